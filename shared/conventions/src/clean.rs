@@ -1,0 +1,91 @@
+//! The one-line form of any text: what makes a value safe to print in a log line or in a table.
+
+use std::fmt::{self, Write};
+
+/// Ends a text that had to be cut.
+pub(crate) const CUT: char = '…';
+
+/// What becomes of a `|` in the text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pipes {
+    /// It stays: the text is a whole message whose `|` separate its parts.
+    Keep,
+    /// It turns into `¦`: the text is one value, and a `|` would start another part.
+    Replace,
+}
+
+/// Appends text to `out`, written so that it stays on one line and within a limit.
+///
+/// Control characters and the Unicode line and paragraph separators are written as escapes (`\n`, `\u{1b}`).
+/// Text that would make `out` longer than `limit` bytes is cut between two characters and ends in [`CUT`];
+/// the write then fails, which spares whoever is formatting the rest of a text that nobody will see.
+pub(crate) struct Clean<'a> {
+    out: &'a mut String,
+    limit: usize,
+    pipes: Pipes,
+}
+
+impl<'a> Clean<'a> {
+    /// A writer that lets `out` grow to `limit` bytes.
+    pub(crate) fn new(out: &'a mut String, limit: usize, pipes: Pipes) -> Self {
+        Self { out, limit, pipes }
+    }
+
+    /// Appends `symbols`, all or nothing, as long as the mark of a cut still fits after them.
+    fn append(&mut self, symbols: impl Iterator<Item = char> + Clone) -> fmt::Result {
+        let bytes: usize = symbols.clone().map(char::len_utf8).sum();
+        if self.out.len() + bytes + CUT.len_utf8() > self.limit {
+            self.out.push(CUT);
+            return Err(fmt::Error);
+        }
+        self.out.extend(symbols);
+        Ok(())
+    }
+}
+
+impl Write for Clean<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for symbol in text.chars() {
+            match symbol {
+                '|' if self.pipes == Pipes::Replace => self.append(std::iter::once('¦'))?,
+                '\u{2028}' | '\u{2029}' => self.append(symbol.escape_unicode())?,
+                _ if symbol.is_control() => self.append(symbol.escape_default())?,
+                _ => self.append(std::iter::once(symbol))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cleaned(text: &str, limit: usize) -> (String, fmt::Result) {
+        let mut out = String::new();
+        let written = Clean::new(&mut out, limit, Pipes::Replace).write_str(text);
+        (out, written)
+    }
+
+    #[test]
+    fn ordinary_text_passes_unchanged() {
+        assert_eq!(cleaned("Álvarez, \"Ñandú\" 10:20", 100), ("Álvarez, \"Ñandú\" 10:20".to_owned(), Ok(())));
+    }
+
+    #[test]
+    fn whatever_would_end_a_line_or_a_value_is_spelled_out() {
+        let (text, _) = cleaned("a|b\nc\r\td\u{1b}[31m\u{85}\u{2028}e\0", 100);
+        assert_eq!(text, "a¦b\\nc\\r\\td\\u{1b}[31m\\u{85}\\u{2028}e\\u{0}");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters_and_marked() {
+        // Room for two of the two-byte letters beside the three bytes of the mark; the sixth byte stays free.
+        assert_eq!(cleaned("ñññññ", 8), ("ññ…".to_owned(), Err(fmt::Error)));
+    }
+
+    #[test]
+    fn an_escape_is_never_cut_in_the_middle() {
+        assert_eq!(cleaned("abc\nd", 7).0, "abc…");
+    }
+}

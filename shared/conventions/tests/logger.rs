@@ -1,0 +1,134 @@
+//! What the log keeps to in a real process: its layout, one write per line, and a reader that goes away.
+//!
+//! The process is this very test program, started again with [`ROLE`] set; see [`the_started_process_logs`].
+
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use conventions::log_line::{self, Outcome};
+use conventions::logger::{self, LINE_MAX, Stream};
+use log::LevelFilter;
+
+/// Tells a started process what to log and where; without it the test that reads it does nothing.
+const ROLE: &str = "CONVENTIONS_TEST_ROLE";
+
+/// Lines a process writes when it is asked for many.
+const MANY: usize = 200;
+
+#[test]
+fn the_started_process_logs() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let stream = if role.ends_with("stdout") { Stream::Stdout } else { Stream::Stderr };
+    logger::init(LevelFilter::Info, stream);
+    if role.starts_with("many") {
+        for number in 0..MANY {
+            log_line::info("line", Outcome::Success)
+                .with("number", number)
+                .with("text", "x".repeat(2900))
+                .write();
+        }
+    } else {
+        log_line::info("listen", Outcome::Success).with("port", 12345).write();
+        log_line::debug("hidden", Outcome::Success).write();
+        log_line::warn("config", Outcome::Fail).with("reason", "a|b\nc").write();
+        log_line::error("long", Outcome::Fail).with("text", "ñ".repeat(5000)).write();
+        log::info!("not one of ours\nbut one line");
+    }
+}
+
+/// This test program, about to run [`the_started_process_logs`] in a role.
+fn process(role: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "the_started_process_logs", "--nocapture"]).env(ROLE, role);
+    command.env("TZ", "UTC").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// Runs a process that logs into a datagram socket, where every write arrives as a message of its own.
+fn writes(role: &str) -> Vec<String> {
+    let (ours, theirs) = UnixDatagram::pair().unwrap();
+    // Far beyond what is needed, so that a hanging process fails the test instead of stopping it.
+    ours.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut command = process(role);
+    let theirs = Stdio::from(OwnedFd::from(theirs));
+    if role.ends_with("stdout") {
+        command.stdout(theirs)
+    } else {
+        command.stderr(theirs)
+    };
+    let mut child = command.spawn().unwrap();
+    // The command holds a copy of the other end; with it gone, the process's exit ends the messages.
+    drop(command);
+    let mut writes = Vec::new();
+    let mut buffer = vec![0; 4 * LINE_MAX];
+    while let Ok(length) = ours.recv(&mut buffer)
+        && length > 0
+    {
+        writes.push(String::from_utf8(buffer[..length].to_vec()).unwrap());
+        if child.try_wait().unwrap().is_some() {
+            ours.set_nonblocking(true).unwrap();
+        }
+    }
+    writes
+}
+
+#[test]
+fn every_line_is_one_write_in_the_layout_of_the_course() {
+    for role in ["few stderr", "few stdout"] {
+        let writes = writes(role);
+        // The test harness of the started process prints its own lines to its standard output.
+        let lines: Vec<_> =
+            writes.iter().filter(|line| line.contains("result:") || line.contains("ours")).collect();
+        assert_eq!(lines.len(), 4, "{role}: {lines:?}");
+        for line in &lines {
+            assert_eq!(line.find('\n'), Some(line.len() - 1), "{role}: {line}");
+            assert!(line.len() <= LINE_MAX, "{role}: {}", line.len());
+            let stamp: String =
+                line[..20].chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+            assert_eq!(stamp, "0000-00-00 00:00:00 ", "{role}: {line}");
+        }
+        assert_eq!(&lines[0][20..], "INFO     action: listen | result: success | port: 12345\n");
+        assert_eq!(&lines[1][20..], "WARNING  action: config | result: fail | reason: a¦b\\nc\n");
+        assert!(lines[2][20..].starts_with("ERROR    action: long | result: fail | text: ñ"));
+        assert!(lines[2].len() > LINE_MAX - 2 && lines[2].ends_with("ñ…\n"), "{}", lines[2].len());
+        assert_eq!(&lines[3][20..], "INFO     not one of ours\\nbut one line\n");
+    }
+}
+
+#[test]
+fn lines_of_several_processes_on_one_pipe_stay_whole() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let mut children: Vec<_> =
+        (0..3).map(|_| process("many stderr").stderr(writer.try_clone().unwrap()).spawn().unwrap()).collect();
+    drop(writer);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert!(children.iter_mut().all(|child| child.wait().unwrap().success()));
+    let expected = |line: &str| {
+        line.ends_with(&"x".repeat(2900)) && line.matches("action:").count() == 1 && line.starts_with("20")
+    };
+    assert_eq!(text.lines().count(), 3 * MANY);
+    assert_eq!(text.lines().find(|line| !expected(line)), None);
+}
+
+#[test]
+fn a_reader_that_went_away_does_not_stop_the_program() {
+    let closed = || std::io::pipe().unwrap().1;
+    let status = |command: &mut Command| -> ExitStatus { command.status().unwrap() };
+    assert!(status(process("many stderr").stderr(closed())).success());
+    // The harness of the started process prints to the same closed stream after the test and may fail itself, so a
+    // shell takes its output away and only our log goes to the closed one.
+    assert!(status(&mut closed_from_the_start("many stderr")).success());
+}
+
+/// A process whose standard error is no open descriptor at all.
+fn closed_from_the_start(role: &str) -> Command {
+    let program = std::env::current_exe().unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec \"$0\" --exact the_started_process_logs --nocapture 2>&-"]).arg(program);
+    shell.env(ROLE, role).stdout(Stdio::null());
+    shell
+}

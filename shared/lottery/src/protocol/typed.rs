@@ -1,0 +1,311 @@
+//! The main dialect: one request-type byte, one request a connection, partial or total winners.
+//!
+//! All integers are unsigned big-endian, all text is UTF-8.
+//!
+//! | message | layout |
+//! |---|---|
+//! | record | u16 length, then `first;last;document;birthdate` or `first;last;document;birthdate;number` |
+//! | batch | u8 `0`, u16 count (1 to 65535), records |
+//! | batch reply | u16 count of winners, their records in the order of the request |
+//! | query | u8 `1` |
+//! | query reply, total | u8 `1`, u32 winners |
+//! | query reply, partial | u8 `0`, u16 agencies in flight, u32 winners so far |
+
+use byteorder::{BigEndian, ByteOrder};
+
+use super::{MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Unencodable};
+use crate::{Bet, Birthdate, InvalidBet, MAX_TEXT_BYTES, Reply, Request, Results};
+
+/// The whole query for the results.
+pub const QUERY: [u8; 1] = [QUERY_TYPE];
+
+/// Longest record that can hold a valid bet: three texts, an ISO date, a ten-digit number and four separators. A record that
+/// announces more is refused before its bytes arrive.
+pub const MAX_RECORD_BYTES: usize = 3 * MAX_TEXT_BYTES + 10 + 10 + 4;
+
+const BATCH_TYPE: u8 = 0;
+const QUERY_TYPE: u8 = 1;
+const PARTIAL: u8 = 0;
+const TOTAL: u8 = 1;
+const SEPARATOR: u8 = b';';
+/// Type byte and count.
+const BATCH_HEADER_BYTES: usize = 3;
+/// The u16 before a record and before the winners.
+const LENGTH_BYTES: usize = 2;
+
+/// How far the bytes shown to a [`Decoder`] go.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Decoded<'b> {
+    /// The request is not all there yet.
+    Incomplete,
+    /// A whole request.
+    Complete {
+        /// What is asked; borrows from the bytes shown.
+        request: Request<'b>,
+        /// Bytes of the request. Any after them belong to nobody: this dialect has one request a connection.
+        consumed: usize,
+    },
+}
+
+/// Reads one request on the central's side. Remembers which records it has already seen whole, so that a batch which arrives
+/// byte by byte is not scanned from its start each time.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    /// Records seen whole.
+    records: usize,
+    /// Offset of the first byte after them, 0 before the header was read.
+    scanned: usize,
+}
+
+impl Decoder {
+    /// Whether the bytes shown begin a batch, which puts the agency in flight: true from the type byte on.
+    pub fn begins_batch(buffer: &[u8]) -> bool {
+        buffer.first() == Some(&BATCH_TYPE)
+    }
+
+    /// Reads what has arrived. `buffer` starts at the first byte of the request and grows from call to call.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] as soon as the bytes can be no valid request any more; the decoder is of no further use then.
+    pub fn decode<'b>(&mut self, buffer: &'b [u8]) -> Result<Decoded<'b>, ProtocolError> {
+        match buffer.first() {
+            None => Ok(Decoded::Incomplete),
+            Some(&QUERY_TYPE) => Ok(Decoded::Complete { request: Request::Results, consumed: QUERY.len() }),
+            Some(&BATCH_TYPE) => self.decode_batch(buffer),
+            Some(&other) => Err(ProtocolError::UnknownRequest(other)),
+        }
+    }
+
+    fn decode_batch<'b>(&mut self, buffer: &'b [u8]) -> Result<Decoded<'b>, ProtocolError> {
+        if buffer.len() < BATCH_HEADER_BYTES {
+            return Ok(Decoded::Incomplete);
+        }
+        let announced = usize::from(BigEndian::read_u16(&buffer[1..]));
+        if announced == 0 {
+            return Err(ProtocolError::EmptyBatch);
+        }
+        self.scanned = self.scanned.max(BATCH_HEADER_BYTES);
+        while self.records < announced {
+            let record = self.records + 1;
+            let Some(end) = record_end(buffer, self.scanned, record)? else { return Ok(Decoded::Incomplete) };
+            if end > buffer.len() {
+                return Ok(Decoded::Incomplete);
+            }
+            (self.records, self.scanned) = (record, end);
+        }
+        let bets = decode_records(&buffer[BATCH_HEADER_BYTES..self.scanned], announced)?;
+        Ok(Decoded::Complete { request: Request::Store(bets), consumed: self.scanned })
+    }
+}
+
+/// Offset after the record that starts at `start`, or `None` while its length has not arrived. The offset may lie beyond the
+/// buffer: then the record is announced but not there.
+fn record_end(buffer: &[u8], start: usize, record: usize) -> Result<Option<usize>, ProtocolError> {
+    let Some(length) = buffer.get(start..start + LENGTH_BYTES) else { return Ok(None) };
+    let bytes = usize::from(BigEndian::read_u16(length));
+    if bytes > MAX_RECORD_BYTES {
+        return Err(ProtocolError::RecordTooLong { record, bytes, max: MAX_RECORD_BYTES });
+    }
+    let end = start + LENGTH_BYTES + bytes;
+    if end > MAX_REQUEST_BYTES {
+        return Err(ProtocolError::TooLarge { max: MAX_REQUEST_BYTES });
+    }
+    Ok(Some(end))
+}
+
+/// Reads `count` records that are known to be all there.
+fn decode_records(mut bytes: &[u8], count: usize) -> Result<Vec<Bet<'_>>, ProtocolError> {
+    let mut bets = Vec::with_capacity(count);
+    for record in 1..=count {
+        let (length, rest) = bytes.split_at(LENGTH_BYTES);
+        let (text, rest) = rest.split_at(usize::from(BigEndian::read_u16(length)));
+        bets.push(decode_record(text, record)?);
+        bytes = rest;
+    }
+    Ok(bets)
+}
+
+fn decode_record(bytes: &[u8], record: usize) -> Result<Bet<'_>, ProtocolError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| ProtocolError::NotUtf8 { record })?;
+    let mut fields = text.split(char::from(SEPARATOR));
+    let (Some(first_name), Some(last_name), Some(document), Some(date), number, None) =
+        (fields.next(), fields.next(), fields.next(), fields.next(), fields.next(), fields.next())
+    else {
+        let found = text.split(char::from(SEPARATOR)).count();
+        return Err(ProtocolError::FieldCount { record, found, expected: "4 or 5" });
+    };
+    let invalid = |source| ProtocolError::Bet { record, source };
+    let birthdate = Birthdate::from_unpadded(date).ok_or_else(|| invalid(InvalidBet::birthdate(date)))?;
+    let number = number
+        .map(|digits| plain_decimal(digits).ok_or_else(|| invalid(InvalidBet::number(digits))))
+        .transpose()?;
+    let bet = Bet { agency: 0, first_name, last_name, document, birthdate, number };
+    bet.validate().map_err(invalid)?;
+    Ok(bet)
+}
+
+/// A decimal without sign, blanks or leading zeros: the reply repeats the record as it came, and this way it can be rendered
+/// from the number.
+fn plain_decimal(text: &str) -> Option<u32> {
+    let canonical = text == "0" || !text.starts_with('0');
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    (canonical && digits).then(|| text.parse().ok()).flatten()
+}
+
+/// Appends the bytes of a reply.
+///
+/// Counts saturate at what the wire can carry: 65,535 agencies in flight, 4,294,967,295 winners.
+pub fn encode_reply(reply: &Reply<'_>, out: &mut Vec<u8>) {
+    match reply {
+        Reply::Stored { winners } => {
+            put_u16(out, winners.len());
+            for bet in winners {
+                put_record(bet, out);
+            }
+        }
+        Reply::Results(Results { winners, in_flight }) => {
+            if *in_flight == 0 {
+                out.push(TOTAL);
+            } else {
+                out.push(PARTIAL);
+                put_u16(out, *in_flight as usize);
+            }
+            out.extend_from_slice(&u32::try_from(*winners).unwrap_or(u32::MAX).to_be_bytes());
+        }
+    }
+}
+
+fn put_u16(out: &mut Vec<u8>, value: usize) {
+    out.extend_from_slice(&u16::try_from(value).unwrap_or(u16::MAX).to_be_bytes());
+}
+
+/// Appends a record with its length. Its bytes fit u16: a decoded or validated bet has at most [`MAX_RECORD_BYTES`].
+fn put_record(bet: &Bet<'_>, out: &mut Vec<u8>) {
+    let length_at = out.len();
+    out.extend_from_slice(&[0; LENGTH_BYTES]);
+    for text in [bet.first_name, bet.last_name, bet.document] {
+        out.extend_from_slice(text.as_bytes());
+        out.push(SEPARATOR);
+    }
+    out.extend_from_slice(&bet.birthdate.iso_bytes());
+    if let Some(number) = bet.number {
+        out.push(SEPARATOR);
+        out.extend_from_slice(number.to_string().as_bytes());
+    }
+    let bytes = out.len() - length_at - LENGTH_BYTES;
+    debug_assert!(bytes <= MAX_RECORD_BYTES, "a record of {bytes} bytes was let through");
+    BigEndian::write_u16(&mut out[length_at..], u16::try_from(bytes).unwrap_or(u16::MAX));
+}
+
+/// Collects bets into a batch on the agency's side.
+#[derive(Debug)]
+pub struct BatchEncoder {
+    packet: Vec<u8>,
+    bets: usize,
+    max_bets: usize,
+}
+
+/// What became of a bet offered to a [`BatchEncoder`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Push {
+    /// It is in the batch.
+    Added,
+    /// The batch is full, by bets or by bytes; send it, then offer the bet again.
+    Full,
+}
+
+impl BatchEncoder {
+    /// An empty batch that takes up to `max_bets` bets (at least 1, at most 65,535) and [`MAX_PACKET_BYTES`] bytes.
+    pub fn new(max_bets: usize) -> Self {
+        let mut batch = Self { packet: Vec::new(), bets: 0, max_bets: max_bets.clamp(1, u16::MAX.into()) };
+        batch.clear();
+        batch
+    }
+
+    /// Bets in the batch.
+    pub fn bets(&self) -> usize {
+        self.bets
+    }
+
+    /// Offers a bet.
+    ///
+    /// # Errors
+    /// [`Unencodable`] when the dialect cannot carry it; the batch is as it was.
+    pub fn push(&mut self, bet: &Bet<'_>) -> Result<Push, Unencodable> {
+        bet.validate()?;
+        let texts =
+            [("first name", bet.first_name), ("last name", bet.last_name), ("document", bet.document)];
+        if let Some((field, _)) = texts.into_iter().find(|(_, text)| text.contains(char::from(SEPARATOR))) {
+            return Err(Unencodable::Separator { field, separator: SEPARATOR.into() });
+        }
+        if self.bets == self.max_bets {
+            return Ok(Push::Full);
+        }
+        let before = self.packet.len();
+        put_record(bet, &mut self.packet);
+        if self.packet.len() > MAX_PACKET_BYTES {
+            self.packet.truncate(before);
+            return Ok(Push::Full);
+        }
+        self.bets += 1;
+        Ok(Push::Added)
+    }
+
+    /// The bytes to send. Never call it on an empty batch: the dialect has none.
+    pub fn packet(&mut self) -> &[u8] {
+        debug_assert!(self.bets > 0, "an empty batch must not be sent");
+        BigEndian::write_u16(&mut self.packet[1..], u16::try_from(self.bets).unwrap_or(u16::MAX));
+        &self.packet
+    }
+
+    /// Empties the batch for the next bets.
+    pub fn clear(&mut self) {
+        self.packet.clear();
+        // The count is written by `packet`, when it is known.
+        self.packet.extend_from_slice(&[BATCH_TYPE, 0, 0]);
+        self.bets = 0;
+    }
+}
+
+/// Reads the reply to a batch on the agency's side: its winners, or `None` while bytes are missing.
+///
+/// # Errors
+/// [`ProtocolError`] when the bytes can be no such reply.
+pub fn decode_winners(buffer: &[u8]) -> Result<Option<Vec<Bet<'_>>>, ProtocolError> {
+    if buffer.len() < LENGTH_BYTES {
+        return Ok(None);
+    }
+    let count = usize::from(BigEndian::read_u16(buffer));
+    let mut end = LENGTH_BYTES;
+    for record in 1..=count {
+        match record_end(buffer, end, record)? {
+            Some(next) if next <= buffer.len() => end = next,
+            _ => return Ok(None),
+        }
+    }
+    no_trailing_bytes(&buffer[end..])?;
+    decode_records(&buffer[LENGTH_BYTES..], count).map(Some)
+}
+
+/// Reads the reply to a query on the agency's side, or `None` while bytes are missing.
+///
+/// # Errors
+/// [`ProtocolError`] when the bytes can be no such reply.
+pub fn decode_results(buffer: &[u8]) -> Result<Option<Results>, ProtocolError> {
+    let (in_flight, rest) = match buffer {
+        [TOTAL, rest @ ..] => (0, rest),
+        [PARTIAL, high, low, rest @ ..] => (u16::from_be_bytes([*high, *low]).into(), rest),
+        [] | [PARTIAL, ..] => return Ok(None),
+        [other, ..] => return Err(ProtocolError::UnknownReply(*other)),
+    };
+    let Some((winners, trailing)) = rest.split_first_chunk() else { return Ok(None) };
+    no_trailing_bytes(trailing)?;
+    Ok(Some(Results { winners: u32::from_be_bytes(*winners).into(), in_flight }))
+}
+
+fn no_trailing_bytes(trailing: &[u8]) -> Result<(), ProtocolError> {
+    match trailing.len() {
+        0 => Ok(()),
+        extra => Err(ProtocolError::TrailingBytes(extra)),
+    }
+}

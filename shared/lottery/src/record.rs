@@ -1,0 +1,125 @@
+//! How bets are written to disk: rows of `bets.csv` as the course's `store_bets` writes them, and lines of `winners.log`.
+
+use std::io::Write;
+
+use csv::{QuoteStyle, Terminator, WriterBuilder};
+
+use crate::Bet;
+
+/// Appends one row a bet to `rows`: agency, first name, last name, document, birthdate (ISO), number; comma, minimal
+/// quoting, CRLF. A bet without a number writes 0.
+///
+/// # Errors
+/// Never in practice (the writer is memory); the `csv` crate's signature is passed on rather than hidden behind a panic.
+pub fn write_rows(bets: &[Bet<'_>], rows: &mut Vec<u8>) -> csv::Result<()> {
+    let mut writer = WriterBuilder::new()
+        .has_headers(false)
+        .quote_style(QuoteStyle::Necessary)
+        .terminator(Terminator::CRLF)
+        .from_writer(rows);
+    for bet in bets {
+        write_decimal(&mut writer, bet.agency.into())?;
+        writer.write_field(bet.first_name)?;
+        writer.write_field(bet.last_name)?;
+        writer.write_field(bet.document)?;
+        writer.write_field(bet.birthdate.iso_bytes())?;
+        write_decimal(&mut writer, bet.number.unwrap_or(0))?;
+        writer.write_record(None::<&[u8]>)?;
+    }
+    writer.flush()?;
+    Ok(())
+}
+
+/// Writes a number as a field without allocating for it.
+fn write_decimal<W: Write>(writer: &mut csv::Writer<W>, value: u32) -> csv::Result<()> {
+    let mut digits = [0_u8; DECIMAL_DIGITS];
+    let mut start = DECIMAL_DIGITS;
+    let mut rest = value;
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    writer.write_field(&digits[start..])
+}
+
+/// Digits of `u32::MAX`.
+const DECIMAL_DIGITS: usize = 10;
+
+/// Appends the line of `winners.log` for a winner, in the format of the 2022 assignment's winners file:
+/// `Full name: F L | Document: D | Date of Birth: DD/MM/YYYY`.
+pub fn write_winner_line(bet: &Bet<'_>, lines: &mut Vec<u8>) {
+    let (year, month, day) = bet.birthdate.parts();
+    let line = format!(
+        "Full name: {} {} | Document: {} | Date of Birth: {day:02}/{month:02}/{year:04}\n",
+        bet.first_name, bet.last_name, bet.document
+    );
+    lines.extend_from_slice(line.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Birthdate;
+
+    fn bet<'a>(agency: u16, first_name: &'a str, last_name: &'a str, number: Option<u32>) -> Bet<'a> {
+        let birthdate = Birthdate::new(1999, 3, 17).unwrap();
+        Bet { agency, first_name, last_name, document: "30904465", birthdate, number }
+    }
+
+    fn rows(bets: &[Bet<'_>]) -> String {
+        let mut rows = Vec::new();
+        write_rows(bets, &mut rows).unwrap();
+        String::from_utf8(rows).unwrap()
+    }
+
+    #[test]
+    fn a_row_is_what_the_course_writes() {
+        // The line quoted in the course's own notes on store_bets.
+        let lorca = bet(1, "Santiago Lionel", "Lorca", Some(7574));
+        assert_eq!(rows(&[lorca]), "1,Santiago Lionel,Lorca,30904465,1999-03-17,7574\r\n");
+    }
+
+    #[test]
+    fn a_bet_without_agency_or_number_writes_zeros() {
+        assert_eq!(rows(&[bet(0, "", "", None)]), "0,,,30904465,1999-03-17,0\r\n");
+    }
+
+    #[test]
+    fn only_fields_that_need_quotes_get_them() {
+        let quoted = bet(65535, "Ana, la \"Ñata\"", "O'Higgins", Some(u32::MAX));
+        assert_eq!(
+            rows(&[quoted]),
+            "65535,\"Ana, la \"\"Ñata\"\"\",O'Higgins,30904465,1999-03-17,4294967295\r\n"
+        );
+    }
+
+    #[test]
+    fn a_winner_line_is_in_the_format_of_the_assignment() {
+        let mut line = Vec::new();
+        write_winner_line(&bet(1, "Santiago Lionel", "Lorca", None), &mut line);
+        assert_eq!(
+            line,
+            b"Full name: Santiago Lionel Lorca | Document: 30904465 | Date of Birth: 17/03/1999\n"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn rows_read_back_as_the_bets_that_were_written(names in prop::collection::vec(("\\PC{0,20}", "[\",a ]{0,8}"), 1..20)) {
+            let bets: Vec<_> = names.iter().map(|(first, last)| bet(7, first, last, Some(12))).collect();
+            let text = rows(&bets);
+            let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes());
+            let read: Vec<_> = reader.records().map(Result::unwrap).collect();
+            prop_assert_eq!(read.len(), bets.len());
+            for (row, bet) in read.iter().zip(&bets) {
+                prop_assert_eq!(row, vec!["7", bet.first_name, bet.last_name, "30904465", "1999-03-17", "12"]);
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Which bets win: the one rule of the lottery.
+
+use crate::Bet;
+
+/// The number that wins. Source: `has_won` of the course's skeleton, which must not be changed.
+pub const WINNING_NUMBER: u32 = 7574;
+
+/// A bet without a number wins when the hash of its text is divisible by this. Source: the 2022 assignment's `is_winner`,
+/// which took Python's hash modulo 17; that hash is random per start, so any stable hash is compatible with it.
+pub const UNNUMBERED_WINNER_DIVISOR: u64 = 17;
+
+/// Whether the bet wins: by its number where it has one, else by the FNV-1a hash (64 bit) of
+/// `first;last;document;YYYY-MM-DD`, which is the same on every machine and easy to check from any language.
+///
+/// A number 0 is a number: it loses.
+pub fn is_winner(bet: &Bet<'_>) -> bool {
+    match bet.number {
+        Some(number) => number == WINNING_NUMBER,
+        None => fingerprint(bet).is_multiple_of(UNNUMBERED_WINNER_DIVISOR),
+    }
+}
+
+/// FNV-1a over the four fields joined by `;`. Constants: Fowler, Noll and Vo, 64-bit variant.
+fn fingerprint(bet: &Bet<'_>) -> u64 {
+    const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let birthdate = bet.birthdate.iso_bytes();
+    let fields = [
+        bet.first_name.as_bytes(),
+        b";",
+        bet.last_name.as_bytes(),
+        b";",
+        bet.document.as_bytes(),
+        b";",
+        &birthdate,
+    ];
+    fields
+        .into_iter()
+        .flatten()
+        .fold(OFFSET_BASIS, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Birthdate;
+
+    fn bet(number: Option<u32>) -> Bet<'static> {
+        let birthdate = Birthdate::new(1999, 3, 17).unwrap();
+        Bet {
+            agency: 1,
+            first_name: "Santiago Lionel",
+            last_name: "Lorca",
+            document: "30904465",
+            birthdate,
+            number,
+        }
+    }
+
+    #[test]
+    fn a_bet_with_a_number_wins_with_7574_only() {
+        assert!(is_winner(&bet(Some(7574))));
+        for number in [0, 7573, 7575, u32::MAX] {
+            assert!(!is_winner(&bet(Some(number))));
+        }
+    }
+
+    #[test]
+    fn the_hash_is_fnv_1a_of_the_four_fields_joined_by_semicolons() {
+        // Computed with an independent implementation (Python, arbitrary precision integers).
+        assert_eq!(fingerprint(&bet(None)), 0x0520_3c56_607f_251a);
+    }
+}

@@ -1,0 +1,294 @@
+//! The `typed` dialect against the vectors taken from the original programs, and against any way the network cuts bytes.
+
+#![allow(clippy::unwrap_used)]
+
+use lottery::protocol::typed::{self, BatchEncoder, Decoded, Decoder, MAX_RECORD_BYTES, Push};
+use lottery::protocol::{MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Unencodable};
+use lottery::{Bet, Birthdate, InvalidBet, Reply, Request, Results, is_winner};
+use proptest::prelude::*;
+
+/// A vector of `vectors.json` as bytes.
+fn vector(name: &str) -> Vec<u8> {
+    let vectors: serde_json::Value = serde_json::from_str(include_str!("vectors.json")).unwrap();
+    let hex = vectors["typed"][name].as_str().unwrap_or_else(|| panic!("no vector {name}"));
+    (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
+}
+
+fn bet<'a>(first: &'a str, last: &'a str, document: &'a str, date: &str, number: Option<u32>) -> Bet<'a> {
+    let birthdate = Birthdate::from_unpadded(date).unwrap();
+    Bet { agency: 0, first_name: first, last_name: last, document, birthdate, number }
+}
+
+fn lorca(number: Option<u32>) -> Bet<'static> {
+    bet("Santiago Lionel", "Lorca", "30904465", "1999-03-17", number)
+}
+fn rivera(number: Option<u32>) -> Bet<'static> {
+    bet("Tiago Nicolás", "Rivera", "34407251", "2001-08-29", number)
+}
+fn alvarez() -> Bet<'static> {
+    bet("Santiago", "Álvarez", "33936970", "1986-04-25", None)
+}
+
+/// The request in `wire`, which must be whole and consume everything.
+fn whole(wire: &[u8]) -> Request<'_> {
+    match Decoder::default().decode(wire).unwrap() {
+        Decoded::Complete { request, consumed } => {
+            assert_eq!(consumed, wire.len());
+            request
+        }
+        Decoded::Incomplete => panic!("incomplete"),
+    }
+}
+
+fn encoded(reply: &Reply<'_>) -> Vec<u8> {
+    let mut wire = Vec::new();
+    typed::encode_reply(reply, &mut wire);
+    wire
+}
+
+fn packet(bets: &[Bet<'_>]) -> Vec<u8> {
+    let mut batch = BatchEncoder::new(usize::MAX);
+    for bet in bets {
+        assert_eq!(batch.push(bet), Ok(Push::Added));
+    }
+    batch.packet().to_vec()
+}
+
+fn record(text: &[u8]) -> Vec<u8> {
+    [&u16::try_from(text.len()).unwrap().to_be_bytes()[..], text].concat()
+}
+
+fn batch_of(records: &[&[u8]]) -> Vec<u8> {
+    let count = u16::try_from(records.len()).unwrap().to_be_bytes();
+    let mut wire = [&[0][..], &count].concat();
+    records.iter().for_each(|text| wire.extend(record(text)));
+    wire
+}
+
+fn refusal(wire: &[u8]) -> ProtocolError {
+    Decoder::default().decode(wire).expect_err("must be refused")
+}
+
+#[test]
+fn batches_of_the_originals_decode_to_their_bets_and_encode_to_the_same_bytes() {
+    let cases = [
+        ("batch_L", vec![lorca(None)]),
+        ("batch_LTA", vec![lorca(None), rivera(None), alvarez()]),
+        ("five_fields_batch_LT", vec![lorca(Some(7574)), rivera(Some(1033))]),
+    ];
+    for (name, bets) in cases {
+        let wire = vector(name);
+        assert_eq!(packet(&bets), wire, "{name}");
+        assert_eq!(whole(&wire), Request::Store(bets), "{name}");
+    }
+}
+
+#[test]
+fn batch_replies_of_the_originals_encode_and_decode() {
+    let cases = [
+        ("batch_L_reply_if_wins", vec![lorca(None)]),
+        ("batch_reply_no_winner", vec![]),
+        ("batch_LTA_reply_if_L_and_A_win", vec![lorca(None), alvarez()]),
+        ("five_fields_batch_LT_reply", vec![lorca(Some(7574))]),
+    ];
+    for (name, winners) in cases {
+        let wire = vector(name);
+        assert_eq!(encoded(&Reply::Stored { winners: winners.clone() }), wire, "{name}");
+        assert_eq!(typed::decode_winners(&wire).unwrap(), Some(winners), "{name}");
+    }
+}
+
+#[test]
+fn the_five_field_vector_has_the_winner_its_reply_says() {
+    let wire = vector("five_fields_batch_LT");
+    let Request::Store(bets) = whole(&wire) else { panic!("a batch") };
+    let winners = bets.into_iter().filter(is_winner).collect();
+    assert_eq!(encoded(&Reply::Stored { winners }), vector("five_fields_batch_LT_reply"));
+}
+
+#[test]
+fn queries_and_their_replies_are_those_of_the_originals() {
+    assert_eq!(vector("results_query"), typed::QUERY);
+    assert_eq!(whole(&typed::QUERY), Request::Results);
+    let cases = [
+        ("results_total_0", 0, 0),
+        ("results_total_3", 3, 0),
+        ("results_partial_1_busy_3", 3, 1),
+        ("results_partial_2_busy_3", 3, 2),
+    ];
+    for (name, winners, in_flight) in cases {
+        let results = Results { winners, in_flight };
+        assert_eq!(encoded(&Reply::Results(results)), vector(name), "{name}");
+        assert_eq!(typed::decode_results(&vector(name)), Ok(Some(results)), "{name}");
+    }
+}
+
+#[test]
+fn counts_beyond_the_wire_saturate_instead_of_wrapping() {
+    let reply = Reply::Results(Results { winners: u64::MAX, in_flight: 1 << 20 });
+    assert_eq!(encoded(&reply), [0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+}
+
+#[test]
+fn a_date_without_zero_padding_is_taken_and_answered_padded() {
+    let wire = batch_of(&[b"A;B;1;1999-3-7"]);
+    let Request::Store(bets) = whole(&wire) else { panic!("a batch") };
+    let reply = encoded(&Reply::Stored { winners: bets });
+    assert_eq!(reply, [&[0, 1][..], &record(b"A;B;1;1999-03-07")].concat());
+}
+
+#[test]
+fn empty_names_and_documents_are_taken() {
+    assert_eq!(
+        whole(&batch_of(&[b";;;2000-01-01"])),
+        Request::Store(vec![bet("", "", "", "2000-01-01", None)])
+    );
+}
+
+#[test]
+fn bytes_after_the_request_are_left_to_the_caller() {
+    let wire = [batch_of(&[b"A;B;1;1999-03-07"]), vec![9; 5]].concat();
+    let Decoded::Complete { consumed, .. } = Decoder::default().decode(&wire).unwrap() else {
+        panic!("whole")
+    };
+    assert_eq!(consumed, wire.len() - 5);
+}
+
+#[test]
+fn every_bad_request_is_refused_with_its_reason() {
+    for kind in 2..=255 {
+        assert_eq!(refusal(&[kind]), ProtocolError::UnknownRequest(kind));
+    }
+    assert_eq!(refusal(&[0, 0, 0]), ProtocolError::EmptyBatch);
+    for (text, found) in [(&b"A;B;1"[..], 3), (b"A;B;1;1999-03-07;5;6", 6), (b"", 1)] {
+        let reason = ProtocolError::FieldCount { record: 1, found, expected: "4 or 5" };
+        assert_eq!(refusal(&batch_of(&[text])), reason);
+    }
+    assert_eq!(
+        refusal(&batch_of(&[b"A;B;1;1999-03-07", b"\xff;B;1;1999-03-07"])),
+        ProtocolError::NotUtf8 { record: 2 }
+    );
+    for date in ["1999-13-17", "", " 1999-03-17", "17/03/1999"] {
+        let reason = ProtocolError::Bet { record: 1, source: InvalidBet::birthdate(date) };
+        assert_eq!(refusal(&batch_of(&[format!("A;B;1;{date}").as_bytes()])), reason);
+    }
+    for number in ["", "-1", "+1", " 1", "1_000", "007", "4294967296", "x"] {
+        let reason = ProtocolError::Bet { record: 1, source: InvalidBet::number(number) };
+        assert_eq!(refusal(&batch_of(&[format!("A;B;1;1999-03-17;{number}").as_bytes()])), reason);
+    }
+}
+
+#[test]
+fn a_record_too_long_for_any_bet_is_refused_before_its_bytes_arrive() {
+    let reason = ProtocolError::RecordTooLong { record: 1, bytes: 65_535, max: MAX_RECORD_BYTES };
+    assert_eq!(refusal(&[0, 0, 1, 0xff, 0xff]), reason);
+}
+
+#[test]
+fn a_request_beyond_the_limit_is_refused_while_it_arrives() {
+    let long_name = "x".repeat(250);
+    let text = format!("{long_name};{long_name};{long_name};2000-01-01");
+    let mut wire = vec![0, 0xff, 0xff];
+    (0..65_535).for_each(|_| wire.extend(record(text.as_bytes())));
+    assert!(wire.len() > MAX_REQUEST_BYTES);
+    assert_eq!(refusal(&wire), ProtocolError::TooLarge { max: MAX_REQUEST_BYTES });
+}
+
+#[test]
+fn a_full_batch_of_65535_records_is_taken() {
+    let records = vec![&b"Santiago Lionel;Lorca;30904465;1999-03-17"[..]; 65_535];
+    let wire = batch_of(&records);
+    let Request::Store(bets) = whole(&wire) else { panic!("a batch") };
+    assert_eq!(bets.len(), 65_535);
+}
+
+#[test]
+fn the_encoder_fills_a_packet_by_bets_or_by_bytes_and_never_over_8192() {
+    let mut by_bets = BatchEncoder::new(2);
+    assert_eq!(
+        [lorca(None), rivera(None), alvarez()].map(|bet| by_bets.push(&bet).unwrap()),
+        [Push::Added, Push::Added, Push::Full]
+    );
+    assert_eq!(by_bets.packet(), packet(&[lorca(None), rivera(None)]));
+
+    let mut by_bytes = BatchEncoder::new(usize::MAX);
+    while by_bytes.push(&lorca(Some(1))).unwrap() == Push::Added {}
+    let bytes = by_bytes.packet().len();
+    assert!(bytes <= MAX_PACKET_BYTES && bytes + packet(&[lorca(Some(1))]).len() - 3 > MAX_PACKET_BYTES);
+    let bets = by_bytes.bets();
+    assert!(matches!(whole(by_bytes.packet()), Request::Store(decoded) if decoded.len() == bets));
+
+    by_bytes.clear();
+    assert_eq!((by_bytes.bets(), by_bytes.push(&alvarez())), (0, Ok(Push::Added)));
+}
+
+#[test]
+fn a_bet_the_dialect_cannot_carry_is_named_and_leaves_the_batch_as_it_was() {
+    let mut batch = BatchEncoder::new(10);
+    batch.push(&lorca(None)).unwrap();
+    let separator = Unencodable::Separator { field: "last name", separator: ';' };
+    assert_eq!(batch.push(&bet("A", "B;C", "1", "2000-01-01", None)), Err(separator));
+    let long = "x".repeat(256);
+    let too_long = Unencodable::Invalid(InvalidBet::TooLong { field: "document", bytes: 256 });
+    assert_eq!(batch.push(&bet("A", "B", &long, "2000-01-01", None)), Err(too_long));
+    assert_eq!(batch.packet(), packet(&[lorca(None)]));
+}
+
+#[test]
+fn replies_that_no_central_sends_are_refused() {
+    assert_eq!(typed::decode_results(&[2]), Err(ProtocolError::UnknownReply(2)));
+    assert_eq!(typed::decode_results(&[1, 0, 0, 0, 0, 9]), Err(ProtocolError::TrailingBytes(1)));
+    assert_eq!(typed::decode_winners(&[0, 0, 9, 9]), Err(ProtocolError::TrailingBytes(2)));
+}
+
+/// A bet that owns its texts: first name, last name, document, date, number.
+type Owned = (String, String, String, (u16, u8, u8), Option<u32>);
+
+/// Bets whose texts any agency may have: no separator, no control characters.
+fn bets() -> impl Strategy<Value = Vec<Owned>> {
+    let text = || "[^;\\p{Cc}]{0,20}";
+    let date = (1_u16..=9999, 1_u8..=12, 1_u8..=28);
+    prop::collection::vec((text(), text(), text(), date, any::<Option<u32>>()), 1..40)
+}
+
+fn borrowed(owned: &[Owned]) -> Vec<Bet<'_>> {
+    let as_bet = |owned| -> Bet<'_> {
+        let (first, last, document, (year, month, day), number): &Owned = owned;
+        bet(first, last, document, &format!("{year:04}-{month}-{day}"), *number)
+    };
+    owned.iter().map(as_bet).collect()
+}
+
+proptest! {
+    #[test]
+    fn any_split_of_a_batch_decodes_the_same(owned in bets(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8)) {
+        let bets = borrowed(&owned);
+        let wire = packet(&bets);
+        let mut ends: Vec<_> = cuts.iter().map(|cut| cut.index(wire.len())).collect();
+        ends.sort_unstable();
+        let mut decoder = Decoder::default();
+        for end in ends {
+            prop_assert_eq!(decoder.decode(&wire[..end]), Ok(Decoded::Incomplete));
+        }
+        let consumed = wire.len();
+        prop_assert_eq!(decoder.decode(&wire), Ok(Decoded::Complete { request: Request::Store(bets), consumed }));
+    }
+
+    #[test]
+    fn every_prefix_of_a_reply_is_incomplete_and_the_whole_reads_back(owned in bets()) {
+        let winners = borrowed(&owned);
+        let wire = encoded(&Reply::Stored { winners: winners.clone() });
+        for end in 0..wire.len() {
+            prop_assert_eq!(typed::decode_winners(&wire[..end]), Ok(None));
+        }
+        prop_assert_eq!(typed::decode_winners(&wire), Ok(Some(winners)));
+    }
+
+    #[test]
+    fn no_bytes_make_a_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), kind in 0_u8..3) {
+        let wire = [&[kind][..], &bytes].concat();
+        let _ = Decoder::default().decode(&wire);
+        let _ = typed::decode_winners(&wire);
+        let _ = typed::decode_results(&wire);
+    }
+}
