@@ -1,2 +1,75 @@
-//! .
-fn main() {}
+//! Writes the Compose file of the central and N agencies: `compose docker-compose-dev.yaml 5`.
+
+mod file;
+mod topology;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+
+use topology::{MOST_AGENCIES, topology};
+
+/// First line of every file, so that nobody edits one by hand.
+const NOTICE: &str = "# Written by generar-compose.sh: changes made here are lost when it runs again.\n";
+
+/// Writes the Compose file of the central and its agencies.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// File to write; one that exists is replaced.
+    file: PathBuf,
+    /// Number of agencies, 0 to 252.
+    #[arg(allow_hyphen_values = true)]
+    agencies: String,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let Some(agencies) = number_of_agencies(&arguments.agencies) else {
+        let given = arguments.agencies;
+        return fail(2, &format!("{given:?} is not a number of agencies: expected 0 to {MOST_AGENCIES}"));
+    };
+    match write(&arguments.file, agencies) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &format!("{error:#}")),
+    }
+}
+
+/// Reads a number of agencies: digits only, and no more than the network has addresses for.
+fn number_of_agencies(text: &str) -> Option<u16> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|number| digits && *number <= MOST_AGENCIES)
+}
+
+/// Writes the file whole.
+fn write(path: &Path, agencies: u16) -> anyhow::Result<()> {
+    let text =
+        serde_yaml::to_string(&topology(agencies)).context("the Compose file cannot be put together")?;
+    std::fs::write(path, format!("{NOTICE}{text}"))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Says in one line why nothing was written.
+fn fail(code: u8, message: &str) -> ExitCode {
+    // With standard error gone there is nobody left to tell; the exit code still says it.
+    let _unread = writeln!(std::io::stderr(), "compose: {message}");
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_of_agencies_is_digits_within_the_network() {
+        for (text, number) in [("0", Some(0)), ("5", Some(5)), ("007", Some(7)), ("252", Some(252))] {
+            assert_eq!(number_of_agencies(text), number, "{text}");
+        }
+        for text in ["", "-1", "+1", "253", "65536", "1.5", "cinco", " 5", "٣"] {
+            assert_eq!(number_of_agencies(text), None, "{text}");
+        }
+    }
+}

@@ -51,22 +51,22 @@ pub fn line(level: log::Level, action: &str, outcome: Outcome) -> Line {
     Line { level, text, full: false }
 }
 
-/// [`line`] at level DEBUG: for developers.
+/// [`line()`] at level DEBUG: for developers.
 pub fn debug(action: &str, outcome: Outcome) -> Line {
     line(log::Level::Debug, action, outcome)
 }
 
-/// [`line`] at level INFO: what an operator and the course's tests follow.
+/// [`line()`] at level INFO: what an operator and the course's tests follow.
 pub fn info(action: &str, outcome: Outcome) -> Line {
     line(log::Level::Info, action, outcome)
 }
 
-/// [`line`] at level WARNING: something was wrong, the program goes on.
+/// [`line()`] at level WARNING: something was wrong, the program goes on.
 pub fn warn(action: &str, outcome: Outcome) -> Line {
     line(log::Level::Warn, action, outcome)
 }
 
-/// [`line`] at level ERROR: something that had to be done was not.
+/// [`line()`] at level ERROR: something that had to be done was not.
 pub fn error(action: &str, outcome: Outcome) -> Line {
     line(log::Level::Error, action, outcome)
 }

@@ -130,6 +130,7 @@ impl Settings {
         environment: impl Fn(&str) -> Option<String>,
         file: Option<(PathBuf, Vec<(String, String)>)>,
     ) -> Result<Settings, SettingsError> {
+        debug_assert!(flags.keys().all(|flag| keys.iter().any(|key| key.name == flag)), "a flag without key");
         let (path, pairs) = file.unwrap_or_default();
         for (name, value) in &pairs {
             if !keys.iter().any(|key| key.name.eq_ignore_ascii_case(name)) {

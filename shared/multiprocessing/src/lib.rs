@@ -1,1 +1,71 @@
-//! .
+//! What Python's `multiprocessing` gives to the processes of one machine, in Rust, and what Python lacks: **nothing hangs and
+//! nothing is torn when a process is killed.**
+//!
+//! A [`Segment`] is a named piece of POSIX shared memory with a directory of the objects inside, so that any tool can decode it.
+//! A [`Plan`] says which objects those are; handles to them come by name:
+//!
+//! | Python | here |
+//! |---|---|
+//! | `lock = Lock()` | `segment.lock("lock")?` |
+//! | `winners = Value('Q', 0)` | `segment.value::<u64>("winners")?` |
+//! | `with winners.get_lock(): winners.value += 1` | `winners.update(\|w\| *w += 1)?` |
+//! | `processing = Array('H', workers)` | `segment.array::<u16>("processing")?` |
+//! | `RawValue('Q')`, `RawArray('H', n)` | `segment.raw_value("x")?`, `segment.raw_array("x")?` (atomic, no lock) |
+//! | `p = Process(target=f); p.start(); p.join(2)` | `let mut p = Process::spawn(f)?; p.join_timeout(secs)?` |
+//! | a pre-forked pool, by hand | [`Pool`] with a [`Workload`] |
+//!
+//! ```
+//! use multiprocessing::{Plan, Segment, SegmentName};
+//!
+//! let plan = Plan::new().value::<u64>("winners").raw_array::<u16>("processing", 4);
+//! let name = SegmentName::new(&format!("doc.{}", std::process::id()))?;
+//! let segment = Segment::create(&name, &plan)?;
+//!
+//! let winners = segment.value::<u64>("winners")?;
+//! winners.update(|count| *count += 3)?;
+//! assert_eq!(winners.get(), 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What happens when a process is killed
+//!
+//! | it was killed while it | then |
+//! |---|---|
+//! | held a [`Lock`] | the next one gets the guard inside [`LockError::OwnerDied`] and must repair before it goes on |
+//! | changed a [`Value`] | the value is the old one, whole: a change is committed by one store |
+//! | changed an [`Array`] under its lock | the next one gets the guard with [`LockError::OwnerDied`] and decides |
+//! | was a worker of a [`Pool`] | it is reaped, [`Workload::repair`] runs, and a new one starts in the same slot |
+//! | was the parent | its children end at once, and its segments are removed |
+//!
+//! # What it does not do
+//!
+//! Linux and glibc only; one machine; no read-write locks, no condition variables from pthreads (they hang when a waiter is
+//! killed). Fork from a process with one thread only: [`Process::spawn`] refuses otherwise.
+
+mod array;
+mod cell;
+mod element;
+mod exit;
+mod fork;
+mod inspect;
+mod layout;
+mod lock;
+mod mapping;
+mod mutex;
+mod name;
+mod pool;
+mod process;
+mod segment;
+mod value;
+
+pub use array::{Array, ArrayGuard, RawArray};
+pub use element::{AtomicElement, ElementType, Scalar, Shareable};
+pub use exit::Exit;
+pub use inspect::{Listing, Snapshot, segments};
+pub use layout::{Object, ObjectKind, Plan};
+pub use lock::{Inherited, Lock, LockError, LockFailure, LockGuard};
+pub use name::{InvalidName, SegmentName};
+pub use pool::{BOOT_FAILURE, Event, Next, Outcome, Pool, PoolError, PoolOptions, Worker, Workload};
+pub use process::{Process, SpawnError};
+pub use segment::{Segment, SegmentError};
+pub use value::{RawValue, Value, ValueGuard};

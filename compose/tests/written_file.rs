@@ -1,0 +1,148 @@
+//! What the program writes: facts about the file as a reader of YAML sees it, and what it says when it cannot.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_yaml::Value;
+
+fn compose(file: &Path, agencies: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_compose")).arg(file).arg(agencies).output().unwrap()
+}
+
+/// The file for so many agencies.
+fn read_back(agencies: u16) -> Value {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("compose.yaml");
+    let output = compose(&file, &agencies.to_string());
+    assert!(output.status.success(), "{output:?}");
+    serde_yaml::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+}
+
+fn services(file: &Value) -> Vec<&str> {
+    file["services"].as_mapping().unwrap().keys().map(|name| name.as_str().unwrap()).collect()
+}
+
+fn words(value: &Value) -> Vec<&str> {
+    value.as_sequence().unwrap().iter().map(|word| word.as_str().unwrap()).collect()
+}
+
+#[test]
+fn no_agencies_leave_the_central_alone() {
+    assert_eq!(services(&read_back(0)), ["server"]);
+}
+
+#[test]
+fn agencies_come_after_the_central_in_the_order_of_their_numbers() {
+    let file = read_back(11);
+    let names = services(&file);
+    assert_eq!(
+        (names.len(), names[0], names[1], names[2], names[11]),
+        (12, "server", "client1", "client2", "client11")
+    );
+    for name in names {
+        assert_eq!(file["services"][name]["container_name"], name);
+    }
+}
+
+#[test]
+fn an_agency_has_its_number_its_own_data_and_waits_for_the_central() {
+    let file = read_back(5);
+    let agency = &file["services"]["client3"];
+    assert_eq!(agency["image"], "client:latest");
+    assert_eq!(words(&agency["environment"]), ["CLI_ID=3"]);
+    assert_eq!(agency["depends_on"]["server"]["condition"], "service_healthy");
+    assert_eq!(agency["volumes"][0]["source"], "./client/config.yaml");
+    assert_eq!(agency["volumes"][0]["target"], "/config.yaml");
+    assert_eq!(agency["volumes"][1]["source"], "./.data/agency-3.csv");
+    assert_eq!(agency["volumes"][1]["target"], "/.data/agency-3.csv");
+    for mount in agency["volumes"].as_sequence().unwrap() {
+        assert_eq!((&mount["type"], &mount["read_only"]), (&Value::from("bind"), &Value::from(true)));
+    }
+}
+
+#[test]
+fn the_central_keeps_its_bets_in_a_named_volume_and_reads_its_file_from_the_host() {
+    let file = read_back(5);
+    let central = &file["services"]["server"];
+    assert_eq!(central["image"], "server:latest");
+    assert_eq!(central["volumes"][0]["source"], "./server/config.ini");
+    assert_eq!(central["volumes"][0]["target"], "/config.ini");
+    assert_eq!(central["volumes"][1]["type"], "volume");
+    assert_eq!(central["volumes"][1]["target"], "/storage");
+    let volume = central["volumes"][1]["source"].as_str().unwrap();
+    assert!(file["volumes"].get(volume).is_some(), "{volume} is not declared");
+    assert_eq!(words(&central["healthcheck"]["test"]), ["CMD", "/server", "health"]);
+    assert_eq!(
+        (&central["stop_grace_period"], &central["shm_size"]),
+        (&Value::from("15s"), &Value::from("64m"))
+    );
+}
+
+#[test]
+fn only_the_number_of_agencies_may_override_the_file_and_only_when_it_is_unusual() {
+    for agencies in [0, 5] {
+        assert!(read_back(agencies)["services"]["server"].get("environment").is_none());
+    }
+    for agencies in [1, 6] {
+        let file = read_back(agencies);
+        let environment = words(&file["services"]["server"]["environment"]);
+        assert_eq!(environment, [format!("SERVER_AGENCIES={agencies}")]);
+    }
+}
+
+#[test]
+fn no_container_has_privileges_or_a_published_port() {
+    let file = read_back(2);
+    for name in services(&file) {
+        let service = &file["services"][name];
+        assert_eq!(service["read_only"], true, "{name}");
+        assert_eq!(words(&service["cap_drop"]), ["ALL"], "{name}");
+        assert_eq!(words(&service["security_opt"]), ["no-new-privileges:true"], "{name}");
+        assert_eq!(words(&service["networks"]), ["testing_net"], "{name}");
+        assert!(service.get("ports").is_none(), "{name}");
+    }
+}
+
+#[test]
+fn the_network_is_a_bridge_with_the_addresses_of_the_course() {
+    let file = read_back(252);
+    assert_eq!(services(&file).len(), 253);
+    assert_eq!(file["networks"]["testing_net"]["driver"], "bridge");
+    assert_eq!(file["networks"]["testing_net"]["ipam"]["config"][0]["subnet"], "172.25.125.0/24");
+}
+
+#[test]
+fn nothing_is_used_that_one_of_the_two_compose_programs_refuses() {
+    let file = read_back(1);
+    for key in ["name", "version"] {
+        assert!(file.get(key).is_none(), "{key}");
+    }
+    assert!(file["services"]["server"]["healthcheck"].get("start_interval").is_none());
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_named_in_one_line() {
+    let output = compose(Path::new("/no/such/directory/compose.yaml"), "5");
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        message.starts_with("compose: cannot write /no/such/directory/compose.yaml: No such file"),
+        "{message}"
+    );
+    assert_eq!(message.lines().count(), 1);
+}
+
+#[test]
+fn a_number_of_agencies_that_cannot_be_is_refused_in_one_line_and_nothing_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("compose.yaml");
+    for number in ["-1", "253", "cinco", ""] {
+        let output = compose(&file, number);
+        assert_eq!(output.status.code(), Some(2), "{number:?}");
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(message, format!("compose: {number:?} is not a number of agencies: expected 0 to 252\n"));
+        assert!(!file.exists());
+    }
+}

@@ -1,0 +1,24 @@
+#!/bin/sh
+# Prints the logs of whatever is up, from their beginning; with FOLLOW=1 also what is logged from then on.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/engine.sh
+. scripts/processes.sh
+
+if [ -d "$run" ]; then
+    if [ "${FOLLOW:-0}" = 1 ]; then
+        exec tail -n +1 -f "$run"/*.log
+    fi
+    for log in "$run"/server.log "$run"/client*.log; do
+        [ ! -f "$log" ] || sed "s/^/$(basename "$log" .log) | /" "$log"
+    done
+elif containers_exist; then
+    if [ "${FOLLOW:-0}" = 1 ]; then
+        compose logs --no-color --follow
+    else
+        compose logs --no-color
+    fi
+else
+    echo "nothing is up: make up or make demo starts it" >&2
+    exit 1
+fi

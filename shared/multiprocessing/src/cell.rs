@@ -1,0 +1,78 @@
+//! Typed access to places in shared memory: atomics, word-wise copies, and slices for those who hold the lock.
+#![allow(unsafe_code)]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use zerocopy::FromBytes;
+
+use crate::element::{AtomicElement, Shareable, sealed::Atomic};
+use crate::mapping::Place;
+
+/// Bytes a value is copied in.
+pub(crate) const WORD: usize = size_of::<u64>();
+
+/// The atomic at element `index` of the place.
+///
+/// # Panics
+/// When the place has no such element.
+pub(crate) fn atomic<T: AtomicElement>(place: &Place, index: usize) -> &<T as Atomic>::Cell {
+    let at = index.checked_mul(size_of::<T>()).filter(|at| at + size_of::<T>() <= place.bytes());
+    let at = at.unwrap_or_else(|| panic!("element {index} of {}", place.bytes() / size_of::<T>()));
+    let element = place.start().wrapping_add(at).cast::<<T as Atomic>::Cell>();
+    assert!(element.is_aligned(), "element not aligned");
+    // SAFETY: inside the place and aligned, both checked above; the cell is the standard library's atomic of the same size
+    // as `T` (sealed trait), for which any bytes are valid; all processes access this memory through atomics only, because
+    // the directory gives a raw object only to raw handles.
+    unsafe { &*element }
+}
+
+/// Copies a value out of the place word by word. The bytes may belong to two different values when somebody writes at the
+/// same time: the caller must find that out (see `value`).
+pub(crate) fn read_words<T: Shareable>(place: &Place) -> T {
+    let mut value = T::new_zeroed();
+    for (index, chunk) in value.as_mut_bytes().chunks_mut(WORD).enumerate() {
+        let word = atomic::<u64>(place, index).load(Ordering::Relaxed).to_ne_bytes();
+        chunk.copy_from_slice(&word[..chunk.len()]);
+    }
+    value
+}
+
+/// Copies a value into the place word by word.
+pub(crate) fn write_words<T: Shareable>(place: &Place, value: &T) {
+    for (index, chunk) in value.as_bytes().chunks(WORD).enumerate() {
+        let mut word = [0; WORD];
+        word[..chunk.len()].copy_from_slice(chunk);
+        atomic::<u64>(place, index).store(u64::from_ne_bytes(word), Ordering::Relaxed);
+    }
+}
+
+/// Copies bytes out of the place, for inspection: any of them may be changing.
+pub(crate) fn read_bytes(place: &Place) -> Vec<u8> {
+    (0..place.bytes()).map(|index| atomic::<u8>(place, index).load(Ordering::Acquire)).collect()
+}
+
+/// Copies bytes into the place; for the creator, before anybody else knows the segment.
+pub(crate) fn write_bytes(place: &Place, bytes: &[u8]) {
+    for (index, byte) in bytes.iter().enumerate() {
+        atomic::<u8>(place, index).store(*byte, Ordering::Relaxed);
+    }
+}
+
+/// A word of bookkeeping that is no object of its own.
+pub(crate) fn word(place: &Place) -> &AtomicU64 {
+    atomic::<u64>(place, 0)
+}
+
+/// Reads a plain structure from the start of the place.
+pub(crate) fn read_structure<S: FromBytes>(place: &Place) -> Option<S> {
+    let bytes = read_bytes(place);
+    S::read_from_bytes(bytes.get(..size_of::<S>())?).ok()
+}
+
+/// The elements of the place. Making a reference from the pointer needs the lock that guards the place: nobody else may read or
+/// write through references meanwhile. (Inspectors of other processes read bytes and form no reference.)
+pub(crate) fn elements<T: Shareable>(place: &Place) -> *mut [T] {
+    let start = place.start().cast::<T>();
+    assert!(start.is_aligned() && size_of::<T>() > 0, "array elements must be sized and aligned");
+    std::ptr::slice_from_raw_parts_mut(start, place.bytes() / size_of::<T>())
+}

@@ -1,0 +1,183 @@
+//! The fork call, and what a child must know before it runs: how to end with its parent.
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::io::Write;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use std::{fs, io, ptr};
+
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
+use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
+
+use crate::process::SpawnError;
+
+/// The signal a child gets when its parent is gone. Nobody else uses it for anything on a Linux process that is not init.
+const ORPHANED: Signal = Signal::SIGPWR;
+/// Exit code of a child that panicked, as the standard library's runtime gives.
+const PANICKED: i32 = 101;
+/// Exit code of a child that ends because its parent is gone.
+const ABANDONED: i32 = 102;
+/// How many segments of this process an orphan can remove. Further ones stay until the next creator reclaims them.
+const REMOVABLE: usize = 16;
+
+/// Parent of this process if it was forked here, 0 otherwise. Read by the signal handler.
+static PARENT: AtomicI32 = AtomicI32::new(0);
+/// Entries in `/dev/shm` that this process made; a forked child inherits the list.
+static SEGMENTS: [RemovableSegment; REMOVABLE] = [const { RemovableSegment::new() }; REMOVABLE];
+
+/// An entry that a signal handler can remove: only atomics and system calls, nothing that allocates.
+struct RemovableSegment {
+    /// A leaked C string, or null where the slot is free.
+    path: AtomicPtr<libc::c_char>,
+    inode: AtomicU64,
+}
+
+impl RemovableSegment {
+    const fn new() -> Self {
+        Self { path: AtomicPtr::new(ptr::null_mut()), inode: AtomicU64::new(0) }
+    }
+
+    /// Removes the entry if the path still leads to the inode it was made with. Async-signal-safe.
+    fn remove(&self) {
+        let path = self.path.load(Ordering::Acquire);
+        if path.is_null() {
+            return;
+        }
+        // SAFETY: an all-zero `stat` is a valid value of that plain C structure.
+        let mut status: libc::stat = unsafe { std::mem::zeroed() };
+        // SAFETY: `path` is a leaked, NUL-terminated string; `status` is valid for writes; stat(2) is async-signal-safe.
+        let found = unsafe { libc::stat(path, &raw mut status) } == 0;
+        if found && status.st_ino == self.inode.load(Ordering::Acquire) {
+            // SAFETY: as above; unlink(2) is async-signal-safe.
+            unsafe { libc::unlink(path) };
+        }
+    }
+}
+
+/// Notes an entry of this process's making, so that its children remove it if this process is killed.
+pub(crate) fn remember_segment(path: &Path, inode: u64) {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return };
+    let path = path.into_raw();
+    for slot in &SEGMENTS {
+        if slot.path.compare_exchange(ptr::null_mut(), path, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            slot.inode.store(inode, Ordering::Release);
+            return;
+        }
+    }
+    // SAFETY: `into_raw` above gave this pointer and no slot took it.
+    drop(unsafe { CString::from_raw(path) });
+}
+
+/// Forgets the entry with this inode: it is removed. The few bytes of its path stay allocated, for a handler may be reading them.
+pub(crate) fn forget_segment(inode: u64) {
+    for slot in &SEGMENTS {
+        if slot.inode.compare_exchange(inode, 0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            slot.path.store(ptr::null_mut(), Ordering::Release);
+        }
+    }
+}
+
+/// Runs in a child when a signal says that its parent is gone: removes the parent's segments and ends, wherever the child is.
+/// Only async-signal-safe calls. A signal sent by anybody else is ignored.
+extern "C" fn orphaned(_signal: libc::c_int) {
+    // SAFETY: getppid(2) is async-signal-safe and cannot fail.
+    let parent = unsafe { libc::getppid() };
+    if parent == PARENT.load(Ordering::Acquire) {
+        return;
+    }
+    for segment in &SEGMENTS {
+        segment.remove();
+    }
+    exit_now(ABANDONED)
+}
+
+/// Ends the process without running destructors or exit handlers: those belong to the parent, whose copies this process has.
+fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit(2) does not return and is async-signal-safe.
+    unsafe { libc::_exit(code) }
+}
+
+/// Threads of this process.
+fn threads() -> io::Result<usize> {
+    Ok(fs::read_dir("/proc/self/task")?.count())
+}
+
+/// Forks; the child runs `body` with the signal mask `mask` and exits with the code it returns. If the parent is gone, the
+/// child ends at once.
+pub(crate) fn fork_child(mask: &SigSet, body: impl FnOnce() -> i32) -> Result<Pid, SpawnError> {
+    let threads = threads().map_err(SpawnError::Threads)?;
+    if threads != 1 {
+        return Err(SpawnError::ManyThreads { threads });
+    }
+    // What is buffered now would be written by both.
+    let _ = io::stdout().flush();
+    let parent = getpid();
+    // No signal may reach the child before it has its own handlers: it would run the parent's.
+    let mut saved = SigSet::empty();
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut saved)).map_err(SpawnError::Fork)?;
+    // SAFETY: this process has one thread (checked above), so no lock of the allocator or of stdio is held by a thread that
+    // does not exist in the child, and the child may go on like any process.
+    let forked = unsafe { fork() };
+    match forked {
+        Ok(ForkResult::Child) => {
+            let code = catch_unwind(AssertUnwindSafe(|| run_child(parent, mask, body))).unwrap_or(PANICKED);
+            let _ = io::stdout().flush();
+            exit_now(code)
+        }
+        Ok(ForkResult::Parent { child }) => {
+            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&saved), None).map_err(SpawnError::Fork)?;
+            Ok(child)
+        }
+        Err(errno) => {
+            let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&saved), None);
+            Err(SpawnError::Fork(errno))
+        }
+    }
+}
+
+fn run_child(parent: Pid, mask: &SigSet, body: impl FnOnce() -> i32) -> i32 {
+    if let Err(errno) = end_with(parent).and_then(|()| sigprocmask(SigmaskHow::SIG_SETMASK, Some(mask), None))
+    {
+        // Without this the child could outlive its parent unseen, which is worse than not starting.
+        return errno as i32;
+    }
+    body()
+}
+
+/// Arranges that this process ends when `parent` does.
+fn end_with(parent: Pid) -> Result<(), Errno> {
+    PARENT.store(parent.as_raw(), Ordering::Release);
+    let action = SigAction::new(SigHandler::Handler(orphaned), SaFlags::SA_RESTART, SigSet::all());
+    // SAFETY: the handler uses async-signal-safe calls and atomics only.
+    unsafe { sigaction(ORPHANED, &action) }?;
+    prctl::set_pdeathsig(ORPHANED)?;
+    // The parent may have died before the line above; then no signal comes.
+    if getppid() != parent {
+        orphaned(ORPHANED as libc::c_int);
+    }
+    Ok(())
+}
+
+/// A descriptor that becomes readable when the child `pid` ends. The caller has not waited for the child yet, so that the number
+/// still means this child.
+pub(crate) fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
+    // SAFETY: pidfd_open(2) takes two integers and touches no memory.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+    let fd = Errno::result(fd)? as RawFd;
+    // SAFETY: the call above just made it and nobody else owns it. The kernel sets close-on-exec on it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Ignores a signal, or gives it its default action back.
+pub(crate) fn set_disposition(signal: Signal, handler: SigHandler) -> Result<(), Errno> {
+    debug_assert!(!matches!(handler, SigHandler::Handler(_) | SigHandler::SigAction(_)), "no handlers here");
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    // SAFETY: ignoring and the default action run no code of ours.
+    unsafe { sigaction(signal, &action) }.map(drop)
+}

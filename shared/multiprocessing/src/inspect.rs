@@ -1,0 +1,182 @@
+//! Looking at segments from outside, without locks and without stopping anybody: who made them, who has them, what is inside.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::atomic::Ordering;
+
+use nix::unistd::Pid;
+
+use crate::cell::{read_bytes, word};
+use crate::element::Scalar;
+use crate::layout::{LOCK_BYTES, MAGIC, Object, ObjectKind};
+use crate::mutex::LockBlock;
+use crate::name::{DIRECTORY, SegmentName};
+use crate::segment::{Segment, SegmentError};
+
+/// A segment of ours as `/dev/shm` shows it.
+#[derive(Debug)]
+pub struct Listing {
+    /// Its name.
+    pub name: SegmentName,
+    /// User id of its owner.
+    pub owner: u32,
+    /// Permission bits, such as 0o600.
+    pub permissions: u32,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Processes that have it mapped, as far as this user may see them; their number is `nattch` in the words of `ipcs`.
+    pub attached: Vec<Pid>,
+    /// The segment itself, or why it could not be opened.
+    pub segment: Result<Segment, SegmentError>,
+}
+
+impl Listing {
+    /// Whether nobody uses it any more: its creator is gone and no process has it mapped.
+    pub fn is_stale(&self) -> bool {
+        self.attached.is_empty() && self.segment.as_ref().is_ok_and(|segment| !segment.creator_is_alive())
+    }
+}
+
+/// What an object holds at the moment of looking.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// The elements; none for a lock.
+    pub elements: Vec<Scalar>,
+    /// For what has a lock: the thread that holds it, and how often a holder died and was repaired after.
+    pub lock: Option<(Option<Pid>, u64)>,
+}
+
+impl fmt::Display for Snapshot {
+    /// `7574`, `[0, 2, 0]`, and for a pure lock `free` or `held by 4711`; a lock that was held or recovered is mentioned behind.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.elements.as_slice() {
+            [] => {}
+            [one] => write!(f, "{one}")?,
+            many => {
+                f.write_str("[")?;
+                for (index, element) in many.iter().enumerate() {
+                    write!(f, "{}{element}", if index == 0 { "" } else { ", " })?;
+                }
+                f.write_str("]")?;
+            }
+        }
+        let Some((holder, recoveries)) = self.lock else { return Ok(()) };
+        match (holder, self.elements.is_empty()) {
+            (Some(holder), true) => write!(f, "held by {holder}")?,
+            (Some(holder), false) => write!(f, " (held by {holder})")?,
+            (None, true) => f.write_str("free")?,
+            (None, false) => {}
+        }
+        if recoveries > 0 {
+            write!(f, " (recovered {recoveries} times)")?;
+        }
+        Ok(())
+    }
+}
+
+impl Segment {
+    /// What an object of this segment holds now. Takes no lock: the elements of an array are read one after the other.
+    pub fn snapshot(&self, object: &Object) -> Snapshot {
+        let place = self.place(object);
+        let locked = matches!(object.kind, ObjectKind::Lock | ObjectKind::Value | ObjectKind::Array);
+        let lock = locked
+            .then(|| LockBlock::at(&place))
+            .map(|block| (block.holder(), block.recoveries.load(Ordering::Acquire)));
+        let size = object.element.size();
+        let data_bytes = size * object.length;
+        let elements = match object.kind {
+            ObjectKind::Lock => Vec::new(),
+            ObjectKind::RawValue | ObjectKind::RawArray => read_bytes(&place),
+            ObjectKind::Array => read_bytes(&place.part(LOCK_BYTES, data_bytes)),
+            ObjectKind::Value => {
+                let version = place.part(VERSION_OFFSET, 8);
+                let version = word(&version);
+                let padded = data_bytes.next_multiple_of(8);
+                // As in `Value::get`: an unchanged version means nobody wrote where we read.
+                loop {
+                    let before = version.load(Ordering::Acquire);
+                    let current = LOCK_BYTES + padded * (before % 2) as usize;
+                    let bytes = read_bytes(&place.part(current, data_bytes));
+                    if version.load(Ordering::Acquire) == before {
+                        break bytes;
+                    }
+                }
+            }
+        };
+        let elements = elements.chunks_exact(size).map(|bytes| object.element.scalar(bytes)).collect();
+        Snapshot { elements, lock }
+    }
+}
+
+/// Where a lock block keeps its version.
+const VERSION_OFFSET: usize = LOCK_BYTES - 8;
+
+/// Every segment of this library in `/dev/shm` that this user may read, by name.
+///
+/// # Errors
+/// When `/dev/shm` cannot be listed.
+pub fn segments() -> std::io::Result<Vec<Listing>> {
+    let mut listings = Vec::new();
+    for entry in fs::read_dir(DIRECTORY)? {
+        let entry = entry?;
+        let Some(name) = entry.file_name().to_str().and_then(|name| SegmentName::new(name).ok()) else {
+            continue;
+        };
+        // An entry may be gone between listing and looking.
+        let Ok(metadata) = entry.metadata() else { continue };
+        if !metadata.is_file() || !has_magic(&name) {
+            continue;
+        }
+        let segment = Segment::open(&name);
+        listings.push(Listing {
+            attached: attached(metadata.ino()),
+            owner: metadata.uid(),
+            permissions: metadata.mode() & 0o7777,
+            bytes: metadata.len(),
+            name,
+            segment,
+        });
+    }
+    listings.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(listings)
+}
+
+/// Whether an entry starts as segments of this library do.
+fn has_magic(name: &SegmentName) -> bool {
+    let mut start = [0; MAGIC.len()];
+    File::open(name.path()).and_then(|entry| entry.read_exact_at(&mut start, 0)).is_ok() && start == MAGIC
+}
+
+/// Processes other than this one that have a file of `/dev/shm` mapped, by its inode.
+fn attached(inode: u64) -> Vec<Pid> {
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let own = std::process::id().cast_signed();
+    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let mut attached: Vec<_> =
+        pids.filter(|&pid| pid != own && maps(pid, inode)).map(Pid::from_raw).collect();
+    attached.sort();
+    attached
+}
+
+/// Whether a process has the inode mapped from `/dev/shm`. A line of `/proc/PID/maps` is: range, permissions, offset, device,
+/// inode, path.
+fn maps(pid: i32, inode: u64) -> bool {
+    let Ok(maps) = fs::read_to_string(format!("/proc/{pid}/maps")) else { return false };
+    maps.lines().any(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        let same = fields.nth(4).and_then(|field| field.parse().ok()) == Some(inode);
+        same && fields.next().is_some_and(|path| path.starts_with(DIRECTORY))
+    })
+}
+
+/// When a process started, in clock ticks since boot: with its pid it names a process for ever. `None` when it is gone.
+pub(crate) fn start_ticks(pid: Pid) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field, the command in parentheses, may hold anything; field 22 counts from the parenthesis that closes it.
+    let after_command = &stat[stat.rfind(')')? + 1..];
+    let mut fields = after_command.split_ascii_whitespace();
+    let state = fields.next()?;
+    // A zombie is dead; only its parent has not noticed.
+    if state == "Z" { None } else { fields.nth(18)?.parse().ok() }
+}

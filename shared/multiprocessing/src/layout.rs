@@ -1,0 +1,309 @@
+//! The bytes of a segment: a header, a directory of the named objects, the objects. The page for those who write a reader.
+//!
+//! All numbers are in the machine's byte order (Linux on x86-64 and AArch64: little-endian).
+//!
+//! | offset | bytes | what |
+//! |---:|---:|---|
+//! | 0 | 8 | magic `SHMPROC` and NUL |
+//! | 8 | 4 | layout version, now 1 |
+//! | 12 | 4 | state: 0 being made, 1 ready |
+//! | 16 | 8 | bytes of the whole segment |
+//! | 24 | 4 | number of objects |
+//! | 28 | 4 | pid of the creator |
+//! | 32 | 8 | start time of the creator, clock ticks since boot (field 22 of `/proc/PID/stat`) |
+//! | 40 | 8 | time of creation, milliseconds since 1970 |
+//! | 48 | 16 | reserved, 0 |
+//! | 64 | 64 each | directory entries: name (32 bytes, NUL padded), kind u32, element type u32, length u64, offset u64, bytes u64 |
+//!
+//! Every object starts at a multiple of 64 bytes (a cache line, so that neighbours do not slow each other down):
+//!
+//! | kind | code | bytes |
+//! |---|---:|---|
+//! | Lock | 1 | lock block: `pthread_mutex_t` (48 bytes reserved; the first four are the holder's thread id, by the kernel's robust futex rules), recoveries u64, version u64 |
+//! | Value | 2 | lock block, then two copies of the value, each padded to 8 bytes; the current one is number `version % 2` |
+//! | RawValue | 3 | the value |
+//! | Array | 4 | lock block, then the elements |
+//! | RawArray | 5 | the elements |
+
+use std::fmt;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::element::{AtomicElement, ElementType, Shareable};
+
+/// First bytes of every segment of ours.
+pub(crate) const MAGIC: [u8; 8] = *b"SHMPROC\0";
+/// Version of everything this module describes.
+pub(crate) const LAYOUT_VERSION: u32 = 1;
+/// Header state once every object is there.
+pub(crate) const READY: u32 = 1;
+/// Offset of the header's state.
+pub(crate) const STATE_OFFSET: usize = 12;
+/// Bytes of a lock block.
+pub(crate) const LOCK_BYTES: usize = 64;
+/// Objects start at multiples of this.
+const ALIGNMENT: usize = 64;
+/// Longest name of an object; its field holds one NUL more.
+const MAX_OBJECT_NAME_BYTES: usize = 31;
+
+/// The first 64 bytes.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Header {
+    pub(crate) magic: [u8; 8],
+    pub(crate) layout_version: u32,
+    pub(crate) state: u32,
+    pub(crate) total_bytes: u64,
+    pub(crate) object_count: u32,
+    pub(crate) creator_pid: u32,
+    pub(crate) creator_start_ticks: u64,
+    pub(crate) created_unix_ms: u64,
+    pub(crate) reserved: [u8; 16],
+}
+
+/// One directory entry.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Entry {
+    name: [u8; 32],
+    kind: u32,
+    element: u32,
+    length: u64,
+    offset: u64,
+    bytes: u64,
+}
+
+pub(crate) const HEADER_BYTES: usize = size_of::<Header>();
+pub(crate) const ENTRY_BYTES: usize = size_of::<Entry>();
+const _: () = assert!(HEADER_BYTES == 64 && ENTRY_BYTES == 64);
+
+/// What an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ObjectKind {
+    /// [`Lock`](crate::Lock)
+    Lock = 1,
+    /// [`Value`](crate::Value)
+    Value = 2,
+    /// [`RawValue`](crate::RawValue)
+    RawValue = 3,
+    /// [`Array`](crate::Array)
+    Array = 4,
+    /// [`RawArray`](crate::RawArray)
+    RawArray = 5,
+}
+
+impl ObjectKind {
+    const ALL: [Self; 5] = [Self::Lock, Self::Value, Self::RawValue, Self::Array, Self::RawArray];
+
+    /// Bytes an object of this kind takes for `length` elements, or `None` where that overflows.
+    fn bytes(self, element: ElementType, length: usize) -> Option<usize> {
+        let elements = element.size().checked_mul(length)?;
+        match self {
+            Self::Lock => Some(LOCK_BYTES),
+            Self::Value => elements.checked_next_multiple_of(8)?.checked_mul(2)?.checked_add(LOCK_BYTES),
+            Self::Array => elements.checked_add(LOCK_BYTES),
+            Self::RawValue | Self::RawArray => Some(elements),
+        }
+    }
+}
+
+impl fmt::Display for ObjectKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Lock => "Lock",
+            Self::Value => "Value",
+            Self::RawValue => "RawValue",
+            Self::Array => "Array",
+            Self::RawArray => "RawArray",
+        })
+    }
+}
+
+/// One named object of a segment, as its directory tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Its name, unique in the segment.
+    pub name: String,
+    /// What it is.
+    pub kind: ObjectKind,
+    /// What it is made of; `U8` for a lock.
+    pub element: ElementType,
+    /// Number of elements; 0 for a lock.
+    pub length: usize,
+    /// Where it starts in the segment.
+    pub offset: usize,
+    /// Its bytes, lock included.
+    pub bytes: usize,
+}
+
+impl Object {
+    pub(crate) fn entry(&self) -> Entry {
+        let mut name = [0; 32];
+        name[..self.name.len()].copy_from_slice(self.name.as_bytes());
+        Entry {
+            name,
+            kind: self.kind as u32,
+            element: self.element as u32,
+            length: self.length as u64,
+            offset: self.offset as u64,
+            bytes: self.bytes as u64,
+        }
+    }
+
+    /// Reads a directory entry of a segment of `total` bytes; `None` when it makes no sense, because whoever can write the
+    /// segment can write the directory.
+    pub(crate) fn from_entry(entry: &Entry, total: usize) -> Option<Self> {
+        let name_bytes = entry.name.iter().position(|&byte| byte == 0)?;
+        let kind = ObjectKind::ALL.into_iter().find(|kind| *kind as u32 == entry.kind)?;
+        let object = Self {
+            name: std::str::from_utf8(&entry.name[..name_bytes]).ok()?.to_owned(),
+            kind,
+            element: ElementType::from_code(entry.element)?,
+            length: usize::try_from(entry.length).ok()?,
+            offset: usize::try_from(entry.offset).ok()?,
+            bytes: usize::try_from(entry.bytes).ok()?,
+        };
+        let sized = kind.bytes(object.element, object.length) == Some(object.bytes);
+        let inside = object.offset.checked_add(object.bytes).is_some_and(|end| end <= total);
+        let behind_header = object.offset >= HEADER_BYTES && object.offset.is_multiple_of(ALIGNMENT);
+        (sized && inside && behind_header).then_some(object)
+    }
+}
+
+/// Which objects a segment shall hold. All start as zeros; locks start free.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    objects: Vec<Object>,
+}
+
+impl Plan {
+    /// Of nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a [`Lock`](crate::Lock).
+    pub fn lock(self, name: &str) -> Self {
+        self.object(name, ObjectKind::Lock, ElementType::U8, 0)
+    }
+
+    /// Adds a [`Value`](crate::Value) with its own lock.
+    pub fn value<T: Shareable>(self, name: &str) -> Self {
+        self.object(name, ObjectKind::Value, T::ELEMENT, size_of::<T>() / T::ELEMENT.size())
+    }
+
+    /// Adds a [`RawValue`](crate::RawValue).
+    pub fn raw_value<T: AtomicElement>(self, name: &str) -> Self {
+        self.object(name, ObjectKind::RawValue, T::ELEMENT, 1)
+    }
+
+    /// Adds an [`Array`](crate::Array) of `length` elements with its own lock.
+    pub fn array<T: Shareable>(self, name: &str, length: usize) -> Self {
+        self.object(
+            name,
+            ObjectKind::Array,
+            T::ELEMENT,
+            length.saturating_mul(size_of::<T>() / T::ELEMENT.size()),
+        )
+    }
+
+    /// Adds a [`RawArray`](crate::RawArray) of `length` elements.
+    pub fn raw_array<T: AtomicElement>(self, name: &str, length: usize) -> Self {
+        self.object(name, ObjectKind::RawArray, T::ELEMENT, length)
+    }
+
+    fn object(mut self, name: &str, kind: ObjectKind, element: ElementType, length: usize) -> Self {
+        self.objects.push(Object { name: name.to_owned(), kind, element, length, offset: 0, bytes: 0 });
+        self
+    }
+
+    /// Gives every object its place. Returns the objects and the bytes of the whole segment, or what is wrong with the plan.
+    pub(crate) fn laid_out(&self) -> Result<(Vec<Object>, usize), String> {
+        let mut end = HEADER_BYTES + ENTRY_BYTES * self.objects.len();
+        let mut placed: Vec<Object> = Vec::with_capacity(self.objects.len());
+        for object in &self.objects {
+            let name = &object.name;
+            if name.is_empty() || name.len() > MAX_OBJECT_NAME_BYTES || name.contains('\0') {
+                return Err(format!(
+                    "object name {name:?} is not 1 to {MAX_OBJECT_NAME_BYTES} bytes without NUL"
+                ));
+            }
+            if placed.iter().any(|other| other.name == *name) {
+                return Err(format!("two objects are named {name:?}"));
+            }
+            let too_large = || format!("object {name:?} is too large");
+            let bytes = object.kind.bytes(object.element, object.length).ok_or_else(too_large)?;
+            let offset = end.next_multiple_of(ALIGNMENT);
+            end = offset.checked_add(bytes).ok_or_else(too_large)?;
+            placed.push(Object { offset, bytes, ..object.clone() });
+        }
+        Ok((placed, end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> Plan {
+        Plan::new()
+            .lock("l")
+            .value::<u64>("v")
+            .raw_array::<u16>("a", 33)
+            .array::<f64>("b", 3)
+            .value::<[u64; 5]>("w")
+    }
+
+    #[test]
+    fn objects_are_aligned_and_do_not_overlap() {
+        let (objects, total) = plan().laid_out().unwrap();
+        for pair in objects.windows(2) {
+            assert!(pair[0].offset + pair[0].bytes <= pair[1].offset);
+        }
+        assert!(objects.iter().all(|object| object.offset.is_multiple_of(ALIGNMENT)));
+        assert!(objects.iter().all(|object| object.offset + object.bytes <= total));
+    }
+
+    #[test]
+    fn an_entry_reads_back_as_the_object_it_was_made_from() {
+        let (objects, total) = plan().laid_out().unwrap();
+        for object in objects {
+            assert_eq!(Object::from_entry(&object.entry(), total), Some(object));
+        }
+    }
+
+    #[test]
+    fn entries_that_point_outside_or_lie_about_their_size_are_refused() {
+        let (objects, total) = plan().laid_out().unwrap();
+        let good = objects[1].entry();
+        let lies = [
+            Entry { offset: total as u64, ..good },
+            Entry { offset: u64::MAX - 8, ..good },
+            Entry { offset: good.offset + 8, ..good },
+            Entry { offset: 0, ..good },
+            Entry { length: u64::MAX, ..good },
+            Entry { bytes: good.bytes + 8, ..good },
+            Entry { kind: 9, ..good },
+            Entry { element: 99, ..good },
+            Entry { name: [b'x'; 32], ..good },
+        ];
+        for lie in lies {
+            assert_eq!(Object::from_entry(&lie, total), None, "{lie:?}");
+        }
+    }
+
+    #[test]
+    fn bad_and_repeated_names_are_refused() {
+        for plan in
+            [Plan::new().lock(""), Plan::new().lock(&"x".repeat(32)), Plan::new().lock("a").value::<u8>("a")]
+        {
+            assert!(plan.laid_out().is_err());
+        }
+    }
+
+    #[test]
+    fn sizes_that_overflow_are_refused() {
+        assert!(Plan::new().raw_array::<u64>("a", usize::MAX / 4).laid_out().is_err());
+    }
+}

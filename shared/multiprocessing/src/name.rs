@@ -1,0 +1,67 @@
+//! The name of a segment: what `/dev/shm` lists.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where Linux shows POSIX shared memory.
+pub(crate) const DIRECTORY: &str = "/dev/shm";
+
+/// Longest name in bytes (`NAME_MAX` of Linux).
+const MAX_BYTES: usize = 255;
+
+/// A valid name of a segment: 1 to 255 bytes of ASCII letters, digits, `.`, `_` and `-`, not starting with a dot. It is the
+/// name of the entry in `/dev/shm`, without the leading slash.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentName(String);
+
+/// The text is no [`SegmentName`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("segment name {0:?} is not 1 to 255 of A-Z a-z 0-9 . _ - with no dot in front")]
+pub struct InvalidName(String);
+
+impl SegmentName {
+    /// Checks the text.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when it is empty, too long, starts with a dot or has other characters (a slash or NUL among them).
+    pub fn new(text: &str) -> Result<Self, InvalidName> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let valid =
+            (1..=MAX_BYTES).contains(&text.len()) && !text.starts_with('.') && text.bytes().all(allowed);
+        if valid { Ok(Self(text.to_owned())) } else { Err(InvalidName(text.to_owned())) }
+    }
+
+    /// The name without a slash.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The entry the name has in `/dev/shm`.
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(DIRECTORY).join(&self.0)
+    }
+}
+
+impl fmt::Display for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_slashes_nul_blanks_or_nothing_are_refused() {
+        for text in ["", "a/b", "/a", "a\0b", "a b", ".hidden", "ñ", &"x".repeat(256)] {
+            assert_eq!(SegmentName::new(text), Err(InvalidName(text.to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_name_is_an_entry_of_dev_shm() {
+        let name = SegmentName::new("lottery.12345-a_b").unwrap();
+        assert_eq!(name.path(), PathBuf::from("/dev/shm/lottery.12345-a_b"));
+    }
+}

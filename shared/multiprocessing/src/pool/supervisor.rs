@@ -1,0 +1,323 @@
+//! The supervisor's loop: it waits for signals and for its workers, and never touches what a living worker owns.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigHandler, SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
+use nix::unistd::{Pid, getpid, pipe2, read};
+
+use super::backoff::{Backoff, Next};
+use super::worker::Worker;
+use super::{BOOT_FAILURE, Event, Outcome, PoolError, PoolOptions, Workload};
+use crate::exit::Exit;
+use crate::fork::set_disposition;
+use crate::process::{Process, SpawnError};
+
+/// Signals that stop the pool in order; a second one of them, in haste.
+const STOP: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+/// Signals that operators try on other servers. They must not end this one by their default action.
+const IGNORED: [Signal; 5] =
+    [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGTTIN, Signal::SIGTTOU];
+/// Pause after a fork that failed: the machine is out of processes or memory.
+const SPAWN_PAUSE: Duration = Duration::from_millis(500);
+
+/// A supervised pool of workers. Make it first thing in `main`: from then on no signal is lost, whatever is set up before
+/// [`run`](Self::run).
+#[derive(Debug)]
+pub struct Pool {
+    options: PoolOptions,
+    signals: SignalFd,
+    ready_reader: OwnedFd,
+    ready_writer: OwnedFd,
+}
+
+/// One place in the pool.
+#[derive(Debug, Default)]
+struct Slot {
+    state: State,
+    backoff: Backoff,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// Nobody here, and nobody shall be.
+    #[default]
+    Empty,
+    /// A new worker is due at this time.
+    Due(Instant),
+    Running {
+        process: Process,
+        since: Instant,
+        ready: bool,
+    },
+}
+
+impl Slot {
+    fn is_running(&self, pid: Pid) -> bool {
+        matches!(&self.state, State::Running { process, .. } if process.pid() == pid)
+    }
+}
+
+impl Pool {
+    /// Blocks the signals a pool reacts to, so that they wait for [`run`](Self::run), and makes the supervisor's descriptors.
+    ///
+    /// # Errors
+    /// [`PoolError::System`] when the system is out of descriptors.
+    pub fn new(options: PoolOptions) -> Result<Self, PoolError> {
+        let mask: SigSet =
+            STOP.into_iter().chain(IGNORED).chain([Signal::SIGQUIT, Signal::SIGCHLD]).collect();
+        mask.thread_block().map_err(|source| PoolError::System { action: "blocking signals", source })?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let signals = SignalFd::with_flags(&mask, flags)
+            .map_err(|source| PoolError::System { action: "making a signal descriptor", source })?;
+        let (ready_reader, ready_writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
+            .map_err(|source| PoolError::System { action: "making a pipe", source })?;
+        // A log line into a closed pipe must not end the supervisor.
+        set_disposition(Signal::SIGPIPE, SigHandler::SigIgn)
+            .map_err(|source| PoolError::System { action: "ignoring SIGPIPE", source })?;
+        Ok(Self { options, signals, ready_reader, ready_writer })
+    }
+
+    /// Starts the workers and watches over them until the pool has ended. SIGTERM, SIGINT and SIGHUP stop it in order; a second one
+    /// of them, or SIGQUIT, kills what is left.
+    ///
+    /// # Errors
+    /// [`PoolError::Start`] when the first workers cannot be forked.
+    pub fn run(self, workload: &mut impl Workload) -> Result<Outcome, PoolError> {
+        let slots = (0..self.options.workers.get()).map(|_| Slot::default()).collect();
+        Watch { pool: &self, workload, slots, announced: false, stop: None, outcome: Outcome::Stopped }.run()
+    }
+}
+
+/// A running pool.
+struct Watch<'a, W> {
+    pool: &'a Pool,
+    workload: &'a mut W,
+    slots: Vec<Slot>,
+    /// Whether [`Event::AllReady`] was told.
+    announced: bool,
+    /// When workers that have not ended are killed; `None` while serving.
+    stop: Option<Instant>,
+    outcome: Outcome,
+}
+
+impl<W: Workload> Watch<'_, W> {
+    fn run(mut self) -> Result<Outcome, PoolError> {
+        for slot in 0..self.slots.len() {
+            if let Err(source) = self.start(slot) {
+                self.kill_all();
+                while self.running() > 0 {
+                    self.wait(None);
+                    self.reap();
+                }
+                return Err(PoolError::Start { slot, source });
+            }
+        }
+        loop {
+            self.wait(self.next_deadline());
+            self.handle_ready();
+            self.handle_signals();
+            self.reap();
+            if self.stop.is_some() && self.running() == 0 {
+                return Ok(self.outcome);
+            }
+            self.keep_time();
+        }
+    }
+
+    /// Sleeps until a signal, a worker's message, or the deadline.
+    fn wait(&self, deadline: Option<Instant>) {
+        let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // One more millisecond, since poll cuts fractions and would wake just before the deadline, again and again.
+            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        });
+        let mut sources = [
+            PollFd::new(self.pool.signals.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.pool.ready_reader.as_fd(), PollFlags::POLLIN),
+        ];
+        // Whatever it returns, everything is looked at.
+        let _ = poll(&mut sources, timeout);
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let due = self.slots.iter().filter_map(|slot| match slot.state {
+            State::Due(at) => Some(at),
+            _ => None,
+        });
+        due.chain(self.stop).min()
+    }
+
+    /// Does what is due: kills the stragglers of a stop, or starts workers whose pause is over.
+    fn keep_time(&mut self) {
+        let now = Instant::now();
+        if let Some(deadline) = self.stop {
+            if now >= deadline {
+                self.kill_all();
+                // SIGKILL cannot be refused; what is left of the wait is the kernel's.
+                self.stop = Some(now + self.pool.options.grace);
+            }
+            return;
+        }
+        for slot in 0..self.slots.len() {
+            if matches!(self.slots[slot].state, State::Due(at) if now >= at)
+                && let Err(error) = self.start(slot)
+            {
+                self.slots[slot].state = State::Due(now + SPAWN_PAUSE);
+                self.workload.observe(&Event::SpawnFailed { slot, reason: error.to_string() });
+            }
+        }
+    }
+
+    fn start(&mut self, slot: usize) -> Result<(), SpawnError> {
+        let writer = self.pool.ready_writer.try_clone().map_err(|error| {
+            SpawnError::Fork(error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw))
+        })?;
+        let workload = &mut *self.workload;
+        let process = Process::spawn_masked(&Worker::mask(), move || match Worker::new(slot, writer) {
+            Ok(worker) => workload.work(&worker),
+            Err(errno) => errno as i32,
+        })?;
+        let pid = process.pid();
+        self.slots[slot].state = State::Running { process, since: Instant::now(), ready: false };
+        self.workload.observe(&Event::Started { slot, pid });
+        Ok(())
+    }
+
+    /// Reads which workers have become ready.
+    fn handle_ready(&mut self) {
+        let mut message = [0; size_of::<u32>()];
+        while let Ok(4) = read(&self.pool.ready_reader, &mut message) {
+            let slot = u32::from_ne_bytes(message) as usize;
+            // A message of a worker that died right after sending it reaches its successor's slot; harmless, for the
+            // successor says so itself in a moment.
+            if let Some(Slot { state: State::Running { ready: ready @ false, .. }, .. }) =
+                self.slots.get_mut(slot)
+            {
+                *ready = true;
+                self.workload.observe(&Event::Ready { slot });
+            }
+        }
+        let all_ready = |slot: &Slot| matches!(slot.state, State::Running { ready: true, .. });
+        if !self.announced && self.stop.is_none() && self.slots.iter().all(all_ready) {
+            self.announced = true;
+            self.workload.observe(&Event::AllReady);
+        }
+    }
+
+    fn handle_signals(&mut self) {
+        while let Ok(Some(info)) = self.pool.signals.read_signal() {
+            let Ok(signal) = Signal::try_from(info.ssi_signo.cast_signed()) else { continue };
+            match signal {
+                Signal::SIGCHLD => {}
+                Signal::SIGQUIT => self.stop_now(signal),
+                _ if STOP.contains(&signal) && self.stop.is_some() => self.stop_now(signal),
+                _ if STOP.contains(&signal) => self.stop_in_order(Some(signal)),
+                _ => self.workload.observe(&Event::Ignored { signal }),
+            }
+        }
+    }
+
+    /// Asks every worker to finish.
+    fn stop_in_order(&mut self, signal: Option<Signal>) {
+        if self.stop.is_some() {
+            return;
+        }
+        self.stop = Some(Instant::now() + self.pool.options.grace);
+        self.workload.observe(&Event::Stopping { signal });
+        for slot in &mut self.slots {
+            match &slot.state {
+                State::Running { process, .. } => {
+                    // It may be dead already; then it is reaped in a moment.
+                    let _ = process.terminate();
+                }
+                State::Due(_) => slot.state = State::Empty,
+                State::Empty => {}
+            }
+        }
+    }
+
+    fn stop_now(&mut self, signal: Signal) {
+        self.stop_in_order(Some(signal));
+        self.kill_all();
+    }
+
+    fn kill_all(&mut self) {
+        let mut workers = 0;
+        for slot in &self.slots {
+            if let State::Running { process, .. } = &slot.state {
+                workers += 1;
+                // As in `stop_in_order`.
+                let _ = process.kill();
+            }
+        }
+        if workers > 0 {
+            self.workload.observe(&Event::Killed { workers });
+        }
+    }
+
+    /// Takes note of everybody who has ended.
+    fn reap(&mut self) {
+        self.reap_workers();
+        if getpid() != Pid::from_raw(1) {
+            return;
+        }
+        // As the first process of a container, the supervisor inherits everybody's orphans, and nobody else waits for them. They
+        // are looked at before they are reaped: a worker that has ended in this moment must not be taken for one.
+        while let Some(pid) = ended_child() {
+            if self.slots.iter().any(|slot| slot.is_running(pid)) {
+                self.reap_workers();
+            } else {
+                let _ = waitpid(pid, None);
+            }
+        }
+    }
+
+    fn reap_workers(&mut self) {
+        for slot in 0..self.slots.len() {
+            let State::Running { process, since, ready } = &mut self.slots[slot].state else { continue };
+            let Ok(Some(exit)) = process.join_timeout(Duration::ZERO) else { continue };
+            let (pid, uptime, was_ready) = (process.pid(), since.elapsed(), *ready);
+            self.bury(slot, pid, exit, uptime, was_ready);
+        }
+    }
+
+    fn bury(&mut self, slot: usize, pid: Pid, exit: Exit, uptime: Duration, was_ready: bool) {
+        let stopping = self.stop.is_some();
+        let next = match exit {
+            _ if stopping => Next::Stay,
+            Exit::Code(BOOT_FAILURE) if !was_ready => Next::BootFailed,
+            _ => self.slots[slot].backoff.after_death(exit, uptime, was_ready),
+        };
+        self.slots[slot].state = match next {
+            Next::Restart => State::Due(Instant::now()),
+            Next::RestartAfter(pause) => State::Due(Instant::now() + pause),
+            Next::GiveUp | Next::BootFailed | Next::Stay => State::Empty,
+        };
+        self.workload.repair(slot, exit);
+        if !(stopping && exit.is_success()) {
+            self.workload.observe(&Event::Died { slot, pid, exit, uptime, next });
+        }
+        match next {
+            Next::GiveUp => self.outcome = Outcome::CrashLoop { slot, exit },
+            Next::BootFailed => self.outcome = Outcome::BootFailed { slot },
+            Next::Restart | Next::RestartAfter(_) | Next::Stay => return,
+        }
+        self.stop_in_order(None);
+    }
+
+    fn running(&self) -> usize {
+        self.slots.iter().filter(|slot| matches!(slot.state, State::Running { .. })).count()
+    }
+}
+
+/// A child of this process that has ended and is not reaped yet.
+fn ended_child() -> Option<Pid> {
+    let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    waitid(Id::All, peek).ok()?.pid()
+}

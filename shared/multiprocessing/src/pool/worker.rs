@@ -1,0 +1,65 @@
+//! What a worker process knows of its pool: its slot, how to say that it is ready, and when to stop.
+
+use std::cell::Cell;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigHandler, SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::write;
+
+use crate::fork::set_disposition;
+
+/// The pool as one of its workers sees it.
+#[derive(Debug)]
+pub struct Worker {
+    slot: usize,
+    /// Write end of the pipe on which workers tell the supervisor that they are ready.
+    ready: OwnedFd,
+    /// Delivers SIGTERM as data, so that stopping is an event like any other and interrupts nothing.
+    stop: SignalFd,
+    stopping: Cell<bool>,
+}
+
+impl Worker {
+    /// Signals that a worker keeps blocked: SIGTERM is read from [`stop_fd`](Self::stop_fd).
+    pub(super) fn mask() -> SigSet {
+        [Signal::SIGTERM].into_iter().collect()
+    }
+
+    /// Settles the signals of a worker process. Runs in the child.
+    pub(super) fn new(slot: usize, ready: OwnedFd) -> Result<Self, Errno> {
+        // A terminal sends these to the whole process group; the supervisor turns them into one orderly stop. A broken
+        // connection is an error of a write, not a reason to die.
+        for signal in [Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGPIPE] {
+            set_disposition(signal, SigHandler::SigIgn)?;
+        }
+        let stop = SignalFd::with_flags(&Self::mask(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Self { slot, ready, stop, stopping: Cell::new(false) })
+    }
+
+    /// The number of this worker's place in the pool, from 0. Its successors have the same.
+    pub fn slot(&self) -> usize {
+        self.slot
+    }
+
+    /// Tells the supervisor that this worker can serve.
+    pub fn ready(&self) {
+        let message = u32::try_from(self.slot).unwrap_or(u32::MAX).to_ne_bytes();
+        // Fails only when the supervisor is gone, and then this process is about to end.
+        while let Err(Errno::EINTR) = write(&self.ready, &message) {}
+    }
+
+    /// Whether the pool wants this worker to finish. Once true it stays true.
+    pub fn stop_requested(&self) -> bool {
+        if let Ok(Some(_)) = self.stop.read_signal() {
+            self.stopping.set(true);
+        }
+        self.stopping.get()
+    }
+
+    /// Readable when [`stop_requested`](Self::stop_requested) has news, for use with epoll or poll.
+    pub fn stop_fd(&self) -> BorrowedFd<'_> {
+        self.stop.as_fd()
+    }
+}
