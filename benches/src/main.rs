@@ -1,2 +1,148 @@
-//! .
-fn main() {}
+//! Load generator for centrals and for the reference servers beside it, and the report that compares them.
+
+mod batch;
+mod cpu_time;
+mod latencies;
+mod link;
+mod load;
+mod outcome;
+mod report;
+
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+
+use crate::batch::Batch;
+use crate::load::Load;
+use crate::outcome::Outcome;
+use crate::report::Report;
+
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Send batches from several clients at once, one connection a batch, and measure
+    Load(LoadArgs),
+    /// Write the batch that `load` sends to stdout, for example to learn its size
+    Batch(BatchArgs),
+    /// Print a Markdown table of runs recorded with `load --json`, one run a line
+    Report {
+        /// File with the runs
+        runs: PathBuf,
+        /// Name of a run to compare all others with; may be given several times
+        #[arg(long, value_name = "NAME")]
+        against: Vec<String>,
+    },
+}
+
+#[derive(Args)]
+struct BatchArgs {
+    /// Bets in a batch; max fills it up to 8192 bytes
+    #[arg(long, default_value = "max", value_parser = parse_bets, value_name = "max|N")]
+    bets_per_batch: NonZeroUsize,
+    /// Send records of the 2022 assignment, which have no number and win by their hash
+    #[arg(long)]
+    four_fields: bool,
+}
+
+impl BatchArgs {
+    fn build(&self) -> Result<Batch> {
+        Batch::new(self.bets_per_batch.get(), !self.four_fields).context("building the batch")
+    }
+}
+
+#[derive(Args)]
+struct LoadArgs {
+    /// Server to load, HOST:PORT
+    #[arg(long)]
+    address: String,
+    /// Clients that send at the same time
+    #[arg(long, default_value = "4")]
+    clients: NonZeroUsize,
+    /// How long to send
+    #[arg(long, default_value = "5", value_parser = parse_seconds)]
+    seconds: Duration,
+    #[command(flatten)]
+    batch: BatchArgs,
+    /// Take any N bytes as the reply, instead of insisting on the right one
+    #[arg(long, value_name = "N")]
+    raw_reply: Option<NonZeroUsize>,
+    /// Connections that send half a batch and stay silent during the run
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    stalled: usize,
+    /// Process whose CPU time is measured, its descendants included
+    #[arg(long, value_name = "PID")]
+    server_pid: Option<u32>,
+    /// Name of the run in its output
+    #[arg(long, default_value = "server")]
+    name: String,
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl LoadArgs {
+    fn run(self) -> Result<Outcome> {
+        let mut batch = self.batch.build()?;
+        if let Some(bytes) = self.raw_reply {
+            batch.expect_any_reply(bytes.get());
+        }
+        let load = Load {
+            address: link::resolve(&self.address).with_context(|| format!("address {}", self.address))?,
+            batch,
+            clients: self.clients.get(),
+            stalled: self.stalled,
+            duration: self.seconds,
+            server_pid: self.server_pid,
+        };
+        load.run(self.name).with_context(|| format!("loading {}", self.address))
+    }
+}
+
+fn parse_bets(text: &str) -> Result<NonZeroUsize, String> {
+    if text == "max" {
+        return Ok(NonZeroUsize::MAX);
+    }
+    text.parse().map_err(|_| "expected max or a number from 1".to_owned())
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn main() -> Result<()> {
+    let mut out = std::io::stdout();
+    match Cli::parse().command {
+        Command::Load(args) => {
+            let json = args.json;
+            let outcome = args.run()?;
+            if json {
+                writeln!(out, "{}", serde_json::to_string(&outcome)?)?;
+            } else {
+                writeln!(out, "{outcome}")?;
+            }
+        }
+        Command::Batch(args) => out.write_all(&args.build()?.request)?,
+        Command::Report { runs, against } => {
+            let lines =
+                std::fs::read_to_string(&runs).with_context(|| format!("reading {}", runs.display()))?;
+            let outcomes = lines
+                .lines()
+                .map(serde_json::from_str)
+                .collect::<Result<Vec<Outcome>, _>>()
+                .with_context(|| format!("{} is no list of runs", runs.display()))?;
+            write!(out, "{}", Report::new(&outcomes, &against)?)?;
+        }
+    }
+    Ok(())
+}

@@ -46,9 +46,22 @@ pub(crate) fn write_words<T: Shareable>(place: &Place, value: &T) {
     }
 }
 
-/// Copies bytes out of the place, for inspection: any of them may be changing.
-pub(crate) fn read_bytes(place: &Place) -> Vec<u8> {
-    (0..place.bytes()).map(|index| atomic::<u8>(place, index).load(Ordering::Acquire)).collect()
+/// Copies the elements, of `size` bytes each, out of the place, for inspection: each is read in one step, so that a number that
+/// is changing is never torn.
+pub(crate) fn read_elements(place: &Place, size: usize) -> Vec<u8> {
+    fn read<T: AtomicElement>(place: &Place) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(place.bytes());
+        for index in 0..place.bytes() / size_of::<T>() {
+            bytes.extend_from_slice(T::load(atomic::<T>(place, index)).as_bytes());
+        }
+        bytes
+    }
+    match size {
+        8 => read::<u64>(place),
+        4 => read::<u32>(place),
+        2 => read::<u16>(place),
+        _ => read::<u8>(place),
+    }
 }
 
 /// Copies bytes into the place; for the creator, before anybody else knows the segment.
@@ -65,8 +78,9 @@ pub(crate) fn word(place: &Place) -> &AtomicU64 {
 
 /// Reads a plain structure from the start of the place.
 pub(crate) fn read_structure<S: FromBytes>(place: &Place) -> Option<S> {
-    let bytes = read_bytes(place);
-    S::read_from_bytes(bytes.get(..size_of::<S>())?).ok()
+    let fits = place.bytes() >= size_of::<S>();
+    fits.then(|| read_elements(&place.part(0, size_of::<S>()), 1))
+        .and_then(|bytes| S::read_from_bytes(&bytes).ok())
 }
 
 /// The elements of the place. Making a reference from the pointer needs the lock that guards the place: nobody else may read or

@@ -3,12 +3,11 @@
 use std::fmt;
 
 use nix::sys::signal::Signal;
-use nix::sys::wait::WaitStatus;
 
 /// How a process ended: by itself or by a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It exited with this code, 0 to 255.
+    /// It exited with this code, 0 to 255. A real-time signal, which has no name, is told as shells do: 128 and its number.
     Code(i32),
     /// A signal ended it.
     Signal {
@@ -30,12 +29,15 @@ impl Exit {
         matches!(self, Self::Signal { signal, .. } if signal == expected)
     }
 
-    /// The end a wait status tells of, or `None` where the process is still there (stopped, continued, traced).
-    pub(crate) fn from_status(status: WaitStatus) -> Option<Self> {
-        match status {
-            WaitStatus::Exited(_, code) => Some(Self::Code(code)),
-            WaitStatus::Signaled(_, signal, core_dumped) => Some(Self::Signal { signal, core_dumped }),
-            _ => None,
+    /// The end that the wait status of a dead process tells of.
+    pub(crate) fn from_status(status: i32) -> Self {
+        if libc::WIFEXITED(status) {
+            return Self::Code(libc::WEXITSTATUS(status));
+        }
+        let number = libc::WTERMSIG(status);
+        match Signal::try_from(number) {
+            Ok(signal) => Self::Signal { signal, core_dumped: libc::WCOREDUMP(status) },
+            Err(_) => Self::Code(128 + number),
         }
     }
 }

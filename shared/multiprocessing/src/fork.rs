@@ -7,14 +7,16 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
-use std::{fs, io, ptr};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+use std::{fs, io, mem, ptr, thread};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
+use crate::exit::Exit;
 use crate::process::SpawnError;
 
 /// The signal a child gets when its parent is gone. Nobody else uses it for anything on a Linux process that is not init.
@@ -23,11 +25,15 @@ const ORPHANED: Signal = Signal::SIGPWR;
 const PANICKED: i32 = 101;
 /// Exit code of a child that ends because its parent is gone.
 const ABANDONED: i32 = 102;
+/// How long a thread that was joined may still be listed: its joiner is woken a moment before it is gone.
+const THREAD_LEAVING: Duration = Duration::from_millis(10);
 /// How many segments of this process an orphan can remove. Further ones stay until the next creator reclaims them.
 const REMOVABLE: usize = 16;
 
 /// Parent of this process if it was forked here, 0 otherwise. Read by the signal handler.
 static PARENT: AtomicI32 = AtomicI32::new(0);
+/// How many forks lie between this process and the first one of the family. Tells an inherited guard from one's own.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
 /// Entries in `/dev/shm` that this process made; a forked child inherits the list.
 static SEGMENTS: [RemovableSegment; REMOVABLE] = [const { RemovableSegment::new() }; REMOVABLE];
 
@@ -36,21 +42,24 @@ struct RemovableSegment {
     /// A leaked C string, or null where the slot is free.
     path: AtomicPtr<libc::c_char>,
     inode: AtomicU64,
+    /// Who made it. A grandchild has the list too, and its dead parent is not who made this.
+    creator: AtomicI32,
 }
 
 impl RemovableSegment {
     const fn new() -> Self {
-        Self { path: AtomicPtr::new(ptr::null_mut()), inode: AtomicU64::new(0) }
+        Self { path: AtomicPtr::new(ptr::null_mut()), inode: AtomicU64::new(0), creator: AtomicI32::new(0) }
     }
 
-    /// Removes the entry if the path still leads to the inode it was made with. Async-signal-safe.
-    fn remove(&self) {
+    /// Removes the entry if the dead `creator` made it and the path still leads to the inode it was made with.
+    /// Async-signal-safe.
+    fn remove_of(&self, creator: i32) {
         let path = self.path.load(Ordering::Acquire);
-        if path.is_null() {
+        if path.is_null() || self.creator.load(Ordering::Acquire) != creator {
             return;
         }
         // SAFETY: an all-zero `stat` is a valid value of that plain C structure.
-        let mut status: libc::stat = unsafe { std::mem::zeroed() };
+        let mut status: libc::stat = unsafe { mem::zeroed() };
         // SAFETY: `path` is a leaked, NUL-terminated string; `status` is valid for writes; stat(2) is async-signal-safe.
         let found = unsafe { libc::stat(path, &raw mut status) } == 0;
         if found && status.st_ino == self.inode.load(Ordering::Acquire) {
@@ -66,6 +75,7 @@ pub(crate) fn remember_segment(path: &Path, inode: u64) {
     let path = path.into_raw();
     for slot in &SEGMENTS {
         if slot.path.compare_exchange(ptr::null_mut(), path, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            slot.creator.store(getpid().as_raw(), Ordering::Release);
             slot.inode.store(inode, Ordering::Release);
             return;
         }
@@ -88,11 +98,12 @@ pub(crate) fn forget_segment(inode: u64) {
 extern "C" fn orphaned(_signal: libc::c_int) {
     // SAFETY: getppid(2) is async-signal-safe and cannot fail.
     let parent = unsafe { libc::getppid() };
-    if parent == PARENT.load(Ordering::Acquire) {
+    let made_by = PARENT.load(Ordering::Acquire);
+    if parent == made_by {
         return;
     }
     for segment in &SEGMENTS {
-        segment.remove();
+        segment.remove_of(made_by);
     }
     exit_now(ABANDONED)
 }
@@ -103,9 +114,19 @@ fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Threads of this process.
+/// Threads of this process. One that is just ending is given a moment to be gone.
 fn threads() -> io::Result<usize> {
-    Ok(fs::read_dir("/proc/self/task")?.count())
+    let count = || Ok(fs::read_dir("/proc/self/task")?.count());
+    if count()? == 1 {
+        return Ok(1);
+    }
+    thread::sleep(THREAD_LEAVING);
+    count()
+}
+
+/// Number of forks behind this process; it differs from a guard's when the guard was inherited.
+pub(crate) fn generation() -> u32 {
+    GENERATION.load(Ordering::Relaxed)
 }
 
 /// Forks; the child runs `body` with the signal mask `mask` and exits with the code it returns. If the parent is gone, the
@@ -126,7 +147,12 @@ pub(crate) fn fork_child(mask: &SigSet, body: impl FnOnce() -> i32) -> Result<Pi
     let forked = unsafe { fork() };
     match forked {
         Ok(ForkResult::Child) => {
-            let code = catch_unwind(AssertUnwindSafe(|| run_child(parent, mask, body))).unwrap_or(PANICKED);
+            let code = catch_unwind(AssertUnwindSafe(|| run_child(parent, mask, body)));
+            let code = code.unwrap_or_else(|payload| {
+                // Its destructor might panic, into frames that belong to the parent.
+                mem::forget(payload);
+                PANICKED
+            });
             let _ = io::stdout().flush();
             exit_now(code)
         }
@@ -142,8 +168,12 @@ pub(crate) fn fork_child(mask: &SigSet, body: impl FnOnce() -> i32) -> Result<Pi
 }
 
 fn run_child(parent: Pid, mask: &SigSet, body: impl FnOnce() -> i32) -> i32 {
-    if let Err(errno) = end_with(parent).and_then(|()| sigprocmask(SigmaskHow::SIG_SETMASK, Some(mask), None))
-    {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+    let mut mask = *mask;
+    // Blocked in the parent, maybe; the child would not hear of its end.
+    mask.remove(ORPHANED);
+    let unblock = |()| sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None);
+    if let Err(errno) = end_with(parent).and_then(unblock) {
         // Without this the child could outlive its parent unseen, which is worse than not starting.
         return errno as i32;
     }
@@ -172,6 +202,26 @@ pub(crate) fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
     let fd = Errno::result(fd)? as RawFd;
     // SAFETY: the call above just made it and nobody else owns it. The kernel sets close-on-exec on it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Reaps the child `pid` if it has ended. Not by nix: it has no names for real-time signals and would lose the end by one.
+pub(crate) fn reap(pid: Pid) -> Result<Option<Exit>, Errno> {
+    let mut status = 0;
+    // SAFETY: `status` is valid for writes.
+    let reaped = unsafe { libc::waitpid(pid.as_raw(), &raw mut status, libc::WNOHANG) };
+    Ok((Errno::result(reaped)? != 0).then(|| Exit::from_status(status)))
+}
+
+/// A child of this process that has ended and is not reaped yet, whatever ended it.
+pub(crate) fn ended_child() -> Option<Pid> {
+    // SAFETY: an all-zero `siginfo_t` is a valid value of that plain C structure.
+    let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
+    let peek = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` is valid for writes.
+    let result = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, peek) };
+    // SAFETY: waitid(2) fills in the pid of a child that ended, and leaves 0 when there is none.
+    let pid = unsafe { info.si_pid() };
+    (result == 0 && pid != 0).then(|| Pid::from_raw(pid))
 }
 
 /// Ignores a signal, or gives it its default action back.

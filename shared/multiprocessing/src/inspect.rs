@@ -3,11 +3,12 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use nix::unistd::Pid;
 
-use crate::cell::{read_bytes, word};
+use crate::cell::{read_elements, word};
 use crate::element::Scalar;
 use crate::layout::{LOCK_BYTES, MAGIC, Object, ObjectKind};
 use crate::mutex::LockBlock;
@@ -87,8 +88,8 @@ impl Segment {
         let data_bytes = size * object.length;
         let elements = match object.kind {
             ObjectKind::Lock => Vec::new(),
-            ObjectKind::RawValue | ObjectKind::RawArray => read_bytes(&place),
-            ObjectKind::Array => read_bytes(&place.part(LOCK_BYTES, data_bytes)),
+            ObjectKind::RawValue | ObjectKind::RawArray => read_elements(&place, size),
+            ObjectKind::Array => read_elements(&place.part(LOCK_BYTES, data_bytes), size),
             ObjectKind::Value => {
                 let version = place.part(VERSION_OFFSET, 8);
                 let version = word(&version);
@@ -97,7 +98,7 @@ impl Segment {
                 loop {
                     let before = version.load(Ordering::Acquire);
                     let current = LOCK_BYTES + padded * (before % 2) as usize;
-                    let bytes = read_bytes(&place.part(current, data_bytes));
+                    let bytes = read_elements(&place.part(current, data_bytes), size);
                     if version.load(Ordering::Acquire) == before {
                         break bytes;
                     }
@@ -149,7 +150,7 @@ fn has_magic(name: &SegmentName) -> bool {
 }
 
 /// Processes other than this one that have a file of `/dev/shm` mapped, by its inode.
-fn attached(inode: u64) -> Vec<Pid> {
+pub(crate) fn attached(inode: u64) -> Vec<Pid> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let own = std::process::id().cast_signed();
     let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -161,18 +162,22 @@ fn attached(inode: u64) -> Vec<Pid> {
 
 /// Whether a process has the inode mapped from `/dev/shm`. A line of `/proc/PID/maps` is: range, permissions, offset, device,
 /// inode, path.
-fn maps(pid: i32, inode: u64) -> bool {
-    let Ok(maps) = fs::read_to_string(format!("/proc/{pid}/maps")) else { return false };
-    maps.lines().any(|line| {
+pub(crate) fn maps(pid: i32, inode: u64) -> bool {
+    // Paths of other files in it may be no valid text.
+    let Ok(maps) = fs::read(format!("/proc/{pid}/maps")) else { return false };
+    // Where it really is: on some systems it is a link.
+    let Ok(directory) = fs::canonicalize(DIRECTORY) else { return false };
+    String::from_utf8_lossy(&maps).lines().any(|line| {
         let mut fields = line.split_ascii_whitespace();
         let same = fields.nth(4).and_then(|field| field.parse().ok()) == Some(inode);
-        same && fields.next().is_some_and(|path| path.starts_with(DIRECTORY))
+        same && fields.next().is_some_and(|path| Path::new(path).starts_with(&directory))
     })
 }
 
 /// When a process started, in clock ticks since boot: with its pid it names a process for ever. `None` when it is gone.
 pub(crate) fn start_ticks(pid: Pid) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
     // The second field, the command in parentheses, may hold anything; field 22 counts from the parenthesis that closes it.
     let after_command = &stat[stat.rfind(')')? + 1..];
     let mut fields = after_command.split_ascii_whitespace();

@@ -221,6 +221,8 @@ impl Plan {
     /// Gives every object its place. Returns the objects and the bytes of the whole segment, or what is wrong with the plan.
     pub(crate) fn laid_out(&self) -> Result<(Vec<Object>, usize), String> {
         let mut end = HEADER_BYTES + ENTRY_BYTES * self.objects.len();
+        // The system counts file sizes in signed numbers.
+        let limit = isize::MAX as usize - ALIGNMENT;
         let mut placed: Vec<Object> = Vec::with_capacity(self.objects.len());
         for object in &self.objects {
             let name = &object.name;
@@ -235,7 +237,7 @@ impl Plan {
             let too_large = || format!("object {name:?} is too large");
             let bytes = object.kind.bytes(object.element, object.length).ok_or_else(too_large)?;
             let offset = end.next_multiple_of(ALIGNMENT);
-            end = offset.checked_add(bytes).ok_or_else(too_large)?;
+            end = offset.checked_add(bytes).filter(|&end| end <= limit).ok_or_else(too_large)?;
             placed.push(Object { offset, bytes, ..object.clone() });
         }
         Ok((placed, end))
@@ -304,6 +306,8 @@ mod tests {
 
     #[test]
     fn sizes_that_overflow_are_refused() {
-        assert!(Plan::new().raw_array::<u64>("a", usize::MAX / 4).laid_out().is_err());
+        for length in [usize::MAX / 4, usize::MAX / 8 - 10, isize::MAX as usize / 8] {
+            assert!(Plan::new().raw_array::<u64>("a", length).lock("l").laid_out().is_err());
+        }
     }
 }

@@ -3,12 +3,14 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
+use crate::fork::generation;
 use crate::mapping::Place;
 use crate::mutex::{Acquired, LockBlock};
 
@@ -24,6 +26,8 @@ pub struct Lock {
 #[must_use = "the lock is given back when the guard is dropped"]
 pub struct LockGuard<'a> {
     block: &'a LockBlock,
+    /// The process that locked, as [`generation`] counts; a forked child has copies of its parent's guards.
+    generation: u32,
     /// Guards stay in their thread.
     thread: PhantomData<*mut ()>,
 }
@@ -181,13 +185,30 @@ impl Lock {
         &self,
         result: Result<Acquired, Errno>,
     ) -> Result<Option<LockGuard<'_>>, LockError<LockGuard<'_>>> {
-        let guard = || LockGuard { block: self.block(), thread: PhantomData };
+        let guard = || LockGuard { block: self.block(), generation: generation(), thread: PhantomData };
         match result {
             Ok(Acquired::Clean) => Ok(Some(guard())),
             Ok(Acquired::Busy) => Ok(None),
             Ok(Acquired::OwnerDied) => Err(LockError::OwnerDied(Inherited::new(guard()))),
             Err(errno) => Err(LockError::Failed(errno.into())),
         }
+    }
+}
+
+impl Drop for Lock {
+    /// A guard that was forgotten instead of dropped leaves the mutex in the thread's list of those it holds, which the C
+    /// library and the kernel follow: then the memory must stay mapped to the end.
+    fn drop(&mut self) {
+        if self.holder().is_some_and(|thread| Path::new(&format!("/proc/self/task/{thread}")).exists()) {
+            std::mem::forget(self.place.clone());
+        }
+    }
+}
+
+impl LockGuard<'_> {
+    /// Whether this process locked. A forked child that inherited the guard holds nothing.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.generation == generation()
     }
 }
 

@@ -97,10 +97,13 @@ impl LockBlock {
         acquired(unsafe { libc::pthread_mutex_lock(self.mutex()) })
     }
 
-    /// Takes the mutex if it is free.
+    /// Takes the mutex if it is free. One that this very thread holds is not: nobody would wait, so there is no deadlock.
     pub(crate) fn try_lock(&self) -> Result<Acquired, Errno> {
         // SAFETY: as in `lock`.
-        acquired(unsafe { libc::pthread_mutex_trylock(self.mutex()) })
+        match unsafe { libc::pthread_mutex_trylock(self.mutex()) } {
+            libc::EDEADLK => Ok(Acquired::Busy),
+            result => acquired(result),
+        }
     }
 
     /// Waits for the mutex at most this long, on the monotonic clock.

@@ -7,11 +7,19 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use crate::exit::Exit;
-use crate::fork::{fork_child, pidfd_open};
+use crate::fork::{fork_child, pidfd_open, reap};
+
+/// Longer waits than this are the same as for ever, and the sum of clock and wait must not overflow.
+const LONGEST_WAIT: Duration = Duration::from_secs(1 << 32);
+
+/// The moment this far away.
+pub(crate) fn moment_after(wait: Duration) -> Instant {
+    Instant::now() + wait.min(LONGEST_WAIT)
+}
 
 /// A running or ended child. It ends when its parent ends, however that happens. Dropping the handle leaves the child running
 /// and, once it has ended, a zombie until the parent ends: join it.
@@ -101,13 +109,13 @@ impl Process {
         if self.exit.is_some() || !self.wait_for_end(timeout)? {
             return Ok(self.exit);
         }
-        self.exit = Exit::from_status(waitpid(self.pid, Some(WaitPidFlag::WNOHANG))?);
+        self.exit = reap(self.pid)?;
         Ok(self.exit)
     }
 
     /// Waits until the child has ended, without reaping it. Whether it has.
     fn wait_for_end(&self, timeout: Duration) -> Result<bool, Errno> {
-        let deadline = Instant::now() + timeout;
+        let deadline = moment_after(timeout);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             // Rounded up: poll has whole milliseconds, and waking early would make this loop spin.

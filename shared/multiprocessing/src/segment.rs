@@ -1,7 +1,7 @@
 //! A named segment: made by one process, found by name by any other, removed by its maker or reclaimed after it.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -18,7 +18,7 @@ use crate::array::{Array, RawArray};
 use crate::cell::{atomic, read_structure, write_bytes};
 use crate::element::{AtomicElement, ElementType, Shareable, sealed::Atomic};
 use crate::fork::{forget_segment, remember_segment};
-use crate::inspect::start_ticks;
+use crate::inspect::{attached, maps, start_ticks};
 use crate::layout::{
     ENTRY_BYTES, Entry, HEADER_BYTES, Header, LAYOUT_VERSION, MAGIC, Object, ObjectKind, Plan, READY,
     STATE_OFFSET,
@@ -54,7 +54,7 @@ struct Claim {
     creator: Pid,
     inode: u64,
     /// Carries the `flock`. Forked children inherit it, so the claim lasts until the last of them ends.
-    _locked: File,
+    entry: File,
 }
 
 /// Why a segment cannot be made or used.
@@ -132,10 +132,7 @@ impl Segment {
         let (objects, bytes) = plan.laid_out().map_err(SegmentError::Plan)?;
         let mapped = ShmemConf::new().os_id(name.as_str()).size(bytes).create();
         let mapping = Mapping::new(mapped.map_err(|error| shmem_error(name, "creating", error))?);
-        let claim = Claim::stake(name, bytes).inspect_err(|_| {
-            // Ours alone so far, and useless.
-            let _ = shm_unlink(name.as_str());
-        })?;
+        let claim = Claim::stake(name, bytes)?;
         let memory = Place::whole(&mapping);
         let header = Header {
             magic: MAGIC,
@@ -148,7 +145,9 @@ impl Segment {
             created_unix_ms: unix_ms(),
             reserved: [0; 16],
         };
-        write_bytes(&memory.part(0, HEADER_BYTES), header.as_bytes());
+        // In one system call: whenever this process is killed, there is nothing of the header or all of it.
+        let written = claim.entry.write_all_at(header.as_bytes(), 0);
+        written.map_err(|error| io_error(name, "writing the header of", error))?;
         for (index, object) in objects.iter().enumerate() {
             let entry = memory.part(HEADER_BYTES + index * ENTRY_BYTES, ENTRY_BYTES);
             write_bytes(&entry, object.entry().as_bytes());
@@ -173,10 +172,15 @@ impl Segment {
     /// [`SegmentError::NotFound`], [`SegmentError::Foreign`] when it is none of ours or of another layout, or what the system says.
     pub fn open(name: &SegmentName) -> Result<Self, SegmentError> {
         let deadline = Instant::now() + MAKING;
+        // Only a refusal of something that was finished before it was looked at is final.
+        let mut finished = false;
         loop {
             match Self::try_open(name) {
-                Err(SegmentError::Foreign { .. }) if Instant::now() < deadline && is_unfinished(name) => {
-                    std::thread::sleep(Duration::from_millis(1));
+                Err(SegmentError::Foreign { .. }) if !finished && Instant::now() < deadline => {
+                    finished = !is_unfinished(name);
+                    if !finished {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
                 }
                 outcome => return outcome,
             }
@@ -192,6 +196,11 @@ impl Segment {
         let mapped = ShmemConf::new().os_id(name.as_str()).open();
         let mapping = Mapping::new(mapped.map_err(|error| shmem_error(name, "opening", error))?);
         let memory = Place::whole(&mapping);
+        if memory.bytes() < HEADER_BYTES {
+            return Err(foreign("it is too short".to_owned()));
+        }
+        // First, for the rest is only there to be read once this says so.
+        let state = u32::load(atomic::<u32>(&memory.part(STATE_OFFSET, 4), 0));
         let header: Header = read_structure(&memory).ok_or_else(|| foreign("it is too short".to_owned()))?;
         if header.magic != MAGIC {
             return Err(foreign("its first bytes are not SHMPROC".to_owned()));
@@ -202,7 +211,7 @@ impl Segment {
                 header.layout_version
             )));
         }
-        if u32::load(atomic::<u32>(&memory.part(STATE_OFFSET, 4), 0)) != READY {
+        if state != READY {
             return Err(foreign("it was never finished".to_owned()));
         }
         let bytes = memory.bytes();
@@ -230,19 +239,31 @@ impl Segment {
         let creator = match Self::open(name) {
             Ok(segment) => segment.header.creator_pid,
             Err(SegmentError::NotFound { .. }) => return Ok(false),
-            Err(SegmentError::Foreign { .. }) if is_unfinished(name) => 0,
+            Err(SegmentError::Foreign { .. }) if is_unfinished(name) => {
+                // Its creator is slow, not dead, or it is another program's that has written nothing yet.
+                match inode(name).map(attached).unwrap_or_default().first() {
+                    None => 0,
+                    Some(pid) => {
+                        let creator = pid.as_raw().cast_unsigned();
+                        return Err(SegmentError::InUse { name: name.clone(), creator });
+                    }
+                }
+            }
             Err(error) => return Err(error),
         };
-        let entry = File::open(name.path()).map_err(|error| io_error(name, "opening", error))?;
+        let entry = match File::open(name.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            opened => opened.map_err(|error| io_error(name, "opening", error))?,
+        };
         match entry.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(SegmentError::InUse { name: name.clone(), creator }),
             Err(TryLockError::Error(error)) => return Err(io_error(name, "locking", error)),
         }
         // Between opening and locking somebody else may have reclaimed it and made a new one of the same name.
-        let ours = entry.metadata().map_err(|error| io_error(name, "examining", error))?.ino();
-        if inode(name) != Some(ours) {
-            return Err(SegmentError::InUse { name: name.clone(), creator });
+        let locked = entry.metadata().map_err(|error| io_error(name, "examining", error))?.ino();
+        if inode(name) != Some(locked) {
+            return Self::reclaim(name);
         }
         shm_unlink(name.as_str()).map_err(|errno| system(name, "removing", errno))?;
         Ok(true)
@@ -342,25 +363,37 @@ impl Segment {
 }
 
 impl Claim {
-    /// Reserves the pages of a segment just made and locks its entry.
+    /// Locks the entry of a segment just made and mapped, and reserves its pages.
     fn stake(name: &SegmentName, bytes: usize) -> Result<Self, SegmentError> {
         let entry = shm_open(name.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty());
-        let entry = entry.map_err(|errno| system(name, "opening", errno))?;
-        match posix_fallocate(&entry, 0, bytes as libc::off_t) {
+        let entry = File::from(entry.map_err(|errno| system(name, "opening", errno))?);
+        // Before this lock anybody may take the entry for a dead creator's: remove it, and make another of the name.
+        let exists = || SegmentError::Exists { name: name.clone() };
+        match entry.try_lock() {
             Ok(()) => {}
-            Err(Errno::ENOSPC) => return Err(SegmentError::NoSpace { bytes }),
-            Err(errno) => return Err(system(name, "reserving", errno)),
-        }
-        let locked = File::from(entry);
-        match locked.try_lock() {
-            Ok(()) => {}
-            // Somebody thought it stale in the moment before this lock, and is removing it.
-            Err(TryLockError::WouldBlock) => return Err(SegmentError::Exists { name: name.clone() }),
+            Err(TryLockError::WouldBlock) => return Err(exists()),
             Err(TryLockError::Error(error)) => return Err(io_error(name, "locking", error)),
         }
-        let inode = locked.metadata().map_err(|error| io_error(name, "examining", error))?.ino();
-        remember_segment(&name.path(), inode);
-        Ok(Self { name: name.clone(), creator: getpid(), inode, _locked: locked })
+        let locked = entry.metadata().map_err(|error| io_error(name, "examining", error))?.ino();
+        if inode(name) != Some(locked) || !maps(getpid().as_raw(), locked) {
+            return Err(exists());
+        }
+        // From here on the entry is ours, and an error below removes it by dropping this.
+        let claim = Self { name: name.clone(), creator: getpid(), inode: locked, entry };
+        claim.reserve(bytes)?;
+        remember_segment(&name.path(), locked);
+        Ok(claim)
+    }
+
+    fn reserve(&self, bytes: usize) -> Result<(), SegmentError> {
+        loop {
+            match posix_fallocate(&self.entry, 0, bytes as libc::off_t) {
+                Ok(()) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(Errno::ENOSPC) => return Err(SegmentError::NoSpace { bytes }),
+                Err(errno) => return Err(system(&self.name, "reserving", errno)),
+            }
+        }
     }
 }
 
@@ -382,15 +415,27 @@ impl std::fmt::Debug for Place {
     }
 }
 
-/// Whether the entry was made and never finished: no magic, or not declared ready.
+/// Whether the entry was made and never finished: nothing written at all, or a header that is not declared ready.
 fn is_unfinished(name: &SegmentName) -> bool {
-    let mut start = [0; STATE_OFFSET + 4];
-    let Ok(entry) = File::open(name.path()) else { return false };
-    match entry.read_exact_at(&mut start, 0) {
-        Ok(()) => {
-            start == [0; STATE_OFFSET + 4] || (start.starts_with(&MAGIC) && start[STATE_OFFSET..] == [0; 4])
+    let nothing_written = |mut entry: &File| {
+        let mut chunk = [0; 4096];
+        loop {
+            match entry.read(&mut chunk) {
+                Ok(0) => return true,
+                Ok(bytes) if chunk[..bytes].iter().all(|&byte| byte == 0) => {}
+                _ => return false,
+            }
         }
-        Err(_) => entry.metadata().is_ok_and(|metadata| metadata.len() == 0),
+    };
+    // Opening anything but a file might wait: a pipe, for its writer.
+    if !fs::symlink_metadata(name.path()).is_ok_and(|metadata| metadata.is_file()) {
+        return false;
+    }
+    let Ok(entry) = File::open(name.path()) else { return false };
+    let mut start = [0; STATE_OFFSET + 4];
+    match entry.read_exact_at(&mut start, 0) {
+        Ok(()) if start.starts_with(&MAGIC) => start[STATE_OFFSET..] == [0; 4],
+        _ => nothing_written(&entry),
     }
 }
 

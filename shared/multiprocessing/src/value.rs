@@ -73,8 +73,8 @@ impl<T: Shareable> Value<T> {
     /// Waits for the value's lock, as Python's `value.get_lock()` in a `with` does.
     ///
     /// # Errors
-    /// As [`Lock::lock`]. With [`LockError::OwnerDied`] the value itself is whole and as it was before the dead holder's
-    /// change; what else the lock guards is for the caller to repair.
+    /// As [`Lock::lock`]. With [`LockError::OwnerDied`] the value itself is whole, with all of the dead holder's change or with
+    /// none of it; what else the lock guards is for the caller to repair.
     pub fn lock(&self) -> Result<ValueGuard<'_, T>, LockError<ValueGuard<'_, T>>> {
         self.lock.lock().map(|guard| self.guard(guard)).map_err(|error| error.map(|guard| self.guard(guard)))
     }
@@ -99,7 +99,8 @@ impl<T: Shareable> Value<T> {
 
     fn guard<'a>(&'a self, lock: LockGuard<'a>) -> ValueGuard<'a, T> {
         let version = self.lock.block().version.load(Ordering::Acquire);
-        ValueGuard { value: self, copy: self.read(version), changed: false, lock }
+        let unwinding = std::thread::panicking();
+        ValueGuard { value: self, copy: self.read(version), changed: false, unwinding, lock }
     }
 
     fn read(&self, version: u64) -> T {
@@ -124,14 +125,25 @@ impl<T: Shareable + fmt::Debug> fmt::Debug for Value<T> {
 }
 
 /// Holds the lock of a [`Value`] and a copy of it. Changes become visible, all at once, when the guard is dropped; not when it is
-/// dropped by a panic.
+/// dropped by a panic, and not in a forked child that inherited it.
 #[must_use = "the lock is given back when the guard is dropped"]
 pub struct ValueGuard<'a, T: Shareable> {
     value: &'a Value<T>,
     copy: T,
     changed: bool,
+    /// Whether it was made by a destructor that a panic runs; then the panic is no reason to give the change up.
+    unwinding: bool,
     /// Dropped after the commit in `drop`: fields go last.
     lock: LockGuard<'a>,
+}
+
+impl<T: Shareable> ValueGuard<'_, T> {
+    /// Makes the changes so far visible now, with the lock still held: for whoever must change something else *after* the value.
+    pub fn commit(&mut self) {
+        if std::mem::take(&mut self.changed) && self.lock.is_ours() {
+            self.value.commit(&self.copy);
+        }
+    }
 }
 
 impl<T: Shareable> Deref for ValueGuard<'_, T> {
@@ -162,8 +174,8 @@ impl<T: Shareable> Repair for ValueGuard<'_, T> {
 
 impl<T: Shareable> Drop for ValueGuard<'_, T> {
     fn drop(&mut self) {
-        if self.changed && !std::thread::panicking() {
-            self.value.commit(&self.copy);
+        if self.unwinding || !std::thread::panicking() {
+            self.commit();
         }
     }
 }

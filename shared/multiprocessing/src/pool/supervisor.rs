@@ -8,21 +8,22 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigHandler, SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::{Pid, getpid, pipe2, read};
 
 use super::backoff::{Backoff, Next};
 use super::worker::Worker;
 use super::{BOOT_FAILURE, Event, Outcome, PoolError, PoolOptions, Workload};
 use crate::exit::Exit;
-use crate::fork::set_disposition;
-use crate::process::{Process, SpawnError};
+use crate::fork::{ended_child, reap, set_disposition};
+use crate::process::{Process, SpawnError, moment_after};
 
 /// Signals that stop the pool in order; a second one of them, in haste.
 const STOP: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
 /// Signals that operators try on other servers. They must not end this one by their default action.
-const IGNORED: [Signal; 5] =
+pub(super) const IGNORED: [Signal; 5] =
     [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGTTIN, Signal::SIGTTOU];
+/// Least pause between two attempts to kill what a stop left over.
+const KILL_PAUSE: Duration = Duration::from_secs(1);
 /// Pause after a fork that failed: the machine is out of processes or memory.
 const SPAWN_PAUSE: Duration = Duration::from_millis(500);
 
@@ -77,9 +78,11 @@ impl Pool {
             .map_err(|source| PoolError::System { action: "making a signal descriptor", source })?;
         let (ready_reader, ready_writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
             .map_err(|source| PoolError::System { action: "making a pipe", source })?;
-        // A log line into a closed pipe must not end the supervisor.
+        // A log line into a closed pipe must not end the supervisor. And whoever started it may ignore SIGCHLD, which is
+        // inherited: the kernel would reap the workers itself and tell nobody.
         set_disposition(Signal::SIGPIPE, SigHandler::SigIgn)
-            .map_err(|source| PoolError::System { action: "ignoring SIGPIPE", source })?;
+            .and_then(|()| set_disposition(Signal::SIGCHLD, SigHandler::SigDfl))
+            .map_err(|source| PoolError::System { action: "settling SIGPIPE and SIGCHLD", source })?;
         Ok(Self { options, signals, ready_reader, ready_writer })
     }
 
@@ -160,7 +163,7 @@ impl<W: Workload> Watch<'_, W> {
             if now >= deadline {
                 self.kill_all();
                 // SIGKILL cannot be refused; what is left of the wait is the kernel's.
-                self.stop = Some(now + self.pool.options.grace);
+                self.stop = Some(moment_after(self.pool.options.grace.max(KILL_PAUSE)));
             }
             return;
         }
@@ -178,10 +181,14 @@ impl<W: Workload> Watch<'_, W> {
         let writer = self.pool.ready_writer.try_clone().map_err(|error| {
             SpawnError::Fork(error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw))
         })?;
-        let workload = &mut *self.workload;
-        let process = Process::spawn_masked(&Worker::mask(), move || match Worker::new(slot, writer) {
-            Ok(worker) => workload.work(&worker),
-            Err(errno) => errno as i32,
+        let Self { workload, slots, .. } = self;
+        let process = Process::spawn_masked(&Worker::mask(), || {
+            // Its copies of the siblings' descriptors: every worker shall have the same ones, whenever it started.
+            slots.clear();
+            match Worker::new(slot, writer) {
+                Ok(worker) => workload.work(&worker),
+                Err(errno) => errno as i32,
+            }
         })?;
         let pid = process.pid();
         self.slots[slot].state = State::Running { process, since: Instant::now(), ready: false };
@@ -193,12 +200,10 @@ impl<W: Workload> Watch<'_, W> {
     fn handle_ready(&mut self) {
         let mut message = [0; size_of::<u32>()];
         while let Ok(4) = read(&self.pool.ready_reader, &mut message) {
-            let slot = u32::from_ne_bytes(message) as usize;
-            // A message of a worker that died right after sending it reaches its successor's slot; harmless, for the
-            // successor says so itself in a moment.
-            if let Some(Slot { state: State::Running { ready: ready @ false, .. }, .. }) =
-                self.slots.get_mut(slot)
-            {
+            // Workers sign with their pid, not their slot: what a dead one said must not count for its successor.
+            let pid = Pid::from_raw(u32::from_ne_bytes(message).cast_signed());
+            let Some(slot) = self.slots.iter().position(|slot| slot.is_running(pid)) else { continue };
+            if let State::Running { ready: ready @ false, .. } = &mut self.slots[slot].state {
                 *ready = true;
                 self.workload.observe(&Event::Ready { slot });
             }
@@ -228,7 +233,7 @@ impl<W: Workload> Watch<'_, W> {
         if self.stop.is_some() {
             return;
         }
-        self.stop = Some(Instant::now() + self.pool.options.grace);
+        self.stop = Some(moment_after(self.pool.options.grace));
         self.workload.observe(&Event::Stopping { signal });
         for slot in &mut self.slots {
             match &slot.state {
@@ -273,15 +278,18 @@ impl<W: Workload> Watch<'_, W> {
             if self.slots.iter().any(|slot| slot.is_running(pid)) {
                 self.reap_workers();
             } else {
-                let _ = waitpid(pid, None);
+                let _ = reap(pid);
             }
         }
     }
 
     fn reap_workers(&mut self) {
         for slot in 0..self.slots.len() {
-            let State::Running { process, since, ready } = &mut self.slots[slot].state else { continue };
+            let State::Running { process, .. } = &mut self.slots[slot].state else { continue };
             let Ok(Some(exit)) = process.join_timeout(Duration::ZERO) else { continue };
+            // It may have said that it was ready just before it ended.
+            self.handle_ready();
+            let State::Running { process, since, ready } = &self.slots[slot].state else { continue };
             let (pid, uptime, was_ready) = (process.pid(), since.elapsed(), *ready);
             self.bury(slot, pid, exit, uptime, was_ready);
         }
@@ -314,10 +322,4 @@ impl<W: Workload> Watch<'_, W> {
     fn running(&self) -> usize {
         self.slots.iter().filter(|slot| matches!(slot.state, State::Running { .. })).count()
     }
-}
-
-/// A child of this process that has ended and is not reaped yet.
-fn ended_child() -> Option<Pid> {
-    let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    waitid(Id::All, peek).ok()?.pid()
 }

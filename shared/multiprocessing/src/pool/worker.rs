@@ -8,6 +8,7 @@ use nix::sys::signal::{SigHandler, SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::write;
 
+use super::supervisor::IGNORED;
 use crate::fork::set_disposition;
 
 /// The pool as one of its workers sees it.
@@ -29,9 +30,11 @@ impl Worker {
 
     /// Settles the signals of a worker process. Runs in the child.
     pub(super) fn new(slot: usize, ready: OwnedFd) -> Result<Self, Errno> {
-        // A terminal sends these to the whole process group; the supervisor turns them into one orderly stop. A broken
-        // connection is an error of a write, not a reason to die.
-        for signal in [Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGPIPE] {
+        // A terminal sends the first three to the whole process group; the supervisor turns them into one orderly stop. A broken
+        // connection is an error of a write, not a reason to die. The rest are sent to every process of a name by operators.
+        let ignored =
+            [Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGPIPE].into_iter().chain(IGNORED);
+        for signal in ignored {
             set_disposition(signal, SigHandler::SigIgn)?;
         }
         let stop = SignalFd::with_flags(&Self::mask(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
@@ -45,7 +48,7 @@ impl Worker {
 
     /// Tells the supervisor that this worker can serve.
     pub fn ready(&self) {
-        let message = u32::try_from(self.slot).unwrap_or(u32::MAX).to_ne_bytes();
+        let message = std::process::id().to_ne_bytes();
         // Fails only when the supervisor is gone, and then this process is about to end.
         while let Err(Errno::EINTR) = write(&self.ready, &message) {}
     }

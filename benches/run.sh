@@ -1,0 +1,114 @@
+#!/bin/sh
+# Measures the central beside reference servers, in alternating rounds on this machine, and prints a Markdown report:
+#
+#   bare C          pre-fork server that reads as many bytes, answers three and does nothing else (bare_prefork.c)
+#   ours, process   the central, durability `process`
+#   ours, disk      the central, durability `disk`
+#   Python          `multiprocessing` server of the same protocol, written the usual way (multiprocessing_server.py)
+#   Python, tuned   the same with buffered reads and the fastest date parser of the standard library
+#
+# Every client opens a connection, sends one batch of 8 kB, reads the reply and closes. The central writes up to 300 MB a
+# second meanwhile; the files are deleted after each run.
+#
+# Settings: BENCH_ROUNDS (5), BENCH_SECONDS per run (3), BENCH_CLIENTS (4), BENCH_WORKERS (one per CPU, at least 2),
+# BENCH_BATCH (options such as "--four-fields" or "--bets-per-batch 10"), BENCH_SERVERS (bare process disk python python-tuned),
+# BENCH_DIR (directory for the storage; the build directory).
+#
+# shellcheck disable=SC2086 # BENCH_BATCH and enter hold several words
+set -eu
+
+invocation=$(env | sed -n 's/^\(BENCH_[A-Z]*\)=\(.*\)/\1="\2"/p' | sort | tr '\n' ' ')$0
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/.."
+
+# need PROGRAM HOW_TO_GET_IT
+need() {
+    command -v "$1" >/dev/null || { echo "$1 is missing: $2" >&2; exit 1; }
+}
+need cargo "install Rust with rustup, https://rustup.rs"
+need cc "install a C compiler, for example with apt-get install gcc libc6-dev"
+need python3 "install Python 3.8 or newer, for example with apt-get install python3"
+
+target=${CARGO_TARGET_DIR:-target}
+cpus=$(nproc)
+: "${BENCH_ROUNDS:=5}" "${BENCH_SECONDS:=3}" "${BENCH_CLIENTS:=4}" "${BENCH_BATCH:=}" "${BENCH_DIR:=$target}"
+: "${BENCH_SERVERS:=bare process disk python python-tuned}" "${BENCH_WORKERS:=$((cpus > 2 ? cpus : 2))}"
+
+cargo build --quiet --release -p server -p lottery-bench
+mkdir -p "$BENCH_DIR"
+BENCH_WORK=$(mktemp -d "$(cd "$BENCH_DIR" && pwd)/bench.XXXXXX")
+BENCH_BIN=$BENCH_WORK/bin
+
+run_pid=
+cleanup() {
+    if [ -n "$run_pid" ]; then
+        kill -TERM "$run_pid" 2>/dev/null || true
+        wait "$run_pid" 2>/dev/null || true
+    fi
+    rm -rf "$BENCH_WORK"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+mkdir "$BENCH_BIN"
+cp "$target/release/server" "$target/release/lottery-bench" "$BENCH_BIN"
+cc -std=c11 -O2 -Wall -Wextra -o "$BENCH_BIN/bare_prefork" "$here/bare_prefork.c"
+
+# A network of its own for every run: no firewall tracks its connections (a tracking table is full after some seconds at this
+# rate, and then drops packets of the whole machine), and no run inherits the closed connections of the one before.
+BENCH_NETWORK=host
+enter=
+for candidate in "unshare --net" "unshare --map-root-user --net"; do
+    if $candidate ip link set lo up 2>/dev/null; then
+        BENCH_NETWORK=private enter=$candidate
+        break
+    fi
+done
+export BENCH_BIN BENCH_WORK BENCH_NETWORK BENCH_SECONDS BENCH_CLIENTS BENCH_WORKERS BENCH_BATCH
+
+name_of() {
+    case $1 in
+    bare) echo "bare C" ;;
+    process | disk) echo "ours, $1" ;;
+    python) echo "Python" ;;
+    python-tuned) echo "Python, tuned" ;;
+    *) echo "BENCH_SERVERS holds $1, expected bare, process, disk, python or python-tuned" >&2; return 2 ;;
+    esac
+}
+
+# measure KIND: one run, appended to the list of runs.
+measure() {
+    name=$(name_of "$1")
+    echo "round $round of $BENCH_ROUNDS: $name" >&2
+    $enter "$here/measure.sh" "$1" "$name" >>"$BENCH_WORK/runs.jsonl" &
+    run_pid=$!
+    wait "$run_pid"
+    run_pid=
+}
+
+round=1
+while [ "$round" -le "$BENCH_ROUNDS" ]; do
+    for kind in $BENCH_SERVERS; do
+        measure "$kind"
+    done
+    round=$((round + 1))
+done
+
+set --
+for kind in $BENCH_SERVERS; do
+    case $kind in
+    bare | python) set -- "$@" --against "$(name_of "$kind")" ;;
+    esac
+done
+cat <<END
+Medians (and extremes) of $BENCH_ROUNDS alternating rounds of $BENCH_SECONDS s; $BENCH_CLIENTS clients, $BENCH_WORKERS workers,
+one batch of $("$BENCH_BIN/lottery-bench" batch $BENCH_BATCH | wc -c) bytes a connection. Ratios are taken within each round.
+
+- machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $cpus CPUs, $(uname -s) $(uname -r) $(uname -m)
+- storage: $(stat -f -c %T "$BENCH_WORK"); network: loopback, $BENCH_NETWORK
+- date: $(date -u +%Y-%m-%d)
+- command: \`$invocation\`
+
+END
+"$BENCH_BIN/lottery-bench" report "$BENCH_WORK/runs.jsonl" "$@"

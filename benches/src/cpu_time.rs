@@ -1,0 +1,93 @@
+//! CPU time of a process and its descendants, as `/proc` tells it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+use std::{fs, io};
+
+use nix::unistd::{SysconfVar, sysconf};
+
+/// User and system time that process `root`, its living descendants, and the children they have reaped have spent so far.
+///
+/// The resolution is one clock tick, 10 ms on most systems.
+///
+/// # Errors
+/// There is no such process, or `/proc` cannot be read.
+pub(crate) fn of_tree(root: u32) -> io::Result<Duration> {
+    let processes = running()?;
+    if !processes.contains_key(&root) {
+        return Err(io::Error::new(io::ErrorKind::NotFound, format!("no process {root}")));
+    }
+    let ticks: u64 = processes
+        .iter()
+        .filter(|&(&pid, _)| descends_from(root, pid, &processes))
+        .map(|(_, process)| process.ticks)
+        .sum();
+    let ticks_per_second = sysconf(SysconfVar::CLK_TCK)?.ok_or(io::ErrorKind::Unsupported)?;
+    Ok(Duration::from_secs_f64(ticks as f64 / ticks_per_second as f64))
+}
+
+/// What one line of `/proc/PID/stat` says that matters here.
+#[derive(Debug, PartialEq)]
+struct Process {
+    parent: u32,
+    /// User and system time, own and of reaped children.
+    ticks: u64,
+}
+
+fn running() -> io::Result<HashMap<u32, Process>> {
+    let mut processes = HashMap::new();
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // A process may end between the listing and here.
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
+        processes.insert(pid, parse_stat(&stat).ok_or(io::ErrorKind::InvalidData)?);
+    }
+    Ok(processes)
+}
+
+/// Reads a line of `/proc/PID/stat`. Its second field is the program's name in parentheses and may hold anything, so counting
+/// starts after the last closing one, with field 3 of proc(5).
+fn parse_stat(line: &str) -> Option<Process> {
+    let (_, rest) = line.rsplit_once(')')?;
+    let field = |number: usize| rest.split_ascii_whitespace().nth(number - 3);
+    let parent = field(4)?.parse().ok()?;
+    // utime, stime, cutime, cstime
+    let ticks = (14..=17).map(|number| field(number)?.parse::<u64>().ok()).sum::<Option<u64>>()?;
+    Some(Process { parent, ticks })
+}
+
+fn descends_from(root: u32, pid: u32, processes: &HashMap<u32, Process>) -> bool {
+    let parent = |&pid: &u32| processes.get(&pid).map(|process| process.parent);
+    std::iter::successors(Some(pid), parent).any(|ancestor| ancestor == root)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_spaces_and_parentheses_shifts_no_field() {
+        let line = "42 (a) b (c)) S 7 42 42 0 -1 4194304 90 0 0 0 100 20 3 4 20 0 1 0 123 4096 1";
+        assert_eq!(parse_stat(line), Some(Process { parent: 7, ticks: 127 }));
+    }
+
+    #[test]
+    fn descendants_are_found_over_several_generations() {
+        let tree = [(1, 0), (2, 1), (3, 2), (9, 1)];
+        let processes = tree.into_iter().map(|(pid, parent)| (pid, Process { parent, ticks: 0 })).collect();
+        assert!(descends_from(1, 3, &processes));
+        assert!(descends_from(2, 2, &processes));
+        assert!(!descends_from(2, 9, &processes));
+    }
+
+    #[test]
+    fn working_costs_time() {
+        let before = of_tree(std::process::id()).unwrap();
+        let start = std::time::Instant::now();
+        while start.elapsed() < Duration::from_millis(200) {
+            std::hint::spin_loop();
+        }
+        assert!(of_tree(std::process::id()).unwrap() > before);
+    }
+}

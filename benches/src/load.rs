@@ -1,0 +1,109 @@
+//! A run: several clients that send the same batch over and over, one connection a batch.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::batch::Batch;
+use crate::cpu_time;
+use crate::latencies::Latencies;
+use crate::link;
+use crate::outcome::{Outcome, Totals};
+
+/// What to send, where to and for how long.
+#[derive(Debug)]
+pub(crate) struct Load {
+    /// The server.
+    pub(crate) address: SocketAddr,
+    /// The batch every client sends.
+    pub(crate) batch: Batch,
+    /// Clients that send at the same time.
+    pub(crate) clients: usize,
+    /// Connections held open with half a batch on them.
+    pub(crate) stalled: usize,
+    /// How long clients begin new batches.
+    pub(crate) duration: Duration,
+    /// Root of the process tree whose CPU time counts as the server's.
+    pub(crate) server_pid: Option<u32>,
+}
+
+impl Load {
+    /// Runs and reports under `name`.
+    ///
+    /// # Errors
+    /// Any batch that is not answered as it should be: figures of a run with failures mean nothing.
+    pub(crate) fn run(&self, name: String) -> io::Result<Outcome> {
+        let _held = self.stall()?;
+        let cpu_before = self.server_cpu()?;
+        let start = Instant::now();
+        let latencies = self.send_from_all()?;
+        let elapsed = start.elapsed();
+        let server_cpu =
+            self.server_cpu()?.zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
+        let totals = Totals {
+            clients: self.clients,
+            stalled: self.stalled,
+            batch_bytes: self.batch.request.len(),
+            bets_per_batch: self.batch.bets,
+            elapsed,
+            server_cpu,
+        };
+        Outcome::new(name, &totals, latencies).ok_or_else(|| io::Error::other("no batch was answered"))
+    }
+
+    fn server_cpu(&self) -> io::Result<Option<Duration>> {
+        self.server_pid.map(cpu_time::of_tree).transpose()
+    }
+
+    /// Opens the connections that stay silent after half a batch.
+    fn stall(&self) -> io::Result<Vec<TcpStream>> {
+        let half = &self.batch.request[..self.batch.request.len() / 2];
+        (0..self.stalled)
+            .map(|_| {
+                let mut stream = link::open(self.address)?;
+                stream.write_all(half)?;
+                Ok(stream)
+            })
+            .collect()
+    }
+
+    fn send_from_all(&self) -> io::Result<Latencies> {
+        let ready = Barrier::new(self.clients);
+        thread::scope(|scope| {
+            let clients: Vec<_> = (0..self.clients)
+                .map(|_| {
+                    let ready = &ready;
+                    scope.spawn(move || {
+                        ready.wait();
+                        self.send()
+                    })
+                })
+                .collect();
+            let mut all = Latencies::default();
+            for client in clients {
+                let latencies = client.join().map_err(|_| io::Error::other("a client panicked"))?;
+                all.merge(latencies?);
+            }
+            Ok(all)
+        })
+    }
+
+    fn send(&self) -> io::Result<Latencies> {
+        let mut reply = vec![0; self.batch.reply_bytes()];
+        let mut latencies = Latencies::default();
+        let start = Instant::now();
+        while start.elapsed() < self.duration {
+            let begun = Instant::now();
+            let mut stream = link::open(self.address)?;
+            stream.write_all(&self.batch.request)?;
+            stream.read_exact(&mut reply)?;
+            latencies.record(begun.elapsed());
+            if !self.batch.accepts(&reply) {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the reply is not the expected one"));
+            }
+        }
+        Ok(latencies)
+    }
+}

@@ -1,0 +1,283 @@
+//! The central: the one place that knows the shared state and the storage together, and keeps them in step.
+//!
+//! A batch goes through three moments: it *begins* (its type byte was read: the agency is in flight), it is *stored* (in the files,
+//! under the ledger's lock), and it is *published* (durable as promised, its winners counted and its mark released, together). Only
+//! then is it answered. A worker may be killed between any two of them; [`Central::repair`] finishes or forgets what it left.
+
+mod shared;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use conventions::log_line::{Outcome, warn};
+use lottery::{Bet, Results, is_winner, write_rows, write_winner_line};
+use multiprocessing::{LockError, LockFailure, Value, ValueGuard};
+
+pub use shared::{NAME_PREFIX, Phase, Shared, WorkerState};
+
+use crate::storage::{Batch, Durability, Ledger, LedgerWords, Storage, StorageError};
+
+/// How long the supervisor waits for a lock while it repairs. Living workers hold locks for microseconds, or for the time of one
+/// `fdatasync`; one that was stopped (SIGSTOP) while holding one must not stop the supervisor too.
+const REPAIR_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Why the central could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CentralError {
+    /// This batch is not stored; the central goes on.
+    #[error("the batch is not stored: {0}")]
+    NotStored(StorageError),
+    /// The batch could not be written as rows.
+    #[error("the batch is not stored: {0}")]
+    Rows(#[from] csv::Error),
+    /// The storage or the shared memory cannot be relied on any more: the process must end.
+    #[error("{0}")]
+    Storage(StorageError),
+    /// A sync failed, here or in another worker: what is on disk is unknown.
+    #[error("the storage failed to become durable; restart the central to recover it")]
+    NotDurable,
+    /// A lock cannot be had.
+    #[error("shared memory: {0}")]
+    Lock(#[from] LockFailure),
+    /// A living process held a lock for too long.
+    #[error("shared memory: a living process has held the lock of {0} for a second")]
+    Busy(&'static str),
+}
+
+/// One process's access to the central.
+#[derive(Debug)]
+pub struct Central {
+    shared: Shared,
+    storage: Storage,
+    /// The totals after the last batch this process stored and has not published.
+    unpublished: Option<Ledger>,
+    /// Reused for the rows of a batch.
+    rows: Vec<u8>,
+    /// Reused for the winner lines of a batch.
+    lines: Vec<u8>,
+}
+
+impl Central {
+    /// Brings shared state and storage together, at the start of a central: what is stored is published.
+    ///
+    /// # Errors
+    /// [`CentralError::Lock`].
+    pub fn new(shared: Shared, storage: Storage, ledger: Ledger) -> Result<Self, CentralError> {
+        shared.ledger.set(ledger.into())?;
+        shared.winners.set(ledger.winners)?;
+        shared.bets.store(ledger.bets);
+        shared.durable.store(ledger.batches);
+        Ok(Self { shared, storage, unpublished: None, rows: Vec::new(), lines: Vec::new() })
+    }
+
+    /// The shared state, for the marks that concern neither bets nor winners.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// A batch begins in worker `slot`: its agency is in flight.
+    pub fn begin(&self, slot: usize) {
+        self.shared.processing.fetch_add(slot, 1);
+    }
+
+    /// A batch of worker `slot` ends with nothing stored.
+    pub fn abandon(&self, slot: usize) {
+        let before = self.shared.processing.fetch_sub(slot, 1);
+        debug_assert!(before > 0, "a batch ended that never began");
+    }
+
+    /// Stores a batch and returns its winners. It counts once [`publish`](Self::publish) has run.
+    ///
+    /// # Errors
+    /// [`CentralError::NotStored`] when nothing was stored and the central can go on; otherwise the process must end.
+    pub fn store<'a>(&mut self, bets: &[Bet<'a>]) -> Result<Vec<Bet<'a>>, CentralError> {
+        let winners: Vec<_> = bets.iter().filter(|bet| is_winner(bet)).copied().collect();
+        // Nobody waits while the rows are made: the lock comes after.
+        self.rows.clear();
+        write_rows(bets, &mut self.rows)?;
+        self.lines.clear();
+        winners.iter().for_each(|bet| write_winner_line(bet, &mut self.lines));
+        let batch = Batch {
+            rows: &self.rows,
+            lines: &self.lines,
+            bets: bets.len() as u64,
+            winners: winners.len() as u64,
+        };
+        let mut guard = lock_ledger(&self.shared.ledger, &self.storage)?;
+        match self.storage.append(Ledger::from(*guard), &batch) {
+            Ok(after) => {
+                *guard = after.into();
+                self.unpublished = Some(after);
+                Ok(winners)
+            }
+            Err(error) => match self.storage.recover(false) {
+                Ok(recovery) => {
+                    *guard = recovery.ledger.into();
+                    Err(CentralError::NotStored(error))
+                }
+                Err(fatal) => {
+                    // The lock dies with this process, and whoever gets it next is told to recover.
+                    std::mem::forget(guard);
+                    Err(CentralError::Storage(fatal))
+                }
+            },
+        }
+    }
+
+    /// Publishes everything stored so far: makes it durable as promised, counts its winners and releases `ended` marks of worker
+    /// `slot`, together. After that the batches may be answered.
+    ///
+    /// # Errors
+    /// The process must end.
+    pub fn publish(&mut self, slot: usize, ended: u16) -> Result<(), CentralError> {
+        let Some(stored) = self.unpublished.take() else { return Ok(()) };
+        let published = self.make_durable(stored)?;
+        let mut winners = owned_or_whole(self.shared.winners.lock())?;
+        raise(&mut winners, published.winners);
+        self.shared.bets.fetch_max(published.bets);
+        // Killed from here on, this worker leaves marks that the supervisor takes back. In the other order it could leave
+        // winners uncounted with nobody in flight, and a total without them would be answered.
+        self.shared.processing.fetch_sub(slot, ended);
+        Ok(())
+    }
+
+    /// The state of the lottery now. Winners and in-flight marks belong to the same moment.
+    ///
+    /// # Errors
+    /// [`CentralError::Lock`].
+    pub fn results(&self) -> Result<Results, CentralError> {
+        let winners = owned_or_whole(self.shared.winners.lock())?;
+        Ok(Results { winners: *winners, in_flight: self.shared.in_flight() })
+    }
+
+    /// Puts right what a dead worker left: recovers the storage if it died while writing, publishes what it had stored, and
+    /// takes its agencies out of flight. For the supervisor; waits for living workers a limited time only.
+    ///
+    /// # Errors
+    /// [`CentralError`]; its agencies are out of flight all the same.
+    pub fn repair(&self, slot: usize) -> Result<(), CentralError> {
+        let published = self.publish_for_the_dead();
+        self.shared.processing.store(slot, 0);
+        self.shared.worker_connections.store(slot, 0);
+        self.shared.worker_state.store(slot, WorkerState::Dead as u8);
+        published
+    }
+
+    fn publish_for_the_dead(&self) -> Result<(), CentralError> {
+        let stored = {
+            let guard = match self.shared.ledger.lock_timeout(REPAIR_PATIENCE) {
+                Ok(guard) => guard.ok_or(CentralError::Busy("ledger"))?,
+                Err(error) => recovered(error, &self.storage)?,
+            };
+            Ledger::from(*guard)
+        };
+        if self.storage.durability() == Durability::Disk {
+            // Whoever syncs meanwhile does no harm: both make durable what both have seen.
+            self.sync(stored)?;
+        }
+        let winners = self.shared.winners.lock_timeout(REPAIR_PATIENCE);
+        let mut winners = match winners {
+            Ok(guard) => guard.ok_or(CentralError::Busy("winners"))?,
+            Err(error) => owned_or_whole(Err(error))?,
+        };
+        raise(&mut winners, stored.winners);
+        self.shared.bets.fetch_max(stored.bets);
+        Ok(())
+    }
+
+    /// Ends the storage in order, when every worker is gone: the next start has nothing to recover.
+    ///
+    /// # Errors
+    /// [`CentralError`].
+    pub fn close(&self) -> Result<(), CentralError> {
+        if self.shared.storage_failed.load() != 0 {
+            return Err(CentralError::NotDurable);
+        }
+        let mut guard = lock_ledger(&self.shared.ledger, &self.storage)?;
+        *guard = self.storage.checkpoint(Ledger::from(*guard)).map_err(CentralError::Storage)?.into();
+        Ok(())
+    }
+
+    /// Makes at least the batches up to `stored` durable, if that is promised, and returns up to where they are. One sync serves
+    /// every batch that was appended when it began: whoever had to wait for it finds its own done.
+    fn make_durable(&self, stored: Ledger) -> Result<Ledger, CentralError> {
+        if self.storage.durability() == Durability::Process {
+            return Ok(stored);
+        }
+        let _syncing = match self.shared.sync.lock() {
+            Ok(guard) => guard,
+            // The lock guards no data.
+            Err(LockError::OwnerDied(inherited)) => inherited.repaired(),
+            Err(LockError::Failed(failure)) => return Err(failure.into()),
+        };
+        if self.shared.storage_failed.load() != 0 {
+            return Err(CentralError::NotDurable);
+        }
+        if self.shared.durable.load() >= stored.batches {
+            return Ok(stored);
+        }
+        let appended = Ledger::from(self.shared.ledger.get());
+        self.sync(appended)?;
+        Ok(appended)
+    }
+
+    fn sync(&self, appended: Ledger) -> Result<(), CentralError> {
+        self.storage.sync().map_err(|error| {
+            // The kernel reports a lost page once; everybody must know.
+            self.shared.storage_failed.store(1);
+            CentralError::Storage(error)
+        })?;
+        self.shared.durable.fetch_max(appended.batches);
+        Ok(())
+    }
+}
+
+/// Locks the ledger; after a dead holder, first finds out from the journal what is stored.
+fn lock_ledger<'a>(
+    ledger: &'a Value<LedgerWords>,
+    storage: &Storage,
+) -> Result<ValueGuard<'a, LedgerWords>, CentralError> {
+    ledger.lock().or_else(|error| recovered(error, storage))
+}
+
+fn recovered<'a>(
+    error: LockError<ValueGuard<'a, LedgerWords>>,
+    storage: &Storage,
+) -> Result<ValueGuard<'a, LedgerWords>, CentralError> {
+    match error {
+        LockError::OwnerDied(mut inherited) => {
+            let recovery = storage.recover(false).map_err(CentralError::Storage)?;
+            **inherited = recovery.ledger.into();
+            warn("recuperacion", Outcome::Success)
+                .with("motivo", "un proceso murio con el candado del almacenamiento")
+                .with("apuestas", recovery.ledger.bets)
+                .with("bytes_descartados", recovery.cut)
+                .write();
+            Ok(inherited.repaired())
+        }
+        LockError::Failed(failure) => Err(failure.into()),
+    }
+}
+
+/// The guard, also after a dead holder: a value is whole whoever died, and nothing else hangs on these locks.
+fn owned_or_whole<'a, T: multiprocessing::Shareable>(
+    locked: Result<ValueGuard<'a, T>, LockError<ValueGuard<'a, T>>>,
+) -> Result<ValueGuard<'a, T>, CentralError> {
+    match locked {
+        Ok(guard) => Ok(guard),
+        Err(LockError::OwnerDied(inherited)) => Ok(inherited.repaired()),
+        Err(LockError::Failed(failure)) => Err(failure.into()),
+    }
+}
+
+/// Raises the winners to `winners`, which another process may have done already, at once.
+fn raise(current: &mut ValueGuard<'_, u64>, winners: u64) {
+    if **current < winners {
+        **current = winners;
+        current.commit();
+    }
+}
+
+/// Milliseconds since 1970, for the shared state.
+pub fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

@@ -1,0 +1,25 @@
+//! How the program ends, for those who start it.
+
+/// The exit codes of the server; the table in README.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Done, or stopped in order.
+    Done = 0,
+    /// Ran, but failed.
+    Failed = 1,
+    /// Wrong usage or configuration.
+    Usage = 2,
+    /// A worker cannot serve, so the central stopped.
+    WorkerCannotServe = 3,
+    /// Workers died again and again.
+    CrashLoop = 4,
+    /// The address is in use, not ours, or not allowed.
+    Address = 5,
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code as u8)
+    }
+}

@@ -1,0 +1,123 @@
+//! Looking at a running central from outside: `status`, `ipcs` and `health` read its shared memory and disturb nobody.
+
+mod ipcs;
+mod status;
+
+use std::io::{self, Write};
+use std::thread::sleep;
+use std::time::Duration;
+
+use conventions::log_line::{Outcome, error, info};
+use multiprocessing::{Segment, SegmentError, segments};
+
+use self::status::Status;
+use crate::central::{NAME_PREFIX, Phase, Shared, WorkerState};
+use crate::exit_code::ExitCode;
+
+/// How often `status --watch` looks.
+const WATCH: Duration = Duration::from_secs(1);
+/// Clears a terminal and goes to its top left corner (ECMA-48).
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
+/// Why there is no central to look at.
+#[derive(Debug, thiserror::Error)]
+enum AttachError {
+    #[error("no central runs on port {port}{others}")]
+    NotRunning { port: u16, others: String },
+    #[error("the central on port {port} was killed; its next start reclaims what it left")]
+    Dead { port: u16 },
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    #[error(transparent)]
+    Name(#[from] multiprocessing::InvalidName),
+}
+
+/// Prints what the central on a port does.
+pub fn status(port: u16, json: bool, watch: bool) -> ExitCode {
+    loop {
+        let shared = match attach(port) {
+            Ok(shared) => shared,
+            Err(reason) => return failed("status", &reason),
+        };
+        let status = Status::of(&shared);
+        let text = if json { status.json() } else { status.table() };
+        let shown = if watch && !json { format!("{CLEAR}{text}") } else { text };
+        if !watch || !printed(&shown) {
+            if !watch {
+                printed(&shown);
+            }
+            return ExitCode::Done;
+        }
+        sleep(WATCH);
+    }
+}
+
+/// Prints every segment of ours with what is inside.
+pub fn ipcs() -> ExitCode {
+    match segments() {
+        Ok(listings) => {
+            printed(&ipcs::table(&listings));
+            ExitCode::Done
+        }
+        Err(reason) => failed("ipcs", &format!("listing /dev/shm: {reason}")),
+    }
+}
+
+/// Whether every worker of the central on a port accepts connections.
+pub fn health(port: u16) -> ExitCode {
+    let shared = match attach(port) {
+        Ok(shared) => shared,
+        Err(reason) => return failed("health", &reason),
+    };
+    let workers = shared.worker_state.len();
+    let ready = shared.worker_state.iter().filter(|state| *state == WorkerState::Ready as u8).count();
+    match Phase::from_byte(shared.phase.load()) {
+        Phase::Serving if ready == workers => {
+            info("health", Outcome::Success).with("workers", workers).write();
+            ExitCode::Done
+        }
+        Phase::Draining => failed("health", &"the central is stopping"),
+        Phase::Starting | Phase::Serving => failed("health", &format!("{ready} of {workers} workers accept")),
+    }
+}
+
+/// The shared state of the central on a port; with port 0, of the only one there is.
+fn attach(port: u16) -> Result<Shared, AttachError> {
+    let running = running_ports();
+    let port = match (port, running.as_slice()) {
+        (0, [only]) => *only,
+        (port, _) => port,
+    };
+    let shared = match Segment::open(&Shared::name(port)?) {
+        Ok(segment) => Shared::of(segment)?,
+        Err(SegmentError::NotFound { .. }) => {
+            let list: Vec<_> = running.iter().map(u16::to_string).collect();
+            let others = match list.as_slice() {
+                [] => ", nor on any other".to_owned(),
+                ports => format!("; running on: {} (choose with --port)", ports.join(", ")),
+            };
+            return Err(AttachError::NotRunning { port, others });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if shared.segment.creator_is_alive() { Ok(shared) } else { Err(AttachError::Dead { port }) }
+}
+
+/// Ports of the centrals that live on this machine, as far as this user may see them.
+fn running_ports() -> Vec<u16> {
+    let listings = segments().unwrap_or_default();
+    let alive =
+        listings.iter().filter(|listing| listing.segment.as_ref().is_ok_and(Segment::creator_is_alive));
+    alive.filter_map(|listing| listing.name.as_str().strip_prefix(NAME_PREFIX)?.parse().ok()).collect()
+}
+
+/// Writes to standard output; whether anybody still reads it.
+fn printed(text: &str) -> bool {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+}
+
+fn failed(action: &str, reason: &dyn std::fmt::Display) -> ExitCode {
+    error(action, Outcome::Fail).with("error", reason).write();
+    ExitCode::Failed
+}

@@ -1,0 +1,70 @@
+//! Shared memory segments in the columns of `ipcs -m`, with what `ipcs` cannot show: the objects inside and their values.
+
+use std::fmt::Write;
+
+use multiprocessing::{Listing, Segment};
+use nix::unistd::{Uid, User};
+
+/// Longest list of values shown; an array of more elements is cut.
+const MAX_VALUE_CHARS: usize = 120;
+
+/// Every listing, in the form of `ipcs`.
+pub fn table(listings: &[Listing]) -> String {
+    let mut text = format!(
+        "\n------ POSIX Shared Memory Segments --------\n{:<24} {:<10} {:<10} {:<10} {:<10} {:<12}\n",
+        "name", "owner", "perms", "bytes", "nattch", "status"
+    );
+    for listing in listings {
+        // Writing into a String cannot fail, here and below.
+        let _ = writeln!(
+            text,
+            "{:<24} {:<10} {:<10} {:<10} {:<10} {:<12}",
+            format!("/{}", listing.name),
+            owner(listing.owner),
+            format!("{:o}", listing.permissions),
+            listing.bytes,
+            listing.attached.len(),
+            status(listing),
+        );
+        match &listing.segment {
+            Ok(segment) => objects(segment, &mut text),
+            Err(reason) => {
+                let _ = writeln!(text, "    {reason}");
+            }
+        }
+    }
+    text.push('\n');
+    text
+}
+
+fn objects(segment: &Segment, text: &mut String) {
+    let _ = writeln!(text, "    {:<20} {:<9} {:<5} {:>6}  value", "object", "kind", "type", "length");
+    for object in segment.objects() {
+        let mut value = segment.snapshot(object).to_string();
+        if let Some((cut, _)) = value.char_indices().nth(MAX_VALUE_CHARS) {
+            value.truncate(cut);
+            value.push('…');
+        }
+        let _ = writeln!(
+            text,
+            "    {:<20} {:<9} {:<5} {:>6}  {value}",
+            object.name, object.kind, object.element, object.length
+        );
+    }
+}
+
+/// The user's name, or its number where the system knows no name.
+fn owner(uid: u32) -> String {
+    let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+    user.map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+/// In use by a living creator, by its orphans only, or by nobody.
+fn status(listing: &Listing) -> String {
+    match &listing.segment {
+        Ok(segment) if segment.creator_is_alive() => format!("alive (creator {})", segment.creator()),
+        Ok(_) if listing.is_stale() => "stale".to_owned(),
+        Ok(_) => "orphaned".to_owned(),
+        Err(_) => "unreadable".to_owned(),
+    }
+}

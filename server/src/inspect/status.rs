@@ -1,0 +1,152 @@
+//! What a running central does, as a table and as JSON.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use conventions::duration::GoDuration;
+use serde::Serialize;
+
+use crate::central::{Phase, Shared, WorkerState, unix_ms};
+
+/// The state of a central at one moment. Counters never go back while the central lives.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// Port it listens on.
+    port: u16,
+    /// `starting`, `serving` or `draining`.
+    phase: &'static str,
+    /// Process id of its supervisor.
+    supervisor_pid: i32,
+    /// Since its start.
+    uptime_seconds: u64,
+    /// Winners among the stored bets.
+    winners: u64,
+    /// Stored bets, of earlier runs too.
+    bets: u64,
+    /// Agencies whose batch has begun and not ended.
+    agencies_in_flight: u32,
+    /// Workers that ended though nobody had asked them to.
+    worker_deaths: u64,
+    /// Times a lock's holder died and its successor repaired.
+    lock_recoveries: u64,
+    /// Whether the disk failed, so that nothing more is acknowledged.
+    storage_failed: bool,
+    /// One for each slot.
+    workers: Vec<WorkerStatus>,
+}
+
+/// One slot of the pool.
+#[derive(Debug, Serialize)]
+struct WorkerStatus {
+    slot: usize,
+    pid: u32,
+    state: &'static str,
+    uptime_seconds: u64,
+    restarts: u32,
+    connections: u32,
+    in_flight: u16,
+    batches: u64,
+    bets: u64,
+    queries: u64,
+    refused: u64,
+}
+
+impl Status {
+    /// Reads it. Numbers that belong together may be a moment apart: no lock is taken.
+    pub fn of(shared: &Shared) -> Self {
+        let now = unix_ms();
+        let created = shared.segment.created().elapsed().unwrap_or_default();
+        let worker = |slot: usize| WorkerStatus {
+            slot,
+            pid: shared.worker_pid.load(slot),
+            state: match WorkerState::from_byte(shared.worker_state.load(slot)) {
+                WorkerState::Dead => "dead",
+                WorkerState::Starting => "starting",
+                WorkerState::Ready => "ready",
+                WorkerState::Draining => "draining",
+            },
+            uptime_seconds: now.saturating_sub(shared.worker_started_ms.load(slot)) / 1000,
+            restarts: shared.worker_restarts.load(slot),
+            connections: shared.worker_connections.load(slot),
+            in_flight: shared.processing.load(slot),
+            batches: shared.worker_batches.load(slot),
+            bets: shared.worker_bets.load(slot),
+            queries: shared.worker_queries.load(slot),
+            refused: shared.worker_refused.load(slot),
+        };
+        let locks = [&shared.sync, shared.ledger.get_lock(), shared.winners.get_lock()];
+        Self {
+            port: shared.port.load(),
+            phase: match Phase::from_byte(shared.phase.load()) {
+                Phase::Starting => "starting",
+                Phase::Serving => "serving",
+                Phase::Draining => "draining",
+            },
+            supervisor_pid: shared.segment.creator().as_raw(),
+            uptime_seconds: created.as_secs(),
+            winners: shared.winners.get(),
+            bets: shared.bets.load(),
+            agencies_in_flight: shared.in_flight(),
+            worker_deaths: shared.deaths.load(),
+            lock_recoveries: locks.into_iter().map(multiprocessing::Lock::recoveries).sum(),
+            storage_failed: shared.storage_failed.load() != 0,
+            workers: (0..shared.worker_pid.len()).map(worker).collect(),
+        }
+    }
+
+    /// One JSON object on one line.
+    pub fn json(&self) -> String {
+        // Numbers and fixed texts only: nothing that JSON cannot hold.
+        serde_json::to_string(self).unwrap_or_default() + "\n"
+    }
+
+    /// For people.
+    pub fn table(&self) -> String {
+        let uptime = |seconds: u64| GoDuration(Duration::from_secs(seconds)).to_string();
+        let mut text = format!(
+            "central on port {}: {}, up {}, supervisor {}\n\
+             winners {}, bets {}, agencies in flight {}, worker deaths {}, lock recoveries {}{}\n\n\
+             {:>4} {:>8} {:<9} {:>10} {:>8} {:>11} {:>9} {:>9} {:>11} {:>8} {:>8}\n",
+            self.port,
+            self.phase,
+            uptime(self.uptime_seconds),
+            self.supervisor_pid,
+            self.winners,
+            self.bets,
+            self.agencies_in_flight,
+            self.worker_deaths,
+            self.lock_recoveries,
+            if self.storage_failed { ", STORAGE FAILED: restart the central" } else { "" },
+            "slot",
+            "pid",
+            "state",
+            "uptime",
+            "restarts",
+            "connections",
+            "in_flight",
+            "batches",
+            "bets",
+            "queries",
+            "refused",
+        );
+        for worker in &self.workers {
+            // Writing into a String cannot fail.
+            let _ = writeln!(
+                text,
+                "{:>4} {:>8} {:<9} {:>10} {:>8} {:>11} {:>9} {:>9} {:>11} {:>8} {:>8}",
+                worker.slot,
+                worker.pid,
+                worker.state,
+                uptime(worker.uptime_seconds),
+                worker.restarts,
+                worker.connections,
+                worker.in_flight,
+                worker.batches,
+                worker.bets,
+                worker.queries,
+                worker.refused,
+            );
+        }
+        text
+    }
+}

@@ -1,0 +1,117 @@
+//! The listening socket: made by the supervisor, inherited by every worker.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// How long a start waits for the last workers of a killed central to give the port free.
+const PREDECESSOR: Duration = Duration::from_secs(1);
+
+/// A listening socket and what came of the wishes.
+#[derive(Debug)]
+pub struct Listener {
+    /// The socket; accepting from it does not block.
+    pub socket: TcpListener,
+    /// Where it listens; the port is the chosen one where any was asked for.
+    pub address: SocketAddr,
+    /// Connections the kernel queues at most: what was asked for, or the machine's limit.
+    pub backlog: u32,
+}
+
+/// The address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {reason}")]
+pub struct ListenError {
+    address: SocketAddr,
+    reason: String,
+}
+
+impl Listener {
+    /// Listens on `ip` (an address, or a host name) and `port` (0 = any free one).
+    ///
+    /// # Errors
+    /// [`ListenError`] with the way out.
+    pub fn bind(ip: &str, port: u16, backlog: u32) -> Result<Self, ListenError> {
+        let wanted = SocketAddr::new(address_of(ip), port);
+        let deadline = Instant::now() + PREDECESSOR;
+        loop {
+            match listen(wanted, backlog) {
+                Ok((socket, address)) => {
+                    return Ok(Self { socket, address, backlog: backlog.min(longest_backlog()) });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Err(error) => return Err(ListenError { address: wanted, reason: reason(&error) }),
+            }
+        }
+    }
+}
+
+fn listen(address: SocketAddr, backlog: u32) -> io::Result<(TcpListener, SocketAddr)> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for the closed connections of the run before.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    socket.set_nonblocking(true)?;
+    let socket = TcpListener::from(socket);
+    let address = socket.local_addr()?;
+    Ok((socket, address))
+}
+
+fn reason(error: &io::Error) -> String {
+    let way_out = match error.kind() {
+        io::ErrorKind::AddrInUse => "; stop who has it, or choose another SERVER_PORT (0 = any free one)",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges: choose another SERVER_PORT",
+        io::ErrorKind::AddrNotAvailable => {
+            "; it is no address of this machine: choose another SERVER_IP (0.0.0.0 = all)"
+        }
+        _ => "",
+    };
+    format!("{error}{way_out}")
+}
+
+/// The address to bind: a literal as it is; a host name as the first of its addresses that belongs to this machine, or all
+/// addresses when none does (the course's `SERVER_IP = server` is the container's name for itself, and means all).
+fn address_of(ip: &str) -> IpAddr {
+    let all = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    if let Ok(literal) = ip.parse() {
+        return literal;
+    }
+    let resolved = (ip, 0).to_socket_addrs().map(Iterator::collect::<Vec<_>>).unwrap_or_default();
+    let is_local = |address: &SocketAddr| std::net::UdpSocket::bind(address).is_ok();
+    resolved.iter().find(|address| is_local(address)).map_or(all, SocketAddr::ip)
+}
+
+/// The machine's limit for a listen queue; a longer wish is cut silently by the kernel.
+fn longest_backlog() -> u32 {
+    let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
+    limit.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_name_of_nobody_here_means_all_addresses() {
+        assert_eq!(address_of("no-such-host.invalid"), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    }
+
+    #[test]
+    fn any_free_port_is_chosen_and_told() {
+        let listener = Listener::bind("127.0.0.1", 0, 5).unwrap();
+        assert_ne!(listener.address.port(), 0);
+        assert_eq!(listener.backlog, 5);
+    }
+
+    #[test]
+    fn a_taken_port_is_an_error_that_says_the_way_out() {
+        let taken = Listener::bind("127.0.0.1", 0, 5).unwrap();
+        let error = Listener::bind("127.0.0.1", taken.address.port(), 5).unwrap_err().to_string();
+        assert!(error.contains("SERVER_PORT") && error.contains(&taken.address.to_string()), "{error}");
+    }
+}

@@ -1,0 +1,171 @@
+//! Recovery: from what a killed central or worker left to the last whole batch.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use lottery::{Bet, Birthdate, is_winner};
+
+use super::journal::{Contents, Part, Record};
+use super::{Ledger, Storage, StorageError};
+
+/// What recovery found and did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// The totals of what is stored.
+    pub ledger: Ledger,
+    /// Bytes of a batch that was never acknowledged, cut off `bets.csv`.
+    pub cut: u64,
+    /// Batches whose bytes were put back from the journal or found there whole.
+    pub replayed: u64,
+    /// Whether there was no journal and the totals were counted from `bets.csv`.
+    pub counted: bool,
+}
+
+impl Storage {
+    /// Finds the last whole batch and cuts off what lies behind it. The caller holds the ledger's lock, or is alone.
+    ///
+    /// `at_start`: the machine may have lost power since the files were written, so batches that the journal carries are
+    /// written again; after the death of a mere process the files are as they were written.
+    ///
+    /// # Errors
+    /// [`StorageError::Inconsistent`] when the files are not what any crash of ours leaves; or what the file system says.
+    pub fn recover(&self, at_start: bool) -> Result<Recovery, StorageError> {
+        let contents = self.journal.read().map_err(|source| self.io_error("reading", "journal", source))?;
+        let mut recovery = match contents {
+            Contents::Empty => self.count()?,
+            Contents::Damaged => {
+                let way_out = "it is damaged; move it away to have the totals counted from bets.csv";
+                return Err(self.inconsistent("journal", way_out.to_owned()));
+            }
+            Contents::Epoch(start, records) => {
+                let ledger = self.last_whole(start, &records, at_start)?;
+                Recovery { ledger, replayed: ledger.batches - start.batches, ..Recovery::default() }
+            }
+        };
+        let length = self.length(&self.bets, "bets.csv")?;
+        if length < recovery.ledger.rows_end {
+            let end = recovery.ledger.rows_end;
+            let reason = format!(
+                "it has {length} bytes and the journal counts {end}: bets are missing; restore the file, or move the journal \
+                 away to have the totals counted anew"
+            );
+            return Err(self.inconsistent("bets.csv", reason));
+        }
+        recovery.cut = length - recovery.ledger.rows_end;
+        self.truncate(&recovery.ledger)?;
+        Ok(recovery)
+    }
+
+    /// The totals after the last batch whose bytes are in the files.
+    fn last_whole(&self, start: Ledger, records: &[Record], at_start: bool) -> Result<Ledger, StorageError> {
+        if at_start {
+            for record in records {
+                if let Some(offset) = record.payload {
+                    self.replay(record, offset)?;
+                }
+            }
+        }
+        for record in records.iter().rev() {
+            if self.is_whole(record)? {
+                return Ok(record.after);
+            }
+        }
+        Ok(start)
+    }
+
+    /// Writes a batch again from the bytes the journal carries.
+    fn replay(&self, record: &Record, offset: u64) -> Result<(), StorageError> {
+        let payload = self.journal.payload(record, offset);
+        let (rows, lines) = payload.map_err(|source| self.io_error("reading", "journal", source))?;
+        let written = self.bets.write_all_at(&rows, record.after.rows_end - rows.len() as u64);
+        written.map_err(|source| self.io_error("writing", "bets.csv", source))?;
+        let written = self.winners.write_all_at(&lines, record.after.lines_end - lines.len() as u64);
+        written.map_err(|source| self.io_error("writing", "winners.log", source))
+    }
+
+    /// Whether the files hold a batch as the journal remembers it.
+    fn is_whole(&self, record: &Record) -> Result<bool, StorageError> {
+        let rows = holds(&self.bets, record.after.rows_end, record.rows);
+        let rows = rows.map_err(|source| self.io_error("reading", "bets.csv", source))?;
+        let lines = holds(&self.winners, record.after.lines_end, record.lines);
+        Ok(rows && lines.map_err(|source| self.io_error("reading", "winners.log", source))?)
+    }
+
+    /// Counts the totals from `bets.csv`: the storage is new, or comes from a program that kept no journal.
+    fn count(&self) -> Result<Recovery, StorageError> {
+        let rows_end = self.length(&self.bets, "bets.csv")?;
+        if rows_end == 0 {
+            let lines_end = self.length(&self.winners, "winners.log")?;
+            if lines_end > 0 {
+                let reason =
+                    "it has winners though bets.csv is empty; restore bets.csv or move this file away";
+                return Err(self.inconsistent("winners.log", reason.to_owned()));
+            }
+            return Ok(Recovery::default());
+        }
+        let mut last = [0];
+        let read = self.bets.read_exact_at(&mut last, rows_end - 1);
+        read.map_err(|source| self.io_error("reading", "bets.csv", source))?;
+        if last != *b"\n" {
+            let reason = "its last line has no end and there is no journal to tell where the last batch ends; \
+                          complete or remove that line";
+            return Err(self.inconsistent("bets.csv", reason.to_owned()));
+        }
+        let file = self.bets.try_clone().map_err(|source| self.io_error("reading", "bets.csv", source))?;
+        let mut ledger = Ledger { rows_end, ..Ledger::default() };
+        let mut lines = Vec::new();
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(io::BufReader::new(file));
+        for row in reader.records() {
+            let row = row.map_err(|error| self.inconsistent("bets.csv", error.to_string()))?;
+            let bet = bet_of(&row).ok_or_else(|| {
+                let line = row.position().map_or(0, csv::Position::line);
+                let columns = "agency, first name, last name, document, birthdate, number";
+                self.inconsistent("bets.csv", format!("line {line} is no bet ({columns})"))
+            })?;
+            ledger.bets += 1;
+            if is_winner(&bet) {
+                ledger.winners += 1;
+                lottery::write_winner_line(&bet, &mut lines);
+            }
+        }
+        ledger.lines_end = lines.len() as u64;
+        let written = self.winners.write_all_at(&lines, 0);
+        written.map_err(|source| self.io_error("writing", "winners.log", source))?;
+        Ok(Recovery { ledger, counted: true, ..Recovery::default() })
+    }
+
+    fn length(&self, file: &File, name: &str) -> Result<u64, StorageError> {
+        Ok(file.metadata().map_err(|source| self.io_error("examining", name, source))?.len())
+    }
+
+    fn inconsistent(&self, file: &str, reason: String) -> StorageError {
+        StorageError::Inconsistent { path: self.directory.join(file), reason }
+    }
+}
+
+/// Whether the part of a file that ends at `end` is the one remembered.
+fn holds(file: &File, end: u64, part: Part) -> io::Result<bool> {
+    let Some(start) = end.checked_sub(part.length.into()) else { return Ok(false) };
+    let mut bytes = vec![0; part.length as usize];
+    match file.read_exact_at(&mut bytes, start) {
+        Ok(()) => Ok(Part::of(&bytes) == part),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// A row of `bets.csv` as a bet. A row without agency and number is a record of the dialect that has neither.
+fn bet_of(row: &csv::StringRecord) -> Option<Bet<'_>> {
+    let [agency, first_name, last_name, document, birthdate, number] =
+        [0, 1, 2, 3, 4, 5].map(|column| row.get(column));
+    let (agency, number) = (agency?.parse().ok()?, number?.parse::<u32>().ok()?);
+    Some(Bet {
+        agency,
+        first_name: first_name?,
+        last_name: last_name?,
+        document: document?,
+        birthdate: Birthdate::from_iso(birthdate?)?,
+        number: (agency, number).ne(&(0, 0)).then_some(number),
+    })
+}

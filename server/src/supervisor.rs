@@ -1,0 +1,247 @@
+//! The supervisor of the central: sets everything up, forks the workers, then only watches, repairs what a dead one left, and
+//! stops everything in order. It serves nobody, and takes locks only to repair, for a limited time.
+
+use std::net::TcpListener;
+
+use conventions::duration::GoDuration;
+use conventions::log_line::{Line, Outcome, debug, error, info, warn};
+use multiprocessing::{
+    BOOT_FAILURE, Event, Exit, Next, Pool, PoolError, PoolOptions, SegmentError, Worker, Workload,
+};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
+
+use crate::central::{Central, CentralError, Phase, Shared, WorkerState, unix_ms};
+use crate::config::Config;
+use crate::exit_code::ExitCode;
+use crate::listener::{ListenError, Listener};
+use crate::storage::{Recovery, Storage, StorageError};
+use crate::worker::{self, Limits};
+
+/// Why a central could not start, or ended before it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The files.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The shared memory.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// The first contact of both.
+    #[error(transparent)]
+    Central(#[from] CentralError),
+    /// The pool.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// The port makes no segment name; cannot happen.
+    #[error(transparent)]
+    Name(#[from] multiprocessing::InvalidName),
+}
+
+/// Runs a central until it is stopped.
+///
+/// # Errors
+/// [`StartError`] when it cannot start.
+pub fn run(config: &Config) -> Result<ExitCode, StartError> {
+    // First of all: from here on a signal waits until everything that must be undone is known.
+    let pool = Pool::new(PoolOptions { workers: config.workers, grace: config.grace })?;
+    allow_many_descriptors();
+    // The order lets a start right after a kill -9 wait for the last workers: they hold the storage's lock, then the port.
+    let (storage, recovery) = Storage::open(&config.storage_dir, config.durability)?;
+    log_recovery(&recovery);
+    let listener = Listener::bind(&config.ip, config.port, config.backlog)?;
+    let port = listener.address.port();
+    let shared = Shared::create(&Shared::name(port)?, config.workers.get())?;
+    shared.port.store(port);
+    let central = Central::new(shared, storage, recovery.ledger)?;
+    log_config(config, port);
+    let limits = Limits { request_timeout: config.request_timeout, grace: config.grace };
+    let ready = ready_line(config, &listener);
+    let mut supervisor =
+        Supervisor { central, listener: Some(listener.socket), limits, ready: Some(ready), died: vec![] };
+    supervisor.died.resize(config.workers.get(), false);
+    let outcome = pool.run(&mut supervisor)?;
+    Ok(supervisor.end(outcome))
+}
+
+/// What the pool runs: in each worker a copy of this, in the supervisor the original.
+struct Supervisor {
+    central: Central,
+    /// The supervisor's own handle, given up when the pool stops so that the port becomes free.
+    listener: Option<TcpListener>,
+    limits: Limits,
+    /// Logged once every worker accepts.
+    ready: Option<Line>,
+    /// Slots that have had a worker before.
+    died: Vec<bool>,
+}
+
+impl Workload for Supervisor {
+    fn work(&mut self, worker: &Worker) -> i32 {
+        self.central.shared().worker_state.store(worker.slot(), WorkerState::Starting as u8);
+        let Some(listener) = self.listener.take() else { return BOOT_FAILURE };
+        match worker::serve(worker, listener, &mut self.central, self.limits) {
+            Ok(()) => 0,
+            Err(reason) => {
+                error("worker", Outcome::Fail).with("worker", worker.slot()).with("error", &reason).write();
+                match reason {
+                    // Another worker would fail in the same way.
+                    worker::WorkerError::Central(CentralError::NotDurable | CentralError::Storage(_)) => {
+                        BOOT_FAILURE
+                    }
+                    _ => 1,
+                }
+            }
+        }
+    }
+
+    fn repair(&mut self, slot: usize, _exit: Exit) {
+        if let Err(reason) = self.central.repair(slot) {
+            error("reparar", Outcome::Fail).with("worker", slot).with("error", reason).write();
+        }
+    }
+
+    fn observe(&mut self, event: &Event) {
+        let shared = self.central.shared();
+        match event {
+            Event::Started { slot, pid } => {
+                shared.worker_pid.store(*slot, pid.as_raw().unsigned_abs());
+                shared.worker_started_ms.store(*slot, unix_ms());
+                shared.worker_restarts.fetch_add(*slot, u32::from(self.died[*slot]));
+                debug("worker", Outcome::InProgress).with("worker", slot).with("pid", pid).write();
+            }
+            Event::Ready { .. } => {}
+            Event::AllReady => {
+                shared.phase.store(Phase::Serving as u8);
+                if let Some(line) = self.ready.take() {
+                    line.write();
+                }
+            }
+            Event::Died { slot, pid, exit, uptime, next } => {
+                self.died[*slot] = true;
+                shared.deaths.fetch_add(1);
+                shared.last_death_ms.store(unix_ms());
+                warn("worker", Outcome::Fail)
+                    .with("worker", slot)
+                    .with("pid", pid)
+                    .with("error", describe(*exit))
+                    .with("uptime", GoDuration(*uptime))
+                    .with("siguiente", follow_up(*next))
+                    .write();
+            }
+            Event::SpawnFailed { slot, reason } => {
+                error("worker", Outcome::Fail).with("worker", slot).with("error", reason).write();
+            }
+            Event::Stopping { signal } => {
+                shared.phase.store(Phase::Draining as u8);
+                self.listener = None;
+                let why = signal.map_or("worker", Signal::as_str);
+                info("exit", Outcome::InProgress).with("motivo", why).write();
+            }
+            Event::Killed { workers } => {
+                warn("exit", Outcome::InProgress).with("workers_matados", workers).write();
+            }
+            Event::Ignored { signal } => {
+                warn("signal", Outcome::Fail)
+                    .with("signal", signal)
+                    .with("error", "not supported, ignored")
+                    .write();
+            }
+        }
+    }
+}
+
+impl Supervisor {
+    /// Ends in order, every worker being gone.
+    fn end(self, outcome: multiprocessing::Outcome) -> ExitCode {
+        let closed = self.central.close();
+        let code = match outcome {
+            multiprocessing::Outcome::Stopped if closed.is_ok() => ExitCode::Done,
+            multiprocessing::Outcome::Stopped => ExitCode::Failed,
+            multiprocessing::Outcome::BootFailed { slot } => {
+                error("exit", Outcome::Fail)
+                    .with("worker", slot)
+                    .with("error", "a worker cannot serve, see above")
+                    .write();
+                ExitCode::WorkerCannotServe
+            }
+            multiprocessing::Outcome::CrashLoop { slot, exit } => {
+                let reason = format!("the workers of this slot die again and again, the last by {exit}");
+                error("exit", Outcome::Fail).with("worker", slot).with("error", reason).write();
+                ExitCode::CrashLoop
+            }
+        };
+        if let Err(reason) = closed {
+            error("cerrar_almacenamiento", Outcome::Fail).with("error", reason).write();
+        }
+        if code == ExitCode::Done {
+            info("exit", Outcome::Success).write();
+        }
+        code
+    }
+}
+
+/// Raises the limit of open descriptors to what the system allows: each waiting agency needs one.
+fn allow_many_descriptors() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(errno) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        warn("config", Outcome::Fail).with("error", format!("raising the descriptor limit: {errno}")).write();
+    }
+}
+
+fn log_recovery(recovery: &Recovery) {
+    let Recovery { ledger, cut, replayed, counted } = *recovery;
+    if ledger.bets == 0 && cut == 0 {
+        return;
+    }
+    info("recuperacion", Outcome::Success)
+        .with("apuestas", ledger.bets)
+        .with("ganadores", ledger.winners)
+        .with("batches_del_diario", replayed)
+        .with("bytes_descartados", cut)
+        .with("contadas_de_bets_csv", counted)
+        .write();
+}
+
+fn log_config(config: &Config, port: u16) {
+    debug("config", Outcome::Success)
+        .with("port", port)
+        .with("listen_backlog", config.backlog)
+        .with("logging_level", &config.log_level_text)
+        .with("workers", config.workers)
+        .with("storage_dir", config.storage_dir.display())
+        .with("durability", config.durability)
+        .with("grace", GoDuration(config.grace))
+        .with("request_timeout", GoDuration(config.request_timeout))
+        .write();
+}
+
+fn ready_line(config: &Config, listener: &Listener) -> Line {
+    info("listen", Outcome::Success)
+        .with("ip", listener.address.ip())
+        .with("port", listener.address.port())
+        .with("protocol", "typed")
+        .with("workers", config.workers)
+        .with("backlog", listener.backlog)
+        .with("backlog_pedido", config.backlog)
+}
+
+/// How a worker ended, with what an operator would think of next.
+fn describe(exit: Exit) -> String {
+    let hint = if exit.is_signal(Signal::SIGKILL) { " (out of memory, or somebody's kill -9?)" } else { "" };
+    format!("{exit}{hint}")
+}
+
+fn follow_up(next: Next) -> String {
+    match next {
+        Next::Restart => "otro en su lugar".to_owned(),
+        Next::RestartAfter(pause) => format!("otro en su lugar en {}", GoDuration(pause)),
+        Next::GiveUp | Next::BootFailed => "detener el servidor".to_owned(),
+        Next::Stay => "nada, el servidor se detiene".to_owned(),
+    }
+}

@@ -1,0 +1,160 @@
+//! Scenarios of the lock: exclusion, dead holders, time limits, inherited guards.
+
+use std::time::{Duration, Instant};
+
+use multiprocessing::{Lock, LockError, LockFailure, Plan, Process, RawValue, Segment};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::getpid;
+
+use crate::tools::{
+    child, fact, join_all, kill_and_join, process_state, segment, sleep_for_ever, storm, wait_until,
+    wait_until_blocked,
+};
+
+/// The lock, and a flag for children to say how far they are.
+fn lock_and_flag() -> (Segment, Lock, RawValue<u64>) {
+    let segment = segment(&Plan::new().lock("lock").raw_value::<u64>("flag"));
+    let (lock, flag) = (segment.lock("lock").unwrap(), segment.raw_value("flag").unwrap());
+    (segment, lock, flag)
+}
+
+/// A child that holds the lock.
+fn holding_child(lock: &Lock, flag: &RawValue<u64>) -> Process {
+    let before = flag.load();
+    let holder = child(|| {
+        let _guard = lock.lock().unwrap();
+        flag.fetch_add(1);
+        sleep_for_ever();
+    });
+    wait_until("the child has the lock", || flag.load() > before);
+    holder
+}
+
+pub fn exclusion() {
+    const EACH: u64 = 20_000;
+    let (_segment, lock, total) = lock_and_flag();
+    let count = || {
+        for _ in 0..EACH {
+            let _guard = lock.lock().unwrap();
+            // Two steps on purpose: without the lock, others' additions would be lost in between.
+            let before = total.load();
+            std::hint::black_box(before);
+            total.store(before + 1);
+        }
+    };
+    join_all([child(count), child(count), child(count), child(count)]);
+    assert_eq!(total.load(), 4 * EACH);
+    fact("total", total.load());
+}
+
+pub fn dead_holder() {
+    let (_segment, lock, flag) = lock_and_flag();
+    kill_and_join(holding_child(&lock, &flag));
+    let Err(LockError::OwnerDied(inherited)) = lock.lock() else { panic!("the death was not told") };
+    assert_eq!(lock.recoveries(), 0);
+    let guard = inherited.repaired();
+    assert_eq!(lock.holder(), Some(getpid()));
+    drop(guard);
+    assert_eq!((lock.holder(), lock.recoveries()), (None, 1));
+    drop(lock.lock().unwrap());
+
+    // The same through the other ways in.
+    kill_and_join(holding_child(&lock, &flag));
+    let Err(LockError::OwnerDied(inherited)) = lock.try_lock() else { panic!("try_lock did not tell") };
+    drop(inherited.repaired());
+    kill_and_join(holding_child(&lock, &flag));
+    let outcome = lock.lock_timeout(Duration::from_secs(5));
+    let Err(LockError::OwnerDied(inherited)) = outcome else { panic!("lock_timeout did not tell") };
+    drop(inherited.repaired());
+    assert!(lock.try_lock().unwrap().is_some());
+    fact("recoveries", lock.recoveries());
+}
+
+pub fn dead_holder_with_a_waiter() {
+    let (_segment, lock, flag) = lock_and_flag();
+    let holder = holding_child(&lock, &flag);
+    let waiter = child(|| match lock.lock() {
+        Err(LockError::OwnerDied(inherited)) => drop(inherited.repaired()),
+        other => panic!("expected an inheritance, got {other:?}"),
+    });
+    let timed = child(|| match lock.lock_timeout(Duration::from_secs(20)) {
+        // Whichever comes first inherits; the other one finds it repaired.
+        Err(LockError::OwnerDied(inherited)) => drop(inherited.repaired()),
+        Ok(Some(_)) => {}
+        other => panic!("expected the lock, got {other:?}"),
+    });
+    wait_until_blocked(timed.pid());
+    wait_until_blocked(waiter.pid());
+    let killed = Instant::now();
+    kill(timed.pid(), Signal::SIGSTOP).unwrap();
+    wait_until("the timed waiter stops", || process_state(timed.pid()) == Some('T'));
+    kill_and_join(holder);
+    join_all([waiter]);
+    fact("woken_ms", killed.elapsed().as_millis());
+    kill(timed.pid(), Signal::SIGCONT).unwrap();
+    join_all([timed]);
+}
+
+pub fn unrepaired() {
+    let (_segment, lock, flag) = lock_and_flag();
+    let lost = |outcome: Result<_, LockError<_>>| {
+        matches!(outcome, Err(LockError::Failed(LockFailure::Unrecoverable)))
+    };
+    kill_and_join(holding_child(&lock, &flag));
+    let Err(LockError::OwnerDied(inherited)) = lock.lock() else { panic!("the death was not told") };
+    let blocked = child(|| assert!(lost(lock.lock().map(drop))));
+    wait_until_blocked(blocked.pid());
+    drop(inherited);
+    join_all([blocked]);
+    assert!(lost(lock.lock().map(drop)));
+    assert!(lost(lock.try_lock().map(drop)));
+    assert!(lost(lock.lock_timeout(Duration::from_secs(9)).map(drop)));
+    join_all([child(|| assert!(lost(lock.lock().map(drop))))]);
+}
+
+pub fn times() {
+    let (_segment, lock, flag) = lock_and_flag();
+    let holder = holding_child(&lock, &flag);
+    let keeps_time = || {
+        for milliseconds in [0, 1, 100, 500, 900, 999] {
+            let timeout = Duration::from_millis(milliseconds);
+            let begun = Instant::now();
+            assert!(lock.lock_timeout(timeout).unwrap().is_none());
+            let waited = begun.elapsed();
+            assert!(waited >= timeout, "{waited:?} is less than {timeout:?}");
+            assert!(waited < timeout + Duration::from_secs(1), "{waited:?} for {timeout:?}");
+        }
+        let begun = Instant::now();
+        assert!(lock.try_lock().unwrap().is_none());
+        assert!(begun.elapsed() < Duration::from_millis(500));
+    };
+    let (calm, stormy) = (child(keeps_time), child(keeps_time));
+    let storm = storm(stormy.pid());
+    join_all([calm, stormy]);
+    kill_and_join(storm);
+    kill_and_join(holder);
+}
+
+pub fn inherited_guard() {
+    let (_segment, lock, _) = lock_and_flag();
+    let mut guard = Some(lock.lock().unwrap());
+    let dropping = child(|| {
+        drop(guard.take());
+        assert!(lock.try_lock().unwrap().is_none(), "the child freed its parent's lock");
+    });
+    join_all([dropping]);
+    assert_eq!(lock.holder(), Some(getpid()));
+    join_all([child(|| assert!(lock.try_lock().unwrap().is_none()))]);
+    drop(guard);
+    join_all([child(|| assert!(lock.try_lock().unwrap().is_some()))]);
+}
+
+pub fn holder() {
+    let (_segment, lock, flag) = lock_and_flag();
+    assert_eq!(lock.holder(), None);
+    let holder = holding_child(&lock, &flag);
+    assert_eq!(lock.holder(), Some(holder.pid()));
+    assert!(format!("{lock:?}").contains(&holder.pid().to_string()));
+    kill_and_join(holder);
+    assert_eq!(lock.holder(), None);
+}

@@ -1,0 +1,51 @@
+//! The process that the process tests start: one scenario per call, with real forks. It prints facts as `key=value` lines, and
+//! a scenario that goes wrong panics.
+#![allow(clippy::unwrap_used)]
+
+mod array;
+mod lock;
+mod pool;
+mod process;
+mod segment;
+mod soak;
+mod tools;
+mod value;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["lock-exclusion"] => lock::exclusion(),
+        ["lock-dead-holder"] => lock::dead_holder(),
+        ["lock-dead-holder-waiter"] => lock::dead_holder_with_a_waiter(),
+        ["lock-unrepaired"] => lock::unrepaired(),
+        ["lock-times"] => lock::times(),
+        ["lock-inherited-guard"] => lock::inherited_guard(),
+        ["lock-holder"] => lock::holder(),
+        ["value-basics"] => value::basics(),
+        ["value-sum"] => value::sum(),
+        ["value-torn"] => value::torn(),
+        ["value-killed-update"] => value::killed_update(),
+        ["value-inherited-guard"] => value::inherited_guard(),
+        ["array-basics"] => array::basics(),
+        ["array-dead-holder"] => array::dead_holder(),
+        ["raw-sums"] => array::raw_sums(),
+        ["segment-attach"] => segment::attach(),
+        ["segment-share"] => segment::share(),
+        ["segment-no-space"] => segment::no_space(),
+        ["segment-drop-in-child"] => segment::drop_in_child(),
+        ["segment-family", children] => segment::family(children.parse().unwrap()),
+        ["segment-grandchild"] => segment::grandchild(),
+        ["segment-contest"] => segment::contest(),
+        ["process-ends"] => process::ends(),
+        ["process-panic"] => process::panics(),
+        ["process-joins"] => process::joins(),
+        ["process-many"] => process::many(),
+        ["process-threads"] => process::threads(),
+        ["process-deaf-child"] => process::deaf_child(),
+        ["process-join-storm"] => process::join_storm(),
+        ["pool", options @ ..] => pool::run(options),
+        ["soak"] => soak::run(),
+        other => panic!("no scenario {other:?}"),
+    }
+}

@@ -1,0 +1,127 @@
+//! A supervised pool for the tests to mistreat: it prints every event as a line.
+
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use multiprocessing::{BOOT_FAILURE, Event, Exit, Next, Pool, PoolOptions, Worker, Workload};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::tools::sleep_for_ever;
+
+/// What a worker does once it is started.
+#[derive(Clone, Copy)]
+enum Role {
+    /// Ready, and ends when asked.
+    Serve,
+    /// Ready, and does not end when asked.
+    Ignore,
+    /// Never ready, and does not end when asked.
+    Hang,
+    /// The worker in slot 1 aborts; the others serve.
+    Crash,
+    /// The worker in slot 1 is ready, and aborts.
+    ReadyAndCrash,
+    /// The worker in slot 1 can never start.
+    BootFailure,
+    /// Says how many descriptors it has, then serves.
+    Descriptors,
+}
+
+struct Scenario {
+    role: Role,
+}
+
+/// One line in one write: workers and the supervisor share the output.
+fn say(line: &str) {
+    // The test may be gone already.
+    let _ = std::io::stdout().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Waits until the pool wants the worker to end.
+pub fn wait_for_stop(worker: &Worker) {
+    while !worker.stop_requested() {
+        let mut stop = [PollFd::new(worker.stop_fd().as_fd(), PollFlags::POLLIN)];
+        // Interrupted or not, the question is asked again.
+        let _ = poll(&mut stop, PollTimeout::NONE);
+    }
+}
+
+impl Workload for Scenario {
+    fn work(&mut self, worker: &Worker) -> i32 {
+        let chosen = worker.slot() == 1;
+        match self.role {
+            Role::Hang => sleep_for_ever(),
+            Role::Crash if chosen => std::process::abort(),
+            Role::BootFailure if chosen => return BOOT_FAILURE,
+            Role::Descriptors => {
+                let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().count();
+                say(&format!("descriptors {descriptors}"));
+            }
+            _ => {}
+        }
+        worker.ready();
+        match self.role {
+            Role::Ignore => sleep_for_ever(),
+            Role::ReadyAndCrash if chosen => std::process::abort(),
+            _ => wait_for_stop(worker),
+        }
+        0
+    }
+
+    fn repair(&mut self, slot: usize, _exit: Exit) {
+        say(&format!("repair {slot}"));
+    }
+
+    fn observe(&mut self, event: &Event) {
+        let line = match event {
+            Event::Started { slot, pid } => format!("started {slot} {pid}"),
+            Event::Ready { slot } => format!("ready {slot}"),
+            Event::AllReady => "all-ready".to_owned(),
+            Event::Died { slot, pid, exit, next, .. } => format!("died {slot} {pid} {} {exit}", verb(*next)),
+            Event::SpawnFailed { slot, .. } => format!("spawn-failed {slot}"),
+            Event::Stopping { signal } => {
+                format!("stopping {}", signal.map_or("by-itself", |signal| signal.as_str()))
+            }
+            Event::Killed { workers } => format!("killed {workers}"),
+            Event::Ignored { signal } => format!("ignored {signal}"),
+        };
+        say(&line);
+    }
+}
+
+fn verb(next: Next) -> &'static str {
+    match next {
+        Next::Restart => "restart",
+        Next::RestartAfter(_) => "pause",
+        Next::GiveUp => "give-up",
+        Next::BootFailed => "boot-failed",
+        Next::Stay => "stay",
+    }
+}
+
+/// `probe pool ROLE WORKERS GRACE_MS`
+pub fn run(options: &[&str]) {
+    let &[role, workers, grace] = options else { panic!("pool ROLE WORKERS GRACE_MS") };
+    let role = match role {
+        "serve" => Role::Serve,
+        "ignore" => Role::Ignore,
+        "hang" => Role::Hang,
+        "crash" => Role::Crash,
+        "ready-and-crash" => Role::ReadyAndCrash,
+        "boot-failure" => Role::BootFailure,
+        "descriptors" => Role::Descriptors,
+        other => panic!("no role {other:?}"),
+    };
+    let grace = Duration::from_millis(grace.parse().unwrap());
+    let workers = workers.parse::<NonZeroUsize>().unwrap();
+    let pool = Pool::new(PoolOptions { workers, grace }).unwrap();
+    match pool.run(&mut Scenario { role }) {
+        Ok(outcome) => say(&format!("outcome {outcome:?}")),
+        Err(error) => {
+            say(&format!("error {error}"));
+            std::process::exit(1);
+        }
+    }
+}

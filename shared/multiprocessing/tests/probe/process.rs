@@ -1,0 +1,149 @@
+//! Scenarios of processes: how they end, how they are waited for, what they refuse.
+
+use std::time::{Duration, Instant};
+
+use multiprocessing::{Exit, Process, SpawnError};
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::{Pid, getppid};
+
+use crate::tools::{
+    LIMIT, child, fact, join_all, kill_and_join, process_state, sleep_for_ever, storm, wait_until,
+    wait_until_blocked,
+};
+
+pub fn ends() {
+    for (returned, expected) in [(0, 0), (7, 7), (255, 255), (256, 0), (-1, 255)] {
+        let mut process = Process::spawn(|| returned).unwrap();
+        assert_eq!(process.join(), Ok(Exit::Code(expected)));
+        assert_eq!(process.exit(), Some(Exit::Code(expected)));
+    }
+    let mut parent_seen = Process::spawn(|| i32::from(getppid().as_raw() == 1)).unwrap();
+    assert!(parent_seen.join().unwrap().is_success());
+
+    let mut terminated = child(|| sleep_for_ever());
+    assert!(terminated.is_alive());
+    terminated.terminate().unwrap();
+    assert!(terminated.join().unwrap().is_signal(Signal::SIGTERM));
+    assert!(!terminated.is_alive());
+    kill_and_join(child(|| sleep_for_ever()));
+    // Its pid may be another process's by now.
+    assert_eq!((terminated.kill(), terminated.terminate()), (Ok(()), Ok(())));
+
+    // A signal without a name is an end like any other.
+    let mut real_time = child(|| sleep_for_ever());
+    let sent = std::process::Command::new("kill").arg("-40").arg(real_time.pid().to_string()).status();
+    assert!(sent.unwrap().success());
+    assert_eq!(real_time.join_timeout(LIMIT), Ok(Some(Exit::Code(128 + 40))));
+}
+
+pub fn panics() {
+    let mut process = Process::spawn(|| panic!("the child's last words")).unwrap();
+    assert_eq!(process.join(), Ok(Exit::Code(101)));
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("a panic in the payload of a panic");
+        }
+    }
+    let mut process = Process::spawn(|| std::panic::panic_any(Bomb)).unwrap();
+    assert_eq!(process.join(), Ok(Exit::Code(101)));
+    fact("parent", "goes on");
+}
+
+pub fn joins() {
+    let mut process = child(|| sleep_for_ever());
+    for timeout in [Duration::ZERO, Duration::from_millis(1), Duration::from_millis(150)] {
+        let begun = Instant::now();
+        assert_eq!(process.join_timeout(timeout), Ok(None));
+        let waited = begun.elapsed();
+        assert!(waited >= timeout && waited < timeout + Duration::from_secs(1), "{waited:?}");
+    }
+    process.kill().unwrap();
+    let exit = process.join_timeout(Duration::MAX).unwrap();
+    assert!(exit.is_some_and(|exit| exit.is_signal(Signal::SIGKILL)));
+    assert_eq!(process.join_timeout(Duration::ZERO), Ok(exit));
+    assert_eq!(process.join().ok(), exit);
+
+    let mut reaped_elsewhere = child(|| ());
+    nix::sys::wait::waitpid(reaped_elsewhere.pid(), None).unwrap();
+    assert_eq!(reaped_elsewhere.join(), Err(Errno::ECHILD));
+}
+
+/// Children of this process that the kernel still knows, zombies among them.
+fn children() -> usize {
+    let own = nix::unistd::gettid();
+    let listed = std::fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap();
+    listed.split_whitespace().count()
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+pub fn many() {
+    let before = descriptors();
+    join_all((0..100).map(|_| child(|| ())).collect::<Vec<_>>());
+    assert_eq!(children(), 0, "zombies");
+    let mut sleepers: Vec<_> = (0..100).map(|_| child(|| sleep_for_ever())).collect();
+    sleepers.iter().for_each(|sleeper| sleeper.terminate().unwrap());
+    for sleeper in &mut sleepers {
+        let exit = sleeper.join_timeout(LIMIT).unwrap();
+        assert!(exit.is_some_and(|exit| exit.is_signal(Signal::SIGTERM)), "{exit:?}");
+    }
+    drop(sleepers);
+    assert_eq!((children(), descriptors()), (0, before));
+}
+
+pub fn threads() {
+    let (stop, wait) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || wait.recv());
+    let refused = Process::spawn(|| 0);
+    assert!(matches!(refused, Err(SpawnError::ManyThreads { threads: 2 })), "{refused:?}");
+    drop(stop);
+    for _ in 0..50 {
+        // A thread that was joined is gone, even when the kernel still lists it.
+        std::thread::spawn(|| ()).join().unwrap();
+        drop(thread.is_finished());
+    }
+    let _ = thread.join().unwrap();
+    join_all([child(|| ())]);
+}
+
+/// A child whose parent had blocked every signal ends with its parent all the same.
+pub fn deaf_child() {
+    let (reader, writer) = nix::unistd::pipe().unwrap();
+    let mut middle = Process::spawn(|| {
+        SigSet::all().thread_block().unwrap();
+        let deaf = child(|| sleep_for_ever());
+        nix::unistd::write(&writer, &deaf.pid().as_raw().to_ne_bytes()).unwrap();
+        sleep_for_ever();
+    })
+    .unwrap();
+    let mut pid = [0; 4];
+    assert_eq!(nix::unistd::read(&reader, &mut pid), Ok(4));
+    let deaf = Pid::from_raw(i32::from_ne_bytes(pid));
+    wait_until_blocked(deaf);
+    middle.kill().unwrap();
+    middle.join().unwrap();
+    let died = Instant::now();
+    wait_until("the deaf child ends", || matches!(process_state(deaf), None | Some('Z')));
+    assert!(died.elapsed() < Duration::from_secs(1));
+}
+
+pub fn join_storm() {
+    let joiner = child(|| {
+        let mut sleeper = child(|| sleep_for_ever());
+        for milliseconds in [0, 50, 300] {
+            let timeout = Duration::from_millis(milliseconds);
+            let begun = Instant::now();
+            assert_eq!(sleeper.join_timeout(timeout), Ok(None));
+            let waited = begun.elapsed();
+            assert!(waited >= timeout && waited < timeout + Duration::from_secs(1), "{waited:?}");
+        }
+        kill_and_join(sleeper);
+    });
+    let storm = storm(joiner.pid());
+    join_all([joiner]);
+    kill_and_join(storm);
+}

@@ -1,0 +1,151 @@
+//! Scenarios of segments: other programs, forks, families that are killed, contests for a name.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use multiprocessing::{Plan, Process, Segment, SegmentError};
+use nix::unistd::{Pid, getppid};
+
+use crate::tools::{
+    LIMIT, Random, child, fact, join_all, kill_and_join, name, process_state, segment, sleep_for_ever,
+    wait_until,
+};
+
+/// An unrelated process: it knows the name and nothing else.
+pub fn attach() {
+    let segment = Segment::open(&name()).unwrap();
+    assert_eq!(segment.creator(), getppid());
+    assert!(segment.creator_is_alive());
+    let (value, lock) = (segment.value::<u64>("value").unwrap(), segment.lock("lock").unwrap());
+    assert_eq!(value.update(|value| *value *= 2).unwrap(), 42);
+    assert_eq!(lock.holder(), Some(getppid()));
+    assert!(lock.lock_timeout(Duration::from_millis(10)).unwrap().is_none());
+    segment.raw_array::<i8>("raw").unwrap().store(1, -1);
+}
+
+pub fn share() {
+    let segment = segment(&Plan::new().lock("lock").value::<u64>("value").raw_array::<i8>("raw", 2));
+    segment.value::<u64>("value").unwrap().set(21).unwrap();
+    let lock = segment.lock("lock").unwrap();
+    let guard = lock.lock().unwrap();
+    let mut other = Command::new(std::env::current_exe().unwrap());
+    assert!(other.arg("segment-attach").status().unwrap().success());
+    drop(guard);
+    assert_eq!(segment.value::<u64>("value").unwrap().get(), 42);
+    assert_eq!(segment.raw_array::<i8>("raw").unwrap().load(1), -1);
+    assert!(name().path().exists(), "the other program took the entry with it");
+    drop(segment);
+    assert!(!name().path().exists());
+}
+
+/// In a `/dev/shm` of 64 kB.
+pub fn no_space() {
+    let outcome = Segment::create(&name(), &Plan::new().raw_array::<u8>("bytes", 1 << 20));
+    assert!(matches!(outcome, Err(SegmentError::NoSpace { bytes }) if bytes > 1 << 20), "{outcome:?}");
+    assert_eq!(std::fs::read_dir("/dev/shm").unwrap().count(), 0);
+    drop(segment(&Plan::new().raw_array::<u8>("bytes", 1 << 12)));
+    fact("message", outcome.unwrap_err());
+}
+
+pub fn drop_in_child() {
+    let segment = segment(&Plan::new().value::<u64>("value"));
+    let mut copy = Some(segment.clone());
+    let dropping = Process::spawn(|| {
+        drop(copy.take());
+        i32::from(!name().path().exists())
+    });
+    join_all([dropping.unwrap()]);
+    let panicking = Process::spawn(|| {
+        let _taken = copy.take();
+        panic!("unwinds over the segment");
+    });
+    assert_eq!(panicking.unwrap().join().unwrap().to_string(), "exit code 101");
+    assert!(name().path().exists());
+    assert!(Segment::open(&name()).is_ok());
+}
+
+/// A creator and children that wait to be killed, one of them inside the lock. Children print their pids; `ready` comes last.
+pub fn family(children: usize) {
+    let segment = segment(&Plan::new().lock("lock").raw_value::<u64>("ready"));
+    let (lock, ready) = (segment.lock("lock").unwrap(), segment.raw_value::<u64>("ready").unwrap());
+    let children: Vec<_> = (0..children)
+        .map(|number| {
+            child(|| {
+                ready.fetch_add(1);
+                let _guard = (number < 2).then(|| lock.lock());
+                sleep_for_ever();
+            })
+        })
+        .collect();
+    children.iter().for_each(|child| fact("child", child.pid()));
+    wait_until("all children run", || ready.load() == children.len() as u64);
+    fact("ready", 1);
+    sleep_for_ever();
+}
+
+/// A child that dies must not take the segment of its living parent with it, whatever its own children do.
+pub fn grandchild() {
+    let segment = segment(&Plan::new().raw_value::<i32>("grandchild"));
+    let pid = segment.raw_value::<i32>("grandchild").unwrap();
+    let middle = child(|| {
+        let grandchild = child(|| sleep_for_ever());
+        pid.store(grandchild.pid().as_raw());
+        sleep_for_ever();
+    });
+    wait_until("the grandchild runs", || pid.load() != 0);
+    let grandchild = Pid::from_raw(pid.load());
+    kill_and_join(middle);
+    wait_until("the grandchild ends", || matches!(process_state(grandchild), None | Some('Z')));
+    assert!(name().path().exists(), "the grandchild removed its living grandparent's segment");
+}
+
+/// Several processes make, open, remove and reclaim one name, and are killed at it. Whoever has a segment has a whole one.
+pub fn contest() {
+    let mut random = Random::new();
+    let plan = Plan::new().lock("lock").value::<u64>("pid").raw_array::<u64>("rest", 100);
+    let contest = |creating: bool| {
+        child(|| {
+            loop {
+                let outcome = if creating {
+                    Segment::reclaim(&name()).and_then(|_| Segment::create(&name(), &plan))
+                } else {
+                    Segment::open(&name())
+                };
+                match outcome {
+                    Ok(segment) => {
+                        let own = u64::from(std::process::id());
+                        let value = segment.value::<u64>("pid").unwrap();
+                        if creating {
+                            value.set(own).unwrap();
+                            assert_eq!(value.get(), own, "two processes believe they made it");
+                        }
+                    }
+                    Err(
+                        SegmentError::Exists { .. }
+                        | SegmentError::InUse { .. }
+                        | SegmentError::NotFound { .. },
+                    ) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        })
+    };
+    let mut contestants: Vec<_> = [true, true, true, false].map(contest).into();
+    let end = Instant::now() + Duration::from_millis(1500);
+    let mut kills = 0;
+    while Instant::now() < end {
+        random.pause(Duration::from_millis(4));
+        for contestant in &mut contestants {
+            assert!(contestant.is_alive(), "a contestant gave up: {:?}", contestant.exit());
+        }
+        let victim = random.below(3) as usize;
+        kill_and_join(std::mem::replace(&mut contestants[victim], contest(true)));
+        kills += 1;
+    }
+    contestants.into_iter().for_each(kill_and_join);
+    // What the last victim left can be reclaimed, and after that there is nothing.
+    Segment::reclaim(&name()).unwrap();
+    let begun = Instant::now();
+    assert!(!Segment::reclaim(&name()).unwrap() && begun.elapsed() < LIMIT);
+    fact("kills", kills);
+}
