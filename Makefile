@@ -2,7 +2,7 @@
 
 # What `make data` writes.
 AGENCIES ?= 5
-BETS ?= 5000
+BETS ?= 1000
 SEED ?= 1
 
 .DEFAULT_GOAL := help

@@ -90,6 +90,7 @@ load() {
 }
 
 mkdir -p "$storage"
+: >"$log" # await_server looks at once
 serve >"$log" 2>&1 &
 server_pid=$!
 await_server

@@ -1,0 +1,85 @@
+//! How long to wait before trying again: longer each time, never in step with others, never for ever.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// The longest first pause.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest pause at all. Reached with the seventh attempt.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// The pauses between the attempts of one undertaking.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    /// How long to keep trying, counted from the first failure.
+    limit: Duration,
+    /// When the first attempt failed.
+    since: Option<Instant>,
+    /// Attempts that failed.
+    failures: u32,
+    /// The longest the next pause may be.
+    longest: Duration,
+    /// Where the jitter comes from; made with the first failure, for most undertakings have none.
+    jitter: Option<ChaCha8Rng>,
+}
+
+impl Backoff {
+    /// Keeps trying for `limit` from the first failure on.
+    pub(crate) fn new(limit: Duration) -> Self {
+        Self { limit, since: None, failures: 0, longest: FIRST_PAUSE, jitter: None }
+    }
+
+    /// Attempts that failed so far.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Counts a failure at `now`. How long to wait before the next attempt, or `None` when the time is up.
+    ///
+    /// The pause is between half of the longest and all of it, so that agencies that lost the same central do not come back
+    /// all at once; the last one ends with the limit, so that the whole of it is used.
+    pub(crate) fn failed(&mut self, now: Instant) -> Option<Duration> {
+        self.failures += 1;
+        let since = *self.since.get_or_insert(now);
+        let rest = self.limit.checked_sub(now.duration_since(since)).filter(|rest| !rest.is_zero())?;
+        let jitter =
+            self.jitter.get_or_insert_with(|| ChaCha8Rng::seed_from_u64(RandomState::new().hash_one(now)));
+        let half = self.longest / 2;
+        let pause = half + half.mul_f64(f64::from(jitter.next_u32()) / f64::from(u32::MAX));
+        self.longest = (self.longest * 2).min(LONGEST_PAUSE);
+        Some(pause.min(rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_end_with_the_limit() {
+        let limit = Duration::from_secs(20);
+        let mut backoff = Backoff::new(limit);
+        let start = Instant::now();
+        let mut now = start;
+        let mut longest = FIRST_PAUSE;
+        while let Some(pause) = backoff.failed(now) {
+            let ends_now = now + pause == start + limit;
+            assert!(pause <= longest && (pause >= longest / 2 || ends_now), "{pause:?} of {longest:?}");
+            longest = (longest * 2).min(LONGEST_PAUSE);
+            now += pause;
+        }
+        assert_eq!(now, start + limit);
+        assert_eq!(longest, LONGEST_PAUSE);
+    }
+
+    #[test]
+    fn a_limit_of_zero_allows_one_attempt() {
+        let mut backoff = Backoff::new(Duration::ZERO);
+        assert_eq!(backoff.failed(Instant::now()), None);
+        assert_eq!(backoff.failures(), 1);
+    }
+}

@@ -1,0 +1,273 @@
+//! Where a value comes from, what is accepted, and what is said about what is not.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::Duration;
+
+use support::{Central, Ended, Setup, THREE_ROWS};
+
+/// A configuration of the course's shape, with values that no default has.
+const FILE: &str = "\
+server:
+  address: \"file.example:1\"
+loop:
+  amount: 7
+  period: \"150ms\"
+log:
+  level: \"DEBUG\"
+batch:
+  maxAmount: 11
+id: 3
+";
+
+/// The only line of standard error of a start that has to end with exit code 2.
+fn complaint(setup: Setup) -> String {
+    let ended = setup.finish();
+    assert_eq!((ended.code, ended.lines.len()), (Some(2), 0), "{ended:?}");
+    let mut lines = ended.errors.lines();
+    let line = lines.next().unwrap().to_owned();
+    assert_eq!(lines.next(), None, "{}", ended.errors);
+    line
+}
+
+fn printed(setup: Setup) -> Ended {
+    let ended = setup.args(["--print-config"]).finish();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    ended
+}
+
+#[test]
+fn without_anything_but_a_number_every_value_is_the_default() {
+    let ended = printed(Setup::new().args(["--id", "4"]));
+    let expected = [
+        "id = 4  (flag --id)",
+        "server.address = 127.0.0.1:12345  (default)",
+        "protocol = typed  (default)",
+        "data = .data/agency-{id}.csv  (default)",
+        "batch.maxAmount = 100  (default)",
+        "loop.amount = 5  (default)",
+        "loop.period = 1s  (default)",
+        "log.level = INFO  (default)",
+        "connect.timeout = 60s  (default)",
+        "reply.timeout = 60s  (default)",
+    ];
+    assert_eq!(ended.lines, expected);
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
+    let ended = printed(
+        Setup::new()
+            .file("config.yaml", FILE)
+            .env("CLI_BATCH_MAXAMOUNT", "12")
+            .env("CLI_LOOP_PERIOD", "2s")
+            .env("CLI_LOG_LEVEL", "")
+            .args(["--batch-max-amount", "13"]),
+    );
+    let expected = [
+        "id = 3  (config.yaml)",
+        "server.address = file.example:1  (config.yaml)",
+        "protocol = typed  (default)",
+        "data = .data/agency-{id}.csv  (default)",
+        "batch.maxAmount = 13  (flag --batch-max-amount)",
+        "loop.amount = 7  (config.yaml)",
+        "loop.period = 2s  (environment CLI_LOOP_PERIOD)",
+        "log.level = DEBUG  (config.yaml)",
+        "connect.timeout = 60s  (default)",
+        "reply.timeout = 60s  (default)",
+    ];
+    assert_eq!(ended.lines, expected);
+}
+
+#[test]
+fn every_key_has_a_flag_and_a_variable() {
+    for (flag, variable, key, value) in [
+        ("--id", "CLI_ID", "id", "9"),
+        ("--server", "CLI_SERVER_ADDRESS", "server.address", "h:1"),
+        ("--protocol", "CLI_PROTOCOL", "protocol", "typed"),
+        ("--data", "CLI_DATA", "data", "x.csv"),
+        ("--batch-max-amount", "CLI_BATCH_MAXAMOUNT", "batch.maxAmount", "9"),
+        ("--loop-amount", "CLI_LOOP_AMOUNT", "loop.amount", "9"),
+        ("--loop-period", "CLI_LOOP_PERIOD", "loop.period", "9s"),
+        ("--log-level", "CLI_LOG_LEVEL", "log.level", "ERROR"),
+        ("--connect-timeout", "CLI_CONNECT_TIMEOUT", "connect.timeout", "9s"),
+        ("--reply-timeout", "CLI_REPLY_TIMEOUT", "reply.timeout", "9s"),
+    ] {
+        let by_flag = printed(Setup::new().env("CLI_ID", "1").args([flag, value]));
+        assert_eq!(by_flag.line_of(key), format!("{key} = {value}  (flag {flag})"));
+        let by_variable = printed(Setup::new().file("config.yaml", "id: 1").env(variable, value));
+        assert_eq!(by_variable.line_of(key), format!("{key} = {value}  (environment {variable})"));
+    }
+}
+
+#[test]
+fn a_named_file_is_read_instead_of_the_default_one() {
+    let setup = Setup::new()
+        .file("config.yaml", "id: 1")
+        .file("other.yaml", "id: 2")
+        .args(["--config", "other.yaml"]);
+    assert_eq!(printed(setup).lines[0], "id = 2  (other.yaml)");
+}
+
+#[test]
+fn a_named_file_that_is_missing_is_an_error() {
+    let line = complaint(Setup::new().args(["--id", "1", "--config", "other.yaml"]));
+    assert!(
+        line.starts_with("client: cannot read the configuration file other.yaml: No such file"),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_missing_number_is_named_with_the_ways_to_set_it() {
+    assert_eq!(
+        complaint(Setup::new()),
+        "client: id is not set: expected a number from 1 to 65535, from the environment (CLI_ID) or the configuration file"
+    );
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_value_its_file_and_the_one_that_was_meant() {
+    let line = complaint(Setup::new().file("config.yaml", "id: 1\nbatch:\n  maxAmmount: 10\n"));
+    let expected = "client: unknown key \"batch.maxAmmount\" = \"10\" (config.yaml): did you mean batch.maxAmount? known keys are id, ";
+    assert!(line.starts_with(expected), "{line}");
+}
+
+#[test]
+fn each_bad_value_is_named_with_key_value_source_and_what_is_accepted() {
+    for (flag, value, expected) in [
+        ("--id", "0", "id = \"0\" (flag --id) is not accepted: expected a number from 1 to 65535"),
+        ("--id", "-1", "id = \"-1\" (flag --id) is not accepted"),
+        ("--id", "65536", "id = \"65536\""),
+        (
+            "--server",
+            "server",
+            "server.address = \"server\" (flag --server) is not accepted: expected host:port",
+        ),
+        ("--data", "", "data = \"\" (flag --data) is not accepted: expected the path of a CSV file"),
+        ("--batch-max-amount", "0", "batch.maxAmount = \"0\""),
+        ("--batch-max-amount", "many", "batch.maxAmount = \"many\""),
+        ("--loop-amount", "1.5", "loop.amount = \"1.5\""),
+        (
+            "--loop-period",
+            "5",
+            "loop.period = \"5\" (flag --loop-period) is not accepted: expected a duration above zero",
+        ),
+        ("--loop-period", "0s", "loop.period = \"0s\""),
+        (
+            "--log-level",
+            "LOUD",
+            "log.level = \"LOUD\" (flag --log-level) is not accepted: expected DEBUG, INFO, WARNING",
+        ),
+        ("--connect-timeout", "-1s", "connect.timeout = \"-1s\""),
+        ("--reply-timeout", "0", "reply.timeout = \"0\""),
+    ] {
+        let line = complaint(Setup::new().env("CLI_ID", "1").args([flag, value]));
+        assert!(line.starts_with(&format!("client: {expected}")), "{line}");
+    }
+    let line = complaint(Setup::new().env("CLI_ID", "uno\ndos"));
+    assert!(line.starts_with("client: id = \"uno\\ndos\" (environment CLI_ID) is not accepted"), "{line}");
+    let line = complaint(Setup::new().file("config.yaml", "id: 1\nloop: {period: soon}\n"));
+    assert!(line.starts_with("client: loop.period = \"soon\" (config.yaml) is not accepted"), "{line}");
+}
+
+#[test]
+fn the_other_dialects_are_refused_as_not_available_yet() {
+    for name in ["counted", "counted-u8", "line", "framed", "sentinel", "echo"] {
+        let line = complaint(Setup::new().args(["--id", "1", "--protocol", name]));
+        let begin =
+            format!("client: protocol = \"{name}\" (flag --protocol) is not accepted: expected typed (");
+        assert!(
+            line.starts_with(&begin) && line.contains(name) && line.ends_with("are not available yet)"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_no_configuration_is_refused_with_the_reason() {
+    for (content, reason) in [
+        ("id: [1", "client: the configuration file config.yaml is not YAML: "),
+        ("- id\n", "client: the configuration file config.yaml has a list at its top: expected key: value"),
+        ("loop: {period: [1s]}\n", "client: the configuration file config.yaml has a list at loop.period"),
+        ("id: 1\nid: 2\n", "client: the configuration file config.yaml is not YAML: "),
+        (&"#".repeat(70_000), "client: the configuration file config.yaml has more than 65536 bytes"),
+    ] {
+        let line = complaint(Setup::new().args(["--id", "1"]).file("config.yaml", content));
+        assert!(line.starts_with(reason), "{line}");
+    }
+}
+
+#[test]
+fn a_file_of_comments_only_sets_nothing() {
+    assert_eq!(printed(Setup::new().file("config.yaml", "# nothing\n").args(["--id", "1"])).lines.len(), 10);
+}
+
+#[test]
+fn checking_says_whether_the_configuration_is_fine_and_starts_nothing() {
+    let fine = Setup::new().args(["--id", "1", "--check-config"]).finish();
+    assert_eq!((fine.code, fine.lines.as_slice()), (Some(0), &["the configuration is fine".to_owned()][..]));
+    complaint(Setup::new().args(["--id", "x", "--check-config"]));
+}
+
+#[test]
+fn an_unknown_flag_is_wrong_usage() {
+    let ended = Setup::new().args(["--frobnicate"]).finish();
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.errors.contains("--frobnicate"), "{}", ended.errors);
+}
+
+#[test]
+fn help_and_version_are_data_and_no_failure() {
+    let version = Setup::new().args(["--version"]).finish();
+    assert_eq!((version.code, version.lines.len()), (Some(0), 1));
+    assert!(version.lines[0].starts_with("client "), "{version:?}");
+    let help = Setup::new().args(["--help"]).finish();
+    assert_eq!(help.code, Some(0));
+    for text in ["generate", "--batch-max-amount", "CLI_BATCH_MAXAMOUNT", "[default: 60s]", "Exit codes"] {
+        assert!(help.count(text) > 0, "no {text} in {help:?}");
+    }
+}
+
+#[test]
+fn the_log_shows_the_level_as_it_was_given_and_keeps_to_it() {
+    let central = Central::new();
+    let setup = Setup::agency(central.address(), THREE_ROWS).args(["--log-level", "warning"]).start();
+    central.take_batch();
+    central.answer_total(1);
+    assert_eq!(setup.finish().lines, Vec::<String>::new());
+    let setup = Setup::agency(central.address(), THREE_ROWS).args(["--log-level", "Debug"]).start();
+    central.take_batch();
+    central.answer_total(1);
+    assert!(setup.finish().line("config").contains("log_level: Debug"));
+}
+
+#[test]
+fn a_run_that_takes_long_logs_its_progress_unless_told_not_to() {
+    let rows = THREE_ROWS.replace("\r\n", "\n").repeat(2);
+    let run = |flags: &[&str]| {
+        let central = Central::new();
+        let mut setup = Setup::agency(central.address(), &rows).args(["--batch-max-amount", "3"]);
+        for flag in flags {
+            setup = setup.args([flag]);
+        }
+        let agency = setup.start();
+        let mut link = central.accept();
+        link.read_batch();
+        // Longer than the time between two progress lines.
+        std::thread::sleep(Duration::from_millis(5_100));
+        link.reply(&[0, 0]);
+        central.take_batch();
+        central.answer_total(1);
+        let ended = agency.finish();
+        assert_eq!((ended.code, ended.errors.as_str()), (Some(0), ""));
+        ended.assert_log_parses();
+        ended
+    };
+    let shown = run(&[]);
+    let line = shown.line("progreso");
+    let begin = "action: progreso | result: in_progress | client_id: 1 | apuestas: 3 | apuestas_por_segundo: 1 | porcentaje: 50 | ";
+    assert!(line.starts_with(begin) && line.ends_with("| restante: 6s"), "{line}");
+    assert_eq!(run(&["--no-progress"]).count("progreso"), 0);
+}

@@ -1,0 +1,108 @@
+//! Containers start in any order: an agency waits for its central, for a bounded time, and says what it waits for.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use support::{Central, Setup, THREE_RECORDS, THREE_ROWS};
+
+#[test]
+fn an_agency_that_starts_first_waits_until_the_central_is_there() {
+    let address = Central::nobody();
+    let mut agency = Setup::agency(address, THREE_ROWS).args(["--connect-timeout", "30s"]).start();
+    let line = agency.wait_for("action: connect");
+    assert!(
+        line.contains("INFO     action: connect | result: in_progress | client_id: 1 | attempt: 1"),
+        "{line}"
+    );
+    assert!(line.contains("refused"), "{line}");
+    let central = Central::at(address);
+    assert_eq!(central.take_batch(), THREE_RECORDS);
+    central.answer_total(1);
+    let ended = agency.finish();
+    assert_eq!(ended.code, Some(0));
+    ended.assert_log_parses();
+}
+
+#[test]
+fn a_central_that_resets_its_first_connections_gets_the_first_batch_again() {
+    let central = Central::new();
+    let agency = Setup::agency(central.address(), THREE_ROWS).args(["--connect-timeout", "30s"]).start();
+    for _ in 0..2 {
+        central.accept().reset();
+    }
+    assert_eq!(central.take_batch(), THREE_RECORDS);
+    central.answer_total(1);
+    let ended = agency.finish();
+    assert_eq!(ended.code, Some(0));
+    assert_eq!(ended.count("action: connect | result: in_progress"), 2);
+    assert_eq!(ended.count("action: apuesta_enviada"), 1);
+}
+
+#[test]
+fn a_central_that_never_comes_ends_the_run_with_one_clear_line() {
+    let address = Central::nobody();
+    let ended = Setup::agency(address, THREE_ROWS).finish();
+    assert_eq!(ended.code, Some(1));
+    let line = ended.line("result: fail");
+    assert!(
+        line.starts_with(&format!(
+            "action: connect | result: fail | client_id: 1 | file: bets.csv | rows_stored: none | error: {address} cannot be \
+             reached (attempts: "
+        )),
+        "{line}"
+    );
+    assert!(line.contains("within 300ms): Connection refused"), "{line}");
+    assert!(ended.count("action: connect | result: in_progress") >= 2);
+    assert_eq!(ended.count("result: fail"), 1);
+    ended.assert_log_parses();
+}
+
+#[test]
+fn a_limit_of_zero_means_a_single_attempt() {
+    let ended = Setup::agency(Central::nobody(), THREE_ROWS).args(["--connect-timeout", "0s"]).finish();
+    assert_eq!(ended.code, Some(1));
+    assert_eq!(ended.count("in_progress"), 0);
+    assert!(ended.line("result: fail").contains("(attempts: 1, within 0s)"));
+}
+
+#[test]
+fn a_name_that_cannot_be_resolved_is_tried_again_too() {
+    // Reserved by RFC 6761 never to exist.
+    let setup = Setup::agency(Central::nobody(), THREE_ROWS).args(["--server", "central.invalid:12345"]);
+    let ended = setup.finish();
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.count("action: connect | result: in_progress") >= 1);
+    let line = ended.line("result: fail");
+    assert!(line.contains("central.invalid:12345 cannot be reached"), "{line}");
+    assert!(line.contains("the name cannot be resolved"), "{line}");
+}
+
+#[test]
+fn a_name_that_can_be_resolved_is_connected_to() {
+    let central = Central::new();
+    let address = format!("localhost:{}", central.address().port());
+    let agency = Setup::agency(central.address(), THREE_ROWS).args(["--server", &address]).start();
+    assert_eq!(central.take_batch(), THREE_RECORDS);
+    central.answer_total(1);
+    assert_eq!(agency.finish().code, Some(0));
+}
+
+#[test]
+fn a_central_that_restarts_between_two_batches_is_waited_for() {
+    let central = Central::new();
+    let address = central.address();
+    let setup =
+        Setup::agency(address, THREE_ROWS).args(["--batch-max-amount", "2", "--connect-timeout", "30s"]);
+    let mut agency = setup.start();
+    let mut link = central.accept();
+    link.read_batch();
+    drop(central);
+    link.reply(&[0, 0]);
+    link.assert_closed_by_agency();
+    let line = agency.wait_for("action: connect");
+    assert!(line.contains("WARNING  action: connect | result: in_progress"), "{line}");
+    let central = Central::at(address);
+    assert_eq!(central.take_batch(), THREE_RECORDS[2..]);
+    central.answer_total(1);
+    assert_eq!(agency.finish().code, Some(0));
+}

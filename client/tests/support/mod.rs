@@ -1,0 +1,242 @@
+//! What the tests share: the real program started in an empty directory, and a central that the test plays itself.
+#![allow(dead_code, reason = "no test file uses all of it")]
+
+mod central;
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+pub(crate) use self::central::Central;
+
+/// How long a test waits for something that must happen. Generous: when it passes, the test has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How soon a program that is told to stop has to be gone when nothing is in hand.
+pub(crate) const PROMPT: Duration = Duration::from_secs(2);
+
+/// Three good rows of the course's kind, two with letters of more than one byte.
+pub(crate) const THREE_ROWS: &str = "Santiago Lionel,Lorca,30904465,1999-03-17,7574\r\n\
+    Tiago Nicolás,Rivera,34407251,2001-08-29,1033\r\n\
+    Santiago,Álvarez,33936970,1986-04-25,7068\r\n";
+
+/// The records of [`THREE_ROWS`] on the wire.
+pub(crate) const THREE_RECORDS: [&str; 3] = [
+    "Santiago Lionel;Lorca;30904465;1999-03-17;7574",
+    "Tiago Nicolás;Rivera;34407251;2001-08-29;1033",
+    "Santiago;Álvarez;33936970;1986-04-25;7068",
+];
+
+/// A start of the program, being put together. It runs in an empty directory with an empty environment.
+pub(crate) struct Setup {
+    directory: TempDir,
+    command: Command,
+}
+
+impl Setup {
+    /// The program without any argument.
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+        command.current_dir(directory.path()).env_clear();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self { directory, command }
+    }
+
+    /// Agency 1 with these rows in its file and this central; what it waits for is short.
+    pub(crate) fn agency(central: SocketAddr, rows: impl AsRef<[u8]>) -> Self {
+        let setup = Self::new().file("bets.csv", rows);
+        let address = central.to_string();
+        setup.args(["--id", "1", "--data", "bets.csv", "--loop-period", "10ms"]).args([
+            "--server",
+            &address,
+            "--connect-timeout",
+            "300ms",
+        ])
+    }
+
+    /// Adds arguments.
+    pub(crate) fn args<const N: usize>(mut self, arguments: [&str; N]) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    /// Sets a variable.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Puts a file into the directory.
+    pub(crate) fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        std::fs::write(self.path(name), content).unwrap();
+        self
+    }
+
+    /// A path in the directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Gives the standard streams away, so that the test decides what they are.
+    pub(crate) fn streams(mut self, output: Stdio, errors: Stdio) -> Self {
+        self.command.stdout(output).stderr(errors);
+        self
+    }
+
+    /// Starts it.
+    pub(crate) fn start(mut self) -> Running {
+        let mut child = self.command.spawn().unwrap();
+        let (sender, lines) = channel();
+        if let Some(output) = child.stdout.take() {
+            thread::spawn(move || {
+                for line in BufReader::new(output).lines() {
+                    // The test may be over already.
+                    let _ = sender.send(line.unwrap());
+                }
+            });
+        }
+        Running { directory: self.directory, child, lines, seen: Vec::new() }
+    }
+
+    /// Starts it and waits for its end.
+    pub(crate) fn finish(self) -> Ended {
+        self.start().finish()
+    }
+}
+
+/// The program, running. Killed when the test gives up on it.
+pub(crate) struct Running {
+    directory: TempDir,
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Running {
+    /// Waits for a line of standard output that holds `text`.
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let rest = deadline.saturating_duration_since(Instant::now());
+            let Ok(line) = self.lines.recv_timeout(rest) else {
+                panic!("no line with {text:?} in {:#?}", self.seen);
+            };
+            self.seen.push(line.clone());
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// Whether it is still there.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// A path in its directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// What the system says about it, `/proc/PID/status`.
+    pub(crate) fn status(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn finish(self) -> Ended {
+        self.finish_within(PATIENCE)
+    }
+
+    /// Waits for its end, which has to come soon.
+    pub(crate) fn finish_within(mut self, limit: Duration) -> Ended {
+        let deadline = Instant::now() + limit;
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if Instant::now() > deadline => {
+                    panic!("still running after {limit:?}: {:#?}", self.seen)
+                }
+                None => thread::sleep(Duration::from_millis(2)),
+            }
+        };
+        let mut errors = String::new();
+        if let Some(mut stream) = self.child.stderr.take() {
+            stream.read_to_string(&mut errors).unwrap();
+        }
+        let mut lines = std::mem::take(&mut self.seen);
+        // Ends when the reading thread has seen the end of the stream.
+        lines.extend(self.lines.iter());
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
+        Ended { code: status.code(), lines, errors, directory }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a program left behind.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Its exit code; `None` when a signal killed it.
+    pub(crate) code: Option<i32>,
+    /// Its standard output.
+    pub(crate) lines: Vec<String>,
+    /// Its standard error.
+    pub(crate) errors: String,
+    directory: TempDir,
+}
+
+impl Ended {
+    /// The first line of standard output that holds `text`, without date, time and level.
+    pub(crate) fn line(&self, text: &str) -> &str {
+        let found = self.lines.iter().find(|line| line.contains(text));
+        let line = found.unwrap_or_else(|| panic!("no line with {text:?} in {:#?}", self.lines));
+        &line[line.find("action:").unwrap()..]
+    }
+
+    /// The line of `--print-config` for a key.
+    pub(crate) fn line_of(&self, key: &str) -> &str {
+        self.lines.iter().find(|line| line.starts_with(&format!("{key} = "))).unwrap()
+    }
+
+    /// How many lines of standard output hold `text`.
+    pub(crate) fn count(&self, text: &str) -> usize {
+        self.lines.iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// The directory it ran in.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Fails unless every line of standard output is one that the course's parser takes.
+    pub(crate) fn assert_log_parses(&self) {
+        for line in &self.lines {
+            let parts: Vec<_> = line.split('|').map(|part| part.rsplit_once(':')).collect();
+            let parts: Option<Vec<_>> = parts.into_iter().collect();
+            let parts = parts.unwrap_or_else(|| panic!("a part without colon in {line:?}"));
+            assert!(line.contains("action:") && parts.len() >= 2, "{line:?}");
+            assert_eq!(parts[1].0.trim(), "result", "{line:?}");
+            assert!(["success", "fail", "in_progress"].contains(&parts[1].1.trim()), "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! An agency of the tests: one connection to a central, byte by byte under the test's control.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use lottery::protocol::typed::{self, BatchEncoder, Push};
+use lottery::{Bet, Birthdate, Results};
+
+/// How long an answer may take before the test fails instead of hanging.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A connection to a central.
+#[derive(Debug)]
+pub struct Agency {
+    stream: TcpStream,
+}
+
+impl Agency {
+    /// Connects to a port of this machine.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub fn connect(port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream }
+    }
+
+    /// Sends bytes.
+    ///
+    /// # Panics
+    /// When the connection is broken.
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Sends bytes; whether the connection still took them.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
+    /// Everything the central sends until it closes.
+    ///
+    /// # Panics
+    /// When the central resets the connection or stays silent too long.
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        let mut reply = Vec::new();
+        self.stream.read_to_end(&mut reply).unwrap();
+        reply
+    }
+
+    /// Everything the central sends until the connection ends in any way, also by a reset.
+    ///
+    /// # Panics
+    /// When the central stays silent too long.
+    pub fn read_until_gone(&mut self) -> Vec<u8> {
+        let mut reply = Vec::new();
+        match self.stream.read_to_end(&mut reply) {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                panic!("the central is silent")
+            }
+            _ => reply,
+        }
+    }
+
+    /// Asks for the results.
+    ///
+    /// # Panics
+    /// When no whole answer comes.
+    pub fn results(mut self) -> Results {
+        self.send(&typed::QUERY);
+        let reply = self.read_to_end();
+        typed::decode_results(&reply).unwrap().unwrap_or_else(|| panic!("no whole answer: {reply:?}"))
+    }
+
+    /// The connection itself.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+}
+
+/// A bet with this document, which wins or does not.
+pub fn bet(document: &str, wins: bool) -> Bet<'_> {
+    let birthdate = Birthdate::new(1999, 3, 17).unwrap();
+    let number = if wins { 7574 } else { 1033 };
+    Bet {
+        agency: 0,
+        first_name: "Santiago Lionel",
+        last_name: "Lorca",
+        document,
+        birthdate,
+        number: Some(number),
+    }
+}
+
+/// A batch of `bets` bets of which the first `winners` win. Documents start with `mark`, so that they can be found again.
+///
+/// # Panics
+/// When they do not fit a packet.
+pub fn packet_of(mark: &str, bets: usize, winners: usize) -> Vec<u8> {
+    let documents: Vec<_> = (0..bets).map(|index| format!("{mark}-{index}")).collect();
+    let bets: Vec<_> =
+        documents.iter().enumerate().map(|(index, document)| bet(document, index < winners)).collect();
+    packet_of_bets(&bets)
+}
+
+/// A batch of these bets.
+///
+/// # Panics
+/// When they do not fit a packet.
+pub fn packet_of_bets(bets: &[Bet<'_>]) -> Vec<u8> {
+    let mut batch = BatchEncoder::new(bets.len());
+    for bet in bets {
+        assert_eq!(batch.push(bet), Ok(Push::Added), "the batch does not fit a packet");
+    }
+    batch.packet().to_vec()
+}
