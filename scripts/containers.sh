@@ -44,5 +44,6 @@ for name in $agencies; do
     code=$(docker inspect --format '{{.State.ExitCode}}' "$name")
     docker logs "$name" 2>&1 | sh scripts/result.sh "$name" "$code" || failed=1
 done
+docker exec server /server status | sed -n 's/^winners/central  winners/p'
 echo "the central is running: make logs, make ipcs; make down stops it and removes its bets"
 exit "$failed"

@@ -89,5 +89,6 @@ for number in $agencies; do
     touch "$run/client$number.log"
     sh scripts/result.sh "client$number" "$(cat "$run/client$number.code")" <"$run/client$number.log" || failed=1
 done
+"$programs/server" status --config server/config.ini | sed -n 's/^winners/central  winners/p'
 echo "the central is running on port $SERVER_PORT: make logs, make ipcs; make down stops it and removes its bets"
 exit "$failed"
