@@ -14,7 +14,7 @@ use multiprocessing::{LockError, LockFailure, Value, ValueGuard};
 
 pub use shared::{NAME_PREFIX, Phase, Shared, WorkerState};
 
-use crate::storage::{Batch, Durability, Ledger, LedgerWords, Storage, StorageError};
+use crate::storage::{Batch, Durability, Ledger, LedgerWords, Storage, StorageError, empty};
 
 /// How long the supervisor waits for a lock while it repairs. Living workers hold locks for microseconds, or for the time of one
 /// `fdatasync`; one that was stopped (SIGSTOP) while holding one must not stop the supervisor too.
@@ -92,9 +92,9 @@ impl Central {
     pub fn store<'a>(&mut self, bets: &[Bet<'a>]) -> Result<Vec<Bet<'a>>, CentralError> {
         let winners: Vec<_> = bets.iter().filter(|bet| is_winner(bet)).copied().collect();
         // Nobody waits while the rows are made: the lock comes after.
-        self.rows.clear();
+        empty(&mut self.rows);
         write_rows(bets, &mut self.rows)?;
-        self.lines.clear();
+        empty(&mut self.lines);
         winners.iter().for_each(|bet| write_winner_line(bet, &mut self.lines));
         let batch = Batch {
             rows: &self.rows,

@@ -39,6 +39,10 @@ impl fmt::Display for Durability {
 /// How long a start waits for the last workers of a killed central to end and give the storage free.
 const PREDECESSOR: Duration = Duration::from_secs(2);
 
+/// Bytes of a reused buffer that are kept from batch to batch. Many times an 8 kB packet; what a batch of megabytes needed is
+/// given back, or a worker would stay as large as the largest batch it ever saw.
+const KEPT_BYTES: usize = 256 * 1024;
+
 /// A batch ready to be written.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
@@ -208,6 +212,12 @@ impl Storage {
     fn io_error(&self, action: &'static str, file: &str, source: io::Error) -> StorageError {
         io_error(action, &self.directory.join(file), source)
     }
+}
+
+/// Empties a reused buffer, giving back what is more than usual.
+pub fn empty(buffer: &mut Vec<u8>) {
+    buffer.clear();
+    buffer.shrink_to(KEPT_BYTES);
 }
 
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> StorageError {

@@ -15,8 +15,8 @@ use std::path::Path;
 
 use nix::fcntl::posix_fallocate;
 
-use super::Batch;
 use super::ledger::{Ledger, LedgerWords};
+use super::{Batch, empty};
 
 /// Size of a checkpoint page: one page of the file system, so that the two never share one.
 const CHECKPOINT_BYTES: u64 = 4096;
@@ -105,7 +105,7 @@ impl Journal {
     /// What the file system says; nothing is committed then.
     pub fn append(&mut self, after: Ledger, batch: &Batch<'_>, with_payload: bool) -> io::Result<Ledger> {
         let (rows, lines) = (Part::of(batch.rows), Part::of(batch.lines));
-        self.record.clear();
+        empty(&mut self.record);
         self.record.extend_from_slice(&header(after, rows, lines, with_payload));
         if with_payload {
             self.record.extend_from_slice(batch.rows);

@@ -21,6 +21,13 @@ enum Verdict {
     Refuse(String),
 }
 
+/// The verdict on a connection that needs memory when there is no more for connections.
+fn no_room() -> Verdict {
+    Verdict::Refuse(format!(
+        "unfinished requests and replies fill the {MAX_BUFFERED_BYTES} bytes of this worker"
+    ))
+}
+
 impl Service<'_> {
     /// Does for a connection whatever can be done without waiting.
     pub(super) fn advance(&mut self, key: usize) -> Result<(), WorkerError> {
@@ -88,13 +95,7 @@ impl Service<'_> {
                     buffer.extend_from_slice(arrived);
                     self.buffered += buffer.capacity();
                 }
-                if self.buffered > MAX_BUFFERED_BYTES {
-                    let reason = format!(
-                        "this worker keeps more than {MAX_BUFFERED_BYTES} bytes of unfinished requests"
-                    );
-                    return Ok(Verdict::Refuse(reason));
-                }
-                return Ok(Verdict::Wait);
+                return Ok(if self.buffered > MAX_BUFFERED_BYTES { no_room() } else { Verdict::Wait });
             }
             Err(error) => return Ok(Verdict::Refuse(error.to_string())),
         };
@@ -111,6 +112,8 @@ impl Service<'_> {
                     .write();
                 Ok(Verdict::Answer { reply, linger })
             }
+            // Its reply may be as large as the request, and whoever sent it may not read it.
+            Request::Store(_) if self.buffered > MAX_BUFFERED_BYTES => Ok(no_room()),
             Request::Store(bets) => match self.central.store(&bets) {
                 Ok(winners) => {
                     typed::encode_reply(&Reply::Stored { winners }, &mut reply);
