@@ -2,6 +2,7 @@
 //! stops everything in order. It serves nobody, and takes locks only to repair, for a limited time.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use conventions::duration::GoDuration;
 use conventions::log_line::{Line, Outcome, debug, error, info, warn};
@@ -128,7 +129,7 @@ impl Workload for Supervisor {
                     .with("worker", slot)
                     .with("pid", pid)
                     .with("error", describe(*exit))
-                    .with("uptime", GoDuration(*uptime))
+                    .with("uptime", GoDuration(whole_milliseconds(*uptime)))
                     .with("siguiente", follow_up(*next))
                     .write();
             }
@@ -244,4 +245,9 @@ fn follow_up(next: Next) -> String {
         Next::GiveUp | Next::BootFailed => "detener el servidor".to_owned(),
         Next::Stay => "nada, el servidor se detiene".to_owned(),
     }
+}
+
+/// Cut to what a reader of a log can use.
+fn whole_milliseconds(time: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
