@@ -129,7 +129,7 @@ pub fn segments() -> std::io::Result<Vec<Listing>> {
         if !metadata.is_file() || !has_magic(&name) {
             continue;
         }
-        let segment = Segment::open(&name);
+        let segment = Segment::open_now(&name);
         listings.push(Listing {
             attached: attached(metadata.ino()),
             owner: metadata.uid(),

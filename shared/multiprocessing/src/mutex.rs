@@ -98,18 +98,23 @@ impl LockBlock {
     }
 
     /// Takes the mutex if it is free. One that this very thread holds is not: nobody would wait, so there is no deadlock.
+    ///
+    /// Not by `pthread_mutex_trylock`: glibc's (2.36 at least) takes a lost mutex before it says so and does not give it back, and
+    /// whoever comes next waits for ever.
     pub(crate) fn try_lock(&self) -> Result<Acquired, Errno> {
-        // SAFETY: as in `lock`.
-        match unsafe { libc::pthread_mutex_trylock(self.mutex()) } {
-            libc::EDEADLK => Ok(Acquired::Busy),
-            result => acquired(result),
+        match self.lock_until(TimeSpec::new(0, 0)) {
+            Err(Errno::EDEADLK) => Ok(Acquired::Busy),
+            outcome => outcome,
         }
     }
 
     /// Waits for the mutex at most this long, on the monotonic clock.
     pub(crate) fn lock_timeout(&self, timeout: Duration) -> Result<Acquired, Errno> {
-        let deadline =
-            clock_gettime(ClockId::CLOCK_MONOTONIC)? + TimeSpec::from_duration(timeout.min(LONGEST_WAIT));
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
+        self.lock_until(now + TimeSpec::from_duration(timeout.min(LONGEST_WAIT)))
+    }
+
+    fn lock_until(&self, deadline: TimeSpec) -> Result<Acquired, Errno> {
         let deadline: &libc::timespec = deadline.as_ref();
         // SAFETY: as in `lock`; the deadline is a valid timespec for the length of the call.
         acquired(unsafe { pthread_mutex_clocklock(self.mutex(), libc::CLOCK_MONOTONIC, deadline) })
@@ -152,7 +157,7 @@ fn acquired(result: libc::c_int) -> Result<Acquired, Errno> {
     match result {
         0 => Ok(Acquired::Clean),
         libc::EOWNERDEAD => Ok(Acquired::OwnerDied),
-        libc::EBUSY | libc::ETIMEDOUT => Ok(Acquired::Busy),
+        libc::ETIMEDOUT => Ok(Acquired::Busy),
         error => Err(Errno::from_raw(error)),
     }
 }

@@ -171,30 +171,42 @@ impl Segment {
     /// # Errors
     /// [`SegmentError::NotFound`], [`SegmentError::Foreign`] when it is none of ours or of another layout, or what the system says.
     pub fn open(name: &SegmentName) -> Result<Self, SegmentError> {
+        Self::open_finished(name)?.ok_or_else(|| never_finished(name))
+    }
+
+    /// As [`open`](Self::open), without waiting for anybody.
+    pub(crate) fn open_now(name: &SegmentName) -> Result<Self, SegmentError> {
+        Self::try_open(name)?.ok_or_else(|| never_finished(name))
+    }
+
+    /// As [`open`](Self::open); `None` when it is in the making for so long that its creator must be dead.
+    fn open_finished(name: &SegmentName) -> Result<Option<Self>, SegmentError> {
         let deadline = Instant::now() + MAKING;
-        // Only a refusal of something that was finished before it was looked at is final.
-        let mut finished = false;
         loop {
-            match Self::try_open(name) {
-                Err(SegmentError::Foreign { .. }) if !finished && Instant::now() < deadline => {
-                    finished = !is_unfinished(name);
-                    if !finished {
-                        std::thread::sleep(Duration::from_millis(1));
-                    }
-                }
-                outcome => return outcome,
+            let opened = Self::try_open(name)?;
+            if opened.is_some() || Instant::now() >= deadline {
+                return Ok(opened);
             }
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    fn try_open(name: &SegmentName) -> Result<Self, SegmentError> {
+    /// `None` when the entry is one that may be in the making.
+    fn try_open(name: &SegmentName) -> Result<Option<Self>, SegmentError> {
         let foreign = |reason: String| SegmentError::Foreign { name: name.clone(), reason };
         let size = fs::metadata(name.path()).map_err(|error| io_error(name, "opening", error))?.len();
+        if size == 0 {
+            return Ok(None);
+        }
         if size < HEADER_BYTES as u64 {
             return Err(foreign(format!("it has {size} bytes")));
         }
-        let mapped = ShmemConf::new().os_id(name.as_str()).open();
-        let mapping = Mapping::new(mapped.map_err(|error| shmem_error(name, "opening", error))?);
+        let mapped = match ShmemConf::new().os_id(name.as_str()).open() {
+            // It was replaced since, by one that has no size yet: such a one cannot be mapped.
+            Err(ShmemError::MapOpenFailed(errno)) if errno == Errno::EINVAL as u32 => return Ok(None),
+            mapped => mapped.map_err(|error| shmem_error(name, "opening", error))?,
+        };
+        let mapping = Mapping::new(mapped);
         let memory = Place::whole(&mapping);
         if memory.bytes() < HEADER_BYTES {
             return Err(foreign("it is too short".to_owned()));
@@ -202,6 +214,11 @@ impl Segment {
         // First, for the rest is only there to be read once this says so.
         let state = u32::load(atomic::<u32>(&memory.part(STATE_OFFSET, 4), 0));
         let header: Header = read_structure(&memory).ok_or_else(|| foreign("it is too short".to_owned()))?;
+        // The header may be arriving at this moment, byte by byte.
+        let arriving = |(&byte, &last): (&u8, &u8)| byte == 0 || byte == last;
+        if state == 0 && header.magic.iter().zip(&MAGIC).all(arriving) {
+            return Ok(None);
+        }
         if header.magic != MAGIC {
             return Err(foreign("its first bytes are not SHMPROC".to_owned()));
         }
@@ -212,7 +229,7 @@ impl Segment {
             )));
         }
         if state != READY {
-            return Err(foreign("it was never finished".to_owned()));
+            return Err(foreign(format!("its state is {state}")));
         }
         let bytes = memory.bytes();
         let count = header.object_count as usize;
@@ -226,7 +243,7 @@ impl Segment {
             object.ok_or_else(|| foreign(format!("its directory entry {index} makes no sense")))
         };
         let objects = (0..count).map(object).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { name: name.clone(), header, objects: objects.into(), memory, _claim: None })
+        Ok(Some(Self { name: name.clone(), header, objects: objects.into(), memory, _claim: None }))
     }
 
     /// Removes the entry of a segment whose creator and its children are gone, so that the name can be used again. Whether
@@ -236,19 +253,24 @@ impl Segment {
     /// [`SegmentError::InUse`] when any of them lives; [`SegmentError::Foreign`] when the entry is none of ours (remove it by
     /// hand); or what the system says.
     pub fn reclaim(name: &SegmentName) -> Result<bool, SegmentError> {
-        let creator = match Self::open(name) {
-            Ok(segment) => segment.header.creator_pid,
-            Err(SegmentError::NotFound { .. }) => return Ok(false),
-            Err(SegmentError::Foreign { .. }) if is_unfinished(name) => {
+        let creator = match Self::open_finished(name) {
+            Ok(Some(segment)) => segment.header.creator_pid,
+            Ok(None) if is_unfinished(name) => {
                 // Its creator is slow, not dead, or it is another program's that has written nothing yet.
-                match inode(name).map(attached).unwrap_or_default().first() {
-                    None => 0,
-                    Some(pid) => {
-                        let creator = pid.as_raw().cast_unsigned();
-                        return Err(SegmentError::InUse { name: name.clone(), creator });
-                    }
+                if let Some(pid) = inode(name).map(attached).unwrap_or_default().first() {
+                    let creator = pid.as_raw().cast_unsigned();
+                    return Err(SegmentError::InUse { name: name.clone(), creator });
                 }
+                0
             }
+            // Another program's after all, or somebody was faster and has made a new one.
+            Ok(None) => match Self::try_open(name) {
+                Ok(Some(segment)) => segment.header.creator_pid,
+                Ok(None) => return Err(never_finished(name)),
+                Err(SegmentError::NotFound { .. }) => return Ok(false),
+                Err(error) => return Err(error),
+            },
+            Err(SegmentError::NotFound { .. }) => return Ok(false),
             Err(error) => return Err(error),
         };
         let entry = match File::open(name.path()) {
@@ -437,6 +459,10 @@ fn is_unfinished(name: &SegmentName) -> bool {
         Ok(()) if start.starts_with(&MAGIC) => start[STATE_OFFSET..] == [0; 4],
         _ => nothing_written(&entry),
     }
+}
+
+fn never_finished(name: &SegmentName) -> SegmentError {
+    SegmentError::Foreign { name: name.clone(), reason: "it was never finished".to_owned() }
 }
 
 fn inode(name: &SegmentName) -> Option<u64> {

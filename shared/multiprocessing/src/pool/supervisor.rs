@@ -24,6 +24,8 @@ pub(super) const IGNORED: [Signal; 5] =
     [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGTTIN, Signal::SIGTTOU];
 /// Least pause between two attempts to kill what a stop left over.
 const KILL_PAUSE: Duration = Duration::from_secs(1);
+/// The end of a worker that somebody else reaped.
+const UNKNOWN: Exit = Exit::Code(255);
 /// Pause after a fork that failed: the machine is out of processes or memory.
 const SPAWN_PAUSE: Duration = Duration::from_millis(500);
 
@@ -286,7 +288,12 @@ impl<W: Workload> Watch<'_, W> {
     fn reap_workers(&mut self) {
         for slot in 0..self.slots.len() {
             let State::Running { process, .. } = &mut self.slots[slot].state else { continue };
-            let Ok(Some(exit)) = process.join_timeout(Duration::ZERO) else { continue };
+            let exit = match process.join_timeout(Duration::ZERO) {
+                Ok(Some(exit)) => exit,
+                // The workload waits for any child, it seems: how this one ended is lost.
+                Err(Errno::ECHILD) => UNKNOWN,
+                Ok(None) | Err(_) => continue,
+            };
             // It may have said that it was ready just before it ended.
             self.handle_ready();
             let State::Running { process, since, ready } = &self.slots[slot].state else { continue };

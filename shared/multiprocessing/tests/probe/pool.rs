@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::num::NonZeroUsize;
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use multiprocessing::{BOOT_FAILURE, Event, Exit, Next, Pool, PoolOptions, Worker, Workload};
@@ -42,7 +41,7 @@ fn say(line: &str) {
 /// Waits until the pool wants the worker to end.
 pub fn wait_for_stop(worker: &Worker) {
     while !worker.stop_requested() {
-        let mut stop = [PollFd::new(worker.stop_fd().as_fd(), PollFlags::POLLIN)];
+        let mut stop = [PollFd::new(worker.stop_fd(), PollFlags::POLLIN)];
         // Interrupted or not, the question is asked again.
         let _ = poll(&mut stop, PollTimeout::NONE);
     }

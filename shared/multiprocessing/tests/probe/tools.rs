@@ -80,6 +80,8 @@ pub fn storm(target: Pid) -> Process {
         while kill(target, Signal::SIGPWR).is_ok() {
             std::thread::sleep(Duration::from_micros(200));
         }
+        // The target is gone; whoever started this will kill it.
+        sleep_for_ever();
     })
 }
 

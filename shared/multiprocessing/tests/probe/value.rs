@@ -41,7 +41,7 @@ pub fn sum() {
     const EACH: u64 = 25_000;
     let segment = segment(&Plan::new().value::<u64>("sum"));
     let sum = segment.value::<u64>("sum").unwrap();
-    let count = || (0..EACH).for_each(|_| drop(sum.update(|value| *value += 1).unwrap()));
+    let count = || (0..EACH).for_each(|_| assert!(sum.update(|value| *value += 1).unwrap() > 0));
     join_all([child(count), child(count), child(count), child(count)]);
     assert_eq!(sum.get(), 4 * EACH);
     fact("sum", sum.get());

@@ -12,6 +12,9 @@ mod tools;
 mod value;
 
 fn main() {
+    // A group of its own, for the test to kill. A session, because the kernel wakes the stopped members of a group that loses its
+    // last tie to another one, and a test that stops children means it.
+    let _ = nix::unistd::setsid();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {

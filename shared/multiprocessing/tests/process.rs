@@ -1,0 +1,44 @@
+//! Child processes: how they end, how they are waited for, what is refused.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Probe, run};
+
+#[test]
+fn exit_codes_and_signals_come_back() {
+    run("process-ends");
+}
+
+#[test]
+fn a_panic_is_printed_and_exits_with_101() {
+    let mut probe = Probe::start(&["process-panic"]);
+    probe.succeed();
+    assert_eq!(probe.fact("parent"), "goes on");
+    assert!(probe.errors().contains("the child's last words"));
+}
+
+#[test]
+fn joins_keep_their_time_and_answer_twice_the_same() {
+    run("process-joins");
+}
+
+#[test]
+fn joins_keep_their_time_under_a_storm_of_signals() {
+    run("process-join-storm");
+}
+
+#[test]
+fn a_hundred_children_leave_no_zombie_and_no_descriptor() {
+    run("process-many");
+}
+
+#[test]
+fn a_process_with_threads_is_refused_until_they_are_joined() {
+    run("process-threads");
+}
+
+#[test]
+fn a_child_ends_with_its_parent_even_if_every_signal_was_blocked() {
+    run("process-deaf-child");
+}
