@@ -7,7 +7,7 @@ use std::time::Duration;
 use conventions::duration::GoDuration;
 use conventions::log_line::{Line, Outcome, debug, error, info, warn};
 use multiprocessing::{
-    BOOT_FAILURE, Event, Exit, Next, Pool, PoolError, PoolOptions, SegmentError, Worker, Workload,
+    CANNOT_SERVE, Event, Exit, Next, Pool, PoolError, PoolOptions, SegmentError, Worker, Workload,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
@@ -83,7 +83,7 @@ struct Supervisor {
 impl Workload for Supervisor {
     fn work(&mut self, worker: &Worker) -> i32 {
         self.central.shared().worker_state.store(worker.slot(), WorkerState::Starting as u8);
-        let Some(listener) = self.listener.take() else { return BOOT_FAILURE };
+        let Some(listener) = self.listener.take() else { return CANNOT_SERVE };
         match worker::serve(worker, listener, &mut self.central, self.limits) {
             Ok(()) => 0,
             Err(reason) => {
@@ -91,7 +91,7 @@ impl Workload for Supervisor {
                 match reason {
                     // Another worker would fail in the same way.
                     worker::WorkerError::Central(CentralError::NotDurable | CentralError::Storage(_)) => {
-                        BOOT_FAILURE
+                        CANNOT_SERVE
                     }
                     _ => 1,
                 }
@@ -162,7 +162,7 @@ impl Supervisor {
         let code = match outcome {
             multiprocessing::Outcome::Stopped if closed.is_ok() => ExitCode::Done,
             multiprocessing::Outcome::Stopped => ExitCode::Failed,
-            multiprocessing::Outcome::BootFailed { slot } => {
+            multiprocessing::Outcome::CannotServe { slot } => {
                 error("exit", Outcome::Fail)
                     .with("worker", slot)
                     .with("error", "a worker cannot serve, see above")
@@ -242,7 +242,7 @@ fn follow_up(next: Next) -> String {
     match next {
         Next::Restart => "otro en su lugar".to_owned(),
         Next::RestartAfter(pause) => format!("otro en su lugar en {}", GoDuration(pause)),
-        Next::GiveUp | Next::BootFailed => "detener el servidor".to_owned(),
+        Next::GiveUp | Next::CannotServe => "detener el servidor".to_owned(),
         Next::Stay => "nada, el servidor se detiene".to_owned(),
     }
 }

@@ -24,13 +24,14 @@ pub use worker::Worker;
 use crate::exit::Exit;
 use crate::process::SpawnError;
 
-/// Exit code by which a worker says that it can never start (a bad file, say): the pool stops instead of trying again.
-pub const BOOT_FAILURE: i32 = 3;
+/// Exit code by which a worker says that it cannot serve and another could not either (a bad file, a failed disk): the pool
+/// stops instead of trying again.
+pub const CANNOT_SERVE: i32 = 3;
 
 /// What a pool does. The same value is used by the supervisor and, as the copy that fork makes, by every worker.
 pub trait Workload {
     /// Serves in a worker process until [`Worker::stop_requested`], then returns the exit code. It calls [`Worker::ready`] once it
-    /// can serve. Returning [`BOOT_FAILURE`] before that stops the pool.
+    /// can serve. Returning [`CANNOT_SERVE`] stops the pool.
     fn work(&mut self, worker: &Worker) -> i32;
 
     /// Puts right, in the supervisor, what a dead worker left in shared memory. Runs before the slot is used again. It must
@@ -100,8 +101,8 @@ pub enum Event {
 pub enum Outcome {
     /// A signal asked it to, and every worker is gone.
     Stopped,
-    /// A worker said that it can never start ([`BOOT_FAILURE`]).
-    BootFailed {
+    /// A worker said that nobody could serve in its place ([`CANNOT_SERVE`]).
+    CannotServe {
         /// In which slot.
         slot: usize,
     },

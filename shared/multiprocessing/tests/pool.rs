@@ -84,11 +84,13 @@ fn a_slot_that_only_crashes_is_given_up_with_its_last_end() {
 }
 
 #[test]
-fn a_worker_that_can_never_start_stops_the_pool_at_once() {
-    let mut probe = Probe::start(&["pool", "boot-failure", "3", "2000"]);
-    probe.succeed();
-    assert_eq!(probe.seen.last().unwrap(), "outcome BootFailed { slot: 1 }");
-    assert_eq!(probe.count("started 1"), 1);
+fn a_worker_that_says_nobody_could_serve_stops_the_pool_at_once() {
+    for role in ["cannot-serve", "ready-and-cannot-serve"] {
+        let mut probe = Probe::start(&["pool", role, "3", "2000"]);
+        probe.succeed();
+        assert_eq!(probe.seen.last().unwrap(), "outcome CannotServe { slot: 1 }");
+        assert_eq!(probe.count("started 1"), 1);
+    }
 }
 
 #[test]

@@ -24,8 +24,8 @@ pub enum Next {
     RestartAfter(Duration),
     /// Stops the pool: this slot only crashes.
     GiveUp,
-    /// Stops the pool: the worker said it can never start.
-    BootFailed,
+    /// Stops the pool: the worker said that nobody could serve in its place.
+    CannotServe,
     /// Nothing: the pool is stopping.
     Stay,
 }

@@ -12,7 +12,7 @@ use nix::unistd::{Pid, getpid, pipe2, read};
 
 use super::backoff::{Backoff, Next};
 use super::worker::Worker;
-use super::{BOOT_FAILURE, Event, Outcome, PoolError, PoolOptions, Workload};
+use super::{CANNOT_SERVE, Event, Outcome, PoolError, PoolOptions, Workload};
 use crate::exit::Exit;
 use crate::fork::{ended_child, reap, set_disposition};
 use crate::process::{Process, SpawnError, moment_after};
@@ -306,13 +306,13 @@ impl<W: Workload> Watch<'_, W> {
         let stopping = self.stop.is_some();
         let next = match exit {
             _ if stopping => Next::Stay,
-            Exit::Code(BOOT_FAILURE) if !was_ready => Next::BootFailed,
+            Exit::Code(CANNOT_SERVE) => Next::CannotServe,
             _ => self.slots[slot].backoff.after_death(exit, uptime, was_ready),
         };
         self.slots[slot].state = match next {
             Next::Restart => State::Due(Instant::now()),
             Next::RestartAfter(pause) => State::Due(Instant::now() + pause),
-            Next::GiveUp | Next::BootFailed | Next::Stay => State::Empty,
+            Next::GiveUp | Next::CannotServe | Next::Stay => State::Empty,
         };
         self.workload.repair(slot, exit);
         if !(stopping && exit.is_success()) {
@@ -320,7 +320,7 @@ impl<W: Workload> Watch<'_, W> {
         }
         match next {
             Next::GiveUp => self.outcome = Outcome::CrashLoop { slot, exit },
-            Next::BootFailed => self.outcome = Outcome::BootFailed { slot },
+            Next::CannotServe => self.outcome = Outcome::CannotServe { slot },
             Next::Restart | Next::RestartAfter(_) | Next::Stay => return,
         }
         self.stop_in_order(None);

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use multiprocessing::{BOOT_FAILURE, Event, Exit, Next, Pool, PoolOptions, Worker, Workload};
+use multiprocessing::{CANNOT_SERVE, Event, Exit, Next, Pool, PoolOptions, Worker, Workload};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::tools::sleep_for_ever;
@@ -22,8 +22,10 @@ enum Role {
     Crash,
     /// The worker in slot 1 is ready, and aborts.
     ReadyAndCrash,
-    /// The worker in slot 1 can never start.
-    BootFailure,
+    /// The worker in slot 1 says that nobody could serve in its place.
+    CannotServe,
+    /// The same after it was ready.
+    ReadyAndCannotServe,
     /// Says how many descriptors it has, then serves.
     Descriptors,
 }
@@ -53,7 +55,7 @@ impl Workload for Scenario {
         match self.role {
             Role::Hang => sleep_for_ever(),
             Role::Crash if chosen => std::process::abort(),
-            Role::BootFailure if chosen => return BOOT_FAILURE,
+            Role::CannotServe if chosen => return CANNOT_SERVE,
             Role::Descriptors => {
                 let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().count();
                 say(&format!("descriptors {descriptors}"));
@@ -64,6 +66,7 @@ impl Workload for Scenario {
         match self.role {
             Role::Ignore => sleep_for_ever(),
             Role::ReadyAndCrash if chosen => std::process::abort(),
+            Role::ReadyAndCannotServe if chosen => return CANNOT_SERVE,
             _ => wait_for_stop(worker),
         }
         0
@@ -95,7 +98,7 @@ fn verb(next: Next) -> &'static str {
         Next::Restart => "restart",
         Next::RestartAfter(_) => "pause",
         Next::GiveUp => "give-up",
-        Next::BootFailed => "boot-failed",
+        Next::CannotServe => "cannot-serve",
         Next::Stay => "stay",
     }
 }
@@ -109,7 +112,8 @@ pub fn run(options: &[&str]) {
         "hang" => Role::Hang,
         "crash" => Role::Crash,
         "ready-and-crash" => Role::ReadyAndCrash,
-        "boot-failure" => Role::BootFailure,
+        "cannot-serve" => Role::CannotServe,
+        "ready-and-cannot-serve" => Role::ReadyAndCannotServe,
         "descriptors" => Role::Descriptors,
         other => panic!("no role {other:?}"),
     };

@@ -1,0 +1,102 @@
+//! Why a segment cannot be made, opened or used.
+
+use std::io;
+
+use nix::errno::Errno;
+use shared_memory::ShmemError;
+
+use crate::name::SegmentName;
+
+/// Why a segment cannot be made or used.
+#[derive(Debug, thiserror::Error)]
+pub enum SegmentError {
+    /// The name is taken.
+    #[error("shared memory {name} exists already")]
+    Exists {
+        /// Which one.
+        name: SegmentName,
+    },
+    /// The name is taken by processes that live.
+    #[error("shared memory {name} is in use by the living process {creator} or its children")]
+    InUse {
+        /// Which one.
+        name: SegmentName,
+        /// Who made it.
+        creator: u32,
+    },
+    /// There is no such segment.
+    #[error("there is no shared memory {name}")]
+    NotFound {
+        /// Which one.
+        name: SegmentName,
+    },
+    /// The entry is no segment of this library, or one of another layout.
+    #[error("/dev/shm/{name} is no segment of this library: {reason}")]
+    Foreign {
+        /// Which one.
+        name: SegmentName,
+        /// What gave it away.
+        reason: String,
+    },
+    /// The plan asks for something impossible.
+    #[error("segment plan: {0}")]
+    Plan(String),
+    /// `/dev/shm` has not enough room.
+    #[error(
+        "/dev/shm has no room for {bytes} bytes: enlarge it (Docker: --shm-size) or remove what fills it"
+    )]
+    NoSpace {
+        /// How many were asked for.
+        bytes: usize,
+    },
+    /// The segment has no such object, or it is of another kind or type.
+    #[error("shared memory {name} has no {wanted} named {object:?}")]
+    Object {
+        /// Which segment.
+        name: SegmentName,
+        /// The name asked for.
+        object: String,
+        /// Kind and type asked for.
+        wanted: String,
+    },
+    /// The operating system refused.
+    #[error("{action} shared memory {name}: {source}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// On which segment.
+        name: SegmentName,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+pub(super) fn io_error(name: &SegmentName, action: &'static str, source: io::Error) -> SegmentError {
+    match source.kind() {
+        io::ErrorKind::NotFound => SegmentError::NotFound { name: name.clone() },
+        _ => SegmentError::System { action, name: name.clone(), source },
+    }
+}
+
+pub(super) fn system(name: &SegmentName, action: &'static str, errno: Errno) -> SegmentError {
+    io_error(name, action, errno.into())
+}
+
+pub(super) fn shmem_error(name: &SegmentName, action: &'static str, error: ShmemError) -> SegmentError {
+    let errno = match error {
+        ShmemError::MappingIdExists | ShmemError::LinkExists => {
+            return SegmentError::Exists { name: name.clone() };
+        }
+        ShmemError::MapCreateFailed(errno)
+        | ShmemError::MapOpenFailed(errno)
+        | ShmemError::UnknownOsError(errno) => errno,
+        other => {
+            return SegmentError::System {
+                action,
+                name: name.clone(),
+                source: io::Error::other(other.to_string()),
+            };
+        }
+    };
+    io_error(name, action, io::Error::from_raw_os_error(errno.cast_signed()))
+}

@@ -1,0 +1,181 @@
+//! Segments that somebody else made: opening one by name, and removing one whose maker is gone.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::mman::shm_unlink;
+use shared_memory::{ShmemConf, ShmemError};
+
+use super::Segment;
+use super::claim::inode;
+use super::error::{SegmentError, io_error, shmem_error, system};
+use crate::cell::{atomic, read_structure};
+use crate::element::sealed::Atomic;
+use crate::inspect::attached;
+use crate::layout::{
+    ENTRY_BYTES, Entry, HEADER_BYTES, Header, LAYOUT_VERSION, MAGIC, Object, READY, STATE_OFFSET,
+};
+use crate::mapping::{Mapping, Place};
+use crate::name::SegmentName;
+
+/// How long another process may take between making a segment's entry and declaring it ready. It takes microseconds; a
+/// creator that was killed in between is told from one that is slow by this.
+const MAKING: Duration = Duration::from_secs(1);
+
+impl Segment {
+    /// Opens an existing segment. Waits up to a second for one that is being made at this moment. It never removes the entry.
+    ///
+    /// # Errors
+    /// [`SegmentError::NotFound`], [`SegmentError::Foreign`] when it is none of ours or of another layout, or what the system says.
+    pub fn open(name: &SegmentName) -> Result<Self, SegmentError> {
+        Self::open_finished(name)?.ok_or_else(|| never_finished(name))
+    }
+
+    /// As [`open`](Self::open), without waiting for anybody.
+    pub(crate) fn open_now(name: &SegmentName) -> Result<Self, SegmentError> {
+        Self::try_open(name)?.ok_or_else(|| never_finished(name))
+    }
+
+    /// As [`open`](Self::open); `None` when it is in the making for so long that its creator must be dead.
+    fn open_finished(name: &SegmentName) -> Result<Option<Self>, SegmentError> {
+        let deadline = Instant::now() + MAKING;
+        loop {
+            let opened = Self::try_open(name)?;
+            if opened.is_some() || Instant::now() >= deadline {
+                return Ok(opened);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// `None` when the entry is one that may be in the making.
+    fn try_open(name: &SegmentName) -> Result<Option<Self>, SegmentError> {
+        let foreign = |reason: String| SegmentError::Foreign { name: name.clone(), reason };
+        let size = fs::metadata(name.path()).map_err(|error| io_error(name, "opening", error))?.len();
+        if size == 0 {
+            return Ok(None);
+        }
+        if size < HEADER_BYTES as u64 {
+            return Err(foreign(format!("it has {size} bytes")));
+        }
+        let mapped = match ShmemConf::new().os_id(name.as_str()).open() {
+            // It was replaced since, by one that has no size yet: such a one cannot be mapped.
+            Err(ShmemError::MapOpenFailed(errno)) if errno == Errno::EINVAL as u32 => return Ok(None),
+            mapped => mapped.map_err(|error| shmem_error(name, "opening", error))?,
+        };
+        let mapping = Mapping::new(mapped);
+        let memory = Place::whole(&mapping);
+        if memory.bytes() < HEADER_BYTES {
+            return Err(foreign("it is too short".to_owned()));
+        }
+        // First, for the rest is only there to be read once this says so.
+        let state = u32::load(atomic::<u32>(&memory.part(STATE_OFFSET, 4), 0));
+        let header: Header = read_structure(&memory).ok_or_else(|| foreign("it is too short".to_owned()))?;
+        // The header may be arriving at this moment, byte by byte.
+        let arriving = |(&byte, &last): (&u8, &u8)| byte == 0 || byte == last;
+        if state == 0 && header.magic.iter().zip(&MAGIC).all(arriving) {
+            return Ok(None);
+        }
+        if header.magic != MAGIC {
+            return Err(foreign("its first bytes are not SHMPROC".to_owned()));
+        }
+        if header.layout_version != LAYOUT_VERSION {
+            return Err(foreign(format!(
+                "its layout is version {}, not {LAYOUT_VERSION}",
+                header.layout_version
+            )));
+        }
+        if state != READY {
+            return Err(foreign(format!("its state is {state}")));
+        }
+        let bytes = memory.bytes();
+        let count = header.object_count as usize;
+        let directory = count.checked_mul(ENTRY_BYTES).and_then(|bytes| bytes.checked_add(HEADER_BYTES));
+        if header.total_bytes != bytes as u64 || directory.is_none_or(|end| end > bytes) {
+            return Err(foreign(format!("its header does not fit its {bytes} bytes")));
+        }
+        let object = |index: usize| {
+            let entry = memory.part(HEADER_BYTES + index * ENTRY_BYTES, ENTRY_BYTES);
+            let object = read_structure::<Entry>(&entry).and_then(|entry| Object::from_entry(&entry, bytes));
+            object.ok_or_else(|| foreign(format!("its directory entry {index} makes no sense")))
+        };
+        let objects = (0..count).map(object).collect::<Result<Vec<_>, _>>()?;
+        Ok(Some(Self { name: name.clone(), header, objects: objects.into(), memory, _claim: None }))
+    }
+
+    /// Removes the entry of a segment whose creator and its children are gone, so that the name can be used again. Whether
+    /// there was one.
+    ///
+    /// # Errors
+    /// [`SegmentError::InUse`] when any of them lives; [`SegmentError::Foreign`] when the entry is none of ours (remove it by
+    /// hand); or what the system says.
+    pub fn reclaim(name: &SegmentName) -> Result<bool, SegmentError> {
+        let creator = match Self::open_finished(name) {
+            Ok(Some(segment)) => segment.header.creator_pid,
+            Ok(None) if is_unfinished(name) => {
+                // Its creator is slow, not dead, or it is another program's that has written nothing yet.
+                if let Some(pid) = inode(name).map(attached).unwrap_or_default().first() {
+                    let creator = pid.as_raw().cast_unsigned();
+                    return Err(SegmentError::InUse { name: name.clone(), creator });
+                }
+                0
+            }
+            // Another program's after all, or somebody was faster and has made a new one.
+            Ok(None) => match Self::try_open(name) {
+                Ok(Some(segment)) => segment.header.creator_pid,
+                Ok(None) => return Err(never_finished(name)),
+                Err(SegmentError::NotFound { .. }) => return Ok(false),
+                Err(error) => return Err(error),
+            },
+            Err(SegmentError::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let entry = match File::open(name.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            opened => opened.map_err(|error| io_error(name, "opening", error))?,
+        };
+        match entry.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(SegmentError::InUse { name: name.clone(), creator }),
+            Err(TryLockError::Error(error)) => return Err(io_error(name, "locking", error)),
+        }
+        // Between opening and locking somebody else may have reclaimed it and made a new one of the same name.
+        let locked = entry.metadata().map_err(|error| io_error(name, "examining", error))?.ino();
+        if inode(name) != Some(locked) {
+            return Self::reclaim(name);
+        }
+        shm_unlink(name.as_str()).map_err(|errno| system(name, "removing", errno))?;
+        Ok(true)
+    }
+}
+
+/// Whether the entry was made and never finished: nothing written at all, or a header that is not declared ready.
+fn is_unfinished(name: &SegmentName) -> bool {
+    let nothing_written = |mut entry: &File| {
+        let mut chunk = [0; 4096];
+        loop {
+            match entry.read(&mut chunk) {
+                Ok(0) => return true,
+                Ok(bytes) if chunk[..bytes].iter().all(|&byte| byte == 0) => {}
+                _ => return false,
+            }
+        }
+    };
+    // Opening anything but a file might wait: a pipe, for its writer.
+    if !fs::symlink_metadata(name.path()).is_ok_and(|metadata| metadata.is_file()) {
+        return false;
+    }
+    let Ok(entry) = File::open(name.path()) else { return false };
+    let mut start = [0; STATE_OFFSET + 4];
+    match entry.read_exact_at(&mut start, 0) {
+        Ok(()) if start.starts_with(&MAGIC) => start[STATE_OFFSET..] == [0; 4],
+        _ => nothing_written(&entry),
+    }
+}
+
+fn never_finished(name: &SegmentName) -> SegmentError {
+    SegmentError::Foreign { name: name.clone(), reason: "it was never finished".to_owned() }
+}
