@@ -20,13 +20,16 @@ pub struct Cli {
     /// Settings.
     #[command(flatten)]
     pub settings: SettingFlags,
+    /// What to do with the settings instead.
+    #[command(flatten)]
+    pub inspection: InspectionFlags,
 }
 
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the central (the default)
-    Run(RunFlags),
+    Run,
     /// Show what the running central does, without disturbing it
     Status {
         /// As JSON
@@ -42,14 +45,14 @@ pub enum Command {
     Health,
 }
 
-/// Flags of `run`.
-#[derive(Debug, Default, Args)]
-pub struct RunFlags {
+/// Flags that look at the settings instead of using them.
+#[derive(Debug, Args)]
+pub struct InspectionFlags {
     /// Print every setting with its source, and exit
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub print_config: bool,
     /// Check the settings, and exit: 0 good, 2 bad
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub check_config: bool,
 }
 

@@ -83,15 +83,15 @@ pub fn health(port: u16) -> ExitCode {
 
 /// The shared state of the central on a port; with port 0, of the only one there is.
 fn attach(port: u16) -> Result<Shared, AttachError> {
-    let running = running_ports();
-    let port = match (port, running.as_slice()) {
-        (0, [only]) => *only,
-        (port, _) => port,
+    // Only when it must be: finding out who runs looks at every process of the machine.
+    let port = match port {
+        0 => <[u16; 1]>::try_from(running_ports()).map_or(0, |[only]| only),
+        port => port,
     };
     let shared = match Segment::open(&Shared::name(port)?) {
         Ok(segment) => Shared::of(segment)?,
         Err(SegmentError::NotFound { .. }) => {
-            let list: Vec<_> = running.iter().map(u16::to_string).collect();
+            let list: Vec<_> = running_ports().iter().map(u16::to_string).collect();
             let others = match list.as_slice() {
                 [] => ", nor on any other".to_owned(),
                 ports => format!("; running on: {} (choose with --port)", ports.join(", ")),

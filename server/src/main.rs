@@ -19,7 +19,7 @@ use conventions::log_line::{Outcome, error};
 use conventions::logger::{self, Stream};
 use log::LevelFilter;
 
-use crate::cli::{Cli, Command, RunFlags};
+use crate::cli::{Cli, Command};
 use crate::config::Config;
 use crate::exit_code::ExitCode;
 use crate::supervisor::StartError;
@@ -36,12 +36,7 @@ fn dispatch(cli: Cli) -> ExitCode {
         Ok(settings) => settings,
         Err(reason) => return bad_config(&reason),
     };
-    let run = match &cli.command {
-        None => &RunFlags::default(),
-        Some(Command::Run(flags)) => flags,
-        Some(_) => &RunFlags::default(),
-    };
-    if run.print_config {
+    if cli.inspection.print_config {
         // A reader that has left is no failure of ours.
         let _ = write!(std::io::stdout(), "{}", settings.table());
         return ExitCode::Done;
@@ -52,8 +47,8 @@ fn dispatch(cli: Cli) -> ExitCode {
     };
     logger::init(config.log_level, Stream::Stderr);
     match cli.command {
-        _ if run.check_config => ExitCode::Done,
-        None | Some(Command::Run(_)) => serve(&config),
+        _ if cli.inspection.check_config => ExitCode::Done,
+        None | Some(Command::Run) => serve(&config),
         Some(Command::Status { json, watch }) => inspect::status(config.port, json, watch),
         Some(Command::Ipcs) => inspect::ipcs(),
         Some(Command::Health) => inspect::health(config.port),

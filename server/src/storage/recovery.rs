@@ -39,22 +39,34 @@ impl Storage {
                 return Err(self.inconsistent("journal", way_out.to_owned()));
             }
             Contents::Epoch(start, records) => {
+                // Before anything is written: behind a hole, what the journal carries would pass for the whole.
+                self.check_reach(&start)?;
                 let ledger = self.last_whole(start, &records, at_start)?;
                 Recovery { ledger, replayed: ledger.batches - start.batches, ..Recovery::default() }
             }
         };
-        let length = self.length(&self.bets, "bets.csv")?;
-        if length < recovery.ledger.rows_end {
-            let end = recovery.ledger.rows_end;
-            let reason = format!(
-                "it has {length} bytes and the journal counts {end}: bets are missing; restore the file, or move the journal \
-                 away to have the totals counted anew"
-            );
-            return Err(self.inconsistent("bets.csv", reason));
-        }
-        recovery.cut = length - recovery.ledger.rows_end;
+        recovery.cut = self.length(&self.bets, "bets.csv")? - recovery.ledger.rows_end;
         self.truncate(&recovery.ledger)?;
         Ok(recovery)
+    }
+
+    /// Checks that the files go at least as far as a checkpoint: what it counts no crash of ours takes back.
+    fn check_reach(&self, start: &Ledger) -> Result<(), StorageError> {
+        let ends = [
+            (&self.bets, "bets.csv", start.rows_end, "bets"),
+            (&self.winners, "winners.log", start.lines_end, "winners"),
+        ];
+        for (file, name, end, what) in ends {
+            let length = self.length(file, name)?;
+            if length < end {
+                let reason = format!(
+                    "it has {length} bytes and the journal counts {end}: {what} are missing; restore the file, or move the journal \
+                     away to have the totals counted anew"
+                );
+                return Err(self.inconsistent(name, reason));
+            }
+        }
+        Ok(())
     }
 
     /// The totals after the last batch whose bytes are in the files.

@@ -44,8 +44,8 @@ impl Service<'_> {
             let Some(connection) = self.connections.get(key) else { return Ok(()) };
             match connection.read(&mut self.scratch) {
                 Progress::Blocked => return self.watch(key, Watched::Input),
-                Progress::Ended if connection.is_idle() => {
-                    // Connected and left: nobody to tell, nothing lost.
+                Progress::Ended | Progress::Broken(_) if connection.is_idle() => {
+                    // Connected and left, politely or not: nobody to tell, nothing lost.
                     self.finish(key);
                     return Ok(());
                 }
@@ -106,10 +106,13 @@ impl Service<'_> {
                 let results = self.central.results()?;
                 typed::encode_reply(&Reply::Results(results), &mut reply);
                 self.central.shared().worker_queries.fetch_add(self.slot, 1);
-                debug("consulta_ganadores", Outcome::Success)
-                    .with("agencias_en_proceso", results.in_flight)
-                    .with("cant_ganadores", results.winners)
-                    .write();
+                let line = if results.in_flight == 0 {
+                    debug("consulta_ganadores", Outcome::Success)
+                } else {
+                    debug("consulta_ganadores", Outcome::InProgress)
+                        .with("agencias_en_proceso", results.in_flight)
+                };
+                line.with("cant_ganadores", results.winners).write();
                 Ok(Verdict::Answer { reply, linger })
             }
             // Its reply may be as large as the request, and whoever sent it may not read it.

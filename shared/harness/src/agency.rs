@@ -1,11 +1,12 @@
 //! An agency of the tests: one connection to a central, byte by byte under the test's control.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use lottery::protocol::typed::{self, BatchEncoder, Push};
 use lottery::{Bet, Birthdate, Results};
+use socket2::SockRef;
 
 /// How long an answer may take before the test fails instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -22,10 +23,18 @@ impl Agency {
     /// # Panics
     /// When it cannot.
     pub fn connect(port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream }
+        Self::try_connect(port).unwrap()
+    }
+
+    /// As [`connect`](Self::connect), to a central that may be gone.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn try_connect(port: u16) -> io::Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream })
     }
 
     /// Sends bytes.
@@ -75,6 +84,30 @@ impl Agency {
         typed::decode_results(&reply).unwrap().unwrap_or_else(|| panic!("no whole answer: {reply:?}"))
     }
 
+    /// Says that nothing more will be sent; replies can still be read.
+    ///
+    /// # Panics
+    /// When the connection is broken.
+    pub fn end_sending(&self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Ends the connection with a reset instead of a goodbye.
+    ///
+    /// # Panics
+    /// When the system refuses.
+    pub fn reset(self) {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// Its own port: what the central logs as `puerto`.
+    ///
+    /// # Panics
+    /// When the connection is broken.
+    pub fn port(&self) -> u16 {
+        self.stream.local_addr().unwrap().port()
+    }
+
     /// The connection itself.
     pub fn stream(&self) -> &TcpStream {
         &self.stream
@@ -116,4 +149,28 @@ pub fn packet_of_bets(bets: &[Bet<'_>]) -> Vec<u8> {
         assert_eq!(batch.push(bet), Ok(Push::Added), "the batch does not fit a packet");
     }
     batch.packet().to_vec()
+}
+
+/// A batch of these records as they are, valid or not.
+///
+/// # Panics
+/// When there are more of them, or longer ones, than the wire can announce.
+pub fn packet_of_records<R: AsRef<[u8]>>(records: &[R]) -> Vec<u8> {
+    let mut packet = vec![0];
+    packet.extend(u16::try_from(records.len()).unwrap().to_be_bytes());
+    for record in records.iter().map(AsRef::as_ref) {
+        packet.extend(u16::try_from(record.len()).unwrap().to_be_bytes());
+        packet.extend(record);
+    }
+    packet
+}
+
+/// A batch far larger than a packet of an agency of ours: `bets` short bets with distinct documents, the first `winners` win.
+///
+/// # Panics
+/// When there are more than the dialect can count.
+pub fn large_packet(mark: &str, bets: usize, winners: usize) -> Vec<u8> {
+    let number = |bet| if bet < winners { 7574 } else { 1033 };
+    let records: Vec<_> = (0..bets).map(|bet| format!(";;{mark}-{bet};1999-03-17;{}", number(bet))).collect();
+    packet_of_records(&records)
 }

@@ -1,17 +1,24 @@
 //! A real central on a free port with a storage of its own.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use lottery::Results;
+use multiprocessing::{Segment, SegmentName};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::agency::Agency;
 use crate::deadline::{eventually, eventually_within};
-use crate::processes::{Program, is_alive, kill};
+use crate::processes::{Program, is_alive, kill, processes_in, shared_memory_entries};
+use crate::random::Random;
+
+/// How long a central that nobody needs any more may take to end by itself.
+const QUICK_STOP: Duration = Duration::from_secs(2);
 
 /// How a central shall be started.
 #[derive(Debug)]
@@ -54,6 +61,38 @@ impl Setup {
     pub fn set(&mut self, key: &str, value: &str) {
         self.environment.retain(|(known, _)| known != key);
         self.environment.push((key.to_owned(), value.to_owned()));
+    }
+
+    /// Chooses a port that is free now and stays the same for every start from here on. It is none that the system gives to
+    /// clients or to whoever asks for any, so that nobody takes it between two starts.
+    ///
+    /// # Panics
+    /// When none is found.
+    pub fn keep_port(&mut self) -> u16 {
+        const FIRST: u64 = 10_000;
+        const EPHEMERAL: u64 = 32_000;
+        let mut random = Random::seeded();
+        let ports = std::iter::repeat_with(|| (FIRST + random.below(EPHEMERAL - FIRST)) as u16);
+        let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+        let port = ports.take(100).find(is_free).unwrap();
+        self.set("SERVER_PORT", &port.to_string());
+        port
+    }
+
+    /// Waits until a central that has ended has left nothing: no process, no shared memory, nobody who listens. At most the
+    /// second that invariant I9 allows for the worst end.
+    ///
+    /// # Panics
+    /// When something is still there.
+    pub fn nothing_left_on(&self, port: u16) {
+        let entry = PathBuf::from(format!("/dev/shm/lottery.{port}"));
+        let look = || {
+            let refusal = TcpStream::connect(("127.0.0.1", port)).err().map(|error| error.kind());
+            (processes_in(self.directory()), entry.exists(), refusal)
+        };
+        let nothing = (vec![], false, Some(ErrorKind::ConnectionRefused));
+        let what = "no process, no shared memory, nobody who listens";
+        eventually_within(Duration::from_secs(1), what, look, |left| *left == nothing);
     }
 
     /// Working directory of the central.
@@ -99,7 +138,15 @@ impl Setup {
     /// # Panics
     /// When it does not become ready; with its output.
     pub fn start(&self) -> Central<'_> {
-        let program = Program::start(&mut self.command(&["run"]));
+        self.start_by(&mut self.command(&["run"]))
+    }
+
+    /// As [`start`](Self::start), by another command: the program inside a shell that limits it, say.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn start_by(&self, command: &mut Command) -> Central<'_> {
+        let program = Program::start(command);
         let ready = program.line_with("action: listen | result: success");
         let port = value_of(&ready, "port").parse().unwrap();
         Central { setup: self, program, port }
@@ -112,7 +159,29 @@ fn value_of<'a>(line: &'a str, key: &str) -> &'a str {
     value.unwrap_or_else(|| panic!("no {key} in {line:?}"))
 }
 
-/// A running central. Killed with its workers when dropped.
+/// Takes a free port of 127.0.0.1, so that no central can have it, and no killed one has left anything under its number.
+///
+/// # Panics
+/// When the system refuses.
+pub fn taken_port() -> TcpListener {
+    let mut left_over = Vec::new();
+    loop {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        if shared_memory_entries(&format!("lottery.{port}")).is_empty() {
+            return listener;
+        }
+        left_over.push(listener);
+    }
+}
+
+/// The lines of a central's log about the connection from this port having been refused; each ends in the reason.
+pub fn refusals(log: &[String], port: u16) -> Vec<&String> {
+    let begin = format!("action: receive_message | result: fail | ip: 127.0.0.1 | puerto: {port} | error: ");
+    log.iter().filter(|line| line.contains(&begin)).collect()
+}
+
+/// A running central. Stopped at once when dropped, so that it takes its shared memory with it.
 #[derive(Debug)]
 pub struct Central<'a> {
     setup: &'a Setup,
@@ -177,6 +246,27 @@ impl Central<'_> {
         workers.iter().map(|worker| worker["pid"].as_u64().unwrap() as u32).collect()
     }
 
+    /// Its shared memory.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn segment(&self) -> Segment {
+        Segment::open(&SegmentName::new(&format!("lottery.{}", self.port)).unwrap()).unwrap()
+    }
+
+    /// Waits until a slot has another worker than `pid` and it serves, at most the second that is promised.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn replaced_within_a_second(&self, slot: usize, pid: u32) -> u32 {
+        let look = || {
+            let worker = &self.status()["workers"][slot];
+            (worker["pid"].as_u64().unwrap() as u32, worker["state"].as_str().unwrap().to_owned())
+        };
+        let replaced = |(now, state): &(u32, String)| *now != pid && state == "ready";
+        eventually_within(Duration::from_secs(1), "another worker in the slot", look, replaced).0
+    }
+
     /// Waits until nobody is in flight, at most the second that invariant I5 allows.
     ///
     /// # Panics
@@ -202,6 +292,16 @@ impl Central<'_> {
         (code, start.elapsed())
     }
 
+    /// Stops it with SIGTERM and returns everything it has logged.
+    ///
+    /// # Panics
+    /// When it does not end, or not well.
+    pub fn stop_and_read_log(mut self) -> Vec<String> {
+        self.program.signal(Signal::SIGTERM);
+        assert_eq!(self.program.exit_code(), 0, "exit code after SIGTERM");
+        self.program.lines()
+    }
+
     /// Kills supervisor and workers, all at once as far as possible.
     ///
     /// # Panics
@@ -216,5 +316,12 @@ impl Central<'_> {
         self.program.signal(Signal::SIGKILL);
         self.program.exit_code();
         eventually("all workers gone", || workers.iter().any(|pid| is_alive(*pid)), |alive| !alive);
+    }
+}
+
+impl Drop for Central<'_> {
+    fn drop(&mut self) {
+        // One that the test has ended or killed itself has left behind what the test wants.
+        self.program.end_by(Signal::SIGQUIT, QUICK_STOP);
     }
 }

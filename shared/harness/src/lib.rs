@@ -5,11 +5,19 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on says so by panicking.
 
 mod agency;
+mod book;
 mod central;
 mod deadline;
+mod load;
 mod processes;
+mod random;
+mod stopped;
 
-pub use agency::{Agency, bet, packet_of, packet_of_bets};
-pub use central::{Central, Setup};
+pub use agency::{Agency, bet, large_packet, packet_of, packet_of_bets, packet_of_records};
+pub use book::{Book, Totals};
+pub use central::{Central, Setup, refusals, taken_port};
 pub use deadline::{eventually, eventually_within};
-pub use processes::{Program, is_alive, kill, shared_memory_entries};
+pub use load::Load;
+pub use processes::{Program, cpu_time, is_alive, kill, private_bytes, shared_memory_entries};
+pub use random::Random;
+pub use stopped::Stopped;

@@ -2,10 +2,11 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread::{JoinHandle, spawn};
-use std::time::Duration;
+use std::thread::{JoinHandle, sleep, spawn};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -27,8 +28,56 @@ pub fn kill(pid: u32, signal: Signal) -> bool {
 
 /// Whether a process exists and is no zombie.
 pub fn is_alive(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+    state(pid).is_some_and(|state| state != 'Z')
+}
+
+/// Processor time a process has used since it started, to the hundredth of a second.
+///
+/// # Panics
+/// When there is no such process.
+pub fn cpu_time(pid: u32) -> Duration {
+    let ticks = |field| -> u64 { stat_field(pid, field).unwrap().parse().unwrap() };
+    // USER_HZ, in which Linux tells it on every machine.
+    Duration::from_millis(10) * u32::try_from(ticks(USER_TICKS) + ticks(SYSTEM_TICKS)).unwrap()
+}
+
+/// Memory that is a process's own, shared with nobody.
+///
+/// # Panics
+/// When there is no such process.
+pub fn private_bytes(pid: u32) -> u64 {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let private = rollup.lines().filter_map(|line| line.strip_prefix("Private_")?.split_once(':'));
+    let kilobytes = private.filter(|(kind, _)| matches!(*kind, "Clean" | "Dirty"));
+    kilobytes.map(|(_, size)| size.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024).sum()
+}
+
+/// The state of a process as one letter, `T` for stopped; `None` when there is no such process.
+pub(crate) fn state(pid: u32) -> Option<char> {
+    stat_field(pid, STATE)?.chars().next()
+}
+
+/// Fields of `/proc/PID/stat`, counted from the state, the first after the command.
+const STATE: usize = 0;
+const USER_TICKS: usize = 11;
+const SYSTEM_TICKS: usize = 12;
+
+fn stat_field(pid: u32, field: usize) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(field).map(str::to_owned)
+}
+
+/// Living processes whose working directory is this one: everybody a central in it has left.
+///
+/// # Panics
+/// When `/proc` cannot be listed.
+pub(crate) fn processes_in(directory: &Path) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_here =
+        |pid: &u32| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == directory);
+    pids.filter(is_here).filter(|pid| is_alive(*pid)).collect()
 }
 
 /// Names in `/dev/shm` that contain `part`.
@@ -122,6 +171,19 @@ impl Program {
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.try_end().is_none()
+    }
+
+    /// Asks it to end and waits for that, without insisting: for `drop`, which must not panic. Dropping it kills it then.
+    pub(crate) fn end_by(&mut self, signal: Signal, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        let mut asked = false;
+        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+            if !asked {
+                let pid = Pid::from_raw(self.pid().cast_signed());
+                asked = nix::sys::signal::kill(pid, signal).is_ok();
+            }
+            sleep(Duration::from_millis(1));
+        }
     }
 
     fn try_end(&mut self) -> Option<ExitStatus> {

@@ -4,6 +4,7 @@ mod claim;
 mod error;
 mod found;
 
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -25,7 +26,7 @@ use crate::layout::{
 use crate::lock::Lock;
 use crate::mapping::{Mapping, Place};
 use crate::mutex::LockBlock;
-use crate::name::SegmentName;
+use crate::name::{DIRECTORY, SegmentName};
 use crate::value::{RawValue, Value};
 
 /// A named segment of POSIX shared memory and the directory of what is inside.
@@ -51,8 +52,12 @@ impl Segment {
     /// [`SegmentError::NoSpace`], or what the system says.
     pub fn create(name: &SegmentName, plan: &Plan) -> Result<Self, SegmentError> {
         let (objects, bytes) = plan.laid_out().map_err(SegmentError::Plan)?;
+        // The claim needs two descriptors. Without room for them it would fail when there is an entry, and leave it behind.
+        let room = File::open(DIRECTORY).and_then(|one| Ok((one.try_clone()?, one)));
+        let room = room.map_err(|error| io_error(name, "making room for", error))?;
         let mapped = ShmemConf::new().os_id(name.as_str()).size(bytes).create();
         let mapping = Mapping::new(mapped.map_err(|error| shmem_error(name, "creating", error))?);
+        drop(room);
         let claim = Claim::stake(name, bytes)?;
         let memory = Place::whole(&mapping);
         let header = Header {

@@ -26,6 +26,13 @@ fn a_process_that_already_waits_is_woken_when_the_holder_is_killed() {
 }
 
 #[test]
+fn a_free_lock_is_had_within_a_second_though_the_process_that_was_woken_for_it_is_killed() {
+    let probe = run("lock-woken-waiter-killed");
+    let longest: u64 = probe.fact("longest_ms").parse().unwrap();
+    assert!(longest < 1000, "had after {longest} ms");
+}
+
+#[test]
 fn a_lock_given_back_without_repair_is_lost_for_everyone() {
     run("lock-unrepaired");
 }

@@ -80,11 +80,13 @@ impl Pool {
             .map_err(|source| PoolError::System { action: "making a signal descriptor", source })?;
         let (ready_reader, ready_writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
             .map_err(|source| PoolError::System { action: "making a pipe", source })?;
-        // A log line into a closed pipe must not end the supervisor. And whoever started it may ignore SIGCHLD, which is
-        // inherited: the kernel would reap the workers itself and tell nobody.
+        // A log line into a closed pipe must not end the supervisor, nor a write that makes a file larger than its limit: both
+        // are errors of the write. And whoever started it may ignore SIGCHLD, which is inherited: the kernel would reap the
+        // workers itself and tell nobody.
         set_disposition(Signal::SIGPIPE, SigHandler::SigIgn)
+            .and_then(|()| set_disposition(Signal::SIGXFSZ, SigHandler::SigIgn))
             .and_then(|()| set_disposition(Signal::SIGCHLD, SigHandler::SigDfl))
-            .map_err(|source| PoolError::System { action: "settling SIGPIPE and SIGCHLD", source })?;
+            .map_err(|source| PoolError::System { action: "settling signals", source })?;
         Ok(Self { options, signals, ready_reader, ready_writer })
     }
 

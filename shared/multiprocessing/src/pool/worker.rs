@@ -30,11 +30,12 @@ impl Worker {
 
     /// Settles the signals of a worker process. Runs in the child.
     pub(super) fn new(slot: usize, ready: OwnedFd) -> Result<Self, Errno> {
-        // A terminal sends the first three to the whole process group; the supervisor turns them into one orderly stop. A broken
-        // connection is an error of a write, not a reason to die. The rest are sent to every process of a name by operators.
-        let ignored =
-            [Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGPIPE].into_iter().chain(IGNORED);
-        for signal in ignored {
+        // A terminal sends these three to the whole process group; the supervisor turns them into one orderly stop.
+        let terminal = [Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
+        // A broken connection or a file at its limit is an error of a write, not a reason to die.
+        let writing = [Signal::SIGPIPE, Signal::SIGXFSZ];
+        // The rest are sent to every process of a name by operators.
+        for signal in terminal.into_iter().chain(writing).chain(IGNORED) {
             set_disposition(signal, SigHandler::SigIgn)?;
         }
         let stop = SignalFd::with_flags(&Self::mask(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;

@@ -7,8 +7,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::getpid;
 
 use crate::tools::{
-    child, fact, join_all, kill_and_join, process_state, segment, sleep_for_ever, storm, wait_until,
-    wait_until_blocked,
+    child, fact, join_all, kill_and_join, process_state, run_beside_idly, segment, sleep_for_ever, storm,
+    wait_until, wait_until_blocked,
 };
 
 /// The lock, and a flag for children to say how far they are.
@@ -93,6 +93,36 @@ pub fn dead_holder_with_a_waiter() {
     fact("woken_ms", killed.elapsed().as_millis());
     kill(timed.pid(), Signal::SIGCONT).unwrap();
     join_all([timed]);
+}
+
+/// A waiter is woken, killed before it runs, and the mutex is taken by a third meanwhile: nobody wakes the other waiter.
+pub fn woken_waiter_killed() {
+    let (_segment, lock, _) = lock_and_flag();
+    let take = || match lock.lock() {
+        Err(LockError::OwnerDied(inherited)) => inherited.repaired(),
+        other => other.unwrap(),
+    };
+    let mut longest = Duration::ZERO;
+    for _ in 0..10 {
+        let guard = take();
+        let woken = child(|| {
+            let _guard = take();
+            sleep_for_ever();
+        });
+        wait_until_blocked(woken.pid());
+        // It shares this process's processor and runs only when that idles: not between the next two steps.
+        run_beside_idly(woken.pid());
+        let other = child(|| drop(take()));
+        wait_until_blocked(other.pid());
+        drop(guard);
+        let again = lock.lock_timeout(Duration::from_millis(50));
+        kill_and_join(woken);
+        let begun = Instant::now();
+        drop(again);
+        join_all([other]);
+        longest = longest.max(begun.elapsed());
+    }
+    fact("longest_ms", longest.as_millis());
 }
 
 pub fn unrepaired() {

@@ -21,6 +21,7 @@ fn main() {
         ["lock-exclusion"] => lock::exclusion(),
         ["lock-dead-holder"] => lock::dead_holder(),
         ["lock-dead-holder-waiter"] => lock::dead_holder_with_a_waiter(),
+        ["lock-woken-waiter-killed"] => lock::woken_waiter_killed(),
         ["lock-unrepaired"] => lock::unrepaired(),
         ["lock-times"] => lock::times(),
         ["lock-inherited-guard"] => lock::inherited_guard(),

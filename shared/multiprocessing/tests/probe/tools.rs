@@ -1,11 +1,12 @@
 //! What the scenarios share: names, waiting with a limit, random numbers, children.
 
 use std::fmt::Display;
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use multiprocessing::{Plan, Process, Segment, SegmentName};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpid};
 
 /// Longest wait for anything that ought to happen.
 pub const LIMIT: Duration = Duration::from_secs(10);
@@ -65,6 +66,17 @@ pub fn wait_until_blocked(pid: Pid) {
 pub fn process_state(pid: Pid) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat[stat.rfind(')')? + 1..].trim_start().chars().next()
+}
+
+/// Binds a process and this one to one processor, and lets it run only when nobody else wants to.
+pub fn run_beside_idly(pid: Pid) {
+    let run = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+    };
+    run("taskset", &["-pc", "0", &getpid().to_string()]);
+    run("taskset", &["-pc", "0", &pid.to_string()]);
+    run("chrt", &["--idle", "-p", "0", &pid.to_string()]);
 }
 
 /// Does nothing until it is killed.

@@ -1,0 +1,44 @@
+//! What a worker's memory comes to: little when it idles, and the same however many bets went through.
+
+#![allow(clippy::unwrap_used)]
+
+use harness::{Central, Setup, eventually, large_packet, packet_of, private_bytes};
+
+/// What an idle worker may have of its own. The debug build keeps it too, with unoptimised code.
+const IDLE: u64 = 3 << 20;
+/// Growth that is no growth: pages that happen to be touched.
+const FLAT: u64 = 1 << 20;
+
+fn private(central: &Central<'_>) -> Vec<u64> {
+    central.worker_pids().into_iter().map(private_bytes).collect()
+}
+
+#[test]
+fn an_idle_worker_has_at_most_3_mb_of_its_own() {
+    let setup = Setup::new(env!("CARGO_BIN_EXE_server"));
+    let central = setup.start();
+    for number in 0..20 {
+        assert!(central.request(&packet_of(&number.to_string(), 100, 50)).len() > 2);
+    }
+    let bytes = private(&central);
+    println!("private memory of idle workers: {bytes:?}");
+    assert!(bytes.iter().all(|bytes| *bytes <= IDLE), "{bytes:?} bytes of a debug or release build");
+    assert_eq!(central.stop().0, 0);
+}
+
+#[test]
+fn memory_after_600_000_bets_is_what_it_was_after_100_000() {
+    // One worker, so that all of it goes through the same.
+    let setup = Setup::new(env!("CARGO_BIN_EXE_server")).with("SERVER_WORKERS", "1");
+    let central = setup.start();
+    let packet = large_packet("m", 20_000, 50);
+    let send = |batches| (0..batches).for_each(|_| assert!(central.request(&packet).len() > 2));
+    send(5);
+    let before = private(&central)[0];
+    send(25);
+    let grown = || private(&central)[0].saturating_sub(before);
+    let grown = eventually("memory is given back", grown, |grown| *grown < FLAT);
+    println!("private memory of the worker: {before} bytes, then {grown} more");
+    assert_eq!(central.number("bets"), 600_000);
+    assert_eq!(central.stop().0, 0);
+}
