@@ -104,9 +104,9 @@ fn a_closed_standard_error_does_not_stop_the_central() {
 fn a_reader_of_the_log_that_leaves_does_not_stop_the_central() {
     let (setup, port) = setup();
     // The reader takes one line and goes: every later one is written into a broken pipe.
-    let script = "\"$0\" run 2>&1 | head -n 1";
-    let mut shell = Program::start(&mut in_shell(&setup, script));
-    shell.line_with("action: ");
+    let script = "mkfifo log && (head -n 1 log >&2 &) && exec \"$0\" run 2> log";
+    let mut central = Program::start(&mut in_shell(&setup, script));
+    central.line_with("action: ");
     eventually("it listens", || Agency::try_connect(port).is_ok(), |listens| *listens);
     for number in 0..20 {
         let mut agency = Agency::connect(port);
@@ -114,10 +114,10 @@ fn a_reader_of_the_log_that_leaves_does_not_stop_the_central() {
         assert!(agency.read_to_end().len() > 2);
     }
     assert_eq!(Agency::connect(port).results().winners, 80);
-    let status: serde_json::Value = serde_json::from_slice(&setup.run(&["status", "--json"]).stdout).unwrap();
-    assert_eq!(status["worker_deaths"].as_u64(), Some(0));
-    harness::kill(status["supervisor_pid"].as_u64().unwrap() as u32, Signal::SIGTERM);
-    shell.exit_code();
+    let status = setup.run(&["status", "--json"]);
+    assert!(String::from_utf8_lossy(&status.stdout).contains("\"worker_deaths\":0,"), "{status:?}");
+    central.signal(Signal::SIGTERM);
+    assert_eq!(central.exit_code(), 0);
     setup.nothing_left_on(port);
 }
 

@@ -11,6 +11,10 @@
 //! | `worker_…[w]` | worker w alone; the supervisor when w is dead, except that it counts `worker_restarts` |
 //! | `port`, `phase`, `deaths`, `last_death_ms` | the supervisor |
 
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use conventions::log_line::{Outcome, info};
 use multiprocessing::{Lock, Plan, RawArray, RawValue, Segment, SegmentError, SegmentName, Value};
 
 use crate::storage::LedgerWords;
@@ -121,13 +125,32 @@ impl Shared {
         SegmentName::new(&format!("{NAME_PREFIX}{port}"))
     }
 
-    /// Makes the segment, reclaiming the one that a killed central left.
+    /// Makes the segment of the central on a port. Segments that killed centrals have left are removed first, of any port:
+    /// nobody may ever start on the others again.
     ///
     /// # Errors
-    /// [`SegmentError`]; [`SegmentError::InUse`] when processes of another central live.
+    /// [`SegmentError`]; [`SegmentError::InUse`] when processes of another central on this port live.
     pub fn create(name: &SegmentName, workers: usize) -> Result<Self, SegmentError> {
-        Segment::reclaim(name)?;
-        Self::of(Segment::create(name, &plan(workers))?)
+        let deadline = Instant::now() + PREDECESSOR;
+        loop {
+            match Segment::reclaim_all(NAME_PREFIX) {
+                Ok(reclaimed) if !reclaimed.is_empty() => {
+                    let names: Vec<_> = reclaimed.iter().map(SegmentName::as_str).collect();
+                    info("recuperacion", Outcome::Success).with("segmentos", names.join(" ")).write();
+                }
+                // A start needs no more than its own name, and creating says whether that is free.
+                Ok(_) | Err(_) => {}
+            }
+            match Segment::create(name, &plan(workers)) {
+                // Its last worker is just ending, or another start is reclaiming it at this moment.
+                Err(SegmentError::Exists { .. }) if Instant::now() < deadline => {
+                    sleep(Duration::from_millis(5))
+                }
+                // Says who has it.
+                Err(SegmentError::Exists { .. }) => drop(Segment::reclaim(name)?),
+                created => return Self::of(created?),
+            }
+        }
     }
 
     /// The state in an existing segment.
@@ -166,6 +189,8 @@ impl Shared {
     }
 }
 
+/// How long a start waits for the name of its segment.
+const PREDECESSOR: Duration = Duration::from_secs(1);
 /// Names of the segments of centrals start with this; the port follows.
 pub const NAME_PREFIX: &str = "lottery.";
 

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use lottery::Results;
@@ -27,6 +28,26 @@ pub struct Setup {
     /// Removed with everything in it when the test ends; shared by the centrals of a restart.
     directory: tempfile::TempDir,
     environment: Vec<(String, String)>,
+    /// Ports and supervisors of the centrals that became ready.
+    started: Mutex<Vec<(u16, u32)>>,
+}
+
+impl Drop for Setup {
+    /// Removes the shared memory of centrals that were killed with everybody who could have done so.
+    fn drop(&mut self) {
+        for (port, supervisor) in self.started.get_mut().unwrap().drain(..) {
+            let left = Segment::open(&segment_name(port)).is_ok_and(|segment| {
+                segment.creator().as_raw().cast_unsigned() == supervisor && !segment.creator_is_alive()
+            });
+            if left {
+                let _ = fs::remove_file(segment_name(port).path());
+            }
+        }
+    }
+}
+
+fn segment_name(port: u16) -> SegmentName {
+    SegmentName::new(&format!("lottery.{port}")).unwrap()
 }
 
 impl Setup {
@@ -36,8 +57,12 @@ impl Setup {
     /// # Panics
     /// When no directory can be made.
     pub fn new(binary: impl Into<PathBuf>) -> Self {
-        let mut setup =
-            Self { binary: binary.into(), directory: tempfile::tempdir().unwrap(), environment: Vec::new() };
+        let mut setup = Self {
+            binary: binary.into(),
+            directory: tempfile::tempdir().unwrap(),
+            environment: Vec::new(),
+            started: Mutex::default(),
+        };
         let defaults = [
             ("SERVER_PORT", "0"),
             ("SERVER_IP", "127.0.0.1"),
@@ -85,7 +110,7 @@ impl Setup {
     /// # Panics
     /// When something is still there.
     pub fn nothing_left_on(&self, port: u16) {
-        let entry = PathBuf::from(format!("/dev/shm/lottery.{port}"));
+        let entry = segment_name(port).path();
         let look = || {
             let refusal = TcpStream::connect(("127.0.0.1", port)).err().map(|error| error.kind());
             (processes_in(self.directory()), entry.exists(), refusal)
@@ -149,6 +174,7 @@ impl Setup {
         let program = Program::start(command);
         let ready = program.line_with("action: listen | result: success");
         let port = value_of(&ready, "port").parse().unwrap();
+        self.started.lock().unwrap().push((port, program.pid()));
         Central { setup: self, program, port }
     }
 }
@@ -251,7 +277,7 @@ impl Central<'_> {
     /// # Panics
     /// When there is none.
     pub fn segment(&self) -> Segment {
-        Segment::open(&SegmentName::new(&format!("lottery.{}", self.port)).unwrap()).unwrap()
+        Segment::open(&segment_name(self.port)).unwrap()
     }
 
     /// Waits until a slot has another worker than `pid` and it serves, at most the second that is promised.

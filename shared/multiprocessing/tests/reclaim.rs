@@ -122,3 +122,24 @@ fn a_grandchild_does_not_remove_the_entry_of_its_living_grandparent() {
 fn processes_that_contend_for_a_name_and_are_killed_never_share_it() {
     run("segment-contest");
 }
+
+#[test]
+fn everything_stale_with_a_prefix_is_reclaimed_and_what_is_in_use_stays() {
+    let (mut dead, children) = family(1);
+    let (alive, _) = family(1);
+    freeze(&children);
+    dead.signal(Signal::SIGKILL);
+    dead.wait();
+    children.iter().for_each(|child| kill(*child, Signal::SIGKILL).unwrap());
+    wait_until("the child ends", || children.iter().all(|child| is_gone(*child)));
+
+    let mut reclaimed = Vec::new();
+    // Its end and the end of its lock are not the same moment.
+    wait_until("reclaimed", || {
+        reclaimed.extend(Segment::reclaim_all(dead.name.as_str()).unwrap());
+        !reclaimed.is_empty()
+    });
+    assert_eq!(reclaimed, [dead.name.clone()]);
+    assert_eq!(Segment::reclaim_all(alive.name.as_str()).unwrap(), []);
+    assert!(alive.name.path().exists() && !dead.name.path().exists());
+}

@@ -19,7 +19,7 @@ use crate::layout::{
     ENTRY_BYTES, Entry, HEADER_BYTES, Header, LAYOUT_VERSION, MAGIC, Object, READY, STATE_OFFSET,
 };
 use crate::mapping::{Mapping, Place};
-use crate::name::SegmentName;
+use crate::name::{DIRECTORY, SegmentName};
 
 /// How long another process may take between making a segment's entry and declaring it ready. It takes microseconds; a
 /// creator that was killed in between is told from one that is slow by this.
@@ -149,6 +149,18 @@ impl Segment {
         }
         shm_unlink(name.as_str()).map_err(|errno| system(name, "removing", errno))?;
         Ok(true)
+    }
+
+    /// Reclaims every segment whose name starts with `prefix` and whose creator and its children are gone, as
+    /// [`reclaim`](Self::reclaim) does; passes over those that are in use or not this user's. Returns the names reclaimed.
+    ///
+    /// # Errors
+    /// When `/dev/shm` cannot be listed.
+    pub fn reclaim_all(prefix: &str) -> io::Result<Vec<SegmentName>> {
+        let entries = fs::read_dir(DIRECTORY)?.flatten();
+        let names = entries.filter_map(|entry| SegmentName::new(entry.file_name().to_str()?).ok());
+        let ours = names.filter(|name| name.as_str().starts_with(prefix));
+        Ok(ours.filter(|name| matches!(Self::reclaim(name), Ok(true))).collect())
     }
 }
 
