@@ -17,7 +17,6 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signa
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
 use crate::exit::Exit;
-use crate::process::SpawnError;
 
 /// The signal a child gets when its parent is gone. Nobody else uses it for anything on a Linux process that is not init.
 const ORPHANED: Signal = Signal::SIGPWR;
@@ -91,6 +90,23 @@ pub(crate) fn forget_segment(inode: u64) {
             slot.path.store(ptr::null_mut(), Ordering::Release);
         }
     }
+}
+
+/// Why a process could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// A forked child has only the forking thread; locks that others hold at that moment stay locked in it for ever.
+    #[error("fork from a process with {threads} threads: start processes before threads")]
+    ManyThreads {
+        /// How many there are.
+        threads: usize,
+    },
+    /// `/proc/self/task` could not be read, so the threads are unknown.
+    #[error("counting the threads in /proc/self/task: {0}")]
+    Threads(io::Error),
+    /// The operating system refused: too many processes or too little memory, mostly.
+    #[error("fork: {0}")]
+    Fork(Errno),
 }
 
 /// Runs in a child when a signal says that its parent is gone: removes the parent's segments and ends, wherever the child is.

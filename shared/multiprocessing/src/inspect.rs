@@ -3,7 +3,6 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use nix::unistd::Pid;
@@ -13,6 +12,7 @@ use crate::element::Scalar;
 use crate::layout::{LOCK_BYTES, MAGIC, Object, ObjectKind};
 use crate::mutex::LockBlock;
 use crate::name::{DIRECTORY, SegmentName};
+use crate::proc::attached;
 use crate::segment::{Segment, SegmentError};
 
 /// A segment of ours as `/dev/shm` shows it.
@@ -147,41 +147,4 @@ pub fn segments() -> std::io::Result<Vec<Listing>> {
 fn has_magic(name: &SegmentName) -> bool {
     let mut start = [0; MAGIC.len()];
     File::open(name.path()).and_then(|entry| entry.read_exact_at(&mut start, 0)).is_ok() && start == MAGIC
-}
-
-/// Processes other than this one that have a file of `/dev/shm` mapped, by its inode.
-pub(crate) fn attached(inode: u64) -> Vec<Pid> {
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let own = std::process::id().cast_signed();
-    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let mut attached: Vec<_> =
-        pids.filter(|&pid| pid != own && maps(pid, inode)).map(Pid::from_raw).collect();
-    attached.sort();
-    attached
-}
-
-/// Whether a process has the inode mapped from `/dev/shm`. A line of `/proc/PID/maps` is: range, permissions, offset, device,
-/// inode, path.
-pub(crate) fn maps(pid: i32, inode: u64) -> bool {
-    // Paths of other files in it may be no valid text.
-    let Ok(maps) = fs::read(format!("/proc/{pid}/maps")) else { return false };
-    // Where it really is: on some systems it is a link.
-    let Ok(directory) = fs::canonicalize(DIRECTORY) else { return false };
-    String::from_utf8_lossy(&maps).lines().any(|line| {
-        let mut fields = line.split_ascii_whitespace();
-        let same = fields.nth(4).and_then(|field| field.parse().ok()) == Some(inode);
-        same && fields.next().is_some_and(|path| Path::new(path).starts_with(&directory))
-    })
-}
-
-/// When a process started, in clock ticks since boot: with its pid it names a process for ever. `None` when it is gone.
-pub(crate) fn start_ticks(pid: Pid) -> Option<u64> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    // The second field, the command in parentheses, may hold anything; field 22 counts from the parenthesis that closes it.
-    let after_command = &stat[stat.rfind(')')? + 1..];
-    let mut fields = after_command.split_ascii_whitespace();
-    let state = fields.next()?;
-    // A zombie is dead; only its parent has not noticed.
-    if state == "Z" { None } else { fields.nth(18)?.parse().ok() }
 }

@@ -22,11 +22,15 @@ pub use supervisor::Pool;
 pub use worker::Worker;
 
 use crate::exit::Exit;
-use crate::process::SpawnError;
+use crate::fork::SpawnError;
 
 /// Exit code by which a worker says that it cannot serve and another could not either (a bad file, a failed disk): the pool
 /// stops instead of trying again.
 pub const CANNOT_SERVE: i32 = 3;
+
+/// Signals that operators try on other servers. They must not end this one by their default action.
+const IGNORED: [Signal; 5] =
+    [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGTTIN, Signal::SIGTTOU];
 
 /// What a pool does. The same value is used by the supervisor and, as the copy that fork makes, by every worker.
 pub trait Workload {

@@ -1,6 +1,5 @@
 //! A child process that runs a function, like Python's `multiprocessing.Process`.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use crate::exit::Exit;
-use crate::fork::{fork_child, pidfd_open, reap};
+use crate::fork::{SpawnError, fork_child, pidfd_open, reap};
 
 /// Longer waits than this are the same as for ever, and the sum of clock and wait must not overflow.
 const LONGEST_WAIT: Duration = Duration::from_secs(1 << 32);
@@ -29,23 +28,6 @@ pub struct Process {
     /// Readable once the child has ended.
     ended: OwnedFd,
     exit: Option<Exit>,
-}
-
-/// Why a process could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum SpawnError {
-    /// A forked child has only the forking thread; locks that others hold at that moment stay locked in it for ever.
-    #[error("fork from a process with {threads} threads: start processes before threads")]
-    ManyThreads {
-        /// How many there are.
-        threads: usize,
-    },
-    /// `/proc/self/task` could not be read, so the threads are unknown.
-    #[error("counting the threads in /proc/self/task: {0}")]
-    Threads(io::Error),
-    /// The operating system refused: too many processes or too little memory, mostly.
-    #[error("fork: {0}")]
-    Fork(Errno),
 }
 
 impl Process {

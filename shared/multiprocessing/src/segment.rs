@@ -19,7 +19,6 @@ use self::error::{io_error, shmem_error, system};
 use crate::array::{Array, RawArray};
 use crate::cell::{atomic, write_bytes};
 use crate::element::{AtomicElement, ElementType, Shareable, sealed::Atomic};
-use crate::inspect::start_ticks;
 use crate::layout::{
     ENTRY_BYTES, HEADER_BYTES, Header, LAYOUT_VERSION, MAGIC, Object, ObjectKind, Plan, READY, STATE_OFFSET,
 };
@@ -27,6 +26,7 @@ use crate::lock::Lock;
 use crate::mapping::{Mapping, Place};
 use crate::mutex::LockBlock;
 use crate::name::{DIRECTORY, SegmentName};
+use crate::proc::start_ticks;
 use crate::value::{RawValue, Value};
 
 /// A named segment of POSIX shared memory and the directory of what is inside.

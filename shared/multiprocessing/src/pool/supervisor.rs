@@ -12,16 +12,13 @@ use nix::unistd::{Pid, getpid, pipe2, read};
 
 use super::backoff::{Backoff, Next};
 use super::worker::Worker;
-use super::{CANNOT_SERVE, Event, Outcome, PoolError, PoolOptions, Workload};
+use super::{CANNOT_SERVE, Event, IGNORED, Outcome, PoolError, PoolOptions, Workload};
 use crate::exit::Exit;
-use crate::fork::{ended_child, reap, set_disposition};
-use crate::process::{Process, SpawnError, moment_after};
+use crate::fork::{SpawnError, ended_child, reap, set_disposition};
+use crate::process::{Process, moment_after};
 
 /// Signals that stop the pool in order; a second one of them, in haste.
 const STOP: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
-/// Signals that operators try on other servers. They must not end this one by their default action.
-pub(super) const IGNORED: [Signal; 5] =
-    [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGTTIN, Signal::SIGTTOU];
 /// Least pause between two attempts to kill what a stop left over.
 const KILL_PAUSE: Duration = Duration::from_secs(1);
 /// The end of a worker that somebody else reaped.

@@ -8,7 +8,7 @@ use nix::sys::signal::{SigHandler, SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::write;
 
-use super::supervisor::IGNORED;
+use super::IGNORED;
 use crate::fork::set_disposition;
 
 /// The pool as one of its workers sees it.

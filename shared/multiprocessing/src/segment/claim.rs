@@ -11,8 +11,8 @@ use nix::unistd::{Pid, getpid};
 
 use super::error::{SegmentError, io_error, system};
 use crate::fork::{forget_segment, remember_segment};
-use crate::inspect::maps;
 use crate::name::SegmentName;
+use crate::proc::maps;
 
 /// The creator's hold on the entry in `/dev/shm`.
 #[derive(Debug)]

@@ -14,12 +14,12 @@ use super::claim::inode;
 use super::error::{SegmentError, io_error, shmem_error, system};
 use crate::cell::{atomic, read_structure};
 use crate::element::sealed::Atomic;
-use crate::inspect::attached;
 use crate::layout::{
     ENTRY_BYTES, Entry, HEADER_BYTES, Header, LAYOUT_VERSION, MAGIC, Object, READY, STATE_OFFSET,
 };
 use crate::mapping::{Mapping, Place};
 use crate::name::{DIRECTORY, SegmentName};
+use crate::proc::attached;
 
 /// How long another process may take between making a segment's entry and declaring it ready. It takes microseconds; a
 /// creator that was killed in between is told from one that is slow by this.
