@@ -119,7 +119,7 @@ impl Storage {
     /// # Errors
     /// [`StorageError`].
     pub fn open(directory: &Path, durability: Durability) -> Result<(Self, Recovery), StorageError> {
-        fs::create_dir_all(directory).map_err(|source| io_error("making", directory, source))?;
+        fs::create_dir_all(directory).map_err(|source| io_error("making the storage directory (SERVER_STORAGE_DIR)", directory, source))?;
         let lock = lock(directory)?;
         let journal_path = directory.join("journal");
         let storage = Self {

@@ -31,7 +31,7 @@ pub enum SegmentError {
         name: SegmentName,
     },
     /// The entry is no segment of this library, or one of another layout.
-    #[error("/dev/shm/{name} is no segment of this library: {reason}")]
+    #[error("/dev/shm/{name} is no segment of this library: {reason}; remove that file if nobody uses it")]
     Foreign {
         /// Which one.
         name: SegmentName,
