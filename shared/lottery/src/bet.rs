@@ -95,8 +95,9 @@ fn check_text(field: &'static str, text: &str) -> Result<(), InvalidBet> {
         return Err(InvalidBet::TooLong { field, bytes: text.len() });
     }
     // Bytes first: a byte below 0x20 never occurs inside a longer UTF-8 sequence, and C1 controls (U+0080 to U+009F) start
-    // with 0xC2, so plain ASCII names never pay for decoding.
-    let suspicious = text.bytes().any(|byte| byte < 0x20 || byte == 0x7F || byte == 0xC2);
+    // with 0xC2, so plain names never pay for decoding. All bytes, without stopping at a hit: the compiler takes many at once.
+    let is_suspicious = |byte: u8| byte < 0x20 || byte == 0x7F || byte == 0xC2;
+    let suspicious = text.bytes().fold(false, |found, byte| found | is_suspicious(byte));
     match suspicious.then(|| text.chars().find(|c| c.is_control())).flatten() {
         Some(control) => Err(InvalidBet::ControlCharacter { field, code: control.into() }),
         None => Ok(()),

@@ -127,11 +127,11 @@ fn decode_records(mut bytes: &[u8], count: usize) -> Result<Vec<Bet<'_>>, Protoc
 
 fn decode_record(bytes: &[u8], record: usize) -> Result<Bet<'_>, ProtocolError> {
     let text = std::str::from_utf8(bytes).map_err(|_| ProtocolError::NotUtf8 { record })?;
-    let mut fields = text.split(char::from(SEPARATOR));
+    let mut fields = Fields { rest: Some(text) };
     let (Some(first_name), Some(last_name), Some(document), Some(date), number, None) =
         (fields.next(), fields.next(), fields.next(), fields.next(), fields.next(), fields.next())
     else {
-        let found = text.split(char::from(SEPARATOR)).count();
+        let found = Fields { rest: Some(text) }.count();
         return Err(ProtocolError::FieldCount { record, found, expected: "4 or 5" });
     };
     let invalid = |source| ProtocolError::Bet { record, source };
@@ -142,6 +142,24 @@ fn decode_record(bytes: &[u8], record: usize) -> Result<Bet<'_>, ProtocolError> 
     let bet = Bet { agency: 0, first_name, last_name, document, birthdate, number };
     bet.validate().map_err(invalid)?;
     Ok(bet)
+}
+
+/// The fields of a record. `str::split` gives the same, but its searcher is made for long texts: on these it took a fifth of the
+/// instructions of all the work on a batch (callgrind).
+struct Fields<'b> {
+    /// What follows the last separator seen; `None` when that was the last field.
+    rest: Option<&'b str>,
+}
+
+impl<'b> Iterator for Fields<'b> {
+    type Item = &'b str;
+
+    fn next(&mut self) -> Option<&'b str> {
+        let rest = self.rest.take()?;
+        let Some(end) = rest.bytes().position(|byte| byte == SEPARATOR) else { return Some(rest) };
+        self.rest = Some(&rest[end + 1..]);
+        Some(&rest[..end])
+    }
 }
 
 /// A decimal without sign, blanks or leading zeros: the reply repeats the record as it came, and this way it can be rendered
