@@ -119,7 +119,9 @@ impl Storage {
     /// # Errors
     /// [`StorageError`].
     pub fn open(directory: &Path, durability: Durability) -> Result<(Self, Recovery), StorageError> {
-        fs::create_dir_all(directory).map_err(|source| io_error("making the storage directory (SERVER_STORAGE_DIR)", directory, source))?;
+        fs::create_dir_all(directory).map_err(|source| {
+            io_error("making the storage directory (SERVER_STORAGE_DIR)", directory, source)
+        })?;
         let lock = lock(directory)?;
         let journal_path = directory.join("journal");
         let storage = Self {
@@ -229,6 +231,18 @@ fn open_file(path: &Path) -> Result<File, StorageError> {
     options.map_err(|source| io_error("opening", path, source))
 }
 
+/// Who holds the lock, as far as its file tells: ` (pid N)`.
+fn owner(file: &mut File) -> String {
+    let mut text = String::new();
+    let pid: Option<u32> = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+    match pid {
+        None => String::new(),
+        Some(pid) if Path::new(&format!("/proc/{pid}")).exists() => format!(" (pid {pid})"),
+        // Its workers end with it, except one that is stopped and cannot.
+        Some(pid) => format!(" (pid {pid} is gone, but a worker of it is left: a stopped one, maybe)"),
+    }
+}
+
 /// Takes the directory's lock, waiting for a predecessor that is just ending.
 fn lock(directory: &Path) -> Result<File, StorageError> {
     let path = directory.join("lock");
@@ -242,10 +256,7 @@ fn lock(directory: &Path) -> Result<File, StorageError> {
                 std::thread::sleep(Duration::from_millis(5));
             }
             Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                let known = file.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
-                let owner = if known { format!(" (pid {})", pid.trim()) } else { String::new() };
-                return Err(StorageError::InUse { directory: directory.to_owned(), owner });
+                return Err(StorageError::InUse { directory: directory.to_owned(), owner: owner(&mut file) });
             }
         }
     }
