@@ -16,9 +16,9 @@ pub use shared::{NAME_PREFIX, Phase, Shared, WorkerState};
 
 use crate::storage::{Batch, Durability, Ledger, LedgerWords, Storage, StorageError, empty};
 
-/// How long the supervisor waits for a lock while it repairs. Living workers hold locks for microseconds, or for the time of one
-/// `fdatasync`; one that was stopped (SIGSTOP) while holding one must not stop the supervisor too.
-const REPAIR_PATIENCE: Duration = Duration::from_secs(1);
+/// How long the supervisor waits for a lock in one attempt to repair. Living workers hold locks for microseconds, or for the time
+/// of one `fdatasync`; one that was stopped (SIGSTOP) while holding one must not stop the supervisor too.
+const REPAIR_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Why the central could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,7 @@ pub enum CentralError {
     #[error("shared memory: {0}")]
     Lock(#[from] LockFailure),
     /// A living process held a lock for too long.
-    #[error("shared memory: a living process has held the lock of {0} for a second")]
+    #[error("shared memory: a living process holds the lock of {0} and does not give it back")]
     Busy(&'static str),
 }
 
@@ -153,12 +153,16 @@ impl Central {
     /// takes its agencies out of flight. For the supervisor; waits for living workers a limited time only.
     ///
     /// # Errors
-    /// [`CentralError`]; its agencies are out of flight all the same.
+    /// [`CentralError`]. With [`CentralError::Busy`] nothing is done: as long as what the dead one had stored is not counted, its
+    /// agencies must be in flight, or a total would be answered that is too low. Otherwise they are out of flight all the same.
     pub fn repair(&self, slot: usize) -> Result<(), CentralError> {
+        self.shared.worker_state.store(slot, WorkerState::Dead as u8);
         let published = self.publish_for_the_dead();
+        if let Err(CentralError::Busy(_)) = published {
+            return published;
+        }
         self.shared.processing.store(slot, 0);
         self.shared.worker_connections.store(slot, 0);
-        self.shared.worker_state.store(slot, WorkerState::Dead as u8);
         published
     }
 

@@ -2,12 +2,12 @@
 //! stops everything in order. It serves nobody, and takes locks only to repair, for a limited time.
 
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use conventions::duration::GoDuration;
 use conventions::log_line::{Line, Outcome, debug, error, info, warn};
 use multiprocessing::{
-    CANNOT_SERVE, Event, Exit, Next, Pool, PoolError, PoolOptions, SegmentError, Worker, Workload,
+    CANNOT_SERVE, Event, Exit, Next, Pool, PoolError, PoolOptions, Repair, SegmentError, Worker, Workload,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
@@ -18,6 +18,9 @@ use crate::exit_code::ExitCode;
 use crate::listener::{ListenError, Listener};
 use crate::storage::{Recovery, Storage, StorageError};
 use crate::worker::{self, Limits};
+
+/// A repair that cannot be done is tried again many times a second, and told of once in this time.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
 
 /// Why a central could not start, or ended before it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -61,8 +64,14 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
     log_config(config, port);
     let limits = Limits { request_timeout: config.request_timeout, grace: config.grace };
     let ready = ready_line(config, &listener);
-    let mut supervisor =
-        Supervisor { central, listener: Some(listener.socket), limits, ready: Some(ready), died: vec![] };
+    let mut supervisor = Supervisor {
+        central,
+        listener: Some(listener.socket),
+        limits,
+        ready: Some(ready),
+        died: vec![],
+        complained: None,
+    };
     supervisor.died.resize(config.workers.get(), false);
     let outcome = pool.run(&mut supervisor)?;
     Ok(supervisor.end(outcome))
@@ -78,6 +87,8 @@ struct Supervisor {
     ready: Option<Line>,
     /// Slots that have had a worker before.
     died: Vec<bool>,
+    /// When it last said that a living process is in the way of a repair.
+    complained: Option<Instant>,
 }
 
 impl Workload for Supervisor {
@@ -99,10 +110,15 @@ impl Workload for Supervisor {
         }
     }
 
-    fn repair(&mut self, slot: usize, _exit: Exit) {
-        if let Err(reason) = self.central.repair(slot) {
-            error("reparar", Outcome::Fail).with("worker", slot).with("error", reason).write();
+    fn repair(&mut self, slot: usize, _exit: Exit) -> Repair {
+        let Err(reason) = self.central.repair(slot) else { return Repair::Done };
+        // A stopped process may be continued; nothing else here becomes better by waiting.
+        let again = matches!(reason, CentralError::Busy(_));
+        if !again || self.complained.is_none_or(|time| time.elapsed() >= COMPLAIN_EVERY) {
+            self.complained = Some(Instant::now());
+            error("reparar", Outcome::Fail).with("worker", slot).with("error", &reason).write();
         }
+        if again { Repair::Again } else { Repair::Done }
     }
 
     fn observe(&mut self, event: &Event) {

@@ -112,6 +112,31 @@ fn a_batch_that_was_stored_but_not_answered_when_its_worker_died_counts() {
 }
 
 #[test]
+fn as_long_as_a_dead_workers_batch_cannot_be_counted_no_total_is_answered() {
+    let setup = setup();
+    let central = setup.start();
+    let segment = central.segment();
+    let winners = winners(&segment);
+    let guard = locked(&winners);
+    let mut agency = central.connect();
+    agency.send(&packet_of("stored", 3, 2));
+    let processing = segment.raw_array::<u16>("processing").unwrap();
+    let busy = || (0..2).find(|slot| processing.load(*slot) == 1 && setup.rows().len() == 3);
+    let slot = eventually("stored", busy, Option::is_some).unwrap();
+    let pid = central.worker_pids()[slot];
+
+    kill(pid, Signal::SIGKILL);
+    // This test has the lock that counting needs, as a stopped process would.
+    central.program.line_with("action: reparar | result: fail");
+    assert_eq!(processing.load(slot), 1, "still in flight");
+    drop(guard);
+
+    central.replaced_within_a_second(slot, pid);
+    assert_eq!(central.results(), Results { winners: 2, in_flight: 0 });
+    assert_eq!(central.stop().0, 0);
+}
+
+#[test]
 fn connections_queued_for_the_only_worker_are_served_by_its_successor() {
     let setup = setup().with("SERVER_WORKERS", "1");
     let central = setup.start();

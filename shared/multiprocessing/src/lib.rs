@@ -67,7 +67,7 @@ pub use inspect::{Listing, Snapshot, segments};
 pub use layout::{Object, ObjectKind, Plan};
 pub use lock::{Inherited, Lock, LockError, LockFailure, LockGuard};
 pub use name::{InvalidName, SegmentName};
-pub use pool::{CANNOT_SERVE, Event, Next, Outcome, Pool, PoolError, PoolOptions, Worker, Workload};
+pub use pool::{CANNOT_SERVE, Event, Next, Outcome, Pool, PoolError, PoolOptions, Repair, Worker, Workload};
 pub use process::Process;
 pub use segment::{Segment, SegmentError};
 pub use value::{RawValue, Value, ValueGuard};

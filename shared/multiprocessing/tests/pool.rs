@@ -59,6 +59,26 @@ fn a_killed_worker_is_repaired_and_replaced_in_its_slot_within_a_second() {
 }
 
 #[test]
+fn a_slot_stays_empty_until_what_its_worker_left_is_put_right() {
+    let (mut probe, pids) = pool("repair-later", 2);
+    kill(pids[1], Signal::SIGKILL).unwrap();
+    probe.line("died 1 ");
+    started(&mut probe, 1);
+    assert_eq!(probe.count("repair 1"), 4, "put right before the successor started");
+    probe.line("ready 1");
+    stop(probe);
+}
+
+#[test]
+fn a_pool_stops_although_something_is_not_put_right() {
+    let (mut probe, pids) = pool("repair-later", 2);
+    kill(pids[1], Signal::SIGKILL).unwrap();
+    probe.line("repair 1");
+    let probe = stop(probe);
+    assert_eq!(probe.count("started 1"), 1);
+}
+
+#[test]
 fn a_worker_ended_by_a_real_time_signal_is_replaced_like_any_other() {
     let (mut probe, pids) = pool("serve", 2);
     let sent = Command::new("sh").args(["-c", "kill -40 $0", &pids[1].to_string()]).status();

@@ -12,7 +12,7 @@ use nix::unistd::{Pid, getpid, pipe2, read};
 
 use super::backoff::{Backoff, Next};
 use super::worker::Worker;
-use super::{CANNOT_SERVE, Event, IGNORED, Outcome, PoolError, PoolOptions, Workload};
+use super::{CANNOT_SERVE, Event, IGNORED, Outcome, PoolError, PoolOptions, Repair, Workload};
 use crate::exit::Exit;
 use crate::fork::{SpawnError, ended_child, reap, set_disposition};
 use crate::process::{Process, moment_after};
@@ -23,6 +23,8 @@ const STOP: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
 const KILL_PAUSE: Duration = Duration::from_secs(1);
 /// The end of a worker that somebody else reaped.
 const UNKNOWN: Exit = Exit::Code(255);
+/// Pause between two attempts to repair what a dead worker left.
+const REPAIR_PAUSE: Duration = Duration::from_millis(100);
 /// Pause after a fork that failed: the machine is out of processes or memory.
 const SPAWN_PAUSE: Duration = Duration::from_millis(500);
 
@@ -50,6 +52,14 @@ enum State {
     Empty,
     /// A new worker is due at this time.
     Due(Instant),
+    /// What the last worker left is not put right yet.
+    Unrepaired {
+        exit: Exit,
+        /// When it is tried again.
+        retry: Instant,
+        /// When a new worker is due then.
+        due: Instant,
+    },
     Running {
         process: Process,
         since: Instant,
@@ -151,8 +161,8 @@ impl<W: Workload> Watch<'_, W> {
 
     fn next_deadline(&self) -> Option<Instant> {
         let due = self.slots.iter().filter_map(|slot| match slot.state {
-            State::Due(at) => Some(at),
-            _ => None,
+            State::Due(at) | State::Unrepaired { retry: at, .. } => Some(at),
+            State::Empty | State::Running { .. } => None,
         });
         due.chain(self.stop).min()
     }
@@ -169,6 +179,11 @@ impl<W: Workload> Watch<'_, W> {
             return;
         }
         for slot in 0..self.slots.len() {
+            if let State::Unrepaired { exit, retry, due } = self.slots[slot].state
+                && now >= retry
+            {
+                self.repair(slot, exit, due);
+            }
             if matches!(self.slots[slot].state, State::Due(at) if now >= at)
                 && let Err(error) = self.start(slot)
             {
@@ -242,7 +257,7 @@ impl<W: Workload> Watch<'_, W> {
                     // It may be dead already; then it is reaped in a moment.
                     let _ = process.terminate();
                 }
-                State::Due(_) => slot.state = State::Empty,
+                State::Due(_) | State::Unrepaired { .. } => slot.state = State::Empty,
                 State::Empty => {}
             }
         }
@@ -308,12 +323,15 @@ impl<W: Workload> Watch<'_, W> {
             Exit::Code(CANNOT_SERVE) => Next::CannotServe,
             _ => self.slots[slot].backoff.after_death(exit, uptime, was_ready),
         };
-        self.slots[slot].state = match next {
-            Next::Restart => State::Due(Instant::now()),
-            Next::RestartAfter(pause) => State::Due(Instant::now() + pause),
-            Next::GiveUp | Next::CannotServe | Next::Stay => State::Empty,
-        };
-        self.workload.repair(slot, exit);
+        match next {
+            Next::Restart => self.repair(slot, exit, Instant::now()),
+            Next::RestartAfter(pause) => self.repair(slot, exit, Instant::now() + pause),
+            // The pool ends: there is no next worker that could trip over what this one left, and no time to try again.
+            Next::GiveUp | Next::CannotServe | Next::Stay => {
+                self.slots[slot].state = State::Empty;
+                self.workload.repair(slot, exit);
+            }
+        }
         if !(stopping && exit.is_success()) {
             self.workload.observe(&Event::Died { slot, pid, exit, uptime, next });
         }
@@ -323,6 +341,14 @@ impl<W: Workload> Watch<'_, W> {
             Next::Restart | Next::RestartAfter(_) | Next::Stay => return,
         }
         self.stop_in_order(None);
+    }
+
+    /// Puts right what a dead worker left; its successor is due at `due`, or later if that takes longer.
+    fn repair(&mut self, slot: usize, exit: Exit, due: Instant) {
+        self.slots[slot].state = match self.workload.repair(slot, exit) {
+            Repair::Done => State::Due(due),
+            Repair::Again => State::Unrepaired { exit, retry: Instant::now() + REPAIR_PAUSE, due },
+        };
     }
 
     fn running(&self) -> usize {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use multiprocessing::{CANNOT_SERVE, Event, Exit, Next, Pool, PoolOptions, Worker, Workload};
+use multiprocessing::{CANNOT_SERVE, Event, Exit, Next, Pool, PoolOptions, Repair, Worker, Workload};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::tools::sleep_for_ever;
@@ -26,12 +26,16 @@ enum Role {
     CannotServe,
     /// The same after it was ready.
     ReadyAndCannotServe,
+    /// Serves; what a dead one left is put right at the fourth attempt.
+    RepairLater,
     /// Says how many descriptors it has, then serves.
     Descriptors,
 }
 
 struct Scenario {
     role: Role,
+    /// Attempts to repair so far.
+    repairs: u32,
 }
 
 /// One line in one write: workers and the supervisor share the output.
@@ -72,8 +76,10 @@ impl Workload for Scenario {
         0
     }
 
-    fn repair(&mut self, slot: usize, _exit: Exit) {
+    fn repair(&mut self, slot: usize, _exit: Exit) -> Repair {
         say(&format!("repair {slot}"));
+        self.repairs += 1;
+        if matches!(self.role, Role::RepairLater) && self.repairs < 4 { Repair::Again } else { Repair::Done }
     }
 
     fn observe(&mut self, event: &Event) {
@@ -114,13 +120,14 @@ pub fn run(options: &[&str]) {
         "ready-and-crash" => Role::ReadyAndCrash,
         "cannot-serve" => Role::CannotServe,
         "ready-and-cannot-serve" => Role::ReadyAndCannotServe,
+        "repair-later" => Role::RepairLater,
         "descriptors" => Role::Descriptors,
         other => panic!("no role {other:?}"),
     };
     let grace = Duration::from_millis(grace.parse().unwrap());
     let workers = workers.parse::<NonZeroUsize>().unwrap();
     let pool = Pool::new(PoolOptions { workers, grace }).unwrap();
-    match pool.run(&mut Scenario { role }) {
+    match pool.run(&mut Scenario { role, repairs: 0 }) {
         Ok(outcome) => say(&format!("outcome {outcome:?}")),
         Err(error) => {
             say(&format!("error {error}"));

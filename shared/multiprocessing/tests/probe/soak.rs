@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use multiprocessing::{
-    Event, Exit, Outcome, Plan, Pool, PoolOptions, Process, RawArray, Value, Worker, Workload,
+    Event, Exit, Outcome, Plan, Pool, PoolOptions, Process, RawArray, Repair, Value, Worker, Workload,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getppid};
@@ -45,8 +45,9 @@ impl Workload for Soak {
         0
     }
 
-    fn repair(&mut self, slot: usize, _exit: Exit) {
+    fn repair(&mut self, slot: usize, _exit: Exit) -> Repair {
         self.in_flight.store(slot, 0);
+        Repair::Done
     }
 
     fn observe(&mut self, event: &Event) {
