@@ -103,12 +103,14 @@ impl Central {
             winners: winners.len() as u64,
         };
         let mut guard = lock_ledger(&self.shared.ledger, &self.storage)?;
+        self.still_reliable()?;
         match self.storage.append(Ledger::from(*guard), &batch) {
             Ok(after) => {
                 *guard = after.into();
                 self.unpublished = Some(after);
                 Ok(winners)
             }
+            Err(error @ StorageError::NotDurable { .. }) => Err(self.no_longer_reliable(error)),
             Err(error) => match self.storage.recover(false) {
                 Ok(recovery) => {
                     *guard = recovery.ledger.into();
@@ -174,6 +176,7 @@ impl Central {
             };
             Ledger::from(*guard)
         };
+        self.still_reliable()?;
         if self.storage.durability() == Durability::Disk {
             // Whoever syncs meanwhile does no harm: both make durable what both have seen.
             self.sync(stored)?;
@@ -193,9 +196,7 @@ impl Central {
     /// # Errors
     /// [`CentralError`].
     pub fn close(&self) -> Result<(), CentralError> {
-        if self.shared.storage_failed.load() != 0 {
-            return Err(CentralError::NotDurable);
-        }
+        self.still_reliable()?;
         let mut guard = lock_ledger(&self.shared.ledger, &self.storage)?;
         *guard = self.storage.checkpoint(Ledger::from(*guard)).map_err(CentralError::Storage)?.into();
         Ok(())
@@ -213,9 +214,7 @@ impl Central {
             Err(LockError::OwnerDied(inherited)) => inherited.repaired(),
             Err(LockError::Failed(failure)) => return Err(failure.into()),
         };
-        if self.shared.storage_failed.load() != 0 {
-            return Err(CentralError::NotDurable);
-        }
+        self.still_reliable()?;
         if self.shared.durable.load() >= stored.batches {
             return Ok(stored);
         }
@@ -225,13 +224,20 @@ impl Central {
     }
 
     fn sync(&self, appended: Ledger) -> Result<(), CentralError> {
-        self.storage.sync().map_err(|error| {
-            // The kernel reports a lost page once; everybody must know.
-            self.shared.storage_failed.store(1);
-            CentralError::Storage(error)
-        })?;
+        self.storage.sync().map_err(|error| self.no_longer_reliable(error))?;
         self.shared.durable.fetch_max(appended.batches);
         Ok(())
+    }
+
+    /// Whether no sync has failed so far, in any process.
+    fn still_reliable(&self) -> Result<(), CentralError> {
+        if self.shared.storage_failed.load() == 0 { Ok(()) } else { Err(CentralError::NotDurable) }
+    }
+
+    /// A sync has failed: everybody must know, for the next one would succeed without what was lost.
+    fn no_longer_reliable(&self, error: StorageError) -> CentralError {
+        self.shared.storage_failed.store(1);
+        CentralError::Storage(error)
     }
 }
 

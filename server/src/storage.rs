@@ -91,6 +91,14 @@ pub enum StorageError {
         /// Why not.
         source: io::Error,
     },
+    /// What was written may not be on the disk, and asking again would not tell: the kernel reports a lost page once.
+    #[error("making {} durable: {source}; what is on the disk is unknown, restart the central to recover", .path.display())]
+    NotDurable {
+        /// Which file.
+        path: PathBuf,
+        /// What the kernel says.
+        source: io::Error,
+    },
     /// The files contradict each other in a way no crash of ours leaves.
     #[error("{}: {reason}", .path.display())]
     Inconsistent {
@@ -135,8 +143,11 @@ impl Storage {
         };
         if durability == Durability::Disk {
             // A file whose directory entry is lost in a power failure is lost itself.
-            let synced = File::open(directory).and_then(|directory| directory.sync_all());
-            synced.map_err(|source| io_error("syncing", directory, source))?;
+            for entries in [Some(directory), directory.parent()].into_iter().flatten() {
+                let entries = if entries.as_os_str().is_empty() { Path::new(".") } else { entries };
+                let synced = File::open(entries).and_then(|entries| entries.sync_all());
+                synced.map_err(|source| io_error("syncing", entries, source))?;
+            }
         }
         let mut recovery = storage.recover(true)?;
         recovery.ledger = storage.checkpoint(recovery.ledger)?;
@@ -151,8 +162,8 @@ impl Storage {
     /// Appends a batch and returns the totals after it. The caller holds the ledger's lock.
     ///
     /// # Errors
-    /// [`StorageError::Io`], a full disk among them. What is in the files then, only [`recover`](Self::recover) can tell: the
-    /// caller must ask it for the ledger before anybody appends again.
+    /// [`StorageError::Io`], a full disk among them: what is in the files then, only [`recover`](Self::recover) can tell, and the
+    /// caller must ask it for the ledger before anybody appends again. [`StorageError::NotDurable`]: nobody may append again.
     pub fn append(&mut self, before: Ledger, batch: &Batch<'_>) -> Result<Ledger, StorageError> {
         let with_payload = self.durability == Durability::Disk;
         let mut before = before;
@@ -181,11 +192,11 @@ impl Storage {
     /// lock, or is alone.
     ///
     /// # Errors
-    /// [`StorageError::Io`].
+    /// [`StorageError::NotDurable`], [`StorageError::Io`].
     pub fn checkpoint(&self, ledger: Ledger) -> Result<Ledger, StorageError> {
         if self.durability == Durability::Disk {
-            self.bets.sync_data().map_err(|source| self.io_error("syncing", "bets.csv", source))?;
-            self.winners.sync_data().map_err(|source| self.io_error("syncing", "winners.log", source))?;
+            self.bets.sync_data().map_err(|source| self.not_durable("bets.csv", source))?;
+            self.winners.sync_data().map_err(|source| self.not_durable("winners.log", source))?;
         }
         let next =
             self.journal.checkpoint(ledger).map_err(|source| self.io_error("writing", "journal", source))?;
@@ -198,9 +209,9 @@ impl Storage {
     /// Makes every batch appended so far survive a power loss.
     ///
     /// # Errors
-    /// [`StorageError::Io`]. Nothing appended since the last success can be relied on then.
+    /// [`StorageError::NotDurable`]. Nothing appended since the last success can be relied on then.
     pub fn sync(&self) -> Result<(), StorageError> {
-        self.journal.sync().map_err(|source| self.io_error("syncing", "journal", source))
+        self.journal.sync().map_err(|source| self.not_durable("journal", source))
     }
 
     /// Cuts the files to what the ledger says.
@@ -209,6 +220,10 @@ impl Storage {
         rows.map_err(|source| self.io_error("truncating", "bets.csv", source))?;
         let lines = self.winners.set_len(ledger.lines_end);
         lines.map_err(|source| self.io_error("truncating", "winners.log", source))
+    }
+
+    fn not_durable(&self, file: &str, source: io::Error) -> StorageError {
+        StorageError::NotDurable { path: self.directory.join(file), source }
     }
 
     fn io_error(&self, action: &'static str, file: &str, source: io::Error) -> StorageError {

@@ -101,9 +101,9 @@ impl Workload for Supervisor {
                 error("worker", Outcome::Fail).with("worker", worker.slot()).with("error", &reason).write();
                 match reason {
                     // Another worker would fail in the same way.
-                    worker::WorkerError::Central(CentralError::NotDurable | CentralError::Storage(_)) => {
-                        CANNOT_SERVE
-                    }
+                    worker::WorkerError::Central(
+                        CentralError::NotDurable | CentralError::Storage(_) | CentralError::Lock(_),
+                    ) => CANNOT_SERVE,
                     _ => 1,
                 }
             }

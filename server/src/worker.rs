@@ -23,7 +23,7 @@ use crate::connection::{Connection, Phase, Watched};
 
 /// Bytes read at a time. A whole batch of an agency of ours (8 kB) fits and needs no buffer of its own.
 const READ_BYTES: usize = 64 * 1024;
-/// Bytes all connections of a worker may keep in memory together. When reached, the connection that needs more is closed.
+/// Bytes all connections of a worker may keep in memory together. When passed, the connection that keeps most is closed.
 const MAX_BUFFERED_BYTES: usize = 64 * 1024 * 1024;
 /// How often deadlines are looked at while there are connections: how much longer than allowed one may live.
 const DEADLINE_CHECK: Duration = Duration::from_millis(250);

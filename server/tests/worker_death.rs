@@ -174,3 +174,18 @@ fn every_worker_killed_at_once_again_and_again_is_replaced_each_time() {
     assert_eq!(central.results(), Results { winners: 10, in_flight: 0 });
     assert_eq!(central.stop().0, 0);
 }
+
+#[test]
+fn a_worker_that_is_asked_to_end_is_replaced_each_time_and_the_central_goes_on() {
+    let setup = setup();
+    let central = setup.start();
+    // More often than a crashing worker would be replaced.
+    for round in 1..=10 {
+        let pid = central.worker_pids()[0];
+        assert!(kill(pid, Signal::SIGTERM));
+        central.replaced_within_a_second(0, pid);
+        assert!(central.request(&packet_of(&round.to_string(), 1, 1)).len() > 2);
+    }
+    assert_eq!(central.results(), Results { winners: 10, in_flight: 0 });
+    assert_eq!(central.stop().0, 0);
+}

@@ -21,13 +21,6 @@ enum Verdict {
     Refuse(String),
 }
 
-/// The verdict on a connection that needs memory when there is no more for connections.
-fn no_room() -> Verdict {
-    Verdict::Refuse(format!(
-        "unfinished requests and replies fill the {MAX_BUFFERED_BYTES} bytes of this worker"
-    ))
-}
-
 impl Service<'_> {
     /// Does for a connection whatever can be done without waiting.
     pub(super) fn advance(&mut self, key: usize) -> Result<(), WorkerError> {
@@ -62,6 +55,7 @@ impl Service<'_> {
                     if !matches!(verdict, Verdict::Wait) {
                         return self.carry_out(key, verdict);
                     }
+                    self.make_room();
                     // Fewer bytes than there was room for: the socket is empty, and asking it would cost a call.
                     if read < self.scratch.len() {
                         return self.watch(key, Watched::Input);
@@ -95,7 +89,7 @@ impl Service<'_> {
                     buffer.extend_from_slice(arrived);
                     self.buffered += buffer.capacity();
                 }
-                return Ok(if self.buffered > MAX_BUFFERED_BYTES { no_room() } else { Verdict::Wait });
+                return Ok(Verdict::Wait);
             }
             Err(error) => return Ok(Verdict::Refuse(error.to_string())),
         };
@@ -115,8 +109,6 @@ impl Service<'_> {
                 line.with("cant_ganadores", results.winners).write();
                 Ok(Verdict::Answer { reply, linger })
             }
-            // Its reply may be as large as the request, and whoever sent it may not read it.
-            Request::Store(_) if self.buffered > MAX_BUFFERED_BYTES => Ok(no_room()),
             Request::Store(bets) => match self.central.store(&bets) {
                 Ok(winners) => {
                     typed::encode_reply(&Reply::Stored { winners }, &mut reply);
@@ -182,7 +174,10 @@ impl Service<'_> {
                         *sent += written;
                     }
                 }
-                Progress::Blocked => return self.watch(key, Watched::Output),
+                Progress::Blocked => {
+                    self.make_room();
+                    return self.watch(key, Watched::Output);
+                }
                 Progress::Ended | Progress::Broken(_) => {
                     self.close(key, "left before its reply was sent");
                     return Ok(());
@@ -212,6 +207,19 @@ impl Service<'_> {
                     return Ok(());
                 }
             }
+        }
+    }
+
+    /// Closes whoever keeps most, until all together keep no more than is allowed. Not whoever needs a little more at the moment:
+    /// a few that send megabytes and never end would shut out everybody whose batch comes in two pieces.
+    fn make_room(&mut self) {
+        while self.buffered > MAX_BUFFERED_BYTES {
+            let largest = self.connections.iter().max_by_key(|(_, connection)| connection.buffered());
+            let Some((key, _)) = largest else { return };
+            let reason = format!(
+                "unfinished requests and replies fill the {MAX_BUFFERED_BYTES} bytes of this worker, and this is the largest"
+            );
+            self.close(key, &reason);
         }
     }
 

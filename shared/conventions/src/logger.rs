@@ -4,12 +4,14 @@
 //! and the limit. A reader that went away costs the lines nobody reads, never the program.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use env_logger::fmt::Formatter;
 use env_logger::{Builder, Target, WriteStyle};
 use jiff::Zoned;
 use log::{Level, LevelFilter, Record};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::clean::{Clean, Pipes};
 
@@ -33,10 +35,7 @@ pub enum Stream {
 /// Forked processes inherit it. A second call only changes the level: whoever set up the log first keeps it.
 /// Environment variables such as `RUST_LOG` are not read, the programs have their own key for the level.
 pub fn init(level: LevelFilter, stream: Stream) {
-    let target = match stream {
-        Stream::Stdout => Target::Stdout,
-        Stream::Stderr => Target::Stderr,
-    };
+    let target = Target::Pipe(Box::new(Patient { stream, stuck: false }));
     // The level is filtered once, by `log::max_level`; a filter in the logger would pin it to the first call's.
     let mut builder = Builder::new();
     builder.filter_level(LevelFilter::Trace).target(target).write_style(WriteStyle::Never).format(layout);
@@ -44,6 +43,50 @@ pub fn init(level: LevelFilter, stream: Stream) {
         log::debug!("the log was already set up");
     }
     log::set_max_level(level);
+}
+
+/// A stream that is given up on for the moment when nobody reads it: a program must serve, and must be able to stop, although
+/// its log is a pipe whose reader is stuck (a pager, a stopped terminal, a full log driver). Lines are dropped meanwhile.
+#[derive(Debug)]
+struct Patient {
+    stream: Stream,
+    /// The last line was dropped: the next one does not wait.
+    stuck: bool,
+}
+
+/// How long a line waits for its reader, once; in whole milliseconds.
+const PATIENCE: u8 = 200;
+
+impl Patient {
+    /// Whether a line can be written without waiting for a reader.
+    fn is_writable(&self, stream: BorrowedFd<'_>) -> bool {
+        let patience = if self.stuck { PollTimeout::ZERO } else { PollTimeout::from(PATIENCE) };
+        // A pipe is writable when it takes PIPE_BUF bytes, more than a line has.
+        let mut wanted = [PollFd::new(stream, PollFlags::POLLOUT)];
+        // Asked wrongly, or interrupted: then writing tells.
+        poll(&mut wanted, patience) != Ok(0)
+    }
+
+    fn write_to(&mut self, stream: BorrowedFd<'_>, line: &[u8]) -> io::Result<usize> {
+        self.stuck = !self.is_writable(stream);
+        if self.stuck {
+            return Ok(line.len());
+        }
+        nix::unistd::write(stream, line).map_err(io::Error::from)
+    }
+}
+
+impl io::Write for Patient {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match self.stream {
+            Stream::Stdout => self.write_to(io::stdout().as_fd(), line),
+            Stream::Stderr => self.write_to(io::stderr().as_fd(), line),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The level a name of the configuration stands for: DEBUG, INFO, WARNING or ERROR, in any letter case.

@@ -40,8 +40,8 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// Notes a death and decides. A worker that somebody else killed (SIGKILL, SIGTERM) is replaced with pauses but never counts
-    /// as a crash: an operator or the kernel's memory killer is no reason to give up serving.
+    /// Notes a death and decides. A worker that somebody else killed (SIGKILL) or asked to end (SIGTERM, which a worker answers
+    /// with exit code 0) never counts as a crash: an operator or the kernel's memory killer is no reason to give up serving.
     pub(crate) fn after_death(&mut self, exit: Exit, uptime: Duration, was_ready: bool) -> Next {
         let killed = exit.is_signal(Signal::SIGKILL) || exit.is_signal(Signal::SIGTERM);
         if was_ready && (killed || uptime >= HEALTHY) {
@@ -49,7 +49,8 @@ impl Backoff {
             return Next::Restart;
         }
         self.early_deaths += 1;
-        self.crashes += u32::from(!killed);
+        let asked = was_ready && exit.is_success();
+        self.crashes += u32::from(!killed && !asked);
         if self.crashes >= CRASHES_TO_GIVE_UP {
             return Next::GiveUp;
         }
@@ -94,6 +95,13 @@ mod tests {
         for _ in 0..10_000 {
             assert_eq!(backoff.after_death(KILL, Duration::ZERO, true), Next::Restart);
         }
+    }
+
+    #[test]
+    fn ready_workers_that_end_when_asked_are_replaced_for_ever_with_pauses_of_less_than_a_second() {
+        let mut backoff = Backoff::default();
+        let last = (0..10_000).map(|_| backoff.after_death(Exit::Code(0), Duration::ZERO, true)).last();
+        assert_eq!(last, Some(Next::RestartAfter(LONGEST_PAUSE)));
     }
 
     #[test]

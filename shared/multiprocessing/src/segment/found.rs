@@ -160,7 +160,9 @@ impl Segment {
         let entries = fs::read_dir(DIRECTORY)?.flatten();
         let names = entries.filter_map(|entry| SegmentName::new(entry.file_name().to_str()?).ok());
         let ours = names.filter(|name| name.as_str().starts_with(prefix));
-        Ok(ours.filter(|name| matches!(Self::reclaim(name), Ok(true))).collect())
+        // One that is not finished may be in the making; waiting to see whether it is would be waiting for each of them.
+        let finished = ours.filter(|name| Self::open_now(name).is_ok());
+        Ok(finished.filter(|name| matches!(Self::reclaim(name), Ok(true))).collect())
     }
 }
 
