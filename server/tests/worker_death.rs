@@ -41,6 +41,16 @@ fn locked(value: &multiprocessing::Value<u64>) -> ValueGuard<'_, u64> {
     }
 }
 
+/// Sends three bets, two of which win, and waits until a worker has stored them. Returns the agency and the worker's slot.
+fn stored_by_one(setup: &Setup, central: &Central<'_>) -> (Agency, usize) {
+    let mut agency = central.connect();
+    agency.send(&packet_of("stored", 3, 2));
+    let processing = central.segment().raw_array::<u16>("processing").unwrap();
+    let busy = || (0..2).find(|slot| processing.load(*slot) == 1 && setup.rows().len() == 3);
+    let slot = eventually("stored", busy, Option::is_some).unwrap();
+    (agency, slot)
+}
+
 #[test]
 fn a_worker_killed_in_mid_batch_leaves_nothing_of_it_and_harms_nobody_else() {
     let setup = setup();
@@ -92,12 +102,9 @@ fn a_batch_that_was_stored_but_not_answered_when_its_worker_died_counts() {
         let winners = winners(&segment);
         // Whoever publishes needs this lock: the worker stands between storing and answering.
         let guard = locked(&winners);
-        let mut agency = central.connect();
-        agency.send(&packet_of("stored", 3, 2));
-        let processing = segment.raw_array::<u16>("processing").unwrap();
-        let busy = || (0..2).find(|slot| processing.load(*slot) == 1 && setup.rows().len() == 3);
-        let slot = eventually("stored", busy, Option::is_some).unwrap();
-        let pid = central.worker_pids()[slot];
+        let (mut agency, slot) = stored_by_one(&setup, &central);
+        let (pid, processing) =
+            (central.worker_pids()[slot], segment.raw_array::<u16>("processing").unwrap());
 
         kill(pid, Signal::SIGKILL);
         assert!(agency.read_until_gone().is_empty());
@@ -118,12 +125,8 @@ fn as_long_as_a_dead_workers_batch_cannot_be_counted_no_total_is_answered() {
     let segment = central.segment();
     let winners = winners(&segment);
     let guard = locked(&winners);
-    let mut agency = central.connect();
-    agency.send(&packet_of("stored", 3, 2));
-    let processing = segment.raw_array::<u16>("processing").unwrap();
-    let busy = || (0..2).find(|slot| processing.load(*slot) == 1 && setup.rows().len() == 3);
-    let slot = eventually("stored", busy, Option::is_some).unwrap();
-    let pid = central.worker_pids()[slot];
+    let (_agency, slot) = stored_by_one(&setup, &central);
+    let (pid, processing) = (central.worker_pids()[slot], segment.raw_array::<u16>("processing").unwrap());
 
     kill(pid, Signal::SIGKILL);
     // This test has the lock that counting needs, as a stopped process would.

@@ -6,31 +6,10 @@ mod common;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{Probe, distinct, is_gone, parse_pid, run, wait_until};
+use common::{Probe, distinct, is_gone, pool, run, started, stop, wait_until};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// A pool, all of whose workers are ready.
-fn pool(role: &str, workers: usize) -> (Probe, Vec<Pid>) {
-    let mut probe = Probe::start(&["pool", role, &workers.to_string(), "2000"]);
-    let pids = (0..workers).map(|slot| started(&mut probe, slot)).collect();
-    probe.line("all-ready");
-    (probe, pids)
-}
-
-/// The pid of the next worker started in the slot.
-fn started(probe: &mut Probe, slot: usize) -> Pid {
-    parse_pid(&probe.line(&format!("started {slot} ")))
-}
-
-fn stop(mut probe: Probe) -> Probe {
-    probe.signal(Signal::SIGTERM);
-    probe.succeed();
-    assert_eq!(probe.seen.last().unwrap(), "outcome Stopped");
-    probe
-}
 
 #[test]
 fn every_worker_becomes_ready_and_that_is_told_once() {

@@ -3,29 +3,9 @@
 
 mod common;
 
-use common::{Probe, can_unshare, distinct, is_gone, parse_pid, wait_until};
+use common::{Probe, can_unshare, distinct, is_gone, parse_pid, pool, started, stop, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-
-/// A pool, all of whose workers are ready.
-fn pool(role: &str, workers: usize) -> (Probe, Vec<Pid>) {
-    let mut probe = Probe::start(&["pool", role, &workers.to_string(), "2000"]);
-    let pids = (0..workers).map(|slot| started(&mut probe, slot)).collect();
-    probe.line("all-ready");
-    (probe, pids)
-}
-
-/// The pid of the next worker started in the slot.
-fn started(probe: &mut Probe, slot: usize) -> Pid {
-    parse_pid(&probe.line(&format!("started {slot} ")))
-}
-
-fn stop(mut probe: Probe) -> Probe {
-    probe.signal(Signal::SIGTERM);
-    probe.succeed();
-    assert_eq!(probe.seen.last().unwrap(), "outcome Stopped");
-    probe
-}
 
 #[test]
 fn every_worker_has_the_same_descriptors_whenever_it_started() {

@@ -1,6 +1,7 @@
 //! What the process tests share: the probe, names of their own, waiting with a limit.
 #![allow(dead_code, unused_imports)] // Every test program uses a part of it.
 
+mod pool;
 mod probe;
 
 use std::collections::BTreeSet;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use multiprocessing::SegmentName;
 use nix::unistd::Pid;
 
+pub use pool::{pool, started, stop};
 pub use probe::{Probe, run};
 
 /// After this a probe hangs: it is killed and its test fails.
