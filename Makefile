@@ -6,10 +6,10 @@ BETS ?= 1000
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo down logs ipcs test bench data build docker-image
+.PHONY: help up demo down logs ipcs test bench data build docker-image docker-compose-up docker-compose-down docker-compose-logs
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F '|' '{ printf "make %-13s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F '|' '{ printf "make %-19s %s\n", $$1, $$2 }'
 
 up: ## the lottery, whole: the central and five agencies, in containers where there is a Docker engine
 	@sh scripts/up.sh
@@ -44,3 +44,12 @@ build: ## the programs, in target/release
 
 docker-image: ## the images server:latest and client:latest
 	@sh scripts/image.sh
+
+docker-compose-up: ## the images, and the containers of docker-compose-dev.yaml (if there is none: of five agencies)
+	@sh scripts/compose.sh up
+
+docker-compose-down: ## stop those containers in order and remove them, the bets too
+	@sh scripts/compose.sh down
+
+docker-compose-logs: ## follow their logs
+	@sh scripts/compose.sh logs

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use lottery::protocol::typed::{self, BatchEncoder, Push};
+use lottery::protocol::{AgencyCodec, AgencyOptions, CentralCodec, Push, typed};
 use lottery::{Bet, Birthdate, Reply, WINNING_NUMBER, is_winner};
 
 /// Names of the lengths that occur in the course's data, some with letters of two bytes.
@@ -41,8 +41,8 @@ impl Batch {
     ///
     /// Bets with a number all lose, as nearly all do in the course's data (10 of 78,697 win). Bets without one win by their
     /// hash, about one in seventeen.
-    pub(crate) fn new(max_bets: usize, numbered: bool) -> io::Result<Self> {
-        let mut encoder = BatchEncoder::new(max_bets);
+    pub(crate) fn new(max_bets: u16, numbered: bool) -> io::Result<Self> {
+        let mut encoder = typed::Agency::new(&AgencyOptions { agency: 1, max_bets, with_count: true });
         let mut winners = Vec::new();
         let documents = documents();
         for (index, document) in documents.iter().enumerate() {
@@ -55,7 +55,8 @@ impl Batch {
             }
         }
         let mut reply = Vec::new();
-        typed::encode_reply(&Reply::Stored { winners }, &mut reply);
+        let stored = Reply::Stored { bets: encoder.bets(), winners };
+        typed::Central::default().encode(&stored, &mut reply).map_err(io::Error::other)?;
         Ok(Self {
             bets: encoder.bets(),
             request: encoder.packet().to_vec(),
@@ -102,7 +103,7 @@ fn sample(index: usize, document: &str, numbered: bool) -> io::Result<Bet<'_>> {
         agency: 0,
         first_name: FIRST_NAMES[index % FIRST_NAMES.len()],
         last_name: LAST_NAMES[index % LAST_NAMES.len()],
-        document,
+        document: document.into(),
         birthdate,
         number: numbered.then_some(losing),
     })
@@ -110,15 +111,14 @@ fn sample(index: usize, document: &str, numbered: bool) -> io::Result<Bet<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use lottery::protocol::MAX_PACKET_BYTES;
-    use lottery::protocol::typed::{Decoded, Decoder};
+    use lottery::protocol::{Decoded, MAX_PACKET_BYTES};
 
     use super::*;
 
     #[test]
     fn a_full_batch_leaves_no_room_for_another_bet() {
         for numbered in [true, false] {
-            let batch = Batch::new(usize::MAX, numbered).unwrap();
+            let batch = Batch::new(u16::MAX, numbered).unwrap();
             assert!(batch.request.len() <= MAX_PACKET_BYTES);
             assert!(batch.request.len() > MAX_PACKET_BYTES - 64, "{} bytes", batch.request.len());
         }
@@ -127,7 +127,8 @@ mod tests {
     #[test]
     fn a_central_reads_the_batch_whole() {
         let batch = Batch::new(10, true).unwrap();
-        let decoded = Decoder::default().decode(&batch.request).unwrap();
+        let mut central = typed::Central::default();
+        let decoded = central.decode(&batch.request).unwrap();
         let Decoded::Complete { request: lottery::Request::Store(bets), .. } = decoded else {
             panic!("not a whole batch")
         };
@@ -138,7 +139,7 @@ mod tests {
     #[test]
     fn numbered_bets_lose_and_some_others_win() {
         let no_winners = [0, 0];
-        assert!(Batch::new(usize::MAX, true).unwrap().accepts(&no_winners));
-        assert!(Batch::new(usize::MAX, false).unwrap().reply_bytes() > no_winners.len());
+        assert!(Batch::new(u16::MAX, true).unwrap().accepts(&no_winners));
+        assert!(Batch::new(u16::MAX, false).unwrap().reply_bytes() > no_winners.len());
     }
 }

@@ -9,7 +9,7 @@ mod outcome;
 mod report;
 
 use std::io::Write;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ enum Command {
 struct BatchArgs {
     /// Bets in a batch; max fills it up to 8192 bytes
     #[arg(long, default_value = "max", value_parser = parse_bets, value_name = "max|N")]
-    bets_per_batch: NonZeroUsize,
+    bets_per_batch: NonZeroU16,
     /// Send records of the 2022 assignment, which have no number and win by their hash
     #[arg(long)]
     four_fields: bool,
@@ -108,11 +108,11 @@ impl LoadArgs {
     }
 }
 
-fn parse_bets(text: &str) -> Result<NonZeroUsize, String> {
+fn parse_bets(text: &str) -> Result<NonZeroU16, String> {
     if text == "max" {
-        return Ok(NonZeroUsize::MAX);
+        return Ok(NonZeroU16::MAX);
     }
-    text.parse().map_err(|_| "expected max or a number from 1".to_owned())
+    text.parse().map_err(|_| "expected max or a number from 1 to 65535".to_owned())
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {

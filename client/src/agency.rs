@@ -1,7 +1,9 @@
-//! A run of an agency: sends every bet of its file in batches, then asks for the winners until the answer is a total.
+//! A run of an agency: sends every bet of its file in batches, then asks for the winners.
 //!
 //! What is true at every moment: the rows before the batch in hand are acknowledged, the rows of the batch are not sent or in
 //! doubt, and nothing after it was sent. One batch is in hand at a time, so an end of any kind can say which rows are stored.
+
+mod winners;
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -10,14 +12,14 @@ use conventions::duration::GoDuration;
 use conventions::log_line::{self, Outcome};
 use log::Level;
 use lottery::Bet;
+use lottery::protocol::{AgencyCodec, Push, Receipt};
 
 use crate::central::{Central, Request, RequestError};
 use crate::config::Config;
 use crate::dataset::{Dataset, DatasetError};
-use crate::dialect::{Dialect, Push};
-use crate::failure::{Rows, RunError};
+use crate::failure::{Done, Rows, RunError};
 use crate::progress::{Progress, rate};
-use crate::stop::{Stop, Wake};
+use crate::stop::Stop;
 
 /// One agency and its run.
 pub(crate) struct Agency<'a> {
@@ -26,7 +28,9 @@ pub(crate) struct Agency<'a> {
     progress: &'a Progress,
     central: Central<'a>,
     /// Holds the batch in hand.
-    dialect: Box<dyn Dialect>,
+    codec: Box<dyn AgencyCodec>,
+    /// The bytes of the batch that is on its way; room for them is kept.
+    packet: Vec<u8>,
     /// What has been acknowledged.
     totals: Totals,
 }
@@ -38,19 +42,25 @@ struct Totals {
     bets: u64,
     /// Batches.
     batches: u64,
-    /// Winners among the bets.
+    /// Winners among the bets, as far as the central has told.
     winners: u64,
 }
 
 impl<'a> Agency<'a> {
     /// An agency that has not begun.
-    pub(crate) fn new(config: &'a Config, stop: &'a Stop, progress: &'a Progress) -> Self {
+    pub(crate) fn new(
+        config: &'a Config,
+        codec: Box<dyn AgencyCodec>,
+        stop: &'a Stop,
+        progress: &'a Progress,
+    ) -> Self {
         Self {
             config,
             stop,
             progress,
-            central: Central::new(config, stop, progress),
-            dialect: config.protocol.dialect(config.batch_max_amount),
+            central: Central::new(config, stop, progress, codec.greeting()),
+            codec,
+            packet: Vec::new(),
             totals: Totals::default(),
         }
     }
@@ -61,11 +71,16 @@ impl<'a> Agency<'a> {
     /// [`RunError`] says what failed and which rows are stored.
     pub(crate) fn run(&mut self) -> Result<(), RunError> {
         let began = Instant::now();
-        self.deliver()?;
+        let mut ended = self.deliver();
         let sending = began.elapsed();
-        self.ask_for_winners()?;
-        self.log_end(sending);
-        Ok(())
+        if ended.is_ok() {
+            ended = self.ask_for_winners();
+        }
+        self.central.close();
+        if ended.is_ok() {
+            self.log_end(sending);
+        }
+        ended
     }
 
     /// Sends every bet of the file.
@@ -98,11 +113,11 @@ impl<'a> Agency<'a> {
                 );
             }
             // Not left to the next row: should that one be malformed, this batch is whole and has to arrive.
-            if self.dialect.bets() == usize::from(self.config.batch_max_amount) {
+            if self.codec.bets() == usize::from(self.config.batch_max_amount) {
                 self.send_batch(dataset.position())?;
             }
         }
-        if self.dialect.bets() > 0 {
+        if self.codec.bets() > 0 {
             self.send_batch(dataset.position())?;
         }
         Ok(())
@@ -110,7 +125,7 @@ impl<'a> Agency<'a> {
 
     /// Offers a bet to the batch in hand.
     fn offer(&mut self, bet: &Bet<'_>, dataset: &Dataset) -> Result<Push, RunError> {
-        self.dialect.push(bet).map_err(|reason| self.bad_data(dataset.refuse(reason)))
+        self.codec.push(bet).map_err(|reason| self.bad_data(dataset.refuse(reason)))
     }
 
     /// Sends the batch in hand and waits for its acknowledgement. `position`: how far the file has been read, in bytes.
@@ -118,55 +133,32 @@ impl<'a> Agency<'a> {
         if self.stop.requested().is_some() {
             return Err(self.stopped());
         }
-        let bets = self.dialect.bets() as u64;
-        let read = self.dialect.receipt();
-        let winners = match self.central.request(Request::Store, self.dialect.packet(), read) {
-            Ok(winners) => winners,
+        let bets = self.codec.bets() as u64;
+        let rows = Rows { first: self.totals.bets + 1, last: self.totals.bets + bets };
+        self.packet.clear();
+        self.packet.extend_from_slice(self.codec.packet());
+        let codec = &self.codec;
+        let receipt = self.central.request(Request::Store, &self.packet, |reply| codec.receipt(reply));
+        let winners = match receipt {
+            Ok(Receipt::Stored { winners }) => winners,
+            Ok(Receipt::Refused) => return Err(RunError::Refused { rows }),
             Err(RequestError::Stopped) => return Err(self.stopped()),
             Err(source @ RequestError::Unreachable { .. }) => {
                 return Err(RunError::Unsent { source, stored: self.totals.bets });
             }
-            Err(source @ RequestError::Unanswered(_)) => {
-                let rows = Rows { first: self.totals.bets + 1, last: self.totals.bets + bets };
-                return Err(RunError::InDoubt { source, rows });
-            }
+            Err(source @ RequestError::Unanswered(_)) => return Err(RunError::InDoubt { source, rows }),
         };
-        self.dialect.clear();
+        self.codec.clear();
         self.totals.bets += bets;
         self.totals.batches += 1;
-        self.totals.winners += winners as u64;
-        let details: [(&str, &dyn Display); 2] = [("cantidad", &bets), ("ganadores", &winners)];
+        let mut details: Vec<(&str, &dyn Display)> = vec![("cantidad", &bets)];
+        if let Some(winners) = &winners {
+            self.totals.winners += *winners as u64;
+            details.push(("ganadores", winners));
+        }
         self.progress.log(Level::Info, "apuesta_enviada", Outcome::Success, &details);
         self.progress.advance(self.totals.bets, position);
         Ok(())
-    }
-
-    /// Asks until no agency is in flight any more.
-    fn ask_for_winners(&mut self) -> Result<(), RunError> {
-        loop {
-            if self.stop.requested().is_some() {
-                return Err(self.stopped());
-            }
-            let read = self.dialect.results();
-            let results = match self.central.request(Request::Ask, self.dialect.query(), read) {
-                Ok(results) => results,
-                Err(RequestError::Stopped) => return Err(self.stopped()),
-                Err(source) => return Err(RunError::Query { source }),
-            };
-            if results.in_flight == 0 {
-                log_line::info("consulta_ganadores", Outcome::Success)
-                    .with("cant_ganadores", results.winners)
-                    .write();
-                return Ok(());
-            }
-            log_line::info("consulta_ganadores", Outcome::InProgress)
-                .with("agencias_en_proceso", results.in_flight)
-                .with("cant_ganadores", results.winners)
-                .write();
-            if self.stop.sleep(self.config.loop_period) == Wake::Stopped {
-                return Err(self.stopped());
-            }
-        }
     }
 
     /// Logs what this agency did, `sending` long, and the course's last line.
@@ -189,6 +181,6 @@ impl<'a> Agency<'a> {
 
     fn stopped(&self) -> RunError {
         let Totals { bets, batches, .. } = self.totals;
-        RunError::Stopped { signal: self.stop.signal_name(), bets, batches }
+        RunError::Stopped { signal: self.stop.signal_name(), done: Done::Bets { bets, batches } }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 
-use crate::config::{FLAGS, KEYS, environment_name};
+use crate::config::{FLAGS, KEYS, environment_name, help};
 use crate::generate::Plan;
 
 /// An agency of the national lottery: sends its bets to the central and asks for the winners.
@@ -23,6 +23,7 @@ pub(crate) struct Cli {
 /// Ends the help: what a script wants to know.
 const AFTER_HELP: &str = "\
 A flag wins over the environment, the environment over the file, the file over the default.
+With NOMBRE, APELLIDO, DOCUMENTO, NACIMIENTO and NUMERO in the environment that one bet is sent instead of the file.
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 143 or 130 when SIGTERM or SIGINT cut the work short and it
 could not end cleanly (a clean stop is 0).";
 
@@ -51,6 +52,9 @@ pub(crate) struct RunArgs {
     /// Check the configuration, and end: exit code 0 or 2
     #[arg(long)]
     pub(crate) check_config: bool,
+    /// Leave out the line that counts the bets of a batch (framed only; the others have no use for it)
+    #[arg(long)]
+    pub(crate) without_count: bool,
     /// Neither a progress bar nor progress lines (NO_COLOR turns the bar into lines)
     #[arg(long)]
     pub(crate) no_progress: bool,
@@ -73,7 +77,7 @@ impl Args for SettingFlags {
                     .allow_hyphen_values(true)
                     // The last one counts, so that a script can be given one more flag to override its own.
                     .overrides_with(key.name)
-                    .help(format!("{} [env: {variable}] [default: {default}]", key.help)),
+                    .help(format!("{} [env: {variable}] [default: {default}]", help(key))),
             )
         })
     }

@@ -1,4 +1,7 @@
-//! What an agency runs with: the table of its keys, and their values once they are judged.
+//! What an agency runs with: the values of its keys once they are judged, and the bet of the environment if there is one.
+
+mod keys;
+mod single_bet;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,10 +11,13 @@ use std::time::Duration;
 use conventions::duration::{self, GoDuration};
 use conventions::log_line::{self, Outcome};
 use conventions::logger;
-use conventions::settings::{Key, Settings, SettingsError};
+use conventions::settings::{Settings, SettingsError, Source};
 use log::LevelFilter;
+use lottery::protocol::{AgencyCodec, AgencyOptions, ConnectionUse, Dialect};
 
-use crate::dialect::Protocol;
+use self::keys::AUTO;
+pub(crate) use self::keys::{FLAGS, KEYS, environment_name, help};
+pub(crate) use self::single_bet::{SingleBet, SingleBetError};
 use crate::yaml::{self, YamlError};
 
 /// The file that is read when none is named; it may be missing.
@@ -20,85 +26,33 @@ const DEFAULT_FILE: &str = "config.yaml";
 /// Stands for the agency's number in the path of its bets.
 const ID_PLACEHOLDER: &str = "{id}";
 
-/// Every key, in the order in which they are shown.
-pub(crate) const KEYS: [Key; 10] = [
-    Key { name: "id", default: "", accepted: "a number from 1 to 65535", help: "Number of the agency" },
-    Key {
-        name: "server.address",
-        default: "127.0.0.1:12345",
-        accepted: "host:port, such as server:12345 or [::1]:12345",
-        help: "Where the central listens",
-    },
-    Key {
-        name: "protocol",
-        default: "typed",
-        accepted: "typed (counted, counted-u8, line, framed, sentinel and echo are not available yet)",
-        help: "Dialect to speak",
-    },
-    Key {
-        name: "data",
-        default: ".data/agency-{id}.csv",
-        accepted: "the path of a CSV file, where {id} stands for the agency's number",
-        help: "File of the agency's bets",
-    },
-    Key {
-        name: "batch.maxAmount",
-        default: "100",
-        accepted: "a number from 1 to 65535",
-        help: "Most bets in one packet; a packet never exceeds 8192 bytes",
-    },
-    Key {
-        name: "loop.amount",
-        default: "5",
-        accepted: "a number from 1 to 4294967295",
-        help: "Messages of the echo exercise; the other dialects have no use for it",
-    },
-    Key {
-        name: "loop.period",
-        default: "1s",
-        accepted: "a duration above zero, such as 5s, 150ms or 1m5s",
-        help: "Time between two questions for the winners",
-    },
-    Key {
-        name: "log.level",
-        default: "INFO",
-        accepted: "DEBUG, INFO, WARNING or ERROR",
-        help: "Least grave level that is logged",
-    },
-    Key {
-        name: "connect.timeout",
-        default: "60s",
-        accepted: "a duration, such as 60s; 0s for a single attempt",
-        help: "How long a central that cannot be reached is tried again",
-    },
-    Key {
-        name: "reply.timeout",
-        default: "60s",
-        accepted: "a duration above zero, such as 60s",
-        help: "How long a reply may take",
-    },
-];
-
-/// The flag of each key, in the order of [`KEYS`], without its hyphens.
-pub(crate) const FLAGS: [&str; KEYS.len()] = [
-    "id",
-    "server",
-    "protocol",
-    "data",
-    "batch-max-amount",
-    "loop-amount",
-    "loop-period",
-    "log-level",
-    "connect-timeout",
-    "reply-timeout",
-];
-
 /// Why there is no usable configuration; one line each.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     /// A key or a value is wrong.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// A value that could be right, but not with this dialect.
+    #[error("{key} = {value:?} ({origin}) is not accepted: expected {accepted}")]
+    Value {
+        /// The key's name.
+        key: &'static str,
+        /// The value as it was given.
+        value: String,
+        /// Where it was given.
+        origin: Source,
+        /// What is accepted.
+        accepted: String,
+    },
+    /// The bet of the environment cannot be sent.
+    #[error(transparent)]
+    SingleBet(#[from] SingleBetError),
+    /// There is a bet in the environment, and the dialect carries none.
+    #[error("the bet of the environment cannot be sent: {dialect} carries no bets")]
+    NoBets {
+        /// Its name.
+        dialect: &'static str,
+    },
     /// The file cannot be read or is no configuration.
     #[error(transparent)]
     File(#[from] YamlError),
@@ -112,14 +66,20 @@ pub(crate) struct Config {
     /// Where the central listens, `host:port` as it was given: the name is resolved when a connection is made.
     pub(crate) server_address: String,
     /// Dialect to speak.
-    pub(crate) protocol: Protocol,
+    pub(crate) protocol: &'static Dialect,
+    /// How to use connections, in a way the dialect allows.
+    pub(crate) connection: ConnectionUse,
+    /// Whether a batch begins with the count of its bets, where the dialect leaves the choice.
+    pub(crate) with_count: bool,
+    /// The bet to send instead of the file.
+    pub(crate) single_bet: Option<SingleBet>,
     /// File of the bets, the agency's number put in.
     pub(crate) data: PathBuf,
     /// Most bets in one packet, 1 to 65535.
     pub(crate) batch_max_amount: u16,
-    /// Messages of the echo exercise.
+    /// Messages to say, in a dialect that carries no bets.
     pub(crate) loop_amount: u32,
-    /// Time between two questions for the winners.
+    /// Time between two questions for the winners, or between two messages.
     pub(crate) loop_period: Duration,
     /// Least grave level that is logged.
     pub(crate) log_level: LevelFilter,
@@ -127,7 +87,7 @@ pub(crate) struct Config {
     pub(crate) log_level_name: String,
     /// How long a central that cannot be reached is tried again, counted from the first failure.
     pub(crate) connect_timeout: Duration,
-    /// How long a reply may take, counted from the first byte of its request.
+    /// How long a reply may take, counted from the first byte of its request. One that waits for the draw may take any time.
     pub(crate) reply_timeout: Duration,
 }
 
@@ -147,23 +107,39 @@ pub(crate) fn resolve(
     Ok(Settings::resolve(&KEYS, flags, environment_name, environment, pairs)?)
 }
 
-/// The variable that sets a key: `CLI_`, then the key in capitals with `_` for the dot.
-pub(crate) fn environment_name(key: &str) -> String {
-    format!("CLI_{}", key.replace('.', "_").to_uppercase())
-}
-
 impl Config {
     /// Judges every value.
     ///
     /// # Errors
-    /// The first value that its key does not accept.
-    pub(crate) fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
-        let id = settings.get("id", positive::<u16>)?;
+    /// The first value that its key or the dialect does not accept.
+    pub(crate) fn from_settings(
+        settings: &Settings,
+        with_count: bool,
+        single_bet: Option<SingleBet>,
+    ) -> Result<Self, ConfigError> {
+        let protocol = narrow(settings.get("protocol", Dialect::named), |accepted| {
+            format!("{accepted} {}", Dialect::names())
+        })?;
+        if single_bet.is_some() && protocol.agency.is_none() {
+            return Err(ConfigError::NoBets { dialect: protocol.name });
+        }
+        let id = settings.get("id", |text| positive(text).filter(|id| *id <= protocol.max_agency));
+        let id = narrow(id, |accepted| match protocol.max_agency {
+            u16::MAX => accepted.to_owned(),
+            most => format!("a number from 1 to {most}, the largest that {} carries", protocol.name),
+        })?;
+        let connection = narrow(settings.get("connection", |text| connection(text, protocol)), |_| {
+            let names: Vec<_> = protocol.connections.iter().map(|connection| connection.name()).collect();
+            format!("{AUTO} or {}, as {} has it", names.join(" or "), protocol.name)
+        })?;
         let data = settings.get("data", |text| (!text.is_empty()).then(|| text.to_owned()))?;
         Ok(Self {
             id,
+            protocol,
+            connection,
+            with_count,
+            single_bet,
             server_address: settings.get("server.address", address)?,
-            protocol: settings.get("protocol", Protocol::from_name)?,
             data: data.replace(ID_PLACEHOLDER, &id.to_string()).into(),
             batch_max_amount: settings.get("batch.maxAmount", positive)?,
             loop_amount: settings.get("loop.amount", positive)?,
@@ -175,6 +151,12 @@ impl Config {
         })
     }
 
+    /// Begins to speak the dialect; `None` where an agency sends messages instead of bets.
+    pub(crate) fn codec(&self) -> Option<Box<dyn AgencyCodec>> {
+        let Self { id: agency, batch_max_amount: max_bets, with_count, .. } = *self;
+        self.protocol.agency.map(|begin| begin(&AgencyOptions { agency, max_bets, with_count }))
+    }
+
     /// Logs the line every run begins with: the course's keys first, then ours.
     pub(crate) fn log(&self) {
         log_line::info("config", Outcome::Success)
@@ -183,11 +165,31 @@ impl Config {
             .with("loop_amount", self.loop_amount)
             .with("loop_period", GoDuration(self.loop_period))
             .with("log_level", &self.log_level_name)
-            .with("protocol", self.protocol.name())
+            .with("protocol", self.protocol.name)
             .with("data", self.data.display())
             .with("batch_max_amount", self.batch_max_amount)
             .write();
     }
+}
+
+/// Tells of a value that is not accepted in words that depend on the dialect, made from what the key accepts at all.
+fn narrow<T>(
+    value: Result<T, SettingsError>,
+    accepted_now: impl FnOnce(&str) -> String,
+) -> Result<T, ConfigError> {
+    value.map_err(|error| match error {
+        SettingsError::Value { key, value, origin, accepted } => {
+            ConfigError::Value { key, value, origin, accepted: accepted_now(accepted) }
+        }
+        other => other.into(),
+    })
+}
+
+/// How connections are used, if the dialect allows it.
+fn connection(name: &str, protocol: &Dialect) -> Option<ConnectionUse> {
+    let allowed = protocol.connections;
+    let found = allowed.iter().find(|connection| connection.name() == name);
+    if name == AUTO { allowed.first().copied() } else { found.copied() }
 }
 
 /// A plain decimal above zero: digits only, for `parse` would take a sign too.
@@ -236,16 +238,10 @@ mod tests {
     }
 
     #[test]
-    fn variables_are_spelled_as_the_course_spells_them() {
-        assert_eq!(environment_name("batch.maxAmount"), "CLI_BATCH_MAXAMOUNT");
-        assert_eq!(environment_name("id"), "CLI_ID");
-    }
-
-    #[test]
     fn every_default_but_the_number_of_the_agency_is_accepted() {
         let flags = BTreeMap::from([("id".to_owned(), ("--id".to_owned(), "7".to_owned()))]);
         let settings = Settings::resolve(&KEYS, &flags, environment_name, |_| None, None).unwrap();
-        let config = Config::from_settings(&settings).unwrap();
+        let config = Config::from_settings(&settings, true, None).unwrap();
         assert_eq!(config.data, Path::new(".data/agency-7.csv"));
     }
 }

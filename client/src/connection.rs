@@ -1,78 +1,33 @@
 //! One TCP connection to the central: made, written to and read from within limits, and left at once when a signal says so.
 
+mod error;
+mod exchange;
+
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use lottery::protocol::{MAX_PACKET_BYTES, ProtocolError};
+use lottery::protocol::ProtocolError;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::dialect::Reader;
-use crate::stop::{FINISH_LIMIT, Heed, Stop, Wake};
+pub(crate) use self::error::ConnectionError;
+use self::exchange::Exchange;
+pub(crate) use self::exchange::{OnSignal, Terms};
+use crate::stop::{Heed, Stop, Wake};
 
-/// Most bytes of a reply. The reply to a batch repeats its winners, so it is shorter than the batch; a longer one is no reply
-/// to it, and reading on would let a peer fill the memory.
-const MAX_REPLY_BYTES: usize = MAX_PACKET_BYTES;
+/// Bytes asked for with one read: the first of these, or as many as have come, up to the second. The reply is looked at from its
+/// start after each, which should not be often when it is long.
+const READ_BYTES: [usize; 2] = [4096, 65536];
 
-/// Bytes asked for with one read.
-const READ_BYTES: usize = 4096;
-
-/// What went wrong with a connection.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ConnectionError {
-    /// The name of the central has no address.
-    #[error("the name cannot be resolved: {0}")]
-    Unresolved(io::Error),
-    /// The connection was not made: nothing was sent.
-    #[error("{0}")]
-    NotConnected(io::Error),
-    /// The connection was not made in time: nothing was sent.
-    #[error("no connection within {}", conventions::duration::GoDuration(*.0))]
-    ConnectTimedOut(Duration),
-    /// The connection failed while the request was sent or the reply awaited.
-    #[error("the connection was lost: {source}")]
-    Lost {
-        /// Bytes of the request that were handed to the system before.
-        sent: usize,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The central closed the connection before its reply was whole.
-    #[error("the central closed the connection before its reply was whole ({received} bytes of it came)")]
-    Closed {
-        /// Bytes of the reply that came.
-        received: usize,
-    },
-    /// The reply was not whole in time.
-    #[error("no whole reply within {} ({received} bytes of it came)", conventions::duration::GoDuration(*.limit))]
-    ReplyTimedOut {
-        /// The limit that passed.
-        limit: Duration,
-        /// Bytes of the reply that came.
-        received: usize,
-    },
-    /// The reply is longer than any reply to such a request.
-    #[error("the reply has more than {MAX_REPLY_BYTES} bytes")]
-    ReplyTooLong,
-    /// The reply is no reply of the dialect.
-    #[error("the reply is not understood: {0}")]
-    Protocol(#[from] ProtocolError),
-    /// A signal asked to stop.
-    #[error("stopped by a signal")]
-    Stopped,
-}
-
-/// What a signal does to an exchange that has begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OnSignal {
-    /// The reply is awaited a little longer ([`FINISH_LIMIT`]): without it nobody knows whether the request was carried out.
-    Finish,
-    /// It is given up: nothing is lost with it.
-    Abandon,
-}
+/// How the system finds out, while a reply is waited for without limit, that the central's machine is gone: asked after 30 s
+/// of silence and every 10 s, and lost with the third question that nobody answers. A minute in all.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(30))
+    .with_interval(Duration::from_secs(10))
+    .with_retries(3);
 
 /// A connection that is made.
 #[derive(Debug)]
@@ -81,10 +36,12 @@ pub(crate) struct Connection<'s> {
     stream: TcpStream,
     /// Ends the waiting.
     stop: &'s Stop,
+    /// Goes out with the first request, before it; empty afterwards.
+    greeting: Vec<u8>,
 }
 
 impl<'s> Connection<'s> {
-    /// Connects within `limit`.
+    /// Connects within `limit`. The `greeting` is sent with the first request.
     ///
     /// # Errors
     /// [`ConnectionError`] of the kinds after which nothing was sent, or `Stopped`.
@@ -92,6 +49,7 @@ impl<'s> Connection<'s> {
         address: SocketAddr,
         limit: Duration,
         stop: &'s Stop,
+        greeting: Vec<u8>,
     ) -> Result<Self, ConnectionError> {
         let failed = ConnectionError::NotConnected;
         let socket =
@@ -102,7 +60,7 @@ impl<'s> Connection<'s> {
         socket.set_tcp_nodelay(true).map_err(failed)?;
         match socket.connect(&address.into()) {
             Err(error) if error.raw_os_error() == Some(Errno::EINPROGRESS as i32) => {
-                let deadline = Instant::now() + limit;
+                let deadline = Some(Instant::now() + limit);
                 match stop
                     .wait(socket.as_fd(), PollFlags::POLLOUT, Heed::Signals, deadline)
                     .map_err(failed)?
@@ -117,7 +75,20 @@ impl<'s> Connection<'s> {
             }
             connected => connected.map_err(failed)?,
         }
-        Ok(Self { stream: socket.into(), stop })
+        Ok(Self { stream: socket.into(), stop, greeting })
+    }
+
+    /// Finds out whether a connection that carried a request before can carry another.
+    ///
+    /// # Errors
+    /// [`ConnectionError::Stale`] when the central has closed it or is out of step, `Lost` when it failed meanwhile.
+    pub(crate) fn check(&self) -> Result<(), ConnectionError> {
+        match self.stream.peek(&mut [0]) {
+            Ok(0) => Err(ConnectionError::Stale("closed it")),
+            Ok(_) => Err(ConnectionError::Stale("said more than it was asked")),
+            Err(error) if is_transient(&error) => Ok(()),
+            Err(source) => Err(ConnectionError::Lost { sent: 0, source }),
+        }
     }
 
     /// Sends a request and reads until `read` finds the reply whole; what the peer does afterwards does not matter, in
@@ -129,102 +100,82 @@ impl<'s> Connection<'s> {
         &mut self,
         request: &[u8],
         reply: &mut Vec<u8>,
-        read: Reader<T>,
-        limit: Duration,
-        on_signal: OnSignal,
+        read: impl Fn(&[u8]) -> Result<Option<T>, ProtocolError>,
+        terms: Terms,
     ) -> Result<T, ConnectionError> {
-        let mut progress = Progress::new(limit, on_signal);
-        self.send(request, &mut progress)?;
+        let mut exchange = Exchange::new(terms, self.greeting.len());
+        if self.greeting.is_empty() {
+            self.send(request, &mut exchange)?;
+        } else {
+            let mut opening = std::mem::take(&mut self.greeting);
+            opening.extend_from_slice(request);
+            self.send(&opening, &mut exchange)?;
+        }
+        if terms.waits {
+            let asked = SockRef::from(&self.stream).set_tcp_keepalive(&KEEPALIVE);
+            asked.map_err(|error| exchange.lost(error))?;
+            exchange.wait();
+        }
         reply.clear();
-        let mut chunk = [0; READ_BYTES];
         loop {
             // Waiting first spares a read that would find nothing: the reply is never there yet.
-            self.wait(PollFlags::POLLIN, &mut progress)?;
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return Err(ConnectionError::Closed { received: reply.len() }),
-                Ok(bytes) => reply.extend_from_slice(&chunk[..bytes]),
-                Err(error) if is_transient(&error) => {}
-                Err(error) => return Err(progress.lost(error)),
+            self.wait(PollFlags::POLLIN, &mut exchange)?;
+            let before = reply.len();
+            reply.resize(before + before.clamp(READ_BYTES[0], READ_BYTES[1]), 0);
+            let read_bytes = self.stream.read(&mut reply[before..]);
+            reply.truncate(before + *read_bytes.as_ref().unwrap_or(&0));
+            match read_bytes {
+                Ok(0) => return Err(ConnectionError::Closed { received: before }),
+                Ok(_) => {}
+                Err(error) if is_transient(&error) => continue,
+                Err(error) => return Err(exchange.lost(error)),
             }
-            progress.received = reply.len();
+            exchange.receive(reply.len());
             if let Some(value) = read(reply)? {
                 return Ok(value);
             }
-            if reply.len() > MAX_REPLY_BYTES {
-                return Err(ConnectionError::ReplyTooLong);
+            if reply.len() > terms.reply_bytes {
+                return Err(ConnectionError::ReplyTooLong { most: terms.reply_bytes });
             }
         }
     }
 
-    /// Hands the whole request to the system.
-    fn send(&mut self, request: &[u8], progress: &mut Progress) -> Result<(), ConnectionError> {
-        while progress.sent < request.len() {
-            match self.stream.write(&request[progress.sent..]) {
-                Ok(bytes) => progress.sent += bytes,
+    /// Sends bytes that have no reply.
+    ///
+    /// # Errors
+    /// [`ConnectionError`].
+    pub(crate) fn tell(&self, bytes: &[u8], terms: Terms) -> Result<(), ConnectionError> {
+        self.send(bytes, &mut Exchange::new(terms, 0))
+    }
+
+    /// Hands all the bytes to the system.
+    fn send(&self, bytes: &[u8], exchange: &mut Exchange) -> Result<(), ConnectionError> {
+        while let Some(rest) = bytes.get(exchange.sent..).filter(|rest| !rest.is_empty()) {
+            match (&self.stream).write(rest) {
+                Ok(written) => exchange.sent += written,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.wait(PollFlags::POLLOUT, progress)?;
+                    self.wait(PollFlags::POLLOUT, exchange)?;
                 }
                 Err(error) if is_transient(&error) => {}
-                Err(error) => return Err(progress.lost(error)),
+                Err(error) => return Err(exchange.lost(error)),
             }
         }
         Ok(())
     }
 
     /// Waits for the socket, as long as the exchange may still take.
-    fn wait(&self, events: PollFlags, progress: &mut Progress) -> Result<(), ConnectionError> {
+    fn wait(&self, events: PollFlags, exchange: &mut Exchange) -> Result<(), ConnectionError> {
         loop {
-            let woken = self.stop.wait(self.stream.as_fd(), events, progress.heed, progress.deadline);
-            match woken.map_err(|error| progress.lost(error))? {
+            let woken = self.stop.wait(self.stream.as_fd(), events, exchange.heed, exchange.deadline);
+            match woken.map_err(|error| exchange.lost(error))? {
                 Wake::Ready => return Ok(()),
-                Wake::TimedOut => {
-                    let Progress { limit, received, .. } = *progress;
-                    return Err(ConnectionError::ReplyTimedOut { limit, received });
-                }
-                Wake::Stopped if progress.on_signal == OnSignal::Abandon => {
+                Wake::TimedOut => return Err(exchange.timed_out()),
+                Wake::Stopped if exchange.on_signal == OnSignal::Abandon => {
                     return Err(ConnectionError::Stopped);
                 }
-                Wake::Stopped => progress.hurry(),
+                Wake::Stopped => exchange.hurry(),
             }
         }
-    }
-}
-
-/// How far an exchange has come and how long it may still take.
-#[derive(Debug)]
-struct Progress {
-    /// Bytes of the request handed to the system.
-    sent: usize,
-    /// Bytes of the reply that came.
-    received: usize,
-    /// The limit that `deadline` was made from, for the message when it passes.
-    limit: Duration,
-    /// When the exchange has failed.
-    deadline: Instant,
-    /// What a signal does.
-    on_signal: OnSignal,
-    /// Whether a signal is still news.
-    heed: Heed,
-}
-
-impl Progress {
-    fn new(limit: Duration, on_signal: OnSignal) -> Self {
-        let deadline = Instant::now() + limit;
-        Self { sent: 0, received: 0, limit, deadline, on_signal, heed: Heed::Signals }
-    }
-
-    /// Takes notice of a signal: the exchange may go on, but not for long.
-    fn hurry(&mut self) {
-        let last = Instant::now() + FINISH_LIMIT;
-        if last < self.deadline {
-            (self.limit, self.deadline) = (FINISH_LIMIT, last);
-        }
-        self.heed = Heed::Nothing;
-    }
-
-    /// The error for a connection that failed now.
-    fn lost(&self, source: io::Error) -> ConnectionError {
-        ConnectionError::Lost { sent: self.sent, source }
     }
 }
 

@@ -173,7 +173,7 @@ impl Dataset {
             agency: self.agency,
             first_name: self.text(0, "first name")?,
             last_name: self.text(1, "last name")?,
-            document: self.text(2, "document")?,
+            document: self.text(2, "document")?.into(),
             birthdate: Birthdate::from_unpadded(date).ok_or_else(|| InvalidBet::birthdate(date))?,
             number: match self.record.get(4) {
                 None => None,
@@ -192,7 +192,7 @@ impl Dataset {
 }
 
 /// A decimal of digits only, zeros before it allowed: `0007` is 7 in the course's data.
-fn decimal(text: &str) -> Option<u32> {
+pub(crate) fn decimal(text: &str) -> Option<u32> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 

@@ -10,10 +10,11 @@ mod cli;
 mod config;
 mod connection;
 mod dataset;
-mod dialect;
 mod failure;
 mod generate;
+mod messages;
 mod progress;
+mod single_bet;
 mod stop;
 mod yaml;
 
@@ -27,7 +28,7 @@ use conventions::logger::{self, Stream};
 
 use crate::agency::Agency;
 use crate::cli::{Cli, Command, RunArgs};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, SingleBet};
 use crate::failure::RunError;
 use crate::generate::{GenerateError, Plan};
 use crate::progress::Progress;
@@ -66,7 +67,12 @@ fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let stop = Stop::install().context("cannot listen for signals")?;
     config.log();
     let progress = Progress::new(config.id, !args.no_progress);
-    match Agency::new(&config, &stop, &progress).run() {
+    let ended = match (config.codec(), &config.single_bet) {
+        (None, _) => messages::run(&config, &stop, &progress),
+        (Some(codec), Some(bet)) => single_bet::run(&config, bet, codec, &stop, &progress),
+        (Some(codec), None) => Agency::new(&config, codec, &stop, &progress).run(),
+    };
+    match ended {
         Ok(()) => Ok(0),
         Err(error) => Ok(report(&error, &config, &stop)),
     }
@@ -78,7 +84,8 @@ fn configure(args: &RunArgs) -> Result<Option<Config>, ConfigError> {
     if args.print_config {
         say(&settings.table());
     }
-    let config = Config::from_settings(&settings)?;
+    let single_bet = SingleBet::from_environment(|name| std::env::var_os(name)).map_err(ConfigError::from)?;
+    let config = Config::from_settings(&settings, !args.without_count, single_bet)?;
     if args.check_config {
         say("the configuration is fine\n");
     }
@@ -91,7 +98,7 @@ fn report(error: &RunError, config: &Config, stop: &Stop) -> u8 {
     match (error, stop.requested()) {
         (RunError::Stopped { .. }, _) => 0,
         // The signal cut the batch in hand short; anything else would have failed without it too.
-        (RunError::InDoubt { .. }, Some(signal)) => {
+        (error, Some(signal)) if error.is_in_doubt() => {
             log_line::error("exit", Outcome::Fail)
                 .with("client_id", config.id)
                 .with("signal", stop.signal_name())

@@ -98,12 +98,13 @@ impl Stop {
 
     /// Waits for some time, or until a signal arrives.
     pub(crate) fn sleep(&self, time: Duration) -> Wake {
-        let deadline = Instant::now() + time;
+        let deadline = Some(Instant::now() + time);
         // Waiting for one descriptor cannot fail, but if it did, going on at once would be the lesser evil.
         self.poll(&mut [], Heed::Signals, deadline).unwrap_or(Wake::TimedOut)
     }
 
-    /// Waits until `descriptor` can be read or written as `events` says, until `deadline`, or until a signal arrives.
+    /// Waits until `descriptor` can be read or written as `events` says, until `deadline` if there is one, or until a signal
+    /// arrives.
     ///
     /// # Errors
     /// When the system cannot wait (no memory).
@@ -112,23 +113,23 @@ impl Stop {
         descriptor: BorrowedFd<'_>,
         events: PollFlags,
         heed: Heed,
-        deadline: Instant,
+        deadline: Option<Instant>,
     ) -> io::Result<Wake> {
         self.poll(&mut [PollFd::new(descriptor, events)], heed, deadline)
     }
 
-    fn poll(&self, wanted: &mut [PollFd<'_>], heed: Heed, deadline: Instant) -> io::Result<Wake> {
+    fn poll(&self, wanted: &mut [PollFd<'_>], heed: Heed, deadline: Option<Instant>) -> io::Result<Wake> {
         let mut all = Vec::with_capacity(2);
         if heed == Heed::Signals {
             all.push(PollFd::new(self.woken.as_fd(), PollFlags::POLLIN));
         }
         all.extend_from_slice(wanted);
         loop {
-            let rest = deadline.saturating_duration_since(Instant::now());
-            match poll(&mut all, timeout(rest)) {
+            let rest = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            match poll(&mut all, rest.map_or(PollTimeout::NONE, timeout)) {
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
-                Ok(0) if rest.is_zero() => return Ok(Wake::TimedOut),
+                Ok(0) if rest.is_some_and(|rest| rest.is_zero()) => return Ok(Wake::TimedOut),
                 Ok(0) => {}
                 Ok(_) if heed == Heed::Signals && all[0].any() == Some(true) => return Ok(Wake::Stopped),
                 Ok(_) => return Ok(Wake::Ready),

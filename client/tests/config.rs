@@ -5,6 +5,7 @@ mod support;
 
 use std::time::Duration;
 
+use lottery::protocol::{DIALECTS, Dialect};
 use support::{Central, Ended, Setup, THREE_ROWS};
 
 /// A configuration of the course's shape, with values that no default has.
@@ -44,6 +45,7 @@ fn without_anything_but_a_number_every_value_is_the_default() {
         "id = 4  (flag --id)",
         "server.address = 127.0.0.1:12345  (default)",
         "protocol = typed  (default)",
+        "connection = auto  (default)",
         "data = .data/agency-{id}.csv  (default)",
         "batch.maxAmount = 100  (default)",
         "loop.amount = 5  (default)",
@@ -69,6 +71,7 @@ fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
         "id = 3  (config.yaml)",
         "server.address = file.example:1  (config.yaml)",
         "protocol = typed  (default)",
+        "connection = auto  (default)",
         "data = .data/agency-{id}.csv  (default)",
         "batch.maxAmount = 13  (flag --batch-max-amount)",
         "loop.amount = 7  (config.yaml)",
@@ -86,6 +89,7 @@ fn every_key_has_a_flag_and_a_variable() {
         ("--id", "CLI_ID", "id", "9"),
         ("--server", "CLI_SERVER_ADDRESS", "server.address", "h:1"),
         ("--protocol", "CLI_PROTOCOL", "protocol", "typed"),
+        ("--connection", "CLI_CONNECTION", "connection", "per-request"),
         ("--data", "CLI_DATA", "data", "x.csv"),
         ("--batch-max-amount", "CLI_BATCH_MAXAMOUNT", "batch.maxAmount", "9"),
         ("--loop-amount", "CLI_LOOP_AMOUNT", "loop.amount", "9"),
@@ -173,15 +177,63 @@ fn each_bad_value_is_named_with_key_value_source_and_what_is_accepted() {
 }
 
 #[test]
-fn the_other_dialects_are_refused_as_not_available_yet() {
-    for name in ["counted", "counted-u8", "line", "framed", "sentinel", "echo"] {
-        let line = complaint(Setup::new().args(["--id", "1", "--protocol", name]));
-        let begin =
-            format!("client: protocol = \"{name}\" (flag --protocol) is not accepted: expected typed (");
-        assert!(
-            line.starts_with(&begin) && line.contains(name) && line.ends_with("are not available yet)"),
-            "{line}"
+fn every_dialect_is_accepted_by_its_name_and_what_is_none_is_told_them_all() {
+    let names: Vec<_> = DIALECTS.iter().map(|dialect| dialect.name).collect();
+    for name in &names {
+        let ended = Setup::new().args(["--id", "1", "--protocol", name, "--check-config"]).finish();
+        assert_eq!(ended.code, Some(0), "{name}: {ended:?}");
+    }
+    let line = complaint(Setup::new().args(["--id", "1", "--protocol", "morse"]));
+    let names = names.join(", ");
+    assert_eq!(
+        line,
+        format!("client: protocol = \"morse\" (flag --protocol) is not accepted: expected one of {names}")
+    );
+}
+
+#[test]
+fn a_number_that_the_dialect_cannot_carry_is_refused_and_the_largest_it_can_is_accepted() {
+    for dialect in DIALECTS {
+        let start = |id: u32| {
+            let id = id.to_string();
+            Setup::new().args(["--protocol", dialect.name, "--check-config"]).env("CLI_ID", &id)
+        };
+        let most = u32::from(dialect.max_agency);
+        assert_eq!(start(most).finish().code, Some(0), "{}", dialect.name);
+        let line = complaint(start(most + 1));
+        let name = dialect.name;
+        let expected = match most {
+            65535 => "a number from 1 to 65535".to_owned(),
+            _ => format!("a number from 1 to {most}, the largest that {name} carries"),
+        };
+        let id = most + 1;
+        assert_eq!(
+            line,
+            format!("client: id = \"{id}\" (environment CLI_ID) is not accepted: expected {expected}")
         );
+    }
+}
+
+#[test]
+fn a_use_of_connections_that_the_dialect_does_not_allow_is_refused_with_those_it_allows() {
+    for (protocol, connection, expected) in [
+        ("typed", "kept", "auto or per-request, as typed has it"),
+        ("sentinel", "per-request", "auto or kept, as sentinel has it"),
+        ("framed", "both", "auto or kept or per-request, as framed has it"),
+    ] {
+        let flags = ["--id", "1", "--protocol", protocol, "--connection", connection];
+        assert_eq!(
+            complaint(Setup::new().args(flags)),
+            format!(
+                "client: connection = \"{connection}\" (flag --connection) is not accepted: expected {expected}"
+            )
+        );
+    }
+    for dialect in DIALECTS {
+        for connection in dialect.connections.iter().map(|connection| connection.name()).chain(["auto"]) {
+            let flags = ["--id", "1", "--protocol", dialect.name, "--connection", connection];
+            assert_eq!(Setup::new().args(flags).args(["--check-config"]).finish().code, Some(0));
+        }
     }
 }
 
@@ -201,7 +253,7 @@ fn a_file_that_is_no_configuration_is_refused_with_the_reason() {
 
 #[test]
 fn a_file_of_comments_only_sets_nothing() {
-    assert_eq!(printed(Setup::new().file("config.yaml", "# nothing\n").args(["--id", "1"])).lines.len(), 10);
+    assert_eq!(printed(Setup::new().file("config.yaml", "# nothing\n").args(["--id", "1"])).lines.len(), 11);
 }
 
 #[test]
@@ -225,7 +277,17 @@ fn help_and_version_are_data_and_no_failure() {
     assert!(version.lines[0].starts_with("client "), "{version:?}");
     let help = Setup::new().args(["--help"]).finish();
     assert_eq!(help.code, Some(0));
-    for text in ["generate", "--batch-max-amount", "CLI_BATCH_MAXAMOUNT", "[default: 60s]", "Exit codes"] {
+    let dialects = format!("Dialect to speak: {}", Dialect::names());
+    for text in [
+        "generate",
+        "--batch-max-amount",
+        "CLI_BATCH_MAXAMOUNT",
+        "[default: 60s]",
+        "--without-count",
+        &dialects,
+        "NOMBRE",
+        "Exit codes",
+    ] {
         assert!(help.count(text) > 0, "no {text} in {help:?}");
     }
 }

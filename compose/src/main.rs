@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use lottery::protocol::Dialect;
 
 use topology::{MOST_AGENCIES, topology};
 
@@ -24,6 +25,9 @@ struct Arguments {
     /// Number of agencies, 0 to 252.
     #[arg(allow_hyphen_values = true)]
     agencies: String,
+    /// Wire dialect of all of them; without it, or empty, they speak what their configuration files say.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    protocol: String,
 }
 
 fn main() -> ExitCode {
@@ -32,7 +36,12 @@ fn main() -> ExitCode {
         let given = arguments.agencies;
         return fail(2, &format!("{given:?} is not a number of agencies: expected 0 to {MOST_AGENCIES}"));
     };
-    match write(&arguments.file, agencies) {
+    let dialect = Dialect::named(&arguments.protocol);
+    if dialect.is_none() && !arguments.protocol.is_empty() {
+        let given = arguments.protocol;
+        return fail(2, &format!("{given:?} is not a protocol: expected one of {}", Dialect::names()));
+    }
+    match write(&arguments.file, agencies, dialect) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &format!("{error:#}")),
     }
@@ -45,9 +54,9 @@ fn number_of_agencies(text: &str) -> Option<u16> {
 }
 
 /// Writes the file whole.
-fn write(path: &Path, agencies: u16) -> anyhow::Result<()> {
-    let text =
-        serde_yaml::to_string(&topology(agencies)).context("the Compose file cannot be put together")?;
+fn write(path: &Path, agencies: u16, dialect: Option<&Dialect>) -> anyhow::Result<()> {
+    let text = serde_yaml::to_string(&topology(agencies, dialect))
+        .context("the Compose file cannot be put together")?;
     std::fs::write(path, format!("{NOTICE}{text}"))
         .with_context(|| format!("cannot write {}", path.display()))
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use lottery::protocol::Dialect;
+
 use crate::file::{
     AddressPlan, ComposeFile, Dependency, EngineDefaults, Healthcheck, Mount, Network, Service, Subnet,
 };
@@ -24,10 +26,11 @@ const USUAL_AGENCIES: u16 = 5;
 /// The volume that keeps the bets when the container is replaced.
 const STORAGE: &str = "server_storage";
 
-/// The file for the central and agencies 1 to `agencies`.
-pub(crate) fn topology(agencies: u16) -> ComposeFile {
-    let mut services = vec![(CENTRAL.to_owned(), central(agencies))];
-    services.extend((1..=agencies).map(|number| (format!("client{number}"), agency(number))));
+/// The file for the central and agencies 1 to `agencies`. All of them speak `dialect`; where there is none, what their own
+/// configuration files say.
+pub(crate) fn topology(agencies: u16, dialect: Option<&Dialect>) -> ComposeFile {
+    let mut services = vec![(CENTRAL.to_owned(), central(agencies, dialect))];
+    services.extend((1..=agencies).map(|number| (format!("client{number}"), agency(number, dialect))));
     ComposeFile {
         services,
         networks: BTreeMap::from([(
@@ -42,13 +45,14 @@ pub(crate) fn topology(agencies: u16) -> ComposeFile {
 }
 
 /// The central. It does the duties of a container's first process itself, so it needs no `init`.
-fn central(agencies: u16) -> Service {
+fn central(agencies: u16, dialect: Option<&Dialect>) -> Service {
     // The environment wins over `config.ini`, so nothing is set that the file could say. The number of agencies is
     // the exception: the file cannot know how many were asked for here, and a draw for another number never comes.
-    let environment = match agencies {
-        0 | USUAL_AGENCIES => vec![],
-        _ => vec![format!("SERVER_AGENCIES={agencies}")],
-    };
+    let mut environment = vec![];
+    if has_bets(dialect) && ![0, USUAL_AGENCIES].contains(&agencies) {
+        environment.push(format!("SERVER_AGENCIES={agencies}"));
+    }
+    environment.extend(dialect.map(|dialect| format!("SERVER_PROTOCOL={}", dialect.name)));
     Service {
         environment,
         volumes: vec![
@@ -71,18 +75,26 @@ fn central(agencies: u16) -> Service {
     }
 }
 
-/// Agency `number`, which sends the bets of its own file.
-fn agency(number: u16) -> Service {
-    let data = format!(".data/agency-{number}.csv");
+/// Agency `number`, which sends the bets of its own file, if the dialect is one for bets.
+fn agency(number: u16, dialect: Option<&Dialect>) -> Service {
+    let mut environment = vec![format!("CLI_ID={number}")];
+    environment.extend(dialect.map(|dialect| format!("CLI_PROTOCOL={}", dialect.name)));
+    let mut volumes = vec![file("./client/config.yaml".to_owned(), "/config.yaml".to_owned())];
+    if has_bets(dialect) {
+        let data = format!(".data/agency-{number}.csv");
+        volumes.push(file(format!("./{data}"), format!("/{data}")));
+    }
     Service {
-        environment: vec![format!("CLI_ID={number}")],
-        volumes: vec![
-            file("./client/config.yaml".to_owned(), "/config.yaml".to_owned()),
-            file(format!("./{data}"), format!("/{data}")),
-        ],
+        environment,
+        volumes,
         depends_on: BTreeMap::from([(CENTRAL, Dependency { condition: "service_healthy" })]),
         ..container(format!("client{number}"), "client:latest")
     }
+}
+
+/// Whether agencies bet: not in the echo exercise. Whatever the configuration files say, their data does no harm.
+fn has_bets(dialect: Option<&Dialect>) -> bool {
+    dialect.is_none_or(|dialect| dialect.agency.is_some())
 }
 
 /// What both kinds have in common: no privileges, nothing to write to.

@@ -7,15 +7,21 @@ use std::process::{Command, Output};
 
 use serde_yaml::Value;
 
-fn compose(file: &Path, agencies: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_compose")).arg(file).arg(agencies).output().unwrap()
+fn compose(file: &Path, agencies: &str, protocol: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_compose"));
+    command.arg(file).arg(agencies).args(["--protocol", protocol]).output().unwrap()
 }
 
-/// The file for so many agencies.
+/// The file for so many agencies that speak what their configuration files say.
 fn read_back(agencies: u16) -> Value {
+    read_back_in("", agencies)
+}
+
+/// The file for so many agencies that speak this dialect.
+fn read_back_in(protocol: &str, agencies: u16) -> Value {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("compose.yaml");
-    let output = compose(&file, &agencies.to_string());
+    let output = compose(&file, &agencies.to_string(), protocol);
     assert!(output.status.success(), "{output:?}");
     serde_yaml::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
 }
@@ -93,6 +99,65 @@ fn only_the_number_of_agencies_may_override_the_file_and_only_when_it_is_unusual
 }
 
 #[test]
+fn a_dialect_is_told_to_the_central_and_to_every_agency() {
+    let file = read_back_in("typed", 6);
+    let central = words(&file["services"]["server"]["environment"]);
+    assert_eq!(central, ["SERVER_AGENCIES=6", "SERVER_PROTOCOL=typed"]);
+    for number in 1..=6 {
+        let agency = &file["services"][format!("client{number}")];
+        assert_eq!(words(&agency["environment"]), [&format!("CLI_ID={number}"), "CLI_PROTOCOL=typed"]);
+        assert_eq!(agency["volumes"][1]["source"], format!("./.data/agency-{number}.csv"));
+    }
+}
+
+#[test]
+fn an_echo_exercise_of_any_size_needs_no_bets_and_draws_nothing() {
+    for agencies in [0, 1, 5, 6] {
+        let file = read_back_in("echo", agencies);
+        assert_eq!(services(&file).len(), usize::from(agencies) + 1);
+        assert_eq!(words(&file["services"]["server"]["environment"]), ["SERVER_PROTOCOL=echo"]);
+        for number in 1..=agencies {
+            let agency = &file["services"][format!("client{number}")];
+            assert_eq!(words(&agency["environment"]), [&format!("CLI_ID={number}"), "CLI_PROTOCOL=echo"]);
+            let mounts = agency["volumes"].as_sequence().unwrap();
+            assert_eq!((mounts.len(), &mounts[0]["source"]), (1, &Value::from("./client/config.yaml")));
+        }
+    }
+}
+
+#[test]
+fn nothing_that_the_configuration_files_say_is_said_in_the_environment_too() {
+    // What is set beside the files: the number of an agency, how many there are, and the dialect.
+    let ours = ["CLI_ID", "CLI_PROTOCOL", "SERVER_AGENCIES", "SERVER_PROTOCOL"];
+    for protocol in ["", "echo", "typed"] {
+        let file = read_back_in(protocol, 3);
+        for name in services(&file) {
+            for variable in file["services"][name]["environment"].as_sequence().into_iter().flatten() {
+                let (key, _) = variable.as_str().unwrap().split_once('=').unwrap();
+                assert!(ours.contains(&key), "{name} has {key}");
+                assert!(!protocol.is_empty() || !key.ends_with("PROTOCOL"), "{name} has {key}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unknown_dialect_is_refused_in_one_line_that_names_those_there_are_and_nothing_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("compose.yaml");
+    for protocol in ["eco", "Echo", " echo", "typed,echo"] {
+        let output = compose(&file, "5", protocol);
+        assert_eq!(output.status.code(), Some(2), "{protocol:?}");
+        let message = String::from_utf8(output.stderr).unwrap();
+        let beginning = format!("compose: {protocol:?} is not a protocol: expected one of ");
+        let names: Vec<_> = message.trim_end().strip_prefix(&beginning).unwrap().split(", ").collect();
+        assert!(names.contains(&"typed") && names.contains(&"echo"), "{message}");
+        assert_eq!(message.lines().count(), 1);
+        assert!(!file.exists());
+    }
+}
+
+#[test]
 fn no_container_has_privileges_or_a_published_port() {
     let file = read_back(2);
     for name in services(&file) {
@@ -124,7 +189,7 @@ fn nothing_is_used_that_one_of_the_two_compose_programs_refuses() {
 
 #[test]
 fn a_file_that_cannot_be_written_is_named_in_one_line() {
-    let output = compose(Path::new("/no/such/directory/compose.yaml"), "5");
+    let output = compose(Path::new("/no/such/directory/compose.yaml"), "5", "");
     assert_eq!(output.status.code(), Some(1));
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(
@@ -139,7 +204,7 @@ fn a_number_of_agencies_that_cannot_be_is_refused_in_one_line_and_nothing_is_wri
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("compose.yaml");
     for number in ["-1", "253", "cinco", ""] {
-        let output = compose(&file, number);
+        let output = compose(&file, number, "");
         assert_eq!(output.status.code(), Some(2), "{number:?}");
         let message = String::from_utf8(output.stderr).unwrap();
         assert_eq!(message, format!("compose: {number:?} is not a number of agencies: expected 0 to 252\n"));

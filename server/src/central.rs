@@ -4,17 +4,19 @@
 //! under the ledger's lock), and it is *published* (durable as promised, its winners counted and its mark released, together). Only
 //! then is it answered. A worker may be killed between any two of them; [`Central::repair`] finishes or forgets what it left.
 
+mod draw;
 mod shared;
 
+use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use conventions::log_line::{Outcome, warn};
 use lottery::{Bet, Results, is_winner, write_rows, write_winner_line};
-use multiprocessing::{LockError, LockFailure, Value, ValueGuard};
+use multiprocessing::{LockError, LockFailure, ValueGuard};
 
 pub use shared::{NAME_PREFIX, Phase, Shared, WorkerState};
 
-use crate::storage::{Batch, Durability, Ledger, LedgerWords, Storage, StorageError, empty};
+use crate::storage::{Batch, Draw, Durability, Ledger, LedgerWords, Storage, StorageError, empty};
 
 /// How long the supervisor waits for a lock in one attempt to repair. Living workers hold locks for microseconds, or for the time
 /// of one `fdatasync`; one that was stopped (SIGSTOP) while holding one must not stop the supervisor too.
@@ -23,11 +25,22 @@ const REPAIR_PATIENCE: Duration = Duration::from_millis(250);
 /// Why the central could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum CentralError {
-    /// This batch is not stored; the central goes on.
-    #[error("the batch is not stored: {0}")]
+    /// This batch, notification or draw did not get into the files; the central goes on.
+    #[error("not stored: {0}")]
     NotStored(StorageError),
+    /// The draw is held or about to be: no more bets.
+    #[error("the bets are closed: every expected agency has finished")]
+    Closed,
+    /// The result of the draw cannot be read; the central goes on.
+    #[error("the winners of agency {agency} cannot be read: {source}")]
+    Draw {
+        /// Whose winners.
+        agency: u16,
+        /// What the file system says.
+        source: io::Error,
+    },
     /// The batch could not be written as rows.
-    #[error("the batch is not stored: {0}")]
+    #[error("not stored: {0}")]
     Rows(#[from] csv::Error),
     /// The storage or the shared memory cannot be relied on any more: the process must end.
     #[error("{0}")]
@@ -43,6 +56,13 @@ pub enum CentralError {
     Busy(&'static str),
 }
 
+impl CentralError {
+    /// Whether only this request failed and the process may go on.
+    pub fn is_local(&self) -> bool {
+        matches!(self, Self::NotStored(_) | Self::Closed | Self::Draw { .. } | Self::Rows(_))
+    }
+}
+
 /// One process's access to the central.
 #[derive(Debug)]
 pub struct Central {
@@ -50,6 +70,10 @@ pub struct Central {
     storage: Storage,
     /// The totals after the last batch this process stored and has not published.
     unpublished: Option<Ledger>,
+    /// This process has noted agencies as finished and not made that durable.
+    unsynced: bool,
+    /// The result of the draw, once it was held and somebody asked.
+    draw: Option<Draw>,
     /// Reused for the rows of a batch.
     rows: Vec<u8>,
     /// Reused for the winner lines of a batch.
@@ -59,14 +83,26 @@ pub struct Central {
 impl Central {
     /// Brings shared state and storage together, at the start of a central: what is stored is published.
     ///
+    /// `agencies`: how many distinct ones the draw waits for.
+    ///
     /// # Errors
-    /// [`CentralError::Lock`].
-    pub fn new(shared: Shared, storage: Storage, ledger: Ledger) -> Result<Self, CentralError> {
+    /// [`CentralError::Lock`]; [`CentralError::Storage`] when the result of an earlier draw does not fit the bets.
+    pub fn new(
+        shared: Shared,
+        storage: Storage,
+        ledger: Ledger,
+        agencies: u16,
+    ) -> Result<Self, CentralError> {
         shared.ledger.set(ledger.into())?;
         shared.winners.set(ledger.winners)?;
         shared.bets.store(ledger.bets);
         shared.durable.store(ledger.batches);
-        Ok(Self { shared, storage, unpublished: None, rows: Vec::new(), lines: Vec::new() })
+        shared.expected.store(agencies.into());
+        shared.finished.store(storage.count_finished().map_err(CentralError::Storage)?);
+        let draw = storage.draw_over(ledger.bets).map_err(CentralError::Storage)?;
+        shared.drawn.store(draw.is_some().into());
+        let (rows, lines) = (Vec::new(), Vec::new());
+        Ok(Self { shared, storage, unpublished: None, unsynced: false, draw, rows, lines })
     }
 
     /// The shared state, for the marks that concern neither bets nor winners.
@@ -88,7 +124,8 @@ impl Central {
     /// Stores a batch and returns its winners. It counts once [`publish`](Self::publish) has run.
     ///
     /// # Errors
-    /// [`CentralError::NotStored`] when nothing was stored and the central can go on; otherwise the process must end.
+    /// [`CentralError::Closed`] once the draw is due, [`CentralError::NotStored`] when nothing was stored and the central can go
+    /// on; otherwise the process must end.
     pub fn store<'a>(&mut self, bets: &[Bet<'a>]) -> Result<Vec<Bet<'a>>, CentralError> {
         let winners: Vec<_> = bets.iter().filter(|bet| is_winner(bet)).copied().collect();
         // Nobody waits while the rows are made: the lock comes after.
@@ -102,8 +139,11 @@ impl Central {
             bets: bets.len() as u64,
             winners: winners.len() as u64,
         };
-        let mut guard = lock_ledger(&self.shared.ledger, &self.storage)?;
+        let mut guard = lock_ledger(&self.shared, &self.storage)?;
         self.still_reliable()?;
+        if self.is_closed() {
+            return Err(CentralError::Closed);
+        }
         match self.storage.append(Ledger::from(*guard), &batch) {
             Ok(after) => {
                 *guard = after.into();
@@ -131,6 +171,10 @@ impl Central {
     /// # Errors
     /// The process must end.
     pub fn publish(&mut self, slot: usize, ended: u16) -> Result<(), CentralError> {
+        if std::mem::take(&mut self.unsynced) {
+            let synced = self.storage.sync_finished();
+            synced.map_err(|error| self.no_longer_reliable(error))?;
+        }
         let Some(stored) = self.unpublished.take() else { return Ok(()) };
         let published = self.make_durable(stored)?;
         let mut winners = owned_or_whole(self.shared.winners.lock())?;
@@ -165,6 +209,10 @@ impl Central {
         }
         self.shared.processing.store(slot, 0);
         self.shared.worker_connections.store(slot, 0);
+        self.shared.worker_waiting.store(slot, 0);
+        if self.shared.draw_owner.load() == slot as u32 + 1 {
+            self.shared.draw_owner.store(0);
+        }
         published
     }
 
@@ -172,7 +220,7 @@ impl Central {
         let stored = {
             let guard = match self.shared.ledger.lock_timeout(REPAIR_PATIENCE) {
                 Ok(guard) => guard.ok_or(CentralError::Busy("ledger"))?,
-                Err(error) => recovered(error, &self.storage)?,
+                Err(error) => recovered(error, &self.shared, &self.storage)?,
             };
             Ledger::from(*guard)
         };
@@ -197,7 +245,7 @@ impl Central {
     /// [`CentralError`].
     pub fn close(&self) -> Result<(), CentralError> {
         self.still_reliable()?;
-        let mut guard = lock_ledger(&self.shared.ledger, &self.storage)?;
+        let mut guard = lock_ledger(&self.shared, &self.storage)?;
         *guard = self.storage.checkpoint(Ledger::from(*guard)).map_err(CentralError::Storage)?.into();
         Ok(())
     }
@@ -241,21 +289,23 @@ impl Central {
     }
 }
 
-/// Locks the ledger; after a dead holder, first finds out from the journal what is stored.
+/// Locks the ledger; after a dead holder, first finds out from the files what is stored and who has finished.
 fn lock_ledger<'a>(
-    ledger: &'a Value<LedgerWords>,
+    shared: &'a Shared,
     storage: &Storage,
 ) -> Result<ValueGuard<'a, LedgerWords>, CentralError> {
-    ledger.lock().or_else(|error| recovered(error, storage))
+    shared.ledger.lock().or_else(|error| recovered(error, shared, storage))
 }
 
 fn recovered<'a>(
     error: LockError<ValueGuard<'a, LedgerWords>>,
+    shared: &Shared,
     storage: &Storage,
 ) -> Result<ValueGuard<'a, LedgerWords>, CentralError> {
     match error {
         LockError::OwnerDied(mut inherited) => {
             let recovery = storage.recover(false).map_err(CentralError::Storage)?;
+            shared.finished.store(storage.count_finished().map_err(CentralError::Storage)?);
             **inherited = recovery.ledger.into();
             warn("recuperacion", Outcome::Success)
                 .with("motivo", "un proceso murio con el candado del almacenamiento")

@@ -74,8 +74,8 @@ pub struct SettingFlags {
     /// DEBUG, INFO, WARNING or ERROR [default: INFO]
     #[arg(long, global = true, value_name = "LEVEL")]
     logging_level: Option<String>,
-    /// Wire dialect [default: typed]
-    #[arg(long, global = true, value_name = "NAME")]
+    /// Wire dialect, or several with a port each: typed:12345,echo:12346 [default: typed]
+    #[arg(long, global = true, value_name = "LIST")]
     protocol: Option<String>,
     /// Worker processes [default: number of CPUs, at least 2]
     #[arg(long, global = true, value_name = "N")]
@@ -83,6 +83,9 @@ pub struct SettingFlags {
     /// Distinct agencies a draw waits for [default: 5]
     #[arg(long, global = true, value_name = "N")]
     agencies: Option<String>,
+    /// wait or refuse: what happens to a query for winners before the draw [default: wait]
+    #[arg(long, global = true, value_name = "WHAT")]
+    early_query: Option<String>,
     /// Where bets.csv, winners.log and the journal are kept [default: ./storage]
     #[arg(long, global = true, value_name = "DIR")]
     storage_dir: Option<String>,
@@ -95,6 +98,9 @@ pub struct SettingFlags {
     /// Time a connection may take for its request [default: 30s]
     #[arg(long, global = true, value_name = "TIME")]
     request_timeout: Option<String>,
+    /// Time a connection may be silent between two requests [default: 5m]
+    #[arg(long, global = true, value_name = "TIME")]
+    idle_timeout: Option<String>,
 }
 
 impl SettingFlags {
@@ -108,10 +114,12 @@ impl SettingFlags {
             ("SERVER_PROTOCOL", "--protocol", &self.protocol),
             ("SERVER_WORKERS", "--workers", &self.workers),
             ("SERVER_AGENCIES", "--agencies", &self.agencies),
+            ("SERVER_EARLY_QUERY", "--early-query", &self.early_query),
             ("SERVER_STORAGE_DIR", "--storage-dir", &self.storage_dir),
             ("SERVER_DURABILITY", "--durability", &self.durability),
             ("SERVER_GRACE", "--grace", &self.grace),
             ("SERVER_REQUEST_TIMEOUT", "--request-timeout", &self.request_timeout),
+            ("SERVER_IDLE_TIMEOUT", "--idle-timeout", &self.idle_timeout),
         ];
         let given = flags.into_iter().filter_map(|(key, flag, value)| Some((key, flag, value.clone()?)));
         given.map(|(key, flag, value)| (key.to_owned(), (flag.to_owned(), value))).collect()

@@ -9,6 +9,7 @@ use configparser::ini::Ini;
 use conventions::settings::{Key, Settings, SettingsError};
 use conventions::{duration, logger};
 use log::LevelFilter;
+use lottery::protocol::Dialect;
 
 use crate::storage::Durability;
 
@@ -48,8 +49,8 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "SERVER_PROTOCOL",
         default: "typed",
-        accepted: "typed (the other dialects are not built yet)",
-        help: "wire dialect",
+        accepted: "a dialect, or several with a port each, such as typed:12345,echo:12346",
+        help: "what is spoken on the port, or on which ports",
     },
     Key {
         name: "SERVER_WORKERS",
@@ -61,7 +62,13 @@ pub const KEYS: &[Key] = &[
         name: "SERVER_AGENCIES",
         default: "5",
         accepted: "a whole number, 1 to 65535",
-        help: "distinct agencies a draw waits for (no draw in typed)",
+        help: "distinct agencies a draw waits for",
+    },
+    Key {
+        name: "SERVER_EARLY_QUERY",
+        default: "wait",
+        accepted: "wait or refuse",
+        help: "what happens to a query for winners before the draw, where it is a message of its own",
     },
     Key {
         name: "SERVER_STORAGE_DIR",
@@ -87,13 +94,19 @@ pub const KEYS: &[Key] = &[
         accepted: "a duration of at least 100ms, such as 30s",
         help: "time a connection may take to send its request and to take the reply",
     },
+    Key {
+        name: "SERVER_IDLE_TIMEOUT",
+        default: "5m",
+        accepted: "a duration of at least 100ms, such as 5m",
+        help: "time a connection may be silent between two requests, where it carries several",
+    },
 ];
 
 /// The central's settings.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// 0 = any free one.
-    pub port: u16,
+    /// Where to listen for what, at least one.
+    pub doors: Vec<Door>,
     /// Address or host name.
     pub ip: String,
     /// Requested listen queue.
@@ -102,6 +115,10 @@ pub struct Config {
     pub log_level: LevelFilter,
     /// The same as it was written.
     pub log_level_text: String,
+    /// Distinct agencies a draw waits for.
+    pub agencies: u16,
+    /// Whether queries for winners wait for the draw.
+    pub early_queries_wait: bool,
     /// Processes in the pool.
     pub workers: NonZeroUsize,
     /// Where the storage is.
@@ -112,6 +129,17 @@ pub struct Config {
     pub grace: Duration,
     /// Time a connection may take from its acceptance to its end.
     pub request_timeout: Duration,
+    /// Time a connection may be silent between two requests.
+    pub idle_timeout: Duration,
+}
+
+/// A port and what is spoken on it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Door {
+    /// 0 = any free one.
+    pub port: u16,
+    /// What is spoken.
+    pub dialect: &'static Dialect,
 }
 
 /// Why there is no configuration. One line each.
@@ -120,6 +148,9 @@ pub enum ConfigError {
     /// A key or value is wrong.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// What is to be spoken where is not understood.
+    #[error("{0}; dialects: {names}", names = Dialect::names())]
+    Protocol(SettingsError),
     /// The file cannot be read.
     #[error("configuration file {}: {reason}", .path.display())]
     File {
@@ -175,14 +206,15 @@ impl Config {
     /// Judges the values of the settings.
     ///
     /// # Errors
-    /// [`SettingsError`] for the first value its key does not accept.
-    pub fn from_settings(settings: &Settings) -> Result<Self, SettingsError> {
-        settings.get("SERVER_PROTOCOL", |text| (text == "typed").then_some(()))?;
-        settings.get("SERVER_AGENCIES", |text| text.parse::<u16>().ok().filter(|agencies| *agencies > 0))?;
+    /// [`ConfigError`] for the first value its key does not accept.
+    pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
+        let port = settings.get("SERVER_PORT", |text| text.parse().ok())?;
         let at_least_100ms =
             |text: &str| duration::parse(text).filter(|time| *time >= Duration::from_millis(100));
         Ok(Self {
-            port: settings.get("SERVER_PORT", |text| text.parse().ok())?,
+            doors: settings
+                .get("SERVER_PROTOCOL", |text| doors(text, port))
+                .map_err(ConfigError::Protocol)?,
             ip: settings
                 .get("SERVER_IP", |text| (!text.trim().is_empty()).then(|| text.trim().to_owned()))?,
             backlog: settings
@@ -190,6 +222,13 @@ impl Config {
                 .into(),
             log_level: settings.get("LOGGING_LEVEL", logger::level_from)?,
             log_level_text: settings.text("LOGGING_LEVEL").to_owned(),
+            agencies: settings
+                .get("SERVER_AGENCIES", |text| text.parse().ok().filter(|agencies| *agencies > 0))?,
+            early_queries_wait: settings.get("SERVER_EARLY_QUERY", |text| match text {
+                "wait" => Some(true),
+                "refuse" => Some(false),
+                _ => None,
+            })?,
             workers: settings.get("SERVER_WORKERS", workers)?,
             storage_dir: settings
                 .get("SERVER_STORAGE_DIR", |text| (!text.is_empty()).then(|| text.into()))?,
@@ -200,8 +239,31 @@ impl Config {
             })?,
             grace: settings.get("SERVER_GRACE", at_least_100ms)?,
             request_timeout: settings.get("SERVER_REQUEST_TIMEOUT", at_least_100ms)?,
+            idle_timeout: settings.get("SERVER_IDLE_TIMEOUT", at_least_100ms)?,
         })
     }
+}
+
+/// A list of dialects, each with the port it is spoken on; one of them may leave it to SERVER_PORT.
+fn doors(text: &str, usual_port: u16) -> Option<Vec<Door>> {
+    let mut doors: Vec<Door> = Vec::new();
+    let mut usual_taken = false;
+    for entry in text.split(',') {
+        let (name, port) = match entry.split_once(':') {
+            Some((name, port)) => (name, Some(port.trim().parse().ok()?)),
+            None => (entry, None),
+        };
+        if port.is_none() && std::mem::replace(&mut usual_taken, true) {
+            return None;
+        }
+        let door = Door { port: port.unwrap_or(usual_port), dialect: Dialect::named(name.trim())? };
+        // Port 0 is another free one each time.
+        if door.port != 0 && doors.iter().any(|other| other.port == door.port) {
+            return None;
+        }
+        doors.push(door);
+    }
+    (!doors.is_empty()).then_some(doors)
 }
 
 /// A number of workers, or `auto`.
@@ -212,4 +274,39 @@ fn workers(text: &str) -> Option<NonZeroUsize> {
         return Some(cpus.max(NonZeroUsize::MIN.saturating_add(1)));
     }
     text.parse().ok().filter(|workers: &NonZeroUsize| workers.get() <= MAX_WORKERS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ports(text: &str) -> Option<Vec<(&'static str, u16)>> {
+        let doors = doors(text, 7)?;
+        Some(doors.into_iter().map(|door| (door.dialect.name, door.port)).collect())
+    }
+
+    #[test]
+    fn one_dialect_is_spoken_on_the_usual_port_and_several_on_their_own() {
+        assert_eq!(ports("typed"), Some(vec![("typed", 7)]));
+        assert_eq!(ports("typed:9"), Some(vec![("typed", 9)]));
+        assert_eq!(ports("typed, typed:9"), Some(vec![("typed", 7), ("typed", 9)]));
+        assert_eq!(ports("typed:0,typed:0"), Some(vec![("typed", 0), ("typed", 0)]));
+    }
+
+    #[test]
+    fn a_port_that_is_taken_twice_missing_or_no_port_is_refused() {
+        for text in [
+            "",
+            "typed,typed",
+            "typed:9,typed:9",
+            "typed,typed:7",
+            "typed:65536",
+            "typed:",
+            "typed:x",
+            "klingon",
+            "typed,",
+        ] {
+            assert_eq!(ports(text), None, "{text}");
+        }
+    }
 }

@@ -1,23 +1,30 @@
-//! One connection of an agency: its bytes, and where in its short life it is.
+//! One connection of an agency: its bytes, and where in its life it is.
 //!
-//! *receiving* (until the request is whole) → *answering* (the reply may not fit the socket at once) → closed; or → *lingering*, when
-//! bytes of the peer may still be on their way: closing at once would make the kernel reset the connection, and a reset can destroy
-//! a reply, or the clean end, that the peer has not read yet.
+//! *receiving* (until a request is whole) → *settling* (stored or noted, not published yet) → *answering* (the reply may not fit the
+//! socket at once) → receiving again, where the dialect keeps connections; or closed. An agency that asks for its winners before the
+//! draw is *waiting* in between. A closing connection is *lingering* when bytes of the peer may still be on their way: closing at
+//! once would make the kernel reset the connection, and a reset can destroy a reply, or the clean end, that the peer has not read yet.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use lottery::protocol::typed::Decoder;
+use lottery::protocol::{CentralCodec, Dialect, Then};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
+use socket2::{SockRef, TcpKeepalive};
 
 /// How long a connection may linger, and how many bytes are read and thrown away meanwhile.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 * 1024;
+/// An agency may wait for the draw for days. The kernel asks for a sign of life after this time, again after each of the
+/// intervals, and gives the connection up when all of them stayed unanswered: a machine that vanished keeps no place for ever.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_PROBES: u32 = 4;
 
-/// A connection and everything it needs; without a request in hand it owns no buffer.
+/// A connection and everything it needs; without part of a request in hand it owns no buffer.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
@@ -25,8 +32,14 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// Tells this connection from a later one at the same place in the worker's table.
     pub serial: u32,
-    /// When it is closed whatever it does.
-    pub deadline: Instant,
+    /// What is spoken on it.
+    pub dialect: &'static Dialect,
+    /// Understands its bytes.
+    pub codec: Box<dyn CentralCodec>,
+    /// What has arrived and was not carried out yet.
+    pub buffer: Vec<u8>,
+    /// When it is closed whatever it does; `None` while it waits for the draw.
+    pub deadline: Option<Instant>,
     /// Its agency counts as in flight.
     pub in_flight: bool,
     /// What the kernel was asked to watch for.
@@ -44,27 +57,31 @@ pub enum Watched {
     Input,
     /// Room to write.
     Output,
+    /// The peer's end only: what it sends is not read.
+    Hangup,
 }
 
 /// Where in its life a connection is.
 #[derive(Debug)]
 pub enum Phase {
-    /// The request is arriving.
-    Receiving {
-        /// What has arrived, if it was not whole at once.
-        buffer: Vec<u8>,
-        /// Knows how much of it was understood.
-        decoder: Decoder,
-    },
-    /// The request is stored and waits for being published with the others of this round.
+    /// A request is arriving.
+    Receiving,
+    /// The request is carried out and waits for being published with the others of this round.
     Settling,
+    /// Its winners are asked for and the draw was not held yet.
+    Waiting {
+        /// Whose winners.
+        agency: u16,
+    },
     /// The reply is being sent.
     Answering {
         /// The whole reply.
         reply: Vec<u8>,
         /// Bytes of it the kernel has taken.
         sent: usize,
-        /// The peer has sent more than the request.
+        /// What comes after it.
+        then: Then,
+        /// The peer has sent, or is sending, more than will be read.
         linger: bool,
     },
     /// Everything is said; the peer's last bytes are thrown away until it ends.
@@ -89,23 +106,52 @@ pub enum Progress {
 
 impl Connection {
     /// A connection just accepted.
-    pub fn new(stream: TcpStream, peer: SocketAddr, serial: u32, deadline: Instant) -> Self {
-        let phase = Phase::Receiving { buffer: Vec::new(), decoder: Decoder::default() };
-        Self { stream, peer, serial, deadline, in_flight: false, watched: Watched::Nothing, phase }
+    pub fn new(
+        stream: TcpStream,
+        peer: SocketAddr,
+        serial: u32,
+        dialect: &'static Dialect,
+        deadline: Instant,
+    ) -> Self {
+        Self {
+            stream,
+            peer,
+            serial,
+            dialect,
+            codec: (dialect.central)(),
+            buffer: Vec::new(),
+            deadline: Some(deadline),
+            in_flight: false,
+            watched: Watched::Nothing,
+            phase: Phase::Receiving,
+        }
     }
 
-    /// Whether nothing of a request has arrived.
+    /// Whether nothing of a request has arrived that was not answered.
     pub fn is_idle(&self) -> bool {
-        matches!(&self.phase, Phase::Receiving { buffer, .. } if buffer.is_empty())
+        matches!(self.phase, Phase::Receiving) && self.buffer.is_empty()
     }
 
     /// Bytes it keeps in memory.
     pub fn buffered(&self) -> usize {
-        match &self.phase {
-            Phase::Receiving { buffer, .. } => buffer.capacity(),
+        let reply = match &self.phase {
             Phase::Answering { reply, .. } => reply.capacity(),
-            Phase::Settling | Phase::Lingering { .. } => 0,
-        }
+            _ => 0,
+        };
+        self.buffer.capacity() + reply
+    }
+
+    /// Begins to wait for the draw: without a limit of time, and without memory for what is not there.
+    pub fn wait_for_draw(&mut self, agency: u16) {
+        self.phase = Phase::Waiting { agency };
+        self.deadline = None;
+        self.buffer.shrink_to_fit();
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE_AFTER)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_PROBES);
+        // Fails when the peer is gone already, which the kernel tells anyway.
+        let _: io::Result<()> = SockRef::from(&self.stream).set_tcp_keepalive(&keepalive);
     }
 
     /// Reads into `bytes` without waiting.
@@ -134,7 +180,9 @@ impl Connection {
         // Fails when the peer is gone already; then lingering ends at the next read.
         let _: io::Result<()> = self.stream.shutdown(Shutdown::Write);
         self.phase = Phase::Lingering { left: LINGER_BYTES };
-        self.deadline = self.deadline.min(Instant::now() + LINGER);
+        self.buffer = Vec::new();
+        let last = Instant::now() + LINGER;
+        self.deadline = Some(self.deadline.map_or(last, |deadline| deadline.min(last)));
     }
 }
 

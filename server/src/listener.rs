@@ -1,9 +1,10 @@
-//! The listening socket: made by the supervisor, inherited by every worker.
+//! A listening socket and the dialect spoken on it: made by the supervisor, inherited by every worker.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
+use lottery::protocol::Dialect;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// How long a start waits for the last workers of a killed central to give the port free.
@@ -14,6 +15,8 @@ const PREDECESSOR: Duration = Duration::from_secs(1);
 pub struct Listener {
     /// The socket; accepting from it does not block.
     pub socket: TcpListener,
+    /// What is spoken on its connections.
+    pub dialect: &'static Dialect,
     /// Where it listens; the port is the chosen one where any was asked for.
     pub address: SocketAddr,
     /// Connections the kernel queues at most: what was asked for, or the machine's limit.
@@ -33,13 +36,14 @@ impl Listener {
     ///
     /// # Errors
     /// [`ListenError`] with the way out.
-    pub fn bind(ip: &str, port: u16, backlog: u32) -> Result<Self, ListenError> {
+    pub fn bind(ip: &str, port: u16, backlog: u32, dialect: &'static Dialect) -> Result<Self, ListenError> {
         let wanted = SocketAddr::new(address_of(ip), port);
         let deadline = Instant::now() + PREDECESSOR;
         loop {
             match listen(wanted, backlog) {
                 Ok((socket, address)) => {
-                    return Ok(Self { socket, address, backlog: backlog.min(longest_backlog()) });
+                    let backlog = backlog.min(longest_backlog());
+                    return Ok(Self { socket, dialect, address, backlog });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
                     std::thread::sleep(Duration::from_millis(10));
@@ -96,6 +100,10 @@ fn longest_backlog() -> u32 {
 mod tests {
     use super::*;
 
+    fn bind(port: u16) -> Result<Listener, ListenError> {
+        Listener::bind("127.0.0.1", port, 5, &lottery::protocol::DIALECTS[0])
+    }
+
     #[test]
     fn a_host_name_of_nobody_here_means_all_addresses() {
         assert_eq!(address_of("no-such-host.invalid"), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
@@ -103,15 +111,15 @@ mod tests {
 
     #[test]
     fn any_free_port_is_chosen_and_told() {
-        let listener = Listener::bind("127.0.0.1", 0, 5).unwrap();
+        let listener = bind(0).unwrap();
         assert_ne!(listener.address.port(), 0);
         assert_eq!(listener.backlog, 5);
     }
 
     #[test]
     fn a_taken_port_is_an_error_that_says_the_way_out() {
-        let taken = Listener::bind("127.0.0.1", 0, 5).unwrap();
-        let error = Listener::bind("127.0.0.1", taken.address.port(), 5).unwrap_err().to_string();
+        let taken = bind(0).unwrap();
+        let error = bind(taken.address.port()).unwrap_err().to_string();
         assert!(error.contains("SERVER_PORT") && error.contains(&taken.address.to_string()), "{error}");
     }
 }

@@ -49,9 +49,9 @@ fn dispatch(cli: Cli) -> ExitCode {
     match cli.command {
         _ if cli.inspection.check_config => ExitCode::Done,
         None | Some(Command::Run) => serve(&config),
-        Some(Command::Status { json, watch }) => inspect::status(config.port, json, watch),
+        Some(Command::Status { json, watch }) => inspect::status(config.doors[0].port, json, watch),
         Some(Command::Ipcs) => inspect::ipcs(),
-        Some(Command::Health) => inspect::health(config.port),
+        Some(Command::Health) => inspect::health(config.doors[0].port),
     }
 }
 

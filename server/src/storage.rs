@@ -1,8 +1,11 @@
-//! The files of the central: `bets.csv`, `winners.log`, the journal, and the lock that keeps a second central out.
+//! The files of the central: `bets.csv`, `winners.log`, the journal, who has finished and the result of the draw, and the lock that
+//! keeps a second central out.
 //!
 //! Order of a commit, under the ledger's lock: the rows of a whole batch with one write, its winner lines, then the journal
 //! record. Only the record makes the batch count: what a killed process wrote before it is cut off by the next one.
 
+mod draw;
+mod finished;
 mod journal;
 mod ledger;
 mod recovery;
@@ -14,6 +17,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+pub use draw::{Draw, Drawing};
+pub use finished::Finished;
 pub use journal::Journal;
 pub use ledger::{Ledger, LedgerWords};
 pub use recovery::Recovery;
@@ -117,6 +122,7 @@ pub struct Storage {
     bets: File,
     winners: File,
     journal: Journal,
+    finished: Finished,
     /// Carries the lock. Workers inherit it: the storage is free when the last of them has ended.
     _lock: File,
 }
@@ -131,7 +137,7 @@ impl Storage {
             io_error("making the storage directory (SERVER_STORAGE_DIR)", directory, source)
         })?;
         let lock = lock(directory)?;
-        let journal_path = directory.join("journal");
+        let (journal_path, finished_path) = (directory.join("journal"), directory.join("finished"));
         let storage = Self {
             directory: directory.to_owned(),
             durability,
@@ -139,6 +145,8 @@ impl Storage {
             winners: open_file(&directory.join("winners.log"))?,
             journal: Journal::open(&journal_path)
                 .map_err(|source| io_error("opening", &journal_path, source))?,
+            finished: Finished::open(&finished_path)
+                .map_err(|source| io_error("opening", &finished_path, source))?,
             _lock: lock,
         };
         if durability == Durability::Disk {
@@ -212,6 +220,94 @@ impl Storage {
     /// [`StorageError::NotDurable`]. Nothing appended since the last success can be relied on then.
     pub fn sync(&self) -> Result<(), StorageError> {
         self.journal.sync().map_err(|source| self.not_durable("journal", source))
+    }
+
+    /// Whether an agency has finished.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub fn has_finished(&self, agency: u16) -> Result<bool, StorageError> {
+        self.finished.contains(agency).map_err(|source| self.io_error("reading", "finished", source))
+    }
+
+    /// Notes that an agency has finished. The caller holds the ledger's lock.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`], a full disk among them; it is not noted then.
+    pub fn note_finished(&self, agency: u16) -> Result<(), StorageError> {
+        self.finished.insert(agency).map_err(|source| self.io_error("writing", "finished", source))
+    }
+
+    /// How many agencies have finished.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub fn count_finished(&self) -> Result<u32, StorageError> {
+        self.finished.count().map_err(|source| self.io_error("reading", "finished", source))
+    }
+
+    /// Makes everything noted so far survive a power loss, where that is promised.
+    ///
+    /// # Errors
+    /// [`StorageError::NotDurable`].
+    pub fn sync_finished(&self) -> Result<(), StorageError> {
+        match self.durability {
+            Durability::Disk => self.finished.sync().map_err(|source| self.not_durable("finished", source)),
+            Durability::Process => Ok(()),
+        }
+    }
+
+    /// Begins a draw over everything stored up to `ledger`.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub fn begin_draw(&self, ledger: &Ledger) -> Result<Drawing, StorageError> {
+        let bets = self.bets.try_clone().map_err(|source| self.io_error("reading", "bets.csv", source))?;
+        Ok(Drawing::new(bets, ledger.rows_end))
+    }
+
+    /// Goes on with a draw for about `bytes` bytes; whether it has seen every bet.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub fn advance_draw(&self, drawing: &mut Drawing, bytes: u64) -> Result<bool, StorageError> {
+        drawing.advance(bytes).map_err(|source| self.io_error("drawing from", "bets.csv", source))
+    }
+
+    /// Keeps the result of a draw for good.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`]; the draw has not been held then.
+    pub fn keep_draw(&self, drawing: &Drawing) -> Result<(), StorageError> {
+        let kept = drawing.keep(&self.directory, self.durability == Durability::Disk);
+        kept.map_err(|source| self.io_error("writing", draw::FILE, source))
+    }
+
+    /// The result of the draw, if it was held.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`], also for a file that is not as a draw leaves it.
+    pub fn draw(&self) -> Result<Option<Draw>, StorageError> {
+        Draw::open(&self.directory).map_err(|source| self.io_error("reading", draw::FILE, source))
+    }
+
+    /// As [`draw`](Self::draw), and it must have been held over `bets` bets: nobody could store more after it.
+    ///
+    /// # Errors
+    /// As there; [`StorageError::Inconsistent`] when there are more bets, or fewer.
+    pub fn draw_over(&self, bets: u64) -> Result<Option<Draw>, StorageError> {
+        let draw = self.draw()?;
+        match &draw {
+            Some(held) if held.bets != bets => {
+                let reason = format!(
+                    "the draw was held over {} bets and bets.csv has {bets}; restore bets.csv, or move this file away to have \
+                     another draw held",
+                    held.bets
+                );
+                Err(StorageError::Inconsistent { path: self.directory.join(draw::FILE), reason })
+            }
+            _ => Ok(draw),
+        }
     }
 
     /// Cuts the files to what the ledger says.

@@ -1,7 +1,7 @@
 //! The supervisor of the central: sets everything up, forks the workers, then only watches, repairs what a dead one left, and
 //! stops everything in order. It serves nobody, and takes locks only to repair, for a limited time.
 
-use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use conventions::duration::GoDuration;
@@ -9,11 +9,13 @@ use conventions::log_line::{Line, Outcome, debug, error, info, warn};
 use multiprocessing::{
     CANNOT_SERVE, Event, Exit, Next, Pool, PoolError, PoolOptions, Repair, SegmentError, Worker, Workload,
 };
+use nix::errno::Errno;
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
 use crate::central::{Central, CentralError, Phase, Shared, WorkerState, unix_ms};
-use crate::config::Config;
+use crate::config::{Config, Door};
 use crate::exit_code::ExitCode;
 use crate::listener::{ListenError, Listener};
 use crate::storage::{Recovery, Storage, StorageError};
@@ -40,6 +42,9 @@ pub enum StartError {
     /// The pool.
     #[error(transparent)]
     Pool(#[from] PoolError),
+    /// The kernel has no descriptor left.
+    #[error("event descriptor: {0}")]
+    System(#[from] Errno),
     /// The port makes no segment name; cannot happen.
     #[error(transparent)]
     Name(#[from] multiprocessing::InvalidName),
@@ -56,23 +61,34 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
     // The order lets a start right after a kill -9 wait for the last workers: they hold the storage's lock, then the port.
     let (storage, recovery) = Storage::open(&config.storage_dir, config.durability)?;
     log_recovery(&recovery);
-    let listener = Listener::bind(&config.ip, config.port, config.backlog)?;
-    let port = listener.address.port();
+    let bind = |door: &Door| Listener::bind(&config.ip, door.port, config.backlog, door.dialect);
+    let listeners = config.doors.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+    let port = listeners.first().map_or(0, |listener| listener.address.port());
     let shared = Shared::create(&Shared::name(port)?, config.workers.get())?;
     shared.port.store(port);
-    let central = Central::new(shared, storage, recovery.ledger)?;
+    let central = Central::new(shared, storage, recovery.ledger, config.agencies)?;
+    if central.was_drawn() {
+        let advice =
+            "the draw of this storage was held: no more bets; a new lottery needs another SERVER_STORAGE_DIR";
+        info("sorteo", Outcome::InProgress).with("motivo", advice).write();
+    }
     log_config(config, port);
-    let limits = Limits { request_timeout: config.request_timeout, grace: config.grace };
-    let ready = ready_line(config, &listener);
+    let limits = Limits {
+        request_timeout: config.request_timeout,
+        idle_timeout: config.idle_timeout,
+        early_queries_wait: config.early_queries_wait,
+        grace: config.grace,
+    };
     let mut supervisor = Supervisor {
         central,
-        listener: Some(listener.socket),
+        ready: ready_lines(config, &listeners),
+        listeners,
+        // Never read, so what is written adds up; that it overflows would take 2^64 draws.
+        drawn: Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?),
         limits,
-        ready: Some(ready),
-        died: vec![],
+        died: vec![false; config.workers.get()],
         complained: None,
     };
-    supervisor.died.resize(config.workers.get(), false);
     let outcome = pool.run(&mut supervisor)?;
     Ok(supervisor.end(outcome))
 }
@@ -80,11 +96,13 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
 /// What the pool runs: in each worker a copy of this, in the supervisor the original.
 struct Supervisor {
     central: Central,
-    /// The supervisor's own handle, given up when the pool stops so that the port becomes free.
-    listener: Option<TcpListener>,
+    /// The supervisor's own handles, given up when the pool stops so that the ports become free.
+    listeners: Vec<Listener>,
+    /// Wakes every worker when the draw was held.
+    drawn: Arc<EventFd>,
     limits: Limits,
-    /// Logged once every worker accepts.
-    ready: Option<Line>,
+    /// Logged once every worker accepts, one for each listening socket.
+    ready: Vec<Line>,
     /// Slots that have had a worker before.
     died: Vec<bool>,
     /// When it last said that a living process is in the way of a repair.
@@ -94,8 +112,8 @@ struct Supervisor {
 impl Workload for Supervisor {
     fn work(&mut self, worker: &Worker) -> i32 {
         self.central.shared().worker_state.store(worker.slot(), WorkerState::Starting as u8);
-        let Some(listener) = self.listener.take() else { return CANNOT_SERVE };
-        match worker::serve(worker, listener, &mut self.central, self.limits) {
+        let (listeners, drawn) = (std::mem::take(&mut self.listeners), Arc::clone(&self.drawn));
+        match worker::serve(worker, listeners, drawn, &mut self.central, self.limits) {
             Ok(()) => 0,
             Err(reason) => {
                 error("worker", Outcome::Fail).with("worker", worker.slot()).with("error", &reason).write();
@@ -133,9 +151,7 @@ impl Workload for Supervisor {
             Event::Ready { .. } => {}
             Event::AllReady => {
                 shared.phase.store(Phase::Serving as u8);
-                if let Some(line) = self.ready.take() {
-                    line.write();
-                }
+                self.ready.drain(..).for_each(|line| line.write());
             }
             Event::Died { slot, pid, exit, uptime, next } => {
                 self.died[*slot] = true;
@@ -154,7 +170,7 @@ impl Workload for Supervisor {
             }
             Event::Stopping { signal } => {
                 shared.phase.store(Phase::Draining as u8);
-                self.listener = None;
+                self.listeners.clear();
                 let why = signal.map_or("worker", Signal::as_str);
                 info("exit", Outcome::InProgress).with("motivo", why).write();
             }
@@ -235,17 +251,21 @@ fn log_config(config: &Config, port: u16) {
         .with("durability", config.durability)
         .with("grace", GoDuration(config.grace))
         .with("request_timeout", GoDuration(config.request_timeout))
+        .with("agencias", config.agencies)
         .write();
 }
 
-fn ready_line(config: &Config, listener: &Listener) -> Line {
-    info("listen", Outcome::Success)
-        .with("ip", listener.address.ip())
-        .with("port", listener.address.port())
-        .with("protocol", "typed")
-        .with("workers", config.workers)
-        .with("backlog", listener.backlog)
-        .with("backlog_pedido", config.backlog)
+fn ready_lines(config: &Config, listeners: &[Listener]) -> Vec<Line> {
+    let line = |listener: &Listener| {
+        info("listen", Outcome::Success)
+            .with("ip", listener.address.ip())
+            .with("port", listener.address.port())
+            .with("protocol", listener.dialect.name)
+            .with("workers", config.workers)
+            .with("backlog", listener.backlog)
+            .with("backlog_pedido", config.backlog)
+    };
+    listeners.iter().map(line).collect()
 }
 
 /// How a worker ended, with what an operator would think of next.

@@ -1,25 +1,33 @@
-//! A worker: one single-threaded event loop over the inherited listening socket and this worker's own connections.
+//! A worker: one single-threaded event loop over the inherited listening sockets and this worker's own connections.
 //!
 //! Each round takes what the kernel has ready, stores the batches that are whole, publishes them together (one sync for all that
-//! waited), and only then answers them. A slow or silent agency costs a place in a table, not a worker.
+//! waited), and only then answers them. A slow or silent agency, or one that waits for the draw, costs a place in a table, not a
+//! worker.
 
+mod desk;
 mod intake;
+mod lottery_draw;
+mod replies;
 mod requests;
 
-use std::net::TcpListener;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use conventions::duration::GoDuration;
 use conventions::log_line::{Outcome, debug, error, info};
+use lottery::protocol::Then;
 use multiprocessing::Worker;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::EventFd;
 use slab::Slab;
 
 use self::intake::Intake;
+use self::lottery_draw::DrawAttempt;
 use crate::central::{Central, CentralError, WorkerState};
 use crate::connection::{Connection, Phase, Watched};
+use crate::listener::Listener;
 
 /// Bytes read at a time. A whole batch of an agency of ours (8 kB) fits and needs no buffer of its own.
 const READ_BYTES: usize = 64 * 1024;
@@ -36,16 +44,23 @@ const ACCEPTS: usize = 64;
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 256;
 
-/// Token of the listening socket.
-const LISTENER: u64 = u64::MAX;
 /// Token of the stop request.
-const STOP: u64 = u64::MAX - 1;
+const STOP: u64 = u64::MAX;
+/// Token of the news that the draw was held.
+const DRAWN: u64 = u64::MAX - 1;
+/// Tokens of the listening sockets: from here up, below [`DRAWN`]. A connection's token is smaller, for its key fits 32 bits and a
+/// table of 2^32 - 1 connections does not fit any memory.
+const LISTENERS: u64 = (u32::MAX as u64) << 32;
 
 /// Limits a worker keeps to.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Time from accepting a connection to its end.
+    /// Time from the first byte of a request to the end of its reply; where a connection carries one request, from its acceptance.
     pub request_timeout: Duration,
+    /// Time a connection may be silent between two requests.
+    pub idle_timeout: Duration,
+    /// Whether whoever asks for winners before the draw, and has not finished with the same message, waits for it.
+    pub early_queries_wait: bool,
     /// Time a stop may take before the supervisor kills.
     pub grace: Duration,
 }
@@ -67,25 +82,32 @@ pub enum WorkerError {
 /// [`WorkerError`]; the process must end.
 pub fn serve(
     worker: &Worker,
-    listener: TcpListener,
+    listeners: Vec<Listener>,
+    drawn: Arc<EventFd>,
     central: &mut Central,
     limits: Limits,
 ) -> Result<(), WorkerError> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(worker.stop_fd(), EpollEvent::new(EpollFlags::EPOLLIN, STOP))?;
-    let intake = Intake::new(listener, &epoll)?;
+    // By edge: every worker is woken by each write, and none has to read what all share.
+    epoll.add(&*drawn, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, DRAWN))?;
+    let intakes = (LISTENERS..).zip(listeners).map(|(token, listener)| Intake::new(listener, token, &epoll));
+    let intakes = intakes.collect::<Result<_, _>>()?;
     let slot = worker.slot();
     let mut service = Service {
         slot,
         central,
         epoll,
         limits,
-        intake,
+        intakes,
         connections: Slab::new(),
         serial: 0,
         buffered: 0,
         scratch: vec![0; READ_BYTES].into_boxed_slice(),
         settled: Vec::new(),
+        unread: Vec::new(),
+        waiting: 0,
+        draw: DrawAttempt::new(drawn),
         draining: None,
     };
     service.central.shared().worker_state.store(slot, WorkerState::Ready as u8);
@@ -99,7 +121,8 @@ struct Service<'a> {
     central: &'a mut Central,
     epoll: Epoll,
     limits: Limits,
-    intake: Intake,
+    /// One for each listening socket.
+    intakes: Vec<Intake>,
     connections: Slab<Connection>,
     /// Number of the last connection accepted, wrapping.
     serial: u32,
@@ -107,20 +130,45 @@ struct Service<'a> {
     buffered: usize,
     /// Where bytes are read to.
     scratch: Box<[u8]>,
-    /// Connections whose batch was stored in this round, with their replies.
+    /// Connections whose request was carried out in this round and is not published yet.
     settled: Vec<Settled>,
+    /// Connections that have more requests in their buffers, for the next round: one that sends many at once must not keep the
+    /// others waiting.
+    unread: Vec<(usize, u32)>,
+    /// Connections that wait for the draw.
+    waiting: usize,
+    /// This worker's part in the draw.
+    draw: DrawAttempt,
     /// When draining ends; `None` while serving.
     draining: Option<Instant>,
 }
 
-/// A stored batch that is not answered yet.
+/// A request that was carried out and is not published yet.
 #[derive(Debug)]
 struct Settled {
     key: usize,
-    reply: Vec<u8>,
-    bets: usize,
-    /// The peer has sent more than the request.
-    linger: bool,
+    /// Its agency counts as in flight until then.
+    marked: bool,
+    /// What is to be done when it is.
+    next: Next,
+}
+
+/// What follows the publishing of a request.
+#[derive(Debug)]
+enum Next {
+    /// A batch was stored: log it and send this.
+    Stored { reply: Vec<u8>, then: Then, bets: usize, single: Option<Single> },
+    /// An agency has finished: send this.
+    Answer { reply: Vec<u8>, then: Then },
+    /// An agency has finished and wants its winners.
+    Winners { agency: u16 },
+}
+
+/// What the log says of a batch of one bet.
+#[derive(Debug)]
+struct Single {
+    document: String,
+    number: u32,
 }
 
 impl Service<'_> {
@@ -133,19 +181,28 @@ impl Service<'_> {
                 Err(Errno::EINTR) => 0,
                 Err(errno) => return Err(errno.into()),
             };
+            let unread = std::mem::take(&mut self.unread);
             for event in &events[..ready] {
                 match event.data() {
-                    LISTENER => self.accept()?,
-                    STOP => {}
+                    STOP | DRAWN => {}
+                    token @ LISTENERS.. => self.accept((token - LISTENERS) as usize)?,
                     token => self.advance_token(token, event.events())?,
                 }
             }
+            for (key, serial) in unread {
+                if self.connections.get(key).is_some_and(|connection| connection.serial == serial) {
+                    self.advance(key)?;
+                }
+            }
             self.settle()?;
+            self.attend_draw()?;
             if self.draining.is_none() && worker.stop_requested() {
                 self.drain()?;
             }
             let now = Instant::now();
-            self.intake.resume(&self.epoll, self.connections.len(), now);
+            for intake in &mut self.intakes {
+                intake.resume(&self.epoll, self.connections.len(), now);
+            }
             if now >= deadlines_due {
                 self.close_overdue(now);
                 deadlines_due = now + DEADLINE_CHECK;
@@ -157,9 +214,14 @@ impl Service<'_> {
         }
     }
 
-    /// How long to wait for the kernel: for ever only when nothing can become overdue.
+    /// How long to wait for the kernel: for ever only when nothing can become overdue, not at all when there is work at hand.
     fn patience(&self) -> EpollTimeout {
-        if self.connections.is_empty() && self.intake.is_open() {
+        if !self.unread.is_empty() || self.draw.is_under_way() {
+            EpollTimeout::ZERO
+        } else if self.connections.is_empty()
+            && self.intakes.iter().all(Intake::is_open)
+            && !self.draw.is_due(self.central)
+        {
             EpollTimeout::NONE
         } else {
             EpollTimeout::try_from(DEADLINE_CHECK).unwrap_or(EpollTimeout::ZERO)
@@ -167,17 +229,22 @@ impl Service<'_> {
     }
 
     /// Accepts what waits, a limited number so that those accepted before are not kept waiting.
-    fn accept(&mut self) -> Result<(), WorkerError> {
+    fn accept(&mut self, intake: usize) -> Result<(), WorkerError> {
         for _ in 0..ACCEPTS {
-            let accepted = self.intake.accept(&self.epoll, self.connections.len());
-            let Some((stream, peer)) = accepted else { return Ok(()) };
+            let Some(intake) = self.intakes.get_mut(intake) else { return Ok(()) };
+            let Some((stream, peer)) = intake.accept(&self.epoll, self.connections.len()) else {
+                return Ok(());
+            };
             self.serial = self.serial.wrapping_add(1);
-            let deadline = Instant::now() + self.limits.request_timeout;
+            let Limits { request_timeout, idle_timeout, .. } = self.limits;
+            let kept = intake.dialect.keeps_connections();
+            let deadline = Instant::now() + if kept { idle_timeout } else { request_timeout };
             debug("accept_connections", Outcome::Success)
                 .with("ip", peer.ip())
                 .with("puerto", peer.port())
                 .write();
-            let key = self.connections.insert(Connection::new(stream, peer, self.serial, deadline));
+            let connection = Connection::new(stream, peer, self.serial, intake.dialect, deadline);
+            let key = self.connections.insert(connection);
             self.note_connections();
             // Most often the request is there already.
             self.advance(key)?;
@@ -195,6 +262,7 @@ impl Service<'_> {
             match self.connections.get(key) {
                 // As for one that connects and leaves: nobody to tell, nothing lost.
                 Some(connection) if connection.is_idle() => self.finish(key),
+                Some(Connection { phase: Phase::Waiting { .. }, .. }) => return self.advance(key),
                 _ => self.close(key, "reset by peer"),
             }
             return Ok(());
@@ -202,52 +270,74 @@ impl Service<'_> {
         self.advance(key)
     }
 
-    /// Publishes the batches stored in this round, then answers them.
+    /// Publishes what was carried out in this round, then answers it.
     fn settle(&mut self) -> Result<(), WorkerError> {
         if self.settled.is_empty() {
             return Ok(());
         }
-        let ended = u16::try_from(self.settled.len()).unwrap_or(u16::MAX);
-        self.central.publish(self.slot, ended)?;
+        let marked = self.settled.iter().filter(|settled| settled.marked).count();
+        self.central.publish(self.slot, u16::try_from(marked).unwrap_or(u16::MAX))?;
         let settled = std::mem::take(&mut self.settled);
-        for Settled { key, reply, bets, linger } in settled {
-            self.central.shared().worker_batches.fetch_add(self.slot, 1);
-            self.central.shared().worker_bets.fetch_add(self.slot, bets as u64);
-            info("apuesta_recibida", Outcome::Success).with("cantidad", bets).write();
-            self.answer(key, reply, linger)?;
+        for Settled { key, next, .. } in settled {
+            match next {
+                Next::Stored { reply, then, bets, single } => {
+                    self.log_stored(bets, single);
+                    self.answer(key, reply, then, false)?;
+                }
+                Next::Answer { reply, then } => self.answer(key, reply, then, false)?,
+                Next::Winners { agency } => self.answer_or_wait(key, agency)?,
+            }
         }
         Ok(())
+    }
+
+    fn log_stored(&self, bets: usize, single: Option<Single>) {
+        self.central.shared().worker_batches.fetch_add(self.slot, 1);
+        self.central.shared().worker_bets.fetch_add(self.slot, bets as u64);
+        if let Some(Single { document, number }) = single {
+            info("apuesta_almacenada", Outcome::Success).with("dni", document).with("numero", number).write();
+        }
+        info("apuesta_recibida", Outcome::Success).with("cantidad", bets).write();
     }
 
     /// Begins to stop: takes what the kernel has queued, then nothing new.
     fn drain(&mut self) -> Result<(), WorkerError> {
         self.central.shared().worker_state.store(self.slot, WorkerState::Draining as u8);
-        loop {
-            let before = self.serial;
-            self.accept()?;
-            self.settle()?;
-            if self.serial == before {
-                break;
+        for intake in 0..self.intakes.len() {
+            loop {
+                let before = self.serial;
+                self.accept(intake)?;
+                self.settle()?;
+                if self.serial == before {
+                    break;
+                }
             }
+            self.intakes[intake].close(&self.epoll);
         }
-        self.intake.close(&self.epoll);
         info("cerrar_socket_escucha", Outcome::Success).with("worker", self.slot).write();
         let now = Instant::now();
         let grace = self.limits.grace.saturating_sub(GRACE_RESERVE).max(self.limits.grace / 2);
         let end = now + grace;
         self.draining = Some(end);
         for (_, connection) in &mut self.connections {
-            let said_all = matches!(connection.phase, Phase::Lingering { .. });
-            let chance = if said_all || connection.is_idle() { now + LAST_CHANCE } else { end };
-            connection.deadline = connection.deadline.min(chance);
+            let chance = match connection.phase {
+                // Its draw is not held by this run any more; it can come back to the next.
+                Phase::Waiting { .. } => now,
+                Phase::Lingering { .. } => now + LAST_CHANCE,
+                _ if connection.is_idle() => now + LAST_CHANCE,
+                _ => end,
+            };
+            connection.deadline = Some(connection.deadline.map_or(chance, |deadline| deadline.min(chance)));
         }
+        self.close_overdue(now);
         Ok(())
     }
 
     fn close_overdue(&mut self, now: Instant) {
         let is_overdue =
-            |(key, connection): (usize, &Connection)| (now >= connection.deadline).then_some(key);
-        let overdue: Vec<_> = self.connections.iter().filter_map(is_overdue).collect();
+            |connection: &Connection| connection.deadline.is_some_and(|deadline| now >= deadline);
+        let overdue: Vec<_> =
+            self.connections.iter().filter(|(_, c)| is_overdue(c)).map(|(key, _)| key).collect();
         let reason = if self.draining.is_some() {
             "the central is stopping".to_owned()
         } else {
@@ -264,6 +354,7 @@ impl Service<'_> {
         let flags = match wanted {
             Watched::Input => EpollFlags::EPOLLIN,
             Watched::Output => EpollFlags::EPOLLOUT,
+            Watched::Hangup => EpollFlags::EPOLLRDHUP,
             Watched::Nothing => EpollFlags::empty(),
         };
         let mut event = EpollEvent::new(flags, token(key, connection.serial));
@@ -283,6 +374,9 @@ impl Service<'_> {
         if connection.in_flight {
             self.central.abandon(self.slot);
         }
+        if let Phase::Waiting { .. } = connection.phase {
+            self.waiting -= 1;
+        }
         self.note_connections();
         // The kernel forgets a closed descriptor by itself: no process has a copy of it.
     }
@@ -290,17 +384,21 @@ impl Service<'_> {
     /// Closes a connection before its time, saying why unless it was only saying goodbye.
     fn close(&mut self, key: usize, reason: &str) {
         let Some(connection) = self.connections.get(key) else { return };
-        if !matches!(connection.phase, Phase::Lingering { .. }) {
-            let silent = connection.is_idle() && self.draining.is_some();
-            if !silent {
-                self.refused(connection.peer, reason);
-            }
+        // One that has said nothing, or all it had to say, is told goodbye, not off.
+        let silent = match connection.phase {
+            Phase::Lingering { .. } => true,
+            Phase::Waiting { .. } => self.draining.is_some(),
+            _ => connection.is_idle() && (self.draining.is_some() || connection.dialect.keeps_connections()),
+        };
+        if !silent {
+            self.refused(connection.peer, reason);
         }
         self.finish(key);
     }
 
     fn note_connections(&self) {
         self.central.shared().worker_connections.store(self.slot, self.connections.len() as u32);
+        self.central.shared().worker_waiting.store(self.slot, self.waiting as u32);
     }
 
     fn refused(&self, peer: std::net::SocketAddr, reason: &str) {

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 const USAGE: i32 = 2;
 
 /// Every key with its default, a value for the file, one for the environment, one for the flag, and the flag.
-const KEYS: [(&str, &str, &str, &str, &str, &str); 11] = [
+const KEYS: [(&str, &str, &str, &str, &str, &str); 13] = [
     ("SERVER_PORT", "12345", "1001", "1002", "1003", "--port"),
     ("SERVER_IP", "0.0.0.0", "127.0.0.1", "127.0.0.2", "127.0.0.3", "--ip"),
     ("SERVER_LISTEN_BACKLOG", "1024", "11", "12", "13", "--listen-backlog"),
@@ -20,10 +20,12 @@ const KEYS: [(&str, &str, &str, &str, &str, &str); 11] = [
     ("SERVER_PROTOCOL", "typed", "from-file", "from-environment", "typed", "--protocol"),
     ("SERVER_WORKERS", "auto", "3", "4", "5", "--workers"),
     ("SERVER_AGENCIES", "5", "6", "7", "8", "--agencies"),
+    ("SERVER_EARLY_QUERY", "wait", "refuse", "wait", "refuse", "--early-query"),
     ("SERVER_STORAGE_DIR", "./storage", "a # b", "c;d", "e = f", "--storage-dir"),
     ("SERVER_DURABILITY", "disk", "process", "disk", "process", "--durability"),
     ("SERVER_GRACE", "8s", "1s", "2s", "1m30s", "--grace"),
     ("SERVER_REQUEST_TIMEOUT", "30s", "100ms", "5s", "6s", "--request-timeout"),
+    ("SERVER_IDLE_TIMEOUT", "5m", "100ms", "5s", "6s", "--idle-timeout"),
 ];
 
 /// An empty working directory, and nothing in the environment.
@@ -135,12 +137,18 @@ fn a_bad_value_of_any_key_is_named_with_its_source_and_what_is_accepted() {
         ("SERVER_IP", &[" "], "an IP address or a host name"),
         ("SERVER_LISTEN_BACKLOG", &["0", "65536", "many"], "1 to 65535"),
         ("LOGGING_LEVEL", &["LOUD"], "DEBUG, INFO, WARNING or ERROR"),
-        ("SERVER_PROTOCOL", &["udp", "Typed"], "typed"),
+        (
+            "SERVER_PROTOCOL",
+            &["udp", "Typed", "typed,typed", "typed:1,typed:1", "typed:65536"],
+            "dialects: typed",
+        ),
         ("SERVER_WORKERS", &["0", "1025", "-1", "all"], "1 to 1024, or auto"),
         ("SERVER_AGENCIES", &["0", "65536", "x"], "1 to 65535"),
         ("SERVER_DURABILITY", &["ram"], "disk or process"),
         ("SERVER_GRACE", &["99ms", "8", "soon", "-8s"], "at least 100ms"),
         ("SERVER_REQUEST_TIMEOUT", &["0s", "30"], "at least 100ms"),
+        ("SERVER_IDLE_TIMEOUT", &["0s", "30"], "at least 100ms"),
+        ("SERVER_EARLY_QUERY", &["ignore"], "wait or refuse"),
     ];
     let place = Place::new();
     for (key, values, accepted) in bad {

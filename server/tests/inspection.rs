@@ -71,6 +71,10 @@ fn the_status_has_every_field_with_its_value() {
         ("winners", 2.into()),
         ("bets", 7.into()),
         ("agencies_in_flight", 1.into()),
+        ("agencies_finished", 0.into()),
+        ("agencies_expected", 5.into()),
+        ("drawn", false.into()),
+        ("waiting", 0.into()),
         ("worker_deaths", 0.into()),
         ("lock_recoveries", 0.into()),
         ("storage_failed", false.into()),
@@ -85,6 +89,7 @@ fn the_status_has_every_field_with_its_value() {
     for (field, total) in [
         ("restarts", 0),
         ("connections", 1),
+        ("waiting", 0),
         ("in_flight", 1),
         ("batches", 2),
         ("bets", 7),
@@ -97,7 +102,7 @@ fn the_status_has_every_field_with_its_value() {
         assert_eq!((&worker["slot"], &worker["state"]), (&slot.into(), &"ready".into()));
         assert_eq!(worker["pid"], pids[slot]);
         assert!(worker["uptime_seconds"].as_u64().unwrap() < 60);
-        assert_eq!(worker.as_object().unwrap().len(), 11, "{worker}");
+        assert_eq!(worker.as_object().unwrap().len(), 12, "{worker}");
     }
     let table = text(&ask(&setup, "status", central.port).stdout);
     for part in ["serving", "winners 2, bets 7, agencies in flight 1", "ready", "refused"] {
@@ -152,6 +157,10 @@ fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
         ("storage_failed", "RawValue", "u8", "1", Some("0")),
         ("winners", "Value", "u64", "1", Some("2")),
         ("bets", "RawValue", "u64", "1", Some("7")),
+        ("finished", "RawValue", "u32", "1", Some("0")),
+        ("expected", "RawValue", "u32", "1", Some("5")),
+        ("draw_owner", "RawValue", "u32", "1", Some("0")),
+        ("drawn", "RawValue", "u8", "1", Some("0")),
         ("processing", "RawArray", "u16", "2", None),
         ("port", "RawValue", "u16", "1", Some(port.as_str())),
         ("phase", "RawValue", "u8", "1", Some("1")),
@@ -162,6 +171,7 @@ fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
         ("worker_started_ms", "RawArray", "u64", "2", None),
         ("worker_restarts", "RawArray", "u32", "2", Some("[0, 0]")),
         ("worker_connections", "RawArray", "u32", "2", None),
+        ("worker_waiting", "RawArray", "u32", "2", Some("[0, 0]")),
         ("worker_batches", "RawArray", "u64", "2", None),
         ("worker_bets", "RawArray", "u64", "2", None),
         ("worker_queries", "RawArray", "u64", "2", None),

@@ -35,6 +35,11 @@ impl Central {
         self.listener.local_addr().unwrap()
     }
 
+    /// A connection, if one has come.
+    pub(crate) fn try_accept(&self) -> Option<Link> {
+        self.listener.accept().ok().map(|(stream, _)| Link::new(stream))
+    }
+
     /// The next connection, which has to come.
     pub(crate) fn accept(&self) -> Link {
         let deadline = Instant::now() + PATIENCE;
@@ -120,6 +125,31 @@ impl Link {
         bytes
     }
 
+    /// Reads as many bytes as these, which they have to be.
+    pub(crate) fn expect(&mut self, bytes: &[u8]) {
+        let heard = self.take(bytes.len());
+        assert_eq!(
+            heard,
+            bytes,
+            "heard {:?}, not {:?}",
+            String::from_utf8_lossy(&heard),
+            String::from_utf8_lossy(bytes)
+        );
+    }
+
+    /// The bytes that are there, at least one; none when the program has closed its side.
+    pub(crate) fn hear(&mut self) -> Vec<u8> {
+        let mut bytes = vec![0; 64 * 1024];
+        let count = self.stream.read(&mut bytes).unwrap();
+        bytes.truncate(count);
+        bytes
+    }
+
+    /// The ports of the program and of the central.
+    pub(crate) fn ports(&self) -> (u16, u16) {
+        (self.stream.peer_addr().unwrap().port(), self.stream.local_addr().unwrap().port())
+    }
+
     /// Sends bytes.
     pub(crate) fn reply(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
@@ -135,11 +165,17 @@ impl Link {
         }
     }
 
+    /// Sends bytes again and again until the program does not take them any more.
+    pub(crate) fn reply_until_closed(&mut self, bytes: &[u8]) {
+        let bytes = bytes.repeat(1000);
+        while self.stream.write_all(&bytes).is_ok() {}
+    }
+
     /// Fails unless the program has sent nothing more and closes its side.
     pub(crate) fn assert_closed_by_agency(&mut self) {
         let mut rest = Vec::new();
         self.stream.read_to_end(&mut rest).unwrap();
-        assert_eq!(rest, [], "bytes after the request");
+        assert!(rest.is_empty(), "bytes after the request: {rest:?}");
     }
 
     /// Closes the connection without unread bytes, which the program sees as its end.

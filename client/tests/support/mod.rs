@@ -1,8 +1,10 @@
 //! What the tests share: the real program started in an empty directory, and a central that the test plays itself.
-#![allow(dead_code, reason = "no test file uses all of it")]
+#![allow(dead_code, unused_imports, reason = "no test file uses all of it")]
 
 mod central;
+mod vectors;
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,7 +17,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-pub(crate) use self::central::Central;
+pub(crate) use self::central::{Central, Link};
+pub(crate) use self::vectors::{dialects_that, vector};
 
 /// How long a test waits for something that must happen. Generous: when it passes, the test has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -28,7 +31,14 @@ pub(crate) const THREE_ROWS: &str = "Santiago Lionel,Lorca,30904465,1999-03-17,7
     Tiago Nicolás,Rivera,34407251,2001-08-29,1033\r\n\
     Santiago,Álvarez,33936970,1986-04-25,7068\r\n";
 
-/// The records of [`THREE_ROWS`] on the wire.
+/// The first of [`THREE_ROWS`], called L in the vectors.
+pub(crate) const ROW_L: &str = "Santiago Lionel,Lorca,30904465,1999-03-17,7574\r\n";
+
+/// The first two of [`THREE_ROWS`], called L and T in the vectors.
+pub(crate) const ROWS_LT: &str =
+    "Santiago Lionel,Lorca,30904465,1999-03-17,7574\r\nTiago Nicolás,Rivera,34407251,2001-08-29,1033\r\n";
+
+/// The records of [`THREE_ROWS`] on the wire of the main dialect.
 pub(crate) const THREE_RECORDS: [&str; 3] = [
     "Santiago Lionel;Lorca;30904465;1999-03-17;7574",
     "Tiago Nicolás;Rivera;34407251;2001-08-29;1033",
@@ -63,6 +73,11 @@ impl Setup {
         ])
     }
 
+    /// As [`Setup::agency`], in this dialect.
+    pub(crate) fn speaking(dialect: &str, central: SocketAddr, rows: impl AsRef<[u8]>) -> Self {
+        Self::agency(central, rows).args(["--protocol", dialect])
+    }
+
     /// Adds arguments.
     pub(crate) fn args<const N: usize>(mut self, arguments: [&str; N]) -> Self {
         self.command.args(arguments);
@@ -70,7 +85,12 @@ impl Setup {
     }
 
     /// Sets a variable.
-    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn env(self, name: &str, value: &str) -> Self {
+        self.env_bytes(name, value.as_ref())
+    }
+
+    /// Sets a variable to something that need not be text.
+    pub(crate) fn env_bytes(mut self, name: &str, value: &OsStr) -> Self {
         self.command.env(name, value);
         self
     }

@@ -7,6 +7,9 @@
 //! | `durable` | the holder of `sync` |
 //! | `storage_failed` | whoever finds that the storage lost something; never reset |
 //! | `winners`, `bets` | whoever holds the lock of `winners`; never go down |
+//! | `finished` | whoever holds the lock of `ledger` |
+//! | `draw_owner` | a worker that finds it 0 and holds the lock of `ledger`; back to 0 by that worker, or the supervisor when it is dead |
+//! | `drawn` | the worker in `draw_owner`; never reset |
 //! | `processing[w]` | worker w alone; the supervisor when w is dead |
 //! | `worker_…[w]` | worker w alone; the supervisor when w is dead, except that it counts `worker_restarts` |
 //! | `port`, `phase`, `deaths`, `last_death_ms` | the supervisor |
@@ -85,6 +88,14 @@ pub struct Shared {
     pub winners: Value<u64>,
     /// Published bets.
     pub bets: RawValue<u64>,
+    /// Distinct agencies that have finished.
+    pub finished: RawValue<u32>,
+    /// Agencies the draw waits for.
+    pub expected: RawValue<u32>,
+    /// The worker that makes the draw, its slot plus 1; 0 if nobody does.
+    pub draw_owner: RawValue<u32>,
+    /// 1 once the draw was held.
+    pub drawn: RawValue<u8>,
     /// Per worker: batch requests begun (type byte read) and not ended. The original's byte holds 0 or 1; ours counts the
     /// connections of a worker, and a byte would wrap at 256 of them.
     pub processing: RawArray<u16>,
@@ -106,6 +117,8 @@ pub struct Shared {
     pub worker_restarts: RawArray<u32>,
     /// Per worker: open connections.
     pub worker_connections: RawArray<u32>,
+    /// Per worker: connections that wait for the draw.
+    pub worker_waiting: RawArray<u32>,
     /// Per slot: batches stored. This and the following never go back, whoever dies.
     pub worker_batches: RawArray<u64>,
     /// Per slot: bets stored.
@@ -165,6 +178,10 @@ impl Shared {
             storage_failed: segment.raw_value("storage_failed")?,
             winners: segment.value("winners")?,
             bets: segment.raw_value("bets")?,
+            finished: segment.raw_value("finished")?,
+            expected: segment.raw_value("expected")?,
+            draw_owner: segment.raw_value("draw_owner")?,
+            drawn: segment.raw_value("drawn")?,
             processing: segment.raw_array("processing")?,
             port: segment.raw_value("port")?,
             phase: segment.raw_value("phase")?,
@@ -175,6 +192,7 @@ impl Shared {
             worker_started_ms: segment.raw_array("worker_started_ms")?,
             worker_restarts: segment.raw_array("worker_restarts")?,
             worker_connections: segment.raw_array("worker_connections")?,
+            worker_waiting: segment.raw_array("worker_waiting")?,
             worker_batches: segment.raw_array("worker_batches")?,
             worker_bets: segment.raw_array("worker_bets")?,
             worker_queries: segment.raw_array("worker_queries")?,
@@ -202,6 +220,10 @@ fn plan(workers: usize) -> Plan {
         .raw_value::<u8>("storage_failed")
         .value::<u64>("winners")
         .raw_value::<u64>("bets")
+        .raw_value::<u32>("finished")
+        .raw_value::<u32>("expected")
+        .raw_value::<u32>("draw_owner")
+        .raw_value::<u8>("drawn")
         .raw_array::<u16>("processing", workers)
         .raw_value::<u16>("port")
         .raw_value::<u8>("phase")
@@ -212,6 +234,7 @@ fn plan(workers: usize) -> Plan {
         .raw_array::<u64>("worker_started_ms", workers)
         .raw_array::<u32>("worker_restarts", workers)
         .raw_array::<u32>("worker_connections", workers)
+        .raw_array::<u32>("worker_waiting", workers)
         .raw_array::<u64>("worker_batches", workers)
         .raw_array::<u64>("worker_bets", workers)
         .raw_array::<u64>("worker_queries", workers)

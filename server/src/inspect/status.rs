@@ -25,6 +25,14 @@ pub struct Status {
     bets: u64,
     /// Agencies whose batch has begun and not ended.
     agencies_in_flight: u32,
+    /// Distinct agencies that have finished.
+    agencies_finished: u32,
+    /// Agencies the draw waits for.
+    agencies_expected: u32,
+    /// Whether the draw was held.
+    drawn: bool,
+    /// Connections that wait for the draw.
+    waiting: u32,
     /// Workers that ended though nobody had asked them to.
     worker_deaths: u64,
     /// Times a lock's holder died and its successor repaired.
@@ -44,6 +52,7 @@ struct WorkerStatus {
     uptime_seconds: u64,
     restarts: u32,
     connections: u32,
+    waiting: u32,
     in_flight: u16,
     batches: u64,
     bets: u64,
@@ -68,6 +77,7 @@ impl Status {
             uptime_seconds: now.saturating_sub(shared.worker_started_ms.load(slot)) / 1000,
             restarts: shared.worker_restarts.load(slot),
             connections: shared.worker_connections.load(slot),
+            waiting: shared.worker_waiting.load(slot),
             in_flight: shared.processing.load(slot),
             batches: shared.worker_batches.load(slot),
             bets: shared.worker_bets.load(slot),
@@ -87,6 +97,10 @@ impl Status {
             winners: shared.winners.get(),
             bets: shared.bets.load(),
             agencies_in_flight: shared.in_flight(),
+            agencies_finished: shared.finished.load(),
+            agencies_expected: shared.expected.load(),
+            drawn: shared.drawn.load() != 0,
+            waiting: shared.worker_waiting.iter().sum(),
             worker_deaths: shared.deaths.load(),
             lock_recoveries: locks.into_iter().map(multiprocessing::Lock::recoveries).sum(),
             storage_failed: shared.storage_failed.load() != 0,
@@ -105,8 +119,9 @@ impl Status {
         let uptime = |seconds: u64| GoDuration(Duration::from_secs(seconds)).to_string();
         let mut text = format!(
             "central on port {}: {}, up {}, supervisor {}\n\
-             winners {}, bets {}, agencies in flight {}, worker deaths {}, lock recoveries {}{}\n\n\
-             {:>4} {:>8} {:<9} {:>10} {:>8} {:>11} {:>9} {:>9} {:>11} {:>8} {:>8}\n",
+             winners {}, bets {}, agencies in flight {}, worker deaths {}, lock recoveries {}{}\n\
+             {}\n\n\
+             {:>4} {:>8} {:<9} {:>10} {:>8} {:>11} {:>8} {:>9} {:>9} {:>11} {:>8} {:>8}\n",
             self.port,
             self.phase,
             uptime(self.uptime_seconds),
@@ -117,12 +132,14 @@ impl Status {
             self.worker_deaths,
             self.lock_recoveries,
             if self.storage_failed { ", STORAGE FAILED: restart the central" } else { "" },
+            self.draw(),
             "slot",
             "pid",
             "state",
             "uptime",
             "restarts",
             "connections",
+            "waiting",
             "in_flight",
             "batches",
             "bets",
@@ -133,13 +150,14 @@ impl Status {
             // Writing into a String cannot fail.
             let _ = writeln!(
                 text,
-                "{:>4} {:>8} {:<9} {:>10} {:>8} {:>11} {:>9} {:>9} {:>11} {:>8} {:>8}",
+                "{:>4} {:>8} {:<9} {:>10} {:>8} {:>11} {:>8} {:>9} {:>9} {:>11} {:>8} {:>8}",
                 worker.slot,
                 worker.pid,
                 worker.state,
                 uptime(worker.uptime_seconds),
                 worker.restarts,
                 worker.connections,
+                worker.waiting,
                 worker.in_flight,
                 worker.batches,
                 worker.bets,
@@ -148,5 +166,14 @@ impl Status {
             );
         }
         text
+    }
+
+    /// How far the draw is, for people.
+    fn draw(&self) -> String {
+        let Self { agencies_finished: finished, agencies_expected: expected, waiting, .. } = self;
+        match self.drawn {
+            true => "the draw was held: bets are closed".to_owned(),
+            false => format!("draw: {finished} of {expected} agencies have finished, {waiting} wait for it"),
+        }
     }
 }

@@ -131,7 +131,7 @@ impl Storage {
         for row in reader.records() {
             let row = row.map_err(|error| self.inconsistent("bets.csv", error.to_string()))?;
             let bet = bet_of(&row).ok_or_else(|| {
-                let line = row.position().map_or(0, csv::Position::line);
+                let line = ledger.bets + 1;
                 let columns = "agency, first name, last name, document, birthdate, number";
                 self.inconsistent("bets.csv", format!("line {line} is no bet ({columns})"))
             })?;
@@ -168,7 +168,7 @@ fn holds(file: &File, end: u64, part: Part) -> io::Result<bool> {
 }
 
 /// A row of `bets.csv` as a bet. A row without agency and number is a record of the dialect that has neither.
-fn bet_of(row: &csv::StringRecord) -> Option<Bet<'_>> {
+pub fn bet_of(row: &csv::StringRecord) -> Option<Bet<'_>> {
     let [agency, first_name, last_name, document, birthdate, number] =
         [0, 1, 2, 3, 4, 5].map(|column| row.get(column));
     let (agency, number) = (agency?.parse().ok()?, number?.parse::<u32>().ok()?);
@@ -176,7 +176,7 @@ fn bet_of(row: &csv::StringRecord) -> Option<Bet<'_>> {
         agency,
         first_name: first_name?,
         last_name: last_name?,
-        document: document?,
+        document: document?.into(),
         birthdate: Birthdate::from_iso(birthdate?)?,
         number: (agency, number).ne(&(0, 0)).then_some(number),
     })

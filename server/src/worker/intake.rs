@@ -1,14 +1,15 @@
-//! Where connections come in: the inherited listening socket, opened and closed as there is room.
+//! Where connections come in: an inherited listening socket, opened and closed as there is room.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use conventions::log_line::{Outcome, warn};
+use lottery::protocol::Dialect;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
-use super::LISTENER;
+use crate::listener::Listener;
 
 /// Connections a worker has at most; further ones wait in the kernel's queue, or another worker takes them.
 const MAX_CONNECTIONS: usize = 8192;
@@ -18,9 +19,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A lack of room is told once in this time, however often it is felt.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
-/// The listening socket of one worker.
+/// A listening socket of one worker.
 #[derive(Debug)]
 pub struct Intake {
+    /// What is spoken on its connections.
+    pub dialect: &'static Dialect,
+    /// The kernel gives this back with its events.
+    token: u64,
     /// `None` once the worker takes nothing new.
     socket: Option<TcpListener>,
     /// Whether the kernel tells about new connections.
@@ -36,9 +41,17 @@ impl Intake {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn new(socket: TcpListener, epoll: &Epoll) -> Result<Self, Errno> {
-        watch(epoll, &socket)?;
-        Ok(Self { socket: Some(socket), open: true, paused_until: None, pause: FIRST_PAUSE, reported: None })
+    pub fn new(listener: Listener, token: u64, epoll: &Epoll) -> Result<Self, Errno> {
+        watch(epoll, &listener.socket, token)?;
+        Ok(Self {
+            dialect: listener.dialect,
+            token,
+            socket: Some(listener.socket),
+            open: true,
+            paused_until: None,
+            pause: FIRST_PAUSE,
+            reported: None,
+        })
     }
 
     /// Whether the kernel tells about new connections, or never will again: in both cases there is nothing to wait for.
@@ -83,7 +96,7 @@ impl Intake {
         if let Some(socket) = &self.socket {
             self.paused_until = None;
             // Tried again in the next round if the kernel has no memory for it now.
-            self.open = watch(epoll, socket).is_ok();
+            self.open = watch(epoll, socket, self.token).is_ok();
         }
     }
 
@@ -109,9 +122,9 @@ impl Intake {
     }
 }
 
-fn watch(epoll: &Epoll, socket: &TcpListener) -> Result<(), Errno> {
+fn watch(epoll: &Epoll, socket: &TcpListener, token: u64) -> Result<(), Errno> {
     // Exclusive: one connection wakes one worker, not all.
-    epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, LISTENER))
+    epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, token))
 }
 
 /// Whether accepting failed because this process or machine has no room for another connection.

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-use lottery::protocol::typed::{self, BatchEncoder, Push};
+use lottery::protocol::{AgencyCodec, AgencyOptions, Dialect, ProtocolError, Push, typed};
 use lottery::{Bet, Birthdate, Results};
 use socket2::SockRef;
 
@@ -74,6 +74,22 @@ impl Agency {
         }
     }
 
+    /// The next bytes the central sends, as many as a reply has by `whole`, which reads it.
+    ///
+    /// # Panics
+    /// When the connection ends before, the central stays silent too long, or the bytes are no such reply.
+    pub fn read_reply<T>(&mut self, mut whole: impl FnMut(&[u8]) -> Result<Option<T>, ProtocolError>) -> T {
+        let mut reply = Vec::new();
+        loop {
+            let mut byte = [0];
+            self.stream.read_exact(&mut byte).unwrap_or_else(|error| panic!("{error} after {reply:?}"));
+            reply.push(byte[0]);
+            if let Some(value) = whole(&reply).unwrap_or_else(|error| panic!("{error} in {reply:?}")) {
+                return value;
+            }
+        }
+    }
+
     /// Asks for the results.
     ///
     /// # Panics
@@ -122,7 +138,7 @@ pub fn bet(document: &str, wins: bool) -> Bet<'_> {
         agency: 0,
         first_name: "Santiago Lionel",
         last_name: "Lorca",
-        document,
+        document: document.into(),
         birthdate,
         number: Some(number),
     }
@@ -144,11 +160,29 @@ pub fn packet_of(mark: &str, bets: usize, winners: usize) -> Vec<u8> {
 /// # Panics
 /// When they do not fit a packet.
 pub fn packet_of_bets(bets: &[Bet<'_>]) -> Vec<u8> {
-    let mut batch = BatchEncoder::new(bets.len());
+    packet_in(&mut *codec("typed", 1), bets)
+}
+
+/// The agency's side of a dialect, for an agency of this number.
+///
+/// # Panics
+/// When there is no such dialect, or it carries no bets.
+pub fn codec(dialect: &str, agency: u16) -> Box<dyn AgencyCodec> {
+    let options = AgencyOptions { agency, max_bets: u16::MAX, with_count: true };
+    (Dialect::named(dialect).unwrap().agency.unwrap())(&options)
+}
+
+/// A batch of these bets in the dialect of a codec, which is left with an empty batch.
+///
+/// # Panics
+/// When they do not fit a packet.
+pub fn packet_in(codec: &mut dyn AgencyCodec, bets: &[Bet<'_>]) -> Vec<u8> {
     for bet in bets {
-        assert_eq!(batch.push(bet), Ok(Push::Added), "the batch does not fit a packet");
+        assert_eq!(codec.push(bet), Ok(Push::Added), "the batch does not fit a packet");
     }
-    batch.packet().to_vec()
+    let packet = codec.packet().to_vec();
+    codec.clear();
+    packet
 }
 
 /// A batch of these records as they are, valid or not.

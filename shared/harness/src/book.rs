@@ -58,7 +58,7 @@ impl Book {
         agency.try_send(&packet_of(&number.to_string(), bets, winners));
         let reply = agency.read_until_gone();
         let Some(won) = typed::decode_winners(&reply).unwrap() else { return false };
-        let won: Vec<_> = won.iter().map(|bet| bet.document.to_owned()).collect();
+        let won: Vec<_> = won.iter().map(|bet| bet.document.to_string()).collect();
         let expected: Vec<_> = (0..winners).map(|bet| document(number, bet)).collect();
         assert_eq!(won, expected, "winners of batch {number}");
         self.acknowledged.fetch_add(winners as u64, Ordering::SeqCst);

@@ -218,6 +218,15 @@ pub struct Central<'a> {
 }
 
 impl Central<'_> {
+    /// The port on which a dialect is spoken, where it is spoken on one only.
+    ///
+    /// # Panics
+    /// When the central does not speak it.
+    pub fn port_of(&self, dialect: &str) -> u16 {
+        let line = self.program.line_with(&format!("| protocol: {dialect} |"));
+        value_of(&line, "port").parse().unwrap()
+    }
+
     /// Connects an agency.
     ///
     /// # Panics

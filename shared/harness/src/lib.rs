@@ -1,4 +1,4 @@
-//! What the process tests share: a real central in a directory of its own, agencies that speak `typed` over real sockets, and
+//! What the process tests share: a real central in a directory of its own, agencies over real sockets, and
 //! polling with a deadline instead of sleeping.
 //!
 //! Everything started here is ended here, by pid, also when a test fails.
@@ -9,15 +9,17 @@ mod book;
 mod central;
 mod deadline;
 mod load;
+mod participant;
 mod processes;
 mod random;
 mod stopped;
 
-pub use agency::{Agency, bet, large_packet, packet_of, packet_of_bets, packet_of_records};
+pub use agency::{Agency, bet, codec, large_packet, packet_in, packet_of, packet_of_bets, packet_of_records};
 pub use book::{Book, Totals};
 pub use central::{Central, Setup, refusals, taken_port};
 pub use deadline::{eventually, eventually_within};
 pub use load::Load;
+pub use participant::Participant;
 pub use processes::{Program, cpu_time, is_alive, kill, private_bytes, shared_memory_entries};
 pub use random::Random;
 pub use stopped::Stopped;

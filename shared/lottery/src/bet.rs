@@ -1,6 +1,6 @@
 //! A bet, borrowed from the bytes it came in, and the rules every dialect checks before one is stored.
 
-use crate::Birthdate;
+use crate::{Birthdate, Document};
 
 /// Longest first name, last name or document in bytes. The course's longest name has 23; `counted-u8` cannot carry more
 /// than 255, so this is what every dialect can move. A longer field makes the bet invalid.
@@ -16,7 +16,7 @@ pub struct Bet<'a> {
     /// Last name, UTF-8, may be empty.
     pub last_name: &'a str,
     /// Identity document as it was given: text, not checked for digits.
-    pub document: &'a str,
+    pub document: Document<'a>,
     /// Date of birth.
     pub birthdate: Birthdate,
     /// The number played, or `None` in a record of the 2022 assignment, which has none.
@@ -84,9 +84,12 @@ impl Bet<'_> {
     /// # Errors
     /// The first field that breaks a rule.
     pub fn validate(&self) -> Result<(), InvalidBet> {
-        let texts =
-            [("first name", self.first_name), ("last name", self.last_name), ("document", self.document)];
-        texts.into_iter().try_for_each(|(field, text)| check_text(field, text))
+        self.texts().into_iter().try_for_each(|(field, text)| check_text(field, text))
+    }
+
+    /// The free texts, each with the name of its field.
+    pub fn texts(&self) -> [(&'static str, &str); 3] {
+        [("first name", self.first_name), ("last name", self.last_name), ("document", self.document.as_str())]
     }
 }
 
@@ -110,7 +113,14 @@ mod tests {
 
     fn bet<'a>(first_name: &'a str, document: &'a str) -> Bet<'a> {
         let birthdate = Birthdate::new(1999, 3, 17).unwrap();
-        Bet { agency: 0, first_name, last_name: "Lorca", document, birthdate, number: Some(7574) }
+        Bet {
+            agency: 0,
+            first_name,
+            last_name: "Lorca",
+            document: document.into(),
+            birthdate,
+            number: Some(7574),
+        }
     }
 
     #[test]

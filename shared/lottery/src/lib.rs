@@ -4,20 +4,22 @@
 //! agencies own the sockets and the files.
 //!
 //! ```
-//! use lottery::protocol::typed::{self, Decoded, Decoder};
+//! use lottery::protocol::{Decoded, Dialect, Then, typed};
 //! use lottery::{Reply, Request, Results};
 //!
-//! let wire = typed::QUERY;
-//! let Decoded::Complete { request, .. } = Decoder::default().decode(&wire).unwrap() else { panic!("whole request") };
+//! let mut codec = (Dialect::named("typed").unwrap().central)();
+//! let Ok(Decoded::Complete { request, .. }) = codec.decode(&typed::QUERY) else { panic!("whole request") };
 //! assert_eq!(request, Request::Results);
 //!
 //! let mut answer = Vec::new();
-//! typed::encode_reply(&Reply::Results(Results { winners: 3, in_flight: 0 }), &mut answer);
-//! assert_eq!(answer, [1, 0, 0, 0, 3]);
+//! let then = codec.encode(&Reply::Results(Results { winners: 3, in_flight: 0 }), &mut answer);
+//! assert_eq!((answer, then), (vec![1, 0, 0, 0, 3], Ok(Then::Close)));
 //! ```
 
 mod bet;
 mod birthdate;
+mod decimal;
+mod document;
 pub mod protocol;
 mod record;
 mod request;
@@ -25,6 +27,7 @@ mod winner;
 
 pub use bet::{Bet, InvalidBet, MAX_TEXT_BYTES};
 pub use birthdate::Birthdate;
+pub use document::Document;
 pub use record::{write_rows, write_winner_line};
 pub use request::{Reply, Request, Results};
 pub use winner::{UNNUMBERED_WINNER_DIVISOR, WINNING_NUMBER, is_winner};

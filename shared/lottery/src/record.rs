@@ -1,10 +1,9 @@
 //! How bets are written to disk: rows of `bets.csv` as the course's `store_bets` writes them, and lines of `winners.log`.
 
-use std::io::Write;
-
 use csv::{QuoteStyle, Terminator, WriterBuilder};
 
 use crate::Bet;
+use crate::decimal::Decimal;
 
 /// Appends one row a bet to `rows`: agency, first name, last name, document, birthdate (ISO), number; comma, minimal
 /// quoting, CRLF. A bet without a number writes 0.
@@ -18,36 +17,17 @@ pub fn write_rows(bets: &[Bet<'_>], rows: &mut Vec<u8>) -> csv::Result<()> {
         .terminator(Terminator::CRLF)
         .from_writer(rows);
     for bet in bets {
-        write_decimal(&mut writer, bet.agency.into())?;
+        writer.write_field(Decimal::from(u32::from(bet.agency)).as_bytes())?;
         writer.write_field(bet.first_name)?;
         writer.write_field(bet.last_name)?;
-        writer.write_field(bet.document)?;
+        writer.write_field(bet.document.as_str())?;
         writer.write_field(bet.birthdate.iso_bytes())?;
-        write_decimal(&mut writer, bet.number.unwrap_or(0))?;
+        writer.write_field(Decimal::from(bet.number.unwrap_or(0)).as_bytes())?;
         writer.write_record(None::<&[u8]>)?;
     }
     writer.flush()?;
     Ok(())
 }
-
-/// Writes a number as a field without allocating for it.
-fn write_decimal<W: Write>(writer: &mut csv::Writer<W>, value: u32) -> csv::Result<()> {
-    let mut digits = [0_u8; DECIMAL_DIGITS];
-    let mut start = DECIMAL_DIGITS;
-    let mut rest = value;
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    writer.write_field(&digits[start..])
-}
-
-/// Digits of `u32::MAX`.
-const DECIMAL_DIGITS: usize = 10;
 
 /// Appends the line of `winners.log` for a winner, in the format of the 2022 assignment's winners file:
 /// `Full name: F L | Document: D | Date of Birth: DD/MM/YYYY`.
@@ -69,7 +49,7 @@ mod tests {
 
     fn bet<'a>(agency: u16, first_name: &'a str, last_name: &'a str, number: Option<u32>) -> Bet<'a> {
         let birthdate = Birthdate::new(1999, 3, 17).unwrap();
-        Bet { agency, first_name, last_name, document: "30904465", birthdate, number }
+        Bet { agency, first_name, last_name, document: "30904465".into(), birthdate, number }
     }
 
     fn rows(bets: &[Bet<'_>]) -> String {

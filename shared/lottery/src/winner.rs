@@ -30,7 +30,7 @@ fn fingerprint(bet: &Bet<'_>) -> u64 {
         b";",
         bet.last_name.as_bytes(),
         b";",
-        bet.document.as_bytes(),
+        bet.document.as_str().as_bytes(),
         b";",
         &birthdate,
     ];
@@ -51,7 +51,7 @@ mod tests {
             agency: 1,
             first_name: "Santiago Lionel",
             last_name: "Lorca",
-            document: "30904465",
+            document: "30904465".into(),
             birthdate,
             number,
         }

@@ -2,56 +2,58 @@
 
 #![allow(clippy::unwrap_used)]
 
-use lottery::protocol::typed::{self, BatchEncoder, Decoded, Decoder, MAX_RECORD_BYTES, Push};
-use lottery::protocol::{MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Unencodable};
-use lottery::{Bet, Birthdate, InvalidBet, Reply, Request, Results, is_winner};
+mod common;
+
+use common::{
+    agency, agency_of_batches, arrived, bets, central, cuts, dialect, keeps_its_rules, noise, of_agency,
+    refused, trickle,
+};
+use lottery::protocol::typed::{self, MAX_RECORD_BYTES};
+use lottery::protocol::{
+    Answer, Decoded, MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Push, Receipt, Refusal, Then,
+    Unencodable,
+};
+use lottery::{Bet, InvalidBet, Reply, Request, Results, is_winner};
 use proptest::prelude::*;
 
-/// A vector of `vectors.json` as bytes.
+const TYPED: &str = "typed";
+
 fn vector(name: &str) -> Vec<u8> {
-    let vectors: serde_json::Value = serde_json::from_str(include_str!("vectors.json")).unwrap();
-    let hex = vectors["typed"][name].as_str().unwrap_or_else(|| panic!("no vector {name}"));
-    (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
+    common::vector(TYPED, name)
 }
 
+/// A bet as this dialect carries it: without agency.
 fn bet<'a>(first: &'a str, last: &'a str, document: &'a str, date: &str, number: Option<u32>) -> Bet<'a> {
-    let birthdate = Birthdate::from_unpadded(date).unwrap();
-    Bet { agency: 0, first_name: first, last_name: last, document, birthdate, number }
+    common::bet(0, first, last, document, date, number)
 }
-
 fn lorca(number: Option<u32>) -> Bet<'static> {
-    bet("Santiago Lionel", "Lorca", "30904465", "1999-03-17", number)
+    Bet { agency: 0, number, ..common::lorca() }
 }
 fn rivera(number: Option<u32>) -> Bet<'static> {
-    bet("Tiago Nicolás", "Rivera", "34407251", "2001-08-29", number)
+    Bet { agency: 0, number, ..common::rivera() }
 }
 fn alvarez() -> Bet<'static> {
-    bet("Santiago", "Álvarez", "33936970", "1986-04-25", None)
+    Bet { agency: 0, number: None, ..common::alvarez() }
 }
 
 /// The request in `wire`, which must be whole and consume everything.
 fn whole(wire: &[u8]) -> Request<'_> {
-    match Decoder::default().decode(wire).unwrap() {
-        Decoded::Complete { request, consumed } => {
-            assert_eq!(consumed, wire.len());
-            request
-        }
-        Decoded::Incomplete => panic!("incomplete"),
-    }
+    common::whole(&mut *central(TYPED), wire)
 }
 
+/// The bytes of a reply; every one is the last thing said on its connection.
 fn encoded(reply: &Reply<'_>) -> Vec<u8> {
-    let mut wire = Vec::new();
-    typed::encode_reply(reply, &mut wire);
+    let (wire, then) = common::encoded(&mut *central(TYPED), reply);
+    assert_eq!(then, Then::Close);
     wire
 }
 
+fn stored(winners: Vec<Bet<'_>>) -> Reply<'_> {
+    Reply::Stored { bets: 9, winners }
+}
+
 fn packet(bets: &[Bet<'_>]) -> Vec<u8> {
-    let mut batch = BatchEncoder::new(usize::MAX);
-    for bet in bets {
-        assert_eq!(batch.push(bet), Ok(Push::Added));
-    }
-    batch.packet().to_vec()
+    common::packet(&mut *agency(TYPED, 1), bets)
 }
 
 fn record(text: &[u8]) -> Vec<u8> {
@@ -65,8 +67,11 @@ fn batch_of(records: &[&[u8]]) -> Vec<u8> {
     wire
 }
 
+/// Why `wire` is refused, after which nothing on the connection can be understood.
 fn refusal(wire: &[u8]) -> ProtocolError {
-    Decoder::default().decode(wire).expect_err("must be refused")
+    let Refusal { error, bets, consumed } = common::refusal(&mut *central(TYPED), wire);
+    assert_eq!((bets, consumed), (None, None));
+    error
 }
 
 #[test]
@@ -93,7 +98,9 @@ fn batch_replies_of_the_originals_encode_and_decode() {
     ];
     for (name, winners) in cases {
         let wire = vector(name);
-        assert_eq!(encoded(&Reply::Stored { winners: winners.clone() }), wire, "{name}");
+        assert_eq!(encoded(&stored(winners.clone())), wire, "{name}");
+        let receipt = Receipt::Stored { winners: Some(winners.len()) };
+        assert_eq!(agency(TYPED, 1).receipt(&wire), Ok(Some(receipt)), "{name}");
         assert_eq!(typed::decode_winners(&wire).unwrap(), Some(winners), "{name}");
     }
 }
@@ -103,12 +110,13 @@ fn the_five_field_vector_has_the_winner_its_reply_says() {
     let wire = vector("five_fields_batch_LT");
     let Request::Store(bets) = whole(&wire) else { panic!("a batch") };
     let winners = bets.into_iter().filter(is_winner).collect();
-    assert_eq!(encoded(&Reply::Stored { winners }), vector("five_fields_batch_LT_reply"));
+    assert_eq!(encoded(&stored(winners)), vector("five_fields_batch_LT_reply"));
 }
 
 #[test]
 fn queries_and_their_replies_are_those_of_the_originals() {
     assert_eq!(vector("results_query"), typed::QUERY);
+    assert_eq!(agency(TYPED, 1).question(), typed::QUERY);
     assert_eq!(whole(&typed::QUERY), Request::Results);
     let cases = [
         ("results_total_0", 0, 0),
@@ -120,6 +128,7 @@ fn queries_and_their_replies_are_those_of_the_originals() {
         let results = Results { winners, in_flight };
         assert_eq!(encoded(&Reply::Results(results)), vector(name), "{name}");
         assert_eq!(typed::decode_results(&vector(name)), Ok(Some(results)), "{name}");
+        assert_eq!(agency(TYPED, 1).answer(&vector(name)), Ok(Some(Answer::Results(results))), "{name}");
     }
 }
 
@@ -133,7 +142,7 @@ fn counts_beyond_the_wire_saturate_instead_of_wrapping() {
 fn a_date_without_zero_padding_is_taken_and_answered_padded() {
     let wire = batch_of(&[b"A;B;1;1999-3-7"]);
     let Request::Store(bets) = whole(&wire) else { panic!("a batch") };
-    let reply = encoded(&Reply::Stored { winners: bets });
+    let reply = encoded(&stored(bets));
     assert_eq!(reply, [&[0, 1][..], &record(b"A;B;1;1999-03-07")].concat());
 }
 
@@ -148,9 +157,7 @@ fn empty_names_and_documents_are_taken() {
 #[test]
 fn bytes_after_the_request_are_left_to_the_caller() {
     let wire = [batch_of(&[b"A;B;1;1999-03-07"]), vec![9; 5]].concat();
-    let Decoded::Complete { consumed, .. } = Decoder::default().decode(&wire).unwrap() else {
-        panic!("whole")
-    };
+    let Decoded::Complete { consumed, .. } = central(TYPED).decode(&wire).unwrap() else { panic!("whole") };
     assert_eq!(consumed, wire.len() - 5);
 }
 
@@ -204,14 +211,14 @@ fn a_full_batch_of_65535_records_is_taken() {
 
 #[test]
 fn the_encoder_fills_a_packet_by_bets_or_by_bytes_and_never_over_8192() {
-    let mut by_bets = BatchEncoder::new(2);
+    let mut by_bets = agency_of_batches(TYPED, 1, 2);
     assert_eq!(
         [lorca(None), rivera(None), alvarez()].map(|bet| by_bets.push(&bet).unwrap()),
         [Push::Added, Push::Added, Push::Full]
     );
     assert_eq!(by_bets.packet(), packet(&[lorca(None), rivera(None)]));
 
-    let mut by_bytes = BatchEncoder::new(usize::MAX);
+    let mut by_bytes = agency(TYPED, 1);
     while by_bytes.push(&lorca(Some(1))).unwrap() == Push::Added {}
     let bytes = by_bytes.packet().len();
     assert!(bytes <= MAX_PACKET_BYTES && bytes + packet(&[lorca(Some(1))]).len() - 3 > MAX_PACKET_BYTES);
@@ -224,7 +231,7 @@ fn the_encoder_fills_a_packet_by_bets_or_by_bytes_and_never_over_8192() {
 
 #[test]
 fn a_bet_the_dialect_cannot_carry_is_named_and_leaves_the_batch_as_it_was() {
-    let mut batch = BatchEncoder::new(10);
+    let mut batch = agency(TYPED, 1);
     batch.push(&lorca(None)).unwrap();
     let separator = Unencodable::Separator { field: "last name", separator: ';' };
     assert_eq!(batch.push(&bet("A", "B;C", "1", "2000-01-01", None)), Err(separator));
@@ -239,56 +246,79 @@ fn replies_that_no_central_sends_are_refused() {
     assert_eq!(typed::decode_results(&[2]), Err(ProtocolError::UnknownReply(2)));
     assert_eq!(typed::decode_results(&[1, 0, 0, 0, 0, 9]), Err(ProtocolError::TrailingBytes(1)));
     assert_eq!(typed::decode_winners(&[0, 0, 9, 9]), Err(ProtocolError::TrailingBytes(2)));
+    assert_eq!(agency(TYPED, 1).receipt(&[0, 0, 9, 9]), Err(ProtocolError::TrailingBytes(2)));
+    assert_eq!(agency(TYPED, 1).answer(&[2]), Err(ProtocolError::UnknownReply(2)));
 }
 
-/// A bet that owns its texts: first name, last name, document, date, number.
-type Owned = (String, String, String, (u16, u8, u8), Option<u32>);
+#[test]
+fn replies_the_dialect_does_not_have_are_not_sent() {
+    for reply in [Reply::NotYet, Reply::Finished, Reply::Winners(vec!["1"]), Reply::Echo(b"x")] {
+        let mut out = Vec::new();
+        assert_eq!(central(TYPED).encode(&reply, &mut out), Err(Unencodable::Reply));
+        assert!(out.is_empty());
+    }
+}
+
+#[test]
+fn a_refusal_is_a_close_without_a_word() {
+    for error in [None, Some(&ProtocolError::EmptyBatch)] {
+        assert_eq!(refused(&mut *central(TYPED), error), (vec![], Then::Close));
+    }
+}
+
+#[test]
+fn a_batch_begins_with_its_type_byte() {
+    assert!(central(TYPED).begins_batch(&[0]) && central(TYPED).begins_batch(&[0, 0, 1]));
+    assert!(!central(TYPED).begins_batch(&[]) && !central(TYPED).begins_batch(&[1]));
+}
+
+#[test]
+fn an_agency_says_nothing_but_batches_and_queries() {
+    let codec = agency(TYPED, 1);
+    assert_eq!((codec.greeting(), codec.notification(), codec.farewell()), (vec![], None, &[][..]));
+}
+
+#[test]
+fn the_central_keeps_the_rules_of_the_dialect() {
+    keeps_its_rules(dialect(TYPED));
+}
 
 /// Bets whose texts any agency may have: no separator, no control characters.
-fn bets() -> impl Strategy<Value = Vec<Owned>> {
-    let text = || "[^;\\p{Cc}]{0,20}";
-    let date = (1_u16..=9999, 1_u8..=12, 1_u8..=28);
-    prop::collection::vec((text(), text(), text(), date, any::<Option<u32>>()), 1..40)
-}
-
-fn borrowed(owned: &[Owned]) -> Vec<Bet<'_>> {
-    let as_bet = |owned| -> Bet<'_> {
-        let (first, last, document, (year, month, day), number): &Owned = owned;
-        bet(first, last, document, &format!("{year:04}-{month}-{day}"), *number)
-    };
-    owned.iter().map(as_bet).collect()
+fn any_bets() -> impl Strategy<Value = Vec<common::OwnedBet>> {
+    bets("[^;\\p{Cc}]{0,20}", "[^;\\p{Cc}]{0,20}", any::<Option<u32>>())
 }
 
 proptest! {
     #[test]
-    fn any_split_of_a_batch_decodes_the_same(owned in bets(), cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8)) {
-        let bets = borrowed(&owned);
+    fn any_split_of_a_batch_decodes_the_same(owned in any_bets(), cuts in cuts()) {
+        let bets = of_agency(&owned, 0);
         let wire = packet(&bets);
-        let mut ends: Vec<_> = cuts.iter().map(|cut| cut.index(wire.len())).collect();
-        ends.sort_unstable();
-        let mut decoder = Decoder::default();
-        for end in ends {
-            prop_assert_eq!(decoder.decode(&wire[..end]), Ok(Decoded::Incomplete));
-        }
         let consumed = wire.len();
-        prop_assert_eq!(decoder.decode(&wire), Ok(Decoded::Complete { request: Request::Store(bets), consumed }));
+        let request = Request::Store(bets);
+        prop_assert_eq!(arrived(&mut *central(TYPED), &wire, &cuts), Ok(Decoded::Complete { request, consumed }));
     }
 
     #[test]
-    fn every_prefix_of_a_reply_is_incomplete_and_the_whole_reads_back(owned in bets()) {
-        let winners = borrowed(&owned);
-        let wire = encoded(&Reply::Stored { winners: winners.clone() });
+    fn every_prefix_of_a_reply_is_incomplete_and_the_whole_reads_back(owned in any_bets()) {
+        let winners = of_agency(&owned, 0);
+        let wire = encoded(&stored(winners.clone()));
+        let codec = agency(TYPED, 1);
         for end in 0..wire.len() {
             prop_assert_eq!(typed::decode_winners(&wire[..end]), Ok(None));
+            prop_assert_eq!(codec.receipt(&wire[..end]), Ok(None));
         }
+        let receipt = Receipt::Stored { winners: Some(winners.len()) };
+        prop_assert_eq!(codec.receipt(&wire), Ok(Some(receipt)));
         prop_assert_eq!(typed::decode_winners(&wire), Ok(Some(winners)));
     }
 
     #[test]
-    fn no_bytes_make_a_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), kind in 0_u8..3) {
+    fn no_bytes_make_a_side_panic(bytes in noise(), kind in 0_u8..3) {
         let wire = [&[kind][..], &bytes].concat();
-        let _ = Decoder::default().decode(&wire);
-        let _ = typed::decode_winners(&wire);
-        let _ = typed::decode_results(&wire);
+        trickle(&mut *central(TYPED), &wire);
+        let _ = central(TYPED).decode(&wire);
+        let _ = (typed::decode_winners(&wire), typed::decode_results(&wire));
+        let codec = agency(TYPED, 1);
+        let _ = (codec.receipt(&wire), codec.acknowledgement(&wire), codec.answer(&wire));
     }
 }

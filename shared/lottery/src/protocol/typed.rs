@@ -11,10 +11,29 @@
 //! | query reply, total | u8 `1`, u32 winners |
 //! | query reply, partial | u8 `0`, u16 agencies in flight, u32 winners so far |
 
+mod rules;
+
 use byteorder::{BigEndian, ByteOrder};
 
-use super::{MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Unencodable};
+use super::{
+    AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect, MAX_REQUEST_BYTES,
+    Packet, ProtocolError, Push, Receipt, Refusal, Then, Unencodable, check_separator,
+    error::no_trailing_bytes,
+};
+use crate::decimal::{self, Decimal};
 use crate::{Bet, Birthdate, InvalidBet, MAX_TEXT_BYTES, Reply, Request, Results};
+
+/// Its row in the table of dialects.
+pub const DIALECT: Dialect = Dialect {
+    name: "typed",
+    connections: &[ConnectionUse::PerRequest],
+    waits_for_draw: false,
+    // No agency travels, so any may speak it.
+    max_agency: u16::MAX,
+    central: || Box::<Central>::default(),
+    agency: Some(|options| Box::new(Agency::new(options))),
+    rules: rules::rules,
+};
 
 /// The whole query for the results.
 pub const QUERY: [u8; 1] = [QUERY_TYPE];
@@ -33,49 +52,61 @@ const BATCH_HEADER_BYTES: usize = 3;
 /// The u16 before a record and before the winners.
 const LENGTH_BYTES: usize = 2;
 
-/// How far the bytes shown to a [`Decoder`] go.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Decoded<'b> {
-    /// The request is not all there yet.
-    Incomplete,
-    /// A whole request.
-    Complete {
-        /// What is asked; borrows from the bytes shown.
-        request: Request<'b>,
-        /// Bytes of the request. Any after them belong to nobody: this dialect has one request a connection.
-        consumed: usize,
-    },
-}
-
-/// Reads one request on the central's side. Remembers which records it has already seen whole, so that a batch which arrives
-/// byte by byte is not scanned from its start each time.
+/// The central's side. Remembers which records it has already seen whole, so that a batch which arrives byte by byte is not
+/// scanned from its start each time.
 #[derive(Debug, Default)]
-pub struct Decoder {
+pub struct Central {
     /// Records seen whole.
     records: usize,
     /// Offset of the first byte after them, 0 before the header was read.
     scanned: usize,
 }
 
-impl Decoder {
-    /// Whether the bytes shown begin a batch, which puts the agency in flight: true from the type byte on.
-    pub fn begins_batch(buffer: &[u8]) -> bool {
+impl CentralCodec for Central {
+    /// True from the type byte on.
+    fn begins_batch(&self, buffer: &[u8]) -> bool {
         buffer.first() == Some(&BATCH_TYPE)
     }
 
-    /// Reads what has arrived. `buffer` starts at the first byte of the request and grows from call to call.
-    ///
-    /// # Errors
-    /// [`ProtocolError`] as soon as the bytes can be no valid request any more; the decoder is of no further use then.
-    pub fn decode<'b>(&mut self, buffer: &'b [u8]) -> Result<Decoded<'b>, ProtocolError> {
+    fn decode<'b>(&mut self, buffer: &'b [u8]) -> Result<Decoded<'b>, Refusal> {
         match buffer.first() {
             None => Ok(Decoded::Incomplete),
             Some(&QUERY_TYPE) => Ok(Decoded::Complete { request: Request::Results, consumed: QUERY.len() }),
-            Some(&BATCH_TYPE) => self.decode_batch(buffer),
-            Some(&other) => Err(ProtocolError::UnknownRequest(other)),
+            Some(&BATCH_TYPE) => self.decode_batch(buffer).map_err(Refusal::from),
+            Some(&other) => Err(ProtocolError::UnknownRequest(other).into()),
         }
     }
 
+    /// Counts saturate at what the wire can carry: 65,535 agencies in flight, 4,294,967,295 winners.
+    fn encode(&mut self, reply: &Reply<'_>, out: &mut Vec<u8>) -> Result<Then, Unencodable> {
+        match reply {
+            Reply::Stored { winners, .. } => {
+                put_u16(out, winners.len());
+                for bet in winners {
+                    put_record(bet, out);
+                }
+            }
+            Reply::Results(Results { winners, in_flight }) => {
+                if *in_flight == 0 {
+                    out.push(TOTAL);
+                } else {
+                    out.push(PARTIAL);
+                    put_u16(out, *in_flight as usize);
+                }
+                out.extend_from_slice(&u32::try_from(*winners).unwrap_or(u32::MAX).to_be_bytes());
+            }
+            _ => return Err(Unencodable::Reply),
+        }
+        Ok(Then::Close)
+    }
+
+    /// There is no error reply.
+    fn refuse(&mut self, _error: Option<&ProtocolError>, _out: &mut Vec<u8>) -> Then {
+        Then::Close
+    }
+}
+
+impl Central {
     fn decode_batch<'b>(&mut self, buffer: &'b [u8]) -> Result<Decoded<'b>, ProtocolError> {
         if buffer.len() < BATCH_HEADER_BYTES {
             return Ok(Decoded::Incomplete);
@@ -136,10 +167,11 @@ fn decode_record(bytes: &[u8], record: usize) -> Result<Bet<'_>, ProtocolError> 
     };
     let invalid = |source| ProtocolError::Bet { record, source };
     let birthdate = Birthdate::from_unpadded(date).ok_or_else(|| invalid(InvalidBet::birthdate(date)))?;
+    // Plain decimals only: the reply repeats the record as it came, and this way it can be rendered from the number.
     let number = number
-        .map(|digits| plain_decimal(digits).ok_or_else(|| invalid(InvalidBet::number(digits))))
+        .map(|digits| decimal::parse(digits).ok_or_else(|| invalid(InvalidBet::number(digits))))
         .transpose()?;
-    let bet = Bet { agency: 0, first_name, last_name, document, birthdate, number };
+    let bet = Bet { agency: 0, first_name, last_name, document: document.into(), birthdate, number };
     bet.validate().map_err(invalid)?;
     Ok(bet)
 }
@@ -162,37 +194,6 @@ impl<'b> Iterator for Fields<'b> {
     }
 }
 
-/// A decimal without sign, blanks or leading zeros: the reply repeats the record as it came, and this way it can be rendered
-/// from the number.
-fn plain_decimal(text: &str) -> Option<u32> {
-    let canonical = text == "0" || !text.starts_with('0');
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    (canonical && digits).then(|| text.parse().ok()).flatten()
-}
-
-/// Appends the bytes of a reply.
-///
-/// Counts saturate at what the wire can carry: 65,535 agencies in flight, 4,294,967,295 winners.
-pub fn encode_reply(reply: &Reply<'_>, out: &mut Vec<u8>) {
-    match reply {
-        Reply::Stored { winners } => {
-            put_u16(out, winners.len());
-            for bet in winners {
-                put_record(bet, out);
-            }
-        }
-        Reply::Results(Results { winners, in_flight }) => {
-            if *in_flight == 0 {
-                out.push(TOTAL);
-            } else {
-                out.push(PARTIAL);
-                put_u16(out, *in_flight as usize);
-            }
-            out.extend_from_slice(&u32::try_from(*winners).unwrap_or(u32::MAX).to_be_bytes());
-        }
-    }
-}
-
 fn put_u16(out: &mut Vec<u8>, value: usize) {
     out.extend_from_slice(&u16::try_from(value).unwrap_or(u16::MAX).to_be_bytes());
 }
@@ -201,87 +202,70 @@ fn put_u16(out: &mut Vec<u8>, value: usize) {
 fn put_record(bet: &Bet<'_>, out: &mut Vec<u8>) {
     let length_at = out.len();
     out.extend_from_slice(&[0; LENGTH_BYTES]);
-    for text in [bet.first_name, bet.last_name, bet.document] {
+    for text in [bet.first_name, bet.last_name, bet.document.as_str()] {
         out.extend_from_slice(text.as_bytes());
         out.push(SEPARATOR);
     }
     out.extend_from_slice(&bet.birthdate.iso_bytes());
     if let Some(number) = bet.number {
         out.push(SEPARATOR);
-        out.extend_from_slice(number.to_string().as_bytes());
+        out.extend_from_slice(Decimal::from(number).as_bytes());
     }
     let bytes = out.len() - length_at - LENGTH_BYTES;
     debug_assert!(bytes <= MAX_RECORD_BYTES, "a record of {bytes} bytes was let through");
     BigEndian::write_u16(&mut out[length_at..], u16::try_from(bytes).unwrap_or(u16::MAX));
 }
 
-/// Collects bets into a batch on the agency's side.
+/// The agency's side.
 #[derive(Debug)]
-pub struct BatchEncoder {
-    packet: Vec<u8>,
-    bets: usize,
-    max_bets: usize,
+pub struct Agency {
+    batch: Packet,
 }
 
-/// What became of a bet offered to a [`BatchEncoder`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Push {
-    /// It is in the batch.
-    Added,
-    /// The batch is full, by bets or by bytes; send it, then offer the bet again.
-    Full,
+impl Agency {
+    /// An agency with an empty batch.
+    pub fn new(options: &AgencyOptions) -> Self {
+        Self { batch: Packet::new(options.max_bets, BATCH_HEADER_BYTES, 0) }
+    }
 }
 
-impl BatchEncoder {
-    /// An empty batch that takes up to `max_bets` bets (at least 1, at most 65,535) and [`MAX_PACKET_BYTES`] bytes.
-    pub fn new(max_bets: usize) -> Self {
-        let mut batch = Self { packet: Vec::new(), bets: 0, max_bets: max_bets.clamp(1, u16::MAX.into()) };
-        batch.clear();
-        batch
-    }
-
-    /// Bets in the batch.
-    pub fn bets(&self) -> usize {
-        self.bets
-    }
-
-    /// Offers a bet.
-    ///
-    /// # Errors
-    /// [`Unencodable`] when the dialect cannot carry it; the batch is as it was.
-    pub fn push(&mut self, bet: &Bet<'_>) -> Result<Push, Unencodable> {
+impl AgencyCodec for Agency {
+    fn push(&mut self, bet: &Bet<'_>) -> Result<Push, Unencodable> {
         bet.validate()?;
-        let texts =
-            [("first name", bet.first_name), ("last name", bet.last_name), ("document", bet.document)];
-        if let Some((field, _)) = texts.into_iter().find(|(_, text)| text.contains(char::from(SEPARATOR))) {
-            return Err(Unencodable::Separator { field, separator: SEPARATOR.into() });
-        }
-        if self.bets == self.max_bets {
-            return Ok(Push::Full);
-        }
-        let before = self.packet.len();
-        put_record(bet, &mut self.packet);
-        if self.packet.len() > MAX_PACKET_BYTES {
-            self.packet.truncate(before);
-            return Ok(Push::Full);
-        }
-        self.bets += 1;
-        Ok(Push::Added)
+        check_separator(bet, SEPARATOR.into())?;
+        self.batch.push(|out| {
+            put_record(bet, out);
+            Ok(())
+        })
     }
 
-    /// The bytes to send. Never call it on an empty batch: the dialect has none.
-    pub fn packet(&mut self) -> &[u8] {
-        debug_assert!(self.bets > 0, "an empty batch must not be sent");
-        BigEndian::write_u16(&mut self.packet[1..], u16::try_from(self.bets).unwrap_or(u16::MAX));
-        &self.packet
+    fn bets(&self) -> usize {
+        self.batch.bets()
     }
 
-    /// Empties the batch for the next bets.
-    pub fn clear(&mut self) {
-        self.packet.clear();
-        // The count is written by `packet`, when it is known.
-        self.packet.extend_from_slice(&[BATCH_TYPE, 0, 0]);
-        self.bets = 0;
+    fn packet(&mut self) -> &[u8] {
+        let count = self.batch.count();
+        let packet = self.batch.bytes();
+        packet[0] = BATCH_TYPE;
+        BigEndian::write_u16(&mut packet[1..], count);
+        packet
+    }
+
+    fn clear(&mut self) {
+        self.batch.clear();
+    }
+
+    fn receipt(&self, reply: &[u8]) -> Result<Option<Receipt>, ProtocolError> {
+        let winners = decode_winners(reply)?;
+        Ok(winners.map(|winners| Receipt::Stored { winners: Some(winners.len()) }))
+    }
+
+    fn question(&self) -> Vec<u8> {
+        QUERY.to_vec()
+    }
+
+    fn answer(&self, reply: &[u8]) -> Result<Option<Answer>, ProtocolError> {
+        Ok(decode_results(reply)?.map(Answer::Results))
     }
 }
 
@@ -319,11 +303,4 @@ pub fn decode_results(buffer: &[u8]) -> Result<Option<Results>, ProtocolError> {
     let Some((winners, trailing)) = rest.split_first_chunk() else { return Ok(None) };
     no_trailing_bytes(trailing)?;
     Ok(Some(Results { winners: u32::from_be_bytes(*winners).into(), in_flight }))
-}
-
-fn no_trailing_bytes(trailing: &[u8]) -> Result<(), ProtocolError> {
-    match trailing.len() {
-        0 => Ok(()),
-        extra => Err(ProtocolError::TrailingBytes(extra)),
-    }
 }

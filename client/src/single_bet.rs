@@ -1,0 +1,45 @@
+//! A run that sends the one bet of the environment and nothing else.
+
+use conventions::log_line::{self, Outcome};
+use lottery::protocol::{AgencyCodec, Receipt};
+
+use crate::central::{Central, Request, RequestError};
+use crate::config::{Config, SingleBet};
+use crate::failure::{Done, RunError, SingleBetFailure};
+use crate::progress::Progress;
+use crate::stop::Stop;
+
+/// Sends the bet and waits for its acknowledgement.
+///
+/// # Errors
+/// [`RunError`] says whether it is stored.
+pub(crate) fn run(
+    config: &Config,
+    single: &SingleBet,
+    mut codec: Box<dyn AgencyCodec>,
+    stop: &Stop,
+    progress: &Progress,
+) -> Result<(), RunError> {
+    // An empty batch has room for any bet that can be carried.
+    codec.push(&single.bet(config.id)).map_err(SingleBetFailure::from)?;
+    let packet = codec.packet().to_vec();
+    let mut central = Central::new(config, stop, progress, codec.greeting());
+    let receipt = central.request(Request::Store, &packet, |reply| codec.receipt(reply));
+    central.close();
+    match receipt {
+        Ok(Receipt::Stored { .. }) => {}
+        Ok(Receipt::Refused) => return Err(SingleBetFailure::Refused.into()),
+        Err(RequestError::Stopped) => {
+            let done = Done::Bets { bets: 0, batches: 0 };
+            return Err(RunError::Stopped { signal: stop.signal_name(), done });
+        }
+        Err(error @ RequestError::Unreachable { .. }) => return Err(SingleBetFailure::Unsent(error).into()),
+        Err(error @ RequestError::Unanswered(_)) => return Err(SingleBetFailure::InDoubt(error).into()),
+    }
+    log_line::info("apuesta_enviada", Outcome::Success)
+        .with("dni", &single.document)
+        .with("numero", single.number)
+        .write();
+    log_line::info("loop_finished", Outcome::Success).with("client_id", config.id).write();
+    Ok(())
+}

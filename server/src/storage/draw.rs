@@ -1,0 +1,247 @@
+//! The draw: one pass over `bets.csv` that finds every agency's winners, and the file that keeps them for good.
+//!
+//! `draw.csv` has a first row `draw,BETS,WINNERS` and then one row `agency,document` a winner, an agency's together, in the order in
+//! which they were stored. It is written under another name and renamed when it is whole: either there was a draw or there was not.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use csv::{ByteRecord, StringRecord, Terminator, WriterBuilder};
+use lottery::is_winner;
+
+use super::recovery::bet_of;
+
+/// Name of the file.
+pub const FILE: &str = "draw.csv";
+/// Its name while it is not whole.
+const UNFINISHED: &str = "draw.csv.new";
+/// First field of its first row.
+const TITLE: &str = "draw";
+
+/// A draw that is being made, a piece at a time so that whoever makes it can serve others meanwhile.
+#[derive(Debug)]
+pub struct Drawing {
+    reader: csv::Reader<io::Take<FromStart>>,
+    row: StringRecord,
+    bets: u64,
+    winners: u64,
+    /// Rows of the file by agency. The winners are few: they are kept in memory, the bets are not.
+    sections: BTreeMap<u16, Vec<u8>>,
+}
+
+/// A file read from its start, whatever others who share its descriptor do.
+#[derive(Debug)]
+struct FromStart {
+    file: File,
+    position: u64,
+}
+
+impl Read for FromStart {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.position)?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+impl Drawing {
+    /// A draw over the first `end` bytes of `bets`, which nobody appends to any more.
+    pub fn new(bets: File, end: u64) -> Self {
+        let reader = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .buffer_capacity(64 * 1024)
+            .from_reader(FromStart { file: bets, position: 0 }.take(end));
+        Self { reader, row: StringRecord::new(), bets: 0, winners: 0, sections: BTreeMap::new() }
+    }
+
+    /// Goes on for about `bytes` bytes; whether it has seen every bet.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn advance(&mut self, bytes: u64) -> io::Result<bool> {
+        let enough = self.reader.position().byte() + bytes;
+        while self.reader.position().byte() < enough {
+            if !self.reader.read_record(&mut self.row)? {
+                return Ok(true);
+            }
+            self.bets += 1;
+            // Counted here: the reader's own line numbers are one behind when lines end in CRLF.
+            let bet =
+                bet_of(&self.row).ok_or_else(|| io::Error::other(format!("line {} is no bet", self.bets)))?;
+            // Agency 0 is that of dialects without agencies: nobody can ask for its winners.
+            if bet.agency != 0 && is_winner(&bet) {
+                self.winners += 1;
+                let section = self.sections.entry(bet.agency).or_default();
+                put_row(&[&bet.agency.to_string(), bet.document.as_str()], section)?;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Writes the result. From then on the draw has been held.
+    ///
+    /// # Errors
+    /// What the file system says; the draw has not been held then.
+    pub fn keep(&self, directory: &Path, durable: bool) -> io::Result<()> {
+        let unfinished = directory.join(UNFINISHED);
+        let mut file = File::create(&unfinished)?;
+        let mut title = Vec::new();
+        put_row(&[TITLE, &self.bets.to_string(), &self.winners.to_string()], &mut title)?;
+        file.write_all(&title)?;
+        self.sections.values().try_for_each(|section| file.write_all(section))?;
+        if durable {
+            file.sync_all()?;
+        }
+        fs::rename(&unfinished, directory.join(FILE))?;
+        if durable {
+            File::open(directory)?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+fn put_row(fields: &[&str], out: &mut Vec<u8>) -> io::Result<()> {
+    let mut writer = WriterBuilder::new().terminator(Terminator::CRLF).flexible(true).from_writer(out);
+    writer.write_record(fields)?;
+    writer.flush()
+}
+
+/// The result of a draw that was held.
+#[derive(Debug)]
+pub struct Draw {
+    file: File,
+    /// Bets it was held over.
+    pub bets: u64,
+    /// Where each agency's rows are.
+    sections: BTreeMap<u16, Range<u64>>,
+}
+
+impl Draw {
+    /// Opens the result, if there is one.
+    ///
+    /// # Errors
+    /// What the file system says; or that the file is not as a draw leaves it.
+    pub fn open(directory: &Path) -> io::Result<Option<Self>> {
+        let file = match File::open(directory.join(FILE)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut reader = reader(FromStart { file: file.try_clone()?, position: 0 });
+        let mut row = ByteRecord::new();
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "it is not as a draw leaves it");
+        reader.read_byte_record(&mut row)?;
+        if row.get(0) != Some(TITLE.as_bytes()) {
+            return Err(damaged());
+        }
+        let (bets, winners) = (number(&row, 1).ok_or_else(damaged)?, number(&row, 2).ok_or_else(damaged)?);
+        let mut draw = Self { file, bets, sections: BTreeMap::new() };
+        let mut found = 0;
+        let mut start = reader.position().byte();
+        while reader.read_byte_record(&mut row)? {
+            let agency = number(&row, 0).and_then(|agency| agency.try_into().ok()).ok_or_else(damaged)?;
+            let end = reader.position().byte();
+            draw.sections.entry(agency).or_insert(start..end).end = end;
+            (start, found) = (end, found + 1);
+        }
+        if found == winners { Ok(Some(draw)) } else { Err(damaged()) }
+    }
+
+    /// The documents of an agency's winners, in the order in which their bets were stored.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn documents(&self, agency: u16) -> io::Result<Vec<String>> {
+        let Some(section) = self.sections.get(&agency) else { return Ok(Vec::new()) };
+        let mut rows = vec![0; (section.end - section.start) as usize];
+        self.file.read_exact_at(&mut rows, section.start)?;
+        let mut reader = reader(rows.as_slice());
+        reader.records().map(|row| Ok(row?.get(1).unwrap_or_default().to_owned())).collect()
+    }
+}
+
+fn reader<R: Read>(input: R) -> csv::Reader<R> {
+    csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(input)
+}
+
+fn number(row: &ByteRecord, column: usize) -> Option<u64> {
+    std::str::from_utf8(row.get(column)?).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BETS: &[u8] = b"2,Ana,Lorca,11,1999-03-17,7574\r\n\
+        1,Eva,Paz,22,1999-03-17,7573\r\n\
+        1,Leo,Rey,\"3,3\",1999-03-17,7574\r\n\
+        0,Nadie,Nadie,44,1999-03-17,7574\r\n\
+        2,Luz,Sol,55,1999-03-17,7574\r\n";
+
+    fn drawing(bets: &[u8]) -> (tempfile::TempDir, Drawing) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bets.csv");
+        fs::write(&path, bets).unwrap();
+        (directory, Drawing::new(File::open(path).unwrap(), bets.len() as u64))
+    }
+
+    #[test]
+    fn every_agency_gets_its_own_winners_in_the_order_of_storage() {
+        let (directory, mut drawing) = drawing(BETS);
+        assert!(drawing.advance(u64::MAX / 2).unwrap());
+        assert!(Draw::open(directory.path()).unwrap().is_none(), "not held before it is kept");
+        drawing.keep(directory.path(), true).unwrap();
+        let draw = Draw::open(directory.path()).unwrap().unwrap();
+        assert_eq!(draw.bets, 5);
+        assert!(fs::read(directory.path().join(FILE)).unwrap().starts_with(b"draw,5,3\r\n"));
+        for (agency, documents) in [(1, vec!["3,3"]), (2, vec!["11", "55"]), (3, vec![]), (0, vec![])] {
+            assert_eq!(draw.documents(agency).unwrap(), documents, "agency {agency}");
+        }
+    }
+
+    #[test]
+    fn a_draw_made_in_pieces_is_the_same() {
+        let (directory, mut drawing) = drawing(BETS);
+        let mut pieces = 0;
+        while !drawing.advance(1).unwrap() {
+            pieces += 1;
+        }
+        assert!(pieces >= 5, "a bet a piece: {pieces}");
+        drawing.keep(directory.path(), false).unwrap();
+        assert_eq!(Draw::open(directory.path()).unwrap().unwrap().documents(2).unwrap(), ["11", "55"]);
+    }
+
+    #[test]
+    fn a_draw_looks_no_further_than_it_is_told() {
+        let (_directory, mut drawing) = drawing(BETS);
+        let first = BETS.iter().position(|&byte| byte == b'\n').unwrap() as u64 + 1;
+        drawing = Drawing::new(drawing.reader.into_inner().into_inner().file, first);
+        assert!(drawing.advance(1000).unwrap());
+        assert_eq!((drawing.bets, drawing.winners), (1, 1));
+    }
+
+    #[test]
+    fn a_result_that_was_cut_is_no_result() {
+        let (directory, mut drawing) = drawing(BETS);
+        drawing.advance(u64::MAX / 2).unwrap();
+        drawing.keep(directory.path(), false).unwrap();
+        let path = directory.path().join(FILE);
+        let whole = fs::read(&path).unwrap();
+        let last_row = whole.len() - b"2,55\r\n".len();
+        for cut in [0, 3, last_row] {
+            fs::write(&path, &whole[..cut]).unwrap();
+            assert!(Draw::open(directory.path()).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_no_bet_is_named() {
+        let (_directory, mut drawing) = drawing(b"1,Ana,Lorca,11,1999-03-17,1\r\n1,Ana,Lorca,11,never,1\r\n");
+        let error = drawing.advance(1000).unwrap_err().to_string();
+        assert!(error.contains("line 2"), "{error}");
+    }
+}

@@ -1,0 +1,87 @@
+//! Which agencies have finished: a file with one byte for each number an agency can have, 1 when it has.
+//!
+//! A byte is never written torn, so the file needs no journal: a mark is there or it is not.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// One byte for each u16.
+const BYTES: u64 = 1 << 16;
+
+/// The open file. Processes share its descriptor.
+#[derive(Debug)]
+pub struct Finished {
+    file: File,
+}
+
+impl Finished {
+    /// Opens the file, making it if need be.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        if file.metadata()?.len() != BYTES {
+            file.set_len(BYTES)?;
+        }
+        Ok(Self { file })
+    }
+
+    /// Whether an agency has finished.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn contains(&self, agency: u16) -> io::Result<bool> {
+        let mut mark = [0];
+        self.file.read_exact_at(&mut mark, agency.into())?;
+        Ok(mark != [0])
+    }
+
+    /// Notes that an agency has finished.
+    ///
+    /// # Errors
+    /// What the file system says, a full disk among it; it is not noted then.
+    pub fn insert(&self, agency: u16) -> io::Result<()> {
+        self.file.write_all_at(&[1], agency.into())
+    }
+
+    /// How many agencies have finished.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn count(&self) -> io::Result<u32> {
+        let mut marks = vec![0; BYTES as usize];
+        self.file.read_exact_at(&mut marks, 0)?;
+        Ok(marks.into_iter().map(|mark| u32::from(mark != 0)).sum())
+    }
+
+    /// Makes every mark survive a power loss.
+    ///
+    /// # Errors
+    /// What the file system says; whether the marks since the last success survive is unknown then.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_agency_is_noted_once_and_found_again_after_reopening() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("finished");
+        let finished = Finished::open(&path).unwrap();
+        assert_eq!(finished.count().unwrap(), 0);
+        for agency in [1, 5, 5, u16::MAX] {
+            finished.insert(agency).unwrap();
+        }
+        let reopened = Finished::open(&path).unwrap();
+        assert_eq!(reopened.count().unwrap(), 3);
+        assert!(reopened.contains(5).unwrap() && reopened.contains(u16::MAX).unwrap());
+        assert!(!reopened.contains(2).unwrap());
+    }
+}

@@ -1,0 +1,315 @@
+//! The `counted` dialect in two editions: bets of binary fields, a count before them, one byte as the reply.
+//!
+//! All integers are unsigned big-endian, all text is UTF-8. An integer of the edition's *width* is a u16 as the dialect is
+//! described (`counted`), a u8 as the original programs run (`counted-u8`).
+//!
+//! | message | layout |
+//! |---|---|
+//! | bet | u8 agency, width length, first name, width length, last name, u32 document, birthdate `YYYY-MM-DD`, u16 number |
+//! | batch | u16 count (1 to 65535), bets |
+//! | batch reply | u8 `0` stored, `1` not stored; then the connection ends |
+//! | end | u16 `0`, u8 agency: all bets are sent, and the winners are wanted |
+//! | winners | width count, u32 documents |
+//! | final byte | u8 `1` (`counted`) or `3` (`counted-u8`); a central takes either |
+//!
+//! A connection belongs to one agency, 1 to 255. An agency of ours opens one for each message, as the original programs do; a
+//! central of ours takes several messages on one.
+
+mod rules;
+
+use std::mem;
+
+use byteorder::{BigEndian, ByteOrder};
+
+use super::binary::{DOCUMENT_BYTES, Fields, RawBet, agency_byte, document_and_number, documents, within};
+use super::{
+    AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect, MAX_REQUEST_BYTES,
+    Packet, ProtocolError, Push, Receipt, Refusal, Then, Unencodable, error::no_trailing_bytes,
+};
+use crate::{Bet, InvalidBet, MAX_TEXT_BYTES, Reply, Request};
+
+/// The row of the edition that the dialect's description gives.
+pub const DESCRIBED: Dialect = Dialect {
+    name: "counted",
+    connections: CONNECTIONS,
+    waits_for_draw: true,
+    max_agency: u8::MAX as u16,
+    central: || Box::new(Central::new(Edition::DESCRIBED)),
+    agency: Some(|options| Box::new(Agency::new(Edition::DESCRIBED, options))),
+    rules: || rules::rules(Edition::DESCRIBED),
+};
+
+/// The row of the edition that the original programs speak.
+pub const AS_RUN: Dialect = Dialect {
+    name: "counted-u8",
+    connections: CONNECTIONS,
+    waits_for_draw: true,
+    max_agency: u8::MAX as u16,
+    central: || Box::new(Central::new(Edition::AS_RUN)),
+    agency: Some(|options| Box::new(Agency::new(Edition::AS_RUN, options))),
+    rules: || rules::rules(Edition::AS_RUN),
+};
+
+const CONNECTIONS: &[ConnectionUse] = &[ConnectionUse::PerRequest, ConnectionUse::Kept];
+
+/// The u16 before the bets of a batch.
+const COUNT_BYTES: usize = 2;
+/// The end message: a count of 0 and the agency.
+const END_BYTES: usize = COUNT_BYTES + 1;
+const STORED: u8 = 0;
+const REFUSED: u8 = 1;
+/// What agencies of either edition send when they have their winners.
+const FINAL_BYTES: [u8; 2] = [1, 3];
+
+/// What tells one edition from the other.
+#[derive(Clone, Copy, Debug)]
+struct Edition {
+    /// Bytes of the length before a name and of the count before the winners.
+    width: usize,
+    /// What an agency sends when it has its winners.
+    final_byte: &'static [u8; 1],
+}
+
+impl Edition {
+    const DESCRIBED: Self = Self { width: 2, final_byte: &[1] };
+    const AS_RUN: Self = Self { width: 1, final_byte: &[3] };
+
+    /// The largest count of winners.
+    fn max_count(self) -> usize {
+        (1 << (8 * self.width)) - 1
+    }
+
+    /// Reads bet number `record` of a batch, or `None` while it is not all there. A name too long for any bet is refused before
+    /// its bytes arrive.
+    fn read_bet<'b>(
+        self,
+        fields: &mut Fields<'b>,
+        record: usize,
+    ) -> Result<Option<RawBet<'b>>, ProtocolError> {
+        let Some([agency]) = fields.array() else { return Ok(None) };
+        let Some(first_name) = self.read_name("first name", fields, record)? else { return Ok(None) };
+        let Some(last_name) = self.read_name("last name", fields, record)? else { return Ok(None) };
+        let (Some(document), Some(birthdate), Some(number)) = (fields.array(), fields.date(), fields.array())
+        else {
+            return Ok(None);
+        };
+        let (document, number) = (u32::from_be_bytes(document), u16::from_be_bytes(number).into());
+        Ok(Some(RawBet { agency, first_name, last_name, birthdate, document, number }))
+    }
+
+    fn read_name<'b>(
+        self,
+        field: &'static str,
+        fields: &mut Fields<'b>,
+        record: usize,
+    ) -> Result<Option<&'b [u8]>, ProtocolError> {
+        let Some(bytes) = fields.length(self.width) else { return Ok(None) };
+        if bytes > MAX_TEXT_BYTES {
+            return Err(ProtocolError::Bet { record, source: InvalidBet::TooLong { field, bytes } });
+        }
+        Ok(fields.bytes(bytes))
+    }
+
+    /// Appends a bet of `agency`.
+    fn put_bet(self, agency: u8, bet: &Bet<'_>, out: &mut Vec<u8>) -> Result<(), Unencodable> {
+        bet.validate()?;
+        let (document, number) = document_and_number(bet)?;
+        let number = within("number", number as usize, u16::MAX.into())?;
+        out.push(agency);
+        for name in [bet.first_name, bet.last_name] {
+            self.put(name.len(), out);
+            out.extend_from_slice(name.as_bytes());
+        }
+        out.extend_from_slice(&document.to_be_bytes());
+        out.extend_from_slice(&bet.birthdate.iso_bytes());
+        out.extend_from_slice(&(number as u16).to_be_bytes());
+        Ok(())
+    }
+
+    /// Appends a length or count, which must fit the edition's width.
+    fn put(self, value: usize, out: &mut Vec<u8>) {
+        let at = out.len();
+        out.resize(at + self.width, 0);
+        BigEndian::write_uint(&mut out[at..], value as u64, self.width);
+    }
+}
+
+/// The central's side.
+#[derive(Debug)]
+struct Central {
+    edition: Edition,
+    /// Whose connection it is: the agency of its first bet or end message.
+    agency: Option<u8>,
+    /// The winners are told; the agency's final byte is next.
+    awaits_final: bool,
+    /// Of the batch that is arriving.
+    seen: Seen,
+}
+
+/// How much of a batch was already found whole, so that one which arrives byte by byte is not read from its start each time.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Bets.
+    bets: usize,
+    /// Offset of the first byte after them, 0 before there is any.
+    end: usize,
+}
+
+impl Central {
+    fn new(edition: Edition) -> Self {
+        Self { edition, agency: None, awaits_final: false, seen: Seen::default() }
+    }
+
+    fn check_agency(&mut self, found: u8) -> Result<(), ProtocolError> {
+        if found == 0 {
+            return Err(ProtocolError::NoAgency);
+        }
+        let expected = *self.agency.get_or_insert(found);
+        if found != expected {
+            return Err(ProtocolError::OtherAgency { found: found.into(), expected: expected.into() });
+        }
+        Ok(())
+    }
+
+    fn decode_batch<'b>(&mut self, buffer: &'b [u8], announced: usize) -> Result<Decoded<'b>, ProtocolError> {
+        // What lies behind the limit is never looked at: so it makes no difference whether it is there already.
+        let buffer = &buffer[..buffer.len().min(MAX_REQUEST_BYTES)];
+        let Seen { mut bets, mut end } = mem::take(&mut self.seen);
+        end = end.max(COUNT_BYTES);
+        while bets < announced {
+            let mut fields = Fields { rest: buffer.get(end..).unwrap_or_default() };
+            let Some(bet) = self.edition.read_bet(&mut fields, bets + 1)? else {
+                if buffer.len() == MAX_REQUEST_BYTES {
+                    return Err(ProtocolError::TooLarge { max: MAX_REQUEST_BYTES });
+                }
+                self.seen = Seen { bets, end };
+                return Ok(Decoded::Incomplete);
+            };
+            self.check_agency(bet.agency)?;
+            (bets, end) = (bets + 1, buffer.len() - fields.rest.len());
+        }
+        let mut fields = Fields { rest: &buffer[COUNT_BYTES..end] };
+        let mut bets = Vec::with_capacity(announced);
+        while let Some(bet) = self.edition.read_bet(&mut fields, bets.len() + 1)? {
+            bets.push(bet.checked(bets.len() + 1)?);
+        }
+        Ok(Decoded::Complete { request: Request::Store(bets), consumed: end })
+    }
+}
+
+impl CentralCodec for Central {
+    /// True when both bytes of a count that is not 0 are there.
+    fn begins_batch(&self, buffer: &[u8]) -> bool {
+        !self.awaits_final && matches!(buffer, [high, low, ..] if (*high, *low) != (0, 0))
+    }
+
+    fn decode<'b>(&mut self, buffer: &'b [u8]) -> Result<Decoded<'b>, Refusal> {
+        match *buffer {
+            [] => Ok(Decoded::Incomplete),
+            [byte, ..] if self.awaits_final => {
+                if !FINAL_BYTES.contains(&byte) {
+                    return Err(ProtocolError::UnknownFinalByte(byte).into());
+                }
+                self.awaits_final = false;
+                Ok(Decoded::Complete { request: Request::Goodbye, consumed: 1 })
+            }
+            [0, 0, agency, ..] => {
+                self.check_agency(agency)?;
+                let request = Request::Winners { agency: agency.into(), finished: true };
+                Ok(Decoded::Complete { request, consumed: END_BYTES })
+            }
+            [_] | [0, 0] => Ok(Decoded::Incomplete),
+            [high, low, ..] => {
+                let announced = u16::from_be_bytes([high, low]).into();
+                let refused = |error| Refusal { error, bets: Some(announced), consumed: None };
+                self.decode_batch(buffer, announced).map_err(refused)
+            }
+        }
+    }
+
+    fn encode(&mut self, reply: &Reply<'_>, out: &mut Vec<u8>) -> Result<Then, Unencodable> {
+        match reply {
+            Reply::Stored { .. } => out.push(STORED),
+            Reply::Winners(winners) => {
+                let count = within("winners", winners.len(), self.edition.max_count())?;
+                let documents = documents(winners)?;
+                self.edition.put(count, out);
+                out.extend_from_slice(&documents);
+                self.awaits_final = true;
+            }
+            _ => return Err(Unencodable::Reply),
+        }
+        Ok(Then::Continue)
+    }
+
+    /// There is one error reply for everything, and nothing on the connection can be understood behind it.
+    fn refuse(&mut self, _error: Option<&ProtocolError>, out: &mut Vec<u8>) -> Then {
+        out.push(REFUSED);
+        Then::Close
+    }
+}
+
+/// The agency's side. Its bets travel as those of the run's agency, whatever agency they name.
+#[derive(Debug)]
+struct Agency {
+    edition: Edition,
+    agency: u8,
+    batch: Packet,
+}
+
+impl Agency {
+    fn new(edition: Edition, options: &AgencyOptions) -> Self {
+        let batch = Packet::new(options.max_bets, COUNT_BYTES, 0);
+        Self { edition, agency: agency_byte(options), batch }
+    }
+}
+
+impl AgencyCodec for Agency {
+    fn push(&mut self, bet: &Bet<'_>) -> Result<Push, Unencodable> {
+        self.batch.push(|out| self.edition.put_bet(self.agency, bet, out))
+    }
+
+    fn bets(&self) -> usize {
+        self.batch.bets()
+    }
+
+    fn packet(&mut self) -> &[u8] {
+        let count = self.batch.count();
+        let packet = self.batch.bytes();
+        BigEndian::write_u16(packet, count);
+        packet
+    }
+
+    fn clear(&mut self) {
+        self.batch.clear();
+    }
+
+    fn receipt(&self, reply: &[u8]) -> Result<Option<Receipt>, ProtocolError> {
+        let (receipt, trailing) = match reply {
+            [] => return Ok(None),
+            [STORED, trailing @ ..] => (Receipt::Stored { winners: None }, trailing),
+            [REFUSED, trailing @ ..] => (Receipt::Refused, trailing),
+            [other, ..] => return Err(ProtocolError::UnknownReply(*other)),
+        };
+        no_trailing_bytes(trailing)?;
+        Ok(Some(receipt))
+    }
+
+    fn question(&self) -> Vec<u8> {
+        vec![0, 0, self.agency]
+    }
+
+    fn answer(&self, reply: &[u8]) -> Result<Option<Answer>, ProtocolError> {
+        let mut fields = Fields { rest: reply };
+        let Some(winners) = fields.length(self.edition.width) else { return Ok(None) };
+        if fields.bytes(DOCUMENT_BYTES * winners).is_none() {
+            return Ok(None);
+        }
+        no_trailing_bytes(fields.rest)?;
+        Ok(Some(Answer::Winners(winners as u64)))
+    }
+
+    fn farewell(&self) -> &'static [u8] {
+        self.edition.final_byte
+    }
+}

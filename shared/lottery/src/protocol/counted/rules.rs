@@ -1,0 +1,70 @@
+//! What every server of either edition of `counted` must do. Each batch has its own connection: the original server ends one
+//! after its reply.
+
+use super::{Edition, REFUSED, STORED};
+use crate::protocol::{Rule, Step};
+
+const AGENCY: u8 = 1;
+const DATE: &[u8; 10] = b"2001-08-29";
+
+/// The rules, in the order in which they are tried.
+pub fn rules(edition: Edition) -> Vec<Rule> {
+    let bet =
+        |first_name: &[u8], last_name: &[u8], date| Loser { first_name, last_name, date }.bytes(edition);
+    let good = || bet("Tiago Nicolás".as_bytes(), b"Rivera", DATE);
+    let stored = |bets: &[Vec<u8>]| vec![Step::Send(batch(bets)), Step::Expect(vec![STORED])];
+    let refused = |name, bad: Vec<u8>| {
+        // The bad bet is the last: a server that closes at the bad one and leaves bytes unread destroys its own reply.
+        Rule { name, steps: vec![Step::Send(batch(&[good(), bad])), Step::Expect(vec![REFUSED])] }
+    };
+    let unanswered =
+        |name, bytes| Rule { name, steps: vec![Step::Send(bytes), Step::HalfClose, Step::ExpectNothing] };
+    let mut cut = batch(&[good(), good()]);
+    cut.truncate(cut.len() - 3);
+    let longest = [b'x'; 255];
+    vec![
+        Rule { name: "a batch is stored and answered with 00", steps: stored(&[good(), good()]) },
+        Rule {
+            name: "names may be empty and may have 255 bytes",
+            steps: stored(&[bet(b"", b"", DATE), bet(&longest, &longest, DATE)]),
+        },
+        Rule {
+            name: "an agency may send its batches over several connections",
+            steps: stored(&[good()]).into_iter().chain([Step::Reconnect]).chain(stored(&[good()])).collect(),
+        },
+        refused("a batch with an impossible date is refused with 01", bet(b"Ana", b"Lorca", b"1999-13-17")),
+        refused(
+            "a date in another form than YYYY-MM-DD is refused with 01",
+            bet(b"Ana", b"Lorca", b"17/03/1999"),
+        ),
+        refused("a first name that is not UTF-8 is refused with 01", bet(b"\xFF", b"Lorca", DATE)),
+        refused("a last name that is not UTF-8 is refused with 01", bet(b"Ana", b"\xC3", DATE)),
+        unanswered("a batch that ends too early gets no reply", cut),
+        unanswered("an end message without its agency gets no reply", vec![0, 0]),
+    ]
+}
+
+/// A bet that does not win.
+struct Loser<'a> {
+    first_name: &'a [u8],
+    last_name: &'a [u8],
+    date: &'a [u8; 10],
+}
+
+impl Loser<'_> {
+    fn bytes(&self, edition: Edition) -> Vec<u8> {
+        let mut bytes = vec![AGENCY];
+        for name in [self.first_name, self.last_name] {
+            edition.put(name.len(), &mut bytes);
+            bytes.extend_from_slice(name);
+        }
+        bytes.extend_from_slice(&34_407_251_u32.to_be_bytes());
+        bytes.extend_from_slice(self.date);
+        bytes.extend_from_slice(&1033_u16.to_be_bytes());
+        bytes
+    }
+}
+
+fn batch(bets: &[Vec<u8>]) -> Vec<u8> {
+    [&(bets.len() as u16).to_be_bytes()[..], &bets.concat()].concat()
+}

@@ -1,0 +1,339 @@
+//! The dialect of text with a length before it: batches, `FINISHED` and `QUERY_WINNERS`, answered with one line each.
+//!
+//! A message of an agency is a u16 length, big-endian, and so many bytes of UTF-8 text; a reply is a line that ends in `\n`.
+//!
+//! | message | text |
+//! |---|---|
+//! | batch | optionally a line with the number of bets, then lines `agency\|first\|last\|document\|birthdate\|number` |
+//! | batch reply | `SUCCESS\|bets`, or `FAIL\|0` |
+//! | all bets are sent | `FINISHED\|agency` |
+//! | reply to it | `ACK` |
+//! | query | `QUERY_WINNERS\|agency` |
+//! | query reply | `WINNERS\|document\|document`, none: `WINNERS\|` |
+//! | errors | `ERROR\|text` |
+
+mod rules;
+
+use super::text::{self, Fields};
+use super::{
+    AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect, Packet, ProtocolError,
+    Push, Receipt, Refusal, Then, Unencodable, check_separator,
+};
+use crate::{Bet, Reply, Request};
+
+/// Its row in the table of dialects.
+pub const DIALECT: Dialect = Dialect {
+    name: "framed",
+    connections: &[ConnectionUse::Kept, ConnectionUse::PerRequest],
+    waits_for_draw: true,
+    max_agency: u16::MAX,
+    central: || Box::<Central>::default(),
+    agency: Some(|options| Box::new(Agency::new(options))),
+    rules: rules::rules,
+};
+
+const LENGTH_BYTES: usize = 2;
+/// The largest count of a batch and its line break.
+const COUNT_LINE_BYTES: usize = 6;
+const SEPARATOR: char = '|';
+const FINISHED: &str = "FINISHED|";
+const QUERY: &str = "QUERY_WINNERS|";
+const NOT_YET: &str = "Lottery not yet completed";
+
+/// The kinds of messages, told apart by how the text begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Kind {
+    /// Everything that is none of the others.
+    #[default]
+    Batch,
+    Finished,
+    Query,
+}
+
+impl Kind {
+    fn of(text: &[u8]) -> Self {
+        if text.starts_with(FINISHED.as_bytes()) {
+            Self::Finished
+        } else if text.starts_with(QUERY.as_bytes()) {
+            Self::Query
+        } else {
+            Self::Batch
+        }
+    }
+
+    /// Whether a text that begins like this may still become another kind than a batch.
+    fn is_open(text: &[u8]) -> bool {
+        [FINISHED, QUERY].iter().any(|word| word.as_bytes().starts_with(text))
+    }
+}
+
+/// The central's side.
+#[derive(Debug, Default)]
+pub struct Central {
+    /// What came last, to refuse it with the right line.
+    last: Kind,
+    /// A FINISHED came, in a good form or not: nothing but a query may follow, and the reply to it is the last.
+    finished: bool,
+}
+
+impl CentralCodec for Central {
+    /// Decided by the first bytes of the text.
+    fn begins_batch(&self, buffer: &[u8]) -> bool {
+        let Some((length, arrived)) = buffer.split_first_chunk::<LENGTH_BYTES>() else { return false };
+        let whole = arrived.get(..u16::from_be_bytes(*length).into());
+        let text = whole.unwrap_or(arrived).trim_ascii_start();
+        !self.finished && Kind::of(text) == Kind::Batch && (whole.is_some() || !Kind::is_open(text))
+    }
+
+    fn decode<'b>(&mut self, buffer: &'b [u8]) -> Result<Decoded<'b>, Refusal> {
+        let Some((length, arrived)) = buffer.split_first_chunk::<LENGTH_BYTES>() else {
+            return Ok(Decoded::Incomplete);
+        };
+        let Some(payload) = arrived.get(..u16::from_be_bytes(*length).into()) else {
+            return Ok(Decoded::Incomplete);
+        };
+        let consumed = LENGTH_BYTES + payload.len();
+        self.last = Kind::of(payload.trim_ascii_start());
+        if self.finished && self.last != Kind::Query {
+            return Err(ProtocolError::OutOfPlace { after: "FINISHED" }.into());
+        }
+        let text = read_text(payload)?;
+        let request = match self.last {
+            Kind::Batch => read_batch(text),
+            Kind::Finished => {
+                self.finished = true;
+                read_agency(text, FINISHED, "finished message").map(|agency| Request::Finish { agency })
+            }
+            Kind::Query => read_agency(text, QUERY, "winners query")
+                .map(|agency| Request::Winners { agency, finished: false }),
+        };
+        match request {
+            Ok(request) => Ok(Decoded::Complete { request, consumed }),
+            Err(refusal) => Err(Refusal { consumed: Some(consumed), ..refusal }),
+        }
+    }
+
+    fn encode(&mut self, reply: &Reply<'_>, out: &mut Vec<u8>) -> Result<Then, Unencodable> {
+        match reply {
+            Reply::Stored { bets, .. } => out.extend_from_slice(format!("SUCCESS|{bets}\n").as_bytes()),
+            Reply::Finished => out.extend_from_slice(b"ACK\n"),
+            Reply::Winners(documents) => put_winners(documents, out)?,
+            Reply::NotYet => put_error(NOT_YET, out),
+            _ => return Err(Unencodable::Reply),
+        }
+        Ok(self.then())
+    }
+
+    fn refuse(&mut self, error: Option<&ProtocolError>, out: &mut Vec<u8>) -> Then {
+        match (error, self.last) {
+            (Some(ProtocolError::OutOfPlace { .. }), _) => return Then::Close,
+            (Some(ProtocolError::Format { message, text }), _) => {
+                put_error(&format!("Invalid {message} format: {text}"), out);
+            }
+            (None, Kind::Finished) => put_error("The notification could not be noted", out),
+            (None, Kind::Query) => {
+                put_error("The winners cannot be told", out);
+                return Then::Close;
+            }
+            (Some(_), _) | (None, Kind::Batch) => out.extend_from_slice(b"FAIL|0\n"),
+        }
+        match error {
+            Some(ProtocolError::NotUtf8 { .. }) => Then::Close,
+            _ => self.then(),
+        }
+    }
+}
+
+impl Central {
+    /// The reply to the query after FINISHED is the last on a connection.
+    fn then(&self) -> Then {
+        if self.finished && self.last == Kind::Query { Then::Close } else { Then::Continue }
+    }
+}
+
+/// The text of a message, without blanks at its ends.
+fn read_text(payload: &[u8]) -> Result<&str, ProtocolError> {
+    match std::str::from_utf8(payload) {
+        Ok(text) => Ok(text.trim_ascii()),
+        Err(error) => {
+            let mut before = payload[..error.valid_up_to()].split(|&byte| byte == b'\n');
+            // The line that counts the bets is no record.
+            let counted = before.next().is_some_and(|first| !first.contains(&(SEPARATOR as u8)));
+            let record = before.count() + usize::from(!counted);
+            Err(ProtocolError::NotUtf8 { record: record.max(1) })
+        }
+    }
+}
+
+/// Reads a batch, with or without the line that counts its bets. Blank lines count, but are no bets.
+fn read_batch(text: &str) -> Result<Request<'_>, Refusal> {
+    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let (count, lines) = if first.contains(SEPARATOR) { (None, text) } else { (Some(first), rest) };
+    let found = if lines.is_empty() { 0 } else { lines.bytes().filter(|&byte| byte == b'\n').count() + 1 };
+    let announced = count.map_or(Some(found), text::integer);
+    let refused = |error| Refusal { error, bets: Some(announced.unwrap_or(found)), consumed: None };
+    if text.is_empty() {
+        return Err(refused(ProtocolError::EmptyBatch));
+    }
+    if announced != Some(found) {
+        let announced = text::excerpt(first);
+        return Err(refused(ProtocolError::Count { announced, found }));
+    }
+    let mut bets = Vec::with_capacity(found);
+    for (record, line) in (1..).zip(lines.split('\n')).filter(|(_, line)| !line.trim_ascii().is_empty()) {
+        bets.push(read_bet(line, record).map_err(refused)?);
+    }
+    Ok(Request::Store(bets))
+}
+
+fn read_bet(line: &str, record: usize) -> Result<Bet<'_>, ProtocolError> {
+    let mut fields = Fields::new(line, SEPARATOR);
+    let mut next = || fields.next();
+    let (
+        Some(agency),
+        Some(first_name),
+        Some(last_name),
+        Some(document),
+        Some(birthdate),
+        Some(number),
+        None,
+    ) = (next(), next(), next(), next(), next(), next(), next())
+    else {
+        let found = Fields::new(line, SEPARATOR).count();
+        return Err(ProtocolError::FieldCount { record, found, expected: "6" });
+    };
+    let agency = text::agency(agency, record)?;
+    text::bet(agency, [first_name, last_name, document], birthdate, number)
+        .map_err(|source| ProtocolError::Bet { record, source })
+}
+
+/// Reads a message that is a word and an agency; `message` names it in the error.
+fn read_agency(text: &str, word: &str, message: &'static str) -> Result<u16, Refusal> {
+    text.strip_prefix(word)
+        .and_then(|agency| text::agency(agency, 1).ok())
+        .ok_or_else(|| ProtocolError::Format { message, text: text::excerpt(text) }.into())
+}
+
+fn put_error(text: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("ERROR|{text}\n").as_bytes());
+}
+
+/// Appends the documents of the winners. A single empty document would look like no winner at all, and no winner must be
+/// counted wrong.
+fn put_winners(documents: &[&str], out: &mut Vec<u8>) -> Result<(), Unencodable> {
+    if documents == [""] {
+        return Err(Unencodable::Missing { field: "document" });
+    }
+    let breaks = [SEPARATOR, '\n', '\r'];
+    if let Some(separator) = documents.iter().find_map(|text| text.chars().find(|c| breaks.contains(c))) {
+        return Err(Unencodable::Separator { field: "document", separator });
+    }
+    out.extend_from_slice(format!("WINNERS|{}\n", documents.join("|")).as_bytes());
+    Ok(())
+}
+
+/// The agency's side.
+#[derive(Debug)]
+pub struct Agency {
+    agency: u16,
+    batch: Packet,
+    with_count: bool,
+}
+
+impl Agency {
+    /// An agency with an empty batch.
+    pub fn new(options: &AgencyOptions) -> Self {
+        let AgencyOptions { agency, max_bets, with_count } = *options;
+        Self { agency, batch: Packet::new(max_bets, header_bytes(with_count), 0), with_count }
+    }
+}
+
+/// Room for what stands before the bets.
+fn header_bytes(with_count: bool) -> usize {
+    LENGTH_BYTES + if with_count { COUNT_LINE_BYTES } else { 0 }
+}
+
+/// A message with its length.
+fn framed(text: &[u8]) -> Vec<u8> {
+    [&length_of(text.len())[..], text].concat()
+}
+
+/// The u16 before so many bytes. An agency's texts fit: none has more than [`MAX_PACKET_BYTES`](super::MAX_PACKET_BYTES).
+fn length_of(bytes: usize) -> [u8; LENGTH_BYTES] {
+    u16::try_from(bytes).unwrap_or(u16::MAX).to_be_bytes()
+}
+
+impl AgencyCodec for Agency {
+    fn push(&mut self, bet: &Bet<'_>) -> Result<Push, Unencodable> {
+        bet.validate()?;
+        check_separator(bet, SEPARATOR)?;
+        let number = bet.number.ok_or(Unencodable::Missing { field: "number" })?;
+        let Bet { first_name, last_name, document, birthdate, .. } = bet;
+        let agency = self.agency;
+        self.batch.push(|out| {
+            let line = format!("{agency}|{first_name}|{last_name}|{document}|{birthdate}|{number}\n");
+            out.extend_from_slice(line.as_bytes());
+            Ok(())
+        })
+    }
+
+    fn bets(&self) -> usize {
+        self.batch.bets()
+    }
+
+    /// The count has one to five digits, so the packet begins where its header does and not where the room for it does.
+    fn packet(&mut self) -> &[u8] {
+        let count = if self.with_count { format!("{}\n", self.batch.count()) } else { String::new() };
+        let packet = self.batch.bytes();
+        let text = header_bytes(self.with_count) - count.len();
+        let start = text - LENGTH_BYTES;
+        let length = length_of(packet.len() - text);
+        packet[start..text].copy_from_slice(&length);
+        packet[text..text + count.len()].copy_from_slice(count.as_bytes());
+        &packet[start..]
+    }
+
+    fn clear(&mut self) {
+        self.batch.clear();
+    }
+
+    fn receipt(&self, reply: &[u8]) -> Result<Option<Receipt>, ProtocolError> {
+        let Some(line) = text::reply_line(reply)? else { return Ok(None) };
+        let stored = line.strip_prefix("SUCCESS|").and_then(text::integer);
+        if stored == Some(self.bets()) {
+            Ok(Some(Receipt::Stored { winners: None }))
+        } else if line.starts_with("FAIL|") {
+            Ok(Some(Receipt::Refused))
+        } else {
+            Err(text::unexpected(line))
+        }
+    }
+
+    fn notification(&self) -> Option<Vec<u8>> {
+        Some(framed(format!("{FINISHED}{}\n", self.agency).as_bytes()))
+    }
+
+    fn acknowledgement(&self, reply: &[u8]) -> Result<Option<()>, ProtocolError> {
+        match text::reply_line(reply)? {
+            None => Ok(None),
+            Some("ACK") => Ok(Some(())),
+            Some(line) => Err(text::unexpected(line)),
+        }
+    }
+
+    fn question(&self) -> Vec<u8> {
+        framed(format!("{QUERY}{}\n", self.agency).as_bytes())
+    }
+
+    fn answer(&self, reply: &[u8]) -> Result<Option<Answer>, ProtocolError> {
+        let Some(line) = text::reply_line(reply)? else { return Ok(None) };
+        let answer = match line.split_once(SEPARATOR) {
+            Some(("WINNERS", "")) => Answer::Winners(0),
+            Some(("WINNERS", documents)) => Answer::Winners(Fields::new(documents, SEPARATOR).count() as u64),
+            Some(("ERROR", NOT_YET)) => Answer::NotYet,
+            Some(("ERROR", text)) => Answer::Refused(text::excerpt(text)),
+            _ => return Err(text::unexpected(line)),
+        };
+        Ok(Some(answer))
+    }
+}

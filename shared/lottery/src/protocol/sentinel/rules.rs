@@ -1,0 +1,78 @@
+//! What every server of `sentinel` must do. The last two are those that the original servers break.
+
+use super::{ACK, ERR};
+use crate::protocol::{Rule, Step};
+
+const HELLO: u8 = 1;
+const DATE: &[u8] = b"2001-08-29";
+
+/// The rules, in the order in which they are tried.
+pub fn rules() -> Vec<Rule> {
+    let good = || packet("Tiago Nicolás".as_bytes(), b"Rivera", DATE);
+    let refused = |name, bad: Vec<u8>| Rule {
+        name,
+        steps: conversation(&[(batch(&[good(), bad]), ERR), (batch(&[good()]), ACK)]),
+    };
+    let cut = {
+        let mut packet = good();
+        packet.truncate(packet.len() - 1);
+        packet
+    };
+    let longest = "ñ".repeat(30);
+    let mut early = [&[HELLO][..], &batch(&[good()])].concat();
+    early.truncate(early.len() - 3);
+    vec![
+        Rule {
+            name: "batches on one connection are stored and answered with ACK",
+            steps: conversation(&[(batch(&[good(), good()]), ACK), (batch(&[good()]), ACK)]),
+        },
+        Rule {
+            name: "an empty batch is answered with ACK",
+            steps: conversation(&[(batch(&[]), ACK), (batch(&[good()]), ACK)]),
+        },
+        Rule {
+            name: "names may be empty and may have 30 characters",
+            steps: conversation(&[(
+                batch(&[packet(b"", b"", DATE), packet(longest.as_bytes(), longest.as_bytes(), DATE)]),
+                ACK,
+            )]),
+        },
+        refused("a first name of 31 characters is answered with ERR", packet(&[b'A'; 31], b"B", DATE)),
+        refused("a last name of 31 characters is answered with ERR", packet(b"A", &[b'B'; 31], DATE)),
+        refused("a name that is not UTF-8 is answered with ERR", packet(b"\xFF", b"B", DATE)),
+        refused("a date of 9 characters is answered with ERR", packet(b"A", b"B", "2001-08-é".as_bytes())),
+        refused("a packet cut off by the end of the batch is answered with ERR", cut),
+        refused("an impossible date is answered with ERR", packet(b"A", b"B", b"1999-13-17")),
+        Rule {
+            name: "a batch that ends too early gets no reply",
+            steps: vec![Step::Send(early), Step::HalfClose, Step::ExpectNothing],
+        },
+    ]
+}
+
+/// After the hello: batches, each with the reply to it.
+fn conversation(batches: &[(Vec<u8>, &[u8])]) -> Vec<Step> {
+    let mut steps = vec![Step::Send(vec![HELLO])];
+    for (batch, reply) in batches {
+        steps.extend([Step::Send(batch.clone()), Step::Expect(reply.to_vec())]);
+    }
+    steps
+}
+
+/// The packet of a bet that does not win.
+fn packet(first_name: &[u8], last_name: &[u8], date: &[u8]) -> Vec<u8> {
+    let mut fields = Vec::new();
+    for name in [first_name, last_name] {
+        fields.push(name.len() as u8);
+        fields.extend_from_slice(name);
+    }
+    fields.extend_from_slice(date);
+    fields.extend_from_slice(&34_407_251_u32.to_be_bytes());
+    fields.extend_from_slice(&1033_u32.to_be_bytes());
+    [&(fields.len() as u16).to_be_bytes()[..], &fields].concat()
+}
+
+fn batch(packets: &[Vec<u8>]) -> Vec<u8> {
+    let payload = packets.concat();
+    [&(payload.len() as u16).to_be_bytes()[..], &payload].concat()
+}

@@ -1,0 +1,449 @@
+//! Both editions of `counted` against the vectors taken from the original programs, and against any way the network cuts bytes.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{
+    agency, agency_of_batches, alvarez, arrived, bets, central, cuts, dialect, encoded, keeps_its_rules,
+    lorca, noise, of_agency, packet, refusal, refused, rivera, trickle, vector, whole,
+};
+use lottery::protocol::{
+    Answer, Decoded, MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Push, Receipt, Refusal, Then,
+    Unencodable,
+};
+use lottery::{Bet, InvalidBet, Reply, Request};
+use proptest::prelude::*;
+
+const EDITIONS: [&str; 2] = ["counted", "counted-u8"];
+
+/// Bytes of a name's length and of the count of winners.
+fn width(edition: &str) -> usize {
+    if edition == "counted" { 2 } else { 1 }
+}
+
+/// A length or count of the edition.
+fn length(edition: &str, value: usize) -> Vec<u8> {
+    value.to_be_bytes()[8 - width(edition)..].to_vec()
+}
+
+/// A bet as the table of the dialect lays it out: the number is 7, the document 1.
+fn raw_bet(edition: &str, agency: u8, first_name: &[u8], last_name: &[u8], date: &[u8]) -> Vec<u8> {
+    let first_name = [&length(edition, first_name.len())[..], first_name].concat();
+    let last_name = [&length(edition, last_name.len())[..], last_name].concat();
+    [&[agency][..], &first_name, &last_name, &[0, 0, 0, 1], date, &[0, 7]].concat()
+}
+
+fn batch_of(bets: &[Vec<u8>]) -> Vec<u8> {
+    [&u16::try_from(bets.len()).unwrap().to_be_bytes()[..], &bets.concat()].concat()
+}
+
+fn good(edition: &str, agency: u8) -> Vec<u8> {
+    raw_bet(edition, agency, b"Ana", b"Paz", b"2000-02-29")
+}
+
+fn stored(bets: usize) -> Reply<'static> {
+    Reply::Stored { bets, winners: Vec::new() }
+}
+
+/// The winners of the vectors; those of agency 4 are of the course's data.
+const WINNERS: [(&str, &[&str]); 3] = [
+    ("winners_none", &[]),
+    ("winners_L", &["30904465"]),
+    ("winners_agency4_dataset", &["34963649", "35635602"]),
+];
+
+#[test]
+fn a_batch_of_the_originals_decodes_to_its_bet_and_encodes_to_the_same_bytes() {
+    for edition in EDITIONS {
+        let wire = vector(edition, "batch_L");
+        assert_eq!(packet(&mut *agency(edition, 1), &[lorca()]), wire, "{edition}");
+        assert_eq!(whole(&mut *central(edition), &wire), Request::Store(vec![lorca()]), "{edition}");
+    }
+    let wire = batch_of(&[vector("counted-u8", "bet_L_ej5")]);
+    assert_eq!(whole(&mut *central("counted-u8"), &wire), Request::Store(vec![lorca()]));
+    assert_eq!(packet(&mut *agency("counted-u8", 1), &[lorca()]), wire);
+}
+
+#[test]
+fn the_vector_of_two_agencies_is_the_bets_of_both_and_is_refused_on_one_connection() {
+    for edition in EDITIONS {
+        let wire = vector(edition, "batch_TA");
+        let of_one = |number, bet: Bet<'_>| packet(&mut *agency(edition, number), &[bet]).split_off(2);
+        assert_eq!(batch_of(&[of_one(1, rivera()), of_one(5, alvarez())]), wire, "{edition}");
+        for (bytes, bet) in [(of_one(1, rivera()), rivera()), (of_one(5, alvarez()), alvarez())] {
+            assert_eq!(whole(&mut *central(edition), &batch_of(&[bytes])), Request::Store(vec![bet]));
+        }
+        let error = ProtocolError::OtherAgency { found: 5, expected: 1 };
+        assert_eq!(refusal(&mut *central(edition), &wire), Refusal { error, bets: Some(2), consumed: None });
+    }
+}
+
+#[test]
+fn a_bet_travels_as_one_of_the_agency_of_the_run() {
+    for edition in EDITIONS {
+        let wire = packet(&mut *agency(edition, 200), &[lorca()]);
+        assert_eq!(
+            whole(&mut *central(edition), &wire),
+            Request::Store(vec![Bet { agency: 200, ..lorca() }])
+        );
+    }
+}
+
+#[test]
+fn a_stored_batch_is_answered_with_00_and_the_connection_goes_on() {
+    for edition in EDITIONS {
+        assert_eq!(encoded(&mut *central(edition), &stored(3)), (vector(edition, "ok"), Then::Continue));
+        let receipt = agency(edition, 1).receipt(&vector(edition, "ok"));
+        assert_eq!(receipt, Ok(Some(Receipt::Stored { winners: None })));
+    }
+}
+
+#[test]
+fn every_refusal_is_answered_with_01_and_a_close() {
+    for edition in EDITIONS {
+        for error in [None, Some(&ProtocolError::NoAgency)] {
+            assert_eq!(refused(&mut *central(edition), error), (vector(edition, "error"), Then::Close));
+        }
+        let receipt = agency(edition, 1).receipt(&vector(edition, "error"));
+        assert_eq!(receipt, Ok(Some(Receipt::Refused)));
+    }
+}
+
+#[test]
+fn the_end_message_says_that_the_agency_has_finished_and_asks_for_its_winners() {
+    for (edition, number) in [(EDITIONS[0], 1), (EDITIONS[0], 5), (EDITIONS[1], 1), (EDITIONS[1], 5)] {
+        let wire = vector(edition, &format!("end_agency_{number}"));
+        assert_eq!(agency(edition, number).question(), wire);
+        assert_eq!(agency(edition, number).notification(), None);
+        let request = Request::Winners { agency: number, finished: true };
+        assert_eq!(whole(&mut *central(edition), &wire), request);
+    }
+}
+
+#[test]
+fn winners_are_their_documents_in_order() {
+    for edition in EDITIONS {
+        for (name, winners) in WINNERS {
+            let wire = vector(edition, name);
+            let reply = Reply::Winners(winners.to_vec());
+            assert_eq!(encoded(&mut *central(edition), &reply), (wire.clone(), Then::Continue), "{name}");
+            let answer = Answer::Winners(winners.len() as u64);
+            assert_eq!(agency(edition, 1).answer(&wire), Ok(Some(answer)), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_final_byte_is_the_editions_own_and_either_is_taken() {
+    for edition in EDITIONS {
+        assert_eq!(agency(edition, 1).farewell(), vector(edition, "final_ack"));
+        for byte in [1, 3] {
+            let mut codec = central(edition);
+            encoded(&mut *codec, &Reply::Winners(vec![]));
+            assert_eq!(codec.decode(&[]), Ok(Decoded::Incomplete));
+            assert_eq!(whole(&mut *codec, &[byte]), Request::Goodbye);
+        }
+        for byte in (0..=255).filter(|byte| ![1, 3].contains(byte)) {
+            let mut codec = central(edition);
+            encoded(&mut *codec, &Reply::Winners(vec![]));
+            let refusal = refusal(&mut *codec, &[byte, 0, 1]);
+            assert_eq!(refusal, ProtocolError::UnknownFinalByte(byte).into());
+            assert_eq!(refused(&mut *codec, Some(&refusal.error)), (vec![1], Then::Close));
+        }
+    }
+}
+
+#[test]
+fn every_bad_batch_is_refused_with_its_reason_and_its_count() {
+    for edition in EDITIONS {
+        let bad = |first: &[u8], last: &[u8], date: &[u8]| raw_bet(edition, 1, first, last, date);
+        let cases = [
+            (bad(b"\xff", b"B", b"2000-01-01"), ProtocolError::NotUtf8 { record: 2 }),
+            (bad(b"A", b"\xc3", b"2000-01-01"), ProtocolError::NotUtf8 { record: 2 }),
+            (bad(b"A", b"B", b"2000-01-0\xff"), ProtocolError::NotUtf8 { record: 2 }),
+            (bad(b"A", b"B", b"1999-13-17"), of_record(2, InvalidBet::birthdate("1999-13-17"))),
+            (bad(b"A", b"B", b"17/03/1999"), of_record(2, InvalidBet::birthdate("17/03/1999"))),
+            (bad(b"A", b"B", b" 1999-3-17"), of_record(2, InvalidBet::birthdate(" 1999-3-17"))),
+            (
+                bad(b"A\n", b"B", b"2000-01-01"),
+                of_record(2, InvalidBet::ControlCharacter { field: "first name", code: 0x0a }),
+            ),
+            (raw_bet(edition, 0, b"A", b"B", b"2000-01-01"), ProtocolError::NoAgency),
+            (
+                raw_bet(edition, 2, b"A", b"B", b"2000-01-01"),
+                ProtocolError::OtherAgency { found: 2, expected: 1 },
+            ),
+        ];
+        for (bet, error) in cases {
+            let wire = batch_of(&[good(edition, 1), bet, good(edition, 1)]);
+            let mut codec = central(edition);
+            let refusal = refusal(&mut *codec, &wire);
+            assert_eq!(refusal, Refusal { error, bets: Some(3), consumed: None }, "{edition}");
+            assert_eq!(refused(&mut *codec, Some(&refusal.error)), (vec![1], Then::Close));
+        }
+    }
+}
+
+fn of_record(record: usize, source: InvalidBet) -> ProtocolError {
+    ProtocolError::Bet { record, source }
+}
+
+#[test]
+fn names_of_255_bytes_are_taken_and_longer_ones_refused_before_they_arrive() {
+    let longest = "x".repeat(255);
+    for edition in EDITIONS {
+        let bet = Bet { first_name: &longest, last_name: &longest, ..lorca() };
+        let wire = packet(&mut *agency(edition, 1), &[bet]);
+        assert_eq!(whole(&mut *central(edition), &wire), Request::Store(vec![bet]));
+    }
+    let too_long = |field| of_record(1, InvalidBet::TooLong { field, bytes: 256 });
+    for (announced, field) in
+        [(&[0, 1, 1, 1, 0][..], "first name"), (&[0, 1, 1, 0, 1, b'A', 1, 0], "last name")]
+    {
+        let mut codec = central("counted");
+        let before = &announced[..announced.len() - 1];
+        assert_eq!(codec.decode(before), Ok(Decoded::Incomplete));
+        let refusal = refusal(&mut *codec, announced);
+        assert_eq!(refusal, Refusal { error: too_long(field), bets: Some(1), consumed: None });
+    }
+}
+
+#[test]
+fn agency_0_may_not_end_and_no_other_agency_may_use_the_connection() {
+    for edition in EDITIONS {
+        assert_eq!(refusal(&mut *central(edition), &[0, 0, 0]), ProtocolError::NoAgency.into());
+
+        let other = ProtocolError::OtherAgency { found: 2, expected: 1 };
+        let mut codec = central(edition);
+        whole(&mut *codec, &batch_of(&[good(edition, 1)]));
+        assert_eq!(refusal(&mut *codec, &[0, 0, 2]), other.clone().into());
+
+        let mut codec = central(edition);
+        whole(&mut *codec, &[0, 0, 1]);
+        let refusal = refusal(&mut *codec, &batch_of(&[good(edition, 2)]));
+        assert_eq!(refusal, Refusal { error: other, bets: Some(1), consumed: None });
+    }
+}
+
+#[test]
+fn one_connection_may_carry_batches_the_end_and_the_final_byte_and_then_begin_again() {
+    for edition in EDITIONS {
+        let mut codec = central(edition);
+        for bets in [3, 1, 2] {
+            let wire = batch_of(&vec![good(edition, 7); bets]);
+            assert_eq!(codec.decode(&wire[..wire.len() - 1]), Ok(Decoded::Incomplete));
+            assert!(matches!(whole(&mut *codec, &wire), Request::Store(stored) if stored.len() == bets));
+            encoded(&mut *codec, &stored(bets));
+        }
+        for _ in 0..2 {
+            assert_eq!(whole(&mut *codec, &[0, 0, 7]), Request::Winners { agency: 7, finished: true });
+            encoded(&mut *codec, &Reply::Winners(vec!["1"]));
+            assert_eq!(whole(&mut *codec, &[1]), Request::Goodbye);
+        }
+    }
+}
+
+#[test]
+fn a_batch_begins_when_a_count_that_is_not_0_is_there() {
+    for edition in EDITIONS {
+        let mut codec = central(edition);
+        for bytes in [&[][..], &[1], &[0], &[0, 0], &[0, 0, 1]] {
+            assert!(!codec.begins_batch(bytes), "{bytes:?}");
+        }
+        for bytes in [[0, 1], [1, 0], [255, 255]] {
+            assert!(codec.begins_batch(&bytes), "{bytes:?}");
+        }
+        encoded(&mut *codec, &Reply::Winners(vec![]));
+        assert!(!codec.begins_batch(&[1, 1]), "the final byte is next");
+    }
+}
+
+#[test]
+fn winners_that_do_not_fit_their_count_or_are_no_numbers_are_not_sent_at_all() {
+    for (edition, max) in [("counted", 65_535), ("counted-u8", 255)] {
+        let (reply, then) = encoded(&mut *central(edition), &Reply::Winners(vec!["7"; max]));
+        assert_eq!((reply.len(), then), (width(edition) + 4 * max, Then::Continue));
+        assert_eq!(agency(edition, 1).answer(&reply), Ok(Some(Answer::Winners(max as u64))));
+
+        let too_many = Unencodable::OverLimit { what: "winners", value: max + 1, max };
+        let not_numeric = Unencodable::NotNumeric { field: "document" };
+        let cases = [(vec!["7"; max + 1], too_many)].into_iter();
+        let texts = ["M-5", "", "007", "4294967296", "-1"];
+        for (winners, error) in cases.chain(texts.map(|text| (vec!["7", text], not_numeric.clone()))) {
+            let (mut codec, mut out) = (central(edition), vec![9]);
+            assert_eq!(codec.encode(&Reply::Winners(winners), &mut out), Err(error));
+            assert_eq!(out, [9]);
+        }
+    }
+}
+
+#[test]
+fn replies_the_dialect_does_not_have_are_not_sent() {
+    for edition in EDITIONS {
+        for reply in [Reply::NotYet, Reply::Finished, Reply::Echo(b"x")] {
+            let mut out = Vec::new();
+            assert_eq!(central(edition).encode(&reply, &mut out), Err(Unencodable::Reply));
+            assert!(out.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_batch_beyond_the_limit_is_refused_as_soon_as_it_is_reached() {
+    let name = [b'x'; 255];
+    for edition in EDITIONS {
+        let bet = raw_bet(edition, 1, &name, &name, b"2000-01-01");
+        let wire = [&[0xff, 0xff][..], &bet.repeat(MAX_REQUEST_BYTES / bet.len() + 1)].concat();
+        let error = ProtocolError::TooLarge { max: MAX_REQUEST_BYTES };
+        let expected = Refusal { error, bets: Some(65_535), consumed: None };
+        let mut codec = central(edition);
+        assert_eq!(codec.decode(&wire[..MAX_REQUEST_BYTES - 1]), Ok(Decoded::Incomplete));
+        assert_eq!(refusal(&mut *codec, &wire[..MAX_REQUEST_BYTES]), expected);
+        assert_eq!(refusal(&mut *central(edition), &wire), expected);
+    }
+}
+
+/// Takes hours if every byte makes the codec read the batch from its start.
+#[test]
+fn a_batch_of_65535_bets_may_arrive_byte_by_byte() {
+    for edition in EDITIONS {
+        let wire = batch_of(&vec![raw_bet(edition, 1, b"", b"", b"2000-01-01"); 65_535]);
+        let mut codec = central(edition);
+        for end in 0..wire.len() {
+            assert_eq!(codec.decode(&wire[..end]), Ok(Decoded::Incomplete));
+        }
+        assert!(matches!(whole(&mut *codec, &wire), Request::Store(bets) if bets.len() == 65_535));
+    }
+}
+
+#[test]
+fn the_encoder_fills_a_packet_by_bets_or_by_bytes_and_never_over_8192() {
+    for edition in EDITIONS {
+        let mut by_bets = agency_of_batches(edition, 1, 2);
+        let pushed = [lorca(), rivera(), lorca()].map(|bet| by_bets.push(&bet).unwrap());
+        assert_eq!(pushed, [Push::Added, Push::Added, Push::Full]);
+        assert_eq!(by_bets.packet(), packet(&mut *agency(edition, 1), &[lorca(), rivera()]));
+
+        let mut by_bytes = agency(edition, 1);
+        while by_bytes.push(&lorca()).unwrap() == Push::Added {}
+        let (bytes, one) = (by_bytes.packet().len(), vector(edition, "batch_L").len() - 2);
+        assert!(bytes <= MAX_PACKET_BYTES && bytes + one > MAX_PACKET_BYTES);
+        let bets = by_bytes.bets();
+        let request = whole(&mut *central(edition), by_bytes.packet());
+        assert_eq!(request, Request::Store(vec![lorca(); bets]));
+    }
+}
+
+#[test]
+fn a_bet_the_dialect_cannot_carry_is_named_and_leaves_the_batch_as_it_was() {
+    let long = "x".repeat(256);
+    let not_numeric = Unencodable::NotNumeric { field: "document" };
+    let too_long = Unencodable::Invalid(InvalidBet::TooLong { field: "last name", bytes: 256 });
+    let cases = [
+        (Bet { document: "M-5".into(), ..lorca() }, not_numeric.clone()),
+        (Bet { document: "".into(), ..lorca() }, not_numeric.clone()),
+        (Bet { document: "007".into(), ..lorca() }, not_numeric.clone()),
+        (Bet { document: "4294967296".into(), ..lorca() }, not_numeric),
+        (Bet { number: None, ..lorca() }, Unencodable::Missing { field: "number" }),
+        (
+            Bet { number: Some(65_536), ..lorca() },
+            Unencodable::OverLimit { what: "number", value: 65_536, max: 65_535 },
+        ),
+        (Bet { last_name: &long, ..lorca() }, too_long),
+    ];
+    for edition in EDITIONS {
+        let mut batch = agency(edition, 1);
+        batch.push(&lorca()).unwrap();
+        for (bet, error) in &cases {
+            assert_eq!(batch.push(bet), Err(error.clone()), "{edition}");
+        }
+        assert_eq!((batch.bets(), batch.packet()), (1, &vector(edition, "batch_L")[..]));
+    }
+}
+
+#[test]
+fn replies_that_no_central_sends_are_refused() {
+    for edition in EDITIONS {
+        let codec = agency(edition, 1);
+        assert_eq!((codec.receipt(&[]), codec.answer(&[])), (Ok(None), Ok(None)));
+        assert_eq!(codec.receipt(&[2]), Err(ProtocolError::UnknownReply(2)));
+        assert_eq!(codec.receipt(&[0, 0]), Err(ProtocolError::TrailingBytes(1)));
+        assert_eq!(codec.receipt(&[1, 7, 7]), Err(ProtocolError::TrailingBytes(2)));
+        let longer = [vector(edition, "winners_L"), vec![9]].concat();
+        assert_eq!(codec.answer(&longer), Err(ProtocolError::TrailingBytes(1)));
+    }
+}
+
+#[test]
+fn the_central_keeps_the_rules_of_the_dialect() {
+    EDITIONS.into_iter().for_each(|edition| keeps_its_rules(dialect(edition)));
+}
+
+fn any_bets() -> impl Strategy<Value = Vec<common::OwnedBet>> {
+    let numbers = any::<u16>().prop_map(|number| Some(number.into()));
+    bets("[^\\p{Cc}]{0,20}", any::<u32>().prop_map(|document| document.to_string()), numbers)
+}
+
+fn any_edition() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(&EDITIONS[..])
+}
+
+proptest! {
+    #[test]
+    fn any_split_of_a_batch_decodes_to_the_bets_that_were_encoded(
+        edition in any_edition(), number in 1_u16..=255, owned in any_bets(), cuts in cuts(),
+    ) {
+        let bets = of_agency(&owned, number);
+        let wire = packet(&mut *agency(edition, number), &bets);
+        let consumed = wire.len();
+        let request = Request::Store(bets);
+        prop_assert_eq!(arrived(&mut *central(edition), &wire, &cuts), Ok(Decoded::Complete { request, consumed }));
+    }
+
+    #[test]
+    fn coalesced_messages_are_told_apart(edition in any_edition(), owned in any_bets(), cuts in cuts()) {
+        let bets = of_agency(&owned, 9);
+        let mut codec = agency(edition, 9);
+        let batch = packet(&mut *codec, &bets);
+        let wire = [&batch[..], &batch, &codec.question()].concat();
+        let mut codec = central(edition);
+        let mut rest = &wire[..];
+        for _ in 0..2 {
+            let Ok(Decoded::Complete { request, consumed }) = codec.decode(rest) else { panic!("a batch") };
+            prop_assert_eq!((&request, consumed), (&Request::Store(bets.clone()), batch.len()));
+            rest = &rest[consumed..];
+        }
+        let request = Request::Winners { agency: 9, finished: true };
+        prop_assert_eq!(arrived(&mut *codec, rest, &cuts), Ok(Decoded::Complete { request, consumed: 3 }));
+    }
+
+    #[test]
+    fn every_prefix_of_the_winners_is_incomplete_and_the_whole_reads_back(
+        edition in any_edition(), documents in prop::collection::vec(any::<u32>(), 0..100),
+    ) {
+        let texts: Vec<_> = documents.iter().map(u32::to_string).collect();
+        let reply = Reply::Winners(texts.iter().map(String::as_str).collect());
+        let (wire, _) = encoded(&mut *central(edition), &reply);
+        let codec = agency(edition, 1);
+        for end in 0..wire.len() {
+            prop_assert_eq!(codec.answer(&wire[..end]), Ok(None));
+        }
+        prop_assert_eq!(codec.answer(&wire), Ok(Some(Answer::Winners(documents.len() as u64))));
+        let sent: Vec<_> = wire[width(edition)..].chunks(4).map(|four| u32::from_be_bytes(four.try_into().unwrap())).collect();
+        prop_assert_eq!(sent, documents);
+    }
+
+    #[test]
+    fn no_bytes_make_a_side_panic(edition in any_edition(), bytes in noise()) {
+        trickle(&mut *central(edition), &bytes);
+        let mut in_session = central(edition);
+        whole(&mut *in_session, &batch_of(&[good(edition, 1)]));
+        trickle(&mut *in_session, &bytes);
+        let mut before_the_end = central(edition);
+        encoded(&mut *before_the_end, &Reply::Winners(vec![]));
+        trickle(&mut *before_the_end, &bytes);
+        let codec = agency(edition, 1);
+        let _ = (codec.receipt(&bytes), codec.acknowledgement(&bytes), codec.answer(&bytes));
+    }
+}

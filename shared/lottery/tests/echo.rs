@@ -1,0 +1,116 @@
+//! The `echo` dialect against the assignment's example and against any way the network cuts bytes.
+
+#![allow(clippy::unwrap_used)]
+
+mod text_support;
+
+use lottery::protocol::echo::{self, DIALECT, MAX_MESSAGE_BYTES};
+use lottery::protocol::{CentralCodec, Decoded, ProtocolError, Then, Unencodable};
+use lottery::{Reply, Request};
+use proptest::prelude::*;
+use text_support::{assert_rule, conversation, cuts, decoded_in_pieces, encoded, refused, vector, whole};
+
+fn central() -> Box<dyn CentralCodec> {
+    (DIALECT.central)()
+}
+
+#[test]
+fn our_central_keeps_every_rule() {
+    (DIALECT.rules)().into_iter().for_each(|rule| assert_rule(&DIALECT, rule));
+}
+
+#[test]
+fn the_exchange_of_the_assignment_has_its_bytes_in_both_directions() {
+    let (sent, reply) = (vector(&DIALECT, "request"), vector(&DIALECT, "reply"));
+    assert_eq!(echo::message(1, 1), sent);
+    let mut central = central();
+    let Request::Echo(text) = whole(&mut *central, &sent) else { panic!("an echo") };
+    assert_eq!(text, "[CLIENT 1] Message N°1".as_bytes());
+    assert_eq!(encoded(&mut *central, &Reply::Echo(text)), (reply.clone(), Then::Close));
+    assert_eq!(echo::decode_reply(&reply), Some(text));
+}
+
+#[test]
+fn messages_carry_the_numbers_of_the_agency_and_of_the_message() {
+    assert_eq!(echo::message(65_535, 120), "[CLIENT 65535] Message N°120\n".as_bytes());
+}
+
+#[test]
+fn blanks_at_the_end_are_taken_away_and_nothing_else_is() {
+    let cases: [(&[u8], &[u8]); 6] = [
+        (b"one  two \t\x0b\x0c\r\n", b"one  two"),
+        (b"  one\n", b"  one"),
+        (b"\n", b""),
+        (b" \r\n", b""),
+        (b"not UTF-8 \xff\xfe\n", b"not UTF-8 \xff\xfe"),
+        ("wide blank\u{a0}\n".as_bytes(), "wide blank\u{a0}".as_bytes()),
+    ];
+    for (sent, text) in cases {
+        assert_eq!(whole(&mut *central(), sent), Request::Echo(text));
+    }
+}
+
+#[test]
+fn a_message_may_end_with_the_stream_instead_of_a_line_break() {
+    let mut central = central();
+    assert_eq!(central.decode(b"hello "), Ok(Decoded::Incomplete));
+    let complete = Decoded::Complete { request: Request::Echo(b"hello"), consumed: 6 };
+    assert_eq!(central.decode_last(b"hello "), Ok(complete));
+}
+
+#[test]
+fn a_stream_of_nothing_is_no_message() {
+    assert_eq!(central().decode_last(b""), Ok(Decoded::Incomplete));
+}
+
+#[test]
+fn a_message_ends_at_its_first_line_break() {
+    let complete = Decoded::Complete { request: Request::Echo(b"one"), consumed: 4 };
+    assert_eq!(central().decode_last(b"one\ntwo"), Ok(complete));
+}
+
+#[test]
+fn a_message_of_8192_bytes_is_taken_and_a_longer_one_gets_no_reply() {
+    let mut longest = vec![b'x'; MAX_MESSAGE_BYTES - 1];
+    assert_eq!(central().decode(&longest), Ok(Decoded::Incomplete));
+    longest.push(b'\n');
+    assert_eq!(longest.len(), 8192);
+    assert_eq!(whole(&mut *central(), &longest), Request::Echo(&longest[..8191]));
+
+    for too_long in [vec![b'x'; 8192], [&[b'x'; 8192][..], b"\n"].concat()] {
+        let (refusal, said, then) = refused(&mut *central(), &too_long);
+        assert_eq!(refusal.error, ProtocolError::TooLarge { max: 8192 });
+        assert_eq!((refusal.consumed, said.as_str(), then), (None, "", Then::Close));
+    }
+}
+
+#[test]
+fn there_is_no_other_reply_than_the_line() {
+    let mut out = Vec::new();
+    assert_eq!(central().encode(&Reply::Finished, &mut out), Err(Unencodable::Reply));
+    assert_eq!(out, b"");
+}
+
+#[test]
+fn a_reply_is_not_there_before_its_line_break() {
+    assert_eq!([&b""[..], b"hel"].map(echo::decode_reply), [None, None]);
+    assert_eq!(echo::decode_reply(b"\n"), Some(&b""[..]));
+}
+
+proptest! {
+    #[test]
+    fn any_line_comes_back_however_it_is_cut(text in "[^\\s]{0,60}|\\PC{0,60}x", cuts in cuts()) {
+        let wire = [text.as_bytes(), b"\n"].concat();
+        let complete = Decoded::Complete { request: Request::Echo(text.as_bytes()), consumed: wire.len() };
+        prop_assert_eq!(decoded_in_pieces(&mut *central(), &wire, &cuts), Ok(complete));
+    }
+
+    #[test]
+    fn no_bytes_make_the_codec_panic_and_cuts_make_no_difference(
+        wire in prop::collection::vec(prop_oneof![9 => any::<u8>(), 1 => Just(b'\n')], 0..200),
+        cuts in cuts(),
+    ) {
+        prop_assert_eq!(conversation(&DIALECT, &wire, &cuts), conversation(&DIALECT, &wire, &[]));
+        let _ = echo::decode_reply(&wire);
+    }
+}
