@@ -11,7 +11,7 @@ SEED ?= 1
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F '|' '{ printf "make %-19s %s\n", $$1, $$2 }'
 
-up: ## the lottery, whole: the central and five agencies, in containers where there is a Docker engine
+up: ## the lottery, whole: the central and five agencies, in containers where there is a Docker engine (PROTOCOL: a dialect)
 	@sh scripts/up.sh
 
 demo: ## the same as processes of this machine (port: SERVER_PORT, 12345)

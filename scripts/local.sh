@@ -21,6 +21,8 @@ SERVER_PORT=${SERVER_PORT:-12345}
 cat >"$run/environment" <<END
 export SERVER_PORT=$SERVER_PORT SERVER_IP=127.0.0.1 SERVER_STORAGE_DIR=$run/storage
 END
+# A dialect other than that of the configuration files, as for generar-compose.sh.
+[ -z "${PROTOCOL:-}" ] || echo "export SERVER_PROTOCOL=$PROTOCOL CLI_PROTOCOL=$PROTOCOL" >>"$run/environment"
 . "./$run/environment"
 
 # Says why there is no central, and ends.

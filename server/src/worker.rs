@@ -228,10 +228,11 @@ impl Service<'_> {
         }
     }
 
-    /// Accepts what waits, a limited number so that those accepted before are not kept waiting.
-    fn accept(&mut self, intake: usize) -> Result<(), WorkerError> {
+    /// Accepts what waits: a limited number so that those accepted before are not kept waiting, and one at a time where it may
+    /// stay for long, so that each worker gets its share.
+    fn accept(&mut self, index: usize) -> Result<(), WorkerError> {
         for _ in 0..ACCEPTS {
-            let Some(intake) = self.intakes.get_mut(intake) else { return Ok(()) };
+            let intake = &mut self.intakes[index];
             let Some((stream, peer)) = intake.accept(&self.epoll, self.connections.len()) else {
                 return Ok(());
             };
@@ -248,6 +249,10 @@ impl Service<'_> {
             self.note_connections();
             // Most often the request is there already.
             self.advance(key)?;
+            if kept {
+                self.intakes[index].give_way(&self.epoll);
+                return Ok(());
+            }
         }
         Ok(())
     }

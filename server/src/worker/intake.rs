@@ -100,6 +100,14 @@ impl Intake {
         }
     }
 
+    /// Lets the next connection wake another worker, if one is idle. The kernel wakes the first of those that watch a socket, so
+    /// without this one idle worker would get all connections that stay.
+    pub fn give_way(&mut self, epoll: &Epoll) {
+        self.shut(epoll);
+        // Watching again puts this worker behind the others; `resume` does so if the kernel has no memory for it now.
+        self.open = self.socket.as_ref().is_some_and(|socket| watch(epoll, socket, self.token).is_ok());
+    }
+
     /// Takes nothing new any more.
     pub fn close(&mut self, epoll: &Epoll) {
         self.shut(epoll);
