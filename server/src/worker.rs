@@ -217,22 +217,28 @@ impl Service<'_> {
     /// How long to wait for the kernel: for ever only when nothing can become overdue, not at all when there is work at hand.
     fn patience(&self) -> EpollTimeout {
         if !self.unread.is_empty() || self.draw.is_under_way() {
-            EpollTimeout::ZERO
-        } else if self.connections.is_empty()
-            && self.intakes.iter().all(Intake::is_open)
-            && !self.draw.is_due(self.central)
-        {
-            EpollTimeout::NONE
-        } else {
-            EpollTimeout::try_from(DEADLINE_CHECK).unwrap_or(EpollTimeout::ZERO)
+            return EpollTimeout::ZERO;
         }
+        let quiet = self.connections.is_empty() && !self.draw.is_due(self.central);
+        if quiet && self.intakes.iter().all(Intake::is_open) {
+            return EpollTimeout::NONE;
+        }
+        let paused = self.intakes.iter().filter_map(Intake::paused_until).min();
+        let pause = paused.map_or(DEADLINE_CHECK, |until| until.saturating_duration_since(Instant::now()));
+        // Rounded up: waiting for no time at all until the last millisecond is over would be busy waiting.
+        let pause = pause.min(DEADLINE_CHECK) + Duration::from_millis(1);
+        EpollTimeout::try_from(pause).unwrap_or(EpollTimeout::ZERO)
     }
 
-    /// Accepts what waits: a limited number so that those accepted before are not kept waiting, and one at a time where it may
-    /// stay for long, so that each worker gets its share.
+    /// Accepts what waits: a limited number, so that those accepted before are not kept waiting, and no more than a worker's share
+    /// of those that stay.
     fn accept(&mut self, index: usize) -> Result<(), WorkerError> {
         for _ in 0..ACCEPTS {
+            let others_have_fewer = self.others_have_fewer();
             let intake = &mut self.intakes[index];
+            if self.draining.is_none() && intake.leaves_it_to_others(&self.epoll, others_have_fewer) {
+                return Ok(());
+            }
             let Some((stream, peer)) = intake.accept(&self.epoll, self.connections.len()) else {
                 return Ok(());
             };
@@ -249,12 +255,18 @@ impl Service<'_> {
             self.note_connections();
             // Most often the request is there already.
             self.advance(key)?;
-            if kept {
-                self.intakes[index].give_way(&self.epoll);
-                return Ok(());
-            }
         }
         Ok(())
+    }
+
+    /// Whether another worker that accepts has fewer connections.
+    fn others_have_fewer(&self) -> bool {
+        let shared = self.central.shared();
+        let mut slots = (0..shared.worker_state.len()).filter(|slot| *slot != self.slot);
+        slots.any(|slot| {
+            shared.worker_state.load(slot) == WorkerState::Ready as u8
+                && (shared.worker_connections.load(slot) as usize) < self.connections.len()
+        })
     }
 
     fn advance_token(&mut self, token: u64, events: EpollFlags) -> Result<(), WorkerError> {

@@ -3,13 +3,13 @@
 #![allow(clippy::unwrap_used)]
 
 use harness::{Participant, Setup, eventually};
-use lottery::protocol::DIALECTS;
+use lottery::protocol::{ConnectionUse, DIALECTS};
 
 const AGENCIES: u16 = 20;
 
 #[test]
-fn every_worker_gets_its_share_of_connections_that_stay() {
-    for dialect in DIALECTS.iter().filter(|dialect| dialect.waits_for_draw) {
+fn no_worker_gets_all_the_connections_that_stay() {
+    for dialect in DIALECTS.iter().filter(|dialect| dialect.connections[0] == ConnectionUse::Kept) {
         let setup = Setup::new(env!("CARGO_BIN_EXE_server"))
             .with("SERVER_PROTOCOL", dialect.name)
             .with("SERVER_WORKERS", "4");
@@ -22,7 +22,7 @@ fn every_worker_gets_its_share_of_connections_that_stay() {
         };
         let all_are_in = |shares: &Vec<u64>| shares.iter().sum::<u64>() == u64::from(AGENCIES);
         let shares = eventually("every connection accepted", shares, all_are_in);
-        // Five each, if nobody is slow to wake up; without sharing, one worker has all of them.
-        assert!(shares.iter().all(|share| *share >= 2), "{}: {shares:?}", dialect.name);
+        // Five each, if nobody is slow to wake up, as some may be on a busy machine; without sharing, one has nearly all of them.
+        assert!(shares.iter().all(|share| *share <= 12), "{}: {shares:?}", dialect.name);
     }
 }

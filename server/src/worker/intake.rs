@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use conventions::log_line::{Outcome, warn};
-use lottery::protocol::Dialect;
+use lottery::protocol::{ConnectionUse, Dialect};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
@@ -16,6 +16,8 @@ const MAX_CONNECTIONS: usize = 8192;
 /// First pause after accepting failed for lack of descriptors or memory; doubles with each failure in a row.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long a worker that has more connections than another leaves a new one to it.
+const LEFT_TO_OTHERS: Duration = Duration::from_millis(2);
 /// A lack of room is told once in this time, however often it is felt.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
@@ -26,6 +28,10 @@ pub struct Intake {
     pub dialect: &'static Dialect,
     /// The kernel gives this back with its events.
     token: u64,
+    /// Its connections stay for long, as a rule.
+    stays: bool,
+    /// What came in last was left to the other workers.
+    has_left_it: bool,
     /// `None` once the worker takes nothing new.
     socket: Option<TcpListener>,
     /// Whether the kernel tells about new connections.
@@ -42,10 +48,13 @@ impl Intake {
     /// # Errors
     /// What the kernel says.
     pub fn new(listener: Listener, token: u64, epoll: &Epoll) -> Result<Self, Errno> {
-        watch(epoll, &listener.socket, token)?;
+        let stays = listener.dialect.connections.first() == Some(&ConnectionUse::Kept);
+        watch(epoll, &listener.socket, token, stays)?;
         Ok(Self {
             dialect: listener.dialect,
             token,
+            stays,
+            has_left_it: false,
             socket: Some(listener.socket),
             open: true,
             paused_until: None,
@@ -69,6 +78,7 @@ impl Intake {
         loop {
             match self.socket.as_ref()?.accept() {
                 Ok(accepted) => {
+                    self.has_left_it = false;
                     self.pause = FIRST_PAUSE;
                     return Some(accepted);
                 }
@@ -96,16 +106,25 @@ impl Intake {
         if let Some(socket) = &self.socket {
             self.paused_until = None;
             // Tried again in the next round if the kernel has no memory for it now.
-            self.open = watch(epoll, socket, self.token).is_ok();
+            self.open = watch(epoll, socket, self.token, self.stays).is_ok();
         }
     }
 
-    /// Lets the next connection wake another worker, if one is idle. The kernel wakes the first of those that watch a socket, so
-    /// without this one idle worker would get all connections that stay.
-    pub fn give_way(&mut self, epoll: &Epoll) {
+    /// Whether what comes in now is left to a worker with fewer connections: for a moment, and once. If it is still there then,
+    /// the others are busy, or worse.
+    pub fn leaves_it_to_others(&mut self, epoll: &Epoll, others_have_fewer: bool) -> bool {
+        if !self.stays || !others_have_fewer || std::mem::take(&mut self.has_left_it) {
+            return false;
+        }
+        self.has_left_it = true;
         self.shut(epoll);
-        // Watching again puts this worker behind the others; `resume` does so if the kernel has no memory for it now.
-        self.open = self.socket.as_ref().is_some_and(|socket| watch(epoll, socket, self.token).is_ok());
+        self.paused_until = Some(Instant::now() + LEFT_TO_OTHERS);
+        true
+    }
+
+    /// When accepting is tried again, if it is not now.
+    pub fn paused_until(&self) -> Option<Instant> {
+        self.paused_until.filter(|_| !self.open)
     }
 
     /// Takes nothing new any more.
@@ -130,9 +149,11 @@ impl Intake {
     }
 }
 
-fn watch(epoll: &Epoll, socket: &TcpListener, token: u64) -> Result<(), Errno> {
-    // Exclusive: one connection wakes one worker, not all.
-    epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, token))
+/// A connection that will be gone in a moment wakes one worker. One that stays wakes all, so that the one with the fewest takes it:
+/// woken alone, always the same would get it, for the kernel asks in the same order each time.
+fn watch(epoll: &Epoll, socket: &TcpListener, token: u64, all: bool) -> Result<(), Errno> {
+    let exclusive = if all { EpollFlags::empty() } else { EpollFlags::EPOLLEXCLUSIVE };
+    epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN | exclusive, token))
 }
 
 /// Whether accepting failed because this process or machine has no room for another connection.
