@@ -147,6 +147,8 @@ struct Service<'a> {
 #[derive(Debug)]
 struct Settled {
     key: usize,
+    /// Of the connection, which may be gone by then, and another in its place.
+    serial: u32,
     /// Its agency counts as in flight until then.
     marked: bool,
     /// What is to be done when it is.
@@ -234,9 +236,10 @@ impl Service<'_> {
     /// of those that stay.
     fn accept(&mut self, index: usize) -> Result<(), WorkerError> {
         for _ in 0..ACCEPTS {
-            let others_have_fewer = self.others_have_fewer();
+            let shares = self.intakes[index].stays && self.draining.is_none();
+            let others_have_fewer = shares && self.others_have_fewer();
             let intake = &mut self.intakes[index];
-            if self.draining.is_none() && intake.leaves_it_to_others(&self.epoll, others_have_fewer) {
+            if others_have_fewer && intake.leaves_it_to_others(&self.epoll) {
                 return Ok(());
             }
             let Some((stream, peer)) = intake.accept(&self.epoll, self.connections.len()) else {
@@ -295,14 +298,18 @@ impl Service<'_> {
         let marked = self.settled.iter().filter(|settled| settled.marked).count();
         self.central.publish(self.slot, u16::try_from(marked).unwrap_or(u16::MAX))?;
         let settled = std::mem::take(&mut self.settled);
-        for Settled { key, next, .. } in settled {
+        for Settled { key, serial, next, .. } in settled {
+            let there = self.connections.get(key).is_some_and(|connection| connection.serial == serial);
             match next {
                 Next::Stored { reply, then, bets, single } => {
                     self.log_stored(bets, single);
-                    self.answer(key, reply, then, false)?;
+                    if there {
+                        self.answer(key, reply, then, false)?;
+                    }
                 }
-                Next::Answer { reply, then } => self.answer(key, reply, then, false)?,
-                Next::Winners { agency } => self.answer_or_wait(key, agency)?,
+                Next::Answer { reply, then } if there => self.answer(key, reply, then, false)?,
+                Next::Winners { agency } if there => self.answer_or_wait(key, agency)?,
+                Next::Answer { .. } | Next::Winners { .. } => {}
             }
         }
         Ok(())
@@ -332,6 +339,7 @@ impl Service<'_> {
             self.intakes[intake].close(&self.epoll);
         }
         info("cerrar_socket_escucha", Outcome::Success).with("worker", self.slot).write();
+        self.draw.abandon();
         let now = Instant::now();
         let grace = self.limits.grace.saturating_sub(GRACE_RESERVE).max(self.limits.grace / 2);
         let end = now + grace;

@@ -29,7 +29,7 @@ pub struct Intake {
     /// The kernel gives this back with its events.
     token: u64,
     /// Its connections stay for long, as a rule.
-    stays: bool,
+    pub stays: bool,
     /// What came in last was left to the other workers.
     has_left_it: bool,
     /// `None` once the worker takes nothing new.
@@ -112,8 +112,8 @@ impl Intake {
 
     /// Whether what comes in now is left to a worker with fewer connections: for a moment, and once. If it is still there then,
     /// the others are busy, or worse.
-    pub fn leaves_it_to_others(&mut self, epoll: &Epoll, others_have_fewer: bool) -> bool {
-        if !self.stays || !others_have_fewer || std::mem::take(&mut self.has_left_it) {
+    pub fn leaves_it_to_others(&mut self, epoll: &Epoll) -> bool {
+        if std::mem::take(&mut self.has_left_it) {
             return false;
         }
         self.has_left_it = true;

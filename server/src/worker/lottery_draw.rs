@@ -38,6 +38,11 @@ impl DrawAttempt {
         self.drawing.is_some()
     }
 
+    /// Makes it no further: this worker is ending, and the next start begins anew.
+    pub fn abandon(&mut self) {
+        self.drawing = None;
+    }
+
     /// Whether a draw is to be made and was not, by whomever: then somebody may have to try again.
     pub fn is_due(&self, central: &Central) -> bool {
         central.is_closed() && !central.was_drawn()

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use lottery::protocol::Then;
 
-use super::desk::{Desk, Visitor};
+use super::desk::{Desk, Verdict, Visitor};
 use super::{LAST_CHANCE, Service, WorkerError};
 use crate::connection::{Phase, Progress, Watched};
 
@@ -15,6 +15,11 @@ impl Service<'_> {
             return self.answer_winners(key, agency);
         }
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
+        if self.draining.is_some() {
+            // This run holds no draw any more; the agency can come back to the next.
+            self.finish(key);
+            return Ok(());
+        }
         self.buffered -= connection.buffered();
         connection.wait_for_draw(agency);
         self.buffered += connection.buffered();
@@ -26,14 +31,19 @@ impl Service<'_> {
     /// Answers with the winners of an agency, after the draw.
     pub(super) fn answer_winners(&mut self, key: usize, agency: u16) -> Result<(), WorkerError> {
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
-        if let Phase::Waiting { .. } = connection.phase {
+        let waited = matches!(connection.phase, Phase::Waiting { .. });
+        if waited {
             connection.phase = Phase::Settling;
             self.waiting -= 1;
         }
         let visitor = Visitor { ip: connection.peer.ip(), slot: self.slot, limits: self.limits };
         let verdict = Desk::new(self.central, &mut *connection.codec, visitor).winners(agency)?;
         self.note_connections();
-        self.carry_out(key, verdict)
+        match verdict {
+            // What it sent while it waited was not read.
+            Verdict::Answer { reply, then } => self.answer(key, reply, then, waited),
+            other => self.carry_out(key, other),
+        }
     }
 
     /// Starts sending a reply. `linger`: more of the peer's bytes are on their way, so that closing has to wait for them.
@@ -93,11 +103,13 @@ impl Service<'_> {
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
         connection.phase = Phase::Receiving;
         let now = Instant::now();
+        let nothing_yet = connection.buffer.is_empty();
         connection.deadline = Some(match self.draining {
-            None => now + self.limits.idle_timeout,
+            None if nothing_yet => now + self.limits.idle_timeout,
+            None => now + self.limits.request_timeout,
             Some(end) => end.min(now + LAST_CHANCE),
         });
-        if connection.buffer.is_empty() {
+        if nothing_yet {
             return self.watch(key, Watched::Input);
         }
         self.unread.push((key, connection.serial));

@@ -56,10 +56,12 @@ impl Service<'_> {
                 }
                 Progress::Bytes(read) => {
                     verdict = self.understand(key, read, false)?;
-                    self.make_room();
-                    // Fewer bytes than there was room for: the socket is empty, and asking it would cost a call.
-                    if matches!(verdict, Verdict::Wait) && read < self.scratch.len() {
-                        return self.watch(key, Watched::Input);
+                    if let Verdict::Wait = verdict {
+                        self.make_room();
+                        // Fewer bytes than there was room for: the socket is empty, and asking it would cost a call.
+                        if read < self.scratch.len() {
+                            return self.watch(key, Watched::Input);
+                        }
                     }
                 }
             }
@@ -130,7 +132,8 @@ impl Service<'_> {
                 // The mark is released by publishing from here on, whatever becomes of the connection.
                 let marked = std::mem::take(&mut connection.in_flight);
                 connection.phase = Phase::Settling;
-                self.settled.push(Settled { key, marked, next });
+                let serial = connection.serial;
+                self.settled.push(Settled { key, serial, marked, next });
                 Ok(())
             }
             Verdict::Refuse { reason, reply, then } => {
