@@ -2,7 +2,7 @@
 
 use crate::InvalidBet;
 
-/// Why a message from the peer cannot be understood. The connection it came on cannot be used any further.
+/// Why a message from the peer cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     /// The first byte names no request.

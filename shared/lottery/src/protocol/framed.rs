@@ -187,7 +187,7 @@ fn read_batch(text: &str) -> Result<Request<'_>, Refusal> {
 }
 
 fn read_bet(line: &str, record: usize) -> Result<Bet<'_>, ProtocolError> {
-    let mut fields = Fields::new(line, SEPARATOR);
+    let mut fields = Fields::<{ SEPARATOR as u8 }>::new(line);
     let mut next = || fields.next();
     let (
         Some(agency),
@@ -199,7 +199,7 @@ fn read_bet(line: &str, record: usize) -> Result<Bet<'_>, ProtocolError> {
         None,
     ) = (next(), next(), next(), next(), next(), next(), next())
     else {
-        let found = Fields::new(line, SEPARATOR).count();
+        let found = Fields::<{ SEPARATOR as u8 }>::new(line).count();
         return Err(ProtocolError::FieldCount { record, found, expected: "6" });
     };
     let agency = text::agency(agency, record)?;
@@ -329,7 +329,9 @@ impl AgencyCodec for Agency {
         let Some(line) = text::reply_line(reply)? else { return Ok(None) };
         let answer = match line.split_once(SEPARATOR) {
             Some(("WINNERS", "")) => Answer::Winners(0),
-            Some(("WINNERS", documents)) => Answer::Winners(Fields::new(documents, SEPARATOR).count() as u64),
+            Some(("WINNERS", documents)) => {
+                Answer::Winners(Fields::<{ SEPARATOR as u8 }>::new(documents).count() as u64)
+            }
             Some(("ERROR", NOT_YET)) => Answer::NotYet,
             Some(("ERROR", text)) => Answer::Refused(text::excerpt(text)),
             _ => return Err(text::unexpected(line)),

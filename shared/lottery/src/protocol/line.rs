@@ -180,11 +180,11 @@ impl<'b> Command<'b> {
 
     /// Reads the bet behind the keyword. Fields after the fifth are ignored.
     fn bet(&self, record: usize) -> Result<Bet<'b>, ProtocolError> {
-        let mut fields = Fields::new(self.rest, SEPARATOR);
+        let mut fields = Fields::<{ SEPARATOR as u8 }>::new(self.rest);
         let (Some(number), Some(first_name), Some(last_name), Some(document), Some(birthdate)) =
             (fields.next(), fields.next(), fields.next(), fields.next(), fields.next())
         else {
-            let found = Fields::new(self.rest, SEPARATOR).count();
+            let found = Fields::<{ SEPARATOR as u8 }>::new(self.rest).count();
             return Err(ProtocolError::FieldCount { record, found, expected: "at least 5" });
         };
         text::bet(self.agency, [first_name, last_name, document], birthdate, number)

@@ -37,27 +37,28 @@ pub fn bet<'b>(
     Ok(bet)
 }
 
-/// The fields between the separators of a line, at least one.
-pub struct Fields<'b> {
+/// The fields between the separators of a line, at least one; the separator is an ASCII character. `str::split` gives the same, but
+/// its searcher is made for long texts: on these it took a fifth of the instructions of all the work on a batch (callgrind).
+#[derive(Debug)]
+pub struct Fields<'b, const SEPARATOR: u8> {
     /// What follows the last separator seen; `None` when that was the last field.
     rest: Option<&'b str>,
-    separator: u8,
 }
 
-impl<'b> Fields<'b> {
-    /// The fields of this line. The separator must be ASCII.
-    pub fn new(line: &'b str, separator: char) -> Self {
-        debug_assert!(separator.is_ascii(), "{separator:?} may be a part of another character");
-        Self { rest: Some(line), separator: separator as u8 }
+impl<'b, const SEPARATOR: u8> Fields<'b, SEPARATOR> {
+    /// The fields of this line.
+    pub fn new(line: &'b str) -> Self {
+        const { assert!(SEPARATOR.is_ascii(), "it could be a part of another character") };
+        Self { rest: Some(line) }
     }
 }
 
-impl<'b> Iterator for Fields<'b> {
+impl<'b, const SEPARATOR: u8> Iterator for Fields<'b, SEPARATOR> {
     type Item = &'b str;
 
     fn next(&mut self) -> Option<&'b str> {
         let rest = self.rest.take()?;
-        let Some(end) = rest.bytes().position(|byte| byte == self.separator) else { return Some(rest) };
+        let Some(end) = rest.bytes().position(|byte| byte == SEPARATOR) else { return Some(rest) };
         self.rest = Some(&rest[end + 1..]);
         Some(&rest[..end])
     }
