@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-use harness::{Agency, Setup, eventually, kill, packet_of, packet_of_records};
+use harness::{Agency, Participant, Setup, bet, eventually, kill, packet_of, packet_of_records};
+use lottery::protocol::{DIALECTS, Step};
 use nix::sys::signal::Signal;
 
 /// What the parser makes of a line.
@@ -110,6 +111,52 @@ fn everything_a_busy_central_logs_is_read_by_the_parser_of_the_course() {
     assert_eq!((count("exit", "in_progress"), count("exit", "success")), (1, 1));
     let stored = parsed.iter().filter(|line| line.action == "apuesta_recibida");
     assert!(stored.into_iter().all(|line| line.details == [("cantidad".to_owned(), "2".to_owned())]));
+}
+
+#[test]
+fn what_is_logged_of_every_dialect_and_of_the_draw_is_read_by_the_parser_of_the_course() {
+    let doors: Vec<_> = DIALECTS.iter().map(|dialect| format!("{}:0", dialect.name)).collect();
+    let setup = Setup::new(env!("CARGO_BIN_EXE_server"))
+        .with("SERVER_PROTOCOL", &doors.join(","))
+        .with("SERVER_AGENCIES", "1");
+    let central = setup.start();
+    for dialect in DIALECTS {
+        let port = central.port_of(dialect.name);
+        for rule in (dialect.rules)() {
+            let mut agency = Agency::connect(port);
+            for step in rule.steps {
+                if let Step::Send(bytes) = step {
+                    agency.try_send(&bytes);
+                }
+            }
+            agency.end_sending();
+            agency.read_until_gone();
+        }
+        let mut hostile = Agency::connect(port);
+        hostile.try_send("\u{3}\u{9d}a|b: c\u{1b}[31m | result: x\n".as_bytes());
+        hostile.end_sending();
+        hostile.read_until_gone();
+    }
+    let mut single = Participant::connect(central.port_of("framed"), "framed", 1);
+    single.store(&[bet("30904465", true)]);
+    single.finish();
+    assert_eq!(single.winners().0, 1);
+    let mut late = Participant::connect(central.port_of("sentinel"), "sentinel", 2);
+    late.store(&[bet("30904466", true)]);
+    let log = central.stop_and_read_log();
+
+    let parsed: Vec<_> = log.iter().map(|line| parse(line).unwrap()).collect();
+    let details = |action: &str, result: &str| -> Vec<_> {
+        let lines = parsed.iter().filter(|line| line.action == action && line.result == result);
+        lines.map(|line| line.details.clone()).collect()
+    };
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(details("listen", "success").len(), DIALECTS.len());
+    assert_eq!(details("sorteo", "success"), [vec![]]);
+    let single = [pair("dni", "30904465"), pair("numero", "7574")];
+    assert!(details("apuesta_almacenada", "success").contains(&single.to_vec()));
+    assert_eq!(details("apuesta_recibida", "fail").last(), Some(&vec![pair("cantidad", "1")]));
+    assert!(log.iter().all(|line| has_envelope(line)), "{log:#?}");
 }
 
 #[test]
