@@ -1,10 +1,10 @@
 /*
  * Bare pre-fork server: the least a process pool can do per batch, and so the yardstick for ours.
  *
- * Every worker accepts on one inherited socket, reads a request of a fixed size, answers three bytes and closes. Nothing is
- * parsed, locked or stored.
+ * Every worker accepts on one inherited socket, reads a request of a fixed size, answers three bytes and closes; or, with
+ * `kept`, reads the next request of the same connection until the client leaves. Nothing is parsed, locked or stored.
  *
- *     bare_prefork PORT WORKERS REQUEST_BYTES
+ *     bare_prefork PORT WORKERS REQUEST_BYTES [kept]
  *
  * PORT 0 means any free one; the chosen port is printed on one line of stdout once the socket listens. The parent only waits:
  * SIGTERM ends it in the default way, and the kernel then ends the workers.
@@ -14,8 +14,10 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -71,8 +73,8 @@ static int listen_on(in_port_t port)
     return listener;
 }
 
-/* Reads one whole request and answers it. A client that leaves early gets no answer. */
-static void serve(int client, char *request, size_t request_bytes)
+/* Reads one whole request and answers it; whether the client is still there. One that leaves early gets no answer. */
+static bool serve(int client, char *request, size_t request_bytes)
 {
     size_t received = 0;
     while (received < request_bytes) {
@@ -80,14 +82,14 @@ static void serve(int client, char *request, size_t request_bytes)
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0)
-            return;
+            return false;
         received += (size_t)got;
     }
     /* Three bytes into an empty send buffer: never short. A failure means the client left, which is its own business. */
-    (void)send(client, REPLY, sizeof REPLY, MSG_NOSIGNAL);
+    return send(client, REPLY, sizeof REPLY, MSG_NOSIGNAL) == sizeof REPLY;
 }
 
-_Noreturn static void work(int listener, size_t request_bytes, pid_t parent)
+_Noreturn static void work(int listener, size_t request_bytes, bool kept, pid_t parent)
 {
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
         fail("prctl");
@@ -99,7 +101,8 @@ _Noreturn static void work(int listener, size_t request_bytes, pid_t parent)
     for (;;) {
         int client = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
         if (client >= 0) {
-            serve(client, request, request_bytes);
+            while (serve(client, request, request_bytes) && kept)
+                continue;
             close(client);
         } else if (errno != EINTR && errno != ECONNABORTED) {
             fail("accept");
@@ -109,8 +112,9 @@ _Noreturn static void work(int listener, size_t request_bytes, pid_t parent)
 
 int main(int argc, char **argv)
 {
-    if (argc != 4) {
-        fprintf(stderr, "usage: %s PORT WORKERS REQUEST_BYTES\n", argv[0]);
+    bool kept = argc == 5 && strcmp(argv[4], "kept") == 0;
+    if (argc != 4 && !kept) {
+        fprintf(stderr, "usage: %s PORT WORKERS REQUEST_BYTES [kept]\n", argv[0]);
         return 2;
     }
     in_port_t port = (in_port_t)parse(argv[1], "PORT", 0, 65535);
@@ -124,7 +128,7 @@ int main(int argc, char **argv)
         if (child < 0)
             fail("fork");
         if (child == 0)
-            work(listener, request_bytes, parent);
+            work(listener, request_bytes, kept, parent);
     }
     /* Workers only end on an error they have printed; without all of them a measurement is worth nothing. */
     wait(NULL);

@@ -4,7 +4,8 @@
 #     measure.sh bare|process|disk|python|python-tuned NAME
 #
 # Called by run.sh, which sets BENCH_BIN (directory of the programs), BENCH_WORK (directory for files that may be deleted),
-# BENCH_NETWORK (private or host), BENCH_SECONDS, BENCH_CLIENTS, BENCH_WORKERS and BENCH_BATCH (options of the batch).
+# BENCH_NETWORK (private or host), BENCH_SECONDS, BENCH_CLIENTS, BENCH_WORKERS, BENCH_PROTOCOL,
+# BENCH_KEPT (1: one connection for all batches of a client) and BENCH_BATCH (options of the batch).
 #
 # shellcheck disable=SC2086 # BENCH_BATCH holds several words
 set -eu
@@ -50,13 +51,19 @@ serve() {
     cd "$BENCH_WORK"
     case $kind in
     bare)
-        set -- "$BENCH_BIN/bare_prefork" 0 "$BENCH_WORKERS" "$("$bench" batch $BENCH_BATCH | wc -c)" ;;
+        bytes=$("$bench" batch $BENCH_BATCH | wc -c)
+        # It serves one connection at a time, so a kept one keeps a worker.
+        if [ -n "$BENCH_KEPT" ]; then
+            set -- "$BENCH_BIN/bare_prefork" 0 "$BENCH_CLIENTS" "$bytes" kept
+        else
+            set -- "$BENCH_BIN/bare_prefork" 0 "$BENCH_WORKERS" "$bytes"
+        fi ;;
     python)
         set -- python3 "$here/multiprocessing_server.py" 0 "$BENCH_WORKERS" "$storage" plain ;;
     python-tuned)
         set -- python3 "$here/multiprocessing_server.py" 0 "$BENCH_WORKERS" "$storage" tuned ;;
     process | disk)
-        set -- env SERVER_IP=127.0.0.1 SERVER_PORT=0 SERVER_PROTOCOL=typed SERVER_WORKERS="$BENCH_WORKERS" \
+        set -- env SERVER_IP=127.0.0.1 SERVER_PORT=0 SERVER_PROTOCOL="$BENCH_PROTOCOL" SERVER_WORKERS="$BENCH_WORKERS" \
             SERVER_STORAGE_DIR="$storage" SERVER_DURABILITY="$kind" LOGGING_LEVEL=INFO "$BENCH_BIN/server" run ;;
     esac
     exec "$@"
@@ -99,5 +106,6 @@ if [ "$kind" = bare ]; then
 else
     set --
 fi
+[ -z "$BENCH_KEPT" ] || set -- "$@" --kept
 load 0.5 "$@" >/dev/null
 load "$BENCH_SECONDS" "$@" --name "$name" --server-pid "$server_pid" --json

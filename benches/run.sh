@@ -7,12 +7,13 @@
 #   Python          `multiprocessing` server of the same protocol, written the usual way (multiprocessing_server.py)
 #   Python, tuned   the same with buffered reads and the fastest date parser of the standard library
 #
-# Every client opens a connection, sends one batch of 8 kB, reads the reply and closes. The central writes up to 300 MB a
+# Every client opens a connection, sends one batch of 8 kB, reads the reply and closes; with BENCH_KEPT=1 it sends all its batches
+# over one connection, for which BENCH_PROTOCOL must be a dialect that keeps connections. The central writes up to 300 MB a
 # second meanwhile; the files are deleted after each run.
 #
 # Settings: BENCH_ROUNDS (5), BENCH_SECONDS per run (3), BENCH_CLIENTS (4), BENCH_WORKERS (one per CPU, at least 2),
 # BENCH_BATCH (options such as "--four-fields" or "--bets-per-batch 10"), BENCH_SERVERS (bare process disk python python-tuned),
-# BENCH_DIR (directory for the storage; the build directory).
+# BENCH_PROTOCOL (typed; Python speaks no other), BENCH_KEPT (empty), BENCH_DIR (directory for the storage; the build directory).
 #
 # shellcheck disable=SC2086 # BENCH_BATCH and enter hold several words
 set -eu
@@ -32,7 +33,14 @@ need python3 "install Python 3.8 or newer, for example with apt-get install pyth
 target=${CARGO_TARGET_DIR:-target}
 cpus=$(nproc)
 : "${BENCH_ROUNDS:=5}" "${BENCH_SECONDS:=3}" "${BENCH_CLIENTS:=4}" "${BENCH_BATCH:=}" "${BENCH_DIR:=$target}"
-: "${BENCH_SERVERS:=bare process disk python python-tuned}" "${BENCH_WORKERS:=$((cpus > 2 ? cpus : 2))}"
+: "${BENCH_PROTOCOL:=typed}" "${BENCH_KEPT:=}"
+if [ "$BENCH_PROTOCOL" = typed ]; then
+    : "${BENCH_SERVERS:=bare process disk python python-tuned}"
+else
+    : "${BENCH_SERVERS:=bare process disk}"
+    BENCH_BATCH="--protocol $BENCH_PROTOCOL $BENCH_BATCH"
+fi
+: "${BENCH_WORKERS:=$((cpus > 2 ? cpus : 2))}"
 
 cargo build --quiet --release -p server -p lottery-bench
 mkdir -p "$BENCH_DIR"
@@ -65,7 +73,7 @@ for candidate in "unshare --net" "unshare --map-root-user --net"; do
         break
     fi
 done
-export BENCH_BIN BENCH_WORK BENCH_NETWORK BENCH_SECONDS BENCH_CLIENTS BENCH_WORKERS BENCH_BATCH
+export BENCH_PROTOCOL BENCH_KEPT BENCH_BIN BENCH_WORK BENCH_NETWORK BENCH_SECONDS BENCH_CLIENTS BENCH_WORKERS BENCH_BATCH
 
 name_of() {
     case $1 in
@@ -103,7 +111,7 @@ for kind in $BENCH_SERVERS; do
 done
 cat <<END
 Medians (and extremes) of $BENCH_ROUNDS alternating rounds of $BENCH_SECONDS s; $BENCH_CLIENTS clients, $BENCH_WORKERS workers,
-one batch of $("$BENCH_BIN/lottery-bench" batch $BENCH_BATCH | wc -c) bytes a connection. Ratios are taken within each round.
+batches of $("$BENCH_BIN/lottery-bench" batch $BENCH_BATCH | wc -c) bytes in \`$BENCH_PROTOCOL\`, $([ -n "$BENCH_KEPT" ] && echo "all of a client on one connection" || echo "one a connection"). Ratios are taken within each round.
 
 - machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $cpus CPUs, $(uname -s) $(uname -r) $(uname -m)
 - storage: $(stat -f -c %T "$BENCH_WORK"); network: loopback, $BENCH_NETWORK

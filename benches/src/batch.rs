@@ -2,7 +2,7 @@
 
 use std::io;
 
-use lottery::protocol::{AgencyCodec, AgencyOptions, CentralCodec, Push, typed};
+use lottery::protocol::{AgencyOptions, Dialect, Push};
 use lottery::{Bet, Birthdate, Reply, WINNING_NUMBER, is_winner};
 
 /// Names of the lengths that occur in the course's data, some with letters of two bytes.
@@ -21,6 +21,8 @@ const LAST_NAMES: [&str; 7] = ["Lorca", "Rivera", "Álvarez", "Núñez", "Gutié
 /// A batch on the wire and what comes back for it.
 #[derive(Debug)]
 pub(crate) struct Batch {
+    /// The bytes to send first on a connection.
+    pub(crate) greeting: Vec<u8>,
     /// The bytes to send.
     pub(crate) request: Vec<u8>,
     /// Bets in the request.
@@ -37,29 +39,37 @@ enum ExpectedReply {
 }
 
 impl Batch {
-    /// A batch of up to `max_bets` bets and 8192 bytes.
+    /// A batch of up to `max_bets` bets and 8192 bytes in a dialect that carries bets.
     ///
     /// Bets with a number all lose, as nearly all do in the course's data (10 of 78,697 win). Bets without one win by their
     /// hash, about one in seventeen.
-    pub(crate) fn new(max_bets: u16, numbered: bool) -> io::Result<Self> {
-        let mut encoder = typed::Agency::new(&AgencyOptions { agency: 1, max_bets, with_count: true });
+    pub(crate) fn new(dialect: &Dialect, max_bets: u16, numbered: bool) -> io::Result<Self> {
+        let agency = dialect.agency.ok_or_else(|| io::Error::other("the dialect carries no bets"))?;
+        let mut agency = agency(&AgencyOptions { agency: 1, max_bets, with_count: true });
         let mut winners = Vec::new();
         let documents = documents();
         for (index, document) in documents.iter().enumerate() {
             let bet = sample(index, document, numbered)?;
-            if encoder.push(&bet).map_err(io::Error::other)? == Push::Full {
+            if agency.push(&bet).map_err(io::Error::other)? == Push::Full {
                 break;
             }
             if is_winner(&bet) {
                 winners.push(bet);
             }
         }
+        let request = agency.packet().to_vec();
+        // The central's side has to have read the batch: in some dialects the reply repeats a part of it.
+        let mut central = (dialect.central)();
+        for message in [&agency.greeting(), &request] {
+            central.decode(message).map_err(|refusal| io::Error::other(refusal.error))?;
+        }
         let mut reply = Vec::new();
-        let stored = Reply::Stored { bets: encoder.bets(), winners };
-        typed::Central::default().encode(&stored, &mut reply).map_err(io::Error::other)?;
+        let stored = Reply::Stored { bets: agency.bets(), winners };
+        central.encode(&stored, &mut reply).map_err(io::Error::other)?;
         Ok(Self {
-            bets: encoder.bets(),
-            request: encoder.packet().to_vec(),
+            greeting: agency.greeting(),
+            bets: agency.bets(),
+            request,
             reply: ExpectedReply::Bytes(reply),
         })
     }
@@ -111,35 +121,43 @@ fn sample(index: usize, document: &str, numbered: bool) -> io::Result<Bet<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use lottery::protocol::{Decoded, MAX_PACKET_BYTES};
+    use lottery::Request;
+    use lottery::protocol::{DIALECTS, Decoded, MAX_PACKET_BYTES};
 
     use super::*;
+
+    fn typed(max_bets: u16, numbered: bool) -> Batch {
+        Batch::new(Dialect::named("typed").unwrap(), max_bets, numbered).unwrap()
+    }
 
     #[test]
     fn a_full_batch_leaves_no_room_for_another_bet() {
         for numbered in [true, false] {
-            let batch = Batch::new(u16::MAX, numbered).unwrap();
+            let batch = typed(u16::MAX, numbered);
             assert!(batch.request.len() <= MAX_PACKET_BYTES);
             assert!(batch.request.len() > MAX_PACKET_BYTES - 64, "{} bytes", batch.request.len());
         }
     }
 
     #[test]
-    fn a_central_reads_the_batch_whole() {
-        let batch = Batch::new(10, true).unwrap();
-        let mut central = typed::Central::default();
-        let decoded = central.decode(&batch.request).unwrap();
-        let Decoded::Complete { request: lottery::Request::Store(bets), .. } = decoded else {
-            panic!("not a whole batch")
-        };
-        assert_eq!(bets.len(), batch.bets);
-        assert_eq!(bets.len(), 10);
+    fn a_central_reads_the_batch_whole_in_every_dialect_that_carries_bets() {
+        for dialect in DIALECTS.iter().filter(|dialect| dialect.agency.is_some()) {
+            let batch = Batch::new(dialect, 10, true).unwrap();
+            let mut central = (dialect.central)();
+            central.decode(&batch.greeting).unwrap();
+            let Decoded::Complete { request: Request::Store(bets), .. } =
+                central.decode(&batch.request).unwrap()
+            else {
+                panic!("not a whole batch of {}", dialect.name)
+            };
+            assert_eq!((bets.len(), batch.bets), (10, 10), "{}", dialect.name);
+        }
     }
 
     #[test]
     fn numbered_bets_lose_and_some_others_win() {
         let no_winners = [0, 0];
-        assert!(Batch::new(u16::MAX, true).unwrap().accepts(&no_winners));
-        assert!(Batch::new(u16::MAX, false).unwrap().reply_bytes() > no_winners.len());
+        assert!(typed(u16::MAX, true).accepts(&no_winners));
+        assert!(typed(u16::MAX, false).reply_bytes() > no_winners.len());
     }
 }

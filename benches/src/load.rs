@@ -1,4 +1,4 @@
-//! A run: several clients that send the same batch over and over, one connection a batch.
+//! A run: several clients that send the same batch over and over, each time on a new connection or always on the same.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -21,6 +21,8 @@ pub(crate) struct Load {
     pub(crate) batch: Batch,
     /// Clients that send at the same time.
     pub(crate) clients: usize,
+    /// Whether a client sends all its batches over one connection.
+    pub(crate) kept: bool,
     /// Connections held open with half a batch on them.
     pub(crate) stalled: usize,
     /// How long clients begin new batches.
@@ -62,7 +64,7 @@ impl Load {
         let half = &self.batch.request[..self.batch.request.len() / 2];
         (0..self.stalled)
             .map(|_| {
-                let mut stream = link::open(self.address)?;
+                let mut stream = self.connect()?;
                 stream.write_all(half)?;
                 Ok(stream)
             })
@@ -90,15 +92,26 @@ impl Load {
         })
     }
 
+    fn connect(&self) -> io::Result<TcpStream> {
+        let mut stream = link::open(self.address)?;
+        stream.write_all(&self.batch.greeting)?;
+        Ok(stream)
+    }
+
     fn send(&self) -> io::Result<Latencies> {
         let mut reply = vec![0; self.batch.reply_bytes()];
         let mut latencies = Latencies::default();
         let start = Instant::now();
+        let mut kept = None;
         while start.elapsed() < self.duration {
             let begun = Instant::now();
-            let mut stream = link::open(self.address)?;
+            let mut stream = match kept.take() {
+                Some(stream) => stream,
+                None => self.connect()?,
+            };
             stream.write_all(&self.batch.request)?;
             stream.read_exact(&mut reply)?;
+            kept = self.kept.then_some(stream);
             latencies.record(begun.elapsed());
             if !self.batch.accepts(&reply) {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "the reply is not the expected one"));

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use lottery::protocol::Dialect;
 
 use crate::batch::Batch;
 use crate::load::Load;
@@ -30,7 +31,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Send batches from several clients at once, one connection a batch, and measure
+    /// Send batches from several clients at once and measure
     Load(LoadArgs),
     /// Write the batch that `load` sends to stdout, for example to learn its size
     Batch(BatchArgs),
@@ -49,6 +50,9 @@ struct BatchArgs {
     /// Bets in a batch; max fills it up to 8192 bytes
     #[arg(long, default_value = "max", value_parser = parse_bets, value_name = "max|N")]
     bets_per_batch: NonZeroU16,
+    /// Dialect of the batch
+    #[arg(long, default_value = "typed", value_parser = parse_dialect, value_name = "NAME")]
+    protocol: &'static Dialect,
     /// Send records of the 2022 assignment, which have no number and win by their hash
     #[arg(long)]
     four_fields: bool,
@@ -56,7 +60,7 @@ struct BatchArgs {
 
 impl BatchArgs {
     fn build(&self) -> Result<Batch> {
-        Batch::new(self.bets_per_batch.get(), !self.four_fields).context("building the batch")
+        Batch::new(self.protocol, self.bets_per_batch.get(), !self.four_fields).context("building the batch")
     }
 }
 
@@ -73,6 +77,9 @@ struct LoadArgs {
     seconds: Duration,
     #[command(flatten)]
     batch: BatchArgs,
+    /// Send all batches of a client over one connection, instead of a new one for each
+    #[arg(long)]
+    kept: bool,
     /// Take any N bytes as the reply, instead of insisting on the right one
     #[arg(long, value_name = "N")]
     raw_reply: Option<NonZeroUsize>,
@@ -100,6 +107,7 @@ impl LoadArgs {
             address: link::resolve(&self.address).with_context(|| format!("address {}", self.address))?,
             batch,
             clients: self.clients.get(),
+            kept: self.kept,
             stalled: self.stalled,
             duration: self.seconds,
             server_pid: self.server_pid,
@@ -113,6 +121,10 @@ fn parse_bets(text: &str) -> Result<NonZeroU16, String> {
         return Ok(NonZeroU16::MAX);
     }
     text.parse().map_err(|_| "expected max or a number from 1 to 65535".to_owned())
+}
+
+fn parse_dialect(text: &str) -> Result<&'static Dialect, String> {
+    Dialect::named(text).ok_or_else(|| format!("expected one of {}", Dialect::names()))
 }
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {
