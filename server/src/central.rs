@@ -210,9 +210,7 @@ impl Central {
         self.shared.processing.store(slot, 0);
         self.shared.worker_connections.store(slot, 0);
         self.shared.worker_waiting.store(slot, 0);
-        if self.shared.draw_owner.load() == slot as u32 + 1 {
-            self.shared.draw_owner.store(0);
-        }
+        self.leave_draw(slot);
         published
     }
 

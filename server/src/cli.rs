@@ -95,7 +95,7 @@ pub struct SettingFlags {
     /// Time a stop may take [default: 8s]
     #[arg(long, global = true, value_name = "TIME")]
     grace: Option<String>,
-    /// Time a connection may take for its request [default: 30s]
+    /// Time a request may take, from its first byte to the end of the reply [default: 30s]
     #[arg(long, global = true, value_name = "TIME")]
     request_timeout: Option<String>,
     /// Time a connection may be silent between two requests [default: 5m]

@@ -92,7 +92,7 @@ pub const KEYS: &[Key] = &[
         name: "SERVER_REQUEST_TIMEOUT",
         default: "30s",
         accepted: "a duration of at least 100ms, such as 30s",
-        help: "time a connection may take to send its request and to take the reply",
+        help: "time a request may take, from its first byte to the end of the reply",
     },
     Key {
         name: "SERVER_IDLE_TIMEOUT",
@@ -127,7 +127,7 @@ pub struct Config {
     pub durability: Durability,
     /// Time a stop may take.
     pub grace: Duration,
-    /// Time a connection may take from its acceptance to its end.
+    /// Time from the first byte of a request to the end of its reply; where a connection carries one, from its acceptance.
     pub request_timeout: Duration,
     /// Time a connection may be silent between two requests.
     pub idle_timeout: Duration,

@@ -339,7 +339,7 @@ impl Service<'_> {
             self.intakes[intake].close(&self.epoll);
         }
         info("cerrar_socket_escucha", Outcome::Success).with("worker", self.slot).write();
-        self.draw.abandon();
+        self.draw.leave(self.central, self.slot);
         let now = Instant::now();
         let grace = self.limits.grace.saturating_sub(GRACE_RESERVE).max(self.limits.grace / 2);
         let end = now + grace;

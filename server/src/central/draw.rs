@@ -84,6 +84,13 @@ impl Central {
         Ok(true)
     }
 
+    /// Leaves a draw that worker `slot` makes to another worker, which begins it anew.
+    pub fn leave_draw(&self, slot: usize) {
+        if self.shared.draw_owner.load() == slot as u32 + 1 {
+            self.shared.draw_owner.store(0);
+        }
+    }
+
     fn give_up_draw(&self, error: crate::storage::StorageError) -> CentralError {
         self.shared.draw_owner.store(0);
         CentralError::NotStored(error)

@@ -38,9 +38,11 @@ impl DrawAttempt {
         self.drawing.is_some()
     }
 
-    /// Makes it no further: this worker is ending, and the next start begins anew.
-    pub fn abandon(&mut self) {
-        self.drawing = None;
+    /// Makes it no further: this worker is ending, and another, or the next start, begins anew.
+    pub fn leave(&mut self, central: &Central, slot: usize) {
+        if self.drawing.take().is_some() {
+            central.leave_draw(slot);
+        }
     }
 
     /// Whether a draw is to be made and was not, by whomever: then somebody may have to try again.

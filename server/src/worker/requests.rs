@@ -113,10 +113,13 @@ impl Service<'_> {
         }
         if connection.buffer.is_empty() {
             connection.buffer = Vec::new();
-        } else if matches!(verdict, Verdict::Wait) && (!buffered || used > 0) {
-            // The first bytes of a request: from now on it has its time.
-            let limit = Instant::now() + self.limits.request_timeout;
-            connection.deadline = connection.deadline.map(|deadline| deadline.min(limit));
+        } else if connection.dialect.keeps_connections()
+            && self.draining.is_none()
+            && matches!(verdict, Verdict::Wait)
+            && (!buffered || used > 0)
+        {
+            // The first bytes of a request: its time begins, and the idle time is over.
+            connection.deadline = Some(Instant::now() + self.limits.request_timeout);
         }
         self.buffered = self.buffered + connection.buffer.capacity() - before;
         Ok(verdict)

@@ -90,6 +90,15 @@ impl Participant {
         self.send(&question);
     }
 
+    /// Reads the answer, whatever it is.
+    ///
+    /// # Panics
+    /// When no whole answer comes.
+    pub fn answer(&mut self) -> Answer {
+        let codec = &self.codec;
+        self.connection.read_reply(|reply| codec.answer(reply))
+    }
+
     /// Reads the answer and says goodbye where the dialect does: the number of winners, and the bytes of the reply.
     ///
     /// # Panics

@@ -118,7 +118,11 @@ impl CentralCodec for Central {
             Reply::Stored { bets, .. } => out.extend_from_slice(format!("SUCCESS|{bets}\n").as_bytes()),
             Reply::Finished => out.extend_from_slice(b"ACK\n"),
             Reply::Winners(documents) => put_winners(documents, out)?,
-            Reply::NotYet => put_error(NOT_YET, out),
+            Reply::NotYet => {
+                // To be asked again, on this connection too.
+                put_error(NOT_YET, out);
+                return Ok(Then::Continue);
+            }
             _ => return Err(Unencodable::Reply),
         }
         Ok(self.then())
