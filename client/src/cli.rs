@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 
+use crate::check::{self, Check};
 use crate::config::{FLAGS, KEYS, environment_name, help};
 use crate::generate::Plan;
 
@@ -35,6 +36,9 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Write files of invented bets, one an agency, always the same ones for the same seed.
     Generate(Plan),
+    /// Hold any server against the rules of its dialect, and tell which of them it keeps.
+    #[command(after_help = check::AFTER_HELP)]
+    Check(Check),
 }
 
 /// The flags of `run`.

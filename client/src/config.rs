@@ -15,8 +15,7 @@ use conventions::settings::{Settings, SettingsError, Source};
 use log::LevelFilter;
 use lottery::protocol::{AgencyCodec, AgencyOptions, ConnectionUse, Dialect};
 
-use self::keys::AUTO;
-pub(crate) use self::keys::{FLAGS, KEYS, environment_name, help};
+pub(crate) use self::keys::{AUTO, FLAGS, KEYS, environment_name, help};
 pub(crate) use self::single_bet::{SingleBet, SingleBetError};
 use crate::yaml::{self, YamlError};
 
@@ -186,7 +185,7 @@ fn narrow<T>(
 }
 
 /// How connections are used, if the dialect allows it.
-fn connection(name: &str, protocol: &Dialect) -> Option<ConnectionUse> {
+pub(crate) fn connection(name: &str, protocol: &Dialect) -> Option<ConnectionUse> {
     let allowed = protocol.connections;
     let found = allowed.iter().find(|connection| connection.name() == name);
     if name == AUTO { allowed.first().copied() } else { found.copied() }
@@ -199,12 +198,12 @@ fn positive<T: std::str::FromStr + Default + PartialEq>(text: &str) -> Option<T>
 }
 
 /// A duration above zero.
-fn some_time(text: &str) -> Option<Duration> {
+pub(crate) fn some_time(text: &str) -> Option<Duration> {
     duration::parse(text).filter(|time| !time.is_zero())
 }
 
 /// `host:port`. The host is not resolved here: its container may not have started yet.
-fn address(text: &str) -> Option<String> {
+pub(crate) fn address(text: &str) -> Option<String> {
     let (host, port) = text.rsplit_once(':')?;
     positive::<u16>(port)?;
     let name =

@@ -6,6 +6,7 @@
 mod agency;
 mod backoff;
 mod central;
+mod check;
 mod cli;
 mod config;
 mod connection;
@@ -27,6 +28,7 @@ use conventions::log_line::{self, Outcome};
 use conventions::logger::{self, Stream};
 
 use crate::agency::Agency;
+use crate::check::Check;
 use crate::cli::{Cli, Command, RunArgs};
 use crate::config::{Config, ConfigError, SingleBet};
 use crate::failure::RunError;
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = match cli.command {
         Some(Command::Generate(plan)) => generate(&plan),
+        Some(Command::Check(args)) => check(&args),
         Some(Command::Run(args)) => run(&args),
         None => run(&cli.run),
     };
@@ -122,6 +125,17 @@ fn generate(plan: &Plan) -> anyhow::Result<u8> {
         Err(GenerateError::Stopped(signal)) => Ok(exit_code(signal)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// `client check`: the exit code, or why there was nothing to check.
+fn check(args: &Check) -> anyhow::Result<u8> {
+    if let Err(error) = args.connection() {
+        complain(&error.to_string());
+        return Ok(USAGE);
+    }
+    let stop = Stop::install().context("cannot listen for signals")?;
+    let kept = args.run(stop, say)?;
+    Ok(if kept { 0 } else { FAILED })
 }
 
 /// Prints to standard output. A reader that went away is no failure: nobody is left to tell.

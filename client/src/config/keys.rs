@@ -4,7 +4,7 @@ use conventions::settings::Key;
 use lottery::protocol::Dialect;
 
 /// The value of `connection` that leaves the choice to the dialect.
-pub(super) const AUTO: &str = "auto";
+pub(crate) const AUTO: &str = "auto";
 
 /// Every key, in the order in which they are shown.
 pub(crate) const KEYS: [Key; 11] = [

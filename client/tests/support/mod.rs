@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "no test file uses all of it")]
 
 mod central;
+mod imitation;
 mod vectors;
 
 use std::ffi::OsStr;
@@ -18,6 +19,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 pub(crate) use self::central::{Central, Link};
+pub(crate) use self::imitation::{Fault, imitation};
 pub(crate) use self::vectors::{dialects_that, vector};
 
 /// How long a test waits for something that must happen. Generous: when it passes, the test has failed.

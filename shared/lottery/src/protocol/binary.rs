@@ -97,6 +97,11 @@ pub(super) fn documents(winners: &[&str]) -> Result<Vec<u8>, Unencodable> {
     Ok(bytes)
 }
 
+/// The integers that are the documents of winners, as texts.
+pub(super) fn read_documents(bytes: &[u8]) -> Vec<String> {
+    bytes.chunks_exact(DOCUMENT_BYTES).map(|document| BigEndian::read_u32(document).to_string()).collect()
+}
+
 fn integer(document: &str) -> Result<u32, Unencodable> {
     decimal::parse(document).ok_or(Unencodable::NotNumeric { field: "document" })
 }

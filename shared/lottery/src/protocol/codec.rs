@@ -123,7 +123,7 @@ pub enum Answer {
 }
 
 /// The agency's side of a dialect. It holds the batch that is being filled.
-pub trait AgencyCodec: Debug {
+pub trait AgencyCodec: Debug + Send {
     /// The bytes to send first on every connection, before any message.
     fn greeting(&self) -> Vec<u8> {
         Vec::new()
@@ -171,6 +171,13 @@ pub trait AgencyCodec: Debug {
     /// # Errors
     /// [`ProtocolError`] when the bytes can be no such reply.
     fn answer(&self, reply: &[u8]) -> Result<Option<Answer>, ProtocolError>;
+
+    /// The documents of the winners that a reply names, in its order: the reply to the question where the draw tells them, the
+    /// reply to a batch where that does. `None` where the dialect never names any, and for bytes that are no such reply or not
+    /// all of it.
+    fn documents(&self, _reply: &[u8]) -> Option<Vec<String>> {
+        None
+    }
 
     /// The bytes to send when the winners have arrived, before closing.
     fn farewell(&self) -> &'static [u8] {

@@ -21,7 +21,9 @@ use std::mem;
 
 use byteorder::{BigEndian, ByteOrder};
 
-use super::binary::{DOCUMENT_BYTES, Fields, RawBet, agency_byte, document_and_number, documents, within};
+use super::binary::{
+    DOCUMENT_BYTES, Fields, RawBet, agency_byte, document_and_number, documents, read_documents, within,
+};
 use super::{
     AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect, MAX_REQUEST_BYTES,
     Packet, ProtocolError, Push, Receipt, Refusal, Then, Unencodable, error::no_trailing_bytes,
@@ -124,6 +126,17 @@ impl Edition {
         out.extend_from_slice(&bet.birthdate.iso_bytes());
         out.extend_from_slice(&(number as u16).to_be_bytes());
         Ok(())
+    }
+
+    /// The documents in the reply to the end message; `None` while bytes are missing.
+    fn read_winners(self, reply: &[u8]) -> Result<Option<&[u8]>, ProtocolError> {
+        let mut fields = Fields { rest: reply };
+        let count = fields.length(self.width);
+        let Some(documents) = count.and_then(|count| fields.bytes(DOCUMENT_BYTES * count)) else {
+            return Ok(None);
+        };
+        no_trailing_bytes(fields.rest)?;
+        Ok(Some(documents))
     }
 
     /// Appends a length or count, which must fit the edition's width.
@@ -300,13 +313,12 @@ impl AgencyCodec for Agency {
     }
 
     fn answer(&self, reply: &[u8]) -> Result<Option<Answer>, ProtocolError> {
-        let mut fields = Fields { rest: reply };
-        let Some(winners) = fields.length(self.edition.width) else { return Ok(None) };
-        if fields.bytes(DOCUMENT_BYTES * winners).is_none() {
-            return Ok(None);
-        }
-        no_trailing_bytes(fields.rest)?;
-        Ok(Some(Answer::Winners(winners as u64)))
+        let winners = self.edition.read_winners(reply)?;
+        Ok(winners.map(|documents| Answer::Winners((documents.len() / DOCUMENT_BYTES) as u64)))
+    }
+
+    fn documents(&self, reply: &[u8]) -> Option<Vec<String>> {
+        self.edition.read_winners(reply).ok().flatten().map(read_documents)
     }
 
     fn farewell(&self) -> &'static [u8] {

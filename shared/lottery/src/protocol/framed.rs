@@ -332,14 +332,21 @@ impl AgencyCodec for Agency {
     fn answer(&self, reply: &[u8]) -> Result<Option<Answer>, ProtocolError> {
         let Some(line) = text::reply_line(reply)? else { return Ok(None) };
         let answer = match line.split_once(SEPARATOR) {
-            Some(("WINNERS", "")) => Answer::Winners(0),
-            Some(("WINNERS", documents)) => {
-                Answer::Winners(Fields::<{ SEPARATOR as u8 }>::new(documents).count() as u64)
-            }
+            Some(("WINNERS", documents)) => Answer::Winners(documents_in(documents).count() as u64),
             Some(("ERROR", NOT_YET)) => Answer::NotYet,
             Some(("ERROR", text)) => Answer::Refused(text::excerpt(text)),
             _ => return Err(text::unexpected(line)),
         };
         Ok(Some(answer))
     }
+
+    fn documents(&self, reply: &[u8]) -> Option<Vec<String>> {
+        let documents = text::reply_line(reply).ok().flatten()?.strip_prefix("WINNERS|")?;
+        Some(documents_in(documents).map(str::to_owned).collect())
+    }
+}
+
+/// The documents behind `WINNERS|`: nothing there is no document rather than an empty one.
+fn documents_in(text: &str) -> impl Iterator<Item = &str> {
+    Fields::<{ SEPARATOR as u8 }>::new(text).filter(move |_| !text.is_empty())
 }

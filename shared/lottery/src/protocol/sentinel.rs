@@ -18,7 +18,9 @@ mod rules;
 
 use byteorder::{BigEndian, ByteOrder};
 
-use super::binary::{DOCUMENT_BYTES, Fields, RawBet, agency_byte, document_and_number, documents, within};
+use super::binary::{
+    DOCUMENT_BYTES, Fields, RawBet, agency_byte, document_and_number, documents, read_documents, within,
+};
 use super::{
     AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect, MAX_PACKET_BYTES,
     Packet, ProtocolError, Push, Receipt, Refusal, Then, Unencodable, error::no_trailing_bytes,
@@ -265,21 +267,29 @@ impl AgencyCodec for Agency {
     }
 
     fn answer(&self, reply: &[u8]) -> Result<Option<Answer>, ProtocolError> {
-        let mut fields = Fields { rest: reply };
-        let Some(code) = fields.array() else { return Ok(None) };
-        if u16::from_be_bytes(code) != WINNERS {
-            return Err(no_such_reply(reply, LENGTH_BYTES));
-        }
-        let Some(bytes) = fields.length(LENGTH_BYTES) else { return Ok(None) };
-        if !bytes.is_multiple_of(DOCUMENT_BYTES) {
-            return Err(no_such_reply(reply, 2 * LENGTH_BYTES));
-        }
-        if fields.bytes(bytes).is_none() {
-            return Ok(None);
-        }
-        no_trailing_bytes(fields.rest)?;
-        Ok(Some(Answer::Winners((bytes / DOCUMENT_BYTES) as u64)))
+        let winners = read_winners(reply)?;
+        Ok(winners.map(|documents| Answer::Winners((documents.len() / DOCUMENT_BYTES) as u64)))
     }
+
+    fn documents(&self, reply: &[u8]) -> Option<Vec<String>> {
+        read_winners(reply).ok().flatten().map(read_documents)
+    }
+}
+
+/// The documents in the reply to the notification; `None` while bytes are missing.
+fn read_winners(reply: &[u8]) -> Result<Option<&[u8]>, ProtocolError> {
+    let mut fields = Fields { rest: reply };
+    let Some(code) = fields.array() else { return Ok(None) };
+    if u16::from_be_bytes(code) != WINNERS {
+        return Err(no_such_reply(reply, LENGTH_BYTES));
+    }
+    let Some(bytes) = fields.length(LENGTH_BYTES) else { return Ok(None) };
+    if !bytes.is_multiple_of(DOCUMENT_BYTES) {
+        return Err(no_such_reply(reply, 2 * LENGTH_BYTES));
+    }
+    let Some(documents) = fields.bytes(bytes) else { return Ok(None) };
+    no_trailing_bytes(fields.rest)?;
+    Ok(Some(documents))
 }
 
 /// The error that shows the first bytes of what is no reply.

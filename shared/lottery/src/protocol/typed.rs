@@ -250,6 +250,11 @@ impl AgencyCodec for Agency {
     fn answer(&self, reply: &[u8]) -> Result<Option<Answer>, ProtocolError> {
         Ok(decode_results(reply)?.map(Answer::Results))
     }
+
+    fn documents(&self, reply: &[u8]) -> Option<Vec<String>> {
+        let winners = decode_winners(reply).ok().flatten()?;
+        Some(winners.iter().map(|bet| bet.document.to_string()).collect())
+    }
 }
 
 /// Reads the reply to a batch on the agency's side: its winners, or `None` while bytes are missing.
