@@ -4,10 +4,9 @@
 
 mod common;
 
-use common::{
-    agency, agency_of_batches, alvarez, arrived, bets, central, cuts, dialect, encoded, keeps_its_rules,
-    lorca, noise, of_agency, packet, refusal, refused, rivera, trickle, vector, whole,
-};
+use common::bets::{alvarez, lorca, rivera};
+use common::conversation::{noise, trickle};
+use common::{agency, agency_of_batches, central, encoded, packet, refusal, refused, said_to, vector, whole};
 use lottery::protocol::{
     Answer, Decoded, MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Push, Receipt, Refusal, Then,
     Unencodable,
@@ -103,7 +102,7 @@ fn a_stored_batch_is_answered_with_00_and_the_connection_goes_on() {
 fn every_refusal_is_answered_with_01_and_a_close() {
     for edition in EDITIONS {
         for error in [None, Some(&ProtocolError::NoAgency)] {
-            assert_eq!(refused(&mut *central(edition), error), (vector(edition, "error"), Then::Close));
+            assert_eq!(said_to(&mut *central(edition), error), (vector(edition, "error"), Then::Close));
         }
         let receipt = agency(edition, 1).receipt(&vector(edition, "error"));
         assert_eq!(receipt, Ok(Some(Receipt::Refused)));
@@ -147,9 +146,8 @@ fn the_final_byte_is_the_editions_own_and_either_is_taken() {
         for byte in (0..=255).filter(|byte| ![1, 3].contains(byte)) {
             let mut codec = central(edition);
             encoded(&mut *codec, &Reply::Winners(vec![]));
-            let refusal = refusal(&mut *codec, &[byte, 0, 1]);
-            assert_eq!(refusal, ProtocolError::UnknownFinalByte(byte).into());
-            assert_eq!(refused(&mut *codec, Some(&refusal.error)), (vec![1], Then::Close));
+            let refusal = ProtocolError::UnknownFinalByte(byte).into();
+            assert_eq!(refused(&mut *codec, &[byte, 0, 1]), (refusal, vec![1], Then::Close));
         }
     }
 }
@@ -177,10 +175,8 @@ fn every_bad_batch_is_refused_with_its_reason_and_its_count() {
         ];
         for (bet, error) in cases {
             let wire = batch_of(&[good(edition, 1), bet, good(edition, 1)]);
-            let mut codec = central(edition);
-            let refusal = refusal(&mut *codec, &wire);
-            assert_eq!(refusal, Refusal { error, bets: Some(3), consumed: None }, "{edition}");
-            assert_eq!(refused(&mut *codec, Some(&refusal.error)), (vec![1], Then::Close));
+            let refusal = Refusal { error, bets: Some(3), consumed: None };
+            assert_eq!(refused(&mut *central(edition), &wire), (refusal, vec![1], Then::Close), "{edition}");
         }
     }
 }
@@ -375,63 +371,19 @@ fn replies_that_no_central_sends_are_refused() {
     }
 }
 
-#[test]
-fn the_central_keeps_the_rules_of_the_dialect() {
-    EDITIONS.into_iter().for_each(|edition| keeps_its_rules(dialect(edition)));
-}
-
-fn any_bets() -> impl Strategy<Value = Vec<common::OwnedBet>> {
-    let numbers = any::<u16>().prop_map(|number| Some(number.into()));
-    bets("[^\\p{Cc}]{0,20}", any::<u32>().prop_map(|document| document.to_string()), numbers)
-}
-
 fn any_edition() -> impl Strategy<Value = &'static str> {
     prop::sample::select(&EDITIONS[..])
 }
 
 proptest! {
     #[test]
-    fn any_split_of_a_batch_decodes_to_the_bets_that_were_encoded(
-        edition in any_edition(), number in 1_u16..=255, owned in any_bets(), cuts in cuts(),
-    ) {
-        let bets = of_agency(&owned, number);
-        let wire = packet(&mut *agency(edition, number), &bets);
-        let consumed = wire.len();
-        let request = Request::Store(bets);
-        prop_assert_eq!(arrived(&mut *central(edition), &wire, &cuts), Ok(Decoded::Complete { request, consumed }));
-    }
-
-    #[test]
-    fn coalesced_messages_are_told_apart(edition in any_edition(), owned in any_bets(), cuts in cuts()) {
-        let bets = of_agency(&owned, 9);
-        let mut codec = agency(edition, 9);
-        let batch = packet(&mut *codec, &bets);
-        let wire = [&batch[..], &batch, &codec.question()].concat();
-        let mut codec = central(edition);
-        let mut rest = &wire[..];
-        for _ in 0..2 {
-            let Ok(Decoded::Complete { request, consumed }) = codec.decode(rest) else { panic!("a batch") };
-            prop_assert_eq!((&request, consumed), (&Request::Store(bets.clone()), batch.len()));
-            rest = &rest[consumed..];
-        }
-        let request = Request::Winners { agency: 9, finished: true };
-        prop_assert_eq!(arrived(&mut *codec, rest, &cuts), Ok(Decoded::Complete { request, consumed: 3 }));
-    }
-
-    #[test]
-    fn every_prefix_of_the_winners_is_incomplete_and_the_whole_reads_back(
+    fn any_documents_of_winners_lie_on_the_wire_in_order(
         edition in any_edition(), documents in prop::collection::vec(any::<u32>(), 0..100),
     ) {
         let texts: Vec<_> = documents.iter().map(u32::to_string).collect();
-        let reply = Reply::Winners(texts.iter().map(String::as_str).collect());
-        let (wire, _) = encoded(&mut *central(edition), &reply);
-        let codec = agency(edition, 1);
-        for end in 0..wire.len() {
-            prop_assert_eq!(codec.answer(&wire[..end]), Ok(None));
-        }
-        prop_assert_eq!(codec.answer(&wire), Ok(Some(Answer::Winners(documents.len() as u64))));
-        let sent: Vec<_> = wire[width(edition)..].chunks(4).map(|four| u32::from_be_bytes(four.try_into().unwrap())).collect();
-        prop_assert_eq!(sent, documents);
+        let (wire, _) = encoded(&mut *central(edition), &Reply::Winners(texts.iter().map(String::as_str).collect()));
+        let documents: Vec<_> = documents.iter().flat_map(|document| document.to_be_bytes()).collect();
+        prop_assert_eq!(wire, [length(edition, texts.len()), documents].concat());
     }
 
     #[test]

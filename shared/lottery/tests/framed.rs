@@ -2,30 +2,29 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod text_support;
+mod common;
 
-use lottery::protocol::framed::DIALECT;
+use common::bets::{alvarez, any_bets, bet, lorca, of_agency, rivera};
+use common::conversation::{conversation, cuts, mutated, mutations};
+use common::{agency_with, encoded, filled, packet, refused, request, said_to, whole};
 use lottery::protocol::{
-    AgencyCodec, AgencyOptions, Answer, CentralCodec, Decoded, MAX_PACKET_BYTES, ProtocolError, Push,
-    Receipt, Refusal, Then, Unencodable,
+    AgencyCodec, AgencyOptions, Answer, CentralCodec, MAX_PACKET_BYTES, ProtocolError, Push, Receipt,
+    Refusal, Then, Unencodable,
 };
 use lottery::{Bet, InvalidBet, Reply, Request};
 use proptest::prelude::*;
-use text_support::{
-    alvarez, assert_rule, bet, bets, borrowed, conversation, cuts, decoded_in_pieces, encoded, lorca,
-    mutated, mutations, packet, refused, request, rivera, said_to, whole,
-};
 
+const FRAMED: &str = "framed";
 const LORCA: &str = "1|Santiago Lionel|Lorca|30904465|1999-03-17|7574\n";
 const FINISH: Request<'static> = Request::Finish { agency: 1 };
 const QUERY: Request<'static> = Request::Winners { agency: 1, finished: false };
 
 fn vector(name: &str) -> Vec<u8> {
-    text_support::vector(&DIALECT, name)
+    common::vector(FRAMED, name)
 }
 
 fn central() -> Box<dyn CentralCodec> {
-    (DIALECT.central)()
+    common::central(FRAMED)
 }
 
 /// A central after the FINISHED of agency 1.
@@ -36,7 +35,7 @@ fn central_after_finished() -> Box<dyn CentralCodec> {
 }
 
 fn agency(agency: u16, with_count: bool) -> Box<dyn AgencyCodec> {
-    text_support::agency(&DIALECT, &AgencyOptions { agency, max_bets: u16::MAX, with_count })
+    agency_with(FRAMED, &AgencyOptions { agency, max_bets: u16::MAX, with_count })
 }
 
 /// A message with its length.
@@ -55,11 +54,6 @@ fn bets_of(text: &str) -> Vec<Bet<'static>> {
 
 fn stored(bets: usize) -> Reply<'static> {
     Reply::Stored { bets, winners: Vec::new() }
-}
-
-#[test]
-fn our_central_keeps_every_rule() {
-    (DIALECT.rules)().into_iter().for_each(|rule| assert_rule(&DIALECT, rule));
 }
 
 #[test]
@@ -226,7 +220,7 @@ fn every_bad_batch_is_refused_with_fail_and_the_connection_goes_on() {
         let mut central = central();
         let (refusal, said, then) = refused(&mut *central, &wire);
         assert_eq!(refusal, Refusal { error, bets: Some(bets), consumed: Some(wire.len()) }, "{text:?}");
-        assert_eq!((said.into_bytes(), then), (vector("fail_0"), Then::Continue), "{text:?}");
+        assert_eq!((said, then), (vector("fail_0"), Then::Continue), "{text:?}");
         assert_eq!(whole(&mut *central, &vector("batch_L")), Request::Store(vec![lorca()]));
     }
 }
@@ -234,19 +228,23 @@ fn every_bad_batch_is_refused_with_fail_and_the_connection_goes_on() {
 #[test]
 fn what_is_not_utf_8_is_refused_with_fail_and_the_connection_ends() {
     let bad = &b"1|\xff|B|1|1999-03-17|1\n"[..];
+    // The text, the record that is bad, and the bets, which are the lines that hold a separator.
     let cases = [
-        (bad.to_vec(), 1),
-        ([b"1\n", bad].concat(), 1),
-        ([LORCA.as_bytes(), bad].concat(), 2),
-        ([b"2\n", LORCA.as_bytes(), bad].concat(), 2),
-        (b"\xff".to_vec(), 1),
-        (b"FINISHED|\xff".to_vec(), 1),
+        (bad.to_vec(), 1, Some(1)),
+        ([b"1\n", bad].concat(), 1, Some(1)),
+        ([LORCA.as_bytes(), bad].concat(), 2, Some(2)),
+        ([b"2\n", LORCA.as_bytes(), bad].concat(), 2, Some(2)),
+        ([b"9\n", bad, b" \n", LORCA.as_bytes(), LORCA.trim_end().as_bytes()].concat(), 1, Some(3)),
+        (b"\xff".to_vec(), 1, Some(0)),
+        (b"1\xff\n1|A|B".to_vec(), 1, Some(1)),
+        (b"FINISHED|\xff".to_vec(), 1, None),
+        (b"QUERY_WINNERS|\xff\n|".to_vec(), 1, None),
     ];
-    for (text, record) in cases {
+    for (text, record, bets) in cases {
         let (refusal, said, then) = refused(&mut *central(), &framed(&text));
         let error = ProtocolError::NotUtf8 { record };
-        assert_eq!(refusal, Refusal { error, bets: None, consumed: None }, "{text:?}");
-        assert_eq!((said.as_str(), then), ("FAIL|0\n", Then::Close));
+        assert_eq!(refusal, Refusal { error, bets, consumed: None }, "{text:?}");
+        assert_eq!((said, then), (vector("fail_0"), Then::Close));
     }
 }
 
@@ -258,7 +256,7 @@ fn a_malformed_finished_is_answered_with_what_it_said_and_then_only_a_query_is_h
         let error = ProtocolError::Format { message: "finished message", text: text.into() };
         assert_eq!(refusal, Refusal { error, bets: None, consumed: Some(text.len() + 3) });
         let expected = format!("ERROR|Invalid finished message format: {text}\n");
-        assert_eq!((said, then), (expected, Then::Continue));
+        assert_eq!((said, then), (expected.into_bytes(), Then::Continue));
         assert!(!central.begins_batch(&vector("batch_L")));
         assert_eq!(whole(&mut *central, &vector("query_1")), QUERY);
         assert_eq!(encoded(&mut *central, &Reply::Winners(vec![])).1, Then::Close);
@@ -272,7 +270,8 @@ fn a_malformed_query_is_answered_with_what_it_said() {
             let (refusal, said, so) = refused(&mut *central, &framed(text));
             let error = ProtocolError::Format { message: "winners query", text: text.into() };
             assert_eq!(refusal, Refusal { error, bets: None, consumed: Some(text.len() + 2) });
-            assert_eq!((said, so), (format!("ERROR|Invalid winners query format: {text}\n"), then));
+            let expected = format!("ERROR|Invalid winners query format: {text}\n");
+            assert_eq!((said, so), (expected.into_bytes(), then));
         }
     }
 }
@@ -281,6 +280,7 @@ fn a_malformed_query_is_answered_with_what_it_said() {
 fn an_error_line_is_one_short_line_whatever_the_message_said() {
     let text = format!("FINISHED|a\nb\r\u{85}{}", "ñ".repeat(30_000));
     let (_, said, _) = refused(&mut *central(), &framed(text));
+    let said = String::from_utf8(said).unwrap();
     assert!(said.starts_with("ERROR|Invalid finished message format: FINISHED|a b  ñ"), "{said:?}");
     assert!(
         said.len() < 512 && said.ends_with('\n') && !said.trim_end().contains(char::is_control),
@@ -297,7 +297,7 @@ fn anything_but_a_query_after_finished_ends_the_connection_without_a_reply() {
         let (refusal, said, then) = refused(&mut *central_after_finished(), &wire);
         let error = ProtocolError::OutOfPlace { after: "FINISHED" };
         assert_eq!(refusal, Refusal { error, bets: None, consumed: None });
-        assert_eq!((said.as_str(), then), ("", Then::Close));
+        assert_eq!((said, then), (vec![], Then::Close));
     }
 }
 
@@ -392,8 +392,7 @@ fn the_largest_message_is_taken() {
 #[test]
 fn the_agency_fills_a_packet_by_bets_or_by_bytes_and_never_over_8192() {
     for with_count in [true, false] {
-        let options = AgencyOptions { agency: 1, max_bets: 2, with_count };
-        let mut by_bets = text_support::agency(&DIALECT, &options);
+        let mut by_bets = agency_with(FRAMED, &AgencyOptions { agency: 1, max_bets: 2, with_count });
         let pushed = [lorca(), rivera(), lorca()].map(|bet| by_bets.push(&bet).unwrap());
         assert_eq!(pushed, [Push::Added, Push::Added, Push::Full]);
         assert_eq!(by_bets.packet(), packet(&mut *agency(1, with_count), &[lorca(), rivera()]));
@@ -407,13 +406,6 @@ fn the_agency_fills_a_packet_by_bets_or_by_bytes_and_never_over_8192() {
         by_bytes.clear();
         assert_eq!((by_bytes.bets(), by_bytes.push(&rivera())), (0, Ok(Push::Added)));
     }
-}
-
-#[test]
-fn a_packet_asked_for_twice_is_the_same() {
-    let mut agency = agency(1, true);
-    let once = packet(&mut *agency, &[lorca()]);
-    assert_eq!(agency.packet(), once);
 }
 
 #[test]
@@ -486,24 +478,6 @@ fn an_answer_is_a_count_of_documents_not_yet_or_the_reason_of_the_central() {
 
 proptest! {
     #[test]
-    fn any_batch_is_read_back_however_it_is_cut(
-        number in 1..=u16::MAX,
-        with_count in any::<bool>(),
-        owned in bets("[^|\\p{Cc}]{0,20}"),
-        cuts in cuts(),
-    ) {
-        let bets = borrowed(number, &owned);
-        let mut agency = agency(number, with_count);
-        let wire = packet(&mut *agency, &bets);
-        let mut central = central();
-        let reply = stored(bets.len());
-        let complete = Decoded::Complete { request: Request::Store(bets), consumed: wire.len() };
-        prop_assert_eq!(decoded_in_pieces(&mut *central, &wire, &cuts), Ok(complete));
-        let (reply, _) = encoded(&mut *central, &reply);
-        prop_assert_eq!(agency.receipt(&reply), Ok(Some(Receipt::Stored { winners: None })));
-    }
-
-    #[test]
     fn winners_are_counted_right_and_every_prefix_of_their_line_is_incomplete(
         documents in prop::collection::vec("[^|\\p{Cc}]{1,12}", 0..20),
     ) {
@@ -520,13 +494,13 @@ proptest! {
     #[test]
     fn a_batch_the_notification_and_the_query_are_told_apart_however_they_are_cut(
         number in 1..=u16::MAX,
-        owned in bets("[^|\\p{Cc}]{0,20}"),
+        owned in any_bets(FRAMED, 20),
         cuts in cuts(),
     ) {
-        let bets = borrowed(number, &owned);
         let mut agency = agency(number, true);
-        let messages = [packet(&mut *agency, &bets), agency.notification().unwrap(), agency.question()];
-        let (noted, said, open) = conversation(&DIALECT, &messages.concat(), &cuts);
+        let (bets, batch) = filled(&mut *agency, of_agency(&owned, number));
+        let messages = [batch, agency.notification().unwrap(), agency.question()];
+        let (noted, said, open) = conversation(FRAMED, &messages.concat(), &cuts);
         let expected = format!("SUCCESS|{}\nACK\nWINNERS|\n", bets.len());
         let requests = [
             Request::Store(bets),
@@ -540,16 +514,16 @@ proptest! {
 
     #[test]
     fn a_changed_message_makes_nothing_panic_and_cuts_make_no_difference(
-        owned in bets("[^|\\p{Cc}]{0,6}"),
+        owned in any_bets(FRAMED, 6),
         with_count in any::<bool>(),
         mutations in mutations(),
         cuts in cuts(),
     ) {
         let mut agency = agency(1, with_count);
-        let batch = packet(&mut *agency, &borrowed(1, &owned));
+        let batch = packet(&mut *agency, &of_agency(&owned, 1));
         let wire = [batch.clone(), batch, agency.notification().unwrap(), agency.question()].concat();
         let wire = mutated(wire, &mutations);
-        prop_assert_eq!(conversation(&DIALECT, &wire, &cuts), conversation(&DIALECT, &wire, &[]));
+        prop_assert_eq!(conversation(FRAMED, &wire, &cuts), conversation(FRAMED, &wire, &[]));
         for reply in ["SUCCESS|12\n", "ACK\n", "WINNERS|30904465|2\n", "ERROR|Lottery not yet completed\n"] {
             let reply = mutated(reply.into(), &mutations);
             let _ = (agency.receipt(&reply), agency.acknowledgement(&reply), agency.answer(&reply));
@@ -561,7 +535,7 @@ proptest! {
         for start in ["", "1\n", "FINISHED|", "QUERY_WINNERS|", " FINI"] {
             let text = [start.as_bytes(), &bytes].concat();
             for wire in [framed(&text), text] {
-                prop_assert_eq!(conversation(&DIALECT, &wire, &cuts), conversation(&DIALECT, &wire, &[]));
+                prop_assert_eq!(conversation(FRAMED, &wire, &cuts), conversation(FRAMED, &wire, &[]));
             }
         }
         let agency = agency(1, true);

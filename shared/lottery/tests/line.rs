@@ -2,32 +2,32 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod text_support;
+mod common;
 
-use lottery::protocol::line::{DIALECT, MAX_LINE_BYTES};
+use common::bets::{alvarez, any_bets, bet, lorca, of_agency, rivera};
+use common::conversation::{conversation, cuts, mutated, mutations};
+use common::{agency_of_batches, encoded, filled, packet, refused, request, said_to, whole};
+use lottery::protocol::line::MAX_LINE_BYTES;
 use lottery::protocol::{
-    AgencyCodec, AgencyOptions, Answer, CentralCodec, Decoded, MAX_PACKET_BYTES, MAX_REQUEST_BYTES,
-    ProtocolError, Push, Receipt, Then, Unencodable,
+    AgencyCodec, Answer, CentralCodec, Decoded, MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Push,
+    Receipt, Then, Unencodable,
 };
 use lottery::{Bet, InvalidBet, Reply, Request};
 use proptest::prelude::*;
-use text_support::{
-    alvarez, assert_rule, bet, bets, borrowed, conversation, cuts, decoded_in_pieces, encoded, lorca,
-    mutated, mutations, packet, refused, request, rivera, said_to, whole,
-};
 
+const LINE: &str = "line";
 const STORED: Reply<'static> = Reply::Stored { bets: 0, winners: Vec::new() };
 
 fn vector(name: &str) -> Vec<u8> {
-    text_support::vector(&DIALECT, name)
+    common::vector(LINE, name)
 }
 
 fn central() -> Box<dyn CentralCodec> {
-    (DIALECT.central)()
+    common::central(LINE)
 }
 
 fn agency(agency: u16) -> Box<dyn AgencyCodec> {
-    text_support::agency(&DIALECT, &AgencyOptions { agency, max_bets: u16::MAX, with_count: false })
+    common::agency(LINE, agency)
 }
 
 /// The bets of a batch that holds this line and its end.
@@ -37,11 +37,6 @@ fn bets_of(line: &str) -> Vec<Bet<'static>> {
         Request::Store(bets) => bets,
         other => panic!("{other:?}"),
     }
-}
-
-#[test]
-fn our_central_keeps_every_rule() {
-    (DIALECT.rules)().into_iter().for_each(|rule| assert_rule(&DIALECT, rule));
 }
 
 #[test]
@@ -175,7 +170,7 @@ fn every_bad_line_is_refused_at_once_without_a_reply_and_named_by_its_number() {
         let (refusal, said, then) = refused(&mut *central(), &wire);
         assert_eq!(refusal.error.to_string(), format!("record 1{error}"));
         assert_eq!((refusal.bets, refusal.consumed), (is_bet.then_some(1), None), "{error}");
-        assert_eq!((said.as_str(), then), ("", Then::Close));
+        assert_eq!((said, then), (vec![], Then::Close));
 
         let wire = [vector("bet_L"), vector("bet_T"), wire].concat();
         let (refusal, ..) = refused(&mut *central(), &wire);
@@ -189,12 +184,12 @@ fn ready_behind_bets_without_their_end_is_refused_because_the_bets_would_be_lost
     let wire = [vector("bet_L"), vector("ready_1")].concat();
     let (refusal, said, then) = refused(&mut *central(), &wire);
     assert_eq!(refusal.error, ProtocolError::OutOfPlace { after: "bets without their BetBatchEnd" });
-    assert_eq!((refusal.bets, refusal.consumed, said.as_str(), then), (Some(1), None, "", Then::Close));
+    assert_eq!((refusal.bets, refusal.consumed, said, then), (Some(1), None, vec![], Then::Close));
 }
 
 #[test]
 fn a_request_that_cannot_be_carried_out_gets_no_reply() {
-    assert_eq!(said_to(&mut *central(), None), (String::new(), Then::Close));
+    assert_eq!(said_to(&mut *central(), None), (vec![], Then::Close));
 }
 
 #[test]
@@ -242,7 +237,7 @@ fn a_line_that_never_ends_is_refused() {
     wire.push(b'x');
     let (refusal, said, then) = refused(&mut *central, &wire);
     assert_eq!(refusal.error, ProtocolError::Malformed { record: 2, reason: "is longer than a line may be" });
-    assert_eq!((refusal.bets, said.as_str(), then), (Some(2), "", Then::Close));
+    assert_eq!((refusal.bets, said, then), (Some(2), vec![], Then::Close));
 }
 
 #[test]
@@ -257,14 +252,13 @@ fn a_message_of_four_megabytes_is_taken_and_a_longer_one_refused() {
     for wire in [&longer[..], &longer[..MAX_REQUEST_BYTES]] {
         let (refusal, said, then) = refused(&mut *central(), wire);
         assert_eq!(refusal.error, ProtocolError::TooLarge { max: MAX_REQUEST_BYTES });
-        assert_eq!((refusal.consumed, said.as_str(), then), (None, "", Then::Close));
+        assert_eq!((refusal.consumed, said, then), (None, vec![], Then::Close));
     }
 }
 
 #[test]
 fn the_agency_fills_a_packet_by_bets_or_by_bytes_and_never_over_8192() {
-    let options = AgencyOptions { agency: 1, max_bets: 2, with_count: false };
-    let mut by_bets = text_support::agency(&DIALECT, &options);
+    let mut by_bets = agency_of_batches(LINE, 1, 2);
     let pushed = [lorca(), rivera(), lorca()].map(|bet| by_bets.push(&bet).unwrap());
     assert_eq!(pushed, [Push::Added, Push::Added, Push::Full]);
     assert_eq!(by_bets.packet(), packet(&mut *agency(1), &[lorca(), rivera()]));
@@ -280,13 +274,6 @@ fn the_agency_fills_a_packet_by_bets_or_by_bytes_and_never_over_8192() {
 
     by_bytes.clear();
     assert_eq!((by_bytes.bets(), by_bytes.push(&rivera())), (0, Ok(Push::Added)));
-}
-
-#[test]
-fn a_packet_asked_for_twice_is_the_same() {
-    let mut agency = agency(1);
-    let once = packet(&mut *agency, &[lorca()]);
-    assert_eq!(agency.packet(), once);
 }
 
 #[test]
@@ -348,31 +335,14 @@ fn an_answer_is_a_line_with_the_number_of_winners() {
 
 proptest! {
     #[test]
-    fn any_batch_is_read_back_however_it_is_cut(
-        number in 1..=u16::MAX,
-        owned in bets("[^,\\p{Cc}]{0,20}"),
-        cuts in cuts(),
-    ) {
-        let bets = borrowed(number, &owned);
-        let mut agency = agency(number);
-        let wire = packet(&mut *agency, &bets);
-        let mut central = central();
-        let complete = Decoded::Complete { request: Request::Store(bets), consumed: wire.len() };
-        prop_assert_eq!(decoded_in_pieces(&mut *central, &wire, &cuts), Ok(complete));
-        let (reply, _) = encoded(&mut *central, &STORED);
-        prop_assert_eq!(agency.receipt(&reply), Ok(Some(Receipt::Stored { winners: None })));
-    }
-
-    #[test]
     fn a_batch_byte_by_byte_and_the_message_behind_it_are_told_apart(
         number in 1..=u16::MAX,
-        owned in bets("[^,\\p{Cc}]{0,20}"),
+        owned in any_bets(LINE, 20),
     ) {
-        let bets = borrowed(number, &owned);
         let mut agency = agency(number);
-        let batch = packet(&mut *agency, &bets);
+        let (bets, batch) = filled(&mut *agency, of_agency(&owned, number));
         let ready = agency.question();
-        let (noted, said, open) = conversation(&DIALECT, &[&batch[..], &ready].concat(), &[]);
+        let (noted, said, open) = conversation(LINE, &[&batch[..], &ready].concat(), &[]);
         let requests = [Request::Store(bets), Request::Winners { agency: number, finished: true }];
         let [stored, winners] = requests.map(|request| format!("{request:?}"));
         prop_assert_eq!(noted, [format!("{}: {stored}", batch.len()), format!("{}: {winners}", ready.len())]);
@@ -388,14 +358,14 @@ proptest! {
 
     #[test]
     fn a_changed_message_makes_nothing_panic_and_cuts_make_no_difference(
-        owned in bets("[^,\\p{Cc}]{0,6}"),
+        owned in any_bets(LINE, 6),
         mutations in mutations(),
         cuts in cuts(),
     ) {
         let mut agency = agency(1);
-        let wire = packet(&mut *agency, &borrowed(1, &owned));
+        let wire = packet(&mut *agency, &of_agency(&owned, 1));
         let wire = mutated([wire, agency.question()].concat(), &mutations);
-        prop_assert_eq!(conversation(&DIALECT, &wire, &cuts), conversation(&DIALECT, &wire, &[]));
+        prop_assert_eq!(conversation(LINE, &wire, &cuts), conversation(LINE, &wire, &[]));
         let reply = mutated(b"Winners 12\n".to_vec(), &mutations);
         let _ = (agency.receipt(&reply), agency.answer(&reply));
     }
@@ -404,7 +374,7 @@ proptest! {
     fn no_bytes_make_a_codec_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), cuts in cuts()) {
         for start in [&b""[..], b"[AGENCY 1] Bet ", b"[AGENCY "] {
             let wire = [start, &bytes].concat();
-            prop_assert_eq!(conversation(&DIALECT, &wire, &cuts), conversation(&DIALECT, &wire, &[]));
+            prop_assert_eq!(conversation(LINE, &wire, &cuts), conversation(LINE, &wire, &[]));
         }
         let agency = agency(1);
         let _ = (agency.receipt(&bytes), agency.acknowledgement(&bytes), agency.answer(&bytes));

@@ -4,10 +4,9 @@
 
 mod common;
 
-use common::{
-    agency, agency_of_batches, alvarez, arrived, bets, central, cuts, dialect, encoded, keeps_its_rules,
-    lorca, noise, of_agency, packet, refusal, refused, rivera, trickle, vector, whole,
-};
+use common::bets::{alvarez, lorca, rivera};
+use common::conversation::{noise, trickle};
+use common::{agency, agency_of_batches, central, encoded, packet, refusal, refused, said_to, vector, whole};
 use lottery::protocol::{
     AgencyCodec, Answer, CentralCodec, Decoded, MAX_PACKET_BYTES, ProtocolError, Push, Receipt, Refusal,
     Then, Unencodable,
@@ -85,10 +84,8 @@ fn the_hello_is_the_agency_of_every_bet_and_question_of_the_connection() {
 
 #[test]
 fn agency_0_is_closed_without_a_reply() {
-    let mut codec = central(SENTINEL);
-    let refusal = refusal(&mut *codec, &[0, 0, 0]);
-    assert_eq!(refusal, ProtocolError::NoAgency.into());
-    assert_eq!(refused(&mut *codec, Some(&refusal.error)), (vec![], Then::Close));
+    let refusal = ProtocolError::NoAgency.into();
+    assert_eq!(refused(&mut *central(SENTINEL), &[0, 0, 0]), (refusal, vec![], Then::Close));
 }
 
 #[test]
@@ -96,7 +93,7 @@ fn a_stored_batch_is_answered_with_ack_and_any_other_with_err_and_the_connection
     let (ack, err) = (vector(SENTINEL, "ack"), vector(SENTINEL, "err"));
     let stored = Reply::Stored { bets: 1, winners: Vec::new() };
     assert_eq!(encoded(&mut *greeted(1), &stored), (ack.clone(), Then::Continue));
-    assert_eq!(refused(&mut *greeted(1), None), (err.clone(), Then::Continue));
+    assert_eq!(said_to(&mut *greeted(1), None), (err.clone(), Then::Continue));
     assert_eq!(sender().receipt(&ack), Ok(Some(Receipt::Stored { winners: None })));
     assert_eq!(sender().receipt(&err), Ok(Some(Receipt::Refused)));
 }
@@ -149,9 +146,8 @@ fn one_bad_packet_refuses_the_whole_batch_and_the_next_batch_is_taken() {
     for (packet, error) in cases {
         let wire = batch_of(&[good(), packet, good()]);
         let mut codec = greeted(1);
-        let refusal = refusal(&mut *codec, &wire);
-        assert_eq!(refusal, Refusal { error, bets: Some(3), consumed: Some(wire.len()) });
-        assert_eq!(refused(&mut *codec, Some(&refusal.error)), (b"ERR".to_vec(), Then::Continue));
+        let refusal = Refusal { error, bets: Some(3), consumed: Some(wire.len()) };
+        assert_eq!(refused(&mut *codec, &wire), (refusal, b"ERR".to_vec(), Then::Continue));
         assert!(matches!(whole(&mut *codec, &batch_of(&[good()])), Request::Store(bets) if bets.len() == 1));
     }
 }
@@ -291,60 +287,15 @@ fn replies_that_no_central_sends_are_refused() {
     assert_eq!(codec.answer(&longer), Err(ProtocolError::TrailingBytes(1)));
 }
 
-#[test]
-fn the_central_keeps_the_rules_of_the_dialect() {
-    keeps_its_rules(dialect(SENTINEL));
-}
-
-fn any_bets() -> impl Strategy<Value = Vec<common::OwnedBet>> {
-    let documents = any::<u32>().prop_map(|document| document.to_string());
-    bets("[^\\p{Cc}]{0,30}", documents, any::<u32>().prop_map(Some))
-}
-
 proptest! {
     #[test]
-    fn any_split_of_a_batch_decodes_to_the_bets_that_were_encoded(
-        number in 1_u8..=255, owned in any_bets(), cuts in cuts(),
-    ) {
-        let bets = of_agency(&owned, number.into());
-        let wire = packet(&mut *agency(SENTINEL, number.into()), &bets);
-        let consumed = wire.len();
-        let request = Request::Store(bets);
-        prop_assert_eq!(arrived(&mut *greeted(number), &wire, &cuts), Ok(Decoded::Complete { request, consumed }));
-    }
-
-    #[test]
-    fn coalesced_messages_are_told_apart(owned in any_bets(), cuts in cuts()) {
-        let bets = of_agency(&owned, 9);
-        let mut codec = agency(SENTINEL, 9);
-        let batch = packet(&mut *codec, &bets);
-        let wire = [&codec.greeting()[..], &batch, &batch, &codec.question()].concat();
-        let mut codec = central(SENTINEL);
-        prop_assert_eq!(codec.decode(&wire), Ok(Decoded::Skip { consumed: 1 }));
-        let mut rest = &wire[1..];
-        for _ in 0..2 {
-            let consumed = batch.len();
-            let request = Request::Store(bets.clone());
-            prop_assert_eq!(codec.decode(rest), Ok(Decoded::Complete { request, consumed }));
-            rest = &rest[consumed..];
-        }
-        let request = Request::Winners { agency: 9, finished: true };
-        prop_assert_eq!(arrived(&mut *codec, rest, &cuts), Ok(Decoded::Complete { request, consumed: 2 }));
-    }
-
-    #[test]
-    fn every_prefix_of_the_winners_is_incomplete_and_the_whole_reads_back(
+    fn any_documents_of_winners_lie_on_the_wire_in_order(
         documents in prop::collection::vec(any::<u32>(), 0..100),
     ) {
         let texts: Vec<_> = documents.iter().map(u32::to_string).collect();
-        let reply = Reply::Winners(texts.iter().map(String::as_str).collect());
-        let (wire, _) = encoded(&mut *greeted(1), &reply);
-        for end in 0..wire.len() {
-            prop_assert_eq!(sender().answer(&wire[..end]), Ok(None));
-        }
-        prop_assert_eq!(sender().answer(&wire), Ok(Some(Answer::Winners(documents.len() as u64))));
-        let sent: Vec<_> = wire[4..].chunks(4).map(|four| u32::from_be_bytes(four.try_into().unwrap())).collect();
-        prop_assert_eq!(sent, documents);
+        let (wire, _) = encoded(&mut *greeted(1), &Reply::Winners(texts.iter().map(String::as_str).collect()));
+        let documents: Vec<_> = documents.iter().flat_map(|document| document.to_be_bytes()).collect();
+        prop_assert_eq!(wire, [vec![0x23, 0x29], sized(documents)].concat());
     }
 
     #[test]

@@ -4,10 +4,9 @@
 
 mod common;
 
-use common::{
-    agency, agency_of_batches, arrived, bets, central, cuts, dialect, keeps_its_rules, noise, of_agency,
-    refused, trickle,
-};
+use common::bets::{self, any_bets, of_agency};
+use common::conversation::{noise, trickle};
+use common::{agency, agency_of_batches, central, said_to};
 use lottery::protocol::typed::{self, MAX_RECORD_BYTES};
 use lottery::protocol::{
     Answer, Decoded, MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Push, Receipt, Refusal, Then,
@@ -24,16 +23,16 @@ fn vector(name: &str) -> Vec<u8> {
 
 /// A bet as this dialect carries it: without agency.
 fn bet<'a>(first: &'a str, last: &'a str, document: &'a str, date: &str, number: Option<u32>) -> Bet<'a> {
-    common::bet(0, first, last, document, date, number)
+    Bet { number, ..bets::bet(0, [first, last, document], date, 0) }
 }
 fn lorca(number: Option<u32>) -> Bet<'static> {
-    Bet { agency: 0, number, ..common::lorca() }
+    Bet { agency: 0, number, ..bets::lorca() }
 }
 fn rivera(number: Option<u32>) -> Bet<'static> {
-    Bet { agency: 0, number, ..common::rivera() }
+    Bet { agency: 0, number, ..bets::rivera() }
 }
 fn alvarez() -> Bet<'static> {
-    Bet { agency: 0, number: None, ..common::alvarez() }
+    Bet { agency: 0, number: None, ..bets::alvarez() }
 }
 
 /// The request in `wire`, which must be whole and consume everything.
@@ -262,7 +261,7 @@ fn replies_the_dialect_does_not_have_are_not_sent() {
 #[test]
 fn a_refusal_is_a_close_without_a_word() {
     for error in [None, Some(&ProtocolError::EmptyBatch)] {
-        assert_eq!(refused(&mut *central(TYPED), error), (vec![], Then::Close));
+        assert_eq!(said_to(&mut *central(TYPED), error), (vec![], Then::Close));
     }
 }
 
@@ -278,28 +277,9 @@ fn an_agency_says_nothing_but_batches_and_queries() {
     assert_eq!((codec.greeting(), codec.notification(), codec.farewell()), (vec![], None, &[][..]));
 }
 
-#[test]
-fn the_central_keeps_the_rules_of_the_dialect() {
-    keeps_its_rules(dialect(TYPED));
-}
-
-/// Bets whose texts any agency may have: no separator, no control characters.
-fn any_bets() -> impl Strategy<Value = Vec<common::OwnedBet>> {
-    bets("[^;\\p{Cc}]{0,20}", "[^;\\p{Cc}]{0,20}", any::<Option<u32>>())
-}
-
 proptest! {
     #[test]
-    fn any_split_of_a_batch_decodes_the_same(owned in any_bets(), cuts in cuts()) {
-        let bets = of_agency(&owned, 0);
-        let wire = packet(&bets);
-        let consumed = wire.len();
-        let request = Request::Store(bets);
-        prop_assert_eq!(arrived(&mut *central(TYPED), &wire, &cuts), Ok(Decoded::Complete { request, consumed }));
-    }
-
-    #[test]
-    fn every_prefix_of_a_reply_is_incomplete_and_the_whole_reads_back(owned in any_bets()) {
+    fn every_prefix_of_a_reply_is_incomplete_and_the_whole_reads_back(owned in any_bets(TYPED, 20)) {
         let winners = of_agency(&owned, 0);
         let wire = encoded(&stored(winners.clone()));
         let codec = agency(TYPED, 1);

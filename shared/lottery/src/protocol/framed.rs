@@ -97,7 +97,10 @@ impl CentralCodec for Central {
         if self.finished && self.last != Kind::Query {
             return Err(ProtocolError::OutOfPlace { after: "FINISHED" }.into());
         }
-        let text = read_text(payload)?;
+        let text = read_text(payload).map_err(|error| Refusal {
+            bets: (self.last == Kind::Batch).then(|| lines_of_bets(payload)),
+            ..error.into()
+        })?;
         let request = match self.last {
             Kind::Batch => read_batch(text),
             Kind::Finished => {
@@ -167,6 +170,11 @@ fn read_text(payload: &[u8]) -> Result<&str, ProtocolError> {
             Err(ProtocolError::NotUtf8 { record: record.max(1) })
         }
     }
+}
+
+/// How many lines of a batch that cannot be read look like bets.
+fn lines_of_bets(payload: &[u8]) -> usize {
+    payload.split(|&byte| byte == b'\n').filter(|line| line.contains(&(SEPARATOR as u8))).count()
 }
 
 /// Reads a batch, with or without the line that counts its bets. Blank lines count, but are no bets.
