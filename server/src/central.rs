@@ -210,7 +210,9 @@ impl Central {
         self.shared.processing.store(slot, 0);
         self.shared.worker_connections.store(slot, 0);
         self.shared.worker_waiting.store(slot, 0);
-        self.leave_draw(slot);
+        if self.shared.draw_owner.load() == slot as u32 + 1 {
+            self.leave_draw();
+        }
         published
     }
 

@@ -192,7 +192,9 @@ impl Service<'_> {
                 }
             }
             for (key, serial) in unread {
-                if self.connections.get(key).is_some_and(|connection| connection.serial == serial) {
+                // An event of this round may have carried the next request out already.
+                let receives = |connection: &Connection| matches!(connection.phase, Phase::Receiving);
+                if self.connections.get(key).is_some_and(|c| c.serial == serial && receives(c)) {
                     self.advance(key)?;
                 }
             }
@@ -339,7 +341,7 @@ impl Service<'_> {
             self.intakes[intake].close(&self.epoll);
         }
         info("cerrar_socket_escucha", Outcome::Success).with("worker", self.slot).write();
-        self.draw.leave(self.central, self.slot);
+        self.leave_draw();
         let now = Instant::now();
         let grace = self.limits.grace.saturating_sub(GRACE_RESERVE).max(self.limits.grace / 2);
         let end = now + grace;

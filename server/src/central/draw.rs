@@ -7,7 +7,7 @@
 use conventions::log_line::{Outcome, info};
 
 use super::{Central, CentralError, lock_ledger};
-use crate::storage::{Drawing, Ledger};
+use crate::storage::{Drawing, Ledger, StorageError};
 
 impl Central {
     /// Notes that an agency has finished; once is enough, and more often does no harm. It counts for good once
@@ -47,7 +47,8 @@ impl Central {
     /// # Errors
     /// [`CentralError::NotStored`] when the draw cannot be begun now; otherwise the process must end.
     pub fn begin_draw(&mut self, slot: usize) -> Result<Option<Drawing>, CentralError> {
-        let due = || self.is_closed() && !self.was_drawn() && self.shared.draw_owner.load() == 0;
+        // The owner first: whoever held the draw gave it up only when it was held, so nobody free means that held is told too.
+        let due = || self.is_closed() && self.shared.draw_owner.load() == 0 && !self.was_drawn();
         // Looked at without the lock first: every round of every worker asks.
         if !due() {
             return Ok(None);
@@ -77,22 +78,20 @@ impl Central {
             return Ok(false);
         }
         self.storage.keep_draw(drawing).map_err(|error| self.give_up_draw(error))?;
+        // Before anybody can be answered. No other key: this line is looked for as it stands.
+        info("sorteo", Outcome::Success).write();
         self.shared.drawn.store(1);
         self.shared.draw_owner.store(0);
-        // No other key: this line is looked for as it stands.
-        info("sorteo", Outcome::Success).write();
         Ok(true)
     }
 
-    /// Leaves a draw that worker `slot` makes to another worker, which begins it anew.
-    pub fn leave_draw(&self, slot: usize) {
-        if self.shared.draw_owner.load() == slot as u32 + 1 {
-            self.shared.draw_owner.store(0);
-        }
+    /// Leaves the draw that this worker has begun and not ended to whoever begins it anew.
+    pub fn leave_draw(&self) {
+        self.shared.draw_owner.store(0);
     }
 
-    fn give_up_draw(&self, error: crate::storage::StorageError) -> CentralError {
-        self.shared.draw_owner.store(0);
+    fn give_up_draw(&self, error: StorageError) -> CentralError {
+        self.leave_draw();
         CentralError::NotStored(error)
     }
 

@@ -133,7 +133,11 @@ impl Draw {
         };
         let mut reader = reader(FromStart { file: file.try_clone()?, position: 0 });
         let mut row = ByteRecord::new();
-        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "it is not as a draw leaves it");
+        let damaged = || {
+            let way_out =
+                "it is not as a draw leaves it; move it away to have another draw held over the same bets";
+            io::Error::new(io::ErrorKind::InvalidData, way_out)
+        };
         reader.read_byte_record(&mut row)?;
         if row.get(0) != Some(TITLE.as_bytes()) {
             return Err(damaged());
@@ -148,7 +152,10 @@ impl Draw {
             draw.sections.entry(agency).or_insert(start..end).end = end;
             (start, found) = (end, found + 1);
         }
-        if found == winners { Ok(Some(draw)) } else { Err(damaged()) }
+        // Cut within its last row, it would tell a wrong document.
+        let mut last = [0];
+        draw.file.read_exact_at(&mut last, reader.position().byte() - 1)?;
+        if found == winners && last == *b"\n" { Ok(Some(draw)) } else { Err(damaged()) }
     }
 
     /// The documents of an agency's winners, in the order in which their bets were stored.
@@ -232,7 +239,7 @@ mod tests {
         let path = directory.path().join(FILE);
         let whole = fs::read(&path).unwrap();
         let last_row = whole.len() - b"2,55\r\n".len();
-        for cut in [0, 3, last_row] {
+        for cut in [0, 3, last_row, whole.len() - 3, whole.len() - 2] {
             fs::write(&path, &whole[..cut]).unwrap();
             assert!(Draw::open(directory.path()).is_err(), "cut at {cut}");
         }

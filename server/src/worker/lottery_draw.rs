@@ -19,7 +19,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The draw as far as this worker is concerned.
 #[derive(Debug)]
 pub struct DrawAttempt {
-    /// Wakes every worker when written to.
+    /// Wakes every worker when written to: the draw was held, or somebody else must make it.
     drawn: Arc<EventFd>,
     /// The draw this worker makes at the moment.
     drawing: Option<Drawing>,
@@ -36,13 +36,6 @@ impl DrawAttempt {
     /// Whether this worker is making the draw.
     pub fn is_under_way(&self) -> bool {
         self.drawing.is_some()
-    }
-
-    /// Makes it no further: this worker is ending, and another, or the next start, begins anew.
-    pub fn leave(&mut self, central: &Central, slot: usize) {
-        if self.drawing.take().is_some() {
-            central.leave_draw(slot);
-        }
     }
 
     /// Whether a draw is to be made and was not, by whomever: then somebody may have to try again.
@@ -79,8 +72,7 @@ impl Service<'_> {
         match advanced {
             Ok(false) => Ok(()),
             Ok(true) => {
-                // If this is lost with the process, the others still look at every check of their deadlines.
-                let _ = self.draw.drawn.write(1);
+                self.wake_everybody();
                 Ok(())
             }
             Err(failed) if failed.is_local() => {
@@ -90,6 +82,19 @@ impl Service<'_> {
             }
             Err(fatal) => Err(fatal.into()),
         }
+    }
+
+    /// Leaves a draw that is not held yet to the other workers.
+    pub(super) fn leave_draw(&mut self) {
+        if self.draw.drawing.take().is_some() {
+            self.central.leave_draw();
+            self.wake_everybody();
+        }
+    }
+
+    fn wake_everybody(&self) {
+        // If this is lost with the process, the others still look at every check of their deadlines.
+        let _ = self.draw.drawn.write(1);
     }
 
     /// Answers everybody who waited.

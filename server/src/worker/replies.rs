@@ -14,6 +14,11 @@ impl Service<'_> {
         if self.central.was_drawn() {
             return self.answer_winners(key, agency);
         }
+        if self.draining.is_some() {
+            // As those who waited when the stop began.
+            self.finish(key);
+            return Ok(());
+        }
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
         if self.draining.is_some() {
             // This run holds no draw any more; the agency can come back to the next.
@@ -31,8 +36,8 @@ impl Service<'_> {
     /// Answers with the winners of an agency, after the draw.
     pub(super) fn answer_winners(&mut self, key: usize, agency: u16) -> Result<(), WorkerError> {
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
-        let waited = matches!(connection.phase, Phase::Waiting { .. });
-        if waited {
+        let has_waited = matches!(connection.phase, Phase::Waiting { .. });
+        if has_waited {
             connection.phase = Phase::Settling;
             self.waiting -= 1;
         }
@@ -40,9 +45,9 @@ impl Service<'_> {
         let verdict = Desk::new(self.central, &mut *connection.codec, visitor).winners(agency)?;
         self.note_connections();
         match verdict {
-            // What it sent while it waited was not read.
-            Verdict::Answer { reply, then } => self.answer(key, reply, then, waited),
-            other => self.carry_out(key, other),
+            // Nothing was read while it waited, and it may have asked again.
+            Verdict::Answer { reply, then } if has_waited => self.answer(key, reply, then, true),
+            verdict => self.carry_out(key, verdict),
         }
     }
 

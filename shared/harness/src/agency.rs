@@ -42,12 +42,16 @@ impl Agency {
     /// # Panics
     /// When the connection is broken.
     pub fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).unwrap();
+        self.write(bytes).unwrap();
     }
 
     /// Sends bytes; whether the connection still took them.
     pub fn try_send(&mut self, bytes: &[u8]) -> bool {
-        self.stream.write_all(bytes).is_ok()
+        self.write(bytes).is_ok()
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
     }
 
     /// Everything the central sends until it closes.
@@ -67,9 +71,7 @@ impl Agency {
     pub fn read_until_gone(&mut self) -> Vec<u8> {
         let mut reply = Vec::new();
         match self.stream.read_to_end(&mut reply) {
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                panic!("the central is silent")
-            }
+            Err(error) if is_silence(&error) => panic!("the central is silent"),
             _ => reply,
         }
     }
@@ -78,16 +80,54 @@ impl Agency {
     ///
     /// # Panics
     /// When the connection ends before, the central stays silent too long, or the bytes are no such reply.
-    pub fn read_reply<T>(&mut self, mut whole: impl FnMut(&[u8]) -> Result<Option<T>, ProtocolError>) -> T {
+    pub fn read_reply<T>(&mut self, whole: impl FnMut(&[u8]) -> Result<Option<T>, ProtocolError>) -> T {
+        self.try_read_reply(whole).unwrap()
+    }
+
+    /// As [`read_reply`](Self::read_reply), from a central that may die meanwhile.
+    ///
+    /// # Errors
+    /// When the connection ends before the reply is whole; with what had come.
+    ///
+    /// # Panics
+    /// When the central stays silent too long, or the bytes are no such reply.
+    pub fn try_read_reply<T>(
+        &mut self,
+        mut whole: impl FnMut(&[u8]) -> Result<Option<T>, ProtocolError>,
+    ) -> io::Result<T> {
         let mut reply = Vec::new();
         loop {
             let mut byte = [0];
-            self.stream.read_exact(&mut byte).unwrap_or_else(|error| panic!("{error} after {reply:?}"));
-            reply.push(byte[0]);
+            match self.stream.read_exact(&mut byte) {
+                Err(error) if is_silence(&error) => panic!("the central is silent after {reply:?}"),
+                Err(error) => return Err(io::Error::new(error.kind(), format!("{error} after {reply:?}"))),
+                Ok(()) => reply.push(byte[0]),
+            }
             if let Some(value) = whole(&reply).unwrap_or_else(|error| panic!("{error} in {reply:?}")) {
-                return value;
+                return Ok(value);
             }
         }
+    }
+
+    /// Reads so many bytes.
+    ///
+    /// # Panics
+    /// When the connection ends before, or the central stays silent too long.
+    pub fn read_bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.stream.read_exact(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// Whether the connection stands and the central has sent nothing that was not read.
+    ///
+    /// # Panics
+    /// When the system refuses.
+    pub fn hears_nothing(&self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let heard = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).unwrap();
+        heard.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
     /// Asks for the results.
@@ -128,6 +168,11 @@ impl Agency {
     pub fn stream(&self) -> &TcpStream {
         &self.stream
     }
+}
+
+/// Whether reading failed because nothing came for a long time.
+fn is_silence(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 /// A bet with this document, which wins or does not.

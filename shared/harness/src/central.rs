@@ -201,6 +201,11 @@ pub fn taken_port() -> TcpListener {
     }
 }
 
+/// How often a central's log says that the draw was held, with nothing behind it, as the course looks for it.
+pub fn draws(log: &[String]) -> usize {
+    log.iter().filter(|line| line.ends_with("action: sorteo | result: success")).count()
+}
+
 /// The lines of a central's log about the connection from this port having been refused; each ends in the reason.
 pub fn refusals(log: &[String], port: u16) -> Vec<&String> {
     let begin = format!("action: receive_message | result: fail | ip: 127.0.0.1 | puerto: {port} | error: ");
@@ -258,7 +263,9 @@ impl Central<'_> {
     /// # Panics
     /// When it says nothing.
     pub fn status(&self) -> Value {
-        let output = self.setup.run(&["status", "--json", "--port", &self.port.to_string()]);
+        // A list of dialects may leave the ports to the system: what was chosen is known here only.
+        let (port, any) = (self.port.to_string(), "typed");
+        let output = self.setup.run(&["status", "--json", "--port", &port, "--protocol", any]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text:?}, {output:?}"))
     }
@@ -316,6 +323,15 @@ impl Central<'_> {
         );
     }
 
+    /// Waits until exactly so many connections wait for the draw.
+    ///
+    /// # Panics
+    /// When there are others.
+    pub fn agencies_wait(&self, count: u32) {
+        let waiting = self.segment().raw_array::<u32>("worker_waiting").unwrap();
+        eventually("connections that wait", || waiting.iter().sum::<u32>(), |seen| *seen == count);
+    }
+
     /// Stops it with SIGTERM and returns its exit code and how long that took.
     ///
     /// # Panics
@@ -341,11 +357,19 @@ impl Central<'_> {
     ///
     /// # Panics
     /// When they do not end.
-    pub fn kill_everything(mut self) {
+    pub fn kill_everything(self) {
         let workers = self.worker_pids();
+        self.kill_with(&workers);
+    }
+
+    /// As [`kill_everything`](Self::kill_everything), of a central whose workers were asked for before: at this very moment.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn kill_with(mut self, workers: &[u32]) {
         // The supervisor first, stopped, so that it replaces nobody meanwhile.
         self.program.signal(Signal::SIGSTOP);
-        for pid in &workers {
+        for pid in workers {
             kill(*pid, Signal::SIGKILL);
         }
         self.program.signal(Signal::SIGKILL);

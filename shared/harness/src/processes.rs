@@ -9,6 +9,7 @@ use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
@@ -50,6 +51,25 @@ pub fn private_bytes(pid: u32) -> u64 {
     let private = rollup.lines().filter_map(|line| line.strip_prefix("Private_")?.split_once(':'));
     let kilobytes = private.filter(|(kind, _)| matches!(*kind, "Clean" | "Dirty"));
     kilobytes.map(|(_, size)| size.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024).sum()
+}
+
+/// Bytes a process has read from files since it started. What came through sockets is not counted: it is received, not read.
+///
+/// # Panics
+/// When there is no such process.
+pub fn bytes_read(pid: u32) -> u64 {
+    let counts = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+    counts.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+}
+
+/// Raises this process's limit of open descriptors as far as the system allows. Whether it may have `wanted`.
+///
+/// # Panics
+/// When the system refuses.
+pub fn allow_descriptors(wanted: u64) -> bool {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+    most >= wanted
 }
 
 /// The state of a process as one letter, `T` for stopped; `None` when there is no such process.
