@@ -27,7 +27,7 @@ ipcs: ## the central's shared memory, with its own tool and with the system's
 	@sh scripts/ipcs.sh
 
 test: ## every test, the examples in the documentation too
-	@sh scripts/need.sh cargo cargo-nextest
+	@sh scripts/need.sh cargo cargo-nextest python3
 	cargo nextest run --workspace
 	cargo test --doc --workspace
 

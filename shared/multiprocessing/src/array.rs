@@ -66,7 +66,7 @@ impl<T: Shareable> Array<T> {
     }
 
     fn guard<'a>(&'a self, lock: LockGuard<'a>) -> ArrayGuard<'a, T> {
-        // SAFETY: inside the place and aligned (`elements`), and any bytes are a valid `T` (`Shareable` includes `FromBytes`).
+        // SAFETY: inside the place and aligned (`elements`), and any bytes are a valid `T` (`Shareable`).
         // `lock` is this array's lock and lives as long as the slice, inside the guard; it refuses a second guard meanwhile,
         // in this thread too (it is error-checking).
         let elements = unsafe { &mut *elements(&self.elements) };

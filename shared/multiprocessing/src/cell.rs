@@ -1,7 +1,9 @@
 //! Typed access to places in shared memory: atomics, word-wise copies, and slices for those who hold the lock.
 #![allow(unsafe_code)]
 
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::{ptr, slice};
 
 use zerocopy::FromBytes;
 
@@ -29,17 +31,27 @@ pub(crate) fn atomic<T: AtomicElement>(place: &Place, index: usize) -> &<T as At
 /// Copies a value out of the place word by word. The bytes may belong to two different values when somebody writes at the
 /// same time: the caller must find that out (see `value`).
 pub(crate) fn read_words<T: Shareable>(place: &Place) -> T {
-    let mut value = T::new_zeroed();
-    for (index, chunk) in value.as_mut_bytes().chunks_mut(WORD).enumerate() {
+    let mut value = MaybeUninit::<T>::zeroed();
+    // SAFETY: as many bytes as the value has, all initialised; `Shareable` has no padding that writing could leave out, and the
+    // value is not used while the slice lives.
+    let bytes = unsafe { slice::from_raw_parts_mut(value.as_mut_ptr().cast::<u8>(), size_of::<T>()) };
+    for (index, chunk) in bytes.chunks_mut(WORD).enumerate() {
         let word = atomic::<u64>(place, index).load(Ordering::Relaxed).to_ne_bytes();
         chunk.copy_from_slice(&word[..chunk.len()]);
     }
-    value
+    // SAFETY: every byte is initialised, and any bytes are a valid `Shareable`.
+    unsafe { value.assume_init() }
+}
+
+fn bytes_of<T: Shareable>(value: &T) -> &[u8] {
+    // SAFETY: as many bytes as the value has, all initialised, for `Shareable` has no padding; nothing in it changes through a
+    // shared reference, and the slice borrows it.
+    unsafe { slice::from_raw_parts(ptr::from_ref(value).cast::<u8>(), size_of::<T>()) }
 }
 
 /// Copies a value into the place word by word.
 pub(crate) fn write_words<T: Shareable>(place: &Place, value: &T) {
-    for (index, chunk) in value.as_bytes().chunks(WORD).enumerate() {
+    for (index, chunk) in bytes_of(value).chunks(WORD).enumerate() {
         let mut word = [0; WORD];
         word[..chunk.len()].copy_from_slice(chunk);
         atomic::<u64>(place, index).store(u64::from_ne_bytes(word), Ordering::Relaxed);
@@ -52,7 +64,7 @@ pub(crate) fn read_elements(place: &Place, size: usize) -> Vec<u8> {
     fn read<T: AtomicElement>(place: &Place) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(place.bytes());
         for index in 0..place.bytes() / size_of::<T>() {
-            bytes.extend_from_slice(T::load(atomic::<T>(place, index)).as_bytes());
+            bytes.extend_from_slice(bytes_of(&T::load(atomic::<T>(place, index))));
         }
         bytes
     }

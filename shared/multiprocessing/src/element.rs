@@ -1,17 +1,72 @@
 //! What may be shared: types that are plain bytes in any process, and how the directory names them.
+#![allow(unsafe_code)]
 
 use std::fmt;
 use std::sync::atomic::{
     AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering,
 };
 
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+/// Makes a structure one that processes can share: see the trait of the same name.
+pub use shm_multiprocessing_derive::Shareable;
+
+use crate::layout::ALIGNMENT;
 
 /// A type that means the same in every process: any bytes are a valid value, and it has no padding, no pointers and no
-/// destructor. Numbers and arrays of numbers are.
-pub trait Shareable: Copy + FromBytes + IntoBytes + Immutable + 'static {
-    /// The number type it is made of, as the segment's directory records it.
+/// destructor. Numbers and arrays of numbers are, and a structure of these becomes one by a derive:
+///
+/// ```
+/// use multiprocessing::{Plan, Segment, SegmentName, Shareable};
+///
+/// #[derive(Clone, Copy, Shareable)]
+/// #[repr(C)]
+/// struct Progress {
+///     bets: u64,
+///     agencies: u32,
+///     slowest_ms: u32,
+/// }
+///
+/// let name = SegmentName::new(&format!("doc.shareable.{}", std::process::id()))?;
+/// let segment = Segment::create(&name, &Plan::new().value::<Progress>("progress"))?;
+/// let progress = segment.value::<Progress>("progress")?;
+/// progress.update(|now| now.slowest_ms = now.slowest_ms.max(35))?;
+/// assert_eq!(progress.get().slowest_ms, 35);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// The derive does not compile for what must not be shared:
+///
+/// | a field or structure | because |
+/// |---|---|
+/// | references, pointers, `Box`, `String`, `Vec` | an address means nothing in another process |
+/// | `bool`, `char`, enums, `NonZeroU64`, `Option` | some bytes are no value of these, and whoever writes the segment can write any |
+/// | padding between or behind the fields | what is in it is undefined, and it would be copied |
+/// | a destructor | nobody owns what is shared |
+/// | no `#[repr(C)]` | every program may order the fields differently |
+/// | generic parameters, unions, no fields at all | the layout must be known, and one |
+///
+/// The derive expects this crate under its own name, `multiprocessing`.
+///
+/// # Safety
+/// For an implementation by hand, which nothing needs: all of the above must hold, the size must be a multiple of the
+/// element's, and no part of it may change through a shared reference.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be shared with other processes",
+    note = "numbers, arrays of them, and structures of these with `#[derive(Clone, Copy, Shareable)]` and `#[repr(C)]` can"
+)]
+pub unsafe trait Shareable: Copy + 'static {
+    /// The number type it is made of, as the segment's directory records it, for readers of any language: the one that all
+    /// fields have, or bytes.
     const ELEMENT: ElementType;
+}
+
+/// How many numbers of its element type a `T` is made of.
+pub(crate) const fn elements_in<T: Shareable>() -> usize {
+    const {
+        assert!(size_of::<T>() > 0, "a type without bytes has nothing to share");
+        assert!(size_of::<T>().is_multiple_of(T::ELEMENT.size()), "a type is a number of whole elements");
+        assert!(align_of::<T>() <= ALIGNMENT, "objects are not aligned to more than 64 bytes");
+    }
+    size_of::<T>() / T::ELEMENT.size()
 }
 
 /// A number that the processor reads and writes whole, for [`RawValue`](crate::RawValue) and [`RawArray`](crate::RawArray).
@@ -63,13 +118,27 @@ impl ElementType {
     }
 
     /// Bytes of one element.
-    pub fn size(self) -> usize {
+    pub const fn size(self) -> usize {
         match self {
             Self::U8 | Self::I8 => 1,
             Self::U16 | Self::I16 => 2,
             Self::U32 | Self::I32 | Self::F32 => 4,
             Self::U64 | Self::I64 | Self::F64 => 8,
         }
+    }
+
+    /// The type that all of these are, or bytes.
+    #[doc(hidden)] // For the derive.
+    pub const fn common(fields: &[Self]) -> Self {
+        let [first, others @ ..] = fields else { return Self::U8 };
+        let mut others = others;
+        while let [next, rest @ ..] = others {
+            if *next as u32 != *first as u32 {
+                return Self::U8;
+            }
+            others = rest;
+        }
+        *first
     }
 
     /// The element's bytes, exactly [`size`](Self::size) of them, as a number.
@@ -142,7 +211,8 @@ pub(crate) mod sealed {
 
 macro_rules! atomic_elements {
     ($($type:ty, $cell:ty, $element:ident;)*) => {$(
-        impl Shareable for $type {
+        // SAFETY: an integer: any bytes are a value, and all of it is bytes.
+        unsafe impl Shareable for $type {
             const ELEMENT: ElementType = ElementType::$element;
         }
         impl AtomicElement for $type {}
@@ -179,15 +249,21 @@ atomic_elements! {
     i64, AtomicI64, I64;
 }
 
-impl Shareable for f32 {
+// SAFETY: any bytes are a number or a NaN, and all of it is bytes.
+unsafe impl Shareable for f32 {
     const ELEMENT: ElementType = ElementType::F32;
 }
-impl Shareable for f64 {
+// SAFETY: as `f32`.
+unsafe impl Shareable for f64 {
     const ELEMENT: ElementType = ElementType::F64;
 }
-impl<T: Shareable, const N: usize> Shareable for [T; N] {
+// SAFETY: elements follow each other without padding, and are Shareable.
+unsafe impl<T: Shareable, const N: usize> Shareable for [T; N] {
     const ELEMENT: ElementType = T::ELEMENT;
 }
+
+#[cfg(doctest)]
+mod derived;
 
 #[cfg(test)]
 mod tests {

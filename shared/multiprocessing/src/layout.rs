@@ -29,7 +29,7 @@ use std::fmt;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::element::{AtomicElement, ElementType, Shareable};
+use crate::element::{AtomicElement, ElementType, Shareable, elements_in};
 
 /// First bytes of every segment of ours.
 pub(crate) const MAGIC: [u8; 8] = *b"SHMPROC\0";
@@ -42,7 +42,7 @@ pub(crate) const STATE_OFFSET: usize = 12;
 /// Bytes of a lock block.
 pub(crate) const LOCK_BYTES: usize = 64;
 /// Objects start at multiples of this.
-const ALIGNMENT: usize = 64;
+pub(crate) const ALIGNMENT: usize = 64;
 /// Longest name of an object; its field holds one NUL more.
 const MAX_OBJECT_NAME_BYTES: usize = 31;
 
@@ -190,7 +190,7 @@ impl Plan {
 
     /// Adds a [`Value`](crate::Value) with its own lock.
     pub fn value<T: Shareable>(self, name: &str) -> Self {
-        self.object(name, ObjectKind::Value, T::ELEMENT, size_of::<T>() / T::ELEMENT.size())
+        self.object(name, ObjectKind::Value, T::ELEMENT, elements_in::<T>())
     }
 
     /// Adds a [`RawValue`](crate::RawValue).
@@ -200,12 +200,7 @@ impl Plan {
 
     /// Adds an [`Array`](crate::Array) of `length` elements with its own lock.
     pub fn array<T: Shareable>(self, name: &str, length: usize) -> Self {
-        self.object(
-            name,
-            ObjectKind::Array,
-            T::ELEMENT,
-            length.saturating_mul(size_of::<T>() / T::ELEMENT.size()),
-        )
+        self.object(name, ObjectKind::Array, T::ELEMENT, length.saturating_mul(elements_in::<T>()))
     }
 
     /// Adds a [`RawArray`](crate::RawArray) of `length` elements.

@@ -11,6 +11,7 @@
 //! | `with winners.get_lock(): winners.value += 1` | `winners.update(\|w\| *w += 1)?` |
 //! | `processing = Array('H', workers)` | `segment.array::<u16>("processing")?` |
 //! | `RawValue('Q')`, `RawArray('H', n)` | `segment.raw_value("x")?`, `segment.raw_array("x")?` (atomic, no lock) |
+//! | `Value(Structure)` | a structure that is [`Shareable`] |
 //! | `p = Process(target=f); p.start(); p.join(2)` | `let mut p = Process::spawn(f)?; p.join_timeout(secs)?` |
 //! | a pre-forked pool, by hand | [`Pool`] with a [`Workload`] |
 //!
@@ -36,6 +37,12 @@
 //! | changed an [`Array`] under its lock | the next one gets the guard with [`LockError::OwnerDied`] and decides |
 //! | was a worker of a [`Pool`] | it is reaped, [`Workload::repair`] runs, and a new one starts in the same slot |
 //! | was the parent | its children end at once, and its segments are removed |
+//!
+//! # From Python
+//!
+//! `python/read_segment.py` prints what a segment holds, without this library and without disturbing anybody, and
+//! `python/write_segment.py` makes a segment of raw numbers that [`Segment::open`] takes like any other. How the rest of Python's
+//! `multiprocessing` compares, point by point, is in `CONFORMANCE.md`.
 //!
 //! # What it does not do
 //!

@@ -18,7 +18,7 @@ pub use self::error::SegmentError;
 use self::error::{io_error, shmem_error, system};
 use crate::array::{Array, RawArray};
 use crate::cell::{atomic, write_bytes};
-use crate::element::{AtomicElement, ElementType, Shareable, sealed::Atomic};
+use crate::element::{AtomicElement, ElementType, Shareable, elements_in, sealed::Atomic};
 use crate::layout::{
     ENTRY_BYTES, HEADER_BYTES, Header, LAYOUT_VERSION, MAGIC, Object, ObjectKind, Plan, READY, STATE_OFFSET,
 };
@@ -131,8 +131,8 @@ impl Segment {
     /// # Errors
     /// As [`lock`](Self::lock).
     pub fn value<T: Shareable>(&self, name: &str) -> Result<Value<T>, SegmentError> {
-        let length = size_of::<T>() / T::ELEMENT.size();
-        self.object(name, ObjectKind::Value, T::ELEMENT, Some(length)).map(|place| Value::new(&place))
+        self.object(name, ObjectKind::Value, T::ELEMENT, Some(elements_in::<T>()))
+            .map(|place| Value::new(&place))
     }
 
     /// The raw value of this name.

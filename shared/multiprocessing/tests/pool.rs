@@ -68,6 +68,26 @@ fn a_worker_ended_by_a_real_time_signal_is_replaced_like_any_other() {
 }
 
 #[test]
+fn workers_that_end_after_their_share_are_replaced_in_their_slots() {
+    let mut probe = Probe::start(&["pool", "recycle", "3", "2000"]);
+    let mut pids: [Vec<_>; 3] = Default::default();
+    while pids.iter().any(|pids| pids.len() < 4) {
+        let line = probe.line("started ");
+        let (slot, pid) = line.split_once(' ').unwrap();
+        pids[slot.parse::<usize>().unwrap()].push(pid.to_owned());
+    }
+    for (slot, pids) in pids.into_iter().enumerate() {
+        let ends = probe.count(&format!("died {slot} "));
+        assert!(ends + 1 >= pids.len(), "two workers in slot {slot} at once");
+        assert_eq!(distinct(pids.clone()).len(), pids.len());
+    }
+    let probe = stop(probe);
+    assert!(
+        probe.seen.iter().filter(|line| line.starts_with("died ")).all(|line| line.ends_with("exit code 0"))
+    );
+}
+
+#[test]
 fn a_slot_that_only_crashes_is_given_up_with_its_last_end() {
     for role in ["crash", "ready-and-crash"] {
         let mut probe = Probe::start(&["pool", role, "3", "2000"]);

@@ -3,6 +3,7 @@
 
 mod pool;
 mod probe;
+mod python;
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
@@ -14,6 +15,7 @@ use nix::unistd::Pid;
 
 pub use pool::{pool, started, stop};
 pub use probe::{Probe, run};
+pub use python::{python, python_lines, read_segment, running_python};
 
 /// After this a probe hangs: it is killed and its test fails.
 pub const DEADLINE: Duration = Duration::from_secs(30);

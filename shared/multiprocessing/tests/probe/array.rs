@@ -17,6 +17,8 @@ pub fn basics() {
         }
     })]);
     assert_eq!(&*numbers.lock().unwrap(), &[0, 1, 3, 6, 10, 15, 21, 28, 36, 45]);
+    join_all([child(|| numbers.lock().unwrap()[3..6].copy_from_slice(&[7, 8, 9]))]);
+    assert_eq!(numbers.lock().unwrap()[2..7], [3, 7, 8, 9, 21]);
 
     let raw = segment.raw_array::<u16>("raw").unwrap();
     assert_eq!((raw.len(), raw.is_empty()), (3, false));

@@ -184,10 +184,13 @@ pub fn inherited_guard() {
 
 pub fn holder() {
     let (_segment, lock, flag) = lock_and_flag();
-    assert_eq!(lock.holder(), None);
+    let told = |holder: Option<i32>| format!("Lock {{ holder: {holder:?}, recoveries: 0 }}");
+    assert_eq!((lock.holder(), format!("{lock:?}")), (None, told(None)));
+    let own = lock.lock().unwrap();
+    assert_eq!((lock.holder(), format!("{lock:?}")), (Some(getpid()), told(Some(getpid().as_raw()))));
+    drop(own);
     let holder = holding_child(&lock, &flag);
-    assert_eq!(lock.holder(), Some(holder.pid()));
-    assert!(format!("{lock:?}").contains(&holder.pid().to_string()));
+    assert_eq!((lock.holder(), format!("{lock:?}")), (Some(holder.pid()), told(Some(holder.pid().as_raw()))));
     kill_and_join(holder);
     assert_eq!(lock.holder(), None);
 }

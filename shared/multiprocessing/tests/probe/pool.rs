@@ -30,6 +30,8 @@ enum Role {
     RepairLater,
     /// Says how many descriptors it has, then serves.
     Descriptors,
+    /// Ready, and ends by itself as if it had done its share.
+    Recycle,
 }
 
 struct Scenario {
@@ -69,6 +71,7 @@ impl Workload for Scenario {
         worker.ready();
         match self.role {
             Role::Ignore => sleep_for_ever(),
+            Role::Recycle => {}
             Role::ReadyAndCrash if chosen => std::process::abort(),
             Role::ReadyAndCannotServe if chosen => return CANNOT_SERVE,
             _ => wait_for_stop(worker),
@@ -122,6 +125,7 @@ pub fn run(options: &[&str]) {
         "ready-and-cannot-serve" => Role::ReadyAndCannotServe,
         "repair-later" => Role::RepairLater,
         "descriptors" => Role::Descriptors,
+        "recycle" => Role::Recycle,
         other => panic!("no role {other:?}"),
     };
     let grace = Duration::from_millis(grace.parse().unwrap());

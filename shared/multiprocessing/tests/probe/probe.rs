@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod array;
+mod inheritance;
 mod lock;
 mod pool;
 mod process;
+mod record;
 mod segment;
 mod soak;
 mod tools;
@@ -41,6 +43,7 @@ fn main() {
         ["segment-family", children] => segment::family(children.parse().unwrap()),
         ["segment-grandchild"] => segment::grandchild(),
         ["segment-contest"] => segment::contest(),
+        ["segment-exhibit"] => segment::exhibit(),
         ["process-ends"] => process::ends(),
         ["process-panic"] => process::panics(),
         ["process-joins"] => process::joins(),
@@ -48,6 +51,17 @@ fn main() {
         ["process-threads"] => process::threads(),
         ["process-deaf-child"] => process::deaf_child(),
         ["process-join-storm"] => process::join_storm(),
+        ["child-captures"] => inheritance::captures(),
+        ["child-identity"] => inheritance::identity(),
+        ["child-recursion"] => inheritance::recursion(),
+        ["child-sentinel"] => inheritance::sentinel(),
+        ["child-interrupt"] => inheritance::interrupt(),
+        ["child-signal-mask"] => inheritance::signal_mask(),
+        ["child-closed-streams"] => inheritance::closed_streams(),
+        ["child-buffered-output"] => inheritance::buffered_output(),
+        ["child-programs"] => inheritance::programs(),
+        ["record-doubled"] => record::doubled(),
+        ["record-raw-types"] => record::raw_types(),
         ["pool", options @ ..] => pool::run(options),
         ["soak"] => soak::run(),
         other => panic!("no scenario {other:?}"),

@@ -148,3 +148,34 @@ pub fn contest() {
     Segment::reclaim(&name()).unwrap();
     drop(Segment::create(&name(), &plan).unwrap());
 }
+
+/// Something of every kind and type, and two objects that change all the time, until it is killed.
+pub fn exhibit() {
+    let plan =
+        Plan::new().lock("lock").value::<u64>("value").value::<[i16; 3]>("triple").value::<f64>("float");
+    let plan = plan.raw_value::<i64>("raw").array::<f64>("floats", 2).array::<f32>("halves", 1);
+    let plan = plan.raw_array::<u8>("bytes", 3).value::<[u8; 5]>("odd").array::<u16>("none", 0);
+    let plan = plan.raw_array::<i8>("i8", 1).raw_array::<u16>("u16", 1).raw_array::<u32>("u32", 1);
+    let segment =
+        segment(&plan.raw_value::<i32>("i32").raw_value::<u64>("flicker").value::<[u64; 64]>("changing"));
+    segment.value::<u64>("value").unwrap().set(u64::MAX).unwrap();
+    segment.value::<[i16; 3]>("triple").unwrap().set([-1, 0, 1]).unwrap();
+    segment.value::<f64>("float").unwrap().set(-1.5).unwrap();
+    segment.raw_value::<i64>("raw").unwrap().store(i64::MIN);
+    segment.array::<f64>("floats").unwrap().lock().unwrap()[1] = -0.5;
+    segment.array::<f32>("halves").unwrap().lock().unwrap()[0] = 0.25;
+    segment.raw_array::<u8>("bytes").unwrap().store(2, 255);
+    segment.value::<[u8; 5]>("odd").unwrap().update(|bytes| bytes[4] = 4).unwrap();
+    segment.raw_array::<i8>("i8").unwrap().store(0, -128);
+    segment.raw_array::<u16>("u16").unwrap().store(0, 65_535);
+    segment.raw_array::<u32>("u32").unwrap().store(0, 4_294_967_295);
+    segment.raw_value::<i32>("i32").unwrap().store(-7);
+    let flicker = segment.raw_value::<u64>("flicker").unwrap();
+    let changing = segment.value::<[u64; 64]>("changing").unwrap();
+    fact("ready", 1);
+    loop {
+        // Two numbers that have no byte in common.
+        flicker.store(!flicker.load());
+        changing.update(|words| words.iter_mut().for_each(|word| *word += 1)).unwrap();
+    }
+}

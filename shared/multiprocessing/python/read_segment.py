@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""Reads a segment of the Rust library shm-multiprocessing: what is inside, and what it holds now.
+
+    python3 read_segment.py NAME          one line per object: name, kind, type, length, value
+
+The bytes are described in src/layout.rs. Nothing is ever written or removed here. A Value is whole also while somebody changes
+it; of an Array every element is, and elements may be of different moments. For x86-64: other processors may read out of order,
+and Python has no fence.
+"""
+import struct
+import sys
+from collections import namedtuple
+from multiprocessing import resource_tracker
+from multiprocessing.shared_memory import SharedMemory
+
+MAGIC, LAYOUT_VERSION, READY = b"SHMPROC\0", 1, 1
+HEADER = struct.Struct("8s I I Q I I Q Q 16x")  # magic, layout, state, bytes, objects, creator, its start, creation time
+ENTRY = struct.Struct("32s I I Q Q Q")  # name, kind, type, length, offset, bytes
+LOCK_BYTES, VERSION_OFFSET = 64, 56
+KINDS = {1: "Lock", 2: "Value", 3: "RawValue", 4: "Array", 5: "RawArray"}
+TYPES = {1: "u8", 2: "u16", 3: "u32", 4: "u64", 5: "i8", 6: "i16", 7: "i32", 8: "i64", 9: "f32", 10: "f64"}
+FORMATS = dict(zip(TYPES.values(), "BHIQbhiqfd"))  # as the modules struct and array call them
+TRIES = 1_000_000
+
+Object = namedtuple("Object", "name kind type length offset bytes")
+
+
+class Attached(SharedMemory):
+    """A segment that somebody else made. The standard class removes what it cannot map; this one removes nothing."""
+
+    def unlink(self):
+        pass
+
+
+def attach(name):
+    """Maps a segment. Python before 3.13 would remove it when this process ends, for it tracks what it only opened."""
+    if sys.version_info >= (3, 13):
+        return Attached(name=name, track=False)
+    register, resource_tracker.register = resource_tracker.register, lambda *_: None
+    try:
+        return Attached(name=name)
+    finally:
+        resource_tracker.register = register
+
+
+def directory(buffer):
+    """The objects of a mapped segment (the `buf` of a SharedMemory), by name. ValueError when it is none."""
+    if len(buffer) < HEADER.size:
+        raise ValueError("too short for a segment of shm-multiprocessing")
+    magic, layout, state, total, count = HEADER.unpack_from(buffer)[:5]
+    if (magic, layout, state) != (MAGIC, LAYOUT_VERSION, READY):
+        raise ValueError("no segment of shm-multiprocessing, or one of another layout, or not finished")
+    if total != len(buffer) or HEADER.size + count * ENTRY.size > total:
+        raise ValueError("the header does not fit the segment")
+    objects = {}
+    for index in range(count):
+        name, kind, element, *place = ENTRY.unpack_from(buffer, HEADER.size + index * ENTRY.size)
+        name = name.partition(b"\0")[0].decode(errors="replace")
+        objects[name] = Object(name, KINDS.get(kind, f"kind {kind}"), TYPES.get(element, f"type {element}"), *place)
+    return objects
+
+
+def read(buffer, of):
+    """What an object holds now: a number, a list of numbers, or None for what holds no numbers."""
+    if of.type not in FORMATS or of.kind not in ("Value", "RawValue", "Array", "RawArray"):
+        return None
+    if of.length == 0:
+        return []
+    size = struct.calcsize(FORMATS[of.type]) * of.length
+    data = of.offset + (LOCK_BYTES if of.kind in ("Value", "Array") else 0)
+    if data + size > of.offset + of.bytes or of.offset + of.bytes > len(buffer):
+        raise ValueError(f"object {of.name!r} is not inside the segment")
+    with buffer.toreadonly() as whole:
+        if of.kind == "Value":
+            numbers = _whole_value(whole, of, data, size)
+        else:
+            # One element at a time, in one step: that is how a memoryview reads numbers of the machine's own format.
+            with whole[data : data + size] as part, part.cast(FORMATS[of.type]) as elements:
+                numbers = elements.tolist()
+    return numbers[0] if of.length == 1 and "Value" in of.kind else numbers
+
+
+def _whole_value(buffer, of, data, size):
+    """A writer never touches the current copy; it is whole unless the version has moved on meanwhile."""
+    with buffer[of.offset + VERSION_OFFSET : of.offset + LOCK_BYTES] as part, part.cast("Q") as version:
+        for _ in range(TRIES):
+            before = version[0]
+            start = data + before % 2 * (-(-size // 8) * 8)
+            copy = bytes(buffer[start : start + size])
+            if version[0] == before:
+                return memoryview(copy).cast(FORMATS[of.type]).tolist()
+    raise TimeoutError(f"value {of.name!r} changes faster than it can be read")
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit("usage: read_segment.py NAME")
+    try:
+        memory = attach(sys.argv[1])
+        try:
+            for of in directory(memory.buf).values():
+                value = read(memory.buf, of)
+                print(of.name, of.kind, of.type, of.length, "-" if value is None else value, sep="\t")
+        finally:
+            memory.close()
+    except (OSError, ValueError) as error:
+        sys.exit(f"{sys.argv[1]}: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Makes a segment that the Rust library shm-multiprocessing opens by name, with its types and its limits.
+
+    from write_segment import WrittenSegment
+
+    with WrittenSegment("jobs", [("next", "RawValue", "u64", 1), ("busy", "RawArray", "u16", 8)]) as segment:
+        segment["next"][0] = 7574           # Segment::open(&name)?.raw_value::<u64>("next")?.load() == 7574
+        segment["busy"][3]                  # what anybody stored there
+
+Raw objects only: the lock of a Value or an Array is a robust mutex of the C library, which Python cannot make. A number is
+written and read in one step, but `segment["next"][0] += 1` is two: give every number one writer, or let Rust do the adding.
+"""
+import fcntl
+import os
+import struct
+import time
+from multiprocessing.shared_memory import SharedMemory
+
+from read_segment import ENTRY, FORMATS, HEADER, KINDS, LAYOUT_VERSION, MAGIC, READY, TYPES, directory
+
+ALIGNMENT, STATE_INDEX, LONGEST_NAME = 64, 3, 31
+
+
+class WrittenSegment:
+    """A segment made by this process and removed when it is closed, also by the end of the process. It keeps to the library's
+    rules: mode 0600, and a lock on the entry as long as this process or a child of it lives, so that nobody reclaims it."""
+
+    def __init__(self, name, plan):
+        """`plan` is a list of (name, "RawValue" or "RawArray", integer type such as "u64", length); all start as zeros."""
+        entries, total = _laid_out(plan)
+        self._views, self._creator, self._entry = {}, os.getpid(), None
+        self._memory = SharedMemory(name=name, create=True, size=total)
+        try:
+            self._entry = os.open(f"/dev/shm/{name}", os.O_RDWR | os.O_CLOEXEC)
+            fcntl.flock(self._entry, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.posix_fallocate(self._entry, 0, total)
+            self._fill(entries, total)
+        except BaseException:
+            self.close()
+            raise
+
+    def _fill(self, entries, total):
+        buffer = self._memory.buf
+        HEADER.pack_into(
+            buffer, 0, MAGIC, LAYOUT_VERSION, 0, total, len(entries), os.getpid(), _start_ticks(), time.time_ns() // 10**6
+        )
+        for index, entry in enumerate(entries):
+            ENTRY.pack_into(buffer, HEADER.size + index * ENTRY.size, *entry)
+        # Last: from here on others may open it.
+        with buffer[: HEADER.size] as header, header.cast("I") as words:
+            words[STATE_INDEX] = READY
+        for of in directory(buffer).values():
+            self._views[of.name] = buffer[of.offset : of.offset + of.bytes].cast(FORMATS[of.type])
+
+    def __getitem__(self, name):
+        """The elements of an object: a memoryview, which is indexed, assigned to and turned into a list like an array."""
+        return self._views[name]
+
+    def close(self):
+        """Removes the entry, in the process that made it. Who has the segment open keeps the memory."""
+        for view in self._views.values():
+            view.release()
+        self._views = {}
+        self._memory.close()
+        if os.getpid() == self._creator:
+            self._memory.unlink()
+        if self._entry is not None:
+            os.close(self._entry)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def _laid_out(plan):
+    kinds = {name: code for code, name in KINDS.items()}
+    types = {name: code for code, name in TYPES.items()}
+    entries, names, end = [], set(), HEADER.size + ENTRY.size * len(plan)
+    for name, kind, element, length in plan:
+        encoded = name.encode()
+        if not 0 < len(encoded) <= LONGEST_NAME or b"\0" in encoded or name in names:
+            raise ValueError(f"object name {name!r} is repeated, or not 1 to {LONGEST_NAME} bytes without NUL")
+        if kind not in ("RawValue", "RawArray") or length < 1 or (kind == "RawValue" and length > 1):
+            raise ValueError(f"object {name!r}: Python can make a RawValue of length 1, and a RawArray")
+        if element not in FORMATS or element.startswith("f"):
+            raise ValueError(f"object {name!r}: raw objects hold integers, u8 to u64 and i8 to i64")
+        names.add(name)
+        size = struct.calcsize(FORMATS[element]) * length
+        offset = -(-end // ALIGNMENT) * ALIGNMENT
+        entries.append((encoded, kinds[kind], types[element], length, offset, size))
+        end = offset + size
+    return entries, end
+
+
+def _start_ticks():
+    """Field 22 of /proc/self/stat; the second one, in parentheses, may hold anything."""
+    with open("/proc/self/stat", "rb") as stat:
+        return int(stat.read().rpartition(b")")[2].split()[19])
