@@ -5,6 +5,19 @@
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/processes.sh
+SERVER_PORT=${SERVER_PORT:-12345}
+case $SERVER_PORT in
+'' | *[!0-9]* | 0)
+    echo "SERVER_PORT is $SERVER_PORT: the demo needs a port that is known beforehand, such as 12345" >&2
+    exit 2
+    ;;
+esac
+case ${PROTOCOL:-} in
+*[!a-z0-9-]*)
+    echo "PROTOCOL is $PROTOCOL, which is no dialect" >&2
+    exit 2
+    ;;
+esac
 sh scripts/need.sh cargo
 
 agencies="1 2 3 4 5"
@@ -17,7 +30,6 @@ trap 'stop_all; exit 130' INT
 trap 'stop_all; exit 143' TERM
 
 # Only for this machine: nobody else is meant to bet here. Kept in a file for `make ipcs`.
-SERVER_PORT=${SERVER_PORT:-12345}
 cat >"$run/environment" <<END
 export SERVER_PORT=$SERVER_PORT SERVER_IP=127.0.0.1 SERVER_STORAGE_DIR=$run/storage
 END

@@ -152,7 +152,8 @@ impl<'a> Central<'a> {
         let answered = connection.exchange(packet, &mut self.reply, read, terms);
         match answered {
             Ok(_) => self.heard = true,
-            Err(_) if terms.waits => self.waited = began.elapsed(),
+            // Time in which nothing of the answer came: one that begins and never ends is no waiting for the draw.
+            Err(_) if terms.waits && self.reply.is_empty() => self.waited = began.elapsed(),
             Err(_) => {}
         }
         answered
@@ -208,13 +209,10 @@ impl<'a> Central<'a> {
             | ConnectionError::ConnectTimedOut(_)
             | ConnectionError::Stale(_)
             | ConnectionError::Lost { sent: 0, .. } => true,
-            // A central resets a connection that it closes before it has read everything, as one that is just starting or
-            // a proxy in front of it does; and what it has not read whole it cannot have stored. Later in the run a reset
-            // may as well come from a machine that went down after storing.
-            ConnectionError::Lost { source, .. } => {
-                request.is_repeatable() || (!self.heard && is_reset(source))
-            }
-            ConnectionError::Closed { .. } | ConnectionError::ReplyTimedOut { .. } => request.is_repeatable(),
+            // A reset does not tell either: a central may have read everything before it.
+            ConnectionError::Lost { .. }
+            | ConnectionError::Closed { .. }
+            | ConnectionError::ReplyTimedOut { .. } => request.is_repeatable(),
             ConnectionError::ReplyTooLong { .. }
             | ConnectionError::Protocol(_)
             | ConnectionError::Stopped => false,
@@ -234,9 +232,4 @@ impl<'a> Central<'a> {
         ];
         self.progress.log(level, "connect", Outcome::InProgress, &details);
     }
-}
-
-/// Whether the peer threw the connection away.
-fn is_reset(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }

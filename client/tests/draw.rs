@@ -264,6 +264,24 @@ fn a_central_that_lets_nobody_wait_is_asked_again_until_the_draw() {
 }
 
 #[test]
+fn a_central_that_closes_after_each_reply_is_asked_all_the_same() {
+    let central = Central::new();
+    let agency = Setup::speaking("framed", central.address(), "").start();
+    for _ in 0..2 {
+        let mut link = central.accept();
+        link.expect(&vector("framed", "finished_1"));
+        link.reply(&vector("framed", "ack"));
+        link.close();
+    }
+    let mut link = central.accept();
+    link.expect(&vector("framed", "query_1"));
+    link.reply(&vector("framed", "winners_L"));
+    let ended = agency.finish();
+    assert_eq!(ended.code, Some(0));
+    assert_eq!(ended.count("consulta_ganadores | result: success | cant_ganadores: 1"), 1);
+}
+
+#[test]
 fn a_central_that_comes_back_without_knowing_who_has_finished_is_told_again() {
     let central = Central::new();
     let agency = Setup::speaking("framed", central.address(), "").args(["--loop-period", "300ms"]).start();

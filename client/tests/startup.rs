@@ -24,18 +24,17 @@ fn an_agency_that_starts_first_waits_until_the_central_is_there() {
 }
 
 #[test]
-fn a_central_that_resets_its_first_connections_gets_the_first_batch_again() {
+fn a_first_batch_that_is_reset_is_in_doubt_like_any_other_for_it_may_have_been_read_whole() {
     let central = Central::new();
     let agency = Setup::agency(central.address(), THREE_ROWS).args(["--connect-timeout", "30s"]).start();
-    for _ in 0..2 {
-        central.accept().reset();
-    }
-    assert_eq!(central.take_batch(), THREE_RECORDS);
-    central.answer_total(1);
+    let mut connection = central.accept();
+    assert_eq!(connection.read_batch(), THREE_RECORDS);
+    connection.reset();
     let ended = agency.finish();
-    assert_eq!(ended.code, Some(0));
-    assert_eq!(ended.count("action: connect | result: in_progress"), 2);
-    assert_eq!(ended.count("action: apuesta_enviada"), 1);
+    assert_eq!(ended.code, Some(1));
+    let line = ended.line("action: apuesta_enviada | result: fail");
+    assert!(line.contains("| rows_in_doubt: 1-3 | rows_stored: none |"), "{line}");
+    assert_eq!(ended.count("action: connect"), 0);
 }
 
 #[test]

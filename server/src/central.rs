@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use conventions::log_line::{Outcome, warn};
 use lottery::{Bet, Results, is_winner, write_rows, write_winner_line};
-use multiprocessing::{LockError, LockFailure, ValueGuard};
+use multiprocessing::{LockError, LockFailure, LockGuard, ValueGuard};
 
 pub use shared::{NAME_PREFIX, Phase, Shared, WorkerState};
 
@@ -25,8 +25,8 @@ const REPAIR_PATIENCE: Duration = Duration::from_millis(250);
 /// Why the central could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum CentralError {
-    /// This batch, notification or draw did not get into the files; the central goes on.
-    #[error("not stored: {0}")]
+    /// The files could not be written or read for this one request or draw, of which nothing is stored; the central goes on.
+    #[error("{0}")]
     NotStored(StorageError),
     /// The draw is held or about to be: no more bets.
     #[error("the bets are closed: every expected agency has finished")]
@@ -172,8 +172,7 @@ impl Central {
     /// The process must end.
     pub fn publish(&mut self, slot: usize, ended: u16) -> Result<(), CentralError> {
         if std::mem::take(&mut self.unsynced) {
-            let synced = self.storage.sync_finished();
-            synced.map_err(|error| self.no_longer_reliable(error))?;
+            self.make_finished_durable()?;
         }
         let Some(stored) = self.unpublished.take() else { return Ok(()) };
         let published = self.make_durable(stored)?;
@@ -256,12 +255,7 @@ impl Central {
         if self.storage.durability() == Durability::Process {
             return Ok(stored);
         }
-        let _syncing = match self.shared.sync.lock() {
-            Ok(guard) => guard,
-            // The lock guards no data.
-            Err(LockError::OwnerDied(inherited)) => inherited.repaired(),
-            Err(LockError::Failed(failure)) => return Err(failure.into()),
-        };
+        let _syncing = self.lock_sync()?;
         self.still_reliable()?;
         if self.shared.durable.load() >= stored.batches {
             return Ok(stored);
@@ -269,6 +263,26 @@ impl Central {
         let appended = Ledger::from(self.shared.ledger.get());
         self.sync(appended)?;
         Ok(appended)
+    }
+
+    /// Makes everybody who was noted as finished durable, if that is promised.
+    fn make_finished_durable(&self) -> Result<(), CentralError> {
+        if self.storage.durability() == Durability::Process {
+            return Ok(());
+        }
+        let _syncing = self.lock_sync()?;
+        // All processes share the file, and the kernel tells one of them of a page it has lost: whoever was told has said so.
+        self.still_reliable()?;
+        self.storage.sync_finished().map_err(|error| self.no_longer_reliable(error))
+    }
+
+    fn lock_sync(&self) -> Result<LockGuard<'_>, CentralError> {
+        match self.shared.sync.lock() {
+            Ok(guard) => Ok(guard),
+            // The lock guards no data.
+            Err(LockError::OwnerDied(inherited)) => Ok(inherited.repaired()),
+            Err(LockError::Failed(failure)) => Err(failure.into()),
+        }
     }
 
     fn sync(&self, appended: Ledger) -> Result<(), CentralError> {

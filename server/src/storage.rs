@@ -246,15 +246,12 @@ impl Storage {
         self.finished.count().map_err(|source| self.io_error("reading", "finished", source))
     }
 
-    /// Makes everything noted so far survive a power loss, where that is promised.
+    /// Makes everybody noted as finished so far survive a power loss.
     ///
     /// # Errors
     /// [`StorageError::NotDurable`].
     pub fn sync_finished(&self) -> Result<(), StorageError> {
-        match self.durability {
-            Durability::Disk => self.finished.sync().map_err(|source| self.not_durable("finished", source)),
-            Durability::Process => Ok(()),
-        }
+        self.finished.sync().map_err(|source| self.not_durable("finished", source))
     }
 
     /// Begins a draw over everything stored up to `ledger`.

@@ -220,3 +220,21 @@ fn the_draw_waits_for_as_many_agencies_as_the_present_start_says() {
     with_bets(&central, 1)[0].finish();
     ask_and_are_answered(&central, 1);
 }
+
+#[test]
+fn where_the_result_was_taken_away_nobody_is_told_that_he_won_nothing() {
+    let setup = Setup::new(env!("CARGO_BIN_EXE_server"))
+        .with("SERVER_PROTOCOL", "framed")
+        .with("SERVER_WORKERS", "1")
+        .with("SERVER_AGENCIES", "1");
+    let central = setup.start();
+    let mut agency = Participant::connect(central.port, "framed", 1);
+    agency.store(&bets_with(FIVE[0]));
+    agency.try_notify().unwrap();
+    eventually("the draw", || central.status()["drawn"].clone(), |drawn| *drawn == true);
+    fs::remove_file(setup.stored("draw.csv")).unwrap();
+    agency.ask();
+    assert_eq!(agency.into_connection().read_to_end(), b"ERROR|The winners cannot be told\n");
+    let line = central.program.line_with("action: receive_message | result: fail");
+    assert!(line.contains("the winners of agency 1 cannot be read: draw.csv is gone"), "{line}");
+}

@@ -4,6 +4,8 @@
 //! what is stored then is what the draw is held over. One worker makes it, piece by piece between its other work; if it dies,
 //! another begins anew. The draw has been held when its file is in place; nothing is answered before.
 
+use std::io;
+
 use conventions::log_line::{Outcome, info};
 
 use super::{Central, CentralError, lock_ledger};
@@ -63,26 +65,29 @@ impl Central {
         };
         // Nobody may learn a winner that a power loss could take back.
         self.make_durable(ledger)?;
-        let begun = self.storage.sync_finished().map_err(|error| self.no_longer_reliable(error));
-        begun?;
+        self.make_finished_durable()?;
         self.storage.begin_draw(&ledger).map(Some).map_err(|error| self.give_up_draw(error))
     }
 
-    /// Goes on with the draw for about `bytes` bytes of bets, and ends it when it has seen them all. Whether it has ended.
+    /// Goes on with the draw for about `bytes` bytes of bets. Whether it has seen them all.
     ///
     /// # Errors
-    /// [`CentralError::NotStored`] when the draw failed; somebody may begin it anew.
-    pub fn advance_draw(&mut self, drawing: &mut Drawing, bytes: u64) -> Result<bool, CentralError> {
-        let complete = self.storage.advance_draw(drawing, bytes);
-        if !complete.map_err(|error| self.give_up_draw(error))? {
-            return Ok(false);
-        }
-        self.storage.keep_draw(drawing).map_err(|error| self.give_up_draw(error))?;
+    /// [`CentralError::NotStored`] when they cannot be read; somebody may begin it anew.
+    pub fn advance_draw(&self, drawing: &mut Drawing, bytes: u64) -> Result<bool, CentralError> {
+        self.storage.advance_draw(drawing, bytes).map_err(|error| self.give_up_draw(error))
+    }
+
+    /// Ends a draw that has seen all bets: from now on it has been held.
+    ///
+    /// # Errors
+    /// [`CentralError::NotStored`] when the result cannot be kept; it may be tried again.
+    pub fn keep_draw(&self, drawing: &Drawing) -> Result<(), CentralError> {
+        self.storage.keep_draw(drawing).map_err(CentralError::NotStored)?;
         // Before anybody can be answered. No other key: this line is looked for as it stands.
         info("sorteo", Outcome::Success).write();
         self.shared.drawn.store(1);
         self.shared.draw_owner.store(0);
-        Ok(true)
+        Ok(())
     }
 
     /// Leaves the draw that this worker has begun and not ended to whoever begins it anew.
@@ -98,14 +103,14 @@ impl Central {
     /// The documents of an agency's winners. Only after the draw.
     ///
     /// # Errors
-    /// [`CentralError::NotStored`] when its file cannot be read.
+    /// [`CentralError::NotStored`] or [`CentralError::Draw`] when its file cannot be read.
     pub fn winners_of(&mut self, agency: u16) -> Result<Vec<String>, CentralError> {
         if self.draw.is_none() {
             self.draw = self.storage.draw().map_err(CentralError::NotStored)?;
         }
-        let documents = self.draw.as_ref().map(|draw| draw.documents(agency)).transpose();
-        let documents = documents.map_err(|source| CentralError::Draw { agency, source })?;
-        debug_assert!(documents.is_some(), "winners were asked for before the draw");
-        Ok(documents.unwrap_or_default())
+        // Only when somebody took the file away: an empty answer would be a wrong one.
+        let gone = || io::Error::new(io::ErrorKind::NotFound, "draw.csv is gone");
+        let documents = self.draw.as_ref().ok_or_else(gone).and_then(|draw| draw.documents(agency));
+        documents.map_err(|source| CentralError::Draw { agency, source })
     }
 }

@@ -8,6 +8,7 @@
 //! | `storage_failed` | whoever finds that the storage lost something; never reset |
 //! | `winners`, `bets` | whoever holds the lock of `winners`; never go down |
 //! | `finished` | whoever holds the lock of `ledger` |
+//! | `expected` | the supervisor, at the start |
 //! | `draw_owner` | a worker that finds it 0 and holds the lock of `ledger`; back to 0 by that worker, or the supervisor when it is dead |
 //! | `drawn` | the worker in `draw_owner`; never reset |
 //! | `processing[w]` | worker w alone; the supervisor when w is dead |

@@ -2,7 +2,7 @@
 //!
 //! A byte is never written torn, so the file needs no journal: a mark is there or it is not.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -17,14 +17,23 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// Opens the file, making it if need be.
+    /// Opens the file, making it if there is none.
     ///
     /// # Errors
-    /// What the file system says.
+    /// What the file system says; `InvalidData` for a file of another length, in which marks may be missing.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        if file.metadata()?.len() != BYTES {
-            file.set_len(BYTES)?;
+        if !path.exists() {
+            // Made whole under another name: a crash must not leave one that looks damaged.
+            let unfinished = path.with_extension("new");
+            File::create(&unfinished)?.set_len(BYTES)?;
+            fs::rename(&unfinished, path)?;
+        }
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let length = file.metadata()?.len();
+        if length != BYTES {
+            let way_out = "restore it; or remove it, and every agency has to say again that it has finished";
+            let reason = format!("it has {length} bytes instead of {BYTES}: {way_out}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
         }
         Ok(Self { file })
     }
@@ -83,5 +92,17 @@ mod tests {
         assert_eq!(reopened.count().unwrap(), 3);
         assert!(reopened.contains(5).unwrap() && reopened.contains(u16::MAX).unwrap());
         assert!(!reopened.contains(2).unwrap());
+    }
+
+    #[test]
+    fn a_file_that_was_shortened_is_refused_with_the_way_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("finished");
+        Finished::open(&path).unwrap().insert(1).unwrap();
+        for length in [0, 100, BYTES - 1] {
+            OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
+            let error = Finished::open(&path).unwrap_err().to_string();
+            assert!(error.contains("remove it"), "{length}: {error}");
+        }
     }
 }

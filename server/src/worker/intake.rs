@@ -8,11 +8,21 @@ use conventions::log_line::{Outcome, warn};
 use lottery::protocol::{ConnectionUse, Dialect};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use nix::sys::resource::{Resource, getrlimit};
 
 use crate::listener::Listener;
 
 /// Connections a worker has at most; further ones wait in the kernel's queue, or another worker takes them.
 const MAX_CONNECTIONS: usize = 8192;
+/// Descriptors that connections leave free: for the files, the listening sockets, the epoll and the draw, which opens some more.
+const RESERVED_DESCRIPTORS: usize = 64;
+
+/// Connections this process may have: as many as a worker has at most, or as the limit of descriptors allows.
+fn max_connections() -> usize {
+    let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| soft as usize);
+    // With hardly any descriptors at all, half of them.
+    descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(descriptors / 2).min(MAX_CONNECTIONS)
+}
 /// First pause after accepting failed for lack of descriptors or memory; doubles with each failure in a row.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -28,6 +38,8 @@ pub struct Intake {
     pub dialect: &'static Dialect,
     /// The kernel gives this back with its events.
     token: u64,
+    /// Connections this worker has at most.
+    max_connections: usize,
     /// Its connections stay for long, as a rule.
     pub stays: bool,
     /// What came in last was left to the other workers.
@@ -53,6 +65,7 @@ impl Intake {
         Ok(Self {
             dialect: listener.dialect,
             token,
+            max_connections: max_connections(),
             stays,
             has_left_it: false,
             socket: Some(listener.socket),
@@ -70,9 +83,9 @@ impl Intake {
 
     /// Takes the next connection from the queue, if there is one and there is room for it: `connections` are open now.
     pub fn accept(&mut self, epoll: &Epoll, connections: usize) -> Option<(TcpStream, SocketAddr)> {
-        if connections >= MAX_CONNECTIONS {
+        if connections >= self.max_connections {
             self.shut(epoll);
-            self.report(&format!("{MAX_CONNECTIONS} connections are open in this worker"));
+            self.report(&format!("{connections} connections are open in this worker"));
             return None;
         }
         loop {
@@ -100,7 +113,7 @@ impl Intake {
     /// Watches the socket again when the pause is over and there is room.
     pub fn resume(&mut self, epoll: &Epoll, connections: usize, now: Instant) {
         let paused = self.paused_until.is_some_and(|until| now < until);
-        if self.open || paused || connections >= MAX_CONNECTIONS {
+        if self.open || paused || connections >= self.max_connections {
             return;
         }
         if let Some(socket) = &self.socket {

@@ -21,8 +21,8 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct DrawAttempt {
     /// Wakes every worker when written to: the draw was held, or somebody else must make it.
     drawn: Arc<EventFd>,
-    /// The draw this worker makes at the moment.
-    drawing: Option<Drawing>,
+    /// The draw this worker makes at the moment, and whether it has seen all bets.
+    drawing: Option<(Drawing, bool)>,
     /// No other attempt before this time.
     not_before: Option<Instant>,
 }
@@ -33,9 +33,14 @@ impl DrawAttempt {
         Self { drawn, drawing: None, not_before: None }
     }
 
-    /// Whether this worker is making the draw.
+    /// Whether this worker has a piece of the draw to make now.
     pub fn is_under_way(&self) -> bool {
-        self.drawing.is_some()
+        self.drawing.is_some() && !self.has_to_wait()
+    }
+
+    /// Whether the last attempt failed a moment ago.
+    fn has_to_wait(&self) -> bool {
+        self.not_before.is_some_and(|time| Instant::now() < time)
     }
 
     /// Whether a draw is to be made and was not, by whomever: then somebody may have to try again.
@@ -57,19 +62,26 @@ impl Service<'_> {
     }
 
     fn make_draw(&mut self) -> Result<(), WorkerError> {
-        if self.draw.not_before.is_some_and(|time| Instant::now() < time) {
+        if self.draw.has_to_wait() {
             return Ok(());
         }
-        let advanced = match self.draw.drawing.take() {
+        let held = match self.draw.drawing.take() {
             None => self.central.begin_draw(self.slot).map(|begun| {
-                self.draw.drawing = begun;
+                self.draw.drawing = begun.map(|drawing| (drawing, false));
                 false
             }),
-            Some(mut drawing) => self.central.advance_draw(&mut drawing, PIECE_BYTES).inspect(|complete| {
-                self.draw.drawing = (!complete).then_some(drawing);
+            Some((mut drawing, false)) => {
+                self.central.advance_draw(&mut drawing, PIECE_BYTES).map(|complete| {
+                    self.draw.drawing = Some((drawing, complete));
+                    false
+                })
+            }
+            Some((drawing, true)) => self.central.keep_draw(&drawing).map(|()| true).inspect_err(|_| {
+                // For lack of room, most likely. What it has seen need not be looked through again.
+                self.draw.drawing = Some((drawing, true));
             }),
         };
-        match advanced {
+        match held {
             Ok(false) => Ok(()),
             Ok(true) => {
                 self.wake_everybody();

@@ -20,15 +20,12 @@ impl Service<'_> {
             return Ok(());
         }
         let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
-        if self.draining.is_some() {
-            // This run holds no draw any more; the agency can come back to the next.
-            self.finish(key);
-            return Ok(());
-        }
         self.buffered -= connection.buffered();
         connection.wait_for_draw(agency);
         self.buffered += connection.buffered();
         self.waiting += 1;
+        // What it has sent behind its question is kept until the draw.
+        self.make_room();
         self.note_connections();
         self.watch(key, Watched::Hangup)
     }

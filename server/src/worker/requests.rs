@@ -113,11 +113,12 @@ impl Service<'_> {
         }
         if connection.buffer.is_empty() {
             connection.buffer = Vec::new();
-        } else if connection.dialect.keeps_connections()
-            && self.draining.is_none()
-            && matches!(verdict, Verdict::Wait)
-            && (!buffered || used > 0)
-        {
+        }
+        let begins = match verdict {
+            Verdict::Wait => !connection.buffer.is_empty() && (!buffered || used > 0),
+            _ => !buffered,
+        };
+        if begins && connection.dialect.keeps_connections() && self.draining.is_none() {
             // The first bytes of a request: its time begins, and the idle time is over.
             connection.deadline = Some(Instant::now() + self.limits.request_timeout);
         }
