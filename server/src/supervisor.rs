@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use conventions::duration::GoDuration;
 use conventions::log_line::{Line, Outcome, debug, error, info, warn};
 use multiprocessing::{
-    CANNOT_SERVE, Event, Exit, Next, Pool, PoolError, PoolOptions, Repair, SegmentError, Worker, Workload,
+    CANNOT_SERVE, Exit, Next, Pool, PoolError, PoolEvent, PoolOptions, Repair, SegmentError, Worker, Workload,
 };
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -139,21 +139,21 @@ impl Workload for Supervisor {
         if again { Repair::Again } else { Repair::Done }
     }
 
-    fn observe(&mut self, event: &Event) {
+    fn observe(&mut self, event: &PoolEvent) {
         let shared = self.central.shared();
         match event {
-            Event::Started { slot, pid } => {
+            PoolEvent::Started { slot, pid } => {
                 shared.worker_pid.store(*slot, pid.as_raw().unsigned_abs());
                 shared.worker_started_ms.store(*slot, unix_ms());
                 shared.worker_restarts.fetch_add(*slot, u32::from(self.died[*slot]));
                 debug("worker", Outcome::InProgress).with("worker", slot).with("pid", pid).write();
             }
-            Event::Ready { .. } => {}
-            Event::AllReady => {
+            PoolEvent::Ready { .. } => {}
+            PoolEvent::AllReady => {
                 shared.phase.store(Phase::Serving as u8);
                 self.ready.drain(..).for_each(|line| line.write());
             }
-            Event::Died { slot, pid, exit, uptime, next } => {
+            PoolEvent::Died { slot, pid, exit, uptime, next } => {
                 self.died[*slot] = true;
                 shared.deaths.fetch_add(1);
                 shared.last_death_ms.store(unix_ms());
@@ -165,19 +165,19 @@ impl Workload for Supervisor {
                     .with("siguiente", follow_up(*next))
                     .write();
             }
-            Event::SpawnFailed { slot, reason } => {
+            PoolEvent::SpawnFailed { slot, reason } => {
                 error("worker", Outcome::Fail).with("worker", slot).with("error", reason).write();
             }
-            Event::Stopping { signal } => {
+            PoolEvent::Stopping { signal } => {
                 shared.phase.store(Phase::Draining as u8);
                 self.listeners.clear();
                 let why = signal.map_or("worker", Signal::as_str);
                 info("exit", Outcome::InProgress).with("motivo", why).write();
             }
-            Event::Killed { workers } => {
+            PoolEvent::Killed { workers } => {
                 warn("exit", Outcome::InProgress).with("workers_matados", workers).write();
             }
-            Event::Ignored { signal } => {
+            PoolEvent::Ignored { signal } => {
                 warn("signal", Outcome::Fail)
                     .with("signal", signal)
                     .with("error", "not supported, ignored")

@@ -28,15 +28,15 @@ pub(crate) fn atomic<T: AtomicElement>(place: &Place, index: usize) -> &<T as At
     unsafe { &*element }
 }
 
-/// Copies a value out of the place word by word. The bytes may belong to two different values when somebody writes at the
-/// same time: the caller must find that out (see `value`).
-pub(crate) fn read_words<T: Shareable>(place: &Place) -> T {
+/// Copies a value that starts at word `first` out of the place, word by word. The bytes may belong to two different values when
+/// somebody writes at the same time: the caller must find that out (see `copies`).
+pub(crate) fn read_words<T: Shareable>(place: &Place, first: usize) -> T {
     let mut value = MaybeUninit::<T>::zeroed();
     // SAFETY: as many bytes as the value has, all initialised; `Shareable` has no padding that writing could leave out, and the
     // value is not used while the slice lives.
     let bytes = unsafe { slice::from_raw_parts_mut(value.as_mut_ptr().cast::<u8>(), size_of::<T>()) };
     for (index, chunk) in bytes.chunks_mut(WORD).enumerate() {
-        let word = atomic::<u64>(place, index).load(Ordering::Relaxed).to_ne_bytes();
+        let word = atomic::<u64>(place, first + index).load(Ordering::Relaxed).to_ne_bytes();
         chunk.copy_from_slice(&word[..chunk.len()]);
     }
     // SAFETY: every byte is initialised, and any bytes are a valid `Shareable`.
@@ -49,12 +49,12 @@ fn bytes_of<T: Shareable>(value: &T) -> &[u8] {
     unsafe { slice::from_raw_parts(ptr::from_ref(value).cast::<u8>(), size_of::<T>()) }
 }
 
-/// Copies a value into the place word by word.
-pub(crate) fn write_words<T: Shareable>(place: &Place, value: &T) {
+/// Copies a value into the place, from word `first` on, word by word.
+pub(crate) fn write_words<T: Shareable>(place: &Place, first: usize, value: &T) {
     for (index, chunk) in bytes_of(value).chunks(WORD).enumerate() {
         let mut word = [0; WORD];
         word[..chunk.len()].copy_from_slice(chunk);
-        atomic::<u64>(place, index).store(u64::from_ne_bytes(word), Ordering::Relaxed);
+        atomic::<u64>(place, first + index).store(u64::from_ne_bytes(word), Ordering::Relaxed);
     }
 }
 
@@ -84,8 +84,8 @@ pub(crate) fn write_bytes(place: &Place, bytes: &[u8]) {
 }
 
 /// A word of bookkeeping that is no object of its own.
-pub(crate) fn word(place: &Place) -> &AtomicU64 {
-    atomic::<u64>(place, 0)
+pub(crate) fn word(place: &Place, index: usize) -> &AtomicU64 {
+    atomic::<u64>(place, index)
 }
 
 /// Reads a plain structure from the start of the place.

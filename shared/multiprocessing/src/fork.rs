@@ -16,6 +16,7 @@ use nix::sys::prctl;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
+use crate::barrier::leave_all;
 use crate::exit::Exit;
 
 /// The signal a child gets when its parent is gone. Nobody else uses it for anything on a Linux process that is not init.
@@ -193,7 +194,9 @@ fn run_child(parent: Pid, mask: &SigSet, body: impl FnOnce() -> i32) -> i32 {
         // Without this the child could outlive its parent unseen, which is worse than not starting.
         return errno as i32;
     }
-    body()
+    let code = body();
+    leave_all();
+    code
 }
 
 /// Arranges that this process ends when `parent` does.

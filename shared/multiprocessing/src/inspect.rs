@@ -7,13 +7,19 @@ use std::sync::atomic::Ordering;
 
 use nix::unistd::Pid;
 
-use crate::cell::{read_elements, word};
+use crate::barrier::Barrier;
+use crate::cell::read_elements;
+use crate::condition;
+use crate::copies::Copies;
 use crate::element::Scalar;
+use crate::event::Event;
 use crate::layout::{LOCK_BYTES, MAGIC, Object, ObjectKind};
 use crate::mutex::LockBlock;
 use crate::name::{DIRECTORY, SegmentName};
 use crate::proc::attached;
+use crate::rlock::RLock;
 use crate::segment::{Segment, SegmentError};
+use crate::semaphore::Semaphore;
 
 /// A segment of ours as `/dev/shm` shows it.
 #[derive(Debug)]
@@ -44,13 +50,18 @@ impl Listing {
 pub struct Snapshot {
     /// The elements; none for a lock.
     pub elements: Vec<Scalar>,
-    /// For what has a lock: the thread that holds it, and how often a holder died and was repaired after.
+    /// For what has a lock of its own to hold: the thread that holds it, and how often a holder died and was repaired after.
     pub lock: Option<(Option<Pid>, u64)>,
+    /// For a primitive that processes wait for: how it stands, in words.
+    pub state: Option<String>,
 }
 
 impl fmt::Display for Snapshot {
     /// `7574`, `[0, 2, 0]`, and for a pure lock `free` or `held by 4711`; a lock that was held or recovered is mentioned behind.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(state) = &self.state {
+            return f.write_str(state);
+        }
         match self.elements.as_slice() {
             [] => {}
             [one] => write!(f, "{one}")?,
@@ -87,31 +98,25 @@ impl Segment {
         let size = object.element.size();
         let data_bytes = size * object.length;
         let elements = match object.kind {
-            ObjectKind::Lock => Vec::new(),
             ObjectKind::RawValue | ObjectKind::RawArray => read_elements(&place, size),
             ObjectKind::Array => read_elements(&place.part(LOCK_BYTES, data_bytes), size),
             ObjectKind::Value => {
-                let version = place.part(VERSION_OFFSET, 8);
-                let version = word(&version);
-                let padded = data_bytes.next_multiple_of(8);
-                // As in `Value::get`: an unchanged version means nobody wrote where we read.
-                loop {
-                    let before = version.load(Ordering::Acquire);
-                    let current = LOCK_BYTES + padded * (before % 2) as usize;
-                    let bytes = read_elements(&place.part(current, data_bytes), size);
-                    if version.load(Ordering::Acquire) == before {
-                        break bytes;
-                    }
-                }
+                Copies::new(&place).read(|copy| read_elements(&copy.part(0, data_bytes), size))
             }
+            _ => Vec::new(),
         };
         let elements = elements.chunks_exact(size).map(|bytes| object.element.scalar(bytes)).collect();
-        Snapshot { elements, lock }
+        let state = match object.kind {
+            ObjectKind::Event => Some(Event::new(place).to_string()),
+            ObjectKind::Semaphore | ObjectKind::BoundedSemaphore => Some(Semaphore::new(place).to_string()),
+            ObjectKind::Barrier => Some(Barrier::new(place).to_string()),
+            ObjectKind::Condition => Some(condition::describe(&place)),
+            ObjectKind::RLock => Some(RLock::new(place).to_string()),
+            _ => None,
+        };
+        Snapshot { elements, lock, state }
     }
 }
-
-/// Where a lock block keeps its version.
-const VERSION_OFFSET: usize = LOCK_BYTES - 8;
 
 /// Every segment of this library in `/dev/shm` that this user may read, by name.
 ///

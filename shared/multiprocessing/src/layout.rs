@@ -24,12 +24,24 @@
 //! | RawValue | 3 | the value |
 //! | Array | 4 | lock block, then the elements |
 //! | RawArray | 5 | the elements |
+//! | RLock | 6 | lock block; its version is the holder's depth |
+//! | Semaphore | 7 | record; numbers: free units, most free units, units taken back from the dead. Row: count = units held |
+//! | BoundedSemaphore | 8 | as Semaphore |
+//! | Event | 9 | one u32: bit 0 is set, the rest counts the changes |
+//! | Condition | 10 | record; numbers: tickets given out, notifications passed on. Row: count = 0 waiting, or the next ticket when it was notified; mark = its ticket |
+//! | Barrier | 11 | record; numbers: parties, arrived, generation, rounds, breaks, generation of the last break, cause of the break (0 none). Row: mark = round it is a party of |
+//!
+//! A record is a lock block, two copies as of a Value, and the signal line: a u32 that counts announcements and is slept on, 4
+//! bytes unused, a u64 with the time of the last look for the dead (milliseconds of the monotonic clock), 48 bytes unused. Each
+//! copy is 64 bytes of numbers (u64; the last one is how many rows are in use), then the rows: pid, start time, count, mark (u64
+//! each). The object's length is how many rows there is room for.
 
 use std::fmt;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::element::{AtomicElement, ElementType, Shareable, elements_in};
+use crate::element::ElementType;
+use crate::participant::ROW_BYTES;
 
 /// First bytes of every segment of ours.
 pub(crate) const MAGIC: [u8; 8] = *b"SHMPROC\0";
@@ -41,10 +53,14 @@ pub(crate) const READY: u32 = 1;
 pub(crate) const STATE_OFFSET: usize = 12;
 /// Bytes of a lock block.
 pub(crate) const LOCK_BYTES: usize = 64;
+/// Bytes of the numbers of a record.
+pub(crate) const HEAD_BYTES: usize = 64;
+/// Bytes of the line of a record that sleepers use.
+pub(crate) const SIGNAL_BYTES: usize = 64;
 /// Objects start at multiples of this.
 pub(crate) const ALIGNMENT: usize = 64;
 /// Longest name of an object; its field holds one NUL more.
-const MAX_OBJECT_NAME_BYTES: usize = 31;
+pub(crate) const MAX_OBJECT_NAME_BYTES: usize = 31;
 
 /// The first 64 bytes.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -91,19 +107,57 @@ pub enum ObjectKind {
     Array = 4,
     /// [`RawArray`](crate::RawArray)
     RawArray = 5,
+    /// [`RLock`](crate::RLock)
+    RLock = 6,
+    /// [`Semaphore`](crate::Semaphore)
+    Semaphore = 7,
+    /// [`BoundedSemaphore`](crate::BoundedSemaphore)
+    BoundedSemaphore = 8,
+    /// [`Event`](crate::Event)
+    Event = 9,
+    /// [`Condition`](crate::Condition)
+    Condition = 10,
+    /// [`Barrier`](crate::Barrier)
+    Barrier = 11,
 }
 
 impl ObjectKind {
-    const ALL: [Self; 5] = [Self::Lock, Self::Value, Self::RawValue, Self::Array, Self::RawArray];
+    const ALL: [Self; 11] = [
+        Self::Lock,
+        Self::Value,
+        Self::RawValue,
+        Self::Array,
+        Self::RawArray,
+        Self::RLock,
+        Self::Semaphore,
+        Self::BoundedSemaphore,
+        Self::Event,
+        Self::Condition,
+        Self::Barrier,
+    ];
+
+    /// Whether it starts with a lock block.
+    pub(crate) fn has_lock(self) -> bool {
+        !matches!(self, Self::RawValue | Self::RawArray | Self::Event)
+    }
+
+    /// Whether it is a lock block, two copies of numbers and rows, and the signal line.
+    pub(crate) fn is_record(self) -> bool {
+        matches!(self, Self::Semaphore | Self::BoundedSemaphore | Self::Condition | Self::Barrier)
+    }
 
     /// Bytes an object of this kind takes for `length` elements, or `None` where that overflows.
-    fn bytes(self, element: ElementType, length: usize) -> Option<usize> {
+    pub(crate) fn bytes(self, element: ElementType, length: usize) -> Option<usize> {
         let elements = element.size().checked_mul(length)?;
         match self {
-            Self::Lock => Some(LOCK_BYTES),
+            _ if self.is_record() => {
+                let copy = ROW_BYTES.checked_mul(length)?.checked_add(HEAD_BYTES)?;
+                copy.checked_mul(2)?.checked_add(LOCK_BYTES + SIGNAL_BYTES)
+            }
+            Self::Lock | Self::RLock => Some(LOCK_BYTES),
             Self::Value => elements.checked_next_multiple_of(8)?.checked_mul(2)?.checked_add(LOCK_BYTES),
             Self::Array => elements.checked_add(LOCK_BYTES),
-            Self::RawValue | Self::RawArray => Some(elements),
+            _ => Some(elements),
         }
     }
 }
@@ -116,6 +170,12 @@ impl fmt::Display for ObjectKind {
             Self::RawValue => "RawValue",
             Self::Array => "Array",
             Self::RawArray => "RawArray",
+            Self::RLock => "RLock",
+            Self::Semaphore => "Semaphore",
+            Self::BoundedSemaphore => "BoundedSemaphore",
+            Self::Event => "Event",
+            Self::Condition => "Condition",
+            Self::Barrier => "Barrier",
         })
     }
 }
@@ -129,7 +189,7 @@ pub struct Object {
     pub kind: ObjectKind,
     /// What it is made of; `U8` for a lock.
     pub element: ElementType,
-    /// Number of elements; 0 for a lock.
+    /// Number of elements; 0 for a lock; for a semaphore, condition or barrier how many processes can take part.
     pub length: usize,
     /// Where it starts in the segment.
     pub offset: usize,
@@ -171,77 +231,10 @@ impl Object {
     }
 }
 
-/// Which objects a segment shall hold. All start as zeros; locks start free.
-#[derive(Clone, Debug, Default)]
-pub struct Plan {
-    objects: Vec<Object>,
-}
-
-impl Plan {
-    /// Of nothing yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a [`Lock`](crate::Lock).
-    pub fn lock(self, name: &str) -> Self {
-        self.object(name, ObjectKind::Lock, ElementType::U8, 0)
-    }
-
-    /// Adds a [`Value`](crate::Value) with its own lock.
-    pub fn value<T: Shareable>(self, name: &str) -> Self {
-        self.object(name, ObjectKind::Value, T::ELEMENT, elements_in::<T>())
-    }
-
-    /// Adds a [`RawValue`](crate::RawValue).
-    pub fn raw_value<T: AtomicElement>(self, name: &str) -> Self {
-        self.object(name, ObjectKind::RawValue, T::ELEMENT, 1)
-    }
-
-    /// Adds an [`Array`](crate::Array) of `length` elements with its own lock.
-    pub fn array<T: Shareable>(self, name: &str, length: usize) -> Self {
-        self.object(name, ObjectKind::Array, T::ELEMENT, length.saturating_mul(elements_in::<T>()))
-    }
-
-    /// Adds a [`RawArray`](crate::RawArray) of `length` elements.
-    pub fn raw_array<T: AtomicElement>(self, name: &str, length: usize) -> Self {
-        self.object(name, ObjectKind::RawArray, T::ELEMENT, length)
-    }
-
-    fn object(mut self, name: &str, kind: ObjectKind, element: ElementType, length: usize) -> Self {
-        self.objects.push(Object { name: name.to_owned(), kind, element, length, offset: 0, bytes: 0 });
-        self
-    }
-
-    /// Gives every object its place. Returns the objects and the bytes of the whole segment, or what is wrong with the plan.
-    pub(crate) fn laid_out(&self) -> Result<(Vec<Object>, usize), String> {
-        let mut end = HEADER_BYTES + ENTRY_BYTES * self.objects.len();
-        // The system counts file sizes in signed numbers.
-        let limit = isize::MAX as usize - ALIGNMENT;
-        let mut placed: Vec<Object> = Vec::with_capacity(self.objects.len());
-        for object in &self.objects {
-            let name = &object.name;
-            if name.is_empty() || name.len() > MAX_OBJECT_NAME_BYTES || name.contains('\0') {
-                return Err(format!(
-                    "object name {name:?} is not 1 to {MAX_OBJECT_NAME_BYTES} bytes without NUL"
-                ));
-            }
-            if placed.iter().any(|other| other.name == *name) {
-                return Err(format!("two objects are named {name:?}"));
-            }
-            let too_large = || format!("object {name:?} is too large");
-            let bytes = object.kind.bytes(object.element, object.length).ok_or_else(too_large)?;
-            let offset = end.next_multiple_of(ALIGNMENT);
-            end = offset.checked_add(bytes).filter(|&end| end <= limit).ok_or_else(too_large)?;
-            placed.push(Object { offset, bytes, ..object.clone() });
-        }
-        Ok((placed, end))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Plan;
 
     fn plan() -> Plan {
         Plan::new()
@@ -250,16 +243,6 @@ mod tests {
             .raw_array::<u16>("a", 33)
             .array::<f64>("b", 3)
             .value::<[u64; 5]>("w")
-    }
-
-    #[test]
-    fn objects_are_aligned_and_do_not_overlap() {
-        let (objects, total) = plan().laid_out().unwrap();
-        for pair in objects.windows(2) {
-            assert!(pair[0].offset + pair[0].bytes <= pair[1].offset);
-        }
-        assert!(objects.iter().all(|object| object.offset.is_multiple_of(ALIGNMENT)));
-        assert!(objects.iter().all(|object| object.offset + object.bytes <= total));
     }
 
     #[test]
@@ -281,28 +264,12 @@ mod tests {
             Entry { offset: 0, ..good },
             Entry { length: u64::MAX, ..good },
             Entry { bytes: good.bytes + 8, ..good },
-            Entry { kind: 9, ..good },
+            Entry { kind: 99, ..good },
             Entry { element: 99, ..good },
             Entry { name: [b'x'; 32], ..good },
         ];
         for lie in lies {
             assert_eq!(Object::from_entry(&lie, total), None, "{lie:?}");
-        }
-    }
-
-    #[test]
-    fn bad_and_repeated_names_are_refused() {
-        for plan in
-            [Plan::new().lock(""), Plan::new().lock(&"x".repeat(32)), Plan::new().lock("a").value::<u8>("a")]
-        {
-            assert!(plan.laid_out().is_err());
-        }
-    }
-
-    #[test]
-    fn sizes_that_overflow_are_refused() {
-        for length in [usize::MAX / 4, usize::MAX / 8 - 10, isize::MAX as usize / 8] {
-            assert!(Plan::new().raw_array::<u64>("a", length).lock("l").laid_out().is_err());
         }
     }
 }

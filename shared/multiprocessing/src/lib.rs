@@ -10,6 +10,11 @@
 //! | `winners = Value('Q', 0)` | `segment.value::<u64>("winners")?` |
 //! | `with winners.get_lock(): winners.value += 1` | `winners.update(\|w\| *w += 1)?` |
 //! | `processing = Array('H', workers)` | `segment.array::<u16>("processing")?` |
+//! | `RLock()` | `segment.rlock("lock")?`, an [`RLock`] |
+//! | `Semaphore(3)`, `BoundedSemaphore(3)` | `segment.semaphore("gate")?`, a [`Semaphore`]; `segment.bounded_semaphore("gate")?` |
+//! | `Event()` | `segment.event("started")?`, an [`Event`] |
+//! | `Condition(lock)` | `segment.condition("changed", &lock)?`, a [`Condition`] |
+//! | `Barrier(3)` | `segment.barrier("meet")?`, a [`Barrier`] |
 //! | `RawValue('Q')`, `RawArray('H', n)` | `segment.raw_value("x")?`, `segment.raw_array("x")?` (atomic, no lock) |
 //! | `Value(Structure)` | a structure that is [`Shareable`] |
 //! | `p = Process(target=f); p.start(); p.join(2)` | `let mut p = Process::spawn(f)?; p.join_timeout(secs)?` |
@@ -33,10 +38,18 @@
 //! | it was killed while it | then |
 //! |---|---|
 //! | held a [`Lock`] | the next one gets the guard inside [`LockError::OwnerDied`] and must repair before it goes on |
+//! | held an [`RLock`], however deep | as a [`Lock`]; its successor's depth is 1 |
+//! | held units of a [`Semaphore`] | they are free again, and the one who finds out is told by [`Permit::recovered`] |
+//! | had set an [`Event`], or waited for it | the event stays as it is; the others go on |
+//! | waited for a [`Condition`] | it is forgotten; what it had been notified of goes to the next one who waited |
+//! | was a party of a [`Barrier`] | the barrier is broken for everybody: [`BarrierError::Broken`], until [`Barrier::reset`] |
 //! | changed a [`Value`] | the value is the old one, whole: a change is committed by one store |
 //! | changed an [`Array`] under its lock | the next one gets the guard with [`LockError::OwnerDied`] and decides |
 //! | was a worker of a [`Pool`] | it is reaped, [`Workload::repair`] runs, and a new one starts in the same slot |
 //! | was the parent | its children end at once, and its segments are removed |
+//!
+//! Whoever waits for a primitive wakes up by itself every tenth of a second and looks around, so that what a dead process did not
+//! tell is found out. It uses no processor time otherwise. Signals never end a wait, and every wait has a timed form.
 //!
 //! # From Python
 //!
@@ -46,35 +59,57 @@
 //!
 //! # What it does not do
 //!
-//! Linux and glibc only; one machine; no read-write locks, no condition variables from pthreads (they hang when a waiter is
-//! killed). Fork from a process with one thread only: [`Process::spawn`] refuses otherwise.
+//! Linux and glibc only; one machine; no read-write locks, no condition variables or barriers from pthreads (they hang when a waiter
+//! is killed, or count it as if it lived). A process that is *stopped* is no dead one, and is waited for. Fork from a process with one thread only: [`Process::spawn`] refuses otherwise.
+
+// The derive of `Shareable` names this crate, also when it is used in here.
+extern crate self as multiprocessing;
 
 mod array;
+mod barrier;
 mod cell;
+mod condition;
+mod copies;
+mod deadline;
 mod element;
+mod event;
 mod exit;
 mod fork;
+mod futex;
 mod inspect;
 mod layout;
 mod lock;
 mod mapping;
 mod mutex;
 mod name;
+mod participant;
+mod plan;
 mod pool;
 mod proc;
 mod process;
+mod record;
+mod rlock;
 mod segment;
+mod semaphore;
 mod value;
 
 pub use array::{Array, ArrayGuard, RawArray};
+pub use barrier::{Barrier, BarrierError, BreakCause};
+pub use condition::{Condition, ConditionError};
 pub use element::{AtomicElement, ElementType, Scalar, Shareable};
+pub use event::Event;
 pub use exit::Exit;
 pub use fork::SpawnError;
 pub use inspect::{Listing, Snapshot, segments};
-pub use layout::{Object, ObjectKind, Plan};
+pub use layout::{Object, ObjectKind};
 pub use lock::{Inherited, Lock, LockError, LockFailure, LockGuard};
 pub use name::{InvalidName, SegmentName};
-pub use pool::{CANNOT_SERVE, Event, Next, Outcome, Pool, PoolError, PoolOptions, Repair, Worker, Workload};
+pub use plan::Plan;
+pub use pool::{
+    CANNOT_SERVE, Next, Outcome, Pool, PoolError, PoolEvent, PoolOptions, Repair, Worker, Workload,
+};
 pub use process::Process;
+pub use rlock::{RLock, RLockGuard};
 pub use segment::{Segment, SegmentError};
+pub use semaphore::{BoundedSemaphore, Permit, Semaphore, SemaphoreError};
 pub use value::{RawValue, Value, ValueGuard};

@@ -50,6 +50,9 @@ pub enum LockFailure {
     /// This thread holds it already and would wait for itself for ever.
     #[error("this thread already holds the lock")]
     Deadlock,
+    /// What was to be done needs the lock, and this thread does not hold it.
+    #[error("this thread does not hold the lock")]
+    NotHeld,
     /// The operating system refused.
     #[error("locking failed: {0}")]
     System(Errno),
@@ -150,9 +153,7 @@ impl Lock {
     /// # Errors
     /// [`LockError::OwnerDied`] with the guard when the last holder died; [`LockError::Failed`] when the lock cannot be had.
     pub fn lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
-        let guard = self.guard(self.block().lock())?;
-        // An untimed wait never ends busy; this keeps the types honest without a panic.
-        guard.ok_or(LockError::Failed(LockFailure::System(Errno::EBUSY)))
+        LockGuard::lock(self.block())
     }
 
     /// Takes the lock if it is free; `None` when it is not.
@@ -160,7 +161,7 @@ impl Lock {
     /// # Errors
     /// As [`lock`](Self::lock).
     pub fn try_lock(&self) -> Result<Option<LockGuard<'_>>, LockError<LockGuard<'_>>> {
-        self.guard(self.block().try_lock())
+        LockGuard::taken(self.block(), self.block().try_lock())
     }
 
     /// Waits for the lock at most this long on the monotonic clock; `None` when the time is over.
@@ -168,7 +169,7 @@ impl Lock {
     /// # Errors
     /// As [`lock`](Self::lock).
     pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<LockGuard<'_>>, LockError<LockGuard<'_>>> {
-        self.guard(self.block().lock_timeout(timeout))
+        LockGuard::taken(self.block(), self.block().lock_timeout(timeout))
     }
 
     /// The thread that holds the lock at this moment, for display. A process with one thread has its pid here.
@@ -179,19 +180,6 @@ impl Lock {
     /// How many times a holder died and its successor repaired.
     pub fn recoveries(&self) -> u64 {
         self.block().recoveries.load(Ordering::Acquire)
-    }
-
-    fn guard(
-        &self,
-        result: Result<Acquired, Errno>,
-    ) -> Result<Option<LockGuard<'_>>, LockError<LockGuard<'_>>> {
-        let guard = || LockGuard { block: self.block(), generation: generation(), thread: PhantomData };
-        match result {
-            Ok(Acquired::Clean) => Ok(Some(guard())),
-            Ok(Acquired::Busy) => Ok(None),
-            Ok(Acquired::OwnerDied) => Err(LockError::OwnerDied(Inherited::new(guard()))),
-            Err(errno) => Err(LockError::Failed(errno.into())),
-        }
     }
 }
 
@@ -205,7 +193,29 @@ impl Drop for Lock {
     }
 }
 
-impl LockGuard<'_> {
+impl<'a> LockGuard<'a> {
+    /// Waits for the lock of this block.
+    pub(crate) fn lock(block: &'a LockBlock) -> Result<Self, LockError<Self>> {
+        let guard = Self::taken(block, block.lock())?;
+        // An untimed wait never ends busy; this keeps the types honest without a panic.
+        guard.ok_or(LockError::Failed(LockFailure::System(Errno::EBUSY)))
+    }
+
+    /// What asking for the lock of this block came to.
+    fn taken(block: &'a LockBlock, result: Result<Acquired, Errno>) -> Result<Option<Self>, LockError<Self>> {
+        let guard = || Self { block, generation: generation(), thread: PhantomData };
+        match result {
+            Ok(Acquired::Clean) => Ok(Some(guard())),
+            Ok(Acquired::Busy) => Ok(None),
+            Ok(Acquired::OwnerDied) => Err(LockError::OwnerDied(Inherited::new(guard()))),
+            Err(errno) => Err(LockError::Failed(errno.into())),
+        }
+    }
+
+    pub(crate) fn block(&self) -> &'a LockBlock {
+        self.block
+    }
+
     /// Whether this process locked. A forked child that inherited the guard holds nothing.
     pub(crate) fn is_ours(&self) -> bool {
         self.generation == generation()

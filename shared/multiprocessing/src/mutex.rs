@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
-use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
+use crate::deadline::{Deadline, LONGEST_SLEEP, now};
 use crate::layout::LOCK_BYTES;
 use crate::mapping::Place;
 
@@ -27,7 +27,8 @@ pub(crate) struct LockBlock {
     mutex: UnsafeCell<MaybeUninit<[u64; MUTEX_BYTES / 8]>>,
     /// How many times a holder died and a successor repaired. Written by the holder.
     pub(crate) recoveries: AtomicU64,
-    /// Number of commits to the [`Value`](crate::Value) this block guards. Written by the holder.
+    /// Number of commits to the [`Value`](crate::Value) this block guards; for an [`RLock`](crate::RLock) the holder's depth. Written
+    /// by the holder.
     pub(crate) version: AtomicU64,
 }
 
@@ -97,7 +98,7 @@ impl LockBlock {
             // One that looks free is had at once, and the clock need not be asked.
             let deadline = match self.holder() {
                 None => TimeSpec::new(0, 0),
-                Some(_) => clock_gettime(ClockId::CLOCK_MONOTONIC)? + LONGEST_SLEEP,
+                Some(_) => now()? + LONGEST_SLEEP,
             };
             match self.lock_until(deadline)? {
                 Acquired::Busy => {}
@@ -118,13 +119,15 @@ impl LockBlock {
     }
 
     /// Waits for the mutex at most this long, on the monotonic clock.
+    ///
+    /// Giving the mutex back wakes one waiter. If that one is killed before it runs, while another process has taken the mutex,
+    /// nobody remembers that there are more waiters: they would sleep on although the mutex is free. (Neither the kernel's robust
+    /// list nor glibc covers this.) So everybody looks again after a [`LONGEST_SLEEP`].
     pub(crate) fn lock_timeout(&self, timeout: Duration) -> Result<Acquired, Errno> {
-        let mut now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
-        let end = now + TimeSpec::from_duration(timeout.min(LONGEST_WAIT));
+        let deadline = Deadline::after(timeout)?;
         loop {
-            let deadline = end.min(now + LONGEST_SLEEP);
-            match self.lock_until(deadline)? {
-                Acquired::Busy if deadline < end => now = clock_gettime(ClockId::CLOCK_MONOTONIC)?,
+            match self.lock_until(deadline.next_look()?)? {
+                Acquired::Busy if !deadline.has_passed()? => {}
                 outcome => return Ok(outcome),
             }
         }
@@ -161,14 +164,6 @@ impl LockBlock {
         (holder != 0).then(|| Pid::from_raw(holder.cast_signed()))
     }
 }
-
-/// After so long asleep a waiter looks at the mutex by itself, for its wake-up may be lost. Giving the mutex back wakes one waiter.
-/// If that one is killed before it runs, while another process has taken the mutex, nobody remembers that there are more
-/// waiters: they would sleep on although the mutex is free. (Neither the kernel's robust list nor glibc covers this.)
-const LONGEST_SLEEP: TimeSpec = TimeSpec::new(0, 100_000_000);
-
-/// Longer waits than this are the same as for ever, and the sum of clock and timeout must not overflow.
-const LONGEST_WAIT: Duration = Duration::from_secs(1 << 32);
 
 fn check(result: libc::c_int) -> Result<(), Errno> {
     if result == 0 { Ok(()) } else { Err(Errno::from_raw(result)) }

@@ -44,7 +44,7 @@ pub trait Workload {
     fn repair(&mut self, slot: usize, exit: Exit) -> Repair;
 
     /// Is told what happens, in the supervisor.
-    fn observe(&mut self, event: &Event);
+    fn observe(&mut self, event: &PoolEvent);
 }
 
 /// What came of an attempt to put right what a dead worker left.
@@ -58,7 +58,7 @@ pub enum Repair {
 
 /// Something that happened in a pool.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Event {
+pub enum PoolEvent {
     /// A worker was forked.
     Started {
         /// In which slot.

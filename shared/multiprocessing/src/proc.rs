@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
 use crate::name::DIRECTORY;
@@ -34,12 +36,24 @@ pub(crate) fn maps(pid: i32, inode: u64) -> bool {
 
 /// When a process started, in clock ticks since boot: with its pid it names a process for ever. `None` when it is gone.
 pub(crate) fn start_ticks(pid: Pid) -> Option<u64> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
+    started(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Whether the process that started then is gone for certain. One that cannot be looked at, for whatever reason, lives.
+pub(crate) fn has_ended(pid: Pid, start: u64) -> bool {
+    match fs::read(format!("/proc/{pid}/stat")) {
+        Ok(stat) if start != 0 => started(&stat) != Some(start),
+        _ => kill(pid, None) == Err(Errno::ESRCH),
+    }
+}
+
+/// The start time that `/proc/PID/stat` tells, unless the process is dead already.
+fn started(stat: &[u8]) -> Option<u64> {
+    let stat = String::from_utf8_lossy(stat);
     // The second field, the command in parentheses, may hold anything; field 22 counts from the parenthesis that closes it.
     let after_command = &stat[stat.rfind(')')? + 1..];
     let mut fields = after_command.split_ascii_whitespace();
     let state = fields.next()?;
     // A zombie is dead; only its parent has not noticed.
-    if state == "Z" { None } else { fields.nth(18)?.parse().ok() }
+    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
 }

@@ -17,16 +17,23 @@ use self::claim::Claim;
 pub use self::error::SegmentError;
 use self::error::{io_error, shmem_error, system};
 use crate::array::{Array, RawArray};
-use crate::cell::{atomic, write_bytes};
+use crate::barrier::Barrier;
+use crate::cell::{atomic, write_bytes, write_words};
+use crate::condition::{Condition, ConditionLock};
 use crate::element::{AtomicElement, ElementType, Shareable, elements_in, sealed::Atomic};
+use crate::event::Event;
 use crate::layout::{
-    ENTRY_BYTES, HEADER_BYTES, Header, LAYOUT_VERSION, MAGIC, Object, ObjectKind, Plan, READY, STATE_OFFSET,
+    ENTRY_BYTES, HEAD_BYTES, HEADER_BYTES, Header, LAYOUT_VERSION, LOCK_BYTES, MAGIC, Object, ObjectKind,
+    READY, STATE_OFFSET,
 };
 use crate::lock::Lock;
 use crate::mapping::{Mapping, Place};
 use crate::mutex::LockBlock;
 use crate::name::{DIRECTORY, SegmentName};
+use crate::plan::Plan;
 use crate::proc::start_ticks;
+use crate::rlock::RLock;
+use crate::semaphore::{BoundedSemaphore, Semaphore};
 use crate::value::{RawValue, Value};
 
 /// A named segment of POSIX shared memory and the directory of what is inside.
@@ -74,12 +81,16 @@ impl Segment {
         // In one system call: whenever this process is killed, there is nothing of the header or all of it.
         let written = claim.entry.write_all_at(header.as_bytes(), 0);
         written.map_err(|error| io_error(name, "writing the header of", error))?;
-        for (index, object) in objects.iter().enumerate() {
+        for (index, (object, head)) in objects.iter().zip(plan.heads()).enumerate() {
             let entry = memory.part(HEADER_BYTES + index * ENTRY_BYTES, ENTRY_BYTES);
             write_bytes(&entry, object.entry().as_bytes());
-            if matches!(object.kind, ObjectKind::Lock | ObjectKind::Value | ObjectKind::Array) {
-                let initialised = LockBlock::at(&memory.part(object.offset, object.bytes)).initialise();
+            let place = memory.part(object.offset, object.bytes);
+            if object.kind.has_lock() {
+                let initialised = LockBlock::at(&place).initialise();
                 initialised.map_err(|errno| system(name, "making a lock in", errno))?;
+            }
+            if object.kind.is_record() {
+                write_words(&place.part(LOCK_BYTES, HEAD_BYTES), 0, head);
             }
         }
         u32::store(atomic::<u32>(&memory.part(STATE_OFFSET, 4), 0), READY);
@@ -157,6 +168,56 @@ impl Segment {
     /// As [`lock`](Self::lock).
     pub fn raw_array<T: AtomicElement>(&self, name: &str) -> Result<RawArray<T>, SegmentError> {
         self.object(name, ObjectKind::RawArray, T::ELEMENT, None).map(RawArray::new)
+    }
+
+    /// The event of this name.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    pub fn event(&self, name: &str) -> Result<Event, SegmentError> {
+        self.object(name, ObjectKind::Event, ElementType::U32, Some(1)).map(Event::new)
+    }
+
+    /// The semaphore of this name.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    pub fn semaphore(&self, name: &str) -> Result<Semaphore, SegmentError> {
+        self.object(name, ObjectKind::Semaphore, ElementType::U64, None).map(Semaphore::new)
+    }
+
+    /// The bounded semaphore of this name.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    pub fn bounded_semaphore(&self, name: &str) -> Result<BoundedSemaphore, SegmentError> {
+        self.object(name, ObjectKind::BoundedSemaphore, ElementType::U64, None).map(BoundedSemaphore::new)
+    }
+
+    /// The barrier of this name.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    pub fn barrier(&self, name: &str) -> Result<Barrier, SegmentError> {
+        self.object(name, ObjectKind::Barrier, ElementType::U64, None).map(Barrier::new)
+    }
+
+    /// The re-entrant lock of this name.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    pub fn rlock(&self, name: &str) -> Result<RLock, SegmentError> {
+        self.object(name, ObjectKind::RLock, ElementType::U8, Some(0)).map(RLock::new)
+    }
+
+    /// The condition of this name, for what this [`Lock`] or [`RLock`] guards.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    #[allow(private_bounds)] // An implementation detail; both kinds of locks have it.
+    pub fn condition(&self, name: &str, lock: &impl ConditionLock) -> Result<Condition, SegmentError> {
+        let place = self.object(name, ObjectKind::Condition, ElementType::U64, None)?;
+        Ok(Condition::new(&place, lock))
     }
 
     /// The bytes of an object of this segment.

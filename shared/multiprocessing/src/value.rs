@@ -3,12 +3,11 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
-use crate::cell::{WORD, atomic, read_words, write_words};
+use crate::cell::{atomic, read_words, write_words};
+use crate::copies::Copies;
 use crate::element::{AtomicElement, Shareable, sealed::Atomic};
-use crate::layout::LOCK_BYTES;
 use crate::lock::{Lock, LockError, LockFailure, LockGuard, Repair};
 use crate::mapping::Place;
 
@@ -19,32 +18,18 @@ use crate::mapping::Place;
 /// the value as it was before.
 #[derive(Clone)]
 pub struct Value<T> {
-    lock: Lock,
-    /// The two copies, one behind the other; the current one is number `version % 2`.
-    copies: [Place; 2],
+    copies: Copies,
     kind: PhantomData<T>,
 }
 
 impl<T: Shareable> Value<T> {
     pub(crate) fn new(place: &Place) -> Self {
-        let padded = size_of::<T>().next_multiple_of(WORD);
-        let copy = |index: usize| place.part(LOCK_BYTES + index * padded, padded);
-        Self { lock: Lock::new(place.part(0, LOCK_BYTES)), copies: [copy(0), copy(1)], kind: PhantomData }
+        Self { copies: Copies::new(place), kind: PhantomData }
     }
 
     /// The last committed value. Takes no lock and never waits for a holder.
     pub fn get(&self) -> T {
-        let version = &self.lock.block().version;
-        loop {
-            let before = version.load(Ordering::Acquire);
-            let value = self.read(before);
-            // Commit number `before + 2` is the first to write where we read, and it starts only after `before + 1` is done: an
-            // unchanged version means nobody wrote there meanwhile.
-            fence(Ordering::Acquire);
-            if version.load(Ordering::Relaxed) == before {
-                return value;
-            }
-        }
+        self.copies.read(|copy| read_words(copy, 0))
     }
 
     /// Replaces the value under the lock.
@@ -76,7 +61,10 @@ impl<T: Shareable> Value<T> {
     /// As [`Lock::lock`]. With [`LockError::OwnerDied`] the value itself is whole, with all of the dead holder's change or with
     /// none of it; what else the lock guards is for the caller to repair.
     pub fn lock(&self) -> Result<ValueGuard<'_, T>, LockError<ValueGuard<'_, T>>> {
-        self.lock.lock().map(|guard| self.guard(guard)).map_err(|error| error.map(|guard| self.guard(guard)))
+        self.get_lock()
+            .lock()
+            .map(|guard| self.guard(guard))
+            .map_err(|error| error.map(|guard| self.guard(guard)))
     }
 
     /// As [`lock`](Self::lock), at most this long; `None` when the time is over.
@@ -87,40 +75,25 @@ impl<T: Shareable> Value<T> {
         &self,
         timeout: Duration,
     ) -> Result<Option<ValueGuard<'_, T>>, LockError<ValueGuard<'_, T>>> {
-        let acquired = self.lock.lock_timeout(timeout);
+        let acquired = self.get_lock().lock_timeout(timeout);
         let guarded = acquired.map(|acquired| acquired.map(|guard| self.guard(guard)));
         guarded.map_err(|error| error.map(|guard| self.guard(guard)))
     }
 
     /// The lock, to look at.
     pub fn get_lock(&self) -> &Lock {
-        &self.lock
+        self.copies.lock()
     }
 
     fn guard<'a>(&'a self, lock: LockGuard<'a>) -> ValueGuard<'a, T> {
-        let version = self.lock.block().version.load(Ordering::Acquire);
-        let unwinding = std::thread::panicking();
-        ValueGuard { value: self, copy: self.read(version), changed: false, unwinding, lock }
-    }
-
-    fn read(&self, version: u64) -> T {
-        read_words(&self.copies[(version % 2) as usize])
-    }
-
-    /// Makes `value` the current one. The caller holds the lock.
-    fn commit(&self, value: &T) {
-        let version = &self.lock.block().version;
-        let next = version.load(Ordering::Relaxed).wrapping_add(1);
-        // Pairs with the fence in `get`: whoever sees one of the words below also sees the version before them.
-        fence(Ordering::Release);
-        write_words(&self.copies[(next % 2) as usize], value);
-        version.store(next, Ordering::Release);
+        let copy = read_words(self.copies.current(), 0);
+        ValueGuard { value: self, copy, changed: false, unwinding: std::thread::panicking(), lock }
     }
 }
 
 impl<T: Shareable + fmt::Debug> fmt::Debug for Value<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Value").field("value", &self.get()).field("lock", &self.lock).finish()
+        f.debug_struct("Value").field("value", &self.get()).field("lock", self.get_lock()).finish()
     }
 }
 
@@ -141,7 +114,7 @@ impl<T: Shareable> ValueGuard<'_, T> {
     /// Makes the changes so far visible now, with the lock still held: for whoever must change something else *after* the value.
     pub fn commit(&mut self) {
         if std::mem::take(&mut self.changed) && self.lock.is_ours() {
-            self.value.commit(&self.copy);
+            self.value.copies.commit(|copy| write_words(copy, 0, &self.copy));
         }
     }
 }

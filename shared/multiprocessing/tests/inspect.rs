@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use common::{Probe, is_gone, parse_pid, unique_name, wait_until};
 use multiprocessing::{Listing, Plan, Scalar, Segment, SegmentName, Snapshot, segments};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getuid};
+use nix::unistd::{Pid, gettid, getuid};
 
 fn listing(name: &SegmentName) -> Option<Listing> {
     segments().unwrap().into_iter().find(|listing| listing.name == *name)
@@ -89,6 +89,36 @@ fn a_snapshot_decodes_every_kind_and_type() {
     assert_eq!(shown("odd"), "[0, 0, 0, 0, 4]");
     assert_eq!(snapshot(&other, "raw").lock, None);
     assert_eq!(snapshot(&other, "value").lock, Some((None, 0)));
+}
+
+#[test]
+fn a_snapshot_tells_in_words_how_a_primitive_stands() {
+    let name = unique_name();
+    let plan = Plan::new().rlock("rlock").semaphore("gate", 3).bounded_semaphore("tickets", 2).event("start");
+    let plan = plan.lock("lock").condition("changed").barrier("meet", 5);
+    let segment = Segment::create(&name, &plan).unwrap();
+    let other = Segment::open(&name).unwrap();
+    let shown = |name: &str| snapshot(&other, name).to_string();
+    let own = std::process::id();
+    assert_eq!(shown("rlock"), "free");
+    assert_eq!(shown("gate"), "3 free");
+    assert_eq!(shown("tickets"), "2 free");
+    assert_eq!(shown("start"), "unset");
+    assert_eq!(shown("changed"), "0 wait");
+    assert_eq!(shown("meet"), "0 of 5 wait");
+
+    let rlock = segment.rlock("rlock").unwrap();
+    let gate = segment.semaphore("gate").unwrap();
+    let _held =
+        (rlock.lock().unwrap(), rlock.lock().unwrap(), gate.acquire().unwrap(), gate.acquire().unwrap());
+    segment.bounded_semaphore("tickets").unwrap().acquire().unwrap().forget();
+    segment.event("start").unwrap().set();
+    segment.barrier("meet").unwrap().abort().unwrap();
+    assert_eq!(shown("rlock"), format!("held by {}, depth 2", gettid()));
+    assert_eq!(shown("gate"), format!("1 free, 2 held by {own}"));
+    assert_eq!(shown("tickets"), "1 free");
+    assert_eq!(shown("start"), "set");
+    assert_eq!(shown("meet"), "broken: it was aborted");
 }
 
 #[test]

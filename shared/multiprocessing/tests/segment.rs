@@ -37,7 +37,9 @@ fn a_segment_is_made_exclusively_readable_by_its_owner_only_and_removed_by_its_m
 #[test]
 fn the_directory_tells_every_object_exactly() {
     let name = unique_name();
-    let segment = Segment::create(&name, &plan().raw_array::<u16>("last", 7)).unwrap();
+    let plan = plan().raw_array::<u16>("seven", 7).rlock("rlock").event("event").semaphore("gate", 1);
+    let plan = plan.participants(3).bounded_semaphore("tickets", 2).condition("changed").barrier("meet", 2);
+    let segment = Segment::create(&name, &plan).unwrap();
     let opened = Segment::open(&name).unwrap();
     assert_eq!(segment.objects(), opened.objects());
     let told: Vec<_> = opened
@@ -50,7 +52,13 @@ fn the_directory_tells_every_object_exactly() {
         ("value", ObjectKind::Value, ElementType::U64, 1, 64 + 16),
         ("raw", ObjectKind::RawValue, ElementType::I32, 1, 4),
         ("array", ObjectKind::Array, ElementType::F64, 3, 64 + 24),
-        ("last", ObjectKind::RawArray, ElementType::U16, 7, 14),
+        ("seven", ObjectKind::RawArray, ElementType::U16, 7, 14),
+        ("rlock", ObjectKind::RLock, ElementType::U8, 0, 64),
+        ("event", ObjectKind::Event, ElementType::U32, 1, 4),
+        ("gate", ObjectKind::Semaphore, ElementType::U64, 64, 64 + 2 * (64 + 64 * 32) + 64),
+        ("tickets", ObjectKind::BoundedSemaphore, ElementType::U64, 3, 64 + 2 * (64 + 3 * 32) + 64),
+        ("changed", ObjectKind::Condition, ElementType::U64, 3, 64 + 2 * (64 + 3 * 32) + 64),
+        ("meet", ObjectKind::Barrier, ElementType::U64, 3, 64 + 2 * (64 + 3 * 32) + 64),
     ];
     assert_eq!(told, expected);
     assert_eq!(opened.creator(), getpid());
@@ -74,6 +82,12 @@ fn wrong_names_kinds_and_types_are_typed_errors() {
         segment.raw_array::<i32>("raw").map(drop),
         segment.array::<u64>("array").map(drop),
         segment.lock("array").map(drop),
+        segment.rlock("lock").map(drop),
+        segment.event("raw").map(drop),
+        segment.semaphore("lock").map(drop),
+        segment.bounded_semaphore("value").map(drop),
+        segment.barrier("array").map(drop),
+        segment.condition("lock", &segment.lock("lock").unwrap()).map(drop),
     ];
     for refusal in refusals {
         assert!(matches!(refusal, Err(SegmentError::Object { .. })), "{refusal:?}");

@@ -12,7 +12,7 @@ use nix::unistd::{Pid, getpid, pipe2, read};
 
 use super::backoff::{Backoff, Next};
 use super::worker::Worker;
-use super::{CANNOT_SERVE, Event, IGNORED, Outcome, PoolError, PoolOptions, Repair, Workload};
+use super::{CANNOT_SERVE, IGNORED, Outcome, PoolError, PoolEvent, PoolOptions, Repair, Workload};
 use crate::exit::Exit;
 use crate::fork::{SpawnError, ended_child, reap, set_disposition};
 use crate::process::{Process, moment_after};
@@ -113,7 +113,7 @@ struct Watch<'a, W> {
     pool: &'a Pool,
     workload: &'a mut W,
     slots: Vec<Slot>,
-    /// Whether [`Event::AllReady`] was told.
+    /// Whether [`PoolEvent::AllReady`] was told.
     announced: bool,
     /// When workers that have not ended are killed; `None` while serving.
     stop: Option<Instant>,
@@ -188,7 +188,7 @@ impl<W: Workload> Watch<'_, W> {
                 && let Err(error) = self.start(slot)
             {
                 self.slots[slot].state = State::Due(now + SPAWN_PAUSE);
-                self.workload.observe(&Event::SpawnFailed { slot, reason: error.to_string() });
+                self.workload.observe(&PoolEvent::SpawnFailed { slot, reason: error.to_string() });
             }
         }
     }
@@ -208,7 +208,7 @@ impl<W: Workload> Watch<'_, W> {
         })?;
         let pid = process.pid();
         self.slots[slot].state = State::Running { process, since: Instant::now(), ready: false };
-        self.workload.observe(&Event::Started { slot, pid });
+        self.workload.observe(&PoolEvent::Started { slot, pid });
         Ok(())
     }
 
@@ -221,13 +221,13 @@ impl<W: Workload> Watch<'_, W> {
             let Some(slot) = self.slots.iter().position(|slot| slot.is_running(pid)) else { continue };
             if let State::Running { ready: ready @ false, .. } = &mut self.slots[slot].state {
                 *ready = true;
-                self.workload.observe(&Event::Ready { slot });
+                self.workload.observe(&PoolEvent::Ready { slot });
             }
         }
         let all_ready = |slot: &Slot| matches!(slot.state, State::Running { ready: true, .. });
         if !self.announced && self.stop.is_none() && self.slots.iter().all(all_ready) {
             self.announced = true;
-            self.workload.observe(&Event::AllReady);
+            self.workload.observe(&PoolEvent::AllReady);
         }
     }
 
@@ -239,7 +239,7 @@ impl<W: Workload> Watch<'_, W> {
                 Signal::SIGQUIT => self.stop_now(signal),
                 _ if STOP.contains(&signal) && self.stop.is_some() => self.stop_now(signal),
                 _ if STOP.contains(&signal) => self.stop_in_order(Some(signal)),
-                _ => self.workload.observe(&Event::Ignored { signal }),
+                _ => self.workload.observe(&PoolEvent::Ignored { signal }),
             }
         }
     }
@@ -250,7 +250,7 @@ impl<W: Workload> Watch<'_, W> {
             return;
         }
         self.stop = Some(moment_after(self.pool.options.grace));
-        self.workload.observe(&Event::Stopping { signal });
+        self.workload.observe(&PoolEvent::Stopping { signal });
         for slot in &mut self.slots {
             match &slot.state {
                 State::Running { process, .. } => {
@@ -278,7 +278,7 @@ impl<W: Workload> Watch<'_, W> {
             }
         }
         if workers > 0 {
-            self.workload.observe(&Event::Killed { workers });
+            self.workload.observe(&PoolEvent::Killed { workers });
         }
     }
 
@@ -333,7 +333,7 @@ impl<W: Workload> Watch<'_, W> {
             }
         }
         if !(stopping && exit.is_success()) {
-            self.workload.observe(&Event::Died { slot, pid, exit, uptime, next });
+            self.workload.observe(&PoolEvent::Died { slot, pid, exit, uptime, next });
         }
         match next {
             Next::GiveUp => self.outcome = Outcome::CrashLoop { slot, exit },

@@ -7,8 +7,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::getpid;
 
 use crate::tools::{
-    child, fact, join_all, kill_and_join, process_state, run_beside_idly, segment, sleep_for_ever, storm,
-    wait_until, wait_until_blocked,
+    child, fact, join_all, keeps_time, kill_and_join, process_state, run_beside_idly, segment,
+    sleep_for_ever, wait_until, wait_until_blocked,
 };
 
 /// The lock, and a flag for children to say how far they are.
@@ -148,23 +148,12 @@ pub fn unrepaired() {
 pub fn times() {
     let (_segment, lock, flag) = lock_and_flag();
     let holder = holding_child(&lock, &flag);
-    let keeps_time = || {
-        for milliseconds in [0, 1, 100, 500, 900, 999] {
-            let timeout = Duration::from_millis(milliseconds);
-            let begun = Instant::now();
-            assert!(lock.lock_timeout(timeout).unwrap().is_none());
-            let waited = begun.elapsed();
-            assert!(waited >= timeout, "{waited:?} is less than {timeout:?}");
-            assert!(waited < timeout + Duration::from_secs(1), "{waited:?} for {timeout:?}");
-        }
+    keeps_time(|_, timeout| assert!(lock.lock_timeout(timeout).unwrap().is_none()));
+    join_all([child(|| {
         let begun = Instant::now();
         assert!(lock.try_lock().unwrap().is_none());
         assert!(begun.elapsed() < Duration::from_millis(500));
-    };
-    let (calm, stormy) = (child(keeps_time), child(keeps_time));
-    let storm = storm(stormy.pid());
-    join_all([calm, stormy]);
-    kill_and_join(storm);
+    })]);
     kill_and_join(holder);
 }
 

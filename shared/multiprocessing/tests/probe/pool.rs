@@ -4,7 +4,7 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use multiprocessing::{CANNOT_SERVE, Event, Exit, Next, Pool, PoolOptions, Repair, Worker, Workload};
+use multiprocessing::{CANNOT_SERVE, Exit, Next, Pool, PoolEvent, PoolOptions, Repair, Worker, Workload};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::tools::sleep_for_ever;
@@ -85,18 +85,20 @@ impl Workload for Scenario {
         if matches!(self.role, Role::RepairLater) && self.repairs < 4 { Repair::Again } else { Repair::Done }
     }
 
-    fn observe(&mut self, event: &Event) {
+    fn observe(&mut self, event: &PoolEvent) {
         let line = match event {
-            Event::Started { slot, pid } => format!("started {slot} {pid}"),
-            Event::Ready { slot } => format!("ready {slot}"),
-            Event::AllReady => "all-ready".to_owned(),
-            Event::Died { slot, pid, exit, next, .. } => format!("died {slot} {pid} {} {exit}", verb(*next)),
-            Event::SpawnFailed { slot, .. } => format!("spawn-failed {slot}"),
-            Event::Stopping { signal } => {
+            PoolEvent::Started { slot, pid } => format!("started {slot} {pid}"),
+            PoolEvent::Ready { slot } => format!("ready {slot}"),
+            PoolEvent::AllReady => "all-ready".to_owned(),
+            PoolEvent::Died { slot, pid, exit, next, .. } => {
+                format!("died {slot} {pid} {} {exit}", verb(*next))
+            }
+            PoolEvent::SpawnFailed { slot, .. } => format!("spawn-failed {slot}"),
+            PoolEvent::Stopping { signal } => {
                 format!("stopping {}", signal.map_or("by-itself", |signal| signal.as_str()))
             }
-            Event::Killed { workers } => format!("killed {workers}"),
-            Event::Ignored { signal } => format!("ignored {signal}"),
+            PoolEvent::Killed { workers } => format!("killed {workers}"),
+            PoolEvent::Ignored { signal } => format!("ignored {signal}"),
         };
         say(&line);
     }

@@ -3,12 +3,17 @@
 #![allow(clippy::unwrap_used)]
 
 mod array;
+mod barrier;
+mod condition;
+mod event;
 mod inheritance;
 mod lock;
 mod pool;
 mod process;
 mod record;
+mod rlock;
 mod segment;
+mod semaphore;
 mod soak;
 mod tools;
 mod value;
@@ -36,6 +41,42 @@ fn main() {
         ["array-basics"] => array::basics(),
         ["array-dead-holder"] => array::dead_holder(),
         ["raw-sums"] => array::raw_sums(),
+        ["event-basics"] => event::basics(),
+        ["event-times"] => event::times(),
+        ["event-idle"] => event::idle(),
+        ["event-soak"] => event::soak(),
+        ["semaphore-basics"] => semaphore::basics(),
+        ["semaphore-bounded"] => semaphore::bounded(),
+        ["semaphore-death"] => semaphore::death(),
+        ["semaphore-full"] => semaphore::full(),
+        ["semaphore-inherited-permit"] => semaphore::inherited_permit(),
+        ["semaphore-times"] => semaphore::times(),
+        ["semaphore-idle"] => semaphore::idle(),
+        ["semaphore-soak"] => semaphore::soak(),
+        ["barrier-rounds"] => barrier::rounds(),
+        ["barrier-action"] => barrier::action(),
+        ["barrier-broken"] => barrier::broken(),
+        ["barrier-death"] => barrier::death(),
+        ["barrier-orderly-end"] => barrier::orderly_end(),
+        ["barrier-full"] => barrier::full(),
+        ["barrier-times"] => barrier::times(),
+        ["barrier-idle"] => barrier::idle(),
+        ["barrier-soak"] => barrier::soak(),
+        ["condition-notify"] => condition::notify(),
+        ["condition-wait-for"] => condition::wait_for(),
+        ["condition-not-held"] => condition::not_held(),
+        ["condition-rlock"] => condition::rlock(),
+        ["condition-death"] => condition::death(),
+        ["condition-full"] => condition::full(),
+        ["condition-times"] => condition::times(),
+        ["condition-idle"] => condition::idle(),
+        ["condition-soak"] => condition::soak(),
+        ["rlock-basics"] => rlock::basics(),
+        ["rlock-death"] => rlock::death(),
+        ["rlock-inherited-guard"] => rlock::inherited_guard(),
+        ["rlock-times"] => rlock::times(),
+        ["rlock-idle"] => rlock::idle(),
+        ["rlock-soak"] => rlock::soak(),
         ["segment-attach"] => segment::attach(),
         ["segment-share"] => segment::share(),
         ["segment-no-space"] => segment::no_space(),

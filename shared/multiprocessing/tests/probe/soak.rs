@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use multiprocessing::{
-    Event, Exit, Outcome, Plan, Pool, PoolOptions, Process, RawArray, Repair, Value, Worker, Workload,
+    Exit, Outcome, Plan, Pool, PoolEvent, PoolOptions, Process, RawArray, Repair, Value, Worker, Workload,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getppid};
@@ -50,10 +50,10 @@ impl Workload for Soak {
         Repair::Done
     }
 
-    fn observe(&mut self, event: &Event) {
+    fn observe(&mut self, event: &PoolEvent) {
         match event {
-            Event::Started { slot, pid } => self.pids.store(*slot, pid.as_raw()),
-            Event::Died { .. } => self.deaths += 1,
+            PoolEvent::Started { slot, pid } => self.pids.store(*slot, pid.as_raw()),
+            PoolEvent::Died { .. } => self.deaths += 1,
             _ => {}
         }
     }

@@ -86,6 +86,57 @@ pub fn sleep_for_ever() -> ! {
     }
 }
 
+/// Checks that a timed wait in vain takes its time and no longer, in a child left alone and in one under a storm of signals: the
+/// children 0 and 1.
+pub fn keeps_time(wait_in_vain: impl Fn(usize, Duration)) {
+    let keeps_time = |number: usize| {
+        for milliseconds in [0, 1, 100, 500, 900, 999] {
+            let timeout = Duration::from_millis(milliseconds);
+            let begun = Instant::now();
+            wait_in_vain(number, timeout);
+            let waited = begun.elapsed();
+            assert!(waited >= timeout, "{waited:?} is less than {timeout:?}");
+            assert!(waited < timeout + Duration::from_secs(1), "{waited:?} for {timeout:?}");
+        }
+    };
+    let (calm, stormy) = (child(|| keeps_time(0)), child(|| keeps_time(1)));
+    let storm = storm(stormy.pid());
+    join_all([calm, stormy]);
+    kill_and_join(storm);
+}
+
+/// Processor time that a process has used so far.
+fn cpu_time(pid: Pid) -> Duration {
+    let statistics = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+    Duration::from_nanos(statistics.split_whitespace().next().unwrap().parse().unwrap())
+}
+
+/// Checks that a process that waits uses next to no processor time while it does; then kills it. Told as a fact.
+pub fn waits_idly(waiter: Process) {
+    wait_until_blocked(waiter.pid());
+    let before = cpu_time(waiter.pid());
+    std::thread::sleep(Duration::from_secs(1));
+    let used = cpu_time(waiter.pid()) - before;
+    kill_and_join(waiter);
+    fact("idle_us_per_second", used.as_micros());
+    assert!(used < Duration::from_millis(20), "{used:?} in a second of waiting");
+}
+
+/// Kills one of the processes, over and over, at random moments, and starts another in its place; `survive` is called after each
+/// kill and tells by panicking that something is wrong. Kills all in the end.
+pub fn kill_at_random(kills: u32, victims: &[&dyn Fn() -> Process], mut survive: impl FnMut(u32)) {
+    let mut random = Random::new();
+    let mut living: Vec<_> = victims.iter().map(|start| start()).collect();
+    for kill in 0..kills {
+        random.pause(Duration::from_millis(4));
+        let victim = random.below(victims.len() as u64) as usize;
+        assert!(living[victim].is_alive(), "victim {victim} gave up: {:?}", living[victim].exit());
+        kill_and_join(std::mem::replace(&mut living[victim], victims[victim]()));
+        survive(kill);
+    }
+    living.into_iter().for_each(kill_and_join);
+}
+
 /// Sends `target` a signal that it handles and ignores (a child's SIGPWR, while its parent lives), over and over.
 pub fn storm(target: Pid) -> Process {
     child(|| {

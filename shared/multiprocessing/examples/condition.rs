@@ -1,0 +1,28 @@
+//! A condition: a child waits until the other one has put something down.
+//! `cargo run -p shm-multiprocessing --example condition`
+
+use multiprocessing::{Plan, Process, Segment, SegmentName};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let name = SegmentName::new(&format!("example-condition.{}", std::process::id()))?;
+    let plan = Plan::new().lock("lock").condition("changed").raw_value::<u64>("item");
+    let segment = Segment::create(&name, &plan)?;
+    let lock = segment.lock("lock")?;
+    let changed = segment.condition("changed", &lock)?;
+    let item = segment.raw_value::<u64>("item")?;
+
+    let mut consumer = Process::spawn(|| {
+        let Ok(guard) = lock.lock() else { return 1 };
+        let Ok(_guard) = changed.wait_for(guard, || item.load() > 0) else { return 1 };
+        println!("consumed {}", item.load());
+        0
+    })?;
+    let mut producer = Process::spawn(|| {
+        let Ok(guard) = lock.lock() else { return 1 };
+        item.store(7574);
+        i32::from(changed.notify(&guard, 1).is_err())
+    })?;
+    println!("producer: {}", producer.join()?);
+    println!("consumer: {}", consumer.join()?);
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! An event: children that wait for one signal to begin. `cargo run -p shm-multiprocessing --example event`
+
+use std::time::Duration;
+
+use multiprocessing::{Plan, Process, Segment, SegmentName};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let name = SegmentName::new(&format!("example-event.{}", std::process::id()))?;
+    let segment = Segment::create(&name, &Plan::new().event("start"))?;
+    let start = segment.event("start")?;
+
+    let runner = || match start.wait_timeout(Duration::from_secs(10)) {
+        Ok(true) => 0,
+        _ => 1,
+    };
+    let mut runners = [Process::spawn(runner)?, Process::spawn(runner)?];
+    println!("two runners wait");
+    start.set();
+    for runner in &mut runners {
+        println!("one ran: {}", runner.join()?);
+    }
+    Ok(())
+}

@@ -1,0 +1,33 @@
+//! A semaphore: of three children at most two work at a time, and what a killed one held comes back.
+//! `cargo run -p shm-multiprocessing --example semaphore`
+
+use std::time::Duration;
+
+use multiprocessing::{Plan, Process, Segment, SegmentName};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let name = SegmentName::new(&format!("example-semaphore.{}", std::process::id()))?;
+    let segment = Segment::create(&name, &Plan::new().semaphore("desks", 2))?;
+    let desks = segment.semaphore("desks")?;
+
+    let work = |work: Duration| {
+        Process::spawn(|| {
+            let Ok(_desk) = desks.acquire() else { return 1 };
+            std::thread::sleep(work);
+            0
+        })
+    };
+    let mut workers = [work(Duration::from_millis(50))?, work(Duration::from_millis(50))?];
+    let mut sleeper = work(Duration::from_secs(3600))?;
+    for worker in &mut workers {
+        println!("worked: {}", worker.join()?);
+    }
+    println!("{desks}");
+    sleeper.kill()?;
+    sleeper.join()?;
+
+    let both = [desks.acquire()?, desks.acquire()?];
+    let recovered: u64 = both.iter().map(|desk| desk.recovered()).sum();
+    println!("taken back from the dead: {recovered}");
+    Ok(())
+}

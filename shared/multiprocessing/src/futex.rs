@@ -1,0 +1,59 @@
+//! Sleeping on a word of shared memory until somebody changes it: the kernel's futex, nothing on top.
+//!
+//! The kernel keeps the sleepers, and forgets one that is killed: nobody ever waits for a dead sleeper to answer, as glibc's
+//! condition variables and barriers do.
+#![allow(unsafe_code)]
+
+use std::ptr;
+use std::sync::atomic::AtomicU32;
+
+use nix::errno::Errno;
+use nix::sys::time::TimeSpec;
+
+/// Sleepers of every kind: for [`wait`] to be woken by any, for [`wake`] to wake all.
+pub(crate) const ANY: u32 = u32::MAX;
+
+/// Sleeps until somebody wakes sleepers of one of the kinds in `bits`, if the word still is `seen`, and no longer than the monotonic
+/// clock shows `deadline`. May end early for no reason; signals do not end it.
+pub(crate) fn wait(word: &AtomicU32, seen: u32, deadline: TimeSpec, bits: u32) -> Result<(), Errno> {
+    let deadline: &libc::timespec = deadline.as_ref();
+    loop {
+        // SAFETY: the word is aligned and mapped as long as the reference lives, the deadline is a valid timespec for the length
+        // of the call, and the kernel writes to neither. Not private: processes share the word.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                word.as_ptr(),
+                libc::FUTEX_WAIT_BITSET,
+                seen,
+                ptr::from_ref(deadline),
+                ptr::null::<u32>(),
+                bits,
+            )
+        };
+        match Errno::result(result) {
+            Ok(_) | Err(Errno::EAGAIN | Errno::ETIMEDOUT) => return Ok(()),
+            // The deadline is a moment, not a length: waiting again keeps it.
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Wakes at most `count` sleepers of the kinds in `bits`.
+pub(crate) fn wake(word: &AtomicU32, count: u32, bits: u32) {
+    let count = count.min(i32::MAX.cast_unsigned());
+    // SAFETY: as in `wait`; the kernel only looks up who sleeps at this address.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAKE_BITSET,
+            count,
+            ptr::null::<libc::timespec>(),
+            ptr::null::<u32>(),
+            bits,
+        )
+    };
+    debug_assert!(result >= 0, "waking failed: {}", Errno::last());
+}

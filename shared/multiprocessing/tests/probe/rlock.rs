@@ -1,0 +1,163 @@
+//! Scenarios of the re-entrant lock: depth, exclusion, dead holders.
+
+use std::time::Duration;
+
+use multiprocessing::{LockError, LockFailure, Plan, Process, RLock, RLockGuard, RawValue, Segment};
+use nix::unistd::getpid;
+
+use crate::tools::{
+    LIMIT, child, fact, join_all, keeps_time, kill_and_join, kill_at_random, segment, sleep_for_ever,
+    wait_until, wait_until_blocked, waits_idly,
+};
+
+fn rlock() -> (Segment, RLock, RawValue<u64>) {
+    let segment = segment(&Plan::new().rlock("lock").raw_value::<u64>("number").raw_array::<u64>("words", 3));
+    let (lock, number) = (segment.rlock("lock").unwrap(), segment.raw_value("number").unwrap());
+    (segment, lock, number)
+}
+
+/// A child that holds the lock so often.
+fn holder(lock: &RLock, depth: usize) -> Process {
+    let holder = child(|| {
+        let _guards: Vec<_> = (0..depth).map(|_| lock.lock().unwrap()).collect();
+        sleep_for_ever();
+    });
+    let held = || lock.holder() == Some(holder.pid()) && lock.depth() == depth as u64;
+    wait_until("the child has the lock", held);
+    holder
+}
+
+/// _TestRLock.test_rlock, test_rlock_context, test_rlock_locked_2processes and test_repr_rlock.
+pub fn basics() {
+    let (_segment, lock, _) = rlock();
+    let held_by_other = || join_all([child(|| assert!(lock.try_lock().unwrap().is_none()))]);
+    assert_eq!((lock.holder(), format!("{lock:?}")), (None, "RLock(free)".to_owned()));
+    let mut guards = vec![lock.lock().unwrap(), lock.try_lock().unwrap().unwrap()];
+    guards.push(lock.lock_timeout(LIMIT).unwrap().unwrap());
+    assert_eq!(lock.holder(), Some(getpid()));
+    for depth in (1..=3).rev() {
+        assert_eq!((lock.depth(), guards.len()), (depth, depth as usize));
+        assert_eq!(format!("{lock:?}"), format!("RLock(held by {}, depth {depth})", getpid()));
+        held_by_other();
+        // In any order: the first one goes first.
+        drop(guards.remove(0));
+    }
+    assert_eq!((lock.holder(), lock.depth()), (None, 0));
+    join_all([child(|| assert!(lock.try_lock().unwrap().is_some()))]);
+
+    // Another thread of the same process is another one, too.
+    let guard = lock.lock().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert!(lock.try_lock().unwrap().is_none()));
+    });
+    drop(guard);
+
+    let holder = holder(&lock, 2);
+    assert!(lock.try_lock().unwrap().is_none());
+    kill_and_join(holder);
+}
+
+pub fn death() {
+    let (_segment, lock, _) = rlock();
+    let dying = holder(&lock, 3);
+    let told = child(|| {
+        let Err(LockError::OwnerDied(inherited)) = lock.lock() else { panic!("the death was not told") };
+        assert_eq!(lock.depth(), 1, "the dead one's depth was counted on");
+        let guard = inherited.repaired();
+        let again = lock.lock().unwrap();
+        assert_eq!(lock.depth(), 2);
+        drop((guard, again));
+        assert_eq!(lock.holder(), None);
+    });
+    wait_until_blocked(told.pid());
+    kill_and_join(dying);
+    join_all([told]);
+    assert_eq!((lock.recoveries(), format!("{lock}")), (1, "free (recovered 1 times)".to_owned()));
+
+    // Not repaired: lost for everybody.
+    kill_and_join(holder(&lock, 1));
+    drop(lock.try_lock());
+    for outcome in [lock.lock(), lock.try_lock().map(|_| panic!("it was had"))] {
+        assert!(matches!(outcome, Err(LockError::Failed(LockFailure::Unrecoverable))), "{outcome:?}");
+    }
+}
+
+pub fn inherited_guard() {
+    let (_segment, lock, _) = rlock();
+    let mut guards = Some([lock.lock().unwrap(), lock.lock().unwrap()]);
+    join_all([child(|| {
+        drop(guards.take());
+        assert!(lock.try_lock().unwrap().is_none(), "the child freed its parent's lock");
+    })]);
+    assert_eq!((lock.holder(), lock.depth()), (Some(getpid()), 2));
+    drop(guards);
+    assert_eq!(lock.holder(), None);
+}
+
+pub fn times() {
+    let (_segment, lock, _) = rlock();
+    let holder = holder(&lock, 2);
+    keeps_time(|_, timeout| assert!(lock.lock_timeout(timeout).unwrap().is_none()));
+    kill_and_join(holder);
+}
+
+pub fn idle() {
+    let (_segment, lock, _) = rlock();
+    let holder = holder(&lock, 1);
+    waits_idly(child(|| drop(lock.lock())));
+    kill_and_join(holder);
+}
+
+/// Survivors change three words in three holds; whoever finds them different has been told of a death.
+pub fn soak() {
+    let (segment, lock, survived) = rlock();
+    let words = segment.raw_array::<u64>("words").unwrap();
+    let take = || -> RLockGuard<'_> {
+        match lock.lock() {
+            Ok(guard) => guard,
+            Err(LockError::OwnerDied(inherited)) => {
+                let most = words.iter().max().unwrap();
+                (0..3).for_each(|word| words.store(word, most));
+                inherited.repaired()
+            }
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let change = || {
+        let outer = take();
+        assert!(words.iter().all(|word| word == words.load(0)), "torn and not told: {words:?}");
+        for word in 0..3 {
+            let _inner = take();
+            words.fetch_add(word, 1);
+        }
+        assert_eq!(lock.depth(), 1);
+        drop(outer);
+    };
+    let survivors = [0, 1].map(|_| {
+        child(|| {
+            while survived.load() < u64::MAX / 2 {
+                change();
+                survived.fetch_add(1);
+            }
+        })
+    });
+    let victim = || {
+        child(|| {
+            loop {
+                change();
+            }
+        })
+    };
+    kill_at_random(300, &[&victim, &victim], |kill| {
+        if kill % 20 == 0 {
+            let before = survived.load();
+            wait_until("the survivors go on", || survived.load() > before + 1);
+        }
+    });
+    survived.store(u64::MAX / 2);
+    join_all(survivors);
+    drop(lock.lock_timeout(Duration::from_secs(1)));
+    assert!(lock.recoveries() > 0);
+    assert_eq!((lock.holder(), lock.depth()), (None, 0));
+    fact("recoveries", lock.recoveries());
+}

@@ -1,0 +1,236 @@
+//! Scenarios of the semaphores: what Python asserts of them, and holders and waiters that are killed.
+
+use std::time::{Duration, Instant};
+
+use multiprocessing::{Plan, Process, RawValue, Segment, Semaphore, SemaphoreError};
+
+use crate::tools::{
+    LIMIT, child, fact, join_all, keeps_time, kill_and_join, kill_at_random, segment, sleep_for_ever,
+    wait_until, wait_until_blocked, waits_idly,
+};
+
+fn semaphore(units: u64) -> (Segment, Semaphore) {
+    let plan = Plan::new().semaphore("gate", units).raw_value::<u64>("flag").raw_array::<u64>("taken", 2);
+    let segment = segment(&plan);
+    let semaphore = segment.semaphore("gate").unwrap();
+    (segment, semaphore)
+}
+
+/// A child that holds so many units.
+fn holder(semaphore: &Semaphore, units: usize) -> Process {
+    let before = semaphore.get_value();
+    let holder = child(|| {
+        let _permits: Vec<_> = (0..units).map(|_| semaphore.acquire().unwrap()).collect();
+        sleep_for_ever();
+    });
+    wait_until("the child has its units", || semaphore.get_value() + units as u64 == before);
+    holder
+}
+
+/// _TestSemaphore.test_semaphore and test_timeout.
+pub fn basics() {
+    let (_segment, gate) = semaphore(2);
+    assert_eq!(gate.get_value(), 2);
+    let first = gate.acquire().unwrap();
+    assert_eq!(gate.get_value(), 1);
+    let second = gate.acquire().unwrap();
+    assert_eq!(gate.get_value(), 0);
+    assert!(gate.try_acquire().unwrap().is_none());
+    assert_eq!(gate.get_value(), 0);
+    let begun = Instant::now();
+    assert!(gate.acquire_timeout(Duration::from_millis(100)).unwrap().is_none());
+    assert!(begun.elapsed() >= Duration::from_millis(100));
+    drop(first);
+    assert_eq!(gate.get_value(), 1);
+    drop(second);
+    assert_eq!((gate.get_value(), gate.recovered()), (2, 0));
+    // Above the initial value, as Python allows.
+    gate.release(3).unwrap();
+    assert_eq!(gate.get_value(), 5);
+    let most = i32::MAX as u64;
+    assert_eq!(gate.release(most), Err(SemaphoreError::TooMany { released: most, most }));
+    assert_eq!(gate.release(u64::MAX), Err(SemaphoreError::TooMany { released: u64::MAX, most }));
+    assert_eq!(gate.get_value(), 5);
+
+    // Taken here, given back there: nobody holds it in between.
+    (0..5).for_each(|_| gate.acquire().unwrap().forget());
+    assert_eq!((gate.get_value(), format!("{gate:?}")), (0, "Semaphore(0 free)".to_owned()));
+    let waiters: Vec<_> = (0..3).map(|_| child(|| gate.acquire().unwrap().forget())).collect();
+    waiters.iter().for_each(|waiter| wait_until_blocked(waiter.pid()));
+    let begun = Instant::now();
+    join_all([child(|| gate.release(3).unwrap())]);
+    join_all(waiters);
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert_eq!((gate.get_value(), gate.recovered()), (0, 0));
+}
+
+/// TestBoundedSemaphore.test_bounded_semaphore, with the assertion that Python leaves out.
+pub fn bounded() {
+    let segment = segment(&Plan::new().bounded_semaphore("gate", 2));
+    let gate = segment.bounded_semaphore("gate").unwrap();
+    let too_many = Err(SemaphoreError::TooMany { released: 1, most: 2 });
+    assert_eq!(gate.release(1), too_many);
+    let permit = gate.acquire().unwrap();
+    assert_eq!(gate.get_value(), 1);
+    // The unit that is held will be given back by its permit; it is not there to be released by others.
+    assert_eq!(gate.release(1), too_many);
+    permit.forget();
+    assert_eq!(gate.get_value(), 1);
+    gate.release(1).unwrap();
+    assert_eq!(gate.get_value(), 2);
+    assert_eq!(gate.release(1), too_many);
+    kill_and_join(holder(&gate, 2));
+    let permit = gate.acquire_timeout(LIMIT).unwrap().unwrap();
+    assert_eq!((permit.recovered(), gate.get_value()), (2, 1));
+    drop(permit);
+    assert_eq!((gate.get_value(), gate.release(1)), (2, too_many));
+}
+
+pub fn death() {
+    let (_segment, gate) = semaphore(3);
+    let dying = holder(&gate, 3);
+    assert_eq!(format!("{gate}"), format!("0 free, 3 held by {}", dying.pid()));
+    assert!(gate.try_acquire().unwrap().is_none());
+    // One who already waits is told, and those beside it go on as well.
+    let told = child(|| {
+        let permit = gate.acquire().unwrap();
+        assert_eq!(permit.recovered(), 3);
+        permit.forget();
+    });
+    wait_until_blocked(told.pid());
+    let killed = Instant::now();
+    kill_and_join(dying);
+    join_all([told]);
+    fact("told_ms", killed.elapsed().as_millis());
+    assert_eq!((gate.get_value(), gate.recovered()), (2, 3));
+    gate.release(1).unwrap();
+
+    // Of several who wait one is told, and every unit is had.
+    let dying = holder(&gate, 3);
+    let waiters: Vec<_> = (0..3)
+        .map(|_| {
+            child(|| {
+                let permit = gate.acquire().unwrap();
+                assert!([0, 3].contains(&permit.recovered()));
+                permit.forget();
+            })
+        })
+        .collect();
+    waiters.iter().for_each(|waiter| wait_until_blocked(waiter.pid()));
+    kill_and_join(dying);
+    join_all(waiters);
+    assert_eq!((gate.get_value(), gate.recovered()), (0, 6));
+
+    // A waiter that is killed held nothing, and swallows nothing.
+    let dying = child(|| drop(gate.acquire().unwrap()));
+    let living = child(|| drop(gate.acquire().unwrap()));
+    wait_until_blocked(dying.pid());
+    wait_until_blocked(living.pid());
+    kill_and_join(dying);
+    gate.release(1).unwrap();
+    join_all([living]);
+    assert_eq!((gate.get_value(), gate.recovered()), (1, 6));
+    assert_eq!(format!("{gate}"), "1 free (6 taken back from the dead)");
+}
+
+pub fn full() {
+    let segment = segment(&Plan::new().participants(1).semaphore("gate", 5));
+    let gate = segment.semaphore("gate").unwrap();
+    let only = holder(&gate, 2);
+    assert_eq!(gate.acquire().map(drop), Err(SemaphoreError::Full));
+    assert_eq!(gate.get_value(), 3);
+    kill_and_join(only);
+    let permit = gate.acquire().unwrap();
+    assert_eq!((permit.recovered(), gate.get_value()), (2, 4));
+    let second = gate.acquire().unwrap();
+    assert_eq!((second.recovered(), gate.get_value()), (0, 3));
+}
+
+pub fn inherited_permit() {
+    let (_segment, gate) = semaphore(1);
+    let mut permit = Some(gate.acquire().unwrap());
+    join_all([child(|| drop(permit.take()))]);
+    assert_eq!(gate.get_value(), 0, "the child gave its parent's unit back");
+    join_all([child(|| permit.take().into_iter().for_each(|permit| permit.forget()))]);
+    let elsewhere = std::thread::spawn(move || drop(permit));
+    elsewhere.join().unwrap();
+    assert_eq!((gate.get_value(), gate.recovered()), (1, 0));
+}
+
+pub fn times() {
+    let (_segment, gate) = semaphore(0);
+    keeps_time(|_, timeout| assert!(gate.acquire_timeout(timeout).unwrap().is_none()));
+}
+
+pub fn idle() {
+    let (_segment, gate) = semaphore(1);
+    let holder = holder(&gate, 1);
+    waits_idly(child(|| drop(gate.acquire().unwrap())));
+    kill_and_join(holder);
+}
+
+/// Holds a unit over and over; sees to it that nobody else does meanwhile, when there is only one.
+fn takes_and_gives(gate: &Semaphore, owner: Option<&RawValue<u64>>, mut each: impl FnMut(u64) -> bool) {
+    let own = u64::from(std::process::id());
+    let mut on = true;
+    while on {
+        let permit = gate.acquire().unwrap();
+        if let Some(owner) = owner {
+            owner.store(own);
+            (0..100).for_each(|_| std::hint::spin_loop());
+            assert_eq!(owner.load(), own, "two hold the only unit");
+        }
+        on = each(permit.recovered());
+    }
+}
+
+/// Survivors go on whoever is killed beside them, they are told, and in the end every unit is there, and none twice.
+pub fn soak() {
+    for units in [1, 3] {
+        let plan = Plan::new().semaphore("gate", units).raw_value::<u64>("owner").raw_value::<u8>("last");
+        // The second round needs a segment of its own, and the name.
+        let segment = segment(&plan.raw_array::<u64>("taken", 2).raw_value::<u64>("told"));
+        let gate = segment.semaphore("gate").unwrap();
+        let owner = segment.raw_value::<u64>("owner").unwrap();
+        let taken = segment.raw_array::<u64>("taken").unwrap();
+        let told = segment.raw_value::<u64>("told").unwrap();
+        let last = segment.raw_value::<u8>("last").unwrap();
+        let owner = (units == 1).then_some(&owner);
+        let survivor = |number: usize| {
+            child(|| {
+                takes_and_gives(&gate, owner, |recovered| {
+                    told.fetch_add(recovered);
+                    taken.fetch_add(number, 1);
+                    last.load() == 0
+                });
+            })
+        };
+        let survivors = [survivor(0), survivor(1)];
+        let victim = || child(|| takes_and_gives(&gate, owner, |_| true));
+        let hoarder = || {
+            child(|| {
+                loop {
+                    let _all: Vec<_> = (0..units).map(|_| gate.acquire().unwrap()).collect();
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            })
+        };
+        kill_at_random(200, &[&victim, &victim, &hoarder], |kill| {
+            if kill % 20 == 0 {
+                let before: Vec<_> = taken.iter().collect();
+                wait_until("the survivors go on", || taken.iter().zip(&before).all(|(now, &was)| now > was));
+            }
+        });
+        last.store(1);
+        join_all(survivors);
+        let permits: Vec<_> = (0..units).map(|_| gate.acquire_timeout(LIMIT).unwrap().unwrap()).collect();
+        told.fetch_add(permits.iter().map(|permit| permit.recovered()).sum());
+        assert!(gate.try_acquire().unwrap().is_none(), "there are more than {units} units: {gate}");
+        drop(permits);
+        assert_eq!(gate.get_value(), units);
+        // Victims may have been told, too.
+        assert!(gate.recovered() > 0 && (1..=gate.recovered()).contains(&told.load()), "{gate}");
+        fact("recovered", gate.recovered());
+        fact("told", told.load());
+    }
+}
