@@ -9,14 +9,13 @@ mod intake;
 mod lottery_draw;
 mod replies;
 mod requests;
+mod settling;
+mod table;
 
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use conventions::duration::GoDuration;
-use conventions::log_line::{Outcome, debug, error, info};
-use lottery::protocol::Then;
+use conventions::log_line::{Outcome, debug, info};
 use multiprocessing::Worker;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -25,8 +24,10 @@ use slab::Slab;
 
 use self::intake::Intake;
 use self::lottery_draw::DrawAttempt;
+use self::settling::Settled;
+use self::table::parse_token;
 use crate::central::{Central, CentralError, WorkerState};
-use crate::connection::{Connection, Phase, Watched};
+use crate::connection::{Connection, Phase};
 use crate::listener::Listener;
 
 /// Bytes read at a time. A whole batch of an agency of ours (8 kB) fits and needs no buffer of its own.
@@ -141,36 +142,6 @@ struct Service<'a> {
     draw: DrawAttempt,
     /// When draining ends; `None` while serving.
     draining: Option<Instant>,
-}
-
-/// A request that was carried out and is not published yet.
-#[derive(Debug)]
-struct Settled {
-    key: usize,
-    /// Of the connection, which may be gone by then, and another in its place.
-    serial: u32,
-    /// Its agency counts as in flight until then.
-    marked: bool,
-    /// What is to be done when it is.
-    next: Next,
-}
-
-/// What follows the publishing of a request.
-#[derive(Debug)]
-enum Next {
-    /// A batch was stored: log it and send this.
-    Stored { reply: Vec<u8>, then: Then, bets: usize, single: Option<Single> },
-    /// An agency has finished: send this.
-    Answer { reply: Vec<u8>, then: Then },
-    /// An agency has finished and wants its winners.
-    Winners { agency: u16 },
-}
-
-/// What the log says of a batch of one bet.
-#[derive(Debug)]
-struct Single {
-    document: String,
-    number: u32,
 }
 
 impl Service<'_> {
@@ -292,40 +263,6 @@ impl Service<'_> {
         self.advance(key)
     }
 
-    /// Publishes what was carried out in this round, then answers it.
-    fn settle(&mut self) -> Result<(), WorkerError> {
-        if self.settled.is_empty() {
-            return Ok(());
-        }
-        let marked = self.settled.iter().filter(|settled| settled.marked).count();
-        self.central.publish(self.slot, u16::try_from(marked).unwrap_or(u16::MAX))?;
-        let settled = std::mem::take(&mut self.settled);
-        for Settled { key, serial, next, .. } in settled {
-            let there = self.connections.get(key).is_some_and(|connection| connection.serial == serial);
-            match next {
-                Next::Stored { reply, then, bets, single } => {
-                    self.log_stored(bets, single);
-                    if there {
-                        self.answer(key, reply, then, false)?;
-                    }
-                }
-                Next::Answer { reply, then } if there => self.answer(key, reply, then, false)?,
-                Next::Winners { agency } if there => self.answer_or_wait(key, agency)?,
-                Next::Answer { .. } | Next::Winners { .. } => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn log_stored(&self, bets: usize, single: Option<Single>) {
-        self.central.shared().worker_batches.fetch_add(self.slot, 1);
-        self.central.shared().worker_bets.fetch_add(self.slot, bets as u64);
-        if let Some(Single { document, number }) = single {
-            info("apuesta_almacenada", Outcome::Success).with("dni", document).with("numero", number).write();
-        }
-        info("apuesta_recibida", Outcome::Success).with("cantidad", bets).write();
-    }
-
     /// Begins to stop: takes what the kernel has queued, then nothing new.
     fn drain(&mut self) -> Result<(), WorkerError> {
         self.central.shared().worker_state.store(self.slot, WorkerState::Draining as u8);
@@ -359,90 +296,4 @@ impl Service<'_> {
         self.close_overdue(now);
         Ok(())
     }
-
-    fn close_overdue(&mut self, now: Instant) {
-        let is_overdue =
-            |connection: &Connection| connection.deadline.is_some_and(|deadline| now >= deadline);
-        let overdue: Vec<_> =
-            self.connections.iter().filter(|(_, c)| is_overdue(c)).map(|(key, _)| key).collect();
-        let reason = if self.draining.is_some() {
-            "the central is stopping".to_owned()
-        } else {
-            format!("not done within {}", GoDuration(self.limits.request_timeout))
-        };
-        for key in overdue {
-            self.close(key, &reason);
-        }
-    }
-
-    /// Registers or re-registers what a connection waits for.
-    fn watch(&mut self, key: usize, wanted: Watched) -> Result<(), WorkerError> {
-        let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
-        let flags = match wanted {
-            Watched::Input => EpollFlags::EPOLLIN,
-            Watched::Output => EpollFlags::EPOLLOUT,
-            Watched::Hangup => EpollFlags::EPOLLRDHUP,
-            Watched::Nothing => EpollFlags::empty(),
-        };
-        let mut event = EpollEvent::new(flags, token(key, connection.serial));
-        match (connection.watched, wanted) {
-            (before, after) if before == after => {}
-            (Watched::Nothing, _) => self.epoll.add(connection.as_fd(), event)?,
-            _ => self.epoll.modify(connection.as_fd(), &mut event)?,
-        }
-        connection.watched = wanted;
-        Ok(())
-    }
-
-    /// Closes a connection that is done.
-    fn finish(&mut self, key: usize) {
-        let Some(connection) = self.connections.try_remove(key) else { return };
-        self.buffered -= connection.buffered();
-        if connection.in_flight {
-            self.central.abandon(self.slot);
-        }
-        if let Phase::Waiting { .. } = connection.phase {
-            self.waiting -= 1;
-        }
-        self.note_connections();
-        // The kernel forgets a closed descriptor by itself: no process has a copy of it.
-    }
-
-    /// Closes a connection before its time, saying why unless it was only saying goodbye.
-    fn close(&mut self, key: usize, reason: &str) {
-        let Some(connection) = self.connections.get(key) else { return };
-        // One that has said nothing, or all it had to say, is told goodbye, not off.
-        let silent = match connection.phase {
-            Phase::Lingering { .. } => true,
-            Phase::Waiting { .. } => self.draining.is_some(),
-            _ => connection.is_idle() && (self.draining.is_some() || connection.dialect.keeps_connections()),
-        };
-        if !silent {
-            self.refused(connection.peer, reason);
-        }
-        self.finish(key);
-    }
-
-    fn note_connections(&self) {
-        self.central.shared().worker_connections.store(self.slot, self.connections.len() as u32);
-        self.central.shared().worker_waiting.store(self.slot, self.waiting as u32);
-    }
-
-    fn refused(&self, peer: std::net::SocketAddr, reason: &str) {
-        self.central.shared().worker_refused.fetch_add(self.slot, 1);
-        error("receive_message", Outcome::Fail)
-            .with("ip", peer.ip())
-            .with("puerto", peer.port())
-            .with("error", reason)
-            .write();
-    }
-}
-
-/// The kernel gives this back with every event of a connection.
-fn token(key: usize, serial: u32) -> u64 {
-    (key as u64) << 32 | u64::from(serial)
-}
-
-fn parse_token(token: u64) -> (usize, u32) {
-    ((token >> 32) as usize, token as u32)
 }

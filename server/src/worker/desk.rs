@@ -6,7 +6,8 @@ use conventions::log_line::{Outcome, debug, error, info};
 use lottery::protocol::{CentralCodec, Refusal, Then};
 use lottery::{Bet, Reply, Request, Results};
 
-use super::{Limits, Next, Single};
+use super::Limits;
+use super::settling::{Next, Single};
 use crate::central::{Central, CentralError};
 
 /// What is to be done with a connection after its bytes were looked at.

@@ -6,7 +6,8 @@ use conventions::log_line::{Outcome, debug};
 use lottery::protocol::Decoded;
 
 use super::desk::{Desk, Verdict, Visitor};
-use super::{MAX_BUFFERED_BYTES, Service, Settled, WorkerError};
+use super::settling::Settled;
+use super::{MAX_BUFFERED_BYTES, Service, WorkerError};
 use crate::connection::{Phase, Progress, Watched};
 
 impl Service<'_> {
