@@ -8,6 +8,9 @@ use nix::unistd::{Uid, User};
 /// Longest list of values shown; an array of more elements is cut.
 const MAX_VALUE_CHARS: usize = 120;
 
+/// Width of the column of kinds where no longer kind is listed.
+const KIND_CHARS: usize = 9;
+
 /// Every listing, in the form of `ipcs`.
 pub fn table(listings: &[Listing]) -> String {
     let mut text = format!(
@@ -38,7 +41,9 @@ pub fn table(listings: &[Listing]) -> String {
 }
 
 fn objects(segment: &Segment, text: &mut String) {
-    let _ = writeln!(text, "    {:<20} {:<9} {:<5} {:>6}  value", "object", "kind", "type", "length");
+    let kinds = segment.objects().iter().map(|object| object.kind.to_string().len());
+    let width = kinds.fold(KIND_CHARS, usize::max);
+    let _ = writeln!(text, "    {:<20} {:<width$} {:<5} {:>6}  value", "object", "kind", "type", "length");
     for object in segment.objects() {
         let mut value = segment.snapshot(object).to_string();
         if let Some((cut, _)) = value.char_indices().nth(MAX_VALUE_CHARS) {
@@ -47,7 +52,7 @@ fn objects(segment: &Segment, text: &mut String) {
         }
         let _ = writeln!(
             text,
-            "    {:<20} {:<9} {:<5} {:>6}  {value}",
+            "    {:<20} {:<width$} {:<5} {:>6}  {value}",
             object.name, object.kind, object.element, object.length
         );
     }
@@ -66,5 +71,29 @@ fn status(listing: &Listing) -> String {
         Ok(_) if listing.is_stale() => "stale".to_owned(),
         Ok(_) => "orphaned".to_owned(),
         Err(_) => "unreadable".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use multiprocessing::{Plan, SegmentName};
+
+    use super::*;
+
+    /// Where the column of types begins in each line.
+    fn types(plan: &Plan) -> Vec<Option<usize>> {
+        let name = SegmentName::new(&format!("ipcs-test.{}", std::process::id())).unwrap();
+        let mut text = String::new();
+        objects(&Segment::create(&name, plan).unwrap(), &mut text);
+        let column = |line: &str| line.find(" type ").or(line.find(" u8 ")).or(line.find(" u64 "));
+        text.lines().map(column).collect()
+    }
+
+    #[test]
+    fn the_column_of_kinds_is_as_wide_as_the_longest_kind_in_the_segment() {
+        let plan = Plan::new().lock("lock").value::<u64>("value");
+        assert_eq!(types(&plan), [Some(4 + 20 + 1 + 9); 3]);
+        let longest = "BoundedSemaphore".len();
+        assert_eq!(types(&plan.bounded_semaphore("gate", 2)), [Some(4 + 20 + 1 + longest); 4]);
     }
 }

@@ -17,7 +17,10 @@ MAGIC, LAYOUT_VERSION, READY = b"SHMPROC\0", 1, 1
 HEADER = struct.Struct("8s I I Q I I Q Q 16x")  # magic, layout, state, bytes, objects, creator, its start, creation time
 ENTRY = struct.Struct("32s I I Q Q Q")  # name, kind, type, length, offset, bytes
 LOCK_BYTES, VERSION_OFFSET = 64, 56
-KINDS = {1: "Lock", 2: "Value", 3: "RawValue", 4: "Array", 5: "RawArray"}
+KINDS = {
+    1: "Lock", 2: "Value", 3: "RawValue", 4: "Array", 5: "RawArray", 6: "RLock", 7: "Semaphore", 8: "BoundedSemaphore",
+    9: "Event", 10: "Condition", 11: "Barrier",
+}
 TYPES = {1: "u8", 2: "u16", 3: "u32", 4: "u64", 5: "i8", 6: "i16", 7: "i32", 8: "i64", 9: "f32", 10: "f64"}
 FORMATS = dict(zip(TYPES.values(), "BHIQbhiqfd"))  # as the modules struct and array call them
 TRIES = 1_000_000

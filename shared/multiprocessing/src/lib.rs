@@ -62,6 +62,11 @@
 //! Linux and glibc only; one machine; no read-write locks, no condition variables or barriers from pthreads (they hang when a waiter
 //! is killed, or count it as if it lived). A process that is *stopped* is no dead one, and is waited for. Fork from a process with one thread only: [`Process::spawn`] refuses otherwise.
 
+// Its example is run with those of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 // The derive of `Shareable` names this crate, also when it is used in here.
 extern crate self as multiprocessing;
 

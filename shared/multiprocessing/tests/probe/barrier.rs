@@ -42,10 +42,11 @@ pub fn rounds() {
             // Nobody is behind, and nobody more than one round ahead.
             assert!(numbers.iter().all(|other| other == round || other == round + 1), "{numbers:?}");
             meet.wait().unwrap();
+            // All have told, and none goes on to tell of the next round before this one has come again.
+            assert_eq!(leaders.load(), round);
         }
     });
     join_all(parties);
-    assert_eq!(leaders.load(), ROUNDS);
     assert_eq!((meet.n_waiting(), meet.is_broken()), (0, false));
 
     // Their successors, for they have ended in order; they are waited for as they come.
@@ -124,9 +125,10 @@ pub fn broken() {
     thrown_out(BreakCause::Reset, &|| meet.reset().unwrap());
     works();
 
-    // Four wait, one of them not for ever.
+    // Four wait, one of them not for ever; the fifth comes too late.
     let limit = Duration::from_millis(100);
-    for timed in [&meet, &meet.clone().with_timeout(limit)] {
+    let limited = meet.clone().with_timeout(limit);
+    for timed in [&meet, &limited] {
         let waiting = children(3, |_| assert_eq!(meet.wait(), broken_by(BreakCause::TimedOut)));
         waiting.iter().for_each(|party| wait_until_blocked(party.pid()));
         let begun = Instant::now();
@@ -134,8 +136,13 @@ pub fn broken() {
         assert_eq!(outcome, broken_by(BreakCause::TimedOut));
         assert!(begun.elapsed() >= limit);
         join_all(waiting);
+        assert_eq!(meet.wait(), broken_by(BreakCause::TimedOut));
         meet.reset().unwrap();
     }
+    // A limit that all have inherited.
+    join_all(children(4, |_| assert_eq!(limited.wait(), broken_by(BreakCause::TimedOut))));
+    assert_eq!(limited.wait(), broken_by(BreakCause::TimedOut));
+    meet.reset().unwrap();
     works();
 }
 

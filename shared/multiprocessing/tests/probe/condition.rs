@@ -37,14 +37,16 @@ fn take(lock: &Lock) -> LockGuard<'_> {
 }
 
 impl Fixture {
+    fn wait_once(&self) {
+        let guard = self.changed.wait(self.lock.lock().unwrap()).unwrap();
+        self.woken.fetch_add(1);
+        drop(guard);
+    }
+
     /// Children that have begun to wait, one after the other.
     fn waiters(&self, count: usize) -> Vec<Process> {
         let start = |_| {
-            let waiter = child(|| {
-                let guard = self.changed.wait(self.lock.lock().unwrap()).unwrap();
-                self.woken.fetch_add(1);
-                drop(guard);
-            });
+            let waiter = child(|| self.wait_once());
             self.wait_until_waiting(&waiter);
             waiter
         };
@@ -111,6 +113,19 @@ pub fn notify() {
     fixture.wait_until_waiting(&told);
     fixture.notify(1);
     join_all([told]);
+
+    // A process and a thread, which belongs to the process that notifies.
+    woken.store(0);
+    let process = fixture.waiters(1);
+    std::thread::scope(|scope| {
+        scope.spawn(|| fixture.wait_once());
+        wait_until("the thread waits, too", || format!("{changed:?}") == "Condition(2 wait)");
+        for count in 1..=2 {
+            assert_eq!(fixture.notify(1), 1);
+            fixture.has_woken(count);
+        }
+    });
+    join_all(process);
     assert_eq!(format!("{changed:?}"), "Condition(0 wait)");
 }
 
@@ -133,10 +148,24 @@ pub fn wait_for() {
     join_all([waiter]);
     assert_eq!(number.load(), 5);
 
-    let timeout = Duration::from_millis(100);
-    let begun = Instant::now();
-    let (guard, so) = changed.wait_for_timeout(lock.lock().unwrap(), timeout, || false).unwrap();
-    assert!(!so && begun.elapsed() >= timeout);
+    // In vain, though it is notified again and again.
+    let in_vain = child(|| {
+        let timeout = Duration::from_millis(500);
+        let begun = Instant::now();
+        let guard = lock.lock().unwrap();
+        let (guard, so) = changed.wait_for_timeout(guard, timeout, || number.load() == 9).unwrap();
+        assert!(!so && begun.elapsed() >= timeout);
+        number.store(9);
+        drop(guard);
+    });
+    let mut notified = 0;
+    wait_until("it gives up", || {
+        notified += changed.notify(&lock.lock().unwrap(), 1).unwrap();
+        number.load() == 9
+    });
+    assert!(notified > 0, "it was over before it was notified");
+    join_all([in_vain]);
+    let guard = lock.lock().unwrap();
     let (_guard, so) = changed.wait_for_timeout(guard, Duration::ZERO, || true).unwrap();
     assert!(so);
 }

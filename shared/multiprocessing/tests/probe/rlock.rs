@@ -30,15 +30,21 @@ fn holder(lock: &RLock, depth: usize) -> Process {
 /// _TestRLock.test_rlock, test_rlock_context, test_rlock_locked_2processes and test_repr_rlock.
 pub fn basics() {
     let (_segment, lock, _) = rlock();
-    let held_by_other = || join_all([child(|| assert!(lock.try_lock().unwrap().is_none()))]);
+    let parent = getpid();
+    let seen_by_another = |depth: u64| {
+        join_all([child(|| {
+            assert!(lock.try_lock().unwrap().is_none());
+            assert_eq!(format!("{lock:?}"), format!("RLock(held by {parent}, depth {depth})"));
+        })]);
+    };
     assert_eq!((lock.holder(), format!("{lock:?}")), (None, "RLock(free)".to_owned()));
     let mut guards = vec![lock.lock().unwrap(), lock.try_lock().unwrap().unwrap()];
     guards.push(lock.lock_timeout(LIMIT).unwrap().unwrap());
-    assert_eq!(lock.holder(), Some(getpid()));
+    assert_eq!(lock.holder(), Some(parent));
     for depth in (1..=3).rev() {
         assert_eq!((lock.depth(), guards.len()), (depth, depth as usize));
-        assert_eq!(format!("{lock:?}"), format!("RLock(held by {}, depth {depth})", getpid()));
-        held_by_other();
+        assert_eq!(format!("{lock:?}"), format!("RLock(held by {parent}, depth {depth})"));
+        seen_by_another(depth);
         // In any order: the first one goes first.
         drop(guards.remove(0));
     }

@@ -27,9 +27,8 @@ fn holder(semaphore: &Semaphore, units: usize) -> Process {
     holder
 }
 
-/// _TestSemaphore.test_semaphore and test_timeout.
-pub fn basics() {
-    let (_segment, gate) = semaphore(2);
+/// What both sorts with two units do.
+fn counts_down_and_up(gate: &Semaphore) {
     assert_eq!(gate.get_value(), 2);
     let first = gate.acquire().unwrap();
     assert_eq!(gate.get_value(), 1);
@@ -44,6 +43,12 @@ pub fn basics() {
     assert_eq!(gate.get_value(), 1);
     drop(second);
     assert_eq!((gate.get_value(), gate.recovered()), (2, 0));
+}
+
+/// _TestSemaphore.test_semaphore and test_timeout.
+pub fn basics() {
+    let (_segment, gate) = semaphore(2);
+    counts_down_and_up(&gate);
     // Above the initial value, as Python allows.
     gate.release(3).unwrap();
     assert_eq!(gate.get_value(), 5);
@@ -68,6 +73,7 @@ pub fn basics() {
 pub fn bounded() {
     let segment = segment(&Plan::new().bounded_semaphore("gate", 2));
     let gate = segment.bounded_semaphore("gate").unwrap();
+    counts_down_and_up(&gate);
     let too_many = Err(SemaphoreError::TooMany { released: 1, most: 2 });
     assert_eq!(gate.release(1), too_many);
     let permit = gate.acquire().unwrap();
