@@ -17,6 +17,7 @@ use crate::layout::{LOCK_BYTES, MAGIC, Object, ObjectKind};
 use crate::mutex::LockBlock;
 use crate::name::{DIRECTORY, SegmentName};
 use crate::proc::attached;
+use crate::queue;
 use crate::rlock::RLock;
 use crate::segment::{Segment, SegmentError};
 use crate::semaphore::Semaphore;
@@ -52,7 +53,7 @@ pub struct Snapshot {
     pub elements: Vec<Scalar>,
     /// For what has a lock of its own to hold: the thread that holds it, and how often a holder died and was repaired after.
     pub lock: Option<(Option<Pid>, u64)>,
-    /// For a primitive that processes wait for: how it stands, in words.
+    /// For a primitive that processes wait for: how it stands, in words. For a queue, how many messages there are of how many.
     pub state: Option<String>,
 }
 
@@ -111,6 +112,7 @@ impl Segment {
             ObjectKind::Semaphore | ObjectKind::BoundedSemaphore => Some(Semaphore::new(place).to_string()),
             ObjectKind::Barrier => Some(Barrier::new(place).to_string()),
             ObjectKind::Condition => Some(condition::describe(&place)),
+            ObjectKind::Queue => Some(queue::describe(&place)),
             ObjectKind::RLock => Some(RLock::new(place).to_string()),
             _ => None,
         };

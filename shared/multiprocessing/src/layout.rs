@@ -30,11 +30,12 @@
 //! | Event | 9 | one u32: bit 0 is set, the rest counts the changes |
 //! | Condition | 10 | record; numbers: tickets given out, notifications passed on. Row: count = 0 waiting, or the next ticket when it was notified; mark = its ticket |
 //! | Barrier | 11 | record; numbers: parties, arrived, generation, rounds, breaks, generation of the last break, cause of the break (0 none). Row: mark = round it is a party of |
+//! | Queue | 12 | record without rows; numbers: capacity, elements of a message, messages put, messages taken, how many sleep until there is room, and until there is a message. Then the ring: capacity messages, each padded to 8 bytes; number `n`, from 0, is at `n % capacity` |
 //!
 //! A record is a lock block, two copies as of a Value, and the signal line: a u32 that counts announcements and is slept on, 4
 //! bytes unused, a u64 with the time of the last look for the dead (milliseconds of the monotonic clock), 48 bytes unused. Each
 //! copy is 64 bytes of numbers (u64; the last one is how many rows are in use), then the rows: pid, start time, count, mark (u64
-//! each). The object's length is how many rows there is room for.
+//! each). The object's length is how many rows there is room for; of a queue, how many elements its ring has, padding included.
 
 use std::fmt;
 
@@ -119,10 +120,12 @@ pub enum ObjectKind {
     Condition = 10,
     /// [`Barrier`](crate::Barrier)
     Barrier = 11,
+    /// [`Queue`](crate::Queue)
+    Queue = 12,
 }
 
 impl ObjectKind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Lock,
         Self::Value,
         Self::RawValue,
@@ -134,6 +137,7 @@ impl ObjectKind {
         Self::Event,
         Self::Condition,
         Self::Barrier,
+        Self::Queue,
     ];
 
     /// Whether it starts with a lock block.
@@ -141,8 +145,12 @@ impl ObjectKind {
         !matches!(self, Self::RawValue | Self::RawArray | Self::Event)
     }
 
-    /// Whether it is a lock block, two copies of numbers and rows, and the signal line.
-    pub(crate) fn is_record(self) -> bool {
+    /// Whether it starts with a lock block, two copies of numbers and rows, and the signal line.
+    pub(crate) fn has_record(self) -> bool {
+        self.is_record() || self == Self::Queue
+    }
+
+    fn is_record(self) -> bool {
         matches!(self, Self::Semaphore | Self::BoundedSemaphore | Self::Condition | Self::Barrier)
     }
 
@@ -157,6 +165,7 @@ impl ObjectKind {
             Self::Lock | Self::RLock => Some(LOCK_BYTES),
             Self::Value => elements.checked_next_multiple_of(8)?.checked_mul(2)?.checked_add(LOCK_BYTES),
             Self::Array => elements.checked_add(LOCK_BYTES),
+            Self::Queue => elements.checked_add(LOCK_BYTES + 2 * HEAD_BYTES + SIGNAL_BYTES),
             _ => Some(elements),
         }
     }
@@ -176,6 +185,7 @@ impl fmt::Display for ObjectKind {
             Self::Event => "Event",
             Self::Condition => "Condition",
             Self::Barrier => "Barrier",
+            Self::Queue => "Queue",
         })
     }
 }
@@ -189,7 +199,8 @@ pub struct Object {
     pub kind: ObjectKind,
     /// What it is made of; `U8` for a lock.
     pub element: ElementType,
-    /// Number of elements; 0 for a lock; for a semaphore, condition or barrier how many processes can take part.
+    /// Number of elements; 0 for a lock; for a semaphore, condition or barrier how many processes can take part; for a
+    /// queue those of its ring, where each message is padded to 8 bytes.
     pub length: usize,
     /// Where it starts in the segment.
     pub offset: usize,

@@ -2,6 +2,7 @@
 
 use crate::element::{AtomicElement, ElementType, Shareable, elements_in};
 use crate::layout::{ALIGNMENT, ENTRY_BYTES, HEADER_BYTES, MAX_OBJECT_NAME_BYTES, Object, ObjectKind};
+use crate::queue;
 use crate::semaphore::MOST_UNITS;
 
 /// How many processes can take part in one primitive at the same time, unless [`Plan::participants`] says otherwise.
@@ -90,9 +91,19 @@ impl Plan {
         self.record(name, ObjectKind::Barrier, [parties as u64, 0])
     }
 
-    fn record(mut self, name: &str, kind: ObjectKind, head: [u64; 2]) -> Self {
+    /// Adds a [`Queue`](crate::Queue) of at most `capacity` messages, at least 1.
+    pub fn queue<T: Shareable>(self, name: &str, capacity: usize) -> Self {
+        let (length, head) = queue::planned::<T>(capacity);
+        self.object(name, ObjectKind::Queue, T::ELEMENT, length).starting_with(head)
+    }
+
+    fn record(self, name: &str, kind: ObjectKind, head: [u64; 2]) -> Self {
         let participants = self.participants;
-        self = self.object(name, kind, ElementType::U64, participants);
+        self.object(name, kind, ElementType::U64, participants).starting_with(head)
+    }
+
+    /// Gives the object added last these numbers.
+    fn starting_with(mut self, head: [u64; 2]) -> Self {
         if let Some(last) = self.heads.last_mut() {
             *last = head;
         }
@@ -136,6 +147,9 @@ impl Plan {
                     "barrier {name:?} has {} parties, not 1 to {} participants",
                     head[0], object.length
                 ));
+            }
+            if object.kind == ObjectKind::Queue && object.length == 0 {
+                return Err(format!("queue {name:?} has no room for a message"));
             }
             let too_large = || format!("object {name:?} is too large");
             let bytes = object.kind.bytes(object.element, object.length).ok_or_else(too_large)?;
@@ -181,6 +195,7 @@ mod tests {
     fn sizes_that_overflow_are_refused() {
         for length in [usize::MAX / 4, usize::MAX / 8 - 10, isize::MAX as usize / 8] {
             assert!(Plan::new().raw_array::<u64>("a", length).lock("l").laid_out().is_err());
+            assert!(Plan::new().queue::<[u8; 9]>("q", length).lock("l").laid_out().is_err());
         }
     }
 }

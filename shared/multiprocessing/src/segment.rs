@@ -32,6 +32,7 @@ use crate::mutex::LockBlock;
 use crate::name::{DIRECTORY, SegmentName};
 use crate::plan::Plan;
 use crate::proc::start_ticks;
+use crate::queue::Queue;
 use crate::rlock::RLock;
 use crate::semaphore::{BoundedSemaphore, Semaphore};
 use crate::value::{RawValue, Value};
@@ -89,7 +90,7 @@ impl Segment {
                 let initialised = LockBlock::at(&place).initialise();
                 initialised.map_err(|errno| system(name, "making a lock in", errno))?;
             }
-            if object.kind.is_record() {
+            if object.kind.has_record() {
                 write_words(&place.part(LOCK_BYTES, HEAD_BYTES), 0, head);
             }
         }
@@ -220,6 +221,19 @@ impl Segment {
         Ok(Condition::new(&place, lock))
     }
 
+    /// The queue of this name.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    pub fn queue<T: Shareable>(&self, name: &str) -> Result<Queue<T>, SegmentError> {
+        let place = self.object(name, ObjectKind::Queue, T::ELEMENT, None)?;
+        Queue::new(&place).ok_or_else(|| {
+            let wanted =
+                format!("{} with messages of {} {}", ObjectKind::Queue, elements_in::<T>(), T::ELEMENT);
+            self.no_object(name, wanted)
+        })
+    }
+
     /// The bytes of an object of this segment.
     pub(crate) fn place(&self, object: &Object) -> Place {
         self.memory.part(object.offset, object.bytes)
@@ -238,11 +252,12 @@ impl Segment {
                 && object.element == element
                 && length.is_none_or(|length| object.length == length)
         };
-        self.objects.iter().find(fits).map(|object| self.place(object)).ok_or_else(|| SegmentError::Object {
-            name: self.name.clone(),
-            object: name.to_owned(),
-            wanted: format!("{kind} of {element}"),
-        })
+        let found = self.objects.iter().find(fits).map(|object| self.place(object));
+        found.ok_or_else(|| self.no_object(name, format!("{kind} of {element}")))
+    }
+
+    fn no_object(&self, object: &str, wanted: String) -> SegmentError {
+        SegmentError::Object { name: self.name.clone(), object: object.to_owned(), wanted }
     }
 }
 

@@ -95,7 +95,7 @@ fn a_snapshot_decodes_every_kind_and_type() {
 fn a_snapshot_tells_in_words_how_a_primitive_stands() {
     let name = unique_name();
     let plan = Plan::new().rlock("rlock").semaphore("gate", 3).bounded_semaphore("tickets", 2).event("start");
-    let plan = plan.lock("lock").condition("changed").barrier("meet", 5);
+    let plan = plan.lock("lock").condition("changed").barrier("meet", 5).queue::<[u8; 3]>("bets", 4);
     let segment = Segment::create(&name, &plan).unwrap();
     let other = Segment::open(&name).unwrap();
     let shown = |name: &str| snapshot(&other, name).to_string();
@@ -106,6 +106,7 @@ fn a_snapshot_tells_in_words_how_a_primitive_stands() {
     assert_eq!(shown("start"), "unset");
     assert_eq!(shown("changed"), "0 wait");
     assert_eq!(shown("meet"), "0 of 5 wait");
+    assert_eq!(shown("bets"), "0 of 4 messages");
 
     let rlock = segment.rlock("rlock").unwrap();
     let gate = segment.semaphore("gate").unwrap();
@@ -114,11 +115,14 @@ fn a_snapshot_tells_in_words_how_a_primitive_stands() {
     segment.bounded_semaphore("tickets").unwrap().acquire().unwrap().forget();
     segment.event("start").unwrap().set();
     segment.barrier("meet").unwrap().abort().unwrap();
+    let bets = segment.queue::<[u8; 3]>("bets").unwrap();
+    (0..3).for_each(|bet| bets.put([bet; 3]).unwrap());
     assert_eq!(shown("rlock"), format!("held by {}, depth 2", gettid()));
     assert_eq!(shown("gate"), format!("1 free, 2 held by {own}"));
     assert_eq!(shown("tickets"), "1 free");
     assert_eq!(shown("start"), "set");
     assert_eq!(shown("meet"), "broken: it was aborted");
+    assert_eq!(shown("bets"), "3 of 4 messages");
 }
 
 #[test]

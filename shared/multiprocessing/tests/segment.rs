@@ -39,6 +39,7 @@ fn the_directory_tells_every_object_exactly() {
     let name = unique_name();
     let plan = plan().raw_array::<u16>("seven", 7).rlock("rlock").event("event").semaphore("gate", 1);
     let plan = plan.participants(3).bounded_semaphore("tickets", 2).condition("changed").barrier("meet", 2);
+    let plan = plan.queue::<u64>("numbers", 5).queue::<[u8; 9]>("odd", 2);
     let segment = Segment::create(&name, &plan).unwrap();
     let opened = Segment::open(&name).unwrap();
     assert_eq!(segment.objects(), opened.objects());
@@ -59,6 +60,8 @@ fn the_directory_tells_every_object_exactly() {
         ("tickets", ObjectKind::BoundedSemaphore, ElementType::U64, 3, 64 + 2 * (64 + 3 * 32) + 64),
         ("changed", ObjectKind::Condition, ElementType::U64, 3, 64 + 2 * (64 + 3 * 32) + 64),
         ("meet", ObjectKind::Barrier, ElementType::U64, 3, 64 + 2 * (64 + 3 * 32) + 64),
+        ("numbers", ObjectKind::Queue, ElementType::U64, 5, 64 + 2 * 64 + 64 + 5 * 8),
+        ("odd", ObjectKind::Queue, ElementType::U8, 32, 64 + 2 * 64 + 64 + 2 * 16),
     ];
     assert_eq!(told, expected);
     assert_eq!(opened.creator(), getpid());
@@ -87,6 +90,7 @@ fn wrong_names_kinds_and_types_are_typed_errors() {
         segment.semaphore("lock").map(drop),
         segment.bounded_semaphore("value").map(drop),
         segment.barrier("array").map(drop),
+        segment.queue::<u64>("array").map(drop),
         segment.condition("lock", &segment.lock("lock").unwrap()).map(drop),
     ];
     for refusal in refusals {
@@ -107,6 +111,8 @@ fn impossible_plans_are_errors_and_leave_nothing() {
         Plan::new().raw_array::<u64>("a", usize::MAX),
         Plan::new().array::<[u64; 9]>("a", usize::MAX / 9),
         Plan::new().raw_array::<u8>("a", usize::MAX - 500).lock("b"),
+        Plan::new().queue::<u64>("a", 0),
+        Plan::new().queue::<[u64; 9]>("a", usize::MAX / 9),
     ];
     for plan in plans {
         let outcome = Segment::create(&name, &plan);

@@ -10,6 +10,7 @@ mod inheritance;
 mod lock;
 mod pool;
 mod process;
+mod queue;
 mod record;
 mod rlock;
 mod segment;
@@ -77,6 +78,16 @@ fn main() {
         ["rlock-times"] => rlock::times(),
         ["rlock-idle"] => rlock::idle(),
         ["rlock-soak"] => rlock::soak(),
+        ["queue-put"] => queue::put(),
+        ["queue-get"] => queue::get(),
+        ["queue-fork"] => queue::fork(),
+        ["queue-length"] => queue::length(),
+        ["queue-crowd"] => queue::crowd(),
+        ["queue-death"] => queue::death(),
+        ["queue-woken-waiter-killed"] => queue::woken_waiter_killed(),
+        ["queue-times"] => queue::times(),
+        ["queue-idle"] => queue::idle(),
+        ["queue-soak"] => queue::soak(),
         ["segment-attach"] => segment::attach(),
         ["segment-share"] => segment::share(),
         ["segment-no-space"] => segment::no_space(),

@@ -157,7 +157,12 @@ pub fn exhibit() {
     let plan = plan.raw_array::<u8>("bytes", 3).value::<[u8; 5]>("odd").array::<u16>("none", 0);
     let plan = plan.raw_array::<i8>("i8", 1).raw_array::<u16>("u16", 1).raw_array::<u32>("u32", 1);
     let plan = plan.raw_value::<i32>("i32").rlock("rlock").participants(5).semaphore("gate", 2);
-    let plan = plan.bounded_semaphore("bounded", 2).event("event").condition("changed").barrier("meet", 2);
+    let plan = plan
+        .bounded_semaphore("bounded", 2)
+        .event("event")
+        .condition("changed")
+        .barrier("meet", 2)
+        .queue::<u64>("letters", 3);
     let segment = segment(&plan.raw_value::<u64>("flicker").value::<[u64; 64]>("changing"));
     segment.value::<u64>("value").unwrap().set(u64::MAX).unwrap();
     segment.value::<[i16; 3]>("triple").unwrap().set([-1, 0, 1]).unwrap();

@@ -1,0 +1,374 @@
+//! Scenarios of the queue: what Python asserts of it, and those who put, take and wait that are killed.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+use multiprocessing::{Plan, Queue, QueueError, RawArray, RawValue, Segment};
+
+use crate::tools::{
+    LIMIT, child, fact, join_all, keeps_time, kill_and_join, kill_at_random, name, run_beside_idly, segment,
+    sleep_for_ever, wait_until, wait_until_blocked, waits_idly,
+};
+
+fn queue(capacity: usize) -> (Segment, Queue<u64>) {
+    let segment = segment(&Plan::new().queue::<u64>("queue", capacity));
+    let queue = segment.queue("queue").unwrap();
+    (segment, queue)
+}
+
+/// Runs what must wait for so many tenths of a second.
+fn waits(tenths: u32, outcome: impl FnOnce()) {
+    let begun = Instant::now();
+    outcome();
+    let (waited, least) = (begun.elapsed(), tenths * Duration::from_millis(100));
+    assert!((least..least + Duration::from_secs(1)).contains(&waited), "waited {waited:?} for {least:?}");
+}
+
+/// _TestQueue.test_put.
+pub fn put() {
+    let (_segment, queue) = queue(6);
+    let tenth = Duration::from_millis(100);
+    assert!(queue.is_empty() && !queue.is_full());
+    (1..=2).for_each(|number| queue.put(number).unwrap());
+    (3..=4).for_each(|number| queue.put_timeout(number, tenth).unwrap());
+    (5..=6).for_each(|number| queue.try_put(number).unwrap());
+    assert!(!queue.is_empty() && queue.is_full());
+    waits(0, || assert_eq!(queue.try_put(7), Err(QueueError::Full)));
+    waits(0, || assert_eq!(queue.put_timeout(7, Duration::ZERO), Err(QueueError::Full)));
+    waits(1, || assert_eq!(queue.put_timeout(7, tenth), Err(QueueError::Full)));
+    join_all([child(|| (1..=6).for_each(|number| assert_eq!(queue.get(), Ok(number))))]);
+    assert!(queue.is_empty() && !queue.is_full());
+
+    // One who waits for room goes on when there is some.
+    (1..=6).for_each(|number| queue.put(number).unwrap());
+    let waiting = child(|| queue.put(7).unwrap());
+    wait_until_blocked(waiting.pid());
+    assert_eq!(queue.get(), Ok(1));
+    join_all([waiting]);
+    (2..=7).for_each(|number| assert_eq!(queue.get(), Ok(number)));
+}
+
+/// _TestQueue.test_get.
+pub fn get() {
+    let (_segment, queue) = queue(8);
+    let tenth = Duration::from_millis(100);
+    join_all([child(|| (2..=5).for_each(|number| queue.put(number).unwrap()))]);
+    assert_eq!(queue.get_timeout(tenth), Ok(Some(2)));
+    assert_eq!(queue.get(), Ok(3));
+    assert_eq!(queue.try_get(), Ok(Some(4)));
+    assert_eq!(queue.get_timeout(Duration::ZERO), Ok(Some(5)));
+    assert!(queue.is_empty());
+    waits(0, || assert_eq!(queue.try_get(), Ok(None)));
+    waits(0, || assert_eq!(queue.get_timeout(Duration::ZERO), Ok(None)));
+    waits(1, || assert_eq!(queue.get_timeout(tenth), Ok(None)));
+
+    // One who waits for a message goes on when there is one.
+    let waiting = child(|| assert_eq!(queue.get(), Ok(6)));
+    wait_until_blocked(waiting.pid());
+    queue.put(6).unwrap();
+    join_all([waiting]);
+}
+
+/// _TestQueue.test_fork.
+pub fn fork() {
+    let (_segment, queue) = queue(20);
+    (0..10).for_each(|number| queue.put(number).unwrap());
+    join_all([child(|| (10..20).for_each(|number| queue.put(number).unwrap()))]);
+    (0..20).for_each(|number| assert_eq!(queue.try_get(), Ok(Some(number))));
+    assert_eq!(queue.try_get(), Ok(None));
+}
+
+/// _TestQueue.test_qsize and TestSimpleQueue.test_empty.
+pub fn length() {
+    let (_segment, queue) = queue(2);
+    let seen = |length: usize| {
+        let check = || {
+            assert_eq!((queue.len(), queue.capacity()), (length, 2));
+            assert_eq!((queue.is_empty(), queue.is_full()), (length == 0, length == 2));
+            assert_eq!(format!("{queue:?}"), format!("Queue({length} of 2 messages)"));
+        };
+        check();
+        join_all([child(check)]);
+    };
+    seen(0);
+    queue.put(1).unwrap();
+    seen(1);
+    join_all([child(|| queue.put(5).unwrap())]);
+    seen(2);
+    queue.get().unwrap();
+    seen(1);
+    join_all([child(|| _ = queue.get().unwrap())]);
+    seen(0);
+}
+
+/// Several put and several take: everything arrives once, and in order.
+pub fn crowd() {
+    const PROCESSES: u64 = 3;
+    const EACH: u64 = 5000;
+    const END: u64 = u64::MAX;
+    let plan = Plan::new().queue::<[u64; 2]>("queue", 7).raw_value::<u64>("sum");
+    let segment = segment(&plan.raw_array::<u8>("received", (PROCESSES * EACH) as usize));
+    let queue = segment.queue::<[u64; 2]>("queue").unwrap();
+    let sum = segment.raw_value::<u64>("sum").unwrap();
+    let received = segment.raw_array::<u8>("received").unwrap();
+    let putting = |own| child(|| (0..EACH).for_each(|number| queue.put([own, number]).unwrap()));
+    let taking = |_| {
+        child(|| {
+            let mut next = [0; PROCESSES as usize];
+            loop {
+                let [producer, number] = queue.get().unwrap();
+                if producer == END {
+                    return;
+                }
+                assert!(number >= next[producer as usize], "out of order");
+                next[producer as usize] = number + 1;
+                sum.fetch_add(number);
+                received.fetch_add((producer * EACH + number) as usize, 1);
+            }
+        })
+    };
+    let takers: Vec<_> = (0..PROCESSES).map(taking).collect();
+    let putters: Vec<_> = (0..PROCESSES).map(putting).collect();
+    join_all(putters);
+    takers.iter().for_each(|_| queue.put([END, 0]).unwrap());
+    join_all(takers);
+    assert_eq!(sum.load(), PROCESSES * (EACH * (EACH - 1) / 2));
+    assert!(received.iter().all(|times| times == 1));
+    assert!(queue.is_empty());
+}
+
+pub fn death() {
+    let (_segment, queue) = queue(3);
+    // What the dead have put is there, and what they have taken is not.
+    kill_and_join({
+        let putting = child(|| {
+            (1..=3).for_each(|number| queue.put(number).unwrap());
+            sleep_for_ever();
+        });
+        wait_until("it has put all", || queue.is_full());
+        putting
+    });
+    kill_and_join({
+        let taking = child(|| {
+            queue.get().unwrap();
+            sleep_for_ever();
+        });
+        wait_until("it has taken one", || queue.len() == 2);
+        taking
+    });
+    assert_eq!([queue.try_get(), queue.try_get(), queue.try_get()], [Ok(Some(2)), Ok(Some(3)), Ok(None)]);
+
+    // Waiters that are killed hinder nobody, and swallow nothing: not for a message ...
+    let begun = Instant::now();
+    let dying = [child(|| _ = queue.get()), child(|| _ = queue.get())];
+    dying.iter().for_each(|waiter| wait_until_blocked(waiter.pid()));
+    let living = child(|| assert_eq!(queue.get(), Ok(4)));
+    wait_until_blocked(living.pid());
+    dying.into_iter().for_each(kill_and_join);
+    queue.put(4).unwrap();
+    join_all([living]);
+    // ... and not for room.
+    (5..=7).for_each(|number| queue.put(number).unwrap());
+    let dying = [child(|| queue.put(0).unwrap()), child(|| queue.put(0).unwrap())];
+    dying.iter().for_each(|waiter| wait_until_blocked(waiter.pid()));
+    let living = child(|| queue.put(8).unwrap());
+    wait_until_blocked(living.pid());
+    dying.into_iter().for_each(kill_and_join);
+    assert_eq!(queue.get(), Ok(5));
+    join_all([living]);
+    fact("went_on_ms", begun.elapsed().as_millis());
+    (6..=8).for_each(|number| assert_eq!(queue.get(), Ok(number)));
+    assert!(queue.is_empty());
+}
+
+/// A waiter is woken and killed before it runs: nobody wakes the other one that waits.
+pub fn woken_waiter_killed() {
+    let (_segment, queue) = queue(1);
+    let mut longest = Duration::ZERO;
+    for number in 0..5 {
+        let woken = child(|| {
+            queue.get().unwrap();
+            sleep_for_ever();
+        });
+        wait_until_blocked(woken.pid());
+        // It shares this process's processor and runs only when that idles: not between the next two steps.
+        run_beside_idly(woken.pid());
+        let mut other = child(|| assert_eq!(queue.get(), Ok(number)));
+        wait_until_blocked(other.pid());
+        queue.put(number).unwrap();
+        kill_and_join(woken);
+        let mut begun = Instant::now();
+        // If it ran after all and died with the message, there is none to be had.
+        while other.join_timeout(Duration::from_millis(500)).unwrap().is_none() && queue.is_empty() {
+            queue.put(number).unwrap();
+            begun = Instant::now();
+        }
+        longest = longest.max(begun.elapsed());
+        join_all([other]);
+    }
+    fact("longest_ms", longest.as_millis());
+}
+
+pub fn times() {
+    let plan = Plan::new().queue::<u64>("empty", 1).queue::<u64>("full", 1);
+    let segment = segment(&plan);
+    let (empty, full) = (segment.queue::<u64>("empty").unwrap(), segment.queue::<u64>("full").unwrap());
+    full.put(1).unwrap();
+    keeps_time(|_, timeout| assert_eq!(empty.get_timeout(timeout), Ok(None)));
+    keeps_time(|_, timeout| assert_eq!(full.put_timeout(2, timeout), Err(QueueError::Full)));
+    assert_eq!((full.get(), full.try_get()), (Ok(1), Ok(None)));
+}
+
+pub fn idle() {
+    let (_segment, queue) = queue(1);
+    waits_idly(child(|| _ = queue.get()));
+    queue.put(1).unwrap();
+    waits_idly(child(|| queue.put(2).unwrap()));
+}
+
+/// Messages of the soak that there are marks for; whoever puts waits for the end when all are used.
+const MARKED: u64 = 1 << 20;
+/// The number of a message that says that no more will come.
+const END: u64 = u64::MAX;
+
+type Message = [u64; 9];
+
+/// A message whose words all follow from its number and the process that puts it.
+fn message(producer: u64, number: u64) -> Message {
+    std::array::from_fn(|word| match word {
+        0 => producer,
+        1 => number,
+        _ => number.wrapping_mul(2 * word as u64 + 1).rotate_left(word as u32) ^ producer,
+    })
+}
+
+struct Soak {
+    queue: Queue<Message>,
+    next: RawValue<u64>,
+    /// Whether the call that put it has returned, by message.
+    returned: RawArray<u8>,
+    /// How often it was received.
+    received: RawArray<u8>,
+    /// What each survivor has done so far: two that put and two that take.
+    progress: RawArray<u64>,
+    last: RawValue<u8>,
+}
+
+impl Soak {
+    fn new(segment: &Segment) -> Self {
+        Self {
+            queue: segment.queue("queue").unwrap(),
+            next: segment.raw_value("next").unwrap(),
+            returned: segment.raw_array("returned").unwrap(),
+            received: segment.raw_array("received").unwrap(),
+            progress: segment.raw_array("progress").unwrap(),
+            last: segment.raw_value("last").unwrap(),
+        }
+    }
+
+    fn puts(&self, survivor: Option<usize>) {
+        let own = u64::from(std::process::id());
+        while self.last.load() == 0 {
+            let number = self.next.fetch_add(1);
+            if number >= MARKED {
+                std::thread::sleep(Duration::from_millis(1));
+            } else {
+                self.queue.put(message(own, number)).unwrap();
+                self.returned.store(number as usize, 1);
+            }
+            self.count(survivor);
+        }
+    }
+
+    fn takes(&self, survivor: Option<usize>) {
+        let mut latest = HashMap::new();
+        loop {
+            let taken = self.queue.get().unwrap();
+            let [producer, number, ..] = taken;
+            assert_eq!(taken, message(producer, number), "a torn message");
+            if number == END {
+                return;
+            }
+            self.received.fetch_add(number as usize, 1);
+            assert!(latest.insert(producer, number) < Some(number), "out of order");
+            self.count(survivor);
+        }
+    }
+
+    fn count(&self, survivor: Option<usize>) {
+        if let Some(survivor) = survivor {
+            self.progress.fetch_add(survivor, 1);
+        }
+    }
+
+    fn wait_until_all_go_on(&self) {
+        // Those that take need something to be put, so all of them go on only if all do.
+        if self.next.load() < MARKED {
+            let before: Vec<_> = self.progress.iter().collect();
+            let went_on = || self.progress.iter().zip(&before).all(|(now, &was)| now > was);
+            wait_until("the survivors go on", || went_on() || self.next.load() >= MARKED);
+        }
+    }
+}
+
+/// How often the lock of the queue was taken over from the dead: word 6 of its lock block.
+fn recoveries(segment: &Segment) -> u64 {
+    let place = segment.objects().iter().find(|object| object.name == "queue").unwrap().offset;
+    let mut word = [0; 8];
+    File::open(name().path()).unwrap().read_exact_at(&mut word, place as u64 + 48).unwrap();
+    u64::from_ne_bytes(word)
+}
+
+/// Whoever is killed, the survivors go on, every message is whole and in order, and is received once, unless the one that had
+/// it in hand was killed. Where only those that put are killed, none is lost.
+pub fn soak() {
+    let mut recovered = 0;
+    let (both, putters, takers) = ([0, 1, 0, 1], [0; 4], [1; 4]);
+    for (capacity, killed) in [(1, both), (64, both), (5, putters), (5, takers)] {
+        let plan = Plan::new().queue::<Message>("queue", capacity).raw_value::<u64>("next");
+        let plan =
+            plan.raw_array::<u8>("returned", MARKED as usize).raw_array::<u8>("received", MARKED as usize);
+        // Another round needs a segment of its own, and the name.
+        let segment = segment(&plan.raw_array::<u64>("progress", 4).raw_value::<u8>("last"));
+        let soak = Soak::new(&segment);
+        let putting: Vec<_> = (0..2).map(|number| child(|| soak.puts(Some(number)))).collect();
+        let taking: Vec<_> = (2..4).map(|number| child(|| soak.takes(Some(number)))).collect();
+        let victims = [Cell::new(0), Cell::new(0)];
+        let start = |victim: usize, work: &dyn Fn()| {
+            victims[victim].set(victims[victim].get() + 1);
+            child(work)
+        };
+        let starts: [&dyn Fn() -> _; 2] =
+            [&|| start(0, &|| soak.puts(None)), &|| start(1, &|| soak.takes(None))];
+        kill_at_random(250, &killed.map(|victim| starts[victim]), |kill| {
+            if kill % 10 == 0 {
+                soak.wait_until_all_go_on();
+            }
+        });
+        soak.last.store(1);
+        join_all(putting);
+        taking.iter().for_each(|_| soak.queue.put_timeout(message(0, END), LIMIT).unwrap());
+        join_all(taking);
+        assert!(soak.queue.is_empty());
+
+        let (mut received, mut lost, mut unreturned) = (0, 0, 0);
+        for (returned, times) in soak.returned.iter().zip(soak.received.iter()) {
+            assert!(times <= 1, "a message was received {times} times");
+            received += u64::from(times);
+            lost += u64::from(returned == 1 && times == 0);
+            unreturned += u64::from(returned == 0 && times == 1);
+        }
+        let [putters, takers] = victims.map(|victims| victims.get());
+        assert!(received > 0 && lost <= takers, "{lost} lost by {takers} that were killed");
+        assert!(unreturned <= putters, "{unreturned} more than were put, by {putters} that were killed");
+        recovered += recoveries(&segment);
+        fact("received", received);
+        fact("lost", format!("{lost} by {takers} killed"));
+        fact("unreturned", format!("{unreturned} by {putters} killed"));
+    }
+    fact("recoveries", recovered);
+    assert!(recovered > 0, "nobody was killed with the lock");
+}
