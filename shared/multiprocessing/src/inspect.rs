@@ -14,7 +14,7 @@ use crate::copies::Copies;
 use crate::element::Scalar;
 use crate::event::Event;
 use crate::layout::{LOCK_BYTES, MAGIC, Object, ObjectKind};
-use crate::mutex::LockBlock;
+use crate::mutex::LockPlace;
 use crate::name::{DIRECTORY, SegmentName};
 use crate::proc::attached;
 use crate::queue;
@@ -94,8 +94,8 @@ impl Segment {
         let place = self.place(object);
         let locked = matches!(object.kind, ObjectKind::Lock | ObjectKind::Value | ObjectKind::Array);
         let lock = locked
-            .then(|| LockBlock::at(&place))
-            .map(|block| (block.holder(), block.recoveries.load(Ordering::Acquire)));
+            .then(|| LockPlace::new(place.clone()))
+            .map(|lock| (lock.block().holder(), lock.block().recoveries.load(Ordering::Acquire)));
         let size = object.element.size();
         let data_bytes = size * object.length;
         let elements = match object.kind {

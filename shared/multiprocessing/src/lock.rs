@@ -12,14 +12,14 @@ use nix::unistd::Pid;
 
 use crate::fork::generation;
 use crate::mapping::Place;
-use crate::mutex::{Acquired, LockBlock};
+use crate::mutex::{Acquired, LockBlock, LockPlace};
 
 /// A mutex shared by processes, like Python's `multiprocessing.Lock`, except that a holder's death does not block the others.
 ///
 /// The handle can be cloned and inherited by forked children; every copy is the same lock.
 #[derive(Clone)]
 pub struct Lock {
-    place: Place,
+    place: LockPlace,
 }
 
 /// Holds a [`Lock`] until dropped. It belongs to the thread that locked: the kernel frees a mutex when its *thread* dies.
@@ -141,11 +141,11 @@ impl From<Errno> for LockFailure {
 impl Lock {
     /// The lock whose block starts the place.
     pub(crate) fn new(place: Place) -> Self {
-        Self { place }
+        Self { place: LockPlace::new(place) }
     }
 
     pub(crate) fn block(&self) -> &LockBlock {
-        LockBlock::at(&self.place)
+        self.place.block()
     }
 
     /// Waits for the lock, however long it takes. Signals do not interrupt it.

@@ -37,15 +37,22 @@ impl Mapping {
 /// A range of a mapping that is known to lie inside it.
 #[derive(Clone)]
 pub(crate) struct Place {
+    /// Keeps it mapped.
     mapping: Arc<Mapping>,
-    offset: usize,
+    /// Kept, though it follows from the mapping: finding it again takes a twentieth of the time of a locked increment.
+    start: *mut u8,
     bytes: usize,
 }
+
+// SAFETY: as for the mapping; the pointer is into it, and the same in all threads.
+unsafe impl Send for Place {}
+// SAFETY: as above.
+unsafe impl Sync for Place {}
 
 impl Place {
     /// All of a mapping.
     pub(crate) fn whole(mapping: &Arc<Mapping>) -> Self {
-        Self { mapping: Arc::clone(mapping), offset: 0, bytes: mapping.bytes() }
+        Self { mapping: Arc::clone(mapping), start: mapping.start(), bytes: mapping.bytes() }
     }
 
     /// A range inside this one.
@@ -54,7 +61,9 @@ impl Place {
     /// When it is not inside: offsets come from the layout, so that would be a bug here.
     pub(crate) fn part(&self, offset: usize, bytes: usize) -> Self {
         assert!(offset.checked_add(bytes).is_some_and(|end| end <= self.bytes), "part outside of its place");
-        Self { mapping: Arc::clone(&self.mapping), offset: self.offset + offset, bytes }
+        // SAFETY: the offset lies inside this place, checked above, which lies inside the mapping.
+        let start = unsafe { self.start.add(offset) };
+        Self { mapping: Arc::clone(&self.mapping), start, bytes }
     }
 
     /// Bytes of the range.
@@ -64,7 +73,6 @@ impl Place {
 
     /// Where the range starts in this process. Valid for reads and writes of [`bytes`](Self::bytes) bytes while `self` lives.
     pub(crate) fn start(&self) -> *mut u8 {
-        // SAFETY: `whole` and `part` see to it that the range lies inside the mapping.
-        unsafe { self.mapping.start().add(self.offset) }
+        self.start
     }
 }

@@ -37,6 +37,28 @@ const _: () = assert!(size_of::<LockBlock>() == LOCK_BYTES);
 // SAFETY: the mutex is only touched through pthread calls, which synchronise between threads and processes; the rest is atomic.
 unsafe impl Sync for LockBlock {}
 
+/// A place that starts with a lock block.
+#[derive(Clone)]
+pub(crate) struct LockPlace(Place);
+
+impl LockPlace {
+    /// Checked here, once: [`block`](Self::block) is called several times in every critical section.
+    ///
+    /// # Panics
+    /// When no lock block can be there: places come from the layout, so that would be a bug here.
+    pub(crate) fn new(place: Place) -> Self {
+        let fits = place.bytes() >= LOCK_BYTES && place.start().cast::<LockBlock>().is_aligned();
+        assert!(fits, "no lock block here");
+        Self(place)
+    }
+
+    pub(crate) fn block(&self) -> &LockBlock {
+        // SAFETY: inside the place and aligned, checked in `new`; the place stays mapped while `self` lives; any bytes are a valid
+        // block (integers and uninitialised memory); only shared references to it are ever made.
+        unsafe { &*self.0.start().cast::<LockBlock>() }
+    }
+}
+
 /// What came of trying to get the mutex.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Acquired {
@@ -59,15 +81,6 @@ unsafe extern "C" {
 }
 
 impl LockBlock {
-    /// The lock block at the start of a place.
-    pub(crate) fn at(place: &Place) -> &Self {
-        let block = place.start().cast::<Self>();
-        assert!(place.bytes() >= LOCK_BYTES && block.is_aligned(), "no lock block here");
-        // SAFETY: inside the place and aligned, checked above; any bytes are a valid block (integers and uninitialised memory);
-        // only shared references to it are ever made.
-        unsafe { &*block }
-    }
-
     fn mutex(&self) -> *mut libc::pthread_mutex_t {
         self.mutex.get().cast()
     }

@@ -28,7 +28,7 @@ use crate::layout::{
 };
 use crate::lock::Lock;
 use crate::mapping::{Mapping, Place};
-use crate::mutex::LockBlock;
+use crate::mutex::LockPlace;
 use crate::name::{DIRECTORY, SegmentName};
 use crate::plan::Plan;
 use crate::proc::start_ticks;
@@ -87,7 +87,7 @@ impl Segment {
             write_bytes(&entry, object.entry().as_bytes());
             let place = memory.part(object.offset, object.bytes);
             if object.kind.has_lock() {
-                let initialised = LockBlock::at(&place).initialise();
+                let initialised = LockPlace::new(place.clone()).block().initialise();
                 initialised.map_err(|errno| system(name, "making a lock in", errno))?;
             }
             if object.kind.has_record() {

@@ -46,13 +46,15 @@ impl<T: Shareable> Value<T> {
     /// # Errors
     /// [`LockFailure`] when the lock cannot be had.
     pub fn update(&self, change: impl FnOnce(&mut T)) -> Result<T, LockFailure> {
-        let mut guard = match self.lock() {
+        let _guard = match self.get_lock().lock() {
             Ok(guard) => guard,
             Err(LockError::OwnerDied(inherited)) => inherited.repaired(),
             Err(LockError::Failed(failure)) => return Err(failure),
         };
-        change(&mut guard);
-        Ok(*guard)
+        let mut value = read_words(self.copies.current(), 0);
+        change(&mut value);
+        self.copies.commit(|copy| write_words(copy, 0, &value));
+        Ok(value)
     }
 
     /// Waits for the value's lock, as Python's `value.get_lock()` in a `with` does.

@@ -11,6 +11,7 @@ mod lock;
 mod pool;
 mod process;
 mod queue;
+mod raw_sync;
 mod record;
 mod rlock;
 mod segment;
@@ -34,6 +35,7 @@ fn main() {
         ["lock-times"] => lock::times(),
         ["lock-inherited-guard"] => lock::inherited_guard(),
         ["lock-holder"] => lock::holder(),
+        ["raw-sync-killed-holder"] => raw_sync::killed_holder(),
         ["value-basics"] => value::basics(),
         ["value-sum"] => value::sum(),
         ["value-torn"] => value::torn(),
