@@ -1,4 +1,5 @@
 //! What the benches share: programs in C, processes against the clock, competitors by turns.
+#![allow(dead_code, reason = "no bench uses all of it")]
 
 use std::error::Error;
 use std::fs::{read_to_string, remove_file};
