@@ -6,9 +6,10 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
-use harness::{Agency, Setup, large_packet};
+use harness::{Agency, Participant, Setup, large_packet};
 
 /// Fails the next `fdatasync` of the file whose path ends with `$FAIL_SYNC_OF`, once, when the file `$FAIL_SYNC_NOW` exists.
 const LIBRARY: &str = r#"
@@ -40,19 +41,25 @@ int fdatasync(int fd) {
 /// Bets of a batch: three of these fill the journal, and a full journal is a checkpoint, which syncs every file.
 const BETS: usize = 50_000;
 
-fn a_failed_sync_of(file: &str) {
-    let setup = Setup::new(env!("CARGO_BIN_EXE_server")).with("SERVER_DURABILITY", "disk");
+/// The central's command with that library, and the file that lets the next sync of `file` fail; `None` without a C compiler.
+fn failing_sync_of(file: &str, setup: &Setup) -> Option<(Command, PathBuf)> {
     let library = setup.directory().join("failing.so");
     let source = setup.directory().join("failing.c");
     fs::write(&source, LIBRARY).unwrap();
     let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
     if !compiled.is_ok_and(|status| status.success()) {
         println!("SKIPPED: no C compiler");
-        return;
+        return None;
     }
     let now = setup.directory().join("now");
     let mut command = setup.command(&["run"]);
     command.env("LD_PRELOAD", &library).env("FAIL_SYNC_OF", file).env("FAIL_SYNC_NOW", &now);
+    Some((command, now))
+}
+
+fn a_failed_sync_of(file: &str) {
+    let setup = Setup::new(env!("CARGO_BIN_EXE_server")).with("SERVER_DURABILITY", "disk");
+    let Some((mut command, now)) = failing_sync_of(file, &setup) else { return };
     let mut central = setup.start_by(&mut command);
     let send = |number: usize| {
         let Ok(mut agency) = Agency::try_connect(central.port) else { return false };
@@ -89,4 +96,26 @@ fn a_lost_page_of_the_winners_stops_the_central_and_loses_nothing_acknowledged()
 #[test]
 fn a_lost_page_of_the_journal_stops_the_central_and_loses_nothing_acknowledged() {
     a_failed_sync_of("journal");
+}
+
+#[test]
+fn a_lost_page_of_who_has_finished_stops_the_central_before_anybody_is_told() {
+    let setup = Setup::new(env!("CARGO_BIN_EXE_server"))
+        .with("SERVER_DURABILITY", "disk")
+        .with("SERVER_PROTOCOL", "framed")
+        .with("SERVER_AGENCIES", "2");
+    let Some((mut command, now)) = failing_sync_of("finished", &setup) else { return };
+    let mut central = setup.start_by(&mut command);
+    let mut first = Participant::connect(central.port, "framed", 1);
+    first.try_notify().unwrap();
+    fs::write(&now, "").unwrap();
+    let mut second = Participant::connect(central.port, "framed", 2);
+    assert!(second.try_notify().is_err(), "acknowledged, though it may be lost");
+    assert_eq!(central.program.exit_code(), 3, "{:?}", central.program.lines());
+    assert_eq!(central.program.count_lines_with("action: sorteo"), 0);
+    drop(central);
+
+    let central = setup.start();
+    assert!(central.number("agencies_finished") >= 1, "who was acknowledged is remembered");
+    assert_eq!(central.stop().0, 0);
 }
