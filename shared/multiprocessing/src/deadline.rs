@@ -11,7 +11,7 @@ use nix::time::{ClockId, clock_gettime};
 pub(crate) const LONGEST_SLEEP: TimeSpec = TimeSpec::new(0, 100_000_000);
 
 /// Longer waits than this are the same as for ever, and the sum of clock and timeout must not overflow.
-const LONGEST_WAIT: Duration = Duration::from_secs(1 << 32);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(1 << 32);
 
 /// The end of a wait.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,11 @@ impl Deadline {
     /// However long it takes.
     pub(crate) const NEVER: Self = Self(None);
 
+    /// Whether there is no end to the wait.
+    pub(crate) fn is_never(self) -> bool {
+        self.0.is_none()
+    }
+
     /// So long from now.
     pub(crate) fn after(timeout: Duration) -> Result<Self, Errno> {
         Ok(Self(Some(now()? + TimeSpec::from_duration(timeout.min(LONGEST_WAIT)))))
@@ -29,6 +34,13 @@ impl Deadline {
     /// Whether it is over.
     pub(crate) fn has_passed(self) -> Result<bool, Errno> {
         self.0.map_or(Ok(false), |end| Ok(now()? >= end))
+    }
+
+    /// How long there is left, for poll; `None` for ever.
+    pub(crate) fn left(self) -> Result<Option<TimeSpec>, Errno> {
+        let Some(end) = self.0 else { return Ok(None) };
+        let now = now()?;
+        Ok(Some(end.max(now) - now))
     }
 
     /// When the next look around is due, or the end if that is earlier.

@@ -90,6 +90,7 @@ mod mapping;
 mod mutex;
 mod name;
 mod participant;
+mod pipe;
 mod plan;
 mod pool;
 mod proc;
@@ -100,6 +101,7 @@ mod rlock;
 mod segment;
 mod semaphore;
 mod value;
+mod wait;
 
 pub use array::{Array, ArrayGuard, RawArray};
 pub use barrier::{Barrier, BarrierError, BreakCause};
@@ -112,6 +114,9 @@ pub use inspect::{Listing, Snapshot, segments};
 pub use layout::{Object, ObjectKind};
 pub use lock::{Inherited, Lock, LockError, LockFailure, LockGuard};
 pub use name::{InvalidName, SegmentName};
+pub use pipe::{
+    Connection, Duplex, Ends, PipeError, ReceiveOnly, Receives, SendOnly, Sends, one_way_pipe, pipe,
+};
 pub use plan::Plan;
 pub use pool::{
     CANNOT_SERVE, Next, Outcome, Pool, PoolError, PoolEvent, PoolOptions, Repair, Worker, Workload,
@@ -122,3 +127,4 @@ pub use rlock::{RLock, RLockGuard};
 pub use segment::{Segment, SegmentError};
 pub use semaphore::{BoundedSemaphore, Permit, Semaphore, SemaphoreError};
 pub use value::{RawValue, Value, ValueGuard};
+pub use wait::{wait, wait_timeout};

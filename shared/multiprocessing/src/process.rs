@@ -1,24 +1,19 @@
 //! A child process that runs a function, like Python's `multiprocessing.Process`.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
+use crate::deadline::Deadline;
 use crate::exit::Exit;
 use crate::fork::{SpawnError, fork_child, pidfd_open, reap};
-
-/// Longer waits than this are the same as for ever, and the sum of clock and wait must not overflow.
-const LONGEST_WAIT: Duration = Duration::from_secs(1 << 32);
-
-/// The moment this far away.
-pub(crate) fn moment_after(wait: Duration) -> Instant {
-    Instant::now() + wait.min(LONGEST_WAIT)
-}
+use crate::pipe::{Ends, release_all_but};
+use crate::wait::poll_until;
 
 /// A running or ended child. It ends when its parent ends, however that happens. Dropping the handle leaves the child running
 /// and, once it has ended, a zombie until the parent ends: join it.
@@ -40,6 +35,32 @@ impl Process {
     pub fn spawn(body: impl FnOnce() -> i32) -> Result<Self, SpawnError> {
         let mask = SigSet::thread_get_mask().map_err(SpawnError::Fork)?;
         Self::spawn_masked(&mask, body)
+    }
+
+    /// As [`spawn`](Self::spawn), and hands ends of pipes over: these are the child's, no longer the parent's, and of every other
+    /// end that the parent has, the child keeps none. So each end is open in one process, and when that is killed, whoever waits
+    /// at the other end is told. With [`spawn`](Self::spawn) the child inherits all of them instead, and an end that somebody
+    /// holds without using it keeps up the wait for ever.
+    ///
+    /// ```
+    /// use multiprocessing::{Process, pipe};
+    ///
+    /// let (here, there) = pipe()?;
+    /// let mut child = Process::spawn_with(there, |there| i32::from(there.send("hello").is_err()))?;
+    /// assert_eq!(here.recv::<String>()?, "hello");
+    /// assert!(child.join()?.is_success());
+    /// assert!(here.recv::<String>().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`spawn`](Self::spawn). The ends are closed then.
+    pub fn spawn_with<E: Ends>(ends: E, body: impl FnOnce(E) -> i32) -> Result<Self, SpawnError> {
+        let release = release_all_but(&ends).map_err(SpawnError::Fork)?;
+        Self::spawn(move || {
+            release.in_child();
+            body(ends)
+        })
     }
 
     /// As [`spawn`](Self::spawn), with these signals blocked in the child.
@@ -76,12 +97,8 @@ impl Process {
     /// # Errors
     /// [`Errno::ECHILD`] when somebody else reaped the child.
     pub fn join(&mut self) -> Result<Exit, Errno> {
-        loop {
-            // A wait without end in slices keeps one code path with the timed form.
-            if let Some(exit) = self.join_timeout(Duration::from_secs(3600))? {
-                return Ok(exit);
-            }
-        }
+        // A wait without end never ends in vain; this keeps the types honest without a panic.
+        self.join_until(Deadline::NEVER)?.ok_or(Errno::EAGAIN)
     }
 
     /// Waits for the end of the child at most this long; `None` when the time is over. Signals do not shorten or lengthen it.
@@ -89,28 +106,15 @@ impl Process {
     /// # Errors
     /// As [`join`](Self::join).
     pub fn join_timeout(&mut self, timeout: Duration) -> Result<Option<Exit>, Errno> {
-        if self.exit.is_some() || !self.wait_for_end(timeout)? {
-            return Ok(self.exit);
-        }
-        self.exit = reap(self.pid)?;
-        Ok(self.exit)
+        self.join_until(Deadline::after(timeout)?)
     }
 
-    /// Waits until the child has ended, without reaping it. Whether it has.
-    fn wait_for_end(&self, timeout: Duration) -> Result<bool, Errno> {
-        let deadline = moment_after(timeout);
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            // Rounded up: poll has whole milliseconds, and waking early would make this loop spin.
-            let milliseconds = left.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32;
-            let timeout = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
-            match poll(&mut [PollFd::new(self.ended.as_fd(), PollFlags::POLLIN)], timeout) {
-                Ok(0) if Instant::now() >= deadline => return Ok(false),
-                Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) => return Ok(true),
-                Err(errno) => return Err(errno),
-            }
+    fn join_until(&mut self, deadline: Deadline) -> Result<Option<Exit>, Errno> {
+        let ended = &mut [PollFd::new(self.ended.as_fd(), PollFlags::POLLIN)];
+        if self.exit.is_none() && poll_until(ended, deadline)? {
+            self.exit = reap(self.pid)?;
         }
+        Ok(self.exit)
     }
 
     /// Asks the child to end (SIGTERM). No effect once it was joined.

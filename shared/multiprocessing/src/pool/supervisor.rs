@@ -13,9 +13,10 @@ use nix::unistd::{Pid, getpid, pipe2, read};
 use super::backoff::{Backoff, Next};
 use super::worker::Worker;
 use super::{CANNOT_SERVE, IGNORED, Outcome, PoolError, PoolEvent, PoolOptions, Repair, Workload};
+use crate::deadline::LONGEST_WAIT;
 use crate::exit::Exit;
 use crate::fork::{SpawnError, ended_child, reap, set_disposition};
-use crate::process::{Process, moment_after};
+use crate::process::Process;
 
 /// Signals that stop the pool in order; a second one of them, in haste.
 const STOP: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
@@ -27,6 +28,11 @@ const UNKNOWN: Exit = Exit::Code(255);
 const REPAIR_PAUSE: Duration = Duration::from_millis(100);
 /// Pause after a fork that failed: the machine is out of processes or memory.
 const SPAWN_PAUSE: Duration = Duration::from_millis(500);
+
+/// The moment this far away.
+fn moment_after(wait: Duration) -> Instant {
+    Instant::now() + wait.min(LONGEST_WAIT)
+}
 
 /// A supervised pool of workers. Make it first thing in `main`: from then on no signal is lost, whatever is set up before
 /// [`run`](Self::run).

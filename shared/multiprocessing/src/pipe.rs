@@ -1,0 +1,265 @@
+//! Pipes: messages between two ends, whole and in order.
+
+mod ends;
+mod error;
+mod message;
+mod socket;
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::socket::{Shutdown, shutdown};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use self::ends::Ends;
+pub(crate) use self::ends::release_all_but;
+pub use self::error::PipeError;
+use self::message::{encode, receive, send_bytes, send_descriptor};
+use self::socket::Socket;
+use crate::deadline::Deadline;
+
+/// Both directions: what [`pipe`] makes.
+#[derive(Debug)]
+pub struct Duplex(());
+/// The end of a [`one_way_pipe`] that receives.
+#[derive(Debug)]
+pub struct ReceiveOnly(());
+/// The end of a [`one_way_pipe`] that sends.
+#[derive(Debug)]
+pub struct SendOnly(());
+
+/// A direction in which messages are sent.
+pub trait Sends: sealed::Direction {}
+impl Sends for Duplex {}
+impl Sends for SendOnly {}
+
+/// A direction from which messages are received.
+pub trait Receives: sealed::Direction {}
+impl Receives for Duplex {}
+impl Receives for ReceiveOnly {}
+
+mod sealed {
+    pub trait Direction {}
+    impl Direction for super::Duplex {}
+    impl Direction for super::ReceiveOnly {}
+    impl Direction for super::SendOnly {}
+}
+
+/// An end of a pipe, like Python's `multiprocessing.connection.Connection`.
+///
+/// | Python | here |
+/// |---|---|
+/// | `a, b = Pipe()` | `let (a, b) = pipe()?;` |
+/// | `r, w = Pipe(duplex=False)` | `let (r, w) = one_way_pipe()?;` the wrong direction does not compile |
+/// | `p = Process(target=f, args=(b,)); p.start(); b.close()` | `let p = Process::spawn_with(b, f)?;` |
+/// | `a.send({'bets': [7574]})` | `a.send(&bets)?` of any type that is `serde::Serialize` |
+/// | `bets = b.recv()` | `let bets: Vec<u16> = b.recv()?;` any type that is `serde::Deserialize` |
+/// | `a.send_bytes(b'hello')`, `b.recv_bytes()` | `a.send_bytes(b"hello")?`, `b.recv_bytes()?` |
+/// | `b.recv_bytes_into(buffer)`, `BufferTooShort` | `b.recv_bytes_into(&mut buffer)?`, [`PipeError::TooShort`] |
+/// | `b.poll()`, `b.poll(0.5)` | `b.poll(Duration::ZERO)?`, `b.poll(Duration::from_millis(500))?` |
+/// | `wait([a, b, p.sentinel], timeout)` | [`wait_timeout(&[&a, &b, &p], timeout)`](crate::wait_timeout) |
+/// | `send_handle(a, fd, pid)`, `recv_handle(b)` | `a.send_fd(&file)?`, `b.recv_fd()?` |
+/// | `EOFError`, `BrokenPipeError` | [`PipeError::Closed`] |
+/// | `a.close()` | `drop(a)` |
+///
+/// Messages are of any length. Each one arrives whole, once, and at one receiver, also when several processes send to an end or
+/// receive from it. So when a process is killed
+///
+/// * while it sends: the whole message is on its way, or nothing of it;
+/// * while it receives: the message is gone with it, or still there;
+/// * and nobody else had its end: whoever waits at the other end is told at once, by [`PipeError::Closed`], after having received
+///   what was sent before.
+///
+/// The last point needs that nobody else *has* the end, without knowing: [`Process::spawn_with`](crate::Process::spawn_with)
+/// takes care of it.
+///
+/// Sending waits while about 200 kB are on their way (`net.core.wmem_default`), and messages of more than 64 KiB need a file
+/// descriptor each until they are received.
+pub struct Connection<D = Duplex> {
+    socket: Socket,
+    direction: PhantomData<fn() -> D>,
+}
+
+/// A pipe for both directions, like Python's `Pipe()`.
+///
+/// # Errors
+/// [`PipeError::System`], mostly because of too many open files.
+pub fn pipe() -> Result<(Connection, Connection), PipeError> {
+    let (one, other) = Socket::pair()?;
+    Ok((Connection::new(one), Connection::new(other)))
+}
+
+/// A pipe from the second end to the first one, like Python's `Pipe(duplex=False)`.
+///
+/// # Errors
+/// As [`pipe`].
+pub fn one_way_pipe() -> Result<(Connection<ReceiveOnly>, Connection<SendOnly>), PipeError> {
+    let (receiver, sender) = Socket::pair()?;
+    // Not only the type keeps the direction: a descriptor of an end can be sent, and made an end of any type.
+    shutdown(sender.as_fd().as_raw_fd(), Shutdown::Read)?;
+    Ok((Connection::new(receiver), Connection::new(sender)))
+}
+
+impl<D> Connection<D> {
+    fn new(socket: Socket) -> Self {
+        Self { socket, direction: PhantomData }
+    }
+}
+
+impl<D: Sends> Connection<D> {
+    /// Sends a value, encoded; waits while the pipe is full, however long that takes.
+    ///
+    /// # Errors
+    /// [`PipeError::Encode`], [`PipeError::Closed`], or what the system says.
+    pub fn send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), PipeError> {
+        self.send_bytes(&encode(value)?)
+    }
+
+    /// As [`send`](Self::send); waits at most this long. Whether it was sent.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_timeout<T: Serialize + ?Sized>(
+        &self,
+        value: &T,
+        timeout: Duration,
+    ) -> Result<bool, PipeError> {
+        self.send_bytes_timeout(&encode(value)?, timeout)
+    }
+
+    /// Sends a message of these bytes, which may be none; waits while the pipe is full, however long that takes.
+    ///
+    /// # Errors
+    /// [`PipeError::Closed`], or what the system says.
+    pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), PipeError> {
+        done(send_bytes(&self.socket, bytes, Deadline::NEVER)?)
+    }
+
+    /// As [`send_bytes`](Self::send_bytes); waits at most this long. Whether it was sent.
+    ///
+    /// # Errors
+    /// As [`send_bytes`](Self::send_bytes).
+    pub fn send_bytes_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<bool, PipeError> {
+        Ok(send_bytes(&self.socket, bytes, Deadline::after(timeout)?)?.is_some())
+    }
+
+    /// Sends a file, a socket or an end of a pipe: the receiver gets a descriptor of its own for it.
+    ///
+    /// # Errors
+    /// As [`send_bytes`](Self::send_bytes).
+    pub fn send_fd(&self, descriptor: impl AsFd) -> Result<(), PipeError> {
+        done(send_descriptor(&self.socket, descriptor.as_fd(), Deadline::NEVER)?)
+    }
+
+    /// As [`send_fd`](Self::send_fd); waits at most this long. Whether it was sent.
+    ///
+    /// # Errors
+    /// As [`send_bytes`](Self::send_bytes).
+    pub fn send_fd_timeout(&self, descriptor: impl AsFd, timeout: Duration) -> Result<bool, PipeError> {
+        Ok(send_descriptor(&self.socket, descriptor.as_fd(), Deadline::after(timeout)?)?.is_some())
+    }
+}
+
+impl<D: Receives> Connection<D> {
+    /// Receives the next message as a value of this type; waits for one, however long that takes.
+    ///
+    /// # Errors
+    /// [`PipeError::Closed`], [`PipeError::Decode`] when it is something else, or what the system says.
+    pub fn recv<T: DeserializeOwned>(&self) -> Result<T, PipeError> {
+        done(receive(&self.socket, Deadline::NEVER, |message| message.into_value())?)
+    }
+
+    /// As [`recv`](Self::recv), at most this long; `None` when the time is over.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub fn recv_timeout<T: DeserializeOwned>(&self, timeout: Duration) -> Result<Option<T>, PipeError> {
+        receive(&self.socket, Deadline::after(timeout)?, |message| message.into_value())
+    }
+
+    /// Receives the bytes of the next message; waits for one, however long that takes.
+    ///
+    /// # Errors
+    /// [`PipeError::Closed`], or what the system says.
+    pub fn recv_bytes(&self) -> Result<Vec<u8>, PipeError> {
+        done(receive(&self.socket, Deadline::NEVER, |message| message.into_bytes())?)
+    }
+
+    /// As [`recv_bytes`](Self::recv_bytes), at most this long; `None` when the time is over.
+    ///
+    /// # Errors
+    /// As [`recv_bytes`](Self::recv_bytes).
+    pub fn recv_bytes_timeout(&self, timeout: Duration) -> Result<Option<Vec<u8>>, PipeError> {
+        receive(&self.socket, Deadline::after(timeout)?, |message| message.into_bytes())
+    }
+
+    /// Receives the bytes of the next message into the room, from its start, and returns how many there are; waits for one,
+    /// however long that takes.
+    ///
+    /// # Errors
+    /// [`PipeError::TooShort`] with the message when there are more bytes than room; then the room is as it was. Otherwise as
+    /// [`recv_bytes`](Self::recv_bytes).
+    pub fn recv_bytes_into(&self, room: &mut [u8]) -> Result<usize, PipeError> {
+        let message = self.recv_bytes()?;
+        match room.get_mut(..message.len()) {
+            Some(start) => start.copy_from_slice(&message),
+            None => return Err(PipeError::TooShort { message, room: room.len() }),
+        }
+        Ok(message.len())
+    }
+
+    /// Receives a descriptor that was sent; waits for the next message, however long that takes.
+    ///
+    /// # Errors
+    /// [`PipeError::NoDescriptor`] when the next message is one of bytes, [`PipeError::Closed`], or what the system says.
+    pub fn recv_fd(&self) -> Result<OwnedFd, PipeError> {
+        done(receive(&self.socket, Deadline::NEVER, |message| message.into_descriptor())?)
+    }
+
+    /// As [`recv_fd`](Self::recv_fd), at most this long; `None` when the time is over.
+    ///
+    /// # Errors
+    /// As [`recv_fd`](Self::recv_fd).
+    pub fn recv_fd_timeout(&self, timeout: Duration) -> Result<Option<OwnedFd>, PipeError> {
+        receive(&self.socket, Deadline::after(timeout)?, |message| message.into_descriptor())
+    }
+
+    /// Whether receiving would not wait: a message is there, or none can come any more. Waits for that at most this long.
+    /// Takes nothing away; where several processes receive, another one may be quicker.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn poll(&self, timeout: Duration) -> Result<bool, PipeError> {
+        Ok(self.socket.is_readable(Deadline::after(timeout)?)?)
+    }
+}
+
+/// A wait without end never ends in vain; this keeps the types honest without a panic.
+fn done<R>(outcome: Option<R>) -> Result<R, PipeError> {
+    outcome.ok_or(PipeError::System(Errno::EAGAIN))
+}
+
+impl<D> AsFd for Connection<D> {
+    /// For [`wait`](crate::wait), and to send an end through another pipe.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl<D: sealed::Direction> From<OwnedFd> for Connection<D> {
+    /// An end that was sent through another pipe. It keeps its direction, whatever the type says: the wrong one is
+    /// [`PipeError::Closed`].
+    fn from(descriptor: OwnedFd) -> Self {
+        Self::new(Socket::new(descriptor))
+    }
+}
+
+impl<D> fmt::Debug for Connection<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Connection").field(&self.socket.as_fd().as_raw_fd()).finish()
+    }
+}
