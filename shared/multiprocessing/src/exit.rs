@@ -42,12 +42,51 @@ impl Exit {
     }
 }
 
+impl Exit {
+    /// The wait status that [`from_status`](Self::from_status) reads as this.
+    fn status(self) -> i32 {
+        match self {
+            Self::Code(code) => (code & 0xff) << 8,
+            Self::Signal { signal, core_dumped } => signal as i32 | if core_dumped { 0x80 } else { 0 },
+        }
+    }
+}
+
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
             Self::Signal { signal, core_dumped: false } => write!(f, "{signal}"),
             Self::Signal { signal, core_dumped: true } => write!(f, "{signal} (core dumped)"),
+        }
+    }
+}
+
+/// The end of a process as one number, for messages.
+pub(crate) mod as_status {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Exit;
+
+    pub(crate) fn serialize<S: Serializer>(exit: &Exit, serializer: S) -> Result<S::Ok, S::Error> {
+        exit.status().serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'a, D: Deserializer<'a>>(deserializer: D) -> Result<Exit, D::Error> {
+        i32::deserialize(deserializer).map(Exit::from_status)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_status_reads_back_as_the_end_it_was_made_from() {
+        let signals = Signal::iterator()
+            .flat_map(|signal| [false, true].map(|core_dumped| Exit::Signal { signal, core_dumped }));
+        for exit in (0..256).map(Exit::Code).chain(signals) {
+            assert_eq!(Exit::from_status(exit.status()), exit);
         }
     }
 }

@@ -100,6 +100,7 @@ mod record;
 mod rlock;
 mod segment;
 mod semaphore;
+mod task_pool;
 mod value;
 mod wait;
 
@@ -126,5 +127,6 @@ pub use queue::{Queue, QueueError};
 pub use rlock::{RLock, RLockGuard};
 pub use segment::{Segment, SegmentError};
 pub use semaphore::{BoundedSemaphore, Permit, Semaphore, SemaphoreError};
+pub use task_pool::{AsyncResult, Imap, StartError, TaskError, TaskPool, TaskPoolBuilder};
 pub use value::{RawValue, Value, ValueGuard};
 pub use wait::{wait, wait_timeout};

@@ -18,7 +18,8 @@ use serde::de::DeserializeOwned;
 pub use self::ends::Ends;
 pub(crate) use self::ends::release_all_but;
 pub use self::error::PipeError;
-use self::message::{encode, receive, send_bytes, send_descriptor};
+pub(crate) use self::message::{decode, encode};
+use self::message::{receive, send_bytes, send_descriptor};
 use self::socket::Socket;
 use crate::deadline::Deadline;
 

@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+pub(crate) use backoff::Backoff;
 pub use backoff::Next;
 pub use supervisor::Pool;
 pub use worker::Worker;

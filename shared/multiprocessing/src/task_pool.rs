@@ -1,0 +1,395 @@
+//! A pool of workers that call functions with arguments and send the results back.
+
+mod async_result;
+mod client;
+mod dispatcher;
+mod error;
+mod function;
+mod imap;
+mod message;
+mod panics;
+mod worker;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use self::async_result::AsyncResult;
+use self::client::Client;
+use self::dispatcher::Duties;
+pub use self::error::{StartError, TaskError};
+use self::function::{Call, Code};
+pub use self::imap::Imap;
+use self::message::TaskId;
+use crate::deadline::Deadline;
+use crate::fork::SpawnError;
+use crate::pipe::{encode, pipe};
+use crate::process::Process;
+
+/// How long the dispatcher may take to end when it was asked to. It is killed then.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How many tasks there are for each worker when nobody says how large they shall be, as in Python: so many that a worker that
+/// is done early takes over from a slow one.
+const TASKS_PER_WORKER: usize = 4;
+
+/// A pool of worker processes that call functions, like Python's `multiprocessing.Pool`.
+///
+/// | Python | here |
+/// |---|---|
+/// | `pool = Pool(4)` | `let pool = TaskPool::new(4)?;` |
+/// | `Pool(4, initializer=f, maxtasksperchild=10)` | `TaskPool::builder(4).initializer(f).max_tasks_per_child(10).start()?` |
+/// | `pool.apply(power, (2, 10))` | `pool.apply(power, (2, 10))?` with `fn power((base, exponent): (u64, u32)) -> u64` |
+/// | `pool.map(square, range(10))` | `pool.map(square, 0..10)?` |
+/// | `pool.map(square, range(10), chunksize=5)` | `pool.map_chunked(square, 0..10, chunk)?` |
+/// | `pool.starmap(pow, [(2, 10), (3, 5)])` | `pool.starmap(u64::pow, [(2, 10), (3, 5)])?`; of more arguments: `map` and a tuple |
+/// | `pool.imap(f, xs)`, `pool.imap_unordered(f, xs)` | `pool.imap(f, xs)`, `pool.imap_unordered(f, xs)`: iterators of `Result` |
+/// | `pool.apply_async(f, (x,))`, `pool.map_async(f, xs)` | `pool.apply_async(f, x)`, `pool.map_async(f, xs)`: an [`AsyncResult`] |
+/// | `pool.close(); pool.join()` | `pool.join()?` |
+/// | `pool.terminate()`, the end of a `with` block | dropping it |
+///
+/// ```
+/// use multiprocessing::TaskPool;
+///
+/// let pool = TaskPool::new(2)?;
+/// assert_eq!(pool.map(|n: u64| n * n, [1, 2, 3])?, [1, 4, 9]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// A task is a function that captures nothing: the workers were forked when the pool was started, and have the program's
+/// functions, but not what came into being since. What all tasks need is made before, in a `static`, or by the initializer in
+/// each worker; handles of shared memory work in both. Arguments and results are of any type that serde encodes. The initializer
+/// and the tasks have none of the ends of [`pipe`](crate::pipe)s that the program had.
+///
+/// # What happens when a process is killed
+///
+/// * A worker: its task fails with [`TaskError::WorkerDied`], and nothing else does; another worker is started. Of a chunk of
+///   arguments, all fail: nobody knows which of them were done. The task is not tried again, for it may have been the reason.
+/// * The dispatcher (the pool's own process, which starts the workers): every task that has no result fails with
+///   [`TaskError::PoolEnded`], and the workers end.
+/// * The owner: the dispatcher and all workers end at once.
+///
+/// A worker that is *stopped* is waited for, as one that takes long. A panic of a task is its error, [`TaskError::Panicked`], with
+/// the place; the worker goes on.
+///
+/// The pool is started by a process with one thread; from then on its owner may have many, and each of them may use it.
+#[derive(Debug)]
+#[must_use = "the pool ends when this is dropped"]
+pub struct TaskPool {
+    client: Arc<Client>,
+    dispatcher: Process,
+    workers: usize,
+}
+
+/// How a pool of tasks shall be.
+#[must_use = "nothing is started before `start`"]
+pub struct TaskPoolBuilder<F = fn()> {
+    workers: usize,
+    tasks_per_worker: u64,
+    initializer: F,
+}
+
+impl<F: Fn()> TaskPoolBuilder<F> {
+    /// Every worker calls this once, before its first task. When it panics the worker ends and another one is tried, with growing
+    /// pauses; if all of them fail again and again, the tasks do so too, with [`TaskError::NotReady`].
+    pub fn initializer<G: Fn()>(self, initializer: G) -> TaskPoolBuilder<G> {
+        let Self { workers, tasks_per_worker, .. } = self;
+        TaskPoolBuilder { workers, tasks_per_worker, initializer }
+    }
+
+    /// A worker ends after so many tasks, and another takes its place: what they leak is limited.
+    pub fn max_tasks_per_child(mut self, tasks: u64) -> Self {
+        self.tasks_per_worker = tasks;
+        self
+    }
+
+    /// Starts the dispatcher and the workers.
+    ///
+    /// # Errors
+    /// [`StartError`]; among them a program with more than one thread, and no workers or tasks at all.
+    pub fn start(self) -> Result<TaskPool, StartError> {
+        let Self { workers, tasks_per_worker, initializer } = self;
+        if workers == 0 {
+            return Err(StartError::NoWorkers);
+        }
+        if tasks_per_worker == 0 {
+            return Err(StartError::NoTasks);
+        }
+        let code = Code::known().map_err(StartError::Code)?;
+        let (here, there) = pipe()?;
+        let dispatch =
+            |there| dispatcher::run(there, Duties { workers, tasks_per_worker, initializer: &initializer });
+        let dispatcher = Process::spawn_with(there, dispatch).map_err(StartError::Dispatcher)?;
+        // On an error the dispatcher ends by itself.
+        let failed = here.recv::<Option<(usize, i32)>>()?;
+        let pool = TaskPool { client: Arc::new(Client::new(here, code)), dispatcher, workers };
+        match failed {
+            None => Ok(pool),
+            Some((worker, errno)) => {
+                Err(StartError::Worker { worker, source: SpawnError::Fork(Errno::from_raw(errno)) })
+            }
+        }
+    }
+}
+
+impl TaskPool {
+    /// Starts a pool of so many workers.
+    ///
+    /// # Errors
+    /// As [`TaskPoolBuilder::start`].
+    pub fn new(workers: usize) -> Result<Self, StartError> {
+        Self::builder(workers).start()
+    }
+
+    /// A pool of so many workers that is to be described further.
+    pub fn builder(workers: usize) -> TaskPoolBuilder {
+        TaskPoolBuilder { workers, tasks_per_worker: u64::MAX, initializer: || {} }
+    }
+
+    /// Calls the function in a worker and waits for the result.
+    ///
+    /// # Errors
+    /// [`TaskError`].
+    pub fn apply<A, R>(&self, function: fn(A) -> R, argument: A) -> Result<R, TaskError>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        self.apply_async(function, argument).get()
+    }
+
+    /// Has the function called in a worker, without waiting for the result.
+    pub fn apply_async<A, R>(&self, function: fn(A) -> R, argument: A) -> AsyncResult<R>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        // As a slice: an array would be encoded without its length.
+        let task = encode(&[argument][..]).map_err(TaskError::from);
+        let task = task.and_then(|bytes| self.client.submit(Call::of(function), &bytes));
+        AsyncResult::of_one(self.client.clone(), task)
+    }
+
+    /// Calls the function with each argument, in chunks, and returns the results in their order. Waits until all are done, also
+    /// when one of them failed.
+    ///
+    /// # Errors
+    /// The first argument's error, of those that have one. To have the other results nevertheless: [`imap`](Self::imap).
+    pub fn map<A, R>(
+        &self,
+        function: fn(A) -> R,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Vec<R>, TaskError>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        self.map_async(function, arguments).get()
+    }
+
+    /// As [`map`](Self::map), with so many arguments in a task: more mean less to send, fewer a more even share.
+    ///
+    /// # Errors
+    /// As [`map`](Self::map).
+    pub fn map_chunked<A, R>(
+        &self,
+        function: fn(A) -> R,
+        arguments: impl IntoIterator<Item = A>,
+        chunk: NonZeroUsize,
+    ) -> Result<Vec<R>, TaskError>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        self.submit_all(Call::of(function), arguments, Some(chunk)).get()
+    }
+
+    /// As [`map`](Self::map), without waiting for the results.
+    pub fn map_async<A, R>(
+        &self,
+        function: fn(A) -> R,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> AsyncResult<Vec<R>>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        self.submit_all(Call::of(function), arguments, None)
+    }
+
+    /// As [`map`](Self::map) with a function of two arguments.
+    ///
+    /// # Errors
+    /// As [`map`](Self::map).
+    pub fn starmap<A, B, R>(
+        &self,
+        function: fn(A, B) -> R,
+        arguments: impl IntoIterator<Item = (A, B)>,
+    ) -> Result<Vec<R>, TaskError>
+    where
+        (A, B): Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        self.starmap_async(function, arguments).get()
+    }
+
+    /// As [`starmap`](Self::starmap), without waiting for the results.
+    pub fn starmap_async<A, B, R>(
+        &self,
+        function: fn(A, B) -> R,
+        arguments: impl IntoIterator<Item = (A, B)>,
+    ) -> AsyncResult<Vec<R>>
+    where
+        (A, B): Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+    {
+        self.submit_all(Call::of_pair(function), arguments, None)
+    }
+
+    /// Calls the function with each argument and gives the results one by one, in their order.
+    pub fn imap<A, R, I>(&self, function: fn(A) -> R, arguments: I) -> Imap<R, I::IntoIter>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+        I: IntoIterator<Item = A>,
+    {
+        self.imap_chunked(function, arguments, NonZeroUsize::MIN)
+    }
+
+    /// As [`imap`](Self::imap), with so many arguments in a task.
+    pub fn imap_chunked<A, R, I>(
+        &self,
+        function: fn(A) -> R,
+        arguments: I,
+        chunk: NonZeroUsize,
+    ) -> Imap<R, I::IntoIter>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+        I: IntoIterator<Item = A>,
+    {
+        self.results(Call::of(function), arguments, chunk, true)
+    }
+
+    /// As [`imap`](Self::imap), each result as soon as it is there.
+    pub fn imap_unordered<A, R, I>(&self, function: fn(A) -> R, arguments: I) -> Imap<R, I::IntoIter>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+        I: IntoIterator<Item = A>,
+    {
+        self.imap_unordered_chunked(function, arguments, NonZeroUsize::MIN)
+    }
+
+    /// As [`imap_unordered`](Self::imap_unordered), with so many arguments in a task.
+    pub fn imap_unordered_chunked<A, R, I>(
+        &self,
+        function: fn(A) -> R,
+        arguments: I,
+        chunk: NonZeroUsize,
+    ) -> Imap<R, I::IntoIter>
+    where
+        A: Serialize + DeserializeOwned,
+        R: Serialize + DeserializeOwned,
+        I: IntoIterator<Item = A>,
+    {
+        self.results(Call::of(function), arguments, chunk, false)
+    }
+
+    fn results<A, R, I>(
+        &self,
+        call: Call,
+        arguments: I,
+        chunk: NonZeroUsize,
+        in_order: bool,
+    ) -> Imap<R, I::IntoIter>
+    where
+        A: Serialize,
+        R: DeserializeOwned,
+        I: IntoIterator<Item = A>,
+    {
+        let ahead = self.workers.saturating_mul(TASKS_PER_WORKER);
+        Imap::new(self.client.clone(), call, arguments.into_iter(), chunk, ahead, in_order)
+    }
+
+    fn submit_all<A: Serialize, R: DeserializeOwned>(
+        &self,
+        call: Call,
+        arguments: impl IntoIterator<Item = A>,
+        chunk: Option<NonZeroUsize>,
+    ) -> AsyncResult<Vec<R>> {
+        let arguments: Vec<A> = arguments.into_iter().collect();
+        let tasks = self.workers.saturating_mul(TASKS_PER_WORKER);
+        let chunk = chunk.map_or_else(|| arguments.len().div_ceil(tasks).max(1), NonZeroUsize::get);
+        AsyncResult::of_all(self.client.clone(), self.submit_chunks(call, &arguments, chunk))
+    }
+
+    /// All of them or none: an argument that cannot be encoded is noticed before anything is done.
+    fn submit_chunks<A: Serialize>(
+        &self,
+        call: Call,
+        arguments: &[A],
+        chunk: usize,
+    ) -> Result<Vec<TaskId>, TaskError> {
+        let encoded = arguments.chunks(chunk).map(encode).collect::<Result<Vec<_>, _>>()?;
+        let mut tasks = Vec::with_capacity(encoded.len());
+        for bytes in encoded {
+            match self.client.submit(call, &bytes) {
+                Ok(task) => tasks.push(task),
+                Err(error) => {
+                    tasks.into_iter().for_each(|task| self.client.forget(task));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(tasks)
+    }
+
+    /// Takes no more tasks, and waits until all are done and the workers have ended, like Python's `close()` and `join()`. Results
+    /// that were not asked for yet stay.
+    ///
+    /// # Errors
+    /// [`TaskError::PoolEnded`] when the dispatcher was killed, [`TaskError::Inherited`] in a forked child, or what the system
+    /// says.
+    pub fn join(&mut self) -> Result<(), TaskError> {
+        self.join_until(Deadline::NEVER).map(drop)
+    }
+
+    /// As [`join`](Self::join), at most this long. Whether all is done.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join).
+    pub fn join_timeout(&mut self, timeout: Duration) -> Result<bool, TaskError> {
+        self.join_until(Deadline::after(timeout)?)
+    }
+
+    fn join_until(&mut self, deadline: Deadline) -> Result<bool, TaskError> {
+        self.client.close()?;
+        if !self.client.wait_for_end(deadline)? {
+            return Ok(false);
+        }
+        // It has closed the connection, as the last thing it did.
+        match self.dispatcher.join()? {
+            exit if exit.is_success() => Ok(true),
+            _ => Err(TaskError::PoolEnded),
+        }
+    }
+}
+
+impl Drop for TaskPool {
+    /// Ends the workers at once, whatever they are doing.
+    fn drop(&mut self) {
+        if !self.client.is_ours() || self.dispatcher.exit().is_some() {
+            return;
+        }
+        let asked = self.client.terminate(PATIENCE);
+        if !asked || matches!(self.dispatcher.join_timeout(PATIENCE), Ok(None)) {
+            // Its workers end with it.
+            let _ = self.dispatcher.kill();
+            let _ = self.dispatcher.join();
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What will come of tasks that somebody did not want to wait for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use super::client::Client;
+use super::error::TaskError;
+use super::message::TaskId;
+use crate::deadline::Deadline;
+use crate::pipe::decode;
+
+/// What comes of a task as it was sent: of each item, or an error for all of them.
+type Outcomes<R> = Result<Vec<Result<R, TaskError>>, TaskError>;
+
+/// The result of a task that a pool is at work on, like Python's `AsyncResult`. Dropping it gives the result up, not the task.
+///
+/// | Python | here |
+/// |---|---|
+/// | `result.get()` | `result.get()?` |
+/// | `result.get(timeout=1)` | `if result.wait_timeout(Duration::from_secs(1))? { result.get()? }` |
+/// | `result.wait()`, `result.wait(1)` | `result.wait()?`, `result.wait_timeout(Duration::from_secs(1))?` |
+/// | `result.ready()` | `result.wait_timeout(Duration::ZERO)?` |
+/// | `result.successful()`, `callback`, `error_callback` | `match result.get()` |
+#[derive(Debug)]
+#[must_use = "the result is given up when this is dropped"]
+pub struct AsyncResult<T> {
+    client: Arc<Client>,
+    /// All of them, or why there are none.
+    tasks: Result<Vec<TaskId>, TaskError>,
+    /// Makes the result of what came of the tasks.
+    assemble: fn(&Client, &[TaskId]) -> Result<T, TaskError>,
+}
+
+impl<T> AsyncResult<T> {
+    /// Waits until the tasks are done, however long that takes.
+    ///
+    /// # Errors
+    /// [`TaskError::Inherited`] in a forked child.
+    pub fn wait(&self) -> Result<(), TaskError> {
+        self.wait_until(Deadline::NEVER).map(drop)
+    }
+
+    /// Waits until the tasks are done, at most this long. Whether they are, or it is known that they never will be; then
+    /// [`get`](Self::get) does not wait.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<bool, TaskError> {
+        self.wait_until(Deadline::after(timeout)?)
+    }
+
+    fn wait_until(&self, deadline: Deadline) -> Result<bool, TaskError> {
+        for task in self.tasks.iter().flatten() {
+            if self.client.wait_any(&[*task], deadline)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The result; waits for it, however long that takes. Of several tasks all are waited for, also when one of them failed.
+    ///
+    /// # Errors
+    /// The first task's error, of those that have one.
+    pub fn get(mut self) -> Result<T, TaskError> {
+        self.wait()?;
+        let tasks = std::mem::replace(&mut self.tasks, Ok(Vec::new()))?;
+        (self.assemble)(&self.client, &tasks)
+    }
+}
+
+impl<R: DeserializeOwned> AsyncResult<R> {
+    /// Of one task with one argument.
+    pub(super) fn of_one(client: Arc<Client>, task: Result<TaskId, TaskError>) -> Self {
+        let assemble = |client: &Client, tasks: &[TaskId]| {
+            let result = all(client, tasks)?.pop();
+            result.ok_or_else(|| TaskError::Decode("a task of one argument has no result".to_owned()))
+        };
+        Self { client, tasks: task.map(|task| vec![task]), assemble }
+    }
+}
+
+impl<R: DeserializeOwned> AsyncResult<Vec<R>> {
+    /// Of several tasks with several arguments each.
+    pub(super) fn of_all(client: Arc<Client>, tasks: Result<Vec<TaskId>, TaskError>) -> Self {
+        Self { client, tasks, assemble: all }
+    }
+}
+
+fn all<R: DeserializeOwned>(client: &Client, tasks: &[TaskId]) -> Result<Vec<R>, TaskError> {
+    let outcomes = tasks.iter().map(|task| outcomes::<R>(client, *task));
+    // All are taken, for nobody will ask for what is behind an error.
+    let outcomes: Vec<_> = outcomes.collect();
+    let mut results = Vec::new();
+    for outcome in outcomes {
+        for result in outcome? {
+            results.push(result?);
+        }
+    }
+    Ok(results)
+}
+
+/// What came of a task that is done.
+pub(super) fn outcomes<R: DeserializeOwned>(client: &Client, task: TaskId) -> Outcomes<R> {
+    let bytes = client.take(task)?;
+    decode::<Outcomes<R>>(&bytes).unwrap_or_else(|error| Err(error.into()))
+}
+
+impl<T> Drop for AsyncResult<T> {
+    fn drop(&mut self) {
+        self.tasks.iter().flatten().for_each(|task| self.client.forget(*task));
+    }
+}

@@ -1,0 +1,105 @@
+//! Why a pool did not start, and why a task has no result.
+
+use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::exit::Exit;
+use crate::fork::SpawnError;
+use crate::pipe::PipeError;
+
+/// Why a pool of tasks could not be started. Whatever was started is gone again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Nobody would do the work.
+    #[error("a pool of 0 workers would do nothing: ask for at least 1")]
+    NoWorkers,
+    /// Every worker would end before its first task.
+    #[error("workers for 0 tasks each would do nothing: ask for at least 1")]
+    NoTasks,
+    /// The process that hands the tasks out was not started.
+    #[error("starting the dispatcher: {0}")]
+    Dispatcher(#[source] SpawnError),
+    /// A worker was not started.
+    #[error("starting worker {worker}: {source}")]
+    Worker {
+        /// Which one, from 0.
+        worker: usize,
+        /// Why not.
+        source: SpawnError,
+    },
+    /// The way to the dispatcher failed.
+    #[error("talking to the dispatcher: {0}")]
+    Pipe(#[from] PipeError),
+    /// `/proc/self/maps` could not be read, so nobody knows which functions the workers will have.
+    #[error("looking for the program's code in /proc/self/maps: {0}")]
+    Code(#[source] std::io::Error),
+}
+
+/// Why a task has no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum TaskError {
+    /// The worker ended while it had the task: it was killed, or the task ended the process. Whether the task was done, and how
+    /// much of it, nobody knows. Tasks that were waiting are not concerned, and another worker takes its place.
+    #[error("worker {pid} ended during the task: {exit}")]
+    WorkerDied {
+        /// The worker's process id.
+        pid: i32,
+        /// How it ended.
+        #[serde(with = "crate::exit::as_status")]
+        exit: Exit,
+    },
+    /// The function panicked. The worker goes on.
+    #[error("the task panicked in worker {pid} at {place}: {message}")]
+    Panicked {
+        /// What the panic said.
+        message: String,
+        /// File, line and column, and below them the backtrace if `RUST_BACKTRACE` asks for one.
+        place: String,
+        /// The worker's process id.
+        pid: i32,
+    },
+    /// The argument or the result cannot be encoded.
+    #[error("{0}")]
+    Encode(String),
+    /// The argument or the result is not what its type expects: it is encoded in one way and decoded in another.
+    #[error("{0}")]
+    Decode(String),
+    /// The function is of a library that was loaded after the pool was started: the workers do not have it.
+    #[error("the function was loaded after the pool was started, and its workers do not have it")]
+    UnknownFunction,
+    /// Workers end before they are ready, again and again, and no more are started.
+    #[error("no worker becomes ready: the last one ended with {exit} in the initializer")]
+    NotReady {
+        /// How the last one ended.
+        #[serde(with = "crate::exit::as_status")]
+        exit: Exit,
+    },
+    /// The pool was joined, terminated or dropped, or its dispatcher was killed, before the task had a result.
+    #[error("the pool ended before the task was done")]
+    PoolEnded,
+    /// The operating system refused, with this number (errno).
+    #[error("the operating system refused: {}", Errno::from_raw(*.0))]
+    System(i32),
+    /// This process was forked from the one that has the pool, and has only a copy of the handle.
+    #[error("the pool belongs to the process that started it")]
+    Inherited,
+}
+
+impl From<Errno> for TaskError {
+    fn from(errno: Errno) -> Self {
+        Self::System(errno as i32)
+    }
+}
+
+impl From<PipeError> for TaskError {
+    fn from(error: PipeError) -> Self {
+        match error {
+            PipeError::Closed => Self::PoolEnded,
+            PipeError::System(errno) => errno.into(),
+            PipeError::Encode(_) => Self::Encode(error.to_string()),
+            _ => Self::Decode(error.to_string()),
+        }
+    }
+}
