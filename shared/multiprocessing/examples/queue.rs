@@ -1,22 +1,22 @@
-//! A queue: two children work off what their parent puts, and are told when there is no more.
+//! A queue: two children work off what their parent puts, until it is closed and nothing is left.
 //! `cargo run -p shm-multiprocessing --example queue`
 
-use multiprocessing::{LockFailure, Plan, Process, Queue, Segment, SegmentName, Shareable};
+use multiprocessing::{Plan, Process, Queue, QueueError, Segment, SegmentName, Shareable};
 
 #[derive(Clone, Copy, Shareable)]
 #[repr(C)]
 struct Job {
     number: u32,
-    /// How many are to be added up; none for the end of the work.
+    /// How many are to be added up.
     summands: u32,
 }
 
-fn work(jobs: &Queue<Job>, sums: &Queue<[u64; 2]>) -> Result<(), LockFailure> {
+fn work(jobs: &Queue<Job>, sums: &Queue<[u64; 2]>) -> Result<(), QueueError> {
     loop {
-        let job = jobs.get()?;
-        if job.summands == 0 {
-            return Ok(());
-        }
+        let job = match jobs.get() {
+            Err(QueueError::Closed) => return Ok(()),
+            job => job?,
+        };
         sums.put([job.number.into(), (1..=u64::from(job.summands)).sum()])?;
     }
 }
@@ -33,12 +33,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // Waits while four are not yet begun.
         jobs.put(Job { number, summands: 1000 * number })?;
     }
-    for _ in &workers {
-        jobs.put(Job { number: 0, summands: 0 })?;
-    }
+    jobs.close()?;
     for worker in &mut workers {
         worker.join()?;
     }
+    println!("jobs: {jobs}");
     while let Some([number, sum]) = sums.try_get()? {
         println!("job {number}: {sum}");
     }

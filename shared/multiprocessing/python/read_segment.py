@@ -19,7 +19,7 @@ ENTRY = struct.Struct("32s I I Q Q Q")  # name, kind, type, length, offset, byte
 LOCK_BYTES, VERSION_OFFSET = 64, 56
 KINDS = {
     1: "Lock", 2: "Value", 3: "RawValue", 4: "Array", 5: "RawArray", 6: "RLock", 7: "Semaphore", 8: "BoundedSemaphore",
-    9: "Event", 10: "Condition", 11: "Barrier", 12: "Queue",
+    9: "Event", 10: "Condition", 11: "Barrier", 12: "Queue", 13: "JoinableQueue",
 }
 TYPES = {1: "u8", 2: "u16", 3: "u32", 4: "u64", 5: "i8", 6: "i16", 7: "i32", 8: "i64", 9: "f32", 10: "f64"}
 FORMATS = dict(zip(TYPES.values(), "BHIQbhiqfd"))  # as the modules struct and array call them

@@ -112,7 +112,9 @@ impl Segment {
             ObjectKind::Semaphore | ObjectKind::BoundedSemaphore => Some(Semaphore::new(place).to_string()),
             ObjectKind::Barrier => Some(Barrier::new(place).to_string()),
             ObjectKind::Condition => Some(condition::describe(&place)),
-            ObjectKind::Queue => Some(queue::describe(&place)),
+            ObjectKind::Queue | ObjectKind::JoinableQueue => {
+                Some(queue::describe(&place, data_bytes, object.element))
+            }
             ObjectKind::RLock => Some(RLock::new(place).to_string()),
             _ => None,
         };

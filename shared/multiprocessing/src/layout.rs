@@ -30,12 +30,14 @@
 //! | Event | 9 | one u32: bit 0 is set, the rest counts the changes |
 //! | Condition | 10 | record; numbers: tickets given out, notifications passed on. Row: count = 0 waiting, or the next ticket when it was notified; mark = its ticket |
 //! | Barrier | 11 | record; numbers: parties, arrived, generation, rounds, breaks, generation of the last break, cause of the break (0 none). Row: mark = round it is a party of |
-//! | Queue | 12 | record without rows; numbers: capacity, elements of a message, messages put, messages taken, how many sleep until there is room, and until there is a message. Then the ring: capacity messages, each padded to 8 bytes; number `n`, from 0, is at `n % capacity` |
+//! | Queue | 12 | record without rows; numbers: elements of a message, messages put, messages taken, 16 bytes unused, and four u16: how many sleep until there is room, and until there is a message, 1 once it is closed, and one unused. Then the ring: as many messages as there is room for, each padded to 8 bytes; number `n`, from 0, is at `n` modulo their number |
+//! | JoinableQueue | 13 | as Queue, with rows; the numbers that are unused there: tasks finished (done or lost), tasks lost u32, how often the last unfinished task was finished u32, and the fourth u16: 1 when somebody may sleep until that happens. Row: count = tasks in hand |
 //!
 //! A record is a lock block, two copies as of a Value, and the signal line: a u32 that counts announcements and is slept on, 4
 //! bytes unused, a u64 with the time of the last look for the dead (milliseconds of the monotonic clock), 48 bytes unused. Each
 //! copy is 64 bytes of numbers (u64; the last one is how many rows are in use), then the rows: pid, start time, count, mark (u64
-//! each). The object's length is how many rows there is room for; of a queue, how many elements its ring has, padding included.
+//! each). The object's length is how many rows there is room for; of a queue, how many elements its ring has, padding included,
+//! and what the object's bytes are more than those of the rest are rows.
 
 use std::fmt;
 
@@ -122,10 +124,12 @@ pub enum ObjectKind {
     Barrier = 11,
     /// [`Queue`](crate::Queue)
     Queue = 12,
+    /// [`JoinableQueue`](crate::JoinableQueue)
+    JoinableQueue = 13,
 }
 
 impl ObjectKind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Lock,
         Self::Value,
         Self::RawValue,
@@ -138,6 +142,7 @@ impl ObjectKind {
         Self::Condition,
         Self::Barrier,
         Self::Queue,
+        Self::JoinableQueue,
     ];
 
     /// Whether it starts with a lock block.
@@ -147,14 +152,20 @@ impl ObjectKind {
 
     /// Whether it starts with a lock block, two copies of numbers and rows, and the signal line.
     pub(crate) fn has_record(self) -> bool {
-        self.is_record() || self == Self::Queue
+        self.is_record() || self.is_queue()
+    }
+
+    /// Whether it is a record and a ring of messages.
+    pub(crate) fn is_queue(self) -> bool {
+        matches!(self, Self::Queue | Self::JoinableQueue)
     }
 
     fn is_record(self) -> bool {
         matches!(self, Self::Semaphore | Self::BoundedSemaphore | Self::Condition | Self::Barrier)
     }
 
-    /// Bytes an object of this kind takes for `length` elements, or `None` where that overflows.
+    /// Bytes an object of this kind takes for `length` elements, or `None` where that overflows; of a joinable queue without its
+    /// rows.
     pub(crate) fn bytes(self, element: ElementType, length: usize) -> Option<usize> {
         let elements = element.size().checked_mul(length)?;
         match self {
@@ -165,9 +176,18 @@ impl ObjectKind {
             Self::Lock | Self::RLock => Some(LOCK_BYTES),
             Self::Value => elements.checked_next_multiple_of(8)?.checked_mul(2)?.checked_add(LOCK_BYTES),
             Self::Array => elements.checked_add(LOCK_BYTES),
-            Self::Queue => elements.checked_add(LOCK_BYTES + 2 * HEAD_BYTES + SIGNAL_BYTES),
+            _ if self.is_queue() => elements.checked_add(LOCK_BYTES + 2 * HEAD_BYTES + SIGNAL_BYTES),
             _ => Some(elements),
         }
+    }
+
+    /// Whether an object of this kind and length can take so many bytes.
+    fn takes(self, bytes: usize, element: ElementType, length: usize) -> bool {
+        let more = self.bytes(element, length).and_then(|least| bytes.checked_sub(least));
+        more.is_some_and(|rows| match self {
+            Self::JoinableQueue => rows.is_multiple_of(2 * ROW_BYTES),
+            _ => rows == 0,
+        })
     }
 }
 
@@ -186,6 +206,7 @@ impl fmt::Display for ObjectKind {
             Self::Condition => "Condition",
             Self::Barrier => "Barrier",
             Self::Queue => "Queue",
+            Self::JoinableQueue => "JoinableQueue",
         })
     }
 }
@@ -235,7 +256,7 @@ impl Object {
             offset: usize::try_from(entry.offset).ok()?,
             bytes: usize::try_from(entry.bytes).ok()?,
         };
-        let sized = kind.bytes(object.element, object.length) == Some(object.bytes);
+        let sized = kind.takes(object.bytes, object.element, object.length);
         let inside = object.offset.checked_add(object.bytes).is_some_and(|end| end <= total);
         let behind_header = object.offset >= HEADER_BYTES && object.offset.is_multiple_of(ALIGNMENT);
         (sized && inside && behind_header).then_some(object)
@@ -254,6 +275,8 @@ mod tests {
             .raw_array::<u16>("a", 33)
             .array::<f64>("b", 3)
             .value::<[u64; 5]>("w")
+            .participants(3)
+            .joinable_queue::<u64>("q", 2)
     }
 
     #[test]
@@ -281,6 +304,24 @@ mod tests {
         ];
         for lie in lies {
             assert_eq!(Object::from_entry(&lie, total), None, "{lie:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_joinable_queue_takes_besides_its_ring_is_whole_rows() {
+        let (objects, total) = plan().laid_out().unwrap();
+        let good = objects[5].entry();
+        assert_eq!(good.bytes as usize, LOCK_BYTES + 2 * (HEAD_BYTES + 3 * ROW_BYTES) + SIGNAL_BYTES + 2 * 8);
+        for (length, bytes, is_one) in [
+            (good.length, good.bytes - 64, true),
+            (good.length + 8, good.bytes, true),
+            (good.length, good.bytes - 8, false),
+            (good.length + 1, good.bytes, false),
+            (good.length, good.bytes - 4 * 64, false),
+            (good.length, good.bytes + 64, false),
+        ] {
+            let entry = Entry { length, bytes, ..good };
+            assert_eq!(Object::from_entry(&entry, total).is_some(), is_one, "{entry:?}");
         }
     }
 }

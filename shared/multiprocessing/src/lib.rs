@@ -16,6 +16,7 @@
 //! | `Condition(lock)` | `segment.condition("changed", &lock)?`, a [`Condition`] |
 //! | `Barrier(3)` | `segment.barrier("meet")?`, a [`Barrier`] |
 //! | `Queue(16)`, `SimpleQueue()` | `segment.queue::<u64>("queue")?`, a [`Queue`] |
+//! | `JoinableQueue(16)` | `segment.joinable_queue::<u64>("queue")?`, a [`JoinableQueue`] |
 //! | `RawValue('Q')`, `RawArray('H', n)` | `segment.raw_value("x")?`, `segment.raw_array("x")?` (atomic, no lock) |
 //! | `Value(Structure)` | a structure that is [`Shareable`] |
 //! | `p = Process(target=f); p.start(); p.join(2)` | `let mut p = Process::spawn(f)?; p.join_timeout(secs)?` |
@@ -45,6 +46,8 @@
 //! | waited for a [`Condition`] | it is forgotten; what it had been notified of goes to the next one who waited |
 //! | was a party of a [`Barrier`] | the barrier is broken for everybody: [`BarrierError::Broken`], until [`Barrier::reset`] |
 //! | put into a [`Queue`], or took from it | the whole message is there or nothing of it; one that it had just taken is lost with it |
+//! | closed a [`Queue`] | it is closed for everybody or for nobody |
+//! | had a [`Task`] of a [`JoinableQueue`] in hand | the task is lost, and whoever joins does not wait for it and is told: [`QueueError::Lost`] |
 //! | changed a [`Value`] | the value is the old one, whole: a change is committed by one store |
 //! | changed an [`Array`] under its lock | the next one gets the guard with [`LockError::OwnerDied`] and decides |
 //! | was a worker of a [`Pool`] | it is reaped, [`Workload::repair`] runs, and a new one starts in the same slot |
@@ -123,7 +126,7 @@ pub use pool::{
     CANNOT_SERVE, Next, Outcome, Pool, PoolError, PoolEvent, PoolOptions, Repair, Worker, Workload,
 };
 pub use process::Process;
-pub use queue::{Queue, QueueError};
+pub use queue::{JoinableQueue, Queue, QueueError, Task};
 pub use rlock::{RLock, RLockGuard};
 pub use segment::{Segment, SegmentError};
 pub use semaphore::{BoundedSemaphore, Permit, Semaphore, SemaphoreError};

@@ -2,6 +2,7 @@
 
 use crate::element::{AtomicElement, ElementType, Shareable, elements_in};
 use crate::layout::{ALIGNMENT, ENTRY_BYTES, HEADER_BYTES, MAX_OBJECT_NAME_BYTES, Object, ObjectKind};
+use crate::participant::ROW_BYTES;
 use crate::queue;
 use crate::semaphore::MOST_UNITS;
 
@@ -54,8 +55,8 @@ impl Plan {
         self.object(name, ObjectKind::RawArray, T::ELEMENT, length)
     }
 
-    /// Makes room for so many processes to take part at the same time in each semaphore, condition and barrier that is added
-    /// from here on: hold units, wait, be a party. At first it is 64, each takes 64 bytes, and one too many is told.
+    /// Makes room for so many processes to take part at the same time in each semaphore, condition, barrier and joinable queue that
+    /// is added from here on: hold units, wait, be a party, have tasks in hand. At first it is 64, each takes 64 bytes, and one too many is told.
     pub fn participants(mut self, participants: usize) -> Self {
         self.participants = participants;
         self
@@ -97,6 +98,15 @@ impl Plan {
         self.object(name, ObjectKind::Queue, T::ELEMENT, length).starting_with(head)
     }
 
+    /// Adds a [`JoinableQueue`](crate::JoinableQueue) of at most `capacity` messages, at least 1.
+    pub fn joinable_queue<T: Shareable>(self, name: &str, capacity: usize) -> Self {
+        let (length, head) = queue::planned::<T>(capacity);
+        let participants = self.participants;
+        self.object(name, ObjectKind::JoinableQueue, T::ELEMENT, length)
+            .starting_with(head)
+            .with_rows(participants)
+    }
+
     fn record(self, name: &str, kind: ObjectKind, head: [u64; 2]) -> Self {
         let participants = self.participants;
         self.object(name, kind, ElementType::U64, participants).starting_with(head)
@@ -106,6 +116,15 @@ impl Plan {
     fn starting_with(mut self, head: [u64; 2]) -> Self {
         if let Some(last) = self.heads.last_mut() {
             *last = head;
+        }
+        self
+    }
+
+    /// Gives the object added last rows that its length does not count.
+    fn with_rows(mut self, rows: usize) -> Self {
+        if let Some(last) = self.objects.last_mut() {
+            // All other bytes are added when the plan is laid out.
+            last.bytes = rows.saturating_mul(2 * ROW_BYTES);
         }
         self
     }
@@ -148,11 +167,12 @@ impl Plan {
                     head[0], object.length
                 ));
             }
-            if object.kind == ObjectKind::Queue && object.length == 0 {
+            if object.kind.is_queue() && object.length == 0 {
                 return Err(format!("queue {name:?} has no room for a message"));
             }
             let too_large = || format!("object {name:?} is too large");
-            let bytes = object.kind.bytes(object.element, object.length).ok_or_else(too_large)?;
+            let bytes = object.kind.bytes(object.element, object.length);
+            let bytes = bytes.and_then(|bytes| bytes.checked_add(object.bytes)).ok_or_else(too_large)?;
             let offset = end.next_multiple_of(ALIGNMENT);
             end = offset.checked_add(bytes).filter(|&end| end <= limit).ok_or_else(too_large)?;
             placed.push(Object { offset, bytes, ..object.clone() });

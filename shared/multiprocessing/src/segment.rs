@@ -32,7 +32,7 @@ use crate::mutex::LockPlace;
 use crate::name::{DIRECTORY, SegmentName};
 use crate::plan::Plan;
 use crate::proc::start_ticks;
-use crate::queue::Queue;
+use crate::queue::{JoinableQueue, Queue};
 use crate::rlock::RLock;
 use crate::semaphore::{BoundedSemaphore, Semaphore};
 use crate::value::{RawValue, Value};
@@ -226,11 +226,27 @@ impl Segment {
     /// # Errors
     /// As [`lock`](Self::lock).
     pub fn queue<T: Shareable>(&self, name: &str) -> Result<Queue<T>, SegmentError> {
-        let place = self.object(name, ObjectKind::Queue, T::ELEMENT, None)?;
-        Queue::new(&place).ok_or_else(|| {
-            let wanted =
-                format!("{} with messages of {} {}", ObjectKind::Queue, elements_in::<T>(), T::ELEMENT);
-            self.no_object(name, wanted)
+        self.ring::<T, _>(name, ObjectKind::Queue, Queue::new)
+    }
+
+    /// The joinable queue of this name.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    pub fn joinable_queue<T: Shareable>(&self, name: &str) -> Result<JoinableQueue<T>, SegmentError> {
+        self.ring::<T, _>(name, ObjectKind::JoinableQueue, JoinableQueue::new)
+    }
+
+    /// What `new` makes of a queue of this name and kind; it is told the bytes of the ring, and may find other messages there.
+    fn ring<T: Shareable, Q>(
+        &self,
+        name: &str,
+        kind: ObjectKind,
+        new: impl FnOnce(&Place, usize) -> Option<Q>,
+    ) -> Result<Q, SegmentError> {
+        let object = self.find(name, kind, T::ELEMENT, None)?;
+        new(&self.place(object), T::ELEMENT.size() * object.length).ok_or_else(|| {
+            self.no_object(name, format!("{kind} with messages of {} {}", elements_in::<T>(), T::ELEMENT))
         })
     }
 
@@ -246,13 +262,23 @@ impl Segment {
         element: ElementType,
         length: Option<usize>,
     ) -> Result<Place, SegmentError> {
+        self.find(name, kind, element, length).map(|object| self.place(object))
+    }
+
+    fn find(
+        &self,
+        name: &str,
+        kind: ObjectKind,
+        element: ElementType,
+        length: Option<usize>,
+    ) -> Result<&Object, SegmentError> {
         let fits = |object: &&Object| {
             object.name == name
                 && object.kind == kind
                 && object.element == element
                 && length.is_none_or(|length| object.length == length)
         };
-        let found = self.objects.iter().find(fits).map(|object| self.place(object));
+        let found = self.objects.iter().find(fits);
         found.ok_or_else(|| self.no_object(name, format!("{kind} of {element}")))
     }
 

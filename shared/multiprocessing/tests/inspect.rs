@@ -96,6 +96,7 @@ fn a_snapshot_tells_in_words_how_a_primitive_stands() {
     let name = unique_name();
     let plan = Plan::new().rlock("rlock").semaphore("gate", 3).bounded_semaphore("tickets", 2).event("start");
     let plan = plan.lock("lock").condition("changed").barrier("meet", 5).queue::<[u8; 3]>("bets", 4);
+    let plan = plan.queue::<[u8; 8]>("closed", 5).joinable_queue::<[u8; 9]>("tasks", 6);
     let segment = Segment::create(&name, &plan).unwrap();
     let other = Segment::open(&name).unwrap();
     let shown = |name: &str| snapshot(&other, name).to_string();
@@ -107,6 +108,8 @@ fn a_snapshot_tells_in_words_how_a_primitive_stands() {
     assert_eq!(shown("changed"), "0 wait");
     assert_eq!(shown("meet"), "0 of 5 wait");
     assert_eq!(shown("bets"), "0 of 4 messages");
+    assert_eq!(shown("closed"), "0 of 5 messages");
+    assert_eq!(shown("tasks"), "0 of 6 messages");
 
     let rlock = segment.rlock("rlock").unwrap();
     let gate = segment.semaphore("gate").unwrap();
@@ -117,12 +120,18 @@ fn a_snapshot_tells_in_words_how_a_primitive_stands() {
     segment.barrier("meet").unwrap().abort().unwrap();
     let bets = segment.queue::<[u8; 3]>("bets").unwrap();
     (0..3).for_each(|bet| bets.put([bet; 3]).unwrap());
+    segment.queue::<[u8; 8]>("closed").unwrap().close().unwrap();
+    let tasks = segment.joinable_queue::<[u8; 9]>("tasks").unwrap();
+    (0..3).for_each(|task| tasks.put([task; 9]).unwrap());
+    let _in_hand = tasks.get().unwrap();
     assert_eq!(shown("rlock"), format!("held by {}, depth 2", gettid()));
     assert_eq!(shown("gate"), format!("1 free, 2 held by {own}"));
     assert_eq!(shown("tickets"), "1 free");
     assert_eq!(shown("start"), "set");
     assert_eq!(shown("meet"), "broken: it was aborted");
     assert_eq!(shown("bets"), "3 of 4 messages");
+    assert_eq!(shown("closed"), "0 of 5 messages, closed");
+    assert_eq!(shown("tasks"), format!("2 of 6 messages, 1 held by {own}"));
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn exhibit() -> Probe {
 }
 
 /// What the reader prints of the exhibit, without what changes.
-const STILL: [&str; 21] = [
+const STILL: [&str; 22] = [
     "lock\tLock\tu8\t0\t-",
     "value\tValue\tu64\t1\t18446744073709551615",
     "triple\tValue\ti16\t3\t[-1, 0, 1]",
@@ -40,6 +40,7 @@ const STILL: [&str; 21] = [
     "changed\tCondition\tu64\t5\t-",
     "meet\tBarrier\tu64\t5\t-",
     "letters\tQueue\tu64\t3\t-",
+    "tasks\tJoinableQueue\tu64\t4\t-",
 ];
 
 /// The elements the reader printed of the last object, `changing`.

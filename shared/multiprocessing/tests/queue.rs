@@ -27,6 +27,36 @@ fn its_length_follows_what_any_process_puts_and_takes() {
 }
 
 #[test]
+fn a_message_that_is_refused_is_told_leaves_no_trace_and_stops_no_later_one() {
+    run("queue-refused");
+}
+
+#[test]
+fn a_closed_queue_takes_nothing_gives_what_is_left_and_says_how_long_it_is() {
+    run("queue-close");
+}
+
+#[test]
+fn a_close_ends_every_wait_for_room_and_for_a_message_at_once() {
+    let told: u64 = run("queue-close-waiters").fact("told_ms").parse().unwrap();
+    assert!(told < 2500, "60 closes were told after {told} ms");
+}
+
+#[test]
+fn a_queue_whose_closer_was_killed_is_closed_for_everybody_or_for_nobody() {
+    let probe = run("queue-close-death");
+    let closed: u64 = probe.fact("closed").parse().unwrap();
+    assert!((75..150).contains(&closed), "{closed} of 150 were closed, where 75 at least were, and some not");
+    let longest: u64 = probe.fact("longest_ms").parse().unwrap();
+    assert!(longest < 2000, "somebody went on for {longest} ms");
+}
+
+#[test]
+fn queues_need_no_descriptor_open_or_closed() {
+    run("queue-descriptors");
+}
+
+#[test]
 fn what_several_put_and_several_take_arrives_once_and_in_the_order_of_each() {
     run("queue-crowd");
 }

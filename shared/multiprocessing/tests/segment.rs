@@ -40,6 +40,7 @@ fn the_directory_tells_every_object_exactly() {
     let plan = plan().raw_array::<u16>("seven", 7).rlock("rlock").event("event").semaphore("gate", 1);
     let plan = plan.participants(3).bounded_semaphore("tickets", 2).condition("changed").barrier("meet", 2);
     let plan = plan.queue::<u64>("numbers", 5).queue::<[u8; 9]>("odd", 2);
+    let plan = plan.joinable_queue::<[u16; 5]>("tasks", 2);
     let segment = Segment::create(&name, &plan).unwrap();
     let opened = Segment::open(&name).unwrap();
     assert_eq!(segment.objects(), opened.objects());
@@ -62,6 +63,7 @@ fn the_directory_tells_every_object_exactly() {
         ("meet", ObjectKind::Barrier, ElementType::U64, 3, 64 + 2 * (64 + 3 * 32) + 64),
         ("numbers", ObjectKind::Queue, ElementType::U64, 5, 64 + 2 * 64 + 64 + 5 * 8),
         ("odd", ObjectKind::Queue, ElementType::U8, 32, 64 + 2 * 64 + 64 + 2 * 16),
+        ("tasks", ObjectKind::JoinableQueue, ElementType::U16, 16, 64 + 2 * (64 + 3 * 32) + 64 + 2 * 16),
     ];
     assert_eq!(told, expected);
     assert_eq!(opened.creator(), getpid());
@@ -91,6 +93,7 @@ fn wrong_names_kinds_and_types_are_typed_errors() {
         segment.bounded_semaphore("value").map(drop),
         segment.barrier("array").map(drop),
         segment.queue::<u64>("array").map(drop),
+        segment.joinable_queue::<u64>("array").map(drop),
         segment.condition("lock", &segment.lock("lock").unwrap()).map(drop),
     ];
     for refusal in refusals {
@@ -113,6 +116,8 @@ fn impossible_plans_are_errors_and_leave_nothing() {
         Plan::new().raw_array::<u8>("a", usize::MAX - 500).lock("b"),
         Plan::new().queue::<u64>("a", 0),
         Plan::new().queue::<[u64; 9]>("a", usize::MAX / 9),
+        Plan::new().joinable_queue::<u64>("a", 0),
+        Plan::new().participants(usize::MAX / 2).joinable_queue::<u64>("a", 1),
     ];
     for plan in plans {
         let outcome = Segment::create(&name, &plan);

@@ -7,6 +7,7 @@ mod barrier;
 mod condition;
 mod event;
 mod inheritance;
+mod joinable_queue;
 mod lock;
 mod pool;
 mod process;
@@ -90,6 +91,23 @@ fn main() {
         ["queue-times"] => queue::times(),
         ["queue-idle"] => queue::idle(),
         ["queue-soak"] => queue::soak(),
+        ["queue-refused"] => queue::refused(),
+        ["queue-close"] => queue::close(),
+        ["queue-close-waiters"] => queue::close_waiters(),
+        ["queue-close-death"] => queue::close_death(),
+        ["queue-descriptors"] => queue::descriptors(),
+        ["joinable-queue-join"] => joinable_queue::join(),
+        ["joinable-queue-call"] => joinable_queue::call(),
+        ["joinable-queue-tasks"] => joinable_queue::tasks(),
+        ["joinable-queue-refused"] => joinable_queue::refused(),
+        ["joinable-queue-close"] => joinable_queue::close(),
+        ["joinable-queue-death"] => joinable_queue::death(),
+        ["joinable-queue-full"] => joinable_queue::full(),
+        ["joinable-queue-inherited-task"] => joinable_queue::inherited_task(),
+        ["joinable-queue-panic"] => joinable_queue::panics(),
+        ["joinable-queue-times"] => joinable_queue::times(),
+        ["joinable-queue-idle"] => joinable_queue::idle(),
+        ["joinable-queue-soak"] => joinable_queue::soak(),
         ["segment-attach"] => segment::attach(),
         ["segment-share"] => segment::share(),
         ["segment-no-space"] => segment::no_space(),

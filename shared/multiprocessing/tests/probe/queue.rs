@@ -2,15 +2,15 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, read_dir};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use multiprocessing::{Plan, Queue, QueueError, RawArray, RawValue, Segment};
 
 use crate::tools::{
-    LIMIT, child, fact, join_all, keeps_time, kill_and_join, kill_at_random, name, run_beside_idly, segment,
-    sleep_for_ever, wait_until, wait_until_blocked, waits_idly,
+    LIMIT, Random, child, fact, join_all, keeps_time, kill_and_join, kill_at_random, name, run_beside_idly,
+    segment, sleep_for_ever, wait_until, wait_until_blocked, waits_idly,
 };
 
 fn queue(capacity: usize) -> (Segment, Queue<u64>) {
@@ -102,6 +102,172 @@ pub fn length() {
     seen(1);
     join_all([child(|| _ = queue.get().unwrap())]);
     seen(0);
+}
+
+/// _TestQueue.test_queue_feeder_donot_stop_onexc: there it is an item that cannot be written.
+pub fn refused() {
+    let (_segment, queue) = queue(2);
+    let tenth = Duration::from_millis(100);
+    (1..=2).for_each(|number| queue.put(number).unwrap());
+    let refused = || {
+        assert_eq!([queue.try_put(9), queue.put_timeout(9, tenth)], [Err(QueueError::Full); 2]);
+    };
+    refused();
+    join_all([child(refused)]);
+    assert_eq!((queue.len(), queue.get()), (2, Ok(1)));
+    queue.put(3).unwrap();
+    refused();
+    assert_eq!((queue.len(), queue.get(), queue.len()), (2, Ok(2), 1));
+    queue.close().unwrap();
+    assert_eq!([queue.put(9), queue.try_put(9)], [Err(QueueError::Closed); 2]);
+    assert_eq!((queue.len(), queue.get(), queue.len()), (1, Ok(3), 0));
+}
+
+/// _TestQueue.test_closed_queue_put_get_exceptions and test_closed_queue_empty_exceptions, TestSimpleQueue.test_close and
+/// test_empty_exceptions.
+pub fn close() {
+    let (_segment, queue) = queue(3);
+    assert!(!queue.is_closed());
+    (1..=2).for_each(|number| queue.put(number).unwrap());
+    join_all([child(|| queue.close().unwrap())]);
+    let twice = || assert_eq!([queue.close(), queue.close()], [Ok(()); 2]);
+    twice();
+    let seen = |length: usize| {
+        let check = || {
+            assert!(queue.is_closed());
+            assert_eq!((queue.len(), queue.is_empty(), queue.is_full()), (length, length == 0, false));
+            assert_eq!(queue.to_string(), format!("{length} of 3 messages, closed"));
+        };
+        check();
+        join_all([child(check)]);
+    };
+    // There is room for one, and nobody waits for it.
+    waits(0, || {
+        let puts = [queue.put(9), queue.try_put(9), queue.put_timeout(9, LIMIT)];
+        assert_eq!(puts, [Err(QueueError::Closed); 3]);
+    });
+    seen(2);
+    assert_eq!(queue.get(), Ok(1));
+    join_all([child(|| assert_eq!(queue.get_timeout(LIMIT), Ok(Some(2))))]);
+    seen(0);
+    let ended = || {
+        let closed = Err(QueueError::Closed);
+        assert_eq!(
+            (queue.get(), queue.try_get(), queue.get_timeout(LIMIT)),
+            (closed, Err(QueueError::Closed), Err(QueueError::Closed))
+        );
+        assert_eq!(queue.put(9), Err(QueueError::Closed));
+    };
+    waits(0, ended);
+    join_all([child(ended)]);
+    twice();
+    assert!(QueueError::Closed.to_string().ends_with("is closed"));
+}
+
+/// Every one of those who wait is told at once: if they had to find out by themselves it would take seconds in all.
+pub fn close_waiters() {
+    const QUEUES: usize = 60;
+    let names: Vec<_> = (0..QUEUES).map(|number| format!("queue {number}")).collect();
+    let segment = segment(&names.iter().fold(Plan::new(), |plan, name| plan.queue::<u64>(name, 1)));
+    let mut told = Duration::ZERO;
+    for (number, name) in names.iter().enumerate() {
+        let queue = segment.queue::<u64>(name).unwrap();
+        let full = number % 2 == 1;
+        if full {
+            queue.put(1).unwrap();
+        }
+        let wait = || match full {
+            true => assert_eq!(queue.put(2), Err(QueueError::Closed)),
+            false => assert_eq!(queue.get(), Err(QueueError::Closed)),
+        };
+        let waiters = [child(wait), child(wait)];
+        waiters.iter().for_each(|waiter| wait_until_blocked(waiter.pid()));
+        let begun = Instant::now();
+        queue.close().unwrap();
+        join_all(waiters);
+        told += begun.elapsed();
+        assert_eq!(queue.len(), usize::from(full));
+    }
+    fact("told_ms", told.as_millis());
+}
+
+/// Whoever is killed closing a queue has closed it for everybody, or for nobody.
+pub fn close_death() {
+    const QUEUES: usize = 150;
+    let names: Vec<_> = (0..QUEUES).map(|number| format!("queue {number}")).collect();
+    let plan = names.iter().fold(Plan::new(), |plan, name| plan.queue::<u64>(name, 2));
+    let segment = segment(&plan.raw_value::<u64>("put").raw_value::<u64>("taken"));
+    let put = segment.raw_value::<u64>("put").unwrap();
+    let taken = segment.raw_value::<u64>("taken").unwrap();
+    let mut random = Random::new();
+    let (mut closed, mut longest) = (0, Duration::ZERO);
+    for (number, name) in names.iter().enumerate() {
+        let queue = segment.queue::<u64>(name).unwrap();
+        put.store(0);
+        taken.store(0);
+        let count = |count: &RawValue<u64>, outcome: Result<(), QueueError>| {
+            assert!(matches!(outcome, Ok(()) | Err(QueueError::Closed)), "{outcome:?}");
+            count.fetch_add(u64::from(outcome.is_ok()));
+            outcome.is_ok()
+        };
+        let going_on = [
+            child(|| while count(&put, queue.put(7)) {}),
+            child(|| while count(&taken, queue.get().map(drop)) {}),
+        ];
+        wait_until("messages flow", || taken.load() > 0);
+        let closing = child(|| {
+            queue.close().unwrap();
+            sleep_for_ever();
+        });
+        if number % 2 == 0 {
+            random.pause(Duration::from_micros(600));
+        } else {
+            // Perhaps before it has called anybody.
+            wait_until("it is closed", || queue.is_closed());
+        }
+        kill_and_join(closing);
+        if queue.is_closed() {
+            closed += 1;
+        } else {
+            let before = taken.load();
+            wait_until("they go on", || taken.load() > before + 2);
+            queue.close().unwrap();
+        }
+        let begun = Instant::now();
+        join_all(going_on);
+        longest = longest.max(begun.elapsed());
+        assert_eq!((taken.load(), queue.try_get()), (put.load(), Err(QueueError::Closed)));
+    }
+    fact("closed", closed);
+    fact("longest_ms", longest.as_millis());
+}
+
+/// TestSimpleQueue.test_closed: there are no pipes, so nothing is open that a close would have to close.
+pub fn descriptors() {
+    let segment = segment(&Plan::new().queue::<u64>("queue", 1).joinable_queue::<u64>("tasks", 1));
+    let open = || read_dir("/proc/self/fd").unwrap().count();
+    let nothing_is_opened = || {
+        let before = open();
+        let queues: Vec<_> = (0..100).map(|_| segment.queue::<u64>("queue").unwrap()).collect();
+        let tasks: Vec<_> = (0..100).map(|_| segment.joinable_queue::<u64>("tasks").unwrap()).collect();
+        for (queue, tasks) in queues.iter().zip(&tasks) {
+            queue.try_put(1).unwrap();
+            queue.put_timeout(2, Duration::from_micros(1)).unwrap_err();
+            queue.get().unwrap();
+            tasks.put(1).unwrap();
+            let task = tasks.get().unwrap();
+            assert_eq!(tasks.join_timeout(Duration::from_micros(1)), Ok(false));
+            drop(task);
+            tasks.join().unwrap();
+        }
+        assert_eq!(open(), before);
+        before
+    };
+    let before = nothing_is_opened();
+    join_all([child(|| _ = nothing_is_opened())]);
+    segment.queue::<u64>("queue").unwrap().close().unwrap();
+    segment.joinable_queue::<u64>("tasks").unwrap().close().unwrap();
+    assert_eq!(open(), before);
 }
 
 /// Several put and several take: everything arrives once, and in order.

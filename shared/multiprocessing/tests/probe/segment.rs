@@ -162,7 +162,8 @@ pub fn exhibit() {
         .event("event")
         .condition("changed")
         .barrier("meet", 2)
-        .queue::<u64>("letters", 3);
+        .queue::<u64>("letters", 3)
+        .joinable_queue::<u64>("tasks", 4);
     let segment = segment(&plan.raw_value::<u64>("flicker").value::<[u64; 64]>("changing"));
     segment.value::<u64>("value").unwrap().set(u64::MAX).unwrap();
     segment.value::<[i16; 3]>("triple").unwrap().set([-1, 0, 1]).unwrap();

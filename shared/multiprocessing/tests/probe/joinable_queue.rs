@@ -1,0 +1,468 @@
+//! Scenarios of the joinable queue: what Python asserts of it, and those who have tasks in hand, or join, that are killed.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use multiprocessing::{
+    Exit, JoinableQueue, Plan, Process, QueueError, RawArray, RawValue, Segment, Shareable, Task,
+};
+
+use crate::tools::{
+    LIMIT, child, fact, join_all, keeps_time, kill_and_join, kill_at_random, segment, sleep_for_ever,
+    wait_until, wait_until_blocked, waits_idly,
+};
+
+fn queue(capacity: usize) -> (Segment, JoinableQueue<u64>) {
+    let segment = segment(&Plan::new().joinable_queue::<u64>("queue", capacity));
+    let queue = segment.joinable_queue("queue").unwrap();
+    (segment, queue)
+}
+
+fn lost<T>(tasks: u64) -> Result<T, QueueError> {
+    Err(QueueError::Lost { tasks })
+}
+
+/// The next task, of which there are some until the queue is closed.
+fn next<T: Shareable>(queue: &JoinableQueue<T>) -> Option<Task<T>> {
+    match queue.get() {
+        Err(QueueError::Closed) => None,
+        task => Some(task.unwrap()),
+    }
+}
+
+/// A child that has so many tasks in hand.
+fn holder(queue: &JoinableQueue<u64>, tasks: usize) -> Process {
+    let before = queue.len();
+    let holder = child(|| {
+        let _tasks: Vec<_> = (0..tasks).map(|_| queue.get().unwrap()).collect();
+        sleep_for_ever();
+    });
+    wait_until("the child has its tasks", || queue.len() + tasks == before);
+    holder
+}
+
+/// _TestQueue.test_task_done.
+pub fn join() {
+    const TASKS: u64 = 10;
+    let segment = segment(&Plan::new().joinable_queue::<u64>("queue", 4).raw_value::<u64>("done"));
+    let queue = segment.joinable_queue::<u64>("queue").unwrap();
+    let done = segment.raw_value::<u64>("done").unwrap();
+    let work = || {
+        while let Some(task) = next(&queue) {
+            std::thread::sleep(Duration::from_millis(30));
+            done.fetch_add(*task);
+        }
+    };
+    let workers = [(); 4].map(|()| child(work));
+    for round in 1..=3 {
+        (0..TASKS).for_each(|_| queue.put(1).unwrap());
+        let joining = [child(|| queue.join().unwrap()), child(|| queue.join().unwrap())];
+        queue.join().unwrap();
+        assert_eq!((done.load(), queue.unfinished(), queue.lost()), (round * TASKS, 0, 0));
+        join_all(joining);
+    }
+    queue.close().unwrap();
+    join_all(workers);
+    assert_eq!((queue.join(), queue.join_timeout(LIMIT)), (Ok(()), Ok(true)));
+}
+
+/// Who joins is told at once: had it to find out by itself it would take seconds in all.
+pub fn call() {
+    let (_segment, queue) = queue(1);
+    let mut told = Duration::ZERO;
+    for _ in 0..60 {
+        queue.put(1).unwrap();
+        let task = queue.get().unwrap();
+        let joining = [child(|| queue.join().unwrap()), child(|| queue.join().unwrap())];
+        joining.iter().for_each(|joining| wait_until_blocked(joining.pid()));
+        let begun = Instant::now();
+        drop(task);
+        join_all(joining);
+        told += begun.elapsed();
+    }
+    fact("told_ms", told.as_millis());
+}
+
+/// What is unfinished, step by step.
+pub fn tasks() {
+    let (_segment, queue) = queue(2);
+    let stands = |length: usize, unfinished: usize, held: &str| {
+        assert_eq!((queue.len(), queue.unfinished(), queue.capacity()), (length, unfinished, 2));
+        assert_eq!((queue.is_empty(), queue.is_full()), (length == 0, length == 2));
+        assert_eq!(format!("{queue:?}"), format!("JoinableQueue({length} of 2 messages{held})"));
+        assert_eq!(queue.join_timeout(Duration::ZERO), Ok(unfinished == 0));
+    };
+    let own = std::process::id();
+    stands(0, 0, "");
+    (1..=2).for_each(|number| queue.put(number).unwrap());
+    stands(2, 2, "");
+    let first = queue.get().unwrap();
+    stands(1, 2, &format!(", 1 held by {own}"));
+    // There is room again, though the task is not done.
+    queue.put(3).unwrap();
+    let second = queue.get_timeout(LIMIT).unwrap().unwrap();
+    assert_eq!((*first, *second, format!("{second:?}")), (1, 2, "Task(2)".to_owned()));
+    stands(1, 3, &format!(", 2 held by {own}"));
+    drop(first);
+    stands(1, 2, &format!(", 1 held by {own}"));
+    let other = holder(&queue, 1);
+    stands(0, 2, &format!(", 1 held by {own}, 1 held by {}", other.pid()));
+    assert!(queue.try_get().unwrap().is_none());
+    // It can go to another thread.
+    std::thread::spawn(move || drop(second)).join().unwrap();
+    stands(0, 1, &format!(", 1 held by {}", other.pid()));
+    let joining = child(|| assert_eq!(queue.join(), lost(1)));
+    wait_until_blocked(joining.pid());
+    kill_and_join(other);
+    join_all([joining]);
+    assert_eq!((queue.join(), queue.lost()), (lost(1), 1));
+    stands(0, 0, " (1 lost)");
+}
+
+/// As for a plain queue; and what was refused is no task that anybody waits for.
+pub fn refused() {
+    let (_segment, queue) = queue(2);
+    (1..=2).for_each(|number| queue.put(number).unwrap());
+    let refused =
+        |error| assert_eq!([queue.try_put(9), queue.put_timeout(9, Duration::ZERO)], [Err(error); 2]);
+    refused(QueueError::Full);
+    assert_eq!((queue.len(), queue.unfinished()), (2, 2));
+    assert_eq!(*queue.get().unwrap(), 1);
+    queue.put(3).unwrap();
+    refused(QueueError::Full);
+    queue.close().unwrap();
+    refused(QueueError::Closed);
+    assert_eq!((queue.len(), queue.unfinished()), (2, 2));
+    assert_eq!([*queue.get().unwrap(), *queue.get().unwrap()], [2, 3]);
+    assert_eq!((queue.join(), queue.lost()), (Ok(()), 0));
+}
+
+/// _TestQueue.test_closed_queue_put_get_exceptions, for this kind too.
+pub fn close() {
+    let (_segment, queue) = queue(2);
+    queue.put(1).unwrap();
+    queue.put(2).unwrap();
+    let task = queue.get().unwrap();
+    let joining = child(|| queue.join().unwrap());
+    wait_until_blocked(joining.pid());
+    let putting = child(|| {
+        queue.put(3).unwrap();
+        assert_eq!(queue.put(4), Err(QueueError::Closed));
+    });
+    wait_until("it waits for room", || queue.is_full());
+    wait_until_blocked(putting.pid());
+    assert_eq!([queue.close(), queue.close()], [Ok(()); 2]);
+    join_all([putting]);
+    assert_eq!((queue.is_closed(), queue.len(), queue.unfinished()), (true, 2, 3));
+    assert_eq!(queue.to_string(), format!("2 of 2 messages, closed, 1 held by {}", std::process::id()));
+    // Who joins waits for what is left, which is to be had.
+    assert_eq!(queue.join_timeout(Duration::from_millis(200)), Ok(false));
+    drop(task);
+    join_all([child(|| assert_eq!([*queue.get().unwrap(), *queue.get().unwrap()], [2, 3]))]);
+    join_all([joining]);
+    let ended = || {
+        let closed = |outcome: Result<(), QueueError>| assert_eq!(outcome, Err(QueueError::Closed));
+        closed(queue.get().map(drop));
+        closed(queue.try_get().map(drop));
+        closed(queue.get_timeout(LIMIT).map(drop));
+        assert_eq!((queue.join(), queue.is_empty(), queue.unfinished()), (Ok(()), true, 0));
+    };
+    ended();
+    join_all([child(ended)]);
+}
+
+pub fn death() {
+    let segment = segment(&Plan::new().joinable_queue::<u64>("queue", 8).raw_value::<u8>("finish"));
+    let queue = segment.joinable_queue::<u64>("queue").unwrap();
+    let finish = segment.raw_value::<u8>("finish").unwrap();
+    (1..=6).for_each(|number| queue.put(number).unwrap());
+    let dying = holder(&queue, 2);
+    let living = child(|| {
+        let _task = queue.get().unwrap();
+        wait_until("it is told to finish", || finish.load() == 1);
+    });
+    wait_until("both have their tasks", || queue.len() == 3);
+    let joining = [(); 3].map(|()| child(|| assert_eq!(queue.join(), lost(2))));
+    joining.iter().for_each(|joining| wait_until_blocked(joining.pid()));
+    // Of those who join one is killed, and hinders nobody.
+    let [victim, mut joining @ ..] = joining;
+    kill_and_join(victim);
+    let killed = Instant::now();
+    kill_and_join(dying);
+    wait_until("the tasks are counted as lost", || queue.lost() == 2);
+    fact("noticed_ms", killed.elapsed().as_millis());
+    // What the dead had is lost; not what others have, nor what was still in the queue, and that is waited for.
+    assert_eq!((queue.len(), queue.unfinished()), (3, 4));
+    assert_eq!(queue.to_string(), format!("3 of 8 messages, 1 held by {} (2 lost)", living.pid()));
+    (4..=6).for_each(|number| assert_eq!(*queue.get().unwrap(), number));
+    assert_eq!(queue.join_timeout(Duration::from_millis(200)), Ok(false));
+    assert!(joining.iter_mut().all(|joining| joining.is_alive()));
+    finish.store(1);
+    join_all(joining.into_iter().chain([living]));
+    assert_eq!((queue.join(), queue.join()), (lost(2), Ok(())));
+
+    // One who dies with the last task ends the wait, also of one who only asks now and then.
+    for asks in [false, true] {
+        queue.put(7).unwrap();
+        let dying = holder(&queue, 1);
+        let killed = Instant::now();
+        kill_and_join(dying);
+        if asks {
+            wait_until("it is told", || queue.join_timeout(Duration::ZERO) == lost(1));
+        } else {
+            assert_eq!(queue.join(), lost(1));
+            fact("told_ms", killed.elapsed().as_millis());
+        }
+        assert_eq!((queue.unfinished(), queue.join()), (0, Ok(())));
+    }
+    // What was lost before is no matter to what comes after.
+    queue.put(8).unwrap();
+    join_all([child(|| drop(queue.get().unwrap()))]);
+    assert_eq!((queue.join(), queue.lost()), (Ok(()), 4));
+}
+
+pub fn full() {
+    let segment = segment(&Plan::new().participants(1).joinable_queue::<u64>("queue", 5));
+    let queue = segment.joinable_queue::<u64>("queue").unwrap();
+    (1..=5).for_each(|number| queue.put(number).unwrap());
+    let only = holder(&queue, 2);
+    for get in [queue.try_get(), queue.get_timeout(LIMIT), queue.get().map(Some)] {
+        assert_eq!(get.map(drop), Err(QueueError::TooManyHolders));
+    }
+    assert_eq!((queue.len(), queue.unfinished(), queue.lost()), (3, 5, 0));
+    kill_and_join(only);
+    // The row of a dead one is free for the next.
+    let tasks = [queue.get().unwrap(), queue.get().unwrap()];
+    assert_eq!((*tasks[0], *tasks[1], queue.unfinished(), queue.lost()), (3, 4, 3, 2));
+    join_all([child(|| assert_eq!(queue.get().map(drop), Err(QueueError::TooManyHolders)))]);
+    drop(tasks);
+    join_all([child(|| assert_eq!(*queue.get().unwrap(), 5))]);
+    assert_eq!(queue.join(), lost(2));
+}
+
+pub fn inherited_task() {
+    let (_segment, queue) = queue(1);
+    queue.put(7).unwrap();
+    let mut task = Some(queue.get().unwrap());
+    let stays = || {
+        assert_eq!((queue.unfinished(), queue.lost(), queue.join_timeout(Duration::ZERO)), (1, 0, Ok(false)))
+    };
+    join_all([child(|| assert_eq!(task.take().map(|task| *task), Some(7)))]);
+    stays();
+    let mut panicking = child(|| {
+        let _task = task.take();
+        panic!("on purpose, with a copy of the task");
+    });
+    assert_eq!(panicking.join_timeout(LIMIT).unwrap(), Some(Exit::Code(101)));
+    stays();
+    drop(task);
+    assert_eq!((queue.join(), queue.unfinished()), (Ok(()), 0));
+}
+
+/// A panic is no way to say that a task is done.
+pub fn panics() {
+    let (_segment, queue) = queue(2);
+    (1..=2).for_each(|number| queue.put(number).unwrap());
+    let mut panicking = child(|| {
+        let _task = queue.get().unwrap();
+        panic!("on purpose, with a task");
+    });
+    assert_eq!(panicking.join_timeout(LIMIT).unwrap(), Some(Exit::Code(101)));
+    // Told without a look for the dead: it had put the task down.
+    assert_eq!((queue.unfinished(), queue.lost()), (1, 1));
+    let caught = catch_unwind(AssertUnwindSafe(|| {
+        let _task = queue.get().unwrap();
+        panic!("on purpose, with a task, and caught");
+    }));
+    assert!(caught.is_err());
+    assert_eq!((queue.join(), queue.join()), (lost(2), Ok(())));
+}
+
+pub fn times() {
+    let segment = segment(&Plan::new().joinable_queue::<u64>("empty", 1).joinable_queue::<u64>("held", 1));
+    let [empty, held] = ["empty", "held"].map(|name| segment.joinable_queue::<u64>(name).unwrap());
+    held.put(1).unwrap();
+    let task = held.get().unwrap();
+    keeps_time(|_, timeout| assert!(empty.get_timeout(timeout).unwrap().is_none()));
+    keeps_time(|_, timeout| assert_eq!(held.join_timeout(timeout), Ok(false)));
+    drop(task);
+    assert_eq!((held.join(), empty.join()), (Ok(()), Ok(())));
+}
+
+pub fn idle() {
+    let (_segment, queue) = queue(20);
+    waits_idly(child(|| drop(queue.get().unwrap())));
+    (0..20).for_each(|number| queue.put(number).unwrap());
+    let holders: Vec<_> = (0..10).map(|_| holder(&queue, 1)).collect();
+    waits_idly(child(|| queue.join().unwrap()));
+    (10..20).for_each(|number| queue.put(number).unwrap());
+    waits_idly(child(|| queue.put(20).unwrap()));
+    holders.into_iter().for_each(kill_and_join);
+}
+
+/// Tasks of the soak that there are marks for; whoever puts waits for the end when all are used.
+const MARKED: u64 = 1 << 20;
+/// Most tasks that one of the soak has in hand.
+const HAND: usize = 3;
+
+struct Soak {
+    queue: JoinableQueue<u64>,
+    next: RawValue<u64>,
+    /// Whether the call that put it has returned, by task.
+    returned: RawArray<u8>,
+    /// How often it was taken.
+    taken: RawArray<u8>,
+    /// 1 when it is about to be done, 2 when it was.
+    done: RawArray<u8>,
+    /// What each survivor has done so far: two that put, two that take, one that joins.
+    progress: RawArray<u64>,
+    told: RawValue<u64>,
+    last: RawValue<u8>,
+}
+
+impl Soak {
+    fn new(segment: &Segment) -> Self {
+        Self {
+            queue: segment.joinable_queue("queue").unwrap(),
+            next: segment.raw_value("next").unwrap(),
+            returned: segment.raw_array("returned").unwrap(),
+            taken: segment.raw_array("taken").unwrap(),
+            done: segment.raw_array("done").unwrap(),
+            progress: segment.raw_array("progress").unwrap(),
+            told: segment.raw_value("told").unwrap(),
+            last: segment.raw_value("last").unwrap(),
+        }
+    }
+
+    fn puts(&self, survivor: Option<usize>) {
+        while self.last.load() == 0 {
+            let number = self.next.fetch_add(1);
+            if number >= MARKED {
+                std::thread::sleep(Duration::from_millis(1));
+            } else {
+                self.queue.put(number).unwrap();
+                self.returned.store(number as usize, 1);
+            }
+            self.count(survivor);
+        }
+    }
+
+    /// Takes tasks and does them, in another order, until the queue is closed.
+    fn takes(&self, survivor: Option<usize>) {
+        let mut hand = Vec::new();
+        while let Some(task) = next(&self.queue) {
+            self.taken.fetch_add(*task as usize, 1);
+            hand.push(task);
+            let number = *hand[0] as usize;
+            if hand.len() == HAND || number.is_multiple_of(2) {
+                self.done.store(number, 1);
+                drop(hand.swap_remove(0));
+                self.done.store(number, 2);
+            }
+            self.count(survivor);
+        }
+        for task in hand {
+            self.done.store(*task as usize, 1);
+            let number = *task as usize;
+            drop(task);
+            self.done.store(number, 2);
+        }
+    }
+
+    fn joins(&self, survivor: Option<usize>) {
+        let mut on = true;
+        while on {
+            // Everything is done for ever when the queue is closed and nothing is left.
+            on = self.last.load() < 2;
+            match self.queue.join_timeout(Duration::from_millis(5)) {
+                Ok(all) => on |= !all,
+                Err(QueueError::Lost { tasks }) if survivor.is_some() => _ = self.told.fetch_add(tasks),
+                Err(QueueError::Lost { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+            self.count(survivor);
+        }
+    }
+
+    fn count(&self, survivor: Option<usize>) {
+        if let Some(survivor) = survivor {
+            self.progress.fetch_add(survivor, 1);
+        }
+    }
+
+    fn wait_until_all_go_on(&self) {
+        // Those that take need something to be put, so all of them go on only if all do.
+        if self.next.load() < MARKED {
+            let before: Vec<_> = self.progress.iter().collect();
+            let went_on = || self.progress.iter().zip(&before).all(|(now, &was)| now > was);
+            wait_until("the survivors go on", || went_on() || self.next.load() >= MARKED);
+        }
+    }
+}
+
+/// Whoever is killed, the survivors go on, every task is taken once at most, and in the end each is done, or lost with one who was
+/// killed; whoever joins was told of as many as were.
+pub fn soak() {
+    let mut lost_in_all = 0;
+    let (all, putters, takers) = ([0, 1, 1, 2], [0; 4], [1; 4]);
+    for (capacity, killed) in [(1, all), (64, all), (5, putters), (5, takers)] {
+        let plan = Plan::new().joinable_queue::<u64>("queue", capacity).raw_value::<u64>("next");
+        let plan = ["returned", "taken", "done"]
+            .iter()
+            .fold(plan, |plan, marks| plan.raw_array::<u8>(marks, MARKED as usize));
+        let plan = plan.raw_array::<u64>("progress", 5).raw_value::<u64>("told").raw_value::<u8>("last");
+        // Another round needs a segment of its own, and the name.
+        let segment = segment(&plan);
+        let soak = Soak::new(&segment);
+        let putting = [0, 1].map(|number| child(|| soak.puts(Some(number))));
+        let taking = [2, 3].map(|number| child(|| soak.takes(Some(number))));
+        let joining = child(|| soak.joins(Some(4)));
+        let victims = [Cell::new(0), Cell::new(0), Cell::new(0)];
+        let start = |victim: usize, work: &dyn Fn()| {
+            victims[victim].set(victims[victim].get() + 1);
+            child(work)
+        };
+        let starts: [&dyn Fn() -> _; 3] =
+            [&|| start(0, &|| soak.puts(None)), &|| start(1, &|| soak.takes(None)), &|| {
+                start(2, &|| soak.joins(None))
+            }];
+        kill_at_random(200, &killed.map(|victim| starts[victim]), |kill| {
+            if kill % 10 == 0 {
+                soak.wait_until_all_go_on();
+            }
+        });
+        soak.last.store(1);
+        join_all(putting);
+        soak.queue.close().unwrap();
+        join_all(taking);
+        soak.last.store(2);
+        join_all([joining]);
+        let lost = soak.queue.lost();
+        let told = match soak.queue.join() {
+            Err(QueueError::Lost { tasks }) => tasks,
+            outcome => outcome.map(|()| 0).unwrap(),
+        };
+        assert_eq!((told, soak.told.load(), soak.queue.unfinished()), (lost, lost, 0), "{}", soak.queue);
+
+        let (mut put, mut begun, mut done, mut untold) = (0, 0, 0, 0);
+        let marks = soak.returned.iter().zip(soak.taken.iter()).zip(soak.done.iter());
+        for ((returned, taken), done_mark) in marks {
+            assert!(taken <= 1, "a task was taken {taken} times");
+            put += u64::from(returned == 1);
+            untold += u64::from(returned == 0 && taken == 1);
+            begun += u64::from(done_mark >= 1);
+            done += u64::from(done_mark == 2);
+        }
+        let [putters, takers, _] = victims.map(|victims| victims.get());
+        assert!(done > 0 && untold <= putters, "{untold} more than were put, by {putters} that were killed");
+        // Every task is done or lost. One may have been put, or done, by one who was killed before the mark.
+        let (least, most) = (put.saturating_sub(begun), (put + putters).saturating_sub(done));
+        assert!((least..=most).contains(&lost), "{lost} lost, not {least} to {most}");
+        assert!(lost <= takers * HAND as u64, "{lost} lost by {takers} that were killed");
+        lost_in_all += lost;
+        fact("done", done);
+        fact("lost", format!("{lost} by {takers} killed"));
+    }
+    assert!(lost_in_all > 0, "nobody was killed with a task in hand");
+}
