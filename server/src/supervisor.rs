@@ -148,7 +148,6 @@ impl Workload for Supervisor {
                 shared.worker_restarts.fetch_add(*slot, u32::from(self.died[*slot]));
                 debug("worker", Outcome::InProgress).with("worker", slot).with("pid", pid).write();
             }
-            PoolEvent::Ready { .. } => {}
             PoolEvent::AllReady => {
                 shared.phase.store(Phase::Serving as u8);
                 self.ready.drain(..).for_each(|line| line.write());
@@ -183,6 +182,8 @@ impl Workload for Supervisor {
                     .with("error", "not supported, ignored")
                     .write();
             }
+            // One worker is ready, or what the library may tell of one day.
+            _ => {}
         }
     }
 }

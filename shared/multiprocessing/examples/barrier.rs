@@ -23,6 +23,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let mut survivor = walk(Duration::from_millis(10))?;
     let mut victim = walk(Duration::from_millis(20))?;
+    // From here on they are missed, even if they die before they have come for the first time.
+    step.enrol(survivor.pid())?;
+    step.enrol(victim.pid())?;
     std::thread::sleep(Duration::from_millis(100));
     victim.kill()?;
     victim.join()?;

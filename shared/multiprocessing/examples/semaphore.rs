@@ -22,6 +22,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for worker in &mut workers {
         println!("worked: {}", worker.join()?);
     }
+    while desks.get_value() > 1 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     println!("{desks}");
     sleeper.kill()?;
     sleeper.join()?;

@@ -74,6 +74,7 @@ pub trait AtomicElement: Shareable + sealed::Atomic {}
 
 /// The number types of the directory. The codes are part of the layout: never reuse one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 #[repr(u32)]
 pub enum ElementType {
     /// `u8`
@@ -177,6 +178,7 @@ impl fmt::Display for ElementType {
 
 /// One element read by a tool that learns the type from the directory.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Scalar {
     /// From `u8` to `u64`.
     Unsigned(u64),

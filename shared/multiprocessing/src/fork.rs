@@ -1,15 +1,14 @@
 //! The fork call, and what a child must know before it runs: how to end with its parent.
 #![allow(unsafe_code)]
 
-use std::ffi::CString;
 use std::io::Write;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
-use std::{fs, io, mem, ptr, thread};
+use std::{fs, io, mem, thread};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
@@ -18,6 +17,7 @@ use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
 use crate::barrier::leave_all;
 use crate::exit::Exit;
+use crate::name::DIRECTORY;
 
 /// The signal a child gets when its parent is gone. Nobody else uses it for anything on a Linux process that is not init.
 const ORPHANED: Signal = Signal::SIGPWR;
@@ -27,42 +27,46 @@ const PANICKED: i32 = 101;
 const ABANDONED: i32 = 102;
 /// How long a thread that was joined may still be listed: its joiner is woken a moment before it is gone.
 const THREAD_LEAVING: Duration = Duration::from_millis(10);
-/// How many segments of this process an orphan can remove. Further ones stay until the next creator reclaims them.
+/// How many segments, of this process and its parent together, orphans can remove. Further ones stay until the next creator
+/// reclaims them.
 const REMOVABLE: usize = 16;
+/// Room for the longest path of an entry: the directory, a slash, a name of 255 bytes, a NUL.
+const PATH_BYTES: usize = DIRECTORY.len() + 1 + 255 + 1;
+/// No file has this inode.
+const CLAIMED: u64 = u64::MAX;
 
 /// Parent of this process if it was forked here, 0 otherwise. Read by the signal handler.
 static PARENT: AtomicI32 = AtomicI32::new(0);
 /// How many forks lie between this process and the first one of the family. Tells an inherited guard from one's own.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
-/// Entries in `/dev/shm` that this process made; a forked child inherits the list.
+/// Entries in `/dev/shm` that this process or its parent made; a forked child inherits the list.
 static SEGMENTS: [RemovableSegment; REMOVABLE] = [const { RemovableSegment::new() }; REMOVABLE];
 
 /// An entry that a signal handler can remove: only atomics and system calls, nothing that allocates.
 struct RemovableSegment {
-    /// A leaked C string, or null where the slot is free.
-    path: AtomicPtr<libc::c_char>,
+    /// Its path and a NUL. Another one's once the slot is used again: the inode tells.
+    path: [AtomicU8; PATH_BYTES],
+    /// 0 where the slot is free, [`CLAIMED`] while it is filled in.
     inode: AtomicU64,
-    /// Who made it. A grandchild has the list too, and its dead parent is not who made this.
+    /// Who made it: this process or its parent.
     creator: AtomicI32,
 }
 
 impl RemovableSegment {
     const fn new() -> Self {
-        Self { path: AtomicPtr::new(ptr::null_mut()), inode: AtomicU64::new(0), creator: AtomicI32::new(0) }
+        let path = [const { AtomicU8::new(0) }; PATH_BYTES];
+        Self { path, inode: AtomicU64::new(0), creator: AtomicI32::new(0) }
     }
 
-    /// Removes the entry if the dead `creator` made it and the path still leads to the inode it was made with.
-    /// Async-signal-safe.
-    fn remove_of(&self, creator: i32) {
-        let path = self.path.load(Ordering::Acquire);
-        if path.is_null() || self.creator.load(Ordering::Acquire) != creator {
-            return;
-        }
+    /// Removes the entry if there is one and the path still leads to the inode it was made with. Async-signal-safe.
+    fn remove(&self) {
+        let inode = self.inode.load(Ordering::Acquire);
+        let path = self.path.as_ptr().cast::<libc::c_char>();
         // SAFETY: an all-zero `stat` is a valid value of that plain C structure.
         let mut status: libc::stat = unsafe { mem::zeroed() };
-        // SAFETY: `path` is a leaked, NUL-terminated string; `status` is valid for writes; stat(2) is async-signal-safe.
+        // SAFETY: `path` is static and its last byte always NUL; `status` is valid for writes; stat(2) is async-signal-safe.
         let found = unsafe { libc::stat(path, &raw mut status) } == 0;
-        if found && status.st_ino == self.inode.load(Ordering::Acquire) {
+        if found && status.st_ino == inode {
             // SAFETY: as above; unlink(2) is async-signal-safe.
             unsafe { libc::unlink(path) };
         }
@@ -71,30 +75,40 @@ impl RemovableSegment {
 
 /// Notes an entry of this process's making, so that its children remove it if this process is killed.
 pub(crate) fn remember_segment(path: &Path, inode: u64) {
-    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return };
-    let path = path.into_raw();
-    for slot in &SEGMENTS {
-        if slot.path.compare_exchange(ptr::null_mut(), path, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            slot.creator.store(getpid().as_raw(), Ordering::Release);
-            slot.inode.store(inode, Ordering::Release);
-            return;
-        }
+    let bytes = path.as_os_str().as_bytes();
+    let claim = |slot: &&RemovableSegment| {
+        slot.inode.compare_exchange(0, CLAIMED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    };
+    let Some(slot) = SEGMENTS.iter().find(claim) else { return };
+    // The last byte stays NUL, whatever comes.
+    for (byte, to) in bytes.iter().chain([&0]).zip(&slot.path[..PATH_BYTES - 1]) {
+        to.store(*byte, Ordering::Relaxed);
     }
-    // SAFETY: `into_raw` above gave this pointer and no slot took it.
-    drop(unsafe { CString::from_raw(path) });
+    slot.creator.store(getpid().as_raw(), Ordering::Release);
+    slot.inode.store(inode, Ordering::Release);
 }
 
-/// Forgets the entry with this inode: it is removed. The few bytes of its path stay allocated, for a handler may be reading them.
+/// Forgets the entry with this inode: it is removed.
 pub(crate) fn forget_segment(inode: u64) {
     for slot in &SEGMENTS {
-        if slot.inode.compare_exchange(inode, 0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            slot.path.store(ptr::null_mut(), Ordering::Release);
+        // Fails in all slots but its own.
+        let _ = slot.inode.compare_exchange(inode, 0, Ordering::AcqRel, Ordering::Acquire);
+    }
+}
+
+/// Forgets, in a new child, the entries that its parent inherited: neither it nor its children would ever remove them, and after a
+/// few generations they would fill the list.
+fn forget_segments_not_of(parent: Pid) {
+    for slot in &SEGMENTS {
+        if slot.creator.load(Ordering::Acquire) != parent.as_raw() {
+            slot.inode.store(0, Ordering::Release);
         }
     }
 }
 
 /// Why a process could not be started.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SpawnError {
     /// A forked child has only the forking thread; locks that others hold at that moment stay locked in it for ever.
     #[error("fork from a process with {threads} threads: start processes before threads")]
@@ -110,18 +124,15 @@ pub enum SpawnError {
     Fork(Errno),
 }
 
-/// Runs in a child when a signal says that its parent is gone: removes the parent's segments and ends, wherever the child is.
+/// Runs in a child when a signal says that its parent is gone: removes the parent's segments and its own, and ends, wherever it is.
 /// Only async-signal-safe calls. A signal sent by anybody else is ignored.
 extern "C" fn orphaned(_signal: libc::c_int) {
     // SAFETY: getppid(2) is async-signal-safe and cannot fail.
     let parent = unsafe { libc::getppid() };
-    let made_by = PARENT.load(Ordering::Acquire);
-    if parent == made_by {
+    if parent == PARENT.load(Ordering::Acquire) {
         return;
     }
-    for segment in &SEGMENTS {
-        segment.remove_of(made_by);
-    }
+    SEGMENTS.iter().for_each(RemovableSegment::remove);
     exit_now(ABANDONED)
 }
 
@@ -186,6 +197,7 @@ pub(crate) fn fork_child(mask: &SigSet, body: impl FnOnce() -> i32) -> Result<Pi
 
 fn run_child(parent: Pid, mask: &SigSet, body: impl FnOnce() -> i32) -> i32 {
     GENERATION.fetch_add(1, Ordering::Relaxed);
+    forget_segments_not_of(parent);
     let mut mask = *mask;
     // Blocked in the parent, maybe; the child would not hear of its end.
     mask.remove(ORPHANED);
@@ -249,4 +261,20 @@ pub(crate) fn set_disposition(signal: Signal, handler: SigHandler) -> Result<(),
     let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
     // SAFETY: ignoring and the default action run no code of ours.
     unsafe { sigaction(signal, &action) }.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pages_tell_the_numbers_of_the_code() {
+        let forks = include_str!("../docs/fork-safety.md");
+        let limits = include_str!("../docs/limits.md");
+        assert!(forks.contains(&format!("is given {} ms", THREAD_LEAVING.as_millis())));
+        assert!(forks.contains(&format!("| {PANICKED} | it panicked |")));
+        assert!(forks.contains(&format!("| {ABANDONED} | its parent was gone |")));
+        assert!(forks.contains(&format!("sends it {ORPHANED} (")));
+        assert!(limits.contains(&format!("at most {REMOVABLE} of its parent and itself together")));
+    }
 }

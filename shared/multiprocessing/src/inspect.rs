@@ -24,6 +24,7 @@ use crate::semaphore::Semaphore;
 
 /// A segment of ours as `/dev/shm` shows it.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Listing {
     /// Its name.
     pub name: SegmentName,
@@ -48,6 +49,7 @@ impl Listing {
 
 /// What an object holds at the moment of looking.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Snapshot {
     /// The elements; none for a lock.
     pub elements: Vec<Scalar>,

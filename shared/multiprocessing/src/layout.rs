@@ -98,6 +98,7 @@ const _: () = assert!(HEADER_BYTES == 64 && ENTRY_BYTES == 64);
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 #[repr(u32)]
 pub enum ObjectKind {
     /// [`Lock`](crate::Lock)
@@ -213,6 +214,7 @@ impl fmt::Display for ObjectKind {
 
 /// One named object of a segment, as its directory tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Object {
     /// Its name, unique in the segment.
     pub name: String,

@@ -35,6 +35,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Each part has a program of one page in `examples/`.
+//!
 //! # What happens when a process is killed
 //!
 //! | it was killed while it | then |
@@ -62,10 +64,17 @@
 //! `python/write_segment.py` makes a segment of raw numbers that [`Segment::open`] takes like any other. How the rest of Python's
 //! `multiprocessing` compares, point by point, is in `CONFORMANCE.md`.
 //!
-//! # What it does not do
+//! # What it needs, and what it does not do
 //!
-//! Linux and glibc only; one machine; no read-write locks, no condition variables or barriers from pthreads (they hang when a waiter
-//! is killed, or count it as if it lived). A process that is *stopped* is no dead one, and is waited for. Fork from a process with one thread only: [`Process::spawn`] refuses otherwise.
+//! - Linux with glibc, one machine, one user. Two more pages say the rest: [what it does not do](guide::limits), and
+//!   [what a forked child is](guide::fork_safety), which is worth reading before the first [`Process::spawn`].
+//! - Processes are forked from a process with one thread only; [`Process::spawn`] refuses otherwise. A `#[test]` has two.
+//! - A process that is *stopped* is no dead one, and is waited for.
+//! - There are no read-write locks, and none of the condition variables and barriers of pthreads inside: they hang when a waiter is
+//!   killed, or count it as if it lived.
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+compile_error!("shm-multiprocessing needs Linux and the C library of GNU");
 
 // Its example is run with those of the documentation.
 #[cfg(doctest)]
@@ -86,6 +95,8 @@ mod event;
 mod exit;
 mod fork;
 mod futex;
+#[cfg(doc)]
+pub mod guide;
 mod inspect;
 mod layout;
 mod lock;

@@ -43,6 +43,7 @@ pub enum LockError<G> {
 
 /// Why a lock cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum LockFailure {
     /// A successor of a dead holder gave the lock back without repairing: nobody can ever have it again.
     #[error("the lock is lost: its holder died and the one who inherited it did not repair")]

@@ -212,6 +212,13 @@ mod tests {
     }
 
     #[test]
+    fn the_page_on_limits_tells_the_numbers_of_the_code() {
+        let limits = include_str!("../docs/limits.md");
+        assert!(limits.contains(&format!("**{PARTICIPANTS} participants**")));
+        assert!(limits.contains(&format!("Names of objects have at most {MAX_OBJECT_NAME_BYTES} bytes")));
+    }
+
+    #[test]
     fn sizes_that_overflow_are_refused() {
         for length in [usize::MAX / 4, usize::MAX / 8 - 10, isize::MAX as usize / 8] {
             assert!(Plan::new().raw_array::<u64>("a", length).lock("l").laid_out().is_err());

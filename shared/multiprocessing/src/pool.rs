@@ -59,6 +59,7 @@ pub enum Repair {
 
 /// Something that happened in a pool.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum PoolEvent {
     /// A worker was forked.
     Started {
@@ -141,6 +142,7 @@ pub struct PoolOptions {
 
 /// Why a pool could not run.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PoolError {
     /// The first workers could not be started; those that were are gone again.
     #[error("starting worker {slot}: {source}")]

@@ -28,7 +28,8 @@ pub struct Process {
 impl Process {
     /// Forks a child that runs `body` and exits with the code it returns (its low 8 bits). A panic in it is printed and exits
     /// with 101. It inherits the signal mask: a child of a [`Pool`](crate::Pool)'s supervisor or worker has SIGTERM blocked.
-    /// Destructors of the parent's values do not run in the child.
+    /// The child drops what the closure owns, and nothing else of its parent's. What else to mind fills a page:
+    /// [fork safety](crate::guide::fork_safety).
     ///
     /// # Errors
     /// [`SpawnError`]; among them a parent with more than one thread, which every `#[test]` has.

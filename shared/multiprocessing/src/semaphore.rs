@@ -79,6 +79,7 @@ pub struct Permit {
 
 /// Why a semaphore refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SemaphoreError {
     /// With these there would be more units than the semaphore may have, those that are held by permits included.
     #[error("releasing {released} units too many: the semaphore has no more than {most}")]

@@ -11,6 +11,21 @@ fn a_child_has_what_its_closure_captured_also_after_the_parent_gave_its_copy_up(
 }
 
 #[test]
+fn a_child_drops_what_its_closure_owns_and_nothing_else_of_its_parents() {
+    run("child-destructors");
+}
+
+#[test]
+fn a_child_is_a_copy_and_neither_sees_what_the_other_changes_in_its_own_memory() {
+    run("child-copies");
+}
+
+#[test]
+fn a_program_that_takes_a_childs_place_ends_with_the_parent_and_one_beside_it_does_not() {
+    run("child-replaced");
+}
+
+#[test]
 fn a_child_has_a_pid_and_a_thread_of_its_own_and_knows_its_parent() {
     run("child-identity");
 }

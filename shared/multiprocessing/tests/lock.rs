@@ -67,6 +67,24 @@ fn locking_twice_in_one_thread_is_an_error_and_trying_to_is_none() {
 }
 
 #[test]
+fn a_panic_under_a_lock_gives_it_back_and_tells_nobody() {
+    let plan = Plan::new().lock("lock").rlock("rlock").array::<u16>("array", 2);
+    let segment = Segment::create(&unique_name(), &plan).unwrap();
+    let (lock, rlock) = (segment.lock("lock").unwrap(), segment.rlock("rlock").unwrap());
+    let array = segment.array::<u16>("array").unwrap();
+    let panicked = std::panic::catch_unwind(|| {
+        let (_lock, _rlock) = (lock.lock().unwrap(), rlock.lock().unwrap());
+        let mut elements = array.lock().unwrap();
+        elements[0] = 1;
+        panic!("half-way");
+    });
+    assert!(panicked.is_err());
+    assert!(lock.try_lock().unwrap().is_some() && rlock.try_lock().unwrap().is_some());
+    assert_eq!(array.lock().unwrap()[..], [1, 0], "an array is changed in place");
+    assert_eq!((lock.recoveries(), rlock.recoveries(), array.get_lock().recoveries()), (0, 0, 0));
+}
+
+#[test]
 fn threads_of_one_process_exclude_each_other_too() {
     let segment = Segment::create(&unique_name(), &Plan::new().lock("lock").raw_value::<u64>("n")).unwrap();
     let (lock, number) = (segment.lock("lock").unwrap(), segment.raw_value::<u64>("n").unwrap());

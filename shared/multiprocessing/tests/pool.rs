@@ -20,6 +20,16 @@ fn every_worker_becomes_ready_and_that_is_told_once() {
 }
 
 #[test]
+fn a_pool_for_the_processors_there_are_has_as_many_workers() {
+    let may_use = std::thread::available_parallelism().unwrap().get();
+    for (wrapper, expected) in [(&[][..], may_use), (&["taskset", "-c", "0"], 1)] {
+        let mut probe = Probe::start_through(wrapper, &["pool", "serve", "processors", "2000"]);
+        probe.line("all-ready");
+        assert_eq!(stop(probe).count("ready "), expected);
+    }
+}
+
+#[test]
 fn a_killed_worker_is_repaired_and_replaced_in_its_slot_within_a_second() {
     let (mut probe, pids) = pool("serve", 3);
     let mut victim = pids[1];

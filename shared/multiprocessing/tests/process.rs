@@ -39,6 +39,11 @@ fn a_process_with_threads_is_refused_until_they_are_joined() {
 }
 
 #[test]
+fn threads_of_a_child_end_with_it_unless_it_joins_them() {
+    run("process-threads-of-a-child");
+}
+
+#[test]
 fn a_child_ends_with_its_parent_even_if_every_signal_was_blocked() {
     run("process-deaf-child");
 }

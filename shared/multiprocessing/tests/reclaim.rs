@@ -119,6 +119,21 @@ fn a_grandchild_does_not_remove_the_entry_of_its_living_grandparent() {
 }
 
 #[test]
+fn entries_of_many_generations_are_removed_as_one_after_the_other_dies() {
+    run("segment-generations");
+}
+
+#[test]
+fn an_orphan_removes_its_parents_entries_and_its_own_and_nobody_elses() {
+    run("segment-orphan");
+}
+
+#[test]
+fn dropping_handles_permits_and_segments_waits_for_nobody_wherever_it_happens() {
+    run("segment-drop-anywhere");
+}
+
+#[test]
 fn processes_that_contend_for_a_name_and_are_killed_never_share_it() {
     run("segment-contest");
 }
@@ -142,4 +157,16 @@ fn everything_stale_with_a_prefix_is_reclaimed_and_what_is_in_use_stays() {
     assert_eq!(reclaimed, [dead.name.clone()]);
     assert_eq!(Segment::reclaim_all(alive.name.as_str()).unwrap(), []);
     assert!(alive.name.path().exists() && !dead.name.path().exists());
+}
+
+#[test]
+fn reclaiming_says_whether_a_maker_left_something_behind() {
+    let orderly = unique_name();
+    drop(Segment::create(&orderly, &Plan::new().lock("lock")).unwrap());
+    assert_eq!(Segment::reclaim_all(orderly.as_str()).unwrap(), []);
+    let (mut killed, _) = family(0);
+    killed.signal(Signal::SIGKILL);
+    killed.wait();
+    assert_eq!(Segment::reclaim_all(killed.name.as_str()).unwrap(), [killed.name.clone()]);
+    assert_eq!(Segment::reclaim_all(killed.name.as_str()).unwrap(), []);
 }

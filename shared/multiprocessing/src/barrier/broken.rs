@@ -6,6 +6,7 @@ use crate::lock::LockFailure;
 
 /// What broke a barrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BreakCause {
     /// Somebody called [`abort`](crate::Barrier::abort).
     #[error("it was aborted")]
@@ -26,6 +27,7 @@ pub enum BreakCause {
 
 /// Why a wait at a barrier failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BarrierError {
     /// The barrier is broken, or broke meanwhile. Python's `BrokenBarrierError`.
     #[error("the barrier is broken: {0}")]

@@ -71,6 +71,7 @@ impl<'a> Held for RLockGuard<'a> {
 
 /// Why a wait for a condition ended without the guard simply coming back.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum ConditionError<G> {
     /// As many wait as there is room to write down; see [`Plan::participants`](crate::Plan::participants). The lock was not given
     /// back.

@@ -4,6 +4,7 @@ use crate::lock::LockFailure;
 
 /// Why a message was not put, or none was taken, or a join tells more than that all is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum QueueError {
     /// There was no room for the message, all the time that was given.
     #[error("the queue is full")]

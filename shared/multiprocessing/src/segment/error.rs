@@ -9,6 +9,7 @@ use crate::name::SegmentName;
 
 /// Why a segment cannot be made or used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SegmentError {
     /// The name is taken.
     #[error("shared memory {name} exists already")]

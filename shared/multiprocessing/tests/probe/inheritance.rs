@@ -1,18 +1,21 @@
 //! Scenarios of what a child has from its parent, and what it must not have.
 
+use std::cell::RefCell;
 use std::fs::{File, read_dir};
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::os::unix::process::parent_id;
+use std::os::unix::process::{CommandExt, parent_id};
 use std::process::Command;
 use std::time::Duration;
 
 use multiprocessing::{Exit, Plan, Process, RawValue};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
-use nix::unistd::{gettid, pipe, write};
+use nix::unistd::{Pid, gettid, pipe, write};
 
-use crate::tools::{LIMIT, child, fact, join_all, kill_and_join, segment, sleep_for_ever};
+use crate::tools::{
+    LIMIT, child, fact, join_all, kill_and_join, process_state, segment, sleep_for_ever, wait_until,
+};
 
 /// Raises a shared number by one when it is dropped, in whichever process.
 struct CountsDrops(RawValue<u64>);
@@ -44,6 +47,105 @@ pub fn captures() {
     assert_eq!(drops.load(), 1, "the parent's copy of the closure is dropped once it has forked");
     write(&writer, &[1]).unwrap();
     assert_eq!(process.join_timeout(LIMIT), Ok(Some(Exit::Code(0))));
+}
+
+thread_local! {
+    /// What this thread leaves to be dropped at its end.
+    static LEFT: RefCell<Option<CountsDrops>> = const { RefCell::new(None) };
+}
+
+/// Of the parent's values a child drops those that its closure owns and no other, whether it returns or panics.
+pub fn destructors() {
+    let segment = segment(&Plan::new().raw_array::<u64>("drops", 4).raw_value::<u64>("drops of one"));
+    let drops = segment.raw_value::<u64>("drops of one").unwrap();
+    let counted = || CountsDrops(drops.clone());
+    let ends = [0, 101];
+    let borrowed = counted();
+    LEFT.set(Some(counted()));
+    for end in ends {
+        let mut process = Process::spawn(|| {
+            let _borrowed = &borrowed;
+            if end == 101 { panic!("the parent's values stay as they are") } else { end }
+        });
+        assert_eq!(process.as_mut().unwrap().join_timeout(LIMIT), Ok(Some(Exit::Code(end))));
+        assert_eq!(drops.load(), 0, "a child dropped what is its parent's");
+    }
+    for end in ends {
+        let owned = counted();
+        let before = drops.load();
+        let mut process = Process::spawn(move || {
+            let _owned = &owned;
+            if end == 101 { panic!("what the closure owns is dropped") } else { end }
+        });
+        assert_eq!(process.as_mut().unwrap().join_timeout(LIMIT), Ok(Some(Exit::Code(end))));
+        assert_eq!(drops.load() - before, 2, "once in the parent and once in the child");
+    }
+    let before = drops.load();
+    join_all([child(|| {
+        LEFT.set(Some(counted()));
+        // The one that it inherited was replaced by the line above, and so dropped.
+        assert_eq!(drops.load() - before, 1);
+        std::thread::spawn({
+            let counted = counted();
+            move || LEFT.set(Some(counted))
+        })
+        .join()
+        .unwrap();
+        assert_eq!(drops.load() - before, 2, "a thread that ends in a child drops what it left");
+    })]);
+    assert_eq!(drops.load() - before, 2, "the child's first thread drops nothing at its end");
+}
+
+/// Each has its own memory from the fork on, but for what is shared.
+pub fn copies() {
+    let segment = segment(&Plan::new().raw_value::<u64>("shared"));
+    let shared = segment.raw_value::<u64>("shared").unwrap();
+    let (reader, writer) = pipe().unwrap();
+    let (mut number, mut list) = (1, vec![1]);
+    let process = child(|| {
+        assert_eq!((number, list.as_slice()), (1, [1].as_slice()));
+        number = 2;
+        list.push(2);
+        shared.store(2);
+        // Until the parent has changed its own.
+        nix::unistd::read(&reader, &mut [0]).unwrap();
+        assert_eq!((number, list.as_slice(), shared.load()), (2, [1, 2].as_slice(), 3));
+    });
+    wait_until("the child has changed its own", || shared.load() == 2);
+    assert_eq!((number, list.as_slice()), (1, [1].as_slice()));
+    number = 3;
+    list.clear();
+    shared.store(3);
+    write(&writer, &[1]).unwrap();
+    join_all([process]);
+    assert_eq!((number, list.len()), (3, 0));
+}
+
+/// What a child's place is taken by ends with the parent; what a child starts beside itself does not.
+pub fn replaced() {
+    let segment = segment(&Plan::new().raw_array::<i32>("pids", 2));
+    let pids = segment.raw_array::<i32>("pids").unwrap();
+    let sleeper = || {
+        let mut command = Command::new("sleep");
+        command.arg("600");
+        command
+    };
+    let parent = child(|| {
+        let replaced = child(|| panic!("{}", sleeper().exec()));
+        let mut beside = sleeper().spawn().unwrap();
+        pids.store(1, beside.id().cast_signed());
+        pids.store(0, replaced.pid().as_raw());
+        beside.wait().unwrap();
+    });
+    let runs = |pid: i32| {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        name.trim() == "sleep" && process_state(Pid::from_raw(pid)) != Some('Z')
+    };
+    wait_until("both programs run", || pids.load(0) != 0 && pids.iter().all(runs));
+    kill_and_join(parent);
+    wait_until("the program in the child's place ends", || !runs(pids.load(0)));
+    assert!(runs(pids.load(1)), "the program beside it has ended");
+    kill(Pid::from_raw(pids.load(1)), Signal::SIGKILL).unwrap();
 }
 
 pub fn identity() {

@@ -99,6 +99,7 @@ impl Workload for Scenario {
             }
             PoolEvent::Killed { workers } => format!("killed {workers}"),
             PoolEvent::Ignored { signal } => format!("ignored {signal}"),
+            other => panic!("no line for {other:?}"),
         };
         say(&line);
     }
@@ -131,7 +132,10 @@ pub fn run(options: &[&str]) {
         other => panic!("no role {other:?}"),
     };
     let grace = Duration::from_millis(grace.parse().unwrap());
-    let workers = workers.parse::<NonZeroUsize>().unwrap();
+    let workers = match workers {
+        "processors" => std::thread::available_parallelism().unwrap(),
+        number => number.parse::<NonZeroUsize>().unwrap(),
+    };
     let pool = Pool::new(PoolOptions { workers, grace }).unwrap();
     match pool.run(&mut Scenario { role, repairs: 0 }) {
         Ok(outcome) => say(&format!("outcome {outcome:?}")),

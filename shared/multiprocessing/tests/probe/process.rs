@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use multiprocessing::{Exit, Process, SpawnError};
+use multiprocessing::{Exit, Plan, Process, SpawnError};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, getppid};
 
 use crate::tools::{
-    LIMIT, child, fact, join_all, kill_and_join, process_state, sleep_for_ever, storm, wait_until,
+    LIMIT, child, fact, join_all, kill_and_join, process_state, segment, sleep_for_ever, storm, wait_until,
     wait_until_blocked,
 };
 
@@ -108,6 +108,32 @@ pub fn threads() {
         std::thread::spawn(|| ()).join().unwrap();
         join_all([child(|| ())]);
     }
+}
+
+/// Threads of a child: one that it joins ends before it, one that it does not join ends with it.
+pub fn threads_of_a_child() {
+    let segment = segment(&Plan::new().raw_value::<u64>("joined").raw_value::<u64>("left"));
+    let (joined, left) =
+        (segment.raw_value::<u64>("joined").unwrap(), segment.raw_value::<u64>("left").unwrap());
+    // Made before the fork and started after it.
+    let builder = std::thread::Builder::new().name("late".to_owned());
+    let mut child = Process::spawn(|| {
+        let thread = joined.clone();
+        let late = builder.spawn(move || {
+            thread.store(1);
+            std::thread::current().name() == Some("late")
+        });
+        assert!(late.unwrap().join().unwrap());
+        let thread = left.clone();
+        std::thread::spawn(move || {
+            thread.store(1);
+            sleep_for_ever();
+        });
+        wait_until("the other thread runs", || left.load() == 1);
+        i32::from(joined.load() != 1)
+    })
+    .unwrap();
+    assert_eq!(child.join_timeout(LIMIT), Ok(Some(Exit::Code(0))));
 }
 
 /// A child whose parent had blocked every signal ends with its parent all the same.

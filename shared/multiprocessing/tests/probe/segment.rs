@@ -1,13 +1,17 @@
 //! Scenarios of segments: other programs, forks, families that are killed, contests for a name.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use multiprocessing::{Plan, Process, Segment, SegmentError};
+use multiprocessing::{
+    Array, Barrier, Exit, Permit, Plan, Process, Queue, Segment, SegmentError, SegmentName, Value,
+};
 use nix::unistd::{Pid, getppid};
 
 use crate::tools::{
-    Random, child, fact, join_all, kill_and_join, name, process_state, segment, sleep_for_ever, wait_until,
+    LIMIT, Random, child, fact, join_all, kill_and_join, name, process_state, segment, sleep_for_ever,
+    wait_until,
 };
 
 /// An unrelated process: it knows the name and nothing else.
@@ -80,6 +84,128 @@ pub fn family(children: usize) {
     wait_until("all children run", || ready.load() == children.len() as u64);
     fact("ready", 1);
     sleep_for_ever();
+}
+
+/// Each generation makes a segment and starts the next one. After the first one is killed, each dies of the death before it.
+pub fn generations() {
+    const GENERATIONS: usize = 24;
+    let top = segment(&Plan::new().raw_value::<i32>("ready"));
+    let ready = top.raw_value::<i32>("ready").unwrap();
+    // As long as names may be.
+    let name =
+        |generation: usize| SegmentName::new(&format!("{}.{generation:.<255}", name())[..255]).unwrap();
+    fn family(generation: usize, name: &dyn Fn(usize) -> SegmentName, ready: &dyn Fn()) -> ! {
+        let _segment = Segment::create(&name(generation), &Plan::new().lock("lock")).unwrap();
+        if generation == GENERATIONS {
+            ready();
+        } else {
+            child(|| family(generation + 1, name, ready));
+        }
+        sleep_for_ever()
+    }
+    let first = child(|| family(1, &name, &|| ready.store(1)));
+    wait_until("all generations run", || ready.load() == 1);
+    kill_and_join(first);
+    let names: Vec<_> = (1..=GENERATIONS).map(name).collect();
+    assert_eq!(left_of(&names), [""; 0]);
+}
+
+/// Waits until these segments are removed, and reclaims those that are not. Returns their names.
+fn left_of(names: &[SegmentName]) -> Vec<String> {
+    let deadline = Instant::now() + LIMIT;
+    while names.iter().any(|name| name.path().exists()) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    names.iter().filter(|name| Segment::reclaim(name).unwrap()).map(ToString::to_string).collect()
+}
+
+/// However many segments came and went before: who loses its parent removes what that one had, and what it has itself. Not what
+/// somebody else has made since under a name of theirs.
+pub fn orphan() {
+    let top = segment(&Plan::new().raw_value::<i32>("orphan").raw_value::<u64>("step"));
+    let (orphan, step) = (top.raw_value::<i32>("orphan").unwrap(), top.raw_value::<u64>("step").unwrap());
+    let name = |which: &str| SegmentName::new(&format!("{}.{which}", name())).unwrap();
+    let make = |which: &str| Segment::create(&name(which), &Plan::new().lock("lock")).unwrap();
+    let parent = child(|| {
+        (0..40).for_each(|_| drop(make("passing")));
+        let (_kept, given_up) = (make("kept"), make("given-up"));
+        let started = child(|| {
+            let _own = make("own");
+            step.store(1);
+            sleep_for_ever();
+        });
+        orphan.store(started.pid().as_raw());
+        wait_until("the child has its own", || step.load() == 1);
+        drop(given_up);
+        step.store(2);
+        sleep_for_ever();
+    });
+    wait_until("a name is given up", || step.load() == 2);
+    let _others = make("given-up");
+    kill_and_join(parent);
+    let orphan = Pid::from_raw(orphan.load());
+    wait_until("the orphan ends", || matches!(process_state(orphan), None | Some('Z')));
+    assert_eq!(left_of(&["kept", "own"].map(name)), [""; 0]);
+    assert!(name("given-up").path().exists(), "the orphan removed what another process made");
+}
+
+/// Whatever a program may drop at a bad moment.
+struct Everything {
+    _permit: Permit,
+    _barrier: Barrier,
+    _queue: Queue<u64>,
+    _value: Value<u64>,
+    _array: Array<u16>,
+    _segment: Segment,
+}
+
+/// Handles, permits and segments are dropped while another process holds the locks, and this one; by a destructor that a panic
+/// runs; and in a child that inherited them.
+pub fn drop_anywhere() {
+    let plan = Plan::new().lock("lock").value::<u64>("value").array::<u16>("array", 3).semaphore("gate", 9);
+    let segment = segment(&plan.barrier("meet", 1).queue::<u64>("queue", 2).raw_value::<u64>("held"));
+    let everything = || {
+        let (gate, meet) = (segment.semaphore("gate").unwrap(), segment.barrier("meet").unwrap());
+        // From here on it is a party of the barrier, which the last handle's drop takes it off.
+        meet.wait().unwrap();
+        Everything {
+            _permit: gate.acquire().unwrap(),
+            _barrier: meet,
+            _queue: segment.queue("queue").unwrap(),
+            _value: segment.value("value").unwrap(),
+            _array: segment.array("array").unwrap(),
+            _segment: segment.clone(),
+        }
+    };
+    let held = segment.raw_value::<u64>("held").unwrap();
+    let (lock, value) = (segment.lock("lock").unwrap(), segment.value::<u64>("value").unwrap());
+    let array = segment.array::<u16>("array").unwrap();
+    let holder = child(|| {
+        let _guards = (value.lock().unwrap(), array.lock().unwrap());
+        held.store(1);
+        sleep_for_ever();
+    });
+    wait_until("the other process holds its locks", || held.load() == 1);
+    let guard = lock.lock().unwrap();
+    drop(everything());
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let _everything = everything();
+        panic!("with everything in hand");
+    }));
+    assert!(panicked.is_err());
+    let mut inherited = Some(everything());
+    join_all([child(|| drop(inherited.take()))]);
+    let mut dying = child(|| {
+        let _inherited = inherited.take();
+        panic!("with what its parent has in hand");
+    });
+    assert_eq!(dying.join_timeout(LIMIT).unwrap(), Some(Exit::Code(101)));
+    drop((inherited, guard));
+    kill_and_join(holder);
+    assert!(name().path().exists(), "removed while a handle lives");
+    assert_eq!(segment.semaphore("gate").unwrap().get_value(), 9, "a permit is lost");
+    drop(segment);
+    assert!(!name().path().exists());
 }
 
 /// A child that dies must not take the segment of its living parent with it, whatever its own children do.

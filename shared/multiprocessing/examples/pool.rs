@@ -1,0 +1,50 @@
+//! A pool: as many workers as there are processors, watched over. One is killed and replaced; its successor has the pool stopped.
+//! `cargo run -p shm-multiprocessing --example pool`
+
+use std::time::Duration;
+
+use multiprocessing::{Exit, Pool, PoolEvent, PoolOptions, Repair, Worker, Workload};
+use nix::sys::signal::{Signal, kill, raise};
+use nix::unistd::Pid;
+
+/// The supervisor's own, of which every worker gets a copy when it is started.
+struct Service {
+    deaths: u32,
+}
+
+impl Workload for Service {
+    fn work(&mut self, worker: &Worker) -> i32 {
+        worker.ready();
+        let signalled = match (worker.slot(), self.deaths) {
+            (0, 0) => raise(Signal::SIGKILL),
+            // As somebody would who stops the service.
+            (0, _) => kill(Pid::parent(), Signal::SIGTERM),
+            _ => Ok(()),
+        };
+        // Here connections would be accepted, or whatever the work may be.
+        while !worker.stop_requested() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        i32::from(signalled.is_err())
+    }
+
+    fn repair(&mut self, _slot: usize, _exit: Exit) -> Repair {
+        self.deaths += 1;
+        Repair::Done
+    }
+
+    fn observe(&mut self, event: &PoolEvent) {
+        match event {
+            PoolEvent::Died { slot, exit, .. } => println!("worker {slot} was ended by {exit}"),
+            PoolEvent::Stopping { signal: Some(signal) } => println!("{signal} stops the pool"),
+            _ => {}
+        }
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let workers = std::thread::available_parallelism()?;
+    let pool = Pool::new(PoolOptions { workers, grace: Duration::from_secs(5) })?;
+    println!("the pool ended: {:?}", pool.run(&mut Service { deaths: 0 })?);
+    Ok(())
+}
