@@ -20,6 +20,7 @@
 //! | `RawValue('Q')`, `RawArray('H', n)` | `segment.raw_value("x")?`, `segment.raw_array("x")?` (atomic, no lock) |
 //! | `Value(Structure)` | a structure that is [`Shareable`] |
 //! | `p = Process(target=f); p.start(); p.join(2)` | `let mut p = Process::spawn(f)?; p.join_timeout(secs)?` |
+//! | `Pool(4).map(f, xs)` | `TaskPool::new(4)?.map(f, xs)?`, a [`TaskPool`] |
 //! | a pre-forked pool, by hand | [`Pool`] with a [`Workload`] |
 //!
 //! ```
@@ -52,6 +53,7 @@
 //! | had a [`Task`] of a [`JoinableQueue`] in hand | the task is lost, and whoever joins does not wait for it and is told: [`QueueError::Lost`] |
 //! | changed a [`Value`] | the value is the old one, whole: a change is committed by one store |
 //! | changed an [`Array`] under its lock | the next one gets the guard with [`LockError::OwnerDied`] and decides |
+//! | was a worker of a [`TaskPool`] | the task that it had fails, and that is told; a new one starts |
 //! | was a worker of a [`Pool`] | it is reaped, [`Workload::repair`] runs, and a new one starts in the same slot |
 //! | was the parent | its children end at once, and its segments are removed |
 //!

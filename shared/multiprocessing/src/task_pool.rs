@@ -1,7 +1,9 @@
 //! A pool of workers that call functions with arguments and send the results back.
 
 mod async_result;
+mod builder;
 mod client;
+mod crew;
 mod dispatcher;
 mod error;
 mod function;
@@ -19,15 +21,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::async_result::AsyncResult;
+pub use self::builder::TaskPoolBuilder;
 use self::client::Client;
-use self::dispatcher::Duties;
 pub use self::error::{StartError, TaskError};
-use self::function::{Call, Code};
+use self::function::Call;
 pub use self::imap::Imap;
 use self::message::TaskId;
 use crate::deadline::Deadline;
-use crate::fork::SpawnError;
-use crate::pipe::{encode, pipe};
+use crate::pipe::encode;
 use crate::process::Process;
 
 /// How long the dispatcher may take to end when it was asked to. It is killed then.
@@ -61,8 +62,33 @@ const TASKS_PER_WORKER: usize = 4;
 ///
 /// A task is a function that captures nothing: the workers were forked when the pool was started, and have the program's
 /// functions, but not what came into being since. What all tasks need is made before, in a `static`, or by the initializer in
-/// each worker; handles of shared memory work in both. Arguments and results are of any type that serde encodes. The initializer
-/// and the tasks have none of the ends of [`pipe`](crate::pipe)s that the program had.
+/// each worker; handles of shared memory work in both:
+///
+/// ```
+/// use std::sync::OnceLock;
+///
+/// use multiprocessing::{Plan, Segment, SegmentName, TaskPool, Value};
+///
+/// // Python: Pool(2, initializer=init, initargs=(total,)), where init makes it global.
+/// static TOTAL: OnceLock<Value<u64>> = OnceLock::new();
+///
+/// fn add(number: u64) -> bool {
+///     TOTAL.get().is_some_and(|total| total.update(|total| *total += number).is_ok())
+/// }
+///
+/// let name = SegmentName::new(&format!("doc.total.{}", std::process::id()))?;
+/// let segment = Segment::create(&name, &Plan::new().value::<u64>("total"))?;
+/// let total = segment.value::<u64>("total")?;
+/// let pool = TaskPool::builder(2).initializer(|| _ = TOTAL.set(total.clone())).start()?;
+/// assert_eq!(pool.map(add, [1, 2, 3])?, [true; 3]);
+/// assert_eq!(total.get(), 6);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Arguments and results are of any type that serde encodes. The initializer and the tasks have none of the ends of
+/// [`pipe`](crate::pipe)s that the program had. Tasks may start processes and pools of their own, and threads, though a worker in
+/// which a thread is left can start no more processes. Ctrl-C is for the owner: dispatcher and workers ignore SIGINT. Of files and
+/// sockets that were open when the pool was started they have copies until they end, as every forked child: start it first.
 ///
 /// # What happens when a process is killed
 ///
@@ -75,64 +101,15 @@ const TASKS_PER_WORKER: usize = 4;
 /// A worker that is *stopped* is waited for, as one that takes long. A panic of a task is its error, [`TaskError::Panicked`], with
 /// the place; the worker goes on.
 ///
-/// The pool is started by a process with one thread; from then on its owner may have many, and each of them may use it.
+/// The pool is started by a process with one thread; from then on its owner may have many, and each of them may use it. Tasks
+/// and results that nobody takes cost memory, in the dispatcher, and nobody waits because of them. Those of more than 64 KiB cost
+/// a descriptor for a moment: an owner that has none left loses such a result, with [`TaskError::System`].
 #[derive(Debug)]
 #[must_use = "the pool ends when this is dropped"]
 pub struct TaskPool {
     client: Arc<Client>,
     dispatcher: Process,
     workers: usize,
-}
-
-/// How a pool of tasks shall be.
-#[must_use = "nothing is started before `start`"]
-pub struct TaskPoolBuilder<F = fn()> {
-    workers: usize,
-    tasks_per_worker: u64,
-    initializer: F,
-}
-
-impl<F: Fn()> TaskPoolBuilder<F> {
-    /// Every worker calls this once, before its first task. When it panics the worker ends and another one is tried, with growing
-    /// pauses; if all of them fail again and again, the tasks do so too, with [`TaskError::NotReady`].
-    pub fn initializer<G: Fn()>(self, initializer: G) -> TaskPoolBuilder<G> {
-        let Self { workers, tasks_per_worker, .. } = self;
-        TaskPoolBuilder { workers, tasks_per_worker, initializer }
-    }
-
-    /// A worker ends after so many tasks, and another takes its place: what they leak is limited.
-    pub fn max_tasks_per_child(mut self, tasks: u64) -> Self {
-        self.tasks_per_worker = tasks;
-        self
-    }
-
-    /// Starts the dispatcher and the workers.
-    ///
-    /// # Errors
-    /// [`StartError`]; among them a program with more than one thread, and no workers or tasks at all.
-    pub fn start(self) -> Result<TaskPool, StartError> {
-        let Self { workers, tasks_per_worker, initializer } = self;
-        if workers == 0 {
-            return Err(StartError::NoWorkers);
-        }
-        if tasks_per_worker == 0 {
-            return Err(StartError::NoTasks);
-        }
-        let code = Code::known().map_err(StartError::Code)?;
-        let (here, there) = pipe()?;
-        let dispatch =
-            |there| dispatcher::run(there, Duties { workers, tasks_per_worker, initializer: &initializer });
-        let dispatcher = Process::spawn_with(there, dispatch).map_err(StartError::Dispatcher)?;
-        // On an error the dispatcher ends by itself.
-        let failed = here.recv::<Option<(usize, i32)>>()?;
-        let pool = TaskPool { client: Arc::new(Client::new(here, code)), dispatcher, workers };
-        match failed {
-            None => Ok(pool),
-            Some((worker, errno)) => {
-                Err(StartError::Worker { worker, source: SpawnError::Fork(Errno::from_raw(errno)) })
-            }
-        }
-    }
 }
 
 impl TaskPool {
@@ -146,7 +123,7 @@ impl TaskPool {
 
     /// A pool of so many workers that is to be described further.
     pub fn builder(workers: usize) -> TaskPoolBuilder {
-        TaskPoolBuilder { workers, tasks_per_worker: u64::MAX, initializer: || {} }
+        TaskPoolBuilder::new(workers)
     }
 
     /// Calls the function in a worker and waits for the result.
@@ -349,7 +326,7 @@ impl TaskPool {
     }
 
     /// Takes no more tasks, and waits until all are done and the workers have ended, like Python's `close()` and `join()`. Results
-    /// that were not asked for yet stay.
+    /// that were not asked for yet stay. Workers that are still preparing are given five seconds.
     ///
     /// # Errors
     /// [`TaskError::PoolEnded`] when the dispatcher was killed, [`TaskError::Inherited`] in a forked child, or what the system
@@ -367,14 +344,16 @@ impl TaskPool {
     }
 
     fn join_until(&mut self, deadline: Deadline) -> Result<bool, TaskError> {
-        self.client.close()?;
-        if !self.client.wait_for_end(deadline)? {
+        if !self.client.close(deadline)? || !self.client.wait_for_end(deadline)? {
             return Ok(false);
         }
         // It has closed the connection, as the last thing it did.
-        match self.dispatcher.join()? {
-            exit if exit.is_success() => Ok(true),
-            _ => Err(TaskError::PoolEnded),
+        match self.dispatcher.join() {
+            Ok(exit) if exit.is_success() => Ok(true),
+            // Where SIGCHLD is ignored nobody is told how a child ended.
+            Err(Errno::ECHILD) if self.client.has_all() => Ok(true),
+            Ok(_) | Err(Errno::ECHILD) => Err(TaskError::PoolEnded),
+            Err(errno) => Err(errno.into()),
         }
     }
 }

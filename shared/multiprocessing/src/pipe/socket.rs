@@ -122,7 +122,9 @@ impl Socket {
             match attempt(flags) {
                 Ok(outcome) => return Ok(Some(outcome)),
                 Err(Errno::EAGAIN) => {
-                    if !poll_until(&mut [PollFd::new(self.as_fd(), event)], deadline)? {
+                    if deadline.has_passed()?
+                        || !poll_until(&mut [PollFd::new(self.as_fd(), event)], deadline)?
+                    {
                         return Ok(None);
                     }
                 }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::client::Client;
 use super::error::TaskError;
-use super::message::TaskId;
+use super::message::{TaskId, result_parts};
 use crate::deadline::Deadline;
 use crate::pipe::decode;
 
@@ -104,8 +104,9 @@ fn all<R: DeserializeOwned>(client: &Client, tasks: &[TaskId]) -> Result<Vec<R>,
 
 /// What came of a task that is done.
 pub(super) fn outcomes<R: DeserializeOwned>(client: &Client, task: TaskId) -> Outcomes<R> {
-    let bytes = client.take(task)?;
-    decode::<Outcomes<R>>(&bytes).unwrap_or_else(|error| Err(error.into()))
+    let message = client.take(task)?;
+    let (_, outcomes) = result_parts(&message).unwrap_or_default();
+    decode::<Outcomes<R>>(outcomes).unwrap_or_else(|error| Err(error.into()))
 }
 
 impl<T> Drop for AsyncResult<T> {

@@ -5,11 +5,11 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::error::TaskError;
-use super::function::{Call, Code};
-use super::message::{TaskId, close, result_parts, task, terminate};
+use super::function::{Call, Code, failure};
+use super::message::{TaskId, close, result, result_parts, task, terminate};
 use crate::deadline::Deadline;
 use crate::fork::generation;
-use crate::pipe::Connection;
+use crate::pipe::{Connection, PipeError};
 
 /// A pool as its owner's threads share it.
 #[derive(Debug)]
@@ -19,21 +19,49 @@ pub(super) struct Client {
     /// The process that has the pool, as [`generation`] counts.
     generation: u32,
     state: Mutex<State>,
-    /// Something has come, or the thread that received has stopped doing so.
+    /// The thread that received has something, or has stopped waiting for it.
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     last: TaskId,
-    /// Tasks whose results somebody will ask for, and the outcomes of those that are done.
+    /// Tasks whose results somebody will ask for, and what was sent about those that are done.
     tasks: HashMap<TaskId, Option<Vec<u8>>>,
+    /// The task whose result comes next, if it was announced.
+    announced: Option<TaskId>,
     /// Whether a thread waits for the dispatcher right now. It is the only one that does.
     somebody_receives: bool,
+    /// How many threads wait for that one.
+    followers: usize,
     /// Whether the dispatcher is gone.
     has_ended: bool,
     /// Whether no more tasks are taken.
     is_closed: bool,
+    /// Whether the dispatcher was told so.
+    has_said_so: bool,
+}
+
+impl State {
+    /// Notes what came of a task, unless nobody will ask for it.
+    fn note(&mut self, message: Vec<u8>) {
+        let Some((id, outcomes)) = result_parts(&message) else { return };
+        self.announced = outcomes.is_empty().then_some(id);
+        if !outcomes.is_empty()
+            && let Some(outcome) = self.tasks.get_mut(&id)
+        {
+            *outcome = Some(message);
+        }
+    }
+
+    fn note_failure(&mut self, error: &PipeError) {
+        match (error, self.announced) {
+            // Most likely there was no descriptor left to receive a large one with. It is lost, and no other.
+            (PipeError::System(errno), Some(id)) => self.note(result(id, &failure(&(*errno).into()))),
+            // What was lost cannot be told from what is still to come: nothing can be waited for any more.
+            _ => self.has_ended = true,
+        }
+    }
 }
 
 impl Client {
@@ -69,7 +97,8 @@ impl Client {
             state.tasks.insert(id, None);
             id
         };
-        // Without the lock: while this waits for room, another thread may receive.
+        // Without the lock: while this waits for room, another thread may receive. The dispatcher makes room whatever happens: it
+        // takes tasks in also when nobody takes its results.
         match self.dispatcher.send_bytes(&task(id, call, arguments)) {
             Ok(()) => Ok(id),
             Err(error) => {
@@ -92,7 +121,7 @@ impl Client {
         })
     }
 
-    /// The outcomes of a task that is done, whose result is not asked for again.
+    /// What was sent about a task that is done, and is not asked for again.
     pub(super) fn take(&self, task: TaskId) -> Result<Vec<u8>, TaskError> {
         self.state().tasks.remove(&task).flatten().ok_or(TaskError::PoolEnded)
     }
@@ -103,16 +132,30 @@ impl Client {
         Ok(ended.is_some())
     }
 
-    /// Takes no more tasks; the dispatcher ends when all are done.
-    pub(super) fn close(&self) -> Result<(), TaskError> {
+    /// Whether everything that somebody will ask for is there.
+    pub(super) fn has_all(&self) -> bool {
+        self.state().tasks.values().all(Option::is_some)
+    }
+
+    /// Takes no more tasks, and tells the dispatcher, which ends when all are done. Whether it could be told within the time.
+    pub(super) fn close(&self, deadline: Deadline) -> Result<bool, TaskError> {
         if !self.is_ours() {
             return Err(TaskError::Inherited);
         }
-        if !std::mem::replace(&mut self.state().is_closed, true) {
-            // When it is gone already, that is found out by whoever waits for its end.
-            let _ = self.dispatcher.send_bytes(&close());
+        let mut state = self.state();
+        state.is_closed = true;
+        if state.has_said_so {
+            return Ok(true);
         }
-        Ok(())
+        drop(state);
+        let said = match left(deadline)? {
+            None => self.dispatcher.send_bytes(&close()).map(|()| true),
+            Some(left) => self.dispatcher.send_bytes_timeout(&close(), left),
+        };
+        // When it is gone already, that is found out by whoever waits for its end.
+        let said = said.unwrap_or(true);
+        self.state().has_said_so = said;
+        Ok(said)
     }
 
     /// Asks the dispatcher to end at once. Whether it could be asked within the time.
@@ -121,7 +164,7 @@ impl Client {
         self.dispatcher.send_bytes_timeout(&terminate(), timeout).unwrap_or(true)
     }
 
-    /// Receives until there is an answer or the time is over.
+    /// Waits until there is an answer or the time is over. Of the threads that wait, one receives, for all of them.
     fn wait_until<R>(
         &self,
         deadline: Deadline,
@@ -132,49 +175,98 @@ impl Client {
         }
         let mut state = self.state();
         loop {
-            self.receive(&mut state);
             if let Some(answer) = answer(&state) {
                 return Ok(Some(answer));
             }
-            let left = deadline.left()?.map(Duration::from);
-            if left.is_some_and(|left| left.is_zero()) {
-                return Ok(None);
-            }
+            let left = left(deadline)?;
             if state.somebody_receives {
-                let left = left.unwrap_or(Duration::MAX);
-                state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+                if left == Some(Duration::ZERO) {
+                    return Ok(None);
+                }
+                state.followers += 1;
+                let woken = self.changed.wait_timeout(state, left.unwrap_or(Duration::MAX));
+                state = woken.unwrap_or_else(PoisonError::into_inner).0;
+                state.followers -= 1;
                 continue;
             }
             state.somebody_receives = true;
             drop(state);
-            // Ready also when the dispatcher is gone.
-            let polled = self.dispatcher.poll(left.unwrap_or(Duration::MAX));
+            // Also when no time is left: something may be there already.
+            let came = match left {
+                None => self.dispatcher.recv_bytes().map(Some),
+                Some(left) => self.dispatcher.recv_bytes_timeout(left),
+            };
             state = self.state();
             state.somebody_receives = false;
-            self.changed.notify_all();
-            polled?;
-        }
-    }
-
-    /// Takes in what has come.
-    fn receive(&self, state: &mut State) {
-        // Another thread is about to do it.
-        if state.somebody_receives {
-            return;
-        }
-        while !state.has_ended {
-            match self.dispatcher.recv_bytes_timeout(Duration::ZERO) {
-                Ok(None) => break,
-                Ok(Some(message)) => {
-                    if let Some((id, outcomes)) = result_parts(&message)
-                        && let Some(outcome) = state.tasks.get_mut(&id)
-                    {
-                        *outcome = Some(outcomes.to_vec());
-                    }
-                }
-                // What was lost with an error cannot be told from what is still to come: nothing can be waited for any more.
-                Err(_) => state.has_ended = true,
+            if state.followers > 0 {
+                self.changed.notify_all();
+            }
+            match came {
+                Ok(Some(message)) => state.note(message),
+                Ok(None) => return Ok(None),
+                Err(error) => state.note_failure(&error),
             }
         }
+    }
+}
+
+/// How long there is left; `None` for ever.
+fn left(deadline: Deadline) -> Result<Option<Duration>, TaskError> {
+    Ok(deadline.left()?.map(Duration::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipe::pipe;
+
+    fn call() -> Call {
+        Call::of(|number: u64| number)
+    }
+
+    /// A client with three tasks, and what stands for its dispatcher.
+    fn client() -> (Client, Connection, [TaskId; 3]) {
+        let (here, there) = pipe().unwrap();
+        let client = Client::new(here, Code::known());
+        let tasks = [(); 3].map(|()| client.submit(call(), b"").unwrap());
+        (client, there, tasks)
+    }
+
+    fn is_done(client: &Client, task: TaskId) -> bool {
+        client.wait_any(&[task], Deadline::after(Duration::ZERO).unwrap()).unwrap().is_some()
+    }
+
+    #[test]
+    fn nothing_is_kept_of_tasks_that_are_given_up_or_whose_results_were_taken() {
+        let (client, dispatcher, [first, second, third]) = client();
+        client.forget(first);
+        for task in [first, second, third, 99] {
+            dispatcher.send_bytes(&result(task, b"done")).unwrap();
+        }
+        assert!(is_done(&client, third));
+        client.forget(second);
+        assert_eq!(client.take(third), Ok(result(third, b"done")));
+        assert_eq!(client.take(third), Err(TaskError::PoolEnded));
+        assert!(client.state().tasks.is_empty());
+    }
+
+    #[test]
+    fn a_result_that_was_announced_and_lost_fails_its_task_only() {
+        let (client, dispatcher, [first, second, third]) = client();
+        dispatcher.send_bytes(&result(first, &[])).unwrap();
+        assert!(!is_done(&client, first));
+        client.state().note_failure(&PipeError::System(nix::errno::Errno::EMFILE));
+        assert!(is_done(&client, first) && !is_done(&client, second));
+        dispatcher.send_bytes(&result(second, &[])).unwrap();
+        dispatcher.send_bytes(&result(second, b"done")).unwrap();
+        assert!(is_done(&client, second) && !is_done(&client, third));
+        // Not announced: it may have been anybody's.
+        client.state().note_failure(&PipeError::System(nix::errno::Errno::EMFILE));
+        assert!(is_done(&client, third));
+        assert_eq!(
+            (client.take(third), client.submit(call(), b"")),
+            (Err(TaskError::PoolEnded), Err(TaskError::PoolEnded))
+        );
+        assert_eq!(client.take(second), Ok(result(second, b"done")));
     }
 }

@@ -31,9 +31,6 @@ pub enum StartError {
     /// The way to the dispatcher failed.
     #[error("talking to the dispatcher: {0}")]
     Pipe(#[from] PipeError),
-    /// `/proc/self/maps` could not be read, so nobody knows which functions the workers will have.
-    #[error("looking for the program's code in /proc/self/maps: {0}")]
-    Code(#[source] std::io::Error),
 }
 
 /// Why a task has no result.
@@ -66,8 +63,9 @@ pub enum TaskError {
     /// The argument or the result is not what its type expects: it is encoded in one way and decoded in another.
     #[error("{0}")]
     Decode(String),
-    /// The function is of a library that was loaded after the pool was started: the workers do not have it.
-    #[error("the function was loaded after the pool was started, and its workers do not have it")]
+    /// The function is of a library that was loaded after the pool was started: the workers do not have it. Or it is of any library,
+    /// and one has been unloaded since: nobody knows whether they have the same.
+    #[error("the function's library was loaded after the pool was started, or one was unloaded")]
     UnknownFunction,
     /// Workers end before they are ready, again and again, and no more are started.
     #[error("no worker becomes ready: the last one ended with {exit} in the initializer")]

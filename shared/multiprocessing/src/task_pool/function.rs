@@ -1,9 +1,11 @@
 //! Names a function for a process that was forked from this one, where it is at the same address.
 #![allow(unsafe_code)]
 
+use std::ffi::c_int;
+use std::mem;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::{fs, io, mem};
+use std::slice;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -45,7 +47,7 @@ impl Call {
     pub(super) fn perform(self, arguments: &[u8]) -> Vec<u8> {
         // SAFETY: `Call::new` made this number of a `Run` in the process that owns the pool, and it has come through sockets
         // that only that process and its dispatcher ever had. The worker is a fork of a fork of that process, and `Code` has
-        // seen that the address was code before the fork: so it is that `Run` here as well.
+        // seen that what is at the address was there before the fork: so it is that `Run` here as well.
         let run = unsafe { mem::transmute::<usize, Run>(self.run as usize) };
         run(self.function as usize, arguments)
     }
@@ -99,32 +101,76 @@ pub(super) fn failure(error: &TaskError) -> Vec<u8> {
     encode(&Err::<(), _>(error)).unwrap_or_default()
 }
 
-/// Which addresses are code in this process. What is loaded later is not in those that were forked before.
-#[derive(Debug)]
+/// The code that this process had when a pool was started: its workers have it at the same addresses. What is loaded later they
+/// do not have, and where something was unloaded they have what the owner has no more.
+#[derive(Debug, Default)]
 pub(super) struct Code {
-    ranges: Vec<Range<u64>>,
+    /// Of the program itself, which is never unloaded.
+    program: Vec<Range<u64>>,
+    libraries: Vec<Range<u64>>,
+    /// How many libraries had been unloaded by then.
+    unloaded: u64,
 }
 
 impl Code {
-    /// What is code now.
-    pub(super) fn known() -> io::Result<Self> {
-        let maps = fs::read_to_string("/proc/self/maps")?;
-        Ok(Self { ranges: maps.lines().filter_map(executable).collect() })
+    /// What there is now.
+    pub(super) fn known() -> Self {
+        let mut code = Self::default();
+        for_each_object(&mut |object, segments| {
+            code.unloaded = object.dlpi_subs;
+            let is_code = |segment: &&libc::Elf64_Phdr| {
+                segment.p_type == libc::PT_LOAD && segment.p_flags & libc::PF_X != 0
+            };
+            let ranges = segments.iter().filter(is_code).map(|segment| {
+                let start = object.dlpi_addr.wrapping_add(segment.p_vaddr);
+                start..start.wrapping_add(segment.p_memsz)
+            });
+            // The program comes first.
+            if code.program.is_empty() { &mut code.program } else { &mut code.libraries }.extend(ranges);
+            true
+        });
+        code
     }
 
+    /// Whether workers have the same at these addresses.
     pub(super) fn contains(&self, call: Call) -> bool {
-        let known = |address| self.ranges.iter().any(|range| range.contains(&address));
-        known(call.run) && known(call.function)
+        let is_in = |address, ranges: &[Range<u64>]| ranges.iter().any(|range| range.contains(&address));
+        let is_known =
+            |address| is_in(address, &self.program) || self.has_all() && is_in(address, &self.libraries);
+        is_known(call.run) && is_known(call.function)
+    }
+
+    /// Whether no library was unloaded since. Otherwise nobody knows what is in its place now.
+    fn has_all(&self) -> bool {
+        let mut unloaded = 0;
+        for_each_object(&mut |object, _| {
+            unloaded = object.dlpi_subs;
+            false
+        });
+        unloaded == self.unloaded
     }
 }
 
-/// The addresses of a line such as `55e0c0a00000-55e0c0b00000 r-xp …`, if what is there can be executed.
-fn executable(line: &str) -> Option<Range<u64>> {
-    let (range, rest) = line.split_once(' ')?;
-    let (start, end) = range.split_once('-')?;
-    let address = |text| u64::from_str_radix(text, 16).ok();
-    rest.as_bytes().get(2).filter(|&&mode| mode == b'x')?;
-    Some(address(start)?..address(end)?)
+/// What is told about one of the things that a process is loaded from, and where its segments are. Returns whether to go on.
+type Visit<'a> = &'a mut dyn FnMut(&libc::dl_phdr_info, &[libc::Elf64_Phdr]) -> bool;
+
+/// Visits the program and its libraries.
+fn for_each_object(mut visit: Visit) {
+    unsafe extern "C" fn one(
+        object: *mut libc::dl_phdr_info,
+        _size: usize,
+        visit: *mut libc::c_void,
+    ) -> c_int {
+        // SAFETY: the loader passes on the pointer that it was given below, to a `Visit` that nobody else uses meanwhile.
+        let visit = unsafe { &mut *visit.cast::<Visit>() };
+        // SAFETY: the loader's description, valid during the call. glibc has had all its fields since version 2.4.
+        let object = unsafe { &*object };
+        // SAFETY: they describe what is loaded and stay as long as it is, which the loader sees to during the call.
+        let segments = unsafe { slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)) };
+        c_int::from(!visit(object, segments))
+    }
+    // SAFETY: `one` is called only during this call, with the pointer to `visit`. It does not unwind: visits only look and note.
+    unsafe { libc::dl_iterate_phdr(Some(one), (&raw mut visit).cast()) };
 }
 
 #[cfg(test)]
@@ -175,14 +221,31 @@ mod tests {
     }
 
     #[test]
-    fn functions_of_this_program_and_nothing_else_are_known_code() {
-        let code = Code::known().unwrap();
-        let known = Call::of(square);
-        assert!(code.contains(known));
-        let data = &raw const code as u64;
+    fn functions_that_workers_have_are_known_and_nothing_else() {
+        let before = Code::known();
+        let own = Call::of(square);
+        let at = |address| Call { function: address, ..own };
+        let data = &raw const before as u64;
         for unknown in [0, 1, data, u64::MAX] {
-            assert!(!code.contains(Call { function: unknown, ..known }));
-            assert!(!code.contains(Call { run: unknown, ..known }));
+            assert!(!before.contains(at(unknown)) && !before.contains(Call { run: unknown, ..own }));
+        }
+        let (of_libc, late) = (at(libc::getpid as *const () as u64), c"libthread_db.so.1");
+        assert!(before.contains(own) && before.contains(of_libc));
+
+        // SAFETY: a library of glibc's, without code that runs when it is loaded.
+        let library = unsafe { libc::dlopen(late.as_ptr(), libc::RTLD_LAZY) };
+        assert!(!library.is_null(), "glibc has no {late:?}");
+        // SAFETY: a handle from the line above.
+        let loaded_later = at(unsafe { libc::dlsym(library, c"td_init".as_ptr()) } as u64);
+        let after = Code::known();
+        assert!(!before.contains(loaded_later) && after.contains(loaded_later));
+        assert!(before.contains(own) && before.contains(of_libc));
+
+        // SAFETY: nobody uses anything of it.
+        assert_eq!(unsafe { libc::dlclose(library) }, 0);
+        // What is in its place, and that of other libraries, may be something else than the workers have.
+        for code in [before, after] {
+            assert!(!code.contains(loaded_later) && !code.contains(of_libc) && code.contains(own));
         }
     }
 }

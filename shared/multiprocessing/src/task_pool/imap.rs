@@ -125,7 +125,7 @@ where
             Ok(_) => self.ready.pop_front(),
             Err(error) => {
                 // Nothing will come any more, and whoever asks again shall not be told the same for ever.
-                self.under_way.clear();
+                self.give_up();
                 self.ahead = 0;
                 Some(Err(error))
             }
@@ -133,8 +133,14 @@ where
     }
 }
 
+impl<R, I> Imap<R, I> {
+    fn give_up(&mut self) {
+        self.under_way.drain(..).flat_map(|task| task.id).for_each(|task| self.client.forget(task));
+    }
+}
+
 impl<R, I> Drop for Imap<R, I> {
     fn drop(&mut self) {
-        self.under_way.iter().flat_map(|task| &task.id).for_each(|task| self.client.forget(*task));
+        self.give_up();
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn task_parts(bytes: &[u8]) -> Option<(TaskId, Call, &[u8])> {
     Some((id, Call { run, function }, arguments))
 }
 
-/// What came of a task.
+/// What came of a task. Without outcomes: they follow in the next message, and are so large that receiving them may fail.
 pub(super) fn result(id: TaskId, outcomes: &[u8]) -> Vec<u8> {
     [&id.to_ne_bytes(), outcomes].concat()
 }

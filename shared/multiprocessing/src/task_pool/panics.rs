@@ -3,18 +3,25 @@
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::Cell;
-use std::panic;
+use std::{panic, thread};
 
 use super::error::TaskError;
+use crate::fork::generation;
 
 thread_local! {
     /// Where the last panic of this thread was, and the way there if it was asked for.
     static PLACE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// From here on, panics of this process are noted instead of printed: who waits for the task is told.
+/// From here on, panics of this thread of this process are noted instead of printed: who waits for the task is told. Those of
+/// threads and children that tasks start are printed as ever, for of them nobody is told.
 pub(super) fn note_instead_of_printing() {
-    panic::set_hook(Box::new(|info| {
+    let print = panic::take_hook();
+    let (worker, thread) = (generation(), thread::current().id());
+    panic::set_hook(Box::new(move |info| {
+        if generation() != worker || thread::current().id() != thread {
+            return print(info);
+        }
         let location = info.location().map(ToString::to_string).unwrap_or_default();
         let backtrace = Backtrace::capture();
         PLACE.set(Some(match backtrace.status() {
@@ -26,13 +33,13 @@ pub(super) fn note_instead_of_printing() {
 
 /// The error that a panic is for whoever waits for the task.
 pub(super) fn task_error(payload: Box<dyn Any + Send>) -> TaskError {
-    let text = |payload: &(dyn Any + Send)| {
-        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        text.or_else(|| payload.downcast_ref::<String>().cloned())
-    };
-    let message = text(&*payload).unwrap_or_else(|| "a panic without a text".to_owned());
-    // Its destructor might panic as well.
-    std::mem::forget(payload);
+    let text = payload.downcast::<String>().map(|text| *text);
+    let text = text.or_else(|payload| payload.downcast::<&str>().map(|text| (*text).to_owned()));
+    let message = text.unwrap_or_else(|payload| {
+        // Its destructor might panic as well.
+        std::mem::forget(payload);
+        "a panic without a text".to_owned()
+    });
     let pid = std::process::id().cast_signed();
     TaskError::Panicked { message, place: PLACE.take().unwrap_or_default(), pid }
 }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::function::failure;
 use super::message::{result, task_parts};
 use super::panics;
-use crate::pipe::Connection;
+use crate::pipe::{Connection, PipeError};
 
 /// What a worker says once its initializer has returned.
 pub(super) const READY: &[u8] = b"";
@@ -16,19 +16,25 @@ pub(super) fn work(dispatcher: &Connection, initializer: &dyn Fn(), most_tasks: 
     // A panic in here ends the worker: it is printed, for nobody waits for it.
     initializer();
     panics::note_instead_of_printing();
-    if dispatcher.send_bytes(READY).is_err() {
-        return 0;
+    match dispatcher.send_bytes(READY).and_then(|()| serve(dispatcher, most_tasks)) {
+        Ok(()) | Err(PipeError::Closed) => 0,
+        // A task took all descriptors, or closed those that were not its own.
+        Err(_) => 1,
     }
+}
+
+fn serve(dispatcher: &Connection, most_tasks: u64) -> Result<(), PipeError> {
     for _ in 0..most_tasks {
-        let Ok(task) = dispatcher.recv_bytes() else { return 0 };
-        // Not sent by a dispatcher.
-        let Some((id, call, arguments)) = task_parts(&task) else { return 1 };
-        // The function's own panics are caught one by one; these are of code that encodes and decodes.
+        let task = dispatcher.recv_bytes()?;
+        let (id, call, arguments) = task_parts(&task).ok_or(PipeError::Malformed)?;
+        // The function's own panics are caught one by one; these are of code that encodes, decodes and drops.
         let outcomes = catch_unwind(AssertUnwindSafe(|| call.perform(arguments)));
         let outcomes = outcomes.unwrap_or_else(|payload| failure(&panics::task_error(payload)));
-        if dispatcher.send_bytes(&result(id, &outcomes)).is_err() {
-            return 0;
+        match dispatcher.send_bytes(&result(id, &outcomes)) {
+            // A large one needs a descriptor. That there was none is told in a few bytes.
+            Err(PipeError::System(errno)) => dispatcher.send_bytes(&result(id, &failure(&errno.into())))?,
+            sent => sent?,
         }
     }
-    0
+    Ok(())
 }

@@ -18,6 +18,11 @@ mod rlock;
 mod segment;
 mod semaphore;
 mod soak;
+mod task_pool;
+mod task_pool_crew;
+mod task_pool_death;
+mod task_pool_soak;
+mod task_pool_strain;
 mod tools;
 mod value;
 
@@ -143,6 +148,43 @@ fn main() {
         ["record-raw-types"] => record::raw_types(),
         ["pool", options @ ..] => pool::run(options),
         ["soak"] => soak::run(),
+        ["task-pool-apply"] => task_pool::apply(),
+        ["task-pool-map"] => task_pool::map(),
+        ["task-pool-nothing-to-do"] => task_pool::nothing_to_do(),
+        ["task-pool-later"] => task_pool::later(),
+        ["task-pool-imap"] => task_pool::imap(),
+        ["task-pool-imap-unordered"] => task_pool::imap_unordered(),
+        ["task-pool-sources-that-panic"] => task_pool::sources_that_panic(),
+        ["task-pool-awkward"] => task_pool::awkward(),
+        ["task-pool-references"] => task_pool::references(),
+        ["task-pool-no-hurry"] => task_pool::no_hurry(),
+        ["task-pool-traceback"] => task_pool::traceback(),
+        ["task-pool-size"] => task_pool_crew::size(),
+        ["task-pool-ends"] => task_pool_crew::ends(),
+        ["task-pool-lifetime"] => task_pool_crew::lifetime(),
+        ["task-pool-alive-at-exit"] => task_pool_crew::alive_at_exit(),
+        ["task-pool-half-started"] => task_pool_crew::half_started(),
+        ["task-pool-initializer"] => task_pool_crew::initializer(),
+        ["task-pool-large"] => task_pool_crew::large(),
+        ["task-pool-shared-memory"] => task_pool_crew::shared_memory(),
+        ["task-pool-families"] => task_pool_crew::families(),
+        ["task-pool-inherited"] => task_pool_crew::inherited(),
+        ["task-pool-signals"] => task_pool_crew::signals(),
+        ["task-pool-worker-killed"] => task_pool_death::worker(),
+        ["task-pool-ending-tasks"] => task_pool_death::ending_tasks(),
+        ["task-pool-initializer-that-fails"] => task_pool_death::initializer_that_fails(),
+        ["task-pool-initializer-killed"] => task_pool_death::initializer_killed(),
+        ["task-pool-initializer-that-fails-at-first"] => task_pool_death::initializer_that_fails_at_first(),
+        ["task-pool-dispatcher-killed"] => task_pool_death::dispatcher_killed(),
+        ["task-pool-owner-killed"] => task_pool_death::owner_killed(),
+        ["task-pool-stopped"] => task_pool_death::stopped(),
+        ["task-pool-soak"] => task_pool_soak::soak(),
+        ["task-pool-threads"] => task_pool_strain::threads(),
+        ["task-pool-full-pipes"] => task_pool_strain::full_pipes(),
+        ["task-pool-no-descriptors"] => task_pool_strain::no_descriptors(),
+        ["task-pool-rough-tasks"] => task_pool_strain::rough_tasks(),
+        ["task-pool-idle"] => task_pool_strain::idle(),
+        ["task-pool-times"] => task_pool_strain::times(),
         other => panic!("no scenario {other:?}"),
     }
 }

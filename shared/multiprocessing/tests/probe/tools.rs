@@ -106,7 +106,7 @@ pub fn keeps_time(wait_in_vain: impl Fn(usize, Duration)) {
 }
 
 /// Processor time that a process has used so far.
-fn cpu_time(pid: Pid) -> Duration {
+pub fn cpu_time(pid: Pid) -> Duration {
     let statistics = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
     Duration::from_nanos(statistics.split_whitespace().next().unwrap().parse().unwrap())
 }
