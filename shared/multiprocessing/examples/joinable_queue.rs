@@ -28,7 +28,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         tasks.put(milliseconds)?;
     }
     tasks.join()?;
-    println!("{tasks}");
 
     // An hour of work, and its worker is killed over it.
     tasks.put(3_600_000)?;

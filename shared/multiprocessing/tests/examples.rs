@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// How each program shows that its point is made: beginnings of lines that it prints, worked out by hand.
-const SAID: [(&str, &[&str]); 15] = [
+const SAID: [(&str, &[&str]); 17] = [
     // One child adds 1, 2 and 3, the other one 100, 200 and 300.
     ("array", &["in the end: [0, 101, 202, 303], the largest is Some(303)"]),
     (
@@ -18,6 +18,10 @@ const SAID: [(&str, &[&str]); 15] = [
     ("bounded_semaphore", &["releasing 1 units too many: the semaphore has no more than 2"]),
     ("condition", &["consumed 7574", "producer: exit code 0", "consumer: exit code 0"]),
     ("event", &["two runners wait", "one ran: exit code 0"]),
+    (
+        "joinable_queue",
+        &["did 3 ms of work", "did 4 ms of work", "lost: 1", "0 of 8 messages, closed (1 lost)"],
+    ),
     // Of 100, 30 had left the first account and not come to the second.
     ("lock", &["it left [70, 0] in the accounts", "put right: [100, 0]"]),
     ("pool", &["worker 0 was ended by SIGKILL", "SIGTERM stops the pool", "the pool ended: Stopped"]),
@@ -30,6 +34,19 @@ const SAID: [(&str, &[&str]); 15] = [
     ("segment", &["its maker lives: true", "Value \"winners\": 41", "Lock \"lock\": free", "winners: 42"]),
     ("semaphore", &["taken back from the dead: 1"]),
     ("shareable", &["agency 1 in Rosario: 10 bets of 2.5", "agency 2 in Ushuaia: 20 bets of 2.5"]),
+    // There are 168 primes below 1000. Of 100, a fifth and a quarter; nothing of nothing.
+    (
+        "task_pool",
+        &[
+            "primes: [false, true, true, false, true, false, true]",
+            "by thousands: [168, ",
+            "a worker ended by SIGKILL",
+            "and the other task gave 42",
+            "quotient 20",
+            "panicked: attempt to divide by zero",
+            "quotient 25",
+        ],
+    ),
     // Twice 1 + 2 + ... + 1000.
     ("value", &["after one that was killed: [2000, 1001000]", "and one more: [2001, 1001000]"]),
 ];

@@ -196,7 +196,7 @@ fn a_task_that_ends_its_worker_fails_with_that_end() {
 fn when_no_worker_becomes_ready_tasks_fail_within_seconds_instead_of_waiting() {
     let probe = run("task-pool-initializer-that-fails");
     let took: u64 = probe.fact("given_up_ms").parse().unwrap();
-    assert!(took < 5000, "{took} ms");
+    assert!(took < 10_000, "{took} ms");
 }
 
 #[test]
