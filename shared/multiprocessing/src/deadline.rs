@@ -21,11 +21,6 @@ impl Deadline {
     /// However long it takes.
     pub(crate) const NEVER: Self = Self(None);
 
-    /// Whether there is no end to the wait.
-    pub(crate) fn is_never(self) -> bool {
-        self.0.is_none()
-    }
-
     /// So long from now.
     pub(crate) fn after(timeout: Duration) -> Result<Self, Errno> {
         Ok(Self(Some(now()? + TimeSpec::from_duration(timeout.min(LONGEST_WAIT)))))
@@ -47,6 +42,11 @@ impl Deadline {
     pub(crate) fn next_look(self) -> Result<TimeSpec, Errno> {
         let look = now()? + LONGEST_SLEEP;
         Ok(self.0.map_or(look, |end| end.min(look)))
+    }
+
+    /// The same as the end of a wait of its own.
+    pub(crate) fn look(self) -> Result<Self, Errno> {
+        Ok(Self(Some(self.next_look()?)))
     }
 }
 

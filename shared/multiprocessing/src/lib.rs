@@ -20,6 +20,10 @@
 //! | `RawValue('Q')`, `RawArray('H', n)` | `segment.raw_value("x")?`, `segment.raw_array("x")?` (atomic, no lock) |
 //! | `Value(Structure)` | a structure that is [`Shareable`] |
 //! | `p = Process(target=f); p.start(); p.join(2)` | `let mut p = Process::spawn(f)?; p.join_timeout(secs)?` |
+//! | `a, b = Pipe()`; `a.send(x)`, `b.recv()` | `let (a, b) = pipe()?; a.send(&x)?; let x: T = b.recv()?`, each a [`Connection`] |
+//! | `Process(target=f, args=(b,))` | `Process::spawn_with(b, f)?`, which hands the end over |
+//! | `wait([a, p.sentinel], 2)` | [`wait_timeout(&[&a, &p], secs)?`](wait_timeout) |
+//! | `Listener('\0name')`, `Client('\0name')` | [`Listener::bind("name")?`](Listener), `Connection::connect("name")?` |
 //! | `Pool(4).map(f, xs)` | `TaskPool::new(4)?.map(f, xs)?`, a [`TaskPool`] |
 //! | a pre-forked pool, by hand | [`Pool`] with a [`Workload`] |
 //!
@@ -51,6 +55,9 @@
 //! | put into a [`Queue`], or took from it | the whole message is there or nothing of it; one that it had just taken is lost with it |
 //! | closed a [`Queue`] | it is closed for everybody or for nobody |
 //! | had a [`Task`] of a [`JoinableQueue`] in hand | the task is lost, and whoever joins does not wait for it and is told: [`QueueError::Lost`] |
+//! | sent through a [`pipe`], or received | the whole message is on its way or nothing of it; one that it had just taken is lost with it |
+//! | had an end of a [`pipe`] that was handed over to it | whoever waits at the other end is told: [`PipeError::Closed`] |
+//! | was a [`Listener`] | its name is free, and who had not been accepted is told |
 //! | changed a [`Value`] | the value is the old one, whole: a change is committed by one store |
 //! | changed an [`Array`] under its lock | the next one gets the guard with [`LockError::OwnerDied`] and decides |
 //! | was a worker of a [`TaskPool`] | the task that it had fails, and that is told; a new one starts |
@@ -58,7 +65,7 @@
 //! | was the parent | its children end at once, and its segments are removed |
 //!
 //! Whoever waits for a primitive wakes up by itself every tenth of a second and looks around, so that what a dead process did not
-//! tell is found out. It uses no processor time otherwise. Signals never end a wait, and every wait has a timed form.
+//! tell is found out. It uses no processor time otherwise. At a pipe the kernel tells, at once. Signals never end a wait, and every wait has a timed form.
 //!
 //! # From Python
 //!
@@ -132,7 +139,7 @@ pub use layout::{Object, ObjectKind};
 pub use lock::{Inherited, Lock, LockError, LockFailure, LockGuard};
 pub use name::{InvalidName, SegmentName};
 pub use pipe::{
-    Connection, Duplex, Ends, PipeError, ReceiveOnly, Receives, SendOnly, Sends, one_way_pipe, pipe,
+    Connection, Duplex, Ends, Listener, PipeError, ReceiveOnly, Receives, SendOnly, Sends, one_way_pipe, pipe,
 };
 pub use plan::Plan;
 pub use pool::{

@@ -2,6 +2,7 @@
 
 mod ends;
 mod error;
+mod listener;
 mod message;
 mod socket;
 
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 pub use self::ends::Ends;
 pub(crate) use self::ends::release_all_but;
 pub use self::error::PipeError;
+pub use self::listener::Listener;
 pub(crate) use self::message::{decode, encode};
 use self::message::{receive, send_bytes, send_descriptor};
 use self::socket::Socket;
@@ -60,6 +62,7 @@ mod sealed {
 /// | `a.send({'bets': [7574]})` | `a.send(&bets)?` of any type that is `serde::Serialize` |
 /// | `bets = b.recv()` | `let bets: Vec<u16> = b.recv()?;` any type that is `serde::Deserialize` |
 /// | `a.send_bytes(b'hello')`, `b.recv_bytes()` | `a.send_bytes(b"hello")?`, `b.recv_bytes()?` |
+/// | `a.send_bytes(text, 2, 3)` | `a.send_bytes(&text[2..5])?` |
 /// | `b.recv_bytes_into(buffer)`, `BufferTooShort` | `b.recv_bytes_into(&mut buffer)?`, [`PipeError::TooShort`] |
 /// | `b.poll()`, `b.poll(0.5)` | `b.poll(Duration::ZERO)?`, `b.poll(Duration::from_millis(500))?` |
 /// | `wait([a, b, p.sentinel], timeout)` | [`wait_timeout(&[&a, &b, &p], timeout)`](crate::wait_timeout) |
@@ -72,14 +75,15 @@ mod sealed {
 ///
 /// * while it sends: the whole message is on its way, or nothing of it;
 /// * while it receives: the message is gone with it, or still there;
+/// * while it waits: nobody is hindered, and no message is gone;
 /// * and nobody else had its end: whoever waits at the other end is told at once, by [`PipeError::Closed`], after having received
 ///   what was sent before.
 ///
 /// The last point needs that nobody else *has* the end, without knowing: [`Process::spawn_with`](crate::Process::spawn_with)
-/// takes care of it.
+/// takes care of it. Processes that are not of one family find each other by a [`Listener`].
 ///
-/// Sending waits while about 200 kB are on their way (`net.core.wmem_default`), and messages of more than 64 KiB need a file
-/// descriptor each until they are received.
+/// Sending waits while about 200 kB are on their way (`net.core.wmem_default`, which must be more than 64 KiB), or four messages of
+/// more than 64 KiB, each of which needs a file descriptor until it is received.
 pub struct Connection<D = Duplex> {
     socket: Socket,
     direction: PhantomData<fn() -> D>,
@@ -94,7 +98,19 @@ pub fn pipe() -> Result<(Connection, Connection), PipeError> {
     Ok((Connection::new(one), Connection::new(other)))
 }
 
-/// A pipe from the second end to the first one, like Python's `Pipe(duplex=False)`.
+/// A pipe from the second end to the first one, like Python's `Pipe(duplex=False)`. The wrong direction does not compile:
+///
+/// ```compile_fail,E0599
+/// let (receiver, _sender) = multiprocessing::one_way_pipe()?;
+/// receiver.send("never")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// ```compile_fail,E0599
+/// let (_receiver, sender) = multiprocessing::one_way_pipe()?;
+/// sender.poll(std::time::Duration::ZERO)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// As [`pipe`].
@@ -205,12 +221,19 @@ impl<D: Receives> Connection<D> {
     /// [`PipeError::TooShort`] with the message when there are more bytes than room; then the room is as it was. Otherwise as
     /// [`recv_bytes`](Self::recv_bytes).
     pub fn recv_bytes_into(&self, room: &mut [u8]) -> Result<usize, PipeError> {
-        let message = self.recv_bytes()?;
-        match room.get_mut(..message.len()) {
-            Some(start) => start.copy_from_slice(&message),
-            None => return Err(PipeError::TooShort { message, room: room.len() }),
-        }
-        Ok(message.len())
+        done(receive(&self.socket, Deadline::NEVER, |message| message.into_room(room))?)
+    }
+
+    /// As [`recv_bytes_into`](Self::recv_bytes_into), at most this long; `None` when the time is over.
+    ///
+    /// # Errors
+    /// As [`recv_bytes_into`](Self::recv_bytes_into).
+    pub fn recv_bytes_into_timeout(
+        &self,
+        room: &mut [u8],
+        timeout: Duration,
+    ) -> Result<Option<usize>, PipeError> {
+        receive(&self.socket, Deadline::after(timeout)?, |message| message.into_room(room))
     }
 
     /// Receives a descriptor that was sent; waits for the next message, however long that takes.

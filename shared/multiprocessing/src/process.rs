@@ -58,9 +58,10 @@ impl Process {
     /// As [`spawn`](Self::spawn). The ends are closed then.
     pub fn spawn_with<E: Ends>(ends: E, body: impl FnOnce(E) -> i32) -> Result<Self, SpawnError> {
         let release = release_all_but(&ends).map_err(SpawnError::Fork)?;
-        Self::spawn(move || {
-            release.in_child();
-            body(ends)
+        Self::spawn(move || match release.in_child() {
+            Ok(()) => body(ends),
+            // It would keep up waits that it knows nothing of, which is worse than not starting.
+            Err(errno) => errno as i32,
         })
     }
 

@@ -10,7 +10,8 @@ use crate::deadline::Deadline;
 
 /// Waits until at least one of these has something to read, has ended or has been closed, however long that takes, like Python's
 /// `multiprocessing.connection.wait`. A [`Connection`](crate::Connection) is ready when a message is there or none can come any
-/// more, a [`Process`](crate::Process) when it has ended; sockets and other files of one's own can wait beside them.
+/// more (so one that only sends always is), a [`Listener`](crate::Listener) when somebody connects, a [`Process`](crate::Process) when
+/// it has ended; sockets and other files of one's own can wait beside them.
 ///
 /// Returns the places of those that are ready, in order. With nothing to wait for it returns at once.
 ///
@@ -52,10 +53,8 @@ fn ready(objects: &[&dyn AsFd], deadline: Deadline) -> Result<Vec<usize>, Errno>
 pub(crate) fn poll_until(polled: &mut [PollFd], deadline: Deadline) -> Result<bool, Errno> {
     loop {
         match ppoll(polled, deadline.left()?, None) {
-            Ok(0) if deadline.has_passed()? => return Ok(false),
-            Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) => return Ok(true),
-            Err(errno) => return Err(errno),
+            Err(Errno::EINTR) => {}
+            ready => return ready.map(|ready| ready > 0),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// How each program shows that its point is made: beginnings of lines that it prints, worked out by hand.
-const SAID: [(&str, &[&str]); 17] = [
+const SAID: [(&str, &[&str]); 18] = [
     // One child adds 1, 2 and 3, the other one 100, 200 and 300.
     ("array", &["in the end: [0, 101, 202, 303], the largest is Some(303)"]),
     (
@@ -24,6 +24,15 @@ const SAID: [(&str, &[&str]); 17] = [
     ),
     // Of 100, 30 had left the first account and not come to the second.
     ("lock", &["it left [70, 0] in the accounts", "put right: [100, 0]"]),
+    // 0 + 1 + ... + 7, by the worker of the odd numbers.
+    (
+        "pipe",
+        &[
+            "worker 1, job 7: 28",
+            "worker 1 is gone: SIGKILL",
+            "worker 0, which was told that there is no more: exit code 0",
+        ],
+    ),
     ("pool", &["worker 0 was ended by SIGKILL", "SIGTERM stops the pool", "the pool ended: Stopped"]),
     ("process", &["one returned: exit code 42", "one panicked: exit code 101", "it was ended: SIGTERM"]),
     // 1 + 2 + ... + n is n (n + 1) / 2, here for 1000 and 10000.

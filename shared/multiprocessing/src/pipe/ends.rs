@@ -7,8 +7,8 @@ use nix::errno::Errno;
 use super::Connection;
 use super::socket::Release;
 
-/// Ends of pipes that a process hands over to a child, see [`Process::spawn_with`](crate::Process::spawn_with): one, a tuple of
-/// up to four, an array or a vector of them, or `()` for none.
+/// What a process hands over to a child, see [`Process::spawn_with`](crate::Process::spawn_with): an end of a pipe, a
+/// [`Listener`](crate::Listener), a tuple of up to four, an array or a vector of them, or `()` for none.
 pub trait Ends: sealed::Ends {}
 
 pub(super) mod sealed {

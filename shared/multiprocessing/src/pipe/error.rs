@@ -4,7 +4,7 @@ use std::error::Error;
 
 use nix::errno::Errno;
 
-/// Why nothing was sent or received.
+/// Why nothing was sent, received or connected.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PipeError {
@@ -35,9 +35,21 @@ pub enum PipeError {
     /// A message was to be received, and a descriptor came. It is closed.
     #[error("a descriptor came instead of a message")]
     Descriptor,
-    /// What came was not sent by this library.
+    /// What came was not sent by this library. It is gone; what comes next may be a message.
     #[error("what came through the pipe is no message")]
     Malformed,
+    /// Somebody listens under this name already.
+    #[error("somebody listens under this name already")]
+    AddressInUse,
+    /// Nobody listens under this name.
+    #[error("nobody listens under this name")]
+    NobodyListens,
+    /// Who listens under this name is a process of another user.
+    #[error("who listens under this name is a process of another user")]
+    OtherUser,
+    /// A descriptor came, or a message of more than 64 KiB, and this process may not open one more file. It is gone.
+    #[error("too many files are open in this process to take what came")]
+    NoRoom,
     /// The operating system refused.
     #[error("pipe: {0}")]
     System(Errno),
@@ -49,7 +61,8 @@ impl From<Errno> for PipeError {
             Errno::EPIPE | Errno::ECONNRESET => Self::Closed,
             // What stands in for an end that was given up is connected to nobody.
             Errno::ENOTCONN => Self::NotHandedOver,
-            Errno::EMSGSIZE => Self::Malformed,
+            Errno::EADDRINUSE => Self::AddressInUse,
+            Errno::ECONNREFUSED => Self::NobodyListens,
             other => Self::System(other),
         }
     }

@@ -1,9 +1,11 @@
 //! What goes through a pipe as one message: bytes of any length, or a descriptor.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -11,17 +13,28 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::PipeError;
-use super::socket::Socket;
+use super::socket::{Arrival, Socket};
 use crate::deadline::Deadline;
 
-/// Longer messages travel as a file in memory whose descriptor is sent: the kernel takes no packet of any length, and a message
-/// in several packets could be torn by a death or by another sender.
+/// So many bytes of a message are in its packet, and what is longer goes on in a file in memory whose descriptor the packet
+/// brings along: the kernel takes no packet of any length, and a message in several packets could be torn by a death or by
+/// another sender. Bytes in a packet cost a quarter of those in a file, but for more than about 80 KiB of them the kernel needs
+/// pages in a row, which it may not find. That the packet of a longer message is full as well limits how many of them can be on their way.
 const LONGEST_PACKET: usize = 1 << 16;
 
-/// First bytes of packets.
+/// First bytes of packets. That of a large one has the number of bytes in the file behind it, little-endian.
 const BYTES: u8 = 1;
 const LARGE: u8 = 2;
 const DESCRIPTOR: u8 = 3;
+
+/// Bytes of the number in the packet of a large message.
+const NUMBER_BYTES: usize = 8;
+
+/// Room for an encoded value to begin with: growing to the size of a small structure costs a tenth of sending it.
+const COMMON_BYTES: usize = 256;
+
+/// What `st_blocks` counts in.
+const BLOCK_BYTES: u64 = 512;
 
 thread_local! {
     /// Room for a packet. Taken out while it is in use, for decoding a value may receive another one.
@@ -30,39 +43,61 @@ thread_local! {
 
 /// A message that came.
 pub(super) enum Message<'a> {
-    Bytes(&'a [u8]),
-    Large(Vec<u8>),
+    Bytes(Cow<'a, [u8]>),
     Descriptor(OwnedFd),
 }
 
-impl Message<'_> {
-    pub(super) fn into_bytes(self) -> Result<Vec<u8>, PipeError> {
-        match self {
-            Message::Bytes(bytes) => Ok(bytes.to_vec()),
-            Message::Large(bytes) => Ok(bytes),
-            Message::Descriptor(_) => Err(PipeError::Descriptor),
+impl<'a> Message<'a> {
+    /// What an arrival is that took the start of this room.
+    fn of(arrival: Arrival, room: &'a [u8]) -> Result<Self, PipeError> {
+        let bytes = &room[..arrival.bytes];
+        match (arrival.tag, arrival.attached) {
+            (BYTES, None) => Ok(Self::Bytes(bytes.into())),
+            (LARGE, Some(file)) => {
+                let (number, start) = bytes.split_first_chunk().ok_or(PipeError::Malformed)?;
+                Ok(Self::Bytes(read_on(start, u64::from_le_bytes(*number), file.into())?.into()))
+            }
+            (DESCRIPTOR, Some(descriptor)) if bytes.is_empty() => Ok(Self::Descriptor(descriptor)),
+            _ => Err(PipeError::Malformed),
         }
     }
 
-    pub(super) fn into_value<T: DeserializeOwned>(self) -> Result<T, PipeError> {
+    fn bytes(self) -> Result<Cow<'a, [u8]>, PipeError> {
         match self {
-            Message::Bytes(bytes) => decode(bytes),
-            Message::Large(bytes) => decode(&bytes),
-            Message::Descriptor(_) => Err(PipeError::Descriptor),
+            Self::Bytes(bytes) => Ok(bytes),
+            Self::Descriptor(_) => Err(PipeError::Descriptor),
         }
+    }
+
+    pub(super) fn into_bytes(self) -> Result<Vec<u8>, PipeError> {
+        Ok(self.bytes()?.into_owned())
+    }
+
+    pub(super) fn into_value<T: DeserializeOwned>(self) -> Result<T, PipeError> {
+        decode(&self.bytes()?)
+    }
+
+    pub(super) fn into_room(self, room: &mut [u8]) -> Result<usize, PipeError> {
+        let message = self.bytes()?;
+        match room.get_mut(..message.len()) {
+            Some(start) => start.copy_from_slice(&message),
+            None => return Err(PipeError::TooShort { room: room.len(), message: message.into_owned() }),
+        }
+        Ok(message.len())
     }
 
     pub(super) fn into_descriptor(self) -> Result<OwnedFd, PipeError> {
         match self {
-            Message::Descriptor(descriptor) => Ok(descriptor),
-            message => Err(PipeError::NoDescriptor(message.into_bytes()?)),
+            Self::Descriptor(descriptor) => Ok(descriptor),
+            Self::Bytes(bytes) => Err(PipeError::NoDescriptor(bytes.into_owned())),
         }
     }
 }
 
 /// The bytes of a value.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, PipeError> {
-    postcard::to_stdvec(value).map_err(|error| PipeError::Encode(error.into()))
+    let bytes = Vec::with_capacity(COMMON_BYTES);
+    postcard::to_extend(value, bytes).map_err(|error| PipeError::Encode(error.into()))
 }
 
 /// The value of these bytes, all of them.
@@ -76,13 +111,16 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, PipeError> 
 
 /// Sends bytes. `None` when there was no room all the time.
 pub(super) fn send_bytes(socket: &Socket, bytes: &[u8], deadline: Deadline) -> Result<Option<()>, PipeError> {
-    if bytes.len() <= LONGEST_PACKET {
-        return Ok(socket.send(BYTES, bytes, None, deadline)?);
-    }
-    let mut file = File::from(memfd_create(c"multiprocessing-message", MFdFlags::MFD_CLOEXEC)?);
-    file.write_all(bytes).map_err(os_error)?;
-    file.rewind().map_err(os_error)?;
-    Ok(socket.send(LARGE, &[], Some(file.as_fd()), deadline)?)
+    let Some((start, rest)) = bytes.split_at_checked(LONGEST_PACKET).filter(|(_, rest)| !rest.is_empty())
+    else {
+        return Ok(socket.send(&[BYTES], bytes, None, deadline)?);
+    };
+    let file = File::from(memfd_create(c"multiprocessing-message", MFdFlags::MFD_CLOEXEC)?);
+    // The position, which the receiver has in common with this process, stays at the start.
+    file.write_all_at(rest, 0).map_err(os_error)?;
+    let mut head = [LARGE; 1 + NUMBER_BYTES];
+    head[1..].copy_from_slice(&(rest.len() as u64).to_le_bytes());
+    Ok(socket.send(&head, start, Some(file.as_fd()), deadline)?)
 }
 
 /// Sends a descriptor. `None` when there was no room all the time.
@@ -91,7 +129,7 @@ pub(super) fn send_descriptor(
     descriptor: BorrowedFd,
     deadline: Deadline,
 ) -> Result<Option<()>, PipeError> {
-    Ok(socket.send(DESCRIPTOR, &[], Some(descriptor), deadline)?)
+    Ok(socket.send(&[DESCRIPTOR], &[], Some(descriptor), deadline)?)
 }
 
 /// What `take` makes of the next message; `None` when none came all the time.
@@ -101,28 +139,30 @@ pub(super) fn receive<R>(
     take: impl FnOnce(Message) -> Result<R, PipeError>,
 ) -> Result<Option<R>, PipeError> {
     let mut room = ROOM.take();
-    room.resize(LONGEST_PACKET, 0);
-    let outcome = match socket.recv(&mut room, deadline) {
-        Ok(None) => Ok(None),
-        Err(errno) => Err(errno.into()),
-        Ok(Some(arrival)) => match (arrival.tag, arrival.attached) {
-            (BYTES, None) => take(Message::Bytes(&room[..arrival.bytes])).map(Some),
-            (LARGE, Some(file)) => read_whole(file).and_then(|bytes| take(Message::Large(bytes))).map(Some),
-            (DESCRIPTOR, Some(descriptor)) => take(Message::Descriptor(descriptor)).map(Some),
-            _ => Err(PipeError::Malformed),
-        },
-    };
+    room.resize(NUMBER_BYTES + LONGEST_PACKET, 0);
+    let arrival = socket.recv(&mut room, deadline);
+    let outcome = arrival
+        .and_then(|arrival| arrival.map(|arrival| Message::of(arrival, &room).and_then(take)).transpose());
     ROOM.set(room);
     outcome
 }
 
-/// Not by mapping it: whoever sent it could shorten it, and a read notices.
-fn read_whole(file: OwnedFd) -> Result<Vec<u8>, PipeError> {
+/// The bytes of a message that starts so and goes on in a file, by so many. Whoever sent it could lie about that and have one
+/// without end, or with nothing in it; it has to have paid for what this process is to make room for. The file is not mapped:
+/// its sender could shorten it, and a read notices.
+fn read_on(start: &[u8], rest: u64, file: File) -> Result<Vec<u8>, PipeError> {
+    let file_is = file.metadata().map_err(os_error)?;
+    if !file_is.is_file() || file_is.len() != rest || file_is.blocks().saturating_mul(BLOCK_BYTES) < rest {
+        return Err(PipeError::Malformed);
+    }
     let mut bytes = Vec::new();
-    File::from(file).read_to_end(&mut bytes).map_err(os_error)?;
-    Ok(bytes)
+    let length = usize::try_from(rest).unwrap_or(usize::MAX).saturating_add(start.len());
+    bytes.try_reserve_exact(length).map_err(|_| Errno::ENOMEM)?;
+    bytes.extend_from_slice(start);
+    file.take(rest).read_to_end(&mut bytes).map_err(os_error)?;
+    if bytes.len() == length { Ok(bytes) } else { Err(PipeError::Malformed) }
 }
 
-fn os_error(error: std::io::Error) -> PipeError {
+fn os_error(error: io::Error) -> PipeError {
     PipeError::System(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
 }

@@ -9,16 +9,22 @@ use std::collections::BTreeSet;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg,
-    socket, socketpair,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, accept4, recvmsg, sendmsg, socket,
+    socketpair,
 };
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use super::error::PipeError;
 use crate::deadline::Deadline;
 use crate::wait::poll_until;
+
+/// Room for what comes with a packet, in words of 8 bytes. More descriptors than fit are closed by the kernel.
+const CONTROL_WORDS: usize = 8;
 
 /// Descriptors of the sockets of this process; a forked child inherits the list and what is on it.
 static OPEN: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
@@ -39,7 +45,7 @@ pub(super) struct Arrival {
     pub(super) tag: u8,
     /// How many bytes of the room the others took.
     pub(super) bytes: usize,
-    /// A descriptor that came with it.
+    /// The descriptor that came with it.
     pub(super) attached: Option<OwnedFd>,
 }
 
@@ -51,58 +57,65 @@ impl Socket {
         Ok((Self::new(one), Self::new(other)))
     }
 
+    /// One that is not connected yet.
+    pub(super) fn unconnected(flags: SockFlag) -> Result<Self, Errno> {
+        Ok(Self::new(socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC | flags, None)?))
+    }
+
     pub(super) fn new(descriptor: OwnedFd) -> Self {
         open().insert(descriptor.as_raw_fd());
         Self { descriptor }
     }
 
-    /// Sends a message of a first byte and others, and maybe a descriptor. `None` when there was no room all the time.
+    /// The next connection to this socket, which listens and does not block; `None` when none came all the time.
+    pub(super) fn accept(&self, deadline: Deadline) -> Result<Option<Self>, Errno> {
+        self.until(deadline, PollFlags::POLLIN, || {
+            let accepted = accept4(self.descriptor.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?;
+            // SAFETY: the kernel has just opened it for this process, and nobody else knows its number.
+            Ok(Self::new(unsafe { OwnedFd::from_raw_fd(accepted) }))
+        })
+    }
+
+    /// Sends a message of a head and bytes, and maybe a descriptor. `None` when there was no room all the time.
     pub(super) fn send(
         &self,
-        tag: u8,
+        head: &[u8],
         bytes: &[u8],
         attached: Option<BorrowedFd>,
         deadline: Deadline,
     ) -> Result<Option<()>, Errno> {
-        let parts = [IoSlice::new(std::slice::from_ref(&tag)), IoSlice::new(bytes)];
+        let parts = [IoSlice::new(head), IoSlice::new(bytes)];
         let attached = attached.map(|descriptor| [descriptor.as_raw_fd()]);
         let rights = attached.as_ref().map(|descriptors| [ControlMessage::ScmRights(descriptors)]);
         let rights = rights.as_ref().map_or(&[][..], |rights| &rights[..]);
-        let socket = self.descriptor.as_raw_fd();
-        self.until(deadline, PollFlags::POLLOUT, |flags| {
-            sendmsg::<()>(socket, &parts, rights, flags | MsgFlags::MSG_NOSIGNAL, None).map(drop)
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        self.until(deadline, PollFlags::POLLOUT, || {
+            sendmsg::<()>(self.descriptor.as_raw_fd(), &parts, rights, flags, None).map(drop)
         })
     }
 
-    /// The next message, which must fit into the room; `None` when none came all the time. Of no bytes at all, not even a first
-    /// one, is what the kernel tells when there is nobody at the other end any more: that is [`Errno::EPIPE`].
-    pub(super) fn recv(&self, room: &mut [u8], deadline: Deadline) -> Result<Option<Arrival>, Errno> {
+    /// The next message, which must fit into the room; `None` when none came all the time.
+    pub(super) fn recv(&self, room: &mut [u8], deadline: Deadline) -> Result<Option<Arrival>, PipeError> {
         let mut tag = [0];
-        // One more than there ever is: were there two, the second would be closed and not lost.
-        let mut control = nix::cmsg_space!([RawFd; 2]);
-        let socket = self.descriptor.as_raw_fd();
-        self.until(deadline, PollFlags::POLLIN, |flags| {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+        let arrival = self.until(deadline, PollFlags::POLLIN, || {
             let mut parts = [IoSliceMut::new(&mut tag), IoSliceMut::new(room)];
-            let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
-            let message = recvmsg::<()>(socket, &mut parts, Some(&mut control), flags)?;
-            let mut attached = None;
-            // Cut off only when there was no room for one more descriptor in this process.
-            for part in message.cmsgs().map_err(|_| Errno::EMFILE)? {
-                if let ControlMessageOwned::ScmRights(descriptors) = part {
-                    for descriptor in descriptors {
-                        // SAFETY: the kernel has just opened it for this process, and nobody else knows its number.
-                        attached = Some(unsafe { OwnedFd::from_raw_fd(descriptor) });
-                    }
-                }
+            let mut control = [0_u64; CONTROL_WORDS];
+            let room_for = Some(control.as_mut_bytes());
+            let message = recvmsg::<()>(self.descriptor.as_raw_fd(), &mut parts, room_for, flags)?;
+            let (bytes, flags) = (message.bytes, message.flags);
+            Ok((bytes, flags, attached(control.as_bytes())))
+        });
+        let Some((bytes, flags, mut attached)) = arrival? else { return Ok(None) };
+        let is_cut = flags.contains(MsgFlags::MSG_CTRUNC);
+        match bytes.checked_sub(1) {
+            None if self.has_no_peer()? => Err(PipeError::Closed),
+            Some(_) if is_cut && attached.is_empty() => Err(PipeError::NoRoom),
+            Some(bytes) if !is_cut && !flags.contains(MsgFlags::MSG_TRUNC) && attached.len() < 2 => {
+                Ok(Some(Arrival { tag: tag[0], bytes, attached: attached.pop() }))
             }
-            let is_whole = !message.flags.contains(MsgFlags::MSG_TRUNC);
-            match message.bytes.checked_sub(1) {
-                None => Err(Errno::EPIPE),
-                Some(bytes) if is_whole => Ok(Arrival { tag: 0, bytes, attached }),
-                Some(_) => Err(Errno::EMSGSIZE),
-            }
-        })
-        .map(|arrival| arrival.map(|arrival| Arrival { tag: tag[0], ..arrival }))
+            _ => Err(PipeError::Malformed),
+        }
     }
 
     /// Whether it would not wait, now or within the time.
@@ -110,29 +123,37 @@ impl Socket {
         poll_until(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], deadline)
     }
 
-    /// Tries until it works or the time is over.
-    pub(super) fn until<R>(
+    /// Whether nothing can come any more: tells the end from a packet of no bytes.
+    fn has_no_peer(&self) -> Result<bool, Errno> {
+        let hung_up = PollFlags::from_bits_retain(libc::POLLRDHUP);
+        poll_until(&mut [PollFd::new(self.as_fd(), hung_up)], Deadline::after(Duration::ZERO)?)
+    }
+
+    /// Tries until it works or the time is over; once more when it is over. The attempt does not wait itself: whoever is killed when
+    /// it was woken inside of recvmsg(2) takes a message with it, and whoever only looked does not.
+    fn until<R>(
         &self,
         deadline: Deadline,
         event: PollFlags,
-        mut attempt: impl FnMut(MsgFlags) -> Result<R, Errno>,
+        mut attempt: impl FnMut() -> Result<R, Errno>,
     ) -> Result<Option<R>, Errno> {
-        let flags = if deadline.is_never() { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
         loop {
-            match attempt(flags) {
-                Ok(outcome) => return Ok(Some(outcome)),
+            let over = deadline.has_passed()?;
+            match attempt() {
+                Err(Errno::EAGAIN | Errno::ETOOMANYREFS) if over => return Ok(None),
                 Err(Errno::EAGAIN) => {
-                    if deadline.has_passed()?
-                        || !poll_until(&mut [PollFd::new(self.as_fd(), event)], deadline)?
-                    {
-                        return Ok(None);
-                    }
+                    poll_until(&mut [PollFd::new(self.as_fd(), event)], deadline)?;
+                }
+                // As many descriptors of this user are on their way, through whichever sockets, as this process may have open:
+                // as good as full. What can be waited for is the end of the other side; for the rest one must look.
+                Err(Errno::ETOOMANYREFS) => {
+                    poll_until(&mut [PollFd::new(self.as_fd(), PollFlags::empty())], deadline.look()?)?;
                 }
                 // The other end is gone, without having read everything, and what it sent before is still to come. The kernel
                 // says so once.
                 Err(Errno::ECONNRESET) if event == PollFlags::POLLIN => {}
                 Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno),
+                outcome => return outcome.map(Some),
             }
         }
     }
@@ -150,7 +171,37 @@ impl Drop for Socket {
     }
 }
 
-/// What a forked child does about the sockets that it inherited: prepared by the parent, for in the child nothing may fail.
+/// The kernel's `struct cmsghdr`.
+#[derive(FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct ControlHead {
+    /// Of head and body; 0 behind the last one, for the room was empty.
+    bytes: usize,
+    level: i32,
+    kind: i32,
+}
+
+/// The descriptors among what came with a packet, cut off or not. They belong to this process, and one that was not found would
+/// stay open for ever.
+fn attached(mut control: &[u8]) -> Vec<OwnedFd> {
+    let mut found = Vec::new();
+    while let Ok((head, _)) = ControlHead::read_from_prefix(control)
+        && let Some(body) = control.get(size_of::<ControlHead>()..head.bytes)
+    {
+        if (head.level, head.kind) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+            for number in
+                body.chunks_exact(size_of::<RawFd>()).filter_map(|it| RawFd::read_from_bytes(it).ok())
+            {
+                // SAFETY: the kernel has just opened it for this process, and nobody else knows its number.
+                found.push(unsafe { OwnedFd::from_raw_fd(number) });
+            }
+        }
+        control = control.get(head.bytes.next_multiple_of(size_of::<usize>())..).unwrap_or_default();
+    }
+    found
+}
+
+/// What a forked child does about the sockets that it inherited: prepared by the parent, for in the child little may fail.
 pub(crate) struct Release {
     given_up: Vec<RawFd>,
     /// A socket that is connected to nobody.
@@ -166,13 +217,13 @@ impl Release {
     }
 
     /// Closes them in the calling process. The handles stay: they are connected to nobody from here on.
-    pub(crate) fn in_child(self) {
+    pub(crate) fn in_child(self) -> Result<(), Errno> {
         for socket in self.given_up {
             // SAFETY: the number belongs to a `Socket`, in memory that this process got a copy of, and to nobody else; the
             // `Socket` goes on owning an open descriptor, which is another file. dup3(2) touches no memory.
             let replaced = unsafe { libc::dup3(self.nobody.as_raw_fd(), socket, libc::O_CLOEXEC) };
-            debug_assert!(replaced == socket, "giving up a socket: {}", Errno::last());
-            open().remove(&socket);
+            Errno::result(replaced)?;
         }
+        Ok(())
     }
 }

@@ -8,7 +8,12 @@ mod condition;
 mod event;
 mod inheritance;
 mod joinable_queue;
+mod listener;
 mod lock;
+mod pipe;
+mod pipe_death;
+mod pipe_signals;
+mod pipe_soak;
 mod pool;
 mod process;
 mod queue;
@@ -113,6 +118,42 @@ fn main() {
         ["joinable-queue-times"] => joinable_queue::times(),
         ["joinable-queue-idle"] => joinable_queue::idle(),
         ["joinable-queue-soak"] => joinable_queue::soak(),
+        ["pipe-messages"] => pipe::messages(),
+        ["pipe-limits"] => pipe::limits(),
+        ["pipe-sent-descriptors"] => pipe::sent_descriptors(),
+        ["pipe-sent-ends"] => pipe::sent_ends(),
+        ["pipe-waits"] => pipe::waits(),
+        ["pipe-waits-in-vain"] => pipe::waits_in_vain(),
+        ["pipe-many"] => pipe::many(),
+        ["pipe-room"] => pipe::room(),
+        ["pipe-times"] => pipe::times(),
+        ["pipe-idle"] => pipe::idle(),
+        ["pipe-storms"] => pipe_signals::storms(),
+        ["pipe-broken"] => pipe_signals::broken_pipe(),
+        ["pipe-sender-killed"] => pipe_death::sender_killed(),
+        ["pipe-receiver-killed"] => pipe_death::receiver_killed(),
+        ["pipe-woken-receiver-killed"] => pipe_death::woken_receiver_killed(),
+        ["pipe-told"] => pipe_death::told(),
+        ["pipe-not-handed-over"] => pipe_death::not_handed_over(),
+        ["pipe-cannot-be-given-up"] => pipe_death::cannot_be_given_up(),
+        ["pipe-leaks"] => pipe_death::leaks(),
+        ["pipe-in-flight"] => pipe_death::in_flight(),
+        ["pipe-no-room"] => pipe_death::no_room(),
+        ["pipe-too-many-in-flight"] => pipe_death::too_many_in_flight(),
+        ["pipe-soak"] => pipe_soak::shared(),
+        ["pipe-handed-over-soak"] => pipe_soak::handed_over(),
+        ["listener-names"] => listener::names(),
+        ["listener-left-before"] => listener::left_before(),
+        ["listener-crowd"] => listener::crowd(),
+        ["listener-handed-over"] => listener::handed_over(),
+        ["listener-full"] => listener::full(),
+        ["listener-times"] => listener::times(),
+        ["listener-idle"] => listener::idle(),
+        ["listener-no-room"] => listener::no_room(),
+        ["listener-other-users"] => listener::other_users(),
+        ["listener-storms"] => pipe_signals::listener_storms(),
+        ["listener-server", name] => listener::serve(name),
+        ["listener-client", name] => listener::ask(name),
         ["segment-attach"] => segment::attach(),
         ["segment-share"] => segment::share(),
         ["segment-no-space"] => segment::no_space(),

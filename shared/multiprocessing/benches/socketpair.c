@@ -1,0 +1,71 @@
+/* What the Pipe is measured against: messages behind their length through a stream socketpair, which a killed sender tears. Arguments:
+ * ping or stream, bytes of a message, messages. Prints round trips, or messages, per second. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec + now.tv_nsec / 1e9;
+}
+
+static void put(int socket, char *message, uint64_t bytes) {
+    struct iovec parts[] = {{&bytes, sizeof bytes}, {message, bytes}};
+    size_t left = sizeof bytes + bytes;
+    for (;;) {
+        struct msghdr header = {.msg_iov = parts, .msg_iovlen = 2};
+        ssize_t sent = sendmsg(socket, &header, MSG_NOSIGNAL);
+        if (sent < 0)
+            _exit(1);
+        if ((left -= sent) == 0)
+            return;
+        for (int part = 0; part < 2; part++) {
+            size_t of_it = (size_t)sent < parts[part].iov_len ? (size_t)sent : parts[part].iov_len;
+            parts[part].iov_base = (char *)parts[part].iov_base + of_it;
+            parts[part].iov_len -= of_it;
+            sent -= of_it;
+        }
+    }
+}
+
+static void take(int socket, char *message, uint64_t bytes) {
+    uint64_t told;
+    if (recv(socket, &told, sizeof told, MSG_WAITALL) != sizeof told || told != bytes ||
+        recv(socket, message, bytes, MSG_WAITALL) != (ssize_t)bytes)
+        _exit(1);
+}
+
+int main(int argc, char **argv) {
+    if (argc != 4)
+        return 1;
+    int ping = strcmp(argv[1], "ping") == 0, ends[2];
+    uint64_t bytes = strtoull(argv[2], NULL, 10), messages = strtoull(argv[3], NULL, 10);
+    char *message = calloc(1, bytes);
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0)
+        return 1;
+    double begun = seconds();
+    if (fork() == 0) {
+        for (uint64_t number = 0; number < messages; number++) {
+            if (ping)
+                take(ends[1], message, bytes);
+            put(ends[1], message, bytes);
+        }
+        _exit(0);
+    }
+    for (uint64_t number = 0; number < messages; number++) {
+        if (ping)
+            put(ends[0], message, bytes);
+        take(ends[0], message, bytes);
+    }
+    double took = seconds() - begun;
+    wait(NULL);
+    printf("%.0f\n", messages / took);
+    return 0;
+}
