@@ -5,17 +5,13 @@ use multiprocessing::{Connection, PipeError, Process, pipe, wait};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Job {
-    number: u32,
-    summands: Vec<u64>,
-}
+struct Job(u32, Vec<u64>);
 
 /// Answers every job, until the parent closes its end.
 fn work(end: &Connection) -> Result<(), PipeError> {
     loop {
-        let job: Job = end.recv()?;
-        let sum: u64 = job.summands.iter().sum();
-        end.send(&(job.number, sum))?;
+        let Job(number, summands) = end.recv()?;
+        end.send(&(number, summands.iter().sum::<u64>()))?;
     }
 }
 
@@ -32,15 +28,12 @@ fn start() -> Result<(Connection, Process), Box<dyn std::error::Error>> {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut ends, mut workers): (Vec<_>, Vec<_>) = [start()?, start()?].into_iter().unzip();
     for number in 0..8 {
-        ends[number as usize % 2].send(&Job { number, summands: (0..=u64::from(number)).collect() })?;
+        ends[number as usize % 2].send(&Job(number, (0..=u64::from(number)).collect()))?;
     }
-    let mut answers = 0;
-    while answers < 8 {
-        for ready in wait(&[&ends[0], &ends[1]])? {
-            let (number, sum) = ends[ready].recv::<(u32, u64)>()?;
-            println!("worker {ready}, job {number}: {sum}");
-            answers += 1;
-        }
+    for _ in 0..8 {
+        let ready = wait(&[&ends[0], &ends[1]])?[0];
+        let (number, sum) = ends[ready].recv::<(u32, u64)>()?;
+        println!("worker {ready}, job {number}: {sum}");
     }
 
     workers[1].kill()?;
