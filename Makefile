@@ -6,7 +6,7 @@ BETS ?= 1000
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo down logs ipcs test bench data build docker-image docker-compose-up docker-compose-down docker-compose-logs
+.PHONY: help up demo down logs ipcs test soak bench data build docker-image docker-compose-up docker-compose-down docker-compose-logs
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F '|' '{ printf "make %-19s %s\n", $$1, $$2 }'
@@ -30,6 +30,9 @@ test: ## every test, the examples in the documentation too
 	@sh scripts/need.sh cargo cargo-nextest python3
 	cargo nextest run --workspace
 	cargo test --doc --workspace
+
+soak: ## kill 20,000 processes of every primitive of the library at random (KILLS, ONLY: names), 10 to 20 minutes
+	@sh scripts/soak.sh
 
 bench: ## measure, and compare with the references
 	@sh benches/run.sh

@@ -58,32 +58,62 @@ impl RemovableSegment {
         Self { path, inode: AtomicU64::new(0), creator: AtomicI32::new(0) }
     }
 
+    fn note(&self, path: &Path) {
+        // The last byte stays NUL, whatever comes.
+        for (byte, to) in path.as_os_str().as_bytes().iter().chain([&0]).zip(&self.path[..PATH_BYTES - 1]) {
+            to.store(*byte, Ordering::Relaxed);
+        }
+    }
+
     /// Removes the entry if there is one and the path still leads to the inode it was made with. Async-signal-safe.
+    ///
+    /// Siblings come here at the same moment. Between a look at the path and its removal one of them might remove the entry and
+    /// somebody else make another one of the name; so whoever removes an entry has the [`removal_lock`] on its inode from before
+    /// the look, and who does not get it leaves the entry to the one who has it.
     fn remove(&self) {
-        let inode = self.inode.load(Ordering::Acquire);
         let path = self.path.as_ptr().cast::<libc::c_char>();
-        // SAFETY: an all-zero `stat` is a valid value of that plain C structure.
-        let mut status: libc::stat = unsafe { mem::zeroed() };
-        // SAFETY: `path` is static and its last byte always NUL; `status` is valid for writes; stat(2) is async-signal-safe.
-        let found = unsafe { libc::stat(path, &raw mut status) } == 0;
-        if found && status.st_ino == inode {
-            // SAFETY: as above; unlink(2) is async-signal-safe.
+        // SAFETY: `path` is static and its last byte always NUL; open(2) is async-signal-safe. Not closed: the process is ending.
+        let entry = unsafe { libc::open(path, libc::O_RDWR | libc::O_CLOEXEC | libc::O_NONBLOCK) };
+        let lock = removal_lock();
+        // SAFETY: fcntl(2) is async-signal-safe, refuses what is no descriptor, and only reads the lock.
+        let locked = || unsafe { libc::fcntl(entry, libc::F_OFD_SETLK, &raw const lock) } == 0;
+        // SAFETY: fstat(2) is async-signal-safe, and refuses what is no descriptor.
+        let opened = self.is_in(|status| unsafe { libc::fstat(entry, status) });
+        // SAFETY: as for open(2) above.
+        let is_there = || self.is_in(|status| unsafe { libc::stat(path, status) });
+        if opened && locked() && is_there() {
+            // SAFETY: as for open(2) above.
             unsafe { libc::unlink(path) };
         }
+    }
+
+    /// Whether a status call succeeds and tells of this inode.
+    fn is_in(&self, call: impl FnOnce(*mut libc::stat) -> libc::c_int) -> bool {
+        // SAFETY: an all-zero `stat` is a valid value of that plain C structure.
+        let mut status: libc::stat = unsafe { mem::zeroed() };
+        call(&raw mut status) == 0 && status.st_ino == self.inode.load(Ordering::Acquire)
+    }
+}
+
+/// The lock on the inode of an entry that whoever removes it must have, unless its creator does. Of the open file, not of the process
+/// (`F_OFD_SETLK`).
+pub(crate) fn removal_lock() -> libc::flock {
+    libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
     }
 }
 
 /// Notes an entry of this process's making, so that its children remove it if this process is killed.
 pub(crate) fn remember_segment(path: &Path, inode: u64) {
-    let bytes = path.as_os_str().as_bytes();
     let claim = |slot: &&RemovableSegment| {
         slot.inode.compare_exchange(0, CLAIMED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     };
     let Some(slot) = SEGMENTS.iter().find(claim) else { return };
-    // The last byte stays NUL, whatever comes.
-    for (byte, to) in bytes.iter().chain([&0]).zip(&slot.path[..PATH_BYTES - 1]) {
-        to.store(*byte, Ordering::Relaxed);
-    }
+    slot.note(path);
     slot.creator.store(getpid().as_raw(), Ordering::Release);
     slot.inode.store(inode, Ordering::Release);
 }
@@ -265,6 +295,11 @@ pub(crate) fn set_disposition(signal: Signal, handler: SigHandler) -> Result<(),
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{File, remove_file};
+    use std::os::unix::fs::MetadataExt;
+
+    use nix::fcntl::{FcntlArg, fcntl};
+
     use super::*;
 
     #[test]
@@ -276,5 +311,27 @@ mod tests {
         assert!(forks.contains(&format!("| {ABANDONED} | its parent was gone |")));
         assert!(forks.contains(&format!("sends it {ORPHANED} (")));
         assert!(limits.contains(&format!("at most {REMOVABLE} of its parent and itself together")));
+    }
+
+    #[test]
+    fn an_entry_that_another_one_is_removing_is_left_to_it() {
+        let path = Path::new("/dev/shm").join(format!("mp-unit.fork.{}", std::process::id()));
+        let made = File::create_new(&path).unwrap();
+        let slot = RemovableSegment::new();
+        slot.note(&path);
+        slot.inode.store(made.metadata().unwrap().ino(), Ordering::Release);
+
+        fcntl(&made, FcntlArg::F_OFD_SETLK(&removal_lock())).unwrap();
+        slot.remove();
+        assert!(path.exists(), "it was removed though another one had looked and was about to");
+        // The other one has removed it, and somebody has made a new one.
+        remove_file(&path).unwrap();
+        drop((made, File::create_new(&path).unwrap()));
+        slot.remove();
+        assert!(path.exists(), "another entry was removed");
+
+        slot.inode.store(fs::metadata(&path).unwrap().ino(), Ordering::Release);
+        slot.remove();
+        assert!(!path.exists());
     }
 }

@@ -53,6 +53,11 @@ fn a_lock_names_the_process_that_holds_it() {
 }
 
 #[test]
+fn whoever_is_killed_the_next_holder_is_told_and_no_addition_is_lost() {
+    run("lock-soak");
+}
+
+#[test]
 fn locking_twice_in_one_thread_is_an_error_and_trying_to_is_none() {
     let segment = Segment::create(&unique_name(), &Plan::new().lock("lock")).unwrap();
     let lock = segment.lock("lock").unwrap();

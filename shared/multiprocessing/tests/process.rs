@@ -47,3 +47,8 @@ fn threads_of_a_child_end_with_it_unless_it_joins_them() {
 fn a_child_ends_with_its_parent_even_if_every_signal_was_blocked() {
     run("process-deaf-child");
 }
+
+#[test]
+fn nothing_is_left_of_a_killed_parent_whatever_it_was_doing() {
+    run("process-soak");
+}

@@ -3,11 +3,12 @@
 
 mod common;
 
-use std::fs;
+use std::fs::{self, File};
 use std::time::{Duration, Instant};
 
 use common::{Probe, is_gone, parse_pid, run, state, unique_name, wait_until};
 use multiprocessing::{Plan, Segment, SegmentError};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
@@ -89,6 +90,29 @@ fn entries_that_were_never_finished_are_reclaimed() {
 }
 
 #[test]
+fn an_entry_that_an_orphan_is_removing_is_left_to_it() {
+    let name = unique_name();
+    let segment = Segment::create(&name, &Plan::new().lock("lock")).unwrap();
+    let stale = fs::read(name.path()).unwrap();
+    drop(segment);
+    fs::write(name.path(), stale).unwrap();
+    let orphan = File::options().write(true).open(name.path()).unwrap();
+    let whole = nix::libc::flock {
+        l_type: nix::libc::F_WRLCK as i16,
+        l_whence: nix::libc::SEEK_SET as i16,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    fcntl(&orphan, FcntlArg::F_OFD_SETLK(&whole)).unwrap();
+    let refused = Segment::reclaim(&name);
+    assert!(matches!(refused, Err(SegmentError::InUse { .. })), "{refused:?}");
+    assert!(name.path().exists());
+    drop(orphan);
+    assert!(Segment::reclaim(&name).unwrap());
+}
+
+#[test]
 fn entries_of_others_are_refused_and_untouched() {
     let name = unique_name();
     let mut sparse = vec![0; 9000];
@@ -135,7 +159,7 @@ fn dropping_handles_permits_and_segments_waits_for_nobody_wherever_it_happens() 
 
 #[test]
 fn processes_that_contend_for_a_name_and_are_killed_never_share_it() {
-    run("segment-contest");
+    run("segment-soak");
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn increments_of_several_processes_add_up() {
 
 #[test]
 fn a_big_value_is_never_torn_nor_goes_back_while_its_writers_are_killed() {
-    run("value-torn");
+    run("value-soak");
 }
 
 #[test]
@@ -34,6 +34,16 @@ fn a_forked_child_that_drops_an_inherited_guard_does_not_commit_its_parents_chan
 #[test]
 fn an_array_is_changed_in_place_by_whoever_holds_its_lock() {
     run("array-basics");
+}
+
+#[test]
+fn no_addition_to_an_array_is_lost_whoever_is_killed_and_torn_ones_are_told() {
+    run("array-soak");
+}
+
+#[test]
+fn raw_additions_of_killed_processes_are_there_whole_or_not_at_all() {
+    run("raw-soak");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::mman::shm_unlink;
 use shared_memory::{ShmemConf, ShmemError};
 
@@ -14,6 +15,7 @@ use super::claim::inode;
 use super::error::{SegmentError, io_error, shmem_error, system};
 use crate::cell::{atomic, read_structure};
 use crate::element::sealed::Atomic;
+use crate::fork::removal_lock;
 use crate::layout::{
     ENTRY_BYTES, Entry, HEADER_BYTES, Header, LAYOUT_VERSION, MAGIC, Object, READY, STATE_OFFSET,
 };
@@ -133,7 +135,7 @@ impl Segment {
             Err(SegmentError::NotFound { .. }) => return Ok(false),
             Err(error) => return Err(error),
         };
-        let entry = match File::open(name.path()) {
+        let entry = match File::options().read(true).write(true).open(name.path()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             opened => opened.map_err(|error| io_error(name, "opening", error))?,
         };
@@ -141,6 +143,14 @@ impl Segment {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(SegmentError::InUse { name: name.clone(), creator }),
             Err(TryLockError::Error(error)) => return Err(io_error(name, "locking", error)),
+        }
+        // A child of the dead creator that has given its hold on the segment up may be removing the entry at this moment.
+        match fcntl(&entry, FcntlArg::F_OFD_SETLK(&removal_lock())) {
+            Ok(_) => {}
+            Err(Errno::EAGAIN | Errno::EACCES) => {
+                return Err(SegmentError::InUse { name: name.clone(), creator });
+            }
+            Err(errno) => return Err(system(name, "locking", errno)),
         }
         // Between opening and locking somebody else may have reclaimed it and made a new one of the same name.
         let locked = entry.metadata().map_err(|error| io_error(name, "examining", error))?.ino();

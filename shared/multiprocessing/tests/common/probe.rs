@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
@@ -75,6 +75,12 @@ impl Probe {
         Self { name, child, lines, errors: Some(errors), seen: Vec::new(), deadline, status: None }
     }
 
+    /// The same probe with this long from now.
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.deadline = Instant::now() + limit;
+        self
+    }
+
     pub fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().cast_signed())
     }
@@ -141,7 +147,15 @@ impl Probe {
         if !status.success() {
             self.fail(&format!("it ended with {status}"));
         }
-        assert!(!self.name.path().exists(), "{} is left in /dev/shm", self.name);
+        assert_eq!(self.entries(), [] as [PathBuf; 0], "left in /dev/shm");
+    }
+
+    /// What there is in `/dev/shm` of its name, or of its name with a dot and more.
+    fn entries(&self) -> Vec<PathBuf> {
+        let shown = std::fs::read_dir(self.name.path().parent().unwrap()).unwrap();
+        let paths = shown.flatten().map(|entry| entry.path());
+        let rest = |path: &Path| path.to_str()?.strip_prefix(self.name.path().to_str()?).map(str::to_owned);
+        paths.filter(|path| rest(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))).collect()
     }
 
     /// What it wrote to standard error. Only once everybody who could write there is gone.
@@ -168,7 +182,7 @@ impl Drop for Probe {
         if self.status.is_none_or(|status| status.signal().is_some()) {
             self.kill_all();
         }
-        let _ = std::fs::remove_file(self.name.path());
+        self.entries().iter().for_each(|entry| _ = std::fs::remove_file(entry));
     }
 }
 

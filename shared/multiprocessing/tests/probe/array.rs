@@ -1,8 +1,9 @@
 //! Scenarios of arrays, and of everything raw.
 
-use multiprocessing::{LockError, Plan, Process};
+use multiprocessing::{ArrayGuard, LockError, Plan, Process};
 
-use crate::tools::{child, fact, join_all, kill_and_join, segment, sleep_for_ever, wait_until};
+use crate::accounts::{self, ACCOUNTS};
+use crate::tools::{child, fact, join_all, kill_and_join, linger, segment, sleep_for_ever, wait_until};
 
 pub fn basics() {
     let segment = segment(&Plan::new().array::<u32>("numbers", 10).raw_array::<u16>("raw", 3));
@@ -49,6 +50,63 @@ pub fn dead_holder() {
     inherited.fill(0);
     drop(inherited.repaired());
     assert_eq!(&*numbers.lock().unwrap(), &[0; 4]);
+}
+
+/// The first element is the total of the rest, which are changed by account: whoever finds it otherwise is told.
+pub fn soak() {
+    let segment = segment(&Plan::new().array::<u64>("numbers", 1 + ACCOUNTS));
+    let numbers = segment.array::<u64>("numbers").unwrap();
+    let take = || -> ArrayGuard<'_, u64> {
+        match numbers.lock() {
+            Err(LockError::OwnerDied(mut inherited)) => {
+                inherited[0] = inherited[1..].iter().sum();
+                inherited.repaired()
+            }
+            other => other.unwrap(),
+        }
+    };
+    let add = |account: usize, step: u64| {
+        let mut guard = take();
+        assert_eq!(guard[0], guard[1..].iter().sum::<u64>(), "torn and not told, or two at a time");
+        guard[1 + account] += 1;
+        linger(step);
+        guard[0] += 1;
+    };
+    accounts::soak(400, add, |account| take()[1 + account]);
+    fact("recoveries", numbers.get_lock().recoveries());
+    assert!(numbers.get_lock().recoveries() > 0, "nobody was killed with the lock");
+}
+
+/// Additions to numbers without a lock are there whole or not at all, whoever is killed, and touch no neighbour.
+pub fn raw_soak() {
+    /// What is added to the sum: were it ever torn, its halves would differ.
+    const ONE: u64 = 1 << 32 | 1;
+    let plan = Plan::new().raw_value::<u64>("sum").raw_array::<u64>("parts", ACCOUNTS);
+    let segment = segment(&plan.raw_array::<u8>("bytes", ACCOUNTS));
+    let sum = segment.raw_value::<u64>("sum").unwrap();
+    let parts = segment.raw_array::<u64>("parts").unwrap();
+    let bytes = segment.raw_array::<u8>("bytes").unwrap();
+    let halves = |sum: u64| [sum >> 32, sum & u64::from(u32::MAX)];
+    let add = |account: usize, step: u64| {
+        let [high, low] = halves(sum.fetch_add(ONE));
+        assert_eq!(high, low, "torn");
+        linger(step);
+        bytes.fetch_add(account, 1);
+        parts.fetch_add(account, 1);
+    };
+    let counted = |account: usize| {
+        let part = parts.load(account);
+        let ahead = bytes.load(account).wrapping_sub(part as u8);
+        assert!(ahead <= 1, "byte {account} is {ahead} ahead");
+        bytes.fetch_sub(account, ahead);
+        part
+    };
+    let interrupted = accounts::soak(400, add, counted);
+    let [high, low] = halves(sum.load());
+    let ahead = low - parts.iter().sum::<u64>();
+    assert!(high == low && ahead <= interrupted, "{high} {low}: {ahead} ahead, {interrupted} interrupted");
+    // There is nothing to find and repair.
+    fact("recoveries", 0);
 }
 
 pub fn raw_sums() {

@@ -3,11 +3,10 @@
 use std::time::{Duration, Instant};
 
 use multiprocessing::{Barrier, BarrierError, BreakCause, Plan, Process, Segment};
-use nix::sys::signal::{Signal, kill};
 
 use crate::tools::{
-    LIMIT, Random, child, fact, join_all, keeps_time, kill_and_join, segment, sleep_for_ever, wait_until,
-    wait_until_blocked, waits_idly,
+    LIMIT, Random, child, fact, join_all, keeps_time, kill_and_join, kills, reap, segment, sleep_for_ever,
+    strike, wait_until, wait_until_blocked, waits_idly,
 };
 
 /// A barrier, numbers for the parties, and one number more.
@@ -260,8 +259,10 @@ pub fn idle() {
 /// Parties are killed at random moments. Every survivor is told, and each round was completed for all of them or for none.
 pub fn soak() {
     const PARTIES: usize = 4;
-    let plan = Plan::new().barrier("meet", PARTIES).raw_array::<u64>("rounds", PARTIES);
-    let segment = segment(&plan.raw_array::<u64>("told", PARTIES).raw_value::<u64>("epoch"));
+    // Little room: rows that the dead leave would fill it.
+    let plan = Plan::new().participants(2 * PARTIES).barrier("meet", PARTIES);
+    let plan = plan.raw_array::<u64>("rounds", PARTIES).raw_array::<u64>("told", PARTIES);
+    let segment = segment(&plan.raw_value::<u64>("epoch"));
     let meet = segment.barrier("meet").unwrap();
     let rounds = segment.raw_array::<u64>("rounds").unwrap();
     let told = segment.raw_array::<u64>("told").unwrap();
@@ -285,35 +286,51 @@ pub fn soak() {
     };
     let mut random = Random::new();
     let mut parties: Vec<_> = (0..PARTIES).map(party).collect();
-    let mut completed = 0;
+    let (mut completed, mut found) = (0, 0);
     let mut longest = Duration::ZERO;
-    for number in 0..300 {
-        random.pause(Duration::from_millis(3));
-        let victim = random.below(PARTIES as u64) as usize;
-        kill(parties[victim].pid(), Signal::SIGKILL).unwrap();
-        let killed = Instant::now();
-        // Most of the time its parent, who knows first, tells; else the survivors find out.
-        let helped = number % 10 != 0;
+    let (kills, mut killed) = (kills(300), 0);
+    while killed < kills {
+        random.pause(Duration::from_millis(1));
+        let first = random.below(PARTIES as u64) as usize;
+        let victims = [first, (first + 1) % PARTIES];
+        let victims = &victims[..1 + random.below(2) as usize];
+        victims.iter().for_each(|&victim| strike(&mut parties[victim]));
+        let begun = Instant::now();
+        // Most of the time their parent, who knows first, tells; else the survivors find out.
+        let helped = killed > 0 && random.below(20) > 0;
         if helped {
             meet.abort().unwrap();
         }
         let now = epoch.load();
-        let survivors = || (0..PARTIES).filter(|&survivor| survivor != victim);
+        let survivors = || (0..PARTIES).filter(|party| !victims.contains(party));
         wait_until("all survivors are told", || survivors().all(|survivor| told.load(survivor) == now + 1));
         if !helped {
-            longest = longest.max(killed.elapsed());
+            let expected = victims
+                .iter()
+                .any(|&victim| meet.wait() == broken_by(BreakCause::PartyDied(parties[victim].pid())));
+            assert!(expected, "{meet}");
+            found += 1;
+            longest = longest.max(begun.elapsed());
         }
         let common: Vec<_> = survivors().map(|survivor| rounds.load(survivor)).collect();
         assert!(common.iter().all(|&rounds| rounds == common[0]), "rounds completed for some: {common:?}");
         completed += common[0];
-        parties[victim].join().unwrap();
+        victims.iter().for_each(|&victim| reap(&mut parties[victim]));
         (0..PARTIES).for_each(|party| rounds.store(party, 0));
         meet.reset().unwrap();
-        parties[victim] = party(victim);
+        victims.iter().for_each(|&victim| parties[victim] = party(victim));
         epoch.store(now + 1);
+        killed += victims.len() as u32;
     }
     parties.into_iter().for_each(kill_and_join);
-    assert!(completed > 0);
+    meet.reset().unwrap();
+    // No trace of the dead is left: there is room for as many as there was at first.
+    let last = children(2 * PARTIES, |_| sleep_for_ever());
+    last.iter().for_each(|party| meet.enrol(party.pid()).unwrap());
+    assert_eq!(meet.wait(), Err(BarrierError::Full));
+    last.into_iter().for_each(kill_and_join);
+    assert!(completed > 0 && found > 0);
     fact("rounds", completed);
+    fact("recoveries", found);
     fact("longest_ms", longest.as_millis());
 }

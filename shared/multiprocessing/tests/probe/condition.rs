@@ -1,13 +1,16 @@
 //! Scenarios of the condition: what Python asserts of it, and waiters, notifiers and holders of the lock that are killed.
 
+mod soak;
+
 use std::time::{Duration, Instant};
 
 use multiprocessing::{
     Condition, ConditionError, Lock, LockError, LockFailure, LockGuard, Plan, Process, RawValue, Segment,
 };
 
+pub use self::soak::soak;
 use crate::tools::{
-    LIMIT, Random, child, fact, join_all, keeps_time, kill_and_join, segment, sleep_for_ever, wait_until,
+    LIMIT, child, fact, join_all, keeps_time, kill_and_join, segment, sleep_for_ever, wait_until,
     wait_until_blocked, waits_idly,
 };
 
@@ -21,19 +24,11 @@ struct Fixture {
 
 fn fixture() -> Fixture {
     let plan = Plan::new().lock("lock").condition("changed").raw_value::<u64>("woken");
-    let segment = segment(&plan.raw_value::<u64>("number").lock("other").raw_array::<u64>("taken", 4));
+    let segment = segment(&plan.raw_value::<u64>("number").lock("other"));
     let lock = segment.lock("lock").unwrap();
     let changed = segment.condition("changed", &lock).unwrap();
     let woken = segment.raw_value("woken").unwrap();
     Fixture { segment, lock, changed, woken }
-}
-
-/// The lock, also after a dead holder.
-fn take(lock: &Lock) -> LockGuard<'_> {
-    match lock.lock() {
-        Err(LockError::OwnerDied(inherited)) => inherited.repaired(),
-        other => other.unwrap(),
-    }
 }
 
 impl Fixture {
@@ -295,58 +290,4 @@ pub fn times() {
 pub fn idle() {
     let Fixture { lock, changed, .. } = &fixture();
     waits_idly(child(|| drop(changed.wait(lock.lock().unwrap()))));
-}
-
-/// One item at a time is put down and one who waits is notified, while others who wait are killed: somebody takes it each time.
-pub fn soak() {
-    let Fixture { segment, lock, changed, .. } = &fixture();
-    let item = segment.raw_value::<u64>("number").unwrap();
-    let taken = segment.raw_array::<u64>("taken").unwrap();
-    let consumer = |number: usize| {
-        child(|| {
-            let mut guard = take(lock);
-            loop {
-                guard = match changed.wait_for(guard, || item.load() > 0) {
-                    Ok(guard) => {
-                        item.store(0);
-                        taken.fetch_add(number, 1);
-                        guard
-                    }
-                    Err(ConditionError::Lock(LockError::OwnerDied(inherited))) => inherited.repaired(),
-                    Err(error) => panic!("{error}"),
-                };
-            }
-        })
-    };
-    // The last two are never killed.
-    let mut consumers: Vec<_> = (0..4).map(consumer).collect();
-    let mut random = Random::new();
-    let mut longest = Duration::ZERO;
-    for _ in 0..400 {
-        let victim = random.below(2) as usize;
-        let guard = take(lock);
-        item.store(1);
-        changed.notify(&guard, 1).unwrap();
-        // Killed waiting, woken, waiting for the lock, or with it.
-        let early = random.below(2) == 0;
-        let mut guard = Some(guard);
-        if early {
-            drop(guard.take());
-        }
-        random.pause(Duration::from_micros(300));
-        consumers[victim].kill().unwrap();
-        let begun = Instant::now();
-        drop(guard);
-        wait_until("somebody takes the item", || item.load() == 0);
-        longest = longest.max(begun.elapsed());
-        consumers[victim].join().unwrap();
-        consumers[victim] = consumer(victim);
-    }
-    for survivor in &mut consumers[2..] {
-        assert!(survivor.is_alive(), "a survivor gave up: {:?}", survivor.exit());
-    }
-    consumers.into_iter().for_each(kill_and_join);
-    assert!(taken.load(2) > 0 && taken.load(3) > 0, "{taken:?}");
-    fact("longest_ms", longest.as_millis());
-    fact("left", format!("{changed:?}"));
 }

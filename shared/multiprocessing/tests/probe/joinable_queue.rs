@@ -9,7 +9,7 @@ use multiprocessing::{
 };
 
 use crate::tools::{
-    LIMIT, child, fact, join_all, keeps_time, kill_and_join, kill_at_random, segment, sleep_for_ever,
+    LIMIT, child, fact, join_all, keeps_time, kill_and_join, kill_at_random, kills, segment, sleep_for_ever,
     wait_until, wait_until_blocked, waits_idly,
 };
 
@@ -406,7 +406,8 @@ impl Soak {
 pub fn soak() {
     let mut lost_in_all = 0;
     let (all, putters, takers) = ([0, 1, 1, 2], [0; 4], [1; 4]);
-    for (capacity, killed) in [(1, all), (64, all), (5, putters), (5, takers)] {
+    let rounds = [(1, all), (64, all), (5, putters), (5, takers)];
+    for (capacity, killed) in rounds.into_iter().cycle().take(kills(800).div_ceil(200) as usize) {
         let plan = Plan::new().joinable_queue::<u64>("queue", capacity).raw_value::<u64>("next");
         let plan = ["returned", "taken", "done"]
             .iter()
@@ -464,5 +465,6 @@ pub fn soak() {
         fact("done", done);
         fact("lost", format!("{lost} by {takers} killed"));
     }
+    fact("recoveries", lost_in_all);
     assert!(lost_in_all > 0, "nobody was killed with a task in hand");
 }

@@ -6,8 +6,9 @@ use multiprocessing::{Lock, LockError, LockFailure, Plan, Process, RawValue, Seg
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::getpid;
 
+use crate::accounts::{self, Sums};
 use crate::tools::{
-    child, fact, join_all, keeps_time, kill_and_join, process_state, run_beside_idly, segment,
+    LIMIT, child, fact, join_all, keeps_time, kill_and_join, linger, process_state, run_beside_idly, segment,
     sleep_for_ever, wait_until, wait_until_blocked,
 };
 
@@ -182,4 +183,29 @@ pub fn holder() {
     assert_eq!((lock.holder(), format!("{lock:?}")), (Some(holder.pid()), told(Some(holder.pid().as_raw()))));
     kill_and_join(holder);
     assert_eq!(lock.holder(), None);
+}
+
+/// Whoever gets the lock finds everything as its last holder left it, or is told that it was killed; and no addition is lost.
+pub fn soak() {
+    let segment = segment(&Sums::planned(Plan::new().lock("lock")));
+    let (lock, sums) = (segment.lock("lock").unwrap(), Sums::new(&segment));
+    let add = |account: usize, step: u64| {
+        let taken = match step % 2 {
+            0 => lock.lock(),
+            _ => lock.lock_timeout(LIMIT).map(|guard| guard.expect("the lock within its time")),
+        };
+        let guard = match taken {
+            Err(LockError::OwnerDied(inherited)) => {
+                sums.repair();
+                inherited.repaired()
+            }
+            other => other.unwrap(),
+        };
+        sums.check();
+        sums.add(account, || linger(step));
+        drop(guard);
+    };
+    accounts::soak(400, add, |account| sums.part(account));
+    fact("recoveries", lock.recoveries());
+    assert!(lock.recoveries() > 0, "nobody was killed with the lock");
 }

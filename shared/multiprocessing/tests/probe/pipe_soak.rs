@@ -10,8 +10,9 @@ use multiprocessing::{
 };
 
 use crate::pipe::{descriptors, pattern};
-use crate::tools::{LIMIT, child, fact, join_all, kill_at_random, segment, wait_until};
+use crate::tools::{LIMIT, child, fact, join_all, kill_at_random, kills, segment, wait_until};
 
+/// So many are killed in a round, or in the short form of a scenario.
 const KILLS: u32 = 250;
 /// Messages that there are marks for; whoever sends waits for the end when all are used.
 const MARKED: u64 = 1 << 18;
@@ -110,7 +111,9 @@ impl Soak {
 /// Several have the same ends. Whoever is killed, the others go on, every message is whole and in order, and is received once, unless
 /// the one that had it in hand was killed. Where only those that send are killed, none is lost.
 pub fn shared() {
-    for killed in [[0, 1, 0, 1], [0; 4], [1; 4]] {
+    let mut half_way = 0;
+    let rounds = [[0, 1, 0, 1], [0; 4], [1; 4]];
+    for killed in rounds.into_iter().cycle().take(kills(3 * KILLS).div_ceil(KILLS) as usize) {
         let plan =
             Plan::new().raw_value::<u64>("next").raw_value::<u8>("last").raw_array::<u64>("progress", 4);
         let plan =
@@ -153,7 +156,9 @@ pub fn shared() {
         fact("received", received);
         fact("lost", format!("{lost} by {receivers} killed"));
         fact("unreturned", format!("{unreturned} by {senders} killed"));
+        half_way += lost + unreturned;
     }
+    fact("recoveries", half_way);
 }
 
 /// What the parent has of one victim.
@@ -195,7 +200,7 @@ impl Link {
 pub fn handed_over() {
     let before = descriptors();
     let links = RefCell::new(Vec::new());
-    let (received, large) = (Cell::new(0), Cell::new(0));
+    let (received, large, told) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let start = |asked: Option<u64>, body: &dyn Fn(Connection)| {
         let (here, there) = pipe().unwrap();
         let started = Process::spawn_with(there, |there| {
@@ -226,6 +231,7 @@ pub fn handed_over() {
         links.borrow_mut().retain_mut(|link| {
             let lives = link.goes_on();
             if !lives {
+                told.set(told.get() + 1);
                 received.set(received.get() + link.received);
                 large.set(large.get() + link.received.div_ceil(8));
             }
@@ -233,12 +239,13 @@ pub fn handed_over() {
         });
         links.borrow().len()
     };
-    kill_at_random(KILLS, &victims, |_| {
+    kill_at_random(kills(KILLS), &victims, |_| {
         wait_until("the parent is told", || count_living() == victims.len());
     });
     wait_until("the parent is told of all", || count_living() == 0);
     assert_eq!(descriptors(), before);
     fact("received", received.get());
     fact("large", large.get());
+    fact("recoveries", told.get());
     assert!(large.get() > 0);
 }

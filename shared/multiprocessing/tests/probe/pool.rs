@@ -1,5 +1,7 @@
 //! A supervised pool for the tests to mistreat: it prints every event as a line.
 
+mod soak;
+
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use multiprocessing::{CANNOT_SERVE, Exit, Next, Pool, PoolEvent, PoolOptions, Repair, Worker, Workload};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+pub use self::soak::soak;
 use crate::tools::sleep_for_ever;
 
 /// What a worker does once it is started.

@@ -2,6 +2,7 @@
 //! a scenario that goes wrong panics.
 #![allow(clippy::unwrap_used)]
 
+mod accounts;
 mod array;
 mod barrier;
 mod condition;
@@ -22,7 +23,6 @@ mod record;
 mod rlock;
 mod segment;
 mod semaphore;
-mod soak;
 mod task_pool;
 mod task_pool_crew;
 mod task_pool_death;
@@ -31,12 +31,22 @@ mod task_pool_strain;
 mod tools;
 mod value;
 
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal};
+
 fn main() {
     // A group of its own, for the test to kill. A session, because the kernel wakes the stopped members of a group that loses its
     // last tie to another one, and a test that stops children means it.
     let _ = nix::unistd::setsid();
+    // It ends with whoever has started it, which nothing else would tell it in a session of its own; and it waits for the signals
+    // that may be blocked there.
+    prctl::set_pdeathsig(Signal::SIGKILL).unwrap();
+    SigSet::empty().thread_set_mask().unwrap();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if arguments.first().is_some_and(|scenario| scenario.ends_with("-soak")) {
+        tools::panic_together();
+    }
     match arguments.as_slice() {
         ["lock-exclusion"] => lock::exclusion(),
         ["lock-dead-holder"] => lock::dead_holder(),
@@ -46,15 +56,18 @@ fn main() {
         ["lock-times"] => lock::times(),
         ["lock-inherited-guard"] => lock::inherited_guard(),
         ["lock-holder"] => lock::holder(),
+        ["lock-soak"] => lock::soak(),
         ["raw-sync-killed-holder"] => raw_sync::killed_holder(),
         ["value-basics"] => value::basics(),
         ["value-sum"] => value::sum(),
-        ["value-torn"] => value::torn(),
+        ["value-soak"] => value::soak(),
         ["value-killed-update"] => value::killed_update(),
         ["value-inherited-guard"] => value::inherited_guard(),
         ["array-basics"] => array::basics(),
         ["array-dead-holder"] => array::dead_holder(),
+        ["array-soak"] => array::soak(),
         ["raw-sums"] => array::raw_sums(),
+        ["raw-soak"] => array::raw_soak(),
         ["event-basics"] => event::basics(),
         ["event-times"] => event::times(),
         ["event-idle"] => event::idle(),
@@ -67,6 +80,7 @@ fn main() {
         ["semaphore-times"] => semaphore::times(),
         ["semaphore-idle"] => semaphore::idle(),
         ["semaphore-soak"] => semaphore::soak(),
+        ["bounded-semaphore-soak"] => semaphore::bounded_soak(),
         ["barrier-rounds"] => barrier::rounds(),
         ["barrier-action"] => barrier::action(),
         ["barrier-broken"] => barrier::broken(),
@@ -163,7 +177,7 @@ fn main() {
         ["segment-generations"] => segment::generations(),
         ["segment-orphan"] => segment::orphan(),
         ["segment-drop-anywhere"] => segment::drop_anywhere(),
-        ["segment-contest"] => segment::contest(),
+        ["segment-soak"] => segment::soak(),
         ["segment-exhibit"] => segment::exhibit(),
         ["process-ends"] => process::ends(),
         ["process-panic"] => process::panics(),
@@ -173,6 +187,7 @@ fn main() {
         ["process-threads-of-a-child"] => process::threads_of_a_child(),
         ["process-deaf-child"] => process::deaf_child(),
         ["process-join-storm"] => process::join_storm(),
+        ["process-soak"] => process::soak(),
         ["child-captures"] => inheritance::captures(),
         ["child-destructors"] => inheritance::destructors(),
         ["child-copies"] => inheritance::copies(),
@@ -187,8 +202,8 @@ fn main() {
         ["child-programs"] => inheritance::programs(),
         ["record-doubled"] => record::doubled(),
         ["record-raw-types"] => record::raw_types(),
+        ["pool-soak"] => pool::soak(),
         ["pool", options @ ..] => pool::run(options),
-        ["soak"] => soak::run(),
         ["task-pool-apply"] => task_pool::apply(),
         ["task-pool-map"] => task_pool::map(),
         ["task-pool-nothing-to-do"] => task_pool::nothing_to_do(),
@@ -228,4 +243,5 @@ fn main() {
         ["task-pool-times"] => task_pool_strain::times(),
         other => panic!("no scenario {other:?}"),
     }
+    tools::tell_kills();
 }

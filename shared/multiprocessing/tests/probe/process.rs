@@ -1,5 +1,7 @@
 //! Scenarios of processes: how they end, how they are waited for, what they refuse.
 
+mod soak;
+
 use std::time::{Duration, Instant};
 
 use multiprocessing::{Exit, Plan, Process, SpawnError};
@@ -7,9 +9,10 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, getppid};
 
+pub use self::soak::soak;
 use crate::tools::{
-    LIMIT, child, fact, join_all, kill_and_join, process_state, segment, sleep_for_ever, storm, wait_until,
-    wait_until_blocked,
+    LIMIT, child, descriptors, fact, join_all, kill_and_join, process_state, segment, sleep_for_ever, storm,
+    wait_until, wait_until_blocked,
 };
 
 pub fn ends() {
@@ -72,20 +75,16 @@ pub fn joins() {
 }
 
 /// Children of this process that the kernel still knows, zombies among them.
-fn children() -> usize {
+fn children() -> Vec<Pid> {
     let own = nix::unistd::gettid();
     let listed = std::fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap();
-    listed.split_whitespace().count()
-}
-
-fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
+    listed.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap())).collect()
 }
 
 pub fn many() {
     let before = descriptors();
     join_all((0..100).map(|_| child(|| ())).collect::<Vec<_>>());
-    assert_eq!(children(), 0, "zombies");
+    assert_eq!(children(), [], "zombies");
     let mut sleepers: Vec<_> = (0..100).map(|_| child(|| sleep_for_ever())).collect();
     sleepers.iter().for_each(|sleeper| sleeper.terminate().unwrap());
     for sleeper in &mut sleepers {
@@ -93,7 +92,7 @@ pub fn many() {
         assert!(exit.is_some_and(|exit| exit.is_signal(Signal::SIGTERM)), "{exit:?}");
     }
     drop(sleepers);
-    assert_eq!((children(), descriptors()), (0, before));
+    assert_eq!((children(), descriptors()), (Vec::new(), before));
 }
 
 pub fn threads() {

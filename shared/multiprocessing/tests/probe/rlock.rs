@@ -1,19 +1,18 @@
 //! Scenarios of the re-entrant lock: depth, exclusion, dead holders.
 
-use std::time::Duration;
-
-use multiprocessing::{LockError, LockFailure, Plan, Process, RLock, RLockGuard, RawValue, Segment};
+use multiprocessing::{LockError, LockFailure, Plan, Process, RLock, Segment};
 use nix::unistd::getpid;
 
+use crate::accounts::{self, Sums};
 use crate::tools::{
-    LIMIT, child, fact, join_all, keeps_time, kill_and_join, kill_at_random, segment, sleep_for_ever,
-    wait_until, wait_until_blocked, waits_idly,
+    LIMIT, child, fact, join_all, keeps_time, kill_and_join, linger, segment, sleep_for_ever, wait_until,
+    wait_until_blocked, waits_idly,
 };
 
-fn rlock() -> (Segment, RLock, RawValue<u64>) {
-    let segment = segment(&Plan::new().rlock("lock").raw_value::<u64>("number").raw_array::<u64>("words", 3));
-    let (lock, number) = (segment.rlock("lock").unwrap(), segment.raw_value("number").unwrap());
-    (segment, lock, number)
+fn rlock() -> (Segment, RLock) {
+    let segment = segment(&Plan::new().rlock("lock"));
+    let lock = segment.rlock("lock").unwrap();
+    (segment, lock)
 }
 
 /// A child that holds the lock so often.
@@ -29,7 +28,7 @@ fn holder(lock: &RLock, depth: usize) -> Process {
 
 /// _TestRLock.test_rlock, test_rlock_context, test_rlock_locked_2processes and test_repr_rlock.
 pub fn basics() {
-    let (_segment, lock, _) = rlock();
+    let (_segment, lock) = rlock();
     let parent = getpid();
     let seen_by_another = |depth: u64| {
         join_all([child(|| {
@@ -64,7 +63,7 @@ pub fn basics() {
 }
 
 pub fn death() {
-    let (_segment, lock, _) = rlock();
+    let (_segment, lock) = rlock();
     let dying = holder(&lock, 3);
     let told = child(|| {
         let Err(LockError::OwnerDied(inherited)) = lock.lock() else { panic!("the death was not told") };
@@ -89,7 +88,7 @@ pub fn death() {
 }
 
 pub fn inherited_guard() {
-    let (_segment, lock, _) = rlock();
+    let (_segment, lock) = rlock();
     let mut guards = Some([lock.lock().unwrap(), lock.lock().unwrap()]);
     join_all([child(|| {
         drop(guards.take());
@@ -101,69 +100,44 @@ pub fn inherited_guard() {
 }
 
 pub fn times() {
-    let (_segment, lock, _) = rlock();
+    let (_segment, lock) = rlock();
     let holder = holder(&lock, 2);
     keeps_time(|_, timeout| assert!(lock.lock_timeout(timeout).unwrap().is_none()));
     kill_and_join(holder);
 }
 
 pub fn idle() {
-    let (_segment, lock, _) = rlock();
+    let (_segment, lock) = rlock();
     let holder = holder(&lock, 1);
     waits_idly(child(|| drop(lock.lock())));
     kill_and_join(holder);
 }
 
-/// Survivors change three words in three holds; whoever finds them different has been told of a death.
+/// As with a lock, by holders who take it again in between.
 pub fn soak() {
-    let (segment, lock, survived) = rlock();
-    let words = segment.raw_array::<u64>("words").unwrap();
-    let take = || -> RLockGuard<'_> {
-        match lock.lock() {
-            Ok(guard) => guard,
-            Err(LockError::OwnerDied(inherited)) => {
-                let most = words.iter().max().unwrap();
-                (0..3).for_each(|word| words.store(word, most));
-                inherited.repaired()
-            }
-            Err(error) => panic!("{error}"),
+    let segment = segment(&Sums::planned(Plan::new().rlock("lock")));
+    let (lock, sums) = (segment.rlock("lock").unwrap(), Sums::new(&segment));
+    let take = || match lock.lock() {
+        Err(LockError::OwnerDied(inherited)) => {
+            sums.repair();
+            inherited.repaired()
         }
+        other => other.unwrap(),
     };
-    let change = || {
+    let add = |account: usize, step: u64| {
         let outer = take();
-        assert!(words.iter().all(|word| word == words.load(0)), "torn and not told: {words:?}");
-        for word in 0..3 {
+        sums.check();
+        sums.add(account, || {
             let _inner = take();
-            words.fetch_add(word, 1);
-        }
-        assert_eq!(lock.depth(), 1);
+            linger(step);
+            assert_eq!(lock.depth(), 2);
+        });
+        assert_eq!((lock.holder(), lock.depth()), (Some(getpid()), 1));
         drop(outer);
     };
-    let survivors = [0, 1].map(|_| {
-        child(|| {
-            while survived.load() < u64::MAX / 2 {
-                change();
-                survived.fetch_add(1);
-            }
-        })
-    });
-    let victim = || {
-        child(|| {
-            loop {
-                change();
-            }
-        })
-    };
-    kill_at_random(300, &[&victim, &victim], |kill| {
-        if kill % 20 == 0 {
-            let before = survived.load();
-            wait_until("the survivors go on", || survived.load() > before + 1);
-        }
-    });
-    survived.store(u64::MAX / 2);
-    join_all(survivors);
-    drop(lock.lock_timeout(Duration::from_secs(1)));
-    assert!(lock.recoveries() > 0);
+    accounts::soak(400, add, |account| sums.part(account));
+    drop(take());
     assert_eq!((lock.holder(), lock.depth()), (None, 0));
     fact("recoveries", lock.recoveries());
+    assert!(lock.recoveries() > 0, "nobody was killed with the lock");
 }

@@ -1,17 +1,19 @@
 //! Scenarios of the semaphores: what Python asserts of them, and holders and waiters that are killed.
 
+mod soak;
+
 use std::time::{Duration, Instant};
 
-use multiprocessing::{Plan, Process, RawValue, Segment, Semaphore, SemaphoreError};
+use multiprocessing::{Plan, Process, Segment, Semaphore, SemaphoreError};
 
+pub use self::soak::{bounded_soak, soak};
 use crate::tools::{
-    LIMIT, child, fact, join_all, keeps_time, kill_and_join, kill_at_random, segment, sleep_for_ever,
-    wait_until, wait_until_blocked, waits_idly,
+    LIMIT, child, fact, join_all, keeps_time, kill_and_join, segment, sleep_for_ever, wait_until,
+    wait_until_blocked, waits_idly,
 };
 
 fn semaphore(units: u64) -> (Segment, Semaphore) {
-    let plan = Plan::new().semaphore("gate", units).raw_value::<u64>("flag").raw_array::<u64>("taken", 2);
-    let segment = segment(&plan);
+    let segment = segment(&Plan::new().semaphore("gate", units));
     let semaphore = segment.semaphore("gate").unwrap();
     (segment, semaphore)
 }
@@ -173,70 +175,4 @@ pub fn idle() {
     let holder = holder(&gate, 1);
     waits_idly(child(|| drop(gate.acquire().unwrap())));
     kill_and_join(holder);
-}
-
-/// Holds a unit over and over; sees to it that nobody else does meanwhile, when there is only one.
-fn takes_and_gives(gate: &Semaphore, owner: Option<&RawValue<u64>>, mut each: impl FnMut(u64) -> bool) {
-    let own = u64::from(std::process::id());
-    let mut on = true;
-    while on {
-        let permit = gate.acquire().unwrap();
-        if let Some(owner) = owner {
-            owner.store(own);
-            (0..100).for_each(|_| std::hint::spin_loop());
-            assert_eq!(owner.load(), own, "two hold the only unit");
-        }
-        on = each(permit.recovered());
-    }
-}
-
-/// Survivors go on whoever is killed beside them, they are told, and in the end every unit is there, and none twice.
-pub fn soak() {
-    for units in [1, 3] {
-        let plan = Plan::new().semaphore("gate", units).raw_value::<u64>("owner").raw_value::<u8>("last");
-        // The second round needs a segment of its own, and the name.
-        let segment = segment(&plan.raw_array::<u64>("taken", 2).raw_value::<u64>("told"));
-        let gate = segment.semaphore("gate").unwrap();
-        let owner = segment.raw_value::<u64>("owner").unwrap();
-        let taken = segment.raw_array::<u64>("taken").unwrap();
-        let told = segment.raw_value::<u64>("told").unwrap();
-        let last = segment.raw_value::<u8>("last").unwrap();
-        let owner = (units == 1).then_some(&owner);
-        let survivor = |number: usize| {
-            child(|| {
-                takes_and_gives(&gate, owner, |recovered| {
-                    told.fetch_add(recovered);
-                    taken.fetch_add(number, 1);
-                    last.load() == 0
-                });
-            })
-        };
-        let survivors = [survivor(0), survivor(1)];
-        let victim = || child(|| takes_and_gives(&gate, owner, |_| true));
-        let hoarder = || {
-            child(|| {
-                loop {
-                    let _all: Vec<_> = (0..units).map(|_| gate.acquire().unwrap()).collect();
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-            })
-        };
-        kill_at_random(200, &[&victim, &victim, &hoarder], |kill| {
-            if kill % 20 == 0 {
-                let before: Vec<_> = taken.iter().collect();
-                wait_until("the survivors go on", || taken.iter().zip(&before).all(|(now, &was)| now > was));
-            }
-        });
-        last.store(1);
-        join_all(survivors);
-        let permits: Vec<_> = (0..units).map(|_| gate.acquire_timeout(LIMIT).unwrap().unwrap()).collect();
-        told.fetch_add(permits.iter().map(|permit| permit.recovered()).sum());
-        assert!(gate.try_acquire().unwrap().is_none(), "there are more than {units} units: {gate}");
-        drop(permits);
-        assert_eq!(gate.get_value(), units);
-        // Victims may have been told, too.
-        assert!(gate.recovered() > 0 && (1..=gate.recovered()).contains(&told.load()), "{gate}");
-        fact("recovered", gate.recovered());
-        fact("told", told.load());
-    }
 }

@@ -11,12 +11,11 @@ use nix::unistd::getpid;
 
 use crate::task_pool::{children, chunk, dispatcher, workers};
 use crate::task_pool_crew::descriptors;
-use crate::tools::{Random, fact, segment, wait_until};
+use crate::tools::{Random, fact, kills, segment, wait_until};
 
 const WORKERS: usize = 4;
-const KILLS: u32 = 300;
 /// Tasks that there are marks for.
-const MARKED: u64 = 1 << 20;
+const MARKED: u64 = 1 << 24;
 
 /// How often each task was begun.
 static BEGUN: OnceLock<RawArray<u8>> = OnceLock::new();
@@ -114,8 +113,8 @@ impl Soak {
 fn kill_workers(killed: &Mutex<HashSet<i32>>) {
     let mut random = Random::new();
     let dispatcher = dispatcher();
-    let mut kills = 0;
-    while kills < KILLS {
+    let (all, mut struck) = (kills(300), 0);
+    while struck < all {
         random.pause(Duration::from_millis(8));
         let mut victims = children(dispatcher);
         let several = if random.below(4) == 0 { 1 + random.below(WORKERS as u64) as usize } else { 1 };
@@ -125,7 +124,7 @@ fn kill_workers(killed: &Mutex<HashSet<i32>>) {
         for victim in victims {
             // One that has ended is not reaped yet, or was not a moment ago: the number is nobody else's.
             if killed.lock().unwrap().insert(victim.as_raw()) && kill(victim, Signal::SIGKILL).is_ok() {
-                kills += 1;
+                struck += 1;
             }
         }
     }
@@ -158,7 +157,7 @@ pub fn soak() {
     // The last one that was killed may have been found out only now.
     workers(WORKERS);
     soak.apply(4_000);
-    fact("lost", lost);
+    fact("recoveries", lost);
     wait_until("all workers are back", || {
         children(dispatcher()).len() == WORKERS && of_dispatcher() == held_by_dispatcher
     });
@@ -168,5 +167,5 @@ pub fn soak() {
     assert_eq!((children(getpid()), descriptors(getpid())), (vec![], held));
     assert!(results > 0);
     fact("results", results);
-    fact("killed", killed.lock().unwrap().len());
+    fact("kills", killed.lock().unwrap().len());
 }

@@ -1,10 +1,9 @@
 //! Scenarios of the value: sharing, adding up, and never being torn.
 
-use std::time::{Duration, Instant};
+use multiprocessing::{LockError, Plan, Segment, Value};
 
-use multiprocessing::{LockError, Plan, Process, Segment, Value};
-
-use crate::tools::{Random, child, fact, join_all, kill_and_join, segment, sleep_for_ever, wait_until};
+use crate::accounts::{self, ACCOUNTS};
+use crate::tools::{child, fact, join_all, kill_and_join, linger, segment, sleep_for_ever, wait_until};
 
 /// A value big enough that killing its writer half-way is likely.
 type Big = [u64; 64];
@@ -47,41 +46,48 @@ pub fn sum() {
     fact("sum", sum.get());
 }
 
-fn writer(value: &Value<Big>) -> Process {
-    child(|| {
-        loop {
-            value.update(|words| words.iter_mut().for_each(|word| *word += 1)).unwrap();
-        }
-    })
+/// The first word is the total; behind it are the parts, by account; the rest repeat the total.
+fn check(words: Big) -> u64 {
+    let (total, parts) = (words[0], words[1..=ACCOUNTS].iter().sum::<u64>());
+    assert!(parts == total && words[ACCOUNTS + 1..].iter().all(|word| *word == total), "torn: {words:?}");
+    total
 }
 
-pub fn torn() {
-    const KILLS: usize = 300;
-    let mut random = Random::new();
+/// Whoever is killed, the value is whole at every moment, never goes back, and no change that was committed is lost.
+pub fn soak() {
     let segment = segment(&Plan::new().value::<Big>("big"));
     let value = segment.value::<Big>("big").unwrap();
-    let mut writers: Vec<_> = (0..3).map(|_| writer(&value)).collect();
-    let (mut reads, mut last) = (0_u64, 0);
-    for _ in 0..KILLS {
-        let until = Instant::now() + Duration::from_micros(random.below(4000));
-        while Instant::now() < until {
-            let words = value.get();
-            assert!(words.iter().all(|word| *word == words[0]), "torn: {words:?}");
-            assert!(words[0] >= last, "from {last} back to {}", words[0]);
-            last = words[0];
-            reads += 1;
-        }
-        let victim = random.below(3) as usize;
-        let next = writer(&value);
-        kill_and_join(std::mem::replace(&mut writers[victim], next));
-    }
-    writers.into_iter().for_each(kill_and_join);
-    // Nobody changes it any more, and it can still be changed.
-    let whole = value.get();
-    let next = value.update(|words| words[0] += 1).unwrap();
-    assert_eq!(next[0], whole[0] + 1);
-    assert!(last > 0 && reads > 0);
+    let change = |account: usize, step: u64| {
+        let change = |words: &mut Big| {
+            words[1 + account] += 1;
+            linger(step);
+            words
+                .iter_mut()
+                .enumerate()
+                .filter(|(word, _)| !(1..=ACCOUNTS).contains(word))
+                .for_each(|(_, word)| *word += 1);
+        };
+        let before = check(value.get());
+        let after = if step.is_multiple_of(2) {
+            check(value.update(change).unwrap())
+        } else {
+            let mut guard = match value.lock() {
+                Err(LockError::OwnerDied(inherited)) => inherited.repaired(),
+                other => other.unwrap(),
+            };
+            change(&mut guard);
+            if step % 4 == 1 {
+                guard.commit();
+                linger(step);
+                assert_eq!(value.get(), *guard);
+            }
+            check(*guard)
+        };
+        assert!(after > before, "from {before} to {after}");
+    };
+    accounts::soak(400, change, |account| value.get()[1 + account]);
     fact("recoveries", value.get_lock().recoveries());
+    assert!(value.get_lock().recoveries() > 0, "nobody was killed with the lock");
 }
 
 /// Kills a child between its change and the end of its guard.
