@@ -1,31 +1,32 @@
-//! Rounds per second of the Barrier beside those of a pthread barrier in C, at 2 and 4 processes, by turns on one machine.
-//! `cargo bench -p shm-multiprocessing --bench barrier`; needs a C compiler.
+//! Rounds of 2 and 4 processes that meet at a Barrier, beside a pthread barrier in C and Python's Barrier.
 
 mod common;
 
-use common::{CProgram, Figure, compare, name, print_machine, rate};
-use multiprocessing::{Plan, Segment};
+use common::{CProgram, Figure, Outcome, Sides, Table, python, rate, segment};
+use multiprocessing::Plan;
 
-const ROUNDS: u32 = 40_000;
+/// Python does a tenth.
+const ROUNDS: u32 = 60_000;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    print_machine()?;
-    let program = CProgram::compile("pthread_barrier")?;
+fn main() -> Outcome {
+    let c = CProgram::compile("barrier")?;
+    let table = Table::begin("Barrier rounds")?;
     for parties in [2_u32, 4] {
-        compare(
-            &format!("{parties} processes, rounds/s of {ROUNDS}"),
-            &[
-                ("pthread_barrier_t", &|| program.run(&[parties.to_string(), ROUNDS.to_string()])),
-                ("Barrier", &|| rounds(parties)),
-            ],
+        table.row(
+            &format!("rounds, `Barrier::wait`, of {parties}"),
+            &Sides {
+                ours: &|| rounds(parties),
+                c: Some(&|| c.run(&[parties, ROUNDS])),
+                python: Some(&|| python("barrier", &[parties, ROUNDS / 10])),
+                raw_sync: None,
+            },
         )?;
     }
-    Ok(())
+    table.end()
 }
 
 fn rounds(parties: u32) -> Figure {
-    let segment = Segment::create(&name()?, &Plan::new().barrier("meet", parties as usize))?;
-    let meet = segment.barrier("meet")?;
+    let meet = segment(&Plan::new().barrier("meet", parties as usize))?.barrier("meet")?;
     let waits = rate(parties, ROUNDS, || (0..ROUNDS).all(|_| meet.wait().is_ok()))?;
     Ok(waits / f64::from(parties))
 }

@@ -1,41 +1,41 @@
-//! Messages per second through the Queue, from one process to one, beside those through a ring in C under a robust mutex, by turns
-//! on one machine. `cargo bench -p shm-multiprocessing --bench queue`; needs a C compiler.
+//! Messages from one process to another through a Queue, beside a ring in C under a robust mutex with condition variables, and
+//! Python's Queue and SimpleQueue.
 
 mod common;
 
-use std::time::Instant;
+use common::{CProgram, Figure, Outcome, Sides, Table, python, rate_beside, segment};
+use multiprocessing::Plan;
 
-use common::{CProgram, Figure, compare, name, print_machine};
-use multiprocessing::{Plan, Process, Segment};
+/// What Python does in a turn.
+const IN_PYTHON: u32 = 10_000;
 
-const MESSAGES: u64 = 300_000;
-
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    print_machine()?;
-    let program = CProgram::compile("robust_ring")?;
-    for capacity in [1, 64, 1024] {
-        compare(
-            &format!("capacity {capacity}, messages/s of {MESSAGES}"),
-            &[
-                ("ring in C", &|| program.run(&[capacity.to_string(), MESSAGES.to_string()])),
-                ("Queue", &|| messages(capacity)),
-            ],
-        )?;
+fn main() -> Outcome {
+    let c = CProgram::compile("ring")?;
+    let table = Table::begin("Queue messages")?;
+    let row = |what: &str, capacity: u32, messages: u32, in_python: &dyn Fn() -> Figure| {
+        let sides = Sides {
+            ours: &|| through(capacity, messages),
+            c: Some(&|| c.run(&[capacity, messages])),
+            python: Some(in_python),
+            raw_sync: None,
+        };
+        table.row(what, &sides)
+    };
+    for (capacity, messages) in [(1, 100_000), (64, 1_000_000), (1024, 1_000_000)] {
+        let what = format!("messages, `Queue` of {capacity}; Python: `Queue`");
+        row(&what, capacity, messages, &|| python("queue", &[capacity, IN_PYTHON]))?;
     }
-    Ok(())
+    let what = "messages, `Queue` of 1024; Python: `SimpleQueue`";
+    row(what, 1024, 1_000_000, &|| python("simple_queue", &[IN_PYTHON]))?;
+    table.end()
 }
 
-fn messages(capacity: usize) -> Figure {
-    let segment = Segment::create(&name()?, &Plan::new().queue::<u64>("queue", capacity))?;
-    let queue = segment.queue::<u64>("queue")?;
-    let begun = Instant::now();
-    let mut putting = Process::spawn(|| i32::from((0..MESSAGES).any(|number| queue.put(number).is_err())))?;
-    for number in 0..MESSAGES {
-        if queue.get()? != number {
-            return Err("out of order".into());
-        }
-    }
-    let took = begun.elapsed();
-    putting.join()?;
-    Ok(MESSAGES as f64 / took.as_secs_f64())
+fn through(capacity: u32, messages: u32) -> Figure {
+    let queue = segment(&Plan::new().queue::<u64>("queue", capacity as usize))?.queue::<u64>("queue")?;
+    let numbers = || 0..u64::from(messages);
+    rate_beside(
+        messages,
+        || numbers().all(|number| queue.put(number).is_ok()),
+        || numbers().all(|number| queue.get() == Ok(number)),
+    )
 }

@@ -28,6 +28,20 @@ pub(crate) fn atomic<T: AtomicElement>(place: &Place, index: usize) -> &<T as At
     unsafe { &*element }
 }
 
+/// So many words of the place, from word `first` on.
+///
+/// # Panics
+/// When the place has not so many: places come from the layout, so that would be a bug.
+#[inline]
+fn words(place: &Place, first: usize, count: usize) -> &[AtomicU64] {
+    let end = first.saturating_add(count).saturating_mul(WORD);
+    assert!(end <= place.bytes() && place.start().cast::<AtomicU64>().is_aligned(), "no such words");
+    let start = place.start().wrapping_add(first * WORD).cast::<AtomicU64>();
+    // SAFETY: inside the place and aligned, both checked above; any bytes are valid atomics, and all processes access words through
+    // atomics only; the place stays mapped as long as it is borrowed.
+    unsafe { slice::from_raw_parts(start, count) }
+}
+
 /// Copies a value that starts at word `first` out of the place, word by word. The bytes may belong to two different values when
 /// somebody writes at the same time: the caller must find that out (see `copies`).
 pub(crate) fn read_words<T: Shareable>(place: &Place, first: usize) -> T {
@@ -35,8 +49,9 @@ pub(crate) fn read_words<T: Shareable>(place: &Place, first: usize) -> T {
     // SAFETY: as many bytes as the value has, all initialised; `Shareable` has no padding that writing could leave out, and the
     // value is not used while the slice lives.
     let bytes = unsafe { slice::from_raw_parts_mut(value.as_mut_ptr().cast::<u8>(), size_of::<T>()) };
-    for (index, chunk) in bytes.chunks_mut(WORD).enumerate() {
-        let word = atomic::<u64>(place, first + index).load(Ordering::Relaxed).to_ne_bytes();
+    let words = words(place, first, bytes.len().div_ceil(WORD));
+    for (chunk, word) in bytes.chunks_mut(WORD).zip(words) {
+        let word = word.load(Ordering::Relaxed).to_ne_bytes();
         chunk.copy_from_slice(&word[..chunk.len()]);
     }
     // SAFETY: every byte is initialised, and any bytes are a valid `Shareable`.
@@ -51,10 +66,12 @@ fn bytes_of<T: Shareable>(value: &T) -> &[u8] {
 
 /// Copies a value into the place, from word `first` on, word by word.
 pub(crate) fn write_words<T: Shareable>(place: &Place, first: usize, value: &T) {
-    for (index, chunk) in bytes_of(value).chunks(WORD).enumerate() {
-        let mut word = [0; WORD];
-        word[..chunk.len()].copy_from_slice(chunk);
-        atomic::<u64>(place, first + index).store(u64::from_ne_bytes(word), Ordering::Relaxed);
+    let bytes = bytes_of(value);
+    let words = words(place, first, bytes.len().div_ceil(WORD));
+    for (chunk, word) in bytes.chunks(WORD).zip(words) {
+        let mut padded = [0; WORD];
+        padded[..chunk.len()].copy_from_slice(chunk);
+        word.store(u64::from_ne_bytes(padded), Ordering::Relaxed);
     }
 }
 
@@ -84,8 +101,9 @@ pub(crate) fn write_bytes(place: &Place, bytes: &[u8]) {
 }
 
 /// A word of bookkeeping that is no object of its own.
+#[inline]
 pub(crate) fn word(place: &Place, index: usize) -> &AtomicU64 {
-    atomic::<u64>(place, index)
+    &words(place, index, 1)[0]
 }
 
 /// Reads a plain structure from the start of the place.
@@ -101,4 +119,29 @@ pub(crate) fn elements<T: Shareable>(place: &Place) -> *mut [T] {
     let start = place.start().cast::<T>();
     assert!(start.is_aligned() && size_of::<T>() > 0, "array elements must be sized and aligned");
     std::ptr::slice_from_raw_parts_mut(start, place.bytes() / size_of::<T>())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::{Plan, Segment, SegmentName};
+
+    #[test]
+    fn words_outside_of_their_place_are_refused() {
+        let name = SegmentName::new(&format!("mp-unit.cell.words.{}", std::process::id())).unwrap();
+        let segment = Segment::create(&name, &Plan::new().raw_array::<u64>("words", 4)).unwrap();
+        let place = segment.place(&segment.objects()[0]);
+        write_words(&place, 2, &[7_u64, 8]);
+        assert_eq!(read_words::<[u64; 3]>(&place, 1), [0, 7, 8]);
+
+        let had =
+            |place, first, count| catch_unwind(AssertUnwindSafe(|| words(place, first, count).len())).ok();
+        assert_eq!([had(&place, 0, 4), had(&place, 3, 1), had(&place, 4, 0)], [Some(4), Some(1), Some(0)]);
+        for (first, count) in [(0, 5), (3, 2), (4, 1), (usize::MAX, 1), (1, usize::MAX)] {
+            assert_eq!(had(&place, first, count), None, "{count} words from word {first} on");
+        }
+        assert_eq!(had(&place.part(1, 16), 0, 1), None, "not aligned");
+    }
 }

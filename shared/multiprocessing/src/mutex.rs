@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
 use nix::unistd::Pid;
 
-use crate::deadline::{Deadline, LONGEST_SLEEP, now};
+use crate::deadline::{Deadline, known_look, new_look};
 use crate::layout::LOCK_BYTES;
 use crate::mapping::Place;
 
@@ -107,13 +107,18 @@ impl LockBlock {
 
     /// Waits for the mutex, for ever.
     pub(crate) fn lock(&self) -> Result<Acquired, Errno> {
+        // One that is free is had whatever the deadline. To look whether it is free would already take a tenth of the time.
+        match self.lock_until(known_look()) {
+            Ok(Acquired::Busy) => self.wait_to_lock(),
+            outcome => outcome,
+        }
+    }
+
+    /// Waits for a mutex that was not free. Apart from [`lock`](Self::lock), which is short without it.
+    #[cold]
+    fn wait_to_lock(&self) -> Result<Acquired, Errno> {
         loop {
-            // One that looks free is had at once, and the clock need not be asked.
-            let deadline = match self.holder() {
-                None => TimeSpec::new(0, 0),
-                Some(_) => now()? + LONGEST_SLEEP,
-            };
-            match self.lock_until(deadline)? {
+            match self.lock_until(new_look()?)? {
                 Acquired::Busy => {}
                 acquired => return Ok(acquired),
             }
@@ -135,7 +140,7 @@ impl LockBlock {
     ///
     /// Giving the mutex back wakes one waiter. If that one is killed before it runs, while another process has taken the mutex,
     /// nobody remembers that there are more waiters: they would sleep on although the mutex is free. (Neither the kernel's robust
-    /// list nor glibc covers this.) So everybody looks again after a [`LONGEST_SLEEP`].
+    /// list nor glibc covers this.) So everybody looks again after a `LONGEST_SLEEP`.
     pub(crate) fn lock_timeout(&self, timeout: Duration) -> Result<Acquired, Errno> {
         let deadline = Deadline::after(timeout)?;
         loop {

@@ -1,20 +1,9 @@
-/* What the Pipe is measured against: messages behind their length through a stream socketpair, which a killed sender tears. Arguments:
- * ping or stream, bytes of a message, messages. Prints round trips, or messages, per second. */
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+/* What Pipe is measured against: messages behind their length through a stream socketpair, which a killed sender tears. Arguments: 1 for
+ * round trips or 0 for one way, bytes of a message, messages. Prints round trips, or messages, per second. */
+#include "common.h"
+
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
-
-static double seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec + now.tv_nsec / 1e9;
-}
 
 static void put(int socket, char *message, uint64_t bytes) {
     struct iovec parts[] = {{&bytes, sizeof bytes}, {message, bytes}};
@@ -43,29 +32,26 @@ static void take(int socket, char *message, uint64_t bytes) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 4)
-        return 1;
-    int ping = strcmp(argv[1], "ping") == 0, ends[2];
-    uint64_t bytes = strtoull(argv[2], NULL, 10), messages = strtoull(argv[3], NULL, 10);
+    int ping = number(argc, argv, 1), ends[2];
+    uint64_t bytes = number(argc, argv, 2), messages = number(argc, argv, 3);
     char *message = calloc(1, bytes);
-    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0)
-        return 1;
+    require(message && socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0, "socketpair");
     double begun = seconds();
     if (fork() == 0) {
-        for (uint64_t number = 0; number < messages; number++) {
+        for (uint64_t done = 0; done < messages; done++) {
             if (ping)
                 take(ends[1], message, bytes);
             put(ends[1], message, bytes);
         }
         _exit(0);
     }
-    for (uint64_t number = 0; number < messages; number++) {
+    for (uint64_t done = 0; done < messages; done++) {
         if (ping)
             put(ends[0], message, bytes);
         take(ends[0], message, bytes);
     }
     double took = seconds() - begun;
-    wait(NULL);
+    join_all();
     printf("%.0f\n", messages / took);
     return 0;
 }

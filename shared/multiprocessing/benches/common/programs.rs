@@ -1,0 +1,52 @@
+//! The other sides' programs: in C, compiled for the bench, and in Python.
+
+use std::error::Error;
+use std::fs::remove_file;
+use std::path::{Path, PathBuf};
+use std::process::{Command, id};
+
+use super::Figure;
+
+/// A compiled C program, removed when dropped.
+pub struct CProgram(PathBuf);
+
+impl CProgram {
+    /// Compiles `benches/c/NAME.c`.
+    pub fn compile(name: &str) -> Result<Self, Box<dyn Error>> {
+        let program = Self(std::env::temp_dir().join(format!("bench.{name}.{}", id())));
+        let mut compiler = Command::new("cc");
+        compiler.args(["-O2", "-pthread", "-o"]).arg(&program.0).arg(beside(&format!("c/{name}.c")));
+        if compiler.status()?.success() { Ok(program) } else { Err("the C program does not compile".into()) }
+    }
+
+    /// Runs it for a turn; it prints its figure.
+    pub fn run(&self, arguments: &[u32]) -> Figure {
+        printed(Command::new(&self.0).args(arguments.iter().map(u32::to_string)))
+    }
+}
+
+impl Drop for CProgram {
+    fn drop(&mut self) {
+        let _ = remove_file(&self.0);
+    }
+}
+
+/// Runs a function of `benches/in_python.py` for a turn; it returns its figure.
+pub fn python(function: &str, arguments: &[u32]) -> Figure {
+    let mut program = Command::new("python3");
+    printed(program.arg(beside("in_python.py")).arg(function).args(arguments.iter().map(u32::to_string)))
+}
+
+fn beside(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches").join(name)
+}
+
+/// The one number that a program prints.
+fn printed(command: &mut Command) -> Figure {
+    let output = command.output()?;
+    if !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{command:?}: {}\n{errors}", output.status).into());
+    }
+    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+}

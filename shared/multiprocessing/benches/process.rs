@@ -1,0 +1,36 @@
+//! Children that are started, end at once and are joined, one after the other, beside fork and waitpid in C and Python's Process.
+
+mod common;
+
+use std::time::Instant;
+
+use common::{CProgram, Figure, Outcome, Sides, Table, python};
+use multiprocessing::Process;
+
+/// Python does a tenth.
+const CHILDREN: u32 = 1500;
+
+fn main() -> Outcome {
+    let c = CProgram::compile("process")?;
+    let table = Table::begin("Process start and join")?;
+    table.row(
+        "children, `Process`",
+        &Sides {
+            ours: &children,
+            c: Some(&|| c.run(&[CHILDREN])),
+            python: Some(&|| python("process", &[CHILDREN / 10])),
+            raw_sync: None,
+        },
+    )?;
+    table.end()
+}
+
+fn children() -> Figure {
+    let begun = Instant::now();
+    for _ in 0..CHILDREN {
+        if !Process::spawn(|| 0)?.join()?.is_success() {
+            return Err("a child failed".into());
+        }
+    }
+    Ok(f64::from(CHILDREN) / begun.elapsed().as_secs_f64())
+}
