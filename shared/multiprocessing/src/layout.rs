@@ -30,8 +30,8 @@
 //! | Event | 9 | one u32: bit 0 is set, the rest counts the changes |
 //! | Condition | 10 | record; numbers: tickets given out, notifications passed on. Row: count = 0 waiting, or the next ticket when it was notified; mark = its ticket |
 //! | Barrier | 11 | record; numbers: parties, arrived, generation, rounds, breaks, generation of the last break, cause of the break (0 none). Row: mark = round it is a party of |
-//! | Queue | 12 | record without rows; numbers: elements of a message, messages put, messages taken, 16 bytes unused, and four u16: how many sleep until there is room, and until there is a message, 1 once it is closed, and one unused. Then the ring: as many messages as there is room for, each padded to 8 bytes; number `n`, from 0, is at `n` modulo their number |
-//! | JoinableQueue | 13 | as Queue, with rows; the numbers that are unused there: tasks finished (done or lost), tasks lost u32, how often the last unfinished task was finished u32, and the fourth u16: 1 when somebody may sleep until that happens. Row: count = tasks in hand |
+//! | Queue | 12 | record without rows; numbers: elements of a message, messages put, messages taken, 16 bytes unused, and who waits: bits 0 to 15 count those who sleep until there is room, bits 16 to 31 until there is a message, and bit 32 says that it is closed. Then the ring: as many messages as there is room for, each padded to 8 bytes; number `n`, from 0, is at `n` modulo their number |
+//! | JoinableQueue | 13 | as Queue, with rows; the numbers that are unused there: tasks finished (done or lost), tasks lost u32, how often the last unfinished task was finished u32; and bit 33: somebody may sleep until that happens. Row: count = tasks in hand |
 //!
 //! A record is a lock block, two copies as of a Value, and the signal line: a u32 that counts announcements and is slept on, 4
 //! bytes unused, a u64 with the time of the last look for the dead (milliseconds of the monotonic clock), 48 bytes unused. Each

@@ -90,13 +90,13 @@ fn workers_that_did_their_share_of_tasks_are_replaced_also_while_the_pool_is_joi
     run("task-pool-lifetime");
 }
 
-/// The processes that a probe has told of are gone within a second.
+/// The processes that a probe has told of are gone soon, also when the machine is busy.
 fn are_gone_soon(probe: &Probe, key: &str) {
     let pids: Vec<_> =
         probe.seen.iter().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect();
     assert!(!pids.is_empty());
     let took = wait_until("they end", || pids.iter().all(|pid| is_gone(parse_pid(pid))));
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 #[test]
@@ -213,11 +213,11 @@ fn where_workers_only_failed_it_is_tried_again_once_another_is_ready() {
 fn after_the_death_of_the_dispatcher_every_task_fails_and_the_workers_are_gone() {
     let probe = run("task-pool-dispatcher-killed");
     let took: u64 = probe.fact("gone_ms").parse().unwrap();
-    assert!(took < 2000, "{took} ms");
+    assert!(took < 5000, "{took} ms");
 }
 
 #[test]
-fn dispatcher_and_workers_of_a_killed_owner_are_gone_within_a_second_with_its_segment() {
+fn dispatcher_and_workers_of_a_killed_owner_are_gone_soon_and_its_segment_with_them() {
     let mut probe = Probe::start(&["task-pool-owner-killed"]);
     probe.line("all=");
     assert_eq!(probe.count("family="), 4);

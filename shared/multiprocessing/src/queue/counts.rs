@@ -22,16 +22,18 @@ pub(super) struct Counts {
     pub(super) lost: u32,
     /// How often the last unfinished task was finished. Who waits for that sees it here, also when more was put meanwhile.
     pub(super) rounds: u32,
-    /// For each [`Side`], how many sleep and were not called since. Never too few of those that live, unless somebody was killed
-    /// between counting one out and calling it; too many where sleepers are gone, and then somebody calls in vain.
-    pub(super) asleep: [u16; 2],
-    /// 1 once it is closed.
-    closed: u16,
-    /// 1 when somebody may sleep until all is finished.
-    joined: u16,
+    /// Who sleeps, and whether it is closed. One number, because a word that was changed in part is slow to read as a whole.
+    waits: u64,
 }
 
 impl Head for Counts {}
+
+/// Most sleepers of a [`Side`] that `waits` counts, in its lowest bits or above them. Further ones find out by themselves.
+const MOST_ASLEEP: u64 = 0xffff;
+/// The bit of `waits` that says that the queue is closed.
+const CLOSED: u64 = 1 << 32;
+/// The bit of `waits` that says that somebody may sleep until all is finished.
+const JOINED: u64 = 1 << 33;
 
 /// What a process does to the queue, and the kind of sleeper it is.
 #[derive(Clone, Copy)]
@@ -57,6 +59,11 @@ impl Side {
     pub(super) fn bits(self) -> u32 {
         1 << self as u32
     }
+
+    /// Where `waits` counts it.
+    fn shift(self) -> u32 {
+        MOST_ASLEEP.count_ones() * self as u32
+    }
 }
 
 impl Counts {
@@ -69,49 +76,67 @@ impl Counts {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.closed != 0
+        self.waits & CLOSED != 0
     }
 
     /// Nobody sleeps at a closed queue but those who join.
     pub(super) fn close(&mut self) {
-        self.closed = 1;
-        self.asleep = [0; 2];
+        self.waits = self.waits & JOINED | CLOSED;
     }
 
     /// Whether one who comes need not wait: there is what it wants, or never will be.
     pub(super) fn has_an_answer(&self, side: Side, capacity: u64) -> bool {
-        self.is_closed()
-            || match side {
-                Side::Put => self.waiting() < capacity,
-                Side::Get => self.waiting() > 0,
-            }
+        let finds = match side {
+            Side::Put => self.waiting() < capacity,
+            Side::Get => self.waiting() > 0,
+        };
+        finds || self.is_closed()
     }
 
-    pub(super) fn asleep(&mut self, side: Side) -> &mut u16 {
-        let [putting, getting] = &mut self.asleep;
-        match side {
-            Side::Put => putting,
-            Side::Get => getting,
+    /// How many of a side sleep and were not called since. Never too few of those that live, unless somebody was killed between
+    /// counting one out and calling it; too many where sleepers are gone, and then somebody calls in vain.
+    pub(super) fn asleep(&self, side: Side) -> u64 {
+        self.waits >> side.shift() & MOST_ASLEEP
+    }
+
+    pub(super) fn count_in(&mut self, side: Side) {
+        if self.asleep(side) < MOST_ASLEEP {
+            self.waits += 1 << side.shift();
         }
+    }
+
+    /// Counts one out who sleeps. Whether there was one.
+    pub(super) fn count_out(&mut self, side: Side) -> bool {
+        let any = self.asleep(side) > 0;
+        if any {
+            self.waits -= 1 << side.shift();
+        }
+        any
     }
 
     /// Whether one who wants to sleep until all is finished will be called.
     pub(super) fn is_joined(&self) -> bool {
-        self.joined != 0
+        self.waits & JOINED != 0
     }
 
     /// Has the one who finishes the last task call, if there is one to be finished.
     pub(super) fn join(&mut self) {
-        self.joined = u16::from(self.unfinished() > 0);
+        if self.unfinished() > 0 {
+            self.waits |= JOINED;
+        }
     }
 
     /// Counts tasks as finished. Whether somebody is to be called because all are.
     fn finish(&mut self, tasks: u64, lost: u64) -> bool {
         self.finished = self.finished.wrapping_add(tasks);
         self.lost = self.lost.saturating_add(u32::try_from(lost).unwrap_or(u32::MAX));
-        let all = self.unfinished() == 0;
-        self.rounds = self.rounds.wrapping_add(u32::from(all));
-        all && std::mem::take(&mut self.joined) != 0
+        if self.unfinished() > 0 {
+            return false;
+        }
+        self.rounds = self.rounds.wrapping_add(1);
+        let joined = self.is_joined();
+        self.waits &= !JOINED;
+        joined
     }
 }
 

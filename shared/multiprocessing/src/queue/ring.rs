@@ -126,17 +126,14 @@ impl<T: Shareable> Ring<T> {
             let (outcome, call) = self.record.update_as(|state, own| {
                 if state.head.has_an_answer(side, self.capacity) {
                     let outcome = step(state, own);
-                    let others = state.head.asleep(side.other());
-                    let call = outcome.is_ok() && *others > 0;
-                    *others -= u16::from(call);
+                    let call = outcome.is_ok() && state.head.count_out(side.other());
                     return (Some(outcome), call);
                 }
-                let asleep = state.head.asleep(side);
                 if !over {
-                    *asleep = asleep.saturating_add(1);
+                    state.head.count_in(side);
                 } else if counted == Some(self.record.announcements()) {
                     // Nobody was called since: it is still counted, or the call that is to come is for another one then.
-                    *asleep = asleep.saturating_sub(1);
+                    state.head.count_out(side);
                 }
                 (None, false)
             })?;
@@ -265,7 +262,7 @@ mod tests {
         let waiting = || queue.get_timeout(Duration::from_secs(30));
         thread::scope(|scope| {
             let waiter = scope.spawn(waiting);
-            while queue.ring.record.head().asleep != [0, 1] {
+            while queue.ring.record.head().asleep(Side::Get) != 1 {
                 thread::yield_now();
             }
             queue.ring.record.update(|state| state.head.close()).unwrap();
@@ -286,14 +283,19 @@ mod tests {
             assert_eq!(queue.try_put(3), Err(QueueError::Full));
             assert_eq!(queue.put_timeout(3, timeout), Err(QueueError::Full));
         }
-        assert_eq!(queue.ring.record.head().asleep, [0, 0]);
+        let counts = queue.ring.record.head();
+        assert_eq!([Side::Put, Side::Get].map(|side| counts.asleep(side)), [0, 0]);
     }
 
     #[test]
     fn numbers_that_lie_lead_nowhere_outside_of_the_ring() {
         let (segment, queue) = queue("lies");
         let lie = |lie: &dyn Fn(&mut Counts)| queue.ring.record.update(|state| lie(&mut state.head)).unwrap();
-        lie(&|counts| (counts.put, counts.taken, counts.asleep) = (u64::MAX, 5, [u16::MAX; 2]));
+        lie(&|counts| {
+            (counts.put, counts.taken) = (u64::MAX, 5);
+            (0..=u16::MAX)
+                .for_each(|_| [Side::Put, Side::Get].into_iter().for_each(|side| counts.count_in(side)));
+        });
         assert!(queue.is_full());
         assert_eq!(queue.try_put(1), Err(QueueError::Full));
         assert!(queue.try_get().unwrap().is_some());

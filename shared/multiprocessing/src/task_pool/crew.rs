@@ -216,12 +216,12 @@ impl<'a> Crew<'a> {
             Err(_) => Exit::Code(255),
         };
         let (pid, task) = (worker.process.pid().as_raw(), worker.task);
-        let (was_ready, uptime) = (worker.is_ready, worker.started.elapsed());
+        let (is_ready, uptime) = (worker.is_ready, worker.started.elapsed());
         let Slot { state, backoff } = &mut self.slots[slot];
         *state = State::GivenUp(exit);
-        // A worker that was ready is replaced at once: tasks may kill as many as they like.
-        let next = if was_ready { Next::Restart } else { backoff.after_death(exit, uptime, false) };
-        let pause = match next {
+        // Deaths before a worker was ready do not count any more, so one that was is replaced at once: tasks may kill as many as
+        // they like.
+        let pause = match backoff.after_death(exit, uptime, is_ready) {
             Next::Restart => Some(Duration::ZERO),
             Next::RestartAfter(pause) => Some(pause),
             Next::GiveUp | Next::CannotServe | Next::Stay => {

@@ -325,8 +325,10 @@ pub fn fill<D: multiprocessing::Sends>(end: &Connection<D>, message: &[u8]) -> u
 
 pub fn times() {
     let ((empty, silent), (full, _deaf)) = (pipe().unwrap(), pipe().unwrap());
-    // As large messages, four are all that fit.
-    assert_eq!(fill(&full, &pattern(1, LARGE)), 4);
+    // Each fills a packet, and the last one that fits may go beyond.
+    let bytes = std::fs::read_to_string("/proc/sys/net/core/wmem_default").unwrap();
+    let most = bytes.trim().parse::<usize>().unwrap() / (1 << 16) + 1;
+    assert!((1..=most).contains(&fill(&full, &pattern(1, LARGE))));
     keeps_time(|_, timeout| assert!(empty.recv_bytes_timeout(timeout).unwrap().is_none()));
     keeps_time(|_, timeout| assert!(!empty.poll(timeout).unwrap()));
     keeps_time(|_, timeout| assert!(!full.send_bytes_timeout(b"", timeout).unwrap()));

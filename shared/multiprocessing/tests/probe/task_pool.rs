@@ -179,10 +179,13 @@ pub fn imap() {
     assert_eq!((results.next(), results.wait_timeout(Duration::ZERO)), (Some(Ok(9)), Ok(true)));
     assert_eq!(results.next(), None);
 
-    // After an error the others still come.
-    let divided: Vec<_> = pool.imap(|number: u32| 100 / number, [5, 0, 4]).collect();
-    assert_eq!((&divided[0], &divided[2]), (&Ok(20), &Ok(25)));
-    assert!(matches!(&divided[1], Err(TaskError::Panicked { .. })), "{divided:?}");
+    // After an error the others still come, also those that were given to the worker together with it.
+    for items in [1, 3] {
+        let divided: Vec<_> =
+            pool.imap_chunked(|number: u32| 100 / number, [5, 0, 4], chunk(items)).collect();
+        assert_eq!((&divided[0], &divided[2]), (&Ok(20), &Ok(25)));
+        assert!(matches!(&divided[1], Err(TaskError::Panicked { .. })), "{divided:?}");
+    }
 }
 
 pub fn imap_unordered() {

@@ -295,17 +295,19 @@ pub fn inherited() {
     assert_eq!(pool.join(), Ok(()));
 }
 
-/// Whoever started the program ignores the deaths of children, and every signal is blocked. An interrupt from the terminal is the
-/// owner's.
+/// An interrupt from the terminal is the owner's; and it may have every signal blocked, and the deaths of children ignored.
 pub fn signals() {
-    SigSet::all().thread_block().unwrap();
-    let mut pool = TaskPool::builder(2).max_tasks_per_child(3).start().unwrap();
+    let pool = TaskPool::new(2).unwrap();
     let all = [vec![dispatcher()], workers(2)].concat();
     all.iter().for_each(|process| kill(*process, Signal::SIGINT).unwrap());
     assert_eq!(pool.map_chunked(square, 0..20, chunk(1)).unwrap().len(), 20);
+    assert_eq!([vec![dispatcher()], workers(2)].concat(), all);
+    drop(pool);
+
+    SigSet::all().thread_block().unwrap();
+    let mut pool = TaskPool::builder(2).max_tasks_per_child(3).start().unwrap();
+    assert_eq!(pool.map_chunked(square, 0..20, chunk(1)).unwrap().len(), 20);
     let died = pool.apply(|()| -> u8 { std::process::exit(4) }, ());
     assert!(matches!(died, Err(TaskError::WorkerDied { exit: Exit::Code(4), .. })), "{died:?}");
-    assert_eq!(pool.join(), Ok(()));
-    drop(TaskPool::new(1).unwrap());
-    assert_eq!(children(getpid()), []);
+    assert_eq!((pool.join(), children(getpid())), (Ok(()), vec![]));
 }
