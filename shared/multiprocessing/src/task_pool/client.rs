@@ -54,10 +54,12 @@ impl State {
         }
     }
 
-    fn note_failure(&mut self, error: &PipeError) {
+    fn note_failure(&mut self, error: PipeError) {
         match (error, self.announced) {
-            // Most likely there was no descriptor left to receive a large one with. It is lost, and no other.
-            (PipeError::System(errno), Some(id)) => self.note(result(id, &failure(&(*errno).into()))),
+            // There was no descriptor left to receive a large one with. It is lost, and no other.
+            (error @ (PipeError::NoRoom | PipeError::System(_)), Some(id)) => {
+                self.note(result(id, &failure(&error.into())));
+            }
             // What was lost cannot be told from what is still to come: nothing can be waited for any more.
             _ => self.has_ended = true,
         }
@@ -204,7 +206,7 @@ impl Client {
             match came {
                 Ok(Some(message)) => state.note(message),
                 Ok(None) => return Ok(None),
-                Err(error) => state.note_failure(&error),
+                Err(error) => state.note_failure(error),
             }
         }
     }
@@ -255,13 +257,13 @@ mod tests {
         let (client, dispatcher, [first, second, third]) = client();
         dispatcher.send_bytes(&result(first, &[])).unwrap();
         assert!(!is_done(&client, first));
-        client.state().note_failure(&PipeError::System(nix::errno::Errno::EMFILE));
+        client.state().note_failure(PipeError::NoRoom);
         assert!(is_done(&client, first) && !is_done(&client, second));
         dispatcher.send_bytes(&result(second, &[])).unwrap();
         dispatcher.send_bytes(&result(second, b"done")).unwrap();
         assert!(is_done(&client, second) && !is_done(&client, third));
         // Not announced: it may have been anybody's.
-        client.state().note_failure(&PipeError::System(nix::errno::Errno::EMFILE));
+        client.state().note_failure(PipeError::NoRoom);
         assert!(is_done(&client, third));
         assert_eq!(
             (client.take(third), client.submit(call(), b"")),

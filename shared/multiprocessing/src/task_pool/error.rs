@@ -96,6 +96,7 @@ impl From<PipeError> for TaskError {
         match error {
             PipeError::Closed => Self::PoolEnded,
             PipeError::System(errno) => errno.into(),
+            PipeError::NoRoom => Errno::EMFILE.into(),
             PipeError::Encode(_) => Self::Encode(error.to_string()),
             _ => Self::Decode(error.to_string()),
         }

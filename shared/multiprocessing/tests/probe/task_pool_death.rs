@@ -232,7 +232,7 @@ pub fn stopped() {
     let giving = std::thread::spawn(|| large.map(Result::ok).collect::<Vec<_>>());
     wait_until("it waits for room", || {
         let threads = std::fs::read_dir("/proc/self/task").unwrap();
-        let waits = |syscall: String| syscall.starts_with(&format!("{} ", nix::libc::SYS_sendmsg));
+        let waits = |syscall: String| syscall.starts_with(&format!("{} ", nix::libc::SYS_ppoll));
         threads
             .flatten()
             .any(|thread| std::fs::read_to_string(thread.path().join("syscall")).is_ok_and(waits))
