@@ -55,8 +55,8 @@
 //! | put into a [`Queue`], or took from it | the whole message is there or nothing of it; one that it had just taken is lost with it |
 //! | closed a [`Queue`] | it is closed for everybody or for nobody |
 //! | had a [`Task`] of a [`JoinableQueue`] in hand | the task is lost, and whoever joins does not wait for it and is told: [`QueueError::Lost`] |
-//! | sent through a [`pipe`], or received | the whole message is on its way or nothing of it; one that it had just taken is lost with it |
-//! | had an end of a [`pipe`] that was handed over to it | whoever waits at the other end is told: [`PipeError::Closed`] |
+//! | sent through a [`pipe()`], or received | the whole message is on its way or nothing of it; one that it had just taken is lost with it |
+//! | had an end of a [`pipe()`] that was handed over to it | whoever waits at the other end is told: [`PipeError::Closed`] |
 //! | was a [`Listener`] | its name is free, and who had not been accepted is told |
 //! | changed a [`Value`] | the value is the old one, whole: a change is committed by one store |
 //! | changed an [`Array`] under its lock | the next one gets the guard with [`LockError::OwnerDied`] and decides |

@@ -268,7 +268,7 @@ fn done<R>(outcome: Option<R>) -> Result<R, PipeError> {
 }
 
 impl<D> AsFd for Connection<D> {
-    /// For [`wait`](crate::wait), and to send an end through another pipe.
+    /// For [`wait`](crate::wait()), and to send an end through another pipe.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

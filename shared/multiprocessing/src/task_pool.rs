@@ -86,7 +86,7 @@ const TASKS_PER_WORKER: usize = 4;
 /// ```
 ///
 /// Arguments and results are of any type that serde encodes. The initializer and the tasks have none of the ends of
-/// [`pipe`](crate::pipe)s that the program had. Tasks may start processes and pools of their own, and threads, though a worker in
+/// [`pipe`](crate::pipe())s that the program had. Tasks may start processes and pools of their own, and threads, though a worker in
 /// which a thread is left can start no more processes. Ctrl-C is for the owner: dispatcher and workers ignore SIGINT. Of files and
 /// sockets that were open when the pool was started they have copies until they end, as every forked child: start it first.
 ///

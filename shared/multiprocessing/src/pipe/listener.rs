@@ -33,7 +33,7 @@ const BACKLOG: i32 = 128;
 /// Another user can take a name first, though: that is [`PipeError::AddressInUse`] here and [`PipeError::OtherUser`] there.
 ///
 /// Who connected, sent and left, or was killed, before it was accepted has sent all the same. Several processes may accept, and a
-/// listener can wait beside other things in [`wait`](crate::wait). A child has it from [`Process::spawn`](crate::Process::spawn), but
+/// listener can wait beside other things in [`wait`](crate::wait()). A child has it from [`Process::spawn`](crate::Process::spawn), but
 /// from [`Process::spawn_with`](crate::Process::spawn_with) only when it is handed over.
 ///
 /// ```
@@ -143,7 +143,7 @@ fn is_of_this_user(socket: &Socket) -> Result<bool, Errno> {
 }
 
 impl AsFd for Listener {
-    /// For [`wait`](crate::wait).
+    /// For [`wait`](crate::wait()).
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
