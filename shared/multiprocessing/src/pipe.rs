@@ -83,7 +83,7 @@ mod sealed {
 /// takes care of it. Processes that are not of one family find each other by a [`Listener`].
 ///
 /// Sending waits while about 200 kB are on their way (`net.core.wmem_default`, which must be more than 64 KiB), or four messages of
-/// more than 64 KiB, each of which needs a file descriptor until it is received.
+/// more than 64 KiB. Each of these needs a file descriptor until it is received, at both ends: see [`PipeError::NoRoom`].
 pub struct Connection<D = Duplex> {
     socket: Socket,
     direction: PhantomData<fn() -> D>,
