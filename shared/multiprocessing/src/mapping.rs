@@ -1,16 +1,28 @@
 //! A piece of shared memory mapped into this process, and the places inside it.
 #![allow(unsafe_code)]
 
+use std::ffi::c_void;
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
+use nix::errno::Errno;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use shared_memory::Shmem;
 
 /// Mapped shared memory. It stays mapped as long as any handle to anything inside lives.
 pub(crate) struct Mapping {
-    memory: Shmem,
+    memory: Memory,
 }
 
-// SAFETY: the mapping is plain memory of the whole process; `Shmem` is not Send only because it holds a raw pointer. All
+enum Memory {
+    /// It has an entry in `/dev/shm`.
+    Named(Shmem),
+    /// Nobody finds it but the children that this process forks from here on.
+    Nameless { start: NonNull<c_void>, bytes: usize },
+}
+
+// SAFETY: the mapping is plain memory of the whole process; it is not Send only because it holds a raw pointer. All
 // access goes through atomics or under a lock (see `cell` and `mutex`), and unmapping happens once, in the last owner's drop.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
@@ -21,16 +33,40 @@ impl Mapping {
     /// entry under everybody when a forked child drops its copy.
     pub(crate) fn new(mut memory: Shmem) -> Arc<Self> {
         memory.set_owner(false);
-        Arc::new(Self { memory })
+        Arc::new(Self { memory: Memory::Named(memory) })
+    }
+
+    /// So many bytes, all 0, that this process and its children share.
+    pub(crate) fn nameless(bytes: NonZeroUsize) -> Result<Arc<Self>, Errno> {
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: the kernel chooses where, so no other mapping is touched.
+        let start = unsafe { mmap_anonymous(None, bytes, protection, MapFlags::MAP_SHARED) }?;
+        Ok(Arc::new(Self { memory: Memory::Nameless { start, bytes: bytes.get() } }))
     }
 
     /// Bytes mapped.
     pub(crate) fn bytes(&self) -> usize {
-        self.memory.len()
+        match &self.memory {
+            Memory::Named(memory) => memory.len(),
+            Memory::Nameless { bytes, .. } => *bytes,
+        }
     }
 
     fn start(&self) -> *mut u8 {
-        self.memory.as_ptr()
+        match &self.memory {
+            Memory::Named(memory) => memory.as_ptr(),
+            Memory::Nameless { start, .. } => start.as_ptr().cast(),
+        }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if let Self::Nameless { start, bytes } = self {
+            // SAFETY: it was mapped here with so many bytes, and every place in it keeps the mapping alive.
+            let unmapped = unsafe { munmap(*start, *bytes) };
+            debug_assert_eq!(unmapped, Ok(()));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A pool of workers that call functions with arguments and send the results back.
 
 mod async_result;
+mod backlog;
 mod builder;
 mod client;
 mod crew;
@@ -9,6 +10,7 @@ mod error;
 mod function;
 mod imap;
 mod message;
+mod offers;
 mod panics;
 mod worker;
 
@@ -36,6 +38,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How many tasks there are for each worker when nobody says how large they shall be, as in Python: so many that a worker that
 /// is done early takes over from a slow one.
 const TASKS_PER_WORKER: usize = 4;
+/// How many tasks of an iterator of results are under way for each worker: twice as many as it may be given ahead, so that there
+/// are more when these are done. With half of them one worker does half as many trivial tasks a second.
+const TASKS_AHEAD: usize = 2 * offers::MOST;
 
 /// A pool of worker processes that call functions, like Python's `multiprocessing.Pool`.
 ///
@@ -92,8 +97,9 @@ const TASKS_PER_WORKER: usize = 4;
 ///
 /// # What happens when a process is killed
 ///
-/// * A worker: its task fails with [`TaskError::WorkerDied`], and nothing else does; another worker is started. Of a chunk of
-///   arguments, all fail: nobody knows which of them were done. The task is not tried again, for it may have been the reason.
+/// * A worker: the task that it had begun fails with [`TaskError::WorkerDied`], and nothing else does: another worker is started, and
+///   does what this one was given ahead. Of a chunk of arguments, all fail: nobody knows which of them were done. The task is not
+///   tried again, for it may have been the reason.
 /// * The dispatcher (the pool's own process, which starts the workers): every task that has no result fails with
 ///   [`TaskError::PoolEnded`], and the workers end.
 /// * The owner: the dispatcher and all workers end at once.
@@ -288,7 +294,7 @@ impl TaskPool {
         R: DeserializeOwned,
         I: IntoIterator<Item = A>,
     {
-        let ahead = self.workers.saturating_mul(TASKS_PER_WORKER);
+        let ahead = self.workers.saturating_mul(TASKS_AHEAD);
         Imap::new(self.client.clone(), call, arguments.into_iter(), chunk, ahead, in_order)
     }
 

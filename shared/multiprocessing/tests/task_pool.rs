@@ -118,6 +118,19 @@ fn a_pool_that_cannot_be_started_whole_is_not_started() {
 }
 
 #[test]
+fn no_task_waits_behind_a_long_one_while_another_worker_has_nothing_to_do() {
+    run("task-pool-behind-a-long-task");
+}
+
+#[test]
+fn a_task_given_to_a_worker_that_is_long_busy_does_not_wait_until_all_others_are_done() {
+    let probe = run("task-pool-overtaken");
+    let overtaken: u64 = probe.fact("most_overtaken").parse().unwrap();
+    // Of 5000. It is taken back after 16 of each of the three workers, more than once if it gets to a busy one again.
+    assert!(overtaken < 1000, "{overtaken}");
+}
+
+#[test]
 fn every_worker_is_prepared_once_whenever_it_starts() {
     run("task-pool-initializer");
 }
@@ -185,6 +198,16 @@ fn waits_keep_their_time_and_tasks_go_on_under_a_storm_of_signals() {
 #[test]
 fn the_task_of_a_killed_worker_fails_and_nothing_else_does() {
     run("task-pool-worker-killed");
+}
+
+#[test]
+fn the_tasks_that_a_killed_worker_had_not_begun_are_done_by_another_in_their_order() {
+    run("task-pool-ahead-of-a-death");
+}
+
+#[test]
+fn what_a_worker_has_done_counts_also_when_it_ends_while_it_is_given_more() {
+    run("task-pool-deaths-in-a-row");
 }
 
 #[test]

@@ -1,10 +1,11 @@
-//! The dispatcher of a pool of tasks: a process of its own that starts the workers, gives each one task at a time, and hands the
-//! results back.
+//! The dispatcher of a pool of tasks: a process of its own that starts the workers, gives them the tasks, and hands the results back.
 //!
 //! It is a process because only a process with one thread may fork, and whoever has the pool shall be free to have many; and
-//! because tasks shall go on while the owner is busy with other things. One task at a time, so that no task waits behind a long
-//! one while another worker has nothing to do, and so that it is known which one a dead worker had.
+//! because tasks shall go on while the owner is busy with other things. When all workers are at work each is given a few short tasks
+//! ahead, so that none waits for the dispatcher between them. Those that nobody has begun are taken back for a worker that has nothing
+//! to do, so that no task waits behind a long one, and when their worker dies, so that nothing fails but the task it was at.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use nix::sys::signal::{SigHandler, Signal};
 use super::crew::{Crew, Duties};
 use super::error::TaskError;
 use super::function::failure;
-use super::message::{Order, TaskId, result, result_parts};
+use super::message::{Order, WaitingTask, result, result_parts};
 use crate::deadline::Deadline;
 use crate::fork::set_disposition;
 use crate::pipe::{Connection, PipeError};
@@ -32,8 +33,8 @@ const ANNOUNCED: usize = 1 << 15;
 struct Dispatcher<'a> {
     owner: Connection,
     crew: Crew<'a>,
-    /// Tasks that no worker has got yet.
-    waiting: VecDeque<(TaskId, Vec<u8>)>,
+    /// Tasks that lie with no worker.
+    waiting: VecDeque<WaitingTask>,
     /// Results that the owner has not taken yet.
     results: VecDeque<Vec<u8>>,
     /// Whether the owner will send no more tasks.
@@ -78,11 +79,13 @@ impl Dispatcher<'_> {
             }
             let ready = self.wait()?;
             for (slot, has_ended) in ready.workers {
-                if let Some(result) = self.crew.take(slot) {
+                for result in self.crew.take(slot) {
                     self.keep(result);
                 }
                 if has_ended {
-                    self.results.extend(self.crew.bury(slot));
+                    let (unbegun, lost) = self.crew.bury(slot);
+                    self.wait_again(unbegun);
+                    self.results.extend(lost);
                 }
             }
             if ready.owner && !self.take_orders()? {
@@ -118,16 +121,23 @@ impl Dispatcher<'_> {
         Ok(Ready { owner, workers: ready.map(|(slot, pair)| (slot, is_ready(&pair[1]))).collect() })
     }
 
-    /// Gives tasks to the workers that have none.
+    /// Gives tasks to the workers that have least to do.
     fn hand_out(&mut self) {
-        while let Some((id, task)) = self.waiting.front() {
-            match self.crew.give(*id, task) {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(error) => self.results.push_back(result(*id, &failure(&error.into()))),
+        let overtaken = self.crew.take_back_overtaken();
+        self.wait_again(overtaken);
+        while let Some(task) = self.waiting.pop_front().or_else(|| self.crew.take_back()) {
+            match self.crew.give(task) {
+                Ok(()) => {}
+                Err(((id, _), Some(error))) => self.results.push_back(result(id, &failure(&error.into()))),
+                Err((task, None)) => return self.waiting.push_front(task),
             }
-            self.waiting.pop_front();
         }
+    }
+
+    /// Puts tasks that were given out before in front of all those that were not, in the order in which they came.
+    fn wait_again(&mut self, mut tasks: Vec<WaitingTask>) {
+        tasks.sort_unstable_by_key(|(id, _)| Reverse(*id));
+        tasks.into_iter().for_each(|task| self.waiting.push_front(task));
     }
 
     /// When no worker will ever be ready, the tasks fail instead of waiting.

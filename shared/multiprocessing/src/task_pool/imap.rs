@@ -19,7 +19,7 @@ use crate::pipe::encode;
 
 /// The results of tasks whose arguments come from an iterator, made by [`TaskPool::imap`](super::TaskPool::imap) and its sisters.
 ///
-/// Arguments are taken from the iterator as workers need them, four tasks for each worker ahead of the results that were asked
+/// Arguments are taken from the iterator as workers need them, sixteen tasks for each worker ahead of the results that were asked
 /// for, and so it may be endless. (Python takes all of them at once.) Dropping this gives up what was not asked for; tasks that
 /// were given to the pool are done nevertheless.
 #[derive(Debug)]

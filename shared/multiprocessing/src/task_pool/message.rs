@@ -6,6 +6,9 @@ use super::function::Call;
 /// Which task it is, in the order in which they were given to the pool, from 1.
 pub(super) type TaskId = u64;
 
+/// A task that no worker has begun, and the order that gives it to one.
+pub(super) type WaitingTask = (TaskId, Vec<u8>);
+
 /// In place of a task: no more will come.
 const CLOSE: TaskId = 0;
 /// In place of a task: end now.

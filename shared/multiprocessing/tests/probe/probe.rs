@@ -24,6 +24,7 @@ mod rlock;
 mod segment;
 mod semaphore;
 mod task_pool;
+mod task_pool_ahead;
 mod task_pool_crew;
 mod task_pool_death;
 mod task_pool_soak;
@@ -226,6 +227,10 @@ fn main() {
         ["task-pool-families"] => task_pool_crew::families(),
         ["task-pool-inherited"] => task_pool_crew::inherited(),
         ["task-pool-signals"] => task_pool_crew::signals(),
+        ["task-pool-behind-a-long-task"] => task_pool_ahead::behind_a_long_task(),
+        ["task-pool-overtaken"] => task_pool_ahead::overtaken(),
+        ["task-pool-ahead-of-a-death"] => task_pool_ahead::death(),
+        ["task-pool-deaths-in-a-row"] => task_pool_ahead::deaths_in_a_row(),
         ["task-pool-worker-killed"] => task_pool_death::worker(),
         ["task-pool-ending-tasks"] => task_pool_death::ending_tasks(),
         ["task-pool-initializer-that-fails"] => task_pool_death::initializer_that_fails(),

@@ -1,0 +1,194 @@
+//! What the dispatcher has sent to a worker and has no result of: the task that it is at work on, and some behind that, so that it
+//! need not wait for the next one.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::message::{TaskId, WaitingTask};
+use super::offers::{MOST, Offers};
+use crate::pipe::{Connection, PipeError};
+
+/// Tasks of more bytes are given only to workers that have nothing to do: they take long anyway, and those that were taken back are
+/// in the socket twice.
+const LONGEST_AHEAD: usize = 4 << 10;
+/// So many messages may be in a worker's socket, with those that were taken back meanwhile.
+const MOST_ON_THEIR_WAY: u64 = 2 * MOST as u64;
+
+/// The tasks of one worker.
+pub(super) struct Backlog {
+    offers: Offers,
+    tasks: VecDeque<Sent>,
+    /// How many messages were sent to the worker, and how many of these it has received for certain.
+    sent: u64,
+    received: u64,
+}
+
+struct Sent {
+    /// Which message to this worker it is, from 1.
+    message: u64,
+    id: TaskId,
+    /// The task, if it is short enough to be taken back.
+    task: Option<Vec<u8>>,
+}
+
+/// What becomes of the tasks of a dead worker.
+pub(super) struct Remains {
+    /// Nobody has begun these.
+    pub(super) unbegun: Vec<WaitingTask>,
+    /// It had these: one at most, for it does one after the other, if all that it sent could be received.
+    pub(super) lost: Vec<TaskId>,
+}
+
+impl Backlog {
+    pub(super) fn new(offers: Offers) -> Self {
+        Self { offers, tasks: VecDeque::new(), sent: 0, received: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Whether a task of so many bytes may be added.
+    pub(super) fn takes(&self, bytes: usize) -> bool {
+        self.is_empty()
+            || self.len() < MOST && bytes <= LONGEST_AHEAD && self.sent - self.received < MOST_ON_THEIR_WAY
+    }
+
+    /// Sends a task that it [`takes`](Self::takes). Or returns it, when there is no room behind a long task, or with the reason why
+    /// it cannot be sent.
+    pub(super) fn send(
+        &mut self,
+        worker: &Connection,
+        (id, task): WaitingTask,
+    ) -> Result<(), (WaitingTask, Option<PipeError>)> {
+        let is_on_offer = self.offers.make(id);
+        debug_assert!(is_on_offer, "no room to offer task {id}");
+        let sent = match self.is_empty() {
+            // What it was sent before it takes in right now.
+            true => worker.send_bytes(&task).map(|()| true),
+            false => worker.send_bytes_timeout(&task, Duration::ZERO),
+        };
+        if !matches!(sent, Ok(true)) {
+            self.offers.claim(id);
+            return Err(((id, task), sent.err()));
+        }
+        self.sent += 1;
+        let task = (task.len() <= LONGEST_AHEAD).then_some(task);
+        self.tasks.push_back(Sent { message: self.sent, id, task });
+        Ok(())
+    }
+
+    /// Notes that the worker has done a task. Whether it had that.
+    pub(super) fn is_done(&mut self, id: TaskId) -> bool {
+        let Some(at) = self.tasks.iter().position(|sent| sent.id == id) else { return false };
+        if let Some(done) = self.tasks.remove(at) {
+            self.received = done.message;
+        }
+        true
+    }
+
+    /// Takes the last task back, if it is not the only one and nobody has begun it. The only one stays, whatever the worker does:
+    /// its result tells that what was sent before was received.
+    pub(super) fn take_back(&mut self) -> Option<WaitingTask> {
+        let is_behind_another = self.tasks.len() > 1;
+        let offers = &self.offers;
+        let is_ours = |last: &mut Sent| is_behind_another && last.task.is_some() && offers.claim(last.id);
+        let last = self.tasks.pop_back_if(is_ours)?;
+        last.task.map(|task| (last.id, task))
+    }
+
+    /// What is left when the worker has ended and every result it sent was taken in.
+    pub(super) fn remains(self) -> Remains {
+        let mut remains = Remains { unbegun: Vec::new(), lost: Vec::new() };
+        for Sent { id, task, .. } in self.tasks {
+            let was_begun = !self.offers.claim(id);
+            match task {
+                Some(task) if !was_begun => remains.unbegun.push((id, task)),
+                _ => remains.lost.push(id),
+            }
+        }
+        remains
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipe::pipe;
+
+    fn backlog() -> (Backlog, Offers) {
+        let offers = Offers::of_workers(1).unwrap().swap_remove(0);
+        (Backlog::new(offers.clone()), offers)
+    }
+
+    #[test]
+    fn what_was_begun_stays_with_the_worker_and_what_was_not_is_taken_back_from_the_end() {
+        let (mut backlog, offers) = backlog();
+        let (here, _there) = pipe().unwrap();
+        (1..=4).for_each(|id| backlog.send(&here, (id, vec![7])).unwrap());
+        assert!(offers.claim(1));
+        assert_eq!([backlog.take_back(), backlog.take_back()], [Some((4, vec![7])), Some((3, vec![7]))]);
+        assert!(offers.claim(2) && !offers.claim(3));
+        assert_eq!(backlog.take_back(), None);
+        assert!(backlog.is_done(1) && !backlog.is_done(1) && !backlog.is_done(3));
+        let Remains { unbegun, lost } = backlog.remains();
+        assert_eq!((unbegun, lost), (vec![], vec![2]));
+    }
+
+    #[test]
+    fn the_last_one_left_is_not_taken_back_but_remains_when_the_worker_has_ended() {
+        let (mut backlog, _offers) = backlog();
+        let (here, _there) = pipe().unwrap();
+        backlog.send(&here, (1, vec![7])).unwrap();
+        assert_eq!(backlog.take_back(), None);
+        let Remains { unbegun, lost } = backlog.remains();
+        assert_eq!((unbegun, lost), (vec![(1, vec![7])], vec![]));
+    }
+
+    #[test]
+    fn a_worker_that_is_long_busy_is_sent_so_many_messages_and_no_more_until_a_result_comes() {
+        let (mut backlog, offers) = backlog();
+        let (here, _there) = pipe().unwrap();
+        assert!(backlog.takes(usize::MAX), "whoever has nothing to do takes a task of any size");
+        backlog.send(&here, (1, vec![7; LONGEST_AHEAD])).unwrap();
+        assert!(offers.claim(1) && !backlog.takes(LONGEST_AHEAD + 1));
+        let ahead = (2..1000).take_while(|&id| {
+            let takes = backlog.takes(LONGEST_AHEAD);
+            if takes {
+                backlog.send(&here, (id, vec![7; LONGEST_AHEAD])).unwrap();
+                assert!(backlog.take_back().is_some());
+            }
+            takes
+        });
+        assert_eq!(ahead.count() as u64, MOST_ON_THEIR_WAY - 1);
+        assert!(backlog.is_done(1) && backlog.is_empty() && backlog.takes(usize::MAX));
+        // It has received all that was sent before this one, once it has done this one.
+        backlog.send(&here, (2000, vec![7])).unwrap();
+        assert!(!backlog.takes(1) && backlog.is_done(2000));
+        backlog.send(&here, (2001, vec![7])).unwrap();
+        assert!(backlog.takes(1));
+    }
+
+    #[test]
+    fn as_many_are_given_ahead_as_there_is_room_to_offer() {
+        let (mut backlog, _offers) = backlog();
+        let (here, _there) = pipe().unwrap();
+        let given = (1..100).take_while(|&id| backlog.takes(1) && backlog.send(&here, (id, vec![7])).is_ok());
+        assert_eq!(given.count(), MOST);
+        assert!(!backlog.takes(1));
+    }
+
+    #[test]
+    fn a_task_that_cannot_be_sent_is_returned_and_not_on_offer() {
+        let (mut backlog, offers) = backlog();
+        let (here, there) = pipe().unwrap();
+        drop(there);
+        let returned = backlog.send(&here, (1, vec![7]));
+        assert!(matches!(returned, Err((_, Some(PipeError::Closed)))), "{returned:?}");
+        assert!(!offers.claim(1) && backlog.is_empty());
+    }
+}

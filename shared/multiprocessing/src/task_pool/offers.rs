@@ -1,0 +1,75 @@
+//! The tasks that were sent to a worker and that nobody has begun, as the dispatcher and the worker both see them.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::Ordering;
+
+use nix::errno::Errno;
+
+use super::message::TaskId;
+use crate::cell::{WORD, word};
+use crate::mapping::{Mapping, Place};
+
+/// How many tasks may be on offer to a worker. With 4, one that does trivial tasks does half as many a second, for it waits for the
+/// dispatcher more often; with 16 half as many again where it is the only one, and no more where there are two. And the numbers of one
+/// worker fill a line of the processors' caches, where nobody else's are.
+pub(super) const MOST: usize = 8;
+
+/// Nobody's number: the first task is 1.
+const FREE: TaskId = 0;
+
+/// Room for the numbers of tasks that are on offer to one worker, in memory that the dispatcher shares with it. Whoever turns a
+/// number back into [`FREE`] has the task, and nobody else does: the worker to begin it, or the dispatcher to give it to another.
+/// So it is known of every task whether it was begun, also when the worker is killed or stopped.
+#[derive(Clone)]
+pub(super) struct Offers {
+    words: Place,
+}
+
+impl Offers {
+    /// Of so many workers.
+    pub(super) fn of_workers(workers: usize) -> Result<Vec<Self>, Errno> {
+        let each = MOST * WORD;
+        let bytes = workers.checked_mul(each).and_then(NonZeroUsize::new).ok_or(Errno::ENOMEM)?;
+        let all = Place::whole(&Mapping::nameless(bytes)?);
+        Ok((0..workers).map(|worker| Self { words: all.part(worker * each, each) }).collect())
+    }
+
+    /// Notes that a task is on offer; for the dispatcher, before it sends it. Whether there was room.
+    pub(super) fn make(&self, task: TaskId) -> bool {
+        self.replace(FREE, task)
+    }
+
+    /// Takes a task that is on offer. Whether it still was.
+    pub(super) fn claim(&self, task: TaskId) -> bool {
+        self.replace(task, FREE)
+    }
+
+    fn replace(&self, old: TaskId, new: TaskId) -> bool {
+        // Only the order of changes of one word matters: the task itself comes through a socket.
+        let replaced = |index| {
+            word(&self.words, index).compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        };
+        (0..MOST).any(replaced)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offer_is_claimed_once_and_by_one_of_several() {
+        let [first, second] = <[_; 2]>::try_from(Offers::of_workers(2).unwrap()).unwrap_or_else(|_| panic!());
+        assert!((1..=MOST as u64).all(|task| first.make(task)));
+        assert!(!first.make(99) && second.make(99), "there is room for so many, of each worker");
+        assert!(!first.claim(99) && second.claim(99) && !second.claim(99));
+
+        let claimed_by_all: usize = std::thread::scope(|scope| {
+            let claim_all = || (1..=MOST as u64).filter(|&task| first.claim(task)).count();
+            let threads = [(); 4].map(|()| scope.spawn(claim_all));
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(claimed_by_all, MOST);
+        assert!(first.make(99), "its room is free again");
+    }
+}
