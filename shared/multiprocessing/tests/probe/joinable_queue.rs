@@ -1,6 +1,5 @@
 //! Scenarios of the joinable queue: what Python asserts of it, and those who have tasks in hand, or join, that are killed.
 
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -9,9 +8,10 @@ use multiprocessing::{
 };
 
 use crate::tools::{
-    LIMIT, child, fact, join_all, keeps_time, kill_and_join, kill_at_random, kills, segment, sleep_for_ever,
-    wait_until, wait_until_blocked, waits_idly,
+    LIMIT, child, fact, join_all, keeps_time, kill_and_join, kills, segment, sleep_for_ever, wait_until,
+    wait_until_blocked, waits_idly,
 };
+use crate::traffic::{MARKED, Traffic};
 
 fn queue(capacity: usize) -> (Segment, JoinableQueue<u64>) {
     let segment = segment(&Plan::new().joinable_queue::<u64>("queue", capacity));
@@ -301,58 +301,36 @@ pub fn idle() {
     holders.into_iter().for_each(kill_and_join);
 }
 
-/// Tasks of the soak that there are marks for; whoever puts waits for the end when all are used.
-const MARKED: u64 = 1 << 20;
 /// Most tasks that one of the soak has in hand.
 const HAND: usize = 3;
 
 struct Soak {
     queue: JoinableQueue<u64>,
-    next: RawValue<u64>,
-    /// Whether the call that put it has returned, by task.
-    returned: RawArray<u8>,
-    /// How often it was taken.
-    taken: RawArray<u8>,
+    /// Two that put, two that take and one that joins survive.
+    traffic: Traffic,
     /// 1 when it is about to be done, 2 when it was.
     done: RawArray<u8>,
-    /// What each survivor has done so far: two that put, two that take, one that joins.
-    progress: RawArray<u64>,
     told: RawValue<u64>,
-    last: RawValue<u8>,
 }
 
 impl Soak {
     fn new(segment: &Segment) -> Self {
         Self {
             queue: segment.joinable_queue("queue").unwrap(),
-            next: segment.raw_value("next").unwrap(),
-            returned: segment.raw_array("returned").unwrap(),
-            taken: segment.raw_array("taken").unwrap(),
+            traffic: Traffic::of(segment),
             done: segment.raw_array("done").unwrap(),
-            progress: segment.raw_array("progress").unwrap(),
             told: segment.raw_value("told").unwrap(),
-            last: segment.raw_value("last").unwrap(),
         }
     }
 
     fn puts(&self, survivor: Option<usize>) {
-        while self.last.load() == 0 {
-            let number = self.next.fetch_add(1);
-            if number >= MARKED {
-                std::thread::sleep(Duration::from_millis(1));
-            } else {
-                self.queue.put(number).unwrap();
-                self.returned.store(number as usize, 1);
-            }
-            self.count(survivor);
-        }
+        self.traffic.sends(survivor, |_, number| self.queue.put(number).unwrap());
     }
 
-    /// Takes tasks and does them, in another order, until the queue is closed.
     fn takes(&self, survivor: Option<usize>) {
         let mut hand = Vec::new();
         while let Some(task) = next(&self.queue) {
-            self.taken.fetch_add(*task as usize, 1);
+            self.traffic.received.fetch_add(*task as usize, 1);
             hand.push(task);
             let number = *hand[0] as usize;
             if hand.len() == HAND || number.is_multiple_of(2) {
@@ -360,7 +338,7 @@ impl Soak {
                 drop(hand.swap_remove(0));
                 self.done.store(number, 2);
             }
-            self.count(survivor);
+            self.traffic.count(survivor);
         }
         for task in hand {
             self.done.store(*task as usize, 1);
@@ -374,29 +352,14 @@ impl Soak {
         let mut on = true;
         while on {
             // Everything is done for ever when the queue is closed and nothing is left.
-            on = self.last.load() < 2;
+            on = self.traffic.last.load() < 2;
             match self.queue.join_timeout(Duration::from_millis(5)) {
                 Ok(all) => on |= !all,
                 Err(QueueError::Lost { tasks }) if survivor.is_some() => _ = self.told.fetch_add(tasks),
                 Err(QueueError::Lost { .. }) => {}
                 Err(error) => panic!("{error}"),
             }
-            self.count(survivor);
-        }
-    }
-
-    fn count(&self, survivor: Option<usize>) {
-        if let Some(survivor) = survivor {
-            self.progress.fetch_add(survivor, 1);
-        }
-    }
-
-    fn wait_until_all_go_on(&self) {
-        // Those that take need something to be put, so all of them go on only if all do.
-        if self.next.load() < MARKED {
-            let before: Vec<_> = self.progress.iter().collect();
-            let went_on = || self.progress.iter().zip(&before).all(|(now, &was)| now > was);
-            wait_until("the survivors go on", || went_on() || self.next.load() >= MARKED);
+            self.traffic.count(survivor);
         }
     }
 }
@@ -408,36 +371,21 @@ pub fn soak() {
     let (all, putters, takers) = ([0, 1, 1, 2], [0; 4], [1; 4]);
     let rounds = [(1, all), (64, all), (5, putters), (5, takers)];
     for (capacity, killed) in rounds.into_iter().cycle().take(kills(800).div_ceil(200) as usize) {
-        let plan = Plan::new().joinable_queue::<u64>("queue", capacity).raw_value::<u64>("next");
-        let plan = ["returned", "taken", "done"]
-            .iter()
-            .fold(plan, |plan, marks| plan.raw_array::<u8>(marks, MARKED as usize));
-        let plan = plan.raw_array::<u64>("progress", 5).raw_value::<u64>("told").raw_value::<u8>("last");
+        let plan = Plan::new().joinable_queue::<u64>("queue", capacity).raw_value::<u64>("told");
+        let plan = Traffic::planned(plan.raw_array::<u8>("done", MARKED as usize), 5);
         // Another round needs a segment of its own, and the name.
         let segment = segment(&plan);
         let soak = Soak::new(&segment);
         let putting = [0, 1].map(|number| child(|| soak.puts(Some(number))));
         let taking = [2, 3].map(|number| child(|| soak.takes(Some(number))));
         let joining = child(|| soak.joins(Some(4)));
-        let victims = [Cell::new(0), Cell::new(0), Cell::new(0)];
-        let start = |victim: usize, work: &dyn Fn()| {
-            victims[victim].set(victims[victim].get() + 1);
-            child(work)
-        };
-        let starts: [&dyn Fn() -> _; 3] =
-            [&|| start(0, &|| soak.puts(None)), &|| start(1, &|| soak.takes(None)), &|| {
-                start(2, &|| soak.joins(None))
-            }];
-        kill_at_random(200, &killed.map(|victim| starts[victim]), |kill| {
-            if kill % 10 == 0 {
-                soak.wait_until_all_go_on();
-            }
-        });
-        soak.last.store(1);
+        let work: [&dyn Fn(); 3] = [&|| soak.puts(None), &|| soak.takes(None), &|| soak.joins(None)];
+        let [putters, takers, _] = soak.traffic.kill(200, work, killed);
+        soak.traffic.last.store(1);
         join_all(putting);
         soak.queue.close().unwrap();
         join_all(taking);
-        soak.last.store(2);
+        soak.traffic.last.store(2);
         join_all([joining]);
         let lost = soak.queue.lost();
         let told = match soak.queue.join() {
@@ -447,7 +395,8 @@ pub fn soak() {
         assert_eq!((told, soak.told.load(), soak.queue.unfinished()), (lost, lost, 0), "{}", soak.queue);
 
         let (mut put, mut begun, mut done, mut untold) = (0, 0, 0, 0);
-        let marks = soak.returned.iter().zip(soak.taken.iter()).zip(soak.done.iter());
+        let Traffic { returned, received, .. } = &soak.traffic;
+        let marks = returned.iter().zip(received.iter()).zip(soak.done.iter());
         for ((returned, taken), done_mark) in marks {
             assert!(taken <= 1, "a task was taken {taken} times");
             put += u64::from(returned == 1);
@@ -455,7 +404,6 @@ pub fn soak() {
             begun += u64::from(done_mark >= 1);
             done += u64::from(done_mark == 2);
         }
-        let [putters, takers, _] = victims.map(|victims| victims.get());
         assert!(done > 0 && untold <= putters, "{untold} more than were put, by {putters} that were killed");
         // Every task is done or lost. One may have been put, or done, by one who was killed before the mark.
         let (least, most) = (put.saturating_sub(begun), (put + putters).saturating_sub(done));

@@ -30,6 +30,7 @@ mod task_pool_death;
 mod task_pool_soak;
 mod task_pool_strain;
 mod tools;
+mod traffic;
 mod value;
 
 use nix::sys::prctl;

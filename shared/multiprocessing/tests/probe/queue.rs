@@ -1,17 +1,16 @@
 //! Scenarios of the queue: what Python asserts of it, and those who put, take and wait that are killed.
 
-use std::cell::Cell;
-use std::collections::HashMap;
 use std::fs::{File, read_dir};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use multiprocessing::{Plan, Queue, QueueError, RawArray, RawValue, Segment};
+use multiprocessing::{Plan, Queue, QueueError, RawValue, Segment};
 
 use crate::tools::{
-    LIMIT, Random, child, fact, join_all, keeps_time, kill_and_join, kill_at_random, kills, name,
-    run_beside_idly, segment, sleep_for_ever, wait_until, wait_until_blocked, waits_idly,
+    LIMIT, Random, child, fact, join_all, keeps_time, kill_and_join, kills, name, run_beside_idly, segment,
+    sleep_for_ever, wait_until, wait_until_blocked, waits_idly,
 };
+use crate::traffic::Traffic;
 
 fn queue(capacity: usize) -> (Segment, Queue<u64>) {
     let segment = segment(&Plan::new().queue::<u64>("queue", capacity));
@@ -395,11 +394,6 @@ pub fn idle() {
     waits_idly(child(|| queue.put(2).unwrap()));
 }
 
-/// Messages of the soak that there are marks for; whoever puts waits for the end when all are used.
-const MARKED: u64 = 1 << 20;
-/// The number of a message that says that no more will come.
-const END: u64 = u64::MAX;
-
 type Message = [u64; 9];
 
 /// A message whose words all follow from its number and the process that puts it.
@@ -411,75 +405,6 @@ fn message(producer: u64, number: u64) -> Message {
     })
 }
 
-struct Soak {
-    queue: Queue<Message>,
-    next: RawValue<u64>,
-    /// Whether the call that put it has returned, by message.
-    returned: RawArray<u8>,
-    /// How often it was received.
-    received: RawArray<u8>,
-    /// What each survivor has done so far: two that put and two that take.
-    progress: RawArray<u64>,
-    last: RawValue<u8>,
-}
-
-impl Soak {
-    fn new(segment: &Segment) -> Self {
-        Self {
-            queue: segment.queue("queue").unwrap(),
-            next: segment.raw_value("next").unwrap(),
-            returned: segment.raw_array("returned").unwrap(),
-            received: segment.raw_array("received").unwrap(),
-            progress: segment.raw_array("progress").unwrap(),
-            last: segment.raw_value("last").unwrap(),
-        }
-    }
-
-    fn puts(&self, survivor: Option<usize>) {
-        let own = u64::from(std::process::id());
-        while self.last.load() == 0 {
-            let number = self.next.fetch_add(1);
-            if number >= MARKED {
-                std::thread::sleep(Duration::from_millis(1));
-            } else {
-                self.queue.put(message(own, number)).unwrap();
-                self.returned.store(number as usize, 1);
-            }
-            self.count(survivor);
-        }
-    }
-
-    fn takes(&self, survivor: Option<usize>) {
-        let mut latest = HashMap::new();
-        loop {
-            let taken = self.queue.get().unwrap();
-            let [producer, number, ..] = taken;
-            assert_eq!(taken, message(producer, number), "a torn message");
-            if number == END {
-                return;
-            }
-            self.received.fetch_add(number as usize, 1);
-            assert!(latest.insert(producer, number) < Some(number), "out of order");
-            self.count(survivor);
-        }
-    }
-
-    fn count(&self, survivor: Option<usize>) {
-        if let Some(survivor) = survivor {
-            self.progress.fetch_add(survivor, 1);
-        }
-    }
-
-    fn wait_until_all_go_on(&self) {
-        // Those that take need something to be put, so all of them go on only if all do.
-        if self.next.load() < MARKED {
-            let before: Vec<_> = self.progress.iter().collect();
-            let went_on = || self.progress.iter().zip(&before).all(|(now, &was)| now > was);
-            wait_until("the survivors go on", || went_on() || self.next.load() >= MARKED);
-        }
-    }
-}
-
 /// How often the lock of the queue was taken over from the dead: word 6 of its lock block.
 fn recoveries(segment: &Segment) -> u64 {
     let place = segment.objects().iter().find(|object| object.name == "queue").unwrap().offset;
@@ -488,54 +413,24 @@ fn recoveries(segment: &Segment) -> u64 {
     u64::from_ne_bytes(word)
 }
 
-/// Whoever is killed, the survivors go on, every message is whole and in order, and is received once, unless the one that had
-/// it in hand was killed. Where only those that put are killed, none is lost.
 pub fn soak() {
     let mut recovered = 0;
     let (both, putters, takers) = ([0, 1, 0, 1], [0; 4], [1; 4]);
     let rounds = [(1, both), (64, both), (5, putters), (5, takers)];
     for (capacity, killed) in rounds.into_iter().cycle().take(kills(1000).div_ceil(250) as usize) {
-        let plan = Plan::new().queue::<Message>("queue", capacity).raw_value::<u64>("next");
-        let plan =
-            plan.raw_array::<u8>("returned", MARKED as usize).raw_array::<u8>("received", MARKED as usize);
         // Another round needs a segment of its own, and the name.
-        let segment = segment(&plan.raw_array::<u64>("progress", 4).raw_value::<u8>("last"));
-        let soak = Soak::new(&segment);
-        let putting: Vec<_> = (0..2).map(|number| child(|| soak.puts(Some(number)))).collect();
-        let taking: Vec<_> = (2..4).map(|number| child(|| soak.takes(Some(number)))).collect();
-        let victims = [Cell::new(0), Cell::new(0)];
-        let start = |victim: usize, work: &dyn Fn()| {
-            victims[victim].set(victims[victim].get() + 1);
-            child(work)
+        let segment = segment(&Traffic::planned(Plan::new().queue::<Message>("queue", capacity), 4));
+        let queue = segment.queue::<Message>("queue").unwrap();
+        let put = |producer, number| queue.put(message(producer, number)).unwrap();
+        let take = || {
+            let taken = queue.get().unwrap();
+            let [producer, number, ..] = taken;
+            assert_eq!(taken, message(producer, number), "a torn message");
+            (producer, number)
         };
-        let starts: [&dyn Fn() -> _; 2] =
-            [&|| start(0, &|| soak.puts(None)), &|| start(1, &|| soak.takes(None))];
-        kill_at_random(250, &killed.map(|victim| starts[victim]), |kill| {
-            if kill % 10 == 0 {
-                soak.wait_until_all_go_on();
-            }
-        });
-        soak.last.store(1);
-        join_all(putting);
-        taking.iter().for_each(|_| soak.queue.put_timeout(message(0, END), LIMIT).unwrap());
-        join_all(taking);
-        assert!(soak.queue.is_empty());
-
-        let begun = soak.next.load().min(MARKED);
-        let (mut received, mut lost, mut unreturned) = (0, 0, 0);
-        for (returned, times) in soak.returned.iter().zip(soak.received.iter()).take(begun as usize) {
-            assert!(times <= 1, "a message was received {times} times");
-            received += u64::from(times);
-            lost += u64::from(returned == 1 && times == 0);
-            unreturned += u64::from(returned == 0);
-        }
-        let [putters, takers] = victims.map(|victims| victims.get());
-        assert!(received > 0 && lost <= takers, "{lost} lost by {takers} that were killed");
-        assert!(unreturned <= putters, "{unreturned} unfinished, by {putters} that were killed");
+        Traffic::of(&segment).survives(250, killed, &put, &take);
+        assert!(queue.is_empty());
         recovered += recoveries(&segment);
-        fact("received", received);
-        fact("lost", format!("{lost} by {takers} killed"));
-        fact("unreturned", format!("{unreturned} by {putters} killed"));
     }
     fact("recoveries", recovered);
     assert!(recovered > 0, "nobody was killed with the lock");
