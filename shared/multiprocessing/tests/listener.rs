@@ -42,6 +42,11 @@ fn signals_end_neither_accepting_nor_connecting() {
 }
 
 #[test]
+fn a_wait_to_connect_ends_in_time_also_when_every_attempt_is_interrupted() {
+    run("listener-interrupted-connect");
+}
+
+#[test]
 fn an_idle_listener_or_client_uses_no_processor() {
     run("listener-idle");
 }

@@ -3,10 +3,14 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use multiprocessing::{Connection, Duplex, Listener, PipeError, Process, pipe, wait};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
+use nix::sys::signal::{
+    SaFlags, SigAction, SigEvent, SigHandler, SigSet, SigevNotify, Signal, kill, sigaction,
+};
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
+use nix::time::ClockId;
 
 use crate::pipe::{LARGE, child_with, fill, pattern};
 use crate::tools::{LIMIT, child, join_all, kill_and_join, name, sleep_for_ever, wait_until_blocked};
@@ -95,6 +99,29 @@ pub fn listener_storms() {
     let accepts = || drop(listener.accept().unwrap());
     under_a_storm(|| drop(Connection::connect(name.as_str()).unwrap()), accepts);
     under_a_storm(|| assert!(Connection::connect_timeout(name.as_str(), LIMIT).unwrap().is_some()), accepts);
+}
+
+/// A wait to connect ends in time also when every attempt is interrupted: signals come more often than the clock of the kernel ticks,
+/// however busy the machine is, for the kernel sends them.
+pub fn interrupted_connect() {
+    let name = name();
+    let _listener = Listener::bind(name.as_str()).unwrap();
+    let mut waiting = Vec::new();
+    while let Some(connection) = Connection::connect_timeout(name.as_str(), Duration::ZERO).unwrap() {
+        waiting.push(connection);
+    }
+    prepare();
+    let signal = SigevNotify::SigevSignal { signal: Signal::SIGUSR1, si_value: 0 };
+    let mut timer = Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(signal)).unwrap();
+    let often = Expiration::Interval(Duration::from_micros(200).into());
+    timer.set(often, TimerSetTimeFlags::empty()).unwrap();
+    for milliseconds in [0, 1, 20, 100] {
+        let timeout = Duration::from_millis(milliseconds);
+        let begun = Instant::now();
+        assert!(Connection::connect_timeout(name.as_str(), timeout).unwrap().is_none());
+        let waited = begun.elapsed();
+        assert!((timeout..timeout + Duration::from_secs(1)).contains(&waited), "{waited:?} for {timeout:?}");
+    }
 }
 
 /// Nobody at the other end is an error, and no signal that ends the process.

@@ -168,6 +168,7 @@ fn main() {
         ["listener-no-room"] => listener::no_room(),
         ["listener-other-users"] => listener::other_users(),
         ["listener-storms"] => pipe_signals::listener_storms(),
+        ["listener-interrupted-connect"] => pipe_signals::interrupted_connect(),
         ["listener-server", name] => listener::serve(name),
         ["listener-client", name] => listener::ask(name),
         ["segment-attach"] => segment::attach(),
