@@ -29,15 +29,20 @@ impl Exit {
         matches!(self, Self::Signal { signal, .. } if signal == expected)
     }
 
-    /// The end that the wait status of a dead process tells of.
-    pub(crate) fn from_status(status: i32) -> Self {
-        if libc::WIFEXITED(status) {
-            return Self::Code(libc::WEXITSTATUS(status));
-        }
-        let number = libc::WTERMSIG(status);
+    /// The end by the signal of this number. Real-time signals have no names: they become codes, as shells write them.
+    pub(crate) fn by_signal(number: i32, core_dumped: bool) -> Self {
         match Signal::try_from(number) {
-            Ok(signal) => Self::Signal { signal, core_dumped: libc::WCOREDUMP(status) },
+            Ok(signal) => Self::Signal { signal, core_dumped },
             Err(_) => Self::Code(128 + number),
+        }
+    }
+
+    /// The end that the wait status of a dead process tells of.
+    fn from_status(status: i32) -> Self {
+        if libc::WIFEXITED(status) {
+            Self::Code(libc::WEXITSTATUS(status))
+        } else {
+            Self::by_signal(libc::WTERMSIG(status), libc::WCOREDUMP(status))
         }
     }
 }

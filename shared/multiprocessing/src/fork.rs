@@ -2,13 +2,13 @@
 #![allow(unsafe_code)]
 
 use std::io::Write;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
-use std::{fs, io, mem, thread};
+use std::{fs, io, mem, ptr, thread};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
@@ -265,24 +265,49 @@ pub(crate) fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Reaps the child `pid` if it has ended. Not by nix: it has no names for real-time signals and would lose the end by one.
-pub(crate) fn reap(pid: Pid) -> Result<Option<Exit>, Errno> {
-    let mut status = 0;
-    // SAFETY: `status` is valid for writes.
-    let reaped = unsafe { libc::waitpid(pid.as_raw(), &raw mut status, libc::WNOHANG) };
-    Ok((Errno::result(reaped)? != 0).then(|| Exit::from_status(status)))
+/// Sends a signal to the process that a descriptor of [`pidfd_open`] is of, and to no other: whoever reaped it meanwhile, its number
+/// may be somebody else's.
+pub(crate) fn pidfd_send_signal(process: BorrowedFd, signal: Signal) -> Result<(), Errno> {
+    let nothing_else = ptr::null::<libc::siginfo_t>();
+    // SAFETY: pidfd_send_signal(2) reads what the pointer points to, and null is allowed: the signal is like one of kill(2) then.
+    let sent = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal as i32, nothing_else, 0)
+    };
+    Errno::result(sent).map(drop)
+}
+
+/// Reaps the child that a descriptor of [`pidfd_open`] is of, if it has ended.
+pub(crate) fn reap(child: BorrowedFd) -> Result<Option<Exit>, Errno> {
+    let ended = wait(libc::P_PIDFD, child.as_raw_fd().cast_unsigned(), 0)?;
+    Ok(ended.map(|(_, exit)| exit))
 }
 
 /// A child of this process that has ended and is not reaped yet, whatever ended it.
 pub(crate) fn ended_child() -> Option<Pid> {
+    wait(libc::P_ALL, 0, libc::WNOWAIT).ok().flatten().map(|(pid, _)| pid)
+}
+
+/// Reaps a child that [`ended_child`] has found and nobody knows.
+pub(crate) fn reap_unknown(child: Pid) {
+    let _ = wait(libc::P_PID, child.as_raw().cast_unsigned(), 0);
+}
+
+/// One of these children that has ended, and how. Not by nix: it has no names for real-time signals and would lose the end by one.
+fn wait(which: libc::idtype_t, id: libc::id_t, more: i32) -> Result<Option<(Pid, Exit)>, Errno> {
     // SAFETY: an all-zero `siginfo_t` is a valid value of that plain C structure.
     let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
-    let peek = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: `info` is valid for writes.
-    let result = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, peek) };
-    // SAFETY: waitid(2) fills in the pid of a child that ended, and leaves 0 when there is none.
+    let result = unsafe { libc::waitid(which, id, &raw mut info, libc::WEXITED | libc::WNOHANG | more) };
+    Errno::result(result)?;
+    // SAFETY: waitid(2) fills it in about a child that ended, and leaves it 0 when there is none.
     let pid = unsafe { info.si_pid() };
-    (result == 0 && pid != 0).then(|| Pid::from_raw(pid))
+    // SAFETY: as above.
+    let status = unsafe { info.si_status() };
+    let exit = || match info.si_code {
+        libc::CLD_EXITED => Exit::Code(status),
+        code => Exit::by_signal(status, code == libc::CLD_DUMPED),
+    };
+    Ok((pid != 0).then(|| (Pid::from_raw(pid), exit())))
 }
 
 /// Ignores a signal, or gives it its default action back.

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 
 use crate::deadline::Deadline;
 use crate::exit::Exit;
-use crate::fork::{SpawnError, fork_child, pidfd_open, reap};
+use crate::fork::{SpawnError, fork_child, pidfd_open, pidfd_send_signal, reap};
 use crate::pipe::{Ends, release_all_but};
 use crate::wait::poll_until;
 
@@ -114,7 +114,7 @@ impl Process {
     fn join_until(&mut self, deadline: Deadline) -> Result<Option<Exit>, Errno> {
         let ended = &mut [PollFd::new(self.ended.as_fd(), PollFlags::POLLIN)];
         if self.exit.is_none() && poll_until(ended, deadline)? {
-            self.exit = reap(self.pid)?;
+            self.exit = reap(self.ended.as_fd())?;
         }
         Ok(self.exit)
     }
@@ -122,7 +122,7 @@ impl Process {
     /// Asks the child to end (SIGTERM). No effect once it was joined.
     ///
     /// # Errors
-    /// As kill(2), [`Errno::EPERM`] when the child changed its user.
+    /// [`Errno::EPERM`] when the child changed its user, [`Errno::ESRCH`] when it has ended and somebody else reaped it.
     pub fn terminate(&self) -> Result<(), Errno> {
         self.signal(Signal::SIGTERM)
     }
@@ -135,11 +135,11 @@ impl Process {
         self.signal(Signal::SIGKILL)
     }
 
-    /// Sends the child a signal, unless it was joined: its pid may belong to somebody else by then.
+    /// Sends the child a signal, unless it was joined.
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), Errno> {
         match self.exit {
             Some(_) => Ok(()),
-            None => kill(self.pid, signal),
+            None => pidfd_send_signal(self.ended.as_fd(), signal),
         }
     }
 }

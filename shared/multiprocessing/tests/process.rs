@@ -24,6 +24,12 @@ fn joins_keep_their_time_and_answer_twice_the_same() {
 }
 
 #[test]
+fn a_process_that_got_the_number_of_a_child_reaped_by_somebody_else_is_spared() {
+    let probe = run("process-number-of-another");
+    assert!(["spared", "unknown"].contains(&probe.fact("another")));
+}
+
+#[test]
 fn joins_keep_their_time_under_a_storm_of_signals() {
     run("process-join-storm");
 }

@@ -15,7 +15,7 @@ use super::worker::Worker;
 use super::{CANNOT_SERVE, IGNORED, Outcome, PoolError, PoolEvent, PoolOptions, Repair, Workload};
 use crate::deadline::LONGEST_WAIT;
 use crate::exit::Exit;
-use crate::fork::{SpawnError, ended_child, reap, set_disposition};
+use crate::fork::{SpawnError, ended_child, reap_unknown, set_disposition};
 use crate::process::Process;
 
 /// Signals that stop the pool in order; a second one of them, in haste.
@@ -300,7 +300,7 @@ impl<W: Workload> Watch<'_, W> {
             if self.slots.iter().any(|slot| slot.is_running(pid)) {
                 self.reap_workers();
             } else {
-                let _ = reap(pid);
+                reap_unknown(pid);
             }
         }
     }

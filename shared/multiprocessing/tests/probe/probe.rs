@@ -185,6 +185,7 @@ fn main() {
         ["process-ends"] => process::ends(),
         ["process-panic"] => process::panics(),
         ["process-joins"] => process::joins(),
+        ["process-number-of-another"] => process::number_of_another(),
         ["process-many"] => process::many(),
         ["process-threads"] => process::threads(),
         ["process-threads-of-a-child"] => process::threads_of_a_child(),

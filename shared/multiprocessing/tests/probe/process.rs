@@ -72,6 +72,30 @@ pub fn joins() {
     let mut reaped_elsewhere = child(|| ());
     nix::sys::wait::waitpid(reaped_elsewhere.pid(), None).unwrap();
     assert_eq!(reaped_elsewhere.join(), Err(Errno::ECHILD));
+    assert_eq!(reaped_elsewhere.kill(), Err(Errno::ESRCH));
+}
+
+/// The number of a child that somebody else reaped is given to another one, which is neither killed nor reaped by mistake. For root
+/// only, who can say which number is next; and another process may get it first.
+pub fn number_of_another() {
+    for _ in 0..1000 {
+        let mut reaped_elsewhere = child(|| ());
+        let pid = reaped_elsewhere.pid();
+        nix::sys::wait::waitpid(pid, None).unwrap();
+        if std::fs::write("/proc/sys/kernel/ns_last_pid", (pid.as_raw() - 1).to_string()).is_err() {
+            return fact("another", "unknown");
+        }
+        let mut another = child(|| sleep_for_ever());
+        if another.pid() == pid {
+            assert_eq!(reaped_elsewhere.kill(), Err(Errno::ESRCH));
+            assert_eq!(reaped_elsewhere.join(), Err(Errno::ECHILD));
+            assert!(another.is_alive());
+            kill_and_join(another);
+            return fact("another", "spared");
+        }
+        kill_and_join(another);
+    }
+    panic!("no number came twice");
 }
 
 /// Children of this process that the kernel still knows, zombies among them.
