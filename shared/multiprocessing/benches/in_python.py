@@ -75,7 +75,7 @@ def event(rounds):
     return 2 * rounds / lasted
 
 
-def through(queue, messages):
+def through(queue, messages, done=lambda: None):
     def fill():
         for message in range(messages):
             queue.put(message)
@@ -85,6 +85,7 @@ def through(queue, messages):
     filling.start()
     for message in range(messages):
         assert queue.get() == message
+        done()
     lasted = time.monotonic() - begun
     filling.join()
     return messages / lasted
@@ -92,6 +93,11 @@ def through(queue, messages):
 
 def queue(capacity, messages):
     return through(fork.Queue(capacity), messages)
+
+
+def joinable_queue(capacity, messages):
+    tasks = fork.JoinableQueue(capacity)
+    return through(tasks, messages, tasks.task_done)
 
 
 def simple_queue(messages):

@@ -1,5 +1,5 @@
-//! Messages from one process to another through a Queue, beside a ring in C under a robust mutex with condition variables, and
-//! Python's Queue and SimpleQueue.
+//! Messages from one process to another through a Queue and a JoinableQueue, beside a ring in C under a robust mutex with condition
+//! variables, and Python's Queue, SimpleQueue and JoinableQueue.
 
 mod common;
 
@@ -27,6 +27,13 @@ fn main() -> Outcome {
     }
     let what = "messages, `Queue` of 1024; Python: `SimpleQueue`";
     row(what, 1024, 1_000_000, &|| python("simple_queue", &[IN_PYTHON]))?;
+    let sides = Sides {
+        ours: &|| tasks_through(1024, 300_000),
+        c: None,
+        python: Some(&|| python("joinable_queue", &[1024, IN_PYTHON])),
+        raw_sync: None,
+    };
+    table.row("tasks, `JoinableQueue` of 1024", &sides)?;
     table.end()
 }
 
@@ -37,5 +44,17 @@ fn through(capacity: u32, messages: u32) -> Figure {
         messages,
         || numbers().all(|number| queue.put(number).is_ok()),
         || numbers().all(|number| queue.get() == Ok(number)),
+    )
+}
+
+/// As [`through`], and each is told to be done.
+fn tasks_through(capacity: u32, messages: u32) -> Figure {
+    let plan = Plan::new().joinable_queue::<u64>("tasks", capacity as usize);
+    let tasks = segment(&plan)?.joinable_queue::<u64>("tasks")?;
+    let numbers = || 0..u64::from(messages);
+    rate_beside(
+        messages,
+        || numbers().all(|number| tasks.put(number).is_ok()),
+        || numbers().all(|number| tasks.get().is_ok_and(|task| *task == number)),
     )
 }

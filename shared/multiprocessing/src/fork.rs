@@ -18,6 +18,7 @@ use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 use crate::barrier::leave_all;
 use crate::exit::Exit;
 use crate::name::DIRECTORY;
+use crate::proc::is_ending;
 
 /// The signal a child gets when its parent is gone. Nobody else uses it for anything on a Linux process that is not init.
 const ORPHANED: Signal = Signal::SIGPWR;
@@ -136,6 +137,18 @@ fn forget_segments_not_of(parent: Pid) {
     }
 }
 
+/// Removes, in a child that ends by itself, the entries of its parent if that is about to end: the signal that tells of it comes after
+/// the parent's pipes were closed, for which the child may be ending, and then it would come too late.
+fn remove_segments_of_ending(parent: Pid) {
+    let is_of_parent = |slot: &&RemovableSegment| {
+        slot.creator.load(Ordering::Acquire) == parent.as_raw() && slot.inode.load(Ordering::Acquire) != 0
+    };
+    let mut segments = SEGMENTS.iter().filter(is_of_parent).peekable();
+    if segments.peek().is_some() && is_ending(parent) {
+        segments.for_each(RemovableSegment::remove);
+    }
+}
+
 /// Why a process could not be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -212,6 +225,7 @@ pub(crate) fn fork_child(mask: &SigSet, body: impl FnOnce() -> i32) -> Result<Pi
                 PANICKED
             });
             let _ = io::stdout().flush();
+            remove_segments_of_ending(parent);
             exit_now(code)
         }
         Ok(ForkResult::Parent { child }) => {

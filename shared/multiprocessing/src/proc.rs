@@ -1,13 +1,18 @@
 //! What `/proc` tells of processes: who they are, and who has a piece of shared memory.
 
 use std::fs;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::str::SplitAsciiWhitespace;
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
 use crate::name::DIRECTORY;
+
+/// A thread's flag of the kernel (`PF_EXITING`).
+const EXITING: u32 = 4;
 
 /// Processes other than this one that have a file of `/dev/shm` mapped, by its inode.
 pub(crate) fn attached(inode: u64) -> Vec<Pid> {
@@ -47,13 +52,36 @@ pub(crate) fn has_ended(pid: Pid, start: u64) -> bool {
     }
 }
 
+/// Whether all threads of a process are ending: it is killed or exits, and the kernel is about to close or has closed what it had, and
+/// may not have told its children yet. One that cannot be looked at is not.
+pub(crate) fn is_ending(pid: Pid) -> bool {
+    let threads = match fs::read_dir(format!("/proc/{pid}/task")) {
+        Ok(threads) => threads,
+        Err(error) => return error.kind() == ErrorKind::NotFound,
+    };
+    let ends = |thread: PathBuf| match fs::read(thread.join("stat")) {
+        Ok(stat) => flags(&stat).is_some_and(|flags| flags & EXITING != 0),
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    };
+    threads.flatten().all(|thread| ends(thread.path()))
+}
+
+/// The kernel's flags of a thread that its `stat` tells.
+fn flags(stat: &[u8]) -> Option<u32> {
+    fields(&String::from_utf8_lossy(stat)).nth(6)?.parse().ok() // field 9
+}
+
+/// What follows the command in parentheses, from the third field on: the command may hold anything, so they count from the
+/// parenthesis that closes it.
+fn fields(stat: &str) -> SplitAsciiWhitespace<'_> {
+    stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_ascii_whitespace()
+}
+
 /// The start time that `/proc/PID/stat` tells, unless the process is dead already.
 fn started(stat: &[u8]) -> Option<u64> {
     let stat = String::from_utf8_lossy(stat);
-    // The second field, the command in parentheses, may hold anything; field 22 counts from the parenthesis that closes it.
-    let after_command = &stat[stat.rfind(')')? + 1..];
-    let mut fields = after_command.split_ascii_whitespace();
+    let mut fields = fields(&stat);
     let state = fields.next()?;
     // A zombie is dead; only its parent has not noticed.
-    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
+    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() } // field 22
 }

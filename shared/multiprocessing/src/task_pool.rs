@@ -9,6 +9,7 @@ mod dispatcher;
 mod error;
 mod function;
 mod imap;
+mod member;
 mod message;
 mod offers;
 mod panics;

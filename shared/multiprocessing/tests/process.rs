@@ -55,6 +55,11 @@ fn a_child_ends_with_its_parent_even_if_every_signal_was_blocked() {
 }
 
 #[test]
+fn nothing_is_left_of_a_killed_parent_whose_child_ends_before_it_is_told() {
+    run("process-quick-child");
+}
+
+#[test]
 fn nothing_is_left_of_a_killed_parent_whatever_it_was_doing() {
     run("process-soak");
 }

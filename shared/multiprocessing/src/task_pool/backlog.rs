@@ -102,9 +102,9 @@ impl Backlog {
     }
 
     /// What is left when the worker has ended and every result it sent was taken in.
-    pub(super) fn remains(self) -> Remains {
+    pub(super) fn remains(&mut self) -> Remains {
         let mut remains = Remains { unbegun: Vec::new(), lost: Vec::new() };
-        for Sent { id, task, .. } in self.tasks {
+        for Sent { id, task, .. } in self.tasks.drain(..) {
             let was_begun = !self.offers.claim(id);
             match task {
                 Some(task) if !was_begun => remains.unbegun.push((id, task)),

@@ -1,21 +1,20 @@
 //! The workers of a pool of tasks as its dispatcher keeps them: each is given tasks, a few ahead, and replaced when it ends.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::backlog::{Backlog, Remains};
+use super::backlog::Remains;
 use super::error::TaskError;
 use super::function::failure;
-use super::message::{WaitingTask, result, result_parts};
+use super::member::Member;
+use super::message::{WaitingTask, result};
 use super::offers::{MOST, Offers};
-use super::worker::{READY, work};
+use super::worker::work;
 use crate::exit::Exit;
-use crate::fork::SpawnError;
-use crate::pipe::{Connection, PipeError, pipe};
+use crate::pipe::PipeError;
 use crate::pool::{Backoff, Next};
-use crate::process::Process;
 
 /// Pause after a fork that failed, for the machine is out of processes or memory; and between two attempts in a place where workers
 /// only end, while there are others that work.
@@ -48,24 +47,11 @@ struct Slot {
 }
 
 enum State {
-    Running(Worker),
+    Running(Member),
     /// Another worker is due.
     Due(Instant),
     /// Workers only ended before they were ready, the last one so. Nobody is started here before another slot's worker is ready.
     GivenUp(Exit),
-}
-
-struct Worker {
-    process: Process,
-    /// `None` once the worker has closed it: it is about to end.
-    connection: Option<Connection>,
-    started: Instant,
-    is_ready: bool,
-    /// How many more tasks it may be given.
-    tasks_left: u64,
-    backlog: Backlog,
-    /// How many tasks the crew had done when this worker was given its first one, or sent its last result.
-    done_before: u64,
 }
 
 impl<'a> Crew<'a> {
@@ -89,28 +75,12 @@ impl<'a> Crew<'a> {
         (crew, Ok(()))
     }
 
-    fn start_worker(&mut self, offers: &Offers) -> Result<Worker, Errno> {
-        let (here, there) = pipe().map_err(errno_of)?;
+    fn start_worker(&mut self, offers: &Offers) -> Result<Member, Errno> {
         let Self { duties, slots, .. } = self;
-        let process = Process::spawn_with(there, |there| {
+        Member::start(offers, duties.tasks_per_worker, |dispatcher| {
             // Its copies of the siblings' descriptors: every worker shall have the same ones, whenever it started.
             slots.clear();
-            work(&there, offers, duties.initializer, duties.tasks_per_worker)
-        });
-        let process = process.map_err(|error| match error {
-            SpawnError::Fork(errno) => errno,
-            // This process has never had another one, but by an initializer's library that is linked in.
-            SpawnError::ManyThreads { .. } => Errno::EDEADLK,
-            SpawnError::Threads(error) => Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)),
-        })?;
-        Ok(Worker {
-            process,
-            connection: Some(here),
-            started: Instant::now(),
-            is_ready: false,
-            tasks_left: duties.tasks_per_worker,
-            backlog: Backlog::new(offers.clone()),
-            done_before: 0,
+            work(dispatcher, offers, duties.initializer, duties.tasks_per_worker)
         })
     }
 
@@ -137,7 +107,7 @@ impl<'a> Crew<'a> {
         due.min()
     }
 
-    fn running(&self) -> impl Iterator<Item = (usize, &Worker)> {
+    fn running(&self) -> impl Iterator<Item = (usize, &Member)> {
         self.slots.iter().enumerate().filter_map(|(slot, Slot { state, .. })| match state {
             State::Running(worker) => Some((slot, worker)),
             _ => None,
@@ -161,13 +131,12 @@ impl<'a> Crew<'a> {
     /// By slot, what is readable when something comes from the worker, and when it has ended.
     pub(super) fn sources(&self) -> impl Iterator<Item = (usize, BorrowedFd<'_>, BorrowedFd<'_>)> {
         self.running().map(|(slot, worker)| {
-            let ended = worker.process.as_fd();
-            // One that has closed its connection has nothing more to say.
-            (slot, worker.connection.as_ref().map_or(ended, Connection::as_fd), ended)
+            let (came, ended) = worker.sources();
+            (slot, came, ended)
         })
     }
 
-    fn running_mut(&mut self) -> impl Iterator<Item = &mut Worker> {
+    fn running_mut(&mut self) -> impl Iterator<Item = &mut Member> {
         self.slots.iter_mut().filter_map(|Slot { state, .. }| match state {
             State::Running(worker) => Some(worker),
             _ => None,
@@ -183,29 +152,17 @@ impl<'a> Crew<'a> {
             let Some(worker) = takers.min_by_key(|worker| worker.backlog.len()) else {
                 return Err((task, None));
             };
-            let Some(connection) = &worker.connection else { return Err((task, None)) };
-            if worker.backlog.is_empty() {
-                worker.done_before = done;
-            }
-            match worker.backlog.send(connection, task) {
-                Ok(()) => {
-                    worker.tasks_left -= 1;
-                    return Ok(());
-                }
-                // It has just ended, and was not given the task. What it sent before is still to be taken in.
-                Err((returned, Some(PipeError::Closed))) => {
-                    worker.tasks_left = 0;
-                    task = returned;
-                }
-                Err(returned) => return Err(returned),
+            match worker.give(task, done) {
+                // It has just ended, and was not given the task.
+                Err((returned, Some(PipeError::Closed))) => task = returned,
+                given => return given,
             }
         }
     }
 
     /// Takes a task back that nobody has begun, from the worker that has most to do, if another one has nothing.
     pub(super) fn take_back(&mut self) -> Option<WaitingTask> {
-        let is_idle = |worker: &Worker| worker.backlog.is_empty() && worker.takes(0);
-        if !self.running().any(|(_, worker)| is_idle(worker)) {
+        if !self.running().any(|(_, worker)| worker.backlog.is_empty() && worker.takes(0)) {
             return None;
         }
         self.running_mut().max_by_key(|worker| worker.backlog.len())?.take_back()
@@ -220,28 +177,10 @@ impl<'a> Crew<'a> {
 
     /// Takes in what a worker has sent: the results of its tasks, if it is that.
     pub(super) fn take(&mut self, slot: usize) -> Vec<Vec<u8>> {
-        let mut results = Vec::new();
-        let State::Running(worker) = &mut self.slots[slot].state else { return results };
-        let mut has_become_ready = false;
-        while let Some(connection) = &worker.connection {
-            match connection.recv_bytes_timeout(Duration::ZERO) {
-                Ok(Some(message)) if message == READY => {
-                    worker.is_ready = true;
-                    has_become_ready = true;
-                }
-                Ok(Some(message)) => {
-                    if result_parts(&message).is_some_and(|(id, _)| worker.backlog.is_done(id)) {
-                        self.done += 1;
-                        worker.done_before = self.done;
-                        results.push(message);
-                    }
-                }
-                Ok(None) => break,
-                // It ends, which the process tells.
-                Err(_) => worker.connection = None,
-            }
-        }
-        if has_become_ready {
+        let State::Running(worker) = &mut self.slots[slot].state else { return Vec::new() };
+        let was_ready = worker.is_ready;
+        let results = worker.receive(&mut self.done);
+        if !was_ready && worker.is_ready {
             self.slots[slot].backoff = Backoff::default();
             self.try_again();
         }
@@ -261,7 +200,7 @@ impl<'a> Crew<'a> {
     /// and the results of those that it had begun: that it died.
     pub(super) fn bury(&mut self, slot: usize) -> (Vec<WaitingTask>, Vec<Vec<u8>>) {
         let nothing = (Vec::new(), Vec::new());
-        let Slot { state, backoff, offers } = &mut self.slots[slot];
+        let Slot { state, backoff, .. } = &mut self.slots[slot];
         let State::Running(worker) = state else { return nothing };
         let exit = match worker.process.join_timeout(Duration::ZERO) {
             Ok(Some(exit)) => exit,
@@ -269,8 +208,7 @@ impl<'a> Crew<'a> {
             // Somebody else reaped it, and nobody knows how it ended.
             Err(_) => Exit::Code(255),
         };
-        let backlog = std::mem::replace(&mut worker.backlog, Backlog::new(offers.clone()));
-        let Remains { unbegun, lost } = backlog.remains();
+        let Remains { unbegun, lost } = worker.backlog.remains();
         let pid = worker.process.pid().as_raw();
         let (is_ready, uptime) = (worker.is_ready, worker.started.elapsed());
         *state = State::GivenUp(exit);
@@ -309,25 +247,5 @@ impl<'a> Crew<'a> {
         for process in &mut processes {
             let _ = process.join();
         }
-    }
-}
-
-impl Worker {
-    /// Whether it may be given a task of so many bytes.
-    fn takes(&self, bytes: usize) -> bool {
-        self.is_ready && self.connection.is_some() && self.tasks_left > 0 && self.backlog.takes(bytes)
-    }
-
-    fn take_back(&mut self) -> Option<WaitingTask> {
-        let task = self.backlog.take_back();
-        self.tasks_left += u64::from(task.is_some());
-        task
-    }
-}
-
-fn errno_of(error: PipeError) -> Errno {
-    match error {
-        PipeError::System(errno) => errno,
-        _ => Errno::EIO,
     }
 }

@@ -189,6 +189,7 @@ fn main() {
         ["process-many"] => process::many(),
         ["process-threads"] => process::threads(),
         ["process-threads-of-a-child"] => process::threads_of_a_child(),
+        ["process-quick-child"] => process::quick_child(),
         ["process-deaf-child"] => process::deaf_child(),
         ["process-join-storm"] => process::join_storm(),
         ["process-soak"] => process::soak(),

@@ -4,15 +4,15 @@ mod soak;
 
 use std::time::{Duration, Instant};
 
-use multiprocessing::{Exit, Plan, Process, SpawnError};
+use multiprocessing::{Connection, Exit, PipeError, Plan, Process, SpawnError, pipe};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
-use nix::unistd::{Pid, getppid};
+use nix::unistd::{Pid, getpid, getppid};
 
 pub use self::soak::soak;
 use crate::tools::{
-    LIMIT, child, descriptors, fact, join_all, kill_and_join, process_state, segment, sleep_for_ever, storm,
-    wait_until, wait_until_blocked,
+    LIMIT, child, descriptors, fact, join_all, kill_and_join, name, process_state, run_on_one_processor,
+    segment, sleep_for_ever, storm, wait_until, wait_until_blocked,
 };
 
 pub fn ends() {
@@ -178,6 +178,28 @@ pub fn deaf_child() {
     let died = Instant::now();
     wait_until("the deaf child ends", || matches!(process_state(deaf), None | Some('Z')));
     assert!(died.elapsed() < Duration::from_secs(1));
+}
+
+/// A child whose parent is killed ends by itself, because its pipe is closed, a moment before the kernel tells it of the death: on one
+/// processor it often goes first. What the parent has left is removed all the same.
+pub fn quick_child() {
+    run_on_one_processor(getpid());
+    let (ready, told) = pipe().unwrap();
+    for _ in 0..200 {
+        let parent = child(|| {
+            let _segment = segment(&Plan::new().lock("left"));
+            let (_held, there) = pipe().unwrap();
+            let ends = |there: Connection| i32::from(!matches!(there.recv_bytes(), Err(PipeError::Closed)));
+            let quick = Process::spawn_with(there, ends).unwrap();
+            wait_until_blocked(quick.pid());
+            told.send(&quick.pid().as_raw()).unwrap();
+            sleep_for_ever();
+        });
+        let quick = Pid::from_raw(ready.recv().unwrap());
+        kill_and_join(parent);
+        wait_until("it ends", || matches!(process_state(quick), None | Some('Z')));
+        assert!(!name().path().exists(), "the segment is left over");
+    }
 }
 
 pub fn join_storm() {

@@ -82,13 +82,19 @@ pub fn descriptors() -> usize {
 
 /// Binds a process and this one to one processor, and lets it run only when nobody else wants to.
 pub fn run_beside_idly(pid: Pid) {
-    let run = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
-    };
-    run("taskset", &["-pc", "0", &getpid().to_string()]);
-    run("taskset", &["-pc", "0", &pid.to_string()]);
+    run_on_one_processor(getpid());
+    run_on_one_processor(pid);
     run("chrt", &["--idle", "-p", "0", &pid.to_string()]);
+}
+
+/// Binds a process, and the children it will have, to the first processor.
+pub fn run_on_one_processor(pid: Pid) {
+    run("taskset", &["-pc", "0", &pid.to_string()]);
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
 }
 
 /// Does nothing until it is killed.

@@ -1,0 +1,117 @@
+//! One worker of a pool of tasks as the dispatcher keeps it: its process, the way to it, and what it has to do.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use super::backlog::Backlog;
+use super::message::{WaitingTask, result_parts};
+use super::offers::Offers;
+use super::worker::READY;
+use crate::fork::SpawnError;
+use crate::pipe::{Connection, PipeError, pipe};
+use crate::process::Process;
+
+pub(super) struct Member {
+    pub(super) process: Process,
+    /// `None` once the worker has closed it: it is about to end.
+    connection: Option<Connection>,
+    pub(super) started: Instant,
+    pub(super) is_ready: bool,
+    /// How many more tasks it may be given.
+    tasks_left: u64,
+    pub(super) backlog: Backlog,
+    /// How many tasks the crew had done when this worker was given its first one, or sent its last result.
+    pub(super) done_before: u64,
+}
+
+impl Member {
+    /// Starts a worker that does so many tasks at most; `work` is what it does with its end of the connection.
+    pub(super) fn start(
+        offers: &Offers,
+        tasks: u64,
+        work: impl FnOnce(&Connection) -> i32,
+    ) -> Result<Self, Errno> {
+        let (here, there) = pipe().map_err(|error| match error {
+            PipeError::System(errno) => errno,
+            _ => Errno::EIO,
+        })?;
+        let process = Process::spawn_with(there, |there| work(&there)).map_err(|error| match error {
+            SpawnError::Fork(errno) => errno,
+            // This process has never had another one, but by an initializer's library that is linked in.
+            SpawnError::ManyThreads { .. } => Errno::EDEADLK,
+            SpawnError::Threads(error) => Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)),
+        })?;
+        Ok(Self {
+            process,
+            connection: Some(here),
+            started: Instant::now(),
+            is_ready: false,
+            tasks_left: tasks,
+            backlog: Backlog::new(offers.clone()),
+            done_before: 0,
+        })
+    }
+
+    /// What is readable when something comes from it, and when it has ended.
+    pub(super) fn sources(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>) {
+        let ended = self.process.as_fd();
+        // One that has closed its connection has nothing more to say.
+        (self.connection.as_ref().map_or(ended, Connection::as_fd), ended)
+    }
+
+    /// Whether it may be given a task of so many bytes.
+    pub(super) fn takes(&self, bytes: usize) -> bool {
+        self.is_ready && self.connection.is_some() && self.tasks_left > 0 && self.backlog.takes(bytes)
+    }
+
+    /// Gives it a task that it [`takes`](Self::takes), when the crew has done so many. Or returns it, when there is no room behind a
+    /// long task, or with the reason why it cannot be sent.
+    pub(super) fn give(
+        &mut self,
+        task: WaitingTask,
+        done: u64,
+    ) -> Result<(), (WaitingTask, Option<PipeError>)> {
+        let Some(connection) = &self.connection else { return Err((task, Some(PipeError::Closed))) };
+        if self.backlog.is_empty() {
+            self.done_before = done;
+        }
+        let given = self.backlog.send(connection, task);
+        match &given {
+            Ok(()) => self.tasks_left -= 1,
+            // It has just ended. What it sent before is still to be taken in.
+            Err((_, Some(PipeError::Closed))) => self.tasks_left = 0,
+            Err(_) => {}
+        }
+        given
+    }
+
+    /// Takes back the last task, if nobody has begun it and it is not the only one.
+    pub(super) fn take_back(&mut self) -> Option<WaitingTask> {
+        let task = self.backlog.take_back();
+        self.tasks_left += u64::from(task.is_some());
+        task
+    }
+
+    /// Takes in what it has sent: that it is ready, and results, which are counted in `done`.
+    pub(super) fn receive(&mut self, done: &mut u64) -> Vec<Vec<u8>> {
+        let mut results = Vec::new();
+        while let Some(connection) = &self.connection {
+            match connection.recv_bytes_timeout(Duration::ZERO) {
+                Ok(Some(message)) if message == READY => self.is_ready = true,
+                Ok(Some(message)) => {
+                    if result_parts(&message).is_some_and(|(id, _)| self.backlog.is_done(id)) {
+                        *done += 1;
+                        self.done_before = *done;
+                        results.push(message);
+                    }
+                }
+                Ok(None) => break,
+                // It ends, which the process tells.
+                Err(_) => self.connection = None,
+            }
+        }
+        results
+    }
+}
