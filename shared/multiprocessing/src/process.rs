@@ -15,7 +15,8 @@ use crate::fork::{SpawnError, fork_child, pidfd_open, pidfd_send_signal, reap};
 use crate::pipe::{Ends, release_all_but};
 use crate::wait::poll_until;
 
-/// A running or ended child. It ends when its parent ends, however that happens. Dropping the handle leaves the child running
+/// A running or ended child. It ends when its parent ends, however that happens, unless one of them changed its user meanwhile (see
+/// [`fork_safety`](crate::guide::fork_safety)). Dropping the handle leaves the child running
 /// and, once it has ended, a zombie until the parent ends: join it.
 #[derive(Debug)]
 pub struct Process {
@@ -111,7 +112,7 @@ impl Process {
         self.join_until(Deadline::after(timeout)?)
     }
 
-    fn join_until(&mut self, deadline: Deadline) -> Result<Option<Exit>, Errno> {
+    pub(crate) fn join_until(&mut self, deadline: Deadline) -> Result<Option<Exit>, Errno> {
         let ended = &mut [PollFd::new(self.ended.as_fd(), PollFlags::POLLIN)];
         if self.exit.is_none() && poll_until(ended, deadline)? {
             self.exit = reap(self.ended.as_fd())?;

@@ -98,9 +98,9 @@ const TASKS_AHEAD: usize = 2 * offers::MOST;
 ///
 /// # What happens when a process is killed
 ///
-/// * A worker: the task that it had begun fails with [`TaskError::WorkerDied`], and nothing else does: another worker is started, and
-///   does what this one was given ahead. Of a chunk of arguments, all fail: nobody knows which of them were done. The task is not
-///   tried again, for it may have been the reason.
+/// * A worker: the task that it had begun, or one of more than 4 KiB that was on its way to it, fails with [`TaskError::WorkerDied`],
+///   and nothing else does: another worker is started, and does what this one was given ahead. Of a chunk of arguments, all fail:
+///   nobody knows which of them were done. The task is not tried again, for it may have been the reason.
 /// * The dispatcher (the pool's own process, which starts the workers): every task that has no result fails with
 ///   [`TaskError::PoolEnded`], and the workers end.
 /// * The owner: the dispatcher and all workers end at once.
@@ -354,12 +354,17 @@ impl TaskPool {
         if !self.client.close(deadline)? || !self.client.wait_for_end(deadline)? {
             return Ok(false);
         }
-        // It has closed the connection, as the last thing it did.
-        match self.dispatcher.join() {
-            Ok(exit) if exit.is_success() => Ok(true),
+        if self.client.is_cut_off() {
+            // It goes on, and nobody will ever take what it sends.
+            let _ = self.dispatcher.kill();
+        }
+        // Else it has closed the connection, as the last thing it did.
+        match self.dispatcher.join_until(deadline) {
+            Ok(Some(exit)) if exit.is_success() => Ok(true),
+            Ok(None) => Ok(false),
             // Where SIGCHLD is ignored nobody is told how a child ended.
             Err(Errno::ECHILD) if self.client.has_all() => Ok(true),
-            Ok(_) | Err(Errno::ECHILD) => Err(TaskError::PoolEnded),
+            Ok(Some(_)) | Err(Errno::ECHILD) => Err(TaskError::PoolEnded),
             Err(errno) => Err(errno.into()),
         }
     }

@@ -131,6 +131,42 @@ fn a_task_given_to_a_worker_that_is_long_busy_does_not_wait_until_all_others_are
 }
 
 #[test]
+fn a_task_that_a_worker_is_given_twice_is_not_begun_before_one_that_waits_for_it() {
+    run("task-pool-given-twice");
+}
+
+/// Checks that something was refused, where the test may make it so, and that the dispatcher slept meanwhile.
+fn is_refused_and_idle(scenario: &str, used: &str) {
+    let probe = run(scenario);
+    if probe.fact("refused") != "unknown" {
+        assert_eq!(probe.fact("refused"), "true");
+        let used: u64 = probe.fact(used).parse().unwrap();
+        assert!(used < 100_000, "{used} us in a second");
+    }
+}
+
+#[test]
+fn a_large_task_that_cannot_be_sent_keeps_no_result_back_and_is_sent_later() {
+    is_refused_and_idle("task-pool-refused-task", "task_us_per_second");
+}
+
+#[test]
+fn a_large_result_that_cannot_be_sent_is_sent_later() {
+    is_refused_and_idle("task-pool-refused-result", "result_us_per_second");
+}
+
+#[test]
+fn workers_that_end_before_they_have_begun_a_task_are_given_up_after_some() {
+    let started: u64 = run("task-pool-short-lived").fact("started").parse().unwrap();
+    assert!((2..20).contains(&started), "{started} were started");
+}
+
+#[test]
+fn an_owner_that_is_cut_off_from_its_pool_is_told_and_ends_it_in_time() {
+    run("task-pool-cut-off");
+}
+
+#[test]
 fn every_worker_is_prepared_once_whenever_it_starts() {
     run("task-pool-initializer");
 }
@@ -244,6 +280,17 @@ fn dispatcher_and_workers_of_a_killed_owner_are_gone_soon_and_its_segment_with_t
     let mut probe = Probe::start(&["task-pool-owner-killed"]);
     probe.line("all=");
     assert_eq!(probe.count("family="), 4);
+    probe.signal(Signal::SIGKILL);
+    are_gone_soon(&probe, "family");
+    assert!(!probe.name.path().exists());
+    probe.wait();
+}
+
+#[test]
+fn dispatcher_and_workers_of_a_killed_owner_are_gone_soon_also_when_it_had_changed_its_user() {
+    let mut probe = Probe::start(&["task-pool-other-user"]);
+    probe.line("all=");
+    assert_eq!(probe.count("family="), 3);
     probe.signal(Signal::SIGKILL);
     are_gone_soon(&probe, "family");
     assert!(!probe.name.path().exists());

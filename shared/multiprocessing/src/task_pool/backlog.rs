@@ -8,8 +8,8 @@ use super::message::{TaskId, WaitingTask};
 use super::offers::{MOST, Offers};
 use crate::pipe::{Connection, PipeError};
 
-/// Tasks of more bytes are given only to workers that have nothing to do: they take long anyway, and those that were taken back are
-/// in the socket twice.
+/// Tasks of more bytes are given only to workers that have nothing to do, and never taken back: they take long anyway, are in the
+/// socket twice then, and may be what a worker dies of before it begins.
 const LONGEST_AHEAD: usize = 4 << 10;
 /// So many messages may be in a worker's socket, with those that were taken back meanwhile.
 const MOST_ON_THEIR_WAY: u64 = 2 * MOST as u64;
@@ -18,7 +18,7 @@ const MOST_ON_THEIR_WAY: u64 = 2 * MOST as u64;
 pub(super) struct Backlog {
     offers: Offers,
     tasks: VecDeque<Sent>,
-    /// How many messages were sent to the worker, and how many of these it has received for certain.
+    /// How many messages were sent to the worker, and how many of these it has received at least.
     sent: u64,
     received: u64,
 }
@@ -35,7 +35,8 @@ struct Sent {
 pub(super) struct Remains {
     /// Nobody has begun these.
     pub(super) unbegun: Vec<WaitingTask>,
-    /// It had these: one at most, for it does one after the other, if all that it sent could be received.
+    /// It had begun these, or may have died of their length: one at most, for it does one after the other, if all that it sent could
+    /// be received.
     pub(super) lost: Vec<TaskId>,
 }
 
@@ -58,27 +59,25 @@ impl Backlog {
             || self.len() < MOST && bytes <= LONGEST_AHEAD && self.sent - self.received < MOST_ON_THEIR_WAY
     }
 
-    /// Sends a task that it [`takes`](Self::takes). Or returns it, when there is no room behind a long task, or with the reason why
-    /// it cannot be sent.
+    /// Sends a task that it [`takes`](Self::takes). Or returns it, when there is no room, or with the reason why it cannot be sent.
     pub(super) fn send(
         &mut self,
         worker: &Connection,
         (id, task): WaitingTask,
     ) -> Result<(), (WaitingTask, Option<PipeError>)> {
-        let is_on_offer = self.offers.make(id);
+        let message = self.sent + 1;
+        let is_on_offer = self.offers.make(message);
         debug_assert!(is_on_offer, "no room to offer task {id}");
-        let sent = match self.is_empty() {
-            // What it was sent before it takes in right now.
-            true => worker.send_bytes(&task).map(|()| true),
-            false => worker.send_bytes_timeout(&task, Duration::ZERO),
-        };
+        // Without a wait, also where the worker has nothing to do: it may be stopped, and large tasks are refused while too many
+        // descriptors are on their way, whoever sent them.
+        let sent = worker.send_bytes_timeout(&task, Duration::ZERO);
         if !matches!(sent, Ok(true)) {
-            self.offers.claim(id);
+            self.offers.claim(message);
             return Err(((id, task), sent.err()));
         }
-        self.sent += 1;
+        self.sent = message;
         let task = (task.len() <= LONGEST_AHEAD).then_some(task);
-        self.tasks.push_back(Sent { message: self.sent, id, task });
+        self.tasks.push_back(Sent { message, id, task });
         Ok(())
     }
 
@@ -96,7 +95,8 @@ impl Backlog {
     pub(super) fn take_back(&mut self) -> Option<WaitingTask> {
         let is_behind_another = self.tasks.len() > 1;
         let offers = &self.offers;
-        let is_ours = |last: &mut Sent| is_behind_another && last.task.is_some() && offers.claim(last.id);
+        let is_ours =
+            |last: &mut Sent| is_behind_another && last.task.is_some() && offers.claim(last.message);
         let last = self.tasks.pop_back_if(is_ours)?;
         last.task.map(|task| (last.id, task))
     }
@@ -104,8 +104,8 @@ impl Backlog {
     /// What is left when the worker has ended and every result it sent was taken in.
     pub(super) fn remains(&mut self) -> Remains {
         let mut remains = Remains { unbegun: Vec::new(), lost: Vec::new() };
-        for Sent { id, task, .. } in self.tasks.drain(..) {
-            let was_begun = !self.offers.claim(id);
+        for Sent { message, id, task } in self.tasks.drain(..) {
+            let was_begun = !self.offers.claim(message);
             match task {
                 Some(task) if !was_begun => remains.unbegun.push((id, task)),
                 _ => remains.lost.push(id),
@@ -132,7 +132,7 @@ mod tests {
         (1..=4).for_each(|id| backlog.send(&here, (id, vec![7])).unwrap());
         assert!(offers.claim(1));
         assert_eq!([backlog.take_back(), backlog.take_back()], [Some((4, vec![7])), Some((3, vec![7]))]);
-        assert!(offers.claim(2) && !offers.claim(3));
+        assert!(offers.claim(2) && !offers.claim(3) && !offers.claim(4));
         assert_eq!(backlog.take_back(), None);
         assert!(backlog.is_done(1) && !backlog.is_done(1) && !backlog.is_done(3));
         let Remains { unbegun, lost } = backlog.remains();
@@ -171,6 +171,20 @@ mod tests {
         assert!(!backlog.takes(1) && backlog.is_done(2000));
         backlog.send(&here, (2001, vec![7])).unwrap();
         assert!(backlog.takes(1));
+    }
+
+    #[test]
+    fn a_task_that_was_taken_back_and_given_again_is_not_begun_before_those_that_are_before_it_now() {
+        let (mut backlog, offers) = backlog();
+        let (here, _there) = pipe().unwrap();
+        let send = |backlog: &mut Backlog, id| backlog.send(&here, (id, vec![7])).unwrap();
+        (11..=13).for_each(|id| send(&mut backlog, id));
+        assert_eq!(backlog.take_back(), Some((13, vec![7])));
+        send(&mut backlog, 14);
+        send(&mut backlog, 13);
+        // What the worker does when it receives one message after the other.
+        let begins: Vec<_> = (1..=5).map(|message| offers.claim(message)).collect();
+        assert_eq!(begins, [true, true, false, true, true]);
     }
 
     #[test]

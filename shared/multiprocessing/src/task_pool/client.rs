@@ -34,13 +34,17 @@ struct State {
     somebody_receives: bool,
     /// How many threads wait for that one.
     followers: usize,
-    /// Whether the dispatcher is gone.
+    /// Whether nothing can come from the dispatcher any more: it is gone, or this process is cut off from it.
     has_ended: bool,
+    is_cut_off: bool,
     /// Whether no more tasks are taken.
     is_closed: bool,
     /// Whether the dispatcher was told so.
     has_said_so: bool,
 }
+
+/// So many results are taken in when the time is over: the one that is waited for may be among them, and they may never end.
+const MOST_LATE: usize = 64;
 
 impl State {
     /// Notes what came of a task, unless nobody will ask for it.
@@ -60,8 +64,11 @@ impl State {
             (error @ (PipeError::NoRoom | PipeError::System(_)), Some(id)) => {
                 self.note(result(id, &failure(&error.into())));
             }
-            // What was lost cannot be told from what is still to come: nothing can be waited for any more.
-            _ => self.has_ended = true,
+            (error, _) => {
+                self.has_ended = true;
+                // What was lost cannot be told from what is still to come: nothing can be waited for any more.
+                self.is_cut_off = !matches!(error, PipeError::Closed);
+            }
         }
     }
 }
@@ -134,6 +141,11 @@ impl Client {
         Ok(ended.is_some())
     }
 
+    /// Whether the dispatcher may go on and cannot be heard any more.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.state().is_cut_off
+    }
+
     /// Whether everything that somebody will ask for is there.
     pub(super) fn has_all(&self) -> bool {
         self.state().tasks.values().all(Option::is_some)
@@ -176,11 +188,16 @@ impl Client {
             return Err(TaskError::Inherited);
         }
         let mut state = self.state();
+        let mut late = 0;
         loop {
             if let Some(answer) = answer(&state) {
                 return Ok(Some(answer));
             }
             let left = left(deadline)?;
+            late += usize::from(left == Some(Duration::ZERO));
+            if late > MOST_LATE {
+                return Ok(None);
+            }
             if state.somebody_receives {
                 if left == Some(Duration::ZERO) {
                     return Ok(None);
@@ -270,5 +287,28 @@ mod tests {
             (Err(TaskError::PoolEnded), Err(TaskError::PoolEnded))
         );
         assert_eq!(client.take(second), Ok(result(second, b"done")));
+    }
+
+    #[test]
+    fn when_the_time_is_over_some_more_results_are_taken_in_and_not_all() {
+        let (client, dispatcher, [first, ..]) = client();
+        let sent = (1000..).take_while(|&task| {
+            dispatcher.send_bytes_timeout(&result(task, b"of somebody else"), Duration::ZERO).unwrap()
+        });
+        assert!(sent.count() > MOST_LATE);
+        assert!(!is_done(&client, first));
+        assert!(client.dispatcher.poll(Duration::ZERO).unwrap(), "some are left");
+        dispatcher.send_bytes(&result(first, b"done")).unwrap();
+        assert!((0..10).any(|_| is_done(&client, first)));
+    }
+
+    #[test]
+    fn a_process_that_lost_something_unannounced_is_cut_off_and_one_whose_dispatcher_is_gone_is_not() {
+        for (error, is_cut_off) in [(PipeError::Closed, false), (PipeError::Malformed, true)] {
+            let (client, _dispatcher, [first, ..]) = client();
+            client.state().note_failure(error);
+            assert!(is_done(&client, first));
+            assert_eq!(client.is_cut_off(), is_cut_off);
+        }
     }
 }

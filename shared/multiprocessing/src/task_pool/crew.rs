@@ -50,7 +50,7 @@ enum State {
     Running(Member),
     /// Another worker is due.
     Due(Instant),
-    /// Workers only ended before they were ready, the last one so. Nobody is started here before another slot's worker is ready.
+    /// Workers only ended before they had begun a task, the last one so. Nobody is started here before another slot's worker is ready.
     GivenUp(Exit),
 }
 
@@ -143,8 +143,13 @@ impl<'a> Crew<'a> {
         })
     }
 
-    /// Gives a task to one of the workers that have least to do. Or returns it, when all have enough, or with the reason why it
-    /// cannot be sent.
+    /// Whether a worker may be given a task of so many bytes.
+    pub(super) fn takes(&self, bytes: usize) -> bool {
+        self.running().any(|(_, worker)| worker.takes(bytes))
+    }
+
+    /// Gives a task to one of the workers that have least to do. Or returns it, when all have enough or there is no room, or with the
+    /// reason why it cannot be sent.
     pub(super) fn give(&mut self, mut task: WaitingTask) -> Result<(), (WaitingTask, Option<PipeError>)> {
         loop {
             let done = self.done;
@@ -181,7 +186,6 @@ impl<'a> Crew<'a> {
         let was_ready = worker.is_ready;
         let results = worker.receive(&mut self.done);
         if !was_ready && worker.is_ready {
-            self.slots[slot].backoff = Backoff::default();
             self.try_again();
         }
         results
@@ -211,9 +215,11 @@ impl<'a> Crew<'a> {
         let Remains { unbegun, lost } = worker.backlog.remains();
         let pid = worker.process.pid().as_raw();
         let (is_ready, uptime) = (worker.is_ready, worker.started.elapsed());
+        // One that has begun a task is replaced at once, whatever was before: tasks may kill as many as they like.
+        if worker.has_worked || !lost.is_empty() {
+            *backoff = Backoff::default();
+        }
         *state = State::GivenUp(exit);
-        // Deaths before a worker was ready do not count any more, so one that was is replaced at once: tasks may kill as many as
-        // they like.
         let pause = match backoff.after_death(exit, uptime, is_ready) {
             Next::Restart => Some(Duration::ZERO),
             Next::RestartAfter(pause) => Some(pause),

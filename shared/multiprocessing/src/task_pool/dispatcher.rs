@@ -27,6 +27,8 @@ use crate::wait::poll_until;
 const GRACE: Duration = Duration::from_secs(5);
 /// So many orders are taken in before the workers are looked after again.
 const ORDERS_AT_ONCE: usize = 64;
+/// So many results are handed back before the workers are looked after again.
+const RESULTS_AT_ONCE: usize = 64;
 /// Larger results are announced: to receive them the owner needs a descriptor, and may have none.
 const ANNOUNCED: usize = 1 << 15;
 
@@ -39,6 +41,10 @@ struct Dispatcher<'a> {
     results: VecDeque<Vec<u8>>,
     /// Whether the owner will send no more tasks.
     is_closed: bool,
+    /// Whether a task was refused by a worker that has room, and a result by the owner's socket: too many descriptors are on their way
+    /// between processes of this user, and nobody tells when there are fewer.
+    is_task_refused: bool,
+    is_result_refused: bool,
 }
 
 /// Which of the polled descriptors are ready.
@@ -58,8 +64,15 @@ pub(super) fn run(owner: Connection, duties: Duties) -> i32 {
     let (crew, started) = Crew::start(duties);
     let failed = started.err().map(|(worker, errno)| (worker, errno as i32));
     let is_told = owner.send(&failed).is_ok();
-    let (waiting, results) = (VecDeque::new(), VecDeque::new());
-    let mut dispatcher = Dispatcher { owner, crew, waiting, results, is_closed: false };
+    let mut dispatcher = Dispatcher {
+        owner,
+        crew,
+        waiting: VecDeque::new(),
+        results: VecDeque::new(),
+        is_closed: false,
+        is_task_refused: false,
+        is_result_refused: false,
+    };
     let done = if failed.is_none() && is_told { dispatcher.serve() } else { Ok(false) };
     let all_done = matches!(done, Ok(true));
     dispatcher.crew.end(if all_done { GRACE } else { Duration::ZERO });
@@ -101,7 +114,7 @@ impl Dispatcher<'_> {
     /// Waits until something happens or somebody is due.
     fn wait(&self) -> Result<Ready, Errno> {
         let mut events = PollFlags::POLLIN;
-        events.set(PollFlags::POLLOUT, !self.results.is_empty());
+        events.set(PollFlags::POLLOUT, !self.results.is_empty() && !self.is_result_refused);
         let mut polled = vec![PollFd::new(self.owner.as_fd(), events)];
         // Two places for each worker.
         let mut slots = Vec::new();
@@ -113,7 +126,8 @@ impl Dispatcher<'_> {
             Some(moment) => Deadline::after(moment.saturating_duration_since(Instant::now()))?,
             None => Deadline::NEVER,
         };
-        poll_until(&mut polled, deadline)?;
+        let is_refused = self.is_task_refused || self.is_result_refused;
+        poll_until(&mut polled, if is_refused { deadline.look()? } else { deadline })?;
         let is_ready = |polled: &PollFd| polled.any().unwrap_or(true);
         let (owner, workers) = (&polled[0], polled[1..].chunks_exact(2));
         let owner = owner.revents().is_none_or(|events| events != PollFlags::POLLOUT && !events.is_empty());
@@ -123,13 +137,17 @@ impl Dispatcher<'_> {
 
     /// Gives tasks to the workers that have least to do.
     fn hand_out(&mut self) {
+        self.is_task_refused = false;
         let overtaken = self.crew.take_back_overtaken();
         self.wait_again(overtaken);
         while let Some(task) = self.waiting.pop_front().or_else(|| self.crew.take_back()) {
             match self.crew.give(task) {
                 Ok(()) => {}
                 Err(((id, _), Some(error))) => self.results.push_back(result(id, &failure(&error.into()))),
-                Err((task, None)) => return self.waiting.push_front(task),
+                Err((task, None)) => {
+                    self.is_task_refused = self.crew.takes(task.1.len());
+                    return self.waiting.push_front(task);
+                }
             }
         }
     }
@@ -160,10 +178,21 @@ impl Dispatcher<'_> {
 
     /// Sends results to the owner while it takes them.
     fn hand_back(&mut self) -> Result<(), PipeError> {
-        while let Some(front) = self.results.front_mut() {
+        self.is_result_refused = false;
+        for _ in 0..RESULTS_AT_ONCE {
+            let Some(front) = self.results.front_mut() else { break };
             match self.owner.send_bytes_timeout(front, Duration::ZERO) {
-                Ok(true) => drop(self.results.pop_front()),
-                Ok(false) => break,
+                Ok(true) => {
+                    self.is_result_refused = false;
+                    self.results.pop_front();
+                }
+                Ok(false) => {
+                    // Twice in a row: there may have been room for it only since.
+                    let had_room = std::mem::replace(&mut self.is_result_refused, has_room(&self.owner)?);
+                    if had_room || !self.is_result_refused {
+                        break;
+                    }
+                }
                 // A large one needs a file, and there may be too many. That it failed is told in a few bytes.
                 Err(PipeError::System(errno)) => {
                     let id = result_parts(front).map(|(id, _)| id).unwrap_or_default();
@@ -200,4 +229,9 @@ impl Dispatcher<'_> {
         }
         Ok(true)
     }
+}
+
+/// Whether a socket has room for a message, as far as it says.
+fn has_room(socket: &Connection) -> Result<bool, Errno> {
+    poll_until(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)], Deadline::after(Duration::ZERO)?)
 }

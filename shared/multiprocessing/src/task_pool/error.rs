@@ -38,7 +38,8 @@ pub enum StartError {
 #[non_exhaustive]
 pub enum TaskError {
     /// The worker ended while it had the task: it was killed, or the task ended the process. Whether the task was done, and how
-    /// much of it, nobody knows. Tasks that were waiting are not concerned, and another worker takes its place.
+    /// much of it, nobody knows. Tasks that it had not begun are not concerned, but for one of more than 4 KiB that was on its way to
+    /// it and may have been the reason. Another worker takes its place.
     #[error("worker {pid} ended during the task: {exit}")]
     WorkerDied {
         /// The worker's process id.
@@ -67,8 +68,8 @@ pub enum TaskError {
     /// and one has been unloaded since: nobody knows whether they have the same.
     #[error("the function's library was loaded after the pool was started, or one was unloaded")]
     UnknownFunction,
-    /// Workers end before they are ready, again and again, and no more are started.
-    #[error("no worker becomes ready: the last one ended with {exit} in the initializer")]
+    /// Workers end before they have begun a task, most likely in the initializer, again and again, and no more are started.
+    #[error("no worker becomes ready: the last one ended with {exit} before its first task")]
     NotReady {
         /// How the last one ended.
         #[serde(with = "crate::exit::as_status")]

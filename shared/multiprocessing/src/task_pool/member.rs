@@ -19,6 +19,8 @@ pub(super) struct Member {
     connection: Option<Connection>,
     pub(super) started: Instant,
     pub(super) is_ready: bool,
+    /// Whether it has done a task.
+    pub(super) has_worked: bool,
     /// How many more tasks it may be given.
     tasks_left: u64,
     pub(super) backlog: Backlog,
@@ -48,6 +50,7 @@ impl Member {
             connection: Some(here),
             started: Instant::now(),
             is_ready: false,
+            has_worked: false,
             tasks_left: tasks,
             backlog: Backlog::new(offers.clone()),
             done_before: 0,
@@ -66,8 +69,8 @@ impl Member {
         self.is_ready && self.connection.is_some() && self.tasks_left > 0 && self.backlog.takes(bytes)
     }
 
-    /// Gives it a task that it [`takes`](Self::takes), when the crew has done so many. Or returns it, when there is no room behind a
-    /// long task, or with the reason why it cannot be sent.
+    /// Gives it a task that it [`takes`](Self::takes), when the crew has done so many. Or returns it, when there is no room, or with the
+    /// reason why it cannot be sent.
     pub(super) fn give(
         &mut self,
         task: WaitingTask,
@@ -102,6 +105,7 @@ impl Member {
                 Ok(Some(message)) if message == READY => self.is_ready = true,
                 Ok(Some(message)) => {
                     if result_parts(&message).is_some_and(|(id, _)| self.backlog.is_done(id)) {
+                        self.has_worked = true;
                         *done += 1;
                         self.done_before = *done;
                         results.push(message);

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 
 use nix::errno::Errno;
 
-use super::message::TaskId;
 use crate::cell::{WORD, word};
 use crate::mapping::{Mapping, Place};
 
@@ -14,12 +13,15 @@ use crate::mapping::{Mapping, Place};
 /// worker fill a line of the processors' caches, where nobody else's are.
 pub(super) const MOST: usize = 8;
 
-/// Nobody's number: the first task is 1.
-const FREE: TaskId = 0;
+/// Nobody's number: the first message is 1.
+const FREE: u64 = 0;
 
-/// Room for the numbers of tasks that are on offer to one worker, in memory that the dispatcher shares with it. Whoever turns a
-/// number back into [`FREE`] has the task, and nobody else does: the worker to begin it, or the dispatcher to give it to another.
-/// So it is known of every task whether it was begun, also when the worker is killed or stopped.
+/// Room for the numbers of the messages whose tasks are on offer to one worker, in memory that the dispatcher shares with it. Whoever
+/// turns a number back into [`FREE`] has the task, and nobody else does: the worker to begin it, or the dispatcher to give it to
+/// another. So it is known of every task whether it was begun, also when the worker is killed or stopped.
+///
+/// They are numbers of messages, which both count, and not of tasks: a task may be taken back and given to the same worker again, and
+/// what it was sent first must not be taken for the second.
 #[derive(Clone)]
 pub(super) struct Offers {
     words: Place,
@@ -34,17 +36,17 @@ impl Offers {
         Ok((0..workers).map(|worker| Self { words: all.part(worker * each, each) }).collect())
     }
 
-    /// Notes that a task is on offer; for the dispatcher, before it sends it. Whether there was room.
-    pub(super) fn make(&self, task: TaskId) -> bool {
-        self.replace(FREE, task)
+    /// Notes that the task of a message is on offer; for the dispatcher, before it sends that. Whether there was room.
+    pub(super) fn make(&self, message: u64) -> bool {
+        self.replace(FREE, message)
     }
 
-    /// Takes a task that is on offer. Whether it still was.
-    pub(super) fn claim(&self, task: TaskId) -> bool {
-        self.replace(task, FREE)
+    /// Takes the task of a message that is on offer. Whether it still was.
+    pub(super) fn claim(&self, message: u64) -> bool {
+        self.replace(message, FREE)
     }
 
-    fn replace(&self, old: TaskId, new: TaskId) -> bool {
+    fn replace(&self, old: u64, new: u64) -> bool {
         // Only the order of changes of one word matters: the task itself comes through a socket.
         let replaced = |index| {
             word(&self.words, index).compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed).is_ok()
@@ -60,12 +62,12 @@ mod tests {
     #[test]
     fn an_offer_is_claimed_once_and_by_one_of_several() {
         let [first, second] = <[_; 2]>::try_from(Offers::of_workers(2).unwrap()).unwrap_or_else(|_| panic!());
-        assert!((1..=MOST as u64).all(|task| first.make(task)));
+        assert!((1..=MOST as u64).all(|message| first.make(message)));
         assert!(!first.make(99) && second.make(99), "there is room for so many, of each worker");
         assert!(!first.claim(99) && second.claim(99) && !second.claim(99));
 
         let claimed_by_all: usize = std::thread::scope(|scope| {
-            let claim_all = || (1..=MOST as u64).filter(|&task| first.claim(task)).count();
+            let claim_all = || (1..=MOST as u64).filter(|&message| first.claim(message)).count();
             let threads = [(); 4].map(|()| scope.spawn(claim_all));
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });

@@ -26,11 +26,13 @@ pub(super) fn work(dispatcher: &Connection, offers: &Offers, initializer: &dyn F
 
 fn serve(dispatcher: &Connection, offers: &Offers, most_tasks: u64) -> Result<(), PipeError> {
     let mut left = most_tasks;
+    let mut message = 0;
     while left > 0 {
         let task = dispatcher.recv_bytes()?;
         let (id, call, arguments) = task_parts(&task).ok_or(PipeError::Malformed)?;
+        message += 1;
         // The dispatcher may have taken it back meanwhile.
-        if !offers.claim(id) {
+        if !offers.claim(message) {
             continue;
         }
         left -= 1;

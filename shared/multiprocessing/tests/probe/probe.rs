@@ -27,6 +27,7 @@ mod task_pool;
 mod task_pool_ahead;
 mod task_pool_crew;
 mod task_pool_death;
+mod task_pool_refusals;
 mod task_pool_soak;
 mod task_pool_strain;
 mod tools;
@@ -235,6 +236,12 @@ fn main() {
         ["task-pool-overtaken"] => task_pool_ahead::overtaken(),
         ["task-pool-ahead-of-a-death"] => task_pool_ahead::death(),
         ["task-pool-deaths-in-a-row"] => task_pool_ahead::deaths_in_a_row(),
+        ["task-pool-given-twice"] => task_pool_ahead::given_twice(),
+        ["task-pool-refused-task"] => task_pool_refusals::refused_task(),
+        ["task-pool-refused-result"] => task_pool_refusals::refused_result(),
+        ["task-pool-short-lived"] => task_pool_refusals::short_lived(),
+        ["task-pool-cut-off"] => task_pool_refusals::cut_off(),
+        ["task-pool-other-user"] => task_pool_refusals::other_user(),
         ["task-pool-worker-killed"] => task_pool_death::worker(),
         ["task-pool-ending-tasks"] => task_pool_death::ending_tasks(),
         ["task-pool-initializer-that-fails"] => task_pool_death::initializer_that_fails(),

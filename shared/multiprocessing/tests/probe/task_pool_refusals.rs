@@ -1,0 +1,157 @@
+//! Scenarios of a pool to which the system refuses something, or of which it takes something away.
+
+use std::os::fd::AsFd;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use multiprocessing::{Connection, Exit, Plan, RawArray, Segment, TaskError, TaskPool, pipe};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::{Uid, getpid, setuid};
+
+use crate::task_pool::{children, dispatcher, square, workers};
+use crate::tools::{LIMIT, cpu_time, fact, segment, sleep_for_ever, wait_until};
+
+/// More than goes into a packet.
+const LARGE: usize = 100_000;
+/// Descriptors that a process may have, and a user have on their way.
+const FEW: u64 = 64;
+
+/// What tasks wait for, and how often something happened.
+static FLAGS: OnceLock<RawArray<u64>> = OnceLock::new();
+
+fn shared() -> Segment {
+    let segment = segment(&Plan::new().raw_array::<u64>("flags", 4));
+    FLAGS.set(segment.raw_array("flags").unwrap()).unwrap();
+    segment
+}
+
+fn waits_for(flag: usize) {
+    FLAGS.get().unwrap().fetch_add(3, 1);
+    wait_until("the task may end", || FLAGS.get().unwrap().load(flag) == 1);
+}
+
+fn length(bytes: Vec<u8>) -> usize {
+    bytes.len()
+}
+
+fn bytes(length: usize) -> Vec<u8> {
+    vec![7; length]
+}
+
+/// Becomes a user whose descriptors on their way are limited; only root's are not. Whether it could.
+fn become_nobody() -> bool {
+    let can = Uid::effective().is_root();
+    if can {
+        setrlimit(Resource::RLIMIT_NOFILE, FEW, FEW).unwrap();
+        // Nobody else here is this user.
+        setuid(Uid::from_raw(0x4000_0000 + getpid().as_raw().cast_unsigned())).unwrap();
+    } else {
+        fact("refused", "unknown");
+    }
+    can
+}
+
+/// As many descriptors on their way as this user may have.
+fn fill(pipe: &(Connection, Connection)) -> usize {
+    let stdin = std::io::stdin();
+    let sent = || pipe.0.send_fd_timeout(stdin.as_fd(), Duration::ZERO).unwrap();
+    std::iter::from_fn(|| sent().then_some(())).count()
+}
+
+/// A large task that no worker can be sent keeps no result from its owner, and is done once it can be sent.
+pub fn refused_task() {
+    if !become_nobody() {
+        return;
+    }
+    let _segment = shared();
+    let pool = TaskPool::new(2).unwrap();
+    let [first, second] = [1, 2].map(|flag| pool.apply_async(waits_for, flag));
+    wait_until("both are at work", || FLAGS.get().unwrap().load(3) == 2);
+    let large = pool.apply_async(length, bytes(LARGE));
+    let full = pipe().unwrap();
+    wait_until("the dispatcher has the large task", || fill(&full) > 0);
+    FLAGS.get().unwrap().store(1, 1);
+    assert_eq!(first.wait_timeout(LIMIT), Ok(true));
+    FLAGS.get().unwrap().store(2, 1);
+    assert_eq!(second.wait_timeout(LIMIT), Ok(true));
+    fact("refused", large.wait_timeout(Duration::from_millis(300)) == Ok(false));
+    let before = cpu_time(dispatcher());
+    std::thread::sleep(Duration::from_secs(1));
+    fact("task_us_per_second", (cpu_time(dispatcher()) - before).as_micros());
+    drop(full);
+    assert_eq!(large.get(), Ok(LARGE));
+}
+
+/// A large result that the owner cannot be sent keeps the dispatcher from nothing else, and comes once it can be sent.
+pub fn refused_result() {
+    if !become_nobody() {
+        return;
+    }
+    let _segment = shared();
+    let pool = TaskPool::new(1).unwrap();
+    workers(1);
+    let result = pool.apply_async(
+        |flag: usize| {
+            waits_for(flag);
+            bytes(LARGE)
+        },
+        1,
+    );
+    // The worker's own way to the dispatcher is refused as well: it waits there, and that must be told apart.
+    let full = pipe().unwrap();
+    assert!(fill(&full) > 0);
+    FLAGS.get().unwrap().store(1, 1);
+    fact("refused", result.wait_timeout(Duration::from_millis(300)) == Ok(false));
+    let before = cpu_time(dispatcher());
+    std::thread::sleep(Duration::from_secs(1));
+    fact("result_us_per_second", (cpu_time(dispatcher()) - before).as_micros());
+    drop(full);
+    assert_eq!(result.get(), Ok(bytes(LARGE)));
+}
+
+/// Workers that end right after they were prepared are not started without end and without a pause.
+pub fn short_lived() {
+    let _segment = shared();
+    let prepare = || {
+        FLAGS.get().unwrap().fetch_add(0, 1);
+        // It can prepare, and then cannot even wait for a task.
+        setrlimit(Resource::RLIMIT_NOFILE, 0, 0).unwrap();
+    };
+    let mut pool = TaskPool::builder(1).initializer(prepare).start().unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    fact("started", FLAGS.get().unwrap().load(0));
+    assert_eq!(pool.apply(square, 3), Err(TaskError::NotReady { exit: Exit::Code(1) }));
+    assert_eq!(pool.join(), Ok(()));
+}
+
+/// An owner that could not wait for a moment has lost its pool, is told so, and ends it in time.
+pub fn cut_off() {
+    let mut pool = TaskPool::new(2).unwrap();
+    let results: Vec<_> = (0..20).map(|_| pool.apply_async(bytes, LARGE)).collect();
+    assert!(results[0].wait_timeout(LIMIT).unwrap());
+    let (most, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, 0, hard).unwrap();
+    let hidden: Vec<_> = results.into_iter().map(|result| result.get().is_ok()).collect();
+    setrlimit(Resource::RLIMIT_NOFILE, most, hard).unwrap();
+    assert!(hidden.contains(&false), "it could wait");
+    assert_eq!(pool.apply(square, 3), Err(TaskError::PoolEnded));
+    let begun = Instant::now();
+    assert_eq!(pool.join_timeout(LIMIT), Err(TaskError::PoolEnded));
+    assert!(begun.elapsed() < LIMIT);
+    assert_eq!(children(getpid()), []);
+}
+
+/// For the test to kill: the kernel tells nobody of this owner's death, for it is another user now.
+pub fn other_user() {
+    let _segment = shared();
+    let pool = TaskPool::new(2).unwrap();
+    let _long = pool.apply_async(waits_for, 1);
+    fact("family", dispatcher());
+    workers(2).iter().for_each(|worker| fact("family", worker));
+    let is_root = Uid::effective().is_root();
+    if is_root {
+        setuid(Uid::from_raw(65534)).unwrap();
+    }
+    fact("all", "told");
+    sleep_for_ever();
+}
