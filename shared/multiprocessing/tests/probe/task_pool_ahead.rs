@@ -149,7 +149,9 @@ pub fn given_twice() {
     sleep(Duration::from_millis(100));
     tasks.push(pool.apply_async(sets, 7));
     sleep(Duration::from_millis(100));
-    [1, 3, new_ones_may_start].into_iter().for_each(|flag| flags.store(flag, 1));
+    flags.store(1, 1);
+    sleep(Duration::from_millis(200));
+    [3, new_ones_may_start].into_iter().for_each(|flag| flags.store(flag, 1));
     for (number, task) in tasks.iter().enumerate() {
         assert_eq!(task.wait_timeout(LIMIT), Ok(true), "task {number} waits");
     }
