@@ -130,11 +130,6 @@ fn a_task_given_to_a_worker_that_is_long_busy_does_not_wait_until_all_others_are
     assert!(overtaken < 1000, "{overtaken}");
 }
 
-#[test]
-fn a_task_that_a_worker_is_given_twice_is_not_begun_before_one_that_waits_for_it() {
-    run("task-pool-given-twice");
-}
-
 /// Checks that something was refused, where the test may make it so, and that the dispatcher slept meanwhile.
 fn is_refused_and_idle(scenario: &str, used: &str) {
     let probe = run(scenario);

@@ -236,7 +236,6 @@ fn main() {
         ["task-pool-overtaken"] => task_pool_ahead::overtaken(),
         ["task-pool-ahead-of-a-death"] => task_pool_ahead::death(),
         ["task-pool-deaths-in-a-row"] => task_pool_ahead::deaths_in_a_row(),
-        ["task-pool-given-twice"] => task_pool_ahead::given_twice(),
         ["task-pool-refused-task"] => task_pool_refusals::refused_task(),
         ["task-pool-refused-result"] => task_pool_refusals::refused_result(),
         ["task-pool-short-lived"] => task_pool_refusals::short_lived(),

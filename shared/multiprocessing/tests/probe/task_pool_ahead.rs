@@ -1,25 +1,20 @@
 //! Scenarios of a pool whose workers are given tasks ahead: those that nobody has begun are not bound to the worker that has them.
 
 use std::sync::OnceLock;
-use std::thread::sleep;
-use std::time::Duration;
 
 use multiprocessing::{Exit, Plan, RawArray, RawValue, Segment, TaskError, TaskPool};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
 
-use crate::task_pool::{chunk, dispatcher, square};
+use crate::task_pool::{chunk, square};
 use crate::task_pool_crew::{MEET, meet};
-use crate::tools::{LIMIT, fact, segment, wait_until};
+use crate::tools::{fact, segment, wait_until};
 
 /// More tasks than all workers of a scenario are given ahead.
 const MANY: u64 = 100;
 
 /// The worker that has the long task, and whether the task may end.
 static LONG: OnceLock<RawArray<i32>> = OnceLock::new();
-/// What tasks wait for, and who does.
-static FLAGS: OnceLock<RawArray<u64>> = OnceLock::new();
-static PIDS: OnceLock<RawArray<i32>> = OnceLock::new();
 /// How many short tasks were begun.
 static BEGUN: OnceLock<RawValue<u64>> = OnceLock::new();
 
@@ -104,55 +99,5 @@ pub fn deaths_in_a_row() {
             Err(TaskError::WorkerDied { exit: Exit::Code(5), .. }) if number.is_multiple_of(EACH) => {}
             result => assert_eq!(result, Ok(square(number))),
         }
-    }
-}
-
-/// A task that was taken back from a worker and given to it again, behind another one, is not begun in the other's place: the other
-/// may wait for it while there are workers that have nothing to do.
-pub fn given_twice() {
-    let segment = segment(&Plan::new().raw_array::<u64>("flags", 8).raw_array::<i32>("pids", 8));
-    FLAGS.set(segment.raw_array("flags").unwrap()).unwrap();
-    PIDS.set(segment.raw_array("pids").unwrap()).unwrap();
-    let (flags, pids) = (FLAGS.get().unwrap(), PIDS.get().unwrap());
-    let waits = |flag: usize| {
-        PIDS.get().unwrap().store(flag, getpid().as_raw());
-        wait_until("the task may end", || FLAGS.get().unwrap().load(flag) == 1);
-    };
-    let sets = |flag: usize| FLAGS.get().unwrap().store(flag, 1);
-    let at_work = |flag: usize| {
-        wait_until("a worker has it", || pids.load(flag) != 0);
-        Pid::from_raw(pids.load(flag))
-    };
-    let new_ones_may_start = 0;
-    flags.store(new_ones_may_start, 1);
-    let prepare = || wait_until("they may start", || FLAGS.get().unwrap().load(new_ones_may_start) == 1);
-    let pool = TaskPool::builder(3).initializer(prepare).start().unwrap();
-
-    // Two that are long at work, and overtaken: what they are given is taken back once.
-    let _first = pool.apply_async(waits, 1);
-    at_work(1);
-    let _second = pool.apply_async(waits, 2);
-    let victim = at_work(2);
-    (0..MANY).for_each(|number| assert_eq!(pool.apply(square, number), Ok(number * number)));
-    let _third = pool.apply_async(waits, 3);
-    at_work(3);
-    // Given all at once, so that the third one of each gets the same number of them.
-    kill(dispatcher(), Signal::SIGSTOP).unwrap();
-    let mut tasks: Vec<_> = (0..4).map(|_| pool.apply_async(sets, 7)).collect();
-    tasks.push(pool.apply_async(sets, 5));
-    tasks.push(pool.apply_async(sets, 7));
-    tasks.push(pool.apply_async(waits, 5));
-    kill(dispatcher(), Signal::SIGCONT).unwrap();
-    sleep(Duration::from_millis(100));
-    flags.store(new_ones_may_start, 0);
-    kill(victim, Signal::SIGKILL).unwrap();
-    sleep(Duration::from_millis(100));
-    tasks.push(pool.apply_async(sets, 7));
-    sleep(Duration::from_millis(100));
-    flags.store(1, 1);
-    sleep(Duration::from_millis(200));
-    [3, new_ones_may_start].into_iter().for_each(|flag| flags.store(flag, 1));
-    for (number, task) in tasks.iter().enumerate() {
-        assert_eq!(task.wait_timeout(LIMIT), Ok(true), "task {number} waits");
     }
 }
