@@ -31,7 +31,7 @@ test: ## every test, the examples in the documentation too
 	cargo nextest run --workspace
 	cargo test --doc --workspace
 
-soak: ## kill 20,000 processes of every primitive of the library at random (KILLS, ONLY: names), 10 to 20 minutes
+soak: ## kill 20,000 processes of every primitive of the library at random (KILLS, ONLY: names), about 7 minutes on 2 processors
 	@sh scripts/soak.sh
 
 bench: ## measure, and compare with the references
