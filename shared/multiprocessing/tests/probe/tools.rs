@@ -92,7 +92,8 @@ pub fn run_on_one_processor(pid: Pid) {
     run("taskset", &["-pc", "0", &pid.to_string()]);
 }
 
-fn run(program: &str, arguments: &[&str]) {
+/// Runs a program, which must succeed.
+pub fn run(program: &str, arguments: &[&str]) {
     let output = Command::new(program).args(arguments).output().unwrap();
     assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
 }
