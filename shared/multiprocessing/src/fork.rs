@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use std::{fs, io, mem, ptr, thread};
 
@@ -42,6 +42,10 @@ static PARENT: AtomicI32 = AtomicI32::new(0);
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 /// Entries in `/dev/shm` that this process or its parent made; a forked child inherits the list.
 static SEGMENTS: [RemovableSegment; REMOVABLE] = [const { RemovableSegment::new() }; REMOVABLE];
+
+/// Whether a thread of this process removes the entries above, and ends it then. Another one, or the handler in the middle of that,
+/// would find the removal lock taken and end the process too early.
+static REMOVING: AtomicBool = AtomicBool::new(false);
 
 /// An entry that a signal handler can remove: only atomics and system calls, nothing that allocates.
 struct RemovableSegment {
@@ -145,6 +149,10 @@ fn remove_segments_of_ending(parent: Pid) {
     };
     let mut segments = SEGMENTS.iter().filter(is_of_parent).peekable();
     if segments.peek().is_some() && is_ending(parent) {
+        while REMOVING.swap(true, Ordering::AcqRel) {
+            // Another thread has got the signal, and ends this process in a moment.
+            thread::sleep(THREAD_LEAVING);
+        }
         segments.for_each(RemovableSegment::remove);
     }
 }
@@ -172,7 +180,7 @@ pub enum SpawnError {
 extern "C" fn orphaned(_signal: libc::c_int) {
     // SAFETY: getppid(2) is async-signal-safe and cannot fail.
     let parent = unsafe { libc::getppid() };
-    if parent == PARENT.load(Ordering::Acquire) {
+    if parent == PARENT.load(Ordering::Acquire) || REMOVING.swap(true, Ordering::AcqRel) {
         return;
     }
     SEGMENTS.iter().for_each(RemovableSegment::remove);

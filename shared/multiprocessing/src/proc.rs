@@ -61,7 +61,8 @@ pub(crate) fn is_ending(pid: Pid) -> bool {
     };
     let ends = |thread: PathBuf| match fs::read(thread.join("stat")) {
         Ok(stat) => flags(&stat).is_some_and(|flags| flags & EXITING != 0),
-        Err(error) => error.kind() == ErrorKind::NotFound,
+        // The kernel says so when it ends between open and read.
+        Err(error) => error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH),
     };
     threads.flatten().all(|thread| ends(thread.path()))
 }

@@ -90,15 +90,16 @@ impl Backlog {
         true
     }
 
-    /// Takes the last task back, if it is not the only one and nobody has begun it. The only one stays, whatever the worker does:
-    /// its result tells that what was sent before was received.
+    /// Takes back the first task that nobody has begun, but for the very first one. That stays, whatever the worker does: its result
+    /// tells that what was sent before was received.
     pub(super) fn take_back(&mut self) -> Option<WaitingTask> {
-        let is_behind_another = self.tasks.len() > 1;
-        let offers = &self.offers;
-        let is_ours =
-            |last: &mut Sent| is_behind_another && last.task.is_some() && offers.claim(last.message);
-        let last = self.tasks.pop_back_if(is_ours)?;
-        last.task.map(|task| (last.id, task))
+        let is_ours = |&at: &usize| {
+            let Sent { message, task, .. } = &self.tasks[at];
+            task.is_some() && self.offers.claim(*message)
+        };
+        let first = (1..self.tasks.len()).find(is_ours)?;
+        let Sent { id, task, .. } = self.tasks.remove(first)?;
+        task.map(|task| (id, task))
     }
 
     /// What is left when the worker has ended and every result it sent was taken in.
@@ -126,17 +127,17 @@ mod tests {
     }
 
     #[test]
-    fn what_was_begun_stays_with_the_worker_and_what_was_not_is_taken_back_from_the_end() {
+    fn what_was_begun_stays_with_the_worker_and_what_was_not_is_taken_back_in_its_order() {
         let (mut backlog, offers) = backlog();
         let (here, _there) = pipe().unwrap();
         (1..=4).for_each(|id| backlog.send(&here, (id, vec![7])).unwrap());
         assert!(offers.claim(1));
-        assert_eq!([backlog.take_back(), backlog.take_back()], [Some((4, vec![7])), Some((3, vec![7]))]);
-        assert!(offers.claim(2) && !offers.claim(3) && !offers.claim(4));
+        assert_eq!([backlog.take_back(), backlog.take_back()], [Some((2, vec![7])), Some((3, vec![7]))]);
+        assert!(!offers.claim(2) && !offers.claim(3) && offers.claim(4));
         assert_eq!(backlog.take_back(), None);
         assert!(backlog.is_done(1) && !backlog.is_done(1) && !backlog.is_done(3));
         let Remains { unbegun, lost } = backlog.remains();
-        assert_eq!((unbegun, lost), (vec![], vec![2]));
+        assert_eq!((unbegun, lost), (vec![], vec![4]));
     }
 
     #[test]
@@ -179,12 +180,12 @@ mod tests {
         let (here, _there) = pipe().unwrap();
         let send = |backlog: &mut Backlog, id| backlog.send(&here, (id, vec![7])).unwrap();
         (11..=13).for_each(|id| send(&mut backlog, id));
-        assert_eq!(backlog.take_back(), Some((13, vec![7])));
+        assert_eq!(backlog.take_back(), Some((12, vec![7])));
         send(&mut backlog, 14);
-        send(&mut backlog, 13);
+        send(&mut backlog, 12);
         // What the worker does when it receives one message after the other.
         let begins: Vec<_> = (1..=5).map(|message| offers.claim(message)).collect();
-        assert_eq!(begins, [true, true, false, true, true]);
+        assert_eq!(begins, [true, false, true, true, true]);
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl Member {
         given
     }
 
-    /// Takes back the last task, if nobody has begun it and it is not the only one.
+    /// Takes back a task that nobody has begun, but for the very first one.
     pub(super) fn take_back(&mut self) -> Option<WaitingTask> {
         let task = self.backlog.take_back();
         self.tasks_left += u64::from(task.is_some());
