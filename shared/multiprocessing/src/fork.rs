@@ -148,7 +148,7 @@ fn remove_segments_of_ending(parent: Pid) {
         slot.creator.load(Ordering::Acquire) == parent.as_raw() && slot.inode.load(Ordering::Acquire) != 0
     };
     let mut segments = SEGMENTS.iter().filter(is_of_parent).peekable();
-    if segments.peek().is_some() && is_ending(parent) {
+    if segments.peek().is_some() && (getppid() != parent || is_ending(parent)) {
         while REMOVING.swap(true, Ordering::AcqRel) {
             // Another thread has got the signal, and ends this process in a moment.
             thread::sleep(THREAD_LEAVING);

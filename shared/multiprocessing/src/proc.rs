@@ -53,12 +53,10 @@ pub(crate) fn has_ended(pid: Pid, start: u64) -> bool {
 }
 
 /// Whether all threads of a process are ending: it is killed or exits, and the kernel is about to close or has closed what it had, and
-/// may not have told its children yet. One that cannot be looked at is not.
+/// may not have told its children yet. One that cannot be looked at is not, and neither is one that cannot be found: `/proc` may hide
+/// it (`hidepid`).
 pub(crate) fn is_ending(pid: Pid) -> bool {
-    let threads = match fs::read_dir(format!("/proc/{pid}/task")) {
-        Ok(threads) => threads,
-        Err(error) => return error.kind() == ErrorKind::NotFound,
-    };
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
     let ends = |thread: PathBuf| match fs::read(thread.join("stat")) {
         Ok(stat) => flags(&stat).is_some_and(|flags| flags & EXITING != 0),
         // The kernel says so when it ends between open and read.
@@ -85,4 +83,25 @@ fn started(stat: &[u8]) -> Option<u64> {
     let state = fields.next()?;
     // A zombie is dead; only its parent has not noticed.
     if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() } // field 22
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_process_is_ending_when_it_has_ended_and_is_not_reaped_and_not_while_it_lives_or_cannot_be_found() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed());
+        assert!(!is_ending(pid) && start_ticks(pid).is_some());
+        drop(child.stdin.take());
+        while start_ticks(pid).is_some() {
+            std::thread::yield_now();
+        }
+        assert!(is_ending(pid));
+        child.wait().unwrap();
+        assert!(!is_ending(pid) && !is_ending(Pid::from_raw(i32::MAX)));
+    }
 }

@@ -29,7 +29,7 @@ impl TaskPoolBuilder {
 
 impl<F: Fn()> TaskPoolBuilder<F> {
     /// Every worker calls this once, before its first task. When it panics the worker ends and another one is tried, with growing
-    /// pauses. If there is nobody but workers that end before they are ready, again and again, the tasks fail as well, with
+    /// pauses. If there is nobody but workers that end before they have begun a task, again and again, the tasks fail as well, with
     /// [`TaskError::NotReady`](super::TaskError::NotReady), and no more are started. Those that somebody kills do not count.
     pub fn initializer<G: Fn()>(self, initializer: G) -> TaskPoolBuilder<G> {
         let Self { workers, tasks_per_worker, .. } = self;
