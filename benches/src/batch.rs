@@ -16,7 +16,8 @@ const FIRST_NAMES: [&str; 8] = [
     "Valentina Belén",
     "Juan Ignacio",
 ];
-const LAST_NAMES: [&str; 7] = ["Lorca", "Rivera", "Álvarez", "Núñez", "Gutiérrez", "Paz", "Fernández"];
+const LAST_NAMES: [&str; 7] =
+    ["Lorca", "Rivera", "Álvarez", "Núñez", "Gutiérrez", "Paz", "Fernández"];
 
 /// A batch on the wire and what comes back for it.
 #[derive(Debug)]
@@ -44,7 +45,8 @@ impl Batch {
     /// Bets with a number all lose, as nearly all do in the course's data (10 of 78,697 win). Bets without one win by their
     /// hash, about one in seventeen.
     pub(crate) fn new(dialect: &Dialect, max_bets: u16, numbered: bool) -> io::Result<Self> {
-        let agency = dialect.agency.ok_or_else(|| io::Error::other("the dialect carries no bets"))?;
+        let agency =
+            dialect.agency.ok_or_else(|| io::Error::other("the dialect carries no bets"))?;
         let mut agency = agency(&AgencyOptions { agency: 1, max_bets, with_count: true });
         let mut winners = Vec::new();
         let documents = documents();
@@ -103,9 +105,10 @@ fn documents() -> Vec<String> {
 
 /// The bet number `index` of the batch: the same on every run and machine.
 fn sample(index: usize, document: &str, numbered: bool) -> io::Result<Bet<'_>> {
-    let (year, month, day) = (1950 + (index % 55) as u16, 1 + (index % 12) as u8, 1 + (index % 28) as u8);
-    let birthdate =
-        Birthdate::new(year, month, day).ok_or_else(|| io::Error::other("no such day in the calendar"))?;
+    let (year, month, day) =
+        (1950 + (index % 55) as u16, 1 + (index % 12) as u8, 1 + (index % 28) as u8);
+    let birthdate = Birthdate::new(year, month, day)
+        .ok_or_else(|| io::Error::other("no such day in the calendar"))?;
     // 9973 numbers, with the winning one moved out of the way.
     let number = (index as u32).wrapping_mul(7919) % 9973;
     let losing = if number == WINNING_NUMBER { number + 1 } else { number };

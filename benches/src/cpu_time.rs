@@ -38,7 +38,9 @@ fn running() -> io::Result<HashMap<u32, Process>> {
     let mut processes = HashMap::new();
     for entry in fs::read_dir("/proc")? {
         let entry = entry?;
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
         // A process may end between the listing and here.
         let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
         processes.insert(pid, parse_stat(&stat).ok_or(io::ErrorKind::InvalidData)?);
@@ -75,7 +77,8 @@ mod tests {
     #[test]
     fn descendants_are_found_over_several_generations() {
         let tree = [(1, 0), (2, 1), (3, 2), (9, 1)];
-        let processes = tree.into_iter().map(|(pid, parent)| (pid, Process { parent, ticks: 0 })).collect();
+        let processes =
+            tree.into_iter().map(|(pid, parent)| (pid, Process { parent, ticks: 0 })).collect();
         assert!(descends_from(1, 3, &processes));
         assert!(descends_from(2, 2, &processes));
         assert!(!descends_from(2, 9, &processes));

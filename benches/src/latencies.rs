@@ -41,7 +41,11 @@ impl Latencies {
         // Nearest rank: the smallest time that at least `percent` in a hundred do not exceed.
         let rank = |percent: usize| (self.0.len() * percent).div_ceil(100).saturating_sub(1);
         let micros = |rank: usize| self.0.get(rank).map(|time| time.as_secs_f64() * 1e6);
-        Some(Percentiles { p50: micros(rank(50))?, p99: micros(rank(99))?, max: micros(rank(100))? })
+        Some(Percentiles {
+            p50: micros(rank(50))?,
+            p99: micros(rank(99))?,
+            max: micros(rank(100))?,
+        })
     }
 }
 
@@ -61,7 +65,10 @@ mod tests {
 
     #[test]
     fn a_single_batch_is_every_percentile() {
-        assert_eq!(percentiles([3]), Some(Percentiles { p50: 3_000.0, p99: 3_000.0, max: 3_000.0 }));
+        assert_eq!(
+            percentiles([3]),
+            Some(Percentiles { p50: 3_000.0, p99: 3_000.0, max: 3_000.0 })
+        );
     }
 
     #[test]

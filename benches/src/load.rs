@@ -52,7 +52,8 @@ impl Load {
             elapsed,
             server_cpu,
         };
-        Outcome::new(name, &totals, latencies).ok_or_else(|| io::Error::other("no batch was answered"))
+        Outcome::new(name, &totals, latencies)
+            .ok_or_else(|| io::Error::other("no batch was answered"))
     }
 
     fn server_cpu(&self) -> io::Result<Option<Duration>> {
@@ -114,7 +115,10 @@ impl Load {
             kept = self.kept.then_some(stream);
             latencies.record(begun.elapsed());
             if !self.batch.accepts(&reply) {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "the reply is not the expected one"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the reply is not the expected one",
+                ));
             }
         }
         Ok(latencies)

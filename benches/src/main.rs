@@ -60,7 +60,8 @@ struct BatchArgs {
 
 impl BatchArgs {
     fn build(&self) -> Result<Batch> {
-        Batch::new(self.protocol, self.bets_per_batch.get(), !self.four_fields).context("building the batch")
+        Batch::new(self.protocol, self.bets_per_batch.get(), !self.four_fields)
+            .context("building the batch")
     }
 }
 
@@ -104,7 +105,8 @@ impl LoadArgs {
             batch.expect_any_reply(bytes.get());
         }
         let load = Load {
-            address: link::resolve(&self.address).with_context(|| format!("address {}", self.address))?,
+            address: link::resolve(&self.address)
+                .with_context(|| format!("address {}", self.address))?,
             batch,
             clients: self.clients.get(),
             kept: self.kept,
@@ -146,8 +148,8 @@ fn main() -> Result<()> {
         }
         Command::Batch(args) => out.write_all(&args.build()?.request)?,
         Command::Report { runs, against } => {
-            let lines =
-                std::fs::read_to_string(&runs).with_context(|| format!("reading {}", runs.display()))?;
+            let lines = std::fs::read_to_string(&runs)
+                .with_context(|| format!("reading {}", runs.display()))?;
             let outcomes = lines
                 .lines()
                 .map(serde_json::from_str)

@@ -68,16 +68,24 @@ impl Outcome {
             batches_per_second: batches as f64 / seconds,
             bets_per_second: bets as f64 / seconds,
             latency_us: latencies.percentiles()?,
-            server_cpu_us_per_bet: totals.server_cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / bets as f64),
+            server_cpu_us_per_bet: totals
+                .server_cpu
+                .map(|cpu| cpu.as_secs_f64() * 1e6 / bets as f64),
         })
     }
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, clients, stalled, seconds, batch_bytes, batches, bets, latency_us, .. } = self;
+        let Self {
+            name, clients, stalled, seconds, batch_bytes, batches, bets, latency_us, ..
+        } = self;
         writeln!(f, "{name}: {clients} clients, {stalled} stalled connections, {seconds:.2} s")?;
-        writeln!(f, "  batches  {batches} of {batch_bytes} bytes, {:.0}/s", self.batches_per_second)?;
+        writeln!(
+            f,
+            "  batches  {batches} of {batch_bytes} bytes, {:.0}/s",
+            self.batches_per_second
+        )?;
         writeln!(f, "  bets     {bets}, {:.0}/s", self.bets_per_second)?;
         let Percentiles { p50, p99, max } = latency_us;
         write!(f, "  latency  p50 {p50:.0} µs, p99 {p99:.0} µs, max {max:.0} µs")?;

@@ -35,7 +35,9 @@ impl<'a> Report<'a> {
         }
         let position = |name: &String| {
             let found = servers.iter().position(|server| server.name == name);
-            found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no runs of {name:?}")))
+            found.ok_or_else(|| {
+                io::Error::new(io::ErrorKind::NotFound, format!("no runs of {name:?}"))
+            })
         };
         let yardsticks = against.iter().map(position).collect::<io::Result<_>>()?;
         Ok(Self { servers, yardsticks })
@@ -43,7 +45,9 @@ impl<'a> Report<'a> {
 
     fn write_header(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut columns: Vec<String> =
-            ["server", "batches/s", "bets/s", "p50 µs", "p99 µs", "CPU µs/bet"].map(String::from).into();
+            ["server", "batches/s", "bets/s", "p50 µs", "p99 µs", "CPU µs/bet"]
+                .map(String::from)
+                .into();
         for &yardstick in &self.yardsticks {
             let name = self.servers[yardstick].name;
             columns.push(format!("speed ÷ {name}"));
@@ -91,7 +95,11 @@ impl Server<'_> {
     }
 
     /// Summary of ratios within each round, so that a slow spell of the machine weighs on both sides of a ratio.
-    fn against(&self, yardstick: &Self, ratio: impl Fn(&Outcome, &Outcome) -> Option<f64>) -> Summary {
+    fn against(
+        &self,
+        yardstick: &Self,
+        ratio: impl Fn(&Outcome, &Outcome) -> Option<f64>,
+    ) -> Summary {
         let rounds = self.runs.iter().zip(&yardstick.runs);
         Summary::of(rounds.filter_map(|(own, other)| ratio(own, other)))
     }

@@ -85,8 +85,8 @@ impl<'a> Agency<'a> {
 
     /// Sends every bet of the file.
     fn deliver(&mut self) -> Result<(), RunError> {
-        let mut dataset =
-            Dataset::open(&self.config.data, self.config.id).map_err(|error| self.bad_data(error))?;
+        let mut dataset = Dataset::open(&self.config.data, self.config.id)
+            .map_err(|error| self.bad_data(error))?;
         self.progress.begin(dataset.size());
         let sent = self.send_all(&mut dataset);
         self.progress.end();
@@ -138,7 +138,8 @@ impl<'a> Agency<'a> {
         self.packet.clear();
         self.packet.extend_from_slice(self.codec.packet());
         let codec = &self.codec;
-        let receipt = self.central.request(Request::Store, &self.packet, |reply| codec.receipt(reply));
+        let receipt =
+            self.central.request(Request::Store, &self.packet, |reply| codec.receipt(reply));
         let winners = match receipt {
             Ok(Receipt::Stored { winners }) => winners,
             Ok(Receipt::Refused) => return Err(RunError::Refused { rows }),
@@ -146,7 +147,9 @@ impl<'a> Agency<'a> {
             Err(source @ RequestError::Unreachable { .. }) => {
                 return Err(RunError::Unsent { source, stored: self.totals.bets });
             }
-            Err(source @ RequestError::Unanswered(_)) => return Err(RunError::InDoubt { source, rows }),
+            Err(source @ RequestError::Unanswered(_)) => {
+                return Err(RunError::InDoubt { source, rows });
+            }
         };
         self.codec.clear();
         self.totals.bets += bets;

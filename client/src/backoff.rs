@@ -45,9 +45,11 @@ impl Backoff {
     pub(crate) fn failed(&mut self, now: Instant) -> Option<Duration> {
         self.failures += 1;
         let since = *self.since.get_or_insert(now);
-        let rest = self.limit.checked_sub(now.duration_since(since)).filter(|rest| !rest.is_zero())?;
-        let jitter =
-            self.jitter.get_or_insert_with(|| ChaCha8Rng::seed_from_u64(RandomState::new().hash_one(now)));
+        let rest =
+            self.limit.checked_sub(now.duration_since(since)).filter(|rest| !rest.is_zero())?;
+        let jitter = self
+            .jitter
+            .get_or_insert_with(|| ChaCha8Rng::seed_from_u64(RandomState::new().hash_one(now)));
         let half = self.longest / 2;
         let pause = half + half.mul_f64(f64::from(jitter.next_u32()) / f64::from(u32::MAX));
         self.longest = (self.longest * 2).min(LONGEST_PAUSE);
@@ -68,7 +70,10 @@ mod tests {
         let mut longest = FIRST_PAUSE;
         while let Some(pause) = backoff.failed(now) {
             let ends_now = now + pause == start + limit;
-            assert!(pause <= longest && (pause >= longest / 2 || ends_now), "{pause:?} of {longest:?}");
+            assert!(
+                pause <= longest && (pause >= longest / 2 || ends_now),
+                "{pause:?} of {longest:?}"
+            );
             longest = (longest * 2).min(LONGEST_PAUSE);
             now += pause;
         }

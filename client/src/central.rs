@@ -52,7 +52,12 @@ pub(crate) struct Central<'a> {
 
 impl<'a> Central<'a> {
     /// Nothing is connected before the first request.
-    pub(crate) fn new(config: &'a Config, stop: &'a Stop, progress: &'a Progress, greeting: Vec<u8>) -> Self {
+    pub(crate) fn new(
+        config: &'a Config,
+        stop: &'a Stop,
+        progress: &'a Progress,
+        greeting: Vec<u8>,
+    ) -> Self {
         Self {
             config,
             stop,
@@ -187,7 +192,8 @@ impl<'a> Central<'a> {
     /// Tries every address of the central once.
     fn connect(&mut self) -> Result<Connection<'a>, ConnectionError> {
         if self.addresses.is_empty() {
-            self.addresses = resolver::resolve(&self.config.server_address, ATTEMPT_LIMIT, self.stop)?;
+            self.addresses =
+                resolver::resolve(&self.config.server_address, ATTEMPT_LIMIT, self.stop)?;
         }
         let nowhere = io::Error::new(io::ErrorKind::NotFound, "it stands for no address");
         let mut failure = ConnectionError::Unresolved(nowhere);

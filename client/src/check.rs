@@ -122,14 +122,16 @@ impl Check {
     pub(crate) fn run(&self, stop: Stop, say: fn(&str)) -> Result<bool, CheckError> {
         let stop = Arc::new(stop);
         end_on_signal(Arc::clone(&stop)).map_err(CheckError::Signals)?;
-        let unreachable = |reason| CheckError::Unreachable { address: self.address.clone(), reason };
+        let unreachable =
+            |reason| CheckError::Unreachable { address: self.address.clone(), reason };
         let connection = self.connection()?;
         let door = Door::new(&self.address, connection, self.timeout, stop)
             .map_err(|error| unreachable(error.to_string()))?;
         // Not for nothing: some servers serve one connection after the other, and this is the first.
         let mut first = Some(door.connect().map_err(|error| unreachable(no_connection(&error)))?);
 
-        let mut report = Report::new(self.protocol.name, &self.address, self.json, self.beyond, say);
+        let mut report =
+            Report::new(self.protocol.name, &self.address, self.json, self.beyond, say);
         for rule in (self.protocol.rules)() {
             for (how, pieces) in [(How::Whole, Pieces::Whole), (How::Bytewise, Pieces::Bytes)] {
                 let wire = first.take().map_or_else(|| door.connect(), Ok);
@@ -168,7 +170,8 @@ fn end_on_signal(stop: Arc<Stop>) -> io::Result<()> {
 }
 
 fn address(text: &str) -> Result<String, String> {
-    config::address(text).ok_or_else(|| "expected host:port, such as server:12345 or [::1]:12345".to_owned())
+    config::address(text)
+        .ok_or_else(|| "expected host:port, such as server:12345 or [::1]:12345".to_owned())
 }
 
 fn dialect(name: &str) -> Result<&'static Dialect, String> {
@@ -176,5 +179,6 @@ fn dialect(name: &str) -> Result<&'static Dialect, String> {
 }
 
 fn patience(text: &str) -> Result<Duration, String> {
-    config::some_time(text).ok_or_else(|| "expected a duration above zero, such as 2s or 500ms".to_owned())
+    config::some_time(text)
+        .ok_or_else(|| "expected a duration above zero, such as 2s or 500ms".to_owned())
 }

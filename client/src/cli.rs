@@ -126,8 +126,10 @@ mod tests {
                 _ => cli.run.settings.0,
             }
         };
-        let expected =
-            BTreeMap::from([("server.address".to_owned(), ("--server".to_owned(), "h:1".to_owned()))]);
+        let expected = BTreeMap::from([(
+            "server.address".to_owned(),
+            ("--server".to_owned(), "h:1".to_owned()),
+        )]);
         assert_eq!(flags(&["client", "--server", "h:1"]), expected);
         assert_eq!(flags(&["client", "run", "--server", "h:1"]), expected);
     }

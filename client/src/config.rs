@@ -100,9 +100,11 @@ pub(crate) fn resolve(
 ) -> Result<Settings, ConfigError> {
     let pairs = match file {
         Some(path) => Some((path.to_owned(), yaml::read(path)?)),
-        None => yaml::read_if_present(Path::new(DEFAULT_FILE))?.map(|pairs| (DEFAULT_FILE.into(), pairs)),
+        None => yaml::read_if_present(Path::new(DEFAULT_FILE))?
+            .map(|pairs| (DEFAULT_FILE.into(), pairs)),
     };
-    let environment = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    let environment =
+        |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     Ok(Settings::resolve(&KEYS, flags, environment_name, environment, pairs)?)
 }
 
@@ -125,12 +127,16 @@ impl Config {
         let id = settings.get("id", |text| positive(text).filter(|id| *id <= protocol.max_agency));
         let id = narrow(id, |accepted| match protocol.max_agency {
             u16::MAX => accepted.to_owned(),
-            most => format!("a number from 1 to {most}, the largest that {} carries", protocol.name),
+            most => {
+                format!("a number from 1 to {most}, the largest that {} carries", protocol.name)
+            }
         })?;
-        let connection = narrow(settings.get("connection", |text| connection(text, protocol)), |_| {
-            let names: Vec<_> = protocol.connections.iter().map(|connection| connection.name()).collect();
-            format!("{AUTO} or {}, as {} has it", names.join(" or "), protocol.name)
-        })?;
+        let connection =
+            narrow(settings.get("connection", |text| connection(text, protocol)), |_| {
+                let names: Vec<_> =
+                    protocol.connections.iter().map(|connection| connection.name()).collect();
+                format!("{AUTO} or {}, as {} has it", names.join(" or "), protocol.name)
+            })?;
         let data = settings.get("data", |text| (!text.is_empty()).then(|| text.to_owned()))?;
         Ok(Self {
             id,
@@ -206,8 +212,9 @@ pub(crate) fn some_time(text: &str) -> Option<Duration> {
 pub(crate) fn address(text: &str) -> Option<String> {
     let (host, port) = text.rsplit_once(':')?;
     positive::<u16>(port)?;
-    let name =
-        !host.is_empty() && !host.contains([':', '/', '[', ']']) && !host.contains(char::is_whitespace);
+    let name = !host.is_empty()
+        && !host.contains([':', '/', '[', ']'])
+        && !host.contains(char::is_whitespace);
     (name || text.parse::<SocketAddr>().is_ok()).then(|| text.to_owned())
 }
 

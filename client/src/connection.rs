@@ -52,8 +52,8 @@ impl<'s> Connection<'s> {
         greeting: Vec<u8>,
     ) -> Result<Self, ConnectionError> {
         let failed = ConnectionError::NotConnected;
-        let socket =
-            Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)).map_err(failed)?;
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
+            .map_err(failed)?;
         socket.set_nonblocking(true).map_err(failed)?;
         // A batch is one write, but more than one segment: without this its last segment would wait for the peer's
         // acknowledgement of the others, which peers like to delay.
@@ -166,7 +166,8 @@ impl<'s> Connection<'s> {
     /// Waits for the socket, as long as the exchange may still take.
     fn wait(&self, events: PollFlags, exchange: &mut Exchange) -> Result<(), ConnectionError> {
         loop {
-            let woken = self.stop.wait(self.stream.as_fd(), events, exchange.heed, exchange.deadline);
+            let woken =
+                self.stop.wait(self.stream.as_fd(), events, exchange.heed, exchange.deadline);
             match woken.map_err(|error| exchange.lost(error))? {
                 Wake::Ready => return Ok(()),
                 Wake::TimedOut => return Err(exchange.timed_out()),

@@ -139,7 +139,9 @@ impl Dataset {
         }
         match self.columns {
             0 => Err(self.refuse(RowError::Columns { found })),
-            expected if expected != found => Err(self.refuse(RowError::OtherColumns { found, expected })),
+            expected if expected != found => {
+                Err(self.refuse(RowError::OtherColumns { found, expected }))
+            }
             _ => Ok(true),
         }
     }

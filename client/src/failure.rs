@@ -83,7 +83,9 @@ pub(crate) enum RunError {
         rows: Rows,
     },
     /// The central answered that it does not store a batch.
-    #[error("the central refused rows {rows}; all before them are stored, nothing after them was sent")]
+    #[error(
+        "the central refused rows {rows}; all before them are stored, nothing after them was sent"
+    )]
     Refused {
         /// The rows of the batch.
         rows: Rows,
@@ -146,8 +148,11 @@ impl RunError {
         let line = match self {
             Self::Dataset { source, stored } => {
                 let line = with_file(begin("leer_apuestas"));
-                let line =
-                    if let DatasetError::Row { row, .. } = source { line.with("row", row) } else { line };
+                let line = if let DatasetError::Row { row, .. } = source {
+                    line.with("row", row)
+                } else {
+                    line
+                };
                 line.with("rows_stored", Rows::up_to(*stored))
             }
             Self::Unsent { stored, .. } => {
@@ -161,10 +166,14 @@ impl RunError {
                 .with("rows_stored", rows.before()),
             Self::Query { .. } | Self::NoAnswer { .. } => begin("consulta_ganadores"),
             Self::SingleBet(failure) => {
-                let action =
-                    if let SingleBetFailure::Unsent(_) = failure { "connect" } else { "apuesta_enviada" };
-                let with_bet =
-                    |line: Line, bet: &SingleBet| line.with("dni", &bet.document).with("numero", bet.number);
+                let action = if let SingleBetFailure::Unsent(_) = failure {
+                    "connect"
+                } else {
+                    "apuesta_enviada"
+                };
+                let with_bet = |line: Line, bet: &SingleBet| {
+                    line.with("dni", &bet.document).with("numero", bet.number)
+                };
                 config.single_bet.iter().fold(begin(action), with_bet)
             }
             Self::Message(RequestError::Unreachable { .. }) => begin("connect"),
@@ -174,7 +183,9 @@ impl RunError {
                     .with("client_id", config.id)
                     .with("signal", signal);
                 return match done {
-                    Done::Bets { bets, batches } => line.with("apuestas", bets).with("lotes", batches),
+                    Done::Bets { bets, batches } => {
+                        line.with("apuestas", bets).with("lotes", batches)
+                    }
                     Done::Messages(count) => line.with("mensajes", count),
                 };
             }

@@ -192,7 +192,8 @@ mod tests {
         for (bets, winners) in [(0, 0), (1, 0), (1, 1), (50, 50), (1000, 3)] {
             for seed in 0..20 {
                 let mut deal = Deal::new(&plan(bets, winners, seed), 1);
-                let numbers: Vec<_> = std::iter::from_fn(|| deal.next_row()).map(|row| row.number).collect();
+                let numbers: Vec<_> =
+                    std::iter::from_fn(|| deal.next_row()).map(|row| row.number).collect();
                 assert_eq!(numbers.len() as u32, bets);
                 assert_eq!(
                     numbers.iter().filter(|number| **number == WINNING_NUMBER).count() as u32,
@@ -206,7 +207,8 @@ mod tests {
     #[test]
     fn losing_numbers_reach_both_ends_of_the_range() {
         let mut deal = Deal::new(&plan(200_000, 0, 1), 1);
-        let numbers: Vec<_> = std::iter::from_fn(|| deal.next_row()).map(|row| row.number).collect();
+        let numbers: Vec<_> =
+            std::iter::from_fn(|| deal.next_row()).map(|row| row.number).collect();
         assert_eq!((numbers.iter().min(), numbers.iter().max()), (Some(&0), Some(&(NUMBERS - 1))));
     }
 }

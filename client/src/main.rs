@@ -87,7 +87,8 @@ fn configure(args: &RunArgs) -> Result<Option<Config>, ConfigError> {
     if args.print_config {
         say(&settings.table());
     }
-    let single_bet = SingleBet::from_environment(|name| std::env::var_os(name)).map_err(ConfigError::from)?;
+    let single_bet =
+        SingleBet::from_environment(|name| std::env::var_os(name)).map_err(ConfigError::from)?;
     let config = Config::from_settings(&settings, !args.without_count, single_bet)?;
     if args.check_config {
         say("the configuration is fine\n");

@@ -16,7 +16,8 @@ use crate::stop::{Stop, Wake};
 pub(crate) fn run(config: &Config, stop: &Stop, progress: &Progress) -> Result<(), RunError> {
     let mut central = Central::new(config, stop, progress, Vec::new());
     for number in 1..=config.loop_amount {
-        let stopped = || RunError::Stopped { signal: stop.signal_name(), done: Done::Messages(number - 1) };
+        let stopped =
+            || RunError::Stopped { signal: stop.signal_name(), done: Done::Messages(number - 1) };
         if number > 1 && stop.sleep(config.loop_period) == Wake::Stopped {
             return Err(stopped());
         }

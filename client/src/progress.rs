@@ -59,7 +59,10 @@ impl Progress {
             true => {
                 // Drawn nowhere until there is something to show.
                 let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-                Look::Bar { bar: bar.with_prefix(agency.to_string()), beside_log: stdout().is_terminal() }
+                Look::Bar {
+                    bar: bar.with_prefix(agency.to_string()),
+                    beside_log: stdout().is_terminal(),
+                }
             }
         };
         let now = Cell::new(Instant::now());
@@ -76,7 +79,8 @@ impl Progress {
             let template = if size == 0 { UNSIZED_BAR } else { SIZED_BAR };
             // A template that is not understood would show as the plain bar; it is a constant and tried by a test.
             bar.set_style(
-                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+                ProgressStyle::with_template(template)
+                    .unwrap_or_else(|_| ProgressStyle::default_bar()),
             );
             if size > 0 {
                 bar.set_length(size);
@@ -111,7 +115,13 @@ impl Progress {
     }
 
     /// Logs a line, with these details, without tearing the bar.
-    pub(crate) fn log(&self, level: Level, action: &str, outcome: Outcome, details: &[(&str, &dyn Display)]) {
+    pub(crate) fn log(
+        &self,
+        level: Level,
+        action: &str,
+        outcome: Outcome,
+        details: &[(&str, &dyn Display)],
+    ) {
         // To take the bar away and draw it again costs far more than a line, so not for one that is not logged.
         if level > log::max_level() {
             return;

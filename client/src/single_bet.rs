@@ -33,8 +33,12 @@ pub(crate) fn run(
             let done = Done::Bets { bets: 0, batches: 0 };
             return Err(RunError::Stopped { signal: stop.signal_name(), done });
         }
-        Err(error @ RequestError::Unreachable { .. }) => return Err(SingleBetFailure::Unsent(error).into()),
-        Err(error @ RequestError::Unanswered(_)) => return Err(SingleBetFailure::InDoubt(error).into()),
+        Err(error @ RequestError::Unreachable { .. }) => {
+            return Err(SingleBetFailure::Unsent(error).into());
+        }
+        Err(error @ RequestError::Unanswered(_)) => {
+            return Err(SingleBetFailure::InDoubt(error).into());
+        }
     }
     log_line::info("apuesta_enviada", Outcome::Success)
         .with("dni", &single.document)

@@ -118,7 +118,12 @@ impl Stop {
         self.poll(&mut [PollFd::new(descriptor, events)], heed, deadline)
     }
 
-    fn poll(&self, wanted: &mut [PollFd<'_>], heed: Heed, deadline: Option<Instant>) -> io::Result<Wake> {
+    fn poll(
+        &self,
+        wanted: &mut [PollFd<'_>],
+        heed: Heed,
+        deadline: Option<Instant>,
+    ) -> io::Result<Wake> {
         let mut all = Vec::with_capacity(2);
         if heed == Heed::Signals {
             all.push(PollFd::new(self.woken.as_fd(), PollFlags::POLLIN));
@@ -131,7 +136,9 @@ impl Stop {
                 Err(error) => return Err(error.into()),
                 Ok(0) if rest.is_some_and(|rest| rest.is_zero()) => return Ok(Wake::TimedOut),
                 Ok(0) => {}
-                Ok(_) if heed == Heed::Signals && all[0].any() == Some(true) => return Ok(Wake::Stopped),
+                Ok(_) if heed == Heed::Signals && all[0].any() == Some(true) => {
+                    return Ok(Wake::Stopped);
+                }
                 Ok(_) => return Ok(Wake::Ready),
             }
         }
@@ -141,8 +148,10 @@ impl Stop {
 impl Inbox {
     /// Notes a signal: the first asks to stop, a second one ends the program on the spot.
     fn note(&self, signal: Signal) {
-        let first =
-            self.first.compare_exchange(NONE, signal as i32, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        let first = self
+            .first
+            .compare_exchange(NONE, signal as i32, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
         if !first {
             std::process::exit(exit_code(signal).into());
         }

@@ -78,7 +78,9 @@ pub(crate) fn read(path: &Path) -> Result<Vec<(String, String)>, YamlError> {
 /// As [`read`].
 pub(crate) fn read_if_present(path: &Path) -> Result<Option<Vec<(String, String)>>, YamlError> {
     match read(path) {
-        Err(YamlError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(YamlError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Ok(None)
+        }
         read => read.map(Some),
     }
 }
@@ -91,7 +93,9 @@ fn flatten(
 ) -> Result<(), (String, &'static str)> {
     match value {
         Value::Mapping(map) => map.iter().try_for_each(|(name, value)| {
-            let Some(name) = scalar(name) else { return Err((place(key), "a key that is no name")) };
+            let Some(name) = scalar(name) else {
+                return Err((place(key), "a key that is no name"));
+            };
             let dotted = if key.is_empty() { name } else { format!("{key}.{name}") };
             flatten(&dotted, value, pairs)
         }),
@@ -139,7 +143,10 @@ mod tests {
             ("batch.maxAmount", "10"),
             ("id", ""),
         ];
-        assert_eq!(pairs(text).unwrap(), expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        assert_eq!(
+            pairs(text).unwrap(),
+            expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
+        );
     }
 
     #[test]

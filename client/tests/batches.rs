@@ -9,7 +9,9 @@ use support::{Central, Setup, THREE_RECORDS, THREE_ROWS};
 const MAX_PACKET: usize = 8192;
 
 fn rows(count: usize) -> String {
-    (1..=count).map(|row| format!("Nombre{row},Apellido,{},1990-01-01,{row}\r\n", 20_000_000 + row)).collect()
+    (1..=count)
+        .map(|row| format!("Nombre{row},Apellido,{},1990-01-01,{row}\r\n", 20_000_000 + row))
+        .collect()
 }
 
 /// Plays the central for a whole run: the sizes of the packets and the records that came.
@@ -50,23 +52,32 @@ fn a_batch_is_the_bytes_of_the_protocol_and_the_connection_is_closed_after_its_r
 #[test]
 fn batches_hold_as_many_bets_as_configured_and_the_last_one_what_is_left() {
     let central = Central::new();
-    let agency = Setup::agency(central.address(), rows(25)).args(["--batch-max-amount", "10"]).start();
+    let agency =
+        Setup::agency(central.address(), rows(25)).args(["--batch-max-amount", "10"]).start();
     let (_, batches) = collect(&central);
     assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [10, 10, 5]);
-    let expected: Vec<_> =
-        (1..=25).map(|row| format!("Nombre{row};Apellido;{};1990-01-01;{row}", 20_000_000 + row)).collect();
+    let expected: Vec<_> = (1..=25)
+        .map(|row| format!("Nombre{row};Apellido;{};1990-01-01;{row}", 20_000_000 + row))
+        .collect();
     assert_eq!(batches.concat(), expected);
     let ended = agency.finish();
     assert_eq!(ended.code, Some(0));
-    assert_eq!(ended.count("action: apuesta_enviada | result: success | cantidad: 10 | ganadores: 0"), 2);
-    assert_eq!(ended.count("action: apuesta_enviada | result: success | cantidad: 5 | ganadores: 0"), 1);
+    assert_eq!(
+        ended.count("action: apuesta_enviada | result: success | cantidad: 10 | ganadores: 0"),
+        2
+    );
+    assert_eq!(
+        ended.count("action: apuesta_enviada | result: success | cantidad: 5 | ganadores: 0"),
+        1
+    );
     ended.assert_log_parses();
 }
 
 #[test]
 fn a_file_that_ends_with_a_full_batch_is_not_followed_by_an_empty_one() {
     let central = Central::new();
-    let agency = Setup::agency(central.address(), rows(20)).args(["--batch-max-amount", "10"]).start();
+    let agency =
+        Setup::agency(central.address(), rows(20)).args(["--batch-max-amount", "10"]).start();
     let (_, batches) = collect(&central);
     assert_eq!(batches.len(), 2);
     assert_eq!(agency.finish().code, Some(0));
@@ -76,7 +87,8 @@ fn a_file_that_ends_with_a_full_batch_is_not_followed_by_an_empty_one() {
 #[test]
 fn no_packet_exceeds_8192_bytes_whatever_the_configured_amount() {
     let central = Central::new();
-    let agency = Setup::agency(central.address(), rows(1000)).args(["--batch-max-amount", "65535"]).start();
+    let agency =
+        Setup::agency(central.address(), rows(1000)).args(["--batch-max-amount", "65535"]).start();
     let (sizes, batches) = collect(&central);
     assert!(sizes.iter().all(|size| *size <= MAX_PACKET), "{sizes:?}");
     // Full ones have no room for one more record.
@@ -115,7 +127,10 @@ fn rows_without_number_become_records_of_four_fields() {
     let rows = "Santiago Lionel,Lorca,30904465,1999-03-17\r\nAna,\"Sosa, hija\",1,1999-3-7\r\n";
     let agency = Setup::agency(central.address(), rows).start();
     let (_, batches) = collect(&central);
-    assert_eq!(batches, [["Santiago Lionel;Lorca;30904465;1999-03-17", "Ana;Sosa, hija;1;1999-03-07"]]);
+    assert_eq!(
+        batches,
+        [["Santiago Lionel;Lorca;30904465;1999-03-17", "Ana;Sosa, hija;1;1999-03-07"]]
+    );
     assert_eq!(agency.finish().code, Some(0));
 }
 

@@ -25,9 +25,14 @@ const AGAIN: &str = "a question after the draw is answered as before";
 const LATE: &str = "a batch after the draw is not acknowledged";
 
 /// Looks at dialects at the same time: a check mostly waits.
-fn each(dialects: impl IntoIterator<Item = &'static Dialect>, look: impl Fn(&'static Dialect) + Sync) {
+fn each(
+    dialects: impl IntoIterator<Item = &'static Dialect>,
+    look: impl Fn(&'static Dialect) + Sync,
+) {
     let look = &look;
-    thread::scope(|scope| dialects.into_iter().for_each(|dialect| drop(scope.spawn(move || look(dialect)))));
+    thread::scope(|scope| {
+        dialects.into_iter().for_each(|dialect| drop(scope.spawn(move || look(dialect))))
+    });
 }
 
 fn dialect(name: &str) -> &'static Dialect {
@@ -49,7 +54,8 @@ struct Report {
 fn report<const N: usize>(name: &str, faults: &'static [Fault], arguments: [&str; N]) -> Report {
     let server = imitation(dialect(name), faults);
     let address = server.to_string();
-    let setup = Setup::new().args(["check", "--json", "--protocol", name, &address]).args(arguments);
+    let setup =
+        Setup::new().args(["check", "--json", "--protocol", name, &address]).args(arguments);
     let ended = setup.finish();
     assert_eq!(ended.errors, "");
     Report { code: ended.code, json: serde_json::from_str(&ended.lines.join("\n")).unwrap() }
@@ -88,7 +94,10 @@ fn expects(rule: &Rule, begin: &[u8]) -> bool {
 
 /// Whether there is a reply to this rule at all.
 fn is_answered(rule: &Rule) -> bool {
-    !rule.steps.iter().all(|step| matches!(step, Step::Send(_) | Step::HalfClose | Step::ExpectNothing))
+    !rule
+        .steps
+        .iter()
+        .all(|step| matches!(step, Step::Send(_) | Step::HalfClose | Step::ExpectNothing))
 }
 
 #[test]
@@ -106,9 +115,15 @@ fn a_right_server_of_any_dialect_passes_with_every_rule() {
         );
         let rules = (dialect.rules)();
         let passed = rows(&rules, |_| true, &[]);
-        let tried =
-            report.rows().iter().map(|row| (row["rule"].as_str().unwrap(), row["how"].as_str().unwrap()));
-        assert!(tried.take(passed.len()).eq(passed.iter().map(|(rule, how)| (rule.as_str(), how.as_str()))));
+        let tried = report
+            .rows()
+            .iter()
+            .map(|row| (row["rule"].as_str().unwrap(), row["how"].as_str().unwrap()));
+        assert!(
+            tried
+                .take(passed.len())
+                .eq(passed.iter().map(|(rule, how)| (rule.as_str(), how.as_str())))
+        );
     });
 }
 
@@ -135,7 +150,10 @@ fn a_wrong_byte_fails_the_rules_that_expect_the_right_one() {
     let failed = rows(&rules, |rule| expects(rule, &[1]), &[]);
     assert!(!failed.is_empty());
     assert_eq!((report.code, report.failed()), (Some(1), failed));
-    assert_eq!(report.expected_and_came("a batch with an impossible date is refused with 01"), ("01", "02"));
+    assert_eq!(
+        report.expected_and_came("a batch with an impossible date is refused with 01"),
+        ("01", "02")
+    );
     assert_eq!(report.json["conforms"], false);
 }
 
@@ -155,7 +173,8 @@ fn an_answer_where_none_must_come_is_shown() {
     let report = report("line", &[Fault::RefusesWith(b"ERROR\n")], []);
     let rules = (dialect("line").rules)();
     // Whoever ends a connection too early is not refused, it has left.
-    let refused = |rule: &Rule| rule.steps.len() == 2 && matches!(rule.steps[1], Step::ExpectNothing);
+    let refused =
+        |rule: &Rule| rule.steps.len() == 2 && matches!(rule.steps[1], Step::ExpectNothing);
     assert_eq!((report.code, report.failed()), (Some(1), rows(&rules, refused, &[])));
     assert_eq!(report.expected_and_came("a blank line gets no reply"), ("nothing", "\"ERROR\\n\""));
 }
@@ -166,7 +185,10 @@ fn more_than_a_reply_is_as_wrong_as_another() {
     let rules = (dialect("counted-u8").rules)();
     let failed = rows(&rules, |rule| expects(rule, &[0]), &[]);
     assert_eq!((report.code, report.failed()), (Some(1), failed));
-    assert_eq!(report.expected_and_came("a batch is stored and answered with 00"), ("nothing more", "00"));
+    assert_eq!(
+        report.expected_and_came("a batch is stored and answered with 00"),
+        ("nothing more", "00")
+    );
 }
 
 #[test]
@@ -176,7 +198,10 @@ fn silence_fails_every_rule_with_a_reply_and_no_other() {
     let failed = rows(&rules, is_answered, &[STORED, OWN, AGAIN, LATE]);
     assert_eq!((report.code, report.failed()), (Some(1), failed));
     let rule = "a batch is answered with the line that ends it";
-    assert_eq!(report.expected_and_came(rule), ("\"[AGENCY 1] BetBatchEnd\\n\"", "nothing within 200ms"));
+    assert_eq!(
+        report.expected_and_came(rule),
+        ("\"[AGENCY 1] BetBatchEnd\\n\"", "nothing within 200ms")
+    );
     let never = ("every batch stored", "agency 1: batch 1: nothing within 200ms");
     assert_eq!(report.expected_and_came(STORED), never);
 }
@@ -258,11 +283,17 @@ fn what_goes_beyond_the_described_systems_counts_only_where_it_is_asked_for() {
 fn a_total_that_never_comes_and_winners_that_are_not_told_fail_in_a_dialect_without_a_draw() {
     let partial = report("typed", &[Fault::NeverTells], ["--timeout", "1s"]);
     let rule = "a query after them is answered with a total that has their winners";
-    assert_eq!((partial.code, partial.failed()), (Some(1), vec![(rule.to_owned(), "at once".to_owned())]));
+    assert_eq!(
+        (partial.code, partial.failed()),
+        (Some(1), vec![(rule.to_owned(), "at once".to_owned())])
+    );
 
     let rule = "bets with a number are answered with those that play the winning one";
     let lenient = report("typed", &[Fault::TellsNoWinners], []);
-    assert_eq!((lenient.code, lenient.failed()), (Some(0), vec![(rule.to_owned(), "whole".to_owned())]));
+    assert_eq!(
+        (lenient.code, lenient.failed()),
+        (Some(0), vec![(rule.to_owned(), "whole".to_owned())])
+    );
     assert_eq!(lenient.expected_and_came(rule), ("1 winner (30001001)", "0 winners"));
     assert_eq!(report("typed", &[Fault::TellsNoWinners], ["--beyond"]).code, Some(1));
 }
@@ -290,7 +321,10 @@ fn the_table_has_the_rows_of_the_object_and_the_same_exit_code() {
         let text = |key: &str| row[key].as_str().unwrap();
         let result = if row["passed"] == true { "pass" } else { "FAIL" };
         let mark = if row["beyond"] == true { "[beyond] " } else { "" };
-        assert_eq!(*lines.next().unwrap(), format!("{result}    {:12}  {mark}{}", text("how"), text("rule")));
+        assert_eq!(
+            *lines.next().unwrap(),
+            format!("{result}    {:12}  {mark}{}", text("how"), text("rule"))
+        );
         if row["passed"] == false {
             assert_eq!(*lines.next().unwrap(), format!("          expected  {}", text("expected")));
             assert_eq!(*lines.next().unwrap(), format!("          came      {}", text("came")));
@@ -309,7 +343,10 @@ fn a_draw_waits_for_as_many_agencies_as_one_says() {
     let report = report("framed", &[], ["--agencies", "4", "--timeout", "1s"]);
     assert_eq!((report.code, report.failed()), (Some(1), rows(&[], |_| true, &[OWN, AGAIN, LATE])));
     // Agency 4 has one winner and waits like the others.
-    assert_eq!(report.expected_and_came(OWN), ("agency 1: 2 winners", "agency 1: nothing within 1s"));
+    assert_eq!(
+        report.expected_and_came(OWN),
+        ("agency 1: 2 winners", "agency 1: nothing within 1s")
+    );
 }
 
 #[test]
@@ -334,8 +371,15 @@ fn wrong_usage_is_told_in_words_with_exit_code_2() {
         assert!(errors.contains("expected a duration above zero"), "{errors}");
     }
     let errors = refused(["--protocol", "sentinel", "--connection", "per-request", "h:1"]);
-    assert_eq!(errors, "client: --connection per-request is not accepted: sentinel has auto, kept\n");
-    assert_eq!(Setup::new().args(["check", "h:1"]).finish().code, Some(2), "the dialect must be named");
+    assert_eq!(
+        errors,
+        "client: --connection per-request is not accepted: sentinel has auto, kept\n"
+    );
+    assert_eq!(
+        Setup::new().args(["check", "h:1"]).finish().code,
+        Some(2),
+        "the dialect must be named"
+    );
 }
 
 #[test]
@@ -347,7 +391,11 @@ fn a_server_that_is_not_there_is_one_line_and_exit_code_1() {
         let ended = form.into_iter().fold(setup, |setup, form| setup.args([form])).finish();
         assert_eq!((ended.code, ended.lines.len()), (Some(1), 0));
         assert_eq!(ended.errors.lines().count(), 1, "{}", ended.errors);
-        assert!(ended.errors.starts_with(&format!("client: {nobody}: no connection: ")), "{}", ended.errors);
+        assert!(
+            ended.errors.starts_with(&format!("client: {nobody}: no connection: ")),
+            "{}",
+            ended.errors
+        );
     }
 }
 
@@ -355,7 +403,8 @@ fn a_server_that_is_not_there_is_one_line_and_exit_code_1() {
 fn a_signal_ends_it_at_once() {
     for (signal, code) in [(SIGTERM, 143), (SIGINT, 130)] {
         let server = imitation(dialect("counted"), &[Fault::NeverAnswers]).to_string();
-        let setup = Setup::new().args(["check", "--protocol", "counted", &server, "--timeout", "1h"]);
+        let setup =
+            Setup::new().args(["check", "--protocol", "counted", &server, "--timeout", "1h"]);
         let mut check = setup.start();
         check.wait_for("result  tried");
         check.signal(signal);

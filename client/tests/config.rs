@@ -149,7 +149,11 @@ fn each_bad_value_is_named_with_key_value_source_and_what_is_accepted() {
             "server",
             "server.address = \"server\" (flag --server) is not accepted: expected host:port",
         ),
-        ("--data", "", "data = \"\" (flag --data) is not accepted: expected the path of a CSV file"),
+        (
+            "--data",
+            "",
+            "data = \"\" (flag --data) is not accepted: expected the path of a CSV file",
+        ),
         ("--batch-max-amount", "0", "batch.maxAmount = \"0\""),
         ("--batch-max-amount", "many", "batch.maxAmount = \"many\""),
         ("--loop-amount", "1.5", "loop.amount = \"1.5\""),
@@ -171,9 +175,15 @@ fn each_bad_value_is_named_with_key_value_source_and_what_is_accepted() {
         assert!(line.starts_with(&format!("client: {expected}")), "{line}");
     }
     let line = complaint(Setup::new().env("CLI_ID", "uno\ndos"));
-    assert!(line.starts_with("client: id = \"uno\\ndos\" (environment CLI_ID) is not accepted"), "{line}");
+    assert!(
+        line.starts_with("client: id = \"uno\\ndos\" (environment CLI_ID) is not accepted"),
+        "{line}"
+    );
     let line = complaint(Setup::new().file("config.yaml", "id: 1\nloop: {period: soon}\n"));
-    assert!(line.starts_with("client: loop.period = \"soon\" (config.yaml) is not accepted"), "{line}");
+    assert!(
+        line.starts_with("client: loop.period = \"soon\" (config.yaml) is not accepted"),
+        "{line}"
+    );
 }
 
 #[test]
@@ -187,7 +197,9 @@ fn every_dialect_is_accepted_by_its_name_and_what_is_none_is_told_them_all() {
     let names = names.join(", ");
     assert_eq!(
         line,
-        format!("client: protocol = \"morse\" (flag --protocol) is not accepted: expected one of {names}")
+        format!(
+            "client: protocol = \"morse\" (flag --protocol) is not accepted: expected one of {names}"
+        )
     );
 }
 
@@ -209,7 +221,9 @@ fn a_number_that_the_dialect_cannot_carry_is_refused_and_the_largest_it_can_is_a
         let id = most + 1;
         assert_eq!(
             line,
-            format!("client: id = \"{id}\" (environment CLI_ID) is not accepted: expected {expected}")
+            format!(
+                "client: id = \"{id}\" (environment CLI_ID) is not accepted: expected {expected}"
+            )
         );
     }
 }
@@ -230,7 +244,9 @@ fn a_use_of_connections_that_the_dialect_does_not_allow_is_refused_with_those_it
         );
     }
     for dialect in DIALECTS {
-        for connection in dialect.connections.iter().map(|connection| connection.name()).chain(["auto"]) {
+        for connection in
+            dialect.connections.iter().map(|connection| connection.name()).chain(["auto"])
+        {
             let flags = ["--id", "1", "--protocol", dialect.name, "--connection", connection];
             assert_eq!(Setup::new().args(flags).args(["--check-config"]).finish().code, Some(0));
         }
@@ -241,10 +257,19 @@ fn a_use_of_connections_that_the_dialect_does_not_allow_is_refused_with_those_it
 fn a_file_that_is_no_configuration_is_refused_with_the_reason() {
     for (content, reason) in [
         ("id: [1", "client: the configuration file config.yaml is not YAML: "),
-        ("- id\n", "client: the configuration file config.yaml has a list at its top: expected key: value"),
-        ("loop: {period: [1s]}\n", "client: the configuration file config.yaml has a list at loop.period"),
+        (
+            "- id\n",
+            "client: the configuration file config.yaml has a list at its top: expected key: value",
+        ),
+        (
+            "loop: {period: [1s]}\n",
+            "client: the configuration file config.yaml has a list at loop.period",
+        ),
         ("id: 1\nid: 2\n", "client: the configuration file config.yaml is not YAML: "),
-        (&"#".repeat(70_000), "client: the configuration file config.yaml has more than 65536 bytes"),
+        (
+            &"#".repeat(70_000),
+            "client: the configuration file config.yaml has more than 65536 bytes",
+        ),
     ] {
         let line = complaint(Setup::new().args(["--id", "1"]).file("config.yaml", content));
         assert!(line.starts_with(reason), "{line}");
@@ -253,13 +278,19 @@ fn a_file_that_is_no_configuration_is_refused_with_the_reason() {
 
 #[test]
 fn a_file_of_comments_only_sets_nothing() {
-    assert_eq!(printed(Setup::new().file("config.yaml", "# nothing\n").args(["--id", "1"])).lines.len(), 11);
+    assert_eq!(
+        printed(Setup::new().file("config.yaml", "# nothing\n").args(["--id", "1"])).lines.len(),
+        11
+    );
 }
 
 #[test]
 fn checking_says_whether_the_configuration_is_fine_and_starts_nothing() {
     let fine = Setup::new().args(["--id", "1", "--check-config"]).finish();
-    assert_eq!((fine.code, fine.lines.as_slice()), (Some(0), &["the configuration is fine".to_owned()][..]));
+    assert_eq!(
+        (fine.code, fine.lines.as_slice()),
+        (Some(0), &["the configuration is fine".to_owned()][..])
+    );
     complaint(Setup::new().args(["--id", "x", "--check-config"]));
 }
 
@@ -295,7 +326,8 @@ fn help_and_version_are_data_and_no_failure() {
 #[test]
 fn the_log_shows_the_level_as_it_was_given_and_keeps_to_it() {
     let central = Central::new();
-    let setup = Setup::agency(central.address(), THREE_ROWS).args(["--log-level", "warning"]).start();
+    let setup =
+        Setup::agency(central.address(), THREE_ROWS).args(["--log-level", "warning"]).start();
     central.take_batch();
     central.answer_total(1);
     assert_eq!(setup.finish().lines, Vec::<String>::new());

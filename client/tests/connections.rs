@@ -50,7 +50,12 @@ fn serve(central: &Central, dialect: &Dialect) -> Heard {
 }
 
 /// Answers what is whole. True when the winners were told.
-fn answer(codec: &mut dyn CentralCodec, bytes: &mut Vec<u8>, heard: &mut Heard, link: &mut Link) -> bool {
+fn answer(
+    codec: &mut dyn CentralCodec,
+    bytes: &mut Vec<u8>,
+    heard: &mut Heard,
+    link: &mut Link,
+) -> bool {
     loop {
         let (reply, consumed, last) = match codec.decode(bytes).unwrap() {
             Decoded::Incomplete => return false,
@@ -126,9 +131,12 @@ fn every_row_is_sent_once_and_in_order_in_every_dialect_however_connections_are_
 #[test]
 fn each_message_has_a_connection_of_its_own_where_that_is_asked_for() {
     let central = Central::new();
-    let agency =
-        Setup::speaking("framed", central.address(), ROW_L).args(["--connection", "per-request"]).start();
-    for (said, answer) in [("batch_L", "success_1"), ("finished_1", "ack"), ("query_1", "winners_L")] {
+    let agency = Setup::speaking("framed", central.address(), ROW_L)
+        .args(["--connection", "per-request"])
+        .start();
+    for (said, answer) in
+        [("batch_L", "success_1"), ("finished_1", "ack"), ("query_1", "winners_L")]
+    {
         let mut link = central.accept();
         link.expect(&vector("framed", said));
         link.reply(&vector("framed", answer));

@@ -6,7 +6,8 @@ mod support;
 use support::{Central, ROW_L, ROWS_LT, Setup, THREE_ROWS, vector};
 
 #[test]
-fn counted_takes_a_connection_for_each_batch_and_one_for_the_end_which_it_leaves_with_the_final_byte() {
+fn counted_takes_a_connection_for_each_batch_and_one_for_the_end_which_it_leaves_with_the_final_byte()
+ {
     for edition in ["counted", "counted-u8"] {
         let central = Central::new();
         let agency = Setup::speaking(edition, central.address(), ROW_L).start();
@@ -21,13 +22,19 @@ fn counted_takes_a_connection_for_each_batch_and_one_for_the_end_which_it_leaves
         link.assert_closed_by_agency();
         let ended = agency.finish();
         assert_eq!((ended.code, ended.errors.as_str()), (Some(0), ""));
-        assert_eq!(ended.line("apuesta_enviada"), "action: apuesta_enviada | result: success | cantidad: 1");
+        assert_eq!(
+            ended.line("apuesta_enviada"),
+            "action: apuesta_enviada | result: success | cantidad: 1"
+        );
         assert_eq!(
             ended.line("consulta_ganadores"),
             "action: consulta_ganadores | result: success | cant_ganadores: 1"
         );
         assert!(ended.line("resumen").contains("apuestas: 1 | lotes: 1 | ganadores: 1 |"));
-        assert_eq!(ended.line("loop_finished"), "action: loop_finished | result: success | client_id: 1");
+        assert_eq!(
+            ended.line("loop_finished"),
+            "action: loop_finished | result: success | client_id: 1"
+        );
         ended.assert_log_parses();
         central.assert_nobody_else_came();
     }
@@ -46,7 +53,10 @@ fn line_sends_everything_over_one_connection() {
     link.assert_closed_by_agency();
     let ended = agency.finish();
     assert_eq!(ended.code, Some(0));
-    assert_eq!(ended.line("apuesta_enviada"), "action: apuesta_enviada | result: success | cantidad: 2");
+    assert_eq!(
+        ended.line("apuesta_enviada"),
+        "action: apuesta_enviada | result: success | cantidad: 2"
+    );
     assert!(ended.line("consulta_ganadores").ends_with("cant_ganadores: 1"));
     central.assert_nobody_else_came();
 }
@@ -72,7 +82,8 @@ fn framed_notifies_before_it_asks() {
 #[test]
 fn framed_leaves_the_count_out_when_told_to() {
     let central = Central::new();
-    let agency = Setup::speaking("framed", central.address(), ROW_L).args(["--without-count"]).start();
+    let agency =
+        Setup::speaking("framed", central.address(), ROW_L).args(["--without-count"]).start();
     // What the fifth exercise sends is a batch of one without its count.
     central.accept().expect(&vector("framed", "ej5_L"));
     drop(agency);
@@ -99,7 +110,11 @@ fn an_agency_without_bets_goes_straight_to_the_end() {
     for (dialect, said, answer) in [
         ("typed", vec![vector("typed", "results_query")], vector("typed", "results_total_0")),
         ("counted", vec![vector("counted", "end_agency_1")], vector("counted", "winners_none")),
-        ("counted-u8", vec![vector("counted-u8", "end_agency_1")], vector("counted-u8", "winners_none")),
+        (
+            "counted-u8",
+            vec![vector("counted-u8", "end_agency_1")],
+            vector("counted-u8", "winners_none"),
+        ),
         ("line", vec![vector("line", "ready_1")], vector("line", "winners_0")),
         (
             "sentinel",
@@ -129,8 +144,9 @@ fn a_refused_batch_ends_the_run_with_the_rows_that_are_stored_and_those_that_are
         ("sentinel", "ack", "err"),
     ] {
         let central = Central::new();
-        let agency =
-            Setup::speaking(dialect, central.address(), THREE_ROWS).args(["--batch-max-amount", "1"]).start();
+        let agency = Setup::speaking(dialect, central.address(), THREE_ROWS)
+            .args(["--batch-max-amount", "1"])
+            .start();
         let batch = vector(dialect, "batch_L");
         let mut link = central.accept();
         if dialect == "sentinel" {
@@ -182,7 +198,9 @@ fn replies_of_every_dialect_are_understood_byte_by_byte() {
     let central = Central::new();
     let agency = Setup::speaking("framed", central.address(), ROW_L).start();
     let mut link = central.accept();
-    for (said, answer) in [("batch_L", "success_1"), ("finished_1", "ack"), ("query_1", "winners_L")] {
+    for (said, answer) in
+        [("batch_L", "success_1"), ("finished_1", "ack"), ("query_1", "winners_L")]
+    {
         link.expect(&vector("framed", said));
         link.reply_byte_by_byte(&vector("framed", answer));
     }

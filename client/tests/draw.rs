@@ -44,7 +44,11 @@ impl Question {
         ];
         let waiting = dialects_that(|dialect| dialect.waits_for_draw);
         let names = BTreeSet::from_iter(waiting.iter().map(|dialect| dialect.name));
-        assert_eq!(names, all.iter().map(|question| question.dialect).collect(), "dialects that wait");
+        assert_eq!(
+            names,
+            all.iter().map(|question| question.dialect).collect(),
+            "dialects that wait"
+        );
         all
     }
 
@@ -62,8 +66,9 @@ fn a_draw_may_take_longer_than_any_reply() {
     for question in Question::all() {
         let dialect = question.dialect;
         let central = Central::new();
-        let mut agency =
-            Setup::speaking(dialect, central.address(), "").args(["--reply-timeout", "250ms"]).start();
+        let mut agency = Setup::speaking(dialect, central.address(), "")
+            .args(["--reply-timeout", "250ms"])
+            .start();
         let mut link = central.accept();
         question.hear(&mut link);
         std::thread::sleep(Duration::from_millis(700));
@@ -82,8 +87,9 @@ fn a_connection_that_is_lost_during_the_wait_is_made_again_and_everything_is_sai
     for question in Question::all() {
         let dialect = question.dialect;
         let central = Central::new();
-        let agency =
-            Setup::speaking(dialect, central.address(), "").args(["--connect-timeout", "30s"]).start();
+        let agency = Setup::speaking(dialect, central.address(), "")
+            .args(["--connect-timeout", "30s"])
+            .start();
         let mut link = central.accept();
         question.hear(&mut link);
         link.close();
@@ -127,7 +133,8 @@ fn only_the_end_is_said_again_not_the_bets() {
 fn a_central_that_restarts_during_the_wait_is_waited_for() {
     let central = Central::new();
     let address = central.address();
-    let mut agency = Setup::speaking("counted", address, "").args(["--connect-timeout", "30s"]).start();
+    let mut agency =
+        Setup::speaking("counted", address, "").args(["--connect-timeout", "30s"]).start();
     let mut link = central.accept();
     link.expect(&vector("counted", "end_agency_1"));
     drop(central);
@@ -144,8 +151,9 @@ fn a_central_that_restarts_during_the_wait_is_waited_for() {
 #[test]
 fn each_long_wait_that_is_lost_is_a_new_reason_to_try_for_the_whole_limit() {
     let central = Central::new();
-    let agency =
-        Setup::speaking("counted", central.address(), "").args(["--connect-timeout", "200ms"]).start();
+    let agency = Setup::speaking("counted", central.address(), "")
+        .args(["--connect-timeout", "200ms"])
+        .start();
     for _ in 0..3 {
         let mut link = central.accept();
         link.expect(&vector("counted", "end_agency_1"));
@@ -171,7 +179,10 @@ fn a_central_that_does_not_come_back_ends_the_run_with_all_rows_stored() {
     let ended = agency.finish();
     assert_eq!(ended.code, Some(1));
     let line = ended.line("result: fail");
-    assert!(line.starts_with("action: consulta_ganadores | result: fail | client_id: 1 | error: "), "{line}");
+    assert!(
+        line.starts_with("action: consulta_ganadores | result: fail | client_id: 1 | error: "),
+        "{line}"
+    );
     assert!(line.contains("cannot be reached") && line.ends_with("all rows are stored"), "{line}");
 }
 
@@ -249,14 +260,18 @@ fn a_central_that_lets_nobody_wait_is_asked_again_until_the_draw() {
         }
         let ended = agency.finish();
         assert_eq!(ended.code, Some(0), "{connection}");
-        let lines: Vec<_> = ended.lines.iter().filter(|line| line.contains("consulta_ganadores")).collect();
+        let lines: Vec<_> =
+            ended.lines.iter().filter(|line| line.contains("consulta_ganadores")).collect();
         assert_eq!(lines.len(), 3);
         for line in &lines[..2] {
             assert!(line.ends_with("action: consulta_ganadores | result: in_progress"), "{line}");
         }
         assert!(lines[2].ends_with("result: success | cant_ganadores: 2"), "{}", lines[2]);
         for pair in asked.windows(2) {
-            assert!(pair[1] - pair[0] >= Duration::from_millis(190), "asked again too soon: {asked:?}");
+            assert!(
+                pair[1] - pair[0] >= Duration::from_millis(190),
+                "asked again too soon: {asked:?}"
+            );
         }
         ended.assert_log_parses();
         central.assert_nobody_else_came();
@@ -284,7 +299,8 @@ fn a_central_that_closes_after_each_reply_is_asked_all_the_same() {
 #[test]
 fn a_central_that_comes_back_without_knowing_who_has_finished_is_told_again() {
     let central = Central::new();
-    let agency = Setup::speaking("framed", central.address(), "").args(["--loop-period", "300ms"]).start();
+    let agency =
+        Setup::speaking("framed", central.address(), "").args(["--loop-period", "300ms"]).start();
     let mut link = central.accept();
     Question::framed().hear(&mut link);
     link.reply(&vector("framed", "not_yet"));
@@ -348,7 +364,8 @@ fn a_signal_ends_the_wait_at_once_and_cleanly() {
 #[test]
 fn a_signal_between_two_questions_closes_the_kept_connection() {
     let central = Central::new();
-    let mut agency = Setup::speaking("framed", central.address(), "").args(["--loop-period", "1h"]).start();
+    let mut agency =
+        Setup::speaking("framed", central.address(), "").args(["--loop-period", "1h"]).start();
     let mut link = central.accept();
     Question::framed().hear(&mut link);
     link.reply(&vector("framed", "not_yet"));

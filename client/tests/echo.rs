@@ -40,7 +40,8 @@ fn each_message_is_said_over_a_connection_of_its_own_and_logged_when_it_comes_ba
     serve(&central, 3);
     let ended = agency.finish();
     assert_eq!((ended.code, ended.errors.as_str()), (Some(0), ""));
-    let messages: Vec<_> = ended.lines.iter().map(|line| &line[line.find("action:").unwrap()..]).collect();
+    let messages: Vec<_> =
+        ended.lines.iter().map(|line| &line[line.find("action:").unwrap()..]).collect();
     assert!(
         messages[0].contains("loop_amount: 3 | loop_period: 10ms | log_level: INFO |"),
         "{}",
@@ -84,15 +85,20 @@ fn a_reply_that_comes_byte_by_byte_or_is_another_text_is_logged_as_it_came() {
     let ended = agency.finish();
     assert_eq!(ended.code, Some(0));
     assert!(ended.line("receive_message").ends_with("msg: [CLIENT 1] Message N°1"));
-    assert!(ended.line("another").ends_with("msg: another ¦ text: \u{fffd}"), "{}", ended.line("another"));
+    assert!(
+        ended.line("another").ends_with("msg: another ¦ text: \u{fffd}"),
+        "{}",
+        ended.line("another")
+    );
     ended.assert_log_parses();
 }
 
 #[test]
 fn a_central_that_is_not_there_yet_is_waited_for_without_a_failure() {
     let address = Central::nobody();
-    let mut agency =
-        Setup::speaking("echo", address, "").args(["--loop-amount", "1", "--connect-timeout", "30s"]).start();
+    let mut agency = Setup::speaking("echo", address, "")
+        .args(["--loop-amount", "1", "--connect-timeout", "30s"])
+        .start();
     agency.wait_for("action: connect | result: in_progress");
     let central = Central::at(address);
     serve(&central, 1);
@@ -106,8 +112,9 @@ fn a_central_that_never_comes_ends_the_run() {
     let ended = Setup::speaking("echo", address, "").finish();
     assert_eq!(ended.code, Some(1));
     let line = ended.line("result: fail");
-    let begin =
-        format!("action: connect | result: fail | client_id: 1 | error: {address} cannot be reached (");
+    let begin = format!(
+        "action: connect | result: fail | client_id: 1 | error: {address} cannot be reached ("
+    );
     assert!(line.starts_with(&begin), "{line}");
     assert_eq!((ended.count("result: fail"), ended.count("loop_finished")), (1, 0));
     ended.assert_log_parses();
@@ -116,8 +123,14 @@ fn a_central_that_never_comes_ends_the_run() {
 #[test]
 fn a_message_that_does_not_come_back_ends_the_run() {
     for (reply, reason) in [
-        (&b""[..], "the central closed the connection before its reply was whole (0 bytes of it came)"),
-        (b"[CLIENT", "the central closed the connection before its reply was whole (7 bytes of it came)"),
+        (
+            &b""[..],
+            "the central closed the connection before its reply was whole (0 bytes of it came)",
+        ),
+        (
+            b"[CLIENT",
+            "the central closed the connection before its reply was whole (7 bytes of it came)",
+        ),
     ] {
         let central = Central::new();
         let agency = start(&central, "3", "10ms");
@@ -140,7 +153,8 @@ fn a_message_that_does_not_come_back_ends_the_run() {
 #[test]
 fn a_reply_that_takes_too_long_or_does_not_end_is_a_failure() {
     let central = Central::new();
-    let agency = Setup::speaking("echo", central.address(), "").args(["--reply-timeout", "200ms"]).start();
+    let agency =
+        Setup::speaking("echo", central.address(), "").args(["--reply-timeout", "200ms"]).start();
     let mut link = central.accept();
     link.expect(&message(1));
     let ended = agency.finish();
@@ -154,7 +168,11 @@ fn a_reply_that_takes_too_long_or_does_not_end_is_a_failure() {
     link.reply_until_closed(b"x");
     let ended = agency.finish();
     assert_eq!(ended.code, Some(1));
-    assert!(ended.line("receive_message | result: fail").ends_with("the reply has more than 8192 bytes"));
+    assert!(
+        ended
+            .line("receive_message | result: fail")
+            .ends_with("the reply has more than 8192 bytes")
+    );
 }
 
 #[test]
@@ -178,6 +196,9 @@ fn a_signal_ends_the_loop_cleanly_wherever_it_is() {
     let ended = agency.finish_within(PROMPT);
     link.assert_closed_by_agency();
     assert_eq!((ended.code, ended.count("result: fail")), (Some(0), 0), "{ended:?}");
-    assert_eq!(ended.line("close_connection"), "action: close_connection | result: success | client_id: 1");
+    assert_eq!(
+        ended.line("close_connection"),
+        "action: close_connection | result: success | client_id: 1"
+    );
     ended.assert_log_parses();
 }

@@ -31,11 +31,25 @@ fn names(directory: &Path) -> Vec<String> {
 
 #[test]
 fn one_file_an_agency_is_written_and_told_with_its_bets_and_winners() {
-    let ended =
-        generate(["--agencies", "3", "--bets", "50", "--seed", "1", "--winners", "2", "--out", "new/set"]);
-    let expected = [1, 2, 3].map(|agency| format!("new/set/agency-{agency}.csv: 50 bets, 2 winners"));
+    let ended = generate([
+        "--agencies",
+        "3",
+        "--bets",
+        "50",
+        "--seed",
+        "1",
+        "--winners",
+        "2",
+        "--out",
+        "new/set",
+    ]);
+    let expected =
+        [1, 2, 3].map(|agency| format!("new/set/agency-{agency}.csv: 50 bets, 2 winners"));
     assert_eq!(ended.lines, expected);
-    assert_eq!(names(&ended.directory().join("new/set")), ["agency-1.csv", "agency-2.csv", "agency-3.csv"]);
+    assert_eq!(
+        names(&ended.directory().join("new/set")),
+        ["agency-1.csv", "agency-2.csv", "agency-3.csv"]
+    );
 }
 
 #[test]
@@ -87,8 +101,9 @@ fn only_fields_that_need_quotes_have_them() {
 
 #[test]
 fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
-    let of_seed =
-        |seed| bytes(&generate(["--agencies", "1", "--bets", "200", "--seed", seed]), ".data/agency-1.csv");
+    let of_seed = |seed| {
+        bytes(&generate(["--agencies", "1", "--bets", "200", "--seed", seed]), ".data/agency-1.csv")
+    };
     assert_eq!(of_seed("1"), of_seed("1"));
     assert_ne!(of_seed("1"), of_seed("2"));
 }
@@ -133,7 +148,10 @@ fn arguments_that_make_no_sense_are_wrong_usage_and_write_nothing() {
         (["--agencies", "0"], "0 is not in 1..=65535"),
         (["--agencies", "65536"], "65536 is not in 1..=65535"),
         (["--bets", "many"], "invalid value 'many'"),
-        (["--winners", "1001"], "client: --winners 1001 is more than --bets 1000: expected at most as many"),
+        (
+            ["--winners", "1001"],
+            "client: --winners 1001 is more than --bets 1000: expected at most as many",
+        ),
     ] {
         let ended = Setup::new().args(["generate"]).args(arguments).finish();
         assert_eq!(ended.code, Some(2));
@@ -152,8 +170,15 @@ fn a_directory_that_cannot_be_written_to_is_a_failure_with_its_name() {
 #[test]
 fn an_interrupted_run_leaves_no_half_file_and_an_older_one_as_it_was() {
     for (signal, code) in [(SIGTERM, 143), (SIGINT, 130)] {
-        let setup =
-            Setup::new().args(["generate", "--agencies", "1", "--bets", "4000000000", "--out", "out"]);
+        let setup = Setup::new().args([
+            "generate",
+            "--agencies",
+            "1",
+            "--bets",
+            "4000000000",
+            "--out",
+            "out",
+        ]);
         fs::create_dir(setup.path("out")).unwrap();
         let generator = setup.file("out/agency-1.csv", "older\n").start();
         let deadline = Instant::now() + PATIENCE;

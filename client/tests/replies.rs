@@ -18,7 +18,8 @@ fn first_won() -> Vec<u8> {
 #[test]
 fn a_run_logs_the_lines_of_the_course_in_order_and_its_totals() {
     let central = Central::new();
-    let agency = Setup::agency(central.address(), THREE_ROWS).args(["--batch-max-amount", "2"]).start();
+    let agency =
+        Setup::agency(central.address(), THREE_ROWS).args(["--batch-max-amount", "2"]).start();
     let mut link = central.accept();
     link.read_batch();
     link.reply(&first_won());
@@ -26,7 +27,8 @@ fn a_run_logs_the_lines_of_the_course_in_order_and_its_totals() {
     central.answer_total(9);
     let ended = agency.finish();
     assert_eq!((ended.code, ended.errors.as_str()), (Some(0), ""));
-    let messages: Vec<_> = ended.lines.iter().map(|line| &line[line.find("action:").unwrap()..]).collect();
+    let messages: Vec<_> =
+        ended.lines.iter().map(|line| &line[line.find("action:").unwrap()..]).collect();
     let config = format!(
         "action: config | result: success | client_id: 1 | server_address: {} | loop_amount: 5 | loop_period: 10ms | \
          log_level: INFO | protocol: typed | data: bets.csv | batch_max_amount: 2",
@@ -63,7 +65,8 @@ fn a_partial_answer_is_logged_and_asked_again_until_it_is_a_total() {
     asked.push(Instant::now());
     let ended = agency.finish();
     assert_eq!(ended.code, Some(0));
-    let lines: Vec<_> = ended.lines.iter().filter(|line| line.contains("consulta_ganadores")).collect();
+    let lines: Vec<_> =
+        ended.lines.iter().filter(|line| line.contains("consulta_ganadores")).collect();
     assert!(
         lines[0].ends_with("result: in_progress | agencias_en_proceso: 2 | cant_ganadores: 3"),
         "{lines:?}"
@@ -101,7 +104,8 @@ fn replies_that_come_byte_by_byte_are_understood() {
 #[test]
 fn a_batch_whose_connection_ends_without_a_reply_is_in_doubt_and_ends_the_run() {
     let central = Central::new();
-    let agency = Setup::agency(central.address(), THREE_ROWS).args(["--batch-max-amount", "1"]).start();
+    let agency =
+        Setup::agency(central.address(), THREE_ROWS).args(["--batch-max-amount", "1"]).start();
     central.take_batch();
     let mut link = central.accept();
     link.read_batch();
@@ -129,14 +133,18 @@ fn a_first_batch_in_doubt_says_that_no_row_is_known_to_be_stored() {
     let ended = agency.finish();
     assert_eq!(ended.code, Some(1));
     let line = ended.line("result: fail");
-    assert!(line.contains("rows_in_doubt: 1-3 | rows_stored: none | error: the central closed"), "{line}");
+    assert!(
+        line.contains("rows_in_doubt: 1-3 | rows_stored: none | error: the central closed"),
+        "{line}"
+    );
     central.assert_nobody_else_came();
 }
 
 #[test]
 fn a_later_batch_that_is_reset_is_not_sent_again() {
     let central = Central::new();
-    let agency = Setup::agency(central.address(), THREE_ROWS).args(["--batch-max-amount", "2"]).start();
+    let agency =
+        Setup::agency(central.address(), THREE_ROWS).args(["--batch-max-amount", "2"]).start();
     central.take_batch();
     let mut link = central.accept();
     link.read_batch();
@@ -220,9 +228,13 @@ fn a_query_is_not_asked_for_ever() {
     let ended = agency.finish();
     assert_eq!(ended.code, Some(1));
     let line = ended.line("result: fail");
-    assert!(line.starts_with("action: consulta_ganadores | result: fail | client_id: 1 | error: "), "{line}");
     assert!(
-        line.contains(&format!("{address} cannot be reached")) && line.ends_with("all rows are stored"),
+        line.starts_with("action: consulta_ganadores | result: fail | client_id: 1 | error: "),
+        "{line}"
+    );
+    assert!(
+        line.contains(&format!("{address} cannot be reached"))
+            && line.ends_with("all rows are stored"),
         "{line}"
     );
 }
@@ -230,14 +242,17 @@ fn a_query_is_not_asked_for_ever() {
 #[test]
 fn a_batch_that_is_never_answered_is_in_doubt_after_the_limit() {
     let central = Central::new();
-    let agency = Setup::agency(central.address(), THREE_ROWS).args(["--reply-timeout", "200ms"]).start();
+    let agency =
+        Setup::agency(central.address(), THREE_ROWS).args(["--reply-timeout", "200ms"]).start();
     let mut link = central.accept();
     link.read_batch();
     let ended = agency.finish();
     assert_eq!(ended.code, Some(1));
     let line = ended.line("result: fail");
     assert!(
-        line.contains("rows_in_doubt: 1-3 | rows_stored: none | error: no whole reply within 200ms"),
+        line.contains(
+            "rows_in_doubt: 1-3 | rows_stored: none | error: no whole reply within 200ms"
+        ),
         "{line}"
     );
 }

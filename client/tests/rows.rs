@@ -54,18 +54,25 @@ fn each_fault_of_a_row_has_its_reason() {
         (long_name.as_bytes(), "first name has 256 bytes, at most 255 are allowed"),
         (b"Ana,\"Pa\nz\",1,2000-01-01,7", "last name holds the control character U+000A"),
         (b"Ana,Paz,\x001,2000-01-01,7", "document holds the control character U+0000"),
-        (b"An;a,Paz,1,2000-01-01,7", "first name holds ';', which separates the fields on the wire"),
+        (
+            b"An;a,Paz,1,2000-01-01,7",
+            "first name holds ';', which separates the fields on the wire",
+        ),
         (b"Ana,Paz;,1,2000-01-01,7", "last name holds ';'"),
         (b"Ana,Paz,;1,2000-01-01,7", "document holds ';'"),
     ] {
         let line = refused(row);
-        assert!(line.contains("row: 4 | rows_stored: 1-2 |") && line.contains(reason), "{reason}: {line}");
+        assert!(
+            line.contains("row: 4 | rows_stored: 1-2 |") && line.contains(reason),
+            "{reason}: {line}"
+        );
     }
 }
 
 #[test]
 fn a_quote_that_is_not_closed_does_not_swallow_a_large_file() {
-    let rest = [&b"\"Ana,Paz,1,2000-01-01,7\n"[..], &b"Eva,Luna,2,2000-01-01,8\n".repeat(100_000)].concat();
+    let rest = [&b"\"Ana,Paz,1,2000-01-01,7\n"[..], &b"Eva,Luna,2,2000-01-01,8\n".repeat(100_000)]
+        .concat();
     let line = refused(&rest);
     assert!(
         line.contains("row: 4") && line.contains("more than 65536 bytes; is a quote not closed?"),
@@ -100,10 +107,14 @@ fn a_first_row_of_no_known_shape_is_refused_before_anything_is_sent() {
 #[test]
 fn a_number_appearing_in_a_file_without_numbers_is_refused() {
     let central = Central::new();
-    let ended = Setup::agency(central.address(), "Ana,Paz,1,2000-01-01\nEva,Luna,2,2000-01-01,7\n").finish();
+    let ended = Setup::agency(central.address(), "Ana,Paz,1,2000-01-01\nEva,Luna,2,2000-01-01,7\n")
+        .finish();
     assert_eq!(ended.code, Some(1));
     let line = ended.line("result: fail");
-    assert!(line.contains("row: 2") && line.contains("5 columns, but the rows before have 4"), "{line}");
+    assert!(
+        line.contains("row: 2") && line.contains("5 columns, but the rows before have 4"),
+        "{line}"
+    );
 }
 
 #[test]
@@ -126,7 +137,8 @@ fn memory_does_not_grow_with_the_file() {
     let central = Central::new();
     let rows = "Santiago Lionel,Lorca,30904465,1999-03-17,7574\r\n".repeat(200_000);
     let size = rows.len();
-    let mut agency = Setup::agency(central.address(), rows).args(["--batch-max-amount", "65535"]).start();
+    let mut agency =
+        Setup::agency(central.address(), rows).args(["--batch-max-amount", "65535"]).start();
     // One batch is answered before the first look, so that everything that is made once has been made.
     central.take_batch();
     let first = resident(&agency.status());

@@ -14,7 +14,8 @@ const FINISH_LIMIT: Duration = Duration::from_secs(5);
 
 fn assert_clean(ended: &Ended, totals: &str) {
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    let exit = format!("action: exit | result: success | client_id: 1 | signal: SIGTERM | {totals}");
+    let exit =
+        format!("action: exit | result: success | client_id: 1 | signal: SIGTERM | {totals}");
     assert_eq!(ended.line("action: exit"), exit);
     assert_eq!(ended.count("result: fail"), 0);
     ended.assert_log_parses();
@@ -43,7 +44,9 @@ fn while_a_connection_is_being_made() {
     socket.listen(0).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
     let mut queued = Vec::new();
-    while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+    while let Ok(stream) =
+        std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200))
+    {
         queued.push(stream);
     }
     let mut agency = Setup::agency(address, THREE_ROWS).start();
@@ -68,7 +71,10 @@ fn while_a_batch_is_unanswered_its_reply_is_awaited_and_no_other_is_sent() {
     let ended = agency.finish_within(PROMPT);
     assert_clean(&ended, "apuestas: 2 | lotes: 1");
     assert_eq!(ended.count("apuesta_enviada | result: success | cantidad: 2"), 1);
-    assert_eq!(ended.line("close_connection"), "action: close_connection | result: success | client_id: 1");
+    assert_eq!(
+        ended.line("close_connection"),
+        "action: close_connection | result: success | client_id: 1"
+    );
     central.assert_nobody_else_came();
 }
 
@@ -86,7 +92,9 @@ fn a_batch_that_stays_unanswered_is_in_doubt_and_the_exit_code_tells_the_signal(
         assert_eq!(ended.code, Some(code));
         let line = ended.line("apuesta_enviada | result: fail");
         assert!(
-            line.contains("rows_in_doubt: 1-3 | rows_stored: none | error: no whole reply within 5s"),
+            line.contains(
+                "rows_in_doubt: 1-3 | rows_stored: none | error: no whole reply within 5s"
+            ),
             "{line}"
         );
         let exit = format!("action: exit | result: fail | client_id: 1 | signal: {name}");
@@ -110,7 +118,8 @@ fn while_a_query_is_unanswered_it_is_given_up() {
 #[test]
 fn while_it_waits_to_ask_again() {
     let central = Central::new();
-    let mut agency = Setup::agency(central.address(), THREE_ROWS).args(["--loop-period", "1h"]).start();
+    let mut agency =
+        Setup::agency(central.address(), THREE_ROWS).args(["--loop-period", "1h"]).start();
     central.take_batch();
     let mut link = central.accept();
     link.read_query();
@@ -174,7 +183,8 @@ fn a_log_that_is_stuck_does_not_keep_it_alive() {
     nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(flags)).unwrap();
     while std::io::Write::write(&mut &writer, &[b'x'; 4096]).is_ok() {}
     nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty())).unwrap();
-    let agency = Setup::agency(central.address(), THREE_ROWS).streams(writer.into(), Stdio::null()).start();
+    let agency =
+        Setup::agency(central.address(), THREE_ROWS).streams(writer.into(), Stdio::null()).start();
     std::thread::sleep(Duration::from_millis(300));
     agency.signal(SIGTERM);
     assert_eq!(agency.finish_within(PATIENCE).code, Some(143));

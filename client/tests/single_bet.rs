@@ -48,7 +48,10 @@ fn it_is_one_batch_of_one_bet_in_any_dialect_and_nothing_follows() {
             ended.line("apuesta_enviada"),
             "action: apuesta_enviada | result: success | dni: 30904465 | numero: 7574"
         );
-        assert_eq!(ended.line("loop_finished"), "action: loop_finished | result: success | client_id: 1");
+        assert_eq!(
+            ended.line("loop_finished"),
+            "action: loop_finished | result: success | client_id: 1"
+        );
         ended.assert_log_parses();
         central.assert_nobody_else_came();
     }
@@ -89,7 +92,9 @@ fn variables_that_are_missing_or_empty_are_named() {
 #[test]
 fn variables_that_are_all_empty_are_no_bet() {
     let central = Central::new();
-    let setup = BET.iter().fold(Setup::agency(central.address(), ""), |setup, (name, _)| setup.env(name, ""));
+    let setup = BET
+        .iter()
+        .fold(Setup::agency(central.address(), ""), |setup, (name, _)| setup.env(name, ""));
     let agency = setup.start();
     central.answer_total(0);
     assert_eq!(agency.finish().code, Some(0));
@@ -116,9 +121,14 @@ fn a_bet_that_breaks_a_rule_is_a_wrong_configuration() {
         let begin = format!("client: the bet of the environment is not accepted: {reason}");
         assert!(ended.errors.starts_with(&begin), "{}", ended.errors);
     }
-    let ended = with_bet("typed", &central, &BET).env_bytes("APELLIDO", OsStr::from_bytes(b"\xFF")).finish();
+    let ended = with_bet("typed", &central, &BET)
+        .env_bytes("APELLIDO", OsStr::from_bytes(b"\xFF"))
+        .finish();
     assert_eq!(ended.code, Some(2));
-    assert_eq!(ended.errors, "client: the bet of the environment is not accepted: APELLIDO is not UTF-8\n");
+    assert_eq!(
+        ended.errors,
+        "client: the bet of the environment is not accepted: APELLIDO is not UTF-8\n"
+    );
     central.assert_nobody_else_came();
 }
 
@@ -126,7 +136,10 @@ fn a_bet_that_breaks_a_rule_is_a_wrong_configuration() {
 fn a_dialect_without_bets_cannot_send_it() {
     let ended = with_bet("echo", &Central::new(), &BET).finish();
     assert_eq!(ended.code, Some(2));
-    assert_eq!(ended.errors, "client: the bet of the environment cannot be sent: echo carries no bets\n");
+    assert_eq!(
+        ended.errors,
+        "client: the bet of the environment cannot be sent: echo carries no bets\n"
+    );
 }
 
 #[test]
@@ -152,7 +165,8 @@ fn what_became_of_it_is_told_when_it_fails() {
     link.reply(&vector("sentinel", "err"));
     let ended = agency.finish();
     assert_eq!(ended.code, Some(1));
-    let expected = format!("action: apuesta_enviada | result: fail | {begin}the central refused it");
+    let expected =
+        format!("action: apuesta_enviada | result: fail | {begin}the central refused it");
     assert_eq!(ended.line("result: fail"), expected);
 
     let agency = with_bet("sentinel", &central, &BET).start();
@@ -162,7 +176,10 @@ fn what_became_of_it_is_told_when_it_fails() {
     let ended = agency.finish();
     assert_eq!(ended.code, Some(1));
     let line = ended.line("result: fail");
-    assert!(line.starts_with(&format!("action: apuesta_enviada | result: fail | {begin}")), "{line}");
+    assert!(
+        line.starts_with(&format!("action: apuesta_enviada | result: fail | {begin}")),
+        "{line}"
+    );
     assert!(line.ends_with("; whether it is stored is not known"), "{line}");
     central.assert_nobody_else_came();
 
@@ -194,5 +211,7 @@ fn a_signal_lets_it_be_acknowledged_and_leaves_it_in_doubt_when_it_is_not() {
     agency.signal(SIGTERM);
     let ended = agency.finish();
     assert_eq!(ended.code, Some(143));
-    assert!(ended.line("apuesta_enviada | result: fail").ends_with("whether it is stored is not known"));
+    assert!(
+        ended.line("apuesta_enviada | result: fail").ends_with("whether it is stored is not known")
+    );
 }

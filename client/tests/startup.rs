@@ -26,7 +26,8 @@ fn an_agency_that_starts_first_waits_until_the_central_is_there() {
 #[test]
 fn a_first_batch_that_is_reset_is_in_doubt_like_any_other_for_it_may_have_been_read_whole() {
     let central = Central::new();
-    let agency = Setup::agency(central.address(), THREE_ROWS).args(["--connect-timeout", "30s"]).start();
+    let agency =
+        Setup::agency(central.address(), THREE_ROWS).args(["--connect-timeout", "30s"]).start();
     let mut connection = central.accept();
     assert_eq!(connection.read_batch(), THREE_RECORDS);
     connection.reset();
@@ -58,7 +59,8 @@ fn a_central_that_never_comes_ends_the_run_with_one_clear_line() {
 
 #[test]
 fn a_limit_of_zero_means_a_single_attempt() {
-    let ended = Setup::agency(Central::nobody(), THREE_ROWS).args(["--connect-timeout", "0s"]).finish();
+    let ended =
+        Setup::agency(Central::nobody(), THREE_ROWS).args(["--connect-timeout", "0s"]).finish();
     assert_eq!(ended.code, Some(1));
     assert_eq!(ended.count("in_progress"), 0);
     assert!(ended.line("result: fail").contains("(attempts: 1, within 0s)"));
@@ -67,7 +69,8 @@ fn a_limit_of_zero_means_a_single_attempt() {
 #[test]
 fn a_name_that_cannot_be_resolved_is_tried_again_too() {
     // Reserved by RFC 6761 never to exist.
-    let setup = Setup::agency(Central::nobody(), THREE_ROWS).args(["--server", "central.invalid:12345"]);
+    let setup =
+        Setup::agency(Central::nobody(), THREE_ROWS).args(["--server", "central.invalid:12345"]);
     let ended = setup.finish();
     assert_eq!(ended.code, Some(1));
     assert!(ended.count("action: connect | result: in_progress") >= 1);
@@ -90,8 +93,12 @@ fn a_name_that_can_be_resolved_is_connected_to() {
 fn a_central_that_restarts_between_two_batches_is_waited_for() {
     let central = Central::new();
     let address = central.address();
-    let setup =
-        Setup::agency(address, THREE_ROWS).args(["--batch-max-amount", "2", "--connect-timeout", "30s"]);
+    let setup = Setup::agency(address, THREE_ROWS).args([
+        "--batch-max-amount",
+        "2",
+        "--connect-timeout",
+        "30s",
+    ]);
     let mut agency = setup.start();
     let mut link = central.accept();
     link.read_batch();

@@ -130,6 +130,9 @@ pub(crate) struct Subnet {
 pub(crate) struct EngineDefaults {}
 
 /// Writes pairs as a mapping that keeps their order.
-fn in_order<S: Serializer>(services: &[(String, Service)], serializer: S) -> Result<S::Ok, S::Error> {
+fn in_order<S: Serializer>(
+    services: &[(String, Service)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_map(services.iter().map(|(name, service)| (name, service)))
 }

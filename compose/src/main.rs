@@ -14,7 +14,8 @@ use lottery::protocol::Dialect;
 use topology::{MOST_AGENCIES, topology};
 
 /// First line of every file, so that nobody edits one by hand.
-const NOTICE: &str = "# Written by generar-compose.sh: changes made here are lost when it runs again.\n";
+const NOTICE: &str =
+    "# Written by generar-compose.sh: changes made here are lost when it runs again.\n";
 
 /// Writes the Compose file of the central and its agencies.
 #[derive(Debug, Parser)]
@@ -34,12 +35,18 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let Some(agencies) = number_of_agencies(&arguments.agencies) else {
         let given = arguments.agencies;
-        return fail(2, &format!("{given:?} is not a number of agencies: expected 0 to {MOST_AGENCIES}"));
+        return fail(
+            2,
+            &format!("{given:?} is not a number of agencies: expected 0 to {MOST_AGENCIES}"),
+        );
     };
     let dialect = Dialect::named(&arguments.protocol);
     if dialect.is_none() && !arguments.protocol.is_empty() {
         let given = arguments.protocol;
-        return fail(2, &format!("{given:?} is not a protocol: expected one of {}", Dialect::names()));
+        return fail(
+            2,
+            &format!("{given:?} is not a protocol: expected one of {}", Dialect::names()),
+        );
     }
     match write(&arguments.file, agencies, dialect) {
         Ok(()) => ExitCode::SUCCESS,
@@ -74,7 +81,8 @@ mod tests {
 
     #[test]
     fn a_number_of_agencies_is_digits_within_the_network() {
-        for (text, number) in [("0", Some(0)), ("5", Some(5)), ("007", Some(7)), ("252", Some(252))] {
+        for (text, number) in [("0", Some(0)), ("5", Some(5)), ("007", Some(7)), ("252", Some(252))]
+        {
             assert_eq!(number_of_agencies(text), number, "{text}");
         }
         for text in ["", "-1", "+1", "253", "65536", "1.5", "cinco", " 5", "٣"] {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use lottery::protocol::Dialect;
 
 use crate::file::{
-    AddressPlan, ComposeFile, Dependency, EngineDefaults, Healthcheck, Mount, Network, Service, Subnet,
+    AddressPlan, ComposeFile, Dependency, EngineDefaults, Healthcheck, Mount, Network, Service,
+    Subnet,
 };
 
 /// The central's service and container. Agencies find it by this name, `server.address` in `client/config.yaml`.
@@ -30,7 +31,8 @@ const STORAGE: &str = "server_storage";
 /// configuration files say.
 pub(crate) fn topology(agencies: u16, dialect: Option<&Dialect>) -> ComposeFile {
     let mut services = vec![(CENTRAL.to_owned(), central(agencies, dialect))];
-    services.extend((1..=agencies).map(|number| (format!("client{number}"), agency(number, dialect))));
+    services
+        .extend((1..=agencies).map(|number| (format!("client{number}"), agency(number, dialect))));
     ComposeFile {
         services,
         networks: BTreeMap::from([(

@@ -74,7 +74,11 @@ struct Said {
 impl From<Output> for Said {
     fn from(output: Output) -> Self {
         let reason = String::from_utf8(output.stderr).unwrap();
-        Self { result: String::from_utf8(output.stdout).unwrap(), reason, code: output.status.code() }
+        Self {
+            result: String::from_utf8(output.stdout).unwrap(),
+            reason,
+            code: output.status.code(),
+        }
     }
 }
 
@@ -109,8 +113,11 @@ fn the_same_line_back_is_a_success() {
 
 #[test]
 fn anything_else_back_is_a_failure() {
-    for reply in ["error reading data: $message", "$message.", "", "$(echo \"$message\" | tr a-f A-F) "] {
-        validated(&format!(r#"arguments "$@"; echo "{reply}""#)).assert_fail("answered with other text");
+    for reply in
+        ["error reading data: $message", "$message.", "", "$(echo \"$message\" | tr a-f A-F) "]
+    {
+        validated(&format!(r#"arguments "$@"; echo "{reply}""#))
+            .assert_fail("answered with other text");
     }
 }
 
@@ -158,7 +165,9 @@ fn the_port_is_that_of_the_servers_configuration_and_12345_without_one() {
 fn without_the_network_an_engine_or_an_image_there_is_a_reason_and_still_a_result() {
     let engine = format!("run() {{ exit 0\n}}\n{ENGINE}");
     let no_network = engine.replace("= tp0_testing_net ]", "= other_net ]");
-    Checkout::new("", &no_network).validate("sh").assert_fail("there is no network tp0_testing_net");
+    Checkout::new("", &no_network)
+        .validate("sh")
+        .assert_fail("there is no network tp0_testing_net");
 
     Checkout::new("", "exit 1").validate("sh").assert_fail("no Docker engine answers");
 

@@ -64,7 +64,10 @@ fn an_agency_has_its_number_its_own_data_and_waits_for_the_central() {
     assert_eq!(agency["volumes"][1]["source"], "./.data/agency-3.csv");
     assert_eq!(agency["volumes"][1]["target"], "/.data/agency-3.csv");
     for mount in agency["volumes"].as_sequence().unwrap() {
-        assert_eq!((&mount["type"], &mount["read_only"]), (&Value::from("bind"), &Value::from(true)));
+        assert_eq!(
+            (&mount["type"], &mount["read_only"]),
+            (&Value::from("bind"), &Value::from(true))
+        );
     }
 }
 
@@ -105,7 +108,10 @@ fn a_dialect_is_told_to_the_central_and_to_every_agency() {
     assert_eq!(central, ["SERVER_AGENCIES=6", "SERVER_PROTOCOL=typed"]);
     for number in 1..=6 {
         let agency = &file["services"][format!("client{number}")];
-        assert_eq!(words(&agency["environment"]), [&format!("CLI_ID={number}"), "CLI_PROTOCOL=typed"]);
+        assert_eq!(
+            words(&agency["environment"]),
+            [&format!("CLI_ID={number}"), "CLI_PROTOCOL=typed"]
+        );
         assert_eq!(agency["volumes"][1]["source"], format!("./.data/agency-{number}.csv"));
     }
 }
@@ -118,9 +124,15 @@ fn an_echo_exercise_of_any_size_needs_no_bets_and_draws_nothing() {
         assert_eq!(words(&file["services"]["server"]["environment"]), ["SERVER_PROTOCOL=echo"]);
         for number in 1..=agencies {
             let agency = &file["services"][format!("client{number}")];
-            assert_eq!(words(&agency["environment"]), [&format!("CLI_ID={number}"), "CLI_PROTOCOL=echo"]);
+            assert_eq!(
+                words(&agency["environment"]),
+                [&format!("CLI_ID={number}"), "CLI_PROTOCOL=echo"]
+            );
             let mounts = agency["volumes"].as_sequence().unwrap();
-            assert_eq!((mounts.len(), &mounts[0]["source"]), (1, &Value::from("./client/config.yaml")));
+            assert_eq!(
+                (mounts.len(), &mounts[0]["source"]),
+                (1, &Value::from("./client/config.yaml"))
+            );
         }
     }
 }
@@ -132,7 +144,9 @@ fn nothing_that_the_configuration_files_say_is_said_in_the_environment_too() {
     for protocol in ["", "echo", "typed"] {
         let file = read_back_in(protocol, 3);
         for name in services(&file) {
-            for variable in file["services"][name]["environment"].as_sequence().into_iter().flatten() {
+            for variable in
+                file["services"][name]["environment"].as_sequence().into_iter().flatten()
+            {
                 let (key, _) = variable.as_str().unwrap().split_once('=').unwrap();
                 assert!(ours.contains(&key), "{name} has {key}");
                 assert!(!protocol.is_empty() || !key.ends_with("PROTOCOL"), "{name} has {key}");
@@ -150,7 +164,8 @@ fn an_unknown_dialect_is_refused_in_one_line_that_names_those_there_are_and_noth
         assert_eq!(output.status.code(), Some(2), "{protocol:?}");
         let message = String::from_utf8(output.stderr).unwrap();
         let beginning = format!("compose: {protocol:?} is not a protocol: expected one of ");
-        let names: Vec<_> = message.trim_end().strip_prefix(&beginning).unwrap().split(", ").collect();
+        let names: Vec<_> =
+            message.trim_end().strip_prefix(&beginning).unwrap().split(", ").collect();
         assert!(names.contains(&"typed") && names.contains(&"echo"), "{message}");
         assert_eq!(message.lines().count(), 1);
         assert!(!file.exists());
@@ -207,7 +222,10 @@ fn a_number_of_agencies_that_cannot_be_is_refused_in_one_line_and_nothing_is_wri
         let output = compose(&file, number, "");
         assert_eq!(output.status.code(), Some(2), "{number:?}");
         let message = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(message, format!("compose: {number:?} is not a number of agencies: expected 0 to 252\n"));
+        assert_eq!(
+            message,
+            format!("compose: {number:?} is not a number of agencies: expected 0 to 252\n")
+        );
         assert!(!file.exists());
     }
 }

@@ -245,7 +245,8 @@ impl Central {
     pub fn close(&self) -> Result<(), CentralError> {
         self.still_reliable()?;
         let mut guard = lock_ledger(&self.shared, &self.storage)?;
-        *guard = self.storage.checkpoint(Ledger::from(*guard)).map_err(CentralError::Storage)?.into();
+        *guard =
+            self.storage.checkpoint(Ledger::from(*guard)).map_err(CentralError::Storage)?.into();
         Ok(())
     }
 

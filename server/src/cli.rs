@@ -121,7 +121,8 @@ impl SettingFlags {
             ("SERVER_REQUEST_TIMEOUT", "--request-timeout", &self.request_timeout),
             ("SERVER_IDLE_TIMEOUT", "--idle-timeout", &self.idle_timeout),
         ];
-        let given = flags.into_iter().filter_map(|(key, flag, value)| Some((key, flag, value.clone()?)));
+        let given =
+            flags.into_iter().filter_map(|(key, flag, value)| Some((key, flag, value.clone()?)));
         given.map(|(key, flag, value)| (key.to_owned(), (flag.to_owned(), value))).collect()
     }
 }

@@ -177,7 +177,8 @@ pub fn read_settings(
         None => None,
     };
     // A variable that is not UTF-8 is no value of any key; it is shown as far as it can be.
-    let environment = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    let environment =
+        |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     Ok(Settings::resolve(KEYS, flags, str::to_owned, environment, pairs)?)
 }
 
@@ -194,9 +195,13 @@ fn read_file(path: &Path) -> Result<Vec<(String, String)>, ConfigError> {
     ini.set_default_section("DEFAULT");
     // As in Python's reader, a comment has its own line: a value may hold a # or a semicolon.
     ini.set_inline_comment_symbols(Some(&[]));
-    let sections = ini.read(text).map_err(|reason| error(format!("it is no INI file: {reason}")))?;
-    if let Some(section) = sections.keys().find(|section| !section.eq_ignore_ascii_case("default")) {
-        return Err(error(format!("section [{section}] is unknown: every key belongs to [DEFAULT]")));
+    let sections =
+        ini.read(text).map_err(|reason| error(format!("it is no INI file: {reason}")))?;
+    if let Some(section) = sections.keys().find(|section| !section.eq_ignore_ascii_case("default"))
+    {
+        return Err(error(format!(
+            "section [{section}] is unknown: every key belongs to [DEFAULT]"
+        )));
     }
     let pairs = sections.into_values().flatten();
     Ok(pairs.map(|(key, value)| (key, value.unwrap_or_default())).collect())
@@ -215,15 +220,19 @@ impl Config {
             doors: settings
                 .get("SERVER_PROTOCOL", |text| doors(text, port))
                 .map_err(ConfigError::Protocol)?,
-            ip: settings
-                .get("SERVER_IP", |text| (!text.trim().is_empty()).then(|| text.trim().to_owned()))?,
+            ip: settings.get("SERVER_IP", |text| {
+                (!text.trim().is_empty()).then(|| text.trim().to_owned())
+            })?,
             backlog: settings
-                .get("SERVER_LISTEN_BACKLOG", |text| text.parse::<u16>().ok().filter(|length| *length > 0))?
+                .get("SERVER_LISTEN_BACKLOG", |text| {
+                    text.parse::<u16>().ok().filter(|length| *length > 0)
+                })?
                 .into(),
             log_level: settings.get("LOGGING_LEVEL", logger::level_from)?,
             log_level_text: settings.text("LOGGING_LEVEL").to_owned(),
-            agencies: settings
-                .get("SERVER_AGENCIES", |text| text.parse().ok().filter(|agencies| *agencies > 0))?,
+            agencies: settings.get("SERVER_AGENCIES", |text| {
+                text.parse().ok().filter(|agencies| *agencies > 0)
+            })?,
             early_queries_wait: settings.get("SERVER_EARLY_QUERY", |text| match text {
                 "wait" => Some(true),
                 "refuse" => Some(false),

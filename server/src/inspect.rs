@@ -70,14 +70,17 @@ pub fn health(port: u16) -> ExitCode {
         Err(reason) => return failed("health", &reason),
     };
     let workers = shared.worker_state.len();
-    let ready = shared.worker_state.iter().filter(|state| *state == WorkerState::Ready as u8).count();
+    let ready =
+        shared.worker_state.iter().filter(|state| *state == WorkerState::Ready as u8).count();
     match Phase::from_byte(shared.phase.load()) {
         Phase::Serving if ready == workers => {
             info("health", Outcome::Success).with("workers", workers).write();
             ExitCode::Done
         }
         Phase::Draining => failed("health", &"the central is stopping"),
-        Phase::Starting | Phase::Serving => failed("health", &format!("{ready} of {workers} workers accept")),
+        Phase::Starting | Phase::Serving => {
+            failed("health", &format!("{ready} of {workers} workers accept"))
+        }
     }
 }
 
@@ -106,9 +109,12 @@ fn attach(port: u16) -> Result<Shared, AttachError> {
 /// Ports of the centrals that live on this machine, as far as this user may see them.
 fn running_ports() -> Vec<u16> {
     let listings = segments().unwrap_or_default();
-    let alive =
-        listings.iter().filter(|listing| listing.segment.as_ref().is_ok_and(Segment::creator_is_alive));
-    alive.filter_map(|listing| listing.name.as_str().strip_prefix(NAME_PREFIX)?.parse().ok()).collect()
+    let alive = listings
+        .iter()
+        .filter(|listing| listing.segment.as_ref().is_ok_and(Segment::creator_is_alive));
+    alive
+        .filter_map(|listing| listing.name.as_str().strip_prefix(NAME_PREFIX)?.parse().ok())
+        .collect()
 }
 
 /// Writes to standard output; whether anybody still reads it.

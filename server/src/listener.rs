@@ -36,7 +36,12 @@ impl Listener {
     ///
     /// # Errors
     /// [`ListenError`] with the way out.
-    pub fn bind(ip: &str, port: u16, backlog: u32, dialect: &'static Dialect) -> Result<Self, ListenError> {
+    pub fn bind(
+        ip: &str,
+        port: u16,
+        backlog: u32,
+        dialect: &'static Dialect,
+    ) -> Result<Self, ListenError> {
         let wanted = SocketAddr::new(address_of(ip), port);
         let deadline = Instant::now() + PREDECESSOR;
         loop {
@@ -45,7 +50,9 @@ impl Listener {
                     let backlog = backlog.min(longest_backlog());
                     return Ok(Self { socket, dialect, address, backlog });
                 }
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                Err(error)
+                    if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline =>
+                {
                     std::thread::sleep(Duration::from_millis(10));
                 }
                 Err(error) => return Err(ListenError { address: wanted, reason: reason(&error) }),
@@ -68,8 +75,12 @@ fn listen(address: SocketAddr, backlog: u32) -> io::Result<(TcpListener, SocketA
 
 fn reason(error: &io::Error) -> String {
     let way_out = match error.kind() {
-        io::ErrorKind::AddrInUse => "; stop who has it, or choose another SERVER_PORT (0 = any free one)",
-        io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges: choose another SERVER_PORT",
+        io::ErrorKind::AddrInUse => {
+            "; stop who has it, or choose another SERVER_PORT (0 = any free one)"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need privileges: choose another SERVER_PORT"
+        }
         io::ErrorKind::AddrNotAvailable => {
             "; it is no address of this machine: choose another SERVER_IP (0.0.0.0 = all)"
         }
@@ -120,6 +131,9 @@ mod tests {
     fn a_taken_port_is_an_error_that_says_the_way_out() {
         let taken = bind(0).unwrap();
         let error = bind(taken.address.port()).unwrap_err().to_string();
-        assert!(error.contains("SERVER_PORT") && error.contains(&taken.address.to_string()), "{error}");
+        assert!(
+            error.contains("SERVER_PORT") && error.contains(&taken.address.to_string()),
+            "{error}"
+        );
     }
 }

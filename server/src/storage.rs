@@ -132,7 +132,10 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError`].
-    pub fn open(directory: &Path, durability: Durability) -> Result<(Self, Recovery), StorageError> {
+    pub fn open(
+        directory: &Path,
+        durability: Durability,
+    ) -> Result<(Self, Recovery), StorageError> {
         fs::create_dir_all(directory).map_err(|source| {
             io_error("making the storage directory (SERVER_STORAGE_DIR)", directory, source)
         })?;
@@ -206,8 +209,10 @@ impl Storage {
             self.bets.sync_data().map_err(|source| self.not_durable("bets.csv", source))?;
             self.winners.sync_data().map_err(|source| self.not_durable("winners.log", source))?;
         }
-        let next =
-            self.journal.checkpoint(ledger).map_err(|source| self.io_error("writing", "journal", source))?;
+        let next = self
+            .journal
+            .checkpoint(ledger)
+            .map_err(|source| self.io_error("writing", "journal", source))?;
         if self.durability == Durability::Disk {
             self.sync()?;
         }
@@ -227,7 +232,9 @@ impl Storage {
     /// # Errors
     /// [`StorageError::Io`].
     pub fn has_finished(&self, agency: u16) -> Result<bool, StorageError> {
-        self.finished.contains(agency).map_err(|source| self.io_error("reading", "finished", source))
+        self.finished
+            .contains(agency)
+            .map_err(|source| self.io_error("reading", "finished", source))
     }
 
     /// Notes that an agency has finished. The caller holds the ledger's lock.
@@ -259,7 +266,8 @@ impl Storage {
     /// # Errors
     /// [`StorageError::Io`].
     pub fn begin_draw(&self, ledger: &Ledger) -> Result<Drawing, StorageError> {
-        let bets = self.bets.try_clone().map_err(|source| self.io_error("reading", "bets.csv", source))?;
+        let bets =
+            self.bets.try_clone().map_err(|source| self.io_error("reading", "bets.csv", source))?;
         Ok(Drawing::new(bets, ledger.rows_end))
     }
 
@@ -342,12 +350,15 @@ fn open_file(path: &Path) -> Result<File, StorageError> {
 /// Who holds the lock, as far as its file tells: ` (pid N)`.
 fn owner(file: &mut File) -> String {
     let mut text = String::new();
-    let pid: Option<u32> = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+    let pid: Option<u32> =
+        file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
     match pid {
         None => String::new(),
         Some(pid) if Path::new(&format!("/proc/{pid}")).exists() => format!(" (pid {pid})"),
         // Its workers end with it, except one that is stopped and cannot.
-        Some(pid) => format!(" (pid {pid} is gone, but a worker of it is left: a stopped one, maybe)"),
+        Some(pid) => {
+            format!(" (pid {pid} is gone, but a worker of it is left: a stopped one, maybe)")
+        }
     }
 }
 
@@ -364,7 +375,10 @@ fn lock(directory: &Path) -> Result<File, StorageError> {
                 std::thread::sleep(Duration::from_millis(5));
             }
             Err(TryLockError::WouldBlock) => {
-                return Err(StorageError::InUse { directory: directory.to_owned(), owner: owner(&mut file) });
+                return Err(StorageError::InUse {
+                    directory: directory.to_owned(),
+                    owner: owner(&mut file),
+                });
             }
         }
     }

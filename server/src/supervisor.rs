@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use conventions::duration::GoDuration;
 use conventions::log_line::{Line, Outcome, debug, error, info, warn};
 use multiprocessing::{
-    CANNOT_SERVE, Exit, Next, Pool, PoolError, PoolEvent, PoolOptions, Repair, SegmentError, Worker, Workload,
+    CANNOT_SERVE, Exit, Next, Pool, PoolError, PoolEvent, PoolOptions, Repair, SegmentError,
+    Worker, Workload,
 };
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -68,8 +69,7 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
     shared.port.store(port);
     let central = Central::new(shared, storage, recovery.ledger, config.agencies)?;
     if central.was_drawn() {
-        let advice =
-            "the draw of this storage was held: no more bets; a new lottery needs another SERVER_STORAGE_DIR";
+        let advice = "the draw of this storage was held: no more bets; a new lottery needs another SERVER_STORAGE_DIR";
         info("sorteo", Outcome::InProgress).with("motivo", advice).write();
     }
     log_config(config, port);
@@ -116,7 +116,10 @@ impl Workload for Supervisor {
         match worker::serve(worker, listeners, drawn, &mut self.central, self.limits) {
             Ok(()) => 0,
             Err(reason) => {
-                error("worker", Outcome::Fail).with("worker", worker.slot()).with("error", &reason).write();
+                error("worker", Outcome::Fail)
+                    .with("worker", worker.slot())
+                    .with("error", &reason)
+                    .write();
                 match reason {
                     // Another worker would fail in the same way.
                     worker::WorkerError::Central(
@@ -203,7 +206,8 @@ impl Supervisor {
                 ExitCode::WorkerCannotServe
             }
             multiprocessing::Outcome::CrashLoop { slot, exit } => {
-                let reason = format!("the workers of this slot die again and again, the last by {exit}");
+                let reason =
+                    format!("the workers of this slot die again and again, the last by {exit}");
                 error("exit", Outcome::Fail).with("worker", slot).with("error", reason).write();
                 ExitCode::CrashLoop
             }
@@ -224,7 +228,9 @@ fn allow_many_descriptors() {
         && soft < hard
         && let Err(errno) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
     {
-        warn("config", Outcome::Fail).with("error", format!("raising the descriptor limit: {errno}")).write();
+        warn("config", Outcome::Fail)
+            .with("error", format!("raising the descriptor limit: {errno}"))
+            .write();
     }
 }
 
@@ -271,7 +277,11 @@ fn ready_lines(config: &Config, listeners: &[Listener]) -> Vec<Line> {
 
 /// How a worker ended, with what an operator would think of next.
 fn describe(exit: Exit) -> String {
-    let hint = if exit.is_signal(Signal::SIGKILL) { " (out of memory, or somebody's kill -9?)" } else { "" };
+    let hint = if exit.is_signal(Signal::SIGKILL) {
+        " (out of memory, or somebody's kill -9?)"
+    } else {
+        ""
+    };
     format!("{exit}{hint}")
 }
 

@@ -92,7 +92,8 @@ pub fn serve(
     epoll.add(worker.stop_fd(), EpollEvent::new(EpollFlags::EPOLLIN, STOP))?;
     // By edge: every worker is woken by each write, and none has to read what all share.
     epoll.add(&*drawn, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, DRAWN))?;
-    let intakes = (LISTENERS..).zip(listeners).map(|(token, listener)| Intake::new(listener, token, &epoll));
+    let intakes =
+        (LISTENERS..).zip(listeners).map(|(token, listener)| Intake::new(listener, token, &epoll));
     let intakes = intakes.collect::<Result<_, _>>()?;
     let slot = worker.slot();
     let mut service = Service {
@@ -164,7 +165,8 @@ impl Service<'_> {
             }
             for (key, serial) in unread {
                 // An event of this round may have carried the next request out already.
-                let receives = |connection: &Connection| matches!(connection.phase, Phase::Receiving);
+                let receives =
+                    |connection: &Connection| matches!(connection.phase, Phase::Receiving);
                 if self.connections.get(key).is_some_and(|c| c.serial == serial && receives(c)) {
                     self.advance(key)?;
                 }
@@ -199,7 +201,8 @@ impl Service<'_> {
             return EpollTimeout::NONE;
         }
         let paused = self.intakes.iter().filter_map(Intake::paused_until).min();
-        let pause = paused.map_or(DEADLINE_CHECK, |until| until.saturating_duration_since(Instant::now()));
+        let pause =
+            paused.map_or(DEADLINE_CHECK, |until| until.saturating_duration_since(Instant::now()));
         // Rounded up: waiting for no time at all until the last millisecond is over would be busy waiting.
         let pause = pause.min(DEADLINE_CHECK) + Duration::from_millis(1);
         EpollTimeout::try_from(pause).unwrap_or(EpollTimeout::ZERO)
@@ -291,7 +294,8 @@ impl Service<'_> {
                 _ if connection.is_idle() => now + LAST_CHANCE,
                 _ => end,
             };
-            connection.deadline = Some(connection.deadline.map_or(chance, |deadline| deadline.min(chance)));
+            connection.deadline =
+                Some(connection.deadline.map_or(chance, |deadline| deadline.min(chance)));
         }
         self.close_overdue(now);
         Ok(())

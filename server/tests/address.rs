@@ -38,7 +38,10 @@ fn a_port_in_use_is_an_error_of_its_own_that_names_it_and_leaves_nothing_behind(
     let port = taken.local_addr().unwrap().port();
     let (code, line) = refused(&setup().with("SERVER_PORT", &port.to_string()));
     assert_eq!(code, 5);
-    assert_names(&line, &["action: listen | result: fail", &format!("127.0.0.1:{port}"), "SERVER_PORT"]);
+    assert_names(
+        &line,
+        &["action: listen | result: fail", &format!("127.0.0.1:{port}"), "SERVER_PORT"],
+    );
     assert_eq!(shared_memory_entries(&format!("lottery.{port}")), Vec::<String>::new());
 }
 

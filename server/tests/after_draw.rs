@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 use harness::{
-    Central, FIVE, Participant, Setup, bets_with, codec, draw_dialects, draws, eventually, packet_in,
-    refusals, vector, winners_reply,
+    Central, FIVE, Participant, Setup, bets_with, codec, draw_dialects, draws, eventually,
+    packet_in, refusals, vector, winners_reply,
 };
 
 fn setup(dialect: &str) -> Setup {
@@ -34,13 +34,18 @@ fn everybody_is_told_the_same_again(central: &Central<'_>, dialect: &str) {
         for _ in 0..2 {
             let mut agency = Participant::connect(central.port, dialect, number);
             agency.finish();
-            assert_eq!(agency.winners().1, winners_reply(dialect, documents), "{dialect}, agency {number}");
+            assert_eq!(
+                agency.winners().1,
+                winners_reply(dialect, documents),
+                "{dialect}, agency {number}"
+            );
         }
     }
 }
 
 #[test]
-fn a_late_or_repeated_question_gets_the_same_answer_also_after_a_stop_and_after_a_kill_of_everybody() {
+fn a_late_or_repeated_question_gets_the_same_answer_also_after_a_stop_and_after_a_kill_of_everybody()
+ {
     for dialect in draw_dialects() {
         for durability in ["process", "disk"] {
             let setup = setup(dialect).with("SERVER_DURABILITY", durability);
@@ -56,7 +61,8 @@ fn a_late_or_repeated_question_gets_the_same_answer_also_after_a_stop_and_after_
             assert_eq!(central.status()["drawn"], true);
             let log = central.stop_and_read_log();
             assert_eq!(draws(&log), 0, "held once, not once a start: {log:#?}");
-            let told = log.iter().filter(|line| line.contains("action: sorteo | result: in_progress"));
+            let told =
+                log.iter().filter(|line| line.contains("action: sorteo | result: in_progress"));
             assert_eq!(told.count(), 1, "the operator is told why no bets are taken: {log:#?}");
         }
     }
@@ -93,7 +99,8 @@ fn bets_after_the_draw_are_refused_in_the_words_of_the_dialect_logged_and_not_st
         everybody_is_told_the_same_again(&central, dialect);
         let log = central.stop_and_read_log();
         let refused = if goes_on { 2 } else { 1 };
-        let failed = |line: &&String| line.ends_with("apuesta_recibida | result: fail | cantidad: 6");
+        let failed =
+            |line: &&String| line.ends_with("apuesta_recibida | result: fail | cantidad: 6");
         assert_eq!(log.iter().filter(failed).count(), refused, "{dialect}: {log:#?}");
         let lines = refusals(&log, port);
         assert_eq!(lines.len(), refused, "{dialect}: {lines:?}");
@@ -101,7 +108,11 @@ fn bets_after_the_draw_are_refused_in_the_words_of_the_dialect_logged_and_not_st
         let central = setup.start();
         let mut late = Participant::connect(central.port, dialect, 1);
         late.connection().send(&batch);
-        assert_eq!(late.connection().read_bytes(refusal.len()), refusal, "{dialect}, after a restart");
+        assert_eq!(
+            late.connection().read_bytes(refusal.len()),
+            refusal,
+            "{dialect}, after a restart"
+        );
         assert_eq!(setup.rows(), rows, "{dialect}, after a restart");
     }
 }
@@ -147,7 +158,8 @@ fn a_central_that_lets_nobody_wait_refuses_early_questions_and_answers_late_ones
 #[test]
 fn where_the_question_is_the_notification_it_waits_whatever_is_said_of_early_questions() {
     for dialect in draw_dialects().into_iter().filter(|dialect| *dialect != "framed") {
-        let setup = setup(dialect).with("SERVER_AGENCIES", "2").with("SERVER_EARLY_QUERY", "refuse");
+        let setup =
+            setup(dialect).with("SERVER_AGENCIES", "2").with("SERVER_EARLY_QUERY", "refuse");
         let central = setup.start();
         let mut agencies = [1, 2].map(|number| Participant::connect(central.port, dialect, number));
         agencies[0].finish();

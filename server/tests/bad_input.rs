@@ -121,8 +121,12 @@ fn whatever_is_wrong_is_refused_with_one_line_and_nothing_else() {
     assert_eq!(setup.rows().len(), honest);
     assert!(setup.rows().iter().all(|row| row.contains(",honest")));
     assert_eq!(central.results(), Results { winners: honest as u64, in_flight: 0 });
-    let refused: u64 =
-        central.status()["workers"].as_array().unwrap().iter().map(|w| w["refused"].as_u64().unwrap()).sum();
+    let refused: u64 = central.status()["workers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|w| w["refused"].as_u64().unwrap())
+        .sum();
     assert_eq!(refused, cases.len() as u64);
 
     let log = central.stop_and_read_log();

@@ -59,7 +59,8 @@ impl Place {
 
 /// What `--print-config` must print with these values and this way of telling the source.
 fn table(value: impl Fn(usize) -> &'static str, source: impl Fn(usize) -> String) -> String {
-    let line = |index: usize| format!("{} = {}  ({})\n", KEYS[index].0, value(index), source(index));
+    let line =
+        |index: usize| format!("{} = {}  ({})\n", KEYS[index].0, value(index), source(index));
     (0..KEYS.len()).map(line).collect()
 }
 
@@ -92,11 +93,18 @@ fn a_flag_wins_over_the_environment_that_over_the_file_and_that_over_the_default
 
     let pairs: String = KEYS.iter().map(|key| format!("{} = {}\n", key.0, key.2)).collect();
     fs::write(place.path().join("config.ini"), format!("[DEFAULT]\n{pairs}")).unwrap();
-    assert_eq!(shown(), (Some(0), table(|i| KEYS[i].2, |_| "config.ini".to_owned()), String::new()));
+    assert_eq!(
+        shown(),
+        (Some(0), table(|i| KEYS[i].2, |_| "config.ini".to_owned()), String::new())
+    );
 
     let environment: Vec<_> = KEYS.iter().map(|key| (key.0, key.3)).collect();
-    let output = place.command(&["run", "--print-config"]).envs(environment.clone()).output().unwrap();
-    assert_eq!(text(&output.stdout), table(|i| KEYS[i].3, |i| format!("environment {}", KEYS[i].0)));
+    let output =
+        place.command(&["run", "--print-config"]).envs(environment.clone()).output().unwrap();
+    assert_eq!(
+        text(&output.stdout),
+        table(|i| KEYS[i].3, |i| format!("environment {}", KEYS[i].0))
+    );
 
     let flags: Vec<_> = KEYS.iter().flat_map(|key| [key.5, key.4]).collect();
     let output = place.command(&flags).arg("--print-config").envs(environment).output().unwrap();
@@ -125,7 +133,11 @@ fn the_file_in_the_repository_and_no_file_at_all_are_accepted() {
         [&["--check-config"][..], &["run", "--check-config"], &["--config", ours, "--check-config"]]
     {
         let output = place.run(arguments);
-        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{arguments:?}");
+        assert_eq!(
+            (output.status.code(), text(&output.stderr)),
+            (Some(0), String::new()),
+            "{arguments:?}"
+        );
     }
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "checking leaves nothing behind");
 }
@@ -153,7 +165,8 @@ fn a_bad_value_of_any_key_is_named_with_its_source_and_what_is_accepted() {
     let place = Place::new();
     for (key, values, accepted) in bad {
         for value in values {
-            let said = complaint(&place.command(&["--check-config"]).env(key, value).output().unwrap());
+            let said =
+                complaint(&place.command(&["--check-config"]).env(key, value).output().unwrap());
             let shown = format!("{key} = {value:?} (environment {key})").replace('|', "¦");
             assert_names(&said, &[&shown, "expected ", accepted]);
         }
@@ -191,7 +204,10 @@ fn a_file_that_cannot_be_used_is_named_with_the_reason() {
         (&[b'#'; 2 << 20], "2097152 bytes"),
     ];
     for (file, reason) in files {
-        assert_names(&complaint(&Place::with_file(file).run(&["--check-config"])), &["config.ini", reason]);
+        assert_names(
+            &complaint(&Place::with_file(file).run(&["--check-config"])),
+            &["config.ini", reason],
+        );
     }
 }
 

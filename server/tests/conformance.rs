@@ -27,7 +27,8 @@ fn check(central: &Central<'_>, dialect: &str, arguments: &[&str]) -> (Option<i3
     let mut command = Command::new(client());
     command.args(["check", "--json", "--protocol", dialect, &address]).args(arguments);
     let output = command.output().unwrap();
-    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    let report = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {output:?}"));
     (output.status.code(), report)
 }
 
@@ -55,12 +56,16 @@ fn every_dialect_keeps_all_its_rules_however_connections_are_used() {
         |dialect| {
             for connection in dialect.connections {
                 let setup = setup(dialect.name);
-                let [rules, beyond] =
-                    keeps_everything(&setup.start(), dialect.name, &["--connection", connection.name()]);
+                let [rules, beyond] = keeps_everything(
+                    &setup.start(),
+                    dialect.name,
+                    &["--connection", connection.name()],
+                );
                 // Whole and byte by byte, and at least one that takes several connections.
                 assert!(rules > 2 * (dialect.rules)().len(), "{}: {rules}", dialect.name);
                 // Two about an agency that does not do what is expected of it, two after the draw.
-                let expected = if dialect.waits_for_draw { 4 } else { usize::from(dialect.agency.is_some()) };
+                let expected =
+                    if dialect.waits_for_draw { 4 } else { usize::from(dialect.agency.is_some()) };
                 assert_eq!(beyond, expected, "{}", dialect.name);
             }
         },

@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 use harness::{
-    Agency, Central, FIVE, Participant, Setup, bets_with, codec, draw_dialects, eventually, numbered_bet,
-    packet_in, refusals,
+    Agency, Central, FIVE, Participant, Setup, bets_with, codec, draw_dialects, eventually,
+    numbered_bet, packet_in, refusals,
 };
 use lottery::protocol::Receipt;
 
@@ -56,8 +56,9 @@ fn a_message_cut_anywhere_by_the_end_of_the_connection_leaves_nothing() {
 #[test]
 fn a_message_cut_by_a_reset_or_never_ended_leaves_nothing() {
     for dialect in draw_dialects() {
-        let setup =
-            setup(dialect).with("SERVER_REQUEST_TIMEOUT", "300ms").with("SERVER_IDLE_TIMEOUT", "300ms");
+        let setup = setup(dialect)
+            .with("SERVER_REQUEST_TIMEOUT", "300ms")
+            .with("SERVER_IDLE_TIMEOUT", "300ms");
         let central = setup.start();
         let (_, bytes) = greeting_and_batch(dialect);
         let begun = || {
@@ -74,7 +75,10 @@ fn a_message_cut_by_a_reset_or_never_ended_leaves_nothing() {
         let mut never_ended = begun();
         // Says nothing at all: no hello where one is wanted.
         let mut silent = Agency::connect(central.port);
-        assert!(never_ended.read_to_end().is_empty() && silent.read_to_end().is_empty(), "{dialect}");
+        assert!(
+            never_ended.read_to_end().is_empty() && silent.read_to_end().is_empty(),
+            "{dialect}"
+        );
         central.nobody_in_flight_within_a_second();
         serves_others(&central, dialect);
         assert_eq!(setup.rows().len(), 1, "{dialect}");
@@ -105,6 +109,10 @@ fn a_message_that_arrives_byte_by_byte_is_the_same_message() {
         (0..20).for_each(|_| assert_eq!(codec.push(&bet), Ok(lottery::protocol::Push::Added)));
         let receipt = agency.read_reply(|reply| codec.receipt(reply));
         assert_eq!(receipt, Receipt::Stored { winners: None }, "{dialect}");
-        assert_eq!(setup.rows(), ["1,Santiago Lionel,Álvarez Ñandú,7,1999-03-17,1033"; 20], "{dialect}");
+        assert_eq!(
+            setup.rows(),
+            ["1,Santiago Lionel,Álvarez Ñandú,7,1999-03-17,1033"; 20],
+            "{dialect}"
+        );
     }
 }

@@ -47,7 +47,8 @@ fn counted_bet(width: usize, agency: u8, first_name: &[u8], date: &[u8; 10]) -> 
 fn counted_cases(dialect: &str) -> Vec<Case> {
     let width = if dialect == "counted" { 2 } else { 1 };
     let good = |agency| counted_bet(width, agency, b"A", b"1999-03-17");
-    let batch = |bets: &[Vec<u8>]| [&(bets.len() as u16).to_be_bytes()[..], &bets.concat()].concat();
+    let batch =
+        |bets: &[Vec<u8>]| [&(bets.len() as u16).to_be_bytes()[..], &bets.concat()].concat();
     let case = |bytes, refused_bets, reason| Case {
         bytes,
         reply: vector(dialect, "error"),
@@ -63,7 +64,11 @@ fn counted_cases(dialect: &str) -> Vec<Case> {
     let mut cases = vec![
         case(bad_date, Some(1), "record 1: birthdate"),
         case(bad_name, Some(1), "record 1 is not UTF-8"),
-        case(batch(&[good(1), counted_bet(width, 1, b"A", b"17/03/1999")]), Some(2), "record 2: birthdate"),
+        case(
+            batch(&[good(1), counted_bet(width, 1, b"A", b"17/03/1999")]),
+            Some(2),
+            "record 2: birthdate",
+        ),
         case(batch(&[good(0)]), Some(1), "0 is the number of no agency"),
         case(batch(&[good(1), good(2)]), Some(2), "agency 2 on a connection of agency 1"),
         case(vec![0, 0, 0], None, "0 is the number of no agency"),
@@ -87,13 +92,25 @@ fn line_cases() -> Vec<Case> {
     };
     vec![
         case(format!("[AGENCY 1] Bet 1,A,B,1\n{end}"), Some(1), "record 1 has 4 fields"),
-        case(format!("{good}[AGENCY 1] Bet 1,A,B,1,1999-02-29\n{end}"), Some(2), "record 2: birthdate"),
-        case(format!("{good}[AGENCY 1] Bet x,A,B,1,1999-03-17\n{end}"), Some(2), "record 2: number"),
+        case(
+            format!("{good}[AGENCY 1] Bet 1,A,B,1,1999-02-29\n{end}"),
+            Some(2),
+            "record 2: birthdate",
+        ),
+        case(
+            format!("{good}[AGENCY 1] Bet x,A,B,1,1999-03-17\n{end}"),
+            Some(2),
+            "record 2: number",
+        ),
         case("[AGENCY 1]\n".to_owned(), None, "record 1 is no line of the form"),
         case("\n".to_owned(), None, "record 1 is no line of the form"),
         case(format!("{good}\n{end}"), Some(2), "record 2 is no line of the form"),
         case("[AGENCY 0] BetBatchEnd\n".to_owned(), None, "record 1 has no agency from 1 to 65535"),
-        case("[AGENCY 65536] ReadyForLottery\n".to_owned(), None, "record 1 has no agency from 1 to 65535"),
+        case(
+            "[AGENCY 65536] ReadyForLottery\n".to_owned(),
+            None,
+            "record 1 has no agency from 1 to 65535",
+        ),
         case(format!("{good}[AGENCY 1] ReadyForLottery\n"), Some(1), "must not follow bets"),
     ]
 }
@@ -127,7 +144,11 @@ fn framed_cases() -> Vec<Case> {
         fail(b"HELLO|1\n", GoesOn, 1, "record 1 has 2 fields"),
         fail(b"FINISHED", GoesOn, 0, "announces \"FINISHED\" records"),
         fail(b"1\n1|\xff|B|1|1999-03-17|1\n", Ends, 1, "record 1 is not UTF-8"),
-        error("QUERY_WINNERS|2|3\n", "winners query", "invalid winners query format: QUERY_WINNERS"),
+        error(
+            "QUERY_WINNERS|2|3\n",
+            "winners query",
+            "invalid winners query format: QUERY_WINNERS",
+        ),
         error("QUERY_WINNERS|0\n", "winners query", "invalid winners query format"),
         error("FINISHED|2|x\n", "finished message", "invalid finished message format"),
         error("FINISHED|0\n", "finished message", "invalid finished message format"),
@@ -146,7 +167,9 @@ fn sentinel_cases() -> Vec<Case> {
         packet[at] = byte;
         packet
     };
-    let long = [&[0, 54, 31][..], &[b'A'; 31], &[1, b'B'], b"2000-01-01", &[0, 0, 0, 1, 0, 0, 0, 1]].concat();
+    let long =
+        [&[0, 54, 31][..], &[b'A'; 31], &[1, b'B'], b"2000-01-01", &[0, 0, 0, 1, 0, 0, 0, 1]]
+            .concat();
     let original = "006000341f414141414141414141414141414141414141414141414141414141414141410142323030302d30312d303100000001\
                     0000000100280f53616e746961676f204c696f6e656c054c6f726361313939392d30332d313701d7909100001d96";
     let case = |bytes, bets, reason| Case {
@@ -185,7 +208,8 @@ fn cases(dialect: &str) -> Vec<Case> {
 
 /// An honest agency is served on a connection of its own.
 fn serves_others(central: &Central<'_>, dialect: &str) {
-    let stored = Participant::connect(central.port, dialect, HONEST).store(&[numbered_bet(1, false)]);
+    let stored =
+        Participant::connect(central.port, dialect, HONEST).store(&[numbered_bet(1, false)]);
     assert_eq!(stored, Receipt::Stored { winners: None }, "{dialect}");
 }
 
@@ -209,7 +233,11 @@ fn whatever_is_wrong_is_answered_in_the_words_of_the_dialect_and_harms_nobody_el
             assert_eq!(setup.rows().len(), served, "{dialect}: {reason}");
         }
         central.nobody_in_flight_within_a_second();
-        assert!(setup.rows().iter().all(|row| row.starts_with("200,")), "{dialect}: {:?}", setup.rows());
+        assert!(
+            setup.rows().iter().all(|row| row.starts_with("200,")),
+            "{dialect}: {:?}",
+            setup.rows()
+        );
         assert_eq!(central.worker_pids(), workers, "{dialect}");
         assert_eq!((central.number("worker_deaths"), central.number("agencies_finished")), (0, 0));
         let log = central.stop_and_read_log();
@@ -217,10 +245,14 @@ fn whatever_is_wrong_is_answered_in_the_words_of_the_dialect_and_harms_nobody_el
             let lines = refusals(&log, *port);
             let sent = ports.iter().filter(|other| *other == port).count();
             assert_eq!(lines.len(), sent, "{dialect}: {reason}: {lines:?}");
-            assert!(lines.iter().any(|line| line.contains(reason)), "{dialect}: {lines:?}, not {reason:?}");
+            assert!(
+                lines.iter().any(|line| line.contains(reason)),
+                "{dialect}: {lines:?}, not {reason:?}"
+            );
         }
-        let failed =
-            log.iter().filter_map(|line| line.split_once("apuesta_recibida | result: fail | cantidad: "));
+        let failed = log
+            .iter()
+            .filter_map(|line| line.split_once("apuesta_recibida | result: fail | cantidad: "));
         let failed: Vec<usize> = failed.map(|(_, bets)| bets.parse().unwrap()).collect();
         let expected: Vec<_> = cases.iter().filter_map(|case| case.refused_bets).collect();
         assert_eq!(failed, expected, "{dialect}: bets of the refused batches");
@@ -237,7 +269,11 @@ fn a_connection_that_goes_on_after_an_error_takes_good_batches() {
             let mut agency = central.connect();
             agency.send(&case.bytes);
             assert_eq!(agency.read_bytes(case.reply.len()), case.reply);
-            if case.bytes.windows(8).any(|window| window == b"FINISHED" && case.refused_bets.is_none()) {
+            if case
+                .bytes
+                .windows(8)
+                .any(|window| window == b"FINISHED" && case.refused_bets.is_none())
+            {
                 // Nothing but a question may follow a FINISHED, good or bad.
                 continue;
             }

@@ -5,7 +5,8 @@
 use std::fs;
 
 use harness::{
-    FIVE, Participant, Setup, bets_with, bytes_read, draw_dialects, draws, eventually, vector, winners_reply,
+    FIVE, Participant, Setup, bets_with, bytes_read, draw_dialects, draws, eventually, vector,
+    winners_reply,
 };
 use lottery::protocol::Receipt;
 
@@ -33,13 +34,15 @@ fn every_agency_gets_its_own_winners_when_the_last_has_finished_and_nobody_anyth
     for dialect in draw_dialects() {
         let setup = setup(dialect);
         let central = setup.start();
-        let mut agencies: Vec<_> = (1..=AGENCIES).map(|n| with_bets(central.port, dialect, n)).collect();
+        let mut agencies: Vec<_> =
+            (1..=AGENCIES).map(|n| with_bets(central.port, dialect, n)).collect();
         for (number, agency) in (1..AGENCIES).zip(&mut agencies) {
             agency.finish();
             central.agencies_wait(number.into());
         }
         let status = central.status();
-        let draw = ["agencies_finished", "agencies_expected", "waiting", "drawn"].map(|key| &status[key]);
+        let draw =
+            ["agencies_finished", "agencies_expected", "waiting", "drawn"].map(|key| &status[key]);
         assert_eq!(draw.map(ToString::to_string), ["4", "5", "4", "false"], "{dialect}");
         for agency in &mut agencies[..4] {
             assert!(agency.connection().hears_nothing(), "{dialect}");
@@ -61,10 +64,13 @@ fn every_agency_gets_its_own_winners_when_the_last_has_finished_and_nobody_anyth
             let lines = log.iter().enumerate().filter(|(_, line)| line.ends_with(part));
             lines.map(|(place, _)| place).collect::<Vec<_>>()
         };
-        let [drawn] = places("action: sorteo | result: success")[..] else { panic!("one draw: {log:#?}") };
+        let [drawn] = places("action: sorteo | result: success")[..] else {
+            panic!("one draw: {log:#?}")
+        };
         for number in 1..=AGENCIES {
             let told = format!("notificacion_recibida | result: success | agencia: {number}");
-            let [notified] = places(&format!("{told} | terminadas: {number} | esperadas: 5"))[..] else {
+            let [notified] = places(&format!("{told} | terminadas: {number} | esperadas: 5"))[..]
+            else {
                 panic!("{told} once: {log:#?}");
             };
             assert!(notified < drawn, "{log:#?}");
@@ -80,10 +86,16 @@ fn the_bytes_of_the_original_agencies_are_answered_with_those_of_the_original_ce
         ("counted", vec![("batch_L", "ok"), ("end_agency_1", "winners_L")], "final_ack"),
         ("counted-u8", vec![("batch_L", "ok"), ("end_agency_1", "winners_L")], "final_ack"),
         ("line", vec![("bet_L", ""), (echoed, echoed), ("ready_1", "winners_1")], ""),
-        ("framed", vec![("batch_L", "success_1"), ("finished_1", "ack"), ("query_1", "winners_L")], ""),
+        (
+            "framed",
+            vec![("batch_L", "success_1"), ("finished_1", "ack"), ("query_1", "winners_L")],
+            "",
+        ),
         ("sentinel", vec![("id_1", ""), ("batch_L", "ack"), ("notify", "winners_L")], ""),
     ];
-    let bytes = |dialect: &str, name: &str| if name.is_empty() { Vec::new() } else { vector(dialect, name) };
+    let bytes = |dialect: &str, name: &str| {
+        if name.is_empty() { Vec::new() } else { vector(dialect, name) }
+    };
     for (dialect, steps, last) in agencies {
         let setup = setup(dialect).with("SERVER_AGENCIES", "1");
         let central = setup.start();
@@ -104,7 +116,8 @@ fn an_agency_that_notifies_again_and_again_counts_once_and_is_answered_each_time
     for dialect in draw_dialects() {
         let setup = setup(dialect).with("SERVER_AGENCIES", "2");
         let central = setup.start();
-        let mut same: Vec<_> = (0..3).map(|_| Participant::connect(central.port, dialect, 1)).collect();
+        let mut same: Vec<_> =
+            (0..3).map(|_| Participant::connect(central.port, dialect, 1)).collect();
         same[0].store(&bets_with(FIVE[0]));
         for (waiting, agency) in (1..).zip(&mut same) {
             agency.finish();
@@ -145,7 +158,8 @@ fn an_agency_that_leaves_while_it_waits_harms_nobody_and_is_answered_when_it_ret
     for dialect in draw_dialects() {
         let setup = setup(dialect);
         let central = setup.start();
-        let mut agencies: Vec<_> = (1..=AGENCIES).map(|n| with_bets(central.port, dialect, n)).collect();
+        let mut agencies: Vec<_> =
+            (1..=AGENCIES).map(|n| with_bets(central.port, dialect, n)).collect();
         let mut staying = agencies.split_off(2);
         agencies.iter_mut().for_each(Participant::finish);
         central.agencies_wait(2);
@@ -161,7 +175,11 @@ fn an_agency_that_leaves_while_it_waits_harms_nobody_and_is_answered_when_it_ret
         for number in 1..=2 {
             let mut returned = Participant::connect(central.port, dialect, number);
             returned.finish();
-            assert_eq!(returned.winners().1, reply_to(dialect, number), "{dialect}, agency {number}");
+            assert_eq!(
+                returned.winners().1,
+                reply_to(dialect, number),
+                "{dialect}, agency {number}"
+            );
         }
         drop(staying);
         let connections = central.segment().raw_array::<u32>("worker_connections").unwrap();
@@ -185,13 +203,20 @@ fn the_draw_reads_the_bets_once_whatever_the_number_of_agencies() {
     fs::write(setup.stored("bets.csv"), (0..BETS).map(row).collect::<String>()).unwrap();
     let central = setup.start();
     let read = || central.worker_pids().into_iter().map(bytes_read).sum::<u64>();
-    let mut agencies: Vec<_> =
-        (1..=AGENCIES).map(|number| Participant::connect(central.port, "sentinel", number)).collect();
+    let mut agencies: Vec<_> = (1..=AGENCIES)
+        .map(|number| Participant::connect(central.port, "sentinel", number))
+        .collect();
     let before = read();
     agencies.iter_mut().for_each(Participant::finish);
     for (number, agency) in (0..).zip(&mut agencies) {
-        let documents: Vec<u32> = (0..BETS as u32).step_by(10_000).map(|first| first + number).collect();
-        assert_eq!(agency.winners().1, winners_reply("sentinel", &documents), "agency {}", number + 1);
+        let documents: Vec<u32> =
+            (0..BETS as u32).step_by(10_000).map(|first| first + number).collect();
+        assert_eq!(
+            agency.winners().1,
+            winners_reply("sentinel", &documents),
+            "agency {}",
+            number + 1
+        );
     }
     let (read, size) = (read() - before, setup.read_stored("bets.csv").len() as u64);
     assert!((size..size + size / 5).contains(&read), "{read} bytes read for {size} bytes of bets");

@@ -7,8 +7,8 @@ use std::fs;
 use std::time::Duration;
 
 use harness::{
-    Central, FIVE, Participant, Random, Setup, Stopped, bets_with, draw_dialects, draws, eventually,
-    eventually_within, kill, large_packet, winners_reply,
+    Central, FIVE, Participant, Random, Setup, Stopped, bets_with, draw_dialects, draws,
+    eventually, eventually_within, kill, large_packet, winners_reply,
 };
 use nix::sys::signal::Signal;
 
@@ -88,7 +88,8 @@ fn before_the_last(central: &Central<'_>, dialect: &str) -> (Vec<Participant>, P
 }
 
 #[test]
-fn everybody_killed_around_the_last_notification_leaves_a_draw_that_is_held_right_after_the_restart() {
+fn everybody_killed_around_the_last_notification_leaves_a_draw_that_is_held_right_after_the_restart()
+ {
     let mut random = Random::seeded();
     let (mut noted, mut held) = (0, 0);
     for round in 0..2 * ROUNDS {
@@ -103,7 +104,8 @@ fn everybody_killed_around_the_last_notification_leaves_a_draw_that_is_held_righ
         central.kill_with(&workers);
         agencies.push(last);
         for (agency, documents) in agencies.iter_mut().zip(FIVE) {
-            let (whole, heard) = (winners_reply(dialect, documents), agency.connection().read_until_gone());
+            let (whole, heard) =
+                (winners_reply(dialect, documents), agency.connection().read_until_gone());
             assert!(whole.starts_with(&heard), "{dialect}: {heard:?} is no part of {whole:?}");
         }
 
@@ -120,7 +122,11 @@ fn everybody_killed_around_the_last_notification_leaves_a_draw_that_is_held_righ
         let documents = FIVE[repeats as usize];
         let mut agency = Participant::connect(central.port, dialect, repeats as u16 + 1);
         agency.finish();
-        assert_eq!(agency.winners().1, winners_reply(dialect, documents), "{dialect}, {durability}");
+        assert_eq!(
+            agency.winners().1,
+            winners_reply(dialect, documents),
+            "{dialect}, {durability}"
+        );
     }
     println!("of {} last notifications {noted} were noted and {held} had their draw", 2 * ROUNDS);
 }
@@ -165,8 +171,10 @@ fn before_a_long_draw(protocol: &str) -> Setup {
 /// The slot of the worker that makes the draw, as soon as there is one.
 fn owner(central: &Central<'_>) -> usize {
     let segment = central.segment();
-    let (owner, drawn) =
-        (segment.raw_value::<u32>("draw_owner").unwrap(), segment.raw_value::<u8>("drawn").unwrap());
+    let (owner, drawn) = (
+        segment.raw_value::<u32>("draw_owner").unwrap(),
+        segment.raw_value::<u8>("drawn").unwrap(),
+    );
     let owner = eventually("somebody makes the draw", || owner.load(), |owner| *owner != 0);
     assert_eq!(drawn.load(), 0, "it was over too soon");
     owner as usize - 1

@@ -20,7 +20,9 @@ fn a_draw_needs_descriptors_that_connections_do_not_take() {
         .with("SERVER_AGENCIES", &AGENCIES.to_string());
     let program = setup.command(&[]);
     let mut limited = Command::new("sh");
-    limited.args(["-c", &format!("ulimit -n {DESCRIPTORS} && exec \"$0\" run")]).arg(program.get_program());
+    limited
+        .args(["-c", &format!("ulimit -n {DESCRIPTORS} && exec \"$0\" run")])
+        .arg(program.get_program());
     limited
         .envs(program.get_envs().filter_map(|(key, value)| Some((key, value?))))
         .current_dir(setup.directory());

@@ -6,13 +6,16 @@
 use std::fs;
 
 use harness::{
-    Agency, Central, FIVE, Participant, Setup, bets_with, draw_dialects, refusals, vector, winners_reply,
+    Agency, Central, FIVE, Participant, Setup, bets_with, draw_dialects, refusals, vector,
+    winners_reply,
 };
 use lottery::protocol::Receipt;
 
 /// A central whose draw needs agency 1 only.
 fn setup(protocol: &str) -> Setup {
-    Setup::new(env!("CARGO_BIN_EXE_server")).with("SERVER_PROTOCOL", protocol).with("SERVER_AGENCIES", "1")
+    Setup::new(env!("CARGO_BIN_EXE_server"))
+        .with("SERVER_PROTOCOL", protocol)
+        .with("SERVER_AGENCIES", "1")
 }
 
 #[test]
@@ -23,7 +26,9 @@ fn either_final_byte_is_taken_in_either_edition_none_is_no_harm_and_any_other_is
         let mut agency = Participant::connect(central.port, dialect, 1);
         agency.store(&bets_with(FIVE[0]));
         let mut ports = Vec::new();
-        for (last, reply) in [(vec![1], vec![]), (vec![3], vec![]), (vec![], vec![]), (vec![5], vec![1])] {
+        for (last, reply) in
+            [(vec![1], vec![]), (vec![3], vec![]), (vec![], vec![]), (vec![5], vec![1])]
+        {
             let mut agency = central.connect();
             ports.push(agency.port());
             agency.send(&vector(dialect, "end_agency_1"));
@@ -40,7 +45,9 @@ fn either_final_byte_is_taken_in_either_edition_none_is_no_harm_and_any_other_is
         for (number, port) in ports.iter().enumerate() {
             let lines = refusals(&log, *port);
             match number {
-                3 => assert!(matches!(&lines[..], [line] if line.ends_with("unknown final byte 5"))),
+                3 => {
+                    assert!(matches!(&lines[..], [line] if line.ends_with("unknown final byte 5")))
+                }
                 _ => assert!(lines.is_empty(), "{dialect}: {lines:?}"),
             }
         }
@@ -65,7 +72,10 @@ fn more_winners_than_a_reply_can_tell_are_told_to_the_log_and_not_told_wrong() {
         agency.finish();
         let documents: Vec<_> = (1..=most).collect();
         let reply = winners_reply(dialect, &documents);
-        assert!(agency.connection().read_bytes(reply.len()) == reply, "{dialect}: {most} winners fit");
+        assert!(
+            agency.connection().read_bytes(reply.len()) == reply,
+            "{dialect}: {most} winners fit"
+        );
 
         let setup = with_winners(dialect, most + 1);
         let central = setup.start();
@@ -75,12 +85,23 @@ fn more_winners_than_a_reply_can_tell_are_told_to_the_log_and_not_told_wrong() {
             assert!(agency.connection().read_to_end().is_empty(), "{dialect}: not a wrong count");
             let mut other = Participant::connect(central.port, dialect, 2);
             other.finish();
-            assert_eq!(other.winners().1, winners_reply(dialect, &[]), "{dialect}: others are answered");
+            assert_eq!(
+                other.winners().1,
+                winners_reply(dialect, &[]),
+                "{dialect}: others are answered"
+            );
         }
         assert_eq!(central.number("worker_deaths"), 0);
         let log = central.stop_and_read_log();
-        let told = format!("action: responder | result: fail | error: winners: {}, at most {most}", most + 1);
-        assert_eq!(log.iter().filter(|line| line.contains(&told)).count(), 2, "{dialect}: {log:#?}");
+        let told = format!(
+            "action: responder | result: fail | error: winners: {}, at most {most}",
+            most + 1
+        );
+        assert_eq!(
+            log.iter().filter(|line| line.contains(&told)).count(),
+            2,
+            "{dialect}: {log:#?}"
+        );
     }
 }
 
@@ -108,7 +129,11 @@ fn a_draw_over_no_bets_and_an_agency_without_bets_have_no_winners() {
         let mut agencies = [1, 2].map(|number| Participant::connect(central.port, dialect, number));
         agencies.iter_mut().for_each(Participant::finish);
         for agency in &mut agencies {
-            assert_eq!(agency.winners().1, winners_reply(dialect, &[]), "{dialect}: no bets at all");
+            assert_eq!(
+                agency.winners().1,
+                winners_reply(dialect, &[]),
+                "{dialect}: no bets at all"
+            );
         }
 
         let setup = self::setup(dialect).with("SERVER_AGENCIES", "2");
@@ -117,20 +142,32 @@ fn a_draw_over_no_bets_and_an_agency_without_bets_have_no_winners() {
         agencies[0].store(&bets_with(FIVE[0]));
         agencies.iter_mut().for_each(Participant::finish);
         for (agency, documents) in agencies.iter_mut().zip([FIVE[0], &[]]) {
-            assert_eq!(agency.winners().1, winners_reply(dialect, documents), "{dialect}: bets of one");
+            assert_eq!(
+                agency.winners().1,
+                winners_reply(dialect, documents),
+                "{dialect}: bets of one"
+            );
         }
     }
 }
 
 #[test]
 fn the_largest_number_of_an_agency_is_an_agency_like_any_other() {
-    for (dialect, number) in
-        [("counted", 255), ("counted-u8", 255), ("sentinel", 255), ("line", 65_535), ("framed", 65_535)]
-    {
+    for (dialect, number) in [
+        ("counted", 255),
+        ("counted-u8", 255),
+        ("sentinel", 255),
+        ("line", 65_535),
+        ("framed", 65_535),
+    ] {
         let setup = setup(dialect);
         let central = setup.start();
         let mut agency = Participant::connect(central.port, dialect, number);
-        assert_eq!(agency.store(&bets_with(FIVE[3])), Receipt::Stored { winners: None }, "{dialect}");
+        assert_eq!(
+            agency.store(&bets_with(FIVE[3])),
+            Receipt::Stored { winners: None },
+            "{dialect}"
+        );
         agency.finish();
         assert_eq!(agency.winners().1, winners_reply(dialect, FIVE[3]), "{dialect}");
     }

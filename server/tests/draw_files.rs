@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use harness::{Central, FIVE, Participant, Program, Setup, bets_with, draws, eventually, winners_reply};
+use harness::{
+    Central, FIVE, Participant, Program, Setup, bets_with, draws, eventually, winners_reply,
+};
 use nix::unistd::geteuid;
 
 const DIALECT: &str = "sentinel";
@@ -89,13 +91,22 @@ fn a_draw_that_finds_the_disk_full_is_held_when_there_is_room_and_whoever_waits_
         fs::create_dir(setup.stored("")).unwrap();
         let plain = setup.command(&[]);
         let mut command = Command::new("unshare");
-        command.args(["-m", "sh", "-c", "mount -t tmpfs -o size=12m tmpfs storage && exec \"$0\" run"]);
+        command.args([
+            "-m",
+            "sh",
+            "-c",
+            "mount -t tmpfs -o size=12m tmpfs storage && exec \"$0\" run",
+        ]);
         command.arg(plain.get_program()).current_dir(setup.directory());
         command.envs(plain.get_envs().filter_map(|(key, value)| Some((key, value?))));
         let central = setup.start_by(&mut command);
         // The storage as the central sees it: from outside the mount there is an empty directory.
         let seen = |file: &str| {
-            PathBuf::from(format!("/proc/{}/root{}", central.program.pid(), setup.stored(file).display()))
+            PathBuf::from(format!(
+                "/proc/{}/root{}",
+                central.program.pid(),
+                setup.stored(file).display()
+            ))
         };
         let agencies = with_bets(&central, 3);
         // The place of its mark has a page from here on; what fails is the draw.
@@ -106,7 +117,9 @@ fn a_draw_that_finds_the_disk_full_is_held_when_there_is_room_and_whoever_waits_
         central.agencies_wait(0);
         let filler = seen("filler");
         fill(&filler);
-        fails_until_it_can_be_held(central, agencies, "No space left", || fs::remove_file(filler).unwrap());
+        fails_until_it_can_be_held(central, agencies, "No space left", || {
+            fs::remove_file(filler).unwrap()
+        });
     }
 }
 
@@ -128,7 +141,8 @@ fn a_row_that_is_no_bet_any_more_is_named_and_the_draw_is_held_when_it_is_mended
     let agencies = with_bets(&central, 3);
     let (path, good) = (setup.stored("bets.csv"), setup.read_stored("bets.csv"));
     // In place: the central has the file open.
-    let write = |bytes: &[u8]| File::options().write(true).open(&path).unwrap().write_all(bytes).unwrap();
+    let write =
+        |bytes: &[u8]| File::options().write(true).open(&path).unwrap().write_all(bytes).unwrap();
     let bad = String::from_utf8(good.clone()).unwrap().replacen("1999-03-17", "1999-13-17", 2);
     let bad = bad.replacen("1999-13-17", "1999-03-17", 1);
     write(bad.as_bytes());

@@ -23,7 +23,8 @@ struct Row {
 
 impl Row {
     fn bet(&self) -> Bet<'_> {
-        let [first_name, last_name, document, birthdate, number] = [0, 1, 2, 3, 4].map(|n| &self.fields[n]);
+        let [first_name, last_name, document, birthdate, number] =
+            [0, 1, 2, 3, 4].map(|n| &self.fields[n]);
         let birthdate = Birthdate::from_iso(birthdate).unwrap();
         let number = Some(number.parse().unwrap());
         Bet { agency: 0, first_name, last_name, document: document.into(), birthdate, number }
@@ -39,7 +40,10 @@ impl Row {
 fn dataset(directory: &Path) -> Vec<Vec<Row>> {
     let rows = |agency: u32| {
         let text = fs::read_to_string(directory.join(format!("agency-{agency}.csv"))).unwrap();
-        let rows = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes()).into_records();
+        let rows = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .from_reader(text.as_bytes())
+            .into_records();
         let rows = rows
             .zip(text.lines())
             .map(|(fields, text)| Row { text: text.to_owned(), fields: fields.unwrap() });
@@ -71,7 +75,11 @@ fn run(dialect: &str, agencies: &[Vec<Row>]) -> Vec<Vec<u32>> {
                 assert!(packets * 100 < rows.len() + 100, "packets of 8 kB, not {packets}");
                 agency.finish();
                 let (count, bytes) = agency.winners();
-                assert_eq!(bytes, winners_reply(dialect, &winners(rows)), "{dialect}, agency {number}");
+                assert_eq!(
+                    bytes,
+                    winners_reply(dialect, &winners(rows)),
+                    "{dialect}, agency {number}"
+                );
                 assert_eq!(count, winners(rows).len() as u64);
             });
         }

@@ -9,7 +9,8 @@ use std::thread::scope;
 use std::time::Duration;
 
 use harness::{
-    Central, Participant, Random, Setup, draw_dialects, draws, eventually, kill, numbered_bet, winners_reply,
+    Central, Participant, Random, Setup, draw_dialects, draws, eventually, kill, numbered_bet,
+    winners_reply,
 };
 use lottery::protocol::Receipt;
 use nix::sys::signal::Signal;
@@ -47,7 +48,8 @@ fn documents(number: u16) -> impl Iterator<Item = u32> {
 fn take_part(port: u16, dialect: &str, number: u16, mut random: Random) -> Vec<u8> {
     let connect = || Participant::try_connect(port, dialect, number).ok();
     for first in documents(number) {
-        let bets: Vec<_> = (first..first + BETS).map(|bet| numbered_bet(bet, bet == first)).collect();
+        let bets: Vec<_> =
+            (first..first + BETS).map(|bet| numbered_bet(bet, bet == first)).collect();
         random.pause(PAUSE);
         let receipt = until_done(|| connect()?.try_store(&bets).ok());
         assert_eq!(receipt, Receipt::Stored { winners: None }, "{dialect}");
@@ -115,7 +117,10 @@ fn agencies_that_try_again_get_the_right_winners_whoever_is_killed_meanwhile() {
             let document = |row: &Vec<&str>| row[2].parse::<u32>().unwrap();
             let stored: BTreeSet<_> = own.iter().map(document).collect();
             let sent = documents(number).flat_map(|first| first..first + BETS).collect();
-            assert_eq!(stored, sent, "{dialect}: what was acknowledged is stored, and nothing else");
+            assert_eq!(
+                stored, sent,
+                "{dialect}: what was acknowledged is stored, and nothing else"
+            );
             let won: Vec<_> = own.iter().filter(|row| row[4] == "7574").map(document).collect();
             assert_eq!(answer, winners_reply(dialect, &won), "{dialect}, {durability}");
             assert_eq!(won.iter().copied().collect::<BTreeSet<_>>(), documents(number).collect());

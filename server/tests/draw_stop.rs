@@ -32,7 +32,11 @@ fn agencies_that_wait_do_not_hold_up_a_stop_and_get_their_winners_from_the_next_
         central.program.signal(Signal::SIGTERM);
 
         assert_eq!(central.program.exit_code_within(QUICK), 0, "{dialect}");
-        assert_eq!(central.program.count_lines_with("result: fail"), 0, "{dialect}: nobody did wrong");
+        assert_eq!(
+            central.program.count_lines_with("result: fail"),
+            0,
+            "{dialect}: nobody did wrong"
+        );
         for agency in waiting {
             // Panics when the connection was reset.
             assert!(agency.into_connection().read_to_end().is_empty(), "{dialect}");

@@ -46,7 +46,8 @@ fn failing_sync_of(file: &str, setup: &Setup) -> Option<(Command, PathBuf)> {
     let library = setup.directory().join("failing.so");
     let source = setup.directory().join("failing.c");
     fs::write(&source, LIBRARY).unwrap();
-    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
+    let compiled =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
     if !compiled.is_ok_and(|status| status.success()) {
         println!("SKIPPED: no C compiler");
         return None;
@@ -78,7 +79,10 @@ fn a_failed_sync_of(file: &str) {
 
     let central = setup.start();
     let (winners, bets) = (central.results().winners, central.number("bets"));
-    assert!(winners >= acknowledged as u64, "{winners} winners, {acknowledged} batches acknowledged");
+    assert!(
+        winners >= acknowledged as u64,
+        "{winners} winners, {acknowledged} batches acknowledged"
+    );
     assert_eq!((bets, setup.rows().len() as u64), (winners * BETS as u64, bets));
     assert_eq!(central.stop().0, 0);
 }

@@ -38,8 +38,11 @@ fn setup() -> Setup {
 
 /// What Python's `csv.writer` makes of these rows; `None` without Python.
 fn as_python_writes(rows: &[[&str; 6]]) -> Option<Vec<u8>> {
-    let python =
-        Command::new("python3").args(["-c", PYTHON]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let python = Command::new("python3")
+        .args(["-c", PYTHON])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
     let mut python = match python {
         Err(error) if error.kind() == ErrorKind::NotFound => return None,
         python => python.unwrap(),
@@ -71,7 +74,9 @@ fn rows_of_bets_csv_are_byte_for_byte_what_the_csv_writer_of_python_makes_of_the
         .map(|(first, last, document)| ["0", first, last, document, "1999-03-17", "1033"])
         .collect();
     let Some(expected) = as_python_writes(&rows) else {
-        println!("SKIPPED: no python3 here to compare bets.csv with; only the number of rows was checked");
+        println!(
+            "SKIPPED: no python3 here to compare bets.csv with; only the number of rows was checked"
+        );
         assert_eq!(setup.rows().len(), rows.len());
         return;
     };
@@ -92,7 +97,8 @@ fn a_row_that_needs_quotes_has_them_and_ends_in_crlf() {
 fn a_date_without_padding_is_padded_in_the_reply_and_in_both_files() {
     let setup = setup();
     let central = setup.start();
-    let reply = central.request(&packet_of_records(&["Ana;Paz;1;1999-3-7;7574", "Ana;Paz;11;2000-1-1"]));
+    let reply =
+        central.request(&packet_of_records(&["Ana;Paz;1;1999-3-7;7574", "Ana;Paz;11;2000-1-1"]));
     let winners = packet_of_records(&["Ana;Paz;1;1999-03-07;7574", "Ana;Paz;11;2000-01-01"]);
     assert_eq!(reply, winners[1..]);
     assert_eq!(setup.rows(), ["0,Ana,Paz,1,1999-03-07,7574", "0,Ana,Paz,11,2000-01-01,0"]);
@@ -109,8 +115,10 @@ fn winners_log_has_a_line_for_each_winner_in_their_order_and_none_for_the_others
     let setup = setup();
     let central = setup.start();
     for batch in [
-        &["Santiago Lionel;Lorca;30904465;1999-03-17;7574", "Tiago Nicolás;Rivera;34407251;2001-08-29;1033"]
-            [..],
+        &[
+            "Santiago Lionel;Lorca;30904465;1999-03-17;7574",
+            "Tiago Nicolás;Rivera;34407251;2001-08-29;1033",
+        ][..],
         &["A;B;2;1986-04-25;7575", "Ñandú, \"x\";Álvarez;33936970;1986-04-25;7574"],
         &["C;D;3;1986-04-25;757"],
     ] {

@@ -38,7 +38,12 @@ fn fill(central: &Central<'_>, book: &Book) {
 }
 
 /// What a refused batch must leave: nothing, living workers, and right totals.
-fn is_unharmed(central: &Central<'_>, workers: &[u32], book: &Book, read: impl Fn(&str) -> Vec<u8>) {
+fn is_unharmed(
+    central: &Central<'_>,
+    workers: &[u32],
+    book: &Book,
+    read: impl Fn(&str) -> Vec<u8>,
+) {
     central.nobody_in_flight_within_a_second();
     let totals = book.check_files(&read("bets.csv"), &read("winners.log"));
     assert_eq!(central.results().winners, totals.winners);
@@ -62,7 +67,11 @@ fn on_a_full_disk(durability: &str) {
     let central = setup.start_by(&mut in_shell(&setup, &["unshare", "-m"], script));
     // The storage as the central sees it: from outside the mount there is an empty directory.
     let seen = |file: &str| {
-        PathBuf::from(format!("/proc/{}/root{}", central.program.pid(), setup.stored(file).display()))
+        PathBuf::from(format!(
+            "/proc/{}/root{}",
+            central.program.pid(),
+            setup.stored(file).display()
+        ))
     };
     let read = |file: &str| fs::read(seen(file)).unwrap();
     let workers = central.worker_pids();
@@ -92,7 +101,8 @@ fn a_batch_that_does_not_fit_the_disk_is_refused_and_everything_else_goes_on() {
 }
 
 #[test]
-fn a_batch_that_does_not_fit_the_disk_is_refused_and_everything_else_goes_on_with_durability_disk() {
+fn a_batch_that_does_not_fit_the_disk_is_refused_and_everything_else_goes_on_with_durability_disk()
+{
     on_a_full_disk("disk");
 }
 
@@ -107,7 +117,8 @@ fn a_limit_on_the_size_of_files_is_an_error_of_a_batch_and_no_reason_to_die() {
     let script = "ulimit -S -f 18432 && exec \"$0\" run";
     let central = setup.start_by(&mut in_shell(&setup, &["env"], script));
     let (before, workers) = (setup.read_stored("bets.csv").len(), central.worker_pids());
-    let read = |file: &str| setup.read_stored(file).split_off(if file == "bets.csv" { before } else { 0 });
+    let read =
+        |file: &str| setup.read_stored(file).split_off(if file == "bets.csv" { before } else { 0 });
 
     let stored = (0..ENOUGH).take_while(|_| book.send_batch(central.port, BETS, BETS / 2)).count();
     assert!((1..ENOUGH).contains(&stored), "{stored} batches were stored");
@@ -118,7 +129,9 @@ fn a_limit_on_the_size_of_files_is_an_error_of_a_batch_and_no_reason_to_die() {
     assert_eq!(totals.bets, (stored * BETS) as u64);
 
     for pid in &workers {
-        let raised = Command::new("prlimit").args(["--pid", &pid.to_string(), "--fsize=unlimited:"]).status();
+        let raised = Command::new("prlimit")
+            .args(["--pid", &pid.to_string(), "--fsize=unlimited:"])
+            .status();
         assert!(raised.unwrap().success());
     }
     let stored = || book.send_batch(central.port, BETS, BETS / 2);

@@ -36,7 +36,11 @@ fn a_client_alone_gets_a_total_with_its_batch_every_time_it_asks() {
             let reply = central.request(&packet_of(&round.to_string(), 5, won));
             assert_eq!(decode_winners(&reply).unwrap().map(|bets| bets.len()), Some(won));
             winners += won as u64;
-            assert_eq!(central.results(), Results { winners, in_flight: 0 }, "round {round}, {durability}");
+            assert_eq!(
+                central.results(),
+                Results { winners, in_flight: 0 },
+                "round {round}, {durability}"
+            );
         }
     }
 }
@@ -58,9 +62,15 @@ fn what_was_acknowledged_to_anybody_is_counted_for_everybody_and_never_taken_bac
             acknowledged.fetch_add(won as u64, Ordering::SeqCst);
             let at_least = acknowledged.load(Ordering::SeqCst).max(last_seen);
             let Results { winners, in_flight } = central.results();
-            assert!(winners >= at_least, "client {number}, round {round}: {winners} of at least {at_least}");
+            assert!(
+                winners >= at_least,
+                "client {number}, round {round}: {winners} of at least {at_least}"
+            );
             // The others' batches may be on their way; the own one is not.
-            assert!(u64::from(in_flight) < CLIENTS, "client {number}, round {round}: {in_flight} in flight");
+            assert!(
+                u64::from(in_flight) < CLIENTS,
+                "client {number}, round {round}: {in_flight} in flight"
+            );
             last_seen = winners;
         }
     };
@@ -110,7 +120,12 @@ fn an_agency_that_sends_no_more_is_in_flight_until_its_time_is_over() {
     let mut agency = begun(&central);
     wait_for_in_flight(&central, 1);
     let within = TIMEOUT + Duration::from_secs(1);
-    eventually_within(within, "nobody in flight", || central.results().in_flight, |count| *count == 0);
+    eventually_within(
+        within,
+        "nobody in flight",
+        || central.results().in_flight,
+        |count| *count == 0,
+    );
     assert!(start.elapsed() >= TIMEOUT, "closed after {:?}", start.elapsed());
     assert!(agency.read_to_end().is_empty());
 }
@@ -121,7 +136,10 @@ fn more_agencies_than_a_byte_can_count_are_counted_one_by_one() {
     let central = setup.start();
     let mut agencies: Vec<_> = (0..300).map(|_| begun(&central)).collect();
     wait_for_in_flight(&central, 300);
-    assert_eq!(central.request(&[1]), [0, 300_u16.to_be_bytes()[0], 300_u16.to_be_bytes()[1], 0, 0, 0, 0]);
+    assert_eq!(
+        central.request(&[1]),
+        [0, 300_u16.to_be_bytes()[0], 300_u16.to_be_bytes()[1], 0, 0, 0, 0]
+    );
     assert_eq!(central.number("agencies_in_flight"), 300);
     agencies.drain(..50).for_each(drop);
     wait_for_in_flight(&central, 250);
@@ -159,7 +177,8 @@ fn a_client_that_is_gone_before_it_was_accepted_is_still_served() {
     for mut agency in waiting {
         assert_eq!(agency.read_to_end()[..2], [0, 1]);
     }
-    let stored = |kind: &str| setup.rows().iter().filter(|row| row.contains(&format!(",{kind}"))).count();
+    let stored =
+        |kind: &str| setup.rows().iter().filter(|row| row.contains(&format!(",{kind}"))).count();
     eventually("the closed ones' bets", || stored("closed"), |rows| *rows == 2 * EACH);
     assert_eq!(stored("half-closed"), 2 * EACH);
     assert_eq!(stored("reset") % 2, 0);

@@ -6,7 +6,9 @@ use std::fs;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use harness::{Central, Program, Setup, eventually, eventually_within, kill, packet_of, taken_port};
+use harness::{
+    Central, Program, Setup, eventually, eventually_within, kill, packet_of, taken_port,
+};
 use nix::sys::signal::Signal;
 use nix::unistd::{User, getuid};
 use serde_json::Value;
@@ -48,13 +50,21 @@ fn without_a_central_there_is_nothing_to_look_at_and_a_line_says_so() {
     let port = taken.local_addr().unwrap().port();
     for what in ["status", "health"] {
         let output = ask(&setup, what, port);
-        assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()), "{what}");
+        assert_eq!(
+            (output.status.code(), text(&output.stdout)),
+            (Some(1), String::new()),
+            "{what}"
+        );
         let said = text(&output.stderr);
-        let expected = format!("action: {what} | result: fail | error: no central runs on port {port}");
+        let expected =
+            format!("action: {what} | result: fail | error: no central runs on port {port}");
         assert!(said.lines().count() == 1 && said.contains(&expected), "{said}");
     }
     let table = text(&ask(&setup, "ipcs", port).stdout);
-    assert!(table.contains("POSIX Shared Memory Segments") && !table.contains(&format!("lottery.{port} ")));
+    assert!(
+        table.contains("POSIX Shared Memory Segments")
+            && !table.contains(&format!("lottery.{port} "))
+    );
 }
 
 #[test]
@@ -85,7 +95,8 @@ fn the_status_has_every_field_with_its_value() {
     assert!(status["uptime_seconds"].as_u64().unwrap() < 60);
     assert_eq!(status.as_object().unwrap().len(), expected.len() + 2, "{status}");
     let workers = status["workers"].as_array().unwrap();
-    let sum = |field: &str| workers.iter().map(|worker| worker[field].as_u64().unwrap()).sum::<u64>();
+    let sum =
+        |field: &str| workers.iter().map(|worker| worker[field].as_u64().unwrap()).sum::<u64>();
     for (field, total) in [
         ("restarts", 0),
         ("connections", 1),
@@ -115,7 +126,8 @@ fn a_status_that_watches_tells_again_and_ends_with_the_central() {
     let setup = setup();
     let central = setup.start();
     let port = central.port.to_string();
-    let mut watching = Program::start(&mut setup.command(&["status", "--json", "--watch", "--port", &port]));
+    let mut watching =
+        Program::start(&mut setup.command(&["status", "--json", "--watch", "--port", &port]));
     watching.line_with("\"winners\":0,");
     central.request(&packet_of("a", 1, 1));
     watching.line_with("\"winners\":1,");
@@ -126,7 +138,8 @@ fn a_status_that_watches_tells_again_and_ends_with_the_central() {
 
 /// The lines about one segment: its own, and one for each object.
 fn segment(table: &str, port: u16) -> Vec<Vec<&str>> {
-    let mut lines = table.lines().skip_while(|line| !line.starts_with(&format!("/lottery.{port} ")));
+    let mut lines =
+        table.lines().skip_while(|line| !line.starts_with(&format!("/lottery.{port} ")));
     let own = lines.next().unwrap_or_else(|| panic!("no segment of {port} in {table}"));
     let objects = lines.take_while(|line| line.starts_with("    "));
     std::iter::once(own).chain(objects).map(|line| line.split_whitespace().collect()).collect()
@@ -144,7 +157,9 @@ fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
     // Attached: the supervisor and two workers, and for a moment whoever else lists the segments of this machine.
     let expected = [&name, &user, "600", &bytes, "3", "alive", "(creator", &creator];
     let listed = || text(&ask(&setup, "ipcs", central.port).stdout);
-    let table = eventually("the segment's line", listed, |table| segment(table, central.port)[0] == expected);
+    let table = eventually("the segment's line", listed, |table| {
+        segment(table, central.port)[0] == expected
+    });
     let lines = segment(&table, central.port);
     assert_eq!(lines[1], ["object", "kind", "type", "length", "value"]);
     let pids = central.worker_pids();
@@ -193,14 +208,20 @@ fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
 fn the_central_is_healthy_when_every_worker_accepts_and_not_before() {
     const WORKERS: u64 = 64;
     let free = taken_port().local_addr().unwrap().port();
-    let setup = setup().with("SERVER_WORKERS", &WORKERS.to_string()).with("SERVER_PORT", &free.to_string());
+    let setup =
+        setup().with("SERVER_WORKERS", &WORKERS.to_string()).with("SERVER_PORT", &free.to_string());
     let mut program = Program::start(&mut setup.command(&["run"]));
     let patience = Duration::from_secs(20);
-    let (_, said) = eventually_within(patience, "health", || health(&setup, free), |(code, _)| *code == 0);
-    assert!(said.contains(&format!("action: health | result: success | workers: {WORKERS}")), "{said}");
-    let status: Value =
-        serde_json::from_slice(&setup.run(&["status", "--json", "--port", &free.to_string()]).stdout)
-            .unwrap();
+    let (_, said) =
+        eventually_within(patience, "health", || health(&setup, free), |(code, _)| *code == 0);
+    assert!(
+        said.contains(&format!("action: health | result: success | workers: {WORKERS}")),
+        "{said}"
+    );
+    let status: Value = serde_json::from_slice(
+        &setup.run(&["status", "--json", "--port", &free.to_string()]).stdout,
+    )
+    .unwrap();
     let workers = status["workers"].as_array().unwrap();
     assert_eq!(workers.len() as u64, WORKERS);
     assert!(workers.iter().all(|worker| worker["state"] == "ready"), "{status}");
@@ -226,8 +247,13 @@ fn the_central_is_not_healthy_while_a_worker_is_missing() {
         last = pid;
     }
     let killed = Instant::now();
-    let (_, said) = eventually("not healthy", || health(&setup, central.port), |(code, _)| *code == 1);
-    assert!(said.contains("error: 1 of 2 workers accept"), "{said}, {:?} after the last", killed.elapsed());
+    let (_, said) =
+        eventually("not healthy", || health(&setup, central.port), |(code, _)| *code == 1);
+    assert!(
+        said.contains("error: 1 of 2 workers accept"),
+        "{said}, {:?} after the last",
+        killed.elapsed()
+    );
     eventually("healthy again", || healthy(&central), |healthy| *healthy);
     assert_eq!(central.number("worker_deaths"), CRASHES as u64);
 }

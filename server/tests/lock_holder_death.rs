@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::thread::{JoinHandle, spawn};
 use std::time::{Duration, Instant};
 
-use harness::{Agency, Book, Central, Load, Random, Setup, Stopped, eventually, large_packet, packet_of};
+use harness::{
+    Agency, Book, Central, Load, Random, Setup, Stopped, eventually, large_packet, packet_of,
+};
 use multiprocessing::Lock;
 
 const ROUNDS: usize = 5;
@@ -16,7 +18,9 @@ const ROUNDS: usize = 5;
 const BETS: usize = 65_535;
 
 fn setup(durability: &str) -> Setup {
-    Setup::new(env!("CARGO_BIN_EXE_server")).with("SERVER_DURABILITY", durability).with("SERVER_WORKERS", "3")
+    Setup::new(env!("CARGO_BIN_EXE_server"))
+        .with("SERVER_DURABILITY", durability)
+        .with("SERVER_WORKERS", "3")
 }
 
 /// Stops a worker while it holds the lock. Looks for a holder, and if none shows itself tries its luck with any worker: some
@@ -54,8 +58,16 @@ fn kill_holders(durability: &str, lock: impl Fn(&Central<'_>) -> Lock) -> usize 
         holder.kill();
 
         let start = Instant::now();
-        eventually("a batch is acknowledged", || book.send_batch(central.port, 10, 5), |done| *done);
-        assert!(start.elapsed() < Duration::from_secs(1), "others waited {:?} for the dead", start.elapsed());
+        eventually(
+            "a batch is acknowledged",
+            || book.send_batch(central.port, 10, 5),
+            |done| *done,
+        );
+        assert!(
+            start.elapsed() < Duration::from_secs(1),
+            "others waited {:?} for the dead",
+            start.elapsed()
+        );
         central.replaced_within_a_second(slot, pid);
         assert_eq!(central.number("worker_deaths"), round as u64);
         assert_eq!(central.number("lock_recoveries"), round as u64);
@@ -64,7 +76,8 @@ fn kill_holders(durability: &str, lock: impl Fn(&Central<'_>) -> Lock) -> usize 
     central.nobody_in_flight_within_a_second();
     let totals = book.check(&setup, &central);
     assert!(totals.bets > 0);
-    let recoveries = central.program.count_lines_with("action: recuperacion | result: success | motivo: ");
+    let recoveries =
+        central.program.count_lines_with("action: recuperacion | result: success | motivo: ");
     assert_eq!(central.stop().0, 0);
     recoveries
 }
@@ -87,7 +100,9 @@ fn the_death_of_the_holder_of_the_storage_lock_is_recovered_from_with_durability
 
 #[test]
 fn the_death_of_the_holder_of_the_winners_lock_blocks_nobody_and_miscounts_nothing() {
-    kill_holders("process", |central| central.segment().value::<u64>("winners").unwrap().get_lock().clone());
+    kill_holders("process", |central| {
+        central.segment().value::<u64>("winners").unwrap().get_lock().clone()
+    });
 }
 
 #[test]
@@ -129,6 +144,9 @@ fn a_large_batch_whose_writer_is_killed_while_it_writes_is_stored_whole_or_not_a
     }
     central.nobody_in_flight_within_a_second();
     assert_eq!(central.results().winners, 4 + 7 * whole as u64);
-    assert_eq!(setup.read_stored("winners.log").iter().filter(|byte| **byte == b'\n').count(), 4 + 7 * whole);
+    assert_eq!(
+        setup.read_stored("winners.log").iter().filter(|byte| **byte == b'\n').count(),
+        4 + 7 * whole
+    );
     assert_eq!(central.stop().0, 0);
 }

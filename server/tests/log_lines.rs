@@ -40,7 +40,8 @@ fn parse(line: &str) -> Result<Parsed, String> {
 
 /// Whether a line begins with date, time and level padded to eight, as the course's programs write them.
 fn has_envelope(line: &str) -> bool {
-    let shape: String = line.chars().take(20).map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    let shape: String =
+        line.chars().take(20).map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     let level = line.get(20..29).unwrap_or_default();
     shape == "0000-00-00 00:00:00 "
         && ["DEBUG    ", "INFO     ", "WARNING  ", "ERROR    "].contains(&level)
@@ -68,7 +69,8 @@ fn hostile() -> Vec<Vec<u8>> {
 #[test]
 fn everything_a_busy_central_logs_is_read_by_the_parser_of_the_course() {
     // The directory is a value of the log too.
-    let setup = Setup::new(env!("CARGO_BIN_EXE_server")).with("SERVER_STORAGE_DIR", "./a|b: c\u{1b}");
+    let setup =
+        Setup::new(env!("CARGO_BIN_EXE_server")).with("SERVER_STORAGE_DIR", "./a|b: c\u{1b}");
     let central = setup.start();
     for (number, bytes) in hostile().into_iter().enumerate() {
         let mut agency = central.connect();
@@ -110,7 +112,9 @@ fn everything_a_busy_central_logs_is_read_by_the_parser_of_the_course() {
     assert_eq!(count("signal", "fail"), 1);
     assert_eq!((count("exit", "in_progress"), count("exit", "success")), (1, 1));
     let stored = parsed.iter().filter(|line| line.action == "apuesta_recibida");
-    assert!(stored.into_iter().all(|line| line.details == [("cantidad".to_owned(), "2".to_owned())]));
+    assert!(
+        stored.into_iter().all(|line| line.details == [("cantidad".to_owned(), "2".to_owned())])
+    );
 }
 
 #[test]
@@ -166,7 +170,10 @@ fn a_query_while_an_agency_is_in_flight_is_logged_as_in_progress() {
     central.request(&packet_of("a", 3, 2));
     central.results();
     let total = central.program.line_with("action: consulta_ganadores | result: success");
-    assert_eq!(parse(&total).unwrap().details.last(), Some(&("cant_ganadores".to_owned(), "2".to_owned())));
+    assert_eq!(
+        parse(&total).unwrap().details.last(),
+        Some(&("cant_ganadores".to_owned(), "2".to_owned()))
+    );
     let mut begun = central.connect();
     begun.send(&[0]);
     eventually("in flight", || central.results().in_flight, |count| *count == 1);

@@ -49,7 +49,9 @@ fn run(data: &Path) -> Outcome {
     let agency = |id: u32| {
         let mut command = Command::new(client());
         command.current_dir(setup.directory()).args(["run", "--loop-period", "50ms"]);
-        command.env("CLI_ID", id.to_string()).env("CLI_SERVER_ADDRESS", format!("127.0.0.1:{port}"));
+        command
+            .env("CLI_ID", id.to_string())
+            .env("CLI_SERVER_ADDRESS", format!("127.0.0.1:{port}"));
         command.env("CLI_DATA", data.join(format!("agency-{id}.csv")));
         Program::start(&mut command)
     };
@@ -59,16 +61,22 @@ fn run(data: &Path) -> Outcome {
     }
     let last_number = |agency: &Program, action: &str, key: &str| -> u64 {
         let lines = agency.lines();
-        let line = lines.iter().rfind(|line| line.contains(action)).unwrap_or_else(|| panic!("{lines:?}"));
+        let line =
+            lines.iter().rfind(|line| line.contains(action)).unwrap_or_else(|| panic!("{lines:?}"));
         let value = line.split(" | ").find_map(|part| part.strip_prefix(key)?.strip_prefix(": "));
         value.unwrap().parse().unwrap()
     };
-    let totals = agencies
-        .iter()
-        .map(|agency| last_number(agency, "consulta_ganadores | result: success", "cant_ganadores"));
-    let own = agencies.iter().map(|agency| last_number(agency, "resumen | result: success", "ganadores"));
+    let totals = agencies.iter().map(|agency| {
+        last_number(agency, "consulta_ganadores | result: success", "cant_ganadores")
+    });
+    let own =
+        agencies.iter().map(|agency| last_number(agency, "resumen | result: success", "ganadores"));
     let (totals, own_winners): (Vec<_>, Vec<_>) = (totals.collect(), own.collect());
-    assert_eq!(central.results().winners, *totals.iter().max().unwrap(), "whoever asked last was told all");
+    assert_eq!(
+        central.results().winners,
+        *totals.iter().max().unwrap(),
+        "whoever asked last was told all"
+    );
 
     let (code, _) = central.stop();
     assert_eq!(code, 0);
@@ -92,8 +100,10 @@ fn check_with_numbers(directory: &Path) -> Outcome {
     let agencies = dataset(directory);
     let outcome = run(directory);
     assert_eq!(outcome.rows, stored_rows(&agencies));
-    let winners: Vec<_> =
-        agencies.iter().map(|rows| rows.iter().filter(|row| row.ends_with(",7574")).count() as u64).collect();
+    let winners: Vec<_> = agencies
+        .iter()
+        .map(|rows| rows.iter().filter(|row| row.ends_with(",7574")).count() as u64)
+        .collect();
     assert_eq!(outcome.own_winners, winners);
     assert_eq!(outcome.totals.iter().max(), Some(&winners.iter().sum()));
     assert_eq!(outcome.winner_lines as u64, winners.iter().sum::<u64>());

@@ -22,7 +22,10 @@ fn an_idle_worker_has_at_most_3_mb_of_its_own() {
     }
     let bytes = private(&central);
     println!("private memory of idle workers: {bytes:?}");
-    assert!(bytes.iter().all(|bytes| *bytes <= IDLE), "{bytes:?} bytes of a debug or release build");
+    assert!(
+        bytes.iter().all(|bytes| *bytes <= IDLE),
+        "{bytes:?} bytes of a debug or release build"
+    );
     assert_eq!(central.stop().0, 0);
 }
 
@@ -32,7 +35,8 @@ fn memory_after_600_000_bets_is_what_it_was_after_100_000() {
     let central = setup.start();
     // Full packets of 8 kB, as an agency sends them.
     let packet = packet_of("m", 160, 2);
-    let send = |bets: usize| (0..bets / 160).for_each(|_| assert!(central.request(&packet).len() > 2));
+    let send =
+        |bets: usize| (0..bets / 160).for_each(|_| assert!(central.request(&packet).len() > 2));
     send(100_000);
     // Either worker may have served few of the first batches: the one that has more is the measure.
     let before = private(&central);

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use harness::{
-    Agency, Central, FIVE, Participant, Setup, bet, bets_with, codec, draw_dialects, draws, packet_in,
-    packet_of, winners_reply,
+    Agency, Central, FIVE, Participant, Setup, bet, bets_with, codec, draw_dialects, draws,
+    packet_in, packet_of, winners_reply,
 };
 use lottery::Results;
 use lottery::protocol::DIALECTS;
@@ -23,13 +23,22 @@ fn all_dialects() -> String {
 fn ready(central: &Central<'_>, doors: usize) -> Vec<(String, u16)> {
     let lines = || {
         let lines = central.program.lines();
-        lines.into_iter().filter(|line| line.contains("action: listen | result: success")).collect::<Vec<_>>()
+        lines
+            .into_iter()
+            .filter(|line| line.contains("action: listen | result: success"))
+            .collect::<Vec<_>>()
     };
     let lines = harness::eventually("a ready line for each", lines, |lines| lines.len() == doors);
     let value = |line: &str, key: &str| {
-        line.split(" | ").find_map(|part| part.strip_prefix(key)?.strip_prefix(": ")).unwrap().to_owned()
+        line.split(" | ")
+            .find_map(|part| part.strip_prefix(key)?.strip_prefix(": "))
+            .unwrap()
+            .to_owned()
     };
-    lines.iter().map(|line| (value(line, "protocol"), value(line, "port").parse().unwrap())).collect()
+    lines
+        .iter()
+        .map(|line| (value(line, "protocol"), value(line, "port").parse().unwrap()))
+        .collect()
 }
 
 #[test]
@@ -116,8 +125,10 @@ fn every_port_of_a_list_has_a_ready_line_and_serves() {
     assert_eq!(names, ["sentinel", "framed", "framed", "typed", "echo"]);
     let mut ports: Vec<_> = doors.iter().map(|(_, port)| *port).collect();
     assert_eq!(central.port, ports[0], "status is found by the first");
-    let mut agencies: Vec<_> =
-        (1..).zip(&ports[1..3]).map(|(number, port)| Participant::connect(*port, "framed", number)).collect();
+    let mut agencies: Vec<_> = (1..)
+        .zip(&ports[1..3])
+        .map(|(number, port)| Participant::connect(*port, "framed", number))
+        .collect();
     for (agency, documents) in agencies.iter_mut().zip(FIVE) {
         agency.store(&bets_with(documents));
         agency.finish();

@@ -64,7 +64,10 @@ fn ten_megabytes_of_noise_beginning_with_any_byte_are_refused_and_take_no_memory
             }
         }
         let during = most_private(&pids);
-        assert!(during < before + MAX_GROWTH, "{during} bytes after {before} with seed {seed}, byte {first}");
+        assert!(
+            during < before + MAX_GROWTH,
+            "{during} bytes after {before} with seed {seed}, byte {first}"
+        );
         assert!(agency.read_until_gone().is_empty(), "a reply to seed {seed}, byte {first}");
         if seed % 16 == 0 {
             assert_eq!(central.request(&packet_of("honest", 1, 0)), [0, 0]);
@@ -79,7 +82,11 @@ fn ten_megabytes_of_noise_beginning_with_any_byte_are_refused_and_take_no_memory
     for (seed, port) in ports.iter().enumerate() {
         // The system may have given a port to several connections, one after the other.
         let sent = ports.iter().filter(|other| *other == port).count();
-        assert_eq!(refusals(&log, *port).len(), sent, "lines about seed {seed} and others from its port");
+        assert_eq!(
+            refusals(&log, *port).len(),
+            sent,
+            "lines about seed {seed} and others from its port"
+        );
     }
 }
 

@@ -46,7 +46,10 @@ fn two_hundred_workers_start_serve_and_stop_cleanly() {
     let (code, stopped) = central.stop();
     println!("started in {started:?}, stopped in {stopped:?}");
     assert_eq!(code, 0);
-    assert!(started + stopped < Duration::from_secs(10), "started in {started:?}, stopped in {stopped:?}");
+    assert!(
+        started + stopped < Duration::from_secs(10),
+        "started in {started:?}, stopped in {stopped:?}"
+    );
     setup.nothing_left_on(port);
 }
 
@@ -58,8 +61,10 @@ fn workers_that_cannot_start_end_the_central_with_an_exit_code_of_its_own() {
         let setup = setup.with("SERVER_WORKERS", "1");
         let script = format!("ulimit -n {descriptors} && exec \"$0\" run");
         let mut central = Program::start(&mut in_shell(&setup, &script));
-        let undecided =
-            || central.is_running() && central.count_lines_with("action: listen | result: success") == 0;
+        let undecided = || {
+            central.is_running()
+                && central.count_lines_with("action: listen | result: success") == 0
+        };
         eventually("it listens or ends", undecided, |undecided| !undecided);
         if central.is_running() {
             return Some(Err(descriptors));
@@ -71,10 +76,12 @@ fn workers_that_cannot_start_end_the_central_with_an_exit_code_of_its_own() {
             Ok((central.lines(), descriptors))
         })
     });
-    let (lines, descriptors) =
-        outcome.unwrap().unwrap_or_else(|enough| panic!("{enough} descriptors are enough for both"));
+    let (lines, descriptors) = outcome
+        .unwrap()
+        .unwrap_or_else(|enough| panic!("{enough} descriptors are enough for both"));
     println!("{descriptors} descriptors");
-    let deaths = lines.iter().filter(|line| line.contains("WARNING  action: worker | result: fail")).count();
+    let deaths =
+        lines.iter().filter(|line| line.contains("WARNING  action: worker | result: fail")).count();
     assert_eq!(deaths, 8, "{lines:#?}");
     let last = lines.last().unwrap();
     assert!(last.contains("ERROR") && last.contains("die again and again"), "{last}");
@@ -84,7 +91,8 @@ fn workers_that_cannot_start_end_the_central_with_an_exit_code_of_its_own() {
 fn a_closed_standard_error_does_not_stop_the_central() {
     for closed in ["2>&-", "2>&- >&- <&-"] {
         let (setup, port) = setup();
-        let mut central = Program::start(&mut in_shell(&setup, &format!("exec \"$0\" run {closed}")));
+        let mut central =
+            Program::start(&mut in_shell(&setup, &format!("exec \"$0\" run {closed}")));
         eventually("it listens", || Agency::try_connect(port).is_ok(), |listens| *listens);
         for number in 0..10 {
             let mut agency = Agency::connect(port);
@@ -134,8 +142,9 @@ fn flaw(line: &str) -> Option<&'static str> {
         ("9999-99-99 99:99:99 ", Some(Some("action")), Some(Some("result"))) => {}
         _ => return Some("no time, action or result"),
     }
-    let known =
-        |key: Option<&str>| key.is_some_and(|key| !["action", "result"].contains(&key) && !key.contains(' '));
+    let known = |key: Option<&str>| {
+        key.is_some_and(|key| !["action", "result"].contains(&key) && !key.contains(' '))
+    };
     (!keys.all(known)).then_some("a part that is no detail")
 }
 

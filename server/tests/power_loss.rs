@@ -50,7 +50,9 @@ fn what_was_written_since_the_last_checkpoint_and_lost_is_put_back_from_the_jour
             let file = OpenOptions::new().write(true).open(setup.stored(file)).unwrap();
             match loss {
                 "never written" => file.set_len(kept).unwrap(),
-                "written as zeros" => file.write_all_at(&vec![0; (whole - kept) as usize], kept).unwrap(),
+                "written as zeros" => {
+                    file.write_all_at(&vec![0; (whole - kept) as usize], kept).unwrap()
+                }
                 "partly written" => file.set_len(kept + random.below(whole - kept)).unwrap(),
                 _ => {
                     for page in (kept.next_multiple_of(4096)..whole - 4096).step_by(4096) {

@@ -40,7 +40,12 @@ fn append(setup: &Setup, file: &str, bytes: &[u8]) {
 }
 
 fn overwrite(setup: &Setup, file: &str, at: u64, bytes: &[u8]) {
-    OpenOptions::new().write(true).open(setup.stored(file)).unwrap().write_all_at(bytes, at).unwrap();
+    OpenOptions::new()
+        .write(true)
+        .open(setup.stored(file))
+        .unwrap()
+        .write_all_at(bytes, at)
+        .unwrap();
 }
 
 fn cut(setup: &Setup, file: &str, length: u64) {
@@ -56,7 +61,8 @@ fn recovers(setup: &Setup, bets: u64, winners: u64, line: &str) {
     let central = setup.start();
     let said = central.program.line_with("action: recuperacion | result: success");
     assert!(
-        said.contains(&format!("apuestas: {bets} | ganadores: {winners} | ")) && said.contains(line),
+        said.contains(&format!("apuestas: {bets} | ganadores: {winners} | "))
+            && said.contains(line),
         "{said}"
     );
     assert_eq!(central.results(), Results { winners, in_flight: 0 });
@@ -127,7 +133,8 @@ fn without_a_journal_the_totals_are_counted_from_the_bets_and_the_winners_writte
     let setup = setup("process");
     let central = setup.start();
     let documents: Vec<_> = (0..100).map(|number| format!("h-{number}")).collect();
-    let unnumbered: Vec<_> = documents.iter().map(|text| Bet { number: None, ..bet(text, false) }).collect();
+    let unnumbered: Vec<_> =
+        documents.iter().map(|text| Bet { number: None, ..bet(text, false) }).collect();
     assert!(central.request(&packet_of_bets(&unnumbered)).len() > 2);
     assert!(central.request(&packet_of("a", 10, 4)).len() > 2);
     let winners = central.results().winners;

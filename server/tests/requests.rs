@@ -111,7 +111,8 @@ fn only_the_first_request_of_a_connection_counts_and_what_follows_does_not_destr
     let setup = setup();
     let central = setup.start();
     let (batch, reply) = (vector("five_fields_batch_LT"), vector("five_fields_batch_LT_reply"));
-    for (round, extra) in [QUERY.to_vec(), batch.clone(), vec![0xff; 7], vec![0; 100_000]].iter().enumerate()
+    for (round, extra) in
+        [QUERY.to_vec(), batch.clone(), vec![0xff; 7], vec![0; 100_000]].iter().enumerate()
     {
         // `read_to_end` fails if a reset reaches the agency.
         let mut agency = central.connect();
@@ -122,7 +123,12 @@ fn only_the_first_request_of_a_connection_counts_and_what_follows_does_not_destr
         let mut agency = central.connect();
         agency.send(&[&QUERY[..], extra].concat());
         let results = typed::decode_results(&agency.read_to_end()).unwrap();
-        assert_eq!(results, Some(Results { winners, in_flight: 0 }), "{} bytes after the query", extra.len());
+        assert_eq!(
+            results,
+            Some(Results { winners, in_flight: 0 }),
+            "{} bytes after the query",
+            extra.len()
+        );
     }
     assert_eq!(setup.rows().len(), 2 * 4);
 }
@@ -137,7 +143,8 @@ fn a_batch_of_65535_records_is_stored_whole_and_every_winner_named() {
     assert_eq!(central.results(), Results { winners: 65_535, in_flight: 0 });
     let rows = setup.rows();
     assert_eq!(rows.len(), 65_535);
-    let is_expected =
-        |(index, row): (usize, &String)| *row == format!("0,Santiago Lionel,Lorca,{index},1999-03-17,7574");
+    let is_expected = |(index, row): (usize, &String)| {
+        *row == format!("0,Santiago Lionel,Lorca,{index},1999-03-17,7574")
+    };
     assert!(rows.iter().enumerate().all(is_expected));
 }

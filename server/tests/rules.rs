@@ -37,7 +37,9 @@ impl Trial {
                 assert_eq!(judge(&heard), Some(true), "{heard:?}");
             }
             // Ours always ends the connection, and without a reset unless the peer goes on sending.
-            Step::ExpectNothing if self.in_pieces => assert!(self.agency.read_until_gone().is_empty()),
+            Step::ExpectNothing if self.in_pieces => {
+                assert!(self.agency.read_until_gone().is_empty())
+            }
             Step::ExpectNothing => assert!(self.agency.read_to_end().is_empty()),
             Step::HalfClose => self.agency.end_sending(),
             Step::Reconnect => *self = Self::new(self.port, self.in_pieces),
@@ -106,7 +108,12 @@ fn every_rule_of_every_dialect_holds_and_whoever_breaks_one_harms_nobody_else() 
         }
         assert_eq!(central.worker_pids(), workers, "{}", dialect.name);
         assert_eq!(central.number("worker_deaths"), 0, "{}", dialect.name);
-        assert_eq!(central.number("agencies_finished"), 0, "{}: no rule finishes an agency", dialect.name);
+        assert_eq!(
+            central.number("agencies_finished"),
+            0,
+            "{}: no rule finishes an agency",
+            dialect.name
+        );
         let won = setup.rows().iter().filter(|row| row.ends_with(",7574")).count();
         assert_eq!(won, 0, "{}: no rule stores a winner", dialect.name);
     }

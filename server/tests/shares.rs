@@ -14,11 +14,17 @@ fn no_worker_gets_all_the_connections_that_stay() {
             .with("SERVER_PROTOCOL", dialect.name)
             .with("SERVER_WORKERS", "4");
         let central = setup.start();
-        let _connected: Vec<_> =
-            (1..=AGENCIES).map(|number| Participant::connect(central.port, dialect.name, number)).collect();
+        let _connected: Vec<_> = (1..=AGENCIES)
+            .map(|number| Participant::connect(central.port, dialect.name, number))
+            .collect();
         let shares = || -> Vec<u64> {
             let status = central.status();
-            status["workers"].as_array().unwrap().iter().map(|w| w["connections"].as_u64().unwrap()).collect()
+            status["workers"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|w| w["connections"].as_u64().unwrap())
+                .collect()
         };
         let all_are_in = |shares: &Vec<u64>| shares.iter().sum::<u64>() == u64::from(AGENCIES);
         let shares = eventually("every connection accepted", shares, all_are_in);

@@ -90,7 +90,11 @@ fn ctrl_c_to_the_whole_process_group_is_one_orderly_stop() {
     assert!(agency.read_to_end().len() > 2);
     assert_eq!(central.program.exit_code(), 0);
     assert_eq!(central.program.count_lines_with("action: exit | result: in_progress"), 1);
-    assert_eq!(central.program.count_lines_with("action: worker | result: fail"), 0, "no worker died of it");
+    assert_eq!(
+        central.program.count_lines_with("action: worker | result: fail"),
+        0,
+        "no worker died of it"
+    );
     setup.nothing_left_on(port);
 }
 
@@ -114,7 +118,9 @@ fn signals_that_mean_something_to_other_servers_change_nothing() {
         workers.iter().for_each(|pid| assert!(kill(*pid, signal)));
         // What an operator may do to a worker by mistake, too.
         let terminal = [Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
-        workers.iter().for_each(|pid| terminal.iter().for_each(|signal| assert!(kill(*pid, *signal))));
+        workers
+            .iter()
+            .for_each(|pid| terminal.iter().for_each(|signal| assert!(kill(*pid, *signal))));
     }
     for number in 0..10 {
         assert!(central.request(&packet_of(&number.to_string(), 10, 4)).len() > 2);
@@ -141,7 +147,10 @@ fn a_stop_at_any_moment_of_the_start_ends_the_central_and_leaves_nothing() {
         codes.push(code);
     }
     let in_order = codes.iter().filter(|code| **code == 0).count();
-    println!("{in_order} stopped in order, {} before they were ready for that", codes.len() - in_order);
+    println!(
+        "{in_order} stopped in order, {} before they were ready for that",
+        codes.len() - in_order
+    );
     let central = setup.start();
     assert!(central.request(&packet_of("a", 10, 4)).len() > 2);
     assert_eq!(central.stop().0, 0);

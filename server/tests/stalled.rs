@@ -30,7 +30,12 @@ fn setup() -> Setup {
 }
 
 fn connections(central: &Central<'_>) -> u64 {
-    central.status()["workers"].as_array().unwrap().iter().map(|w| w["connections"].as_u64().unwrap()).sum()
+    central.status()["workers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|w| w["connections"].as_u64().unwrap())
+        .sum()
 }
 
 /// Sends one byte of a batch after the other to each agency, as slowly as `DRIBBLE` says, until they must be closed.
@@ -55,7 +60,8 @@ fn five_hundred_stalled_clients_do_not_delay_an_honest_one_and_are_closed_in_tim
     let batch = packet_of("stalled", 100, 0);
     let mut silent: Vec<_> = (0..STALLED / 3).map(|_| central.connect()).collect();
     let mut halves: Vec<_> = (0..STALLED / 3).map(|_| central.connect()).collect();
-    let mut dribbling: Vec<_> = (0..STALLED - 2 * (STALLED / 3)).map(|_| central.connect()).collect();
+    let mut dribbling: Vec<_> =
+        (0..STALLED - 2 * (STALLED / 3)).map(|_| central.connect()).collect();
     let last_connected = Instant::now();
     halves.iter_mut().for_each(|agency| agency.send(&batch[..batch.len() / 2]));
     let begun = (halves.len() + dribbling.len()) as u32;
@@ -75,7 +81,11 @@ fn five_hundred_stalled_clients_do_not_delay_an_honest_one_and_are_closed_in_tim
         }
         assert_eq!(central.results(), Results { winners: TRIES as u64, in_flight: begun });
         let took = last_connected.elapsed();
-        assert_eq!(connections(&central), STALLED as u64, "not measured among the stalled: it took {took:?}");
+        assert_eq!(
+            connections(&central),
+            STALLED as u64,
+            "not measured among the stalled: it took {took:?}"
+        );
 
         let closed = || central.program.count_lines_with("error: not done within 4s");
         let rest = (TIMEOUT + LATE).saturating_sub(last_connected.elapsed());
@@ -104,7 +114,8 @@ fn five_hundred_stalled_clients_do_not_delay_an_honest_one_and_are_closed_in_tim
         log.iter().filter(|line| line.contains("receive_message | result: fail")).collect();
     assert_eq!(failures.len(), STALLED);
     for port in ports {
-        let own = failures.iter().filter(|line| line.contains(&format!("puerto: {port} |"))).count();
+        let own =
+            failures.iter().filter(|line| line.contains(&format!("puerto: {port} |"))).count();
         assert_eq!(own, 1, "lines about port {port}");
     }
 }
@@ -123,7 +134,9 @@ fn a_reply_that_nobody_reads_is_given_up_in_time_and_its_batch_stays_stored() {
     let record = format!("{};Lorca;30904465;1999-03-17;7574", "x".repeat(31));
     let batch = packet_of_records(&vec![record; 65_535]);
     if longest_send_buffer() > batch.len() * 3 / 2 {
-        println!("SKIPPED: on this machine the kernel takes the largest reply there is, read or not");
+        println!(
+            "SKIPPED: on this machine the kernel takes the largest reply there is, read or not"
+        );
         return;
     }
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -155,7 +168,9 @@ fn a_central_without_descriptors_waits_calmly_says_so_once_and_serves_again() {
     let setup = setup();
     let program = setup.command(&["run"]);
     let mut limited = Command::new("sh");
-    limited.args(["-c", &format!("ulimit -n {DESCRIPTORS} && exec \"$0\" run")]).arg(program.get_program());
+    limited
+        .args(["-c", &format!("ulimit -n {DESCRIPTORS} && exec \"$0\" run")])
+        .arg(program.get_program());
     limited
         .current_dir(setup.directory())
         .envs(program.get_envs().filter_map(|(key, value)| Some((key, value?))));
@@ -163,7 +178,11 @@ fn a_central_without_descriptors_waits_calmly_says_so_once_and_serves_again() {
     let pids = central.worker_pids();
     let mut crowd: Vec<_> = (0..CROWD).map(|_| central.connect()).collect();
     let failure = "accept_connections | result: fail";
-    eventually("both workers full", || central.program.count_lines_with(failure), |lines| *lines == 2);
+    eventually(
+        "both workers full",
+        || central.program.count_lines_with(failure),
+        |lines| *lines == 2,
+    );
     let accepted = connections(&central) as usize;
     assert!(accepted > 20 && accepted < CROWD, "{accepted} of {CROWD} accepted");
 

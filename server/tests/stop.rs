@@ -117,7 +117,11 @@ fn a_stop_ends_within_the_grace_whatever_clients_do() {
 
     assert_eq!(code, 0);
     assert!(took > GRACE / 2, "they had a chance: {took:?}");
-    assert_eq!(central.program.count_lines_with("workers_matados"), 0, "every worker ended by itself");
+    assert_eq!(
+        central.program.count_lines_with("workers_matados"),
+        0,
+        "every worker ended by itself"
+    );
     dribbling.join().unwrap();
     drop((silent, half, reading_nothing));
     can_start_again(&setup, port, 50_000);
@@ -131,7 +135,10 @@ fn silent_clients_alone_do_not_hold_up_a_stop() {
     eventually("all are accepted", || connections(&central), |count| *count == 20);
     let (code, took) = central.stop();
     assert_eq!(code, 0);
-    assert!(took < Duration::from_millis(1500), "they get a last chance of half a second, not {took:?}");
+    assert!(
+        took < Duration::from_millis(1500),
+        "they get a last chance of half a second, not {took:?}"
+    );
     can_start_again(&setup, port, 0);
 }
 

@@ -15,9 +15,13 @@ const REQUESTS: usize = 600;
 fn a_log_that_nobody_reads_stops_neither_serving_nor_stopping() {
     let mut setup = Setup::new(env!("CARGO_BIN_EXE_server")).with("SERVER_GRACE", "1s");
     let port = setup.keep_port();
-    let mut central = setup.command(&["run"]).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
-    let health =
-        || Command::new(env!("CARGO_BIN_EXE_server")).args(["health", "--port", &port.to_string()]).status();
+    let mut central =
+        setup.command(&["run"]).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+    let health = || {
+        Command::new(env!("CARGO_BIN_EXE_server"))
+            .args(["health", "--port", &port.to_string()])
+            .status()
+    };
     eventually("ready", || health().unwrap().success(), |ready| *ready);
 
     for number in 0..REQUESTS {
@@ -29,7 +33,11 @@ fn a_log_that_nobody_reads_stops_neither_serving_nor_stopping() {
     let start = Instant::now();
     assert!(kill(central.id(), Signal::SIGTERM));
     let status = eventually("the end", || central.try_wait().unwrap(), Option::is_some).unwrap();
-    assert!(status.success() && start.elapsed() < Duration::from_secs(3), "{status}, {:?}", start.elapsed());
+    assert!(
+        status.success() && start.elapsed() < Duration::from_secs(3),
+        "{status}, {:?}",
+        start.elapsed()
+    );
     assert_eq!(setup.rows().len(), REQUESTS);
     assert_eq!(shared_memory_entries(&format!("lottery.{port}")), Vec::<String>::new());
 }

@@ -51,7 +51,8 @@ fn a_killed_supervisor_takes_its_workers_with_it_and_the_next_start_has_everythi
 }
 
 #[test]
-fn a_killed_supervisor_takes_its_workers_with_it_and_the_next_start_has_everything_with_durability_disk() {
+fn a_killed_supervisor_takes_its_workers_with_it_and_the_next_start_has_everything_with_durability_disk()
+ {
     kill_supervisors("disk");
 }
 
@@ -88,7 +89,8 @@ fn a_start_waits_for_the_last_worker_of_a_killed_supervisor() {
     let mut next = Program::start(&mut setup.command(&["run"]));
     let lock = setup.stored("lock");
     let descriptors = || fs::read_dir(format!("/proc/{}/fd", next.pid())).unwrap().flatten();
-    let waits = || descriptors().any(|entry| fs::read_link(entry.path()).is_ok_and(|path| path == lock));
+    let waits =
+        || descriptors().any(|entry| fs::read_link(entry.path()).is_ok_and(|path| path == lock));
     eventually("the next start waits for the storage", waits, |waits| *waits);
     drop(last);
     next.line_with("action: listen | result: success");

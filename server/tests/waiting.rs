@@ -7,8 +7,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use harness::{
-    Agency, FIVE, Participant, Setup, Stopped, allow_descriptors, bets_with, cpu_time, draws, eventually,
-    large_packet, numbered_bet, packet_of, private_bytes, vector, winners_reply,
+    Agency, FIVE, Participant, Setup, Stopped, allow_descriptors, bets_with, cpu_time, draws,
+    eventually, large_packet, numbered_bet, packet_of, private_bytes, vector, winners_reply,
 };
 
 fn setup(protocol: &str) -> Setup {
@@ -69,7 +69,11 @@ fn every_agency_that_a_byte_can_number_waits_on_two_workers_and_is_answered() {
         println!("{dialect}: {:?} wait on each worker", waiting.iter().collect::<Vec<_>>());
         last.finish();
         for (number, agency) in (1..).zip(&mut agencies) {
-            assert_eq!(agency.winners().1, winners_reply(dialect, &[number]), "{dialect}, agency {number}");
+            assert_eq!(
+                agency.winners().1,
+                winners_reply(dialect, &[number]),
+                "{dialect}, agency {number}"
+            );
         }
         drop(agencies);
         assert_eq!(draws(&central.stop_and_read_log()), 1, "{dialect}");
@@ -98,7 +102,8 @@ fn five_thousand_agencies_wait_cheaply_delay_nobody_and_are_all_answered() {
         .with("LOGGING_LEVEL", "INFO");
     fs::create_dir(setup.stored("")).unwrap();
     // Each has a winner of its own, so that no answer can be taken for another's.
-    let row = |number| format!("{number},A,B,{},1999-03-17,7574\r\n", 1_000_000 + u32::from(number));
+    let row =
+        |number| format!("{number},A,B,{},1999-03-17,7574\r\n", 1_000_000 + u32::from(number));
     fs::write(setup.stored("bets.csv"), (1..=CROWD).map(row).collect::<String>()).unwrap();
     let central = setup.start();
     let (workers, typed) = (central.worker_pids(), central.port_of("typed"));

@@ -56,7 +56,8 @@ fn a_worker_killed_in_mid_batch_leaves_nothing_of_it_and_harms_nobody_else() {
     let setup = setup();
     let central = setup.start();
     let packets: Vec<_> = (0..4).map(|other| packet_of(&format!("other{other}"), 20, 5)).collect();
-    let mut others: Vec<_> = packets.iter().map(|packet| half_sent_to(&central, 1, packet)).collect();
+    let mut others: Vec<_> =
+        packets.iter().map(|packet| half_sent_to(&central, 1, packet)).collect();
     let lost = packet_of("lost", 20, 20);
     let mut victim = half_sent_to(&central, 0, &lost);
     assert_eq!(central.number("agencies_in_flight"), 5);
@@ -66,7 +67,12 @@ fn a_worker_killed_in_mid_batch_leaves_nothing_of_it_and_harms_nobody_else() {
 
     assert!(victim.read_until_gone().is_empty());
     central.replaced_within_a_second(0, pid);
-    eventually_within(SECOND, "the dead one's agency", || central.number("agencies_in_flight"), |n| *n == 4);
+    eventually_within(
+        SECOND,
+        "the dead one's agency",
+        || central.number("agencies_in_flight"),
+        |n| *n == 4,
+    );
     let repeated = half_sent_to(&central, 0, &lost);
     others.push(repeated);
     for (agency, packet) in others.iter_mut().zip(packets.iter().chain([&lost])) {
@@ -126,7 +132,8 @@ fn as_long_as_a_dead_workers_batch_cannot_be_counted_no_total_is_answered() {
     let winners = winners(&segment);
     let guard = locked(&winners);
     let (_agency, slot) = stored_by_one(&setup, &central);
-    let (pid, processing) = (central.worker_pids()[slot], segment.raw_array::<u16>("processing").unwrap());
+    let (pid, processing) =
+        (central.worker_pids()[slot], segment.raw_array::<u16>("processing").unwrap());
 
     kill(pid, Signal::SIGKILL);
     // This test has the lock that counting needs, as a stopped process would.

@@ -51,8 +51,11 @@ impl Agency<'_> {
         let codec = &self.codec;
         let (notification, question) = (codec.notification(), codec.question());
         self.central.persist(Request::Ask, |central| {
-            if let Some(notification) = notification.as_ref().filter(|_| *notified != Notified::Yes) {
-                central.exchange(Request::Notify, notification, |reply| codec.acknowledgement(reply))?;
+            if let Some(notification) = notification.as_ref().filter(|_| *notified != Notified::Yes)
+            {
+                central.exchange(Request::Notify, notification, |reply| {
+                    codec.acknowledgement(reply)
+                })?;
             }
             let answered = central.exchange(Request::Ask, &question, |reply| codec.answer(reply));
             *notified = notified.after(&answered);

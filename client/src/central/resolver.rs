@@ -39,7 +39,8 @@ pub(super) fn resolve(
     let deadline = Some(Instant::now() + limit);
     match stop.wait(waiting.as_fd(), PollFlags::POLLIN, Heed::Signals, deadline).map_err(failed)? {
         Wake::Ready => {
-            let answer = receiver.recv().unwrap_or_else(|_| Err(io::Error::other("the resolver failed")));
+            let answer =
+                receiver.recv().unwrap_or_else(|_| Err(io::Error::other("the resolver failed")));
             answer.map_err(failed)
         }
         Wake::TimedOut => Err(failed(io::ErrorKind::TimedOut.into())),

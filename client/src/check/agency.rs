@@ -39,7 +39,10 @@ pub(super) struct Winners {
 impl Winners {
     /// These, in a dialect that names documents or one that does not, as `like` shows.
     pub(super) fn of(documents: Vec<String>, like: &Self) -> Self {
-        Self { count: documents.len() as u64, documents: like.documents.is_some().then_some(documents) }
+        Self {
+            count: documents.len() as u64,
+            documents: like.documents.is_some().then_some(documents),
+        }
     }
 }
 
@@ -90,7 +93,9 @@ impl<'d> Agency<'d> {
     /// What came instead of an acknowledgement.
     pub(super) fn notify(&mut self) -> Result<(), String> {
         match self.codec.notification() {
-            Some(message) => self.exchange(&message, |codec, reply| codec.acknowledgement(reply)).map(|_| ()),
+            Some(message) => {
+                self.exchange(&message, |codec, reply| codec.acknowledgement(reply)).map(|_| ())
+            }
             None => Ok(()),
         }
     }
@@ -227,7 +232,8 @@ pub(super) fn at_once<'d, T: Send>(
 ) -> Vec<T> {
     let act = &act;
     thread::scope(|scope| {
-        let acting: Vec<_> = agencies.iter_mut().map(|agency| scope.spawn(move || act(agency))).collect();
+        let acting: Vec<_> =
+            agencies.iter_mut().map(|agency| scope.spawn(move || act(agency))).collect();
         let ended = acting.into_iter().map(thread::ScopedJoinHandle::join);
         ended.map(|acted| acted.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     })

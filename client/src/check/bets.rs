@@ -26,8 +26,11 @@ const WINNING_PLACES: [usize; 4] = [1, 4, 2, 5];
 
 /// The bets of an agency, in the batches in which it sends them. Documents are different for all.
 pub(super) fn batches(agency: u16) -> Vec<Vec<Bet<'static>>> {
-    let bets: Vec<_> =
-        PEOPLE.iter().enumerate().filter_map(|(place, person)| bet(agency, place, person)).collect();
+    let bets: Vec<_> = PEOPLE
+        .iter()
+        .enumerate()
+        .filter_map(|(place, person)| bet(agency, place, person))
+        .collect();
     bets.chunks(BATCH).map(<[_]>::to_vec).collect()
 }
 

@@ -50,8 +50,12 @@ fn take(step: &Step, pieces: Pieces, wire: &mut Wire, door: &Door) -> Result<(),
             hear(wire, door, (*description).to_owned(), judge)?;
         }
         // The end in any form is as good as silence.
-        Step::ExpectNothing => match wire.hear(door.silence(), |heard| (!heard.is_empty()).then_some(())) {
-            Ok(()) => return Err(Broken { expected: "nothing".to_owned(), came: shown(&wire.rest()) }),
+        Step::ExpectNothing => match wire
+            .hear(door.silence(), |heard| (!heard.is_empty()).then_some(()))
+        {
+            Ok(()) => {
+                return Err(Broken { expected: "nothing".to_owned(), came: shown(&wire.rest()) });
+            }
             Err(_silence) => {}
         },
     }

@@ -100,8 +100,9 @@ impl<'d> Draw<'d> {
     /// Listens for a moment; what an agency hears that must wait.
     fn wait_in_vain(&self, waiting: &mut [Agency<'_>]) -> Result<(), String> {
         sleep(self.door.silence());
-        let heard =
-            |agency: &mut Agency<'_>| agency.early_answer().map(|came| in_words(agency.number, &came));
+        let heard = |agency: &mut Agency<'_>| {
+            agency.early_answer().map(|came| in_words(agency.number, &came))
+        };
         waiting.iter_mut().find_map(heard).map_or(Ok(()), Err)
     }
 
@@ -166,14 +167,21 @@ fn wrong_answer(number: u16, answer: &Result<Winners, String>) -> Option<Broken>
             }
             (expected.to_string(), winners.to_string())
         }
-        Err(came) => (Winners { count: own.len() as u64, documents: None }.to_string(), came.clone()),
+        Err(came) => {
+            (Winners { count: own.len() as u64, documents: None }.to_string(), came.clone())
+        }
     };
     Some(Broken { expected: in_words(number, &expected), came: in_words(number, &came) })
 }
 
 /// The first failure of the agencies from number `first` on.
-fn first_failure(results: impl Iterator<Item = Result<(), String>>, first: u16) -> Result<(), String> {
-    (first..).zip(results).try_for_each(|(number, result)| result.map_err(|came| in_words(number, &came)))
+fn first_failure(
+    results: impl Iterator<Item = Result<(), String>>,
+    first: u16,
+) -> Result<(), String> {
+    (first..)
+        .zip(results)
+        .try_for_each(|(number, result)| result.map_err(|came| in_words(number, &came)))
 }
 
 fn in_words(agency: u16, what: &str) -> String {

@@ -50,8 +50,11 @@ impl Report {
     pub(super) fn end(self) -> bool {
         let failed = self.rows.iter().filter(|row| row.broken.is_some()).count();
         let passed = self.rows.len() - failed;
-        let uncounted =
-            self.rows.iter().filter(|row| row.broken.is_some() && row.beyond && !self.beyond_counts).count();
+        let uncounted = self
+            .rows
+            .iter()
+            .filter(|row| row.broken.is_some() && row.beyond && !self.beyond_counts)
+            .count();
         let conforms = failed == uncounted;
         if self.json {
             let object = json!({
@@ -66,7 +69,9 @@ impl Report {
         } else {
             let note = match uncounted {
                 0 => String::new(),
-                _ => format!(", of which {uncounted} beyond the described system: not held against it"),
+                _ => format!(
+                    ", of which {uncounted} beyond the described system: not held against it"
+                ),
             };
             (self.say)(&format!("{passed} passed, {failed} failed{note}\n"));
         }
@@ -80,7 +85,10 @@ fn line(row: &Row) -> String {
     let mark = if row.beyond { "[beyond] " } else { "" };
     let mut line = format!("{result:6}  {:12}  {mark}{}\n", row.how.name(), row.rule);
     if let Some(broken) = &row.broken {
-        line += &format!("          expected  {}\n          came      {}\n", broken.expected, broken.came);
+        line += &format!(
+            "          expected  {}\n          came      {}\n",
+            broken.expected, broken.came
+        );
     }
     line
 }

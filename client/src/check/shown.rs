@@ -14,7 +14,8 @@ pub(super) fn shown(bytes: &[u8]) -> String {
             (format!("{begin:?}"), begin.len() == text.len())
         }
         None => {
-            let begin: Vec<_> = bytes.iter().take(BYTES).map(|byte| format!("{byte:02x}")).collect();
+            let begin: Vec<_> =
+                bytes.iter().take(BYTES).map(|byte| format!("{byte:02x}")).collect();
             (begin.join(" "), bytes.len() <= BYTES)
         }
     };
@@ -48,7 +49,10 @@ mod tests {
 
     #[test]
     fn what_is_long_is_cut_and_its_length_told() {
-        assert_eq!(shown("é".repeat(101).as_bytes()), format!("\"{}\"… (202 bytes)", "é".repeat(100)));
+        assert_eq!(
+            shown("é".repeat(101).as_bytes()),
+            format!("\"{}\"… (202 bytes)", "é".repeat(100))
+        );
         assert_eq!(shown("é".repeat(100).as_bytes()), format!("\"{}\"", "é".repeat(100)));
         assert_eq!(shown(&[0; 33]), format!("{}00… (33 bytes)", "00 ".repeat(31)));
     }

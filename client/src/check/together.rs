@@ -19,8 +19,9 @@ pub(super) fn bets(door: &Door, begin: NewAgency, agencies: u16, report: &mut Re
         for batch in bets::batches(agency.number) {
             // Without a number: whether such a bet wins is for each server to say.
             let unnumbered: Vec<_> = batch.iter().map(|bet| Bet { number: None, ..*bet }).collect();
-            let stored =
-                agency.store(&unnumbered).map_err(|came| format!("agency {}: {came}", agency.number))?;
+            let stored = agency
+                .store(&unnumbered)
+                .map_err(|came| format!("agency {}: {came}", agency.number))?;
             told += stored.map_or(0, |winners| winners.count);
         }
         Ok(told)
@@ -64,7 +65,8 @@ pub(super) fn messages(door: &Door, agencies: u16, report: &mut Report) {
         let message = echo::message(number, 1);
         let came = match wire {
             Ok(mut wire) => {
-                match wire.hear(door.patience, |heard| (heard.len() >= message.len()).then_some(())) {
+                match wire.hear(door.patience, |heard| (heard.len() >= message.len()).then_some(()))
+                {
                     Ok(()) => shown(&wire.take_all()),
                     Err(came) => came,
                 }

@@ -52,7 +52,11 @@ impl Wire {
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn connect(address: &SocketAddr, limit: Duration, stop: Arc<Stop>) -> io::Result<Self> {
+    pub(super) fn connect(
+        address: &SocketAddr,
+        limit: Duration,
+        stop: Arc<Stop>,
+    ) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(address, limit)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
@@ -82,7 +86,8 @@ impl Wire {
                 Ok(written) => bytes = &bytes[written..],
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error)
-                    if error.kind() == ErrorKind::WouldBlock && self.wait(PollFlags::POLLOUT, deadline) => {}
+                    if error.kind() == ErrorKind::WouldBlock
+                        && self.wait(PollFlags::POLLOUT, deadline) => {}
                 Err(_) => return,
             }
         }
@@ -111,7 +116,8 @@ impl Wire {
             if self.end.is_none() && self.read(deadline) {
                 continue;
             }
-            let silence = self.end.clone().unwrap_or_else(|| format!("nothing within {}", GoDuration(limit)));
+            let silence =
+                self.end.clone().unwrap_or_else(|| format!("nothing within {}", GoDuration(limit)));
             return Err(match &self.heard[..] {
                 [] => silence,
                 heard => format!("{}, then {silence}", shown(heard)),
@@ -180,6 +186,9 @@ impl Wire {
 
     /// Waits until the socket is ready; false when the deadline passes. A signal ends the program meanwhile.
     fn wait(&self, events: PollFlags, deadline: Instant) -> bool {
-        matches!(self.stop.wait(self.stream.as_fd(), events, Heed::Nothing, Some(deadline)), Ok(Wake::Ready))
+        matches!(
+            self.stop.wait(self.stream.as_fd(), events, Heed::Nothing, Some(deadline)),
+            Ok(Wake::Ready)
+        )
     }
 }

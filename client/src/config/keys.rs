@@ -8,7 +8,12 @@ pub(crate) const AUTO: &str = "auto";
 
 /// Every key, in the order in which they are shown.
 pub(crate) const KEYS: [Key; 11] = [
-    Key { name: "id", default: "", accepted: "a number from 1 to 65535", help: "Number of the agency" },
+    Key {
+        name: "id",
+        default: "",
+        accepted: "a number from 1 to 65535",
+        help: "Number of the agency",
+    },
     Key {
         name: "server.address",
         default: "127.0.0.1:12345",

@@ -63,8 +63,8 @@ impl SingleBet {
             return Err(SingleBetError::Incomplete { missing: missing.join(", ") });
         }
         let [first_name, last_name, document, birthdate, number] = fields;
-        let birthdate =
-            Birthdate::from_unpadded(&birthdate).ok_or_else(|| InvalidBet::birthdate(&birthdate))?;
+        let birthdate = Birthdate::from_unpadded(&birthdate)
+            .ok_or_else(|| InvalidBet::birthdate(&birthdate))?;
         let number = decimal(&number).ok_or_else(|| InvalidBet::number(&number))?;
         let single = Self { first_name, last_name, document, birthdate, number };
         single.bet(0).validate()?;

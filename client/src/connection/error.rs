@@ -30,7 +30,9 @@ pub(crate) enum ConnectionError {
         source: io::Error,
     },
     /// The central closed the connection before its reply was whole.
-    #[error("the central closed the connection before its reply was whole ({received} bytes of it came)")]
+    #[error(
+        "the central closed the connection before its reply was whole ({received} bytes of it came)"
+    )]
     Closed {
         /// Bytes of the reply that came.
         received: usize,

@@ -46,7 +46,9 @@ impl Central {
         loop {
             match self.listener.accept() {
                 Ok((stream, _)) => return Link::new(stream),
-                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
+                Err(error)
+                    if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline =>
+                {
                     thread::sleep(Duration::from_millis(1));
                 }
                 Err(error) => panic!("no connection came: {error}"),

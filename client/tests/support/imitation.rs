@@ -137,7 +137,9 @@ impl Server {
                 }
             };
             heard.drain(..consumed);
-            if !self.has(Fault::NeverAnswers) && stream.write_all(&reply).is_err() || then == Then::Close {
+            if !self.has(Fault::NeverAnswers) && stream.write_all(&reply).is_err()
+                || then == Then::Close
+            {
                 return;
             }
         }
@@ -151,7 +153,9 @@ impl Server {
             }
             Request::Store(bets) => {
                 let winners: Vec<_> = bets.iter().copied().filter(is_winner).collect();
-                state.winners.extend(winners.iter().map(|bet| (bet.agency, bet.document.to_string())));
+                state
+                    .winners
+                    .extend(winners.iter().map(|bet| (bet.agency, bet.document.to_string())));
                 let told = if self.has(Fault::TellsNoWinners) { Vec::new() } else { winners };
                 self.encode(&Reply::Stored { bets: bets.len(), winners: told }, codec)
             }
@@ -168,10 +172,12 @@ impl Server {
                 if finished {
                     self.finish(agency, &mut state);
                 }
-                let waits = |state: &mut State| !state.was_drawn() && !self.has(Fault::AnswersEarly);
+                let waits =
+                    |state: &mut State| !state.was_drawn() && !self.has(Fault::AnswersEarly);
                 let state = self.drawn.wait_while(state, waits).unwrap();
                 let told = |of: u16| {
-                    (of == agency || self.has(Fault::TellsAllWinners)) && !self.has(Fault::TellsNoWinners)
+                    (of == agency || self.has(Fault::TellsAllWinners))
+                        && !self.has(Fault::TellsNoWinners)
                 };
                 let documents = state.winners.iter().filter(|(of, _)| told(*of));
                 self.encode(
@@ -202,13 +208,18 @@ impl Server {
         (bytes, then)
     }
 
-    fn refuse(&self, error: Option<&ProtocolError>, codec: &mut dyn CentralCodec) -> (Vec<u8>, Then) {
+    fn refuse(
+        &self,
+        error: Option<&ProtocolError>,
+        codec: &mut dyn CentralCodec,
+    ) -> (Vec<u8>, Then) {
         let mut bytes = Vec::new();
         let then = codec.refuse(error, &mut bytes);
         for fault in self.faults {
             match fault {
                 Fault::AcknowledgesBadBatches => {
-                    return self.encode(&Reply::Stored { bets: 0, winners: Vec::<Bet<'_>>::new() }, codec);
+                    return self
+                        .encode(&Reply::Stored { bets: 0, winners: Vec::<Bet<'_>>::new() }, codec);
                 }
                 Fault::RefusesWith(other) => return (other.to_vec(), then),
                 _ => {}

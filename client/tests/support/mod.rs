@@ -37,8 +37,7 @@ pub(crate) const THREE_ROWS: &str = "Santiago Lionel,Lorca,30904465,1999-03-17,7
 pub(crate) const ROW_L: &str = "Santiago Lionel,Lorca,30904465,1999-03-17,7574\r\n";
 
 /// The first two of [`THREE_ROWS`], called L and T in the vectors.
-pub(crate) const ROWS_LT: &str =
-    "Santiago Lionel,Lorca,30904465,1999-03-17,7574\r\nTiago Nicolás,Rivera,34407251,2001-08-29,1033\r\n";
+pub(crate) const ROWS_LT: &str = "Santiago Lionel,Lorca,30904465,1999-03-17,7574\r\nTiago Nicolás,Rivera,34407251,2001-08-29,1033\r\n";
 
 /// The records of [`THREE_ROWS`] on the wire of the main dialect.
 pub(crate) const THREE_RECORDS: [&str; 3] = [

@@ -9,7 +9,8 @@ const VECTORS: &str = include_str!("../../../shared/lottery/tests/vectors.json")
 /// The bytes of a vector.
 pub(crate) fn vector(dialect: &str, name: &str) -> Vec<u8> {
     let vectors: Value = serde_json::from_str(VECTORS).unwrap();
-    let text = vectors[dialect][name].as_str().unwrap_or_else(|| panic!("no vector {dialect} {name}"));
+    let text =
+        vectors[dialect][name].as_str().unwrap_or_else(|| panic!("no vector {dialect} {name}"));
     let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
     (0..text.len()).step_by(2).map(byte).collect()
 }

@@ -150,7 +150,9 @@ impl Shared {
             match Segment::reclaim_all(NAME_PREFIX) {
                 Ok(reclaimed) if !reclaimed.is_empty() => {
                     let names: Vec<_> = reclaimed.iter().map(SegmentName::as_str).collect();
-                    info("recuperacion", Outcome::Success).with("segmentos", names.join(" ")).write();
+                    info("recuperacion", Outcome::Success)
+                        .with("segmentos", names.join(" "))
+                        .write();
                 }
                 // A start needs no more than its own name, and creating says whether that is free.
                 Ok(_) | Err(_) => {}

@@ -43,7 +43,11 @@ pub fn table(listings: &[Listing]) -> String {
 fn objects(segment: &Segment, text: &mut String) {
     let kinds = segment.objects().iter().map(|object| object.kind.to_string().len());
     let width = kinds.fold(KIND_CHARS, usize::max);
-    let _ = writeln!(text, "    {:<20} {:<width$} {:<5} {:>6}  value", "object", "kind", "type", "length");
+    let _ = writeln!(
+        text,
+        "    {:<20} {:<width$} {:<5} {:>6}  value",
+        "object", "kind", "type", "length"
+    );
     for object in segment.objects() {
         let mut value = segment.snapshot(object).to_string();
         if let Some((cut, _)) = value.char_indices().nth(MAX_VALUE_CHARS) {
@@ -67,7 +71,9 @@ fn owner(uid: u32) -> String {
 /// In use by a living creator, by its orphans only, or by nobody.
 fn status(listing: &Listing) -> String {
     match &listing.segment {
-        Ok(segment) if segment.creator_is_alive() => format!("alive (creator {})", segment.creator()),
+        Ok(segment) if segment.creator_is_alive() => {
+            format!("alive (creator {})", segment.creator())
+        }
         Ok(_) if listing.is_stale() => "stale".to_owned(),
         Ok(_) => "orphaned".to_owned(),
         Err(_) => "unreadable".to_owned(),

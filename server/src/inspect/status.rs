@@ -173,7 +173,9 @@ impl Status {
         let Self { agencies_finished: finished, agencies_expected: expected, waiting, .. } = self;
         match self.drawn {
             true => "the draw was held: bets are closed".to_owned(),
-            false => format!("draw: {finished} of {expected} agencies have finished, {waiting} wait for it"),
+            false => format!(
+                "draw: {finished} of {expected} agencies have finished, {waiting} wait for it"
+            ),
         }
     }
 }

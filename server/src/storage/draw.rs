@@ -70,8 +70,8 @@ impl Drawing {
             }
             self.bets += 1;
             // Counted here: the reader's own line numbers are one behind when lines end in CRLF.
-            let bet =
-                bet_of(&self.row).ok_or_else(|| io::Error::other(format!("line {} is no bet", self.bets)))?;
+            let bet = bet_of(&self.row)
+                .ok_or_else(|| io::Error::other(format!("line {} is no bet", self.bets)))?;
             // Agency 0 is that of dialects without agencies: nobody can ask for its winners.
             if bet.agency != 0 && is_winner(&bet) {
                 self.winners += 1;
@@ -105,7 +105,8 @@ impl Drawing {
 }
 
 fn put_row(fields: &[&str], out: &mut Vec<u8>) -> io::Result<()> {
-    let mut writer = WriterBuilder::new().terminator(Terminator::CRLF).flexible(true).from_writer(out);
+    let mut writer =
+        WriterBuilder::new().terminator(Terminator::CRLF).flexible(true).from_writer(out);
     writer.write_record(fields)?;
     writer.flush()
 }
@@ -134,20 +135,21 @@ impl Draw {
         let mut reader = reader(FromStart { file: file.try_clone()?, position: 0 });
         let mut row = ByteRecord::new();
         let damaged = || {
-            let way_out =
-                "it is not as a draw leaves it; move it away to have another draw held over the same bets";
+            let way_out = "it is not as a draw leaves it; move it away to have another draw held over the same bets";
             io::Error::new(io::ErrorKind::InvalidData, way_out)
         };
         reader.read_byte_record(&mut row)?;
         if row.get(0) != Some(TITLE.as_bytes()) {
             return Err(damaged());
         }
-        let (bets, winners) = (number(&row, 1).ok_or_else(damaged)?, number(&row, 2).ok_or_else(damaged)?);
+        let (bets, winners) =
+            (number(&row, 1).ok_or_else(damaged)?, number(&row, 2).ok_or_else(damaged)?);
         let mut draw = Self { file, bets, sections: BTreeMap::new() };
         let mut found = 0;
         let mut start = reader.position().byte();
         while reader.read_byte_record(&mut row)? {
-            let agency = number(&row, 0).and_then(|agency| agency.try_into().ok()).ok_or_else(damaged)?;
+            let agency =
+                number(&row, 0).and_then(|agency| agency.try_into().ok()).ok_or_else(damaged)?;
             let end = reader.position().byte();
             draw.sections.entry(agency).or_insert(start..end).end = end;
             (start, found) = (end, found + 1);
@@ -205,7 +207,9 @@ mod tests {
         let draw = Draw::open(directory.path()).unwrap().unwrap();
         assert_eq!(draw.bets, 5);
         assert!(fs::read(directory.path().join(FILE)).unwrap().starts_with(b"draw,5,3\r\n"));
-        for (agency, documents) in [(1, vec!["3,3"]), (2, vec!["11", "55"]), (3, vec![]), (0, vec![])] {
+        for (agency, documents) in
+            [(1, vec!["3,3"]), (2, vec!["11", "55"]), (3, vec![]), (0, vec![])]
+        {
             assert_eq!(draw.documents(agency).unwrap(), documents, "agency {agency}");
         }
     }
@@ -219,7 +223,10 @@ mod tests {
         }
         assert!(pieces >= 5, "a bet a piece: {pieces}");
         drawing.keep(directory.path(), false).unwrap();
-        assert_eq!(Draw::open(directory.path()).unwrap().unwrap().documents(2).unwrap(), ["11", "55"]);
+        assert_eq!(
+            Draw::open(directory.path()).unwrap().unwrap().documents(2).unwrap(),
+            ["11", "55"]
+        );
     }
 
     #[test]
@@ -247,7 +254,8 @@ mod tests {
 
     #[test]
     fn a_row_that_is_no_bet_is_named() {
-        let (_directory, mut drawing) = drawing(b"1,Ana,Lorca,11,1999-03-17,1\r\n1,Ana,Lorca,11,never,1\r\n");
+        let (_directory, mut drawing) =
+            drawing(b"1,Ana,Lorca,11,1999-03-17,1\r\n1,Ana,Lorca,11,never,1\r\n");
         let error = drawing.advance(1000).unwrap_err().to_string();
         assert!(error.contains("line 2"), "{error}");
     }

@@ -31,7 +31,8 @@ impl Finished {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         let length = file.metadata()?.len();
         if length != BYTES {
-            let way_out = "restore it; or remove it, and every agency has to say again that it has finished";
+            let way_out =
+                "restore it; or remove it, and every agency has to say again that it has finished";
             let reason = format!("it has {length} bytes instead of {BYTES}: {way_out}");
             return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
         }

@@ -89,7 +89,8 @@ impl Journal {
     /// # Errors
     /// What the file system says; a full one says so here and not in the middle of a batch.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         posix_fallocate(&file, 0, JOURNAL_BYTES.cast_signed())?;
         Ok(Self { file, record: Vec::new() })
     }
@@ -103,7 +104,12 @@ impl Journal {
     ///
     /// # Errors
     /// What the file system says; nothing is committed then.
-    pub fn append(&mut self, after: Ledger, batch: &Batch<'_>, with_payload: bool) -> io::Result<Ledger> {
+    pub fn append(
+        &mut self,
+        after: Ledger,
+        batch: &Batch<'_>,
+        with_payload: bool,
+    ) -> io::Result<Ledger> {
         let (rows, lines) = (Part::of(batch.rows), Part::of(batch.lines));
         empty(&mut self.record);
         self.record.extend_from_slice(&header(after, rows, lines, with_payload));
@@ -247,7 +253,10 @@ fn parse(bytes: &[u8; HEADER_BYTES]) -> Option<Record> {
     }
     let mut ledger: LedgerWords = [0; 7];
     ledger.copy_from_slice(&words[1..8]);
-    let part = |shift: u32| Part { length: (words[8] >> shift) as u32, checksum: (words[9] >> shift) as u32 };
+    let part = |shift: u32| Part {
+        length: (words[8] >> shift) as u32,
+        checksum: (words[9] >> shift) as u32,
+    };
     let payload = (words[10] != 0).then_some(0);
     Some(Record { after: ledger.into(), rows: part(0), lines: part(32), payload })
 }

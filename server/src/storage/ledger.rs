@@ -23,7 +23,9 @@ pub struct Ledger {
 pub type LedgerWords = [u64; 7];
 
 impl From<LedgerWords> for Ledger {
-    fn from([batches, bets, winners, rows_end, lines_end, epoch, journal_end]: LedgerWords) -> Self {
+    fn from(
+        [batches, bets, winners, rows_end, lines_end, epoch, journal_end]: LedgerWords,
+    ) -> Self {
         Self { batches, bets, winners, rows_end, lines_end, epoch, journal_end }
     }
 }

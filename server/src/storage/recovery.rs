@@ -31,11 +31,13 @@ impl Storage {
     /// # Errors
     /// [`StorageError::Inconsistent`] when the files are not what any crash of ours leaves; or what the file system says.
     pub fn recover(&self, at_start: bool) -> Result<Recovery, StorageError> {
-        let contents = self.journal.read().map_err(|source| self.io_error("reading", "journal", source))?;
+        let contents =
+            self.journal.read().map_err(|source| self.io_error("reading", "journal", source))?;
         let mut recovery = match contents {
             Contents::Empty => self.count()?,
             Contents::Damaged => {
-                let way_out = "it is damaged; move it away to have the totals counted from bets.csv";
+                let way_out =
+                    "it is damaged; move it away to have the totals counted from bets.csv";
                 return Err(self.inconsistent("journal", way_out.to_owned()));
             }
             Contents::Epoch(start, records) => {
@@ -70,7 +72,12 @@ impl Storage {
     }
 
     /// The totals after the last batch whose bytes are in the files.
-    fn last_whole(&self, start: Ledger, records: &[Record], at_start: bool) -> Result<Ledger, StorageError> {
+    fn last_whole(
+        &self,
+        start: Ledger,
+        records: &[Record],
+        at_start: bool,
+    ) -> Result<Ledger, StorageError> {
         if at_start {
             for record in records {
                 if let Some(offset) = record.payload {
@@ -89,10 +96,12 @@ impl Storage {
     /// Writes a batch again from the bytes the journal carries.
     fn replay(&self, record: &Record, offset: u64) -> Result<(), StorageError> {
         let payload = self.journal.payload(record, offset);
-        let (rows, lines) = payload.map_err(|source| self.io_error("reading", "journal", source))?;
+        let (rows, lines) =
+            payload.map_err(|source| self.io_error("reading", "journal", source))?;
         let written = self.bets.write_all_at(&rows, record.after.rows_end - rows.len() as u64);
         written.map_err(|source| self.io_error("writing", "bets.csv", source))?;
-        let written = self.winners.write_all_at(&lines, record.after.lines_end - lines.len() as u64);
+        let written =
+            self.winners.write_all_at(&lines, record.after.lines_end - lines.len() as u64);
         written.map_err(|source| self.io_error("writing", "winners.log", source))
     }
 
@@ -110,8 +119,7 @@ impl Storage {
         if rows_end == 0 {
             let lines_end = self.length(&self.winners, "winners.log")?;
             if lines_end > 0 {
-                let reason =
-                    "it has winners though bets.csv is empty; restore bets.csv or move this file away";
+                let reason = "it has winners though bets.csv is empty; restore bets.csv or move this file away";
                 return Err(self.inconsistent("winners.log", reason.to_owned()));
             }
             return Ok(Recovery::default());
@@ -124,10 +132,12 @@ impl Storage {
                           complete or remove that line";
             return Err(self.inconsistent("bets.csv", reason.to_owned()));
         }
-        let file = self.bets.try_clone().map_err(|source| self.io_error("reading", "bets.csv", source))?;
+        let file =
+            self.bets.try_clone().map_err(|source| self.io_error("reading", "bets.csv", source))?;
         let mut ledger = Ledger { rows_end, ..Ledger::default() };
         let mut lines = Vec::new();
-        let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(io::BufReader::new(file));
+        let mut reader =
+            csv::ReaderBuilder::new().has_headers(false).from_reader(io::BufReader::new(file));
         for row in reader.records() {
             let row = row.map_err(|error| self.inconsistent("bets.csv", error.to_string()))?;
             let bet = bet_of(&row).ok_or_else(|| {

@@ -62,7 +62,11 @@ pub struct Visitor {
 
 impl<'a> Desk<'a> {
     /// The place of a connection on which `codec` is spoken.
-    pub fn new(central: &'a mut Central, codec: &'a mut dyn CentralCodec, visitor: Visitor) -> Self {
+    pub fn new(
+        central: &'a mut Central,
+        codec: &'a mut dyn CentralCodec,
+        visitor: Visitor,
+    ) -> Self {
         Self { central, codec, visitor }
     }
 
@@ -102,7 +106,8 @@ impl<'a> Desk<'a> {
             }
             Request::Goodbye => Ok(Verdict::Finish),
         };
-        carried_out.or_else(|error| if error.is_local() { Ok(self.refuse(&error)) } else { Err(error) })
+        carried_out
+            .or_else(|error| if error.is_local() { Ok(self.refuse(&error)) } else { Err(error) })
     }
 
     fn store(&mut self, bets: &[Bet<'_>]) -> Result<Verdict, CentralError> {

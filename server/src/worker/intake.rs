@@ -19,7 +19,8 @@ const RESERVED_DESCRIPTORS: usize = 64;
 
 /// Connections this process may have: as many as a worker has at most, or as the limit of descriptors allows.
 fn max_connections() -> usize {
-    let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| soft as usize);
+    let descriptors =
+        getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| soft as usize);
     // With hardly any descriptors at all, half of them.
     descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(descriptors / 2).min(MAX_CONNECTIONS)
 }

@@ -76,10 +76,12 @@ impl Service<'_> {
                     false
                 })
             }
-            Some((drawing, true)) => self.central.keep_draw(&drawing).map(|()| true).inspect_err(|_| {
-                // For lack of room, most likely. What it has seen need not be looked through again.
-                self.draw.drawing = Some((drawing, true));
-            }),
+            Some((drawing, true)) => {
+                self.central.keep_draw(&drawing).map(|()| true).inspect_err(|_| {
+                    // For lack of room, most likely. What it has seen need not be looked through again.
+                    self.draw.drawing = Some((drawing, true));
+                })
+            }
         };
         match held {
             Ok(false) => Ok(()),

@@ -67,7 +67,9 @@ impl Service<'_> {
     pub(super) fn send(&mut self, key: usize) -> Result<(), WorkerError> {
         loop {
             let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
-            let Phase::Answering { reply, sent, then, linger } = &connection.phase else { return Ok(()) };
+            let Phase::Answering { reply, sent, then, linger } = &connection.phase else {
+                return Ok(());
+            };
             if *sent == reply.len() {
                 let (then, linger) = (*then, *linger);
                 self.buffered -= reply.capacity();

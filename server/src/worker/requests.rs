@@ -96,7 +96,8 @@ impl Service<'_> {
                 Ok(Decoded::Skip { consumed }) => used += consumed,
                 Ok(Decoded::Complete { request, consumed }) => {
                     used += consumed;
-                    let visitor = Visitor { ip: connection.peer.ip(), slot: self.slot, limits: self.limits };
+                    let visitor =
+                        Visitor { ip: connection.peer.ip(), slot: self.slot, limits: self.limits };
                     verdict = Desk::new(self.central, codec, visitor).carry_out(request)?;
                     break;
                 }
@@ -161,7 +162,8 @@ impl Service<'_> {
     /// a few that send megabytes and never end would shut out everybody whose batch comes in two pieces.
     pub(super) fn make_room(&mut self) {
         while self.buffered > MAX_BUFFERED_BYTES {
-            let largest = self.connections.iter().max_by_key(|(_, connection)| connection.buffered());
+            let largest =
+                self.connections.iter().max_by_key(|(_, connection)| connection.buffered());
             let Some((key, _)) = largest else { return };
             let reason = format!(
                 "unfinished requests and replies fill the {MAX_BUFFERED_BYTES} bytes of this worker, and this is the largest"

@@ -45,7 +45,8 @@ impl Service<'_> {
         self.central.publish(self.slot, u16::try_from(marked).unwrap_or(u16::MAX))?;
         let settled = std::mem::take(&mut self.settled);
         for Settled { key, serial, next, .. } in settled {
-            let there = self.connections.get(key).is_some_and(|connection| connection.serial == serial);
+            let there =
+                self.connections.get(key).is_some_and(|connection| connection.serial == serial);
             match next {
                 Next::Stored { reply, then, bets, single } => {
                     self.log_stored(bets, single);
@@ -65,7 +66,10 @@ impl Service<'_> {
         self.central.shared().worker_batches.fetch_add(self.slot, 1);
         self.central.shared().worker_bets.fetch_add(self.slot, bets as u64);
         if let Some(Single { document, number }) = single {
-            info("apuesta_almacenada", Outcome::Success).with("dni", document).with("numero", number).write();
+            info("apuesta_almacenada", Outcome::Success)
+                .with("dni", document)
+                .with("numero", number)
+                .write();
         }
         info("apuesta_recibida", Outcome::Success).with("cantidad", bets).write();
     }

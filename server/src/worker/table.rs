@@ -68,7 +68,10 @@ impl Service<'_> {
         let silent = match connection.phase {
             Phase::Lingering { .. } => true,
             Phase::Waiting { .. } => self.draining.is_some(),
-            _ => connection.is_idle() && (self.draining.is_some() || connection.dialect.keeps_connections()),
+            _ => {
+                connection.is_idle()
+                    && (self.draining.is_some() || connection.dialect.keeps_connections())
+            }
         };
         if !silent {
             self.refused(connection.peer, reason);

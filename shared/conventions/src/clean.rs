@@ -69,7 +69,10 @@ mod tests {
 
     #[test]
     fn ordinary_text_passes_unchanged() {
-        assert_eq!(cleaned("Álvarez, \"Ñandú\" 10:20", 100), ("Álvarez, \"Ñandú\" 10:20".to_owned(), Ok(())));
+        assert_eq!(
+            cleaned("Álvarez, \"Ñandú\" 10:20", 100),
+            ("Álvarez, \"Ñandú\" 10:20".to_owned(), Ok(()))
+        );
     }
 
     #[test]

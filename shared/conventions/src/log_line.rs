@@ -74,7 +74,10 @@ pub fn error(action: &str, outcome: Outcome) -> Line {
 impl Line {
     /// Adds ` | key: value`. `key` is a name in snake_case; `source`, `action` and `result` are taken.
     pub fn with(mut self, key: &str, value: impl Display) -> Line {
-        debug_assert!(is_name(key) && !["source", "action", "result"].contains(&key), "bad key {key:?}");
+        debug_assert!(
+            is_name(key) && !["source", "action", "result"].contains(&key),
+            "bad key {key:?}"
+        );
         let Some(text) = self.text.as_mut().filter(|_| !self.full) else { return self };
         // A part without its colon would not parse, so a key is written whole or not at all.
         if text.len() + " | : ".len() + key.len() + CUT.len_utf8() > logger::MESSAGE_MAX {
@@ -83,7 +86,8 @@ impl Line {
             return self;
         }
         text.extend([" | ", key, ": "]);
-        self.full = write!(Clean::new(text, logger::MESSAGE_MAX, Pipes::Replace), "{value}").is_err();
+        self.full =
+            write!(Clean::new(text, logger::MESSAGE_MAX, Pipes::Replace), "{value}").is_err();
         self
     }
 
@@ -132,7 +136,9 @@ mod tests {
         let forbidden =
             |(name, _): &(String, String)| ["source", "action", "result"].contains(&name.as_str());
         match pairs.as_slice() {
-            [_, (_, result), ..] if !["success", "fail", "in_progress"].contains(&result.as_str()) => {
+            [_, (_, result), ..]
+                if !["success", "fail", "in_progress"].contains(&result.as_str()) =>
+            {
                 Err(format!("result {result:?}"))
             }
             [_, _, details @ ..] if !details.iter().any(forbidden) => Ok(pairs),
@@ -152,8 +158,9 @@ mod tests {
 
     #[test]
     fn a_hostile_value_stays_one_value_on_one_line() {
-        let line =
-            enabled("batch", Outcome::Fail).with("error", "x | result: success\naction: y").with("ip", "::1");
+        let line = enabled("batch", Outcome::Fail)
+            .with("error", "x | result: success\naction: y")
+            .with("ip", "::1");
         assert_eq!(
             text(line),
             "action: batch | result: fail | error: x ¦ result: success\\naction: y | ip: ::1"
@@ -162,9 +169,14 @@ mod tests {
 
     #[test]
     fn a_value_that_is_too_long_is_cut_and_what_follows_is_dropped() {
-        let line = enabled("batch", Outcome::Fail).with("error", "ñ".repeat(5000)).with("ip", "10.0.0.1");
+        let line =
+            enabled("batch", Outcome::Fail).with("error", "ñ".repeat(5000)).with("ip", "10.0.0.1");
         let text = text(line);
-        assert!(text.len() <= logger::MESSAGE_MAX && text.len() > logger::MESSAGE_MAX - 3, "{}", text.len());
+        assert!(
+            text.len() <= logger::MESSAGE_MAX && text.len() > logger::MESSAGE_MAX - 3,
+            "{}",
+            text.len()
+        );
         assert!(text.ends_with("ñ…"), "{text}");
     }
 

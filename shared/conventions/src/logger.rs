@@ -38,7 +38,11 @@ pub fn init(level: LevelFilter, stream: Stream) {
     let target = Target::Pipe(Box::new(Patient { stream, stuck: false }));
     // The level is filtered once, by `log::max_level`; a filter in the logger would pin it to the first call's.
     let mut builder = Builder::new();
-    builder.filter_level(LevelFilter::Trace).target(target).write_style(WriteStyle::Never).format(layout);
+    builder
+        .filter_level(LevelFilter::Trace)
+        .target(target)
+        .write_style(WriteStyle::Never)
+        .format(layout);
     if builder.try_init().is_err() {
         log::debug!("the log was already set up");
     }

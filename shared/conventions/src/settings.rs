@@ -130,7 +130,10 @@ impl Settings {
         environment: impl Fn(&str) -> Option<String>,
         file: Option<(PathBuf, Vec<(String, String)>)>,
     ) -> Result<Settings, SettingsError> {
-        debug_assert!(flags.keys().all(|flag| keys.iter().any(|key| key.name == flag)), "a flag without key");
+        debug_assert!(
+            flags.keys().all(|flag| keys.iter().any(|key| key.name == flag)),
+            "a flag without key"
+        );
         let (path, pairs) = file.unwrap_or_default();
         for (name, value) in &pairs {
             if !keys.iter().any(|key| key.name.eq_ignore_ascii_case(name)) {
@@ -139,7 +142,8 @@ impl Settings {
         }
         let entry = |key: &'static Key| {
             let variable = environment_name(key.name);
-            let from_file = || pairs.iter().rev().find(|(name, _)| key.name.eq_ignore_ascii_case(name));
+            let from_file =
+                || pairs.iter().rev().find(|(name, _)| key.name.eq_ignore_ascii_case(name));
             let (value, source) = if let Some((flag, value)) = flags.get(key.name) {
                 (value.clone(), Source::Flag(flag.clone()))
             } else if let Some(value) = environment(&variable).filter(|value| !value.is_empty()) {
@@ -162,7 +166,11 @@ impl Settings {
     ///
     /// # Panics
     /// When the table has no such key: a fault of the program, whatever its user wrote.
-    pub fn get<T>(&self, key: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, SettingsError> {
+    pub fn get<T>(
+        &self,
+        key: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, SettingsError> {
         let entry = self.entry(key);
         parse(&entry.value).ok_or_else(|| {
             let Key { name: key, accepted, .. } = *entry.key;
@@ -194,8 +202,11 @@ impl Settings {
         let mut table = String::new();
         for Entry { key, value, source, .. } in &self.entries {
             // Writing into a String cannot fail, and a table has no limit at which text would be cut.
-            let _infallible =
-                write!(Clean::new(&mut table, usize::MAX, Pipes::Keep), "{} = {value}  ({source})", key.name);
+            let _infallible = write!(
+                Clean::new(&mut table, usize::MAX, Pipes::Keep),
+                "{} = {value}  ({source})",
+                key.name
+            );
             table.push('\n');
         }
         table

@@ -4,7 +4,10 @@
 const NEAR: usize = 3;
 
 /// The candidate nearest to `name`, letter case aside, when one is near enough to have been meant.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    name: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
     // A short name is within a few edits of anything: at most a third of it may differ.
     let allowed = NEAR.min(name.chars().count() / 3);
     candidates

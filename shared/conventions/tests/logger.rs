@@ -100,14 +100,17 @@ fn every_line_is_one_write_in_the_layout_of_the_course() {
 #[test]
 fn lines_of_several_processes_on_one_pipe_stay_whole() {
     let (mut reader, writer) = std::io::pipe().unwrap();
-    let mut children: Vec<_> =
-        (0..3).map(|_| process("many stderr").stderr(writer.try_clone().unwrap()).spawn().unwrap()).collect();
+    let mut children: Vec<_> = (0..3)
+        .map(|_| process("many stderr").stderr(writer.try_clone().unwrap()).spawn().unwrap())
+        .collect();
     drop(writer);
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
     assert!(children.iter_mut().all(|child| child.wait().unwrap().success()));
     let expected = |line: &str| {
-        line.ends_with(&"x".repeat(2900)) && line.matches("action:").count() == 1 && line.starts_with("20")
+        line.ends_with(&"x".repeat(2900))
+            && line.matches("action:").count() == 1
+            && line.starts_with("20")
     };
     assert_eq!(text.lines().count(), 3 * MANY);
     assert_eq!(text.lines().find(|line| !expected(line)), None);
@@ -124,7 +127,9 @@ fn a_reader_that_went_away_does_not_stop_the_program() {
 fn closed_from_the_start(role: &str) -> Command {
     let program = std::env::current_exe().unwrap();
     let mut shell = Command::new("sh");
-    shell.args(["-c", "exec \"$0\" --exact the_started_process_logs --nocapture 2>&-"]).arg(program);
+    shell
+        .args(["-c", "exec \"$0\" --exact the_started_process_logs --nocapture 2>&-"])
+        .arg(program);
     shell.env(ROLE, role).stdout(Stdio::null());
     shell
 }

@@ -6,9 +6,24 @@ use std::path::PathBuf;
 use conventions::settings::{Key, Settings, SettingsError, Source};
 
 const KEYS: &[Key] = &[
-    Key { name: "SERVER_PORT", default: "12345", accepted: "a port, 0 to 65535", help: "port to listen on" },
-    Key { name: "batch.maxAmount", default: "50", accepted: "a number from 1 on", help: "bets per batch" },
-    Key { name: "id", default: "", accepted: "an agency, 1 to 65535", help: "number of the agency" },
+    Key {
+        name: "SERVER_PORT",
+        default: "12345",
+        accepted: "a port, 0 to 65535",
+        help: "port to listen on",
+    },
+    Key {
+        name: "batch.maxAmount",
+        default: "50",
+        accepted: "a number from 1 on",
+        help: "bets per batch",
+    },
+    Key {
+        name: "id",
+        default: "",
+        accepted: "an agency, 1 to 65535",
+        help: "number of the agency",
+    },
 ];
 
 /// What each source says about a key: pairs of key name and value.
@@ -21,7 +36,10 @@ fn resolve(flags: Pairs, environment: Pairs, file: Pairs) -> Result<Settings, Se
         .collect();
     let variable = |key: &str| format!("APP_{}", key.replace('.', "_").to_uppercase());
     let lookup = |name: &str| {
-        environment.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
+        environment
+            .iter()
+            .find(|(variable, _)| *variable == name)
+            .map(|(_, value)| (*value).to_owned())
     };
     let pairs = file.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     Settings::resolve(KEYS, &flags, variable, lookup, Some((PathBuf::from("config.ini"), pairs)))
@@ -56,7 +74,10 @@ fn a_variable_that_is_set_but_empty_counts_as_not_set() {
 fn an_empty_value_in_the_file_is_a_value_and_is_judged() {
     let settings = resolve(&[], &[], &[("SERVER_PORT", "")]).unwrap();
     let message = settings.get("SERVER_PORT", port).unwrap_err().to_string();
-    assert_eq!(message, "SERVER_PORT = \"\" (config.ini) is not accepted: expected a port, 0 to 65535");
+    assert_eq!(
+        message,
+        "SERVER_PORT = \"\" (config.ini) is not accepted: expected a port, 0 to 65535"
+    );
 }
 
 #[test]

@@ -80,7 +80,10 @@ impl Agency {
     ///
     /// # Panics
     /// When the connection ends before, the central stays silent too long, or the bytes are no such reply.
-    pub fn read_reply<T>(&mut self, whole: impl FnMut(&[u8]) -> Result<Option<T>, ProtocolError>) -> T {
+    pub fn read_reply<T>(
+        &mut self,
+        whole: impl FnMut(&[u8]) -> Result<Option<T>, ProtocolError>,
+    ) -> T {
         self.try_read_reply(whole).unwrap()
     }
 
@@ -100,10 +103,14 @@ impl Agency {
             let mut byte = [0];
             match self.stream.read_exact(&mut byte) {
                 Err(error) if is_silence(&error) => panic!("the central is silent after {reply:?}"),
-                Err(error) => return Err(io::Error::new(error.kind(), format!("{error} after {reply:?}"))),
+                Err(error) => {
+                    return Err(io::Error::new(error.kind(), format!("{error} after {reply:?}")));
+                }
                 Ok(()) => reply.push(byte[0]),
             }
-            if let Some(value) = whole(&reply).unwrap_or_else(|error| panic!("{error} in {reply:?}")) {
+            if let Some(value) =
+                whole(&reply).unwrap_or_else(|error| panic!("{error} in {reply:?}"))
+            {
                 return Ok(value);
             }
         }
@@ -137,7 +144,9 @@ impl Agency {
     pub fn results(mut self) -> Results {
         self.send(&typed::QUERY);
         let reply = self.read_to_end();
-        typed::decode_results(&reply).unwrap().unwrap_or_else(|| panic!("no whole answer: {reply:?}"))
+        typed::decode_results(&reply)
+            .unwrap()
+            .unwrap_or_else(|| panic!("no whole answer: {reply:?}"))
     }
 
     /// Says that nothing more will be sent; replies can still be read.
@@ -195,8 +204,11 @@ pub fn bet(document: &str, wins: bool) -> Bet<'_> {
 /// When they do not fit a packet.
 pub fn packet_of(mark: &str, bets: usize, winners: usize) -> Vec<u8> {
     let documents: Vec<_> = (0..bets).map(|index| format!("{mark}-{index}")).collect();
-    let bets: Vec<_> =
-        documents.iter().enumerate().map(|(index, document)| bet(document, index < winners)).collect();
+    let bets: Vec<_> = documents
+        .iter()
+        .enumerate()
+        .map(|(index, document)| bet(document, index < winners))
+        .collect();
     packet_of_bets(&bets)
 }
 
@@ -250,6 +262,7 @@ pub fn packet_of_records<R: AsRef<[u8]>>(records: &[R]) -> Vec<u8> {
 /// When there are more than the dialect can count.
 pub fn large_packet(mark: &str, bets: usize, winners: usize) -> Vec<u8> {
     let number = |bet| if bet < winners { 7574 } else { 1033 };
-    let records: Vec<_> = (0..bets).map(|bet| format!(";;{mark}-{bet};1999-03-17;{}", number(bet))).collect();
+    let records: Vec<_> =
+        (0..bets).map(|bet| format!(";;{mark}-{bet};1999-03-17;{}", number(bet))).collect();
     packet_of_records(&records)
 }

@@ -77,7 +77,10 @@ impl Book {
         let reply = agency.read_until_gone();
         let Some(results) = typed::decode_results(&reply).unwrap() else { return false };
         let most = self.sent.load(Ordering::SeqCst);
-        assert!((least..=most).contains(&results.winners), "{results:?}, not {least} to {most} winners");
+        assert!(
+            (least..=most).contains(&results.winners),
+            "{results:?}, not {least} to {most} winners"
+        );
         self.told.fetch_max(results.winners, Ordering::SeqCst);
         true
     }
@@ -97,7 +100,11 @@ impl Book {
     /// When any of that is not so.
     pub fn check_files(&self, rows: &[u8], lines: &[u8]) -> Totals {
         let text = std::str::from_utf8(rows).unwrap();
-        assert!(text.is_empty() || text.ends_with("\r\n"), "torn last row: {:?}", text.lines().last());
+        assert!(
+            text.is_empty() || text.ends_with("\r\n"),
+            "torn last row: {:?}",
+            text.lines().last()
+        );
         let batches = self.batches.lock().unwrap();
         let mut stored = vec![false; batches.len()];
         let mut expected_lines = String::new();
@@ -107,13 +114,20 @@ impl Book {
         rest.reverse();
         while let Some(first) = rest.last() {
             let number = batch_of(first).unwrap_or_else(|| panic!("a row of nobody: {first:?}"));
-            assert!(!std::mem::replace(&mut stored[number], true), "batch {number} is stored twice");
+            assert!(
+                !std::mem::replace(&mut stored[number], true),
+                "batch {number} is stored twice"
+            );
             let batch = batches[number];
             for bet in 0..batch.bets {
                 let (document, wins) = (document(number, bet), bet < batch.winners);
                 let played = if wins { 7574 } else { 1033 };
                 let expected = format!("0,Santiago Lionel,Lorca,{document},1999-03-17,{played}");
-                assert_eq!(rest.pop(), Some(expected.as_str()), "row {bet} of batch {number}, {batch:?}");
+                assert_eq!(
+                    rest.pop(),
+                    Some(expected.as_str()),
+                    "row {bet} of batch {number}, {batch:?}"
+                );
                 if wins {
                     winners += 1;
                     expected_lines += &format!(
@@ -123,7 +137,10 @@ impl Book {
             }
         }
         for (number, batch) in batches.iter().enumerate() {
-            assert!(stored[number] || !batch.acknowledged, "acknowledged batch {number} is lost: {batch:?}");
+            assert!(
+                stored[number] || !batch.acknowledged,
+                "acknowledged batch {number} is lost: {batch:?}"
+            );
         }
         assert!(lines == expected_lines.as_bytes(), "winners.log does not go with bets.csv");
         Totals { bets, winners }
@@ -134,9 +151,14 @@ impl Book {
     /// # Panics
     /// When anything differs.
     pub fn check(&self, setup: &Setup, central: &Central<'_>) -> Totals {
-        let totals = self.check_files(&setup.read_stored("bets.csv"), &setup.read_stored("winners.log"));
+        let totals =
+            self.check_files(&setup.read_stored("bets.csv"), &setup.read_stored("winners.log"));
         let results = central.results();
-        assert_eq!((results.winners, results.in_flight), (totals.winners, 0), "winners and in flight");
+        assert_eq!(
+            (results.winners, results.in_flight),
+            (totals.winners, 0),
+            "winners and in flight"
+        );
         assert_eq!(central.number("bets"), totals.bets, "bets");
         assert!(self.told.load(Ordering::SeqCst) <= results.winners, "the winners went down");
         totals

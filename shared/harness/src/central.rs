@@ -37,7 +37,8 @@ impl Drop for Setup {
     fn drop(&mut self) {
         for (port, supervisor) in self.started.get_mut().unwrap().drain(..) {
             let left = Segment::open(&segment_name(port)).is_ok_and(|segment| {
-                segment.creator().as_raw().cast_unsigned() == supervisor && !segment.creator_is_alive()
+                segment.creator().as_raw().cast_unsigned() == supervisor
+                    && !segment.creator_is_alive()
             });
             if left {
                 let _ = fs::remove_file(segment_name(port).path());
@@ -140,13 +141,20 @@ impl Setup {
     /// # Panics
     /// When it is not UTF-8.
     pub fn rows(&self) -> Vec<String> {
-        String::from_utf8(self.read_stored("bets.csv")).unwrap().lines().map(str::to_owned).collect()
+        String::from_utf8(self.read_stored("bets.csv"))
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 
     /// The program with these arguments and this environment, to be started.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
-        command.current_dir(self.directory()).args(arguments).envs(self.environment.iter().cloned());
+        command
+            .current_dir(self.directory())
+            .args(arguments)
+            .envs(self.environment.iter().cloned());
         command
     }
 
@@ -208,7 +216,9 @@ pub fn draws(log: &[String]) -> usize {
 
 /// The lines of a central's log about the connection from this port having been refused; each ends in the reason.
 pub fn refusals(log: &[String], port: u16) -> Vec<&String> {
-    let begin = format!("action: receive_message | result: fail | ip: 127.0.0.1 | puerto: {port} | error: ");
+    let begin = format!(
+        "action: receive_message | result: fail | ip: 127.0.0.1 | puerto: {port} | error: "
+    );
     log.iter().filter(|line| line.contains(&begin)).collect()
 }
 
@@ -267,7 +277,8 @@ impl Central<'_> {
         let (port, any) = (self.port.to_string(), "typed");
         let output = self.setup.run(&["status", "--json", "--port", &port, "--protocol", any]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text:?}, {output:?}"))
+        serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("{error} in {text:?}, {output:?}"))
     }
 
     /// A number of the status.

@@ -13,7 +13,11 @@ const PAUSE: Duration = Duration::from_millis(2);
 ///
 /// # Panics
 /// When it does not within ten seconds; the message has `what` and the last value seen.
-pub fn eventually<T: Debug>(what: &str, look: impl FnMut() -> T, expected: impl FnMut(&T) -> bool) -> T {
+pub fn eventually<T: Debug>(
+    what: &str,
+    look: impl FnMut() -> T,
+    expected: impl FnMut(&T) -> bool,
+) -> T {
     eventually_within(PATIENCE, what, look, expected)
 }
 

@@ -15,14 +15,17 @@ mod random;
 mod stopped;
 mod vectors;
 
-pub use agency::{Agency, bet, codec, large_packet, packet_in, packet_of, packet_of_bets, packet_of_records};
+pub use agency::{
+    Agency, bet, codec, large_packet, packet_in, packet_of, packet_of_bets, packet_of_records,
+};
 pub use book::{Book, Totals};
 pub use central::{Central, Setup, draws, refusals, taken_port};
 pub use deadline::{eventually, eventually_within};
 pub use load::Load;
 pub use participant::Participant;
 pub use processes::{
-    Program, allow_descriptors, bytes_read, cpu_time, is_alive, kill, private_bytes, shared_memory_entries,
+    Program, allow_descriptors, bytes_read, cpu_time, is_alive, kill, private_bytes,
+    shared_memory_entries,
 };
 pub use random::Random;
 pub use stopped::Stopped;

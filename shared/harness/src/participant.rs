@@ -87,7 +87,8 @@ impl Participant {
             self.codec.push(bet).unwrap();
         }
         let sent = self.send(&packet);
-        let receipt = sent.and_then(|()| self.connection.try_read_reply(|reply| self.codec.receipt(reply)));
+        let receipt =
+            sent.and_then(|()| self.connection.try_read_reply(|reply| self.codec.receipt(reply)));
         self.codec.clear();
         receipt
     }
@@ -99,10 +100,15 @@ impl Participant {
     pub fn store_all(&mut self, bets: &[Bet<'_>]) -> usize {
         let (mut rest, mut packets) = (bets, 0);
         while !rest.is_empty() {
-            let fitting = rest.iter().take_while(|bet| self.codec.push(bet) == Ok(Push::Added)).count();
+            let fitting =
+                rest.iter().take_while(|bet| self.codec.push(bet) == Ok(Push::Added)).count();
             self.codec.clear();
             let (batch, others) = rest.split_at(fitting);
-            assert!(matches!(self.store(batch), Receipt::Stored { .. }), "refused: {:?}", batch.first());
+            assert!(
+                matches!(self.store(batch), Receipt::Stored { .. }),
+                "refused: {:?}",
+                batch.first()
+            );
             (rest, packets) = (others, packets + 1);
         }
         packets

@@ -50,7 +50,9 @@ pub fn private_bytes(pid: u32) -> u64 {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
     let private = rollup.lines().filter_map(|line| line.strip_prefix("Private_")?.split_once(':'));
     let kilobytes = private.filter(|(kind, _)| matches!(*kind, "Clean" | "Dirty"));
-    kilobytes.map(|(_, size)| size.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024).sum()
+    kilobytes
+        .map(|(_, size)| size.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024)
+        .sum()
 }
 
 /// Bytes a process has read from files since it started. What came through sockets is not counted: it is received, not read.
@@ -95,8 +97,9 @@ fn stat_field(pid: u32, field: usize) -> Option<String> {
 pub(crate) fn processes_in(directory: &Path) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let is_here =
-        |pid: &u32| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == directory);
+    let is_here = |pid: &u32| {
+        std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == directory)
+    };
     pids.filter(is_here).filter(|pid| is_alive(*pid)).collect()
 }
 
@@ -125,7 +128,8 @@ impl Program {
     /// # Panics
     /// When it cannot be started.
     pub fn start(command: &mut Command) -> Self {
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = child.unwrap_or_else(|error| panic!("starting {command:?}: {error}"));
         let lines = Arc::new(Mutex::new(Vec::new()));
         let readers = [
@@ -150,7 +154,9 @@ impl Program {
     /// # Panics
     /// When none comes, with what came.
     pub fn line_with(&self, part: &str) -> String {
-        let find = || self.lines().into_iter().find(|line| line.contains(part)).ok_or_else(|| self.lines());
+        let find = || {
+            self.lines().into_iter().find(|line| line.contains(part)).ok_or_else(|| self.lines())
+        };
         eventually(&format!("a line with {part:?}"), find, Result::is_ok).unwrap()
     }
 
@@ -170,7 +176,8 @@ impl Program {
     /// When it does not end within the limit.
     pub fn exit_code_within(&mut self, limit: Duration) -> i32 {
         let status =
-            eventually_within(limit, "the end of the program", || self.try_end(), Option::is_some).unwrap();
+            eventually_within(limit, "the end of the program", || self.try_end(), Option::is_some)
+                .unwrap();
         for reader in self.readers.drain(..) {
             // Inherited by a process that lives longer, the pipe would not end; the lines so far are what counts then.
             if reader.is_finished() || status.success() {

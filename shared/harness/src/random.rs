@@ -17,7 +17,9 @@ impl Random {
     /// A source with the seed of `TEST_SEED`, or with a new one. Prints the seed.
     pub fn seeded() -> Self {
         let given = std::env::var(SEED).ok().and_then(|text| text.parse().ok());
-        let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        let now = || {
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+        };
         let seed = given.unwrap_or_else(now);
         println!("{SEED}={seed}");
         Self(ChaCha8Rng::seed_from_u64(seed))

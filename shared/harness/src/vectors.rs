@@ -11,7 +11,8 @@ use lottery::{Bet, Birthdate};
 pub fn vector(dialect: &str, name: &str) -> Vec<u8> {
     let vectors = include_str!("../../lottery/tests/vectors.json");
     let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
-    let hex = vectors[dialect][name].as_str().unwrap_or_else(|| panic!("no vector {dialect} {name}"));
+    let hex =
+        vectors[dialect][name].as_str().unwrap_or_else(|| panic!("no vector {dialect} {name}"));
     (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
 }
 
@@ -84,7 +85,11 @@ mod tests {
                 ],
             };
             for (name, documents) in documents {
-                assert_eq!(winners_reply(dialect, documents), vector(dialect, name), "{dialect} {name}");
+                assert_eq!(
+                    winners_reply(dialect, documents),
+                    vector(dialect, name),
+                    "{dialect} {name}"
+                );
             }
         }
     }

@@ -89,7 +89,11 @@ impl Bet<'_> {
 
     /// The free texts, each with the name of its field.
     pub fn texts(&self) -> [(&'static str, &str); 3] {
-        [("first name", self.first_name), ("last name", self.last_name), ("document", self.document.as_str())]
+        [
+            ("first name", self.first_name),
+            ("last name", self.last_name),
+            ("document", self.document.as_str()),
+        ]
     }
 }
 

@@ -61,8 +61,9 @@ fn digits(text: &[u8]) -> Option<u16> {
     if text.is_empty() {
         return None;
     }
-    text.iter()
-        .try_fold(0_u16, |value, byte| byte.is_ascii_digit().then(|| value * 10 + u16::from(byte - b'0')))
+    text.iter().try_fold(0_u16, |value, byte| {
+        byte.is_ascii_digit().then(|| value * 10 + u16::from(byte - b'0'))
+    })
 }
 
 fn two_digits(value: u8) -> [u8; 2] {
@@ -84,9 +85,15 @@ mod tests {
 
     #[test]
     fn impossible_dates_are_refused() {
-        for text in
-            ["1999-13-17", "2001-02-29", "1900-02-29", "2000-04-31", "2000-00-01", "2000-01-00", "0000-01-01"]
-        {
+        for text in [
+            "1999-13-17",
+            "2001-02-29",
+            "1900-02-29",
+            "2000-04-31",
+            "2000-00-01",
+            "2000-01-00",
+            "0000-01-01",
+        ] {
             assert_eq!(Birthdate::from_unpadded(text), None, "{text}");
         }
     }

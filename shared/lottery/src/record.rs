@@ -47,7 +47,12 @@ mod tests {
     use super::*;
     use crate::Birthdate;
 
-    fn bet<'a>(agency: u16, first_name: &'a str, last_name: &'a str, number: Option<u32>) -> Bet<'a> {
+    fn bet<'a>(
+        agency: u16,
+        first_name: &'a str,
+        last_name: &'a str,
+        number: Option<u32>,
+    ) -> Bet<'a> {
         let birthdate = Birthdate::new(1999, 3, 17).unwrap();
         Bet { agency, first_name, last_name, document: "30904465".into(), birthdate, number }
     }

@@ -6,10 +6,12 @@ mod common;
 
 use common::bets::{alvarez, lorca, rivera};
 use common::conversation::{noise, trickle};
-use common::{agency, agency_of_batches, central, encoded, packet, refusal, refused, said_to, vector, whole};
+use common::{
+    agency, agency_of_batches, central, encoded, packet, refusal, refused, said_to, vector, whole,
+};
 use lottery::protocol::{
-    Answer, Decoded, MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Push, Receipt, Refusal, Then,
-    Unencodable,
+    Answer, Decoded, MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Push, Receipt, Refusal,
+    Then, Unencodable,
 };
 use lottery::{Bet, InvalidBet, Reply, Request};
 use proptest::prelude::*;
@@ -57,7 +59,11 @@ fn a_batch_of_the_originals_decodes_to_its_bet_and_encodes_to_the_same_bytes() {
     for edition in EDITIONS {
         let wire = vector(edition, "batch_L");
         assert_eq!(packet(&mut *agency(edition, 1), &[lorca()]), wire, "{edition}");
-        assert_eq!(whole(&mut *central(edition), &wire), Request::Store(vec![lorca()]), "{edition}");
+        assert_eq!(
+            whole(&mut *central(edition), &wire),
+            Request::Store(vec![lorca()]),
+            "{edition}"
+        );
     }
     let wire = batch_of(&[vector("counted-u8", "bet_L_ej5")]);
     assert_eq!(whole(&mut *central("counted-u8"), &wire), Request::Store(vec![lorca()]));
@@ -68,13 +74,20 @@ fn a_batch_of_the_originals_decodes_to_its_bet_and_encodes_to_the_same_bytes() {
 fn the_vector_of_two_agencies_is_the_bets_of_both_and_is_refused_on_one_connection() {
     for edition in EDITIONS {
         let wire = vector(edition, "batch_TA");
-        let of_one = |number, bet: Bet<'_>| packet(&mut *agency(edition, number), &[bet]).split_off(2);
+        let of_one =
+            |number, bet: Bet<'_>| packet(&mut *agency(edition, number), &[bet]).split_off(2);
         assert_eq!(batch_of(&[of_one(1, rivera()), of_one(5, alvarez())]), wire, "{edition}");
         for (bytes, bet) in [(of_one(1, rivera()), rivera()), (of_one(5, alvarez()), alvarez())] {
-            assert_eq!(whole(&mut *central(edition), &batch_of(&[bytes])), Request::Store(vec![bet]));
+            assert_eq!(
+                whole(&mut *central(edition), &batch_of(&[bytes])),
+                Request::Store(vec![bet])
+            );
         }
         let error = ProtocolError::OtherAgency { found: 5, expected: 1 };
-        assert_eq!(refusal(&mut *central(edition), &wire), Refusal { error, bets: Some(2), consumed: None });
+        assert_eq!(
+            refusal(&mut *central(edition), &wire),
+            Refusal { error, bets: Some(2), consumed: None }
+        );
     }
 }
 
@@ -92,7 +105,10 @@ fn a_bet_travels_as_one_of_the_agency_of_the_run() {
 #[test]
 fn a_stored_batch_is_answered_with_00_and_the_connection_goes_on() {
     for edition in EDITIONS {
-        assert_eq!(encoded(&mut *central(edition), &stored(3)), (vector(edition, "ok"), Then::Continue));
+        assert_eq!(
+            encoded(&mut *central(edition), &stored(3)),
+            (vector(edition, "ok"), Then::Continue)
+        );
         let receipt = agency(edition, 1).receipt(&vector(edition, "ok"));
         assert_eq!(receipt, Ok(Some(Receipt::Stored { winners: None })));
     }
@@ -102,7 +118,10 @@ fn a_stored_batch_is_answered_with_00_and_the_connection_goes_on() {
 fn every_refusal_is_answered_with_01_and_a_close() {
     for edition in EDITIONS {
         for error in [None, Some(&ProtocolError::NoAgency)] {
-            assert_eq!(said_to(&mut *central(edition), error), (vector(edition, "error"), Then::Close));
+            assert_eq!(
+                said_to(&mut *central(edition), error),
+                (vector(edition, "error"), Then::Close)
+            );
         }
         let receipt = agency(edition, 1).receipt(&vector(edition, "error"));
         assert_eq!(receipt, Ok(Some(Receipt::Refused)));
@@ -111,7 +130,9 @@ fn every_refusal_is_answered_with_01_and_a_close() {
 
 #[test]
 fn the_end_message_says_that_the_agency_has_finished_and_asks_for_its_winners() {
-    for (edition, number) in [(EDITIONS[0], 1), (EDITIONS[0], 5), (EDITIONS[1], 1), (EDITIONS[1], 5)] {
+    for (edition, number) in
+        [(EDITIONS[0], 1), (EDITIONS[0], 5), (EDITIONS[1], 1), (EDITIONS[1], 5)]
+    {
         let wire = vector(edition, &format!("end_agency_{number}"));
         assert_eq!(agency(edition, number).question(), wire);
         assert_eq!(agency(edition, number).notification(), None);
@@ -126,7 +147,11 @@ fn winners_are_their_documents_in_order() {
         for (name, winners) in WINNERS {
             let wire = vector(edition, name);
             let reply = Reply::Winners(winners.to_vec());
-            assert_eq!(encoded(&mut *central(edition), &reply), (wire.clone(), Then::Continue), "{name}");
+            assert_eq!(
+                encoded(&mut *central(edition), &reply),
+                (wire.clone(), Then::Continue),
+                "{name}"
+            );
             let answer = Answer::Winners(winners.len() as u64);
             assert_eq!(agency(edition, 1).answer(&wire), Ok(Some(answer)), "{name}");
         }
@@ -176,7 +201,11 @@ fn every_bad_batch_is_refused_with_its_reason_and_its_count() {
         for (bet, error) in cases {
             let wire = batch_of(&[good(edition, 1), bet, good(edition, 1)]);
             let refusal = Refusal { error, bets: Some(3), consumed: None };
-            assert_eq!(refused(&mut *central(edition), &wire), (refusal, vec![1], Then::Close), "{edition}");
+            assert_eq!(
+                refused(&mut *central(edition), &wire),
+                (refusal, vec![1], Then::Close),
+                "{edition}"
+            );
         }
     }
 }
@@ -229,11 +258,16 @@ fn one_connection_may_carry_batches_the_end_and_the_final_byte_and_then_begin_ag
         for bets in [3, 1, 2] {
             let wire = batch_of(&vec![good(edition, 7); bets]);
             assert_eq!(codec.decode(&wire[..wire.len() - 1]), Ok(Decoded::Incomplete));
-            assert!(matches!(whole(&mut *codec, &wire), Request::Store(stored) if stored.len() == bets));
+            assert!(
+                matches!(whole(&mut *codec, &wire), Request::Store(stored) if stored.len() == bets)
+            );
             encoded(&mut *codec, &stored(bets));
         }
         for _ in 0..2 {
-            assert_eq!(whole(&mut *codec, &[0, 0, 7]), Request::Winners { agency: 7, finished: true });
+            assert_eq!(
+                whole(&mut *codec, &[0, 0, 7]),
+                Request::Winners { agency: 7, finished: true }
+            );
             encoded(&mut *codec, &Reply::Winners(vec!["1"]));
             assert_eq!(whole(&mut *codec, &[1]), Request::Goodbye);
         }
@@ -266,7 +300,9 @@ fn winners_that_do_not_fit_their_count_or_are_no_numbers_are_not_sent_at_all() {
         let not_numeric = Unencodable::NotNumeric { field: "document" };
         let cases = [(vec!["7"; max + 1], too_many)].into_iter();
         let texts = ["M-5", "", "007", "4294967296", "-1"];
-        for (winners, error) in cases.chain(texts.map(|text| (vec!["7", text], not_numeric.clone()))) {
+        for (winners, error) in
+            cases.chain(texts.map(|text| (vec!["7", text], not_numeric.clone())))
+        {
             let (mut codec, mut out) = (central(edition), vec![9]);
             assert_eq!(codec.encode(&Reply::Winners(winners), &mut out), Err(error));
             assert_eq!(out, [9]);

@@ -42,15 +42,22 @@ fn a_reply_that_is_cut_off_or_goes_on_names_none() {
         for end in 0..reply.len() {
             assert_eq!(documents(dialect, &reply[..end]), None, "{end} bytes of {dialect} {name}");
         }
-        assert_eq!(documents(dialect, &[&reply[..], b"\0"].concat()), None, "{dialect} {name} and a byte");
+        assert_eq!(
+            documents(dialect, &[&reply[..], b"\0"].concat()),
+            None,
+            "{dialect} {name} and a byte"
+        );
     }
 }
 
 #[test]
 fn other_replies_name_none() {
-    for (dialect, name) in
-        [("framed", "success_1"), ("framed", "ack"), ("sentinel", "ack"), ("typed", "results_total_3")]
-    {
+    for (dialect, name) in [
+        ("framed", "success_1"),
+        ("framed", "ack"),
+        ("sentinel", "ack"),
+        ("typed", "results_total_3"),
+    ] {
         assert_eq!(documents(dialect, &vector(dialect, name)), None, "{dialect} {name}");
     }
     assert_eq!(documents("framed", b"ERROR|Lottery not yet completed\n"), None);
@@ -70,7 +77,8 @@ fn several_empty_documents_are_not_taken_for_none() {
 
 #[test]
 fn every_dialect_that_carries_bets_is_looked_at_here() {
-    let carry = DIALECTS.iter().filter(|dialect| dialect.agency.is_some()).map(|dialect| dialect.name);
+    let carry =
+        DIALECTS.iter().filter(|dialect| dialect.agency.is_some()).map(|dialect| dialect.name);
     let looked_at = |name| name == "line" || REPLIES.iter().any(|(dialect, ..)| *dialect == name);
     assert_eq!(carry.filter(|name| !looked_at(*name)).collect::<Vec<_>>(), Vec::<&str>::new());
 }

@@ -8,8 +8,8 @@ use common::bets::{alvarez, any_bets, bet, lorca, of_agency, rivera};
 use common::conversation::{conversation, cuts, mutated, mutations};
 use common::{agency_with, encoded, filled, packet, refused, request, said_to, whole};
 use lottery::protocol::{
-    AgencyCodec, AgencyOptions, Answer, CentralCodec, MAX_PACKET_BYTES, ProtocolError, Push, Receipt,
-    Refusal, Then, Unencodable,
+    AgencyCodec, AgencyOptions, Answer, CentralCodec, MAX_PACKET_BYTES, ProtocolError, Push,
+    Receipt, Refusal, Then, Unencodable,
 };
 use lottery::{Bet, InvalidBet, Reply, Request};
 use proptest::prelude::*;
@@ -106,7 +106,11 @@ fn the_query_and_its_answers_are_those_of_the_originals() {
     let cases = [
         ("winners_L", Reply::Winners(vec!["30904465"]), Answer::Winners(1)),
         ("winners_none", Reply::Winners(vec![]), Answer::Winners(0)),
-        ("winners_agency4_dataset", Reply::Winners(vec!["34963649", "35635602"]), Answer::Winners(2)),
+        (
+            "winners_agency4_dataset",
+            Reply::Winners(vec!["34963649", "35635602"]),
+            Answer::Winners(2),
+        ),
         ("not_yet", Reply::NotYet, Answer::NotYet),
     ];
     for (name, reply, answer) in cases {
@@ -133,7 +137,8 @@ fn a_query_may_be_repeated_until_the_agency_has_finished() {
 
 #[test]
 fn integers_are_read_as_python_reads_them() {
-    let texts = ["01|A|B|1|1999-03-17|0007", "+1|A|B|1|1999-03-17|+7", " 1 |A|B|1|1999-03-17| 7 \r"];
+    let texts =
+        ["01|A|B|1|1999-03-17|0007", "+1|A|B|1|1999-03-17|+7", " 1 |A|B|1|1999-03-17| 7 \r"];
     for text in texts {
         let expected = [bet(1, ["A", "B", "1"], "1999-03-17", 7)];
         for text in [text.to_owned(), format!("1\n{text}\n"), format!(" +01 \r\n{text}")] {
@@ -158,7 +163,9 @@ fn texts_are_kept_as_they_came_and_may_be_empty() {
 
 #[test]
 fn a_blank_line_counts_as_a_line_and_is_no_bet() {
-    for text in [format!("3\n{LORCA} \t\n{LORCA}"), format!("{LORCA}\n\n{LORCA}"), format!("2\n\n{LORCA}")] {
+    for text in
+        [format!("3\n{LORCA} \t\n{LORCA}"), format!("{LORCA}\n\n{LORCA}"), format!("2\n\n{LORCA}")]
+    {
         assert!(bets_of(&text).iter().all(|bet| *bet == lorca()), "{text:?}");
     }
     assert_eq!(bets_of(&format!("3\n{LORCA}\n{LORCA}")).len(), 2);
@@ -166,8 +173,11 @@ fn a_blank_line_counts_as_a_line_and_is_no_bet() {
 
 #[test]
 fn blanks_around_a_message_do_not_count() {
-    for text in [format!(" \n1\n{LORCA}\n\n "), format!("1\n{}", LORCA.trim_end()), format!("\r\n{LORCA}\n")]
-    {
+    for text in [
+        format!(" \n1\n{LORCA}\n\n "),
+        format!("1\n{}", LORCA.trim_end()),
+        format!("\r\n{LORCA}\n"),
+    ] {
         assert_eq!(bets_of(&text), [lorca()], "{text:?}");
     }
     assert_eq!(bets_of("0"), []);
@@ -175,9 +185,11 @@ fn blanks_around_a_message_do_not_count() {
 
 #[test]
 fn every_bad_batch_is_refused_with_fail_and_the_connection_goes_on() {
-    let count = |announced: &str, found| ProtocolError::Count { announced: announced.into(), found };
+    let count =
+        |announced: &str, found| ProtocolError::Count { announced: announced.into(), found };
     let fields = |record, found| ProtocolError::FieldCount { record, found, expected: "6" };
-    let agency = |record| ProtocolError::Malformed { record, reason: "has no agency from 1 to 65535" };
+    let agency =
+        |record| ProtocolError::Malformed { record, reason: "has no agency from 1 to 65535" };
     let bet = |record, source| ProtocolError::Bet { record, source };
     let tab = InvalidBet::ControlCharacter { field: "document", code: 9 };
     let too_long = InvalidBet::TooLong { field: "first name", bytes: 256 };
@@ -219,7 +231,11 @@ fn every_bad_batch_is_refused_with_fail_and_the_connection_goes_on() {
         let wire = framed(&text);
         let mut central = central();
         let (refusal, said, then) = refused(&mut *central, &wire);
-        assert_eq!(refusal, Refusal { error, bets: Some(bets), consumed: Some(wire.len()) }, "{text:?}");
+        assert_eq!(
+            refusal,
+            Refusal { error, bets: Some(bets), consumed: Some(wire.len()) },
+            "{text:?}"
+        );
         assert_eq!((said, then), (vector("fail_0"), Then::Continue), "{text:?}");
         assert_eq!(whole(&mut *central, &vector("batch_L")), Request::Store(vec![lorca()]));
     }
@@ -250,7 +266,9 @@ fn what_is_not_utf_8_is_refused_with_fail_and_the_connection_ends() {
 
 #[test]
 fn a_malformed_finished_is_answered_with_what_it_said_and_then_only_a_query_is_heard() {
-    for text in ["FINISHED|2|x", "FINISHED|0", "FINISHED|x", "FINISHED|", "FINISHED|65536", "FINISHED|-1"] {
+    for text in
+        ["FINISHED|2|x", "FINISHED|0", "FINISHED|x", "FINISHED|", "FINISHED|65536", "FINISHED|-1"]
+    {
         let mut central = central();
         let (refusal, said, then) = refused(&mut *central, &framed(format!("{text}\n")));
         let error = ProtocolError::Format { message: "finished message", text: text.into() };
@@ -266,7 +284,9 @@ fn a_malformed_finished_is_answered_with_what_it_said_and_then_only_a_query_is_h
 #[test]
 fn a_malformed_query_is_answered_with_what_it_said() {
     for text in ["QUERY_WINNERS|2|3", "QUERY_WINNERS|0", "QUERY_WINNERS|x", "QUERY_WINNERS|"] {
-        for (mut central, then) in [(central(), Then::Continue), (central_after_finished(), Then::Close)] {
+        for (mut central, then) in
+            [(central(), Then::Continue), (central_after_finished(), Then::Close)]
+        {
             let (refusal, said, so) = refused(&mut *central, &framed(text));
             let error = ProtocolError::Format { message: "winners query", text: text.into() };
             assert_eq!(refusal, Refusal { error, bets: None, consumed: Some(text.len() + 2) });
@@ -291,9 +311,14 @@ fn an_error_line_is_one_short_line_whatever_the_message_said() {
 #[test]
 fn anything_but_a_query_after_finished_ends_the_connection_without_a_reply() {
     let malformed = framed("FINISHED|2|x");
-    for wire in
-        [vector("batch_L"), vector("batch_0"), vector("finished_1"), malformed, framed(""), framed(b"\xff")]
-    {
+    for wire in [
+        vector("batch_L"),
+        vector("batch_0"),
+        vector("finished_1"),
+        malformed,
+        framed(""),
+        framed(b"\xff"),
+    ] {
         let (refusal, said, then) = refused(&mut *central_after_finished(), &wire);
         let error = ProtocolError::OutOfPlace { after: "FINISHED" };
         assert_eq!(refusal, Refusal { error, bets: None, consumed: None });
@@ -343,7 +368,9 @@ fn replies_of_other_dialects_cannot_be_encoded() {
 
 #[test]
 fn a_batch_begins_when_its_text_can_be_no_other_message_any_more() {
-    for undecided in ["", "\n ", "F", "FINISHED", "FINISHED|", "FINISHED|1", " QUERY", "QUERY_WINNERS|1"] {
+    for undecided in
+        ["", "\n ", "F", "FINISHED", "FINISHED|", "FINISHED|1", " QUERY", "QUERY_WINNERS|1"]
+    {
         let wire = [&[0, 200], undecided.as_bytes()].concat();
         assert!(!central().begins_batch(&wire), "{undecided:?}");
     }
@@ -392,7 +419,8 @@ fn the_largest_message_is_taken() {
 #[test]
 fn the_agency_fills_a_packet_by_bets_or_by_bytes_and_never_over_8192() {
     for with_count in [true, false] {
-        let mut by_bets = agency_with(FRAMED, &AgencyOptions { agency: 1, max_bets: 2, with_count });
+        let mut by_bets =
+            agency_with(FRAMED, &AgencyOptions { agency: 1, max_bets: 2, with_count });
         let pushed = [lorca(), rivera(), lorca()].map(|bet| by_bets.push(&bet).unwrap());
         assert_eq!(pushed, [Push::Added, Push::Added, Push::Full]);
         assert_eq!(by_bets.packet(), packet(&mut *agency(1, with_count), &[lorca(), rivera()]));
@@ -437,8 +465,17 @@ fn a_receipt_must_speak_of_the_bets_that_were_sent() {
     for line in ["FAIL|0\n", "FAIL|2\n", "FAIL|\n"] {
         assert_eq!(agency.receipt(line.as_bytes()), Ok(Some(Receipt::Refused)));
     }
-    for line in ["SUCCESS|1", "SUCCESS|", "SUCCESS", "SUCCESS|2|2", "FAIL", "ACK", "ERROR|x", "WINNERS|", ""]
-    {
+    for line in [
+        "SUCCESS|1",
+        "SUCCESS|",
+        "SUCCESS",
+        "SUCCESS|2|2",
+        "FAIL",
+        "ACK",
+        "ERROR|x",
+        "WINNERS|",
+        "",
+    ] {
         let error = ProtocolError::UnexpectedReply { text: line.into() };
         assert_eq!(agency.receipt(format!("{line}\n").as_bytes()), Err(error));
     }

@@ -9,8 +9,8 @@ use common::conversation::{conversation, cuts, mutated, mutations};
 use common::{agency_of_batches, encoded, filled, packet, refused, request, said_to, whole};
 use lottery::protocol::line::MAX_LINE_BYTES;
 use lottery::protocol::{
-    AgencyCodec, Answer, CentralCodec, Decoded, MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Push,
-    Receipt, Then, Unencodable,
+    AgencyCodec, Answer, CentralCodec, Decoded, MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError,
+    Push, Receipt, Then, Unencodable,
 };
 use lottery::{Bet, InvalidBet, Reply, Request};
 use proptest::prelude::*;
@@ -86,7 +86,10 @@ fn ready_finishes_the_agency_and_its_answer_is_the_last() {
         assert_eq!(whole(&mut *central, &wire), Request::Winners { agency: 1, finished: true });
         let reply = vector(name);
         let answer = Answer::Winners(documents.len() as u64);
-        assert_eq!(encoded(&mut *central, &Reply::Winners(documents)), (reply.clone(), Then::Close));
+        assert_eq!(
+            encoded(&mut *central, &Reply::Winners(documents)),
+            (reply.clone(), Then::Close)
+        );
         assert_eq!(agency(1).answer(&reply), Ok(Some(answer)));
     }
 }
@@ -183,7 +186,10 @@ fn every_bad_line_is_refused_at_once_without_a_reply_and_named_by_its_number() {
 fn ready_behind_bets_without_their_end_is_refused_because_the_bets_would_be_lost() {
     let wire = [vector("bet_L"), vector("ready_1")].concat();
     let (refusal, said, then) = refused(&mut *central(), &wire);
-    assert_eq!(refusal.error, ProtocolError::OutOfPlace { after: "bets without their BetBatchEnd" });
+    assert_eq!(
+        refusal.error,
+        ProtocolError::OutOfPlace { after: "bets without their BetBatchEnd" }
+    );
     assert_eq!((refusal.bets, refusal.consumed, said, then), (Some(1), None, vec![], Then::Close));
 }
 
@@ -236,7 +242,10 @@ fn a_line_that_never_ends_is_refused() {
     assert_eq!(central.decode(&wire), Ok(Decoded::Incomplete));
     wire.push(b'x');
     let (refusal, said, then) = refused(&mut *central, &wire);
-    assert_eq!(refusal.error, ProtocolError::Malformed { record: 2, reason: "is longer than a line may be" });
+    assert_eq!(
+        refusal.error,
+        ProtocolError::Malformed { record: 2, reason: "is longer than a line may be" }
+    );
     assert_eq!((refusal.bets, said, then), (Some(2), vec![], Then::Close));
 }
 
@@ -284,7 +293,10 @@ fn a_bet_the_dialect_cannot_carry_is_named_and_leaves_the_batch_as_it_was() {
     agency.push(&lorca()).unwrap();
     let long = "x".repeat(256);
     let cases = [
-        (Bet { last_name: "B,C", ..rivera() }, Unencodable::Separator { field: "last name", separator: ',' }),
+        (
+            Bet { last_name: "B,C", ..rivera() },
+            Unencodable::Separator { field: "last name", separator: ',' },
+        ),
         (Bet { number: None, ..rivera() }, Unencodable::Missing { field: "number" }),
         (
             Bet { first_name: "a\nb", ..rivera() },
@@ -309,9 +321,14 @@ fn a_receipt_is_the_end_of_the_batch_and_nothing_else() {
         assert_eq!(agency.receipt(&receipt[..end]), Ok(None));
     }
     assert_eq!(agency.receipt(&receipt), Ok(Some(Receipt::Stored { winners: None })));
-    assert_eq!(agency.receipt(&[receipt, vec![b'x']].concat()), Err(ProtocolError::TrailingBytes(1)));
+    assert_eq!(
+        agency.receipt(&[receipt, vec![b'x']].concat()),
+        Err(ProtocolError::TrailingBytes(1))
+    );
     for other in ["BetBatchEnd\n", "[AGENCY 5] BetBatchEnd\n", "\n", "[AGENCY 1] BetBatchEnd\r\n"] {
-        let error = ProtocolError::UnexpectedReply { text: other.trim_end_matches('\n').replace('\r', " ") };
+        let error = ProtocolError::UnexpectedReply {
+            text: other.trim_end_matches('\n').replace('\r', " "),
+        };
         assert_eq!(agency.receipt(other.as_bytes()), Err(error), "{other:?}");
     }
     assert!(matches!(agency.receipt(b"\xff\n"), Err(ProtocolError::UnexpectedReply { .. })));

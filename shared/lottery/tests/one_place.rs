@@ -10,7 +10,11 @@ use lottery::protocol::DIALECTS;
 /// Where a dialect may be spoken of by name besides, and why.
 const EXCEPTIONS: [(&str, &str, &str); 6] = [
     ("shared/lottery/src/protocol.rs", "", "the table"),
-    ("client/src/messages.rs", "echo", "its messages are no bets: the agency has no codec for them"),
+    (
+        "client/src/messages.rs",
+        "echo",
+        "its messages are no bets: the agency has no codec for them",
+    ),
     ("client/src/check/together.rs", "echo", "the same"),
     ("client/src/config/keys.rs", "typed", "the default"),
     ("server/src/config.rs", "typed", "the default, and the example of a list"),
@@ -46,7 +50,8 @@ fn speaks_of(code: &str, name: &str) -> bool {
     let module = name.split('-').next().unwrap();
     let module_used = [format!("{module}::"), format!("::{module};"), format!("mod {module};")];
     let name_quoted = [format!("\"{name}\""), format!("\"{name}:"), format!(",{name}:")];
-    let is_word_before = |at: usize| code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+    let is_word_before =
+        |at: usize| code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
     let used = |part: &String| code.match_indices(part.as_str()).any(|(at, _)| !is_word_before(at));
     module_used.iter().any(used) || name_quoted.iter().any(|part| code.contains(part.as_str()))
 }
@@ -79,7 +84,10 @@ fn no_source_but_its_own_and_the_table_knows_a_dialect() {
         }
     }
     for (index, (file, name, why)) in EXCEPTIONS.iter().enumerate() {
-        assert!(used.contains(&index), "{file} is excepted for {name:?} ({why}) and needs no exception");
+        assert!(
+            used.contains(&index),
+            "{file} is excepted for {name:?} ({why}) and needs no exception"
+        );
     }
 }
 
@@ -89,12 +97,16 @@ fn every_dialect_has_one_row_a_module_and_rules() {
     let rows = table.split("pub const DIALECTS").nth(1).unwrap().split("];").next().unwrap();
     for dialect in DIALECTS {
         let module = dialect.name.split('-').next().unwrap();
-        assert!(table.contains(&format!("pub mod {module};")), "{module} is declared beside the table");
+        assert!(
+            table.contains(&format!("pub mod {module};")),
+            "{module} is declared beside the table"
+        );
         assert!(rows.contains(&format!("{module}::")), "{module} has a row");
         assert!(!(dialect.rules)().is_empty(), "{} has rules", dialect.name);
         assert!(!dialect.connections.is_empty(), "{} says how connections are used", dialect.name);
     }
-    let names: std::collections::BTreeSet<_> = DIALECTS.iter().map(|dialect| dialect.name).collect();
+    let names: std::collections::BTreeSet<_> =
+        DIALECTS.iter().map(|dialect| dialect.name).collect();
     assert_eq!(names.len(), DIALECTS.len(), "names are distinct");
     assert_eq!(rows.matches("::").count(), DIALECTS.len(), "a row each");
 }

@@ -6,10 +6,12 @@ mod common;
 
 use common::bets::{alvarez, lorca, rivera};
 use common::conversation::{noise, trickle};
-use common::{agency, agency_of_batches, central, encoded, packet, refusal, refused, said_to, vector, whole};
+use common::{
+    agency, agency_of_batches, central, encoded, packet, refusal, refused, said_to, vector, whole,
+};
 use lottery::protocol::{
-    AgencyCodec, Answer, CentralCodec, Decoded, MAX_PACKET_BYTES, ProtocolError, Push, Receipt, Refusal,
-    Then, Unencodable,
+    AgencyCodec, Answer, CentralCodec, Decoded, MAX_PACKET_BYTES, ProtocolError, Push, Receipt,
+    Refusal, Then, Unencodable,
 };
 use lottery::{Bet, InvalidBet, Reply, Request};
 use proptest::prelude::*;
@@ -74,7 +76,10 @@ fn the_hello_is_the_agency_of_every_bet_and_question_of_the_connection() {
         assert_eq!(codec.decode(&[]), Ok(Decoded::Incomplete));
         assert_eq!(codec.decode(&hello), Ok(Decoded::Skip { consumed: 1 }));
         let wire = vector(SENTINEL, "batch_L");
-        assert_eq!(whole(&mut *codec, &wire), Request::Store(vec![Bet { agency: number, ..lorca() }]));
+        assert_eq!(
+            whole(&mut *codec, &wire),
+            Request::Store(vec![Bet { agency: number, ..lorca() }])
+        );
         let request = Request::Winners { agency: number, finished: true };
         assert_eq!(whole(&mut *codec, &vector(SENTINEL, "notify")), request);
     }
@@ -148,7 +153,9 @@ fn one_bad_packet_refuses_the_whole_batch_and_the_next_batch_is_taken() {
         let mut codec = greeted(1);
         let refusal = Refusal { error, bets: Some(3), consumed: Some(wire.len()) };
         assert_eq!(refused(&mut *codec, &wire), (refusal, b"ERR".to_vec(), Then::Continue));
-        assert!(matches!(whole(&mut *codec, &batch_of(&[good()])), Request::Store(bets) if bets.len() == 1));
+        assert!(
+            matches!(whole(&mut *codec, &batch_of(&[good()])), Request::Store(bets) if bets.len() == 1)
+        );
     }
 }
 
@@ -157,8 +164,11 @@ fn a_packet_that_the_end_of_the_batch_cuts_off_counts_as_one() {
     for left in 1..good().len() {
         let cut = good()[..left].to_vec();
         let wire = batch_of(&[good(), good(), cut]);
-        let expected =
-            Refusal { error: ProtocolError::Layout { record: 3 }, bets: Some(3), consumed: Some(wire.len()) };
+        let expected = Refusal {
+            error: ProtocolError::Layout { record: 3 },
+            bets: Some(3),
+            consumed: Some(wire.len()),
+        };
         // The next batch is there already; it makes the packet no longer.
         assert_eq!(refusal(&mut *greeted(1), &[wire, batch_of(&[good()])].concat()), expected);
     }
@@ -168,11 +178,16 @@ fn a_packet_that_the_end_of_the_batch_cuts_off_counts_as_one() {
 fn the_case_of_31_characters_of_the_originals_is_refused_with_the_good_packet_beside_it() {
     // wire.md of the original, "full 31-char case"; there the good packet was stored.
     let bad =
-        [&[0, 0x34, 0x1f][..], &[0x41; 31], &[1, 0x42], b"2000-01-01", &[0, 0, 0, 1, 0, 0, 0, 1]].concat();
+        [&[0, 0x34, 0x1f][..], &[0x41; 31], &[1, 0x42], b"2000-01-01", &[0, 0, 0, 1, 0, 0, 0, 1]]
+            .concat();
     let wire = batch_of(&[bad, vector(SENTINEL, "packet_L")]);
     assert_eq!(wire[..2], [0, 0x60]);
-    let error =
-        ProtocolError::OverLimit { record: 1, what: "characters of the first name", value: 31, max: 30 };
+    let error = ProtocolError::OverLimit {
+        record: 1,
+        what: "characters of the first name",
+        value: 31,
+        max: 30,
+    };
     assert_eq!(
         refusal(&mut *greeted(1), &wire),
         Refusal { error, bets: Some(2), consumed: Some(wire.len()) }
@@ -241,7 +256,9 @@ fn the_encoder_fills_a_packet_by_bets_or_by_bytes_and_never_over_8192() {
     let mut by_bytes = sender();
     while by_bytes.push(&lorca()).unwrap() == Push::Added {}
     let bytes = by_bytes.packet().len();
-    assert!(bytes <= MAX_PACKET_BYTES && bytes + vector(SENTINEL, "packet_L").len() > MAX_PACKET_BYTES);
+    assert!(
+        bytes <= MAX_PACKET_BYTES && bytes + vector(SENTINEL, "packet_L").len() > MAX_PACKET_BYTES
+    );
     let bets = by_bytes.bets();
     assert_eq!(whole(&mut *greeted(1), by_bytes.packet()), Request::Store(vec![lorca(); bets]));
 }

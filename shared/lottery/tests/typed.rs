@@ -9,8 +9,8 @@ use common::conversation::{noise, trickle};
 use common::{agency, agency_of_batches, central, said_to};
 use lottery::protocol::typed::{self, MAX_RECORD_BYTES};
 use lottery::protocol::{
-    Answer, Decoded, MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Push, Receipt, Refusal, Then,
-    Unencodable,
+    Answer, Decoded, MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Push, Receipt, Refusal,
+    Then, Unencodable,
 };
 use lottery::{Bet, InvalidBet, Reply, Request, Results, is_winner};
 use proptest::prelude::*;
@@ -22,7 +22,13 @@ fn vector(name: &str) -> Vec<u8> {
 }
 
 /// A bet as this dialect carries it: without agency.
-fn bet<'a>(first: &'a str, last: &'a str, document: &'a str, date: &str, number: Option<u32>) -> Bet<'a> {
+fn bet<'a>(
+    first: &'a str,
+    last: &'a str,
+    document: &'a str,
+    date: &str,
+    number: Option<u32>,
+) -> Bet<'a> {
     Bet { number, ..bets::bet(0, [first, last, document], date, 0) }
 }
 fn lorca(number: Option<u32>) -> Bet<'static> {
@@ -127,7 +133,11 @@ fn queries_and_their_replies_are_those_of_the_originals() {
         let results = Results { winners, in_flight };
         assert_eq!(encoded(&Reply::Results(results)), vector(name), "{name}");
         assert_eq!(typed::decode_results(&vector(name)), Ok(Some(results)), "{name}");
-        assert_eq!(agency(TYPED, 1).answer(&vector(name)), Ok(Some(Answer::Results(results))), "{name}");
+        assert_eq!(
+            agency(TYPED, 1).answer(&vector(name)),
+            Ok(Some(Answer::Results(results))),
+            "{name}"
+        );
     }
 }
 
@@ -156,7 +166,9 @@ fn empty_names_and_documents_are_taken() {
 #[test]
 fn bytes_after_the_request_are_left_to_the_caller() {
     let wire = [batch_of(&[b"A;B;1;1999-03-07"]), vec![9; 5]].concat();
-    let Decoded::Complete { consumed, .. } = central(TYPED).decode(&wire).unwrap() else { panic!("whole") };
+    let Decoded::Complete { consumed, .. } = central(TYPED).decode(&wire).unwrap() else {
+        panic!("whole")
+    };
     assert_eq!(consumed, wire.len() - 5);
 }
 
@@ -220,7 +232,9 @@ fn the_encoder_fills_a_packet_by_bets_or_by_bytes_and_never_over_8192() {
     let mut by_bytes = agency(TYPED, 1);
     while by_bytes.push(&lorca(Some(1))).unwrap() == Push::Added {}
     let bytes = by_bytes.packet().len();
-    assert!(bytes <= MAX_PACKET_BYTES && bytes + packet(&[lorca(Some(1))]).len() - 3 > MAX_PACKET_BYTES);
+    assert!(
+        bytes <= MAX_PACKET_BYTES && bytes + packet(&[lorca(Some(1))]).len() - 3 > MAX_PACKET_BYTES
+    );
     let bets = by_bytes.bets();
     assert!(matches!(whole(by_bytes.packet()), Request::Store(decoded) if decoded.len() == bets));
 

@@ -26,7 +26,12 @@ fn main() -> Outcome {
     )?;
     table.row(
         "wakes, `Event`; C and raw_sync: condition variable",
-        &Sides { ours: &events, c: Some(&|| c.run(&[1, ROUNDS])), python: None, raw_sync: Some(&raw_events) },
+        &Sides {
+            ours: &events,
+            c: Some(&|| c.run(&[1, ROUNDS])),
+            python: None,
+            raw_sync: Some(&raw_events),
+        },
     )?;
     table.end()
 }

@@ -39,7 +39,8 @@ fn main() -> Outcome {
 
 fn values(processes: u32, each: u32) -> Figure {
     let number = segment(&Plan::new().value::<u64>("number"))?.value::<u64>("number")?;
-    let figure = rate(processes, each, || (0..each).all(|_| number.update(|number| *number += 1).is_ok()))?;
+    let figure =
+        rate(processes, each, || (0..each).all(|_| number.update(|number| *number += 1).is_ok()))?;
     whole(figure, number.get(), processes * each)
 }
 

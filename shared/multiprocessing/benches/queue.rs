@@ -38,7 +38,8 @@ fn main() -> Outcome {
 }
 
 fn through(capacity: u32, messages: u32) -> Figure {
-    let queue = segment(&Plan::new().queue::<u64>("queue", capacity as usize))?.queue::<u64>("queue")?;
+    let queue =
+        segment(&Plan::new().queue::<u64>("queue", capacity as usize))?.queue::<u64>("queue")?;
     let numbers = || 0..u64::from(messages);
     rate_beside(
         messages,

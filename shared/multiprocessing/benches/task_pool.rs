@@ -20,7 +20,10 @@ fn main() -> Outcome {
         for (way, (what, items)) in (0..).zip(WAYS) {
             let trips = || c.run(&[1, 1, items]);
             table.row(
-                &format!("{what}, {workers} workers{}", if way == 0 { "; C: bare round trip" } else { "" }),
+                &format!(
+                    "{what}, {workers} workers{}",
+                    if way == 0 { "; C: bare round trip" } else { "" }
+                ),
                 &Sides {
                     ours: &|| tasks(way, workers, items),
                     c: if way == 0 { Some(&trips) } else { None },

@@ -5,7 +5,10 @@ use multiprocessing::{Plan, Process, Segment, SegmentName};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let name = SegmentName::new(&format!("example-raw.{}", std::process::id()))?;
-    let plan = Plan::new().raw_value::<u64>("served").raw_value::<u32>("slowest").raw_array::<u64>("by", 3);
+    let plan = Plan::new()
+        .raw_value::<u64>("served")
+        .raw_value::<u32>("slowest")
+        .raw_array::<u64>("by", 3);
     let segment = Segment::create(&name, &plan)?;
     let served = segment.raw_value::<u64>("served")?;
     let slowest = segment.raw_value::<u32>("slowest")?;

@@ -5,7 +5,9 @@ use multiprocessing::{TaskError, TaskPool};
 
 fn is_prime(number: u64) -> bool {
     number > 1
-        && (2..number).take_while(|divisor| divisor * divisor <= number).all(|d| !number.is_multiple_of(d))
+        && (2..number)
+            .take_while(|divisor| divisor * divisor <= number)
+            .all(|d| !number.is_multiple_of(d))
 }
 
 fn primes_between(first: u64, last: u64) -> usize {

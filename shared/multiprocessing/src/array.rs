@@ -44,7 +44,10 @@ impl<T: Shareable> Array<T> {
     /// # Errors
     /// As [`Lock::lock`].
     pub fn lock(&self) -> Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
-        self.lock.lock().map(|guard| self.guard(guard)).map_err(|error| error.map(|guard| self.guard(guard)))
+        self.lock
+            .lock()
+            .map(|guard| self.guard(guard))
+            .map_err(|error| error.map(|guard| self.guard(guard)))
     }
 
     /// As [`lock`](Self::lock), at most this long; `None` when the time is over.

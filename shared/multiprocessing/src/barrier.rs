@@ -59,7 +59,11 @@ const YIELDS: u32 = 16;
 
 impl Barrier {
     pub(crate) fn new(place: Place) -> Self {
-        Self { membership: Arc::new(Membership::new(Record::new(&place))), action: None, timeout: None }
+        Self {
+            membership: Arc::new(Membership::new(Record::new(&place))),
+            action: None,
+            timeout: None,
+        }
     }
 
     /// The same barrier with something that one of the parties, the last to come, runs before the others go on. Each process gives
@@ -82,7 +86,8 @@ impl Barrier {
     /// # Errors
     /// [`BarrierError::Broken`] when the barrier is broken or breaks meanwhile, [`BarrierError::Full`], or what the system says.
     pub fn wait(&self) -> Result<usize, BarrierError> {
-        self.timeout.map_or_else(|| self.wait_until(Deadline::NEVER), |timeout| self.wait_timeout(timeout))
+        self.timeout
+            .map_or_else(|| self.wait_until(Deadline::NEVER), |timeout| self.wait_timeout(timeout))
     }
 
     /// As [`wait`](Self::wait), at most this long. When the time is over the barrier breaks, for everybody.
@@ -97,7 +102,8 @@ impl Barrier {
         let at_once = self.action.is_none();
         loop {
             let seen = self.record().announcements();
-            let (entry, own) = self.record().update_as(|rounds, own| (rounds.enter(own, at_once), own))?;
+            let (entry, own) =
+                self.record().update_as(|rounds, own| (rounds.enter(own, at_once), own))?;
             self.membership.joins(own);
             let ticket = match entry {
                 Ok(Entry::Broken(cause)) => return Err(BarrierError::Broken(cause)),
@@ -116,7 +122,12 @@ impl Barrier {
     }
 
     /// Sleeps until the round of the ticket is over.
-    fn sleep_through(&self, ticket: Ticket, mut seen: u32, deadline: Deadline) -> Result<(), BarrierError> {
+    fn sleep_through(
+        &self,
+        ticket: Ticket,
+        mut seen: u32,
+        deadline: Deadline,
+    ) -> Result<(), BarrierError> {
         for _ in 0..YIELDS {
             if self.record().announcements() != seen {
                 break;
@@ -160,7 +171,11 @@ impl Barrier {
     }
 
     /// Ends the round of the ticket in this way, unless it has ended already, and says how it ended.
-    fn end(&self, ticket: Ticket, end: impl FnOnce(&mut State<Rounds>)) -> Result<(), BarrierError> {
+    fn end(
+        &self,
+        ticket: Ticket,
+        end: impl FnOnce(&mut State<Rounds>),
+    ) -> Result<(), BarrierError> {
         let outcome = self.record().update(|rounds| {
             if rounds.head.outcome(ticket) == Outcome::Waiting {
                 end(rounds);

@@ -35,7 +35,10 @@ pub(crate) fn atomic<T: AtomicElement>(place: &Place, index: usize) -> &<T as At
 #[inline]
 fn words(place: &Place, first: usize, count: usize) -> &[AtomicU64] {
     let end = first.saturating_add(count).saturating_mul(WORD);
-    assert!(end <= place.bytes() && place.start().cast::<AtomicU64>().is_aligned(), "no such words");
+    assert!(
+        end <= place.bytes() && place.start().cast::<AtomicU64>().is_aligned(),
+        "no such words"
+    );
     let start = place.start().wrapping_add(first * WORD).cast::<AtomicU64>();
     // SAFETY: inside the place and aligned, both checked above; any bytes are valid atomics, and all processes access words through
     // atomics only; the place stays mapped as long as it is borrowed.
@@ -48,7 +51,8 @@ pub(crate) fn read_words<T: Shareable>(place: &Place, first: usize) -> T {
     let mut value = MaybeUninit::<T>::zeroed();
     // SAFETY: as many bytes as the value has, all initialised; `Shareable` has no padding that writing could leave out, and the
     // value is not used while the slice lives.
-    let bytes = unsafe { slice::from_raw_parts_mut(value.as_mut_ptr().cast::<u8>(), size_of::<T>()) };
+    let bytes =
+        unsafe { slice::from_raw_parts_mut(value.as_mut_ptr().cast::<u8>(), size_of::<T>()) };
     let words = words(place, first, bytes.len().div_ceil(WORD));
     for (chunk, word) in bytes.chunks_mut(WORD).zip(words) {
         let word = word.load(Ordering::Relaxed).to_ne_bytes();
@@ -136,9 +140,13 @@ mod tests {
         write_words(&place, 2, &[7_u64, 8]);
         assert_eq!(read_words::<[u64; 3]>(&place, 1), [0, 7, 8]);
 
-        let had =
-            |place, first, count| catch_unwind(AssertUnwindSafe(|| words(place, first, count).len())).ok();
-        assert_eq!([had(&place, 0, 4), had(&place, 3, 1), had(&place, 4, 0)], [Some(4), Some(1), Some(0)]);
+        let had = |place, first, count| {
+            catch_unwind(AssertUnwindSafe(|| words(place, first, count).len())).ok()
+        };
+        assert_eq!(
+            [had(&place, 0, 4), had(&place, 3, 1), had(&place, 4, 0)],
+            [Some(4), Some(1), Some(0)]
+        );
         for (first, count) in [(0, 5), (3, 2), (4, 1), (usize::MAX, 1), (1, usize::MAX)] {
             assert_eq!(had(&place, first, count), None, "{count} words from word {first} on");
         }

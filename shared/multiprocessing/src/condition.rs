@@ -66,7 +66,11 @@ impl Condition {
     ///
     /// # Errors
     /// As [`wait`](Self::wait).
-    pub fn wait_timeout<G: Held>(&self, guard: G, timeout: Duration) -> Result<(G, bool), ConditionError<G>> {
+    pub fn wait_timeout<G: Held>(
+        &self,
+        guard: G,
+        timeout: Duration,
+    ) -> Result<(G, bool), ConditionError<G>> {
         self.wait_until(guard, Deadline::after(timeout).map_err(LockFailure::from)?)
     }
 
@@ -112,7 +116,11 @@ impl Condition {
         }
     }
 
-    fn wait_until<G: Held>(&self, guard: G, deadline: Deadline) -> Result<(G, bool), ConditionError<G>> {
+    fn wait_until<G: Held>(
+        &self,
+        guard: G,
+        deadline: Deadline,
+    ) -> Result<(G, bool), ConditionError<G>> {
         if !guard.holds(&self.lock) {
             return Err(LockFailure::NotHeld.into());
         }

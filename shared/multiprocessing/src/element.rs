@@ -63,7 +63,10 @@ pub unsafe trait Shareable: Copy + 'static {
 pub(crate) const fn elements_in<T: Shareable>() -> usize {
     const {
         assert!(size_of::<T>() > 0, "a type without bytes has nothing to share");
-        assert!(size_of::<T>().is_multiple_of(T::ELEMENT.size()), "a type is a number of whole elements");
+        assert!(
+            size_of::<T>().is_multiple_of(T::ELEMENT.size()),
+            "a type is a number of whole elements"
+        );
         assert!(align_of::<T>() <= ALIGNMENT, "objects are not aligned to more than 64 bytes");
     }
     size_of::<T>() / T::ELEMENT.size()

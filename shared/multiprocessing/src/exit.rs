@@ -52,7 +52,9 @@ impl Exit {
     fn status(self) -> i32 {
         match self {
             Self::Code(code) => (code & 0xff) << 8,
-            Self::Signal { signal, core_dumped } => signal as i32 | if core_dumped { 0x80 } else { 0 },
+            Self::Signal { signal, core_dumped } => {
+                signal as i32 | if core_dumped { 0x80 } else { 0 }
+            }
         }
     }
 }
@@ -88,8 +90,9 @@ mod tests {
 
     #[test]
     fn a_wait_status_reads_back_as_the_end_it_was_made_from() {
-        let signals = Signal::iterator()
-            .flat_map(|signal| [false, true].map(|core_dumped| Exit::Signal { signal, core_dumped }));
+        let signals = Signal::iterator().flat_map(|signal| {
+            [false, true].map(|core_dumped| Exit::Signal { signal, core_dumped })
+        });
         for exit in (0..256).map(Exit::Code).chain(signals) {
             assert_eq!(Exit::from_status(exit.status()), exit);
         }

@@ -12,7 +12,9 @@ use std::{fs, io, mem, ptr, thread};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
+use nix::sys::signal::{
+    SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask,
+};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
 use crate::barrier::leave_all;
@@ -65,7 +67,9 @@ impl RemovableSegment {
 
     fn note(&self, path: &Path) {
         // The last byte stays NUL, whatever comes.
-        for (byte, to) in path.as_os_str().as_bytes().iter().chain([&0]).zip(&self.path[..PATH_BYTES - 1]) {
+        for (byte, to) in
+            path.as_os_str().as_bytes().iter().chain([&0]).zip(&self.path[..PATH_BYTES - 1])
+        {
             to.store(*byte, Ordering::Relaxed);
         }
     }
@@ -145,7 +149,8 @@ fn forget_segments_not_of(parent: Pid) {
 /// the parent's pipes were closed, for which the child may be ending, and then it would come too late.
 fn remove_segments_of_ending(parent: Pid) {
     let is_of_parent = |slot: &&RemovableSegment| {
-        slot.creator.load(Ordering::Acquire) == parent.as_raw() && slot.inode.load(Ordering::Acquire) != 0
+        slot.creator.load(Ordering::Acquire) == parent.as_raw()
+            && slot.inode.load(Ordering::Acquire) != 0
     };
     let mut segments = SEGMENTS.iter().filter(is_of_parent).peekable();
     if segments.peek().is_some() && (getppid() != parent || is_ending(parent)) {
@@ -220,7 +225,8 @@ pub(crate) fn fork_child(mask: &SigSet, body: impl FnOnce() -> i32) -> Result<Pi
     let parent = getpid();
     // No signal may reach the child before it has its own handlers: it would run the parent's.
     let mut saved = SigSet::empty();
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut saved)).map_err(SpawnError::Fork)?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut saved))
+        .map_err(SpawnError::Fork)?;
     // SAFETY: this process has one thread (checked above), so no lock of the allocator or of stdio is held by a thread that
     // does not exist in the child, and the child may go on like any process.
     let forked = unsafe { fork() };
@@ -293,7 +299,13 @@ pub(crate) fn pidfd_send_signal(process: BorrowedFd, signal: Signal) -> Result<(
     let nothing_else = ptr::null::<libc::siginfo_t>();
     // SAFETY: pidfd_send_signal(2) reads what the pointer points to, and null is allowed: the signal is like one of kill(2) then.
     let sent = unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal as i32, nothing_else, 0)
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            process.as_raw_fd(),
+            signal as i32,
+            nothing_else,
+            0,
+        )
     };
     Errno::result(sent).map(drop)
 }
@@ -319,7 +331,8 @@ fn wait(which: libc::idtype_t, id: libc::id_t, more: i32) -> Result<Option<(Pid,
     // SAFETY: an all-zero `siginfo_t` is a valid value of that plain C structure.
     let mut info: libc::siginfo_t = unsafe { mem::zeroed() };
     // SAFETY: `info` is valid for writes.
-    let result = unsafe { libc::waitid(which, id, &raw mut info, libc::WEXITED | libc::WNOHANG | more) };
+    let result =
+        unsafe { libc::waitid(which, id, &raw mut info, libc::WEXITED | libc::WNOHANG | more) };
     Errno::result(result)?;
     // SAFETY: waitid(2) fills it in about a child that ended, and leaves it 0 when there is none.
     let pid = unsafe { info.si_pid() };
@@ -334,7 +347,10 @@ fn wait(which: libc::idtype_t, id: libc::id_t, more: i32) -> Result<Option<(Pid,
 
 /// Ignores a signal, or gives it its default action back.
 pub(crate) fn set_disposition(signal: Signal, handler: SigHandler) -> Result<(), Errno> {
-    debug_assert!(!matches!(handler, SigHandler::Handler(_) | SigHandler::SigAction(_)), "no handlers here");
+    debug_assert!(
+        !matches!(handler, SigHandler::Handler(_) | SigHandler::SigAction(_)),
+        "no handlers here"
+    );
     let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
     // SAFETY: ignoring and the default action run no code of ours.
     unsafe { sigaction(signal, &action) }.map(drop)

@@ -15,7 +15,12 @@ pub(crate) const ANY: u32 = u32::MAX;
 
 /// Sleeps until somebody wakes sleepers of one of the kinds in `bits`, if the word still is `seen`, and no longer than the monotonic
 /// clock shows `deadline`. May end early for no reason; signals do not end it.
-pub(crate) fn wait(word: &AtomicU32, seen: u32, deadline: TimeSpec, bits: u32) -> Result<(), Errno> {
+pub(crate) fn wait(
+    word: &AtomicU32,
+    seen: u32,
+    deadline: TimeSpec,
+    bits: u32,
+) -> Result<(), Errno> {
     let deadline: &libc::timespec = deadline.as_ref();
     loop {
         // SAFETY: the word is aligned and mapped as long as the reference lives, the deadline is a valid timespec for the length

@@ -43,7 +43,8 @@ pub struct Listing {
 impl Listing {
     /// Whether nobody uses it any more: its creator is gone and no process has it mapped.
     pub fn is_stale(&self) -> bool {
-        self.attached.is_empty() && self.segment.as_ref().is_ok_and(|segment| !segment.creator_is_alive())
+        self.attached.is_empty()
+            && self.segment.as_ref().is_ok_and(|segment| !segment.creator_is_alive())
     }
 }
 
@@ -94,7 +95,8 @@ impl Segment {
     /// What an object of this segment holds now. Takes no lock: the elements of an array are read one after the other.
     pub fn snapshot(&self, object: &Object) -> Snapshot {
         let place = self.place(object);
-        let locked = matches!(object.kind, ObjectKind::Lock | ObjectKind::Value | ObjectKind::Array);
+        let locked =
+            matches!(object.kind, ObjectKind::Lock | ObjectKind::Value | ObjectKind::Array);
         let lock = locked
             .then(|| LockPlace::new(place.clone()))
             .map(|lock| (lock.block().holder(), lock.block().recoveries.load(Ordering::Acquire)));
@@ -108,10 +110,13 @@ impl Segment {
             }
             _ => Vec::new(),
         };
-        let elements = elements.chunks_exact(size).map(|bytes| object.element.scalar(bytes)).collect();
+        let elements =
+            elements.chunks_exact(size).map(|bytes| object.element.scalar(bytes)).collect();
         let state = match object.kind {
             ObjectKind::Event => Some(Event::new(place).to_string()),
-            ObjectKind::Semaphore | ObjectKind::BoundedSemaphore => Some(Semaphore::new(place).to_string()),
+            ObjectKind::Semaphore | ObjectKind::BoundedSemaphore => {
+                Some(Semaphore::new(place).to_string())
+            }
             ObjectKind::Barrier => Some(Barrier::new(place).to_string()),
             ObjectKind::Condition => Some(condition::describe(&place)),
             ObjectKind::Queue | ObjectKind::JoinableQueue => {
@@ -132,7 +137,8 @@ pub fn segments() -> std::io::Result<Vec<Listing>> {
     let mut listings = Vec::new();
     for entry in fs::read_dir(DIRECTORY)? {
         let entry = entry?;
-        let Some(name) = entry.file_name().to_str().and_then(|name| SegmentName::new(name).ok()) else {
+        let Some(name) = entry.file_name().to_str().and_then(|name| SegmentName::new(name).ok())
+        else {
             continue;
         };
         // An entry may be gone between listing and looking.
@@ -157,5 +163,6 @@ pub fn segments() -> std::io::Result<Vec<Listing>> {
 /// Whether an entry starts as segments of this library do.
 fn has_magic(name: &SegmentName) -> bool {
     let mut start = [0; MAGIC.len()];
-    File::open(name.path()).and_then(|entry| entry.read_exact_at(&mut start, 0)).is_ok() && start == MAGIC
+    File::open(name.path()).and_then(|entry| entry.read_exact_at(&mut start, 0)).is_ok()
+        && start == MAGIC
 }

@@ -175,9 +175,13 @@ impl ObjectKind {
                 copy.checked_mul(2)?.checked_add(LOCK_BYTES + SIGNAL_BYTES)
             }
             Self::Lock | Self::RLock => Some(LOCK_BYTES),
-            Self::Value => elements.checked_next_multiple_of(8)?.checked_mul(2)?.checked_add(LOCK_BYTES),
+            Self::Value => {
+                elements.checked_next_multiple_of(8)?.checked_mul(2)?.checked_add(LOCK_BYTES)
+            }
             Self::Array => elements.checked_add(LOCK_BYTES),
-            _ if self.is_queue() => elements.checked_add(LOCK_BYTES + 2 * HEAD_BYTES + SIGNAL_BYTES),
+            _ if self.is_queue() => {
+                elements.checked_add(LOCK_BYTES + 2 * HEAD_BYTES + SIGNAL_BYTES)
+            }
             _ => Some(elements),
         }
     }
@@ -260,7 +264,8 @@ impl Object {
         };
         let sized = kind.takes(object.bytes, object.element, object.length);
         let inside = object.offset.checked_add(object.bytes).is_some_and(|end| end <= total);
-        let behind_header = object.offset >= HEADER_BYTES && object.offset.is_multiple_of(ALIGNMENT);
+        let behind_header =
+            object.offset >= HEADER_BYTES && object.offset.is_multiple_of(ALIGNMENT);
         (sized && inside && behind_header).then_some(object)
     }
 }
@@ -313,7 +318,10 @@ mod tests {
     fn what_a_joinable_queue_takes_besides_its_ring_is_whole_rows() {
         let (objects, total) = plan().laid_out().unwrap();
         let good = objects[5].entry();
-        assert_eq!(good.bytes as usize, LOCK_BYTES + 2 * (HEAD_BYTES + 3 * ROW_BYTES) + SIGNAL_BYTES + 2 * 8);
+        assert_eq!(
+            good.bytes as usize,
+            LOCK_BYTES + 2 * (HEAD_BYTES + 3 * ROW_BYTES) + SIGNAL_BYTES + 2 * 8
+        );
         for (length, bytes, is_one) in [
             (good.length, good.bytes - 64, true),
             (good.length + 8, good.bytes, true),

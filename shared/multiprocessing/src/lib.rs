@@ -139,7 +139,8 @@ pub use layout::{Object, ObjectKind};
 pub use lock::{Inherited, Lock, LockError, LockFailure, LockGuard};
 pub use name::{InvalidName, SegmentName};
 pub use pipe::{
-    Connection, Duplex, Ends, Listener, PipeError, ReceiveOnly, Receives, SendOnly, Sends, one_way_pipe, pipe,
+    Connection, Duplex, Ends, Listener, PipeError, ReceiveOnly, Receives, SendOnly, Sends,
+    one_way_pipe, pipe,
 };
 pub use plan::Plan;
 pub use pool::{

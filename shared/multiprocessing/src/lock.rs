@@ -169,7 +169,10 @@ impl Lock {
     ///
     /// # Errors
     /// As [`lock`](Self::lock).
-    pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<LockGuard<'_>>, LockError<LockGuard<'_>>> {
+    pub fn lock_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<Option<LockGuard<'_>>, LockError<LockGuard<'_>>> {
         LockGuard::taken(self.block(), self.block().lock_timeout(timeout))
     }
 
@@ -188,7 +191,10 @@ impl Drop for Lock {
     /// A guard that was forgotten instead of dropped leaves the mutex in the thread's list of those it holds, which the C
     /// library and the kernel follow: then the memory must stay mapped to the end.
     fn drop(&mut self) {
-        if self.holder().is_some_and(|thread| Path::new(&format!("/proc/self/task/{thread}")).exists()) {
+        if self
+            .holder()
+            .is_some_and(|thread| Path::new(&format!("/proc/self/task/{thread}")).exists())
+        {
             std::mem::forget(self.place.clone());
         }
     }
@@ -203,7 +209,10 @@ impl<'a> LockGuard<'a> {
     }
 
     /// What asking for the lock of this block came to.
-    fn taken(block: &'a LockBlock, result: Result<Acquired, Errno>) -> Result<Option<Self>, LockError<Self>> {
+    fn taken(
+        block: &'a LockBlock,
+        result: Result<Acquired, Errno>,
+    ) -> Result<Option<Self>, LockError<Self>> {
         let guard = || Self { block, generation: generation(), thread: PhantomData };
         match result {
             Ok(Acquired::Clean) => Ok(Some(guard())),
@@ -244,6 +253,9 @@ impl fmt::Debug for LockGuard<'_> {
 impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let holder = self.holder().map(Pid::as_raw);
-        f.debug_struct("Lock").field("holder", &holder).field("recoveries", &self.recoveries()).finish()
+        f.debug_struct("Lock")
+            .field("holder", &holder)
+            .field("recoveries", &self.recoveries())
+            .finish()
     }
 }

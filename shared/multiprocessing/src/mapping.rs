@@ -96,7 +96,10 @@ impl Place {
     /// # Panics
     /// When it is not inside: offsets come from the layout, so that would be a bug here.
     pub(crate) fn part(&self, offset: usize, bytes: usize) -> Self {
-        assert!(offset.checked_add(bytes).is_some_and(|end| end <= self.bytes), "part outside of its place");
+        assert!(
+            offset.checked_add(bytes).is_some_and(|end| end <= self.bytes),
+            "part outside of its place"
+        );
         // SAFETY: the offset lies inside this place, checked above, which lies inside the mapping.
         let start = unsafe { self.start.add(offset) };
         Self { mapping: Arc::clone(&self.mapping), start, bytes }

@@ -92,13 +92,19 @@ impl LockBlock {
         // SAFETY: `attributes` is valid for writes and initialised by this call before any other use.
         check(unsafe { libc::pthread_mutexattr_init(attributes) })?;
         // SAFETY: initialised above.
-        check(unsafe { libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED) })?;
+        check(unsafe {
+            libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED)
+        })?;
         // SAFETY: initialised above.
-        check(unsafe { libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST) })?;
+        check(unsafe {
+            libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST)
+        })?;
         // Error-checking: locking twice in one thread is reported instead of waiting for oneself for ever, and unlocking in a
         // forked child that inherited a guard is refused instead of freeing the parent's lock.
         // SAFETY: initialised above.
-        check(unsafe { libc::pthread_mutexattr_settype(attributes, libc::PTHREAD_MUTEX_ERRORCHECK) })?;
+        check(unsafe {
+            libc::pthread_mutexattr_settype(attributes, libc::PTHREAD_MUTEX_ERRORCHECK)
+        })?;
         // SAFETY: the block has room for a mutex (asserted above) and nobody else uses it yet.
         check(unsafe { libc::pthread_mutex_init(self.mutex(), attributes) })?;
         // SAFETY: initialised above, not used afterwards.

@@ -26,8 +26,9 @@ impl SegmentName {
     /// [`InvalidName`] when it is empty, too long, starts with a dot or has other characters (a slash or NUL among them).
     pub fn new(text: &str) -> Result<Self, InvalidName> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        let valid =
-            (1..=MAX_BYTES).contains(&text.len()) && !text.starts_with('.') && text.bytes().all(allowed);
+        let valid = (1..=MAX_BYTES).contains(&text.len())
+            && !text.starts_with('.')
+            && text.bytes().all(allowed);
         if valid { Ok(Self(text.to_owned())) } else { Err(InvalidName(text.to_owned())) }
     }
 

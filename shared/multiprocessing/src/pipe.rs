@@ -176,7 +176,11 @@ impl<D: Sends> Connection<D> {
     ///
     /// # Errors
     /// As [`send_bytes`](Self::send_bytes).
-    pub fn send_fd_timeout(&self, descriptor: impl AsFd, timeout: Duration) -> Result<bool, PipeError> {
+    pub fn send_fd_timeout(
+        &self,
+        descriptor: impl AsFd,
+        timeout: Duration,
+    ) -> Result<bool, PipeError> {
         Ok(send_descriptor(&self.socket, descriptor.as_fd(), Deadline::after(timeout)?)?.is_some())
     }
 }
@@ -194,7 +198,10 @@ impl<D: Receives> Connection<D> {
     ///
     /// # Errors
     /// As [`recv`](Self::recv).
-    pub fn recv_timeout<T: DeserializeOwned>(&self, timeout: Duration) -> Result<Option<T>, PipeError> {
+    pub fn recv_timeout<T: DeserializeOwned>(
+        &self,
+        timeout: Duration,
+    ) -> Result<Option<T>, PipeError> {
         receive(&self.socket, Deadline::after(timeout)?, |message| message.into_value())
     }
 

@@ -1,7 +1,9 @@
 //! What a segment shall hold: its objects, their places, and the numbers they start with.
 
 use crate::element::{AtomicElement, ElementType, Shareable, elements_in};
-use crate::layout::{ALIGNMENT, ENTRY_BYTES, HEADER_BYTES, MAX_OBJECT_NAME_BYTES, Object, ObjectKind};
+use crate::layout::{
+    ALIGNMENT, ENTRY_BYTES, HEADER_BYTES, MAX_OBJECT_NAME_BYTES, Object, ObjectKind,
+};
 use crate::participant::ROW_BYTES;
 use crate::queue;
 use crate::semaphore::MOST_UNITS;
@@ -130,7 +132,14 @@ impl Plan {
     }
 
     fn object(mut self, name: &str, kind: ObjectKind, element: ElementType, length: usize) -> Self {
-        self.objects.push(Object { name: name.to_owned(), kind, element, length, offset: 0, bytes: 0 });
+        self.objects.push(Object {
+            name: name.to_owned(),
+            kind,
+            element,
+            length,
+            offset: 0,
+            bytes: 0,
+        });
         self.heads.push([0; 2]);
         self
     }
@@ -161,7 +170,8 @@ impl Plan {
             {
                 return Err(format!("semaphore {name:?} has more than {MOST_UNITS} units"));
             }
-            if object.kind == ObjectKind::Barrier && !(1..=object.length as u64).contains(&head[0]) {
+            if object.kind == ObjectKind::Barrier && !(1..=object.length as u64).contains(&head[0])
+            {
                 return Err(format!(
                     "barrier {name:?} has {} parties, not 1 to {} participants",
                     head[0], object.length
@@ -172,7 +182,8 @@ impl Plan {
             }
             let too_large = || format!("object {name:?} is too large");
             let bytes = object.kind.bytes(object.element, object.length);
-            let bytes = bytes.and_then(|bytes| bytes.checked_add(object.bytes)).ok_or_else(too_large)?;
+            let bytes =
+                bytes.and_then(|bytes| bytes.checked_add(object.bytes)).ok_or_else(too_large)?;
             let offset = end.next_multiple_of(ALIGNMENT);
             end = offset.checked_add(bytes).filter(|&end| end <= limit).ok_or_else(too_large)?;
             placed.push(Object { offset, bytes, ..object.clone() });
@@ -204,9 +215,11 @@ mod tests {
 
     #[test]
     fn bad_and_repeated_names_are_refused() {
-        for plan in
-            [Plan::new().lock(""), Plan::new().lock(&"x".repeat(32)), Plan::new().lock("a").value::<u8>("a")]
-        {
+        for plan in [
+            Plan::new().lock(""),
+            Plan::new().lock(&"x".repeat(32)),
+            Plan::new().lock("a").value::<u8>("a"),
+        ] {
             assert!(plan.laid_out().is_err());
         }
     }
@@ -215,7 +228,10 @@ mod tests {
     fn the_page_on_limits_tells_the_numbers_of_the_code() {
         let limits = include_str!("../docs/limits.md");
         assert!(limits.contains(&format!("**{PARTICIPANTS} participants**")));
-        assert!(limits.contains(&format!("Names of objects have at most {MAX_OBJECT_NAME_BYTES} bytes")));
+        assert!(
+            limits
+                .contains(&format!("Names of objects have at most {MAX_OBJECT_NAME_BYTES} bytes"))
+        );
     }
 
     #[test]

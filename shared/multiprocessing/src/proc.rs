@@ -18,7 +18,8 @@ const EXITING: u32 = 4;
 pub(crate) fn attached(inode: u64) -> Vec<Pid> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let own = std::process::id().cast_signed();
-    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let pids =
+        processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let mut attached: Vec<_> =
         pids.filter(|&pid| pid != own && maps(pid, inode)).map(Pid::from_raw).collect();
     attached.sort();
@@ -60,7 +61,9 @@ pub(crate) fn is_ending(pid: Pid) -> bool {
     let ends = |thread: PathBuf| match fs::read(thread.join("stat")) {
         Ok(stat) => flags(&stat).is_some_and(|flags| flags & EXITING != 0),
         // The kernel says so when it ends between open and read.
-        Err(error) => error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH),
+        Err(error) => {
+            error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+        }
     };
     threads.flatten().all(|thread| ends(thread.path()))
 }
@@ -92,7 +95,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_ending_when_it_has_ended_and_is_not_reaped_and_not_while_it_lives_or_cannot_be_found() {
+    fn a_process_is_ending_when_it_has_ended_and_is_not_reaped_and_not_while_it_lives_or_cannot_be_found()
+     {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let pid = Pid::from_raw(child.id().cast_signed());
         assert!(!is_ending(pid) && start_ticks(pid).is_some());

@@ -67,7 +67,10 @@ impl Process {
     }
 
     /// As [`spawn`](Self::spawn), with these signals blocked in the child.
-    pub(crate) fn spawn_masked(mask: &SigSet, body: impl FnOnce() -> i32) -> Result<Self, SpawnError> {
+    pub(crate) fn spawn_masked(
+        mask: &SigSet,
+        body: impl FnOnce() -> i32,
+    ) -> Result<Self, SpawnError> {
         let pid = fork_child(mask, body)?;
         match pidfd_open(pid) {
             Ok(ended) => Ok(Self { pid, ended, exit: None }),

@@ -48,7 +48,8 @@ impl<H: Head> Record<H> {
         const { assert!(size_of::<H>() <= ROWS_WORD * WORD) };
         let copies = place.bytes() - SIGNAL_BYTES;
         let record = place.part(0, copies);
-        let capacity = ((copies - size_of::<crate::mutex::LockBlock>()) / 2 - HEAD_BYTES) / ROW_BYTES;
+        let capacity =
+            ((copies - size_of::<crate::mutex::LockBlock>()) / 2 - HEAD_BYTES) / ROW_BYTES;
         Self {
             copies: Copies::new(&record),
             signal: place.part(copies, SIGNAL_BYTES),
@@ -68,7 +69,10 @@ impl<H: Head> Record<H> {
     }
 
     /// Changes the record under its lock, all in one commit. The lock is never lost: what it guards is always whole.
-    pub(crate) fn update<R>(&self, change: impl FnOnce(&mut State<H>) -> R) -> Result<R, LockFailure> {
+    pub(crate) fn update<R>(
+        &self,
+        change: impl FnOnce(&mut State<H>) -> R,
+    ) -> Result<R, LockFailure> {
         self.update_as(|state, _| change(state))
     }
 
@@ -116,7 +120,12 @@ impl<H: Head> Record<H> {
     }
 
     /// Sleeps until the next announcement after `seen`, for a tenth of a second, or until the deadline.
-    pub(crate) fn sleep(&self, seen: u32, deadline: Deadline, bits: u32) -> Result<(), LockFailure> {
+    pub(crate) fn sleep(
+        &self,
+        seen: u32,
+        deadline: Deadline,
+        bits: u32,
+    ) -> Result<(), LockFailure> {
         Ok(futex::wait(self.announced(), seen, deadline.next_look()?, bits)?)
     }
 
@@ -128,7 +137,8 @@ impl<H: Head> Record<H> {
         let last = looked.load(Ordering::Relaxed);
         let due = now.wrapping_sub(last) >= BETWEEN_LOOKS_MS;
         // One of several that come at the same time.
-        let mine = due && looked.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let mine =
+            due && looked.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         Ok(if mine { self.dead() } else { Vec::new() })
     }
 

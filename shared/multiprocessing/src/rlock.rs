@@ -125,7 +125,11 @@ impl<'a> RLockGuard<'a> {
     }
 
     /// The guard of a mutex that was just asked for: it stands for so many holds.
-    fn taken(self, result: Result<Acquired, Errno>, depth: u64) -> Result<Option<Self>, LockError<Self>> {
+    fn taken(
+        self,
+        result: Result<Acquired, Errno>,
+        depth: u64,
+    ) -> Result<Option<Self>, LockError<Self>> {
         if matches!(result, Ok(Acquired::Clean | Acquired::OwnerDied)) {
             self.block.version.store(depth, Ordering::Release);
         }

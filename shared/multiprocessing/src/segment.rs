@@ -23,8 +23,8 @@ use crate::condition::{Condition, ConditionLock};
 use crate::element::{AtomicElement, ElementType, Shareable, elements_in, sealed::Atomic};
 use crate::event::Event;
 use crate::layout::{
-    ENTRY_BYTES, HEAD_BYTES, HEADER_BYTES, Header, LAYOUT_VERSION, LOCK_BYTES, MAGIC, Object, ObjectKind,
-    READY, STATE_OFFSET,
+    ENTRY_BYTES, HEAD_BYTES, HEADER_BYTES, Header, LAYOUT_VERSION, LOCK_BYTES, MAGIC, Object,
+    ObjectKind, READY, STATE_OFFSET,
 };
 use crate::lock::Lock;
 use crate::mapping::{Mapping, Place};
@@ -192,7 +192,8 @@ impl Segment {
     /// # Errors
     /// As [`lock`](Self::lock).
     pub fn bounded_semaphore(&self, name: &str) -> Result<BoundedSemaphore, SegmentError> {
-        self.object(name, ObjectKind::BoundedSemaphore, ElementType::U64, None).map(BoundedSemaphore::new)
+        self.object(name, ObjectKind::BoundedSemaphore, ElementType::U64, None)
+            .map(BoundedSemaphore::new)
     }
 
     /// The barrier of this name.
@@ -216,7 +217,11 @@ impl Segment {
     /// # Errors
     /// As [`lock`](Self::lock).
     #[allow(private_bounds)] // An implementation detail; both kinds of locks have it.
-    pub fn condition(&self, name: &str, lock: &impl ConditionLock) -> Result<Condition, SegmentError> {
+    pub fn condition(
+        &self,
+        name: &str,
+        lock: &impl ConditionLock,
+    ) -> Result<Condition, SegmentError> {
         let place = self.object(name, ObjectKind::Condition, ElementType::U64, None)?;
         Ok(Condition::new(&place, lock))
     }
@@ -233,7 +238,10 @@ impl Segment {
     ///
     /// # Errors
     /// As [`lock`](Self::lock).
-    pub fn joinable_queue<T: Shareable>(&self, name: &str) -> Result<JoinableQueue<T>, SegmentError> {
+    pub fn joinable_queue<T: Shareable>(
+        &self,
+        name: &str,
+    ) -> Result<JoinableQueue<T>, SegmentError> {
         self.ring::<T, _>(name, ObjectKind::JoinableQueue, JoinableQueue::new)
     }
 
@@ -246,7 +254,10 @@ impl Segment {
     ) -> Result<Q, SegmentError> {
         let object = self.find(name, kind, T::ELEMENT, None)?;
         new(&self.place(object), T::ELEMENT.size() * object.length).ok_or_else(|| {
-            self.no_object(name, format!("{kind} with messages of {} {}", elements_in::<T>(), T::ELEMENT))
+            self.no_object(
+                name,
+                format!("{kind} with messages of {} {}", elements_in::<T>(), T::ELEMENT),
+            )
         })
     }
 

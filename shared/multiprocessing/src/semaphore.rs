@@ -108,7 +108,8 @@ struct Taken {
 impl State<Units> {
     /// Takes back what the dead held, then a unit if one is free.
     fn take(&mut self, own: Identity, dead: &[Identity]) -> Result<Option<Taken>, Full> {
-        let recovered = self.remove(|row| dead.contains(&row.who)).iter().map(|row| row.count).sum();
+        let recovered =
+            self.remove(|row| dead.contains(&row.who)).iter().map(|row| row.count).sum();
         self.head.free += recovered;
         self.head.recovered += recovered;
         if self.head.free == 0 {

@@ -259,7 +259,11 @@ impl TaskPool {
     }
 
     /// As [`imap`](Self::imap), each result as soon as it is there.
-    pub fn imap_unordered<A, R, I>(&self, function: fn(A) -> R, arguments: I) -> Imap<R, I::IntoIter>
+    pub fn imap_unordered<A, R, I>(
+        &self,
+        function: fn(A) -> R,
+        arguments: I,
+    ) -> Imap<R, I::IntoIter>
     where
         A: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,

@@ -46,7 +46,12 @@ fn ready(objects: &[&dyn AsFd], deadline: Deadline) -> Result<Vec<usize>, Errno>
         poll_until(&mut polled, deadline)?;
     }
     let is_ready = |polled: &PollFd| polled.any().unwrap_or(true);
-    Ok(polled.iter().enumerate().filter(|(_, polled)| is_ready(polled)).map(|(place, _)| place).collect())
+    Ok(polled
+        .iter()
+        .enumerate()
+        .filter(|(_, polled)| is_ready(polled))
+        .map(|(place, _)| place)
+        .collect())
 }
 
 /// Waits until one of these is ready. Whether one is.

@@ -75,7 +75,10 @@ fn table_lines(page: &str) -> impl Iterator<Item = Vec<&str>> {
 }
 
 /// What is wrong with a page, and how many rows have which mark.
-fn examine(page: &str, tests: &BTreeMap<String, usize>) -> (Vec<String>, BTreeMap<String, [usize; 4]>) {
+fn examine(
+    page: &str,
+    tests: &BTreeMap<String, usize>,
+) -> (Vec<String>, BTreeMap<String, [usize; 4]>) {
     let mut problems = Vec::new();
     let mut rows = BTreeSet::new();
     let mut counts = BTreeMap::<String, [usize; 4]>::new();
@@ -114,8 +117,9 @@ fn examine(page: &str, tests: &BTreeMap<String, usize>) -> (Vec<String>, BTreeMa
             }
         }
     }
-    let expected =
-        PRIMITIVES.iter().flat_map(|(name, rows)| (1..=*rows).map(move |row| format!("{name}-{row}")));
+    let expected = PRIMITIVES
+        .iter()
+        .flat_map(|(name, rows)| (1..=*rows).map(move |row| format!("{name}-{row}")));
     let expected: BTreeSet<_> = expected.collect();
     problems.extend(expected.difference(&rows).map(|row| format!("{row} is missing")));
     problems.extend(rows.difference(&expected).map(|row| format!("{row} is not in the list")));
@@ -126,7 +130,9 @@ fn examine(page: &str, tests: &BTreeMap<String, usize>) -> (Vec<String>, BTreeMa
 fn wrong_counts(page: &str, counts: &BTreeMap<String, [usize; 4]>) -> Vec<String> {
     let top = page.split("\n## ").next().unwrap();
     let told: BTreeMap<_, Vec<usize>> = table_lines(top)
-        .map(|cells| (cells[0].to_owned(), cells[1..].iter().filter_map(|cell| cell.parse().ok()).collect()))
+        .map(|cells| {
+            (cells[0].to_owned(), cells[1..].iter().filter_map(|cell| cell.parse().ok()).collect())
+        })
         .collect();
     let counted = counts.iter().map(|(primitive, marks)| {
         let right = [&[marks.iter().sum()], &marks[..]].concat();
@@ -163,17 +169,28 @@ fn a_page_that_leaves_out_invents_or_miscounts_is_noticed() {
         (lock, lock.replace("Lock-1", "Lock-2"), "Lock-2 is there twice"),
         (lock, lock.replace("locking_twice", "locking_thrice"), "which is no test"),
         (lock, lock.replace("ported", "done"), "Lock-1 is marked \"done\""),
-        (lock, lock.replace("ported", "not applicable"), "Lock-1 is not applicable and names 2 tests"),
+        (
+            lock,
+            lock.replace("ported", "not applicable"),
+            "Lock-1 is not applicable and names 2 tests",
+        ),
         (lock, lock.replace("ported", "adapted"), "Lock-1 is adapted and does not say why"),
         (lock, lock.replace("ported", "adapted"), "Lock has "),
         (lock, lock.replace(" taken,", " | taken,"), "is no row"),
         (times, times.replace("semaphore::waits", "waits"), "which is in several files"),
-        (unneeded, unneeded.replace("not applicable", "ported"), "Pool-21 is ported and names 0 tests"),
+        (
+            unneeded,
+            unneeded.replace("not applicable", "ported"),
+            "Pool-21 is ported and names 0 tests",
+        ),
         (line("| all |"), line("| all |").replace("201", "202"), "all has [201,"),
         (line("| Lock |"), String::new(), "Lock has "),
     ];
     for (old, new, expected) in cases {
         let problems = problems(&PAGE.replacen(old, &new, 1));
-        assert!(problems.iter().any(|problem| problem.contains(expected)), "{expected}: {problems:?}");
+        assert!(
+            problems.iter().any(|problem| problem.contains(expected)),
+            "{expected}: {problems:?}"
+        );
     }
 }

@@ -13,7 +13,10 @@ const SAID: [(&str, &[&str]); 18] = [
     ("array", &["in the end: [0, 101, 202, 303], the largest is Some(303)"]),
     (
         "barrier",
-        &["told: the barrier is broken: a party was killed (", "the survivor ended with exit code 0"],
+        &[
+            "told: the barrier is broken: a party was killed (",
+            "the survivor ended with exit code 0",
+        ],
     ),
     ("bounded_semaphore", &["releasing 1 units too many: the semaphore has no more than 2"]),
     ("condition", &["consumed 7574", "producer: exit code 0", "consumer: exit code 0"]),
@@ -33,14 +36,23 @@ const SAID: [(&str, &[&str]); 18] = [
             "worker 0, which was told that there is no more: exit code 0",
         ],
     ),
-    ("pool", &["worker 0 was ended by SIGKILL", "SIGTERM stops the pool", "the pool ended: Stopped"]),
-    ("process", &["one returned: exit code 42", "one panicked: exit code 101", "it was ended: SIGTERM"]),
+    (
+        "pool",
+        &["worker 0 was ended by SIGKILL", "SIGTERM stops the pool", "the pool ended: Stopped"],
+    ),
+    (
+        "process",
+        &["one returned: exit code 42", "one panicked: exit code 101", "it was ended: SIGTERM"],
+    ),
     // 1 + 2 + ... + n is n (n + 1) / 2, here for 1000 and 10000.
     ("queue", &["job 1: 500500", "job 10: 50005000", "sums: 0 of 16 messages"]),
     // Three workers, 1000 steps each; the last step of the third one is 999 times 3.
     ("raw", &["served: 3000", "by each: [1000, 1000, 1000]", "slowest: 2997 ms"]),
     ("rlock", &["held by ", "free (recovered 1 times)"]),
-    ("segment", &["its maker lives: true", "Value \"winners\": 41", "Lock \"lock\": free", "winners: 42"]),
+    (
+        "segment",
+        &["its maker lives: true", "Value \"winners\": 41", "Lock \"lock\": free", "winners: 42"],
+    ),
     ("semaphore", &["taken back from the dead: 1"]),
     ("shareable", &["agency 1 in Rosario: 10 bets of 2.5", "agency 2 in Ushuaia: 20 bets of 2.5"]),
     // There are 168 primes below 1000. Of 100, a fifth and a quarter; nothing of nothing.
@@ -63,7 +75,9 @@ const SAID: [(&str, &[&str]); 18] = [
 /// Names of the programs that there are.
 fn programs() -> BTreeSet<String> {
     let files = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).unwrap();
-    files.map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+    files
+        .map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect()
 }
 
 /// Runs a program to its end, with a limit; what it printed, and its process id.
@@ -73,7 +87,8 @@ fn run(name: &str) -> (Output, u32) {
     let program = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
     let mut command = Command::new(&program);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut running = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+    let mut running =
+        command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
     let pid = running.id();
     let begun = Instant::now();
     // It prints less than a pipe holds.
@@ -108,7 +123,8 @@ fn every_example_says_it_ends_well_and_leaves_no_segment() {
             assert!(is_there, "{name} does not say {line:?}:\n{said}\n{errors}");
         }
         let left = fs::read_dir("/dev/shm").unwrap().flatten().map(|entry| entry.file_name());
-        let of_it = |entry: &std::ffi::OsString| entry.to_string_lossy().ends_with(&format!(".{pid}"));
+        let of_it =
+            |entry: &std::ffi::OsString| entry.to_string_lossy().ends_with(&format!(".{pid}"));
         let left: Vec<_> = left.filter(of_it).collect();
         assert!(left.is_empty(), "{name} leaves {left:?}");
     }
@@ -121,7 +137,13 @@ fn every_example_fits_on_a_page() {
         let source = fs::read_to_string(source).unwrap();
         assert!(source.lines().count() <= 50, "{name} has {} lines", source.lines().count());
         assert!(source.starts_with("//! "), "{name} does not say what it shows");
-        assert!(source.contains(&format!("--example {name}`")), "{name} does not say how to run it");
-        assert!(!source.contains("unwrap") && !source.contains("unsafe"), "{name} is no example to follow");
+        assert!(
+            source.contains(&format!("--example {name}`")),
+            "{name} does not say how to run it"
+        );
+        assert!(
+            !source.contains("unwrap") && !source.contains("unsafe"),
+            "{name} is no example to follow"
+        );
     }
 }

@@ -60,7 +60,9 @@ fn freeze_and_kill(probe: &Probe, children: &[Pid]) {
     }
     probe.signal(Signal::SIGKILL);
     children.iter().for_each(|child| kill(*child, Signal::SIGKILL).unwrap());
-    wait_until("all are gone", || is_gone(probe.pid()) && children.iter().all(|child| is_gone(*child)));
+    wait_until("all are gone", || {
+        is_gone(probe.pid()) && children.iter().all(|child| is_gone(*child))
+    });
 }
 
 #[test]
@@ -68,7 +70,8 @@ fn a_snapshot_decodes_every_kind_and_type() {
     let name = unique_name();
     let plan = Plan::new().lock("lock").value::<u64>("value").value::<[i16; 3]>("triple");
     let plan = plan.raw_value::<i64>("raw").array::<f64>("floats", 2).array::<f32>("halves", 1);
-    let segment = Segment::create(&name, &plan.raw_array::<u8>("bytes", 3).value::<[u8; 5]>("odd")).unwrap();
+    let segment =
+        Segment::create(&name, &plan.raw_array::<u8>("bytes", 3).value::<[u8; 5]>("odd")).unwrap();
     segment.value::<u64>("value").unwrap().set(u64::MAX).unwrap();
     segment.value::<[i16; 3]>("triple").unwrap().set([-1, 0, 1]).unwrap();
     segment.raw_value::<i64>("raw").unwrap().store(i64::MIN);
@@ -94,8 +97,13 @@ fn a_snapshot_decodes_every_kind_and_type() {
 #[test]
 fn a_snapshot_tells_in_words_how_a_primitive_stands() {
     let name = unique_name();
-    let plan = Plan::new().rlock("rlock").semaphore("gate", 3).bounded_semaphore("tickets", 2).event("start");
-    let plan = plan.lock("lock").condition("changed").barrier("meet", 5).queue::<[u8; 3]>("bets", 4);
+    let plan = Plan::new()
+        .rlock("rlock")
+        .semaphore("gate", 3)
+        .bounded_semaphore("tickets", 2)
+        .event("start");
+    let plan =
+        plan.lock("lock").condition("changed").barrier("meet", 5).queue::<[u8; 3]>("bets", 4);
     let plan = plan.queue::<[u8; 8]>("closed", 5).joinable_queue::<[u8; 9]>("tasks", 6);
     let segment = Segment::create(&name, &plan).unwrap();
     let other = Segment::open(&name).unwrap();
@@ -113,8 +121,12 @@ fn a_snapshot_tells_in_words_how_a_primitive_stands() {
 
     let rlock = segment.rlock("rlock").unwrap();
     let gate = segment.semaphore("gate").unwrap();
-    let _held =
-        (rlock.lock().unwrap(), rlock.lock().unwrap(), gate.acquire().unwrap(), gate.acquire().unwrap());
+    let _held = (
+        rlock.lock().unwrap(),
+        rlock.lock().unwrap(),
+        gate.acquire().unwrap(),
+        gate.acquire().unwrap(),
+    );
     segment.bounded_semaphore("tickets").unwrap().acquire().unwrap().forget();
     segment.event("start").unwrap().set();
     segment.barrier("meet").unwrap().abort().unwrap();

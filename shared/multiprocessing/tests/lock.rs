@@ -91,7 +91,8 @@ fn a_panic_under_a_lock_gives_it_back_and_tells_nobody() {
 
 #[test]
 fn threads_of_one_process_exclude_each_other_too() {
-    let segment = Segment::create(&unique_name(), &Plan::new().lock("lock").raw_value::<u64>("n")).unwrap();
+    let segment =
+        Segment::create(&unique_name(), &Plan::new().lock("lock").raw_value::<u64>("n")).unwrap();
     let (lock, number) = (segment.lock("lock").unwrap(), segment.raw_value::<u64>("n").unwrap());
     std::thread::scope(|scope| {
         for _ in 0..2 {

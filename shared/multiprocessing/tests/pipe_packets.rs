@@ -13,7 +13,9 @@ use std::time::Duration;
 use multiprocessing::{Connection, Duplex, PipeError, one_way_pipe, pipe};
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
+};
 use proptest::prelude::*;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
@@ -202,7 +204,8 @@ fn decoding_one_message_may_receive_another() {
 fn threads_may_use_one_end_at_once() {
     const EACH: usize = 400;
     let (here, there) = pipe().unwrap();
-    let length = |number: usize| if number.is_multiple_of(7) { LONGEST_PACKET + number } else { number };
+    let length =
+        |number: usize| if number.is_multiple_of(7) { LONGEST_PACKET + number } else { number };
     let mut received: Vec<_> = thread::scope(|scope| {
         for thread in 0..4 {
             let here = &here;
@@ -259,9 +262,12 @@ fn an_end_is_closed_when_it_is_dropped_and_what_it_sent_is_still_there() {
         there.send("never read").unwrap();
     }
     assert_eq!(there.recv::<String>().unwrap(), "last words");
-    for told in
-        [there.recv_bytes().map(drop), there.send(&1), there.send_fd(&there), there.recv_fd().map(drop)]
-    {
+    for told in [
+        there.recv_bytes().map(drop),
+        there.send(&1),
+        there.send_fd(&there),
+        there.recv_fd().map(drop),
+    ] {
         assert!(matches!(told, Err(PipeError::Closed)), "{told:?}");
     }
     assert!(there.poll(Duration::ZERO).unwrap());
@@ -273,7 +279,8 @@ fn what_is_no_socket_is_an_end_of_nothing() {
     for refused in [file.send("never"), file.recv::<String>().map(drop), file.recv_fd().map(drop)] {
         assert!(matches!(refused, Err(PipeError::System(Errno::ENOTSOCK))), "{refused:?}");
     }
-    let socket = nix::sys::socket::socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::empty(), None);
+    let socket =
+        nix::sys::socket::socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::empty(), None);
     let unconnected = Connection::<Duplex>::from(socket.unwrap());
     assert!(matches!(unconnected.recv::<String>(), Err(PipeError::NotHandedOver)));
 }
@@ -289,7 +296,8 @@ fn send_raw(raw: &OwnedFd, bytes: &[u8], attached: &[&dyn AsFd]) {
     let descriptors: Vec<_> = attached.iter().map(|it| it.as_fd().as_raw_fd()).collect();
     let rights = [ControlMessage::ScmRights(&descriptors)];
     let rights = if attached.is_empty() { &[][..] } else { &rights[..] };
-    let sent = sendmsg::<()>(raw.as_raw_fd(), &[IoSlice::new(bytes)], rights, MsgFlags::empty(), None);
+    let sent =
+        sendmsg::<()>(raw.as_raw_fd(), &[IoSlice::new(bytes)], rights, MsgFlags::empty(), None);
     assert_eq!(sent, Ok(bytes.len()));
 }
 
@@ -310,20 +318,29 @@ fn packets_of_others_are_errors_and_what_came_with_them_is_closed() {
     ] {
         for descriptors in [0, 1, 2, 3, 12, 13, 253] {
             send_raw(&raw, bytes, &vec![&writer as &dyn AsFd; descriptors]);
-            assert!(matches!(end.recv_bytes(), Err(PipeError::Malformed)), "{bytes:?} with {descriptors}");
+            assert!(
+                matches!(end.recv_bytes(), Err(PipeError::Malformed)),
+                "{bytes:?} with {descriptors}"
+            );
         }
     }
     for (tag, descriptors) in [(1, 1), (1, 2), (1, 99), (3, 0), (3, 2), (3, 253)] {
         send_raw(&raw, &[tag], &vec![&writer as &dyn AsFd; descriptors]);
         let refused = end.recv_fd();
-        assert!(matches!(refused, Err(PipeError::Malformed)), "{tag} with {descriptors}: {refused:?}");
+        assert!(
+            matches!(refused, Err(PipeError::Malformed)),
+            "{tag} with {descriptors}: {refused:?}"
+        );
     }
     send_raw(&raw, b"\x03and more", &[&writer]);
     assert!(matches!(end.recv_fd(), Err(PipeError::Malformed)));
     // A message where a descriptor is wanted comes with the error, and the other way round it is closed.
     send_raw(&raw, b"\x01hello", &[]);
     let message = end.recv_fd();
-    assert!(matches!(&message, Err(PipeError::NoDescriptor(bytes)) if bytes == b"hello"), "{message:?}");
+    assert!(
+        matches!(&message, Err(PipeError::NoDescriptor(bytes)) if bytes == b"hello"),
+        "{message:?}"
+    );
     send_raw(&raw, b"\x03", &[&writer]);
     assert!(matches!(end.recv::<String>(), Err(PipeError::Descriptor)));
     // Were one of all those still open, this would wait for ever.
@@ -376,10 +393,15 @@ fn a_large_message_that_lies_about_its_file_is_no_message() {
     }
     for _ in 0..7 {
         let refused = end.recv_bytes();
-        assert!(matches!(refused, Err(PipeError::Malformed)), "{:?}", refused.map(|bytes| bytes.len()));
+        assert!(
+            matches!(refused, Err(PipeError::Malformed)),
+            "{:?}",
+            refused.map(|bytes| bytes.len())
+        );
     }
     let readable = memory(b"56789");
-    let unreadable = File::options().write(true).open(format!("/proc/self/fd/{}", readable.as_raw_fd()));
+    let unreadable =
+        File::options().write(true).open(format!("/proc/self/fd/{}", readable.as_raw_fd()));
     let unreadable = unreadable.unwrap();
     send(b"", 5, &unreadable);
     assert!(matches!(end.recv_bytes(), Err(PipeError::System(Errno::EBADF))));

@@ -93,7 +93,11 @@ fn workers_that_end_after_their_share_are_replaced_in_their_slots() {
     }
     let probe = stop(probe);
     assert!(
-        probe.seen.iter().filter(|line| line.starts_with("died ")).all(|line| line.ends_with("exit code 0"))
+        probe
+            .seen
+            .iter()
+            .filter(|line| line.starts_with("died "))
+            .all(|line| line.ends_with("exit code 0"))
     );
 }
 
@@ -125,7 +129,8 @@ fn a_worker_that_says_nobody_could_serve_stops_the_pool_at_once() {
 #[test]
 fn stray_signals_harm_neither_supervisor_nor_workers() {
     let (mut probe, pids) = pool("serve", 2);
-    let stray = [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGTTIN, Signal::SIGTTOU];
+    let stray =
+        [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGTTIN, Signal::SIGTTOU];
     for signal in stray {
         probe.signal(signal);
         probe.line(&format!("ignored {signal}"));

@@ -95,7 +95,12 @@ fn sigterm_at_any_moment_from_the_first_fork_on_stops_the_pool() {
         probe.signal(Signal::SIGTERM);
         let took = ended(&mut probe, Instant::now());
         assert!(took < Duration::from_secs(5), "{took:?} after step {step}");
-        assert_eq!(probe.count("killed"), 0, "a worker missed the signal at step {step}: {:?}", probe.seen);
+        assert_eq!(
+            probe.count("killed"),
+            0,
+            "a worker missed the signal at step {step}: {:?}",
+            probe.seen
+        );
     }
 }
 
@@ -124,7 +129,10 @@ fn ctrl_c_to_the_whole_group_is_one_orderly_stop() {
     probe.line("all-ready");
     probe.signal_group(Signal::SIGINT);
     probe.succeed();
-    assert_eq!((probe.count("stopping SIGINT"), probe.count("died"), probe.count("killed")), (1, 0, 0));
+    assert_eq!(
+        (probe.count("stopping SIGINT"), probe.count("died"), probe.count("killed")),
+        (1, 0, 0)
+    );
     assert_eq!(probe.seen.last().unwrap(), "outcome Stopped");
 }
 
@@ -134,7 +142,10 @@ fn sigterm_to_the_whole_group_is_one_orderly_stop_too() {
     probe.line("all-ready");
     probe.signal_group(Signal::SIGTERM);
     probe.succeed();
-    assert_eq!((probe.count("stopping SIGTERM"), probe.count("died"), probe.count("killed")), (1, 0, 0));
+    assert_eq!(
+        (probe.count("stopping SIGTERM"), probe.count("died"), probe.count("killed")),
+        (1, 0, 0)
+    );
 }
 
 #[test]

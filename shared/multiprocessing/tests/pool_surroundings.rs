@@ -46,7 +46,8 @@ fn a_start_that_fails_half_way_takes_back_what_was_started() {
     let mut probe = Probe::start_through(&wrapper, &["pool", "serve", "20", "2000"]);
     assert_eq!(probe.join().code(), Some(1));
     assert!(probe.seen.last().unwrap().starts_with("error starting worker "), "{:?}", probe.seen);
-    let started: Vec<_> = probe.seen.iter().filter_map(|line| line.strip_prefix("started ")).collect();
+    let started: Vec<_> =
+        probe.seen.iter().filter_map(|line| line.strip_prefix("started ")).collect();
     assert!(!started.is_empty() && started.len() < 20);
     assert!(started.iter().all(|line| is_gone(parse_pid(line.split(' ').nth(1).unwrap()))));
 }
@@ -59,8 +60,17 @@ fn as_the_first_process_of_a_container_it_reaps_orphans_and_takes_none_for_a_wor
     // Orphans end with the codes that mean something for a worker, and by signals, with and without a name.
     let script = "for i in 1 2 3 4 5; do (sleep 0.2; exit 3) & (sleep 0.3; exit 1) & sleep 0.4 & \
                   (sleep 0.2; kill -40 $(exec sh -c 'echo $PPID')) & done; exec \"$0\" \"$@\"";
-    let wrapper =
-        ["unshare", "--mount", "--mount-proc", "--pid", "--fork", "--kill-child", "sh", "-c", script];
+    let wrapper = [
+        "unshare",
+        "--mount",
+        "--mount-proc",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "sh",
+        "-c",
+        script,
+    ];
     let mut probe = Probe::start_through(&wrapper, &["pool", "serve", "2", "2000"]);
     probe.line("all-ready");
     let inside = children_of(probe.pid())[0];

@@ -5,7 +5,9 @@ mod common;
 
 use std::fs;
 
-use common::{Probe, is_gone, python, python_lines, read_segment, running_python, unique_name, wait_until};
+use common::{
+    Probe, is_gone, python, python_lines, read_segment, running_python, unique_name, wait_until,
+};
 use multiprocessing::{AtomicElement, ObjectKind, Plan, Segment, SegmentError};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -216,7 +218,11 @@ const UNTIL_DONE: &str = "
         time.sleep(0.001)
     print('seen', segment['many'].tolist(), segment['u64'][0])";
 
-fn check<T: AtomicElement + PartialEq + std::fmt::Debug>(segment: &Segment, name: &str, expected: T) {
+fn check<T: AtomicElement + PartialEq + std::fmt::Debug>(
+    segment: &Segment,
+    name: &str,
+    expected: T,
+) {
     assert_eq!(segment.raw_value::<T>(name).unwrap().load(), expected);
 }
 
@@ -240,7 +246,8 @@ fn a_segment_that_python_made_is_opened_read_and_written() {
     assert!(segment.objects().iter().all(|object| object.kind != ObjectKind::Value));
     // The reader understands it too.
     assert!(
-        read_segment(probe.name.as_str()).contains(&"many\tRawArray\ti32\t5\t[0, 0, 0, 0, -1]".to_owned())
+        read_segment(probe.name.as_str())
+            .contains(&"many\tRawArray\ti32\t5\t[0, 0, 0, 0, -1]".to_owned())
     );
 
     many.store(1, -7);

@@ -46,7 +46,10 @@ fn a_close_ends_every_wait_for_room_and_for_a_message_at_once() {
 fn a_queue_whose_closer_was_killed_is_closed_for_everybody_or_for_nobody() {
     let probe = run("queue-close-death");
     let closed: u64 = probe.fact("closed").parse().unwrap();
-    assert!((75..150).contains(&closed), "{closed} of 150 were closed, where 75 at least were, and some not");
+    assert!(
+        (75..150).contains(&closed),
+        "{closed} of 150 were closed, where 75 at least were, and some not"
+    );
     let longest: u64 = probe.fact("longest_ms").parse().unwrap();
     assert!(longest < 2000, "somebody went on for {longest} ms");
 }
@@ -108,7 +111,8 @@ fn goes_around<T: Shareable + PartialEq + std::fmt::Debug>(message: impl Fn(u8) 
     for round in 0..5 {
         (0..3).for_each(|number| here.try_put(message(3 * round + number)).unwrap());
         assert!(here.try_put(message(99)).is_err());
-        (0..3).for_each(|number| assert_eq!(there.try_get(), Ok(Some(message(3 * round + number)))));
+        (0..3)
+            .for_each(|number| assert_eq!(there.try_get(), Ok(Some(message(3 * round + number)))));
         assert_eq!(there.try_get(), Ok(None));
     }
 }
@@ -132,7 +136,9 @@ fn messages_of_any_size_come_out_as_they_went_in() {
 fn a_queue_of_other_messages_is_not_this_one() {
     let plan = Plan::new().queue::<[u8; 8]>("eight", 6).queue::<[u32; 3]>("three", 2);
     let segment = Segment::create(&unique_name(), &plan).unwrap();
-    assert!(segment.queue::<[u8; 8]>("eight").is_ok() && segment.queue::<[u32; 3]>("three").is_ok());
+    assert!(
+        segment.queue::<[u8; 8]>("eight").is_ok() && segment.queue::<[u32; 3]>("three").is_ok()
+    );
     // Of the same size in the ring, or a divisor of it, or of another type.
     for refused in [
         segment.queue::<u8>("eight").map(drop),

@@ -12,7 +12,8 @@ fn a_killed_holder_locks_everyone_out_of_raw_syncs_mutex_for_ever_and_hands_ours
     let ours: u64 = probe.fact("ours_us").parse().unwrap();
     assert!(ours < 500_000, "ours was had after {ours} µs");
 
-    let facts = |key| probe.seen.iter().filter_map(move |line| line.strip_prefix(key)?.strip_prefix('='));
+    let facts =
+        |key| probe.seen.iter().filter_map(move |line| line.strip_prefix(key)?.strip_prefix('='));
     let refused = format!("Failed to acquire mutex : {ETIMEDOUT}");
     assert_eq!(facts("theirs").collect::<Vec<_>>(), [refused.as_str(); 3]);
     for waited in facts("theirs_ms") {

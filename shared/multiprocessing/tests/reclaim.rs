@@ -70,7 +70,9 @@ fn a_segment_whose_creator_lives_is_not_reclaimed() {
     let name = unique_name();
     let segment = Segment::create(&name, &Plan::new().lock("lock")).unwrap();
     let refused = Segment::reclaim(&name);
-    assert!(matches!(refused, Err(SegmentError::InUse { creator, .. }) if creator == std::process::id()));
+    assert!(
+        matches!(refused, Err(SegmentError::InUse { creator, .. }) if creator == std::process::id())
+    );
     assert!(refused.unwrap_err().to_string().contains(&std::process::id().to_string()));
     assert!(segment.lock("lock").unwrap().lock().is_ok());
 }

@@ -37,8 +37,13 @@ fn a_segment_is_made_exclusively_readable_by_its_owner_only_and_removed_by_its_m
 #[test]
 fn the_directory_tells_every_object_exactly() {
     let name = unique_name();
-    let plan = plan().raw_array::<u16>("seven", 7).rlock("rlock").event("event").semaphore("gate", 1);
-    let plan = plan.participants(3).bounded_semaphore("tickets", 2).condition("changed").barrier("meet", 2);
+    let plan =
+        plan().raw_array::<u16>("seven", 7).rlock("rlock").event("event").semaphore("gate", 1);
+    let plan = plan
+        .participants(3)
+        .bounded_semaphore("tickets", 2)
+        .condition("changed")
+        .barrier("meet", 2);
     let plan = plan.queue::<u64>("numbers", 5).queue::<[u8; 9]>("odd", 2);
     let plan = plan.joinable_queue::<[u16; 5]>("tasks", 2);
     let segment = Segment::create(&name, &plan).unwrap();
@@ -47,7 +52,9 @@ fn the_directory_tells_every_object_exactly() {
     let told: Vec<_> = opened
         .objects()
         .iter()
-        .map(|object| (object.name.as_str(), object.kind, object.element, object.length, object.bytes))
+        .map(|object| {
+            (object.name.as_str(), object.kind, object.element, object.length, object.bytes)
+        })
         .collect();
     let expected = [
         ("lock", ObjectKind::Lock, ElementType::U8, 0, 64),
@@ -63,7 +70,13 @@ fn the_directory_tells_every_object_exactly() {
         ("meet", ObjectKind::Barrier, ElementType::U64, 3, 64 + 2 * (64 + 3 * 32) + 64),
         ("numbers", ObjectKind::Queue, ElementType::U64, 5, 64 + 2 * 64 + 64 + 5 * 8),
         ("odd", ObjectKind::Queue, ElementType::U8, 32, 64 + 2 * 64 + 64 + 2 * 16),
-        ("tasks", ObjectKind::JoinableQueue, ElementType::U16, 16, 64 + 2 * (64 + 3 * 32) + 64 + 2 * 16),
+        (
+            "tasks",
+            ObjectKind::JoinableQueue,
+            ElementType::U16,
+            16,
+            64 + 2 * (64 + 3 * 32) + 64 + 2 * 16,
+        ),
     ];
     assert_eq!(told, expected);
     assert_eq!(opened.creator(), getpid());
@@ -156,7 +169,9 @@ fn entries_that_are_no_segment_of_this_layout_are_refused() {
         fs::write(name.path(), bytes).unwrap();
         let outcome = Segment::open(&name);
         fs::remove_file(name.path()).unwrap();
-        let Err(error @ SegmentError::Foreign { .. }) = outcome else { panic!("{reason}: {outcome:?}") };
+        let Err(error @ SegmentError::Foreign { .. }) = outcome else {
+            panic!("{reason}: {outcome:?}")
+        };
         assert!(error.to_string().contains(reason), "{error} for {reason}");
     }
 }
@@ -179,7 +194,8 @@ fn a_segment_that_is_being_made_is_waited_for() {
 #[test]
 fn segments_live_side_by_side_under_the_longest_names_too() {
     let short = unique_name();
-    let long = SegmentName::new(&format!("{short}.{}", "x".repeat(254 - short.as_str().len()))).unwrap();
+    let long =
+        SegmentName::new(&format!("{short}.{}", "x".repeat(254 - short.as_str().len()))).unwrap();
     assert_eq!(long.as_str().len(), 255);
     let segments = [&short, &long].map(|name| Segment::create(name, &plan()).unwrap());
     let values = segments.each_ref().map(|segment| segment.value::<u64>("value").unwrap());

@@ -55,7 +55,9 @@ fn there_is_room_for_as_many_units_as_at_first_whoever_is_killed_before_it_gives
 
 #[test]
 fn more_units_than_a_semaphore_can_count_are_no_plan() {
-    for plan in [Plan::new().semaphore("gate", 1 << 31), Plan::new().bounded_semaphore("gate", u64::MAX)] {
+    for plan in
+        [Plan::new().semaphore("gate", 1 << 31), Plan::new().bounded_semaphore("gate", u64::MAX)]
+    {
         assert!(matches!(Segment::create(&unique_name(), &plan), Err(SegmentError::Plan(_))));
     }
 }

@@ -33,7 +33,8 @@ fn raw_values_of_every_type_are_seen_by_all() {
 
 #[test]
 fn a_structure_is_recorded_as_numbers_of_one_type_or_as_bytes() {
-    let plan = Plan::new().value::<Mixed>("mixed").array::<Mixed>("many", 3).value::<Point>("point");
+    let plan =
+        Plan::new().value::<Mixed>("mixed").array::<Mixed>("many", 3).value::<Point>("point");
     let segment = Segment::create(&unique_name(), &plan.array::<Point>("line", 2)).unwrap();
     let recorded = segment.objects().iter().map(|object| (object.element, object.length));
     let expected =
@@ -41,7 +42,10 @@ fn a_structure_is_recorded_as_numbers_of_one_type_or_as_bytes() {
     assert!(recorded.eq(expected), "{:?}", segment.objects());
     let point = segment.value::<Point>("point").unwrap();
     point.set(Point { x: -1, y: 2 }).unwrap();
-    assert_eq!(segment.snapshot(&segment.objects()[2]).elements, [Scalar::Signed(-1), Scalar::Signed(2)]);
+    assert_eq!(
+        segment.snapshot(&segment.objects()[2]).elements,
+        [Scalar::Signed(-1), Scalar::Signed(2)]
+    );
     assert_eq!(segment.array::<Point>("line").unwrap().len(), 2);
     assert_eq!(segment.array::<Mixed>("many").unwrap().len(), 3);
     // What is recorded of them differs, so neither can be had as the other.

@@ -7,7 +7,8 @@ use std::path::Path;
 
 /// What stands before `end` in the sources, behind the last quotation mark before it.
 fn before<'a>(sources: &'a [String], end: &str) -> BTreeSet<&'a str> {
-    let parts = sources.iter().flat_map(|source| source.match_indices(end).map(|(at, _)| &source[..at]));
+    let parts =
+        sources.iter().flat_map(|source| source.match_indices(end).map(|(at, _)| &source[..at]));
     parts.map(|part| part.rsplit('"').next().unwrap()).collect()
 }
 

@@ -57,12 +57,15 @@ pub(super) struct RawBet<'b> {
 impl<'b> RawBet<'b> {
     /// The bet, if it is one. `record` says which of the batch it is, counted from 1.
     pub fn checked(&self, record: usize) -> Result<Bet<'b>, ProtocolError> {
-        let text = |bytes| std::str::from_utf8(bytes).map_err(|_| ProtocolError::NotUtf8 { record });
+        let text =
+            |bytes| std::str::from_utf8(bytes).map_err(|_| ProtocolError::NotUtf8 { record });
         let (first_name, last_name, date) =
             (text(self.first_name)?, text(self.last_name)?, text(self.birthdate)?);
         let invalid = |source| ProtocolError::Bet { record, source };
-        let birthdate = Birthdate::from_iso(date).ok_or_else(|| invalid(InvalidBet::birthdate(date)))?;
-        let (agency, document, number) = (self.agency.into(), self.document.into(), Some(self.number));
+        let birthdate =
+            Birthdate::from_iso(date).ok_or_else(|| invalid(InvalidBet::birthdate(date)))?;
+        let (agency, document, number) =
+            (self.agency.into(), self.document.into(), Some(self.number));
         let bet = Bet { agency, first_name, last_name, document, birthdate, number };
         bet.validate().map_err(invalid)?;
         Ok(bet)
@@ -71,7 +74,11 @@ impl<'b> RawBet<'b> {
 
 /// The agency of a run as the wire carries it. The programs keep it within the dialect's `max_agency`.
 pub(super) fn agency_byte(options: &AgencyOptions) -> u8 {
-    debug_assert!((1..=255).contains(&options.agency), "agency {} does not fit a byte", options.agency);
+    debug_assert!(
+        (1..=255).contains(&options.agency),
+        "agency {} does not fit a byte",
+        options.agency
+    );
     options.agency as u8
 }
 
@@ -99,7 +106,10 @@ pub(super) fn documents(winners: &[&str]) -> Result<Vec<u8>, Unencodable> {
 
 /// The integers that are the documents of winners, as texts.
 pub(super) fn read_documents(bytes: &[u8]) -> Vec<String> {
-    bytes.chunks_exact(DOCUMENT_BYTES).map(|document| BigEndian::read_u32(document).to_string()).collect()
+    bytes
+        .chunks_exact(DOCUMENT_BYTES)
+        .map(|document| BigEndian::read_u32(document).to_string())
+        .collect()
 }
 
 fn integer(document: &str) -> Result<u32, Unencodable> {

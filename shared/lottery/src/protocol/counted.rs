@@ -22,11 +22,13 @@ use std::mem;
 use byteorder::{BigEndian, ByteOrder};
 
 use super::binary::{
-    DOCUMENT_BYTES, Fields, RawBet, agency_byte, document_and_number, documents, read_documents, within,
+    DOCUMENT_BYTES, Fields, RawBet, agency_byte, document_and_number, documents, read_documents,
+    within,
 };
 use super::{
-    AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect, MAX_REQUEST_BYTES,
-    Packet, ProtocolError, Push, Receipt, Refusal, Then, Unencodable, error::no_trailing_bytes,
+    AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect,
+    MAX_REQUEST_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Then, Unencodable,
+    error::no_trailing_bytes,
 };
 use crate::{Bet, InvalidBet, MAX_TEXT_BYTES, Reply, Request};
 
@@ -89,9 +91,12 @@ impl Edition {
         record: usize,
     ) -> Result<Option<RawBet<'b>>, ProtocolError> {
         let Some([agency]) = fields.array() else { return Ok(None) };
-        let Some(first_name) = self.read_name("first name", fields, record)? else { return Ok(None) };
+        let Some(first_name) = self.read_name("first name", fields, record)? else {
+            return Ok(None);
+        };
         let Some(last_name) = self.read_name("last name", fields, record)? else { return Ok(None) };
-        let (Some(document), Some(birthdate), Some(number)) = (fields.array(), fields.date(), fields.array())
+        let (Some(document), Some(birthdate), Some(number)) =
+            (fields.array(), fields.date(), fields.array())
         else {
             return Ok(None);
         };
@@ -107,7 +112,10 @@ impl Edition {
     ) -> Result<Option<&'b [u8]>, ProtocolError> {
         let Some(bytes) = fields.length(self.width) else { return Ok(None) };
         if bytes > MAX_TEXT_BYTES {
-            return Err(ProtocolError::Bet { record, source: InvalidBet::TooLong { field, bytes } });
+            return Err(ProtocolError::Bet {
+                record,
+                source: InvalidBet::TooLong { field, bytes },
+            });
         }
         Ok(fields.bytes(bytes))
     }
@@ -179,12 +187,19 @@ impl Central {
         }
         let expected = *self.agency.get_or_insert(found);
         if found != expected {
-            return Err(ProtocolError::OtherAgency { found: found.into(), expected: expected.into() });
+            return Err(ProtocolError::OtherAgency {
+                found: found.into(),
+                expected: expected.into(),
+            });
         }
         Ok(())
     }
 
-    fn decode_batch<'b>(&mut self, buffer: &'b [u8], announced: usize) -> Result<Decoded<'b>, ProtocolError> {
+    fn decode_batch<'b>(
+        &mut self,
+        buffer: &'b [u8],
+        announced: usize,
+    ) -> Result<Decoded<'b>, ProtocolError> {
         // What lies behind the limit is never looked at: so it makes no difference whether it is there already.
         let buffer = &buffer[..buffer.len().min(MAX_REQUEST_BYTES)];
         let Seen { mut bets, mut end } = mem::take(&mut self.seen);

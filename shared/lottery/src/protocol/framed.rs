@@ -16,8 +16,8 @@ mod rules;
 
 use super::text::{self, Fields};
 use super::{
-    AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect, Packet, ProtocolError,
-    Push, Receipt, Refusal, Then, Unencodable, check_separator,
+    AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect, Packet,
+    ProtocolError, Push, Receipt, Refusal, Then, Unencodable, check_separator,
 };
 use crate::{Bet, Reply, Request};
 
@@ -79,7 +79,9 @@ pub struct Central {
 impl CentralCodec for Central {
     /// Decided by the first bytes of the text.
     fn begins_batch(&self, buffer: &[u8]) -> bool {
-        let Some((length, arrived)) = buffer.split_first_chunk::<LENGTH_BYTES>() else { return false };
+        let Some((length, arrived)) = buffer.split_first_chunk::<LENGTH_BYTES>() else {
+            return false;
+        };
         let whole = arrived.get(..u16::from_be_bytes(*length).into());
         let text = whole.unwrap_or(arrived).trim_ascii_start();
         !self.finished && Kind::of(text) == Kind::Batch && (whole.is_some() || !Kind::is_open(text))
@@ -105,7 +107,8 @@ impl CentralCodec for Central {
             Kind::Batch => read_batch(text),
             Kind::Finished => {
                 self.finished = true;
-                read_agency(text, FINISHED, "finished message").map(|agency| Request::Finish { agency })
+                read_agency(text, FINISHED, "finished message")
+                    .map(|agency| Request::Finish { agency })
             }
             Kind::Query => read_agency(text, QUERY, "winners query")
                 .map(|agency| Request::Winners { agency, finished: false }),
@@ -118,7 +121,9 @@ impl CentralCodec for Central {
 
     fn encode(&mut self, reply: &Reply<'_>, out: &mut Vec<u8>) -> Result<Then, Unencodable> {
         match reply {
-            Reply::Stored { bets, .. } => out.extend_from_slice(format!("SUCCESS|{bets}\n").as_bytes()),
+            Reply::Stored { bets, .. } => {
+                out.extend_from_slice(format!("SUCCESS|{bets}\n").as_bytes())
+            }
             Reply::Finished => out.extend_from_slice(b"ACK\n"),
             Reply::Winners(documents) => put_winners(documents, out)?,
             Reply::NotYet => {
@@ -181,7 +186,8 @@ fn lines_of_bets(payload: &[u8]) -> usize {
 fn read_batch(text: &str) -> Result<Request<'_>, Refusal> {
     let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
     let (count, lines) = if first.contains(SEPARATOR) { (None, text) } else { (Some(first), rest) };
-    let found = if lines.is_empty() { 0 } else { lines.bytes().filter(|&byte| byte == b'\n').count() + 1 };
+    let found =
+        if lines.is_empty() { 0 } else { lines.bytes().filter(|&byte| byte == b'\n').count() + 1 };
     let announced = count.map_or(Some(found), text::integer);
     let refused = |error| Refusal { error, bets: Some(announced.unwrap_or(found)), consumed: None };
     if text.is_empty() {
@@ -192,7 +198,9 @@ fn read_batch(text: &str) -> Result<Request<'_>, Refusal> {
         return Err(refused(ProtocolError::Count { announced, found }));
     }
     let mut bets = Vec::with_capacity(found);
-    for (record, line) in (1..).zip(lines.split('\n')).filter(|(_, line)| !line.trim_ascii().is_empty()) {
+    for (record, line) in
+        (1..).zip(lines.split('\n')).filter(|(_, line)| !line.trim_ascii().is_empty())
+    {
         bets.push(read_bet(line, record).map_err(refused)?);
     }
     Ok(Request::Store(bets))
@@ -237,7 +245,9 @@ fn put_winners(documents: &[&str], out: &mut Vec<u8>) -> Result<(), Unencodable>
         return Err(Unencodable::Missing { field: "document" });
     }
     let breaks = [SEPARATOR, '\n', '\r'];
-    if let Some(separator) = documents.iter().find_map(|text| text.chars().find(|c| breaks.contains(c))) {
+    if let Some(separator) =
+        documents.iter().find_map(|text| text.chars().find(|c| breaks.contains(c)))
+    {
         return Err(Unencodable::Separator { field: "document", separator });
     }
     out.extend_from_slice(format!("WINNERS|{}\n", documents.join("|")).as_bytes());
@@ -283,7 +293,8 @@ impl AgencyCodec for Agency {
         let Bet { first_name, last_name, document, birthdate, .. } = bet;
         let agency = self.agency;
         self.batch.push(|out| {
-            let line = format!("{agency}|{first_name}|{last_name}|{document}|{birthdate}|{number}\n");
+            let line =
+                format!("{agency}|{first_name}|{last_name}|{document}|{birthdate}|{number}\n");
             out.extend_from_slice(line.as_bytes());
             Ok(())
         })
@@ -295,7 +306,8 @@ impl AgencyCodec for Agency {
 
     /// The count has one to five digits, so the packet begins where its header does and not where the room for it does.
     fn packet(&mut self) -> &[u8] {
-        let count = if self.with_count { format!("{}\n", self.batch.count()) } else { String::new() };
+        let count =
+            if self.with_count { format!("{}\n", self.batch.count()) } else { String::new() };
         let packet = self.batch.bytes();
         let text = header_bytes(self.with_count) - count.len();
         let start = text - LENGTH_BYTES;

@@ -14,8 +14,9 @@ mod rules;
 
 use super::text::{self, Fields};
 use super::{
-    AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect, MAX_PACKET_BYTES,
-    MAX_REQUEST_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Then, Unencodable, check_separator,
+    AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect,
+    MAX_PACKET_BYTES, MAX_REQUEST_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Then,
+    Unencodable, check_separator,
 };
 use crate::{Bet, Reply, Request};
 
@@ -100,7 +101,8 @@ impl Central {
             self.seen.next_line(buffer).map_err(|error| self.refused(buffer, error))?
         {
             let record = self.seen.lines + 1;
-            let command = Command::read(line, record).map_err(|error| self.refused(buffer, error))?;
+            let command =
+                Command::read(line, record).map_err(|error| self.refused(buffer, error))?;
             match command.keyword {
                 BATCH_END if earlier > 0 => {
                     // The bets of earlier calls were checked and let go of. Now that all is there, everything is read once more.
@@ -113,7 +115,8 @@ impl Central {
                     return Ok(Decoded::Complete { request: Request::Store(bets), consumed: end });
                 }
                 READY if self.seen.lines > 0 => {
-                    let error = ProtocolError::OutOfPlace { after: "bets without their BetBatchEnd" };
+                    let error =
+                        ProtocolError::OutOfPlace { after: "bets without their BetBatchEnd" };
                     return Err(Refusal { error, bets: Some(self.seen.lines), consumed: None });
                 }
                 READY => {
@@ -169,7 +172,8 @@ impl<'b> Command<'b> {
         let (prefix, rest) = first_word(line.trim_ascii_end());
         let (agency, rest) = first_word(rest);
         let (keyword, rest) = first_word(rest);
-        let Some(agency) = agency.strip_suffix(']').filter(|_| prefix == PREFIX && !keyword.is_empty())
+        let Some(agency) =
+            agency.strip_suffix(']').filter(|_| prefix == PREFIX && !keyword.is_empty())
         else {
             let reason = "is no line of the form [AGENCY a] keyword";
             return Err(ProtocolError::Malformed { record, reason });
@@ -225,8 +229,9 @@ impl AgencyCodec for Agency {
         let Bet { first_name, last_name, document, birthdate, .. } = bet;
         let agency = self.agency;
         self.batch.push(|out| {
-            let line =
-                format!("{PREFIX} {agency}] Bet {number},{first_name},{last_name},{document},{birthdate}\n");
+            let line = format!(
+                "{PREFIX} {agency}] Bet {number},{first_name},{last_name},{document},{birthdate}\n"
+            );
             out.extend_from_slice(line.as_bytes());
             Ok(())
         })

@@ -19,11 +19,13 @@ mod rules;
 use byteorder::{BigEndian, ByteOrder};
 
 use super::binary::{
-    DOCUMENT_BYTES, Fields, RawBet, agency_byte, document_and_number, documents, read_documents, within,
+    DOCUMENT_BYTES, Fields, RawBet, agency_byte, document_and_number, documents, read_documents,
+    within,
 };
 use super::{
-    AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect, MAX_PACKET_BYTES,
-    Packet, ProtocolError, Push, Receipt, Refusal, Then, Unencodable, error::no_trailing_bytes,
+    AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect,
+    MAX_PACKET_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Then, Unencodable,
+    error::no_trailing_bytes,
 };
 use crate::{Bet, Reply, Request};
 
@@ -75,7 +77,9 @@ impl CentralCodec for Central {
             return Ok(Decoded::Complete { request, consumed: LENGTH_BYTES });
         }
         let consumed = LENGTH_BYTES + usize::from(length);
-        let Some(payload) = buffer.get(LENGTH_BYTES..consumed) else { return Ok(Decoded::Incomplete) };
+        let Some(payload) = buffer.get(LENGTH_BYTES..consumed) else {
+            return Ok(Decoded::Incomplete);
+        };
         let packets = Packets { rest: payload };
         let count = packets.clone().count();
         let bets = decode_packets(agency, packets, count).map_err(|error| Refusal {
@@ -152,7 +156,11 @@ impl<'b> Iterator for Packets<'b> {
     }
 }
 
-fn decode_packets(agency: u8, packets: Packets<'_>, count: usize) -> Result<Vec<Bet<'_>>, ProtocolError> {
+fn decode_packets(
+    agency: u8,
+    packets: Packets<'_>,
+    count: usize,
+) -> Result<Vec<Bet<'_>>, ProtocolError> {
     let mut bets = Vec::with_capacity(count);
     for packet in packets {
         let record = bets.len() + 1;
@@ -177,7 +185,8 @@ fn read_packet(agency: u8, packet: &[u8]) -> Option<RawBet<'_>> {
     let [last_length] = fields.array()?;
     let last_name = fields.bytes(last_length.into())?;
     let birthdate = fields.date()?;
-    let (document, number) = (u32::from_be_bytes(fields.array()?), u32::from_be_bytes(fields.array()?));
+    let (document, number) =
+        (u32::from_be_bytes(fields.array()?), u32::from_be_bytes(fields.array()?));
     let bet = RawBet { agency, first_name, last_name, birthdate, document, number };
     fields.rest.is_empty().then_some(bet)
 }
@@ -250,7 +259,8 @@ impl AgencyCodec for Agency {
     }
 
     fn receipt(&self, reply: &[u8]) -> Result<Option<Receipt>, ProtocolError> {
-        for (bytes, receipt) in [(ACK, Receipt::Stored { winners: None }), (ERR, Receipt::Refused)] {
+        for (bytes, receipt) in [(ACK, Receipt::Stored { winners: None }), (ERR, Receipt::Refused)]
+        {
             if let Some(trailing) = reply.strip_prefix(bytes) {
                 no_trailing_bytes(trailing)?;
                 return Ok(Some(receipt));

@@ -30,7 +30,8 @@ pub fn bet<'b>(
     birthdate: &str,
     number: &str,
 ) -> Result<Bet<'b>, InvalidBet> {
-    let birthdate = Birthdate::from_iso(birthdate).ok_or_else(|| InvalidBet::birthdate(birthdate))?;
+    let birthdate =
+        Birthdate::from_iso(birthdate).ok_or_else(|| InvalidBet::birthdate(birthdate))?;
     let number = Some(integer(number).ok_or_else(|| InvalidBet::number(number))?);
     let bet = Bet { agency, first_name, last_name, document: document.into(), birthdate, number };
     bet.validate()?;
@@ -105,7 +106,9 @@ mod tests {
 
     #[test]
     fn underscores_signs_other_digits_and_larger_numbers_are_no_integers() {
-        for text in ["", " ", "+", "-7", "-0", "++7", "+ 7", "1_000", "7.0", "0x7", "٧", "4294967296"] {
+        for text in
+            ["", " ", "+", "-7", "-0", "++7", "+ 7", "1_000", "7.0", "0x7", "٧", "4294967296"]
+        {
             assert_eq!(integer::<u32>(text), None, "{text:?}");
         }
     }

@@ -17,9 +17,9 @@ use byteorder::{BigEndian, ByteOrder};
 
 use super::text::Fields;
 use super::{
-    AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect, MAX_REQUEST_BYTES,
-    Packet, ProtocolError, Push, Receipt, Refusal, Then, Unencodable, check_separator,
-    error::no_trailing_bytes,
+    AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect,
+    MAX_REQUEST_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Then, Unencodable,
+    check_separator, error::no_trailing_bytes,
 };
 use crate::decimal::{self, Decimal};
 use crate::{Bet, Birthdate, InvalidBet, MAX_TEXT_BYTES, Reply, Request, Results};
@@ -72,7 +72,9 @@ impl CentralCodec for Central {
     fn decode<'b>(&mut self, buffer: &'b [u8]) -> Result<Decoded<'b>, Refusal> {
         match buffer.first() {
             None => Ok(Decoded::Incomplete),
-            Some(&QUERY_TYPE) => Ok(Decoded::Complete { request: Request::Results, consumed: QUERY.len() }),
+            Some(&QUERY_TYPE) => {
+                Ok(Decoded::Complete { request: Request::Results, consumed: QUERY.len() })
+            }
             Some(&BATCH_TYPE) => self.decode_batch(buffer).map_err(Refusal::from),
             Some(&other) => Err(ProtocolError::UnknownRequest(other).into()),
         }
@@ -119,7 +121,9 @@ impl Central {
         self.scanned = self.scanned.max(BATCH_HEADER_BYTES);
         while self.records < announced {
             let record = self.records + 1;
-            let Some(end) = record_end(buffer, self.scanned, record)? else { return Ok(Decoded::Incomplete) };
+            let Some(end) = record_end(buffer, self.scanned, record)? else {
+                return Ok(Decoded::Incomplete);
+            };
             if end > buffer.len() {
                 return Ok(Decoded::Incomplete);
             }
@@ -167,12 +171,14 @@ fn decode_record(bytes: &[u8], record: usize) -> Result<Bet<'_>, ProtocolError> 
         return Err(ProtocolError::FieldCount { record, found, expected: "4 or 5" });
     };
     let invalid = |source| ProtocolError::Bet { record, source };
-    let birthdate = Birthdate::from_unpadded(date).ok_or_else(|| invalid(InvalidBet::birthdate(date)))?;
+    let birthdate =
+        Birthdate::from_unpadded(date).ok_or_else(|| invalid(InvalidBet::birthdate(date)))?;
     // Plain decimals only: the reply repeats the record as it came, and this way it can be rendered from the number.
     let number = number
         .map(|digits| decimal::parse(digits).ok_or_else(|| invalid(InvalidBet::number(digits))))
         .transpose()?;
-    let bet = Bet { agency: 0, first_name, last_name, document: document.into(), birthdate, number };
+    let bet =
+        Bet { agency: 0, first_name, last_name, document: document.into(), birthdate, number };
     bet.validate().map_err(invalid)?;
     Ok(bet)
 }

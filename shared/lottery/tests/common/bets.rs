@@ -26,7 +26,14 @@ pub(crate) fn bet<'a>(
     number: u32,
 ) -> Bet<'a> {
     let birthdate = Birthdate::from_iso(date).unwrap();
-    Bet { agency, first_name, last_name, document: document.into(), birthdate, number: Some(number) }
+    Bet {
+        agency,
+        first_name,
+        last_name,
+        document: document.into(),
+        birthdate,
+        number: Some(number),
+    }
 }
 
 /// A bet that owns its texts: first name, last name and document; birthdate; number.

@@ -87,7 +87,11 @@ pub(crate) fn mutated(mut wire: Vec<u8>, mutations: &[(Index, u8)]) -> Vec<u8> {
 
 /// Everything that is understood, refused and said when `wire` arrives in these pieces and then ends, and whether the connection
 /// is still open.
-pub(crate) fn conversation(name: &str, wire: &[u8], cuts: &[Index]) -> (Vec<String>, Vec<u8>, bool) {
+pub(crate) fn conversation(
+    name: &str,
+    wire: &[u8],
+    cuts: &[Index],
+) -> (Vec<String>, Vec<u8>, bool) {
     let mut served = Served::new(name, true);
     let mut from = 0;
     for end in ends(wire, cuts) {
@@ -164,8 +168,11 @@ impl Served {
     /// Serves one message; false when there is none.
     fn one_message(&mut self, last: bool) -> bool {
         let begun = self.codec.begins_batch(&self.unread);
-        let decoded =
-            if last { self.codec.decode_last(&self.unread) } else { self.codec.decode(&self.unread) };
+        let decoded = if last {
+            self.codec.decode_last(&self.unread)
+        } else {
+            self.codec.decode(&self.unread)
+        };
         let (consumed, then) = match decoded {
             Ok(Decoded::Incomplete) => return false,
             Ok(Decoded::Skip { consumed }) => (consumed, Then::Continue),

@@ -12,7 +12,8 @@ use lottery::{Bet, Reply, Request};
 /// A vector of `vectors.json` as bytes.
 pub(crate) fn vector(dialect: &str, name: &str) -> Vec<u8> {
     let vectors: serde_json::Value = serde_json::from_str(include_str!("../vectors.json")).unwrap();
-    let hex = vectors[dialect][name].as_str().unwrap_or_else(|| panic!("no vector {dialect} {name}"));
+    let hex =
+        vectors[dialect][name].as_str().unwrap_or_else(|| panic!("no vector {dialect} {name}"));
     (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
 }
 
@@ -41,7 +42,10 @@ pub(crate) fn agency_with(name: &str, options: &AgencyOptions) -> Box<dyn Agency
 }
 
 /// As many of these bets as one packet takes, and its bytes.
-pub(crate) fn filled<'a>(codec: &mut dyn AgencyCodec, mut bets: Vec<Bet<'a>>) -> (Vec<Bet<'a>>, Vec<u8>) {
+pub(crate) fn filled<'a>(
+    codec: &mut dyn AgencyCodec,
+    mut bets: Vec<Bet<'a>>,
+) -> (Vec<Bet<'a>>, Vec<u8>) {
     codec.clear();
     bets.truncate(bets.iter().take_while(|bet| codec.push(bet).unwrap() == Push::Added).count());
     assert_eq!(codec.bets(), bets.len());
@@ -83,7 +87,10 @@ pub(crate) fn refused(codec: &mut dyn CentralCodec, wire: &[u8]) -> (Refusal, Ve
 }
 
 /// What is said to an error, or to a request that cannot be carried out, and what becomes of the connection.
-pub(crate) fn said_to(codec: &mut dyn CentralCodec, error: Option<&ProtocolError>) -> (Vec<u8>, Then) {
+pub(crate) fn said_to(
+    codec: &mut dyn CentralCodec,
+    error: Option<&ProtocolError>,
+) -> (Vec<u8>, Then) {
     let mut said = Vec::new();
     let then = codec.refuse(error, &mut said);
     (said, then)

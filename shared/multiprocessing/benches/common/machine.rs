@@ -12,7 +12,8 @@ use nix::unistd::{SysconfVar, sysconf};
 /// Processors, kernel, the other sides' versions, and the day.
 pub fn described() -> Result<String, Box<dyn Error>> {
     let processors = read_to_string("/proc/cpuinfo")?;
-    let model = processors.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let model =
+        processors.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     Ok(format!(
         "{}, {} processors; Linux {}; {}; {}; {}",
         model.trim_start_matches([' ', '\t', ':']),
@@ -58,8 +59,10 @@ fn left_by_others() -> Result<f64, Box<dyn Error>> {
     let statistics = read_to_string("/proc/stat")?;
     let all = statistics.lines().next().unwrap_or_default().split_whitespace().skip(1);
     // The first columns are user, nice, system, idle and iowait. Idle time is measured exactly, the others only sampled.
-    let idle =
-        all.skip(3).take(2).try_fold(0.0, |sum, ticks| ticks.parse::<f64>().map(|ticks| sum + ticks))?;
+    let idle = all
+        .skip(3)
+        .take(2)
+        .try_fold(0.0, |sum, ticks| ticks.parse::<f64>().map(|ticks| sum + ticks))?;
     let mut own = 0;
     for who in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {
         let usage = getrusage(who)?;

@@ -29,7 +29,8 @@ pub fn segment(plan: &Plan) -> Result<Segment, Box<dyn Error>> {
 /// whether all went well. Starts and ends of the processes are part of the time.
 pub fn rate(processes: u32, each: u32, body: impl Fn() -> bool) -> Figure {
     let begun = Instant::now();
-    let started: Result<Vec<_>, _> = (0..processes).map(|_| Process::spawn(|| i32::from(!body()))).collect();
+    let started: Result<Vec<_>, _> =
+        (0..processes).map(|_| Process::spawn(|| i32::from(!body()))).collect();
     for process in &mut started? {
         if !process.join()?.is_success() {
             return Err("a process failed".into());
@@ -40,7 +41,11 @@ pub fn rate(processes: u32, each: u32, body: impl Fn() -> bool) -> Figure {
 
 /// How often per second something happens that this process does `times` in `body` while another one does its part in `other`. Both
 /// return whether all went well.
-pub fn rate_beside(times: u32, other: impl FnOnce() -> bool, body: impl FnOnce() -> bool) -> Figure {
+pub fn rate_beside(
+    times: u32,
+    other: impl FnOnce() -> bool,
+    body: impl FnOnce() -> bool,
+) -> Figure {
     let begun = Instant::now();
     let mut other = Process::spawn(|| i32::from(!other()))?;
     let well = body();

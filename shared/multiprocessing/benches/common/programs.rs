@@ -15,8 +15,15 @@ impl CProgram {
     pub fn compile(name: &str) -> Result<Self, Box<dyn Error>> {
         let program = Self(std::env::temp_dir().join(format!("bench.{name}.{}", id())));
         let mut compiler = Command::new("cc");
-        compiler.args(["-O2", "-pthread", "-o"]).arg(&program.0).arg(beside(&format!("c/{name}.c")));
-        if compiler.status()?.success() { Ok(program) } else { Err("the C program does not compile".into()) }
+        compiler
+            .args(["-O2", "-pthread", "-o"])
+            .arg(&program.0)
+            .arg(beside(&format!("c/{name}.c")));
+        if compiler.status()?.success() {
+            Ok(program)
+        } else {
+            Err("the C program does not compile".into())
+        }
     }
 
     /// Runs it for a turn; it prints its figure.
@@ -34,7 +41,12 @@ impl Drop for CProgram {
 /// Runs a function of `benches/in_python.py` for a turn; it returns its figure.
 pub fn python(function: &str, arguments: &[u32]) -> Figure {
     let mut program = Command::new("python3");
-    printed(program.arg(beside("in_python.py")).arg(function).args(arguments.iter().map(u32::to_string)))
+    printed(
+        program
+            .arg(beside("in_python.py"))
+            .arg(function)
+            .args(arguments.iter().map(u32::to_string)),
+    )
 }
 
 fn beside(name: &str) -> PathBuf {

@@ -27,7 +27,10 @@ pub struct Table {
 impl Table {
     /// Prints the head of a table of what happens how often per second.
     pub fn begin(title: &str) -> Result<Self, Box<dyn Error>> {
-        println!("### {title}\n\n{}. Per second, medians (least to most) of {TURNS} turns.\n", described()?);
+        println!(
+            "### {title}\n\n{}. Per second, medians (least to most) of {TURNS} turns.\n",
+            described()?
+        );
         println!("| what | ours | C | Python | raw_sync | ours / C | ours / Python |");
         println!("|---|---:|---:|---:|---:|---:|---:|");
         Ok(Self { others: Others::watch()? })
@@ -60,7 +63,10 @@ impl Table {
 
     /// Prints how quiet the machine was.
     pub fn end(self) -> Outcome {
-        println!("\nOther programs used {:.0} % of the processors meanwhile.\n", self.others.share()?);
+        println!(
+            "\nOther programs used {:.0} % of the processors meanwhile.\n",
+            self.others.share()?
+        );
         Ok(())
     }
 }

@@ -36,7 +36,9 @@ impl Structure {
             Some(TokenTree::Group(group)) => split_fields(&group),
             Some(TokenTree::Punct(punct)) if punct.as_char() == ';' => Vec::new(),
             _ => {
-                return Err("a Shareable structure has no generic parameters: its layout must be known here");
+                return Err(
+                    "a Shareable structure has no generic parameters: its layout must be known here",
+                );
             }
         };
         if !defined_layout {
@@ -63,8 +65,9 @@ impl Structure {
         check.extend(source(
             ", \"a Shareable structure has no padding: order its fields by size and name what is left over\"",
         ));
-        let mut body =
-            source("const ELEMENT: ::multiprocessing::ElementType = ::multiprocessing::ElementType::common");
+        let mut body = source(
+            "const ELEMENT: ::multiprocessing::ElementType = ::multiprocessing::ElementType::common",
+        );
         body.extend([
             group(Delimiter::Parenthesis, [source("&"), group(Delimiter::Bracket, [elements])]),
             source(";"),
@@ -73,8 +76,9 @@ impl Structure {
         // between them or behind (`check`), and `Copy`, which the trait asks for, rules out a destructor.
         let mut implementation = source("const _: () = ::core::assert!");
         implementation.extend([group(Delimiter::Parenthesis, [check]), source(";")]);
-        implementation
-            .extend(source("#[automatically_derived] unsafe impl ::multiprocessing::Shareable for"));
+        implementation.extend(source(
+            "#[automatically_derived] unsafe impl ::multiprocessing::Shareable for",
+        ));
         implementation.extend([name(), group(Delimiter::Brace, [body])]);
         implementation
     }
@@ -127,8 +131,8 @@ fn skip_attributes(tokens: &mut Peekable<IntoIter>) -> bool {
             && let Some(TokenTree::Group(layouts)) = words.next()
         {
             let mut layouts = layouts.stream().into_iter();
-            defined_layout |=
-                layouts.any(|word| is_word(Some(&word), "C") || is_word(Some(&word), "transparent"));
+            defined_layout |= layouts
+                .any(|word| is_word(Some(&word), "C") || is_word(Some(&word), "transparent"));
         }
     }
     defined_layout

@@ -70,9 +70,13 @@ mod tests {
     #[test]
     fn every_cause_reads_back_from_its_code() {
         let death = BreakCause::PartyDied(Pid::from_raw(4_194_304));
-        for cause in
-            [BreakCause::Aborted, BreakCause::TimedOut, death, BreakCause::ActionFailed, BreakCause::Reset]
-        {
+        for cause in [
+            BreakCause::Aborted,
+            BreakCause::TimedOut,
+            death,
+            BreakCause::ActionFailed,
+            BreakCause::Reset,
+        ] {
             assert_eq!(BreakCause::from_code(cause.code()), cause);
             assert!(cause.code() != 0 && cause.code() >> 62 == 0);
         }

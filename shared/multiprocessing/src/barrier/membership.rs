@@ -35,7 +35,9 @@ impl Membership {
     /// Notes that the calling process waits through this handle.
     pub(super) fn joins(self: &Arc<Self>, process: Identity) {
         let own = process.key();
-        if self.process.load(Ordering::Relaxed) != own && self.process.swap(own, Ordering::Relaxed) != own {
+        if self.process.load(Ordering::Relaxed) != own
+            && self.process.swap(own, Ordering::Relaxed) != own
+        {
             let mut joined = JOINED.lock().unwrap_or_else(PoisonError::into_inner);
             joined.retain(|membership| membership.strong_count() > 0);
             joined.push(Arc::downgrade(self));

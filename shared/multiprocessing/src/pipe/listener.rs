@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{PeerCredentials, SendTimeout};
-use nix::sys::socket::{Backlog, SockFlag, UnixAddr, bind, connect, getsockopt, listen, setsockopt};
+use nix::sys::socket::{
+    Backlog, SockFlag, UnixAddr, bind, connect, getsockopt, listen, setsockopt,
+};
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::geteuid;
 
@@ -86,7 +88,9 @@ impl Listener {
     fn accept_until(&self, deadline: Deadline) -> Result<Option<Connection>, PipeError> {
         loop {
             match self.socket.accept(deadline) {
-                Ok(Some(socket)) if is_of_this_user(&socket)? => return Ok(Some(Connection::new(socket))),
+                Ok(Some(socket)) if is_of_this_user(&socket)? => {
+                    return Ok(Some(Connection::new(socket)));
+                }
                 // Many of them must not take this one's time.
                 Ok(Some(_foreign)) if !deadline.has_passed()? => {}
                 Ok(_) => return Ok(None),
@@ -134,7 +138,11 @@ fn connect_until(name: &str, deadline: Deadline) -> Result<Option<Connection>, P
             Err(errno) => return Err(errno.into()),
         }
     }
-    if is_of_this_user(&socket)? { Ok(Some(Connection::new(socket))) } else { Err(PipeError::OtherUser) }
+    if is_of_this_user(&socket)? {
+        Ok(Some(Connection::new(socket)))
+    } else {
+        Err(PipeError::OtherUser)
+    }
 }
 
 /// Whether the one at the other end is, or was, a process of the user as whom this one acts.

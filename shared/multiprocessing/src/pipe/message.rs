@@ -81,7 +81,9 @@ impl<'a> Message<'a> {
         let message = self.bytes()?;
         match room.get_mut(..message.len()) {
             Some(start) => start.copy_from_slice(&message),
-            None => return Err(PipeError::TooShort { room: room.len(), message: message.into_owned() }),
+            None => {
+                return Err(PipeError::TooShort { room: room.len(), message: message.into_owned() });
+            }
         }
         Ok(message.len())
     }
@@ -110,8 +112,13 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, PipeError> 
 }
 
 /// Sends bytes. `None` when there was no room all the time.
-pub(super) fn send_bytes(socket: &Socket, bytes: &[u8], deadline: Deadline) -> Result<Option<()>, PipeError> {
-    let Some((start, rest)) = bytes.split_at_checked(LONGEST_PACKET).filter(|(_, rest)| !rest.is_empty())
+pub(super) fn send_bytes(
+    socket: &Socket,
+    bytes: &[u8],
+    deadline: Deadline,
+) -> Result<Option<()>, PipeError> {
+    let Some((start, rest)) =
+        bytes.split_at_checked(LONGEST_PACKET).filter(|(_, rest)| !rest.is_empty())
     else {
         return Ok(socket.send(&[BYTES], bytes, None, deadline)?);
     };
@@ -141,8 +148,9 @@ pub(super) fn receive<R>(
     let mut room = ROOM.take();
     room.resize(NUMBER_BYTES + LONGEST_PACKET, 0);
     let arrival = socket.recv(&mut room, deadline);
-    let outcome = arrival
-        .and_then(|arrival| arrival.map(|arrival| Message::of(arrival, &room).and_then(take)).transpose());
+    let outcome = arrival.and_then(|arrival| {
+        arrival.map(|arrival| Message::of(arrival, &room).and_then(take)).transpose()
+    });
     ROOM.set(room);
     outcome
 }
@@ -152,7 +160,10 @@ pub(super) fn receive<R>(
 /// its sender could shorten it, and a read notices.
 fn read_on(start: &[u8], rest: u64, file: File) -> Result<Vec<u8>, PipeError> {
     let file_is = file.metadata().map_err(os_error)?;
-    if !file_is.is_file() || file_is.len() != rest || file_is.blocks().saturating_mul(BLOCK_BYTES) < rest {
+    if !file_is.is_file()
+        || file_is.len() != rest
+        || file_is.blocks().saturating_mul(BLOCK_BYTES) < rest
+    {
         return Err(PipeError::Malformed);
     }
     let mut bytes = Vec::new();

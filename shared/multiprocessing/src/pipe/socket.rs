@@ -59,7 +59,12 @@ impl Socket {
 
     /// One that is not connected yet.
     pub(super) fn unconnected(flags: SockFlag) -> Result<Self, Errno> {
-        Ok(Self::new(socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC | flags, None)?))
+        Ok(Self::new(socket(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            SockFlag::SOCK_CLOEXEC | flags,
+            None,
+        )?))
     }
 
     pub(super) fn new(descriptor: OwnedFd) -> Self {
@@ -95,7 +100,11 @@ impl Socket {
     }
 
     /// The next message, which must fit into the room; `None` when none came all the time.
-    pub(super) fn recv(&self, room: &mut [u8], deadline: Deadline) -> Result<Option<Arrival>, PipeError> {
+    pub(super) fn recv(
+        &self,
+        room: &mut [u8],
+        deadline: Deadline,
+    ) -> Result<Option<Arrival>, PipeError> {
         let mut tag = [0];
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
         let arrival = self.until(deadline, PollFlags::POLLIN, || {
@@ -111,7 +120,9 @@ impl Socket {
         match bytes.checked_sub(1) {
             None if self.has_no_peer()? => Err(PipeError::Closed),
             Some(_) if is_cut && attached.is_empty() => Err(PipeError::NoRoom),
-            Some(bytes) if !is_cut && !flags.contains(MsgFlags::MSG_TRUNC) && attached.len() < 2 => {
+            Some(bytes)
+                if !is_cut && !flags.contains(MsgFlags::MSG_TRUNC) && attached.len() < 2 =>
+            {
                 Ok(Some(Arrival { tag: tag[0], bytes, attached: attached.pop() }))
             }
             _ => Err(PipeError::Malformed),
@@ -147,7 +158,10 @@ impl Socket {
                 // As many descriptors of this user are on their way, through whichever sockets, as this process may have open:
                 // as good as full. What can be waited for is the end of the other side; for the rest one must look.
                 Err(Errno::ETOOMANYREFS) => {
-                    poll_until(&mut [PollFd::new(self.as_fd(), PollFlags::empty())], deadline.look()?)?;
+                    poll_until(
+                        &mut [PollFd::new(self.as_fd(), PollFlags::empty())],
+                        deadline.look()?,
+                    )?;
                 }
                 // The other end is gone, without having read everything, and what it sent before is still to come. The kernel
                 // says so once.
@@ -189,14 +203,16 @@ fn attached(mut control: &[u8]) -> Vec<OwnedFd> {
         && let Some(body) = control.get(size_of::<ControlHead>()..head.bytes)
     {
         if (head.level, head.kind) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
-            for number in
-                body.chunks_exact(size_of::<RawFd>()).filter_map(|it| RawFd::read_from_bytes(it).ok())
+            for number in body
+                .chunks_exact(size_of::<RawFd>())
+                .filter_map(|it| RawFd::read_from_bytes(it).ok())
             {
                 // SAFETY: the kernel has just opened it for this process, and nobody else knows its number.
                 found.push(unsafe { OwnedFd::from_raw_fd(number) });
             }
         }
-        control = control.get(head.bytes.next_multiple_of(size_of::<usize>())..).unwrap_or_default();
+        control =
+            control.get(head.bytes.next_multiple_of(size_of::<usize>())..).unwrap_or_default();
     }
     found
 }
@@ -211,7 +227,8 @@ pub(crate) struct Release {
 impl Release {
     /// Of all sockets of this process but these.
     pub(super) fn of_all_but(kept: &[RawFd]) -> Result<Self, Errno> {
-        let nobody = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+        let nobody =
+            socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
         let given_up = open().iter().filter(|socket| !kept.contains(socket)).copied().collect();
         Ok(Self { given_up, nobody })
     }

@@ -57,7 +57,8 @@ impl Backoff {
         match self.early_deaths.checked_sub(2) {
             None => Next::Restart,
             Some(doublings) => {
-                let pause = FIRST_PAUSE.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX));
+                let pause =
+                    FIRST_PAUSE.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX));
                 Next::RestartAfter(pause.min(LONGEST_PAUSE))
             }
         }
@@ -74,9 +75,11 @@ mod tests {
     #[test]
     fn a_slot_that_only_crashes_is_given_up_after_growing_pauses() {
         let mut backoff = Backoff::default();
-        let decisions: Vec<_> =
-            (0..CRASHES_TO_GIVE_UP).map(|_| backoff.after_death(ABORT, Duration::ZERO, true)).collect();
-        let pauses = [10, 20, 40, 80, 160, 320].map(|ms| Next::RestartAfter(Duration::from_millis(ms)));
+        let decisions: Vec<_> = (0..CRASHES_TO_GIVE_UP)
+            .map(|_| backoff.after_death(ABORT, Duration::ZERO, true))
+            .collect();
+        let pauses =
+            [10, 20, 40, 80, 160, 320].map(|ms| Next::RestartAfter(Duration::from_millis(ms)));
         assert_eq!(decisions, [&[Next::Restart][..], &pauses, &[Next::GiveUp]].concat());
     }
 
@@ -100,7 +103,8 @@ mod tests {
     #[test]
     fn ready_workers_that_end_when_asked_are_replaced_for_ever_with_pauses_of_less_than_a_second() {
         let mut backoff = Backoff::default();
-        let last = (0..10_000).map(|_| backoff.after_death(Exit::Code(0), Duration::ZERO, true)).last();
+        let last =
+            (0..10_000).map(|_| backoff.after_death(Exit::Code(0), Duration::ZERO, true)).last();
         assert_eq!(last, Some(Next::RestartAfter(LONGEST_PAUSE)));
     }
 

@@ -87,7 +87,8 @@ impl Pool {
     pub fn new(options: PoolOptions) -> Result<Self, PoolError> {
         let mask: SigSet =
             STOP.into_iter().chain(IGNORED).chain([Signal::SIGQUIT, Signal::SIGCHLD]).collect();
-        mask.thread_block().map_err(|source| PoolError::System { action: "blocking signals", source })?;
+        mask.thread_block()
+            .map_err(|source| PoolError::System { action: "blocking signals", source })?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&mask, flags)
             .map_err(|source| PoolError::System { action: "making a signal descriptor", source })?;
@@ -110,7 +111,15 @@ impl Pool {
     /// [`PoolError::Start`] when the first workers cannot be forked.
     pub fn run(self, workload: &mut impl Workload) -> Result<Outcome, PoolError> {
         let slots = (0..self.options.workers.get()).map(|_| Slot::default()).collect();
-        Watch { pool: &self, workload, slots, announced: false, stop: None, outcome: Outcome::Stopped }.run()
+        Watch {
+            pool: &self,
+            workload,
+            slots,
+            announced: false,
+            stop: None,
+            outcome: Outcome::Stopped,
+        }
+        .run()
     }
 }
 
@@ -224,7 +233,9 @@ impl<W: Workload> Watch<'_, W> {
         while let Ok(4) = read(&self.pool.ready_reader, &mut message) {
             // Workers sign with their pid, not their slot: what a dead one said must not count for its successor.
             let pid = Pid::from_raw(u32::from_ne_bytes(message).cast_signed());
-            let Some(slot) = self.slots.iter().position(|slot| slot.is_running(pid)) else { continue };
+            let Some(slot) = self.slots.iter().position(|slot| slot.is_running(pid)) else {
+                continue;
+            };
             if let State::Running { ready: ready @ false, .. } = &mut self.slots[slot].state {
                 *ready = true;
                 self.workload.observe(&PoolEvent::Ready { slot });
@@ -316,7 +327,9 @@ impl<W: Workload> Watch<'_, W> {
             };
             // It may have said that it was ready just before it ended.
             self.handle_ready();
-            let State::Running { process, since, ready } = &self.slots[slot].state else { continue };
+            let State::Running { process, since, ready } = &self.slots[slot].state else {
+                continue;
+            };
             let (pid, uptime, was_ready) = (process.pid(), since.elapsed(), *ready);
             self.bury(slot, pid, exit, uptime, was_ready);
         }

@@ -38,7 +38,8 @@ impl Worker {
         for signal in terminal.into_iter().chain(writing).chain(IGNORED) {
             set_disposition(signal, SigHandler::SigIgn)?;
         }
-        let stop = SignalFd::with_flags(&Self::mask(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let stop =
+            SignalFd::with_flags(&Self::mask(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         Ok(Self { slot, ready, stop, stopping: Cell::new(false) })
     }
 

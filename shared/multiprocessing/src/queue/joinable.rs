@@ -249,8 +249,10 @@ mod tests {
     use crate::{Plan, Segment, SegmentName};
 
     fn queue(test: &str) -> (Segment, JoinableQueue<u64>) {
-        let name = SegmentName::new(&format!("mp-unit.joinable.{test}.{}", std::process::id())).unwrap();
-        let segment = Segment::create(&name, &Plan::new().joinable_queue::<u64>("queue", 2)).unwrap();
+        let name =
+            SegmentName::new(&format!("mp-unit.joinable.{test}.{}", std::process::id())).unwrap();
+        let segment =
+            Segment::create(&name, &Plan::new().joinable_queue::<u64>("queue", 2)).unwrap();
         let queue = segment.joinable_queue("queue").unwrap();
         (segment, queue)
     }
@@ -259,7 +261,10 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(30);
 
     /// What a join comes to that already waits while something happens to the queue.
-    fn joined_while(queue: &JoinableQueue<u64>, happens: impl FnOnce()) -> Result<bool, QueueError> {
+    fn joined_while(
+        queue: &JoinableQueue<u64>,
+        happens: impl FnOnce(),
+    ) -> Result<bool, QueueError> {
         let begun = Instant::now();
         let outcome = thread::scope(|scope| {
             let joining = scope.spawn(|| queue.join_timeout(LIMIT));
@@ -318,7 +323,8 @@ mod tests {
             drop(task);
         };
         let lost = |tasks| Err(QueueError::Lost { tasks });
-        let twice = |queue: &JoinableQueue<u64>| [queue.join_timeout(LIMIT), queue.join_timeout(LIMIT)];
+        let twice =
+            |queue: &JoinableQueue<u64>| [queue.join_timeout(LIMIT), queue.join_timeout(LIMIT)];
         let before = queue.clone();
         lose();
         lose();
@@ -337,8 +343,9 @@ mod tests {
         let (_segment, queue) = queue("lies");
         queue.put(1).unwrap();
         let task = queue.get().unwrap();
-        let lie =
-            |count| queue.ring.record.update_as(|state, own| state.row(own).map(|row| row.count = count));
+        let lie = |count| {
+            queue.ring.record.update_as(|state, own| state.row(own).map(|row| row.count = count))
+        };
         lie(u64::MAX).unwrap();
         queue.put(2).unwrap();
         drop(queue.get().unwrap());

@@ -212,7 +212,8 @@ mod tests {
     use crate::{Plan, Queue, Segment, SegmentName};
 
     fn queue(test: &str) -> (Segment, Queue<u64>) {
-        let name = SegmentName::new(&format!("mp-unit.queue.{test}.{}", std::process::id())).unwrap();
+        let name =
+            SegmentName::new(&format!("mp-unit.queue.{test}.{}", std::process::id())).unwrap();
         let segment = Segment::create(&name, &Plan::new().queue::<u64>("queue", 2)).unwrap();
         let queue = segment.queue("queue").unwrap();
         (segment, queue)
@@ -241,7 +242,10 @@ mod tests {
         assert_eq!(queue.len(), 1);
         queue.put(2).unwrap();
         assert_eq!(lock.recoveries(), 1);
-        assert_eq!([queue.try_get(), queue.try_get(), queue.try_get()], [Ok(Some(1)), Ok(Some(2)), Ok(None)]);
+        assert_eq!(
+            [queue.try_get(), queue.try_get(), queue.try_get()],
+            [Ok(Some(1)), Ok(Some(2)), Ok(None)]
+        );
     }
 
     #[test]
@@ -255,7 +259,10 @@ mod tests {
         let lock = left_halfway(&segment, || write_words(&copy, 0, &closed));
         assert!(!queue.is_closed());
         assert_eq!((queue.put(2), lock.recoveries()), (Ok(()), 1));
-        assert_eq!([queue.try_get(), queue.try_get(), queue.try_get()], [Ok(Some(1)), Ok(Some(2)), Ok(None)]);
+        assert_eq!(
+            [queue.try_get(), queue.try_get(), queue.try_get()],
+            [Ok(Some(1)), Ok(Some(2)), Ok(None)]
+        );
 
         // Who waits finds out without having been called.
         let begun = Instant::now();
@@ -290,11 +297,14 @@ mod tests {
     #[test]
     fn numbers_that_lie_lead_nowhere_outside_of_the_ring() {
         let (segment, queue) = queue("lies");
-        let lie = |lie: &dyn Fn(&mut Counts)| queue.ring.record.update(|state| lie(&mut state.head)).unwrap();
+        let lie = |lie: &dyn Fn(&mut Counts)| {
+            queue.ring.record.update(|state| lie(&mut state.head)).unwrap()
+        };
         lie(&|counts| {
             (counts.put, counts.taken) = (u64::MAX, 5);
-            (0..=u16::MAX)
-                .for_each(|_| [Side::Put, Side::Get].into_iter().for_each(|side| counts.count_in(side)));
+            (0..=u16::MAX).for_each(|_| {
+                [Side::Put, Side::Get].into_iter().for_each(|side| counts.count_in(side))
+            });
         });
         assert!(queue.is_full());
         assert_eq!(queue.try_put(1), Err(QueueError::Full));

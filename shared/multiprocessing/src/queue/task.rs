@@ -39,7 +39,8 @@ impl<T> Deref for Task<T> {
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
         let lost = thread::panicking();
-        let call = self.record.update_as(|state, own| own == self.owner && state.put_down(own, lost));
+        let call =
+            self.record.update_as(|state, own| own == self.owner && state.put_down(own, lost));
         // The lock of a record is never lost, and the rest cannot be mended here: the task is lost when this process ends.
         if call == Ok(true) {
             self.record.announce(u64::MAX, JOINS);

@@ -32,7 +32,9 @@ pub enum SegmentError {
         name: SegmentName,
     },
     /// The entry is no segment of this library, or one of another layout.
-    #[error("/dev/shm/{name} is no segment of this library: {reason}; remove that file if nobody uses it")]
+    #[error(
+        "/dev/shm/{name} is no segment of this library: {reason}; remove that file if nobody uses it"
+    )]
     Foreign {
         /// Which one.
         name: SegmentName,
@@ -72,7 +74,11 @@ pub enum SegmentError {
     },
 }
 
-pub(super) fn io_error(name: &SegmentName, action: &'static str, source: io::Error) -> SegmentError {
+pub(super) fn io_error(
+    name: &SegmentName,
+    action: &'static str,
+    source: io::Error,
+) -> SegmentError {
     match source.kind() {
         io::ErrorKind::NotFound => SegmentError::NotFound { name: name.clone() },
         _ => SegmentError::System { action, name: name.clone(), source },
@@ -83,7 +89,11 @@ pub(super) fn system(name: &SegmentName, action: &'static str, errno: Errno) -> 
     io_error(name, action, errno.into())
 }
 
-pub(super) fn shmem_error(name: &SegmentName, action: &'static str, error: ShmemError) -> SegmentError {
+pub(super) fn shmem_error(
+    name: &SegmentName,
+    action: &'static str,
+    error: ShmemError,
+) -> SegmentError {
     let errno = match error {
         ShmemError::MappingIdExists | ShmemError::LinkExists => {
             return SegmentError::Exists { name: name.clone() };

@@ -56,7 +56,8 @@ impl Segment {
     /// `None` when the entry is one that may be in the making.
     fn try_open(name: &SegmentName) -> Result<Option<Self>, SegmentError> {
         let foreign = |reason: String| SegmentError::Foreign { name: name.clone(), reason };
-        let size = fs::metadata(name.path()).map_err(|error| io_error(name, "opening", error))?.len();
+        let size =
+            fs::metadata(name.path()).map_err(|error| io_error(name, "opening", error))?.len();
         if size == 0 {
             return Ok(None);
         }
@@ -65,7 +66,9 @@ impl Segment {
         }
         let mapped = match ShmemConf::new().os_id(name.as_str()).open() {
             // It was replaced since, by one that has no size yet: such a one cannot be mapped.
-            Err(ShmemError::MapOpenFailed(errno)) if errno == Errno::EINVAL as u32 => return Ok(None),
+            Err(ShmemError::MapOpenFailed(errno)) if errno == Errno::EINVAL as u32 => {
+                return Ok(None);
+            }
             mapped => mapped.map_err(|error| shmem_error(name, "opening", error))?,
         };
         let mapping = Mapping::new(mapped);
@@ -75,7 +78,8 @@ impl Segment {
         }
         // First, for the rest is only there to be read once this says so.
         let state = u32::load(atomic::<u32>(&memory.part(STATE_OFFSET, 4), 0));
-        let header: Header = read_structure(&memory).ok_or_else(|| foreign("it is too short".to_owned()))?;
+        let header: Header =
+            read_structure(&memory).ok_or_else(|| foreign("it is too short".to_owned()))?;
         // The header may be arriving at this moment, byte by byte.
         let arriving = |(&byte, &last): (&u8, &u8)| byte == 0 || byte == last;
         if state == 0 && header.magic.iter().zip(&MAGIC).all(arriving) {
@@ -95,13 +99,15 @@ impl Segment {
         }
         let bytes = memory.bytes();
         let count = header.object_count as usize;
-        let directory = count.checked_mul(ENTRY_BYTES).and_then(|bytes| bytes.checked_add(HEADER_BYTES));
+        let directory =
+            count.checked_mul(ENTRY_BYTES).and_then(|bytes| bytes.checked_add(HEADER_BYTES));
         if header.total_bytes != bytes as u64 || directory.is_none_or(|end| end > bytes) {
             return Err(foreign(format!("its header does not fit its {bytes} bytes")));
         }
         let object = |index: usize| {
             let entry = memory.part(HEADER_BYTES + index * ENTRY_BYTES, ENTRY_BYTES);
-            let object = read_structure::<Entry>(&entry).and_then(|entry| Object::from_entry(&entry, bytes));
+            let object =
+                read_structure::<Entry>(&entry).and_then(|entry| Object::from_entry(&entry, bytes));
             object.ok_or_else(|| foreign(format!("its directory entry {index} makes no sense")))
         };
         let objects = (0..count).map(object).collect::<Result<Vec<_>, _>>()?;
@@ -141,7 +147,9 @@ impl Segment {
         };
         match entry.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(SegmentError::InUse { name: name.clone(), creator }),
+            Err(TryLockError::WouldBlock) => {
+                return Err(SegmentError::InUse { name: name.clone(), creator });
+            }
             Err(TryLockError::Error(error)) => return Err(io_error(name, "locking", error)),
         }
         // A child of the dead creator that has given its hold on the segment up may be removing the entry at this moment.

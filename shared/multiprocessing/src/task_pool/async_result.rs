@@ -76,7 +76,8 @@ impl<R: DeserializeOwned> AsyncResult<R> {
     pub(super) fn of_one(client: Arc<Client>, task: Result<TaskId, TaskError>) -> Self {
         let assemble = |client: &Client, tasks: &[TaskId]| {
             let result = all(client, tasks)?.pop();
-            result.ok_or_else(|| TaskError::Decode("a task of one argument has no result".to_owned()))
+            result
+                .ok_or_else(|| TaskError::Decode("a task of one argument has no result".to_owned()))
         };
         Self { client, tasks: task.map(|task| vec![task]), assemble }
     }

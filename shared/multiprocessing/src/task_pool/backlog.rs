@@ -56,7 +56,9 @@ impl Backlog {
     /// Whether a task of so many bytes may be added.
     pub(super) fn takes(&self, bytes: usize) -> bool {
         self.is_empty()
-            || self.len() < MOST && bytes <= LONGEST_AHEAD && self.sent - self.received < MOST_ON_THEIR_WAY
+            || self.len() < MOST
+                && bytes <= LONGEST_AHEAD
+                && self.sent - self.received < MOST_ON_THEIR_WAY
     }
 
     /// Sends a task that it [`takes`](Self::takes). Or returns it, when there is no room, or with the reason why it cannot be sent.
@@ -132,7 +134,10 @@ mod tests {
         let (here, _there) = pipe().unwrap();
         (1..=4).for_each(|id| backlog.send(&here, (id, vec![7])).unwrap());
         assert!(offers.claim(1));
-        assert_eq!([backlog.take_back(), backlog.take_back()], [Some((2, vec![7])), Some((3, vec![7]))]);
+        assert_eq!(
+            [backlog.take_back(), backlog.take_back()],
+            [Some((2, vec![7])), Some((3, vec![7]))]
+        );
         assert!(!offers.claim(2) && !offers.claim(3) && offers.claim(4));
         assert_eq!(backlog.take_back(), None);
         assert!(backlog.is_done(1) && !backlog.is_done(1) && !backlog.is_done(3));
@@ -175,7 +180,8 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_was_taken_back_and_given_again_is_not_begun_before_those_that_are_before_it_now() {
+    fn a_task_that_was_taken_back_and_given_again_is_not_begun_before_those_that_are_before_it_now()
+    {
         let (mut backlog, offers) = backlog();
         let (here, _there) = pipe().unwrap();
         let send = |backlog: &mut Backlog, id| backlog.send(&here, (id, vec![7])).unwrap();
@@ -192,7 +198,8 @@ mod tests {
     fn as_many_are_given_ahead_as_there_is_room_to_offer() {
         let (mut backlog, _offers) = backlog();
         let (here, _there) = pipe().unwrap();
-        let given = (1..100).take_while(|&id| backlog.takes(1) && backlog.send(&here, (id, vec![7])).is_ok());
+        let given = (1..100)
+            .take_while(|&id| backlog.takes(1) && backlog.send(&here, (id, vec![7])).is_ok());
         assert_eq!(given.count(), MOST);
         assert!(!backlog.takes(1));
     }

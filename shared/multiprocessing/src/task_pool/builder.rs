@@ -56,8 +56,9 @@ impl<F: Fn()> TaskPoolBuilder<F> {
         }
         let code = Code::known();
         let (here, there) = pipe()?;
-        let dispatch =
-            |there| dispatcher::run(there, Duties { workers, tasks_per_worker, initializer: &initializer });
+        let dispatch = |there| {
+            dispatcher::run(there, Duties { workers, tasks_per_worker, initializer: &initializer })
+        };
         let dispatcher = Process::spawn_with(there, dispatch).map_err(StartError::Dispatcher)?;
         let failed = here.recv::<Option<(usize, i32)>>();
         // On an error it is dropped, and so the dispatcher's end waited for.

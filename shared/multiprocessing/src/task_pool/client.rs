@@ -123,7 +123,11 @@ impl Client {
     }
 
     /// Waits until one of these tasks is done or never will be, and says which; `None` when the time is over.
-    pub(super) fn wait_any(&self, tasks: &[TaskId], deadline: Deadline) -> Result<Option<usize>, TaskError> {
+    pub(super) fn wait_any(
+        &self,
+        tasks: &[TaskId],
+        deadline: Deadline,
+    ) -> Result<Option<usize>, TaskError> {
         self.wait_until(deadline, |state| {
             let is_done = |id: &TaskId| !matches!(state.tasks.get(id), Some(None));
             tasks.iter().position(is_done).or(state.has_ended.then_some(0))
@@ -293,7 +297,9 @@ mod tests {
     fn when_the_time_is_over_some_more_results_are_taken_in_and_not_all() {
         let (client, dispatcher, [first, ..]) = client();
         let sent = (1000..).take_while(|&task| {
-            dispatcher.send_bytes_timeout(&result(task, b"of somebody else"), Duration::ZERO).unwrap()
+            dispatcher
+                .send_bytes_timeout(&result(task, b"of somebody else"), Duration::ZERO)
+                .unwrap()
         });
         assert!(sent.count() > MOST_LATE);
         assert!(!is_done(&client, first));
@@ -303,7 +309,8 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_lost_something_unannounced_is_cut_off_and_one_whose_dispatcher_is_gone_is_not() {
+    fn a_process_that_lost_something_unannounced_is_cut_off_and_one_whose_dispatcher_is_gone_is_not()
+     {
         for (error, is_cut_off) in [(PipeError::Closed, false), (PipeError::Malformed, true)] {
             let (client, _dispatcher, [first, ..]) = client();
             client.state().note_failure(error);

@@ -150,7 +150,10 @@ impl<'a> Crew<'a> {
 
     /// Gives a task to one of the workers that have least to do. Or returns it, when all have enough or there is no room, or with the
     /// reason why it cannot be sent.
-    pub(super) fn give(&mut self, mut task: WaitingTask) -> Result<(), (WaitingTask, Option<PipeError>)> {
+    pub(super) fn give(
+        &mut self,
+        mut task: WaitingTask,
+    ) -> Result<(), (WaitingTask, Option<PipeError>)> {
         loop {
             let done = self.done;
             let takers = self.running_mut().filter(|worker| worker.takes(task.1.len()));

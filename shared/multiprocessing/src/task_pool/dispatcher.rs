@@ -130,7 +130,8 @@ impl Dispatcher<'_> {
         poll_until(&mut polled, if is_refused { deadline.look()? } else { deadline })?;
         let is_ready = |polled: &PollFd| polled.any().unwrap_or(true);
         let (owner, workers) = (&polled[0], polled[1..].chunks_exact(2));
-        let owner = owner.revents().is_none_or(|events| events != PollFlags::POLLOUT && !events.is_empty());
+        let owner =
+            owner.revents().is_none_or(|events| events != PollFlags::POLLOUT && !events.is_empty());
         let ready = slots.into_iter().zip(workers).filter(|(_, pair)| pair.iter().any(is_ready));
         Ok(Ready { owner, workers: ready.map(|(slot, pair)| (slot, is_ready(&pair[1]))).collect() })
     }
@@ -143,7 +144,9 @@ impl Dispatcher<'_> {
         while let Some(task) = self.waiting.pop_front().or_else(|| self.crew.take_back()) {
             match self.crew.give(task) {
                 Ok(()) => {}
-                Err(((id, _), Some(error))) => self.results.push_back(result(id, &failure(&error.into()))),
+                Err(((id, _), Some(error))) => {
+                    self.results.push_back(result(id, &failure(&error.into())))
+                }
                 Err((task, None)) => {
                     self.is_task_refused = self.crew.takes(task.1.len());
                     return self.waiting.push_front(task);
@@ -188,7 +191,8 @@ impl Dispatcher<'_> {
                 }
                 Ok(false) => {
                     // Twice in a row: there may have been room for it only since.
-                    let had_room = std::mem::replace(&mut self.is_result_refused, has_room(&self.owner)?);
+                    let had_room =
+                        std::mem::replace(&mut self.is_result_refused, has_room(&self.owner)?);
                     if had_room || !self.is_result_refused {
                         break;
                     }
@@ -233,5 +237,8 @@ impl Dispatcher<'_> {
 
 /// Whether a socket has room for a message, as far as it says.
 fn has_room(socket: &Connection) -> Result<bool, Errno> {
-    poll_until(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)], Deadline::after(Duration::ZERO)?)
+    poll_until(
+        &mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)],
+        Deadline::after(Duration::ZERO)?,
+    )
 }

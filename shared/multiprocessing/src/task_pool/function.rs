@@ -74,7 +74,8 @@ fn run_each<A: DeserializeOwned, R: Serialize>(arguments: &[u8], call: impl Fn(A
         Ok(arguments) => arguments,
         Err(error) => return failure(&error.into()),
     };
-    let outcome = |argument| catch_unwind(AssertUnwindSafe(|| call(argument))).map_err(panics::task_error);
+    let outcome =
+        |argument| catch_unwind(AssertUnwindSafe(|| call(argument))).map_err(panics::task_error);
     let outcomes: Vec<Result<R, TaskError>> = arguments.into_iter().map(outcome).collect();
     // What a pool of any types reads, see `failure`.
     match encode(&Ok::<_, TaskError>(&outcomes)) {
@@ -126,7 +127,8 @@ impl Code {
                 start..start.wrapping_add(segment.p_memsz)
             });
             // The program comes first.
-            if code.program.is_empty() { &mut code.program } else { &mut code.libraries }.extend(ranges);
+            if code.program.is_empty() { &mut code.program } else { &mut code.libraries }
+                .extend(ranges);
             true
         });
         code
@@ -134,9 +136,11 @@ impl Code {
 
     /// Whether workers have the same at these addresses.
     pub(super) fn contains(&self, call: Call) -> bool {
-        let is_in = |address, ranges: &[Range<u64>]| ranges.iter().any(|range| range.contains(&address));
-        let is_known =
-            |address| is_in(address, &self.program) || self.has_all() && is_in(address, &self.libraries);
+        let is_in =
+            |address, ranges: &[Range<u64>]| ranges.iter().any(|range| range.contains(&address));
+        let is_known = |address| {
+            is_in(address, &self.program) || self.has_all() && is_in(address, &self.libraries)
+        };
         is_known(call.run) && is_known(call.function)
     }
 
@@ -166,7 +170,8 @@ fn for_each_object(mut visit: Visit) {
         // SAFETY: the loader's description, valid during the call. glibc has had all its fields since version 2.4.
         let object = unsafe { &*object };
         // SAFETY: they describe what is loaded and stay as long as it is, which the loader sees to during the call.
-        let segments = unsafe { slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)) };
+        let segments =
+            unsafe { slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)) };
         c_int::from(!visit(object, segments))
     }
     // SAFETY: `one` is called only during this call, with the pointer to `visit`. It does not unwind: visits only look and note.
@@ -227,7 +232,9 @@ mod tests {
         let at = |address| Call { function: address, ..own };
         let data = &raw const before as u64;
         for unknown in [0, 1, data, u64::MAX] {
-            assert!(!before.contains(at(unknown)) && !before.contains(Call { run: unknown, ..own }));
+            assert!(
+                !before.contains(at(unknown)) && !before.contains(Call { run: unknown, ..own })
+            );
         }
         let (of_libc, late) = (at(libc::getpid as *const () as u64), c"libthread_db.so.1");
         assert!(before.contains(own) && before.contains(of_libc));

@@ -80,15 +80,22 @@ where
             }
             let candidates = if self.in_order { 1 } else { self.under_way.len() };
             // One that the pool did not get is done.
-            let place = match self.under_way.iter().take(candidates).position(|task| task.id.is_err()) {
-                Some(place) => Some(place),
-                None => {
-                    let tasks: Vec<_> =
-                        self.under_way.iter().take(candidates).flat_map(|task| task.id.clone()).collect();
-                    self.client.wait_any(&tasks, deadline)?
-                }
+            let place =
+                match self.under_way.iter().take(candidates).position(|task| task.id.is_err()) {
+                    Some(place) => Some(place),
+                    None => {
+                        let tasks: Vec<_> = self
+                            .under_way
+                            .iter()
+                            .take(candidates)
+                            .flat_map(|task| task.id.clone())
+                            .collect();
+                        self.client.wait_any(&tasks, deadline)?
+                    }
+                };
+            let Some(task) = place.and_then(|place| self.under_way.remove(place)) else {
+                return Ok(false);
             };
-            let Some(task) = place.and_then(|place| self.under_way.remove(place)) else { return Ok(false) };
             match task.id.and_then(|id| outcomes(&self.client, id)) {
                 Ok(outcomes) => self.ready.extend(outcomes),
                 Err(error) => self.ready.extend((0..task.arguments).map(|_| Err(error.clone()))),

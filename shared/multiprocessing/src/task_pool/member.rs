@@ -39,12 +39,15 @@ impl Member {
             PipeError::System(errno) => errno,
             _ => Errno::EIO,
         })?;
-        let process = Process::spawn_with(there, |there| work(&there)).map_err(|error| match error {
-            SpawnError::Fork(errno) => errno,
-            // This process has never had another one, but by an initializer's library that is linked in.
-            SpawnError::ManyThreads { .. } => Errno::EDEADLK,
-            SpawnError::Threads(error) => Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)),
-        })?;
+        let process =
+            Process::spawn_with(there, |there| work(&there)).map_err(|error| match error {
+                SpawnError::Fork(errno) => errno,
+                // This process has never had another one, but by an initializer's library that is linked in.
+                SpawnError::ManyThreads { .. } => Errno::EDEADLK,
+                SpawnError::Threads(error) => {
+                    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+                }
+            })?;
         Ok(Self {
             process,
             connection: Some(here),
@@ -66,7 +69,10 @@ impl Member {
 
     /// Whether it may be given a task of so many bytes.
     pub(super) fn takes(&self, bytes: usize) -> bool {
-        self.is_ready && self.connection.is_some() && self.tasks_left > 0 && self.backlog.takes(bytes)
+        self.is_ready
+            && self.connection.is_some()
+            && self.tasks_left > 0
+            && self.backlog.takes(bytes)
     }
 
     /// Gives it a task that it [`takes`](Self::takes), when the crew has done so many. Or returns it, when there is no room, or with the
@@ -76,7 +82,9 @@ impl Member {
         task: WaitingTask,
         done: u64,
     ) -> Result<(), (WaitingTask, Option<PipeError>)> {
-        let Some(connection) = &self.connection else { return Err((task, Some(PipeError::Closed))) };
+        let Some(connection) = &self.connection else {
+            return Err((task, Some(PipeError::Closed)));
+        };
         if self.backlog.is_empty() {
             self.done_before = done;
         }

@@ -84,6 +84,9 @@ mod tests {
         assert_eq!(Order::of(&close()), Some(Order::Close));
         assert_eq!(Order::of(&terminate()), Some(Order::Terminate));
         assert_eq!(result_parts(&result(3, b"outcomes")), Some((3, &b"outcomes"[..])));
-        assert_eq!((Order::of(b"short"), task_parts(&close()), result_parts(b"")), (None, None, None));
+        assert_eq!(
+            (Order::of(b"short"), task_parts(&close()), result_parts(b"")),
+            (None, None, None)
+        );
     }
 }

@@ -49,7 +49,9 @@ impl Offers {
     fn replace(&self, old: u64, new: u64) -> bool {
         // Only the order of changes of one word matters: the task itself comes through a socket.
         let replaced = |index| {
-            word(&self.words, index).compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            word(&self.words, index)
+                .compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
         };
         (0..MOST).any(replaced)
     }
@@ -61,7 +63,8 @@ mod tests {
 
     #[test]
     fn an_offer_is_claimed_once_and_by_one_of_several() {
-        let [first, second] = <[_; 2]>::try_from(Offers::of_workers(2).unwrap()).unwrap_or_else(|_| panic!());
+        let [first, second] =
+            <[_; 2]>::try_from(Offers::of_workers(2).unwrap()).unwrap_or_else(|_| panic!());
         assert!((1..=MOST as u64).all(|message| first.make(message)));
         assert!(!first.make(99) && second.make(99), "there is room for so many, of each worker");
         assert!(!first.claim(99) && second.claim(99) && !second.claim(99));

@@ -13,7 +13,12 @@ pub(super) const READY: &[u8] = b"";
 
 /// Prepares, then does the tasks on offer until it has done as many as it shall, or there is nobody any more who gives it any.
 /// Returns the exit code.
-pub(super) fn work(dispatcher: &Connection, offers: &Offers, initializer: &dyn Fn(), most_tasks: u64) -> i32 {
+pub(super) fn work(
+    dispatcher: &Connection,
+    offers: &Offers,
+    initializer: &dyn Fn(),
+    most_tasks: u64,
+) -> i32 {
     // A panic in here ends the worker: it is printed, for nobody waits for it.
     initializer();
     panics::note_instead_of_printing();
@@ -41,7 +46,9 @@ fn serve(dispatcher: &Connection, offers: &Offers, most_tasks: u64) -> Result<()
         let outcomes = outcomes.unwrap_or_else(|payload| failure(&panics::task_error(payload)));
         match dispatcher.send_bytes(&result(id, &outcomes)) {
             // A large one needs a descriptor. That there was none is told in a few bytes.
-            Err(PipeError::System(errno)) => dispatcher.send_bytes(&result(id, &failure(&errno.into())))?,
+            Err(PipeError::System(errno)) => {
+                dispatcher.send_bytes(&result(id, &failure(&errno.into())))?
+            }
             sent => sent?,
         }
     }

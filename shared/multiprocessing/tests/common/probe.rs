@@ -154,8 +154,12 @@ impl Probe {
     fn entries(&self) -> Vec<PathBuf> {
         let shown = std::fs::read_dir(self.name.path().parent().unwrap()).unwrap();
         let paths = shown.flatten().map(|entry| entry.path());
-        let rest = |path: &Path| path.to_str()?.strip_prefix(self.name.path().to_str()?).map(str::to_owned);
-        paths.filter(|path| rest(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))).collect()
+        let rest = |path: &Path| {
+            path.to_str()?.strip_prefix(self.name.path().to_str()?).map(str::to_owned)
+        };
+        paths
+            .filter(|path| rest(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+            .collect()
     }
 
     /// What it wrote to standard error. Only once everybody who could write there is gone.

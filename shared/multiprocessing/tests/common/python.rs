@@ -14,7 +14,8 @@ fn wrapper() -> [String; 4] {
         panic!("python3 does not start ({error}): these tests need Python 3.8 or later, as python3 in PATH")
     });
     assert!(version.status.success(), "python3 --version: {version:?}");
-    ["env", &format!("PYTHONPATH={SCRIPTS}"), "PYTHONDONTWRITEBYTECODE=1", "python3"].map(str::to_owned)
+    ["env", &format!("PYTHONPATH={SCRIPTS}"), "PYTHONDONTWRITEBYTECODE=1", "python3"]
+        .map(str::to_owned)
 }
 
 /// A Python program that runs to its end, within 30 seconds.

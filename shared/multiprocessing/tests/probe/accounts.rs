@@ -24,7 +24,8 @@ pub struct Accounts {
 
 impl Accounts {
     pub fn new(accounts: usize) -> Self {
-        let plan = Plan::new().raw_array::<u64>("begun", accounts).raw_array::<u64>("done", accounts);
+        let plan =
+            Plan::new().raw_array::<u64>("begun", accounts).raw_array::<u64>("done", accounts);
         let name = SegmentName::new(&format!("{}.accounts", name())).unwrap();
         let segment = Segment::create(&name, &plan.raw_value::<u8>("last")).unwrap();
         Self {
@@ -48,7 +49,10 @@ impl Accounts {
     pub fn settle(&self, account: usize, counted: u64) -> bool {
         let (begun, done) = (self.begun.load(account), self.done.load(account));
         assert!(begun - done <= 1, "two steps at a time");
-        assert!((done..=begun).contains(&counted), "account {account}: {counted} of {done} to {begun}");
+        assert!(
+            (done..=begun).contains(&counted),
+            "account {account}: {counted} of {done} to {begun}"
+        );
         self.begun.store(account, counted);
         self.done.store(account, counted);
         begun > done
@@ -114,12 +118,19 @@ impl Sums {
     }
 
     pub fn new(segment: &Segment) -> Self {
-        Self { parts: segment.raw_array("parts").unwrap(), total: segment.raw_value("total").unwrap() }
+        Self {
+            parts: segment.raw_array("parts").unwrap(),
+            total: segment.raw_value("total").unwrap(),
+        }
     }
 
     /// Asserts that they agree; for the holder of the lock, when nobody has told it otherwise.
     pub fn check(&self) {
-        assert_eq!(self.total.load(), self.parts.iter().sum::<u64>(), "torn and not told, or two at a time");
+        assert_eq!(
+            self.total.load(),
+            self.parts.iter().sum::<u64>(),
+            "torn and not told, or two at a time"
+        );
     }
 
     /// Makes them agree again; for one who was told.

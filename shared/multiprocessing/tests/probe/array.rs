@@ -3,14 +3,21 @@
 use multiprocessing::{ArrayGuard, LockError, Plan, Process};
 
 use crate::accounts::{self, ACCOUNTS};
-use crate::tools::{child, fact, join_all, kill_and_join, linger, segment, sleep_for_ever, wait_until};
+use crate::tools::{
+    child, fact, join_all, kill_and_join, linger, segment, sleep_for_ever, wait_until,
+};
 
 pub fn basics() {
     let segment = segment(&Plan::new().array::<u32>("numbers", 10).raw_array::<u16>("raw", 3));
     let numbers = segment.array::<u32>("numbers").unwrap();
     assert_eq!(numbers.len(), 10);
     assert_eq!(&*numbers.lock().unwrap(), &[0; 10]);
-    numbers.lock().unwrap().iter_mut().enumerate().for_each(|(index, number)| *number = index as u32);
+    numbers
+        .lock()
+        .unwrap()
+        .iter_mut()
+        .enumerate()
+        .for_each(|(index, number)| *number = index as u32);
     join_all([child(|| {
         let mut guard = numbers.lock().unwrap();
         for index in 1..guard.len() {
@@ -45,7 +52,9 @@ pub fn dead_holder() {
     });
     wait_until("the child is half-way", || flag.load() == 1);
     kill_and_join(half_way);
-    let Err(LockError::OwnerDied(mut inherited)) = numbers.lock() else { panic!("the death was not told") };
+    let Err(LockError::OwnerDied(mut inherited)) = numbers.lock() else {
+        panic!("the death was not told")
+    };
     assert_eq!(**inherited, [5, 5, 0, 0]);
     inherited.fill(0);
     drop(inherited.repaired());
@@ -104,14 +113,18 @@ pub fn raw_soak() {
     let interrupted = accounts::soak(400, add, counted);
     let [high, low] = halves(sum.load());
     let ahead = low - parts.iter().sum::<u64>();
-    assert!(high == low && ahead <= interrupted, "{high} {low}: {ahead} ahead, {interrupted} interrupted");
+    assert!(
+        high == low && ahead <= interrupted,
+        "{high} {low}: {ahead} ahead, {interrupted} interrupted"
+    );
     // There is nothing to find and repair.
     fact("recoveries", 0);
 }
 
 pub fn raw_sums() {
     const EACH: u64 = 50_000;
-    let plan = Plan::new().raw_value::<u64>("sum").raw_value::<i64>("most").raw_array::<u8>("bytes", 2);
+    let plan =
+        Plan::new().raw_value::<u64>("sum").raw_value::<i64>("most").raw_array::<u8>("bytes", 2);
     let segment = segment(&plan);
     let sum = segment.raw_value::<u64>("sum").unwrap();
     let most = segment.raw_value::<i64>("most").unwrap();

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use multiprocessing::{Barrier, BarrierError, BreakCause, Plan, Process, Segment};
 
 use crate::tools::{
-    LIMIT, Random, child, fact, join_all, keeps_time, kill_and_join, kills, reap, segment, sleep_for_ever,
-    strike, wait_until, wait_until_blocked, waits_idly,
+    LIMIT, Random, child, fact, join_all, keeps_time, kill_and_join, kills, reap, segment,
+    sleep_for_ever, strike, wait_until, wait_until_blocked, waits_idly,
 };
 
 /// A barrier, numbers for the parties, and one number more.
@@ -39,7 +39,10 @@ pub fn rounds() {
             assert!(index < 5);
             leaders.fetch_add(u64::from(index == 0));
             // Nobody is behind, and nobody more than one round ahead.
-            assert!(numbers.iter().all(|other| other == round || other == round + 1), "{numbers:?}");
+            assert!(
+                numbers.iter().all(|other| other == round || other == round + 1),
+                "{numbers:?}"
+            );
             meet.wait().unwrap();
             // All have told, and none goes on to tell of the next round before this one has come again.
             assert_eq!(leaders.load(), round);
@@ -131,7 +134,8 @@ pub fn broken() {
         let waiting = children(3, |_| assert_eq!(meet.wait(), broken_by(BreakCause::TimedOut)));
         waiting.iter().for_each(|party| wait_until_blocked(party.pid()));
         let begun = Instant::now();
-        let outcome = if std::ptr::eq(timed, &meet) { timed.wait_timeout(limit) } else { timed.wait() };
+        let outcome =
+            if std::ptr::eq(timed, &meet) { timed.wait_timeout(limit) } else { timed.wait() };
         assert_eq!(outcome, broken_by(BreakCause::TimedOut));
         assert!(begun.elapsed() >= limit);
         join_all(waiting);
@@ -303,17 +307,22 @@ pub fn soak() {
         }
         let now = epoch.load();
         let survivors = || (0..PARTIES).filter(|party| !victims.contains(party));
-        wait_until("all survivors are told", || survivors().all(|survivor| told.load(survivor) == now + 1));
+        wait_until("all survivors are told", || {
+            survivors().all(|survivor| told.load(survivor) == now + 1)
+        });
         if !helped {
-            let expected = victims
-                .iter()
-                .any(|&victim| meet.wait() == broken_by(BreakCause::PartyDied(parties[victim].pid())));
+            let expected = victims.iter().any(|&victim| {
+                meet.wait() == broken_by(BreakCause::PartyDied(parties[victim].pid()))
+            });
             assert!(expected, "{meet}");
             found += 1;
             longest = longest.max(begun.elapsed());
         }
         let common: Vec<_> = survivors().map(|survivor| rounds.load(survivor)).collect();
-        assert!(common.iter().all(|&rounds| rounds == common[0]), "rounds completed for some: {common:?}");
+        assert!(
+            common.iter().all(|&rounds| rounds == common[0]),
+            "rounds completed for some: {common:?}"
+        );
         completed += common[0];
         victims.iter().for_each(|&victim| reap(&mut parties[victim]));
         (0..PARTIES).for_each(|party| rounds.store(party, 0));

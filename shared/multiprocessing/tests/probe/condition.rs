@@ -5,7 +5,8 @@ mod soak;
 use std::time::{Duration, Instant};
 
 use multiprocessing::{
-    Condition, ConditionError, Lock, LockError, LockFailure, LockGuard, Plan, Process, RawValue, Segment,
+    Condition, ConditionError, Lock, LockError, LockFailure, LockGuard, Plan, Process, RawValue,
+    Segment,
 };
 
 pub use self::soak::soak;
@@ -239,10 +240,14 @@ pub fn death() {
     fact("passed_on_ms", begun.elapsed().as_millis());
     // But not to one who came later: if nobody else waited then, it is gone.
     killed_notified(fixture.waiters(1).remove(0));
-    let (guard, notified) = changed.wait_timeout(lock.lock().unwrap(), Duration::from_millis(400)).unwrap();
+    let (guard, notified) =
+        changed.wait_timeout(lock.lock().unwrap(), Duration::from_millis(400)).unwrap();
     assert!(!notified, "it inherited what was given before it came");
     drop(guard);
-    assert_eq!(format!("{changed:?}"), "Condition(0 wait (1 notifications passed on from the dead))");
+    assert_eq!(
+        format!("{changed:?}"),
+        "Condition(0 wait (1 notifications passed on from the dead))"
+    );
 
     // Killed with the lock: whoever waits for the condition is told when it has the lock.
     let told = child(|| match changed.wait(lock.lock().unwrap()) {

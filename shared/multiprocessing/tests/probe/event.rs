@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use multiprocessing::{Event, Plan, Segment};
 
 use crate::tools::{
-    Random, child, fact, join_all, keeps_time, kill_and_join, kill_at_random, kills, linger, reap, rest,
-    segment, sleep_for_ever, strike, wait_until, wait_until_at_work, wait_until_blocked, waits_idly,
+    Random, child, fact, join_all, keeps_time, kill_and_join, kill_at_random, kills, linger, reap,
+    rest, segment, sleep_for_ever, strike, wait_until, wait_until_at_work, wait_until_blocked,
+    waits_idly,
 };
 
 /// Longest pause between the start of a process and its setting the event, and its end.
@@ -109,7 +110,9 @@ fn survives_a_storm(segment: &Segment, event: &Event, kills: u32) {
     };
     kill_at_random(kills, &[&set_and_clear, &wait, &set_and_clear, &wait], |_| {
         let before = [seen.load(0), seen.load(1)];
-        wait_until("the survivors go on", || (0..2).all(|number| seen.load(number) > before[number]));
+        wait_until("the survivors go on", || {
+            (0..2).all(|number| seen.load(number) > before[number])
+        });
     });
     last.store(1);
     event.set();

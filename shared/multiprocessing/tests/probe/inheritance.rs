@@ -56,7 +56,8 @@ thread_local! {
 
 /// Of the parent's values a child drops those that its closure owns and no other, whether it returns or panics.
 pub fn destructors() {
-    let segment = segment(&Plan::new().raw_array::<u64>("drops", 4).raw_value::<u64>("drops of one"));
+    let segment =
+        segment(&Plan::new().raw_array::<u64>("drops", 4).raw_value::<u64>("drops of one"));
     let drops = segment.raw_value::<u64>("drops of one").unwrap();
     let counted = || CountsDrops(drops.clone());
     let ends = [0, 101];
@@ -185,8 +186,12 @@ fn is_ready(sources: &mut [PollFd], timeout: Duration) -> Vec<bool> {
 pub fn sentinel() {
     let (reader, writer) = pipe().unwrap();
     let mut process = child(|| sleep_for_ever());
-    let both =
-        || [PollFd::new(process.as_fd(), PollFlags::POLLIN), PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+    let both = || {
+        [
+            PollFd::new(process.as_fd(), PollFlags::POLLIN),
+            PollFd::new(reader.as_fd(), PollFlags::POLLIN),
+        ]
+    };
     assert_eq!(is_ready(&mut both(), Duration::from_millis(50)), [false, false]);
     write(&writer, &[1]).unwrap();
     assert_eq!(is_ready(&mut both(), LIMIT), [false, true]);
@@ -211,7 +216,8 @@ pub fn signal_mask() {
     mask.thread_block().unwrap();
     let blocked = || {
         let now = SigSet::thread_get_mask().unwrap();
-        [Signal::SIGUSR1, Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGPWR].map(|signal| now.contains(signal))
+        [Signal::SIGUSR1, Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGPWR]
+            .map(|signal| now.contains(signal))
     };
     let before = blocked();
     join_all([child(|| assert_eq!(blocked(), before))]);

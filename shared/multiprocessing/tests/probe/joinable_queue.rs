@@ -8,8 +8,8 @@ use multiprocessing::{
 };
 
 use crate::tools::{
-    LIMIT, child, fact, join_all, keeps_time, kill_and_join, kills, segment, sleep_for_ever, wait_until,
-    wait_until_blocked, waits_idly,
+    LIMIT, child, fact, join_all, keeps_time, kill_and_join, kills, segment, sleep_for_ever,
+    wait_until, wait_until_blocked, waits_idly,
 };
 use crate::traffic::{MARKED, Traffic};
 
@@ -124,8 +124,9 @@ pub fn tasks() {
 pub fn refused() {
     let (_segment, queue) = queue(2);
     (1..=2).for_each(|number| queue.put(number).unwrap());
-    let refused =
-        |error| assert_eq!([queue.try_put(9), queue.put_timeout(9, Duration::ZERO)], [Err(error); 2]);
+    let refused = |error| {
+        assert_eq!([queue.try_put(9), queue.put_timeout(9, Duration::ZERO)], [Err(error); 2])
+    };
     refused(QueueError::Full);
     assert_eq!((queue.len(), queue.unfinished()), (2, 2));
     assert_eq!(*queue.get().unwrap(), 1);
@@ -155,7 +156,10 @@ pub fn close() {
     assert_eq!([queue.close(), queue.close()], [Ok(()); 2]);
     join_all([putting]);
     assert_eq!((queue.is_closed(), queue.len(), queue.unfinished()), (true, 2, 3));
-    assert_eq!(queue.to_string(), format!("2 of 2 messages, closed, 1 held by {}", std::process::id()));
+    assert_eq!(
+        queue.to_string(),
+        format!("2 of 2 messages, closed, 1 held by {}", std::process::id())
+    );
     // Who joins waits for what is left, which is to be had.
     assert_eq!(queue.join_timeout(Duration::from_millis(200)), Ok(false));
     drop(task);
@@ -246,7 +250,10 @@ pub fn inherited_task() {
     queue.put(7).unwrap();
     let mut task = Some(queue.get().unwrap());
     let stays = || {
-        assert_eq!((queue.unfinished(), queue.lost(), queue.join_timeout(Duration::ZERO)), (1, 0, Ok(false)))
+        assert_eq!(
+            (queue.unfinished(), queue.lost(), queue.join_timeout(Duration::ZERO)),
+            (1, 0, Ok(false))
+        )
     };
     join_all([child(|| assert_eq!(task.take().map(|task| *task), Some(7)))]);
     stays();
@@ -280,7 +287,8 @@ pub fn panics() {
 }
 
 pub fn times() {
-    let segment = segment(&Plan::new().joinable_queue::<u64>("empty", 1).joinable_queue::<u64>("held", 1));
+    let segment =
+        segment(&Plan::new().joinable_queue::<u64>("empty", 1).joinable_queue::<u64>("held", 1));
     let [empty, held] = ["empty", "held"].map(|name| segment.joinable_queue::<u64>(name).unwrap());
     held.put(1).unwrap();
     let task = held.get().unwrap();
@@ -355,7 +363,9 @@ impl Soak {
             on = self.traffic.last.load() < 2;
             match self.queue.join_timeout(Duration::from_millis(5)) {
                 Ok(all) => on |= !all,
-                Err(QueueError::Lost { tasks }) if survivor.is_some() => _ = self.told.fetch_add(tasks),
+                Err(QueueError::Lost { tasks }) if survivor.is_some() => {
+                    _ = self.told.fetch_add(tasks)
+                }
                 Err(QueueError::Lost { .. }) => {}
                 Err(error) => panic!("{error}"),
             }
@@ -379,7 +389,8 @@ pub fn soak() {
         let putting = [0, 1].map(|number| child(|| soak.puts(Some(number))));
         let taking = [2, 3].map(|number| child(|| soak.takes(Some(number))));
         let joining = child(|| soak.joins(Some(4)));
-        let work: [&dyn Fn(); 3] = [&|| soak.puts(None), &|| soak.takes(None), &|| soak.joins(None)];
+        let work: [&dyn Fn(); 3] =
+            [&|| soak.puts(None), &|| soak.takes(None), &|| soak.joins(None)];
         let [putters, takers, _] = soak.traffic.kill(200, work, killed);
         soak.traffic.last.store(1);
         join_all(putting);
@@ -392,7 +403,12 @@ pub fn soak() {
             Err(QueueError::Lost { tasks }) => tasks,
             outcome => outcome.map(|()| 0).unwrap(),
         };
-        assert_eq!((told, soak.told.load(), soak.queue.unfinished()), (lost, lost, 0), "{}", soak.queue);
+        assert_eq!(
+            (told, soak.told.load(), soak.queue.unfinished()),
+            (lost, lost, 0),
+            "{}",
+            soak.queue
+        );
 
         let (mut put, mut begun, mut done, mut untold) = (0, 0, 0, 0);
         let Traffic { returned, received, .. } = &soak.traffic;
@@ -404,7 +420,10 @@ pub fn soak() {
             begun += u64::from(done_mark >= 1);
             done += u64::from(done_mark == 2);
         }
-        assert!(done > 0 && untold <= putters, "{untold} more than were put, by {putters} that were killed");
+        assert!(
+            done > 0 && untold <= putters,
+            "{untold} more than were put, by {putters} that were killed"
+        );
         // Every task is done or lost. One may have been put, or done, by one who was killed before the mark.
         let (least, most) = (put.saturating_sub(begun), (put + putters).saturating_sub(done));
         assert!((least..=most).contains(&lost), "{lost} lost, not {least} to {most}");

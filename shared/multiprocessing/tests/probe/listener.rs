@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use multiprocessing::{Connection, Listener, PipeError, Process, pipe, wait, wait_timeout};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, listen, recv, sendmsg,
-    socket,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, listen, recv,
+    sendmsg, socket,
 };
 use nix::unistd::{Uid, setuid};
 
@@ -205,7 +205,8 @@ pub fn full() {
     kill_and_join(serving.unwrap());
     let begun = Instant::now();
     join_all(told);
-    let is_told = |connection: &Connection| matches!(connection.recv_bytes(), Err(PipeError::Closed));
+    let is_told =
+        |connection: &Connection| matches!(connection.recv_bytes(), Err(PipeError::Closed));
     assert!(waiting.iter().all(is_told));
     fact("longest_ms", begun.elapsed().as_millis());
 }
@@ -217,7 +218,9 @@ pub fn times() {
     while let Some(connection) = Connection::connect_timeout(&name, Duration::ZERO).unwrap() {
         waiting.push(connection);
     }
-    keeps_time(|_, timeout| assert!(Connection::connect_timeout(&name, timeout).unwrap().is_none()));
+    keeps_time(|_, timeout| {
+        assert!(Connection::connect_timeout(&name, timeout).unwrap().is_none())
+    });
 }
 
 pub fn idle() {
@@ -238,9 +241,11 @@ pub fn no_room() {
     let client = Connection::connect(&name).unwrap();
     client.send("hello").unwrap();
     open_no_more();
-    for refused in
-        [listener.accept().map(drop), Connection::connect(&name).map(drop), Listener::bind("other").map(drop)]
-    {
+    for refused in [
+        listener.accept().map(drop),
+        Connection::connect(&name).map(drop),
+        Listener::bind("other").map(drop),
+    ] {
         assert!(matches!(refused, Err(PipeError::System(Errno::EMFILE))), "{refused:?}");
     }
     open_more();
@@ -294,7 +299,8 @@ pub fn other_users() {
     });
     wait_until("somebody listens", || is_listed(&name));
     wait_until_blocked(foreign.pid());
-    for refused in [Connection::connect(&name).map(Some), Connection::connect_timeout(&name, LIMIT)] {
+    for refused in [Connection::connect(&name).map(Some), Connection::connect_timeout(&name, LIMIT)]
+    {
         assert!(matches!(refused, Err(PipeError::OtherUser)), "{refused:?}");
     }
     assert!(matches!(Listener::bind(&name), Err(PipeError::AddressInUse)));

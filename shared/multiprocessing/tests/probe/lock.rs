@@ -8,8 +8,8 @@ use nix::unistd::getpid;
 
 use crate::accounts::{self, Sums};
 use crate::tools::{
-    LIMIT, child, fact, join_all, keeps_time, kill_and_join, linger, process_state, run_beside_idly, segment,
-    sleep_for_ever, wait_until, wait_until_blocked,
+    LIMIT, child, fact, join_all, keeps_time, kill_and_join, linger, process_state,
+    run_beside_idly, segment, sleep_for_ever, wait_until, wait_until_blocked,
 };
 
 /// The lock, and a flag for children to say how far they are.
@@ -51,7 +51,9 @@ pub fn exclusion() {
 pub fn dead_holder() {
     let (_segment, lock, flag) = lock_and_flag();
     kill_and_join(holding_child(&lock, &flag));
-    let Err(LockError::OwnerDied(inherited)) = lock.lock() else { panic!("the death was not told") };
+    let Err(LockError::OwnerDied(inherited)) = lock.lock() else {
+        panic!("the death was not told")
+    };
     assert_eq!(lock.recoveries(), 0);
     let guard = inherited.repaired();
     assert_eq!(lock.holder(), Some(getpid()));
@@ -61,7 +63,9 @@ pub fn dead_holder() {
 
     // The same through the other ways in.
     kill_and_join(holding_child(&lock, &flag));
-    let Err(LockError::OwnerDied(inherited)) = lock.try_lock() else { panic!("try_lock did not tell") };
+    let Err(LockError::OwnerDied(inherited)) = lock.try_lock() else {
+        panic!("try_lock did not tell")
+    };
     drop(inherited.repaired());
     kill_and_join(holding_child(&lock, &flag));
     let outcome = lock.lock_timeout(Duration::from_secs(5));
@@ -132,7 +136,9 @@ pub fn unrepaired() {
         matches!(outcome, Err(LockError::Failed(LockFailure::Unrecoverable)))
     };
     kill_and_join(holding_child(&lock, &flag));
-    let Err(LockError::OwnerDied(inherited)) = lock.lock() else { panic!("the death was not told") };
+    let Err(LockError::OwnerDied(inherited)) = lock.lock() else {
+        panic!("the death was not told")
+    };
     let blocked = child(|| assert!(lost(lock.lock().map(drop))));
     wait_until_blocked(blocked.pid());
     drop(inherited);
@@ -177,10 +183,16 @@ pub fn holder() {
     let told = |holder: Option<i32>| format!("Lock {{ holder: {holder:?}, recoveries: 0 }}");
     assert_eq!((lock.holder(), format!("{lock:?}")), (None, told(None)));
     let own = lock.lock().unwrap();
-    assert_eq!((lock.holder(), format!("{lock:?}")), (Some(getpid()), told(Some(getpid().as_raw()))));
+    assert_eq!(
+        (lock.holder(), format!("{lock:?}")),
+        (Some(getpid()), told(Some(getpid().as_raw())))
+    );
     drop(own);
     let holder = holding_child(&lock, &flag);
-    assert_eq!((lock.holder(), format!("{lock:?}")), (Some(holder.pid()), told(Some(holder.pid().as_raw()))));
+    assert_eq!(
+        (lock.holder(), format!("{lock:?}")),
+        (Some(holder.pid()), told(Some(holder.pid().as_raw())))
+    );
     kill_and_join(holder);
     assert_eq!(lock.holder(), None);
 }

@@ -8,7 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use multiprocessing::{
-    Connection, Duplex, PipeError, Process, ReceiveOnly, SendOnly, one_way_pipe, pipe, wait, wait_timeout,
+    Connection, Duplex, PipeError, Process, ReceiveOnly, SendOnly, one_way_pipe, pipe, wait,
+    wait_timeout,
 };
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -16,8 +17,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::tools::{
-    LIMIT, Random, child, fact, join_all, keeps_time, kill_and_join, sleep_for_ever, wait_until_blocked,
-    waits_idly,
+    LIMIT, Random, child, fact, join_all, keeps_time, kill_and_join, sleep_for_ever,
+    wait_until_blocked, waits_idly,
 };
 
 /// Sixteen times as long as any packet.
@@ -150,7 +151,10 @@ pub fn sent_descriptors() {
         assert!(stays_here(&low) && stays_here(&there));
         File::from(low).write_all(b"foo").unwrap();
         let missing = there.recv_fd();
-        assert!(matches!(&missing, Err(PipeError::NoDescriptor(bytes)) if bytes == b"none"), "{missing:?}");
+        assert!(
+            matches!(&missing, Err(PipeError::NoDescriptor(bytes)) if bytes == b"none"),
+            "{missing:?}"
+        );
         let _many = many_files();
         let high = there.recv_fd_timeout(LIMIT).unwrap().unwrap();
         assert!(high.as_raw_fd() > 256);
@@ -184,7 +188,8 @@ pub fn sent_ends() {
         let mut socket = UnixStream::from(there.recv_fd().unwrap());
         socket.write_all(b"through a socket").unwrap();
     });
-    let ((far_receiver, sender), (receiver, far_sender)) = (one_way_pipe().unwrap(), one_way_pipe().unwrap());
+    let ((far_receiver, sender), (receiver, far_sender)) =
+        (one_way_pipe().unwrap(), one_way_pipe().unwrap());
     let (mut socket, far_socket) = UnixStream::pair().unwrap();
     here.send_fd(far_receiver).unwrap();
     here.send_fd(far_sender).unwrap();
@@ -300,7 +305,9 @@ pub fn many() {
     let (there, others): (Vec<_>, Vec<_>) = pipes.into_iter().unzip();
     // All of one side go to one child; it has none of the other.
     let mut child = Process::spawn_with(there, |there| {
-        others.iter().for_each(|other| assert!(matches!(other.send(&1), Err(PipeError::NotHandedOver))));
+        others
+            .iter()
+            .for_each(|other| assert!(matches!(other.send(&1), Err(PipeError::NotHandedOver))));
         let received = there.iter().map(|there| there.recv::<usize>().unwrap());
         i32::from(!received.eq(0..count))
     });

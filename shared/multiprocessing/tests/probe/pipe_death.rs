@@ -11,8 +11,8 @@ use nix::unistd::{Uid, setuid};
 
 use crate::pipe::{LARGE, child_with, descriptors, fill, open_more, open_no_more, pattern};
 use crate::tools::{
-    LIMIT, Random, child, fact, join_all, kill_and_join, run_beside_idly, sleep_for_ever, wait_until,
-    wait_until_blocked,
+    LIMIT, Random, child, fact, join_all, kill_and_join, run_beside_idly, sleep_for_ever,
+    wait_until, wait_until_blocked,
 };
 
 /// Long enough for whoever would be told to be told.
@@ -20,7 +20,8 @@ const MOMENT: Duration = Duration::from_millis(300);
 
 /// The message of this number: small, or too large for a packet.
 fn numbered(number: u64) -> Vec<u8> {
-    let length = if number.is_multiple_of(5) { 60_000 + number * 37 % 200_000 } else { number * 7 % 3000 };
+    let length =
+        if number.is_multiple_of(5) { 60_000 + number * 37 % 200_000 } else { number * 7 % 3000 };
     [&number.to_le_bytes()[..], &pattern(number, length as usize)].concat()
 }
 
@@ -41,7 +42,10 @@ pub fn sender_killed() {
         let mut next = 0;
         let mut receive = || match receiver.recv_bytes_timeout(LIMIT) {
             Ok(message) => {
-                assert!(message.expect("nobody sends, and nobody tells") == numbered(next), "message {next}");
+                assert!(
+                    message.expect("nobody sends, and nobody tells") == numbered(next),
+                    "message {next}"
+                );
                 next += 1;
                 true
             }
@@ -113,7 +117,8 @@ pub fn told() {
     }
     fact("longest_ms", longest.as_millis());
 
-    let still_waits = |end: &Connection| i32::from(end.recv_bytes_timeout(MOMENT).unwrap().is_some());
+    let still_waits =
+        |end: &Connection| i32::from(end.recv_bytes_timeout(MOMENT).unwrap().is_some());
     // The one that waits has inherited the end of the one that died ...
     let (here, there) = pipe().unwrap();
     let mut waiting = Process::spawn(|| still_waits(&here)).unwrap();

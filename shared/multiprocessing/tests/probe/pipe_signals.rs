@@ -13,7 +13,9 @@ use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
 use nix::time::ClockId;
 
 use crate::pipe::{LARGE, child_with, fill, pattern};
-use crate::tools::{LIMIT, child, join_all, kill_and_join, name, sleep_for_ever, wait_until_blocked};
+use crate::tools::{
+    LIMIT, child, join_all, kill_and_join, name, sleep_for_ever, wait_until_blocked,
+};
 
 extern "C" fn ignore(_: i32) {}
 
@@ -69,7 +71,10 @@ pub fn storms() {
     };
     let receives = || assert!(there.recv_bytes().unwrap() == large);
     under_a_storm(|| here.send_bytes(&large).unwrap(), || drains(&receives));
-    under_a_storm(|| assert!(here.send_bytes_timeout(&large, LIMIT).unwrap()), || drains(&receives));
+    under_a_storm(
+        || assert!(here.send_bytes_timeout(&large, LIMIT).unwrap()),
+        || drains(&receives),
+    );
     let receives = || drop(there.recv_fd().unwrap());
     under_a_storm(|| here.send_fd(&here).unwrap(), || drains(&receives));
 
@@ -93,12 +98,16 @@ pub fn listener_storms() {
     listener.accept().unwrap();
 
     let mut waiting = Vec::new();
-    while let Some(connection) = Connection::connect_timeout(name.as_str(), Duration::ZERO).unwrap() {
+    while let Some(connection) = Connection::connect_timeout(name.as_str(), Duration::ZERO).unwrap()
+    {
         waiting.push(connection);
     }
     let accepts = || drop(listener.accept().unwrap());
     under_a_storm(|| drop(Connection::connect(name.as_str()).unwrap()), accepts);
-    under_a_storm(|| assert!(Connection::connect_timeout(name.as_str(), LIMIT).unwrap().is_some()), accepts);
+    under_a_storm(
+        || assert!(Connection::connect_timeout(name.as_str(), LIMIT).unwrap().is_some()),
+        accepts,
+    );
 }
 
 /// A wait to connect ends in time also when every attempt is interrupted: signals come more often than the clock of the kernel ticks,
@@ -107,7 +116,8 @@ pub fn interrupted_connect() {
     let name = name();
     let _listener = Listener::bind(name.as_str()).unwrap();
     let mut waiting = Vec::new();
-    while let Some(connection) = Connection::connect_timeout(name.as_str(), Duration::ZERO).unwrap() {
+    while let Some(connection) = Connection::connect_timeout(name.as_str(), Duration::ZERO).unwrap()
+    {
         waiting.push(connection);
     }
     prepare();
@@ -120,7 +130,10 @@ pub fn interrupted_connect() {
         let begun = Instant::now();
         assert!(Connection::connect_timeout(name.as_str(), timeout).unwrap().is_none());
         let waited = begun.elapsed();
-        assert!((timeout..timeout + Duration::from_secs(1)).contains(&waited), "{waited:?} for {timeout:?}");
+        assert!(
+            (timeout..timeout + Duration::from_secs(1)).contains(&waited),
+            "{waited:?} for {timeout:?}"
+        );
     }
 }
 

@@ -6,7 +6,9 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use multiprocessing::{CANNOT_SERVE, Exit, Next, Pool, PoolEvent, PoolOptions, Repair, Worker, Workload};
+use multiprocessing::{
+    CANNOT_SERVE, Exit, Next, Pool, PoolEvent, PoolOptions, Repair, Worker, Workload,
+};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 pub use self::soak::soak;
@@ -85,7 +87,11 @@ impl Workload for Scenario {
     fn repair(&mut self, slot: usize, _exit: Exit) -> Repair {
         say(&format!("repair {slot}"));
         self.repairs += 1;
-        if matches!(self.role, Role::RepairLater) && self.repairs < 4 { Repair::Again } else { Repair::Done }
+        if matches!(self.role, Role::RepairLater) && self.repairs < 4 {
+            Repair::Again
+        } else {
+            Repair::Done
+        }
     }
 
     fn observe(&mut self, event: &PoolEvent) {

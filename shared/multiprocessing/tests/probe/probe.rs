@@ -245,7 +245,9 @@ fn main() {
         ["task-pool-ending-tasks"] => task_pool_death::ending_tasks(),
         ["task-pool-initializer-that-fails"] => task_pool_death::initializer_that_fails(),
         ["task-pool-initializer-killed"] => task_pool_death::initializer_killed(),
-        ["task-pool-initializer-that-fails-at-first"] => task_pool_death::initializer_that_fails_at_first(),
+        ["task-pool-initializer-that-fails-at-first"] => {
+            task_pool_death::initializer_that_fails_at_first()
+        }
         ["task-pool-dispatcher-killed"] => task_pool_death::dispatcher_killed(),
         ["task-pool-owner-killed"] => task_pool_death::owner_killed(),
         ["task-pool-stopped"] => task_pool_death::stopped(),

@@ -11,8 +11,8 @@ use nix::unistd::{Pid, getpid, getppid};
 
 pub use self::soak::soak;
 use crate::tools::{
-    LIMIT, child, descriptors, fact, join_all, kill_and_join, name, process_state, run_on_one_processor,
-    segment, sleep_for_ever, storm, wait_until, wait_until_blocked,
+    LIMIT, child, descriptors, fact, join_all, kill_and_join, name, process_state,
+    run_on_one_processor, segment, sleep_for_ever, storm, wait_until, wait_until_blocked,
 };
 
 pub fn ends() {
@@ -35,8 +35,9 @@ pub fn ends() {
 
     // A signal without a name is an end like any other.
     let mut real_time = child(|| sleep_for_ever());
-    let sent =
-        std::process::Command::new("sh").args(["-c", "kill -40 $0", &real_time.pid().to_string()]).status();
+    let sent = std::process::Command::new("sh")
+        .args(["-c", "kill -40 $0", &real_time.pid().to_string()])
+        .status();
     assert!(sent.unwrap().success());
     assert_eq!(real_time.join_timeout(LIMIT), Ok(Some(Exit::Code(128 + 40))));
 }
@@ -189,7 +190,9 @@ pub fn quick_child() {
         let parent = child(|| {
             let _segment = segment(&Plan::new().lock("left"));
             let (_held, there) = pipe().unwrap();
-            let ends = |there: Connection| i32::from(!matches!(there.recv_bytes(), Err(PipeError::Closed)));
+            let ends = |there: Connection| {
+                i32::from(!matches!(there.recv_bytes(), Err(PipeError::Closed)))
+            };
             let quick = Process::spawn_with(there, ends).unwrap();
             wait_until_blocked(quick.pid());
             told.send(&quick.pid().as_raw()).unwrap();

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use multiprocessing::{Plan, Queue, QueueError, RawValue, Segment};
 
 use crate::tools::{
-    LIMIT, Random, child, fact, join_all, keeps_time, kill_and_join, kills, name, run_beside_idly, segment,
-    sleep_for_ever, wait_until, wait_until_blocked, waits_idly,
+    LIMIT, Random, child, fact, join_all, keeps_time, kill_and_join, kills, name, run_beside_idly,
+    segment, sleep_for_ever, wait_until, wait_until_blocked, waits_idly,
 };
 use crate::traffic::Traffic;
 
@@ -23,7 +23,10 @@ fn waits(tenths: u32, outcome: impl FnOnce()) {
     let begun = Instant::now();
     outcome();
     let (waited, least) = (begun.elapsed(), tenths * Duration::from_millis(100));
-    assert!((least..least + Duration::from_secs(1)).contains(&waited), "waited {waited:?} for {least:?}");
+    assert!(
+        (least..least + Duration::from_secs(1)).contains(&waited),
+        "waited {waited:?} for {least:?}"
+    );
 }
 
 /// _TestQueue.test_put.
@@ -134,7 +137,10 @@ pub fn close() {
     let seen = |length: usize| {
         let check = || {
             assert!(queue.is_closed());
-            assert_eq!((queue.len(), queue.is_empty(), queue.is_full()), (length, length == 0, false));
+            assert_eq!(
+                (queue.len(), queue.is_empty(), queue.is_full()),
+                (length, length == 0, false)
+            );
             assert_eq!(queue.to_string(), format!("{length} of 3 messages, closed"));
         };
         check();
@@ -248,7 +254,8 @@ pub fn descriptors() {
     let nothing_is_opened = || {
         let before = open();
         let queues: Vec<_> = (0..100).map(|_| segment.queue::<u64>("queue").unwrap()).collect();
-        let tasks: Vec<_> = (0..100).map(|_| segment.joinable_queue::<u64>("tasks").unwrap()).collect();
+        let tasks: Vec<_> =
+            (0..100).map(|_| segment.joinable_queue::<u64>("tasks").unwrap()).collect();
         for (queue, tasks) in queues.iter().zip(&tasks) {
             queue.try_put(1).unwrap();
             queue.put_timeout(2, Duration::from_micros(1)).unwrap_err();
@@ -324,7 +331,10 @@ pub fn death() {
         wait_until("it has taken one", || queue.len() == 2);
         taking
     });
-    assert_eq!([queue.try_get(), queue.try_get(), queue.try_get()], [Ok(Some(2)), Ok(Some(3)), Ok(None)]);
+    assert_eq!(
+        [queue.try_get(), queue.try_get(), queue.try_get()],
+        [Ok(Some(2)), Ok(Some(3)), Ok(None)]
+    );
 
     // Waiters that are killed hinder nobody, and swallow nothing: not for a message ...
     let begun = Instant::now();
@@ -367,7 +377,8 @@ pub fn woken_waiter_killed() {
         kill_and_join(woken);
         let mut begun = Instant::now();
         // If it ran after all and died with the message, there is none to be had.
-        while other.join_timeout(Duration::from_millis(500)).unwrap().is_none() && queue.is_empty() {
+        while other.join_timeout(Duration::from_millis(500)).unwrap().is_none() && queue.is_empty()
+        {
             queue.put(number).unwrap();
             begun = Instant::now();
         }
@@ -380,7 +391,8 @@ pub fn woken_waiter_killed() {
 pub fn times() {
     let plan = Plan::new().queue::<u64>("empty", 1).queue::<u64>("full", 1);
     let segment = segment(&plan);
-    let (empty, full) = (segment.queue::<u64>("empty").unwrap(), segment.queue::<u64>("full").unwrap());
+    let (empty, full) =
+        (segment.queue::<u64>("empty").unwrap(), segment.queue::<u64>("full").unwrap());
     full.put(1).unwrap();
     keeps_time(|_, timeout| assert_eq!(empty.get_timeout(timeout), Ok(None)));
     keeps_time(|_, timeout| assert_eq!(full.put_timeout(2, timeout), Err(QueueError::Full)));
@@ -419,7 +431,8 @@ pub fn soak() {
     let rounds = [(1, both), (64, both), (5, putters), (5, takers)];
     for (capacity, killed) in rounds.into_iter().cycle().take(kills(1000).div_ceil(250) as usize) {
         // Another round needs a segment of its own, and the name.
-        let segment = segment(&Traffic::planned(Plan::new().queue::<Message>("queue", capacity), 4));
+        let segment =
+            segment(&Traffic::planned(Plan::new().queue::<Message>("queue", capacity), 4));
         let queue = segment.queue::<Message>("queue").unwrap();
         let put = |producer, number| queue.put(message(producer, number)).unwrap();
         let take = || {

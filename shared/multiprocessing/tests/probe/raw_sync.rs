@@ -22,7 +22,8 @@ const TRIES: u32 = 3;
 fn mutex() -> (Box<dyn LockImpl>, Shmem) {
     let mut memory = ShmemConf::new().size(Mutex::size_of(None)).create().unwrap();
     // Children inherit the mapping; nothing is left in /dev/shm however they and this process end.
-    std::fs::remove_file(format!("/dev/shm/{}", memory.get_os_id().trim_start_matches('/'))).unwrap();
+    std::fs::remove_file(format!("/dev/shm/{}", memory.get_os_id().trim_start_matches('/')))
+        .unwrap();
     memory.set_owner(false);
     // SAFETY: the memory is as large as the mutex wants it, page-aligned, and outlives it; there is no data.
     let (mutex, used) = unsafe { Mutex::new(memory.as_ptr(), null_mut()) }.unwrap();
@@ -37,7 +38,10 @@ pub fn killed_holder() {
 
     // Both are locks among processes, and a holder that lives leaves both free.
     join_all([child(|| drop((theirs.lock().unwrap(), ours.lock().unwrap())))]);
-    drop((theirs.try_lock(Timeout::Val(SECOND)).unwrap(), ours.lock_timeout(SECOND).unwrap().unwrap()));
+    drop((
+        theirs.try_lock(Timeout::Val(SECOND)).unwrap(),
+        ours.lock_timeout(SECOND).unwrap().unwrap(),
+    ));
 
     let holder = child(|| {
         let _both = (theirs.lock().unwrap(), ours.lock().unwrap());
@@ -52,7 +56,9 @@ pub fn killed_holder() {
     let begun = Instant::now();
     let outcome = ours.lock_timeout(SECOND);
     fact("ours_us", begun.elapsed().as_micros());
-    let Err(LockError::OwnerDied(inherited)) = outcome else { panic!("expected the lock, got {outcome:?}") };
+    let Err(LockError::OwnerDied(inherited)) = outcome else {
+        panic!("expected the lock, got {outcome:?}")
+    };
     drop(inherited.repaired());
     assert!(ours.try_lock().unwrap().is_some());
 

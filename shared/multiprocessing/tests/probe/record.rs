@@ -36,7 +36,12 @@ pub fn doubled() {
     let text = segment.array::<u8>("text").unwrap();
     record.set(Record::new(7)).unwrap();
     records.lock().unwrap().copy_from_slice(&[1, 2, 3].map(Record::new));
-    doubles.lock().unwrap().iter_mut().enumerate().for_each(|(index, number)| *number = index as f64 / 8.0);
+    doubles
+        .lock()
+        .unwrap()
+        .iter_mut()
+        .enumerate()
+        .for_each(|(index, number)| *number = index as f64 / 8.0);
     text.lock().unwrap().copy_from_slice(b"hello");
     join_all([child(|| {
         record.update(Record::double).unwrap();
@@ -45,11 +50,22 @@ pub fn doubled() {
         let mut text = text.lock().unwrap();
         text.copy_within(..3, 2);
     })]);
-    let expected =
-        |number: i32| Record { number: 2 * number, short: -4, bytes: [2, 4], ratio: f64::from(number) / 2.0 };
+    let expected = |number: i32| Record {
+        number: 2 * number,
+        short: -4,
+        bytes: [2, 4],
+        ratio: f64::from(number) / 2.0,
+    };
     assert_eq!(record.get(), expected(7));
     assert_eq!(*records.lock().unwrap(), [1, 2, 3].map(expected));
-    assert!(doubles.lock().unwrap().iter().enumerate().all(|(index, number)| *number == index as f64 / 4.0));
+    assert!(
+        doubles
+            .lock()
+            .unwrap()
+            .iter()
+            .enumerate()
+            .all(|(index, number)| *number == index as f64 / 4.0)
+    );
     assert_eq!(&*text.lock().unwrap(), b"hehel");
 }
 

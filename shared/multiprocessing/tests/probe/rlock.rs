@@ -5,8 +5,8 @@ use nix::unistd::getpid;
 
 use crate::accounts::{self, Sums};
 use crate::tools::{
-    LIMIT, child, fact, join_all, keeps_time, kill_and_join, linger, segment, sleep_for_ever, wait_until,
-    wait_until_blocked, waits_idly,
+    LIMIT, child, fact, join_all, keeps_time, kill_and_join, linger, segment, sleep_for_ever,
+    wait_until, wait_until_blocked, waits_idly,
 };
 
 fn rlock() -> (Segment, RLock) {
@@ -66,7 +66,9 @@ pub fn death() {
     let (_segment, lock) = rlock();
     let dying = holder(&lock, 3);
     let told = child(|| {
-        let Err(LockError::OwnerDied(inherited)) = lock.lock() else { panic!("the death was not told") };
+        let Err(LockError::OwnerDied(inherited)) = lock.lock() else {
+            panic!("the death was not told")
+        };
         assert_eq!(lock.depth(), 1, "the dead one's depth was counted on");
         let guard = inherited.repaired();
         let again = lock.lock().unwrap();
@@ -83,7 +85,10 @@ pub fn death() {
     kill_and_join(holder(&lock, 1));
     drop(lock.try_lock());
     for outcome in [lock.lock(), lock.try_lock().map(|_| panic!("it was had"))] {
-        assert!(matches!(outcome, Err(LockError::Failed(LockFailure::Unrecoverable))), "{outcome:?}");
+        assert!(
+            matches!(outcome, Err(LockError::Failed(LockFailure::Unrecoverable))),
+            "{outcome:?}"
+        );
     }
 }
 

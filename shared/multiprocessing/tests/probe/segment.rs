@@ -28,7 +28,8 @@ pub fn attach() {
 }
 
 pub fn share() {
-    let segment = segment(&Plan::new().lock("lock").value::<u64>("value").raw_array::<i8>("raw", 2));
+    let segment =
+        segment(&Plan::new().lock("lock").value::<u64>("value").raw_array::<i8>("raw", 2));
     segment.value::<u64>("value").unwrap().set(21).unwrap();
     let lock = segment.lock("lock").unwrap();
     let guard = lock.lock().unwrap();
@@ -45,7 +46,10 @@ pub fn share() {
 /// In a `/dev/shm` of 64 kB.
 pub fn no_space() {
     let outcome = Segment::create(&name(), &Plan::new().raw_array::<u8>("bytes", 1 << 20));
-    assert!(matches!(outcome, Err(SegmentError::NoSpace { bytes }) if bytes > 1 << 20), "{outcome:?}");
+    assert!(
+        matches!(outcome, Err(SegmentError::NoSpace { bytes }) if bytes > 1 << 20),
+        "{outcome:?}"
+    );
     assert_eq!(std::fs::read_dir("/dev/shm").unwrap().count(), 0);
     drop(segment(&Plan::new().raw_array::<u8>("bytes", 1 << 12)));
     fact("message", outcome.unwrap_err());
@@ -93,8 +97,9 @@ pub fn generations() {
     let top = segment(&Plan::new().raw_value::<i32>("ready"));
     let ready = top.raw_value::<i32>("ready").unwrap();
     // As long as names may be.
-    let name =
-        |generation: usize| SegmentName::new(&format!("{}.{generation:.<255}", name())[..255]).unwrap();
+    let name = |generation: usize| {
+        SegmentName::new(&format!("{}.{generation:.<255}", name())[..255]).unwrap()
+    };
     fn family(generation: usize, name: &dyn Fn(usize) -> SegmentName, ready: &dyn Fn()) -> ! {
         let _segment = Segment::create(&name(generation), &Plan::new().lock("lock")).unwrap();
         if generation == GENERATIONS {
@@ -124,7 +129,8 @@ fn left_of(names: &[SegmentName]) -> Vec<String> {
 /// somebody else has made since under a name of theirs.
 pub fn orphan() {
     let top = segment(&Plan::new().raw_value::<i32>("orphan").raw_value::<u64>("step"));
-    let (orphan, step) = (top.raw_value::<i32>("orphan").unwrap(), top.raw_value::<u64>("step").unwrap());
+    let (orphan, step) =
+        (top.raw_value::<i32>("orphan").unwrap(), top.raw_value::<u64>("step").unwrap());
     let name = |which: &str| SegmentName::new(&format!("{}.{which}", name())).unwrap();
     let make = |which: &str| Segment::create(&name(which), &Plan::new().lock("lock")).unwrap();
     let parent = child(|| {
@@ -163,8 +169,13 @@ struct Everything {
 /// Handles, permits and segments are dropped while another process holds the locks, and this one; by a destructor that a panic
 /// runs; and in a child that inherited them.
 pub fn drop_anywhere() {
-    let plan = Plan::new().lock("lock").value::<u64>("value").array::<u16>("array", 3).semaphore("gate", 9);
-    let segment = segment(&plan.barrier("meet", 1).queue::<u64>("queue", 2).raw_value::<u64>("held"));
+    let plan = Plan::new()
+        .lock("lock")
+        .value::<u64>("value")
+        .array::<u16>("array", 3)
+        .semaphore("gate", 9);
+    let segment =
+        segment(&plan.barrier("meet", 1).queue::<u64>("queue", 2).raw_value::<u64>("held"));
     let everything = || {
         let (gate, meet) = (segment.semaphore("gate").unwrap(), segment.barrier("meet").unwrap());
         // From here on it is a party of the barrier, which the last handle's drop takes it off.
@@ -283,7 +294,11 @@ impl Contest {
         segment.value::<u64>("pid").unwrap().set(own).unwrap();
         std::thread::sleep(Duration::from_micros(600 * (self.made.fetch_add(number, 1) % 8)));
         let found = Segment::open(segment.name()).unwrap();
-        assert_eq!(found.value::<u64>("pid").unwrap().get(), own, "two processes believe they made it");
+        assert_eq!(
+            found.value::<u64>("pid").unwrap().get(),
+            own,
+            "two processes believe they made it"
+        );
     }
 
     /// Whoever opens one finds it whole.
@@ -297,7 +312,8 @@ impl Contest {
                     }
                     Err(SegmentError::NotFound { .. }) => {}
                     // Left by a victim; who only opens can do nothing about it.
-                    Err(SegmentError::Foreign { reason, .. }) if reason == "it was never finished" => {}
+                    Err(SegmentError::Foreign { reason, .. })
+                        if reason == "it was never finished" => {}
                     Err(error) => panic!("{error}"),
                 }
                 std::thread::sleep(Duration::from_millis(1));
@@ -357,8 +373,11 @@ pub fn soak() {
 
 /// Something of every kind and type, and two objects that change all the time, until it is killed.
 pub fn exhibit() {
-    let plan =
-        Plan::new().lock("lock").value::<u64>("value").value::<[i16; 3]>("triple").value::<f64>("float");
+    let plan = Plan::new()
+        .lock("lock")
+        .value::<u64>("value")
+        .value::<[i16; 3]>("triple")
+        .value::<f64>("float");
     let plan = plan.raw_value::<i64>("raw").array::<f64>("floats", 2).array::<f32>("halves", 1);
     let plan = plan.raw_array::<u8>("bytes", 3).value::<[u8; 5]>("odd").array::<u16>("none", 0);
     let plan = plan.raw_array::<i8>("i8", 1).raw_array::<u16>("u16", 1).raw_array::<u32>("u32", 1);

@@ -100,7 +100,10 @@ pub fn map() {
     let products: Vec<_> = pairs().map(|(one, other)| multiply(one, other)).collect();
     assert_eq!(pool.starmap(multiply, pairs()), Ok(products.clone()));
     assert_eq!(pool.starmap_async(multiply, pairs()).get(), Ok(products.clone()));
-    assert_eq!(pool.map_chunked(|(one, other)| multiply(one, other), pairs(), chunk(20)), Ok(products));
+    assert_eq!(
+        pool.map_chunked(|(one, other)| multiply(one, other), pairs(), chunk(20)),
+        Ok(products)
+    );
 }
 
 pub fn nothing_to_do() {
@@ -196,10 +199,15 @@ pub fn imap_unordered() {
         results
     };
     assert_eq!(sorted(pool.imap_unordered(square, 0..10).collect()), squares(10));
-    assert_eq!(sorted(pool.imap_unordered_chunked(square, 0..1000, chunk(100)).collect()), squares(1000));
+    assert_eq!(
+        sorted(pool.imap_unordered_chunked(square, 0..1000, chunk(100)).collect()),
+        squares(1000)
+    );
     // The others overtake the first one.
-    let slow_at_first = |number: u64| if number == 0 { slow_square(number) } else { square(number) };
-    let mut results: Vec<_> = pool.imap_unordered(slow_at_first, 0..5).map(Result::unwrap).collect();
+    let slow_at_first =
+        |number: u64| if number == 0 { slow_square(number) } else { square(number) };
+    let mut results: Vec<_> =
+        pool.imap_unordered(slow_at_first, 0..5).map(Result::unwrap).collect();
     assert_eq!(results.pop(), Some(0), "{results:?}");
     assert_eq!(results.len(), 4);
 }
@@ -335,7 +343,11 @@ pub fn references() {
     let counted = || COUNTED.load(Ordering::Relaxed);
     let arguments: Vec<_> = (0..10).map(|_| Counted::new("x".repeat(100_000))).collect();
     let results = pool.map(|counted: Counted| counted, arguments).unwrap();
-    assert_eq!((counted(), results.len()), (10, 10), "the arguments are given up, the results are here");
+    assert_eq!(
+        (counted(), results.len()),
+        (10, 10),
+        "the arguments are given up, the results are here"
+    );
     drop(results);
     assert_eq!((counted(), pool.apply(|()| COUNTED.load(Ordering::Relaxed), ())), (0, Ok(0)));
 }
@@ -362,7 +374,8 @@ pub fn traceback() {
     let pool = TaskPool::new(1).unwrap();
     let worker = pool.apply(pid, ()).unwrap();
     let fails = |text: String| -> u64 { panic!("no {text}") };
-    let Err(TaskError::Panicked { message, place, pid }) = pool.apply(fails, "luck".to_owned()) else {
+    let Err(TaskError::Panicked { message, place, pid }) = pool.apply(fails, "luck".to_owned())
+    else {
         panic!("it did not fail")
     };
     assert_eq!((message.as_str(), pid), ("no luck", worker));

@@ -19,7 +19,8 @@ static LONG: OnceLock<RawArray<i32>> = OnceLock::new();
 static BEGUN: OnceLock<RawValue<u64>> = OnceLock::new();
 
 fn shared() -> Segment {
-    let plan = Plan::new().raw_array::<i32>("long", 2).raw_value::<u64>("begun").raw_value::<u64>("meet");
+    let plan =
+        Plan::new().raw_array::<i32>("long", 2).raw_value::<u64>("begun").raw_value::<u64>("meet");
     let segment = segment(&plan);
     MEET.set(segment.raw_value("meet").unwrap()).unwrap();
     LONG.set(segment.raw_array("long").unwrap()).unwrap();
@@ -65,7 +66,8 @@ pub fn overtaken() {
     let pool = TaskPool::new(3).unwrap();
     let long = pool.apply_async(long_task, ());
     let places = pool.map_chunked(place, 0..50 * MANY, chunk(1)).unwrap();
-    let late = places.iter().zip(0..).map(|((begun, _), number)| begun.saturating_sub(number)).max();
+    let late =
+        places.iter().zip(0..).map(|((begun, _), number)| begun.saturating_sub(number)).max();
     fact("most_overtaken", late.unwrap());
     LONG.get().unwrap().store(1, 1);
     long.get().unwrap();
@@ -84,7 +86,10 @@ pub fn death() {
         let exit = Exit::Signal { signal: Signal::SIGKILL, core_dumped: false };
         assert_eq!(long.get(), Err(TaskError::WorkerDied { pid: victim.as_raw(), exit }));
         let places = behind.into_iter().map(|task| task.get().unwrap().0);
-        assert!(places.eq(round * MANY..(round + 1) * MANY), "one worker does them in their order, once");
+        assert!(
+            places.eq(round * MANY..(round + 1) * MANY),
+            "one worker does them in their order, once"
+        );
     }
 }
 
@@ -92,11 +97,13 @@ pub fn death() {
 pub fn deaths_in_a_row() {
     const EACH: u64 = 7;
     let pool = TaskPool::new(2).unwrap();
-    let square_or_end =
-        |number: u64| if number.is_multiple_of(EACH) { std::process::exit(5) } else { square(number) };
+    let square_or_end = |number: u64| {
+        if number.is_multiple_of(EACH) { std::process::exit(5) } else { square(number) }
+    };
     for (number, result) in (0_u64..).zip(pool.imap(square_or_end, 0..300 * EACH)) {
         match result {
-            Err(TaskError::WorkerDied { exit: Exit::Code(5), .. }) if number.is_multiple_of(EACH) => {}
+            Err(TaskError::WorkerDied { exit: Exit::Code(5), .. })
+                if number.is_multiple_of(EACH) => {}
             result => assert_eq!(result, Ok(square(number))),
         }
     }

@@ -13,7 +13,9 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{Pid, getpid};
 
 use crate::task_pool::{children, chunk, dispatcher, square, workers};
-use crate::tools::{LIMIT, child, fact, join_all, process_state, segment, sleep_for_ever, wait_until};
+use crate::tools::{
+    LIMIT, child, fact, join_all, process_state, segment, sleep_for_ever, wait_until,
+};
 
 /// What tasks share, made before the pool.
 pub static MEET: OnceLock<RawValue<u64>> = OnceLock::new();
@@ -57,7 +59,10 @@ fn kill_worker_and_wait(worker: Pid) {
 
 pub fn size() {
     assert!(matches!(TaskPool::new(0), Err(StartError::NoWorkers)));
-    assert!(matches!(TaskPool::builder(3).max_tasks_per_child(0).start(), Err(StartError::NoTasks)));
+    assert!(matches!(
+        TaskPool::builder(3).max_tasks_per_child(0).start(),
+        Err(StartError::NoTasks)
+    ));
     assert_eq!(children(getpid()), []);
 
     let segment = segment(&Plan::new().raw_value::<u64>("meet"));
@@ -163,7 +168,9 @@ pub fn alive_at_exit() {
 /// With so few descriptors that only some of the workers can be started.
 pub fn half_started() {
     let before = descriptors(getpid());
-    let Err(StartError::Worker { worker, source }) = TaskPool::new(20) else { panic!("it started") };
+    let Err(StartError::Worker { worker, source }) = TaskPool::new(20) else {
+        panic!("it started")
+    };
     fact("started", worker);
     fact("why", source);
     assert_eq!((children(getpid()), descriptors(getpid())), (vec![], before));
@@ -187,7 +194,9 @@ pub fn initializer() {
     let is_prepared = |_: u64| {
         let known = NEXT.get().is_some_and(|next| next.load() > 0);
         (
-            known && STARTS.get().unwrap().iter().filter(|&start| start == getpid().as_raw()).count() == 1,
+            known
+                && STARTS.get().unwrap().iter().filter(|&start| start == getpid().as_raw()).count()
+                    == 1,
             getpid().as_raw(),
         )
     };
@@ -198,7 +207,10 @@ pub fn initializer() {
     let started: Vec<_> = STARTS.get().unwrap().iter().take(next.load() as usize).collect();
     assert_eq!(distinct(started.clone()).len(), started.len());
     let used = distinct(prepared.into_iter().map(|(_, pid)| pid).collect());
-    assert!(used.len() >= 20 && used.iter().all(|pid| started.contains(pid)), "{used:?} of {started:?}");
+    assert!(
+        used.len() >= 20 && used.iter().all(|pid| started.contains(pid)),
+        "{used:?} of {started:?}"
+    );
 }
 
 pub fn large() {
@@ -249,7 +261,8 @@ pub fn families() {
     // A child and a program that outlive the task do not keep the worker's connection or the worker.
     let leaves = |()| {
         let child = Process::spawn(|| sleep_for_ever()).unwrap();
-        let program = Command::new("sleep").arg("1000").spawn().map(|program| program.id()).unwrap();
+        let program =
+            Command::new("sleep").arg("1000").spawn().map(|program| program.id()).unwrap();
         (getpid().as_raw(), child.pid().as_raw(), program.cast_signed())
     };
     let (worker, child, program) = pool.apply(leaves, ()).unwrap();

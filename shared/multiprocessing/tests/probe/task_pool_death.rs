@@ -239,7 +239,9 @@ pub fn stopped() {
     });
     let begun = Instant::now();
     assert_eq!(pool.join_timeout(Duration::from_millis(200)), Ok(false));
-    assert!(begun.elapsed() >= Duration::from_millis(200) && begun.elapsed() < Duration::from_secs(4));
+    assert!(
+        begun.elapsed() >= Duration::from_millis(200) && begun.elapsed() < Duration::from_secs(4)
+    );
     kill(dispatcher(), Signal::SIGCONT).unwrap();
     let given = giving.join().unwrap();
     assert!(given.contains(&Some(60_000)), "{given:?}");

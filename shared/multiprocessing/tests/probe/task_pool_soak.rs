@@ -58,19 +58,25 @@ impl Soak {
     }
 
     fn is_lost(&mut self, error: &TaskError, numbers: impl Iterator<Item = u64>) {
-        let TaskError::WorkerDied { pid, exit: Exit::Signal { signal: Signal::SIGKILL, .. } } = error else {
+        let TaskError::WorkerDied { pid, exit: Exit::Signal { signal: Signal::SIGKILL, .. } } =
+            error
+        else {
             panic!("{error:?}")
         };
         assert!(self.killed.lock().unwrap().contains(pid), "{pid} was not killed");
         for number in numbers {
-            assert!(BEGUN.get().unwrap().load(number as usize) <= 1, "task {number} was tried again");
+            assert!(
+                BEGUN.get().unwrap().load(number as usize) <= 1,
+                "task {number} was tried again"
+            );
             self.lost += 1;
         }
     }
 
     fn apply(&mut self, bytes: u64) {
         let tasks = self.tasks(10, bytes);
-        let results: Vec<_> = tasks.iter().map(|task| self.pool.apply_async(work, task.clone())).collect();
+        let results: Vec<_> =
+            tasks.iter().map(|task| self.pool.apply_async(work, task.clone())).collect();
         for (result, task) in results.into_iter().zip(&tasks) {
             match result.get() {
                 Ok(told) => self.is_result(&told, task),
@@ -105,7 +111,10 @@ impl Soak {
             }
         }
         assert_eq!(errors.len(), left.len(), "as many errors as there are tasks without a result");
-        errors.iter().zip(left).for_each(|(error, number)| self.is_lost(error, [number].into_iter()));
+        errors
+            .iter()
+            .zip(left)
+            .for_each(|(error, number)| self.is_lost(error, [number].into_iter()));
     }
 }
 
@@ -117,13 +126,16 @@ fn kill_workers(killed: &Mutex<HashSet<i32>>) {
     while struck < all {
         random.pause(Duration::from_millis(8));
         let mut victims = children(dispatcher);
-        let several = if random.below(4) == 0 { 1 + random.below(WORKERS as u64) as usize } else { 1 };
+        let several =
+            if random.below(4) == 0 { 1 + random.below(WORKERS as u64) as usize } else { 1 };
         while victims.len() > several {
             victims.swap_remove(random.below(victims.len() as u64) as usize);
         }
         for victim in victims {
             // One that has ended is not reaped yet, or was not a moment ago: the number is nobody else's.
-            if killed.lock().unwrap().insert(victim.as_raw()) && kill(victim, Signal::SIGKILL).is_ok() {
+            if killed.lock().unwrap().insert(victim.as_raw())
+                && kill(victim, Signal::SIGKILL).is_ok()
+            {
                 struck += 1;
             }
         }
@@ -135,7 +147,8 @@ pub fn soak() {
     BEGUN.set(segment.raw_array("begun").unwrap()).unwrap();
     let held = descriptors(getpid());
     let slow = || thread::sleep(Duration::from_millis(u64::from(std::process::id() % 4)));
-    let pool = TaskPool::builder(WORKERS).max_tasks_per_child(20).initializer(slow).start().unwrap();
+    let pool =
+        TaskPool::builder(WORKERS).max_tasks_per_child(20).initializer(slow).start().unwrap();
     let mut soak = Soak { pool, killed: Arc::default(), next: 0, results: 0, lost: 0 };
     let of_dispatcher = || descriptors(dispatcher());
     workers(WORKERS);

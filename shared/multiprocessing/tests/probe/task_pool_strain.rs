@@ -14,19 +14,21 @@ use nix::unistd::{Pid, getpid};
 use crate::task_pool::{children, chunk, dispatcher, square, workers};
 use crate::task_pool_crew::hang;
 use crate::tools::{
-    child, cpu_time, fact, join_all, keeps_time, kill_and_join, process_state, sleep_for_ever, storm,
-    wait_until,
+    child, cpu_time, fact, join_all, keeps_time, kill_and_join, process_state, sleep_for_ever,
+    storm, wait_until,
 };
 
 /// Threads of the owner use a pool at once, each in its own way; some give up waiting.
 pub fn threads() {
     let pool = TaskPool::new(3).unwrap();
     let tell = |number: u64| number.to_string().repeat((number % 10_000) as usize);
-    let right = |told: String, number: u64| assert!(told == tell(number), "the answer to another question");
+    let right =
+        |told: String, number: u64| assert!(told == tell(number), "the answer to another question");
     thread::scope(|scope| {
         for thread in 0..4_u64 {
             let (pool, tell, right) = (&pool, &tell, &right);
-            let numbers = move |count: u64| (0..count).map(move |number| 1_000_003 * thread + 997 * number);
+            let numbers =
+                move |count: u64| (0..count).map(move |number| 1_000_003 * thread + 997 * number);
             scope.spawn(move || {
                 numbers(300).for_each(|number| right(pool.apply(*tell, number).unwrap(), number))
             });
@@ -48,7 +50,9 @@ pub fn threads() {
         }
         // Somebody waits for all of this time.
         let pool = &pool;
-        scope.spawn(move || assert_eq!(pool.apply(|()| sleep(Duration::from_millis(300)), ()), Ok(())));
+        scope.spawn(move || {
+            assert_eq!(pool.apply(|()| sleep(Duration::from_millis(300)), ()), Ok(()))
+        });
     });
     assert_eq!(pool.map(square, 0..10).unwrap().len(), 10);
 }
@@ -56,14 +60,21 @@ pub fn threads() {
 /// The owner gives and gives and takes nothing, until both directions are full many times over; then it takes all.
 pub fn full_pipes() {
     let mut pool = TaskPool::new(2).unwrap();
-    let results: Vec<_> = (0..2000).map(|number| pool.apply_async(back, text(number, 30_000))).collect();
+    let results: Vec<_> =
+        (0..2000).map(|number| pool.apply_async(back, text(number, 30_000))).collect();
     for (number, result) in results.into_iter().enumerate().rev() {
         assert!(result.get() == Ok(text(number, 30_000)), "{number}");
     }
     // And it is joined before it takes anything.
-    let results: Vec<_> = (0..50).map(|number| pool.apply_async(back, text(number, 200_000))).collect();
+    let results: Vec<_> =
+        (0..50).map(|number| pool.apply_async(back, text(number, 200_000))).collect();
     pool.join().unwrap();
-    assert!(results.into_iter().zip(0..).all(|(result, number)| result.get() == Ok(text(number, 200_000))));
+    assert!(
+        results
+            .into_iter()
+            .zip(0..)
+            .all(|(result, number)| result.get() == Ok(text(number, 200_000)))
+    );
 }
 
 fn back(text: String) -> String {
@@ -93,11 +104,15 @@ pub fn no_descriptors() {
     let pool = TaskPool::new(1).unwrap();
     let large = |length: usize| text(7, length);
     // Both are done before the owner runs out.
-    let (small_before, large_before) = (pool.apply_async(large, 10), pool.apply_async(large, 1 << 20));
+    let (small_before, large_before) =
+        (pool.apply_async(large, 10), pool.apply_async(large, 1 << 20));
     pool.apply(square, 1).unwrap();
     let taken = leave_descriptors(0);
-    let later =
-        [pool.apply_async(large, 1 << 20), pool.apply_async(large, 20), pool.apply_async(large, 1 << 17)];
+    let later = [
+        pool.apply_async(large, 1 << 20),
+        pool.apply_async(large, 20),
+        pool.apply_async(large, 1 << 17),
+    ];
     let lost = Err(TaskError::System(Errno::EMFILE as i32));
     assert_eq!(later.map(AsyncResult::get), [lost.clone(), Ok(text(7, 20)), lost.clone()]);
     assert!(small_before.get() == Ok(text(7, 10)) && large_before.get() == Ok(text(7, 1 << 20)));
@@ -112,7 +127,10 @@ pub fn no_descriptors() {
     assert_eq!(pool.apply(large, 1 << 20), lost);
     assert_eq!((pool.apply(large, 20), workers(1)), (Ok(text(7, 20)), before.clone()));
     let died = pool.apply(back, text(7, 1 << 20)).unwrap_err();
-    assert!(matches!(died, TaskError::WorkerDied { pid, .. } if pid == before[0].as_raw()), "{died:?}");
+    assert!(
+        matches!(died, TaskError::WorkerDied { pid, .. } if pid == before[0].as_raw()),
+        "{died:?}"
+    );
     assert!(pool.apply(back, text(7, 1 << 20)) == Ok(text(7, 1 << 20)));
 }
 
@@ -125,7 +143,8 @@ pub fn rough_tasks() {
         std::io::stderr().write_all(b"to standard error\n").is_ok()
     };
     assert_eq!(pool.apply(print, "by a task".to_owned()), Ok(true));
-    let close_all = |_: u64| (3..100).filter(|&number| nix::unistd::close(number).is_ok()).count() > 0;
+    let close_all =
+        |_: u64| (3..100).filter(|&number| nix::unistd::close(number).is_ok()).count() > 0;
     for _ in 0..3 {
         let closed = pool.apply(close_all, 0);
         assert!(matches!(closed, Err(TaskError::WorkerDied { .. })), "{closed:?}");
@@ -133,8 +152,11 @@ pub fn rough_tasks() {
     // A message of its own making, on every descriptor that it has.
     let scribble = |_: u64| {
         for number in 3..30 {
-            let _ =
-                nix::sys::socket::send(number, b"\x01scribbled", nix::sys::socket::MsgFlags::MSG_DONTWAIT);
+            let _ = nix::sys::socket::send(
+                number,
+                b"\x01scribbled",
+                nix::sys::socket::MsgFlags::MSG_DONTWAIT,
+            );
         }
         7
     };
@@ -149,7 +171,8 @@ fn waits_idly(wait: impl FnOnce(&TaskPool)) {
     let owner = child(|| wait(&TaskPool::new(2).unwrap()));
     let family = || {
         let dispatchers = children(owner.pid());
-        let workers: Vec<_> = dispatchers.iter().flat_map(|dispatcher| children(*dispatcher)).collect();
+        let workers: Vec<_> =
+            dispatchers.iter().flat_map(|dispatcher| children(*dispatcher)).collect();
         [vec![owner.pid()], dispatchers, workers].concat()
     };
     wait_until("all are there", || family().len() == 4);
@@ -171,7 +194,8 @@ fn waits_idly(wait: impl FnOnce(&TaskPool)) {
 pub fn idle() {
     waits_idly(|pool| _ = pool.apply(hang, ()));
     waits_idly(|pool| {
-        let _untaken: Vec<_> = (0..1000).map(|number| pool.apply_async(text_of_thousand, number)).collect();
+        let _untaken: Vec<_> =
+            (0..1000).map(|number| pool.apply_async(text_of_thousand, number)).collect();
         sleep_for_ever();
     });
 }

@@ -40,7 +40,11 @@ pub fn child(body: impl FnOnce()) -> Process {
 pub fn join_all(children: impl IntoIterator<Item = Process>) {
     for mut child in children {
         let exit = child.join_timeout(LIMIT).unwrap();
-        assert!(exit.is_some_and(|exit| exit.is_success()), "child {} ended with {exit:?}", child.pid());
+        assert!(
+            exit.is_some_and(|exit| exit.is_success()),
+            "child {} ended with {exit:?}",
+            child.pid()
+        );
     }
 }
 
@@ -199,7 +203,8 @@ pub fn kill_at_random(kills: u32, victims: &[&dyn Fn() -> Process], mut survive:
     let mut killed = 0;
     while killed < kills {
         random.pause(PAUSE);
-        let together = (1 + random.below(victims.len().div_ceil(2) as u64) as u32).min(kills - killed);
+        let together =
+            (1 + random.below(victims.len().div_ceil(2) as u64) as u32).min(kills - killed);
         let first = random.below(victims.len() as u64) as usize;
         let struck = (0..together).map(|next| (first + next as usize) % victims.len());
         struck.clone().for_each(|victim| strike(&mut living[victim]));

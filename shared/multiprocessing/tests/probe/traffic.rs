@@ -39,7 +39,8 @@ impl Traffic {
     /// What it needs beside that, for so many survivors.
     pub fn planned(plan: Plan, survivors: usize) -> Plan {
         let marks = |plan: Plan, name| plan.raw_array::<u8>(name, MARKED as usize);
-        let plan = marks(marks(plan, "returned"), "received").raw_array::<u64>("progress", survivors);
+        let plan =
+            marks(marks(plan, "returned"), "received").raw_array::<u64>("progress", survivors);
         plan.raw_value::<u64>("next").raw_value::<u8>("last")
     }
 

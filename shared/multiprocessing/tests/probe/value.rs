@@ -3,13 +3,16 @@
 use multiprocessing::{LockError, Plan, Segment, Value};
 
 use crate::accounts::{self, ACCOUNTS};
-use crate::tools::{child, fact, join_all, kill_and_join, linger, segment, sleep_for_ever, wait_until};
+use crate::tools::{
+    child, fact, join_all, kill_and_join, linger, segment, sleep_for_ever, wait_until,
+};
 
 /// A value big enough that killing its writer half-way is likely.
 type Big = [u64; 64];
 
 pub fn basics() {
-    let plan = Plan::new().value::<u64>("u").value::<i32>("i").value::<f64>("f").value::<[u16; 5]>("a");
+    let plan =
+        Plan::new().value::<u64>("u").value::<i32>("i").value::<f64>("f").value::<[u16; 5]>("a");
     let segment = segment(&plan.value::<u8>("b"));
     let unsigned = segment.value::<u64>("u").unwrap();
     let signed = segment.value::<i32>("i").unwrap();
@@ -49,7 +52,10 @@ pub fn sum() {
 /// The first word is the total; behind it are the parts, by account; the rest repeat the total.
 fn check(words: Big) -> u64 {
     let (total, parts) = (words[0], words[1..=ACCOUNTS].iter().sum::<u64>());
-    assert!(parts == total && words[ACCOUNTS + 1..].iter().all(|word| *word == total), "torn: {words:?}");
+    assert!(
+        parts == total && words[ACCOUNTS + 1..].iter().all(|word| *word == total),
+        "torn: {words:?}"
+    );
     total
 }
 
@@ -113,7 +119,9 @@ pub fn killed_update() {
     let segment = segment(&Plan::new().value::<Big>("big").raw_value::<u8>("flag"));
     let value = segment.value::<Big>("big").unwrap();
     kill_in_mid_update(&segment, &value);
-    let Err(LockError::OwnerDied(inherited)) = value.lock() else { panic!("the death was not told") };
+    let Err(LockError::OwnerDied(inherited)) = value.lock() else {
+        panic!("the death was not told")
+    };
     assert_eq!(**inherited, [0; 64]);
     drop(inherited.repaired());
     kill_in_mid_update(&segment, &value);

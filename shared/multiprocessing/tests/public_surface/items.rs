@@ -15,7 +15,8 @@ pub fn items<'a>(lines: impl IntoIterator<Item = &'a str>, depth: usize) -> Vec<
     let indent = " ".repeat(depth);
     let mut items = Vec::new();
     let (mut attributes, mut item) = (Vec::new(), Vec::<String>::new());
-    let code = lines.into_iter().filter(|line| !line.trim().is_empty() && !line.trim().starts_with("//"));
+    let code =
+        lines.into_iter().filter(|line| !line.trim().is_empty() && !line.trim().starts_with("//"));
     for line in code {
         let line = line.split(" // ").next().unwrap();
         let here = line.strip_prefix(&indent).filter(|rest| !rest.starts_with(' '));
@@ -29,10 +30,14 @@ pub fn items<'a>(lines: impl IntoIterator<Item = &'a str>, depth: usize) -> Vec<
             continue;
         }
         item.push(line.to_owned());
-        let is_last = |rest: &str| rest.ends_with(';') || rest.ends_with('}') || rest.ends_with(',');
+        let is_last =
+            |rest: &str| rest.ends_with(';') || rest.ends_with('}') || rest.ends_with(',');
         // A value on a line of its own stands further in.
         if here.is_some_and(is_last) || item[0].ends_with('=') && line.ends_with(';') {
-            let item = Item { attributes: std::mem::take(&mut attributes), lines: std::mem::take(&mut item) };
+            let item = Item {
+                attributes: std::mem::take(&mut attributes),
+                lines: std::mem::take(&mut item),
+            };
             items.push(item);
         }
     }
@@ -44,7 +49,11 @@ impl Item {
     pub fn head(&self) -> String {
         let head = self.lines.iter().position(|line| line.ends_with('{') || line.ends_with("{}"));
         let lines = &self.lines[..=head.unwrap_or(self.lines.len() - 1)];
-        in_one_line(lines).trim_end_matches("{}").trim_end_matches(['{', ';', ',']).trim_end().to_owned()
+        in_one_line(lines)
+            .trim_end_matches("{}")
+            .trim_end_matches(['{', ';', ','])
+            .trim_end()
+            .to_owned()
     }
 
     pub fn inner(&self) -> Vec<Item> {

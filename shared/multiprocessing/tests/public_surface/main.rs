@@ -41,8 +41,9 @@ fn sources() -> Sources {
 fn exported(lib: &str) -> BTreeSet<String> {
     let uses = items(lib.lines(), 0).into_iter().map(|item| in_one_line(&item.lines));
     let uses: Vec<_> = uses.filter(|line| line.starts_with("pub use ")).collect();
-    let names =
-        uses.iter().flat_map(|line| line.rsplit("::").next().unwrap().split(['{', '}', ',', ';', ' ']));
+    let names = uses
+        .iter()
+        .flat_map(|line| line.rsplit("::").next().unwrap().split(['{', '}', ',', ';', ' ']));
     names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
@@ -50,15 +51,23 @@ fn exported(lib: &str) -> BTreeSet<String> {
 fn surface(sources: &Sources) -> String {
     let lib = sources.iter().find(|(path, _)| path.ends_with("/lib.rs")).unwrap().1;
     let exported = exported(lib);
-    let mut surface: BTreeMap<_, Vec<_>> = exported.iter().map(|name| (name.clone(), Vec::new())).collect();
+    let mut surface: BTreeMap<_, Vec<_>> =
+        exported.iter().map(|name| (name.clone(), Vec::new())).collect();
     let modules = items(lib.lines(), 0);
-    for module in modules.iter().filter(|item| item.is_public() && item.head().starts_with("pub mod")) {
+    for module in
+        modules.iter().filter(|item| item.is_public() && item.head().starts_with("pub mod"))
+    {
         let attributes = module.attributes.join(" ");
-        surface.entry("modules".to_owned()).or_default().push(format!("    {attributes} {}", module.head()));
+        surface
+            .entry("modules".to_owned())
+            .or_default()
+            .push(format!("    {attributes} {}", module.head()));
     }
-    let all: Vec<_> = sources.values().map(|source| items(until_tests(source).lines(), 0)).collect();
+    let all: Vec<_> =
+        sources.values().map(|source| items(until_tests(source).lines(), 0)).collect();
     let private = |item: &&Item| !item.is_public() && item.head().contains("trait ");
-    let private: BTreeSet<_> = all.iter().flatten().filter(private).filter_map(Item::defines).collect();
+    let private: BTreeSet<_> =
+        all.iter().flatten().filter(private).filter_map(Item::defines).collect();
     for items in &all {
         // Another one of the same name, which is not exported.
         let hidden: BTreeSet<_> =
@@ -83,7 +92,8 @@ fn surface(sources: &Sources) -> String {
             }
         }
     }
-    let paragraph = |(name, lines): (String, Vec<String>)| format!("{name}\n{}\n", lines.join("\n"));
+    let paragraph =
+        |(name, lines): (String, Vec<String>)| format!("{name}\n{}\n", lines.join("\n"));
     surface.into_iter().map(paragraph).collect::<Vec<_>>().join("\n")
 }
 
@@ -109,12 +119,18 @@ fn block(item: &Item, of_trait: bool) -> Vec<String> {
 fn definition(item: &Item) -> Vec<String> {
     let head = item.head();
     let (is_structure, is_function) = (head.contains("struct "), head.contains("fn "));
-    let mut lines =
-        vec![format!("    {}{}", item.attributes(), if is_structure { fields(&head) } else { head })];
+    let mut lines = vec![format!(
+        "    {}{}",
+        item.attributes(),
+        if is_structure { fields(&head) } else { head }
+    )];
     if !is_function {
         let seen = item.inner().into_iter().filter(|inner| !is_structure || inner.is_public());
-        lines
-            .extend(seen.map(|inner| format!("        {}{}", inner.attributes(), in_one_line(&inner.lines))));
+        lines.extend(
+            seen.map(|inner| {
+                format!("        {}{}", inner.attributes(), in_one_line(&inner.lines))
+            }),
+        );
     }
     lines
 }
@@ -139,7 +155,8 @@ fn programs_can_name_what_is_listed_and_nothing_else() {
         fs::write(LIST, &surface).unwrap();
     }
     let listed = fs::read_to_string(LIST).unwrap();
-    let (new, old): (BTreeSet<_>, BTreeSet<_>) = (surface.lines().collect(), listed.lines().collect());
+    let (new, old): (BTreeSet<_>, BTreeSet<_>) =
+        (surface.lines().collect(), listed.lines().collect());
     let more: Vec<_> = new.difference(&old).collect();
     let fewer: Vec<_> = old.difference(&new).collect();
     assert!(surface == listed, "not in {LIST}: {more:#?}\nonly there: {fewer:#?}");
@@ -160,7 +177,11 @@ fn a_change_is_noticed_if_and_only_if_programs_can_see_it() {
         (true, "pub use event::Event;", "pub use deadline::Deadline;\npub use event::Event;"),
         (true, "mod event;", "pub mod event;"),
         (true, "    NoSpace {", "    TooFull {"),
-        (true, "        /// How many were asked for.\n        bytes: usize,", "        bytes: u32,"),
+        (
+            true,
+            "        /// How many were asked for.\n        bytes: usize,",
+            "        bytes: u32,",
+        ),
         (
             true,
             "#[derive(Clone, Copy, Debug, PartialEq, Eq)]\npub enum Outcome",
@@ -187,7 +208,8 @@ fn a_change_is_noticed_if_and_only_if_programs_can_see_it() {
     for (noticed, old, new) in cases {
         let is_there = |source: &&String| source.contains(old);
         assert!(sources.values().any(|source| is_there(&source)), "no source has {old:?}");
-        let change = |(path, source): (&String, &String)| (path.clone(), source.replacen(old, new, 1));
+        let change =
+            |(path, source): (&String, &String)| (path.clone(), source.replacen(old, new, 1));
         let after = surface(&sources.iter().map(change).collect());
         assert_eq!(before != after, noticed, "{old:?} to {new:?}");
     }

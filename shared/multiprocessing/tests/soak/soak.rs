@@ -61,12 +61,17 @@ const STOP: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 fn main() -> ExitCode {
     let kills = std::env::var("PROBE_KILLS").ok().and_then(|kills| kills.parse().ok());
     let names: Vec<String> = std::env::args().skip(1).collect();
-    let (Some(kills), true) = (kills, names.iter().all(|name| PRIMITIVES.contains(&name.as_str()))) else {
-        println!("soak [PRIMITIVE]..., with a number in PROBE_KILLS; there are {}", PRIMITIVES.join(" "));
+    let (Some(kills), true) = (kills, names.iter().all(|name| PRIMITIVES.contains(&name.as_str())))
+    else {
+        println!(
+            "soak [PRIMITIVE]..., with a number in PROBE_KILLS; there are {}",
+            PRIMITIVES.join(" ")
+        );
         return ExitCode::from(2);
     };
-    let chosen =
-        PRIMITIVES.into_iter().filter(|name| names.is_empty() || names.iter().any(|one| one == name));
+    let chosen = PRIMITIVES
+        .into_iter()
+        .filter(|name| names.is_empty() || names.iter().any(|one| one == name));
     // The probes lead groups of their own, so that a terminal's signal reaches only this process: it has to end them.
     let stop: SigSet = STOP.into_iter().collect();
     stop.thread_block().unwrap();
@@ -99,7 +104,11 @@ fn main() -> ExitCode {
         println!("stopped");
         return ExitCode::from(130);
     }
-    println!("{} in {:.0} s", if good { "all is well" } else { "FAILED" }, begun.elapsed().as_secs_f64());
+    println!(
+        "{} in {:.0} s",
+        if good { "all is well" } else { "FAILED" },
+        begun.elapsed().as_secs_f64()
+    );
     ExitCode::from(u8::from(!good))
 }
 
@@ -130,7 +139,8 @@ fn soak(primitive: &str, kills: u32) -> Option<[String; 2]> {
     if running.stopped {
         return None;
     }
-    let mut probe = Probe::start(&[&format!("{primitive}-soak")]).within(LIMIT + kills * LIMIT_PER_KILL);
+    let mut probe =
+        Probe::start(&[&format!("{primitive}-soak")]).within(LIMIT + kills * LIMIT_PER_KILL);
     running.probes.push(probe.pid());
     drop(running);
     let status = probe.join();

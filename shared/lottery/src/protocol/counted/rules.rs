@@ -9,16 +9,19 @@ const DATE: &[u8; 10] = b"2001-08-29";
 
 /// The rules, in the order in which they are tried.
 pub fn rules(edition: Edition) -> Vec<Rule> {
-    let bet =
-        |first_name: &[u8], last_name: &[u8], date| Loser { first_name, last_name, date }.bytes(edition);
+    let bet = |first_name: &[u8], last_name: &[u8], date| {
+        Loser { first_name, last_name, date }.bytes(edition)
+    };
     let good = || bet("Tiago Nicolás".as_bytes(), b"Rivera", DATE);
     let stored = |bets: &[Vec<u8>]| vec![Step::Send(batch(bets)), Step::Expect(vec![STORED])];
     let refused = |name, bad: Vec<u8>| {
         // The bad bet is the last: a server that closes at the bad one and leaves bytes unread destroys its own reply.
         Rule { name, steps: vec![Step::Send(batch(&[good(), bad])), Step::Expect(vec![REFUSED])] }
     };
-    let unanswered =
-        |name, bytes| Rule { name, steps: vec![Step::Send(bytes), Step::HalfClose, Step::ExpectNothing] };
+    let unanswered = |name, bytes| Rule {
+        name,
+        steps: vec![Step::Send(bytes), Step::HalfClose, Step::ExpectNothing],
+    };
     let mut cut = batch(&[good(), good()]);
     cut.truncate(cut.len() - 3);
     let longest = [b'x'; 255];
@@ -30,9 +33,16 @@ pub fn rules(edition: Edition) -> Vec<Rule> {
         },
         Rule {
             name: "an agency may send its batches over several connections",
-            steps: stored(&[good()]).into_iter().chain([Step::Reconnect]).chain(stored(&[good()])).collect(),
+            steps: stored(&[good()])
+                .into_iter()
+                .chain([Step::Reconnect])
+                .chain(stored(&[good()]))
+                .collect(),
         },
-        refused("a batch with an impossible date is refused with 01", bet(b"Ana", b"Lorca", b"1999-13-17")),
+        refused(
+            "a batch with an impossible date is refused with 01",
+            bet(b"Ana", b"Lorca", b"1999-13-17"),
+        ),
         refused(
             "a date in another form than YYYY-MM-DD is refused with 01",
             bet(b"Ana", b"Lorca", b"17/03/1999"),

@@ -12,7 +12,15 @@ pub fn rules() -> Vec<Rule> {
     let said = message(1, 1);
     vec![
         echoed("a message is sent back, and nothing after it", &said, &said),
-        echoed("blanks at the end of a message are not sent back", b"two words \t \r\n", b"two words\n"),
-        echoed("blanks at the beginning of a message are sent back", b"  two words\n", b"  two words\n"),
+        echoed(
+            "blanks at the end of a message are not sent back",
+            b"two words \t \r\n",
+            b"two words\n",
+        ),
+        echoed(
+            "blanks at the beginning of a message are sent back",
+            b"  two words\n",
+            b"  two words\n",
+        ),
     ]
 }

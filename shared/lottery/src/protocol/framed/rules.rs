@@ -11,8 +11,10 @@ pub fn rules() -> Vec<Rule> {
     let fail = || b"FAIL|0\n".to_vec();
     let send = |text: &str| Step::Send(framed(text.as_bytes()));
     let expect = |line: &str| Step::Expect(format!("{line}\n").into_bytes());
-    let stored =
-        |name, text: &str, bets| Rule { name, steps: vec![send(text), expect(&format!("SUCCESS|{bets}"))] };
+    let stored = |name, text: &str, bets| Rule {
+        name,
+        steps: vec![send(text), expect(&format!("SUCCESS|{bets}"))],
+    };
     let refused = |name, text: &str| Rule { name, steps: vec![send(text), Step::Expect(fail())] };
     vec![
         stored("a batch is answered with the number of its bets", &format!("1\n{RIVERA}"), 1),

@@ -14,14 +14,19 @@ pub fn rules() -> Vec<Rule> {
         name,
         steps: vec![send(bets + END), Step::Expect(END.as_bytes().to_vec())],
     };
-    let refused =
-        |name, line: &str| Rule { name, steps: vec![send(format!("{line}\n{END}")), Step::ExpectNothing] };
+    let refused = |name, line: &str| Rule {
+        name,
+        steps: vec![send(format!("{line}\n{END}")), Step::ExpectNothing],
+    };
     vec![
         echoed("a batch is answered with the line that ends it", format!("{RIVERA}\n")),
         echoed("an empty batch is answered with the line that ends it", String::new()),
         echoed("a carriage return before the line break is harmless", format!("{RIVERA}\r\n")),
         echoed("fields after the birthdate are ignored", format!("{RIVERA},more,fields\n")),
-        echoed("a line with any other keyword is a bet", format!("{}\n", RIVERA.replace("Bet", "Whatever"))),
+        echoed(
+            "a line with any other keyword is a bet",
+            format!("{}\n", RIVERA.replace("Bet", "Whatever")),
+        ),
         refused("a bet of 4 fields gets no reply", "[AGENCY 1] Bet 1,A,B,1"),
         refused("an impossible date gets no reply", "[AGENCY 1] Bet 1,A,B,1,1999-13-17"),
         refused("a number that is none gets no reply", "[AGENCY 1] Bet x,A,B,1,1999-03-17"),

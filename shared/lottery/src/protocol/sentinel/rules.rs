@@ -33,14 +33,26 @@ pub fn rules() -> Vec<Rule> {
         Rule {
             name: "names may be empty and may have 30 characters",
             steps: conversation(&[(
-                batch(&[packet(b"", b"", DATE), packet(longest.as_bytes(), longest.as_bytes(), DATE)]),
+                batch(&[
+                    packet(b"", b"", DATE),
+                    packet(longest.as_bytes(), longest.as_bytes(), DATE),
+                ]),
                 ACK,
             )]),
         },
-        refused("a first name of 31 characters is answered with ERR", packet(&[b'A'; 31], b"B", DATE)),
-        refused("a last name of 31 characters is answered with ERR", packet(b"A", &[b'B'; 31], DATE)),
+        refused(
+            "a first name of 31 characters is answered with ERR",
+            packet(&[b'A'; 31], b"B", DATE),
+        ),
+        refused(
+            "a last name of 31 characters is answered with ERR",
+            packet(b"A", &[b'B'; 31], DATE),
+        ),
         refused("a name that is not UTF-8 is answered with ERR", packet(b"\xFF", b"B", DATE)),
-        refused("a date of 9 characters is answered with ERR", packet(b"A", b"B", "2001-08-é".as_bytes())),
+        refused(
+            "a date of 9 characters is answered with ERR",
+            packet(b"A", b"B", "2001-08-é".as_bytes()),
+        ),
         refused("a packet cut off by the end of the batch is answered with ERR", cut),
         refused("an impossible date is answered with ERR", packet(b"A", b"B", b"1999-13-17")),
         Rule {

@@ -8,7 +8,8 @@ const RIVERA: &[u8] = "Tiago Nicolás;Rivera;34407251;2001-08-29".as_bytes();
 
 /// The rules, in the order in which they are tried.
 pub fn rules() -> Vec<Rule> {
-    let refused = |name, bytes: Vec<u8>| Rule { name, steps: vec![Step::Send(bytes), Step::ExpectNothing] };
+    let refused =
+        |name, bytes: Vec<u8>| Rule { name, steps: vec![Step::Send(bytes), Step::ExpectNothing] };
     let mut dateless = batch(&[RIVERA]);
     dateless.truncate(dateless.len() - 3);
     vec![

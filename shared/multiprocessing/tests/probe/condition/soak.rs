@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use multiprocessing::{
-    Condition, ConditionError, Inherited, Lock, LockError, LockGuard, Plan, Process, RawArray, RawValue,
-    Segment, SegmentName,
+    Condition, ConditionError, Inherited, Lock, LockError, LockGuard, Plan, Process, RawArray,
+    RawValue, Segment, SegmentName,
 };
 
 use crate::tools::{
-    LIMIT, Random, child, fact, kill_and_join, kills, linger, name, reap, sleep_for_ever, strike, wait_until,
-    wait_until_at_work,
+    LIMIT, Random, child, fact, kill_and_join, kills, linger, name, reap, sleep_for_ever, strike,
+    wait_until, wait_until_at_work,
 };
 
 /// Groups side by side: what the dead were notified of is passed on a tenth of a second later, and nothing else happens in a group
@@ -41,7 +41,8 @@ impl Place {
         let segment = Segment::create(&name, &plan).unwrap();
         let lock = segment.lock("lock").unwrap();
         let changed = segment.condition("changed", &lock).unwrap();
-        let (item, taken) = (segment.raw_value("item").unwrap(), segment.raw_array("taken").unwrap());
+        let (item, taken) =
+            (segment.raw_value("item").unwrap(), segment.raw_array("taken").unwrap());
         Self { lock, changed, item, taken, _segment: segment }
     }
 
@@ -91,7 +92,9 @@ impl Place {
                         self.item.store(0);
                         guard
                     }
-                    Err(ConditionError::Lock(LockError::OwnerDied(inherited))) => self.repaired(inherited),
+                    Err(ConditionError::Lock(LockError::OwnerDied(inherited))) => {
+                        self.repaired(inherited)
+                    }
                     Err(error) => panic!("{error}"),
                 };
             }
@@ -117,7 +120,14 @@ impl Group {
     fn new(number: usize) -> Self {
         let place = Place::new(number);
         let consumers = (0..CONSUMERS).map(|number| place.consumer(number)).collect();
-        Self { place, consumers, dead: Vec::new(), items: 0, since: Instant::now(), longest: Duration::ZERO }
+        Self {
+            place,
+            consumers,
+            dead: Vec::new(),
+            items: 0,
+            since: Instant::now(),
+            longest: Duration::ZERO,
+        }
     }
 
     /// Whether the last item was taken. By one consumer, and in time.
@@ -140,8 +150,11 @@ impl Group {
             self.consumers[number] = self.place.consumer(number);
         }
         self.items += 1;
-        let killed =
-            if random.below(4) == 0 { self.kill_notifier(random) } else { self.kill_consumers(random) };
+        let killed = if random.below(4) == 0 {
+            self.kill_notifier(random)
+        } else {
+            self.kill_consumers(random)
+        };
         self.since = Instant::now();
         killed
     }
@@ -197,11 +210,13 @@ impl Group {
         let dead = |number: &usize| self.dead.contains(number);
         let living = self.consumers.into_iter().enumerate().filter(|(number, _)| !dead(number));
         living.for_each(|(_, consumer)| kill_and_join(consumer));
-        let (guard, notified) = changed.wait_timeout(self.place.lock(), Duration::from_millis(200)).unwrap();
+        let (guard, notified) =
+            changed.wait_timeout(self.place.lock(), Duration::from_millis(200)).unwrap();
         drop(guard);
         let shown = format!("{changed:?}");
         assert!(!notified && shown.starts_with("Condition(0 wait"), "{shown}");
-        let passed_on = shown.split_once(" (").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        let passed_on =
+            shown.split_once(" (").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
         [lock.recoveries(), passed_on.unwrap_or(0)]
     }
 }
@@ -221,9 +236,13 @@ pub fn soak() {
         }
     }
     groups.iter_mut().for_each(|group| wait_until("the last item is taken", || group.is_settled()));
-    fact("longest_ms", groups.iter().map(|group| group.longest).max().unwrap_or_default().as_millis());
+    fact(
+        "longest_ms",
+        groups.iter().map(|group| group.longest).max().unwrap_or_default().as_millis(),
+    );
     let found = groups.into_iter().map(Group::end);
-    let [locks, passed_on] = found.fold([0; 2], |sum, found| [sum[0] + found[0], sum[1] + found[1]]);
+    let [locks, passed_on] =
+        found.fold([0; 2], |sum, found| [sum[0] + found[0], sum[1] + found[1]]);
     assert!(locks > 0, "nobody was killed with the lock");
     assert!(passed_on > 0, "nobody was killed notified");
     fact("recoveries", locks + passed_on);

@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use multiprocessing::{
-    Exit, Outcome, Plan, Pool, PoolEvent, PoolOptions, Process, RawArray, Repair, Value, Worker, Workload,
+    Exit, Outcome, Plan, Pool, PoolEvent, PoolOptions, Process, RawArray, Repair, Value, Worker,
+    Workload,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getppid};
@@ -103,7 +104,8 @@ fn killer(kills: u32, ready: RawArray<i32>) -> Process {
 /// Whichever worker is killed, another one takes its place and goes on counting where it had come to.
 pub fn soak() {
     let kills = kills(500);
-    let segment = segment(&Plan::new().value::<Totals>("totals").raw_array::<i32>("ready", WORKERS));
+    let segment =
+        segment(&Plan::new().value::<Totals>("totals").raw_array::<i32>("ready", WORKERS));
     let totals = segment.value::<Totals>("totals").unwrap();
     let ready = segment.raw_array::<i32>("ready").unwrap();
     let mut soak = Soak {

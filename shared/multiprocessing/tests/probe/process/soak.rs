@@ -64,7 +64,11 @@ impl Families {
             loop {
                 join_all([child(|| ())]);
                 kill_and_join(child(|| sleep_for_ever()));
-                assert_eq!(inode(family), Some(own), "somebody removed the segment of a living process");
+                assert_eq!(
+                    inode(family),
+                    Some(own),
+                    "somebody removed the segment of a living process"
+                );
                 std::thread::sleep(Duration::from_micros(300));
             }
         })
@@ -90,9 +94,11 @@ fn reap_orphans(living: &[Pid]) -> u64 {
 pub fn soak() {
     // Orphans become children of this process, so that none can hide.
     prctl::set_child_subreaper(true).unwrap();
-    let plan = Plan::new().raw_array::<i32>("begun", FAMILIES).raw_array::<u64>("inherited", FAMILIES);
+    let plan =
+        Plan::new().raw_array::<i32>("begun", FAMILIES).raw_array::<u64>("inherited", FAMILIES);
     let segment = segment(&plan);
-    let (begun, inherited) = (segment.raw_array("begun").unwrap(), segment.raw_array("inherited").unwrap());
+    let (begun, inherited) =
+        (segment.raw_array("begun").unwrap(), segment.raw_array("inherited").unwrap());
     let families = Families { begun, inherited };
     let open = descriptors();
     let mut random = Random::new();
@@ -134,7 +140,8 @@ pub fn soak() {
 /// The processes of this session.
 fn session() -> Vec<Pid> {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid::from_raw);
+    let pids =
+        processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid::from_raw);
     let own = getsid(None);
     pids.filter(|&pid| getsid(Some(pid)) == own).collect()
 }

@@ -4,7 +4,9 @@ use std::cell::Cell;
 
 use multiprocessing::{Plan, Process, RawArray, RawValue, Segment, Semaphore, SemaphoreError};
 
-use crate::tools::{LIMIT, child, fact, join_all, kill_at_random, kills, linger, rest, segment, wait_until};
+use crate::tools::{
+    LIMIT, child, fact, join_all, kill_at_random, kills, linger, rest, segment, wait_until,
+};
 
 /// Free and held units, as the semaphore shows them at one moment; and how many processes hold some.
 fn shown(gate: &Semaphore) -> [u64; 3] {
@@ -111,7 +113,12 @@ impl<'a> Soak<'a> {
         let take = || self.gate.acquire_timeout(LIMIT).unwrap().expect("a unit is missing");
         let permits: Vec<_> = (0..self.units).map(|_| take()).collect();
         self.told.fetch_add(permits.iter().map(|permit| permit.recovered()).sum());
-        assert!(self.gate.try_acquire().unwrap().is_none(), "more than {} units: {}", self.units, self.gate);
+        assert!(
+            self.gate.try_acquire().unwrap().is_none(),
+            "more than {} units: {}",
+            self.units,
+            self.gate
+        );
         assert_eq!(shown(self.gate), [0, self.units, 1], "{}", self.gate);
         drop(permits);
         assert_eq!(shown(self.gate), [self.units, 0, 0], "{}", self.gate);
@@ -164,7 +171,11 @@ pub fn bounded_soak() {
     let make_up = || {
         let missing = missing();
         let possible = [0..=0, 0..=1, 1..=1, 0..=1][usize::from(hand.load())].clone();
-        assert!(possible.contains(&missing), "{missing} missing at stage {}: {gate:?}", hand.load());
+        assert!(
+            possible.contains(&missing),
+            "{missing} missing at stage {}: {gate:?}",
+            hand.load()
+        );
         gate.release(missing).unwrap();
         let too_many = SemaphoreError::TooMany { released: 1, most: UNITS };
         assert_eq!(gate.release(1), Err(too_many));
