@@ -62,7 +62,7 @@ impl Agency<'_> {
             let answer = central.exchange(Request::Query, &question, |reply| codec.answer(reply));
             *notified = notified.after(&answer);
             if let Ok(Answer::Winners(_)) = answer {
-                central.send_final_message(codec.farewell());
+                central.send_final_message(codec.final_message());
             }
             answer
         })

@@ -126,7 +126,7 @@ impl<'t> TestAgency<'t> {
             match self.receive(|codec, reply| codec.answer(reply))? {
                 (Answer::Winners(count), reply) => {
                     if let Some(connection) = &mut self.connection {
-                        let message = self.codec.farewell();
+                        let message = self.codec.final_message();
                         connection.send(message, Pieces::Whole, self.target.timeout);
                     }
                     self.disconnect();
