@@ -45,8 +45,8 @@ pub(super) struct Exchange {
     pub(super) deadline: Option<Instant>,
     /// Effect of a signal.
     pub(super) on_signal: OnSignal,
-    /// Whether a signal still interrupts the waits. The first one shortens the deadline; after
-    /// that, signals must not end every wait at once.
+    /// Effect of a signal on the waits: the first signal shortens the deadline, and from then on
+    /// signals must not end every wait at once.
     pub(super) interrupt: Interrupt,
 }
 
