@@ -20,8 +20,8 @@ use nix::sys::socket::{
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::error::PipeError;
-use crate::deadline::Deadline;
-use crate::wait::poll_until;
+use crate::sys::deadline::Deadline;
+use crate::sys::wait::poll_until;
 
 /// Room for what comes with a packet, in words of 8 bytes. More descriptors than fit are closed by the kernel.
 const CONTROL_WORDS: usize = 8;
