@@ -70,13 +70,14 @@ pub(crate) struct Config {
     pub(crate) log_level_name: String,
     /// Time for retries to reach the central, counted from the first failure.
     pub(crate) connect_timeout: Duration,
-    /// Time for a reply, counted from the first byte of its request. A reply that waits for the draw may
-    /// take any time.
+    /// Time for a reply, counted from the first byte of its request. A reply that waits for the
+    /// draw may take any time.
     pub(crate) reply_timeout: Duration,
 }
 
 impl Config {
-    /// Judges every value; the first one that its setting or the dialect does not accept is the error.
+    /// Judges every value; the first one that its setting or the dialect does not accept is the
+    /// error.
     pub(crate) fn from_settings(
         settings: &Settings,
         with_count: bool,
@@ -168,7 +169,8 @@ pub(crate) fn some_time(text: &str) -> Option<Duration> {
     duration::parse(text).filter(|time| !time.is_zero())
 }
 
-/// Reads `host:port`. The host is not resolved here, because its container may not have started yet.
+/// Reads `host:port`. The host is not resolved here, because its container may not have started
+/// yet.
 pub(crate) fn address(text: &str) -> Option<String> {
     let (host, port) = text.rsplit_once(':')?;
     positive::<u16>(port)?;

@@ -1,4 +1,5 @@
-//! An agency of the national lottery: runs the command of the command line and exits with a documented code.
+//! An agency of the national lottery: runs the command of the command line and exits with a
+//! documented code.
 //!
 //! Exit codes: 0 done (also after a graceful stop by a signal), 1 failed, 2 wrong usage or
 //! configuration, 128 + the signal's number (143 for SIGTERM, 130 for SIGINT) when a signal cut the
@@ -124,7 +125,8 @@ fn generate(plan: &Plan) -> anyhow::Result<u8> {
     let stop = Stop::install().context("cannot listen for signals")?;
     match plan.write_files(&stop, |file| say(&format!("{file}\n"))) {
         Ok(()) => Ok(0),
-        // A run that is stopped keeps its stored batches and exits with 0. Missing files are a failure.
+        // A run that is stopped keeps its stored batches and exits with 0. Missing files are a
+        // failure.
         Err(GenerateError::Stopped(signal)) => Ok(exit_code(signal)),
         Err(error) => Err(error.into()),
     }

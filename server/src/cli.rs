@@ -40,7 +40,7 @@ pub enum Command {
         #[arg(long)]
         watch: bool,
     },
-    /// List the shared memory segments of this machine's centrals with their objects, like `ipcs -m`
+    /// Show the objects in all shared memory segments of centrals, in the layout of `ipcs -m`
     Ipcs,
     /// Exit with 0 if every worker of the running central accepts connections, with 1 if not
     Health,

@@ -19,7 +19,8 @@ use crate::storage::Durability;
 
 /// Largest number of workers: each is a process with its own slot in shared memory.
 const MAX_WORKERS: usize = 1024;
-/// Shortest time that a setting accepts. A shorter one would end requests and stops that do no harm.
+/// Shortest time that a setting accepts. A shorter one would end requests and stops that do no
+/// harm.
 const MIN_TIME: Duration = Duration::from_millis(100);
 
 /// The central's settings.
@@ -47,8 +48,8 @@ pub struct Config {
     pub durability: Durability,
     /// Time for a graceful stop.
     pub grace: Duration,
-    /// Time for a request, from its first byte to the end of the reply. Where a connection carries one
-    /// request only, from the start of the connection.
+    /// Time for a request, from its first byte to the end of the reply. Where a connection carries
+    /// one request only, from the start of the connection.
     pub request_timeout: Duration,
     /// Time a kept connection may be silent between two requests.
     pub idle_timeout: Duration,
@@ -102,8 +103,8 @@ fn time(text: &str) -> Option<Duration> {
 /// Reads a number of workers, or `auto`.
 fn workers(text: &str) -> Option<NonZeroUsize> {
     if text == "auto" {
-        // With one worker a query would wait for every batch before it, and no client would ever see
-        // a partial answer.
+        // With one worker a query would wait for every batch before it, and no client would ever
+        // see a partial answer.
         let cpus = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         return Some(cpus.max(NonZeroUsize::MIN.saturating_add(1)));
     }

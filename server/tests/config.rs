@@ -11,7 +11,8 @@ use tempfile::TempDir;
 /// Exit code for wrong usage or configuration.
 const USAGE: i32 = 2;
 
-/// Every key with its default, a value for the file, one for the environment, one for the flag, and the flag.
+/// Every key with its default, a value for the file, one for the environment, one for the flag, and
+/// the flag.
 const KEYS: [(&str, &str, &str, &str, &str, &str); 13] = [
     ("SERVER_PORT", "12345", "1001", "1002", "1003", "--port"),
     ("SERVER_IP", "0.0.0.0", "127.0.0.1", "127.0.0.2", "127.0.0.3", "--ip"),

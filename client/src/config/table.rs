@@ -168,7 +168,8 @@ mod tests {
             .collect();
         let values = yaml::parse(&with_defaults.join("\n")).unwrap();
         for Setting { key, default, .. } in TABLE.settings {
-            // An agency gets its number from the environment, and finds the central by its container.
+            // An agency gets its number from the environment, and finds the central by its
+            // container.
             let expected = match *key {
                 "id" => continue,
                 "server.address" => "server:12345",

@@ -44,7 +44,8 @@ fn flatten(
     }
 }
 
-/// Returns a single value as the user would write it. `key:` with nothing after it is the empty text.
+/// Returns a single value as the user would write it. `key:` with nothing after it is the empty
+/// text.
 fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::Null => Some(String::new()),

@@ -1,8 +1,8 @@
 //! The values a program runs with, and the source of each: flag, environment, file or default.
 //!
-//! A program defines each of its settings once, in a [`Table`]. The table yields the flags and their
-//! help ([`SettingFlags`]), the environment variables, the keys of the file, error messages, the
-//! effective configuration ([`Settings::effective`]) and README's table ([`Table::markdown`]).
+//! A program defines each of its settings once, in a [`Table`]. The table yields the flags and
+//! their help ([`SettingFlags`]), the environment variables, the keys of the file, error messages,
+//! the effective configuration ([`Settings::effective`]) and README's table ([`Table::markdown`]).
 
 mod error;
 mod file;
@@ -41,12 +41,12 @@ impl Settings {
     /// Looks up every setting: flag, then environment, then file, then default.
     ///
     /// - `flags` maps keys to values.
-    /// - `environment` reads a variable. An empty variable counts as not set, because `NAME=${NAME}`
-    ///   in a Compose file produces one if `NAME` is not set.
+    /// - `environment` reads a variable. An empty variable counts as not set, because
+    ///   `NAME=${NAME}` in a Compose file produces one if `NAME` is not set.
     /// - Of a repeated key in `file`, the last value counts.
     ///
-    /// Values are not judged here but by [`Settings::get`]. A key of the file that the table does not
-    /// have is an error.
+    /// Values are not judged here but by [`Settings::get`]. A key of the file that the table does
+    /// not have is an error.
     pub fn resolve(
         table: &'static Table,
         flags: &BTreeMap<&'static str, String>,
@@ -78,7 +78,8 @@ impl Settings {
         Ok(Settings { table, file: file.path, entries })
     }
 
-    /// Returns the value of `key`, read by `parse`; `None` from `parse` means that it is not accepted.
+    /// Returns the value of `key`, read by `parse`; `None` from `parse` means that it is not
+    /// accepted.
     ///
     /// # Panics
     /// If the table has no such key, which is a fault of the program and not of its user.
@@ -142,7 +143,8 @@ impl Entry {
     }
 }
 
-/// Returns a variable of the process environment, with replacement characters for what is not UTF-8.
+/// Returns a variable of the process environment, with replacement characters for what is not
+/// UTF-8.
 fn environment(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }

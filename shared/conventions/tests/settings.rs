@@ -1,4 +1,5 @@
-//! Settings as users see them: sources and their precedence, error messages, the effective configuration.
+//! Settings as users see them: sources and their precedence, error messages, the effective
+//! configuration.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;

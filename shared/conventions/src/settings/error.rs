@@ -118,7 +118,8 @@ impl SettingsError {
 /// Most edits between a mistyped name and the name that was probably meant.
 const MAX_EDITS: usize = 3;
 
-/// Returns the candidate with the most similar spelling, ignoring letter case, if one is similar enough.
+/// Returns the candidate with the most similar spelling, ignoring letter case, if one is similar
+/// enough.
 fn nearest(name: &str, candidates: &[&'static str]) -> Option<&'static str> {
     // Any short name is a few edits away from another one, so at most a third of it may differ.
     let allowed = MAX_EDITS.min(name.chars().count() / 3);

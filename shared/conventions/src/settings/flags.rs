@@ -39,7 +39,8 @@ const PRINT_CONFIG: &str = "print_config";
 const CHECK_CONFIG: &str = "check_config";
 
 impl<P: Program> SettingFlags<P> {
-    /// Reads the configuration file and returns all settings. Values are judged later, by [`Settings::get`].
+    /// Reads the configuration file and returns all settings. Values are judged later, by
+    /// [`Settings::get`].
     ///
     /// A file that `--config` names must exist; the default file may be missing.
     pub fn resolve(&self) -> Result<Settings, SettingsError> {

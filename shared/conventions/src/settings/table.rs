@@ -7,7 +7,8 @@ use super::file::FileFormat;
 /// One setting of a program.
 #[derive(Debug)]
 pub struct Setting {
-    /// Name in the configuration file. Lookup ignores letter case, as Python's and viper's readers do.
+    /// Name in the configuration file. Lookup ignores letter case, as Python's and viper's readers
+    /// do.
     pub key: &'static str,
     /// Name of the flag, without its hyphens.
     pub flag: &'static str,
@@ -34,12 +35,14 @@ pub struct Table {
     pub file: &'static str,
     /// Format of the configuration file.
     pub format: FileFormat,
-    /// True if every subcommand accepts the flags, false if only the command that defines them does.
+    /// True if every subcommand accepts the flags, false if only the command that defines them
+    /// does.
     pub global_flags: bool,
 }
 
 impl Table {
-    /// Returns the environment variable of a setting: the prefix, then the key in capitals, with `_` for `.`.
+    /// Returns the environment variable of a setting: the prefix, then the key in capitals, with
+    /// `_` for `.`.
     pub fn variable(&self, setting: &Setting) -> String {
         format!("{}{}", self.variable_prefix, setting.key.replace('.', "_").to_uppercase())
     }
