@@ -84,11 +84,13 @@ fn run(args: &RunArgs) -> anyhow::Result<u8> {
     }
 }
 
-/// Reads the configuration; `None` if the user only wants to see or check it, and it is valid.
+/// Reads the configuration; `None` if the user only wants to see it, or to check it and it is
+/// valid.
 fn configure(args: &RunArgs) -> Result<Option<Config>, ConfigError> {
     let settings = args.settings.resolve()?;
     if args.settings.print_config {
         say(&settings.effective());
+        return Ok(None);
     }
     let single_bet =
         SingleBet::from_environment(|name| std::env::var_os(name)).map_err(ConfigError::from)?;
@@ -96,7 +98,7 @@ fn configure(args: &RunArgs) -> Result<Option<Config>, ConfigError> {
     if args.settings.check_config {
         say("the configuration is valid\n");
     }
-    Ok((!args.settings.print_config && !args.settings.check_config).then_some(config))
+    Ok((!args.settings.check_config).then_some(config))
 }
 
 /// Logs why a run ended early and returns the exit code.

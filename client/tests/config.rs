@@ -326,6 +326,14 @@ fn a_file_of_comments_only_sets_nothing() {
 }
 
 #[test]
+fn printing_shows_a_configuration_that_is_not_valid_too() {
+    let ended = printed(Setup::new().args(["--loop-period", "soon"]));
+    assert_value(&ended, "period", "soon", "flag --loop-period");
+    assert_eq!(ended.lines[1..3], ["# not set", "# id:"]);
+    assert_eq!(ended.errors, "");
+}
+
+#[test]
 fn checking_reports_a_valid_configuration_and_starts_nothing() {
     let fine = Setup::new().args(["--id", "1", "--check-config"]).finish();
     assert_eq!(
@@ -354,7 +362,7 @@ fn a_mistyped_flag_or_command_is_answered_with_the_one_that_was_meant() {
 #[test]
 fn completions_and_manual_pages_are_printed_even_with_a_broken_configuration() {
     for (arguments, parts) in [
-        (&["completions", "bash"][..], &["--loop-period", "generate"][..]),
+        (&["completions", "bash"][..], &["--loop-period", "generate", "auto kept per-request"][..]),
         (&["completions", "zsh"], &["--loop-period", "generate"]),
         (&["completions", "fish"], &["loop-period", "generate"]),
         (&["man"], &["national lottery", "CLI_LOOP_PERIOD", "client\\-check(1)"]),

@@ -266,7 +266,7 @@ fn a_mistyped_flag_or_command_is_answered_with_the_one_that_was_meant() {
 fn completions_and_manual_pages_are_printed_even_with_a_broken_configuration() {
     let place = Place::with_file("no configuration at all");
     for (arguments, parts) in [
-        (&["completions", "bash"][..], &["--storage-dir", "status"][..]),
+        (&["completions", "bash"][..], &["--storage-dir", "status", "disk process"][..]),
         (&["completions", "zsh"], &["--storage-dir", "status"]),
         (&["completions", "fish"], &["storage-dir", "status"]),
         (&["man"], &["pre\\-forked pool", "SERVER_GRACE", "Exit codes", "server\\-status(1)"]),

@@ -35,6 +35,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "N",
         default: "",
         accepted: "a number from 1 to 65535",
+        choices: &[],
         help: "Number of the agency",
         details: "",
     },
@@ -44,6 +45,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "HOST:PORT",
         default: "127.0.0.1:12345",
         accepted: "host:port, such as server:12345 or [::1]:12345",
+        choices: &[],
         help: "Address of the central",
         details: "",
     },
@@ -53,6 +55,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "DIALECT",
         default: "typed",
         accepted: "one of typed, counted, counted-u8, line, framed, sentinel, echo",
+        choices: &["typed", "counted", "counted-u8", "line", "framed", "sentinel", "echo"],
         help: "Wire dialect",
         details: "",
     },
@@ -62,6 +65,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "USE",
         default: AUTO,
         accepted: "auto, kept or per-request",
+        choices: &[AUTO, "kept", "per-request"],
         help: "Use of connections",
         details: "kept: one connection for everything. per-request: a new one for each request. \
                   auto: the way that the dialect prefers.",
@@ -72,6 +76,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "FILE",
         default: ".data/agency-{id}.csv",
         accepted: "the path of a CSV file, where {id} stands for the agency's number",
+        choices: &[],
         help: "File of the agency's bets",
         details: "Columns: first name, last name, document, birthdate and optionally number.",
     },
@@ -81,6 +86,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "N",
         default: "100",
         accepted: "a number from 1 to 65535",
+        choices: &[],
         help: "Largest number of bets in a batch",
         details: "A packet never exceeds 8192 bytes, so a batch of long bets has fewer.",
     },
@@ -90,6 +96,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "N",
         default: "5",
         accepted: "a number from 1 to 4294967295",
+        choices: &[],
         help: "Number of messages in the echo exercise",
         details: "The other dialects ignore it.",
     },
@@ -99,6 +106,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "TIME",
         default: "1s",
         accepted: "a duration above zero, such as 5s, 150ms or 1m5s",
+        choices: &[],
         help: "Time between two queries for winners, or between two messages of the echo exercise",
         details: "",
     },
@@ -108,6 +116,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "LEVEL",
         default: "INFO",
         accepted: "DEBUG, INFO, WARNING or ERROR",
+        choices: &["DEBUG", "INFO", "WARNING", "ERROR"],
         help: "Lowest level that is logged",
         details: "",
     },
@@ -117,6 +126,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "TIME",
         default: "60s",
         accepted: "a duration, such as 60s; 0s for a single attempt",
+        choices: &[],
         help: "Time during which the agency retries to reach the central",
         details: "",
     },
@@ -126,6 +136,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "TIME",
         default: "60s",
         accepted: "a duration above zero, such as 60s",
+        choices: &[],
         help: "Time for a reply",
         details: "A reply that waits for the draw may take any time.",
     },
@@ -146,8 +157,9 @@ mod tests {
 
     #[test]
     fn the_setting_of_the_dialect_names_all_of_them() {
-        let accepted = TABLE.find("protocol").unwrap().accepted;
-        assert_eq!(accepted, format!("one of {}", Dialect::names()));
+        let Setting { accepted, choices, .. } = TABLE.find("protocol").unwrap();
+        assert_eq!(*accepted, format!("one of {}", Dialect::names()));
+        assert_eq!(choices.join(", "), Dialect::names());
     }
 
     #[test]

@@ -31,6 +31,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "PORT",
         default: "12345",
         accepted: "a port, 0 to 65535 (0 = any free one)",
+        choices: &[],
         help: "Port to listen on",
         details: "The log names the port that was chosen for 0.",
     },
@@ -40,6 +41,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "IP",
         default: "0.0.0.0",
         accepted: "an IP address or a host name",
+        choices: &[],
         help: "Address to listen on",
         details: "A host name that is not of this machine means all its addresses.",
     },
@@ -49,6 +51,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "N",
         default: "1024",
         accepted: "a whole number, 1 to 65535",
+        choices: &[],
         help: "Connections that may wait to be accepted",
         details: "The log names the limit of the machine if it is lower.",
     },
@@ -58,6 +61,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "LEVEL",
         default: "INFO",
         accepted: "DEBUG, INFO, WARNING or ERROR",
+        choices: &["DEBUG", "INFO", "WARNING", "ERROR"],
         help: "Lowest level that is logged",
         details: "",
     },
@@ -68,6 +72,7 @@ const SETTINGS: &[Setting] = &[
         default: "typed",
         accepted: "a dialect, or several with a port each, such as typed:12345,echo:12346; \
                    dialects: typed, counted, counted-u8, line, framed, sentinel, echo",
+        choices: &["typed", "counted", "counted-u8", "line", "framed", "sentinel", "echo"],
         help: "Wire dialect, or several on different ports",
         details: "One dialect of a list may leave its port to SERVER_PORT.",
     },
@@ -77,6 +82,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "N",
         default: "auto",
         accepted: "a whole number, 1 to 1024, or auto",
+        choices: &["auto"],
         help: "Worker processes",
         details: "auto is the number of CPUs, but at least 2.",
     },
@@ -86,6 +92,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "N",
         default: "5",
         accepted: "a whole number, 1 to 65535",
+        choices: &[],
         help: "Distinct agencies that the draw waits for",
         details: "",
     },
@@ -95,6 +102,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "WHAT",
         default: "wait",
         accepted: "wait or refuse",
+        choices: &["wait", "refuse"],
         help: "Treatment of a query for winners that comes before the draw",
         details: "wait answers it after the draw, refuse answers it at once with an error. \
                   Only framed has such a query.",
@@ -105,6 +113,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "DIR",
         default: "./storage",
         accepted: "a directory that can be written",
+        choices: &[],
         help: "Directory of the bets, the finished agencies and the draw",
         details: "Each directory holds one lottery.",
     },
@@ -114,6 +123,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "WHAT",
         default: "disk",
         accepted: "disk or process",
+        choices: &["disk", "process"],
         help: "What an acknowledged batch survives",
         details: "disk: a power failure, because the batch is acknowledged after fdatasync. \
                   process: the death of every process, but not of the machine.",
@@ -124,6 +134,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "TIME",
         default: "8s",
         accepted: "a duration of at least 100ms, such as 8s or 1m30s",
+        choices: &[],
         help: "Time for a graceful stop",
         details: "Workers that have not ended by then are killed.",
     },
@@ -133,6 +144,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "TIME",
         default: "30s",
         accepted: "a duration of at least 100ms, such as 30s",
+        choices: &[],
         help: "Time for a request, from its first byte to the end of the reply",
         details: "Where a connection carries one request only, the time starts with the connection.",
     },
@@ -142,6 +154,7 @@ const SETTINGS: &[Setting] = &[
         value_name: "TIME",
         default: "5m",
         accepted: "a duration of at least 100ms, such as 5m",
+        choices: &[],
         help: "Time a kept connection may be silent between two requests",
         details: "Waiting for the draw does not count.",
     },
@@ -155,8 +168,9 @@ mod tests {
 
     #[test]
     fn the_setting_of_dialects_names_all_of_them() {
-        let accepted = TABLE.find("SERVER_PROTOCOL").unwrap().accepted;
+        let Setting { accepted, choices, .. } = TABLE.find("SERVER_PROTOCOL").unwrap();
         assert!(accepted.ends_with(&Dialect::names()), "{accepted}");
+        assert_eq!(choices.join(", "), Dialect::names());
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The flags of a table: one per setting, and those that choose or show the configuration.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use clap::builder::PathBufValueParser;
+use clap::builder::{PathBufValueParser, PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint};
 
 use super::error::SettingsError;
@@ -135,6 +136,8 @@ fn flag(table: &Table, setting: &'static Setting) -> Arg {
         .long(setting.flag)
         .value_name(setting.value_name)
         .value_hint(hint)
+        .value_parser(AnyText { suggestions: setting.choices })
+        .hide_possible_values(true)
         .global(table.global_flags)
         .help_heading("Settings")
         // The program judges `--id -1` itself, so that the message is the same for every source.
@@ -147,4 +150,29 @@ fn flag(table: &Table, setting: &'static Setting) -> Arg {
             setting.description(),
             setting.accepted
         ))
+}
+
+/// A parser that accepts any text, because [`Settings::get`] judges it, and suggests values to
+/// shells.
+#[derive(Clone, Debug)]
+struct AnyText {
+    suggestions: &'static [&'static str],
+}
+
+impl TypedValueParser for AnyText {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let values = self.suggestions.iter().map(PossibleValue::new);
+        if self.suggestions.is_empty() { None } else { Some(Box::new(values)) }
+    }
 }

@@ -18,6 +18,8 @@ pub struct Setting {
     pub default: &'static str,
     /// Accepted values, as the end of a sentence that begins with "expected".
     pub accepted: &'static str,
+    /// Values that shells complete; empty if there are too many to list.
+    pub choices: &'static [&'static str],
     /// Purpose in one line, without a full stop.
     pub help: &'static str,
     /// Further sentences for `--help`, the manual page and README; may be empty.
