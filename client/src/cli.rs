@@ -24,8 +24,8 @@ const AFTER_HELP: &str = "\
 A flag wins over the environment, the environment over the file, the file over the default.
 With NOMBRE, APELLIDO, DOCUMENTO, NACIMIENTO and NUMERO in the environment the agency sends that bet
 instead of its file.
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 143 or 130 when SIGTERM or SIGINT cut the
-work short and it could not end cleanly (a graceful stop is 0).";
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 143 or 130 when SIGTERM or SIGINT cut
+the work short and it could not end cleanly (a graceful stop is 0).";
 
 /// What the program can do.
 #[derive(Debug, Subcommand)]

@@ -17,16 +17,16 @@ pub(crate) static TABLE: Table = Table {
     global_flags: false,
 };
 
-/// The agency as a program with settings.
+/// This program, as the owner of the table.
 #[derive(Debug)]
-pub(crate) struct AgencyProgram;
+pub(crate) struct ClientProgram;
 
-impl Program for AgencyProgram {
+impl Program for ClientProgram {
     const TABLE: &'static Table = &TABLE;
 }
 
 /// The flags of an agency's settings.
-pub(crate) type Flags = SettingFlags<AgencyProgram>;
+pub(crate) type Flags = SettingFlags<ClientProgram>;
 
 const SETTINGS: &[Setting] = &[
     Setting {

@@ -13,16 +13,16 @@ pub static TABLE: Table = Table {
     global_flags: true,
 };
 
-/// The central as a program with settings.
+/// This program, as the owner of the table.
 #[derive(Debug)]
-pub struct Central;
+pub struct ServerProgram;
 
-impl Program for Central {
+impl Program for ServerProgram {
     const TABLE: &'static Table = &TABLE;
 }
 
 /// The flags of the central's settings.
-pub type Flags = SettingFlags<Central>;
+pub type Flags = SettingFlags<ServerProgram>;
 
 const SETTINGS: &[Setting] = &[
     Setting {
