@@ -90,7 +90,8 @@ impl Settings {
     ) -> Result<T, SettingsError> {
         let entry = self.entry(key);
         parse(&entry.value).ok_or_else(|| {
-            let Setting { key, flag, accepted, .. } = *entry.setting;
+            let Setting { key, flag, .. } = *entry.setting;
+            let accepted = entry.setting.accepted();
             if entry.is_missing() {
                 let variable = self.table.variable(entry.setting);
                 let file = self.file.clone();
@@ -100,7 +101,7 @@ impl Settings {
                     key,
                     value: entry.value.clone(),
                     origin: entry.source.clone(),
-                    accepted: accepted.into(),
+                    accepted,
                 }
             }
         })

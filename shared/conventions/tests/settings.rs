@@ -27,8 +27,8 @@ static TABLE: Table = Table {
             flag: "batch-max-amount",
             value_name: "N",
             default: "50",
-            accepted: "a number from 1 on",
-            choices: &[],
+            accepted: "a number, such as {choices}",
+            choices: &["1", "50"],
             help: "Bets per batch",
             details: "",
         },
@@ -250,7 +250,7 @@ fn readme_shows_the_variables_only_if_they_differ_from_the_keys() {
         "| key | environment | flag | default | values | meaning |\n\
          |---|---|---|---|---|---|\n\
          | `SERVER_PORT` | `APP_SERVER_PORT` | `--port` | `12345` | a port, 0 to 65535 | Port to listen on. 0 takes any free one. |\n\
-         | `batch.maxAmount` | `APP_BATCH_MAXAMOUNT` | `--batch-max-amount` | `50` | a number from 1 on | Bets per batch |\n\
+         | `batch.maxAmount` | `APP_BATCH_MAXAMOUNT` | `--batch-max-amount` | `50` | a number, such as 1, 50 | Bets per batch |\n\
          | `id` | `APP_ID` | `--id` |  | an agency, 1\\|65535 | Number of the agency |\n"
     );
     static PLAIN: Table = Table {

@@ -1,6 +1,5 @@
 //! What is wrong with a configuration: one line with the value, its place and the way out.
 
-use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
@@ -24,7 +23,7 @@ pub enum SettingsError {
         /// Where it was given.
         origin: Source,
         /// What the setting accepts.
-        accepted: Cow<'static, str>,
+        accepted: String,
     },
     /// A setting without default that no source sets.
     #[error(
@@ -42,7 +41,7 @@ pub enum SettingsError {
         /// The file that may set it.
         file: PathBuf,
         /// What the setting accepts.
-        accepted: &'static str,
+        accepted: String,
     },
     /// A key that no setting has. It is refused because it is usually a typing error.
     #[error(
@@ -97,7 +96,7 @@ impl SettingsError {
     pub fn expecting(self, text: String) -> Self {
         match self {
             Self::Value { key, value, origin, .. } => {
-                Self::Value { key, value, origin, accepted: text.into() }
+                Self::Value { key, value, origin, accepted: text }
             }
             other => other,
         }

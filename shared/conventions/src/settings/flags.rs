@@ -148,7 +148,7 @@ fn flag(table: &Table, setting: &'static Setting) -> Arg {
         .long_help(format!(
             "{}\n\nExpected: {}\n\n{origin}",
             setting.description(),
-            setting.accepted
+            setting.accepted()
         ))
 }
 

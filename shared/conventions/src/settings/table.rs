@@ -16,7 +16,8 @@ pub struct Setting {
     pub value_name: &'static str,
     /// Value when no source sets one; empty if there is none.
     pub default: &'static str,
-    /// Accepted values, as the end of a sentence that begins with "expected".
+    /// Accepted values, as the end of a sentence that begins with "expected". `{choices}` stands for
+    /// the choices.
     pub accepted: &'static str,
     /// Values that shells complete; empty if there are too many to list.
     pub choices: &'static [&'static str],
@@ -75,7 +76,7 @@ impl Table {
                 code(setting.key),
                 code(&format!("--{}", setting.flag)),
                 code(setting.default),
-                setting.accepted.to_owned(),
+                setting.accepted(),
                 setting.description(),
             ];
             if with_variables {
@@ -90,6 +91,11 @@ impl Table {
 }
 
 impl Setting {
+    /// Returns the accepted values, with the choices filled in.
+    pub(super) fn accepted(&self) -> String {
+        self.accepted.replace("{choices}", &self.choices.join(", "))
+    }
+
     /// Returns the purpose and the details as sentences.
     pub(super) fn description(&self) -> String {
         match self.details {
