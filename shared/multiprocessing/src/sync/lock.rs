@@ -10,7 +10,9 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
+use crate::memory::layout::{ElementType, Object};
 use crate::sync::mutex::{Acquired, LockBlock, LockPlace};
+use crate::sync::primitive::{Planned, Primitive};
 use crate::sys::fork::generation;
 use crate::sys::mapping::Place;
 
@@ -139,7 +141,22 @@ impl From<Errno> for LockFailure {
     }
 }
 
+impl Primitive for Lock {
+    type Size = ();
+
+    const ELEMENT: ElementType = ElementType::U8;
+
+    fn planned((): Self::Size, _participants: usize) -> Result<Planned, String> {
+        Ok(Planned::elements(0))
+    }
+}
+
 impl Lock {
+    /// Returns the lock of an object, if that is one.
+    pub(crate) fn open(place: Place, object: &Object) -> Option<Self> {
+        (object.length == 0).then(|| Self::new(place))
+    }
+
     /// The lock whose block starts the place.
     pub(crate) fn new(place: Place) -> Self {
         Self { place: LockPlace::new(place) }

@@ -12,10 +12,11 @@ use std::time::Duration;
 pub use self::error::QueueError;
 pub use self::joinable::JoinableQueue;
 use self::ring::{Ring, deadline, endless};
-pub(crate) use self::ring::{describe, planned};
 pub use self::task::Task;
-use crate::memory::element::Shareable;
+use crate::memory::element::{Shareable, elements_in};
+use crate::memory::layout::{ElementType, Object};
 use crate::sync::lock::LockFailure;
+use crate::sync::primitive::{Planned, Primitive};
 use crate::sys::mapping::Place;
 
 /// A line of at most so many messages, put and taken by any number of processes, like Python's `multiprocessing.Queue(maxsize)`.
@@ -54,10 +55,28 @@ pub struct Queue<T> {
     ring: Ring<T>,
 }
 
+impl<T: Shareable> Primitive for Queue<T> {
+    type Size = usize;
+
+    const ELEMENT: ElementType = T::ELEMENT;
+
+    fn planned(capacity: Self::Size, _participants: usize) -> Result<Planned, String> {
+        ring::planned::<T>(capacity)
+    }
+
+    fn describe(place: &Place, object: &Object) -> Option<String> {
+        Some(ring::describe(place, object))
+    }
+
+    fn wanted() -> String {
+        format!("messages of {} {}", elements_in::<T>(), T::ELEMENT)
+    }
+}
+
 impl<T: Shareable> Queue<T> {
-    /// The queue that fills the place, with a ring of so many bytes; `None` when it is one of other messages.
-    pub(crate) fn new(place: &Place, ring: usize) -> Option<Self> {
-        Ring::new(place, ring).map(|ring| Self { ring })
+    /// Returns the queue of an object, if that is one of messages of this type.
+    pub(crate) fn open(place: Place, object: &Object) -> Option<Self> {
+        Ring::new(&place, object).map(|ring| Self { ring })
     }
 
     /// Puts a message at the end; waits for room, however long that takes.

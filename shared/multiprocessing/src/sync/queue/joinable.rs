@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use super::counts::JOINS;
 use super::error::QueueError;
-use super::ring::{Ring, deadline, endless};
+use super::ring::{self, Ring, deadline, endless};
 use super::task::Task;
-use crate::memory::element::Shareable;
+use crate::memory::element::{Shareable, elements_in};
+use crate::memory::layout::{ElementType, Object};
 use crate::sync::lock::LockFailure;
 use crate::sync::participant::Identity;
+use crate::sync::primitive::{Planned, Primitive};
 use crate::sync::record::Full;
 use crate::sys::deadline::Deadline;
 use crate::sys::mapping::Place;
@@ -44,10 +46,28 @@ pub struct JoinableQueue<T> {
     told: AtomicU32,
 }
 
+impl<T: Shareable> Primitive for JoinableQueue<T> {
+    type Size = usize;
+
+    const ELEMENT: ElementType = T::ELEMENT;
+
+    fn planned(capacity: Self::Size, participants: usize) -> Result<Planned, String> {
+        Ok(Planned { rows: participants, ..ring::planned::<T>(capacity)? })
+    }
+
+    fn describe(place: &Place, object: &Object) -> Option<String> {
+        Some(ring::describe(place, object))
+    }
+
+    fn wanted() -> String {
+        format!("messages of {} {}", elements_in::<T>(), T::ELEMENT)
+    }
+}
+
 impl<T: Shareable> JoinableQueue<T> {
-    /// The queue that fills the place, with a ring of so many bytes; `None` when it is one of other messages.
-    pub(crate) fn new(place: &Place, ring: usize) -> Option<Self> {
-        Ring::new(place, ring).map(|ring| Self { ring, told: AtomicU32::new(0) })
+    /// Returns the queue of an object, if that is one of messages of this type.
+    pub(crate) fn open(place: Place, object: &Object) -> Option<Self> {
+        Ring::new(&place, object).map(|ring| Self { ring, told: AtomicU32::new(0) })
     }
 
     /// As [`Queue::put`](crate::Queue::put).
