@@ -12,7 +12,9 @@ use nix::unistd::{Pid, getpid, pipe2, read};
 
 use super::backoff::{Backoff, Next};
 use super::worker::Worker;
-use super::{CANNOT_SERVE, IGNORED, Outcome, PoolError, PoolEvent, PoolOptions, Repair, Workload};
+use super::{
+    CANNOT_SERVE, IGNORED, Outcome, PoolError, PoolEvent, PoolOptions, RepairOutcome, Workload,
+};
 use crate::process::Process;
 use crate::sys::child::{ended_child, reap_unknown};
 use crate::sys::deadline::LONGEST_WAIT;
@@ -102,7 +104,10 @@ impl Pool {
         set_disposition(Signal::SIGPIPE, SigHandler::SigIgn)
             .and_then(|()| set_disposition(Signal::SIGXFSZ, SigHandler::SigIgn))
             .and_then(|()| set_disposition(Signal::SIGCHLD, SigHandler::SigDfl))
-            .map_err(|source| PoolError::System { action: "settling signals", source })?;
+            .map_err(|source| PoolError::System {
+                action: "setting signal dispositions",
+                source,
+            })?;
         Ok(Self { options, signals, ready_reader, ready_writer })
     }
 
@@ -333,11 +338,18 @@ impl<W: Workload> Watch<'_, W> {
                 continue;
             };
             let (pid, uptime, was_ready) = (process.pid(), since.elapsed(), *ready);
-            self.bury(slot, pid, exit, uptime, was_ready);
+            self.remove_dead(slot, pid, exit, uptime, was_ready);
         }
     }
 
-    fn bury(&mut self, slot: usize, pid: Pid, exit: Exit, uptime: Duration, was_ready: bool) {
+    fn remove_dead(
+        &mut self,
+        slot: usize,
+        pid: Pid,
+        exit: Exit,
+        uptime: Duration,
+        was_ready: bool,
+    ) {
         let stopping = self.stop.is_some();
         let next = match exit {
             _ if stopping => Next::Stay,
@@ -367,8 +379,10 @@ impl<W: Workload> Watch<'_, W> {
     /// Puts right what a dead worker left; its successor is due at `due`, or later if that takes longer.
     fn repair(&mut self, slot: usize, exit: Exit, due: Instant) {
         self.slots[slot].state = match self.workload.repair(slot, exit) {
-            Repair::Done => State::Due(due),
-            Repair::Again => State::Unrepaired { exit, retry: Instant::now() + REPAIR_PAUSE, due },
+            RepairOutcome::Done => State::Due(due),
+            RepairOutcome::Again => {
+                State::Unrepaired { exit, retry: Instant::now() + REPAIR_PAUSE, due }
+            }
         };
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::memory::cell::{atomic, elements};
 use crate::memory::element::{AtomicElement, Shareable, elements_in, sealed::Atomic};
 use crate::memory::layout::{ElementType, LOCK_BYTES, Object};
-use crate::sync::lock::{Lock, LockError, LockGuard, Repair};
+use crate::sync::lock::{Lock, LockError, LockGuard, MarkConsistent};
 use crate::sync::primitive::{Planned, Primitive};
 use crate::sys::mapping::Place;
 
@@ -115,9 +115,9 @@ impl<T: fmt::Debug> fmt::Debug for ArrayGuard<'_, T> {
     }
 }
 
-impl<T> Repair for ArrayGuard<'_, T> {
-    fn mark_repaired(&self) {
-        self.lock.mark_repaired();
+impl<T> MarkConsistent for ArrayGuard<'_, T> {
+    fn mark_consistent(&self) {
+        self.lock.mark_consistent();
     }
 }
 

@@ -171,7 +171,7 @@ impl Barrier {
             }
             let dead = self.record().look_for_dead()?;
             if !dead.is_empty() {
-                self.bury(&dead)?;
+                self.remove_dead(&dead)?;
             }
         }
     }
@@ -214,8 +214,8 @@ impl Barrier {
     }
 
     /// Forgets the dead, and breaks the barrier if one of them was a party.
-    fn bury(&self, dead: &[Identity]) -> Result<(), LockFailure> {
-        if self.record().update(|rounds| rounds.bury(dead))? {
+    fn remove_dead(&self, dead: &[Identity]) -> Result<(), LockFailure> {
+        if self.record().update(|rounds| rounds.remove_dead(dead))? {
             self.announce();
         }
         Ok(())

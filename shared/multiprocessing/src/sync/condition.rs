@@ -144,7 +144,7 @@ impl Condition {
         if lined_up.is_ok() {
             return Ok(lined_up);
         }
-        self.bury(&self.record.dead())?;
+        self.remove_dead(&self.record.dead())?;
         self.record.update_as(State::line_up)
     }
 
@@ -158,14 +158,14 @@ impl Condition {
             self.record.sleep(seen, deadline, waiters::kind(ticket))?;
             let dead = self.record.look_for_dead()?;
             if !dead.is_empty() {
-                self.bury(&dead)?;
+                self.remove_dead(&dead)?;
             }
         }
     }
 
     /// Forgets the dead, and passes their notifications on.
-    fn bury(&self, dead: &[Identity]) -> Result<(), LockFailure> {
-        let given = self.record.update(|waiters| waiters.bury(dead))?;
+    fn remove_dead(&self, dead: &[Identity]) -> Result<(), LockFailure> {
+        let given = self.record.update(|waiters| waiters.remove_dead(dead))?;
         self.announce(given);
         Ok(())
     }

@@ -61,15 +61,15 @@ pub enum LockFailure {
     System(Errno),
 }
 
-/// A guard inherited from a dead holder. Repair what it guards, then call [`repaired`](Self::repaired). Dropping it without makes
+/// A guard inherited from a dead holder. MarkConsistent what it guards, then call [`repaired`](Self::repaired). Dropping it without makes
 /// the lock unusable for everyone ([`LockFailure::Unrecoverable`]): half-changed data must not pass for whole.
 #[must_use = "repair what the lock guards and call `repaired`, or nobody can lock it again"]
 pub struct Inherited<G>(G);
 
 /// What a guard must be able to do for [`Inherited`].
-pub(crate) trait Repair {
+pub(crate) trait MarkConsistent {
     /// Declares the guarded data sound.
-    fn mark_repaired(&self);
+    fn mark_consistent(&self);
 }
 
 impl<G> Inherited<G> {
@@ -83,11 +83,11 @@ impl<G> Inherited<G> {
     }
 }
 
-#[allow(private_bounds)] // `Repair` is an implementation detail; every guard of this crate has it.
-impl<G: Repair> Inherited<G> {
+#[allow(private_bounds)] // `MarkConsistent` is an implementation detail; every guard of this crate has it.
+impl<G: MarkConsistent> Inherited<G> {
     /// What the lock guards is sound again: the guard is an ordinary one from here on.
     pub fn repaired(self) -> G {
-        self.0.mark_repaired();
+        self.0.mark_consistent();
         self.0
     }
 }
@@ -249,9 +249,9 @@ impl<'a> LockGuard<'a> {
     }
 }
 
-impl Repair for LockGuard<'_> {
-    fn mark_repaired(&self) {
-        self.block.mark_repaired();
+impl MarkConsistent for LockGuard<'_> {
+    fn mark_consistent(&self) {
+        self.block.mark_consistent();
     }
 }
 

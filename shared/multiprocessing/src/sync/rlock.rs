@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::unistd::{Pid, gettid};
 
 use crate::memory::layout::{ElementType, Object};
-use crate::sync::lock::{Inherited, Lock, LockError, LockFailure, Repair};
+use crate::sync::lock::{Inherited, Lock, LockError, LockFailure, MarkConsistent};
 use crate::sync::mutex::{Acquired, LockBlock};
 use crate::sync::primitive::{Planned, Primitive};
 use crate::sys::mapping::Place;
@@ -176,9 +176,9 @@ impl<'a> RLockGuard<'a> {
     }
 }
 
-impl Repair for RLockGuard<'_> {
-    fn mark_repaired(&self) {
-        self.block.mark_repaired();
+impl MarkConsistent for RLockGuard<'_> {
+    fn mark_consistent(&self) {
+        self.block.mark_consistent();
     }
 }
 

@@ -267,21 +267,21 @@ impl Permit {
     /// Lets go of the unit without giving it back: from here on it belongs to no process, and is given back by
     /// [`Semaphore::release`], here or in any other process.
     pub fn forget(mut self) {
-        self.settle(false);
+        self.stop_holding(false);
     }
 
     /// Ends the holding of the unit; it becomes free or not.
-    fn settle(&mut self, free: bool) {
+    fn stop_holding(&mut self, free: bool) {
         if !std::mem::take(&mut self.held) {
             return;
         }
-        let settled = self.semaphore.record.update_as(|units, own| {
+        let freed = self.semaphore.record.update_as(|units, own| {
             let freed = own == self.owner && units.strike(own) && free;
             units.head.free += u64::from(freed);
             freed
         });
         // The lock of a record is never lost, and the rest cannot be mended here: the unit comes back when this process ends.
-        if settled == Ok(true) {
+        if freed == Ok(true) {
             self.semaphore.record.announce(1, ANY);
         }
     }
@@ -289,7 +289,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.settle(true);
+        self.stop_holding(true);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::memory::cell::{atomic, read_words, write_words};
 use crate::memory::element::{AtomicElement, Shareable, elements_in, sealed::Atomic};
 use crate::memory::layout::{ElementType, Object};
 use crate::sync::copies::Copies;
-use crate::sync::lock::{Lock, LockError, LockFailure, LockGuard, Repair};
+use crate::sync::lock::{Lock, LockError, LockFailure, LockGuard, MarkConsistent};
 use crate::sync::primitive::{Planned, Primitive};
 use crate::sys::mapping::Place;
 
@@ -155,9 +155,9 @@ impl<T: Shareable + fmt::Debug> fmt::Debug for ValueGuard<'_, T> {
     }
 }
 
-impl<T: Shareable> Repair for ValueGuard<'_, T> {
-    fn mark_repaired(&self) {
-        self.lock.mark_repaired();
+impl<T: Shareable> MarkConsistent for ValueGuard<'_, T> {
+    fn mark_consistent(&self) {
+        self.lock.mark_consistent();
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Member {
     /// How many more tasks it may be given.
     tasks_left: u64,
     pub(super) backlog: Backlog,
-    /// How many tasks the crew had done when this worker was given its first one, or sent its last result.
+    /// How many tasks the workers had done when this worker was given its first one, or sent its last result.
     pub(super) done_before: u64,
 }
 
@@ -75,7 +75,7 @@ impl Member {
             && self.backlog.takes(bytes)
     }
 
-    /// Gives it a task that it [`takes`](Self::takes), when the crew has done so many. Or returns it, when there is no room, or with the
+    /// Gives it a task that it [`takes`](Self::takes), when all workers have done so many. Or returns it, when there is no room, or with the
     /// reason why it cannot be sent.
     pub(super) fn give(
         &mut self,

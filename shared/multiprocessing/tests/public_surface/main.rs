@@ -197,7 +197,7 @@ fn a_change_is_noticed_if_and_only_if_programs_can_see_it() {
             "#[derive(Clone)]\npub enum Outcome",
         ),
         (true, "#[non_exhaustive]\npub enum PoolEvent", "pub enum PoolEvent"),
-        (true, "    fn repair(&mut self, slot: usize, exit: Exit) -> Repair;", ""),
+        (true, "    fn repair(&mut self, slot: usize, exit: Exit) -> RepairOutcome;", ""),
         (true, "pub const CANNOT_SERVE: i32 = 3;", "pub const CANNOT_SERVE: i32 = 4;"),
         (true, "impl fmt::Display for Event {", "impl fmt::Binary for Event {"),
         (true, "    pub grace: Duration,", "    grace: Duration,"),
@@ -212,7 +212,11 @@ fn a_change_is_noticed_if_and_only_if_programs_can_see_it() {
         (false, "/// Whether it is set now.", "/// Whether somebody set it."),
         (false, "pub(super) enum Outcome {", "pub(super) enum Outcome {\n    Perhaps,"),
         (false, "    pub fn forget(mut self) {", "    pub fn forget(self) {"),
-        (false, "impl Repair for LockGuard<'_> {", "impl Repair for &LockGuard<'_> {"),
+        (
+            false,
+            "impl MarkConsistent for LockGuard<'_> {",
+            "impl MarkConsistent for &LockGuard<'_> {",
+        ),
     ];
     let sources = sources();
     let before = surface(&sources);

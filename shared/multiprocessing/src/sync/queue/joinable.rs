@@ -131,7 +131,7 @@ impl<T: Shareable> JoinableQueue<T> {
         let taken = match take() {
             // Some of those who are written down may be dead.
             Err(QueueError::TooManyHolders) => {
-                self.bury(&self.ring.record.dead())?;
+                self.remove_dead(&self.ring.record.dead())?;
                 take()
             }
             outcome => outcome,
@@ -161,7 +161,7 @@ impl<T: Shareable> JoinableQueue<T> {
         let record = &self.ring.record;
         let rounds = record.head().rounds;
         loop {
-            self.bury(&record.look_for_dead()?)?;
+            self.remove_dead(&record.look_for_dead()?)?;
             // Asks for no lock, for those who work need it: only to be called, and then sleeps.
             let seen = record.announcements();
             let counts = record.head();
@@ -188,8 +188,8 @@ impl<T: Shareable> JoinableQueue<T> {
     }
 
     /// Counts what the dead had in hand as lost.
-    fn bury(&self, dead: &[Identity]) -> Result<(), LockFailure> {
-        if !dead.is_empty() && self.ring.record.update(|state| state.bury(dead))? {
+    fn remove_dead(&self, dead: &[Identity]) -> Result<(), LockFailure> {
+        if !dead.is_empty() && self.ring.record.update(|state| state.remove_dead(dead))? {
             self.ring.record.announce(u64::MAX, JOINS);
         }
         Ok(())
@@ -377,7 +377,7 @@ mod tests {
             state.row(own).into_iter().for_each(|row| row.count = u64::MAX);
             Ok::<_, Full>(own)
         });
-        queue.bury(&[dead.unwrap().unwrap()]).unwrap();
+        queue.remove_dead(&[dead.unwrap().unwrap()]).unwrap();
         assert_eq!(queue.lost(), u32::MAX.into());
     }
 }

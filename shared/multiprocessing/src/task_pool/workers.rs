@@ -32,7 +32,7 @@ pub(super) struct Duties<'a> {
 }
 
 /// The workers, each in its slot.
-pub(super) struct Crew<'a> {
+pub(super) struct Workers<'a> {
     duties: Duties<'a>,
     slots: Vec<Slot>,
     /// How many tasks were done.
@@ -54,25 +54,25 @@ enum State {
     GivenUp(Exit),
 }
 
-impl<'a> Crew<'a> {
+impl<'a> Workers<'a> {
     /// Starts the first workers, or says which one could not be and why; those that were end with it.
     pub(super) fn start(duties: Duties<'a>) -> (Self, Result<(), (usize, Errno)>) {
         let offers = Offers::of_workers(duties.workers);
-        let mut crew = Self { duties, slots: Vec::new(), done: 0 };
+        let mut workers = Self { duties, slots: Vec::new(), done: 0 };
         let offers = match offers {
             Ok(offers) => offers,
-            Err(errno) => return (crew, Err((0, errno))),
+            Err(errno) => return (workers, Err((0, errno))),
         };
         for (worker, offers) in offers.into_iter().enumerate() {
-            match crew.start_worker(&offers) {
+            match workers.start_worker(&offers) {
                 Ok(started) => {
                     let state = State::Running(started);
-                    crew.slots.push(Slot { state, backoff: Backoff::default(), offers });
+                    workers.slots.push(Slot { state, backoff: Backoff::default(), offers });
                 }
-                Err(errno) => return (crew, Err((worker, errno))),
+                Err(errno) => return (workers, Err((worker, errno))),
             }
         }
-        (crew, Ok(()))
+        (workers, Ok(()))
     }
 
     fn start_worker(&mut self, offers: &Offers) -> Result<Member, Errno> {
@@ -205,7 +205,7 @@ impl<'a> Crew<'a> {
 
     /// A worker has ended, and what it sent was taken in: another one takes its place. Returns the tasks that it had and did not begin,
     /// and the results of those that it had begun: that it died.
-    pub(super) fn bury(&mut self, slot: usize) -> (Vec<WaitingTask>, Vec<Vec<u8>>) {
+    pub(super) fn remove_dead(&mut self, slot: usize) -> (Vec<WaitingTask>, Vec<Vec<u8>>) {
         let nothing = (Vec::new(), Vec::new());
         let Slot { state, backoff, .. } = &mut self.slots[slot];
         let State::Running(worker) = state else { return nothing };
