@@ -7,6 +7,7 @@
 //! a back-off; or, while the pool stops, *dead* for good.
 
 mod backoff;
+mod slot;
 mod supervisor;
 mod worker;
 
@@ -17,8 +18,8 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-pub(crate) use backoff::Backoff;
 pub use backoff::Next;
+pub(crate) use slot::{Running, SPAWN_PAUSE, Slot};
 pub use supervisor::Pool;
 pub use worker::Worker;
 

@@ -92,7 +92,7 @@ impl Dispatcher<'_> {
             }
             let ready = self.wait()?;
             for (slot, has_ended) in ready.workers {
-                for result in self.workers.take(slot) {
+                for result in self.workers.receive(slot) {
                     self.keep(result);
                 }
                 if has_ended {
@@ -108,7 +108,7 @@ impl Dispatcher<'_> {
     }
 
     fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.results.is_empty() && self.workers.is_at_rest()
+        self.waiting.is_empty() && self.results.is_empty() && self.workers.are_idle()
     }
 
     /// Waits until something happens or somebody is due.
@@ -163,7 +163,7 @@ impl Dispatcher<'_> {
 
     /// When no worker will ever be ready, the tasks fail instead of waiting.
     fn fail_what_nobody_will_do(&mut self) {
-        if let Some(exit) = self.workers.has_given_up() {
+        if let Some(exit) = self.workers.have_given_up() {
             let error = failure(&TaskError::NotReady { exit });
             self.results.extend(self.waiting.drain(..).map(|(id, _)| result(id, &error)));
         }
