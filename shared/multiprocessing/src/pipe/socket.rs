@@ -75,9 +75,7 @@ impl Socket {
     /// The next connection to this socket, which listens and does not block; `None` when none came all the time.
     pub(super) fn accept(&self, deadline: Deadline) -> Result<Option<Self>, Errno> {
         self.until(deadline, PollFlags::POLLIN, || {
-            let accepted = accept4(self.descriptor.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?;
-            // SAFETY: the kernel has just opened it for this process, and nobody else knows its number.
-            Ok(Self::new(unsafe { OwnedFd::from_raw_fd(accepted) }))
+            accept4(&self.descriptor, SockFlag::SOCK_CLOEXEC).map(Self::new)
         })
     }
 
