@@ -1,12 +1,8 @@
 //! The `line` dialect against the vectors taken from the original programs, and against any way the network cuts bytes.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::bets::{alvarez, any_bets, bet, lorca, of_agency, rivera};
-use common::conversation::{conversation, cuts, mutated, mutations};
-use common::{agency_of_batches, encoded, filled, packet, refused, request, said_to, whole};
+use crate::common::bets::{alvarez, any_bets, bet, lorca, of_agency, rivera};
+use crate::common::conversation::{conversation, cuts, mutated, mutations};
+use crate::common::{agency_of_batches, encoded, filled, packet, refused, request, said_to, whole};
 use lottery::protocol::line::MAX_LINE_BYTES;
 use lottery::protocol::{
     AgencyCodec, Answer, CentralCodec, Decoded, MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError,
@@ -19,15 +15,15 @@ const LINE: &str = "line";
 const STORED: Reply<'static> = Reply::Stored { bets: 0, winners: Vec::new() };
 
 fn vector(name: &str) -> Vec<u8> {
-    common::vector(LINE, name)
+    crate::common::vector(LINE, name)
 }
 
 fn central() -> Box<dyn CentralCodec> {
-    common::central(LINE)
+    crate::common::central(LINE)
 }
 
 fn agency(agency: u16) -> Box<dyn AgencyCodec> {
-    common::agency(LINE, agency)
+    crate::common::agency(LINE, agency)
 }
 
 /// The bets of a batch that holds this line and its end.

@@ -1,13 +1,9 @@
 //! What holds for every dialect: the central keeps its rules, and where there are bets, one side understands what the other says,
 //! however the network cuts it.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::bets::{any_bets, of_agency};
-use common::conversation::{arrived, conversation, cuts, heard, keeps_its_rules};
-use common::{agency_with, central, encoded, filled};
+use crate::common::bets::{any_bets, of_agency};
+use crate::common::conversation::{arrived, conversation, cuts, heard, keeps_its_rules};
+use crate::common::{agency_with, central, encoded, filled};
 use lottery::protocol::{AgencyOptions, Answer, DIALECTS, Decoded, Dialect, Receipt};
 use lottery::{Reply, Request, Results};
 use proptest::prelude::*;

@@ -1,11 +1,7 @@
 //! The `echo` dialect against the assignment's example and against any way the network cuts bytes.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::conversation::{arrived, conversation, cuts};
-use common::{encoded, refused, vector, whole};
+use crate::common::conversation::{arrived, conversation, cuts};
+use crate::common::{encoded, refused, vector, whole};
 use lottery::protocol::echo::{self, MAX_MESSAGE_BYTES};
 use lottery::protocol::{CentralCodec, Decoded, ProtocolError, Then, Unencodable};
 use lottery::{Reply, Request};
@@ -14,7 +10,7 @@ use proptest::prelude::*;
 const ECHO: &str = "echo";
 
 fn central() -> Box<dyn CentralCodec> {
-    common::central(ECHO)
+    crate::common::central(ECHO)
 }
 
 #[test]

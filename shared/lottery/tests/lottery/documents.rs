@@ -1,10 +1,6 @@
 //! The documents that an agency reads out of the replies of every dialect, by the vectors taken from the original programs.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::{agency, vector};
+use crate::common::{agency, vector};
 use lottery::protocol::DIALECTS;
 
 /// Dialect, vector of a reply, the documents it names.

@@ -1,12 +1,8 @@
 //! The `typed` dialect against the vectors taken from the original programs, and against any way the network cuts bytes.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::bets::{self, any_bets, of_agency};
-use common::conversation::{noise, trickle};
-use common::{agency, agency_of_batches, central, said_to};
+use crate::common::bets::{self, any_bets, of_agency};
+use crate::common::conversation::{noise, trickle};
+use crate::common::{agency, agency_of_batches, central, said_to};
 use lottery::protocol::typed::{self, MAX_RECORD_BYTES};
 use lottery::protocol::{
     Answer, Decoded, MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Push, Receipt, Refusal,
@@ -18,7 +14,7 @@ use proptest::prelude::*;
 const TYPED: &str = "typed";
 
 fn vector(name: &str) -> Vec<u8> {
-    common::vector(TYPED, name)
+    crate::common::vector(TYPED, name)
 }
 
 /// A bet as this dialect carries it: without agency.
@@ -43,12 +39,12 @@ fn alvarez() -> Bet<'static> {
 
 /// The request in `wire`, which must be whole and consume everything.
 fn whole(wire: &[u8]) -> Request<'_> {
-    common::whole(&mut *central(TYPED), wire)
+    crate::common::whole(&mut *central(TYPED), wire)
 }
 
 /// The bytes of a reply; every one is the last thing said on its connection.
 fn encoded(reply: &Reply<'_>) -> Vec<u8> {
-    let (wire, then) = common::encoded(&mut *central(TYPED), reply);
+    let (wire, then) = crate::common::encoded(&mut *central(TYPED), reply);
     assert_eq!(then, Then::Close);
     wire
 }
@@ -58,7 +54,7 @@ fn stored(winners: Vec<Bet<'_>>) -> Reply<'_> {
 }
 
 fn packet(bets: &[Bet<'_>]) -> Vec<u8> {
-    common::packet(&mut *agency(TYPED, 1), bets)
+    crate::common::packet(&mut *agency(TYPED, 1), bets)
 }
 
 fn record(text: &[u8]) -> Vec<u8> {
@@ -74,7 +70,7 @@ fn batch_of(records: &[&[u8]]) -> Vec<u8> {
 
 /// Why `wire` is refused, after which nothing on the connection can be understood.
 fn refusal(wire: &[u8]) -> ProtocolError {
-    let Refusal { error, bets, consumed } = common::refusal(&mut *central(TYPED), wire);
+    let Refusal { error, bets, consumed } = crate::common::refusal(&mut *central(TYPED), wire);
     assert_eq!((bets, consumed), (None, None));
     error
 }

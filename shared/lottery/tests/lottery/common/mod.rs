@@ -1,5 +1,4 @@
 //! What the tests of the dialects share: the vectors, and both sides of a dialect by its name.
-#![allow(dead_code, reason = "no test file uses all of it")]
 
 pub(crate) mod bets;
 pub(crate) mod conversation;
@@ -11,7 +10,8 @@ use lottery::{Bet, Reply, Request};
 
 /// A vector of `vectors.json` as bytes.
 pub(crate) fn vector(dialect: &str, name: &str) -> Vec<u8> {
-    let vectors: serde_json::Value = serde_json::from_str(include_str!("../vectors.json")).unwrap();
+    let vectors: serde_json::Value =
+        serde_json::from_str(include_str!("../../vectors.json")).unwrap();
     let hex =
         vectors[dialect][name].as_str().unwrap_or_else(|| panic!("no vector {dialect} {name}"));
     (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()

@@ -1,12 +1,8 @@
 //! The `framed` dialect against the vectors taken from the original programs, and against any way the network cuts bytes.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::bets::{alvarez, any_bets, bet, lorca, of_agency, rivera};
-use common::conversation::{conversation, cuts, mutated, mutations};
-use common::{agency_with, encoded, filled, packet, refused, request, said_to, whole};
+use crate::common::bets::{alvarez, any_bets, bet, lorca, of_agency, rivera};
+use crate::common::conversation::{conversation, cuts, mutated, mutations};
+use crate::common::{agency_with, encoded, filled, packet, refused, request, said_to, whole};
 use lottery::protocol::{
     AgencyCodec, AgencyOptions, Answer, CentralCodec, MAX_PACKET_BYTES, ProtocolError, Push,
     Receipt, Refusal, Then, Unencodable,
@@ -20,11 +16,11 @@ const FINISH: Request<'static> = Request::Finish { agency: 1 };
 const QUERY: Request<'static> = Request::Winners { agency: 1, finished: false };
 
 fn vector(name: &str) -> Vec<u8> {
-    common::vector(FRAMED, name)
+    crate::common::vector(FRAMED, name)
 }
 
 fn central() -> Box<dyn CentralCodec> {
-    common::central(FRAMED)
+    crate::common::central(FRAMED)
 }
 
 /// A central after the FINISHED of agency 1.

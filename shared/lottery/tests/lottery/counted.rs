@@ -1,12 +1,8 @@
 //! Both editions of `counted` against the vectors taken from the original programs, and against any way the network cuts bytes.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::bets::{alvarez, lorca, rivera};
-use common::conversation::{noise, trickle};
-use common::{
+use crate::common::bets::{alvarez, lorca, rivera};
+use crate::common::conversation::{noise, trickle};
+use crate::common::{
     agency, agency_of_batches, central, encoded, packet, refusal, refused, said_to, vector, whole,
 };
 use lottery::protocol::{
