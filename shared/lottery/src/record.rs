@@ -3,7 +3,6 @@
 use csv::{QuoteStyle, Terminator, WriterBuilder};
 
 use crate::Bet;
-use crate::decimal::Decimal;
 
 /// Appends one row a bet to `rows`: agency, first name, last name, document, birthdate (ISO), number; comma, minimal
 /// quoting, CRLF. A bet without a number writes 0.
@@ -16,13 +15,14 @@ pub fn write_rows(bets: &[Bet<'_>], rows: &mut Vec<u8>) -> csv::Result<()> {
         .quote_style(QuoteStyle::Necessary)
         .terminator(Terminator::CRLF)
         .from_writer(rows);
+    let mut digits = itoa::Buffer::new();
     for bet in bets {
-        writer.write_field(Decimal::from(u32::from(bet.agency)).as_bytes())?;
+        writer.write_field(digits.format(bet.agency))?;
         writer.write_field(bet.first_name)?;
         writer.write_field(bet.last_name)?;
         writer.write_field(bet.document.as_str())?;
         writer.write_field(bet.birthdate.iso_bytes())?;
-        writer.write_field(Decimal::from(bet.number.unwrap_or(0)).as_bytes())?;
+        writer.write_field(digits.format(bet.number.unwrap_or(0)))?;
         writer.write_record(None::<&[u8]>)?;
     }
     writer.flush()?;

@@ -21,8 +21,7 @@ use super::{
     MAX_REQUEST_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Then, Unencodable,
     check_separator, error::no_trailing_bytes,
 };
-use crate::decimal::{self, Decimal};
-use crate::{Bet, Birthdate, InvalidBet, MAX_TEXT_BYTES, Reply, Request, Results};
+use crate::{Bet, Birthdate, InvalidBet, MAX_TEXT_BYTES, Reply, Request, Results, decimal};
 
 /// Its row in the table of dialects.
 pub const DIALECT: Dialect = Dialect {
@@ -198,7 +197,7 @@ fn put_record(bet: &Bet<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&bet.birthdate.iso_bytes());
     if let Some(number) = bet.number {
         out.push(SEPARATOR);
-        out.extend_from_slice(Decimal::from(number).as_bytes());
+        out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
     let bytes = out.len() - length_at - LENGTH_BYTES;
     debug_assert!(bytes <= MAX_RECORD_BYTES, "a record of {bytes} bytes was let through");
