@@ -1,7 +1,7 @@
 //! Parses plain decimals: 0 to 4294967295 without sign, blanks or leading zeros.
 //!
-//! `str::parse` also accepts `+7` and `007`. Dialects that carry the value as an integer, or write it
-//! again from the integer, would change such a text.
+//! `str::parse` also accepts `+7` and `007`. Dialects that carry the value as an integer, or write
+//! it again from the integer, would change such a text.
 
 /// Returns the value of a plain decimal, or `None` for any other text.
 pub(crate) fn parse(text: &str) -> Option<u32> {

@@ -108,7 +108,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_number_is_written_as_the_standard_library_writes_it(value: u32, zeros in 0_u32..32) {
+        fn every_number_is_written_as_the_standard_library_writes_it(
+            value: u32, zeros in 0_u32..32,
+        ) {
             let value = value >> zeros;
             let document = Document::from(value);
             prop_assert_eq!(document.as_str(), value.to_string());

@@ -125,7 +125,7 @@ fn blanks_around_words_further_fields_and_other_keywords_are_taken() {
 
 #[test]
 fn every_bad_line_is_refused_at_once_without_a_reply_and_named_by_its_number() {
-    let form = " is no line of the form [AGENCY a] keyword";
+    let form = " is not a line of the form [AGENCY a] keyword";
     let agency = " has no agency from 1 to 65535";
     let date = |text| format!(": {}", InvalidBet::birthdate(text));
     let number = |text| format!(": {}", InvalidBet::number(text));
@@ -240,7 +240,7 @@ fn a_line_that_never_ends_is_refused() {
     let (refusal, said, then) = refused(&mut *central, &wire);
     assert_eq!(
         refusal.error,
-        ProtocolError::Malformed { record: 2, reason: "is longer than a line may be" }
+        ProtocolError::Malformed { record: 2, reason: "exceeds the maximum length of a line" }
     );
     assert_eq!((refusal.bets, said, then), (Some(2), vec![], Then::Close));
 }
