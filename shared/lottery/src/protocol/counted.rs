@@ -7,7 +7,8 @@
 //!
 //! | message | layout |
 //! |---|---|
-//! | bet | u8 agency, width length, first name, width length, last name, u32 document, birthdate `YYYY-MM-DD`, u16 number |
+//! | name | width length, that many bytes |
+//! | bet | u8 agency, first name, last name, u32 document, birthdate `YYYY-MM-DD`, u16 number |
 //! | batch | u16 count (1 to 65535), bets |
 //! | batch reply | u8 `0` stored; `1` not stored, then the central closes |
 //! | end | u16 `0`, u8 agency: announces that all bets are sent and asks for the winners |

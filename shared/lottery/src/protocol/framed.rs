@@ -5,7 +5,8 @@
 //!
 //! | message | text |
 //! |---|---|
-//! | batch | optionally a line with the number of bets, then one line per bet: `agency\|first\|last\|document\|birthdate\|number` |
+//! | batch | optionally a line with the number of bets, then one line per bet |
+//! | bet | `agency\|first\|last\|document\|birthdate\|number` |
 //! | batch reply | `SUCCESS\|bets`, or `FAIL\|0` |
 //! | notification that all bets are sent | `FINISHED\|agency` |
 //! | notification reply | `ACK` |

@@ -1,15 +1,17 @@
 //! The `sentinel` dialect: batches of binary packets, with 9000 and 9001 in place of a length.
 //!
-//! All integers are unsigned big-endian, all text is UTF-8.
+//! All integers are unsigned big-endian, all text is UTF-8. A *size* is the number of bytes that
+//! follow it.
 //!
 //! | message | layout |
 //! |---|---|
 //! | hello | u8 agency (1 to 255), first on the connection: the agency of all its bets |
-//! | packet | u16 bytes that follow, u8 length, first name, u8 length, last name, birthdate `YYYY-MM-DD`, u32 document, u32 number |
-//! | batch | u16 bytes that follow, packets |
+//! | name | u8 length, that many bytes |
+//! | packet | u16 size, first name, last name, birthdate `YYYY-MM-DD`, u32 document, u32 number |
+//! | batch | u16 size, packets |
 //! | batch reply | `ACK` or `ERR` |
 //! | notification | u16 `9000`: announces that all bets are sent and asks for the winners |
-//! | winners | u16 `9001`, u16 bytes that follow, u32 documents; then the central closes |
+//! | winners | u16 `9001`, u16 size, u32 documents; then the central closes |
 //!
 //! A name has at most 30 characters. The central answers a batch with an invalid packet with `ERR`,
 //! stores nothing of it and continues. It answers an empty batch with `ACK`.

@@ -5,7 +5,7 @@
 //!
 //! | message | layout |
 //! |---|---|
-//! | record | u16 length, then `first;last;document;birthdate` or `first;last;document;birthdate;number` |
+//! | record | u16 length, then `first;last;document;birthdate`, optionally followed by `;number` |
 //! | batch | u8 `0`, u16 count (1 to 65535), records |
 //! | batch reply | u16 count of winners, their records in the order of the request |
 //! | query | u8 `1` |
