@@ -1,7 +1,7 @@
 #!/bin/sh
-# Checks that the echo server replies to a line with the same line. Netcat runs in a container in the
-# server's network, so the host needs no netcat and the server publishes no port. Prints one line.
-# Exits 0 on success and 1 on failure.
+# Checks that the echo server replies to a line with the same line. Netcat runs in a container in
+# the server's network, so the host needs no netcat and the server publishes no port. Prints one
+# line. Exits 0 on success and 1 on failure.
 set -u
 cd "$(dirname "$0")" || exit 1
 . scripts/engine.sh
@@ -21,9 +21,10 @@ fail() {
     exit 1
 }
 
-# Script for busybox's shell in the container, with the arguments HOST PORT MESSAGE. Prints the first
-# line of the reply. As the container's first process it ends netcat when it exits, even if the server
-# keeps the connection open. It retries only refused connections: the server may have just started.
+# Script for busybox's shell in the container, with the arguments HOST PORT MESSAGE. Prints the
+# first line of the reply. As the container's first process it ends netcat when it exits, even if
+# the server keeps the connection open. It retries only refused connections: the server may have
+# just started.
 # shellcheck disable=SC2016 # expanded in the container
 probe='
 trap "exit 1" INT TERM

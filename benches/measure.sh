@@ -4,9 +4,9 @@
 #
 #     measure.sh bare|process|disk|python|python-tuned NAME
 #
-# run.sh calls it and sets BENCH_BIN (directory of the programs), BENCH_WORK (directory for temporary
-# files), BENCH_NETWORK (private or host), BENCH_SECONDS, BENCH_CLIENTS, BENCH_WORKERS, BENCH_PROTOCOL,
-# BENCH_KEPT (1: one connection per client) and BENCH_BATCH (options of the batch).
+# run.sh calls it and sets BENCH_BIN (directory of the programs), BENCH_WORK (directory for
+# temporary files), BENCH_NETWORK (private or host), BENCH_SECONDS, BENCH_CLIENTS, BENCH_WORKERS,
+# BENCH_PROTOCOL, BENCH_KEPT (1: one connection per client) and BENCH_BATCH (options of the batch).
 #
 # shellcheck disable=SC2086 # BENCH_BATCH contains several words
 set -eu

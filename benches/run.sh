@@ -11,8 +11,8 @@
 #
 # Every client opens a connection, sends one batch of 8 kB, reads the reply and closes. With
 # BENCH_KEPT=1 it sends all its batches over one connection; BENCH_PROTOCOL must then be a dialect
-# that keeps connections. The central writes up to 300 MB per second meanwhile. The files are deleted
-# after each run.
+# that keeps connections. The central writes up to 300 MB per second meanwhile. The files are
+# deleted after each run.
 #
 # Settings, with their defaults:
 #   BENCH_ROUNDS    5
@@ -74,8 +74,8 @@ cp "$target/release/server" "$target/release/lottery-bench" "$BENCH_BIN"
 cc -std=c11 -O2 -Wall -Wextra -o "$BENCH_BIN/bare_prefork" "$here/bare_prefork.c"
 
 # Every run gets its own network namespace if possible. Then no firewall tracks its connections (at
-# this rate a tracking table fills up within seconds and the whole machine loses packets), and no run
-# inherits the closed connections of the previous one.
+# this rate a tracking table fills up within seconds and the whole machine loses packets), and no
+# run inherits the closed connections of the previous one.
 BENCH_NETWORK=host
 enter=
 for candidate in "unshare --net" "unshare --map-root-user --net"; do

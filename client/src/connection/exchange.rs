@@ -9,8 +9,8 @@ use crate::stop::{FINISH_LIMIT, Interrupt};
 /// Effect of a signal on an exchange that has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnSignal {
-    /// The exchange may continue for [`FINISH_LIMIT`]: without the reply it would be unknown
-    /// whether the central has processed the request.
+    /// The exchange may continue for [`FINISH_LIMIT`]. Without the reply, the agency could not
+    /// report what happened to the batch.
     Finish,
     /// The exchange ends at once, because its reply is not needed.
     Abandon,

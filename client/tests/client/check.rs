@@ -4,10 +4,11 @@
 use std::net::SocketAddr;
 use std::thread;
 
-use crate::support::{ClosedPort, Ended, Fault, PROMPT, Setup, dialects_that, start_fake_server};
 use lottery::protocol::{DIALECTS, Dialect, Rule, Step};
 use nix::sys::signal::Signal::{SIGINT, SIGTERM};
 use serde_json::Value;
+
+use crate::support::{ClosedPort, Ended, Fault, PROMPT, Setup, dialects_that, start_fake_server};
 
 /// The two methods by which each rule is tried.
 const BOTH_METHODS: [&str; 2] = ["whole", "byte by byte"];

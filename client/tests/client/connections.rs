@@ -3,10 +3,11 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 
-use crate::support::{FakeCentral, ROW_L, Running, ServerConnection, Setup, dialects_that, vector};
 use lottery::protocol::{CentralCodec, ConnectionUse, Decoded, Dialect};
 use lottery::{Reply, Request, Results};
 use nix::sys::stat::Mode;
+
+use crate::support::{FakeCentral, ROW_L, Running, ServerConnection, Setup, dialects_that, vector};
 
 /// Largest packet in bytes, from the assignment.
 const MAX_PACKET: usize = 8192;

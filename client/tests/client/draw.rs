@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal::{SIGINT, SIGTERM};
+
 use crate::support::{
     FakeCentral, PATIENCE, PROMPT, ROW_L, ServerConnection, Setup, dialects_that, vector,
 };
-use nix::sys::signal::Signal::{SIGINT, SIGTERM};
 
 /// The query for the winners in one dialect.
 struct Question {

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{ClosedPort, FakeCentral, PROMPT, Running, Setup, vector};
 use nix::sys::signal::Signal::SIGTERM;
+
+use crate::support::{ClosedPort, FakeCentral, PROMPT, Running, Setup, vector};
 
 /// Starts agency 1 with `amount` messages, `period` apart.
 fn start(central: &FakeCentral, amount: &str, period: &str) -> Running {

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::support::{Ended, FakeCentral, PATIENCE, PROMPT, Setup};
 use nix::sys::signal::Signal::{SIGINT, SIGTERM};
+
+use crate::support::{Ended, FakeCentral, PATIENCE, PROMPT, Setup};
 
 fn generate<const N: usize>(arguments: [&str; N]) -> Ended {
     let ended = Setup::new().args(["generate"]).args(arguments).finish();

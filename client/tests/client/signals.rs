@@ -4,10 +4,11 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGTERM};
+
 use crate::support::{
     ClosedPort, Ended, FakeCentral, PATIENCE, PROMPT, Setup, THREE_RECORDS, THREE_ROWS,
 };
-use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGTERM};
 
 /// Time after a signal in which a sent batch may still be acknowledged.
 const FINISH_LIMIT: Duration = Duration::from_secs(5);

@@ -4,8 +4,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use crate::support::{FakeCentral, PROMPT, Setup, THREE_RECORDS, vector};
 use nix::sys::signal::Signal::SIGTERM;
+
+use crate::support::{FakeCentral, PROMPT, Setup, THREE_RECORDS, vector};
 
 /// The example of the assignment, called L in the vectors.
 const BET: [(&str, &str); 5] = [
@@ -135,7 +136,8 @@ fn a_dialect_without_bets_cannot_send_the_bet() {
     assert_eq!(ended.code, Some(2));
     assert_eq!(
         ended.errors,
-        "client: the bet of the environment cannot be sent: echo carries no bets\n"
+        "client: the bet of the environment cannot be sent: echo carries no bets; \
+         choose another protocol, or unset the variables of the bet\n"
     );
 }
 
