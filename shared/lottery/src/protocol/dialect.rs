@@ -62,10 +62,21 @@ impl Dialect {
         DIALECTS.iter().find(|dialect| dialect.name == name)
     }
 
+    /// The names of all dialects, in the order of [`DIALECTS`].
+    pub const NAMES: [&'static str; DIALECTS.len()] = {
+        let mut names = [""; DIALECTS.len()];
+        let mut index = 0;
+        // A constant cannot use iterators.
+        while index < DIALECTS.len() {
+            names[index] = DIALECTS[index].name;
+            index += 1;
+        }
+        names
+    };
+
     /// Returns all names, separated by commas, for messages.
     pub fn names() -> String {
-        let names: Vec<_> = DIALECTS.iter().map(|dialect| dialect.name).collect();
-        names.join(", ")
+        Self::NAMES.join(", ")
     }
 
     /// Returns true if a connection may carry more than one request.
