@@ -1,0 +1,4 @@
+//! TODO datasets
+
+mod draw;
+mod typed;

@@ -1,0 +1,5 @@
+//! TODO fairness
+
+mod memory;
+mod shares;
+mod stalled;

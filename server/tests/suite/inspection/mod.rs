@@ -1,0 +1,5 @@
+//! TODO inspection
+
+mod log_lines;
+mod status;
+mod stuck_log;

@@ -1,0 +1,7 @@
+//! TODO lifecycle
+
+mod address;
+mod config;
+mod pool;
+mod signals;
+mod stop;

@@ -1,0 +1,11 @@
+//! TODO wire
+
+mod bad_input;
+mod conformance;
+mod cut_messages;
+mod dialect_errors;
+mod in_flight;
+mod mixed;
+mod oversized;
+mod requests;
+mod rules;
