@@ -1,5 +1,6 @@
-//! Tests of the server as a program: every test starts real processes in a directory of its own.
-#![allow(clippy::unwrap_used)] // A test that cannot go on panics.
+//! Tests of the server as a program. Every test starts real processes in a directory of its own.
+// A test that cannot continue fails by panicking.
+#![allow(clippy::unwrap_used)]
 
 mod datasets;
 mod deaths;

@@ -1,19 +1,20 @@
-//! The main job in the dialects with a draw: five agencies send their datasets at once, each in packets of 8 kB, and are told their
-//! winners.
+//! The main job in the dialects with a draw: five agencies send their datasets at once, in packets
+//! of 8 kB, and receive their winners.
 //!
-//! Runs on the committed dataset, and on the course's own when `LOTTERY_COURSE_DATA` names the directory of its files.
+//! Runs on the committed dataset, and on the course's own if `LOTTERY_COURSE_DATA` names the
+//! directory of its files.
 
 use std::fs;
 use std::path::Path;
 use std::thread::scope;
 
-use crate::harness::{Participant, Setup, draw_dialects, draws, winners_reply};
+use crate::harness::{Participant, Setup, count_draws, course_data, draw_dialects, winners_reply};
 use csv::StringRecord;
 use lottery::{Bet, Birthdate};
 
 /// A row of a dataset.
 struct Row {
-    /// As it stands in the file, without its line end.
+    /// The row as the file has it, without its line end.
     text: String,
     /// First name, last name, document, birthdate, number.
     fields: StringRecord,
@@ -28,13 +29,13 @@ impl Row {
         Bet { agency: 0, first_name, last_name, document: document.into(), birthdate, number }
     }
 
-    /// Whether a dialect has a way to say it: in `line` a comma ends a field.
-    fn can_be_said(&self, dialect: &str) -> bool {
+    /// Returns true if a dialect can express the row: in `line` a comma ends a field.
+    fn fits(&self, dialect: &str) -> bool {
         dialect != "line" || !self.fields.iter().any(|field| field.contains(','))
     }
 }
 
-/// The rows of the five agencies.
+/// Returns the rows of the five agencies.
 fn dataset(directory: &Path) -> Vec<Vec<Row>> {
     let rows = |agency: u32| {
         let text = fs::read_to_string(directory.join(format!("agency-{agency}.csv"))).unwrap();
@@ -50,16 +51,17 @@ fn dataset(directory: &Path) -> Vec<Vec<Row>> {
     (1..=5).map(rows).collect()
 }
 
-/// Documents of the rows that win, in their order.
+/// Returns the documents of the winning rows, in order.
 fn winners(rows: &[&Row]) -> Vec<u32> {
     let rows = rows.iter().filter(|row| &row.fields[4] == "7574");
     rows.map(|row| row.fields[2].parse().unwrap()).collect()
 }
 
-/// Runs the job in one dialect and compares everything with the files. The winners of each agency.
+/// Runs the job in one dialect and compares the storage with the files. Returns the winners of each
+/// agency.
 fn run(dialect: &str, agencies: &[Vec<Row>]) -> Vec<Vec<u32>> {
     let mut agencies: Vec<Vec<&Row>> = agencies.iter().map(|rows| rows.iter().collect()).collect();
-    agencies.iter_mut().for_each(|rows| rows.retain(|row| row.can_be_said(dialect)));
+    agencies.iter_mut().for_each(|rows| rows.retain(|row| row.fits(dialect)));
     let setup = Setup::new().with("SERVER_PROTOCOL", dialect);
     let setup = setup.with("LOGGING_LEVEL", "INFO");
     let central = setup.start();
@@ -70,7 +72,10 @@ fn run(dialect: &str, agencies: &[Vec<Row>]) -> Vec<Vec<u32>> {
                 let bets: Vec<_> = rows.iter().map(|row| row.bet()).collect();
                 let mut agency = Participant::connect(port, dialect, number);
                 let packets = agency.store_all(&bets);
-                assert!(packets * 100 < rows.len() + 100, "packets of 8 kB, not {packets}");
+                assert!(
+                    packets * 100 < rows.len() + 100,
+                    "{packets} packets, more than packets of 8 kB would be"
+                );
                 agency.finish();
                 let (count, bytes) = agency.winners();
                 assert_eq!(
@@ -90,12 +95,12 @@ fn run(dialect: &str, agencies: &[Vec<Row>]) -> Vec<Vec<u32>> {
     let mut sent: Vec<_> = sent.collect();
     sent.sort();
     assert!(stored == sent, "{dialect}: {} rows stored, {} sent", stored.len(), sent.len());
-    assert_eq!(draws(&central.stop_and_read_log()), 1, "{dialect}");
+    assert_eq!(count_draws(&central.stop_and_read_log()), 1, "{dialect}");
     agencies.iter().map(|rows| winners(rows)).collect()
 }
 
 #[test]
-fn five_agencies_on_the_committed_dataset_are_told_their_winners_in_every_dialect() {
+fn five_agencies_with_the_committed_dataset_receive_their_winners_in_every_dialect() {
     let agencies = dataset(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.data"));
     for dialect in draw_dialects() {
         let winners = run(dialect, &agencies);
@@ -105,11 +110,8 @@ fn five_agencies_on_the_committed_dataset_are_told_their_winners_in_every_dialec
 
 #[test]
 fn the_courses_dataset_gives_each_agency_its_known_winners_in_every_dialect() {
-    let Some(directory) = std::env::var_os("LOTTERY_COURSE_DATA") else {
-        println!("skipped: LOTTERY_COURSE_DATA names no directory with the course's files");
-        return;
-    };
-    let agencies = dataset(Path::new(&directory));
+    let Some(directory) = course_data() else { return };
+    let agencies = dataset(&directory);
     assert_eq!(agencies.iter().flatten().count(), 78_697);
     for dialect in draw_dialects() {
         let winners = run(dialect, &agencies);

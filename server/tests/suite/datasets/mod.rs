@@ -1,4 +1,4 @@
-//! TODO datasets
+//! The main job with complete datasets.
 
 mod draw;
 mod typed;

@@ -1,12 +1,13 @@
-//! Processes are killed around the draw: agencies that wait or ask again get their winners, and the draw is held once, over the same
-//! bets.
+//! Processes are killed around the draw: agencies that wait or ask again get their winners, and the
+//! draw is held once, over the same bets.
 
 use std::fs;
 use std::time::Duration;
 
 use crate::harness::{
-    Central, FIVE, Participant, Random, Setup, Stopped, bets_with, draw_dialects, draws,
-    eventually, eventually_within, kill, large_packet, winners_reply,
+    AgencyConnection, CentralProcess, Participant, Random, Setup, StoppedProcess,
+    WINNERS_BY_AGENCY, bets_with, count_draws, draw_dialects, eventually, eventually_within,
+    is_alive, kill, large_packet, winners_reply,
 };
 use nix::sys::signal::Signal;
 
@@ -14,15 +15,15 @@ fn setup(protocol: &str) -> Setup {
     Setup::new().with("SERVER_PROTOCOL", protocol)
 }
 
-/// Does something while only the worker of this slot runs.
+/// Runs `what` while all workers except that of this slot are stopped.
 fn in_slot<T>(pids: &[u32], slot: usize, what: impl FnOnce() -> T) -> T {
     let others = pids.iter().enumerate().filter(|(other, _)| *other != slot);
-    let _stopped: Vec<_> = others.map(|(_, pid)| Stopped::new(*pid)).collect();
+    let _stopped: Vec<_> = others.map(|(_, pid)| StoppedProcess::new(*pid)).collect();
     what()
 }
 
 #[test]
-fn a_worker_killed_while_agencies_wait_costs_its_own_a_second_question_and_the_others_nothing() {
+fn agencies_of_a_killed_worker_ask_again_and_those_of_the_others_notice_nothing() {
     for dialect in draw_dialects() {
         let setup = setup(dialect);
         let central = setup.start();
@@ -33,7 +34,7 @@ fn a_worker_killed_while_agencies_wait_costs_its_own_a_second_question_and_the_o
                 let slot = usize::from(number > 2);
                 in_slot(&pids, slot, || {
                     let mut agency = Participant::connect(central.port, dialect, number);
-                    agency.store(&bets_with(FIVE[usize::from(number) - 1]));
+                    agency.store(&bets_with(WINNERS_BY_AGENCY[usize::from(number) - 1]));
                     agency.finish();
                     let place = if number % 2 == 0 { 2 } else { 1 };
                     eventually("it waits", || waiting.load(slot), |count| *count == place);
@@ -48,46 +49,47 @@ fn a_worker_killed_while_agencies_wait_costs_its_own_a_second_question_and_the_o
             assert!(lost.connection().read_until_gone().is_empty(), "{dialect}");
         }
         central.replaced_within_a_second(0, pids[0]);
-        central.agencies_wait(2);
+        central.until_waiting(2);
         for lost in &mut agencies[..2] {
             lost.reconnect();
             lost.finish();
         }
-        central.agencies_wait(4);
-        assert_eq!(central.number("agencies_finished"), 4, "{dialect}: nobody is counted twice");
+        central.until_waiting(4);
+        assert_eq!(central.number("agencies_finished"), 4, "{dialect}: no agency counts twice");
         let mut last = Participant::connect(central.port, dialect, 5);
-        last.store(&bets_with(FIVE[4]));
+        last.store(&bets_with(WINNERS_BY_AGENCY[4]));
         last.finish();
         agencies.push(last);
-        for (agency, documents) in agencies.iter_mut().zip(FIVE) {
+        for (agency, documents) in agencies.iter_mut().zip(WINNERS_BY_AGENCY) {
             assert_eq!(agency.winners().1, winners_reply(dialect, documents), "{dialect}");
         }
         drop(agencies);
-        assert_eq!(draws(&central.stop_and_read_log()), 1, "{dialect}");
+        assert_eq!(count_draws(&central.stop_and_read_log()), 1, "{dialect}");
     }
 }
 
-/// Rounds in which everybody is killed around the last notification, with each durability.
+/// Rounds with each durability in which all processes are killed around the last notification.
 const ROUNDS: usize = 15;
-/// Longest time between the last notification and the kill. A small draw takes less.
+/// Longest time between the last notification and the kill; a small draw takes less.
 const LONGEST: Duration = Duration::from_millis(1);
 
-/// Agencies 1 to 4 wait and the fifth has its bets stored.
-fn before_the_last(central: &Central<'_>, dialect: &str) -> (Vec<Participant>, Participant) {
+/// Connects five agencies that store their bets. The first four wait for the draw; the fifth is
+/// returned apart.
+fn before_the_last(central: &CentralProcess<'_>, dialect: &str) -> (Vec<Participant>, Participant) {
     let mut agencies: Vec<_> =
         (1..=5).map(|number| Participant::connect(central.port, dialect, number)).collect();
-    for (agency, documents) in agencies.iter_mut().zip(FIVE) {
+    for (agency, documents) in agencies.iter_mut().zip(WINNERS_BY_AGENCY) {
         agency.store(&bets_with(documents));
     }
     let last = agencies.pop().unwrap();
     agencies.iter_mut().for_each(Participant::finish);
-    central.agencies_wait(4);
+    central.until_waiting(4);
     (agencies, last)
 }
 
 #[test]
-fn everybody_killed_around_the_last_notification_leaves_a_draw_that_is_held_right_after_the_restart()
- {
+fn a_kill_of_all_processes_around_the_last_notification_leads_to_a_correct_draw_after_the_restart()
+{
     let mut random = Random::seeded();
     let (mut noted, mut held) = (0, 0);
     for round in 0..2 * ROUNDS {
@@ -99,12 +101,13 @@ fn everybody_killed_around_the_last_notification_leaves_a_draw_that_is_held_righ
         let (mut agencies, mut last) = before_the_last(&central, dialect);
         last.try_finish().unwrap();
         random.pause(LONGEST);
-        central.kill_with(&workers);
+        central.kill_all_with(&workers);
         agencies.push(last);
-        for (agency, documents) in agencies.iter_mut().zip(FIVE) {
-            let (whole, heard) =
+        for (agency, documents) in agencies.iter_mut().zip(WINNERS_BY_AGENCY) {
+            let (whole, received) =
                 (winners_reply(dialect, documents), agency.connection().read_until_gone());
-            assert!(whole.starts_with(&heard), "{dialect}: {heard:?} is no part of {whole:?}");
+            let is_part = whole.starts_with(&received);
+            assert!(is_part, "{dialect}: {received:?} is not part of {whole:?}");
         }
 
         held += usize::from(setup.stored("draw.csv").exists());
@@ -113,11 +116,11 @@ fn everybody_killed_around_the_last_notification_leaves_a_draw_that_is_held_righ
             noted += 1;
             random.below(5)
         } else {
-            // Not acknowledged, so it need not be noted; then it is the one that has to come back.
+            // A notification without acknowledgement may be lost; then this agency must repeat it.
             assert_eq!((central.number("agencies_finished"), dialect != "framed"), (4, true));
             4
         };
-        let documents = FIVE[repeats as usize];
+        let documents = WINNERS_BY_AGENCY[repeats as usize];
         let mut agency = Participant::connect(central.port, dialect, repeats as u16 + 1);
         agency.finish();
         assert_eq!(
@@ -130,19 +133,19 @@ fn everybody_killed_around_the_last_notification_leaves_a_draw_that_is_held_righ
 }
 
 #[test]
-fn an_acknowledged_notification_survives_a_kill_of_everybody_and_need_not_be_repeated() {
+fn an_acknowledged_notification_survives_a_kill_of_all_processes() {
     for durability in ["process", "disk"] {
         let setup = setup("framed").with("SERVER_DURABILITY", durability);
         let central = setup.start();
         let workers = central.worker_pids();
-        for (number, documents) in (1..).zip(FIVE) {
+        for (number, documents) in (1..).zip(WINNERS_BY_AGENCY) {
             let mut agency = Participant::connect(central.port, "framed", number);
             agency.store(&bets_with(documents));
             agency.try_notify().unwrap();
         }
-        central.kill_with(&workers);
+        central.kill_all_with(&workers);
         let central = setup.start();
-        for (number, documents) in (1..).zip(FIVE) {
+        for (number, documents) in (1..).zip(WINNERS_BY_AGENCY) {
             let mut agency = Participant::connect(central.port, "framed", number);
             agency.ask();
             assert_eq!(agency.winners().1, winners_reply("framed", documents), "{durability}");
@@ -151,12 +154,13 @@ fn an_acknowledged_notification_survives_a_kill_of_everybody_and_need_not_be_rep
     }
 }
 
-/// Bets whose draw takes some tenths of a second.
+/// Bets whose draw takes several tenths of a second.
 const MANY: u32 = 150_000;
-/// Every so manieth of them wins.
+/// Distance between two winning bets.
 const STEP: u32 = 50_000;
 
-/// A central with many bets of agency 1, for whose draw nothing but its notification is missing.
+/// Returns the setup of a central with many stored bets of agency 1, whose notification starts the
+/// draw.
 fn before_a_long_draw(protocol: &str) -> Setup {
     let setup = setup(protocol).with("SERVER_AGENCIES", "1").with("SERVER_GRACE", "12s");
     fs::create_dir(setup.stored("")).unwrap();
@@ -166,20 +170,20 @@ fn before_a_long_draw(protocol: &str) -> Setup {
     setup
 }
 
-/// The slot of the worker that makes the draw, as soon as there is one.
-fn owner(central: &Central<'_>) -> usize {
+/// Waits until a worker holds the draw and returns its slot.
+fn owner(central: &CentralProcess<'_>) -> usize {
     let segment = central.segment();
     let (owner, drawn) = (
         segment.raw_value::<u32>("draw_owner").unwrap(),
         segment.raw_value::<u8>("drawn").unwrap(),
     );
-    let owner = eventually("somebody makes the draw", || owner.load(), |owner| *owner != 0);
-    assert_eq!(drawn.load(), 0, "it was over too soon");
+    let owner = eventually("a worker holds the draw", || owner.load(), |owner| *owner != 0);
+    assert_eq!(drawn.load(), 0, "the draw was too short to be observed");
     owner as usize - 1
 }
 
-/// Agency 1 asks until it is answered.
-fn asks_until_answered(central: &Central<'_>) {
+/// Asserts that agency 1 gets the right winners, asking until there is an answer.
+fn assert_answered(central: &CentralProcess<'_>) {
     let documents: Vec<_> = (0..MANY).step_by(STEP as usize).collect();
     let answer = || {
         let mut agency = Participant::try_connect(central.port, "framed", 1).ok()?;
@@ -191,7 +195,7 @@ fn asks_until_answered(central: &Central<'_>) {
 }
 
 #[test]
-fn the_worker_that_makes_the_draw_is_killed_and_another_makes_it() {
+fn another_worker_holds_the_draw_when_its_owner_is_killed() {
     let setup = before_a_long_draw("framed");
     let central = setup.start();
     let mut agency = Participant::connect(central.port, "framed", 1);
@@ -202,25 +206,25 @@ fn the_worker_that_makes_the_draw_is_killed_and_another_makes_it() {
         assert!(kill(pid, Signal::SIGKILL));
         central.replaced_within_a_second(slot, pid);
     }
-    asks_until_answered(&central);
+    assert_answered(&central);
     assert_eq!(central.number("worker_deaths"), 2);
     drop(agency);
-    assert_eq!(draws(&central.stop_and_read_log()), 1);
+    assert_eq!(count_draws(&central.stop_and_read_log()), 1);
 }
 
 #[test]
-fn a_worker_that_is_asked_to_end_while_it_makes_the_draw_leaves_it_to_another_at_once() {
+fn a_worker_that_is_stopped_during_the_draw_leaves_it_to_another_at_once() {
     let setup = before_a_long_draw("framed:0,typed:0");
     let central = setup.start();
     let (pids, typed) = (central.worker_pids(), central.port_of("typed"));
     let processing = central.segment().raw_array::<u16>("processing").unwrap();
-    // Each worker has a client that keeps it from ending for most of the grace.
+    // Each worker has a client that prevents its end for most of the grace period.
     let half = large_packet("half", 10, 0);
     let _slow = [0, 1].map(|slot| {
         in_slot(&pids, slot, || {
-            let mut client = crate::harness::Agency::connect(typed);
+            let mut client = AgencyConnection::open(typed);
             client.send(&half[..20]);
-            eventually("it has begun", || processing.load(slot), |count| *count == 1);
+            eventually("a batch in flight", || processing.load(slot), |count| *count == 1);
             client
         })
     });
@@ -230,8 +234,8 @@ fn a_worker_that_is_asked_to_end_while_it_makes_the_draw_leaves_it_to_another_at
 
     kill(pid, Signal::SIGTERM);
 
-    let drawn = || draws(&central.program.lines());
+    let drawn = || count_draws(&central.program.lines());
     eventually_within(Duration::from_secs(8), "the draw", drawn, |draws| *draws == 1);
-    assert!(crate::harness::is_alive(pid), "it still has its client");
-    asks_until_answered(&central);
+    assert!(is_alive(pid), "its client still keeps it alive");
+    assert_answered(&central);
 }

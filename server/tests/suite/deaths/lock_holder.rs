@@ -1,27 +1,30 @@
-//! A worker is killed while it holds a lock that all the others need: they go on within a second, with everything right.
+//! A worker is killed while it holds a lock that the others need: they go on within a second, and
+//! nothing is lost.
 //!
-//! The holder is caught in the act: stopped (SIGSTOP), looked at again, and killed where it stands if it still holds the lock.
+//! The test stops a worker (SIGSTOP), verifies that it holds the lock, and kills it without letting
+//! it run again.
 
 use std::sync::Arc;
 use std::thread::{JoinHandle, spawn};
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Agency, Book, Central, Load, Random, Setup, Stopped, eventually, large_packet, packet_of,
+    AgencyConnection, BatchRecord, CentralProcess, Load, Random, Setup, StoppedProcess, eventually,
+    large_packet, packet_of,
 };
 use multiprocessing::Lock;
 
 const ROUNDS: usize = 5;
-/// Bets of a large batch: as many as the dialect can count.
+/// Bets of a large batch, the most that the dialect can count.
 const BETS: usize = 65_535;
 
 fn setup(durability: &str) -> Setup {
     Setup::new().with("SERVER_DURABILITY", durability).with("SERVER_WORKERS", "3")
 }
 
-/// Stops a worker while it holds the lock. Looks for a holder, and if none shows itself tries its luck with any worker: some
-/// locks are held for less time than it takes to look.
-fn stop_holder(central: &Central<'_>, lock: &Lock, random: &mut Random) -> Stopped {
+/// Stops a worker while it holds the lock. If the lock shows no holder, tries any worker: some
+/// locks are held for less time than it takes to read the holder.
+fn stop_holder(central: &CentralProcess<'_>, lock: &Lock, random: &mut Random) -> StoppedProcess {
     let workers = central.worker_pids();
     let start = Instant::now();
     let mut tries = 0;
@@ -32,21 +35,22 @@ fn stop_holder(central: &Central<'_>, lock: &Lock, random: &mut Random) -> Stopp
         if !workers.contains(&candidate) {
             continue;
         }
-        let stopped = Stopped::new(candidate);
+        let stopped = StoppedProcess::new(candidate);
         if lock.holder().is_some_and(|pid| pid.as_raw().cast_unsigned() == candidate) {
-            println!("caught after {tries} tries, {:?}", start.elapsed());
+            println!("stopped a holder after {tries} tries, {:?}", start.elapsed());
             return stopped;
         }
     }
-    panic!("no worker was caught with the lock in {tries} tries");
+    panic!("no worker was stopped with the lock in {tries} tries");
 }
 
-/// Kills holders of a lock under load and checks what the others and the files say.
-fn kill_holders(durability: &str, lock: impl Fn(&Central<'_>) -> Lock) -> usize {
+/// Kills holders of a lock under load and checks the other workers and the files. Returns the
+/// number of recoveries in the log.
+fn kill_holders(durability: &str, lock: impl Fn(&CentralProcess<'_>) -> Lock) -> usize {
     let setup = setup(durability);
     let central = setup.start();
-    let (book, mut random) = (Arc::new(Book::default()), Random::seeded());
-    let load = Load::start(4, central.port, &book, &mut random);
+    let (record, mut random) = (Arc::new(BatchRecord::default()), Random::seeded());
+    let load = Load::start(4, central.port, &record, &mut random);
     for round in 1..=ROUNDS {
         let holder = stop_holder(&central, &lock(&central), &mut random);
         let pid = holder.pid();
@@ -56,12 +60,12 @@ fn kill_holders(durability: &str, lock: impl Fn(&Central<'_>) -> Lock) -> usize 
         let start = Instant::now();
         eventually(
             "a batch is acknowledged",
-            || book.send_batch(central.port, 10, 5),
+            || record.send_batch(central.port, 10, 5),
             |done| *done,
         );
         assert!(
             start.elapsed() < Duration::from_secs(1),
-            "others waited {:?} for the dead",
+            "others waited {:?} for the dead process",
             start.elapsed()
         );
         central.replaced_within_a_second(slot, pid);
@@ -69,8 +73,8 @@ fn kill_holders(durability: &str, lock: impl Fn(&Central<'_>) -> Lock) -> usize 
         assert_eq!(central.number("lock_recoveries"), round as u64);
     }
     load.stop();
-    central.nobody_in_flight_within_a_second();
-    let totals = book.check(&setup, &central);
+    central.none_in_flight_within_a_second();
+    let totals = record.check(&setup, &central);
     assert!(totals.bets > 0);
     let recoveries =
         central.program.count_lines_with("action: recuperacion | result: success | motivo: ");
@@ -79,38 +83,39 @@ fn kill_holders(durability: &str, lock: impl Fn(&Central<'_>) -> Lock) -> usize 
 }
 
 #[test]
-fn the_death_of_the_holder_of_the_storage_lock_is_recovered_from_by_the_next_one() {
+fn the_next_holder_of_the_storage_lock_recovers_from_the_death_of_the_one_before() {
     let recoveries = kill_holders("process", |central| {
         central.segment().value::<[u64; 7]>("ledger").unwrap().get_lock().clone()
     });
-    assert_eq!(recoveries, ROUNDS, "lines that tell of a recovery");
+    assert_eq!(recoveries, ROUNDS, "recoveries in the log");
 }
 
 #[test]
-fn the_death_of_the_holder_of_the_storage_lock_is_recovered_from_with_durability_disk_too() {
+fn the_next_holder_of_the_storage_lock_recovers_with_durability_disk_too() {
     let recoveries = kill_holders("disk", |central| {
         central.segment().value::<[u64; 7]>("ledger").unwrap().get_lock().clone()
     });
-    assert_eq!(recoveries, ROUNDS, "lines that tell of a recovery");
+    assert_eq!(recoveries, ROUNDS, "recoveries in the log");
 }
 
 #[test]
-fn the_death_of_the_holder_of_the_winners_lock_blocks_nobody_and_miscounts_nothing() {
+fn the_death_of_the_holder_of_the_winners_lock_blocks_no_worker_and_miscounts_nothing() {
     kill_holders("process", |central| {
         central.segment().value::<u64>("winners").unwrap().get_lock().clone()
     });
 }
 
 #[test]
-fn the_death_of_the_one_who_syncs_for_everybody_blocks_nobody_and_loses_nothing() {
+fn the_death_of_the_worker_that_syncs_for_all_blocks_no_worker_and_loses_nothing() {
     kill_holders("disk", |central| central.segment().lock("sync").unwrap());
 }
 
-/// Sends batches so large that writing one takes a while, until one is not answered. Returns how many were.
+/// Sends large batches, which take long to write, until one gets no answer. Returns the number of
+/// answers.
 fn send_large_batches(port: u16, mark: String) -> JoinHandle<usize> {
     spawn(move || {
         let answered = |number: &usize| {
-            let mut agency = Agency::connect(port);
+            let mut agency = AgencyConnection::open(port);
             agency.try_send(&large_packet(&format!("{mark}.{number}"), BETS, 7));
             !agency.read_until_gone().is_empty()
         };
@@ -119,7 +124,7 @@ fn send_large_batches(port: u16, mark: String) -> JoinHandle<usize> {
 }
 
 #[test]
-fn a_large_batch_whose_writer_is_killed_while_it_writes_is_stored_whole_or_not_at_all() {
+fn a_large_batch_whose_writer_is_killed_is_stored_completely_or_not_at_all() {
     let setup = setup("process");
     let central = setup.start();
     let ledger = central.segment().value::<[u64; 7]>("ledger").unwrap();
@@ -138,7 +143,7 @@ fn a_large_batch_whose_writer_is_killed_while_it_writes_is_stored_whole_or_not_a
         );
         whole = rows / BETS;
     }
-    central.nobody_in_flight_within_a_second();
+    central.none_in_flight_within_a_second();
     assert_eq!(central.results().winners, 4 + 7 * whole as u64);
     assert_eq!(
         setup.read_stored("winners.log").iter().filter(|byte| **byte == b'\n').count(),

@@ -1,4 +1,4 @@
-//! TODO deaths
+//! Processes are killed, one or all of them, at chosen and at random moments.
 
 mod at_random;
 mod draw;

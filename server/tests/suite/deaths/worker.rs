@@ -1,9 +1,11 @@
-//! A worker is killed: what it had begun is gone, what it had stored counts, and the others do not notice.
+//! A worker is killed: its unfinished batches are gone, its stored batches count, and the others
+//! are not affected.
 
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Agency, Central, Setup, Stopped, eventually, eventually_within, kill, packet_of,
+    AgencyConnection, CentralProcess, Setup, StoppedProcess, eventually, eventually_within, kill,
+    packet_of,
 };
 use lottery::Results;
 use multiprocessing::{LockError, Segment, ValueGuard};
@@ -15,16 +17,17 @@ fn setup() -> Setup {
     Setup::new()
 }
 
-/// Connects an agency to the worker of this slot, by stopping the others meanwhile, and sends the first half of a batch.
-fn half_sent_to(central: &Central<'_>, slot: usize, packet: &[u8]) -> Agency {
+/// Sends the first half of a batch to the worker of this slot, by stopping the other workers
+/// meanwhile.
+fn half_sent_to(central: &CentralProcess<'_>, slot: usize, packet: &[u8]) -> AgencyConnection {
     let processing = central.segment().raw_array::<u16>("processing").unwrap();
     let before = processing.load(slot);
     let pids = central.worker_pids();
     let others = pids.iter().enumerate().filter(|(other, _)| *other != slot);
-    let stopped: Vec<_> = others.map(|(_, pid)| Stopped::new(*pid)).collect();
+    let stopped: Vec<_> = others.map(|(_, pid)| StoppedProcess::new(*pid)).collect();
     let mut agency = central.connect();
     agency.send(&packet[..packet.len() / 2]);
-    eventually("the batch has begun", || processing.load(slot), |now| *now == before + 1);
+    eventually("the batch in flight", || processing.load(slot), |now| *now == before + 1);
     drop(stopped);
     agency
 }
@@ -41,8 +44,9 @@ fn locked(value: &multiprocessing::Value<u64>) -> ValueGuard<'_, u64> {
     }
 }
 
-/// Sends three bets, two of which win, and waits until a worker has stored them. Returns the agency and the worker's slot.
-fn stored_by_one(setup: &Setup, central: &Central<'_>) -> (Agency, usize) {
+/// Sends three bets, two of which win, and waits until a worker has stored them. Returns the
+/// connection and the slot of the worker.
+fn stored_by_one(setup: &Setup, central: &CentralProcess<'_>) -> (AgencyConnection, usize) {
     let mut agency = central.connect();
     agency.send(&packet_of("stored", 3, 2));
     let processing = central.segment().raw_array::<u16>("processing").unwrap();
@@ -52,7 +56,7 @@ fn stored_by_one(setup: &Setup, central: &Central<'_>) -> (Agency, usize) {
 }
 
 #[test]
-fn a_worker_killed_in_mid_batch_leaves_nothing_of_it_and_harms_nobody_else() {
+fn a_worker_killed_while_a_batch_arrives_leaves_nothing_of_it_and_harms_no_other_client() {
     let setup = setup();
     let central = setup.start();
     let packets: Vec<_> = (0..4).map(|other| packet_of(&format!("other{other}"), 20, 5)).collect();
@@ -69,7 +73,7 @@ fn a_worker_killed_in_mid_batch_leaves_nothing_of_it_and_harms_nobody_else() {
     central.replaced_within_a_second(0, pid);
     eventually_within(
         SECOND,
-        "the dead one's agency",
+        "the batch of the dead worker no longer in flight",
         || central.number("agencies_in_flight"),
         |n| *n == 4,
     );
@@ -79,10 +83,10 @@ fn a_worker_killed_in_mid_batch_leaves_nothing_of_it_and_harms_nobody_else() {
         agency.send(&packet[packet.len() / 2..]);
         assert!(
             agency.read_to_end().len() > 2,
-            "a client of another worker, and the one that repeats, are answered"
+            "clients of the other worker and the client that retries get an answer"
         );
     }
-    central.nobody_in_flight_within_a_second();
+    central.none_in_flight_within_a_second();
     assert_eq!(setup.rows().len(), 5 * 20);
     assert_eq!(central.results(), Results { winners: 4 * 5 + 20, in_flight: 0 });
     assert_eq!(central.number("worker_deaths"), 1);
@@ -92,7 +96,7 @@ fn a_worker_killed_in_mid_batch_leaves_nothing_of_it_and_harms_nobody_else() {
         .into_iter()
         .filter(|line| line.contains("action: worker | result: fail"))
         .collect();
-    let [line] = deaths.as_slice() else { panic!("one line for one death: {deaths:?}") };
+    let [line] = deaths.as_slice() else { panic!("one line per death: {deaths:?}") };
     for part in ["WARNING", "worker: 0", &format!("pid: {pid}"), "SIGKILL", "uptime: "] {
         assert!(line.contains(part), "{part:?} in {line:?}");
     }
@@ -100,13 +104,13 @@ fn a_worker_killed_in_mid_batch_leaves_nothing_of_it_and_harms_nobody_else() {
 }
 
 #[test]
-fn a_batch_that_was_stored_but_not_answered_when_its_worker_died_counts() {
+fn a_batch_that_is_stored_but_not_answered_when_its_worker_dies_counts() {
     for durability in ["process", "disk"] {
         let setup = setup().with("SERVER_DURABILITY", durability);
         let central = setup.start();
         let segment = central.segment();
         let winners = winners(&segment);
-        // Whoever publishes needs this lock: the worker stands between storing and answering.
+        // Publishing needs this lock, so the worker waits between storing and answering.
         let guard = locked(&winners);
         let (mut agency, slot) = stored_by_one(&setup, &central);
         let (pid, processing) =
@@ -114,7 +118,7 @@ fn a_batch_that_was_stored_but_not_answered_when_its_worker_died_counts() {
 
         kill(pid, Signal::SIGKILL);
         assert!(agency.read_until_gone().is_empty());
-        assert_eq!((*guard, processing.load(slot)), (0, 1), "not counted yet, so still in flight");
+        assert_eq!((*guard, processing.load(slot)), (0, 1), "not yet counted, so still in flight");
         drop(guard);
 
         central.replaced_within_a_second(slot, pid);
@@ -125,7 +129,7 @@ fn a_batch_that_was_stored_but_not_answered_when_its_worker_died_counts() {
 }
 
 #[test]
-fn as_long_as_a_dead_workers_batch_cannot_be_counted_no_total_is_answered() {
+fn a_batch_of_a_dead_worker_stays_in_flight_until_it_can_be_counted() {
     let setup = setup();
     let central = setup.start();
     let segment = central.segment();
@@ -136,7 +140,7 @@ fn as_long_as_a_dead_workers_batch_cannot_be_counted_no_total_is_answered() {
         (central.worker_pids()[slot], segment.raw_array::<u16>("processing").unwrap());
 
     kill(pid, Signal::SIGKILL);
-    // This test has the lock that counting needs, as a stopped process would.
+    // This test holds the lock that counting needs, as a stopped process would.
     central.program.line_with("action: reparar | result: fail");
     assert_eq!(processing.load(slot), 1, "still in flight");
     drop(guard);
@@ -147,11 +151,11 @@ fn as_long_as_a_dead_workers_batch_cannot_be_counted_no_total_is_answered() {
 }
 
 #[test]
-fn connections_queued_for_the_only_worker_are_served_by_its_successor() {
+fn connections_in_the_queue_of_the_only_worker_are_served_by_its_successor() {
     let setup = setup().with("SERVER_WORKERS", "1");
     let central = setup.start();
     let [pid] = central.worker_pids()[..] else { panic!("one worker") };
-    let stopped = Stopped::new(pid);
+    let stopped = StoppedProcess::new(pid);
     let mut agencies: Vec<_> = (0..20).map(|_| central.connect()).collect();
     for (number, agency) in agencies.iter_mut().enumerate() {
         agency.send(&packet_of(&number.to_string(), 10, 1));
@@ -169,7 +173,7 @@ fn connections_queued_for_the_only_worker_are_served_by_its_successor() {
 }
 
 #[test]
-fn every_worker_killed_at_once_again_and_again_is_replaced_each_time() {
+fn all_workers_killed_at_once_are_replaced_each_time() {
     let setup = setup().with("SERVER_WORKERS", "4");
     let central = setup.start();
     for round in 1..=10 {
@@ -186,10 +190,10 @@ fn every_worker_killed_at_once_again_and_again_is_replaced_each_time() {
 }
 
 #[test]
-fn a_worker_that_is_asked_to_end_is_replaced_each_time_and_the_central_goes_on() {
+fn a_worker_that_receives_sigterm_is_replaced_each_time_and_the_central_goes_on() {
     let setup = setup();
     let central = setup.start();
-    // More often than a crashing worker would be replaced.
+    // More often than the central would replace a crashing worker.
     for round in 1..=10 {
         let pid = central.worker_pids()[0];
         assert!(kill(pid, Signal::SIGTERM));

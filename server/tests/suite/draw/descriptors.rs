@@ -1,30 +1,21 @@
-//! A worker that has as many connections as its descriptors allow still makes the draw and answers.
+//! A worker with as many connections as its descriptors allow still holds the draw and answers.
 
-use std::process::Command;
+use crate::harness::{AgencyConnection, Participant, Setup, bet};
 
-use crate::harness::{Agency, Participant, Setup, bet};
-
-/// Descriptors a process may have.
+/// Descriptors that a process may open.
 const DESCRIPTORS: usize = 80;
 const AGENCIES: u16 = 30;
-/// Who connects besides: more than there are descriptors for.
+/// Further connections, more than there are descriptors for.
 const IDLE: usize = 60;
 
 #[test]
-fn a_draw_needs_descriptors_that_connections_do_not_take() {
+fn connections_leave_the_descriptors_that_a_draw_needs() {
     let setup = Setup::new()
         .with("SERVER_PROTOCOL", "framed")
         .with("SERVER_WORKERS", "1")
         .with("SERVER_AGENCIES", &AGENCIES.to_string());
-    let program = setup.command(&[]);
-    let mut limited = Command::new("sh");
-    limited
-        .args(["-c", &format!("ulimit -n {DESCRIPTORS} && exec \"$0\" run")])
-        .arg(program.get_program());
-    limited
-        .envs(program.get_envs().filter_map(|(key, value)| Some((key, value?))))
-        .current_dir(setup.directory());
-    let central = setup.start_by(&mut limited);
+    let script = format!("ulimit -n {DESCRIPTORS} && exec \"$0\" run");
+    let central = setup.start_by(&mut setup.shell(&[], &script));
     let mut agencies: Vec<_> =
         (1..=AGENCIES).map(|number| Participant::connect(central.port, "framed", number)).collect();
     for agency in &mut agencies {
@@ -32,7 +23,7 @@ fn a_draw_needs_descriptors_that_connections_do_not_take() {
     }
     let (last, others) = agencies.split_last_mut().unwrap();
     others.iter_mut().for_each(Participant::finish);
-    let _idle: Vec<_> = (0..IDLE).map(|_| Agency::connect(central.port)).collect();
+    let _idle: Vec<_> = (0..IDLE).map(|_| AgencyConnection::open(central.port)).collect();
     central.program.line_with("action: accept_connections | result: fail");
     last.finish();
     for agency in &mut agencies {

@@ -1,26 +1,26 @@
-//! What can go wrong around a draw, by dialect: wrong final bytes, more winners than a reply can tell, agencies without bets, two
-//! agencies on one connection.
+//! What can go wrong around a draw in each dialect: wrong final bytes, more winners than fit a
+//! reply, agencies without bets, two agencies on one connection.
 
 use std::fs;
 
 use crate::harness::{
-    Agency, Central, FIVE, Participant, Setup, bets_with, draw_dialects, refusals, vector,
-    winners_reply,
+    AgencyConnection, CentralProcess, Participant, Setup, WINNERS_BY_AGENCY, bet, bets_with, codec,
+    draw_dialects, eventually, numbered_bet, packet_in, refusals, vector, winners_reply,
 };
 use lottery::protocol::Receipt;
 
-/// A central whose draw needs agency 1 only.
+/// Returns the setup of a central whose draw needs only agency 1.
 fn setup(protocol: &str) -> Setup {
     Setup::new().with("SERVER_PROTOCOL", protocol).with("SERVER_AGENCIES", "1")
 }
 
 #[test]
-fn either_final_byte_is_taken_in_either_edition_none_is_no_harm_and_any_other_is_refused_with_01() {
+fn both_final_bytes_or_none_are_accepted_in_both_editions_and_any_other_is_refused_with_01() {
     for dialect in ["counted", "counted-u8"] {
         let setup = setup(dialect);
         let central = setup.start();
         let mut agency = Participant::connect(central.port, dialect, 1);
-        agency.store(&bets_with(FIVE[0]));
+        agency.store(&bets_with(WINNERS_BY_AGENCY[0]));
         let mut ports = Vec::new();
         for (last, reply) in
             [(vec![1], vec![]), (vec![3], vec![]), (vec![], vec![]), (vec![5], vec![1])]
@@ -50,7 +50,8 @@ fn either_final_byte_is_taken_in_either_edition_none_is_no_harm_and_any_other_is
     }
 }
 
-/// A central with so many winners of agency 1 in its storage, before their draw.
+/// Returns the setup of a central that has this many winning bets of agency 1 stored and no draw
+/// held.
 fn with_winners(dialect: &str, winners: u32) -> Setup {
     let setup = setup(dialect);
     fs::create_dir(setup.stored("")).unwrap();
@@ -60,7 +61,7 @@ fn with_winners(dialect: &str, winners: u32) -> Setup {
 }
 
 #[test]
-fn more_winners_than_a_reply_can_tell_are_told_to_the_log_and_not_told_wrong() {
+fn more_winners_than_fit_a_reply_are_logged_and_not_answered_with_a_wrong_count() {
     for (dialect, most) in [("counted-u8", 255), ("sentinel", 16_383), ("counted", 65_535)] {
         let setup = with_winners(dialect, most);
         let central = setup.start();
@@ -89,12 +90,12 @@ fn more_winners_than_a_reply_can_tell_are_told_to_the_log_and_not_told_wrong() {
         }
         assert_eq!(central.number("worker_deaths"), 0);
         let log = central.stop_and_read_log();
-        let told = format!(
+        let failure = format!(
             "action: responder | result: fail | error: winners: {}, at most {most}",
             most + 1
         );
         assert_eq!(
-            log.iter().filter(|line| line.contains(&told)).count(),
+            log.iter().filter(|line| line.contains(&failure)).count(),
             2,
             "{dialect}: {log:#?}"
         );
@@ -102,11 +103,11 @@ fn more_winners_than_a_reply_can_tell_are_told_to_the_log_and_not_told_wrong() {
 }
 
 #[test]
-fn a_document_that_is_no_number_is_not_told_wrong_in_a_dialect_of_numbers() {
+fn a_document_that_is_not_a_number_gets_no_answer_in_a_dialect_of_numbers() {
     let setup = setup("framed:0,counted:0,sentinel:0");
     let central = setup.start();
     let mut agency = Participant::connect(central.port, "framed", 1);
-    agency.store(&[crate::harness::bet("M-5", true)]);
+    agency.store(&[bet("M-5", true)]);
     agency.finish();
     assert_eq!(agency.winners().1, b"WINNERS|M-5\n");
     for dialect in ["counted", "sentinel"] {
@@ -118,7 +119,7 @@ fn a_document_that_is_no_number_is_not_told_wrong_in_a_dialect_of_numbers() {
 }
 
 #[test]
-fn a_draw_over_no_bets_and_an_agency_without_bets_have_no_winners() {
+fn a_draw_without_bets_and_an_agency_without_bets_have_no_winners() {
     for dialect in draw_dialects() {
         let setup = setup(dialect).with("SERVER_AGENCIES", "2");
         let central = setup.start();
@@ -135,20 +136,20 @@ fn a_draw_over_no_bets_and_an_agency_without_bets_have_no_winners() {
         let setup = self::setup(dialect).with("SERVER_AGENCIES", "2");
         let central = setup.start();
         let mut agencies = [1, 2].map(|number| Participant::connect(central.port, dialect, number));
-        agencies[0].store(&bets_with(FIVE[0]));
+        agencies[0].store(&bets_with(WINNERS_BY_AGENCY[0]));
         agencies.iter_mut().for_each(Participant::finish);
-        for (agency, documents) in agencies.iter_mut().zip([FIVE[0], &[]]) {
+        for (agency, documents) in agencies.iter_mut().zip([WINNERS_BY_AGENCY[0], &[]]) {
             assert_eq!(
                 agency.winners().1,
                 winners_reply(dialect, documents),
-                "{dialect}: bets of one"
+                "{dialect}: one agency has bets"
             );
         }
     }
 }
 
 #[test]
-fn the_largest_number_of_an_agency_is_an_agency_like_any_other() {
+fn the_agency_with_the_largest_number_takes_part_like_any_other() {
     for (dialect, number) in [
         ("counted", 255),
         ("counted-u8", 255),
@@ -160,18 +161,19 @@ fn the_largest_number_of_an_agency_is_an_agency_like_any_other() {
         let central = setup.start();
         let mut agency = Participant::connect(central.port, dialect, number);
         assert_eq!(
-            agency.store(&bets_with(FIVE[3])),
+            agency.store(&bets_with(WINNERS_BY_AGENCY[3])),
             Receipt::Stored { winners: None },
             "{dialect}"
         );
         agency.finish();
-        assert_eq!(agency.winners().1, winners_reply(dialect, FIVE[3]), "{dialect}");
+        assert_eq!(agency.winners().1, winners_reply(dialect, WINNERS_BY_AGENCY[3]), "{dialect}");
     }
 }
 
-/// Sends the messages on one connection; all but the last are answered with 00, the last with 01 and the end.
-fn the_last_is_refused(central: &Central<'_>, messages: &[Vec<u8>]) {
-    let mut agency = Agency::connect(central.port);
+/// Sends the messages on one connection. All but the last get the reply 00; the last gets 01 and
+/// ends the connection.
+fn assert_last_refused(central: &CentralProcess<'_>, messages: &[Vec<u8>]) {
+    let mut agency = AgencyConnection::open(central.port);
     let (last, good) = messages.split_last().unwrap();
     for message in good {
         agency.send(message);
@@ -182,22 +184,17 @@ fn the_last_is_refused(central: &Central<'_>, messages: &[Vec<u8>]) {
 }
 
 #[test]
-fn a_connection_of_counted_belongs_to_one_agency() {
-    let batch = |dialect, agency| {
-        crate::harness::packet_in(
-            &mut *crate::harness::codec(dialect, agency),
-            &[crate::harness::numbered_bet(7, true)],
-        )
-    };
+fn a_connection_in_counted_belongs_to_one_agency() {
+    let batch = |dialect, agency| packet_in(&mut *codec(dialect, agency), &[numbered_bet(7, true)]);
     for dialect in ["counted", "counted-u8"] {
         let setup = setup(dialect);
         let central = setup.start();
-        the_last_is_refused(&central, &[batch(dialect, 2), batch(dialect, 3)]);
-        the_last_is_refused(
+        assert_last_refused(&central, &[batch(dialect, 2), batch(dialect, 3)]);
+        assert_last_refused(
             &central,
             &[batch(dialect, 4), batch(dialect, 4), vector(dialect, "end_agency_5")],
         );
-        central.nobody_in_flight_within_a_second();
+        central.none_in_flight_within_a_second();
         let agencies: Vec<_> = setup.rows().iter().map(|row| row[..1].to_owned()).collect();
         assert_eq!(agencies, ["2", "4", "4"], "{dialect}: nothing of agency 3");
         assert_eq!(central.number("agencies_finished"), 0, "{dialect}: agency 5 has not finished");
@@ -205,7 +202,7 @@ fn a_connection_of_counted_belongs_to_one_agency() {
 }
 
 #[test]
-fn leading_zeros_make_no_other_agency() {
+fn leading_zeros_do_not_make_another_agency() {
     let setup = setup("framed").with("SERVER_AGENCIES", "2");
     let central = setup.start();
     for number in ["1", "01", " 1", "001"] {
@@ -218,7 +215,7 @@ fn leading_zeros_make_no_other_agency() {
 }
 
 #[test]
-fn whatever_follows_a_finished_but_a_question_ends_the_connection_and_the_agency_has_finished() {
+fn any_message_but_a_query_after_finished_ends_the_connection_and_the_agency_stays_finished() {
     let setup = setup("framed").with("SERVER_AGENCIES", "2");
     let central = setup.start();
     for (number, next) in (1..).zip(["batch_L", "finished_1"]) {
@@ -228,8 +225,8 @@ fn whatever_follows_a_finished_but_a_question_ends_the_connection_and_the_agency
         agency.send(&vector("framed", next));
         assert!(agency.read_to_end().is_empty(), "{next}");
         let lines = || central.program.count_lines_with("must not follow FINISHED");
-        crate::harness::eventually("a line", lines, |lines| *lines == number);
+        eventually("a line", lines, |lines| *lines == number);
     }
-    central.nobody_in_flight_within_a_second();
+    central.none_in_flight_within_a_second();
     assert_eq!((setup.rows().len(), central.number("agencies_finished")), (0, 1));
 }

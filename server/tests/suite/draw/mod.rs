@@ -1,4 +1,4 @@
-//! TODO draw
+//! The draw: who waits for it, who receives which winners, and what can go wrong.
 
 mod descriptors;
 mod errors;

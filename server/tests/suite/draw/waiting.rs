@@ -1,12 +1,14 @@
-//! Agencies that wait for the draw, many of them: they cost little memory and no processor time, delay nobody, and are all answered.
+//! Many agencies that wait for the draw cost little memory and no processor time, delay no other
+//! client, and all get an answer.
 
 use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Agency, FIVE, Participant, Setup, Stopped, allow_descriptors, bets_with, cpu_time, draws,
-    eventually, large_packet, numbered_bet, packet_of, private_bytes, vector, winners_reply,
+    AgencyConnection, Participant, Setup, StoppedProcess, WINNERS_BY_AGENCY, bets_with,
+    count_draws, cpu_time, eventually, large_packet, numbered_bet, packet_of, private_bytes,
+    raise_descriptor_limit, vector, winners_reply,
 };
 
 fn setup(protocol: &str) -> Setup {
@@ -14,42 +16,43 @@ fn setup(protocol: &str) -> Setup {
 }
 
 #[test]
-fn a_question_that_arrives_in_two_pieces_right_behind_the_notification_waits_like_any_other() {
+fn a_query_split_in_two_right_behind_the_notification_waits_like_any_other() {
     let setup = setup("framed:0,typed:0").with("SERVER_AGENCIES", "2").with("SERVER_WORKERS", "1");
     let central = setup.start();
     let mut agency = Participant::connect(central.port, "framed", 1);
-    agency.store(&bets_with(FIVE[0]));
+    agency.store(&bets_with(WINNERS_BY_AGENCY[0]));
     let mut agency = agency.into_connection();
-    // Busy for long enough that the second piece arrives in the same round in which the first was read.
-    let busy = central.port_of("typed");
-    let mut others: Vec<_> = (0..100).map(|_| Agency::connect(busy)).collect();
+    // The worker is busy long enough that the second piece arrives in the loop round that reads the
+    // first.
+    let typed = central.port_of("typed");
+    let mut others: Vec<_> = (0..100).map(|_| AgencyConnection::open(typed)).collect();
     let connections = central.segment().raw_array::<u32>("worker_connections").unwrap();
-    eventually("all are accepted", || connections.load(0), |count| *count == 101);
+    eventually("all accepted", || connections.load(0), |count| *count == 101);
     let (finished, query) = (vector("framed", "finished_1"), vector("framed", "query_1"));
     let (half, rest) = query.split_at(5);
-    let worker = Stopped::new(central.worker_pids()[0]);
+    let worker = StoppedProcess::new(central.worker_pids()[0]);
     agency.send(&[&finished, half].concat());
     others.iter_mut().for_each(|other| other.send(&large_packet("b", 1000, 0)));
     drop(worker);
     let processing = central.segment().raw_array::<u16>("processing").unwrap();
-    eventually("the others begun", || processing.load(0), |count| *count > 0);
+    eventually("the other batches in flight", || processing.load(0), |count| *count > 0);
     agency.send(rest);
 
     assert_eq!(agency.read_bytes(4), vector("framed", "ack"));
-    central.agencies_wait(1);
+    central.until_waiting(1);
     others.iter_mut().for_each(|other| assert_eq!(other.read_to_end(), [0, 0]));
-    assert!(agency.hears_nothing(), "it waits");
+    assert!(agency.is_quiet(), "it waits");
     let mut last = Participant::connect(central.port, "framed", 2);
     last.finish();
     assert_eq!(last.winners().1, winners_reply("framed", &[]));
     assert_eq!(agency.read_to_end(), vector("framed", "winners_L"));
 }
 
-/// Agencies as far as a byte can number them.
+/// The most agencies that a byte can number.
 const NUMBERED: u16 = 255;
 
 #[test]
-fn every_agency_that_a_byte_can_number_waits_on_two_workers_and_is_answered() {
+fn as_many_agencies_as_a_byte_numbers_wait_on_two_workers_and_all_get_an_answer() {
     for dialect in ["counted", "counted-u8", "sentinel"] {
         let setup = setup(dialect).with("SERVER_AGENCIES", &NUMBERED.to_string());
         let central = setup.start();
@@ -62,7 +65,7 @@ fn every_agency_that_a_byte_can_number_waits_on_two_workers_and_is_answered() {
             .collect();
         let (last, others) = agencies.split_last_mut().unwrap();
         others.iter_mut().for_each(Participant::finish);
-        central.agencies_wait(u32::from(NUMBERED) - 1);
+        central.until_waiting(u32::from(NUMBERED) - 1);
         let waiting = central.segment().raw_array::<u32>("worker_waiting").unwrap();
         println!("{dialect}: {:?} wait on each worker", waiting.iter().collect::<Vec<_>>());
         last.finish();
@@ -74,32 +77,32 @@ fn every_agency_that_a_byte_can_number_waits_on_two_workers_and_is_answered() {
             );
         }
         drop(agencies);
-        assert_eq!(draws(&central.stop_and_read_log()), 1, "{dialect}");
+        assert_eq!(count_draws(&central.stop_and_read_log()), 1, "{dialect}");
     }
 }
 
-/// A crowd, and descriptors for it and the test.
+/// Agencies that wait at once.
 const CROWD: u16 = 5000;
-const DESCRIPTORS: u64 = 5500;
-/// Private memory a waiting connection may cost.
+/// Descriptors for the crowd and for the tests that run beside this one.
+const DESCRIPTORS: u64 = 6000;
+/// Private memory that a waiting connection may cost.
 const EACH: u64 = 20_000;
-/// Processor time a worker may use in a second in which it only waits: a tenth of it.
+/// Processor time that a worker may use in a second in which it only waits.
 const IDLE: Duration = Duration::from_millis(100);
 const TRIES: usize = 20;
-/// In which the whole crowd has its answers.
+/// Time within which the whole crowd must have its answers.
 const SOON: Duration = Duration::from_secs(5);
 
 #[test]
-fn five_thousand_agencies_wait_cheaply_delay_nobody_and_are_all_answered() {
-    if !allow_descriptors(DESCRIPTORS) {
-        println!("SKIPPED: this system does not allow {DESCRIPTORS} descriptors");
+fn five_thousand_waiting_agencies_cost_little_delay_no_client_and_all_get_an_answer() {
+    if !raise_descriptor_limit(DESCRIPTORS) {
         return;
     }
     let setup = setup("framed:0,typed:0")
         .with("SERVER_AGENCIES", &(CROWD + 1).to_string())
         .with("LOGGING_LEVEL", "INFO");
     fs::create_dir(setup.stored("")).unwrap();
-    // Each has a winner of its own, so that no answer can be taken for another's.
+    // Each agency has a winner of its own, so that no answer can be mistaken for another.
     let row =
         |number| format!("{number},A,B,{},1999-03-17,7574\r\n", 1_000_000 + u32::from(number));
     fs::write(setup.stored("bets.csv"), (1..=CROWD).map(row).collect::<String>()).unwrap();
@@ -117,27 +120,31 @@ fn five_thousand_agencies_wait_cheaply_delay_nobody_and_are_all_answered() {
             agency
         })
         .collect();
-    central.agencies_wait(CROWD.into());
+    central.until_waiting(CROWD.into());
 
     let each = private().saturating_sub(before) / u64::from(CROWD);
-    println!("{each} bytes of private memory for each that waits");
+    println!("{each} bytes of private memory per waiting connection");
     assert!(each < EACH, "{each}");
     let used: Vec<_> = workers.iter().map(|pid| cpu_time(*pid)).collect();
     sleep(Duration::from_secs(1));
     for (pid, before) in workers.iter().zip(used) {
         let used = cpu_time(*pid) - before;
-        assert!(used < IDLE, "a worker with nothing to do used {used:?} in a second");
+        assert!(used < IDLE, "an idle worker used {used:?} in a second");
     }
     let mut times = Vec::new();
     for number in 0..TRIES {
         let start = Instant::now();
-        let mut honest = Agency::connect(typed);
+        let mut honest = AgencyConnection::open(typed);
         honest.send(&packet_of(&number.to_string(), 100, 0));
         assert_eq!(honest.read_to_end(), [0, 0]);
         times.push(start.elapsed());
     }
     times.sort_unstable();
-    println!("served among them in {:?}, at most {:?}", times[TRIES / 2], times[TRIES - 1]);
+    println!(
+        "an honest client was served in {:?}, at most {:?}",
+        times[TRIES / 2],
+        times[TRIES - 1]
+    );
     assert!(times[TRIES / 2] < Duration::from_millis(50), "{times:?}");
 
     let mut last = Participant::connect(central.port, "framed", CROWD + 1);
@@ -148,10 +155,10 @@ fn five_thousand_agencies_wait_cheaply_delay_nobody_and_are_all_answered() {
         assert_eq!(agency.read_to_end(), [b"ACK\n", &winners[..]].concat());
     }
     let took = start.elapsed();
-    println!("all were answered in {took:?}");
+    println!("all answers within {took:?}");
     assert!(took < SOON, "{took:?}");
     assert_eq!(last.winners().1, winners_reply("framed", &[]));
     assert_eq!(central.worker_pids(), workers);
     drop((crowd, last));
-    assert_eq!(draws(&central.stop_and_read_log()), 1);
+    assert_eq!(count_draws(&central.stop_and_read_log()), 1);
 }

@@ -1,10 +1,11 @@
-//! The draw: held once, when the last of the expected agencies has finished, and each agency learns its own winners and no others.
+//! The draw is held once, when the last of the expected agencies has finished, and each agency
+//! receives its own winners and no others.
 
 use std::fs;
 
 use crate::harness::{
-    FIVE, Participant, Setup, bets_with, bytes_read, draw_dialects, draws, eventually, vector,
-    winners_reply,
+    Participant, Setup, WINNERS_BY_AGENCY, bets_with, bytes_read, count_draws, draw_dialects,
+    eventually, vector, winners_reply,
 };
 use lottery::protocol::Receipt;
 
@@ -14,21 +15,21 @@ fn setup(dialect: &str) -> Setup {
     Setup::new().with("SERVER_PROTOCOL", dialect)
 }
 
-/// What agency 1 to 5 is to be told.
+/// Returns the reply that agency 1 to 5 must receive.
 fn reply_to(dialect: &str, agency: u16) -> Vec<u8> {
-    winners_reply(dialect, FIVE[usize::from(agency) - 1])
+    winners_reply(dialect, WINNERS_BY_AGENCY[usize::from(agency) - 1])
 }
 
-/// An agency that has stored its bets and says nothing more.
+/// Connects an agency that stores its bets and sends nothing more.
 fn with_bets(port: u16, dialect: &str, agency: u16) -> Participant {
     let mut participant = Participant::connect(port, dialect, agency);
-    let receipt = participant.store(&bets_with(FIVE[usize::from(agency) - 1]));
+    let receipt = participant.store(&bets_with(WINNERS_BY_AGENCY[usize::from(agency) - 1]));
     assert_eq!(receipt, Receipt::Stored { winners: None }, "{dialect}");
     participant
 }
 
 #[test]
-fn every_agency_gets_its_own_winners_when_the_last_has_finished_and_nobody_anything_before() {
+fn every_agency_receives_its_winners_once_the_last_has_finished_and_nothing_before() {
     for dialect in draw_dialects() {
         let setup = setup(dialect);
         let central = setup.start();
@@ -36,25 +37,25 @@ fn every_agency_gets_its_own_winners_when_the_last_has_finished_and_nobody_anyth
             (1..=AGENCIES).map(|n| with_bets(central.port, dialect, n)).collect();
         for (number, agency) in (1..AGENCIES).zip(&mut agencies) {
             agency.finish();
-            central.agencies_wait(number.into());
+            central.until_waiting(number.into());
         }
         let status = central.status();
         let draw =
             ["agencies_finished", "agencies_expected", "waiting", "drawn"].map(|key| &status[key]);
         assert_eq!(draw.map(ToString::to_string), ["4", "5", "4", "false"], "{dialect}");
         for agency in &mut agencies[..4] {
-            assert!(agency.connection().hears_nothing(), "{dialect}");
+            assert!(agency.connection().is_quiet(), "{dialect}");
         }
-        assert_eq!(draws(&central.program.lines()), 0, "{dialect}");
+        assert_eq!(count_draws(&central.program.lines()), 0, "{dialect}");
 
         agencies[4].finish();
 
         for (number, agency) in (1..).zip(&mut agencies) {
             let (winners, bytes) = agency.winners();
             assert_eq!(bytes, reply_to(dialect, number), "{dialect}, agency {number}");
-            assert_eq!(winners, FIVE[usize::from(number) - 1].len() as u64);
+            assert_eq!(winners, WINNERS_BY_AGENCY[usize::from(number) - 1].len() as u64);
         }
-        central.agencies_wait(0);
+        central.until_waiting(0);
         assert_eq!(central.status()["drawn"], true);
         drop(agencies);
         let log = central.stop_and_read_log();
@@ -66,10 +67,12 @@ fn every_agency_gets_its_own_winners_when_the_last_has_finished_and_nobody_anyth
             panic!("one draw: {log:#?}")
         };
         for number in 1..=AGENCIES {
-            let told = format!("notificacion_recibida | result: success | agencia: {number}");
-            let [notified] = places(&format!("{told} | terminadas: {number} | esperadas: 5"))[..]
+            let notification =
+                format!("notificacion_recibida | result: success | agencia: {number}");
+            let [notified] =
+                places(&format!("{notification} | terminadas: {number} | esperadas: 5"))[..]
             else {
-                panic!("{told} once: {log:#?}");
+                panic!("{notification} once: {log:#?}");
             };
             assert!(notified < drawn, "{log:#?}");
         }
@@ -77,9 +80,9 @@ fn every_agency_gets_its_own_winners_when_the_last_has_finished_and_nobody_anyth
 }
 
 #[test]
-fn the_bytes_of_the_original_agencies_are_answered_with_those_of_the_original_centrals() {
+fn requests_of_the_original_agencies_get_the_replies_of_the_original_centrals() {
     let echoed = "batch_end_1_and_its_echo";
-    // What is said, what is heard, and the last that is said.
+    // The requests with their replies, and the last message, which has none.
     let agencies = [
         ("counted", vec![("batch_L", "ok"), ("end_agency_1", "winners_L")], "final_ack"),
         ("counted-u8", vec![("batch_L", "ok"), ("end_agency_1", "winners_L")], "final_ack"),
@@ -98,31 +101,31 @@ fn the_bytes_of_the_original_agencies_are_answered_with_those_of_the_original_ce
         let setup = setup(dialect).with("SERVER_AGENCIES", "1");
         let central = setup.start();
         let mut agency = central.connect();
-        for (said, heard) in steps {
-            agency.send(&bytes(dialect, said));
-            let reply = bytes(dialect, heard);
-            assert_eq!(agency.read_bytes(reply.len()), reply, "{dialect}: reply to {said}");
+        for (request, reply) in steps {
+            agency.send(&bytes(dialect, request));
+            let reply = bytes(dialect, reply);
+            assert_eq!(agency.read_bytes(reply.len()), reply, "{dialect}: reply to {request}");
         }
         agency.send(&bytes(dialect, last));
-        assert!(agency.read_to_end().is_empty(), "{dialect}: the end, and nothing before it");
+        assert!(agency.read_to_end().is_empty(), "{dialect}: nothing more before the end");
         assert_eq!(setup.rows(), ["1,Santiago Lionel,Lorca,30904465,1999-03-17,7574"]);
     }
 }
 
 #[test]
-fn an_agency_that_notifies_again_and_again_counts_once_and_is_answered_each_time() {
+fn an_agency_that_notifies_repeatedly_counts_once_and_gets_an_answer_each_time() {
     for dialect in draw_dialects() {
         let setup = setup(dialect).with("SERVER_AGENCIES", "2");
         let central = setup.start();
         let mut same: Vec<_> =
             (0..3).map(|_| Participant::connect(central.port, dialect, 1)).collect();
-        same[0].store(&bets_with(FIVE[0]));
+        same[0].store(&bets_with(WINNERS_BY_AGENCY[0]));
         for (waiting, agency) in (1..).zip(&mut same) {
             agency.finish();
-            central.agencies_wait(waiting);
+            central.until_waiting(waiting);
         }
         assert_eq!(central.number("agencies_finished"), 1, "{dialect}");
-        assert!(same.iter_mut().all(|agency| agency.connection().hears_nothing()), "{dialect}");
+        assert!(same.iter_mut().all(|agency| agency.connection().is_quiet()), "{dialect}");
         let mut last = with_bets(central.port, dialect, 2);
         last.finish();
         assert_eq!(last.winners().1, reply_to(dialect, 2), "{dialect}");
@@ -130,29 +133,29 @@ fn an_agency_that_notifies_again_and_again_counts_once_and_is_answered_each_time
             assert_eq!(agency.winners().1, reply_to(dialect, 1), "{dialect}");
         }
         drop((same, last));
-        assert_eq!(draws(&central.stop_and_read_log()), 1, "{dialect}");
+        assert_eq!(count_draws(&central.stop_and_read_log()), 1, "{dialect}");
     }
 }
 
 #[test]
-fn an_agency_that_notifies_again_on_the_connection_on_which_it_waits_is_answered_and_not_reset() {
+fn an_agency_that_notifies_again_while_it_waits_gets_an_answer_and_no_reset() {
     for dialect in ["line", "sentinel", "framed"] {
         let setup = setup(dialect).with("SERVER_AGENCIES", "2");
         let central = setup.start();
         let mut impatient = with_bets(central.port, dialect, 1);
         impatient.finish();
-        central.agencies_wait(1);
+        central.until_waiting(1);
         impatient.ask();
         let mut last = with_bets(central.port, dialect, 2);
         last.finish();
         assert_eq!(last.winners().1, reply_to(dialect, 2), "{dialect}");
-        // Panics when the connection is reset.
+        // Panics if the connection is reset.
         assert_eq!(impatient.into_connection().read_to_end(), reply_to(dialect, 1), "{dialect}");
     }
 }
 
 #[test]
-fn an_agency_that_leaves_while_it_waits_harms_nobody_and_is_answered_when_it_returns() {
+fn an_agency_that_disconnects_while_it_waits_harms_no_other_and_gets_its_answer_when_it_returns() {
     for dialect in draw_dialects() {
         let setup = setup(dialect);
         let central = setup.start();
@@ -160,10 +163,10 @@ fn an_agency_that_leaves_while_it_waits_harms_nobody_and_is_answered_when_it_ret
             (1..=AGENCIES).map(|n| with_bets(central.port, dialect, n)).collect();
         let mut staying = agencies.split_off(2);
         agencies.iter_mut().for_each(Participant::finish);
-        central.agencies_wait(2);
+        central.until_waiting(2);
         agencies.remove(1).into_connection().reset();
         drop(agencies);
-        central.agencies_wait(0);
+        central.until_waiting(0);
 
         staying.iter_mut().for_each(Participant::finish);
 
@@ -183,15 +186,15 @@ fn an_agency_that_leaves_while_it_waits_harms_nobody_and_is_answered_when_it_ret
         let connections = central.segment().raw_array::<u32>("worker_connections").unwrap();
         eventually("no connection left", || connections.iter().sum::<u32>(), |count| *count == 0);
         assert_eq!(central.number("worker_deaths"), 0);
-        assert_eq!(draws(&central.stop_and_read_log()), 1, "{dialect}");
+        assert_eq!(count_draws(&central.stop_and_read_log()), 1, "{dialect}");
     }
 }
 
-/// Bets of the draw below, some megabytes of them; their agencies are 1 to 5.
+/// Bets in the draw below, several megabytes of agencies 1 to 5.
 const BETS: usize = 60_000;
 
 #[test]
-fn the_draw_reads_the_bets_once_whatever_the_number_of_agencies() {
+fn a_draw_reads_the_bets_once_whatever_the_number_of_agencies() {
     let setup = setup("sentinel");
     fs::create_dir(setup.stored("")).unwrap();
     let row = |bet: usize| {

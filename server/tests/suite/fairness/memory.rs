@@ -1,18 +1,18 @@
-//! What a worker's memory comes to: little when it idles, and the same however many bets went through.
+//! The memory of a worker is small when it is idle and does not grow with the number of bets.
 
-use crate::harness::{Central, Setup, packet_of, private_bytes};
+use crate::harness::{CentralProcess, Setup, packet_of, private_bytes};
 
-/// What an idle worker may have of its own. The debug build keeps it too, with unoptimised code.
+/// Private memory that an idle worker may have. The debug build meets the limit too.
 const IDLE: u64 = 3 << 20;
-/// Growth that is no growth: pages that happen to be touched.
+/// Growth that does not count, caused by pages that happen to be touched.
 const FLAT: u64 = 1 << 20;
 
-fn private(central: &Central<'_>) -> Vec<u64> {
+fn private(central: &CentralProcess<'_>) -> Vec<u64> {
     central.worker_pids().into_iter().map(private_bytes).collect()
 }
 
 #[test]
-fn an_idle_worker_has_at_most_3_mb_of_its_own() {
+fn an_idle_worker_has_at_most_3_mb_of_private_memory() {
     let setup = Setup::new();
     let central = setup.start();
     for number in 0..20 {
@@ -20,23 +20,20 @@ fn an_idle_worker_has_at_most_3_mb_of_its_own() {
     }
     let bytes = private(&central);
     println!("private memory of idle workers: {bytes:?}");
-    assert!(
-        bytes.iter().all(|bytes| *bytes <= IDLE),
-        "{bytes:?} bytes of a debug or release build"
-    );
+    assert!(bytes.iter().all(|bytes| *bytes <= IDLE), "{bytes:?} bytes");
     assert_eq!(central.stop().0, 0);
 }
 
 #[test]
-fn memory_after_600_000_bets_is_what_it_was_after_100_000() {
+fn memory_after_600_000_bets_equals_memory_after_100_000() {
     let setup = Setup::new().with("LOGGING_LEVEL", "INFO");
     let central = setup.start();
-    // Full packets of 8 kB, as an agency sends them.
+    // Full packets of 8 kB, as a client sends them.
     let packet = packet_of("m", 160, 2);
     let send =
         |bets: usize| (0..bets / 160).for_each(|_| assert!(central.request(&packet).len() > 2));
     send(100_000);
-    // Either worker may have served few of the first batches: the one that has more is the measure.
+    // Either worker may have served few of the first batches, so only the larger one counts.
     let before = private(&central);
     send(500_000);
     let after = private(&central);

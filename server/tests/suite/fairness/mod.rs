@@ -1,4 +1,4 @@
-//! TODO fairness
+//! No client takes more than its share of connections, time and memory.
 
 mod memory;
 mod shares;

@@ -1,24 +1,26 @@
-//! Clients that stall, or are too many, delay nobody else, and end.
+//! Clients that stall, or are too many, delay no other client and are closed.
 
 use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Agency, Central, Setup, cpu_time, eventually, eventually_within, packet_of, packet_of_records,
+    AgencyConnection, Setup, cpu_time, eventually, eventually_within, left_out, packet_of,
+    packet_of_records,
 };
 use lottery::Results;
 use socket2::{Domain, Socket, Type};
 
-/// How many stall, a third in each way.
+/// Stalled clients, a third in each way.
 const STALLED: usize = 500;
-/// Time they are given: enough for a busy machine to connect them all and to serve the honest client meanwhile.
+/// Request timeout, long enough for a busy machine to connect them all and to serve the honest
+/// client meanwhile.
 const TIMEOUT: Duration = Duration::from_secs(4);
-/// What the central may be late: it looks at the deadlines a few times a second, and the machine may be busy.
+/// Delay that is allowed after a deadline: the central checks deadlines a few times per second, and
+/// the machine may be busy.
 const LATE: Duration = Duration::from_secs(4);
 const DRIBBLE: Duration = Duration::from_millis(100);
 const TRIES: usize = 20;
@@ -27,24 +29,15 @@ fn setup() -> Setup {
     Setup::new()
 }
 
-fn connections(central: &Central<'_>) -> u64 {
-    central.status()["workers"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|w| w["connections"].as_u64().unwrap())
-        .sum()
-}
-
-/// Sends one byte of a batch after the other to each agency, as slowly as `DRIBBLE` says, until they must be closed.
-fn dribble(agencies: &mut [Agency], batch: &[u8], stop: &AtomicBool) {
+/// Sends a batch to each agency, one byte per `DRIBBLE`, until the central must have closed them.
+fn dribble(agencies: &mut [AgencyConnection], batch: &[u8], stop: &AtomicBool) {
     let end = Instant::now() + TIMEOUT + LATE;
     for byte in batch {
         if stop.load(Ordering::SeqCst) || Instant::now() > end {
             return;
         }
         for agency in &mut *agencies {
-            // Closed by the central, in the end.
+            // Fails once the central has closed the connection.
             agency.try_send(&[*byte]);
         }
         sleep(DRIBBLE);
@@ -64,13 +57,17 @@ fn five_hundred_stalled_clients_do_not_delay_an_honest_one_and_are_closed_in_tim
     halves.iter_mut().for_each(|agency| agency.send(&batch[..batch.len() / 2]));
     let begun = (halves.len() + dribbling.len()) as u32;
     let all = silent.iter().chain(&halves).chain(&dribbling);
-    let ports: Vec<_> = all.map(Agency::port).collect();
+    let ports: Vec<_> = all.map(AgencyConnection::port).collect();
     let (stop, mut times) = (AtomicBool::new(false), Vec::new());
 
     scope(|scope| {
         scope.spawn(|| dribble(&mut dribbling, &batch, &stop));
-        eventually("all that have begun", || central.results().in_flight, |count| *count == begun);
-        assert_eq!(connections(&central), STALLED as u64);
+        eventually(
+            "all begun batches in flight",
+            || central.results().in_flight,
+            |count| *count == begun,
+        );
+        assert_eq!(central.connections(), STALLED as u64);
         for number in 0..TRIES {
             let packet = packet_of(&format!("honest{number}"), 100, 1);
             let start = Instant::now();
@@ -80,19 +77,19 @@ fn five_hundred_stalled_clients_do_not_delay_an_honest_one_and_are_closed_in_tim
         assert_eq!(central.results(), Results { winners: TRIES as u64, in_flight: begun });
         let took = last_connected.elapsed();
         assert_eq!(
-            connections(&central),
+            central.connections(),
             STALLED as u64,
-            "not measured among the stalled: it took {took:?}"
+            "some stalled clients were closed during the measurement, which took {took:?}"
         );
 
         let closed = || central.program.count_lines_with("error: not done within 4s");
         let rest = (TIMEOUT + LATE).saturating_sub(last_connected.elapsed());
         eventually_within(rest, "the stalled closed", closed, |lines| *lines == STALLED);
-        assert!(last_connected.elapsed() >= TIMEOUT, "closed before their time");
+        assert!(last_connected.elapsed() >= TIMEOUT, "closed too early");
         stop.store(true, Ordering::SeqCst);
     });
 
-    // The median is what the rule is about. A single try may meet a moment in which a busy machine runs something else.
+    // The rule is about the median. A busy machine may delay a single try.
     times.sort_unstable();
     println!("median {:?}, longest {:?}", times[TRIES / 2], times[TRIES - 1]);
     assert!(times[TRIES / 2] < Duration::from_millis(50), "{times:?}");
@@ -101,11 +98,11 @@ fn five_hundred_stalled_clients_do_not_delay_an_honest_one_and_are_closed_in_tim
         assert!(agency.read_to_end().is_empty());
     }
     for agency in &mut dribbling {
-        // Its last byte may have crossed with the end.
+        // A reset is allowed here: the last byte may arrive after the end.
         assert!(agency.read_until_gone().is_empty());
     }
-    central.nobody_in_flight_within_a_second();
-    assert_eq!(connections(&central), 0);
+    central.none_in_flight_within_a_second();
+    assert_eq!(central.connections(), 0);
     assert_eq!(setup.rows().len(), TRIES * 100);
     let log = central.stop_and_read_log();
     let failures: Vec<_> =
@@ -118,23 +115,21 @@ fn five_hundred_stalled_clients_do_not_delay_an_honest_one_and_are_closed_in_tim
     }
 }
 
-/// The most that the kernel may take off a sender's hands, overhead included.
+/// Returns the most bytes that the kernel may buffer for a sender, overhead included.
 fn longest_send_buffer() -> usize {
     let sizes = fs::read_to_string("/proc/sys/net/ipv4/tcp_wmem").unwrap();
     sizes.split_whitespace().last().unwrap().parse().unwrap()
 }
 
 #[test]
-fn a_reply_that_nobody_reads_is_given_up_in_time_and_its_batch_stays_stored() {
+fn a_reply_that_the_client_does_not_read_is_given_up_in_time_and_its_batch_stays_stored() {
     let setup = setup().with("SERVER_REQUEST_TIMEOUT", "2s").with("SERVER_WORKERS", "1");
     let central = setup.start();
-    // Nearly the largest request there may be, all of which wins and comes back.
+    // Nearly the largest request. Every bet wins, so the reply repeats all of them.
     let record = format!("{};Lorca;30904465;1999-03-17;7574", "x".repeat(31));
     let batch = packet_of_records(&vec![record; 65_535]);
     if longest_send_buffer() > batch.len() * 3 / 2 {
-        println!(
-            "SKIPPED: on this machine the kernel takes the largest reply there is, read or not"
-        );
+        left_out("the kernel of this machine buffers even the largest reply");
         return;
     }
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -147,32 +142,25 @@ fn a_reply_that_nobody_reads_is_given_up_in_time_and_its_batch_stays_stored() {
         || central.results(),
         |now| *now == Results { winners: 65_535, in_flight: 0 },
     );
-    assert_eq!(connections(&central), 1);
+    assert_eq!(central.connections(), 1);
     assert_eq!(central.request(&packet_of("honest", 1, 1))[..2], [0, 1]);
     central.program.line_with("error: not done within 2s");
-    eventually("the connection closed", || connections(&central), |count| *count == 0);
+    eventually("the connection closed", || central.connections(), |count| *count == 0);
     assert_eq!(setup.rows().len(), 65_536);
 }
 
-/// Descriptors each process of the central may have: some for itself, the rest for connections.
+/// Descriptors that each process of the central may open, for itself and for connections.
 const DESCRIPTORS: u32 = 40;
-/// More than that for both workers together.
+/// More connections than both workers together can open.
 const CROWD: usize = 120;
-/// Processor time a worker may use in a second in which it can do nothing: a tenth of it.
+/// Processor time that a worker may use in a second in which it can do nothing.
 const IDLE: Duration = Duration::from_millis(100);
 
 #[test]
-fn a_central_without_descriptors_waits_calmly_says_so_once_and_serves_again() {
+fn a_central_without_free_descriptors_stays_idle_logs_it_once_and_serves_again() {
     let setup = setup();
-    let program = setup.command(&["run"]);
-    let mut limited = Command::new("sh");
-    limited
-        .args(["-c", &format!("ulimit -n {DESCRIPTORS} && exec \"$0\" run")])
-        .arg(program.get_program());
-    limited
-        .current_dir(setup.directory())
-        .envs(program.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    let central = setup.start_by(&mut limited);
+    let script = format!("ulimit -n {DESCRIPTORS} && exec \"$0\" run");
+    let central = setup.start_by(&mut setup.shell(&[], &script));
     let pids = central.worker_pids();
     let mut crowd: Vec<_> = (0..CROWD).map(|_| central.connect()).collect();
     let failure = "accept_connections | result: fail";
@@ -181,24 +169,29 @@ fn a_central_without_descriptors_waits_calmly_says_so_once_and_serves_again() {
         || central.program.count_lines_with(failure),
         |lines| *lines == 2,
     );
-    let accepted = connections(&central) as usize;
+    let accepted = central.connections() as usize;
     assert!(accepted > 20 && accepted < CROWD, "{accepted} of {CROWD} accepted");
 
-    // Longer than the longest pause between two attempts, so that it takes part in what is measured.
+    // Longer than the longest pause between two attempts, so that the measurement includes
+    // attempts.
     let before: Vec<_> = pids.iter().map(|pid| cpu_time(*pid)).collect();
     sleep(Duration::from_secs(1));
     for (pid, before) in pids.iter().zip(before) {
         let used = cpu_time(*pid) - before;
-        assert!(used < IDLE, "a worker with nothing to do used {used:?} in a second");
+        assert!(used < IDLE, "an idle worker used {used:?} in a second");
     }
-    assert_eq!(central.program.count_lines_with(failure), 2, "told more than once in ten seconds");
+    assert_eq!(
+        central.program.count_lines_with(failure),
+        2,
+        "logged more than once in ten seconds"
+    );
 
-    // Those that were accepted go; those that waited are served, whenever they came.
+    // Once the accepted connections close, the waiting ones are served.
     let late = crowd.split_off(CROWD - 20);
     drop(crowd);
     for (number, mut agency) in late.into_iter().enumerate() {
         agency.send(&packet_of(&number.to_string(), 1, 1));
-        assert_eq!(agency.read_to_end()[..2], [0, 1], "agency {number} of those that waited");
+        assert_eq!(agency.read_to_end()[..2], [0, 1], "agency {number} of the waiting ones");
     }
     assert_eq!(central.results(), Results { winners: 20, in_flight: 0 });
     assert_eq!(central.worker_pids(), pids);

@@ -1,18 +1,16 @@
-//! Waiting for a condition by asking again and again, up to a deadline.
+//! Waiting for a condition by polling, up to a deadline.
 
 use std::fmt::Debug;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a condition that is about to hold may take on a busy machine.
+/// How long a condition may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Pause between two looks.
+/// Pause between two polls.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Waits until `look` gives what `expected` accepts and returns it.
-///
-/// # Panics
-/// When it does not within ten seconds; the message has `what` and the last value seen.
+/// Polls until `look` returns a value that `expected` accepts, and returns this value. Panics after
+/// ten seconds; the message contains `what` and the last value.
 pub fn eventually<T: Debug>(
     what: &str,
     look: impl FnMut() -> T,
@@ -21,10 +19,7 @@ pub fn eventually<T: Debug>(
     eventually_within(PATIENCE, what, look, expected)
 }
 
-/// As [`eventually`], with another limit: for rules that name one.
-///
-/// # Panics
-/// As [`eventually`].
+/// Polls as [`eventually`] does, with another limit: for rules that name one.
 pub fn eventually_within<T: Debug>(
     limit: Duration,
     what: &str,

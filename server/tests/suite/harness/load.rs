@@ -1,20 +1,21 @@
-//! Agencies that keep a central busy while a test does something to it.
+//! Agencies that keep a central busy while a test disturbs it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, spawn};
 use std::time::Duration;
 
-use super::book::Book;
+use super::batch_record::BatchRecord;
 use super::random::Random;
 
 /// Bets of the largest batch: about 7 kB.
 const MAX_BETS: u64 = 120;
-/// Longest pause of an agency between two requests. Without any, a test would use up the machine's connection table.
+/// Longest pause of an agency between two requests. Without pauses a test would fill the machine's
+/// connection table with closed connections.
 const PAUSE: Duration = Duration::from_millis(4);
 
-/// Agencies at work, each with one connection a request: three batches of random size to one question. Whether the central
-/// answers, dies or comes back, they go on until told to stop.
+/// Agencies at work, each with one connection per request: three batches of random size per query.
+/// They go on until they are stopped, whether the central answers, dies or comes back.
 #[derive(Debug)]
 #[must_use = "the agencies stop when this is dropped"]
 pub struct Load {
@@ -23,20 +24,22 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts this many agencies, each in a thread, that note what they do in `book`.
-    pub fn start(agencies: usize, port: u16, book: &Arc<Book>, random: &mut Random) -> Self {
+    /// Starts this many agencies, each in a thread. They enter what they do into `record`.
+    pub fn start(
+        agencies: usize,
+        port: u16,
+        record: &Arc<BatchRecord>,
+        random: &mut Random,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let agency = |_| {
-            let (stop, book, random) = (Arc::clone(&stop), Arc::clone(book), random.split());
-            spawn(move || work(&stop, port, &book, random))
+            let (stop, record, random) = (Arc::clone(&stop), Arc::clone(record), random.split());
+            spawn(move || work(&stop, port, &record, random))
         };
         Self { agencies: (0..agencies).map(agency).collect(), stop }
     }
 
-    /// Ends the agencies, each after the request it is at.
-    ///
-    /// # Panics
-    /// When an agency was answered wrongly.
+    /// Stops each agency after its current request. Panics if an agency received a wrong answer.
     pub fn stop(mut self) {
         self.stop.store(true, Ordering::SeqCst);
         for agency in self.agencies.drain(..) {
@@ -51,19 +54,19 @@ impl Drop for Load {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         for agency in self.agencies.drain(..) {
-            // The test fails already, or does not care.
+            // The test fails already, or does not check the answers.
             let _ = agency.join();
         }
     }
 }
 
-fn work(stop: &AtomicBool, port: u16, book: &Book, mut random: Random) {
+fn work(stop: &AtomicBool, port: u16, record: &BatchRecord, mut random: Random) {
     while !stop.load(Ordering::SeqCst) {
         if random.below(4) == 0 {
-            book.ask(port);
+            record.query(port);
         } else {
             let bets = 1 + random.below(MAX_BETS);
-            book.send_batch(port, bets as usize, random.below(bets + 1) as usize);
+            record.send_batch(port, bets as usize, random.below(bets + 1) as usize);
         }
         random.pause(PAUSE);
     }

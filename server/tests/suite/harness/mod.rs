@@ -1,31 +1,42 @@
-//! What the process tests share: a real central in a directory of its own, agencies over real sockets, and
-//! polling with a deadline instead of sleeping.
+//! What the tests share: a real central in a directory of its own, agencies on real sockets, and
+//! polling with a deadline.
 //!
-//! Everything started here is ended here, by pid, also when a test fails.
+//! Every test owns its central, its directory and its port, so tests run as threads of one process
+//! (`cargo test`) and as processes of their own (`cargo nextest`). The harness ends every process
+//! that it starts, by process id, also when a test fails.
 
-mod agency;
-mod book;
-mod central;
+mod agency_connection;
+mod batch_record;
+mod central_process;
 mod deadline;
+mod left_out;
 mod load;
+mod log_lines;
+mod packets;
 mod participant;
-mod processes;
+mod proc_files;
+mod program;
 mod random;
-mod stopped;
+mod setup;
+mod stopped_process;
 mod vectors;
 
-pub use agency::{
-    Agency, bet, codec, large_packet, packet_in, packet_of, packet_of_bets, packet_of_records,
-};
-pub use book::Book;
-pub use central::{Central, Setup, draws, refusals, taken_port};
+pub use agency_connection::AgencyConnection;
+pub use batch_record::BatchRecord;
+pub use central_process::CentralProcess;
 pub use deadline::{eventually, eventually_within};
+pub use left_out::{course_data, is_root, left_out, raise_descriptor_limit};
 pub use load::Load;
-pub use participant::Participant;
-pub use processes::{
-    Program, allow_descriptors, bytes_read, cpu_time, is_alive, kill, private_bytes,
-    shared_memory_entries,
+pub use log_lines::{count_draws, refusals, value_of};
+pub use packets::{
+    bet, codec, large_packet, packet_in, packet_of, packet_of_bets, packet_of_records,
 };
+pub use participant::Participant;
+pub use proc_files::{bytes_read, cpu_time, is_alive, private_bytes, shared_memory_entries};
+pub use program::{Program, client_program, kill};
 pub use random::Random;
-pub use stopped::Stopped;
-pub use vectors::{FIVE, bets_with, draw_dialects, numbered_bet, vector, winners_reply};
+pub use setup::{Setup, reserve_port};
+pub use stopped_process::StoppedProcess;
+pub use vectors::{
+    WINNERS_BY_AGENCY, bets_with, draw_dialects, from_hex, numbered_bet, vector, winners_reply,
+};

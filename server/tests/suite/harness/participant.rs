@@ -1,38 +1,34 @@
-//! An agency of the tests that takes part in a draw, in any dialect that has one: its own bytes on real connections, step by step.
+//! An agency that takes part in a draw, step by step, in any dialect that has one.
 
 use std::io;
 
 use lottery::Bet;
 use lottery::protocol::{AgencyCodec, Answer, ConnectionUse, Dialect, Push, Receipt};
 
-use super::agency::{Agency, codec, packet_in};
+use super::agency_connection::AgencyConnection;
+use super::packets::{codec, packet_in};
 
-/// An agency and its connection. It uses connections as the originals of its dialect do: one for everything, or one a request.
+/// An agency and its connection. It uses connections as the original programs of its dialect do:
+/// one for everything, or one per request.
 ///
-/// What begins with `try_` is for centrals that may die meanwhile: it fails where the connection does.
+/// Methods that begin with `try_` report a broken connection, the others panic.
 #[derive(Debug)]
 pub struct Participant {
     dialect: &'static Dialect,
     codec: Box<dyn AgencyCodec>,
     port: u16,
-    connection: Agency,
-    /// Something was sent on the connection.
+    connection: AgencyConnection,
+    /// True once something was sent on the connection.
     used: bool,
 }
 
 impl Participant {
-    /// Connects agency `number` to a port of this machine on which `dialect` is spoken.
-    ///
-    /// # Panics
-    /// When there is no such dialect, or it has no draw, or nobody listens.
+    /// Connects agency `number` to the port of a dialect that has a draw.
     pub fn connect(port: u16, dialect: &str, number: u16) -> Self {
         Self::try_connect(port, dialect, number).unwrap()
     }
 
-    /// As [`connect`](Self::connect), to a central that may be gone.
-    ///
-    /// # Errors
-    /// What the system says.
+    /// Connects as [`connect`](Self::connect) does, to a central that may have ended.
     pub fn try_connect(port: u16, dialect: &str, number: u16) -> io::Result<Self> {
         let mut codec = codec(dialect, number);
         let dialect = Dialect::named(dialect).unwrap();
@@ -40,16 +36,13 @@ impl Participant {
         Ok(Self { dialect, codec, port, connection, used: false })
     }
 
-    fn open(port: u16, codec: &mut dyn AgencyCodec) -> io::Result<Agency> {
-        let mut connection = Agency::try_connect(port)?;
+    fn open(port: u16, codec: &mut dyn AgencyCodec) -> io::Result<AgencyConnection> {
+        let mut connection = AgencyConnection::try_open(port)?;
         connection.write(&codec.greeting())?;
         Ok(connection)
     }
 
-    /// Gives the connection up and makes another.
-    ///
-    /// # Panics
-    /// When nobody listens.
+    /// Replaces the connection by a new one.
     pub fn reconnect(&mut self) {
         self.try_reconnect().unwrap();
     }
@@ -69,20 +62,15 @@ impl Participant {
     }
 
     /// Sends a batch and reads the reply.
-    ///
-    /// # Panics
-    /// When the bets do not fit a packet, or no whole reply comes.
     pub fn store(&mut self, bets: &[Bet<'_>]) -> Receipt {
         self.try_store(bets).unwrap()
     }
 
-    /// As [`store`](Self::store).
-    ///
-    /// # Errors
-    /// When the connection breaks: nobody knows then whether the batch is stored.
+    /// Sends a batch as [`store`](Self::store) does. After an error it is unknown whether the batch
+    /// is stored.
     pub fn try_store(&mut self, bets: &[Bet<'_>]) -> io::Result<Receipt> {
         let packet = packet_in(&mut *self.codec, bets);
-        // The receipt may be judged by the batch that was sent, so it is still in the codec.
+        // A codec may compare the receipt with the batch, so the batch goes back into the codec.
         for bet in bets {
             self.codec.push(bet).unwrap();
         }
@@ -93,10 +81,8 @@ impl Participant {
         receipt
     }
 
-    /// Sends all these bets, in as few packets as they fit, each when the one before is stored. How many packets that were.
-    ///
-    /// # Panics
-    /// When one is not stored.
+    /// Sends all these bets in as few packets as possible, each after the acknowledgement of the
+    /// one before. Returns the number of packets.
     pub fn store_all(&mut self, bets: &[Bet<'_>]) -> usize {
         let (mut rest, mut packets) = (bets, 0);
         while !rest.is_empty() {
@@ -104,37 +90,27 @@ impl Participant {
                 rest.iter().take_while(|bet| self.codec.push(bet) == Ok(Push::Added)).count();
             self.codec.clear();
             let (batch, others) = rest.split_at(fitting);
-            assert!(
-                matches!(self.store(batch), Receipt::Stored { .. }),
-                "refused: {:?}",
-                batch.first()
-            );
+            let stored = matches!(self.store(batch), Receipt::Stored { .. });
+            assert!(stored, "refused: {:?}", batch.first());
             (rest, packets) = (others, packets + 1);
         }
         packets
     }
 
-    /// Says that it has sent all its bets, and asks for its winners without waiting for them.
-    ///
-    /// # Panics
-    /// When the connection breaks.
+    /// Notifies the central that all bets are sent, and asks for the winners without waiting for
+    /// them.
     pub fn finish(&mut self) {
         self.try_finish().unwrap();
     }
 
-    /// As [`finish`](Self::finish).
-    ///
-    /// # Errors
-    /// When the connection breaks.
+    /// Notifies and asks as [`finish`](Self::finish) does.
     pub fn try_finish(&mut self) -> io::Result<()> {
         self.try_notify()?;
         self.try_ask()
     }
 
-    /// Says that it has sent all its bets and reads the acknowledgement, in a dialect where that is a message of its own.
-    ///
-    /// # Errors
-    /// When the connection breaks.
+    /// Notifies the central that all bets are sent, and reads the acknowledgement. Does nothing in
+    /// a dialect without such a message.
     pub fn try_notify(&mut self) -> io::Result<()> {
         let Some(notification) = self.codec.notification() else { return Ok(()) };
         self.send(&notification)?;
@@ -142,10 +118,7 @@ impl Participant {
         self.connection.try_read_reply(|reply| codec.acknowledgement(reply))
     }
 
-    /// Asks for its winners without waiting for them.
-    ///
-    /// # Panics
-    /// When the connection breaks.
+    /// Asks for the winners without waiting for them.
     pub fn ask(&mut self) {
         self.try_ask().unwrap();
     }
@@ -154,21 +127,14 @@ impl Participant {
         self.send(&self.codec.question())
     }
 
-    /// Reads the answer and says goodbye where the dialect does: the number of winners, and the bytes of the reply.
-    ///
-    /// # Panics
-    /// When no whole answer comes, or another one than winners.
+    /// Reads the answer and sends the farewell of the dialect. Returns the number of winners and
+    /// the bytes of the reply.
     pub fn winners(&mut self) -> (u64, Vec<u8>) {
         self.try_winners().unwrap()
     }
 
-    /// As [`winners`](Self::winners).
-    ///
-    /// # Errors
-    /// When the connection breaks.
-    ///
-    /// # Panics
-    /// When another answer comes than winners.
+    /// Reads the answer as [`winners`](Self::winners) does. Panics if the answer is not a list of
+    /// winners.
     pub fn try_winners(&mut self) -> io::Result<(u64, Vec<u8>)> {
         let codec = &self.codec;
         let mut bytes = Vec::new();
@@ -177,18 +143,18 @@ impl Participant {
             codec.answer(reply)
         })?;
         let Answer::Winners(winners) = answer else { panic!("{answer:?}") };
-        // Whoever has its winners does not care whether the goodbye arrives.
+        // The agency has its winners, so a lost farewell does no harm.
         self.connection.try_send(codec.farewell());
         Ok((winners, bytes))
     }
 
-    /// Its connection.
-    pub fn connection(&mut self) -> &mut Agency {
+    /// Returns the connection.
+    pub fn connection(&mut self) -> &mut AgencyConnection {
         &mut self.connection
     }
 
-    /// Leaves without a goodbye of its dialect; returns the connection.
-    pub fn into_connection(self) -> Agency {
+    /// Returns the connection, on which the agency sends no farewell any more.
+    pub fn into_connection(self) -> AgencyConnection {
         self.connection
     }
 }

@@ -1,4 +1,4 @@
-//! Random schedules whose seed is printed, so that one that failed can be run again.
+//! Random schedules whose seed is printed, so that a failed one can run again.
 
 use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,7 +14,7 @@ const SEED: &str = "TEST_SEED";
 pub struct Random(ChaCha8Rng);
 
 impl Random {
-    /// A source with the seed of `TEST_SEED`, or with a new one. Prints the seed.
+    /// Returns a source with the seed in `TEST_SEED`, or with a new seed. Prints the seed.
     pub fn seeded() -> Self {
         let given = std::env::var(SEED).ok().and_then(|text| text.parse().ok());
         let now = || {
@@ -25,22 +25,23 @@ impl Random {
         Self(ChaCha8Rng::seed_from_u64(seed))
     }
 
-    /// Another source that depends on this one's seed, for another thread.
+    /// Returns another source, seeded from this one, for another thread.
     pub fn split(&mut self) -> Self {
         Self(ChaCha8Rng::seed_from_u64(self.0.next_u64()))
     }
 
-    /// A number from 0 to `limit` - 1.
+    /// Returns a number from 0 to `limit` - 1.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.0.next_u64() % limit
     }
 
-    /// One of these.
+    /// Returns one of the choices.
     pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u64) as usize]
     }
 
-    /// Lets a random time pass, at most this long: the moment of what follows is what is random.
+    /// Sleeps for a random time of at most `longest`, so that what follows happens at a random
+    /// moment.
     pub fn pause(&mut self, longest: Duration) {
         sleep(Duration::from_nanos(self.below(longest.as_nanos() as u64 + 1)));
     }

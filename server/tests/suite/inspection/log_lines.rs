@@ -1,12 +1,12 @@
-//! Every line a central logs is one that the course's parser reads, whatever its clients send.
+//! The course's parser reads every line that a central logs, whatever its clients send.
 
 use crate::harness::{
-    Agency, Participant, Setup, bet, eventually, kill, packet_of, packet_of_records,
+    AgencyConnection, Participant, Setup, bet, eventually, kill, packet_of, packet_of_records,
 };
 use lottery::protocol::{DIALECTS, Step};
 use nix::sys::signal::Signal;
 
-/// What the parser makes of a line.
+/// A line as the parser understands it.
 #[derive(Debug, PartialEq)]
 struct Parsed {
     action: String,
@@ -14,8 +14,9 @@ struct Parsed {
     details: Vec<(String, String)>,
 }
 
-/// The parser of the course's tests: the line as `docker compose logs` shows it is split at `|`; the first part is the source, the
-/// second ends in the action, the third in the result, and each further one has a name and, after its last colon, a value.
+/// Parses a line as the course's tests do. They split the output of `docker compose logs` at `|`:
+/// the first part is the source, the second ends with the action, the third with the result. Each
+/// further part has a name and, after its last colon, a value.
 fn parse(line: &str) -> Result<Parsed, String> {
     let shown = format!("server  | {line}");
     let parts: Vec<_> = shown.split('|').map(str::trim).collect();
@@ -38,7 +39,8 @@ fn parse(line: &str) -> Result<Parsed, String> {
     Ok(Parsed { action, result, details })
 }
 
-/// Whether a line begins with date, time and level padded to eight, as the course's programs write them.
+/// Returns true if a line begins with date, time and a level padded to eight, as the course's
+/// programs write them.
 fn has_envelope(line: &str) -> bool {
     let shape: String =
         line.chars().take(20).map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
@@ -48,7 +50,7 @@ fn has_envelope(line: &str) -> bool {
         && line[29..].starts_with("action: ")
 }
 
-/// Bad requests whose text finds its way into the log.
+/// Returns bad requests whose text appears in the log.
 fn hostile() -> Vec<Vec<u8>> {
     let record = |text: &str| packet_of_records(&[text]);
     vec![
@@ -67,8 +69,8 @@ fn hostile() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn everything_a_busy_central_logs_is_read_by_the_parser_of_the_course() {
-    // The directory is a value of the log too.
+fn the_parser_of_the_course_reads_everything_that_a_busy_central_logs() {
+    // The log contains the name of the directory too.
     let setup = Setup::new().with("SERVER_STORAGE_DIR", "./a|b: c\u{1b}");
     let central = setup.start();
     for (number, bytes) in hostile().into_iter().enumerate() {
@@ -82,8 +84,8 @@ fn everything_a_busy_central_logs_is_read_by_the_parser_of_the_course() {
     let mut begun = central.connect();
     begun.send(&[0]);
     eventually("in flight", || central.results().in_flight, |count| *count == 1);
-    Agency::reset(begun);
-    central.nobody_in_flight_within_a_second();
+    AgencyConnection::reset(begun);
+    central.none_in_flight_within_a_second();
     central.program.signal(Signal::SIGUSR1);
     central.program.line_with("action: signal");
     let killed = central.worker_pids()[0];
@@ -102,7 +104,7 @@ fn everything_a_busy_central_logs_is_read_by_the_parser_of_the_course() {
     let hostile = hostile().len();
     assert_eq!(count("config", "success"), 1);
     assert_eq!(count("listen", "success"), 1);
-    // The last one is that of the reset.
+    // One more for the reset.
     assert_eq!(count("receive_message", "fail"), hostile + 1);
     assert_eq!(count("apuesta_recibida", "success"), hostile);
     assert!(count("consulta_ganadores", "success") >= hostile);
@@ -117,14 +119,14 @@ fn everything_a_busy_central_logs_is_read_by_the_parser_of_the_course() {
 }
 
 #[test]
-fn what_is_logged_of_every_dialect_and_of_the_draw_is_read_by_the_parser_of_the_course() {
-    let doors: Vec<_> = DIALECTS.iter().map(|dialect| format!("{}:0", dialect.name)).collect();
-    let setup = Setup::new().with("SERVER_PROTOCOL", &doors.join(",")).with("SERVER_AGENCIES", "1");
+fn the_parser_of_the_course_reads_the_log_of_every_dialect_and_of_the_draw() {
+    let list: Vec<_> = DIALECTS.iter().map(|dialect| format!("{}:0", dialect.name)).collect();
+    let setup = Setup::new().with("SERVER_PROTOCOL", &list.join(",")).with("SERVER_AGENCIES", "1");
     let central = setup.start();
     for dialect in DIALECTS {
         let port = central.port_of(dialect.name);
         for rule in (dialect.rules)() {
-            let mut agency = Agency::connect(port);
+            let mut agency = AgencyConnection::open(port);
             for step in rule.steps {
                 if let Step::Send(bytes) = step {
                     agency.try_send(&bytes);
@@ -133,7 +135,7 @@ fn what_is_logged_of_every_dialect_and_of_the_draw_is_read_by_the_parser_of_the_
             agency.end_sending();
             agency.read_until_gone();
         }
-        let mut hostile = Agency::connect(port);
+        let mut hostile = AgencyConnection::open(port);
         hostile.try_send("\u{3}\u{9d}a|b: c\u{1b}[31m | result: x\n".as_bytes());
         hostile.end_sending();
         hostile.read_until_gone();
@@ -161,7 +163,7 @@ fn what_is_logged_of_every_dialect_and_of_the_draw_is_read_by_the_parser_of_the_
 }
 
 #[test]
-fn a_query_while_an_agency_is_in_flight_is_logged_as_in_progress() {
+fn a_query_while_a_batch_is_in_flight_is_logged_as_in_progress() {
     let setup = Setup::new();
     let central = setup.start();
     central.request(&packet_of("a", 3, 2));

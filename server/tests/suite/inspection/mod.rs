@@ -1,4 +1,4 @@
-//! TODO inspection
+//! What operators see: status, health, shared memory and the log.
 
 mod log_lines;
 mod status;

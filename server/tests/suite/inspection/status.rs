@@ -1,11 +1,12 @@
-//! Looking at a central from outside: `status`, `health` and `ipcs`, with and without one.
+//! The commands `status`, `health` and `ipcs`, with and without a running central.
 
 use std::fs;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Central, Program, Setup, eventually, eventually_within, kill, packet_of, taken_port,
+    AgencyConnection, CentralProcess, Program, Setup, eventually, eventually_within, kill,
+    packet_of, reserve_port,
 };
 use nix::sys::signal::Signal;
 use nix::unistd::{User, getuid};
@@ -23,14 +24,15 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// Exit code of `server health` and what it says.
+/// Returns the exit code of `server health` and its output.
 fn health(setup: &Setup, port: u16) -> (i32, String) {
     let output = ask(setup, "health", port);
     (output.status.code().unwrap(), text(&output.stderr))
 }
 
-/// A central that has done a little of everything, and has one agency in flight.
-fn busy(central: &Central<'_>) -> crate::harness::Agency {
+/// Sends one request of each kind, and begins a batch that stays in flight until the returned
+/// connection closes.
+fn busy(central: &CentralProcess<'_>) -> AgencyConnection {
     central.request(&packet_of("a", 3, 2));
     central.request(&packet_of("b", 4, 0));
     central.request(&[9]);
@@ -42,9 +44,9 @@ fn busy(central: &Central<'_>) -> crate::harness::Agency {
 }
 
 #[test]
-fn without_a_central_there_is_nothing_to_look_at_and_a_line_says_so() {
+fn without_a_central_status_and_health_fail_with_one_line_and_ipcs_lists_nothing() {
     let setup = setup();
-    let taken = taken_port();
+    let taken = reserve_port();
     let port = taken.local_addr().unwrap().port();
     for what in ["status", "health"] {
         let output = ask(&setup, what, port);
@@ -120,7 +122,7 @@ fn the_status_has_every_field_with_its_value() {
 }
 
 #[test]
-fn a_status_that_watches_tells_again_and_ends_with_the_central() {
+fn status_with_watch_prints_each_change_and_ends_with_the_central() {
     let setup = setup();
     let central = setup.start();
     let port = central.port.to_string();
@@ -134,7 +136,7 @@ fn a_status_that_watches_tells_again_and_ends_with_the_central() {
     watching.line_with("error: no central runs on port");
 }
 
-/// The lines about one segment: its own, and one for each object.
+/// Returns the words of the lines about one segment: its own line, and one per object.
 fn segment(table: &str, port: u16) -> Vec<Vec<&str>> {
     let mut lines =
         table.lines().skip_while(|line| !line.starts_with(&format!("/lottery.{port} ")));
@@ -152,7 +154,8 @@ fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
     let user = User::from_uid(getuid()).unwrap().map_or(getuid().to_string(), |user| user.name);
     let bytes = fs::metadata(format!("/dev/shm{name}")).unwrap().len().to_string();
     let creator = format!("{})", central.program.pid());
-    // Attached: the supervisor and two workers, and for a moment whoever else lists the segments of this machine.
+    // The supervisor and two workers are attached. A parallel test that lists the segments of this
+    // machine is attached too for a moment.
     let expected = [&name, &user, "600", &bytes, "3", "alive", "(creator", &creator];
     let listed = || text(&ask(&setup, "ipcs", central.port).stdout);
     let table = eventually("the segment's line", listed, |table| {
@@ -203,21 +206,20 @@ fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
 }
 
 #[test]
-fn the_central_is_healthy_when_every_worker_accepts_and_not_before() {
+fn the_central_is_healthy_once_every_worker_accepts_and_not_before() {
     const WORKERS: u64 = 64;
-    let free = taken_port().local_addr().unwrap().port();
-    let setup =
-        setup().with("SERVER_WORKERS", &WORKERS.to_string()).with("SERVER_PORT", &free.to_string());
+    let mut setup = setup().with("SERVER_WORKERS", &WORKERS.to_string());
+    let port = setup.keep_port();
     let mut program = Program::start(&mut setup.command(&["run"]));
     let patience = Duration::from_secs(20);
     let (_, said) =
-        eventually_within(patience, "health", || health(&setup, free), |(code, _)| *code == 0);
+        eventually_within(patience, "health", || health(&setup, port), |(code, _)| *code == 0);
     assert!(
         said.contains(&format!("action: health | result: success | workers: {WORKERS}")),
         "{said}"
     );
     let status: Value = serde_json::from_slice(
-        &setup.run(&["status", "--json", "--port", &free.to_string()]).stdout,
+        &setup.run(&["status", "--json", "--port", &port.to_string()]).stdout,
     )
     .unwrap();
     let workers = status["workers"].as_array().unwrap();
@@ -226,16 +228,17 @@ fn the_central_is_healthy_when_every_worker_accepts_and_not_before() {
     program.line_with("action: listen | result: success");
     program.signal(Signal::SIGTERM);
     assert_eq!(program.exit_code(), 0);
-    assert_eq!(health(&setup, free).0, 1);
+    assert_eq!(health(&setup, port).0, 1);
 }
 
 #[test]
 fn the_central_is_not_healthy_while_a_worker_is_missing() {
-    // After so many crashes in a row the next worker is held back for a third of a second. One more would stop the central.
+    // After this many crashes in a row the next worker starts a third of a second later. One more
+    // crash would stop the central.
     const CRASHES: usize = 7;
     let setup = setup();
     let central = setup.start();
-    let healthy = |central: &Central<'_>| health(&setup, central.port).0 == 0;
+    let healthy = |central: &CentralProcess<'_>| health(&setup, central.port).0 == 0;
     assert!(healthy(&central));
     let mut last = 0;
     for _ in 0..CRASHES {
@@ -257,7 +260,7 @@ fn the_central_is_not_healthy_while_a_worker_is_missing() {
 }
 
 #[test]
-fn a_central_that_is_stopping_is_not_healthy_any_more() {
+fn a_central_that_is_stopping_is_no_longer_healthy() {
     let setup = setup().with("SERVER_GRACE", "5s");
     let mut central = setup.start();
     let mut agency = central.connect();

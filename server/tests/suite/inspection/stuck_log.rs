@@ -1,29 +1,26 @@
-//! The log is a pipe whose reader is stuck: the central goes on serving, drops lines, and stops when asked.
+//! The reader of the log is stuck and the pipe is full: the central goes on serving, drops lines,
+//! and stops on request.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Agency, Setup, eventually, kill, packet_of, shared_memory_entries};
+use crate::harness::{AgencyConnection, Setup, eventually, kill, packet_of, shared_memory_entries};
 use nix::sys::signal::Signal;
 
-/// More requests than a pipe of 64 KiB holds lines for.
+/// More requests than there are lines in a pipe of 64 KiB.
 const REQUESTS: usize = 600;
 
 #[test]
-fn a_log_that_nobody_reads_stops_neither_serving_nor_stopping() {
+fn a_log_that_is_not_read_prevents_neither_serving_nor_stopping() {
     let mut setup = Setup::new().with("SERVER_GRACE", "1s");
     let port = setup.keep_port();
     let mut central =
         setup.command(&["run"]).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
-    let health = || {
-        Command::new(env!("CARGO_BIN_EXE_server"))
-            .args(["health", "--port", &port.to_string()])
-            .status()
-    };
-    eventually("ready", || health().unwrap().success(), |ready| *ready);
+    let health = || setup.run(&["health"]);
+    eventually("ready", || health().status.success(), |ready| *ready);
 
     for number in 0..REQUESTS {
-        let mut agency = Agency::connect(port);
+        let mut agency = AgencyConnection::open(port);
         agency.send(&packet_of(&number.to_string(), 1, 1));
         assert!(agency.read_to_end().len() > 2, "batch {number}");
     }

@@ -1,20 +1,21 @@
-//! Where a central listens and stores, and what keeps two of them apart.
+//! The address and the storage of a central, and what keeps two centrals apart.
 
 use std::fs;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::harness::{Program, Setup, packet_of, shared_memory_entries, taken_port};
+use crate::harness::{Program, Setup, eventually, packet_of, reserve_port, shared_memory_entries};
 use lottery::Results;
 
-/// A start waits a moment for a predecessor that is just ending, then it refuses.
+/// Limit of a start that is refused. The start first waits a moment, in case another central is
+/// just ending.
 const REFUSAL: Duration = Duration::from_secs(15);
 
 fn setup() -> Setup {
     Setup::new()
 }
 
-/// The exit code and the only line at level ERROR of a start that must fail.
+/// Runs a start that must fail. Returns its exit code and its only line with level ERROR.
 fn refused(setup: &Setup) -> (i32, String) {
     let mut program = Program::start(&mut setup.command(&["run"]));
     let code = program.exit_code_within(REFUSAL);
@@ -31,8 +32,8 @@ fn assert_names(line: &str, parts: &[&str]) {
 }
 
 #[test]
-fn a_port_in_use_is_an_error_of_its_own_that_names_it_and_leaves_nothing_behind() {
-    let taken = taken_port();
+fn a_port_in_use_has_an_exit_code_of_its_own_is_named_and_leaves_nothing_behind() {
+    let taken = reserve_port();
     let port = taken.local_addr().unwrap().port();
     let (code, line) = refused(&setup().with("SERVER_PORT", &port.to_string()));
     assert_eq!(code, 5);
@@ -44,7 +45,7 @@ fn a_port_in_use_is_an_error_of_its_own_that_names_it_and_leaves_nothing_behind(
 }
 
 #[test]
-fn the_port_of_another_central_is_in_use_too_and_that_one_goes_on() {
+fn the_port_of_another_central_counts_as_in_use_and_that_central_goes_on() {
     let first = setup();
     let central = first.start();
     let (code, line) = refused(&setup().with("SERVER_PORT", &central.port.to_string()));
@@ -55,15 +56,15 @@ fn the_port_of_another_central_is_in_use_too_and_that_one_goes_on() {
 }
 
 #[test]
-fn an_address_of_another_machine_cannot_be_listened_on() {
-    // Reserved for documentation (RFC 5737): nobody has it.
+fn an_address_of_another_machine_is_refused() {
+    // Reserved for documentation by RFC 5737, so no machine has it.
     let (code, line) = refused(&setup().with("SERVER_IP", "192.0.2.1"));
     assert_eq!(code, 5);
     assert_names(&line, &["192.0.2.1:0", "SERVER_IP"]);
 }
 
 #[test]
-fn a_host_name_that_is_not_of_this_machine_means_all_addresses() {
+fn the_host_name_of_another_machine_means_all_addresses() {
     let setup = setup().with("SERVER_IP", "server");
     let central = setup.start();
     let line = central.program.line_with("action: listen | result: success");
@@ -72,7 +73,7 @@ fn a_host_name_that_is_not_of_this_machine_means_all_addresses() {
 }
 
 #[test]
-fn port_0_takes_a_free_port_and_the_log_says_which() {
+fn port_0_means_any_free_port_and_the_log_names_it() {
     let setup = setup().with("SERVER_PORT", "0");
     let central = setup.start();
     assert_ne!(central.port, 0);
@@ -81,7 +82,7 @@ fn port_0_takes_a_free_port_and_the_log_says_which() {
 }
 
 #[test]
-fn the_ready_line_tells_what_was_asked_for_and_what_the_machine_gives() {
+fn the_ready_line_names_the_requested_backlog_and_the_one_that_the_machine_allows() {
     let setup = setup().with("SERVER_LISTEN_BACKLOG", "65535").with("SERVER_WORKERS", "3");
     let central = setup.start();
     let limit = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
@@ -95,7 +96,7 @@ fn the_ready_line_tells_what_was_asked_for_and_what_the_machine_gives() {
 }
 
 #[test]
-fn two_centrals_side_by_side_have_nothing_to_do_with_each_other() {
+fn two_centrals_side_by_side_do_not_affect_each_other() {
     let (one, other) = (setup(), setup());
     let (first, second) = (one.start(), other.start());
     assert_ne!(first.port, second.port);
@@ -103,7 +104,7 @@ fn two_centrals_side_by_side_have_nothing_to_do_with_each_other() {
     second.request(&packet_of("b", 2, 1));
     let mut begun = first.connect();
     begun.send(&[0]);
-    crate::harness::eventually("the first busy", || first.results().in_flight, |count| *count == 1);
+    eventually("the first central busy", || first.results().in_flight, |count| *count == 1);
     assert_eq!(second.results(), Results { winners: 1, in_flight: 0 });
     drop(begun);
     assert_eq!(first.stop().0, 0);
@@ -114,7 +115,7 @@ fn two_centrals_side_by_side_have_nothing_to_do_with_each_other() {
 }
 
 #[test]
-fn a_second_central_on_the_same_storage_refuses_and_names_the_first() {
+fn a_second_central_on_the_same_storage_is_refused_and_names_the_first() {
     let shared = setup();
     let central = shared.start();
     central.request(&packet_of("a", 3, 3));
@@ -130,7 +131,7 @@ fn a_second_central_on_the_same_storage_refuses_and_names_the_first() {
 }
 
 #[test]
-fn a_storage_that_cannot_be_made_is_named() {
+fn a_storage_that_cannot_be_created_is_named() {
     let setup = setup().with("SERVER_STORAGE_DIR", "file/storage");
     fs::write(setup.directory().join("file"), "no directory").unwrap();
     let (code, line) = refused(&setup);

@@ -1,4 +1,4 @@
-//! Where a setting comes from, what is accepted, and what is said about what is not.
+//! Where settings come from, which values are accepted, and the errors for those that are not.
 
 use std::fs;
 use std::path::Path;
@@ -6,10 +6,11 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// Exit code of a wrong usage or configuration.
+/// Exit code for wrong usage or a wrong configuration.
 const USAGE: i32 = 2;
 
-/// Every key with its default, a value for the file, one for the environment, one for the flag, and the flag.
+/// Every key with its default, a value in the file, in the environment and of the flag, and the
+/// flag.
 const KEYS: [(&str, &str, &str, &str, &str, &str); 13] = [
     ("SERVER_PORT", "12345", "1001", "1002", "1003", "--port"),
     ("SERVER_IP", "0.0.0.0", "127.0.0.1", "127.0.0.2", "127.0.0.3", "--ip"),
@@ -26,7 +27,7 @@ const KEYS: [(&str, &str, &str, &str, &str, &str); 13] = [
     ("SERVER_IDLE_TIMEOUT", "5m", "100ms", "5s", "6s", "--idle-timeout"),
 ];
 
-/// An empty working directory, and nothing in the environment.
+/// An empty working directory with an empty environment.
 struct Place(TempDir);
 
 impl Place {
@@ -55,7 +56,7 @@ impl Place {
     }
 }
 
-/// What `--print-config` must print with these values and this way of telling the source.
+/// Returns what `--print-config` must print with these values and sources.
 fn table(value: impl Fn(usize) -> &'static str, source: impl Fn(usize) -> String) -> String {
     let line =
         |index: usize| format!("{} = {}  ({})\n", KEYS[index].0, value(index), source(index));
@@ -66,7 +67,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// The only line that a refused start says.
+/// Returns the only line of a refused start.
 fn complaint(output: &Output) -> String {
     let said = text(&output.stderr);
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(USAGE), ""), "{said}");
@@ -81,7 +82,7 @@ fn assert_names(complaint: &str, parts: &[&str]) {
 }
 
 #[test]
-fn a_flag_wins_over_the_environment_that_over_the_file_and_that_over_the_default() {
+fn a_flag_overrides_the_environment_which_overrides_the_file_which_overrides_the_default() {
     let place = Place::new();
     let shown = || {
         let output = place.run(&["--print-config"]);
@@ -110,13 +111,13 @@ fn a_flag_wins_over_the_environment_that_over_the_file_and_that_over_the_default
 }
 
 #[test]
-fn a_variable_that_is_set_but_empty_counts_as_not_set() {
+fn an_empty_environment_variable_counts_as_not_set() {
     let output = Place::new().command(&["--print-config"]).env("SERVER_PORT", "").output().unwrap();
     assert!(text(&output.stdout).starts_with("SERVER_PORT = 12345  (default)\n"));
 }
 
 #[test]
-fn a_file_named_by_a_flag_is_read_in_the_place_of_the_default_one() {
+fn a_file_named_by_a_flag_replaces_the_default_file() {
     let place = Place::with_file("[DEFAULT]\nSERVER_PORT = 1\n");
     fs::write(place.path().join("other.ini"), "[DEFAULT]\nserver_port = 2\n").unwrap();
     let output = place.run(&["--config", "other.ini", "--print-config"]);
@@ -137,11 +138,11 @@ fn the_file_in_the_repository_and_no_file_at_all_are_accepted() {
             "{arguments:?}"
         );
     }
-    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "checking leaves nothing behind");
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "checking creates no file");
 }
 
 #[test]
-fn a_bad_value_of_any_key_is_named_with_its_source_and_what_is_accepted() {
+fn a_bad_value_of_any_key_is_named_with_its_source_and_the_accepted_values() {
     let bad = [
         ("SERVER_PORT", &["65536", "-1", "http", " ", "1\n2", "x|y"][..], "0 to 65535"),
         ("SERVER_IP", &[" "], "an IP address or a host name"),
@@ -169,7 +170,7 @@ fn a_bad_value_of_any_key_is_named_with_its_source_and_what_is_accepted() {
             assert_names(&said, &[&shown, "expected ", accepted]);
         }
     }
-    // A central that starts judges in the same way as one that only checks; so do those that only look.
+    // All commands apply the same rules, not only `--check-config`.
     for command in ["run", "status", "health", "ipcs"] {
         let said = complaint(&place.run(&[command, "--port", "high"]));
         assert_names(&said, &["SERVER_PORT = \"high\" (flag --port)", "0 to 65535"]);
@@ -181,7 +182,7 @@ fn a_bad_value_of_any_key_is_named_with_its_source_and_what_is_accepted() {
 }
 
 #[test]
-fn an_unknown_key_is_named_with_its_value_its_file_and_the_one_that_was_meant() {
+fn an_unknown_key_is_named_with_its_value_its_file_and_the_most_similar_key() {
     let said = complaint(&Place::with_file("[DEFAULT]\nSERVER_PROT = 5\n").run(&[]));
     assert_names(&said, &["\"SERVER_PROT\"", "\"5\"", "config.ini", "did you mean SERVER_PORT?"]);
     let said = complaint(&Place::with_file("[DEFAULT]\ncolour = blue\n").run(&["--check-config"]));
@@ -189,7 +190,7 @@ fn an_unknown_key_is_named_with_its_value_its_file_and_the_one_that_was_meant() 
 }
 
 #[test]
-fn a_file_that_cannot_be_used_is_named_with_the_reason() {
+fn an_unusable_file_is_named_with_the_reason() {
     let said = complaint(&Place::new().run(&["--config", "missing.ini"]));
     assert_names(&said, &["missing.ini", "No such file"]);
     let said = complaint(&Place::new().run(&["--config", "."]));
@@ -210,7 +211,7 @@ fn a_file_that_cannot_be_used_is_named_with_the_reason() {
 }
 
 #[test]
-fn help_and_version_end_well_and_a_wrong_usage_does_not() {
+fn help_and_version_succeed_and_wrong_usage_fails() {
     let place = Place::new();
     for (argument, part) in [("--help", "Exit codes:"), ("--version", env!("CARGO_PKG_VERSION"))] {
         let output = place.run(&[argument]);

@@ -1,4 +1,4 @@
-//! TODO lifecycle
+//! From the settings and the start of a central to its stop.
 
 mod address;
 mod config;

@@ -1,25 +1,18 @@
-//! The pool at its edges: very many workers, workers that cannot start, a log that nobody takes, and a log that all write at once.
+//! Limits of the worker pool: very many workers, workers that cannot start, a log that is closed,
+//! and a log that all workers write at once.
 
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Agency, Book, Load, Program, Random, Setup, eventually, packet_of};
+use crate::harness::{
+    AgencyConnection, BatchRecord, Load, Program, Random, Setup, eventually, packet_of,
+};
 use nix::sys::signal::Signal;
 
 fn setup() -> (Setup, u16) {
     let mut setup = Setup::new();
     let port = setup.keep_port();
     (setup, port)
-}
-
-/// The program as this setup starts it, by a shell that does something first: `"$0" run` in the script is the central.
-fn in_shell(setup: &Setup, script: &str) -> Command {
-    let plain = setup.command(&[]);
-    let mut command = Command::new("sh");
-    command.args(["-c", script]).arg(plain.get_program()).current_dir(setup.directory());
-    command.envs(plain.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    command
 }
 
 #[test]
@@ -29,11 +22,11 @@ fn two_hundred_workers_start_serve_and_stop_cleanly() {
     let start = Instant::now();
     let central = setup.start();
     let started = start.elapsed();
-    let (book, mut random) = (Arc::new(Book::default()), Random::seeded());
-    let load = Load::start(8, port, &book, &mut random);
-    eventually("the agencies are served", || book.acknowledged(), |now| *now >= 100);
+    let (record, mut random) = (Arc::new(BatchRecord::default()), Random::seeded());
+    let load = Load::start(8, port, &record, &mut random);
+    eventually("acknowledged batches", || record.acknowledged(), |now| *now >= 100);
     load.stop();
-    book.check(&setup, &central);
+    record.check(&setup, &central);
     let asked = Instant::now();
     let mut workers = central.worker_pids();
     assert!(asked.elapsed() < Duration::from_millis(500), "the status took {:?}", asked.elapsed());
@@ -48,27 +41,28 @@ fn two_hundred_workers_start_serve_and_stop_cleanly() {
         started + stopped < Duration::from_secs(10),
         "started in {started:?}, stopped in {stopped:?}"
     );
-    setup.nothing_left_on(port);
+    setup.assert_nothing_left(port);
 }
 
 #[test]
 fn workers_that_cannot_start_end_the_central_with_an_exit_code_of_its_own() {
-    // With one descriptor too few for a worker, but enough for the supervisor. How many that is, only trying tells.
+    // One descriptor too few for a worker, but enough for the supervisor. Only trying shows how
+    // many that is.
     let outcome = (8..40).find_map(|descriptors| {
         let (setup, port) = setup();
         let setup = setup.with("SERVER_WORKERS", "1");
         let script = format!("ulimit -n {descriptors} && exec \"$0\" run");
-        let mut central = Program::start(&mut in_shell(&setup, &script));
+        let mut central = Program::start(&mut setup.shell(&[], &script));
         let undecided = || {
             central.is_running()
                 && central.count_lines_with("action: listen | result: success") == 0
         };
-        eventually("it listens or ends", undecided, |undecided| !undecided);
+        eventually("a ready line or the end", undecided, |undecided| !undecided);
         if central.is_running() {
             return Some(Err(descriptors));
         }
         let code = central.exit_code();
-        setup.nothing_left_on(port);
+        setup.assert_nothing_left(port);
         (code == 4).then(|| {
             central.line_with("ERROR    action: exit | result: fail | worker: 0 | error: ");
             Ok((central.lines(), descriptors))
@@ -90,44 +84,54 @@ fn a_closed_standard_error_does_not_stop_the_central() {
     for closed in ["2>&-", "2>&- >&- <&-"] {
         let (setup, port) = setup();
         let mut central =
-            Program::start(&mut in_shell(&setup, &format!("exec \"$0\" run {closed}")));
-        eventually("it listens", || Agency::try_connect(port).is_ok(), |listens| *listens);
+            Program::start(&mut setup.shell(&[], &format!("exec \"$0\" run {closed}")));
+        eventually(
+            "a listening socket",
+            || AgencyConnection::try_open(port).is_ok(),
+            |listens| *listens,
+        );
         for number in 0..10 {
-            let mut agency = Agency::connect(port);
+            let mut agency = AgencyConnection::open(port);
             agency.send(&packet_of(&number.to_string(), 10, 4));
             assert!(agency.read_to_end().len() > 2);
         }
-        assert_eq!(Agency::connect(port).results().winners, 40);
+        assert_eq!(AgencyConnection::open(port).results().winners, 40);
         central.signal(Signal::SIGTERM);
         assert_eq!(central.exit_code(), 0);
         assert_eq!(central.lines(), Vec::<String>::new());
         assert_eq!(setup.rows().len(), 100);
-        setup.nothing_left_on(port);
+        setup.assert_nothing_left(port);
     }
 }
 
 #[test]
-fn a_reader_of_the_log_that_leaves_does_not_stop_the_central() {
+fn a_reader_of_the_log_that_ends_does_not_stop_the_central() {
     let (setup, port) = setup();
-    // The reader takes one line and goes: every later one is written into a broken pipe.
+    // The reader takes one line and ends, so the central writes every later line into a broken
+    // pipe.
     let script = "mkfifo log && (head -n 1 log >&2 &) && exec \"$0\" run 2> log";
-    let mut central = Program::start(&mut in_shell(&setup, script));
+    let mut central = Program::start(&mut setup.shell(&[], script));
     central.line_with("action: ");
-    eventually("it listens", || Agency::try_connect(port).is_ok(), |listens| *listens);
+    eventually(
+        "a listening socket",
+        || AgencyConnection::try_open(port).is_ok(),
+        |listens| *listens,
+    );
     for number in 0..20 {
-        let mut agency = Agency::connect(port);
+        let mut agency = AgencyConnection::open(port);
         agency.send(&packet_of(&number.to_string(), 10, 4));
         assert!(agency.read_to_end().len() > 2);
     }
-    assert_eq!(Agency::connect(port).results().winners, 80);
+    assert_eq!(AgencyConnection::open(port).results().winners, 80);
     let status = setup.run(&["status", "--json"]);
     assert!(String::from_utf8_lossy(&status.stdout).contains("\"worker_deaths\":0,"), "{status:?}");
     central.signal(Signal::SIGTERM);
     assert_eq!(central.exit_code(), 0);
-    setup.nothing_left_on(port);
+    setup.assert_nothing_left(port);
 }
 
-/// What is wrong with a log line, if anything: it begins with a time and a level, and is one message of `key: value` parts.
+/// Returns what is wrong with a log line, if anything. A line has a time, a level and one message
+/// of `key: value` parts.
 fn flaw(line: &str) -> Option<&'static str> {
     let (time, rest) = line.split_at_checked(20)?;
     let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
@@ -147,23 +151,22 @@ fn flaw(line: &str) -> Option<&'static str> {
 }
 
 #[test]
-fn lines_of_eight_workers_never_interleave() {
+fn log_lines_of_eight_workers_never_interleave() {
     let (setup, port) = setup();
     let setup = setup.with("SERVER_WORKERS", "8");
     let central = setup.start();
-    let (book, mut random) = (Arc::new(Book::default()), Random::seeded());
-    let load = Load::start(8, port, &book, &mut random);
-    eventually("the agencies are served", || book.acknowledged(), |now| *now >= 400);
+    let (record, mut random) = (Arc::new(BatchRecord::default()), Random::seeded());
+    let load = Load::start(8, port, &record, &mut random);
+    eventually("acknowledged batches", || record.acknowledged(), |now| *now >= 400);
     load.stop();
     eventually(
         "every batch is logged",
         || central.program.count_lines_with("cantidad: "),
-        |count| *count >= book.acknowledged(),
+        |count| *count >= record.acknowledged(),
     );
     let lines = central.program.lines();
     assert!(lines.len() > 800, "{} lines", lines.len());
     for line in &lines {
-        // Whole lines of the program's start are looked at as well.
         assert_eq!(flaw(line), None, "{line:?}");
         assert!(line.len() >= 20, "{line:?}");
     }

@@ -1,16 +1,19 @@
-//! The central is asked to stop: what has begun is finished, what waits in the queue is served, and it ends in time whatever
-//! clients do, with nothing left behind.
+//! A graceful stop: begun requests are finished, queued connections are served, and the central
+//! ends in time whatever clients do and leaves nothing behind.
 
 use std::io::Write;
 use std::sync::Arc;
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Agency, Central, Setup, Stopped, eventually, large_packet, packet_of};
+use crate::harness::{
+    AgencyConnection, BatchRecord, CentralProcess, Load, Random, Setup, StoppedProcess, eventually,
+    kill, large_packet, packet_of,
+};
 use nix::sys::signal::Signal;
 
 const GRACE: Duration = Duration::from_secs(2);
-/// What a stop may take beyond the grace.
+/// Time that a stop may take beyond the grace period.
 const MARGIN: Duration = Duration::from_secs(2);
 
 fn setup() -> (Setup, u16) {
@@ -19,27 +22,32 @@ fn setup() -> (Setup, u16) {
     (setup, port)
 }
 
-/// Connects an agency and sends this much, until the central has accepted it and read a type byte.
-fn begun(central: &Central<'_>, bytes: &[u8]) -> Agency {
+/// Connects an agency, sends these bytes, and waits until the central has read the type byte.
+fn begun(central: &CentralProcess<'_>, bytes: &[u8]) -> AgencyConnection {
     let before = central.number("agencies_in_flight");
     let mut agency = central.connect();
     agency.send(bytes);
-    eventually("a batch begins", || central.number("agencies_in_flight"), |now| *now == before + 1);
+    eventually(
+        "a batch in flight",
+        || central.number("agencies_in_flight"),
+        |now| *now == before + 1,
+    );
     agency
 }
 
-/// After a stop: nothing is left, and the next start on the same port works at once and has these rows.
-fn can_start_again(setup: &Setup, port: u16, rows: usize) {
-    setup.nothing_left_on(port);
+/// Asserts that nothing is left after a stop, and that the next start on the same port has this
+/// many rows.
+fn assert_starts_again(setup: &Setup, port: u16, rows: usize) {
+    setup.assert_nothing_left(port);
     let central = setup.start();
     assert_eq!(central.number("bets"), rows as u64);
     assert_eq!(setup.rows().len(), rows);
     assert_eq!(central.stop().0, 0);
-    setup.nothing_left_on(port);
+    setup.assert_nothing_left(port);
 }
 
 #[test]
-fn a_batch_that_is_arriving_when_the_central_is_asked_to_stop_is_stored_and_answered() {
+fn a_batch_that_arrives_during_a_stop_is_stored_and_answered() {
     let (setup, port) = setup();
     let mut central = setup.start();
     let packet = packet_of("a", 100, 50);
@@ -54,16 +62,16 @@ fn a_batch_that_is_arriving_when_the_central_is_asked_to_stop_is_stored_and_answ
     assert!(agency.read_to_end().len() > 2, "answered");
     let answered = Instant::now();
     assert_eq!(central.program.exit_code(), 0);
-    assert!(answered.elapsed() < GRACE, "ends when the last agency has ended");
+    assert!(answered.elapsed() < GRACE, "it ends with the last connection");
     assert_eq!(central.program.count_lines_with("action: exit | result: success"), 1);
-    can_start_again(&setup, port, 100);
+    assert_starts_again(&setup, port, 100);
 }
 
 #[test]
-fn connections_that_wait_in_the_queue_at_the_stop_are_served_and_not_reset() {
+fn connections_in_the_queue_at_a_stop_are_served_and_not_reset() {
     let (setup, port) = setup();
     let mut central = setup.start();
-    let workers: Vec<_> = central.worker_pids().into_iter().map(Stopped::new).collect();
+    let workers: Vec<_> = central.worker_pids().into_iter().map(StoppedProcess::new).collect();
     let mut agencies: Vec<_> = (0..100).map(|_| central.connect()).collect();
     for (number, agency) in agencies.iter_mut().enumerate() {
         agency.send(&packet_of(&number.to_string(), 10, 1));
@@ -73,21 +81,21 @@ fn connections_that_wait_in_the_queue_at_the_stop_are_served_and_not_reset() {
     drop(workers);
 
     for agency in &mut agencies {
-        // Panics when the connection is reset.
+        // Panics if the connection is reset.
         assert!(agency.read_to_end().len() > 2, "answered");
     }
     assert_eq!(central.program.exit_code(), 0);
-    can_start_again(&setup, port, 1000);
+    assert_starts_again(&setup, port, 1000);
 }
 
 /// Sends the rest of a batch one byte at a time, until the connection ends.
-fn dribble(mut agency: Agency, rest: Vec<u8>) -> JoinHandle<()> {
+fn dribble(mut agency: AgencyConnection, rest: Vec<u8>) -> JoinHandle<()> {
     spawn(move || {
         for byte in rest {
             if agency.stream().write_all(&[byte]).is_err() {
                 break;
             }
-            // The pace of this client, not a synchronisation.
+            // The pace of this client; no test waits for it.
             sleep(Duration::from_millis(20));
         }
         agency.read_until_gone();
@@ -95,14 +103,15 @@ fn dribble(mut agency: Agency, rest: Vec<u8>) -> JoinHandle<()> {
 }
 
 #[test]
-fn a_stop_ends_within_the_grace_whatever_clients_do() {
+fn a_stop_ends_within_the_grace_period_whatever_clients_do() {
     let (setup, port) = setup();
     let mut central = setup.start();
     let small = packet_of("small", 100, 50);
     let silent: Vec<_> = (0..20).map(|_| central.connect()).collect();
     let half = begun(&central, &small[..small.len() / 2]);
     let dribbling = dribble(begun(&central, &small[..1]), small[1..].to_vec());
-    // Winners make a reply larger than the socket's buffers, and nobody reads it.
+    // All bets win, so the reply is larger than the buffers of the socket, and the client does not
+    // read it.
     let mut reading_nothing = central.connect();
     let mark = "a document of some length ".repeat(2);
     reading_nothing.send(&large_packet(&mark, 50_000, 50_000));
@@ -114,55 +123,42 @@ fn a_stop_ends_within_the_grace_whatever_clients_do() {
     let took = start.elapsed();
 
     assert_eq!(code, 0);
-    assert!(took > GRACE / 2, "they had a chance: {took:?}");
-    assert_eq!(
-        central.program.count_lines_with("workers_matados"),
-        0,
-        "every worker ended by itself"
-    );
+    assert!(took > GRACE / 2, "the clients had no chance to finish: {took:?}");
+    assert_eq!(central.program.count_lines_with("workers_matados"), 0, "a worker had to be killed");
     dribbling.join().unwrap();
     drop((silent, half, reading_nothing));
-    can_start_again(&setup, port, 50_000);
+    assert_starts_again(&setup, port, 50_000);
 }
 
 #[test]
-fn silent_clients_alone_do_not_hold_up_a_stop() {
+fn silent_clients_do_not_delay_a_stop() {
     let (setup, port) = setup();
     let central = setup.start();
     let _silent: Vec<_> = (0..20).map(|_| central.connect()).collect();
-    eventually("all are accepted", || connections(&central), |count| *count == 20);
+    eventually("all accepted", || central.connections(), |count| *count == 20);
     let (code, took) = central.stop();
     assert_eq!(code, 0);
-    assert!(
-        took < Duration::from_millis(1500),
-        "they get a last chance of half a second, not {took:?}"
-    );
-    can_start_again(&setup, port, 0);
-}
-
-fn connections(central: &Central<'_>) -> u64 {
-    let status = central.status();
-    let workers = status["workers"].as_array().unwrap();
-    workers.iter().map(|worker| worker["connections"].as_u64().unwrap()).sum()
+    assert!(took < Duration::from_millis(1500), "silent clients get half a second, not {took:?}");
+    assert_starts_again(&setup, port, 0);
 }
 
 #[test]
-fn a_worker_that_does_not_react_is_killed_when_the_grace_is_over() {
+fn a_worker_that_does_not_react_is_killed_after_the_grace_period() {
     let (setup, port) = setup();
     let central = setup.start();
     assert!(central.request(&packet_of("a", 10, 4)).len() > 2);
-    let _stuck = Stopped::new(central.worker_pids()[1]);
+    let _stuck = StoppedProcess::new(central.worker_pids()[1]);
     let mut central = central;
     let start = Instant::now();
     central.program.signal(Signal::SIGTERM);
     assert_eq!(central.program.exit_code_within(GRACE + MARGIN), 0);
-    assert!(start.elapsed() >= GRACE, "not before: {:?}", start.elapsed());
+    assert!(start.elapsed() >= GRACE, "killed too early: {:?}", start.elapsed());
     assert_eq!(central.program.count_lines_with("workers_matados: 1"), 1);
-    can_start_again(&setup, port, 10);
+    assert_starts_again(&setup, port, 10);
 }
 
 #[test]
-fn a_worker_killed_in_mid_batch_during_the_stop_leaves_nothing_of_it() {
+fn a_worker_killed_during_a_stop_leaves_nothing_of_the_batch_it_was_receiving() {
     let (setup, port) = setup();
     let mut central = setup.start();
     let packet = packet_of("a", 100, 50);
@@ -172,11 +168,11 @@ fn a_worker_killed_in_mid_batch_during_the_stop_leaves_nothing_of_it() {
     let pid = central.worker_pids()[slot];
     central.program.signal(Signal::SIGTERM);
     central.program.line_with("action: exit | result: in_progress");
-    crate::harness::kill(pid, Signal::SIGKILL);
+    kill(pid, Signal::SIGKILL);
     assert!(agency.read_until_gone().is_empty());
     assert_eq!(central.program.exit_code_within(GRACE + MARGIN), 0);
     central.program.line_with("siguiente: nada, el servidor se detiene");
-    can_start_again(&setup, port, 0);
+    assert_starts_again(&setup, port, 0);
 }
 
 #[test]
@@ -184,21 +180,23 @@ fn a_stop_under_load_loses_and_miscounts_nothing() {
     for durability in ["process", "disk"] {
         let (setup, port) = setup();
         let setup = setup.with("SERVER_DURABILITY", durability);
-        let (book, mut random) =
-            (Arc::new(crate::harness::Book::default()), crate::harness::Random::seeded());
-        let load = crate::harness::Load::start(4, port, &book, &mut random);
+        let (record, mut random) = (Arc::new(BatchRecord::default()), Random::seeded());
+        let load = Load::start(4, port, &record, &mut random);
         for _ in 0..5 {
             let central = setup.start();
-            let before = book.acknowledged();
-            eventually("the agencies are served", || book.acknowledged(), |now| *now > before + 10);
+            let before = record.acknowledged();
+            eventually("acknowledged batches", || record.acknowledged(), |now| *now > before + 10);
             let (code, took) = central.stop();
             assert_eq!(code, 0);
-            assert!(took < Duration::from_secs(1), "nobody was slow, but it took {took:?}");
+            assert!(
+                took < Duration::from_secs(1),
+                "no client was slow, but the stop took {took:?}"
+            );
         }
         load.stop();
         let central = setup.start();
-        book.check(&setup, &central);
+        record.check(&setup, &central);
         assert_eq!(central.stop().0, 0);
-        setup.nothing_left_on(port);
+        setup.assert_nothing_left(port);
     }
 }

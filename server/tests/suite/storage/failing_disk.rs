@@ -1,15 +1,17 @@
-//! The disk loses something: a sync fails once. The kernel says so once, so from then on nothing may be acknowledged, and the
-//! central stops for a restart to recover, whichever file it was and whoever found out.
+//! A sync fails because the disk has lost a page. The kernel reports this once, so from then on
+//! nothing may be acknowledged: the central stops, and a restart recovers. It does not matter which
+//! file it was and which process noticed.
 //!
-//! A library put before the C library's lets one `fdatasync` fail; it is compiled here, so the tests need a C compiler.
+//! A preloaded library makes one `fdatasync` fail. The tests compile it, so they need a C compiler.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::harness::{Agency, Participant, Setup, large_packet};
+use crate::harness::{AgencyConnection, Participant, Setup, large_packet, left_out};
 
-/// Fails the next `fdatasync` of the file whose path ends with `$FAIL_SYNC_OF`, once, when the file `$FAIL_SYNC_NOW` exists.
+/// Fails the next `fdatasync` of the file whose path ends with `$FAIL_SYNC_OF` if the file
+/// `$FAIL_SYNC_NOW` exists, and removes the latter.
 const LIBRARY: &str = r#"
 #define _GNU_SOURCE
 #include <errno.h>
@@ -36,10 +38,12 @@ int fdatasync(int fd) {
 }
 "#;
 
-/// Bets of a batch: three of these fill the journal, and a full journal is a checkpoint, which syncs every file.
+/// Bets of a batch. Three such batches fill the journal, which leads to a checkpoint, which syncs
+/// every file.
 const BETS: usize = 50_000;
 
-/// The central's command with that library, and the file that lets the next sync of `file` fail; `None` without a C compiler.
+/// Returns a command for the central with that library, and the file that makes the next sync of
+/// `file` fail. Without a C compiler, reports the test as left out.
 fn failing_sync_of(file: &str, setup: &Setup) -> Option<(Command, PathBuf)> {
     let library = setup.directory().join("failing.so");
     let source = setup.directory().join("failing.c");
@@ -47,7 +51,7 @@ fn failing_sync_of(file: &str, setup: &Setup) -> Option<(Command, PathBuf)> {
     let compiled =
         Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
     if !compiled.is_ok_and(|status| status.success()) {
-        println!("SKIPPED: no C compiler");
+        left_out("no C compiler");
         return None;
     }
     let now = setup.directory().join("now");
@@ -56,16 +60,17 @@ fn failing_sync_of(file: &str, setup: &Setup) -> Option<(Command, PathBuf)> {
     Some((command, now))
 }
 
-fn a_failed_sync_of(file: &str) {
+/// Asserts that a failed sync of this file stops the central and loses no acknowledged batch.
+fn stops_after_a_failed_sync_of(file: &str) {
     let setup = Setup::new().with("SERVER_DURABILITY", "disk");
     let Some((mut command, now)) = failing_sync_of(file, &setup) else { return };
     let mut central = setup.start_by(&mut command);
     let send = |number: usize| {
-        let Ok(mut agency) = Agency::try_connect(central.port) else { return false };
+        let Ok(mut agency) = AgencyConnection::try_open(central.port) else { return false };
         agency.try_send(&large_packet(&format!("m{number}"), BETS, 1));
         !agency.read_until_gone().is_empty()
     };
-    assert!(send(0), "the disk is well");
+    assert!(send(0), "the disk works");
 
     fs::write(&now, "").unwrap();
     let acknowledged = 1 + (1..20).take_while(|number| send(*number)).count();
@@ -86,22 +91,22 @@ fn a_failed_sync_of(file: &str) {
 }
 
 #[test]
-fn a_lost_page_of_the_bets_stops_the_central_and_loses_nothing_acknowledged() {
-    a_failed_sync_of("bets.csv");
+fn a_failed_sync_of_the_bets_stops_the_central_and_loses_nothing_acknowledged() {
+    stops_after_a_failed_sync_of("bets.csv");
 }
 
 #[test]
-fn a_lost_page_of_the_winners_stops_the_central_and_loses_nothing_acknowledged() {
-    a_failed_sync_of("winners.log");
+fn a_failed_sync_of_the_winners_stops_the_central_and_loses_nothing_acknowledged() {
+    stops_after_a_failed_sync_of("winners.log");
 }
 
 #[test]
-fn a_lost_page_of_the_journal_stops_the_central_and_loses_nothing_acknowledged() {
-    a_failed_sync_of("journal");
+fn a_failed_sync_of_the_journal_stops_the_central_and_loses_nothing_acknowledged() {
+    stops_after_a_failed_sync_of("journal");
 }
 
 #[test]
-fn a_lost_page_of_who_has_finished_stops_the_central_before_anybody_is_told() {
+fn a_failed_sync_of_the_finished_agencies_stops_the_central_before_it_acknowledges() {
     let setup = Setup::new()
         .with("SERVER_DURABILITY", "disk")
         .with("SERVER_PROTOCOL", "framed")
@@ -112,12 +117,12 @@ fn a_lost_page_of_who_has_finished_stops_the_central_before_anybody_is_told() {
     first.try_notify().unwrap();
     fs::write(&now, "").unwrap();
     let mut second = Participant::connect(central.port, "framed", 2);
-    assert!(second.try_notify().is_err(), "acknowledged, though it may be lost");
+    assert!(second.try_notify().is_err(), "acknowledged although it may be lost");
     assert_eq!(central.program.exit_code(), 3, "{:?}", central.program.lines());
     assert_eq!(central.program.count_lines_with("action: sorteo"), 0);
     drop(central);
 
     let central = setup.start();
-    assert!(central.number("agencies_finished") >= 1, "who was acknowledged is remembered");
+    assert!(central.number("agencies_finished") >= 1, "the acknowledged agency has finished");
     assert_eq!(central.stop().0, 0);
 }

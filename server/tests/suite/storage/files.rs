@@ -1,11 +1,12 @@
-//! What the central writes: `bets.csv` as the course's own program would, and `winners.log` in the form of the assignment.
+//! What the central writes: `bets.csv` as the course's own program does, and `winners.log` as the
+//! assignment says.
 
 use std::io::{ErrorKind, Write};
 use std::process::{Command, Stdio};
 
-use crate::harness::{Setup, packet_of_records};
+use crate::harness::{Setup, left_out, packet_of_records};
 
-/// Names that a CSV writer may stumble over.
+/// Names that are difficult for a CSV writer.
 const NAMES: [&str; 14] = [
     "Santiago Lionel",
     "Ana, María",
@@ -23,7 +24,7 @@ const NAMES: [&str; 14] = [
     "a|b\u{a0}c",
 ];
 
-/// Reads rows as JSON and writes them as the course's `store_bets` does.
+/// Reads rows as JSON and writes them as `store_bets` of the course does.
 const PYTHON: &str = "import csv, io, json, sys
 rows = json.loads(sys.stdin.buffer.read())
 text = io.StringIO(newline='')
@@ -34,7 +35,7 @@ fn setup() -> Setup {
     Setup::new()
 }
 
-/// What Python's `csv.writer` makes of these rows; `None` without Python.
+/// Returns these rows as `csv.writer` of Python writes them; `None` without Python.
 fn as_python_writes(rows: &[[&str; 6]]) -> Option<Vec<u8>> {
     let python = Command::new("python3")
         .args(["-c", PYTHON])
@@ -54,7 +55,7 @@ fn as_python_writes(rows: &[[&str; 6]]) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn rows_of_bets_csv_are_byte_for_byte_what_the_csv_writer_of_python_makes_of_them() {
+fn bets_csv_equals_the_output_of_the_csv_writer_of_python_byte_for_byte() {
     let setup = setup();
     let central = setup.start();
     let (mut records, mut rows) = (Vec::new(), Vec::new());
@@ -72,9 +73,7 @@ fn rows_of_bets_csv_are_byte_for_byte_what_the_csv_writer_of_python_makes_of_the
         .map(|(first, last, document)| ["0", first, last, document, "1999-03-17", "1033"])
         .collect();
     let Some(expected) = as_python_writes(&rows) else {
-        println!(
-            "SKIPPED: no python3 here to compare bets.csv with; only the number of rows was checked"
-        );
+        left_out("no python3 to compare bets.csv with; only the number of rows was checked");
         assert_eq!(setup.rows().len(), rows.len());
         return;
     };
@@ -82,7 +81,7 @@ fn rows_of_bets_csv_are_byte_for_byte_what_the_csv_writer_of_python_makes_of_the
 }
 
 #[test]
-fn a_row_that_needs_quotes_has_them_and_ends_in_crlf() {
+fn a_row_is_quoted_where_necessary_and_ends_with_crlf() {
     let setup = setup();
     let central = setup.start();
     central.request(&packet_of_records(&["Ana, la \"Ñata\";Paz;30904465;1999-03-17;0"]));
@@ -109,7 +108,7 @@ fn a_date_without_padding_is_padded_in_the_reply_and_in_both_files() {
 }
 
 #[test]
-fn winners_log_has_a_line_for_each_winner_in_their_order_and_none_for_the_others() {
+fn winners_log_has_a_line_per_winner_in_order_and_no_other_line() {
     let setup = setup();
     let central = setup.start();
     for batch in [
@@ -131,7 +130,7 @@ fn winners_log_has_a_line_for_each_winner_in_their_order_and_none_for_the_others
 }
 
 #[test]
-fn empty_names_and_documents_are_stored_as_they_are() {
+fn empty_names_and_documents_are_stored_unchanged() {
     let setup = setup();
     let central = setup.start();
     assert_eq!(central.request(&packet_of_records(&[";;;2000-01-01;1"])), [0, 0]);
@@ -139,7 +138,7 @@ fn empty_names_and_documents_are_stored_as_they_are() {
 }
 
 #[test]
-fn records_of_the_greatest_lengths_are_stored() {
+fn records_of_the_maximum_length_are_stored() {
     let setup = setup();
     let central = setup.start();
     let (ascii, letters) = ("x".repeat(255), "ñ".repeat(127));

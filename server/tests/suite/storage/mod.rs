@@ -1,4 +1,4 @@
-//! TODO storage
+//! The files of the storage: their content, their recovery, and disks that are full or fail.
 
 mod failing_disk;
 mod files;

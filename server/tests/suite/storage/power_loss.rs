@@ -1,14 +1,14 @@
-//! With durability `disk` the journal alone is made durable with each batch: whatever a power loss leaves of the other files since
-//! the last checkpoint, the next start puts them back byte for byte.
+//! With durability `disk` only the journal is made durable with each batch. Whatever a power loss
+//! leaves of the other files since the last checkpoint, the next start restores them byte for byte.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 
 use crate::harness::{Random, Setup, large_packet, packet_of};
 
-/// Place of the epoch in the ledger.
+/// Index of the epoch in the ledger.
 const EPOCH: usize = 5;
-/// Files that the kernel may not have written.
+/// Files that the kernel may not have written when the power fails.
 const VOLATILE: [&str; 2] = ["bets.csv", "winners.log"];
 
 fn setup() -> Setup {
@@ -19,17 +19,17 @@ fn contents(setup: &Setup) -> [Vec<u8>; 2] {
     VOLATILE.map(|file| setup.read_stored(file))
 }
 
-/// Starts once more and expects exactly these files and totals.
-fn has_all(setup: &Setup, expected: &[Vec<u8>; 2], bets: u64, winners: u64) {
+/// Starts the central and asserts that it has exactly these files and totals.
+fn assert_restored(setup: &Setup, expected: &[Vec<u8>; 2], bets: u64, winners: u64) {
     let central = setup.start();
-    assert!(contents(setup) == *expected, "the files are as they were");
+    assert!(contents(setup) == *expected, "the files are restored");
     assert_eq!((central.number("bets"), central.results().winners), (bets, winners));
     assert_eq!(central.stop().0, 0);
     assert!(contents(setup) == *expected, "also after stopping");
 }
 
 #[test]
-fn what_was_written_since_the_last_checkpoint_and_lost_is_put_back_from_the_journal() {
+fn losses_since_the_last_checkpoint_are_restored_from_the_journal() {
     for loss in ["never written", "written as zeros", "partly written", "pages in random order"] {
         let setup = setup();
         let central = setup.start();
@@ -40,7 +40,7 @@ fn what_was_written_since_the_last_checkpoint_and_lost_is_put_back_from_the_jour
         for batch in 0..10 {
             assert!(central.request(&packet_of(&format!("b{batch}"), 100, 40)).len() > 2);
         }
-        central.kill_everything();
+        central.kill_all();
         let whole = contents(&setup);
         let mut random = Random::seeded();
         for (file, (kept, whole)) in VOLATILE.iter().zip(kept.iter().zip(&whole)) {
@@ -60,12 +60,12 @@ fn what_was_written_since_the_last_checkpoint_and_lost_is_put_back_from_the_jour
             }
         }
         assert!(contents(&setup) != whole, "{loss}");
-        has_all(&setup, &whole, 1010, 404);
+        assert_restored(&setup, &whole, 1010, 404);
     }
 }
 
 #[test]
-fn a_journal_that_is_full_starts_over_and_nothing_is_lost() {
+fn a_full_journal_begins_a_new_epoch_and_nothing_is_lost() {
     let setup = setup();
     let central = setup.start();
     let ledger = central.segment().value::<[u64; 7]>("ledger").unwrap();
@@ -73,14 +73,14 @@ fn a_journal_that_is_full_starts_over_and_nothing_is_lost() {
     for mark in ["a", "b", "c", "d", "e", "f"] {
         assert!(central.request(&large_packet(mark, 65_535, 100)).len() > 2);
     }
-    assert!(ledger.get()[EPOCH] > epoch, "six times 2 MB do not fit 8 MB");
-    central.kill_everything();
+    assert!(ledger.get()[EPOCH] > epoch, "six times 2 MB exceed 8 MB");
+    central.kill_all();
     let whole = contents(&setup);
-    has_all(&setup, &whole, 6 * 65_535, 600);
+    assert_restored(&setup, &whole, 6 * 65_535, 600);
 }
 
 #[test]
-fn a_batch_larger_than_the_whole_journal_is_stored_like_any_other() {
+fn a_batch_larger_than_the_journal_is_stored_like_any_other() {
     let setup = setup();
     let central = setup.start();
     // 10 MB of rows and winner lines.
@@ -90,6 +90,6 @@ fn a_batch_larger_than_the_whole_journal_is_stored_like_any_other() {
     assert!(central.request(&packet_of("after", 10, 4)).len() > 2);
     let whole = contents(&setup);
     assert!(whole[0].len() + whole[1].len() > 8 << 20);
-    central.kill_everything();
-    has_all(&setup, &whole, 50_020, 50_008);
+    central.kill_all();
+    assert_restored(&setup, &whole, 50_020, 50_008);
 }

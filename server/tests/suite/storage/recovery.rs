@@ -1,5 +1,5 @@
-//! What a start makes of the files it finds: the leavings of a kill or a power loss are put right, what no crash of ours leaves is
-//! refused and not touched.
+//! What a start does with the files it finds: it repairs what a kill or a power loss leaves, and
+//! refuses any other damage without touching the files.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -9,21 +9,22 @@ use lottery::{Bet, Results};
 
 /// The files of a storage that hold data.
 const FILES: [&str; 3] = ["bets.csv", "winners.log", "journal"];
-/// Place of the journal's end in the ledger.
+/// Index of the journal's end in the ledger.
 const JOURNAL_END: usize = 6;
 
 fn setup(durability: &str) -> Setup {
     Setup::new().with("SERVER_DURABILITY", durability)
 }
 
-/// A storage with three batches of 10 bets and 4 winners each, left by a kill of everybody.
+/// Returns a storage with three batches of 10 bets and 4 winners each, left by a kill of all
+/// processes.
 fn killed(durability: &str) -> Setup {
     let setup = setup(durability);
     let central = setup.start();
     for mark in ["a", "b", "c"] {
         assert!(central.request(&packet_of(mark, 10, 4)).len() > 2);
     }
-    central.kill_everything();
+    central.kill_all();
     setup
 }
 
@@ -54,8 +55,9 @@ fn contents(setup: &Setup) -> [Vec<u8>; 3] {
     FILES.map(|file| setup.read_stored(file))
 }
 
-/// Starts, expects these totals and this recovery line, goes on with another batch, and stops.
-fn recovers(setup: &Setup, bets: u64, winners: u64, line: &str) {
+/// Starts the central, asserts these totals and this part of the recovery line, stores another
+/// batch, and stops.
+fn assert_recovers(setup: &Setup, bets: u64, winners: u64, line: &str) {
     let central = setup.start();
     let said = central.program.line_with("action: recuperacion | result: success");
     assert!(
@@ -73,8 +75,9 @@ fn recovers(setup: &Setup, bets: u64, winners: u64, line: &str) {
     assert_eq!(lines as u64, winners + 1);
 }
 
-/// Starts in vain: exit 1 with a line that has these parts, and the files are as they were.
-fn refuses(setup: &Setup, parts: &[&str]) {
+/// Asserts that a start exits with 1 and a line that has these parts, and leaves the files
+/// unchanged.
+fn assert_refuses(setup: &Setup, parts: &[&str]) {
     let before = contents(setup);
     let mut program = Program::start(&mut setup.command(&["run"]));
     let line = program.line_with("ERROR");
@@ -94,14 +97,14 @@ fn half_a_row_behind_the_last_batch_is_cut_off() {
         let [rows, lines, _] = contents(&setup);
         append(&setup, "bets.csv", b"0,Santiago Lionel,Lor");
         append(&setup, "winners.log", b"Full name: San");
-        recovers(&setup, 30, 12, "bytes_descartados: 21");
+        assert_recovers(&setup, 30, 12, "bytes_descartados: 21");
         assert!(setup.read_stored("bets.csv").starts_with(&rows));
         assert!(setup.read_stored("winners.log").starts_with(&lines));
     }
 }
 
 #[test]
-fn a_torn_last_record_of_the_journal_takes_its_batch_with_it_and_no_other() {
+fn a_torn_last_record_of_the_journal_discards_its_batch_and_no_other() {
     for durability in ["process", "disk"] {
         for damage in ["zeros", "a flipped bit", "a short file"] {
             let setup = setup(durability);
@@ -111,7 +114,7 @@ fn a_torn_last_record_of_the_journal_takes_its_batch_with_it_and_no_other() {
             let rows = setup.read_stored("bets.csv");
             let start = ledger.get()[JOURNAL_END];
             assert!(central.request(&packet_of("b", 10, 4)).len() > 2);
-            central.kill_everything();
+            central.kill_all();
             let journal = setup.read_stored("journal");
             match damage {
                 "zeros" => overwrite(&setup, "journal", start, &[0; 40]),
@@ -120,14 +123,14 @@ fn a_torn_last_record_of_the_journal_takes_its_batch_with_it_and_no_other() {
                 }
                 _ => cut(&setup, "journal", start + 50),
             }
-            recovers(&setup, 10, 4, "bytes_descartados: ");
+            assert_recovers(&setup, 10, 4, "bytes_descartados: ");
             assert!(setup.read_stored("bets.csv").starts_with(&rows), "{durability}, {damage}");
         }
     }
 }
 
 #[test]
-fn without_a_journal_the_totals_are_counted_from_the_bets_and_the_winners_written_anew() {
+fn without_a_journal_the_totals_are_counted_from_the_bets_and_the_winners_written_again() {
     let setup = setup("process");
     let central = setup.start();
     let documents: Vec<_> = (0..100).map(|number| format!("h-{number}")).collect();
@@ -136,60 +139,60 @@ fn without_a_journal_the_totals_are_counted_from_the_bets_and_the_winners_writte
     assert!(central.request(&packet_of_bets(&unnumbered)).len() > 2);
     assert!(central.request(&packet_of("a", 10, 4)).len() > 2);
     let winners = central.results().winners;
-    assert!(winners > 4, "the hash rule finds some");
-    central.kill_everything();
+    assert!(winners > 4, "no winners by the hash rule");
+    central.kill_all();
     let before = contents(&setup);
     fs::remove_file(setup.stored("journal")).unwrap();
     fs::remove_file(setup.stored("winners.log")).unwrap();
 
-    recovers(&setup, 110, winners, "contadas_de_bets_csv: true");
+    assert_recovers(&setup, 110, winners, "contadas_de_bets_csv: true");
     assert!(setup.read_stored("bets.csv").starts_with(&before[0]));
     assert!(setup.read_stored("winners.log").starts_with(&before[1]));
 }
 
 #[test]
-fn bets_that_are_missing_are_noticed_and_nothing_is_touched() {
+fn missing_bets_are_refused_and_nothing_is_changed() {
     for durability in ["process", "disk"] {
         for after_checkpoint in [false, true] {
             let setup = killed(durability);
             if after_checkpoint {
                 assert_eq!(setup.start().stop().0, 0);
             } else {
-                // The next epoch has batches of its own, which the journal could put back behind the hole.
+                // The next epoch has batches that the journal could wrongly restore behind the gap.
                 let central = setup.start();
                 assert!(central.request(&packet_of("d", 10, 4)).len() > 2);
-                central.kill_everything();
+                central.kill_all();
             }
             cut(&setup, "bets.csv", 100);
-            refuses(&setup, &["bets.csv", "bets are missing", "restore"]);
+            assert_refuses(&setup, &["bets.csv", "bets are missing", "restore"]);
             fs::remove_file(setup.stored("bets.csv")).unwrap();
             fs::write(setup.stored("bets.csv"), b"").unwrap();
-            refuses(&setup, &["bets.csv", "bets are missing", "restore"]);
+            assert_refuses(&setup, &["bets.csv", "bets are missing", "restore"]);
         }
     }
 }
 
 #[test]
-fn winner_lines_that_are_missing_are_noticed_and_nothing_is_touched() {
+fn missing_winner_lines_are_refused_and_nothing_is_changed() {
     for durability in ["process", "disk"] {
         let setup = killed(durability);
         assert_eq!(setup.start().stop().0, 0);
         for length in [50, 0] {
             cut(&setup, "winners.log", length);
-            refuses(&setup, &["winners.log", "missing", "move the journal away"]);
+            assert_refuses(&setup, &["winners.log", "missing", "move the journal away"]);
         }
-        // The way out that it names.
+        // The remedy that the message names.
         fs::remove_file(setup.stored("journal")).unwrap();
-        recovers(&setup, 30, 12, "contadas_de_bets_csv: true");
+        assert_recovers(&setup, 30, 12, "contadas_de_bets_csv: true");
     }
 }
 
 #[test]
-fn a_journal_whose_checkpoints_are_damaged_is_refused_and_nothing_is_touched() {
+fn a_journal_with_damaged_checkpoints_is_refused_and_nothing_is_changed() {
     let setup = killed("process");
     overwrite(&setup, "journal", 0, &[0xFF; 8192]);
-    refuses(&setup, &["journal", "damaged", "move it away"]);
-    // The way out that it names.
+    assert_refuses(&setup, &["journal", "damaged", "move it away"]);
+    // The remedy that the message names.
     fs::rename(setup.stored("journal"), setup.stored("journal.old")).unwrap();
-    recovers(&setup, 30, 12, "contadas_de_bets_csv: true");
+    assert_recovers(&setup, 30, 12, "contadas_de_bets_csv: true");
 }

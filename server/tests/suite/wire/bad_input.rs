@@ -1,9 +1,10 @@
-//! Bad input harms only its sender: closed without a reply, one log line, nothing stored, every worker alive.
+//! Bad input in `typed` harms only its sender: its connection closes without a reply, the log has
+//! one line, nothing is stored, and no worker dies.
 
-use crate::harness::{Central, Setup, eventually, packet_of, packet_of_records, refusals};
+use crate::harness::{CentralProcess, Setup, eventually, packet_of, packet_of_records, refusals};
 use lottery::Results;
 
-/// How the sender goes on after its bytes.
+/// What the sender does after its bytes.
 #[derive(Clone, Copy, Debug)]
 enum Then {
     Waits,
@@ -12,7 +13,7 @@ enum Then {
     Resets,
 }
 
-/// Something that is no request, and what the central says about it.
+/// Bytes that are not a valid request, and the reason that the central logs.
 struct Case {
     bytes: Vec<u8>,
     then: Then,
@@ -27,7 +28,7 @@ fn setup() -> Setup {
     Setup::new()
 }
 
-/// Every way of being wrong, small enough to be sent at once.
+/// Returns every kind of bad request that is small enough to be sent at once.
 fn cases() -> Vec<Case> {
     use Then::{Closes, HalfCloses, Resets, Waits};
     let good = "Santiago Lionel;Lorca;30904465;1999-03-17;7574";
@@ -62,7 +63,7 @@ fn cases() -> Vec<Case> {
         ("A;B;\u{1b}[31m;1999-03-17".to_owned(), "control character U+001B"),
     ];
     for (record, reason) in records {
-        // The bad record is the last of a batch that is good otherwise.
+        // The bad record is the last of an otherwise valid batch.
         cases.push(case(packet_of_records(&[good, &record]), Waits, reason));
     }
     let announced = [&[0, 0xff, 0xff][..], &batch[3..]].concat();
@@ -78,15 +79,15 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// Sends a bad request and sees that it is not answered. Returns the sender's port.
-fn provoke(central: &Central<'_>, bytes: &[u8], then: Then) -> u16 {
+/// Sends a bad request and asserts that there is no reply. Returns the port of the sender.
+fn send_bad(central: &CentralProcess<'_>, bytes: &[u8], then: Then) -> u16 {
     let mut agency = central.connect();
     let port = agency.port();
     agency.send(bytes);
     match then {
         Then::Closes => return port,
         Then::Resets => {
-            // A reset that overtakes the bytes would be no bad request at all.
+            // A reset that overtakes the bytes would leave no request at all.
             eventually("the agency in flight", || central.results().in_flight, |count| *count > 0);
             agency.reset();
             return port;
@@ -94,47 +95,43 @@ fn provoke(central: &Central<'_>, bytes: &[u8], then: Then) -> u16 {
         Then::HalfCloses => agency.end_sending(),
         Then::Waits => {}
     }
-    // The end comes without a reset, which is for those who go on sending long after they were refused.
+    // The connection ends without a reset: the central resets only clients that go on sending long
+    // after a refusal.
     assert!(agency.read_to_end().is_empty(), "a reply to {:?}...", &bytes[..bytes.len().min(60)]);
     port
 }
 
 #[test]
-fn whatever_is_wrong_is_refused_with_one_line_and_nothing_else() {
+fn every_bad_request_is_refused_with_one_line_and_nothing_else() {
     let setup = setup();
     let central = setup.start();
     let pids = central.worker_pids();
     let cases = cases();
     let mut ports = Vec::new();
     for (number, case) in cases.iter().enumerate() {
-        ports.push(provoke(&central, &case.bytes, case.then));
+        ports.push(send_bad(&central, &case.bytes, case.then));
         if number % 10 == 0 {
             let reply = central.request(&packet_of(&format!("honest{number}"), 1, 1));
             assert_eq!(reply[..2], [0, 1], "an honest client after case {number}");
         }
     }
-    central.nobody_in_flight_within_a_second();
+    central.none_in_flight_within_a_second();
     assert_eq!(central.worker_pids(), pids);
     let honest = cases.len().div_ceil(10);
     assert_eq!(setup.rows().len(), honest);
     assert!(setup.rows().iter().all(|row| row.contains(",honest")));
     assert_eq!(central.results(), Results { winners: honest as u64, in_flight: 0 });
-    let refused: u64 = central.status()["workers"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|w| w["refused"].as_u64().unwrap())
-        .sum();
+    let refused: u64 = central.worker_numbers("refused").into_iter().sum();
     assert_eq!(refused, cases.len() as u64);
 
     let log = central.stop_and_read_log();
     for (Case { bytes, then, reason }, port) in cases.iter().zip(&ports) {
         let lines = refusals(&log, *port);
         let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(60)]);
-        // The system may have given a port to several connections, one after the other.
+        // Several connections may have had the same port, one after the other.
         let sent = ports.iter().filter(|other| *other == port).count();
         assert_eq!(lines.len(), sent, "{shown:?} and {then:?}: {lines:?}");
-        let told = lines.iter().any(|line| line.contains(reason.as_str()));
-        assert!(told, "{shown:?} and {then:?}: {lines:?}, not {reason:?}");
+        let named = lines.iter().any(|line| line.contains(reason.as_str()));
+        assert!(named, "{shown:?} and {then:?}: {lines:?}, not {reason:?}");
     }
 }

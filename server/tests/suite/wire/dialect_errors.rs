@@ -1,13 +1,16 @@
-//! Bad input in the dialects with a draw: the dialect's error bytes, the connection goes on or ends as the dialect has it, one log
-//! line, nothing stored, and everybody else is served (invariant I7). The rows are those of the dialects' descriptions.
+//! Bad input in the dialects with a draw gets the error reply of the dialect and one log line.
+//! Nothing is stored, the connection goes on or ends as the dialect says, and other clients are
+//! served (invariant I7). The cases are those of the descriptions of the dialects.
 
-use crate::harness::{Central, Participant, Setup, draw_dialects, numbered_bet, refusals, vector};
+use crate::harness::{
+    CentralProcess, Participant, Setup, draw_dialects, from_hex, numbered_bet, refusals, vector,
+};
 use lottery::protocol::Receipt;
 
-/// Agency of the honest neighbour.
+/// Number of an honest agency beside the faulty one.
 const HONEST: u16 = 200;
 
-/// What becomes of the connection.
+/// What happens to the connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Then {
     GoesOn,
@@ -16,14 +19,14 @@ enum Then {
 
 use Then::{Ends, GoesOn};
 
-/// Something that is wrong, sent at once, and all that comes of it.
+/// A bad message, sent at once, and all its consequences.
 struct Case {
     bytes: Vec<u8>,
     reply: Vec<u8>,
     then: Then,
-    /// Bets of the refused batch, where it was one.
+    /// Bets of the refused batch, if it was one.
     refused_bets: Option<usize>,
-    /// Part of the log line.
+    /// A part of the log line.
     reason: &'static str,
 }
 
@@ -31,11 +34,8 @@ fn setup(dialect: &str) -> Setup {
     Setup::new().with("SERVER_PROTOCOL", dialect)
 }
 
-fn hex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
-}
-
-/// An edition's bet of the agency: names, date, document 1, number 1.
+/// Returns a bet of an edition of `counted`, whose name lengths have `width` bytes. Document and
+/// number are 1.
 fn counted_bet(width: usize, agency: u8, first_name: &[u8], date: &[u8; 10]) -> Vec<u8> {
     let length = |name: &[u8]| (name.len() as u16).to_be_bytes()[2 - width..].to_vec();
     let name = |name: &[u8]| [length(name), name.to_vec()].concat();
@@ -57,7 +57,11 @@ fn counted_cases(dialect: &str) -> Vec<Case> {
     let bad_date = batch(&[counted_bet(width, 1, b"A", b"1999-13-17")]);
     let bad_name = batch(&[counted_bet(width, 1, b"\xff", b"1999-01-01")]);
     if width == 1 {
-        assert_eq!(bad_date, hex("0001010141014200000001313939392d31332d31370001"), "as observed");
+        assert_eq!(
+            bad_date,
+            from_hex("0001010141014200000001313939392d31332d31370001"),
+            "as observed"
+        );
     }
     let mut cases = vec![
         case(bad_date, Some(1), "record 1: birthdate"),
@@ -154,7 +158,7 @@ fn framed_cases() -> Vec<Case> {
 }
 
 fn sentinel_cases() -> Vec<Case> {
-    // After the hello. The packets are those of the vectors, with one thing changed.
+    // Sent after the hello. The packets are those of the vectors with one change each.
     let good = vector("sentinel", "packet_L");
     let batch = |packets: &[&[u8]]| {
         let payload = packets.concat();
@@ -177,9 +181,10 @@ fn sentinel_cases() -> Vec<Case> {
         refused_bets: Some(bets),
         reason,
     };
-    // u16 length, u8 and 15 bytes, u8 and 5 bytes: the date begins at byte 24, its month at 29.
+    // After a u16 length, a name of 1 + 15 bytes and a name of 1 + 5 bytes, the date begins at byte
+    // 24, its month at byte 29.
     vec![
-        case([&[1][..], &hex(original)].concat(), 2, "characters of the first name: 31"),
+        case([&[1][..], &from_hex(original)].concat(), 2, "characters of the first name: 31"),
         case(batch(&[&good, &long]), 2, "fields of record 2 do not fill it"),
         case(batch(&[&changed(29, b'9')]), 1, "record 1: birthdate"),
         case(batch(&[&good, &changed(3, 0xff)]), 2, "record 2 is not UTF-8"),
@@ -204,15 +209,15 @@ fn cases(dialect: &str) -> Vec<Case> {
     }
 }
 
-/// An honest agency is served on a connection of its own.
-fn serves_others(central: &Central<'_>, dialect: &str) {
+/// Asserts that an honest agency is served on a connection of its own.
+fn assert_serves_others(central: &CentralProcess<'_>, dialect: &str) {
     let stored =
         Participant::connect(central.port, dialect, HONEST).store(&[numbered_bet(1, false)]);
     assert_eq!(stored, Receipt::Stored { winners: None }, "{dialect}");
 }
 
 #[test]
-fn whatever_is_wrong_is_answered_in_the_words_of_the_dialect_and_harms_nobody_else() {
+fn bad_input_gets_the_error_reply_of_the_dialect_and_harms_no_other_client() {
     for dialect in draw_dialects() {
         let setup = setup(dialect);
         let central = setup.start();
@@ -225,12 +230,12 @@ fn whatever_is_wrong_is_answered_in_the_words_of_the_dialect_and_harms_nobody_el
             assert_eq!(agency.read_bytes(reply.len()), *reply, "{dialect}: {reason}");
             match then {
                 Ends => assert!(agency.read_to_end().is_empty(), "{dialect}: {reason}"),
-                GoesOn => assert!(agency.hears_nothing(), "{dialect}: {reason}"),
+                GoesOn => assert!(agency.is_quiet(), "{dialect}: {reason}"),
             }
-            serves_others(&central, dialect);
+            assert_serves_others(&central, dialect);
             assert_eq!(setup.rows().len(), served, "{dialect}: {reason}");
         }
-        central.nobody_in_flight_within_a_second();
+        central.none_in_flight_within_a_second();
         assert!(
             setup.rows().iter().all(|row| row.starts_with("200,")),
             "{dialect}: {:?}",
@@ -258,7 +263,7 @@ fn whatever_is_wrong_is_answered_in_the_words_of_the_dialect_and_harms_nobody_el
 }
 
 #[test]
-fn a_connection_that_goes_on_after_an_error_takes_good_batches() {
+fn a_connection_that_goes_on_after_an_error_accepts_good_batches() {
     for dialect in ["framed", "sentinel"] {
         let setup = setup(dialect);
         let central = setup.start();
@@ -272,7 +277,7 @@ fn a_connection_that_goes_on_after_an_error_takes_good_batches() {
                 .windows(8)
                 .any(|window| window == b"FINISHED" && case.refused_bets.is_none())
             {
-                // Nothing but a question may follow a FINISHED, good or bad.
+                // Only a query may follow FINISHED, whether that was valid or not.
                 continue;
             }
             agency.send(&vector(dialect, "batch_L"));

@@ -1,10 +1,14 @@
-//! Who counts as in flight, and what a query tells: a total unless a batch has begun and not ended, in whatever way it ends.
+//! A query gets a partial result while a batch has begun and not ended in any way, and a total
+//! otherwise.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::scope;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Agency, Central, Setup, Stopped, eventually, eventually_within, packet_of};
+use crate::harness::{
+    AgencyConnection, CentralProcess, Setup, StoppedProcess, eventually, eventually_within,
+    packet_of,
+};
 use lottery::Results;
 use lottery::protocol::typed::decode_winners;
 
@@ -12,19 +16,19 @@ fn setup() -> Setup {
     Setup::new()
 }
 
-/// An agency that has sent the byte 0 and nothing else.
-fn begun(central: &Central<'_>) -> Agency {
+/// Connects an agency that has sent the byte 0 and nothing else.
+fn begun(central: &CentralProcess<'_>) -> AgencyConnection {
     let mut agency = central.connect();
     agency.send(&[0]);
     agency
 }
 
-fn wait_for_in_flight(central: &Central<'_>, count: u32) {
+fn wait_for_in_flight(central: &CentralProcess<'_>, count: u32) {
     eventually("agencies in flight", || central.results().in_flight, |seen| *seen == count);
 }
 
 #[test]
-fn a_client_alone_gets_a_total_with_its_batch_every_time_it_asks() {
+fn a_client_alone_gets_a_total_that_includes_its_batch_after_every_query() {
     for (durability, rounds) in [("process", 300), ("disk", 30)] {
         let setup = setup().with("SERVER_DURABILITY", durability);
         let central = setup.start();
@@ -44,7 +48,7 @@ fn a_client_alone_gets_a_total_with_its_batch_every_time_it_asks() {
 }
 
 #[test]
-fn what_was_acknowledged_to_anybody_is_counted_for_everybody_and_never_taken_back() {
+fn a_batch_acknowledged_to_any_client_is_counted_for_all_clients_and_never_taken_back() {
     const CLIENTS: u64 = 4;
     const ROUNDS: u64 = 75;
     const BETS: usize = 20;
@@ -64,7 +68,7 @@ fn what_was_acknowledged_to_anybody_is_counted_for_everybody_and_never_taken_bac
                 winners >= at_least,
                 "client {number}, round {round}: {winners} of at least {at_least}"
             );
-            // The others' batches may be on their way; the own one is not.
+            // Batches of the other clients may be in flight; that of this client is not.
             assert!(
                 u64::from(in_flight) < CLIENTS,
                 "client {number}, round {round}: {in_flight} in flight"
@@ -83,16 +87,16 @@ fn what_was_acknowledged_to_anybody_is_counted_for_everybody_and_never_taken_bac
 }
 
 #[test]
-fn an_agency_that_has_sent_one_byte_is_in_flight_until_it_ends_in_any_way() {
-    type End = fn(Agency);
+fn an_agency_that_has_sent_one_byte_is_in_flight_until_its_connection_ends_in_any_way() {
+    type End = fn(AgencyConnection);
     let ways: [(&str, End); 3] = [
         ("closes", drop),
-        ("says that it sends nothing more", |agency| {
+        ("ends sending", |agency| {
             let mut agency = agency;
             agency.end_sending();
             assert!(agency.read_to_end().is_empty());
         }),
-        ("resets", Agency::reset),
+        ("resets", AgencyConnection::reset),
     ];
     let setup = setup();
     let central = setup.start();
@@ -110,7 +114,7 @@ fn an_agency_that_has_sent_one_byte_is_in_flight_until_it_ends_in_any_way() {
 }
 
 #[test]
-fn an_agency_that_sends_no_more_is_in_flight_until_its_time_is_over() {
+fn an_agency_that_stalls_is_in_flight_until_its_deadline() {
     const TIMEOUT: Duration = Duration::from_secs(1);
     let setup = setup().with("SERVER_REQUEST_TIMEOUT", "1s");
     let central = setup.start();
@@ -120,7 +124,7 @@ fn an_agency_that_sends_no_more_is_in_flight_until_its_time_is_over() {
     let within = TIMEOUT + Duration::from_secs(1);
     eventually_within(
         within,
-        "nobody in flight",
+        "no batch in flight",
         || central.results().in_flight,
         |count| *count == 0,
     );
@@ -129,7 +133,7 @@ fn an_agency_that_sends_no_more_is_in_flight_until_its_time_is_over() {
 }
 
 #[test]
-fn more_agencies_than_a_byte_can_count_are_counted_one_by_one() {
+fn more_agencies_in_flight_than_a_byte_can_count_are_counted_exactly() {
     let setup = setup().with("SERVER_WORKERS", "1");
     let central = setup.start();
     let mut agencies: Vec<_> = (0..300).map(|_| begun(&central)).collect();
@@ -141,18 +145,18 @@ fn more_agencies_than_a_byte_can_count_are_counted_one_by_one() {
     assert_eq!(central.number("agencies_in_flight"), 300);
     agencies.drain(..50).for_each(drop);
     wait_for_in_flight(&central, 250);
-    agencies.drain(..100).for_each(Agency::reset);
+    agencies.drain(..100).for_each(AgencyConnection::reset);
     wait_for_in_flight(&central, 150);
     drop(agencies);
-    central.nobody_in_flight_within_a_second();
+    central.none_in_flight_within_a_second();
 }
 
 #[test]
-fn a_client_that_is_gone_before_it_was_accepted_is_still_served() {
+fn requests_of_clients_that_leave_before_they_are_accepted_are_still_served() {
     const EACH: usize = 20;
     let setup = setup();
     let central = setup.start();
-    let frozen: Vec<_> = central.worker_pids().into_iter().map(Stopped::new).collect();
+    let frozen: Vec<_> = central.worker_pids().into_iter().map(StoppedProcess::new).collect();
     let (mut waiting, mut resetting, mut silent) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..EACH {
         let send = |kind: &str| {
@@ -167,22 +171,22 @@ fn a_client_that_is_gone_before_it_was_accepted_is_still_served() {
         resetting.push(send("reset"));
         silent.push(central.connect());
     }
-    // All at the end: a port that is free again may be the next connection's.
-    let silent_ports: Vec<_> = silent.iter().map(Agency::port).collect();
-    // Of those that have sent something, whatever has arrived is stored whole or not at all.
-    resetting.into_iter().chain(silent).for_each(Agency::reset);
+    // Closed only now, because the next connection could get a port that is free again.
+    let silent_ports: Vec<_> = silent.iter().map(AgencyConnection::port).collect();
+    // A batch whose connection was reset is stored completely or not at all.
+    resetting.into_iter().chain(silent).for_each(AgencyConnection::reset);
     drop(frozen);
     for mut agency in waiting {
         assert_eq!(agency.read_to_end()[..2], [0, 1]);
     }
     let stored =
         |kind: &str| setup.rows().iter().filter(|row| row.contains(&format!(",{kind}"))).count();
-    eventually("the closed ones' bets", || stored("closed"), |rows| *rows == 2 * EACH);
+    eventually("the bets of closed connections", || stored("closed"), |rows| *rows == 2 * EACH);
     assert_eq!(stored("half-closed"), 2 * EACH);
     assert_eq!(stored("reset") % 2, 0);
-    central.nobody_in_flight_within_a_second();
+    central.none_in_flight_within_a_second();
     assert_eq!(central.results().winners as usize, setup.rows().len() / 2);
-    // Who connects and leaves without a word has not failed at anything.
+    // A client that sends nothing has not failed.
     let log = central.stop_and_read_log();
     let failed = log.iter().filter(|line| line.contains("receive_message | result: fail"));
     for line in failed {

@@ -1,4 +1,4 @@
-//! TODO wire
+//! Requests and replies over real connections, valid and invalid, in every dialect.
 
 mod bad_input;
 mod conformance;

@@ -1,24 +1,25 @@
-//! Input without end and requests without measure: refused like any other bad input, and no worker grows by them.
+//! Endless input and oversized requests are refused like any other bad input, and no worker grows
+//! by them.
 
 use std::thread::scope;
 
 use crate::harness::{
-    Agency, Setup, eventually, packet_of, packet_of_records, private_bytes, refusals,
+    AgencyConnection, Setup, eventually, packet_of, packet_of_records, private_bytes, refusals,
 };
 use lottery::Results;
 
-/// Memory that a worker may take for connections it refuses or has refused.
+/// Memory that a worker may use for connections that it refuses.
 const MAX_GROWTH: u64 = 16 << 20;
-/// Memory that a worker may have more than at its start when all of them are gone: buffers it keeps for the next batch.
+/// Memory that a worker may keep when all of them are closed: buffers for the next batch.
 const MAX_REMAINDER: u64 = 6 << 20;
-/// What a worker lets its connections keep in memory together, and what may come on top of it.
+/// Memory that all connections of a worker may use together, plus the growth above.
 const MAX_BUFFERED: u64 = (64 << 20) + MAX_GROWTH;
 
 fn setup() -> Setup {
     Setup::new()
 }
 
-/// Noise that starts with a given byte; the same for the same seed.
+/// Returns noise that starts with a given byte and depends only on the seed.
 fn noise(seed: u64, first: u8) -> impl Iterator<Item = Vec<u8>> {
     // SplitMix64 of Steele, Lea and Flood.
     let mut state = seed;
@@ -41,19 +42,19 @@ fn noise(seed: u64, first: u8) -> impl Iterator<Item = Vec<u8>> {
 const NOISE_PIECE: usize = 64 * 1024;
 const NOISE_BYTES: usize = 10_000_000;
 
-/// The most private memory that any of these processes has.
+/// Returns the private memory of the largest of these processes.
 fn most_private(pids: &[u32]) -> u64 {
     pids.iter().map(|pid| private_bytes(*pid)).max().unwrap()
 }
 
 #[test]
-fn ten_megabytes_of_noise_beginning_with_any_byte_are_refused_and_take_no_memory() {
+fn ten_megabytes_of_noise_with_any_first_byte_are_refused_and_use_no_memory() {
     let setup = setup();
     let central = setup.start();
     let pids = central.worker_pids();
     let before = most_private(&pids);
     let mut ports = Vec::new();
-    // The byte 1 is a whole query, which is answered whatever follows; the others follow it as they would another bad one.
+    // The byte 1 is left out, because it is a complete query, which is answered whatever follows.
     let firsts = (0..=255_u8).filter(|first| *first != 1).chain([0; 16]);
     for (seed, first) in firsts.enumerate() {
         let mut agency = central.connect();
@@ -73,14 +74,14 @@ fn ten_megabytes_of_noise_beginning_with_any_byte_are_refused_and_take_no_memory
             assert_eq!(central.request(&packet_of("honest", 1, 0)), [0, 0]);
         }
     }
-    central.nobody_in_flight_within_a_second();
+    central.none_in_flight_within_a_second();
     assert_eq!(central.worker_pids(), pids);
     let after = most_private(&pids);
     assert!(after < before + MAX_REMAINDER, "{after} bytes after {before}");
     assert!(setup.rows().iter().all(|row| row.contains(",honest")));
     let log = central.stop_and_read_log();
     for (seed, port) in ports.iter().enumerate() {
-        // The system may have given a port to several connections, one after the other.
+        // Several connections may have had the same port, one after the other.
         let sent = ports.iter().filter(|other| *other == port).count();
         assert_eq!(
             refusals(&log, *port).len(),
@@ -94,7 +95,7 @@ fn ten_megabytes_of_noise_beginning_with_any_byte_are_refused_and_take_no_memory
 fn a_request_above_the_limit_is_refused_while_it_arrives() {
     let setup = setup();
     let central = setup.start();
-    // Each record is valid, and so is their number.
+    // Each record is valid, and so is the number of records.
     let record = format!("{};B;1;1999-03-17", "x".repeat(250));
     let request = packet_of_records(&vec![record; 65_535]);
     assert!(request.len() > 10_000_000);
@@ -110,14 +111,14 @@ fn a_request_above_the_limit_is_refused_while_it_arrives() {
 }
 
 #[test]
-fn unfinished_requests_of_many_connections_stay_within_the_memory_of_a_worker() {
+fn unfinished_requests_of_many_connections_stay_within_the_memory_limit_of_a_worker() {
     const SENDERS: usize = 40;
     const PART_BYTES: usize = 2 << 20;
     let setup = setup().with("SERVER_WORKERS", "1");
     let central = setup.start();
     let pids = central.worker_pids();
     let before = most_private(&pids);
-    // Each well within its own limit, together above that of the worker.
+    // Each request is within its own limit; together they exceed that of the worker.
     let record = "Santiago Lionel;Lorca;30904465;1999-03-17;7574";
     let mut part = packet_of_records(&vec![record; 65_535]);
     part.truncate(PART_BYTES);
@@ -131,19 +132,20 @@ fn unfinished_requests_of_many_connections_stay_within_the_memory_of_a_worker() 
     eventually("refusals for lack of memory", refused, |count| *count > 0);
     let during = most_private(&pids);
     assert!(during < before + MAX_BUFFERED, "{during} bytes, {before} before");
-    // Also in two pieces, for which the worker needs memory: whoever keeps most has to go, not whoever comes last.
+    // An honest request in two pieces needs memory too. The connection that buffers the most is
+    // closed, not the newest.
     let packet = packet_of("honest", 100, 1);
-    // Whoever has begun is in flight, or was refused.
+    // A batch that has begun is in flight or was refused.
     let begun = || central.number("agencies_in_flight") + refused() as u64;
-    eventually("everybody has begun", begun, |count| *count == SENDERS as u64);
+    eventually("all batches begun", begun, |count| *count == SENDERS as u64);
     let mut honest = central.connect();
     honest.send(&packet[..1460]);
     eventually("the first piece arrived", begun, |count| *count == SENDERS as u64 + 1);
     honest.send(&packet[1460..]);
     assert_eq!(honest.read_to_end()[..2], [0, 1]);
-    agencies.into_iter().for_each(Agency::reset);
-    central.nobody_in_flight_within_a_second();
-    let settled = before + MAX_REMAINDER;
-    eventually("the memory given back", || most_private(&pids), |after| *after < settled);
+    agencies.into_iter().for_each(AgencyConnection::reset);
+    central.none_in_flight_within_a_second();
+    let limit = before + MAX_REMAINDER;
+    eventually("the memory released", || most_private(&pids), |after| *after < limit);
     assert_eq!((central.worker_pids(), setup.rows().len()), (pids, 100));
 }

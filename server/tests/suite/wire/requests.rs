@@ -1,6 +1,6 @@
-//! What an agency can ask of a real central, and what it gets, however the network cuts its bytes.
+//! The requests of `typed` and their replies, however the network splits the bytes.
 
-use crate::harness::{Setup, eventually, packet_of, packet_of_records};
+use crate::harness::{self, Setup, eventually, packet_of, packet_of_records};
 use lottery::Results;
 use lottery::protocol::typed::{self, QUERY};
 
@@ -8,12 +8,9 @@ fn setup() -> Setup {
     Setup::new()
 }
 
-/// Bytes of the original programs.
+/// Returns bytes of the original programs.
 fn vector(name: &str) -> Vec<u8> {
-    let vectors = include_str!("../../../../shared/lottery/tests/vectors.json");
-    let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
-    let hex = vectors["typed"][name].as_str().unwrap_or_else(|| panic!("no vector {name}"));
-    (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
+    harness::vector("typed", name)
 }
 
 #[test]
@@ -39,11 +36,12 @@ fn an_acknowledged_batch_is_in_bets_csv_and_its_winners_are_counted() {
 }
 
 #[test]
-fn requests_of_the_original_programs_are_answered_byte_for_byte() {
+fn requests_of_the_original_programs_get_the_original_replies_byte_for_byte() {
     let setup = setup();
     let central = setup.start();
     assert_eq!(central.request(&vector("results_query")), vector("results_total_0"));
-    // Hashes modulo 17, computed with Python: 10 for L, 9 for T, 10 for A. None of them wins.
+    // Computed with Python, the hashes modulo 17 are 10 for L, 9 for T and 10 for A, so none of
+    // them wins.
     for batch in ["batch_L", "batch_LTA"] {
         assert_eq!(central.request(&vector(batch)), vector("batch_reply_no_winner"), "{batch}");
     }
@@ -66,26 +64,26 @@ fn requests_of_the_original_programs_are_answered_byte_for_byte() {
 }
 
 #[test]
-fn records_without_number_win_by_the_hash_of_their_text_and_come_back_in_their_order() {
+fn records_without_number_win_by_the_hash_of_their_text_and_return_in_order() {
     let setup = setup();
     let central = setup.start();
     let record = |document: usize| format!("Ana;Paz;{document};2000-01-01");
     let reply = central.request(&packet_of_records(&(0..=58).map(record).collect::<Vec<_>>()));
-    // Those whose FNV-1a is divisible by 17, computed with Python.
+    // Computed with Python, these have an FNV-1a hash that is divisible by 17.
     let winners = [11, 42, 43, 50, 58].map(record);
     assert_eq!(reply, packet_of_records(&winners)[1..]);
     assert_eq!(central.results(), Results { winners: 5, in_flight: 0 });
 }
 
 #[test]
-fn a_batch_split_at_any_byte_is_answered_as_a_whole_one() {
+fn a_batch_split_at_any_byte_gets_the_reply_of_a_whole_one() {
     let setup = setup();
     let central = setup.start();
     let (batch, reply) = (vector("five_fields_batch_LT"), vector("five_fields_batch_LT_reply"));
     for split in 1..batch.len() {
         let mut agency = central.connect();
         agency.send(&batch[..split]);
-        // Once the agency counts as in flight, the central has read the first part alone.
+        // Once the batch is in flight, the central has read the first part alone.
         eventually("the first part read", || central.results().in_flight, |count| *count == 1);
         agency.send(&batch[split..]);
         assert_eq!(agency.read_to_end(), reply, "split after {split} bytes");
@@ -94,7 +92,7 @@ fn a_batch_split_at_any_byte_is_answered_as_a_whole_one() {
 }
 
 #[test]
-fn a_batch_that_comes_byte_by_byte_is_answered_as_a_whole_one() {
+fn a_batch_that_arrives_byte_by_byte_gets_the_reply_of_a_whole_one() {
     let setup = setup();
     let central = setup.start();
     let mut agency = central.connect();
@@ -105,14 +103,14 @@ fn a_batch_that_comes_byte_by_byte_is_answered_as_a_whole_one() {
 }
 
 #[test]
-fn only_the_first_request_of_a_connection_counts_and_what_follows_does_not_destroy_its_reply() {
+fn bytes_after_the_first_request_of_a_connection_are_ignored_and_do_not_destroy_its_reply() {
     let setup = setup();
     let central = setup.start();
     let (batch, reply) = (vector("five_fields_batch_LT"), vector("five_fields_batch_LT_reply"));
     for (round, extra) in
         [QUERY.to_vec(), batch.clone(), vec![0xff; 7], vec![0; 100_000]].iter().enumerate()
     {
-        // `read_to_end` fails if a reset reaches the agency.
+        // `read_to_end` panics if the agency receives a reset.
         let mut agency = central.connect();
         agency.send(&[&batch[..], extra].concat());
         assert_eq!(agency.read_to_end(), reply, "{} bytes after the batch", extra.len());
@@ -132,12 +130,15 @@ fn only_the_first_request_of_a_connection_counts_and_what_follows_does_not_destr
 }
 
 #[test]
-fn a_batch_of_65535_records_is_stored_whole_and_every_winner_named() {
+fn a_batch_of_65535_records_is_stored_completely_and_its_reply_names_every_winner() {
     let setup = setup();
     let central = setup.start();
     let record = |index: usize| format!("Santiago Lionel;Lorca;{index};1999-03-17;7574");
     let batch = packet_of_records(&(0..65_535).map(record).collect::<Vec<_>>());
-    assert!(central.request(&batch) == batch[1..], "every record wins, so the reply repeats all");
+    assert!(
+        central.request(&batch) == batch[1..],
+        "every record wins, so the reply repeats all of them"
+    );
     assert_eq!(central.results(), Results { winners: 65_535, in_flight: 0 });
     let rows = setup.rows();
     assert_eq!(rows.len(), 65_535);

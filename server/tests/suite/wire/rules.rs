@@ -1,26 +1,27 @@
-//! The rules of every dialect, held against the real central over real connections: whole messages, and messages byte by byte.
+//! The real central follows the rules of every dialect, with whole messages and with messages byte
+//! by byte.
 
-use crate::harness::{Agency, Central, Setup, bet, codec, packet_in};
+use crate::harness::{AgencyConnection, CentralProcess, Setup, bet, codec, eventually, packet_in};
 use lottery::protocol::{DIALECTS, Dialect, Rule, Step};
 
-/// Agency of the honest neighbour; no rule has it.
+/// Number of an honest agency, which no rule uses.
 const HONEST: u16 = 200;
 
-/// A connection on which a rule is tried.
+/// A connection that carries out the steps of a rule.
 struct Trial {
     port: u16,
-    agency: Agency,
+    agency: AgencyConnection,
     in_pieces: bool,
 }
 
 impl Trial {
     fn new(port: u16, in_pieces: bool) -> Self {
-        Self { port, agency: Agency::connect(port), in_pieces }
+        Self { port, agency: AgencyConnection::open(port), in_pieces }
     }
 
     fn take(&mut self, step: &Step) {
         match step {
-            // Refused before its last byte, a message has nobody to take the rest.
+            // The central may refuse a message before its last byte and close the connection.
             Step::Send(bytes) if self.in_pieces => bytes.chunks(1).for_each(|byte| {
                 self.agency.try_send(byte);
             }),
@@ -34,7 +35,8 @@ impl Trial {
                 let heard = self.read_until(|heard| judge(heard).is_some());
                 assert_eq!(judge(&heard), Some(true), "{heard:?}");
             }
-            // Ours always ends the connection, and without a reset unless the peer goes on sending.
+            // This central always ends the connection, with a reset only if the client goes on
+            // sending.
             Step::ExpectNothing if self.in_pieces => {
                 assert!(self.agency.read_until_gone().is_empty())
             }
@@ -53,7 +55,7 @@ impl Trial {
     }
 }
 
-/// Whether one of the replies says that bets are stored.
+/// Returns true if one of the expected replies acknowledges bets.
 fn stores(dialect: &Dialect, rule: &Rule) -> bool {
     let is_success = |reply: &[u8]| match dialect.name {
         "counted" | "counted-u8" => reply == [0],
@@ -68,8 +70,8 @@ fn stores(dialect: &Dialect, rule: &Rule) -> bool {
     })
 }
 
-/// An honest agency stores a bet on a connection of its own.
-fn serves_others(setup: &Setup, central: &Central<'_>, dialect: &Dialect) {
+/// Asserts that an honest agency can store a bet on a connection of its own.
+fn assert_serves_others(setup: &Setup, central: &CentralProcess<'_>, dialect: &Dialect) {
     let rows = setup.rows().len();
     let mut codec = codec(dialect.name, HONEST);
     let packet = packet_in(&mut *codec, &[bet("1", false)]);
@@ -81,7 +83,7 @@ fn serves_others(setup: &Setup, central: &Central<'_>, dialect: &Dialect) {
 }
 
 #[test]
-fn every_rule_of_every_dialect_holds_and_whoever_breaks_one_harms_nobody_else() {
+fn every_rule_of_every_dialect_holds_and_a_client_that_breaks_one_harms_no_other() {
     for dialect in DIALECTS {
         let setup = Setup::new().with("SERVER_PROTOCOL", dialect.name);
         let central = setup.start();
@@ -98,9 +100,9 @@ fn every_rule_of_every_dialect_holds_and_whoever_breaks_one_harms_nobody_else() 
                 }
                 drop(trial);
                 let in_flight = || processing.iter().sum::<u16>();
-                crate::harness::eventually("nobody in flight", in_flight, |count| *count == 0);
+                eventually("no batch in flight", in_flight, |count| *count == 0);
                 if dialect.agency.is_some() {
-                    serves_others(&setup, &central, dialect);
+                    assert_serves_others(&setup, &central, dialect);
                 }
             }
         }
