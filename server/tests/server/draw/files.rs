@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::harness::{
-    CentralProcess, Participant, Program, Setup, WINNERS_BY_AGENCY, bets_with, count_draws,
-    eventually, is_root, winners_reply,
+    CentralProcess, Participant, Program, Setup, WINNERS_BY_AGENCY, bets_with, can_mount,
+    count_draws, eventually, winners_reply,
 };
 
 const DIALECT: &str = "sentinel";
@@ -82,7 +82,7 @@ fn fill(path: &Path) {
 
 #[test]
 fn a_draw_on_a_full_disk_is_held_once_there_is_room_and_agencies_wait_until_then() {
-    if !is_root("mount a small file system") {
+    if !can_mount() {
         return;
     }
     for durability in ["process", "disk"] {

@@ -2,28 +2,33 @@
 
 use std::io::{Write, stderr};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::geteuid;
+use super::setup::raise_descriptor_limit;
 
 /// Reports that the calling test does not run, and why.
 ///
-/// The runner hides what a passing test prints, so the line goes to standard error past its capture.
-/// `cargo nextest` captures whole processes and shows the line only with `--success-output`.
+/// The test runner hides what a passing test prints, so the line goes to standard error past its
+/// capture. `cargo nextest` captures whole processes and shows the line only with
+/// `--success-output`.
 pub fn left_out(reason: &str) {
     let thread = std::thread::current();
     let line = format!("left out: {}: {reason}\n", thread.name().unwrap_or("a test"));
     let _ = stderr().write_all(line.as_bytes());
 }
 
-/// Returns true if the test runs as root; otherwise reports it as left out, with what root is
-/// needed for.
-pub fn is_root(purpose: &str) -> bool {
-    let root = geteuid().is_root();
-    if !root {
-        left_out(&format!("only root can {purpose}"));
+/// Returns true if the test may mount a file system, which takes root and the right to do so in a
+/// container; otherwise reports the test as left out.
+pub fn can_mount() -> bool {
+    // Mounted in a namespace that ends with the command, so that no other process sees it.
+    let directory = std::env::temp_dir();
+    let mut command = Command::new("unshare");
+    command.args(["-m", "mount", "-t", "tmpfs", "tmpfs"]).arg(directory).stderr(Stdio::null());
+    let mounted = command.status().is_ok_and(|status| status.success());
+    if !mounted {
+        left_out("this user cannot mount a file system; root can");
     }
-    root
+    mounted
 }
 
 /// Returns the directory of the course's own dataset; without one, reports the test as left out.
@@ -35,14 +40,10 @@ pub fn course_data() -> Option<PathBuf> {
     directory
 }
 
-/// Raises this process's limit of open descriptors as far as the system allows. Returns true if
-/// `wanted` fit; otherwise reports the test as left out.
-///
-/// The limit belongs to the whole test process. Other tests do not notice: a higher limit breaks
-/// none of them, and a central raises its own limit anyway.
-pub fn raise_descriptor_limit(wanted: u64) -> bool {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+/// Returns true if this process may open `wanted` descriptors; otherwise reports the test as left
+/// out.
+pub fn has_descriptors(wanted: u64) -> bool {
+    let most = raise_descriptor_limit();
     if most < wanted {
         left_out(&format!("this system allows {most} descriptors, not {wanted}"));
     }

@@ -25,7 +25,7 @@ pub use agency_connection::AgencyConnection;
 pub use batch_record::BatchRecord;
 pub use central_process::CentralProcess;
 pub use deadline::{eventually, eventually_within};
-pub use left_out::{course_data, is_root, left_out, raise_descriptor_limit};
+pub use left_out::{can_mount, course_data, has_descriptors, left_out};
 pub use load::Load;
 pub use log_lines::{count_draws, refusals, value_of};
 pub use packets::{

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use multiprocessing::{Segment, SegmentName};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::central_process::CentralProcess;
 use super::deadline::eventually_within;
@@ -42,6 +43,16 @@ impl Drop for Setup {
     }
 }
 
+/// Raises this process's limit of open descriptors as far as the system allows, and returns it.
+///
+/// Tests that run as threads of one process share the limit, and some open hundreds of connections.
+/// For the centrals it makes no difference, because they raise their own limit.
+pub(super) fn raise_descriptor_limit() -> u64 {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+    most
+}
+
 /// Returns the name of the shared memory of the central on this port.
 pub(super) fn segment_name(port: u16) -> SegmentName {
     SegmentName::new(&format!("lottery.{port}")).unwrap()
@@ -51,6 +62,7 @@ impl Setup {
     /// Returns the default setup: any free port of 127.0.0.1, two workers, durability `process`,
     /// log level DEBUG, an empty directory.
     pub fn new() -> Self {
+        raise_descriptor_limit();
         // Without symbolic links, because tests compare paths in `/proc` with paths of this
         // directory.
         let temporary = std::env::temp_dir().canonicalize().unwrap();

@@ -1,5 +1,5 @@
-//! A query gets a partial result while a batch has begun and not ended in any way, and a total
-//! otherwise.
+//! A query gets a partial result while any batch is in flight, and a total once the batch has ended
+//! in any way.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::scope;
