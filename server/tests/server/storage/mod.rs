@@ -1,0 +1,7 @@
+//! The files of the storage: their content, their recovery, and disks that are full or fail.
+
+mod failing_disk;
+mod files;
+mod full_disk;
+mod power_loss;
+mod recovery;
