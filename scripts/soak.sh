@@ -1,6 +1,7 @@
 #!/bin/sh
-# For every primitive of the library, or those in ONLY, kills processes that use it at random with SIGKILL, KILLS (20000) of
-# them, and checks that nothing hangs, no change is lost and nothing is left over. One line for each.
+# For every primitive of the library, or those in ONLY, kills processes that use it at random with
+# SIGKILL, KILLS (20000) of them, and checks that nothing hangs, no change is lost and nothing is
+# left over. One line for each.
 set -eu
 cd "$(dirname "$0")/.."
 sh scripts/need.sh cargo

@@ -132,7 +132,7 @@ impl Requests<'_> {
                     .write();
                 encode(codec, &Reply::Echo(text))
             }
-            Request::Goodbye => RequestOutcome::Close,
+            Request::Close => RequestOutcome::Close,
         })
     }
 
