@@ -1,0 +1,117 @@
+//! A round of the event loop: batches that arrive together are committed together, and one that cannot be
+//! stored takes no other with it.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::process::Command;
+
+use harness::{Agency, Central, Setup, Stopped, eventually, large_packet, packet_of};
+use lottery::protocol::typed;
+
+fn setup(durability: &str) -> Setup {
+    Setup::new(env!("CARGO_BIN_EXE_server"))
+        .with("SERVER_WORKERS", "1")
+        .with("SERVER_DURABILITY", durability)
+        .with("LOGGING_LEVEL", "INFO")
+}
+
+/// Connects one agency per packet, and sends all packets while the only worker stands still, so that they
+/// arrive in one round. Returns the replies.
+fn in_one_round(central: &Central<'_>, worker: u32, packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let mut agencies: Vec<Agency> = packets.iter().map(|_| central.connect()).collect();
+    let accepted = || worker_number(central, "connections");
+    eventually("accepted connections", accepted, |count| *count == packets.len() as u64);
+    let stopped = Stopped::new(worker);
+    for (agency, packet) in agencies.iter_mut().zip(packets) {
+        agency.send(packet);
+    }
+    drop(stopped);
+    agencies.iter_mut().map(Agency::read_until_gone).collect()
+}
+
+/// Returns a number of the only worker.
+fn worker_number(central: &Central<'_>, key: &str) -> u64 {
+    central.status()["workers"][0][key].as_u64().unwrap()
+}
+
+/// Returns how many `write` calls a process has made, of any kind but to sockets.
+fn writes(pid: u32) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+    let line = io.lines().find_map(|line| line.strip_prefix("syscw: ")).unwrap();
+    line.parse().unwrap()
+}
+
+#[test]
+fn batches_that_arrive_in_one_round_are_committed_together() {
+    const BATCHES: usize = 16;
+    for durability in ["process", "disk"] {
+        let setup = setup(durability);
+        let central = setup.start();
+        let worker = central.worker_pids()[0];
+        let packets: Vec<_> =
+            (0..BATCHES).map(|batch| packet_of(&batch.to_string(), 10, 3)).collect();
+        let before = writes(worker);
+        let replies = in_one_round(&central, worker, &packets);
+
+        // Rows, winner lines and journal records: one write each. And one log line per batch.
+        assert_eq!(writes(worker) - before, 3 + BATCHES as u64, "{durability}");
+        for (batch, reply) in replies.iter().enumerate() {
+            let winners = typed::decode_winners(reply).unwrap().unwrap();
+            let documents: Vec<_> = winners.iter().map(|bet| bet.document.to_string()).collect();
+            let expected: Vec<_> = (0..3).map(|bet| format!("{batch}-{bet}")).collect();
+            assert_eq!(documents, expected, "{durability}");
+        }
+        let counts = ["bets", "winners", "agencies_in_flight"].map(|key| central.number(key));
+        assert_eq!(counts, [BATCHES as u64 * 10, BATCHES as u64 * 3, 0], "{durability}");
+        let rows = setup.rows();
+        assert_eq!(worker_number(&central, "batches"), BATCHES as u64);
+
+        // Each batch has a journal record of its own.
+        central.kill_everything();
+        let central = setup.start();
+        central.program.line_with(&format!("batches_del_diario: {BATCHES}"));
+        assert_eq!(setup.rows(), rows, "{durability}");
+    }
+}
+
+#[test]
+fn a_batch_that_does_not_fit_is_refused_and_the_others_of_its_round_are_stored() {
+    /// A limit on the size of files, in blocks of 512 bytes. The journal is smaller.
+    const LIMIT_BLOCKS: usize = 18_432;
+    const ROOM: usize = 60_000;
+    for durability in ["process", "disk"] {
+        let setup = setup(durability);
+        fs::create_dir(setup.stored("")).unwrap();
+        let row = b"0,Santiago Lionel,Lorca,0-0,1999-03-17,1033\r\n";
+        let rows_before = (LIMIT_BLOCKS * 512 - ROOM) / row.len();
+        fs::write(setup.stored("bets.csv"), row.repeat(rows_before)).unwrap();
+        let script = format!("ulimit -S -f {LIMIT_BLOCKS} && exec \"$0\" run");
+        let plain = setup.command(&[]);
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).arg(plain.get_program()).current_dir(setup.directory());
+        command.envs(plain.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        let central = setup.start_by(&mut command);
+        let worker = central.worker_pids()[0];
+
+        let mut packets: Vec<_> =
+            (0..6).map(|batch| packet_of(&batch.to_string(), 100, 2)).collect();
+        packets.insert(3, large_packet("large", 3000, 1));
+        let replies = in_one_round(&central, worker, &packets);
+        let winners = replies.iter().map(|reply| typed::decode_winners(reply).unwrap());
+        let winners: Vec<_> = winners.map(|winners| winners.map(|winners| winners.len())).collect();
+        let (stored, refused) = (Some(2), None);
+        assert_eq!(winners, [stored, stored, stored, refused, stored, stored, stored]);
+        let line = central.program.line_with("action: receive_message | result: fail");
+        assert!(line.contains("File too large"), "{line}");
+
+        let rows = setup.rows().split_off(rows_before);
+        let documents: Vec<_> = rows.iter().map(|row| row.split(',').nth(3).unwrap()).collect();
+        let expected = (0..6).flat_map(|batch| (0..100).map(move |bet| format!("{batch}-{bet}")));
+        assert_eq!(documents, expected.collect::<Vec<_>>(), "{durability}");
+        let counts = ["bets", "winners", "agencies_in_flight"].map(|key| central.number(key));
+        assert_eq!(counts, [rows_before as u64 + 600, 12, 0], "{durability}");
+        assert_eq!((central.worker_pids(), central.number("worker_deaths")), (vec![worker], 0));
+        assert_eq!(central.stop().0, 0);
+    }
+}
