@@ -1,9 +1,9 @@
 //! The central: one process's access to the shared state and the storage, which it keeps in step.
 //!
-//! A batch passes four points. It *begins* when its type byte is read: its agency is in flight. It is
-//! *committed* to the files, under the ledger's lock. It is *published*: durable as promised, then its
-//! winners counted and its mark released, together. Only then is it acknowledged. A worker may be killed
-//! between any two of them; [`Central::repair`] finishes or forgets what it left.
+//! A batch passes four points. It *begins* when its type byte is read: its agency is in flight. It
+//! is *committed* to the files, under the ledger's lock. It is *published*: durable as promised,
+//! then its winners counted and its mark released, together. Only then is it acknowledged. A worker
+//! may be killed between any two of them; [`Central::repair`] finishes or forgets what it left.
 
 mod commit;
 mod draw;
@@ -37,7 +37,8 @@ pub struct Central {
 }
 
 impl Central {
-    /// Brings shared state and storage together at the start of a central: publishes what is stored.
+    /// Brings shared state and storage together at the start of a central: publishes what is
+    /// stored.
     ///
     /// `agencies` is the number of distinct agencies that the draw waits for.
     pub fn new(
@@ -79,7 +80,8 @@ impl Central {
         Ok(Results { winners: *winners, in_flight: self.shared.in_flight() })
     }
 
-    /// Closes the storage in order, after every worker has ended. The next start has nothing to recover.
+    /// Closes the storage in order, after every worker has ended. The next start has nothing to
+    /// recover.
     pub fn close(&self) -> Result<(), Fatal> {
         self.check_durability()?;
         let mut guard = lock_ledger(&self.shared, &self.storage)?;
@@ -119,8 +121,8 @@ fn recover_ledger<'a>(
     }
 }
 
-/// Returns the guard of a value, also after a dead owner. The value itself is whole then, and its lock
-/// guards nothing else.
+/// Returns the guard of a value, also after a dead owner. The value itself is whole then, and its
+/// lock guards nothing else.
 fn take_over<'a, T: Shareable>(
     locked: Result<ValueGuard<'a, T>, LockError<ValueGuard<'a, T>>>,
 ) -> Result<ValueGuard<'a, T>, Fatal> {

@@ -1,5 +1,5 @@
-//! The commands `status`, `ipcs` and `health`: they read the shared memory of a running central without
-//! disturbing it.
+//! The commands `status`, `ipcs` and `health`: they read the shared memory of a running central
+//! without disturbing it.
 
 mod ipcs;
 mod status;
@@ -85,7 +85,8 @@ pub fn health(port: u16) -> ExitCode {
     }
 }
 
-/// Attaches to the shared state of the central on a port, or, with port 0, of the only central there is.
+/// Attaches to the shared state of the central on a port, or, with port 0, of the only central
+/// there is.
 fn attach(port: u16) -> Result<Shared, AttachError> {
     // Only with port 0: searching looks at every process of the machine.
     let port = match port {

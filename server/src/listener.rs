@@ -86,8 +86,8 @@ fn reason(error: &io::Error) -> String {
     format!("{error}{way_out}")
 }
 
-/// Returns the address to bind. A literal address is used as it is. A host name means the first of its
-/// addresses that belongs to this machine, or all addresses if none does: the course's
+/// Returns the address to bind. A literal address is used as it is. A host name means the first of
+/// its addresses that belongs to this machine, or all addresses if none does: the course's
 /// `SERVER_IP = server` is the container's name for itself, and means all.
 fn address_of(ip: &str) -> IpAddr {
     let all = IpAddr::V4(Ipv4Addr::UNSPECIFIED);

@@ -1,9 +1,10 @@
-//! The files of the central: `bets.csv`, `winners.log`, the journal, the finished agencies, the result
-//! of the draw, and the lock that keeps a second central out.
+//! The files of the central: `bets.csv`, `winners.log`, the journal, the finished agencies, the
+//! result of the draw, and the lock that keeps a second central out.
 //!
-//! A commit runs under the ledger's lock and stores a group of batches: the rows with one write, the
-//! winner lines with one write, then one journal record per batch, all with one write. Only the record
-//! makes a batch count. Whatever a killed process wrote before it is cut off by the next one.
+//! A commit runs under the ledger's lock and stores a group of batches: the rows with one write,
+//! the winner lines with one write, then one journal record per batch, all with one write. Only the
+//! record makes a batch count. Whatever a killed process wrote before it is cut off by the next
+//! one.
 
 mod draw;
 mod error;
@@ -51,8 +52,8 @@ impl fmt::Display for Durability {
 /// allocate. More is given back, or a worker would stay as large as the largest batch it ever saw.
 const KEPT_BYTES: usize = 256 * 1024;
 
-/// The open storage. The supervisor opens it before it forks the workers, and all processes share the
-/// descriptors; every write names its offset.
+/// The open storage. The supervisor opens it before it forks the workers, and all processes share
+/// the descriptors; every write names its offset.
 #[derive(Debug)]
 pub struct Storage {
     directory: PathBuf,
@@ -61,7 +62,8 @@ pub struct Storage {
     winners: File,
     journal: Journal,
     finished: Finished,
-    /// Carries the lock. Workers inherit it, so the storage is free when the last of them has ended.
+    /// Carries the lock. Workers inherit it, so the storage is free when the last of them has
+    /// ended.
     _lock: File,
 }
 
@@ -106,9 +108,9 @@ impl Storage {
     /// Appends batches and returns the totals after them. The caller holds the ledger's lock.
     ///
     /// # Errors
-    /// After [`StorageError::File`], such as a full disk, some of the batches may be stored. The caller
-    /// must call [`recover`](Self::recover), and use its ledger, before anything else is appended. After
-    /// any other error nothing may be appended.
+    /// After [`StorageError::File`], such as a full disk, some of the batches may be stored. The
+    /// caller must call [`recover`](Self::recover), and use its ledger, before anything else is
+    /// appended. After any other error nothing may be appended.
     pub fn append(&mut self, before: Ledger, batches: Batches<'_>) -> Result<Ledger, StorageError> {
         let with_payload = self.durability == Durability::Disk;
         let mut before = before;
@@ -132,8 +134,8 @@ impl Storage {
         lines.map_err(self.file_error("writing", "winners.log"))
     }
 
-    /// Starts a new epoch of the journal, after making the files durable where that is promised. The
-    /// caller holds the ledger's lock, or is the only process.
+    /// Starts a new epoch of the journal, after making the files durable where that is promised.
+    /// The caller holds the ledger's lock, or is the only process.
     pub fn checkpoint(&self, ledger: Ledger) -> Result<Ledger, StorageError> {
         if self.durability == Durability::Disk {
             self.bets.sync_data().map_err(self.not_durable("bets.csv"))?;
@@ -195,15 +197,15 @@ impl Storage {
         Draw::open(&self.directory).map_err(self.file_error("reading", draw::FILE))
     }
 
-    /// As [`draw`](Self::draw), and checks that the draw was held over `bets` bets, because nothing can
-    /// be stored after it.
+    /// As [`draw`](Self::draw), and checks that the draw was held over `bets` bets, because nothing
+    /// can be stored after it.
     pub fn draw_over(&self, bets: u64) -> Result<Option<Draw>, StorageError> {
         let draw = self.draw()?;
         match &draw {
             Some(held) if held.bets != bets => {
                 let reason = format!(
-                    "the draw was held over {} bets and bets.csv has {bets}; restore bets.csv, or move \
-                     this file away to have another draw held",
+                    "the draw was held over {} bets and bets.csv has {bets}; restore bets.csv, or \
+                     move this file away to have another draw held",
                     held.bets
                 );
                 Err(StorageError::Inconsistent { path: self.directory.join(draw::FILE), reason })

@@ -1,5 +1,5 @@
-//! The supervisor of the central: sets everything up and forks the workers. Then it only watches, repairs
-//! what a dead worker left, and stops everything in order.
+//! The supervisor of the central: sets everything up and forks the workers. Then it only watches,
+//! repairs what a dead worker left, and stops everything in order.
 //!
 //! It serves no clients, and takes locks only to repair, for a limited time.
 
@@ -24,8 +24,8 @@ use crate::listener::{ListenError, Listener};
 use crate::storage::{Recovery, Storage, StorageError};
 use crate::worker::{self, Limits, WorkerError};
 
-/// Time between two log lines about a repair that a living process blocks. The repair itself is tried
-/// many times per second.
+/// Time between two log lines about a repair that a living process blocks. The repair itself is
+/// tried many times per second.
 const LOG_BLOCKED_EVERY: Duration = Duration::from_secs(5);
 
 /// Why a central could not start, or ended before it was asked to.
@@ -59,8 +59,8 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
     // First of all: from here on a signal waits until the pool runs and can stop in order.
     let pool = Pool::new(PoolOptions { workers: config.workers, grace: config.grace })?;
     allow_many_descriptors();
-    // In this order a start right after a kill -9 can wait for the last workers, which hold the lock of
-    // the storage and then the port.
+    // In this order a start right after a kill -9 can wait for the last workers, which hold the
+    // lock of the storage and then the port.
     let (storage, recovery) = Storage::open(&config.storage_dir, config.durability)?;
     log_recovery(&recovery);
     let bind = |door: &Door| Listener::bind(&config.ip, door.port, config.backlog, door.dialect);

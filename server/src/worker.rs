@@ -1,8 +1,9 @@
-//! A worker: one single-threaded event loop over the inherited listening sockets and its own connections.
+//! A worker: one single-threaded event loop over the inherited listening sockets and its own
+//! connections.
 //!
-//! Each pass of the loop is a round. It takes what the kernel has ready, prepares the batches that are
-//! whole, commits and publishes them together, and only then answers them. An agency that is slow, silent,
-//! or waits for the draw costs a place in a table, not a worker.
+//! Each pass of the loop is a round. It takes what the kernel has ready, prepares the batches that
+//! are whole, commits and publishes them together, and only then answers them. An agency that is
+//! slow, silent, or waits for the draw costs a place in a table, not a worker.
 
 mod connection;
 mod draw;
@@ -35,15 +36,15 @@ use crate::listener::Listener;
 
 /// Bytes read at a time. A whole batch of our own agency (8 kB) fits and needs no further buffer.
 const READ_BYTES: usize = 64 * 1024;
-/// Bytes that all connections of a worker may keep in memory together. Beyond it, the connection that
-/// buffers the most is closed.
+/// Bytes that all connections of a worker may keep in memory together. Beyond it, the connection
+/// that buffers the most is closed.
 const MAX_BUFFERED_BYTES: usize = 64 * 1024 * 1024;
 /// Time between two checks of the deadlines: how much longer than allowed a connection may live.
 const DEADLINE_CHECK: Duration = Duration::from_millis(250);
 /// Part of the grace that a stop keeps back, to end in order before the supervisor kills.
 const GRACE_RESERVE: Duration = Duration::from_millis(500);
-/// How long a connection that has sent nothing may still begin a request during a stop: its bytes may be
-/// on their way.
+/// How long a connection that has sent nothing may still begin a request during a stop: its bytes
+/// may be on their way.
 const LAST_CHANCE: Duration = Duration::from_millis(500);
 /// Connections accepted at a time.
 const ACCEPTS: usize = 64;
@@ -54,20 +55,20 @@ const EVENTS: usize = 256;
 const STOP: u64 = u64::MAX;
 /// Token of the eventfd that says the draw was held.
 const DRAWN: u64 = u64::MAX - 1;
-/// First token of the listening sockets; [`DRAWN`] ends their range. Tokens of connections are smaller,
-/// because their keys fit 32 bits, and no memory holds a table of 2^32 - 1 connections.
+/// First token of the listening sockets; [`DRAWN`] ends their range. Tokens of connections are
+/// smaller, because their keys fit 32 bits, and no memory holds a table of 2^32 - 1 connections.
 const LISTENERS: u64 = (u32::MAX as u64) << 32;
 
 /// Limits of a worker.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Time from the first byte of a request to the end of its reply. Where a connection carries one
-    /// request, the time starts when it is accepted.
+    /// Time from the first byte of a request to the end of its reply. Where a connection carries
+    /// one request, the time starts when it is accepted.
     pub request_timeout: Duration,
     /// Time a connection may be silent between two requests.
     pub idle_timeout: Duration,
-    /// True if an agency that asks for its winners before the draw waits for it, even if the same message
-    /// does not say that it has finished.
+    /// True if an agency that asks for its winners before the draw waits for it, even if the same
+    /// message does not say that it has finished.
     pub early_queries_wait: bool,
     /// Time a stop may take before the supervisor kills.
     pub grace: Duration,
@@ -172,8 +173,8 @@ impl<'a> EventLoop<'a> {
         self.handler.draining.is_some()
     }
 
-    /// Returns how long to wait for events: not at all if there is work left, and without a limit only if
-    /// nothing can become overdue.
+    /// Returns how long to wait for events: not at all if there is work left, and without a limit
+    /// only if nothing can become overdue.
     fn timeout(&self) -> EpollTimeout {
         if self.table.has_queued() || self.draw.is_under_way() {
             return EpollTimeout::ZERO;
@@ -217,15 +218,16 @@ impl<'a> EventLoop<'a> {
         Ok(())
     }
 
-    /// Closes the connection that buffers the most bytes, until all together keep no more than allowed.
-    /// Closing the one that needs a little more at the moment would be unfair: a few connections that
-    /// send megabytes and never end would shut out everyone whose batch arrives in two pieces.
+    /// Closes the connection that buffers the most bytes, until all together keep no more than
+    /// allowed. Closing the one that needs a little more at the moment would be unfair: a few
+    /// connections that send megabytes and never end would shut out everyone whose batch arrives in
+    /// two pieces.
     fn make_room(&mut self) -> Result<(), WorkerError> {
         while self.table.buffered() > MAX_BUFFERED_BYTES {
             let Some(largest) = self.table.largest() else { break };
             let reason = format!(
-                "unfinished requests and replies fill the {MAX_BUFFERED_BYTES} bytes of this worker, \
-                 and this is the largest"
+                "unfinished requests and replies fill the {MAX_BUFFERED_BYTES} bytes of this \
+                 worker, and this is the largest"
             );
             self.close(largest, &reason)?;
         }
@@ -250,8 +252,9 @@ impl<'a> EventLoop<'a> {
         }
     }
 
-    /// Accepts connections that the kernel has queued, and returns how many. Accepts a limited number, so
-    /// that those accepted before do not wait, and no more than this worker's share of those that stay.
+    /// Accepts connections that the kernel has queued, and returns how many. Accepts a limited
+    /// number, so that those accepted before do not wait, and no more than this worker's share of
+    /// those that stay.
     fn accept(&mut self, index: usize) -> Result<usize, WorkerError> {
         for accepted in 0..ACCEPTS {
             let shares = self.intakes[index].stays && !self.is_draining();

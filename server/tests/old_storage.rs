@@ -1,5 +1,5 @@
-//! A start from storage that the first version of the server wrote: nothing is lost, and the lottery goes
-//! on.
+//! A start from storage that the first version of the server wrote: nothing is lost, and the
+//! lottery goes on.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,5 +1,5 @@
-//! A round of the event loop: batches that arrive together are committed together, and one that cannot be
-//! stored takes no other with it.
+//! A round of the event loop: batches that arrive together are committed together, and one that
+//! cannot be stored takes no other with it.
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,8 +16,8 @@ fn setup(durability: &str) -> Setup {
         .with("LOGGING_LEVEL", "INFO")
 }
 
-/// Connects one agency per packet, and sends all packets while the only worker stands still, so that they
-/// arrive in one round. Returns the replies.
+/// Connects one agency per packet, and sends all packets while the only worker stands still, so
+/// that they arrive in one round. Returns the replies.
 fn in_one_round(central: &Central<'_>, worker: u32, packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut agencies: Vec<Agency> = packets.iter().map(|_| central.connect()).collect();
     let accepted = || worker_number(central, "connections");

@@ -19,9 +19,9 @@ impl Central {
     /// Stores the batches of a group, then marks agencies as finished. They count once
     /// [`publish`](Self::publish) has run.
     ///
-    /// Each batch is stored whole or not at all. If the group cannot be stored together, for example
-    /// because the disk is nearly full, each batch is tried alone. Marking an agency again changes
-    /// nothing.
+    /// Each batch is stored whole or not at all. If the group cannot be stored together, for
+    /// example because the disk is nearly full, each batch is tried alone. Marking an agency again
+    /// changes nothing.
     pub fn commit(&mut self, group: &Group, agencies: &[u16]) -> Result<Committed, Fatal> {
         let mut guard = lock_ledger(&self.shared, &self.storage)?;
         self.check_durability()?;
@@ -41,7 +41,8 @@ impl Central {
         if batches.iter().any(Result::is_ok) {
             self.unpublished = Some(Ledger::from(*guard));
         }
-        // An agency that was marked before is acknowledged again, and its mark may not be durable yet.
+        // An agency that was marked before is acknowledged again, and its mark may not be durable
+        // yet.
         self.unsynced |= !agencies.is_empty();
         let mark = |agency: &u16| mark_finished(&self.shared, &self.storage, *agency);
         let finished = agencies.iter().map(|agency| mark(agency).map_err(Rejected::from)).collect();

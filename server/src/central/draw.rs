@@ -1,9 +1,9 @@
 //! The draw in the shared state: when it is due, which worker makes it, and its result.
 //!
-//! Bets close when the last expected agency finishes, under the same lock under which batches are stored,
-//! so the draw is held over exactly what is stored then. One worker makes it, in pieces between its other
-//! work. If that worker dies, another begins anew. The draw was held once its file is in place; no
-//! question for winners is answered before.
+//! Bets close when the last expected agency finishes, under the same lock under which batches are
+//! stored, so the draw is held over exactly what is stored then. One worker makes it, in pieces
+//! between its other work. If that worker dies, another begins anew. The draw was held once its
+//! file is in place; no question for winners is answered before.
 
 use std::io;
 
@@ -46,16 +46,18 @@ impl Central {
         Ok(begun.map_err(|error| self.give_up_draw(error)))
     }
 
-    /// Continues the draw for about `bytes` bytes of bets. Returns true once it has seen all of them.
-    /// After an error, any worker may begin it anew.
+    /// Continues the draw for about `bytes` bytes of bets. Returns true once it has seen all of
+    /// them. After an error, any worker may begin it anew.
     pub fn advance_draw(&self, drawing: &mut Drawing, bytes: u64) -> Result<bool, Rejected> {
         self.storage.advance_draw(drawing, bytes).map_err(|error| self.give_up_draw(error))
     }
 
-    /// Ends a draw that has seen all bets: from now on it was held. After an error, it may be tried again.
+    /// Ends a draw that has seen all bets: from now on it was held. After an error, it may be tried
+    /// again.
     pub fn keep_draw(&self, drawing: &Drawing) -> Result<(), Rejected> {
         self.storage.keep_draw(drawing)?;
-        // Before any agency can be answered. Without further keys: the course's tests match this line.
+        // Before any agency can be answered. Without further keys: the course's tests match this
+        // line.
         info("sorteo", Outcome::Success).write();
         self.shared.drawn.store(1);
         self.shared.draw_owner.store(0);

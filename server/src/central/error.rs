@@ -6,7 +6,8 @@ use multiprocessing::LockFailure;
 
 use crate::storage::{FileError, StorageError};
 
-/// Why one request, or one attempt at the draw, failed. Nothing of it is stored, and the central goes on.
+/// Why one request, or one attempt at the draw, failed. Nothing of it is stored, and the central
+/// goes on.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejected {
     /// A file could not be read or written.

@@ -6,18 +6,18 @@ use super::publish::raise;
 use super::{Central, RepairError, WorkerState, recover_ledger, take_over};
 use crate::storage::{Durability, Ledger};
 
-/// How long one attempt to repair waits for a lock. Living workers hold locks for microseconds, or for the
-/// time of one `fdatasync`. A worker that was stopped (SIGSTOP) while it holds one must not stop the
-/// supervisor too.
+/// How long one attempt to repair waits for a lock. Living workers hold locks for microseconds, or
+/// for the time of one `fdatasync`. A worker that was stopped (SIGSTOP) while it holds one must not
+/// stop the supervisor too.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 impl Central {
-    /// Repairs what a dead worker left: recovers the storage if it died while writing, publishes what it
-    /// had committed, and takes its agencies out of flight.
+    /// Repairs what a dead worker left: recovers the storage if it died while writing, publishes
+    /// what it had committed, and takes its agencies out of flight.
     ///
-    /// After [`RepairError::Busy`] nothing is done. The agencies must stay in flight until the batches of
-    /// the dead worker are counted, or a query would be answered with a total that is too low. After
-    /// [`RepairError::Fatal`] they are out of flight all the same.
+    /// After [`RepairError::Busy`] nothing is done. The agencies must stay in flight until the
+    /// batches of the dead worker are counted, or a query would be answered with a total that is
+    /// too low. After [`RepairError::Fatal`] they are out of flight all the same.
     pub fn repair(&self, slot: usize) -> Result<(), RepairError> {
         self.shared.worker_state.store(slot, WorkerState::Dead as u8);
         let published = self.publish_for_the_dead();

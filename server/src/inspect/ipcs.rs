@@ -68,7 +68,8 @@ fn owner(uid: u32) -> String {
     user.map_or_else(|| uid.to_string(), |user| user.name)
 }
 
-/// Returns `alive` if the creator lives, `orphaned` if only its children do, `stale` if no process does.
+/// Returns `alive` if the creator lives, `orphaned` if only its children do, `stale` if no process
+/// does.
 fn status(listing: &Listing) -> String {
     match &listing.segment {
         Ok(segment) if segment.creator_is_alive() => {

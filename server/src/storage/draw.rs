@@ -1,9 +1,9 @@
-//! The draw: one pass over `bets.csv` that finds the winners of every agency, and the file that keeps
-//! them.
+//! The draw: one pass over `bets.csv` that finds the winners of every agency, and the file that
+//! keeps them.
 //!
-//! The first row of `draw.csv` is `draw,BETS,WINNERS`. One row `agency,document` per winner follows,
-//! grouped by agency, in the order of storage. The file is written under another name and renamed when
-//! it is whole, so there is either a complete draw or none.
+//! The first row of `draw.csv` is `draw,BETS,WINNERS`. One row `agency,document` per winner
+//! follows, grouped by agency, in the order of storage. The file is written under another name and
+//! renamed when it is whole, so there is either a complete draw or none.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -35,7 +35,8 @@ pub struct Drawing {
     sections: BTreeMap<u16, Vec<u8>>,
 }
 
-/// Reads a file from its start with an offset of its own, because other processes share the descriptor.
+/// Reads a file from its start with an offset of its own, because other processes share the
+/// descriptor.
 #[derive(Debug)]
 struct FromStart {
     file: File,
@@ -128,8 +129,8 @@ impl Draw {
         let mut reader = reader(FromStart { file: file.try_clone()?, position: 0 });
         let mut row = ByteRecord::new();
         let damaged = || {
-            let way_out = "it is not as a draw leaves it; move it away to have another draw held over \
-                           the same bets";
+            let way_out = "it is not as a draw leaves it; move it away to have another draw held \
+                           over the same bets";
             io::Error::new(io::ErrorKind::InvalidData, way_out)
         };
         reader.read_byte_record(&mut row)?;

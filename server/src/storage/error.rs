@@ -26,7 +26,11 @@ impl FileError {
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// Another central uses the directory.
-    #[error("storage {} is in use by another central{owner}: stop it or choose another SERVER_STORAGE_DIR", .directory.display())]
+    #[error(
+        "storage {} is in use by another central{owner}: stop it or choose another \
+         SERVER_STORAGE_DIR",
+        .directory.display()
+    )]
     InUse {
         /// The directory.
         directory: PathBuf,
@@ -36,9 +40,13 @@ pub enum StorageError {
     /// The operating system refused an operation.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A sync failed, so what was written may not be on the disk. A second sync would prove nothing:
-    /// the kernel reports a lost page once.
-    #[error("making {} durable: {source}; what is on the disk is unknown, restart the central to recover", .path.display())]
+    /// A sync failed, so what was written may not be on the disk. A second sync would prove
+    /// nothing: the kernel reports a lost page once.
+    #[error(
+        "making {} durable: {source}; what is on the disk is unknown, restart the central to \
+         recover",
+        .path.display()
+    )]
     NotDurable {
         /// The file.
         path: PathBuf,

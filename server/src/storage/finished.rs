@@ -17,8 +17,8 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// Opens the file, creating it if there is none. A file of another length is `InvalidData`, because
-    /// marks may be missing.
+    /// Opens the file, creating it if there is none. A file of another length is `InvalidData`,
+    /// because marks may be missing.
     pub fn open(path: &Path) -> io::Result<Self> {
         if !path.exists() {
             // Created whole under another name: a crash must not leave one that looks damaged.
@@ -56,8 +56,8 @@ impl Finished {
         Ok(marks.into_iter().map(|mark| u32::from(mark != 0)).sum())
     }
 
-    /// Makes every mark survive a power loss. After a failure, the marks since the last success may be
-    /// lost.
+    /// Makes every mark survive a power loss. After a failure, the marks since the last success may
+    /// be lost.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }

@@ -6,7 +6,8 @@ use super::{Ledger, clear_buffer};
 /// ordinary batches never make a worker allocate.
 const FULL_BYTES: usize = 192 * 1024;
 
-/// The rows and winner lines of the batches that the next commit stores. Reused from commit to commit.
+/// The rows and winner lines of the batches that the next commit stores. Reused from commit to
+/// commit.
 #[derive(Debug, Default)]
 pub struct Group {
     /// Rows of `bets.csv`.

@@ -1,14 +1,14 @@
-//! The journal beside `bets.csv`: where each batch ends. It tells a whole batch from a torn one, and it
-//! makes recovery take the same time however much is stored.
+//! The journal beside `bets.csv`: where each batch ends. It tells a whole batch from a torn one,
+//! and it makes recovery take the same time however much is stored.
 //!
-//! The file has a fixed size. Two checkpoint pages take turns: each holds an epoch and the totals at its
-//! start, and the higher epoch counts, so a page torn while it is written loses nothing. The records of
-//! that epoch follow, one per batch. The first that does not match its epoch, sequence or checksum ends
-//! them. When the file is full, a new epoch starts over.
+//! The file has a fixed size. Two checkpoint pages take turns: each holds an epoch and the totals
+//! at its start, and the higher epoch counts, so a page torn while it is written loses nothing. The
+//! records of that epoch follow, one per batch. The first that does not match its epoch, sequence
+//! or checksum ends them. When the file is full, a new epoch starts over.
 //!
-//! A record is the commit of its batch. With durability `disk` it also carries the batch itself. Then one
-//! `fdatasync` of this file, which never grows, makes a batch durable, and recovery restores `bets.csv`
-//! from it after a power loss.
+//! A record is the commit of its batch. With durability `disk` it also carries the batch itself.
+//! Then one `fdatasync` of this file, which never grows, makes a batch durable, and recovery
+//! restores `bets.csv` from it after a power loss.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -25,12 +25,13 @@ use super::ledger::{Ledger, LedgerWords};
 const CHECKPOINT_BYTES: u64 = 4096;
 /// Offset of the first record.
 const RECORDS_START: u64 = 2 * CHECKPOINT_BYTES;
-/// Size of the file. Between checkpoints it holds about a thousand records of 8 kB batches with their
-/// bytes, or 100,000 without.
+/// Size of the file. Between checkpoints it holds about a thousand records of 8 kB batches with
+/// their bytes, or 100,000 without.
 const JOURNAL_BYTES: u64 = RECORDS_START + 8 * 1024 * 1024;
 /// First word of a record or checkpoint: "LOTJRNL1".
 const MAGIC: u64 = u64::from_le_bytes(*b"LOTJRNL1");
-/// Words of a header: magic, the ledger, lengths, checksums, payload flag with the header's own checksum.
+/// Words of a header: magic, the ledger, lengths, checksums, payload flag with the header's own
+/// checksum.
 const HEADER_WORDS: usize = 11;
 const HEADER_BYTES: usize = HEADER_WORDS * 8;
 
@@ -130,8 +131,8 @@ impl Journal {
         Ok(ledger)
     }
 
-    /// Starts a new epoch with the totals of `ledger` and returns its ledger. The caller has made the
-    /// files durable before, if that is promised. If it fails, the old epoch still counts.
+    /// Starts a new epoch with the totals of `ledger` and returns its ledger. The caller has made
+    /// the files durable before, if that is promised. If it fails, the old epoch still counts.
     pub fn checkpoint(&self, ledger: Ledger) -> io::Result<Ledger> {
         let next = Ledger { epoch: ledger.epoch + 1, journal_end: RECORDS_START, ..ledger };
         let nothing = Part::of(&[]);
@@ -140,8 +141,8 @@ impl Journal {
         Ok(next)
     }
 
-    /// Makes everything written so far survive a power loss. After a failure, what was written may be
-    /// lost, and a second sync does not bring it back.
+    /// Makes everything written so far survive a power loss. After a failure, what was written may
+    /// be lost, and a second sync does not bring it back.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }

@@ -23,12 +23,12 @@ pub struct Recovery {
 }
 
 impl Storage {
-    /// Finds the last whole batch and cuts off what follows it. The caller holds the ledger's lock, or is
-    /// the only process.
+    /// Finds the last whole batch and cuts off what follows it. The caller holds the ledger's lock,
+    /// or is the only process.
     ///
-    /// `at_start`: the machine may have lost power since the files were written, so batches whose bytes
-    /// are in the journal are written again. After the death of a mere process the files are as they
-    /// were written.
+    /// `at_start`: the machine may have lost power since the files were written, so batches whose
+    /// bytes are in the journal are written again. After the death of a mere process the files are
+    /// as they were written.
     pub fn recover(&self, at_start: bool) -> Result<Recovery, StorageError> {
         let contents = self.journal.read().map_err(self.file_error("reading", "journal"))?;
         let mut recovery = match contents {
@@ -50,8 +50,8 @@ impl Storage {
         Ok(recovery)
     }
 
-    /// Checks that the files reach at least as far as a checkpoint. No crash of a central takes back what
-    /// a checkpoint counts.
+    /// Checks that the files reach at least as far as a checkpoint. No crash of a central takes
+    /// back what a checkpoint counts.
     fn check_reach(&self, start: &Ledger) -> Result<(), StorageError> {
         let ends = [
             (&self.bets, "bets.csv", start.rows_end, "bets"),
@@ -61,8 +61,8 @@ impl Storage {
             let length = self.length(file, name)?;
             if length < end {
                 let reason = format!(
-                    "it has {length} bytes and the journal counts {end}: {what} are missing; restore \
-                     the file, or move the journal away to have the totals counted anew"
+                    "it has {length} bytes and the journal counts {end}: {what} are missing; \
+                     restore the file, or move the journal away to have the totals counted anew"
                 );
                 return Err(self.inconsistent(name, reason));
             }
@@ -111,13 +111,15 @@ impl Storage {
         Ok(rows && lines.map_err(self.file_error("reading", "winners.log"))?)
     }
 
-    /// Counts the totals from `bets.csv`. The storage is new, or a program without a journal wrote it.
+    /// Counts the totals from `bets.csv`. The storage is new, or a program without a journal wrote
+    /// it.
     fn count(&self) -> Result<Recovery, StorageError> {
         let rows_end = self.length(&self.bets, "bets.csv")?;
         if rows_end == 0 {
             let lines_end = self.length(&self.winners, "winners.log")?;
             if lines_end > 0 {
-                let reason = "it has winners though bets.csv is empty; restore bets.csv or move this file away";
+                let reason = "it has winners though bets.csv is empty; restore bets.csv or move \
+                              this file away";
                 return Err(self.inconsistent("winners.log", reason.to_owned()));
             }
             return Ok(Recovery::default());
@@ -174,8 +176,8 @@ fn holds(file: &File, end: u64, part: Part) -> io::Result<bool> {
     }
 }
 
-/// Parses a row of `bets.csv`. A row with agency 0 and number 0 is a record of the dialect that carries
-/// neither.
+/// Parses a row of `bets.csv`. A row with agency 0 and number 0 is a record of the dialect that
+/// carries neither.
 pub fn bet_of(row: &csv::StringRecord) -> Option<Bet<'_>> {
     let [agency, first_name, last_name, document, birthdate, number] =
         [0, 1, 2, 3, 4, 5].map(|column| row.get(column));

@@ -1,11 +1,11 @@
 //! One connection of an agency: its bytes, and its phase.
 //!
-//! A connection is *receiving* until a request is whole, *committing* while the request's ticket waits for
-//! the commit, and *answering* until the reply is sent. Then it closes or, where the dialect keeps
-//! connections, receives the next request. An agency that asks for its winners before the draw *waits* in
-//! between. A connection *lingers* before it closes if bytes of the peer may still be on their way.
-//! Closing at once would make the kernel reset the connection, and a reset can destroy a reply that the
-//! peer has not read yet.
+//! A connection is *receiving* until a request is whole, *committing* while the request's ticket
+//! waits for the commit, and *answering* until the reply is sent. Then it closes or, where the
+//! dialect keeps connections, receives the next request. An agency that asks for its winners before
+//! the draw *waits* in between. A connection *lingers* before it closes if bytes of the peer may
+//! still be on their way. Closing at once would make the kernel reset the connection, and a reset
+//! can destroy a reply that the peer has not read yet.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -23,8 +23,8 @@ use super::table::Token;
 const LINGER: Duration = Duration::from_secs(2);
 /// How many bytes a lingering connection reads and discards at most.
 const LINGER_BYTES: usize = 256 * 1024;
-/// Idle time after which the kernel probes a peer that waits for the draw, which may take days. A peer
-/// that answers no probe has vanished, and its connection ends.
+/// Idle time after which the kernel probes a peer that waits for the draw, which may take days. A
+/// peer that answers no probe has vanished, and its connection ends.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 /// Time between two probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
@@ -171,8 +171,8 @@ impl Connection {
         self.buffer.capacity() + reply
     }
 
-    /// Returns what epoll should watch for in this phase. Where no event is expected, that is what it
-    /// watches for already: changing it would cost a system call per request.
+    /// Returns what epoll should watch for in this phase. Where no event is expected, that is what
+    /// it watches for already: changing it would cost a system call per request.
     pub fn wants(&self) -> Option<Watched> {
         match self.phase {
             Phase::Receiving | Phase::Lingering { .. } => Some(Watched::Input),

@@ -41,8 +41,8 @@ impl DrawAttempt {
         self.not_before.is_some_and(|time| Instant::now() < time)
     }
 
-    /// Returns true if a draw is due and was not held. This worker may have to make it later, even if
-    /// another one is making it now.
+    /// Returns true if a draw is due and was not held. This worker may have to make it later, even
+    /// if another one is making it now.
     pub fn is_due(&self, central: &Central) -> bool {
         central.is_closed() && !central.was_drawn()
     }
@@ -63,8 +63,8 @@ impl DrawAttempt {
         Ok(())
     }
 
-    /// Begins the draw, or reads a piece of the bets, or writes the result. Returns true once the draw was
-    /// held.
+    /// Begins the draw, or reads a piece of the bets, or writes the result. Returns true once the
+    /// draw was held.
     fn advance_by_a_piece(
         &mut self,
         central: &mut Central,

@@ -1,5 +1,5 @@
-//! What a worker does with one connection when it is ready: reads and decodes requests, sends replies,
-//! closes.
+//! What a worker does with one connection when it is ready: reads and decodes requests, sends
+//! replies, closes.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -119,8 +119,8 @@ impl<'a> Handler<'a> {
         self.apply(connection, outcome)
     }
 
-    /// Decodes the connection's bytes, the last `read` of which are in the scratch buffer, and starts the
-    /// first request among them. `ended` says that no more will come.
+    /// Decodes the connection's bytes, the last `read` of which are in the scratch buffer, and
+    /// starts the first request among them. `ended` says that no more will come.
     fn decode(
         &mut self,
         connection: &mut Connection,
@@ -185,7 +185,8 @@ impl<'a> Handler<'a> {
         }
     }
 
-    /// Answers with the winners of an agency if the draw was held; otherwise the agency waits for it.
+    /// Answers with the winners of an agency if the draw was held; otherwise the agency waits for
+    /// it.
     fn answer_or_wait(&mut self, connection: &mut Connection, agency: u16) -> Result<(), Fatal> {
         if self.requests.central.was_drawn() {
             let outcome = self.requests.winners(agency, &mut *connection.codec);
@@ -210,7 +211,8 @@ impl<'a> Handler<'a> {
         }
     }
 
-    /// Starts to send a reply. `linger` says that the peer is still sending, so that closing has to wait.
+    /// Starts to send a reply. `linger` says that the peer is still sending, so that closing has to
+    /// wait.
     fn reply(
         &mut self,
         connection: &mut Connection,

@@ -12,12 +12,14 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use crate::listener::Listener;
 
-/// Most connections of a worker. Further ones wait in the kernel's queue, or another worker takes them.
+/// Most connections of a worker. Further ones wait in the kernel's queue, or another worker takes
+/// them.
 const MAX_CONNECTIONS: usize = 8192;
-/// Descriptors that connections leave free: for the files, the listening sockets, the epoll instance and
-/// the draw, which opens some more.
+/// Descriptors that connections leave free: for the files, the listening sockets, the epoll
+/// instance and the draw, which opens some more.
 const RESERVED_DESCRIPTORS: usize = 64;
-/// First pause after accepting failed for lack of descriptors or memory. Each failure in a row doubles it.
+/// First pause after accepting failed for lack of descriptors or memory. Each failure in a row
+/// doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a worker leaves a new connection to workers that have fewer.
@@ -74,8 +76,8 @@ impl Intake {
         self.open || self.socket.is_none()
     }
 
-    /// Accepts the next connection from the queue, if there is one and there is room for it. `connections`
-    /// is the number of open ones.
+    /// Accepts the next connection from the queue, if there is one and there is room for it.
+    /// `connections` is the number of open ones.
     pub fn accept(&mut self, epoll: &Epoll, connections: usize) -> Option<(TcpStream, SocketAddr)> {
         if connections >= self.max_connections {
             self.shut(epoll);
@@ -91,16 +93,16 @@ impl Intake {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 Err(error) if is_exhausted(&error) => {
-                    // Without a pause the loop would spin: the connection stays in the queue, and epoll
-                    // reports it again at once.
+                    // Without a pause the loop would spin: the connection stays in the queue, and
+                    // epoll reports it again at once.
                     self.shut(epoll);
                     self.paused_until = Some(Instant::now() + self.pause);
                     self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                     self.report(&error.to_string());
                     return None;
                 }
-                // The peer gave up while it waited in the queue (ECONNABORTED and the like). The next
-                // connection may be fine.
+                // The peer gave up while it waited in the queue (ECONNABORTED and the like). The
+                // next connection may be fine.
                 Err(_) => {}
             }
         }
@@ -119,8 +121,8 @@ impl Intake {
         }
     }
 
-    /// Leaves the next connection to workers with fewer connections, for a moment and once. Returns false
-    /// the second time: if the connection is still there, the others are busy, or stopped.
+    /// Leaves the next connection to workers with fewer connections, for a moment and once. Returns
+    /// false the second time: if the connection is still there, the others are busy, or stopped.
     pub fn leaves_it_to_others(&mut self, epoll: &Epoll) -> bool {
         if std::mem::take(&mut self.has_left_it) {
             return false;
@@ -166,15 +168,16 @@ fn max_connections() -> usize {
     descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(descriptors / 2).min(MAX_CONNECTIONS)
 }
 
-/// Watches a listening socket. A short-lived connection wakes one worker. One that stays wakes `all`, so
-/// that the worker with the fewest takes it: the kernel asks in the same order each time, so if it woke
-/// only one worker, that would always be the same.
+/// Watches a listening socket. A short-lived connection wakes one worker. One that stays wakes
+/// `all`, so that the worker with the fewest takes it: the kernel asks in the same order each time,
+/// so if it woke only one worker, that would always be the same.
 fn watch(epoll: &Epoll, socket: &TcpListener, token: u64, all: bool) -> Result<(), Errno> {
     let exclusive = if all { EpollFlags::empty() } else { EpollFlags::EPOLLEXCLUSIVE };
     epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN | exclusive, token))
 }
 
-/// Returns true if accepting failed because this process or machine has no room for another connection.
+/// Returns true if accepting failed because this process or machine has no room for another
+/// connection.
 fn is_exhausted(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))

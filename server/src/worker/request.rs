@@ -1,5 +1,5 @@
-//! What a decoded request does: it joins the round, or it is answered at once. Every reply is encoded
-//! here, whether its request was committed before or needs no commit.
+//! What a decoded request does: it joins the round, or it is answered at once. Every reply is
+//! encoded here, whether its request was committed before or needs no commit.
 
 use std::net::IpAddr;
 
@@ -68,9 +68,9 @@ pub struct Requests<'a> {
 }
 
 impl Requests<'_> {
-    /// Decodes and starts the first request in `bytes`, and marks its agency as in flight from the moment
-    /// when the codec sees a batch. `ended` says that no more bytes will come. Returns how many bytes
-    /// were used.
+    /// Decodes and starts the first request in `bytes`, and marks its agency as in flight from the
+    /// moment when the codec sees a batch. `ended` says that no more bytes will come. Returns how
+    /// many bytes were used.
     pub fn decode(
         &mut self,
         bytes: &[u8],
@@ -218,8 +218,8 @@ pub fn answer((ticket, result): Answerable, codec: &mut dyn CentralCodec) -> Req
     }
 }
 
-/// Encodes a reply. One that the dialect cannot carry becomes no bytes: no answer is better than a wrong
-/// one.
+/// Encodes a reply. One that the dialect cannot carry becomes no bytes: no answer is better than a
+/// wrong one.
 fn encode(codec: &mut dyn CentralCodec, reply: &Reply<'_>) -> RequestOutcome {
     let mut bytes = Vec::new();
     match codec.encode(reply, &mut bytes) {

@@ -1,8 +1,8 @@
 //! A round: the batches and finish marks of one pass of the event loop, and the ticket of each.
 //!
-//! A round is *committed* with one lock of the ledger, more often if it becomes too large, and *published*
-//! once, at its end. Only then are its tickets answered. A ticket names its connection instead of
-//! borrowing it, because the connection may be gone when the answer is known.
+//! A round is *committed* with one lock of the ledger, more often if it becomes too large, and
+//! *published* once, at its end. Only then are its tickets answered. A ticket names its connection
+//! instead of borrowing it, because the connection may be gone when the answer is known.
 
 use lottery::{Bet, is_winner, write_rows, write_winner_line};
 

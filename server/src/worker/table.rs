@@ -1,8 +1,8 @@
-//! The table of a worker's connections. It registers each with epoll as its phase requires, and counts
-//! what they keep in memory and how many wait for the draw.
+//! The table of a worker's connections. It registers each with epoll as its phase requires, and
+//! counts what they keep in memory and how many wait for the draw.
 //!
-//! [`Table::with`] hands a connection out once per event. Its registration and the counts are brought up
-//! to date when it comes back, in this one place.
+//! [`Table::with`] hands a connection out once per event. Its registration and the counts are
+//! brought up to date when it comes back, in this one place.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
@@ -15,8 +15,9 @@ use slab::Slab;
 use super::WorkerError;
 use super::connection::{Connection, Phase, Watched};
 
-/// Names a connection: its key in the table, and a serial number that a later connection with the same
-/// key does not share. Events and tickets carry it, because the connection may be gone by then.
+/// Names a connection: its key in the table, and a serial number that a later connection with the
+/// same key does not share. Events and tickets carry it, because the connection may be gone by
+/// then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token(u64);
 
@@ -46,8 +47,8 @@ pub struct Table<'e> {
     buffered: usize,
     /// Connections that wait for the draw.
     waiting: usize,
-    /// Connections whose buffer may hold another request. They take turns in the next round, so that one
-    /// that sends many requests at once does not hold up the others.
+    /// Connections whose buffer may hold another request. They take turns in the next round, so
+    /// that one that sends many requests at once does not hold up the others.
     queued: Vec<Token>,
 }
 
@@ -74,8 +75,8 @@ impl<'e> Table<'e> {
         token
     }
 
-    /// Hands a connection to `handle`, then updates registration and counts by its new phase, or removes
-    /// it if it is closed. Does nothing if the connection is gone.
+    /// Hands a connection to `handle`, then updates registration and counts by its new phase, or
+    /// removes it if it is closed. Does nothing if the connection is gone.
     pub fn with<E: Into<WorkerError>>(
         &mut self,
         token: Token,
