@@ -6,8 +6,10 @@
 use std::fs;
 use std::process::Command;
 
-use harness::{Agency, Central, Setup, Stopped, eventually, large_packet, packet_of};
-use lottery::protocol::typed;
+use harness::{
+    Agency, Central, Setup, Stopped, bet, codec, eventually, large_packet, packet_in, packet_of,
+};
+use lottery::protocol::{Push, Receipt, typed};
 
 fn setup(durability: &str) -> Setup {
     Setup::new(env!("CARGO_BIN_EXE_server"))
@@ -114,4 +116,23 @@ fn a_batch_that_does_not_fit_is_refused_and_the_others_of_its_round_are_stored()
         assert_eq!((central.worker_pids(), central.number("worker_deaths")), (vec![worker], 0));
         assert_eq!(central.stop().0, 0);
     }
+}
+
+#[test]
+fn every_request_that_arrives_in_one_piece_is_answered_also_after_refused_ones() {
+    let setup = setup("process").with("SERVER_PROTOCOL", "framed");
+    let central = setup.start();
+    let mut codec = codec("framed", 1);
+    let good = packet_in(&mut *codec, &[bet("good", false)]);
+    // The codec judges a receipt by the batch it holds.
+    assert_eq!(codec.push(&bet("good", false)), Ok(Push::Added));
+    // A refused message is answered at once, without a commit.
+    let date = good.windows(10).position(|text| text == b"1999-03-17").unwrap();
+    let mut bad = good.clone();
+    bad[date + 5] = b'9';
+    let mut agency = central.connect();
+    agency.send(&[&bad[..], &bad, &bad, &good, &bad, &good].concat());
+    let receipts = [(); 6].map(|()| agency.read_reply(|reply| codec.receipt(reply)));
+    let (stored, refused) = (Receipt::Stored { winners: None }, Receipt::Refused);
+    assert_eq!(receipts, [refused, refused, refused, stored, refused, stored]);
 }

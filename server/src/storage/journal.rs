@@ -1,5 +1,5 @@
-//! The journal beside `bets.csv`: where each batch ends. It tells a whole batch from a torn one,
-//! and it makes recovery take the same time however much is stored.
+//! The journal beside `bets.csv`: where each batch ends. It distinguishes a whole batch from a torn
+//! one, and it makes recovery take the same time however much is stored.
 //!
 //! The file has a fixed size. Two checkpoint pages take turns: each holds an epoch and the totals
 //! at its start, and the higher epoch counts, so a page torn while it is written loses nothing. The

@@ -128,7 +128,7 @@ impl Storage {
         let read = self.bets.read_exact_at(&mut last, rows_end - 1);
         read.map_err(self.file_error("reading", "bets.csv"))?;
         if last != *b"\n" {
-            let reason = "its last line has no end and there is no journal to tell where the last \
+            let reason = "its last line has no end and there is no journal that says where the last \
                           batch ends; complete or remove that line";
             return Err(self.inconsistent("bets.csv", reason.to_owned()));
         }

@@ -51,6 +51,8 @@ pub struct Connection {
     pub in_flight: bool,
     /// What epoll watches for; `None` before it is registered. Only the table changes it.
     pub watched: Option<Watched>,
+    /// True while it is in the queue for the next round. Only the table changes it.
+    pub in_queue: bool,
     /// The phase.
     pub phase: Phase,
 }
@@ -153,6 +155,7 @@ impl Connection {
             deadline: Some(deadline),
             in_flight: false,
             watched: None,
+            in_queue: false,
             phase: Phase::Receiving,
         }
     }

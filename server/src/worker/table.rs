@@ -84,7 +84,6 @@ impl<'e> Table<'e> {
     ) -> Result<(), WorkerError> {
         let there = self.connections.get_mut(token.key());
         let Some(connection) = there.filter(|there| there.token == token) else { return Ok(()) };
-        let was_queued = is_queued(connection);
         self.buffered -= connection.buffered();
         self.waiting -= usize::from(is_waiting(connection));
         let handled = handle(connection);
@@ -95,7 +94,8 @@ impl<'e> Table<'e> {
         }
         self.buffered += connection.buffered();
         self.waiting += usize::from(is_waiting(connection));
-        if is_queued(connection) && !was_queued {
+        if matches!(connection.phase, Phase::Queued) && !connection.in_queue {
+            connection.in_queue = true;
             self.queued.push(token);
         }
         handled.map_err(Into::into)?;
@@ -127,8 +127,14 @@ impl<'e> Table<'e> {
         !self.queued.is_empty()
     }
 
-    /// Takes the connections that were queued for this round. Some may have been handled since.
+    /// Takes the connections that were queued for this round. An event may have handled one of them
+    /// by the time its turn comes.
     pub fn take_queued(&mut self) -> Vec<Token> {
+        for token in &self.queued {
+            if let Some(connection) = self.connections.get_mut(token.key()) {
+                connection.in_queue = false;
+            }
+        }
         std::mem::take(&mut self.queued)
     }
 
@@ -161,10 +167,6 @@ impl<'e> Table<'e> {
 
 fn is_waiting(connection: &Connection) -> bool {
     matches!(connection.phase, Phase::Waiting { .. })
-}
-
-fn is_queued(connection: &Connection) -> bool {
-    matches!(connection.phase, Phase::Queued)
 }
 
 /// Registers a connection with epoll for what its phase requires, if that changes anything.
@@ -253,11 +255,22 @@ mod tests {
         table.with(token, fill).unwrap();
         assert_eq!((table.buffered(), table.waiting()), (1000, 1));
         assert_eq!(table.select_waiting(), [token]);
-        set(&mut table, token, Phase::Queued);
-        set(&mut table, token, Phase::Queued);
-        assert_eq!((table.waiting(), table.take_queued()), (0, vec![token]));
         set(&mut table, token, Phase::Closed);
         assert_eq!((table.buffered(), table.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_queued_connection_is_queued_once_per_round() {
+        let epoll = epoll();
+        let mut table = Table::new(&epoll);
+        let (_peer, token) = connect(&mut table);
+        for _ in 0..3 {
+            set(&mut table, token, Phase::Queued);
+            set(&mut table, token, Phase::Queued);
+            assert_eq!(table.take_queued(), [token]);
+        }
+        set(&mut table, token, Phase::Receiving);
+        assert!(!table.has_queued());
     }
 
     #[test]
