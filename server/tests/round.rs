@@ -9,7 +9,7 @@ use std::process::Command;
 use harness::{
     Agency, Central, Setup, Stopped, bet, codec, eventually, large_packet, packet_in, packet_of,
 };
-use lottery::protocol::{Push, Receipt, typed};
+use lottery::protocol::{Answer, Push, Receipt, typed};
 
 fn setup(durability: &str) -> Setup {
     Setup::new(env!("CARGO_BIN_EXE_server"))
@@ -18,9 +18,9 @@ fn setup(durability: &str) -> Setup {
         .with("LOGGING_LEVEL", "INFO")
 }
 
-/// Connects one agency per packet, and sends all packets while the only worker stands still, so
-/// that they arrive in one round. Returns the replies.
-fn in_one_round(central: &Central<'_>, worker: u32, packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
+/// Connects one agency per packet, and sends all packets while the only worker stands still, so that
+/// they arrive in one round.
+fn in_one_round(central: &Central<'_>, worker: u32, packets: &[Vec<u8>]) -> Vec<Agency> {
     let mut agencies: Vec<Agency> = packets.iter().map(|_| central.connect()).collect();
     let accepted = || worker_number(central, "connections");
     eventually("accepted connections", accepted, |count| *count == packets.len() as u64);
@@ -29,6 +29,10 @@ fn in_one_round(central: &Central<'_>, worker: u32, packets: &[Vec<u8>]) -> Vec<
         agency.send(packet);
     }
     drop(stopped);
+    agencies
+}
+
+fn replies(mut agencies: Vec<Agency>) -> Vec<Vec<u8>> {
     agencies.iter_mut().map(Agency::read_until_gone).collect()
 }
 
@@ -54,7 +58,7 @@ fn batches_that_arrive_in_one_round_are_committed_together() {
         let packets: Vec<_> =
             (0..BATCHES).map(|batch| packet_of(&batch.to_string(), 10, 3)).collect();
         let before = writes(worker);
-        let replies = in_one_round(&central, worker, &packets);
+        let replies = replies(in_one_round(&central, worker, &packets));
 
         // Rows, winner lines and journal records: one write each. And one log line per batch.
         assert_eq!(writes(worker) - before, 3 + BATCHES as u64, "{durability}");
@@ -99,7 +103,7 @@ fn a_batch_that_does_not_fit_is_refused_and_the_others_of_its_round_are_stored()
         let mut packets: Vec<_> =
             (0..6).map(|batch| packet_of(&batch.to_string(), 100, 2)).collect();
         packets.insert(3, large_packet("large", 3000, 1));
-        let replies = in_one_round(&central, worker, &packets);
+        let replies = replies(in_one_round(&central, worker, &packets));
         let winners = replies.iter().map(|reply| typed::decode_winners(reply).unwrap());
         let winners: Vec<_> = winners.map(|winners| winners.map(|winners| winners.len())).collect();
         let (stored, refused) = (Some(2), None);
@@ -135,4 +139,22 @@ fn every_request_that_arrives_in_one_piece_is_answered_also_after_refused_ones()
     let receipts = [(); 6].map(|()| agency.read_reply(|reply| codec.receipt(reply)));
     let (stored, refused) = (Receipt::Stored { winners: None }, Receipt::Refused);
     assert_eq!(receipts, [refused, refused, refused, stored, refused, stored]);
+}
+
+#[test]
+fn a_batch_in_the_round_of_the_last_finish_mark_is_stored_before_bets_close() {
+    let setup = setup("process").with("SERVER_PROTOCOL", "framed").with("SERVER_AGENCIES", "1");
+    let central = setup.start();
+    let mut codec = codec("framed", 1);
+    let finish = codec.notification().unwrap();
+    let batch = packet_in(&mut *codec, &[bet("last", true)]);
+    assert_eq!(codec.push(&bet("last", true)), Ok(Push::Added));
+    let mut agencies = in_one_round(&central, central.worker_pids()[0], &[finish, batch.clone()]);
+    agencies[0].read_reply(|reply| codec.acknowledgement(reply));
+    let stored = agencies[1].read_reply(|reply| codec.receipt(reply));
+    assert_eq!(stored, Receipt::Stored { winners: None });
+    agencies[0].send(&codec.question());
+    assert_eq!(agencies[0].read_reply(|reply| codec.answer(reply)), Answer::Winners(1));
+    agencies[1].send(&batch);
+    assert_eq!(agencies[1].read_reply(|reply| codec.receipt(reply)), Receipt::Refused);
 }
