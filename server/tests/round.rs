@@ -5,11 +5,15 @@
 
 use std::fs;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use harness::{
-    Agency, Central, Setup, Stopped, bet, codec, eventually, large_packet, packet_in, packet_of,
+    Agency, Book, Central, Random, Setup, Stopped, bet, codec, eventually, kill, large_packet,
+    packet_in, packet_of,
 };
 use lottery::protocol::{Answer, Push, Receipt, typed};
+use nix::sys::signal::Signal;
 
 fn setup(durability: &str) -> Setup {
     Setup::new(env!("CARGO_BIN_EXE_server"))
@@ -18,8 +22,8 @@ fn setup(durability: &str) -> Setup {
         .with("LOGGING_LEVEL", "INFO")
 }
 
-/// Connects one agency per packet, and sends all packets while the only worker stands still, so that
-/// they arrive in one round.
+/// Connects one agency per packet, and sends all packets while the only worker stands still, so
+/// that they arrive in one round.
 fn in_one_round(central: &Central<'_>, worker: u32, packets: &[Vec<u8>]) -> Vec<Agency> {
     let mut agencies: Vec<Agency> = packets.iter().map(|_| central.connect()).collect();
     let accepted = || worker_number(central, "connections");
@@ -32,6 +36,7 @@ fn in_one_round(central: &Central<'_>, worker: u32, packets: &[Vec<u8>]) -> Vec<
     agencies
 }
 
+/// Returns everything that each agency receives until its connection ends.
 fn replies(mut agencies: Vec<Agency>) -> Vec<Vec<u8>> {
     agencies.iter_mut().map(Agency::read_until_gone).collect()
 }
@@ -157,4 +162,45 @@ fn a_batch_in_the_round_of_the_last_finish_mark_is_stored_before_bets_close() {
     assert_eq!(agencies[0].read_reply(|reply| codec.answer(reply)), Answer::Winners(1));
     agencies[1].send(&batch);
     assert_eq!(agencies[1].read_reply(|reply| codec.receipt(reply)), Receipt::Refused);
+}
+
+/// Kills the only worker at a random moment after several batches have arrived in one round.
+fn kill_in_a_round(durability: &str) {
+    const DEATHS: u32 = 40;
+    const BATCHES: usize = 8;
+    let setup = setup(durability);
+    let central = setup.start();
+    let segment = central.segment();
+    let pids = segment.raw_array::<u32>("worker_pid").unwrap();
+    let restarts = segment.raw_array::<u32>("worker_restarts").unwrap();
+    let (book, mut random) = (Book::default(), Random::seeded());
+    for death in 1..=DEATHS {
+        let stopped = Stopped::new(pids.load(0));
+        thread::scope(|scope| {
+            for _ in 0..BATCHES {
+                scope.spawn(|| book.send_batch(central.port, 20, 5));
+            }
+            thread::sleep(Duration::from_millis(10));
+            let pid = stopped.pid();
+            drop(stopped);
+            random.pause(Duration::from_millis(2));
+            kill(pid, Signal::SIGKILL);
+        });
+        eventually("a successor", || restarts.load(0), |count| *count == death);
+    }
+    central.nobody_in_flight_within_a_second();
+    let totals = book.check(&setup, &central);
+    println!("{totals:?}, {} batches acknowledged", book.acknowledged());
+    assert_eq!(central.stop().0, 0);
+}
+
+#[test]
+fn a_worker_killed_during_a_commit_leaves_each_batch_of_the_round_whole_or_out() {
+    kill_in_a_round("process");
+}
+
+#[test]
+fn a_worker_killed_during_a_commit_leaves_each_batch_of_the_round_whole_or_out_with_durability_disk()
+ {
+    kill_in_a_round("disk");
 }
