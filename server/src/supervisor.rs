@@ -18,7 +18,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
 use crate::central::{Central, Fatal, Phase, RepairError, Shared, WorkerState, unix_ms};
-use crate::config::{Config, Door};
+use crate::config::{Config, ListenAddress};
 use crate::exit_code::ExitCode;
 use crate::listener::{ListenError, Listener};
 use crate::storage::{Recovery, Storage, StorageError};
@@ -63,8 +63,10 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
     // lock of the storage and then the port.
     let (storage, recovery) = Storage::open(&config.storage_dir, config.durability)?;
     log_recovery(&recovery);
-    let bind = |door: &Door| Listener::bind(&config.ip, door.port, config.backlog, door.dialect);
-    let listeners = config.doors.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+    let bind = |address: &ListenAddress| {
+        Listener::bind(&config.ip, address.port, config.backlog, address.dialect)
+    };
+    let listeners = config.listen_addresses.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
     let port = listeners.first().map_or(0, |listener| listener.address.port());
     let shared = Shared::create(&Shared::name(port)?, config.workers.get())?;
     shared.port.store(port);

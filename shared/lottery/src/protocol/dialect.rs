@@ -60,10 +60,21 @@ impl Dialect {
         DIALECTS.iter().find(|dialect| dialect.name == name)
     }
 
-    /// The names of all, as a message shows them.
+    /// The names of all dialects, in the order of [`DIALECTS`].
+    pub const NAMES: [&'static str; DIALECTS.len()] = {
+        let mut names = [""; DIALECTS.len()];
+        let mut index = 0;
+        // A constant cannot use iterators.
+        while index < DIALECTS.len() {
+            names[index] = DIALECTS[index].name;
+            index += 1;
+        }
+        names
+    };
+
+    /// Returns the names of all dialects, separated by commas.
     pub fn names() -> String {
-        let names: Vec<_> = DIALECTS.iter().map(|dialect| dialect.name).collect();
-        names.join(", ")
+        Self::NAMES.join(", ")
     }
 
     /// Whether a connection carries more than one request, in whichever way agencies use it.
