@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use conventions::duration::GoDuration;
 use conventions::log_line::{Line, Outcome, debug, error, info, warn};
 use multiprocessing::{
-    CANNOT_SERVE, Exit, Next, Pool, PoolError, PoolEvent, PoolOptions, Repair, SegmentError,
+    CANNOT_SERVE, Exit, Next, Pool, PoolError, PoolEvent, PoolOptions, RepairOutcome, SegmentError,
     Worker, Workload,
 };
 use nix::errno::Errno;
@@ -133,15 +133,15 @@ impl Workload for Supervisor {
         }
     }
 
-    fn repair(&mut self, slot: usize, _exit: Exit) -> Repair {
-        let Err(reason) = self.central.repair(slot) else { return Repair::Done };
+    fn repair(&mut self, slot: usize, _exit: Exit) -> RepairOutcome {
+        let Err(reason) = self.central.repair(slot) else { return RepairOutcome::Done };
         // A stopped process may be continued. Nothing else here improves by waiting.
         let again = matches!(reason, RepairError::Busy(_));
         if !again || self.logged_blocked.is_none_or(|time| time.elapsed() >= LOG_BLOCKED_EVERY) {
             self.logged_blocked = Some(Instant::now());
             error("reparar", Outcome::Fail).with("worker", slot).with("error", &reason).write();
         }
-        if again { Repair::Again } else { Repair::Done }
+        if again { RepairOutcome::Again } else { RepairOutcome::Done }
     }
 
     fn observe(&mut self, event: &PoolEvent) {
