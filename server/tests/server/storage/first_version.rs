@@ -1,12 +1,10 @@
 //! A start from storage that the first version of the server wrote: nothing is lost, and the
 //! lottery goes on.
 
-#![allow(clippy::unwrap_used)]
-
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 
-use harness::{Participant, Setup, bet};
+use crate::harness::{Participant, Setup, bet};
 use lottery::protocol::Receipt;
 
 /// Sizes of the files whose trailing zeros the fixtures leave out.
@@ -18,7 +16,7 @@ fn fixtures() -> &'static Path {
 
 /// A central whose storage is a copy of a fixture.
 fn setup_from(fixture: &str, durability: &str) -> Setup {
-    let setup = Setup::new(env!("CARGO_BIN_EXE_server"))
+    let setup = Setup::new()
         .with("SERVER_DURABILITY", durability)
         .with("SERVER_PROTOCOL", "framed")
         .with("SERVER_AGENCIES", "2");
