@@ -2,6 +2,8 @@
 
 mod failing_disk;
 mod files;
+mod first_version;
 mod full_disk;
 mod power_loss;
 mod recovery;
+mod round;

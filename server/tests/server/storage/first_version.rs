@@ -1,13 +1,12 @@
 //! A start from storage that the first version of the server wrote: nothing is lost, and the
 //! lottery goes on.
 
-#![allow(clippy::unwrap_used)]
-
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 
-use harness::{Participant, Setup, bet};
 use lottery::protocol::Receipt;
+
+use crate::harness::{Participant, Setup, bet};
 
 /// Sizes of the files whose trailing zeros the fixtures leave out.
 const FIXED_SIZES: [(&str, u64); 2] = [("journal", 8 * 1024 * 1024 + 8192), ("finished", 65_536)];
@@ -18,7 +17,7 @@ fn fixtures() -> &'static Path {
 
 /// A central whose storage is a copy of a fixture.
 fn setup_from(fixture: &str, durability: &str) -> Setup {
-    let setup = Setup::new(env!("CARGO_BIN_EXE_server"))
+    let setup = Setup::new()
         .with("SERVER_DURABILITY", durability)
         .with("SERVER_PROTOCOL", "framed")
         .with("SERVER_AGENCIES", "2");

@@ -1,22 +1,20 @@
 //! A round of the event loop: batches that arrive together are committed together, and one that
 //! cannot be stored takes no other with it.
 
-#![allow(clippy::unwrap_used)]
-
 use std::fs;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use harness::{
-    Agency, Book, Central, Random, Setup, Stopped, bet, codec, eventually, kill, large_packet,
-    packet_in, packet_of,
-};
 use lottery::protocol::{Answer, Push, Receipt, typed};
 use nix::sys::signal::Signal;
 
+use crate::harness::{
+    AgencyConnection, BatchRecord, CentralProcess, Random, Setup, StoppedProcess, bet, codec,
+    eventually, kill, large_packet, packet_in, packet_of,
+};
+
 fn setup(durability: &str) -> Setup {
-    Setup::new(env!("CARGO_BIN_EXE_server"))
+    Setup::new()
         .with("SERVER_WORKERS", "1")
         .with("SERVER_DURABILITY", durability)
         .with("LOGGING_LEVEL", "INFO")
@@ -24,11 +22,18 @@ fn setup(durability: &str) -> Setup {
 
 /// Connects one agency per packet, and sends all packets while the only worker stands still, so
 /// that they arrive in one round.
-fn in_one_round(central: &Central<'_>, worker: u32, packets: &[Vec<u8>]) -> Vec<Agency> {
-    let mut agencies: Vec<Agency> = packets.iter().map(|_| central.connect()).collect();
-    let accepted = || worker_number(central, "connections");
-    eventually("accepted connections", accepted, |count| *count == packets.len() as u64);
-    let stopped = Stopped::new(worker);
+fn in_one_round(
+    central: &CentralProcess<'_>,
+    worker: u32,
+    packets: &[Vec<u8>],
+) -> Vec<AgencyConnection> {
+    let mut agencies: Vec<AgencyConnection> = packets.iter().map(|_| central.connect()).collect();
+    eventually(
+        "accepted connections",
+        || central.connections(),
+        |count| *count == packets.len() as u64,
+    );
+    let stopped = StoppedProcess::new(worker);
     for (agency, packet) in agencies.iter_mut().zip(packets) {
         agency.send(packet);
     }
@@ -37,13 +42,8 @@ fn in_one_round(central: &Central<'_>, worker: u32, packets: &[Vec<u8>]) -> Vec<
 }
 
 /// Returns everything that each agency receives until its connection ends.
-fn replies(mut agencies: Vec<Agency>) -> Vec<Vec<u8>> {
-    agencies.iter_mut().map(Agency::read_until_gone).collect()
-}
-
-/// Returns a number of the only worker.
-fn worker_number(central: &Central<'_>, key: &str) -> u64 {
-    central.status()["workers"][0][key].as_u64().unwrap()
+fn replies(mut agencies: Vec<AgencyConnection>) -> Vec<Vec<u8>> {
+    agencies.iter_mut().map(AgencyConnection::read_until_gone).collect()
 }
 
 /// Returns how many `write` calls a process has made, of any kind but to sockets.
@@ -76,10 +76,10 @@ fn batches_that_arrive_in_one_round_are_committed_together() {
         let counts = ["bets", "winners", "agencies_in_flight"].map(|key| central.number(key));
         assert_eq!(counts, [BATCHES as u64 * 10, BATCHES as u64 * 3, 0], "{durability}");
         let rows = setup.rows();
-        assert_eq!(worker_number(&central, "batches"), BATCHES as u64);
+        assert_eq!(central.worker_numbers("batches"), [BATCHES as u64]);
 
         // Each batch has a journal record of its own.
-        central.kill_everything();
+        central.kill_all();
         let central = setup.start();
         central.program.line_with(&format!("batches_del_diario: {BATCHES}"));
         assert_eq!(setup.rows(), rows, "{durability}");
@@ -98,11 +98,7 @@ fn a_batch_that_does_not_fit_is_refused_and_the_others_of_its_round_are_stored()
         let rows_before = (LIMIT_BLOCKS * 512 - ROOM) / row.len();
         fs::write(setup.stored("bets.csv"), row.repeat(rows_before)).unwrap();
         let script = format!("ulimit -S -f {LIMIT_BLOCKS} && exec \"$0\" run");
-        let plain = setup.command(&[]);
-        let mut command = Command::new("sh");
-        command.args(["-c", &script]).arg(plain.get_program()).current_dir(setup.directory());
-        command.envs(plain.get_envs().filter_map(|(key, value)| Some((key, value?))));
-        let central = setup.start_by(&mut command);
+        let central = setup.start_by(&mut setup.shell(&[], &script));
         let worker = central.worker_pids()[0];
 
         let mut packets: Vec<_> =
@@ -173,12 +169,12 @@ fn kill_in_a_round(durability: &str) {
     let segment = central.segment();
     let pids = segment.raw_array::<u32>("worker_pid").unwrap();
     let restarts = segment.raw_array::<u32>("worker_restarts").unwrap();
-    let (book, mut random) = (Book::default(), Random::seeded());
+    let (record, mut random) = (BatchRecord::default(), Random::seeded());
     for death in 1..=DEATHS {
-        let stopped = Stopped::new(pids.load(0));
+        let stopped = StoppedProcess::new(pids.load(0));
         thread::scope(|scope| {
             for _ in 0..BATCHES {
-                scope.spawn(|| book.send_batch(central.port, 20, 5));
+                scope.spawn(|| record.send_batch(central.port, 20, 5));
             }
             thread::sleep(Duration::from_millis(10));
             let pid = stopped.pid();
@@ -188,9 +184,9 @@ fn kill_in_a_round(durability: &str) {
         });
         eventually("a successor", || restarts.load(0), |count| *count == death);
     }
-    central.nobody_in_flight_within_a_second();
-    let totals = book.check(&setup, &central);
-    println!("{totals:?}, {} batches acknowledged", book.acknowledged());
+    central.none_in_flight_within_a_second();
+    let totals = record.check(&setup, &central);
+    println!("{totals:?}, {} batches acknowledged", record.acknowledged());
     assert_eq!(central.stop().0, 0);
 }
 
