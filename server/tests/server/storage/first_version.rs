@@ -4,8 +4,9 @@
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 
-use crate::harness::{Participant, Setup, bet};
 use lottery::protocol::Receipt;
+
+use crate::harness::{Participant, Setup, bet};
 
 /// Sizes of the files whose trailing zeros the fixtures leave out.
 const FIXED_SIZES: [(&str, u64); 2] = [("journal", 8 * 1024 * 1024 + 8192), ("finished", 65_536)];

@@ -2,16 +2,16 @@
 //! cannot be stored takes no other with it.
 
 use std::fs;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
+
+use lottery::protocol::{Answer, Push, Receipt, typed};
+use nix::sys::signal::Signal;
 
 use crate::harness::{
     AgencyConnection, BatchRecord, CentralProcess, Random, Setup, StoppedProcess, bet, codec,
     eventually, kill, large_packet, packet_in, packet_of,
 };
-use lottery::protocol::{Answer, Push, Receipt, typed};
-use nix::sys::signal::Signal;
 
 fn setup(durability: &str) -> Setup {
     Setup::new()
@@ -28,8 +28,11 @@ fn in_one_round(
     packets: &[Vec<u8>],
 ) -> Vec<AgencyConnection> {
     let mut agencies: Vec<AgencyConnection> = packets.iter().map(|_| central.connect()).collect();
-    let accepted = || worker_number(central, "connections");
-    eventually("accepted connections", accepted, |count| *count == packets.len() as u64);
+    eventually(
+        "accepted connections",
+        || central.connections(),
+        |count| *count == packets.len() as u64,
+    );
     let stopped = StoppedProcess::new(worker);
     for (agency, packet) in agencies.iter_mut().zip(packets) {
         agency.send(packet);
@@ -41,11 +44,6 @@ fn in_one_round(
 /// Returns everything that each agency receives until its connection ends.
 fn replies(mut agencies: Vec<AgencyConnection>) -> Vec<Vec<u8>> {
     agencies.iter_mut().map(AgencyConnection::read_until_gone).collect()
-}
-
-/// Returns a number of the only worker.
-fn worker_number(central: &CentralProcess<'_>, key: &str) -> u64 {
-    central.status()["workers"][0][key].as_u64().unwrap()
 }
 
 /// Returns how many `write` calls a process has made, of any kind but to sockets.
@@ -78,7 +76,7 @@ fn batches_that_arrive_in_one_round_are_committed_together() {
         let counts = ["bets", "winners", "agencies_in_flight"].map(|key| central.number(key));
         assert_eq!(counts, [BATCHES as u64 * 10, BATCHES as u64 * 3, 0], "{durability}");
         let rows = setup.rows();
-        assert_eq!(worker_number(&central, "batches"), BATCHES as u64);
+        assert_eq!(central.worker_numbers("batches"), [BATCHES as u64]);
 
         // Each batch has a journal record of its own.
         central.kill_all();
@@ -100,11 +98,7 @@ fn a_batch_that_does_not_fit_is_refused_and_the_others_of_its_round_are_stored()
         let rows_before = (LIMIT_BLOCKS * 512 - ROOM) / row.len();
         fs::write(setup.stored("bets.csv"), row.repeat(rows_before)).unwrap();
         let script = format!("ulimit -S -f {LIMIT_BLOCKS} && exec \"$0\" run");
-        let plain = setup.command(&[]);
-        let mut command = Command::new("sh");
-        command.args(["-c", &script]).arg(plain.get_program()).current_dir(setup.directory());
-        command.envs(plain.get_envs().filter_map(|(key, value)| Some((key, value?))));
-        let central = setup.start_by(&mut command);
+        let central = setup.start_by(&mut setup.shell(&[], &script));
         let worker = central.worker_pids()[0];
 
         let mut packets: Vec<_> =
