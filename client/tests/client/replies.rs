@@ -1,13 +1,10 @@
-//! How an agency understands the central's replies, whole, in pieces, partial, wrong or missing.
-#![allow(clippy::unwrap_used)]
-
-mod support;
+//! Replies of the central: complete, in pieces, partial, wrong or missing.
 
 use std::time::{Duration, Instant};
 
-use support::{Central, Setup, THREE_RECORDS, THREE_ROWS};
+use crate::support::{FakeCentral, Setup, THREE_RECORDS, THREE_ROWS};
 
-/// The reply to a batch in which the first of [`THREE_RECORDS`] won.
+/// Returns the reply to a batch with the first of [`THREE_RECORDS`] as winner.
 fn first_won() -> Vec<u8> {
     let record = THREE_RECORDS[0].as_bytes();
     let mut reply = vec![0, 1, 0, record.len() as u8];
@@ -17,13 +14,13 @@ fn first_won() -> Vec<u8> {
 
 #[test]
 fn a_run_logs_the_lines_of_the_course_in_order_and_its_totals() {
-    let central = Central::new();
+    let central = FakeCentral::new();
     let agency =
         Setup::agency(central.address(), THREE_ROWS).args(["--batch-max-amount", "2"]).start();
-    let mut link = central.accept();
-    link.read_batch();
-    link.reply(&first_won());
-    central.take_batch();
+    let mut connection = central.accept();
+    connection.read_batch();
+    connection.reply(&first_won());
+    central.accept_batch();
     central.answer_total(9);
     let ended = agency.finish();
     assert_eq!((ended.code, ended.errors.as_str()), (Some(0), ""));
@@ -38,28 +35,28 @@ fn a_run_logs_the_lines_of_the_course_in_order_and_its_totals() {
     assert_eq!(
         messages[1..4],
         [
-            "action: apuesta_enviada | result: success | cantidad: 2 | ganadores: 1",
-            "action: apuesta_enviada | result: success | cantidad: 1 | ganadores: 0",
+            "action: apuesta_enviada | result: success | cantidad: 2 | winners: 1",
+            "action: apuesta_enviada | result: success | cantidad: 1 | winners: 0",
             "action: consulta_ganadores | result: success | cant_ganadores: 9",
         ]
     );
-    let totals = "action: resumen | result: success | client_id: 1 | apuestas: 3 | lotes: 2 | ganadores: 1 | duracion: ";
+    let totals = "action: summary | result: success | client_id: 1 | bets: 3 | batches: 2 | winners: 1 | duration: ";
     assert!(messages[4].starts_with(totals), "{}", messages[4]);
     assert_eq!(messages[5..], ["action: loop_finished | result: success | client_id: 1"]);
     ended.assert_log_parses();
 }
 
 #[test]
-fn a_partial_answer_is_logged_and_asked_again_until_it_is_a_total() {
-    let central = Central::new();
+fn a_partial_answer_is_logged_and_the_query_is_repeated_until_the_total() {
+    let central = FakeCentral::new();
     let agency = Setup::agency(central.address(), "").args(["--loop-period", "200ms"]).start();
     let mut asked = Vec::new();
     for (in_flight, winners) in [(2, 3), (1, 4)] {
-        let mut link = central.accept();
-        link.read_query();
+        let mut connection = central.accept();
+        connection.read_query();
         asked.push(Instant::now());
-        link.reply(&[0, 0, in_flight, 0, 0, 0, winners]);
-        link.assert_closed_by_agency();
+        connection.reply(&[0, 0, in_flight, 0, 0, 0, winners]);
+        connection.assert_closed_by_agency();
     }
     central.answer_total(5);
     asked.push(Instant::now());
@@ -77,59 +74,59 @@ fn a_partial_answer_is_logged_and_asked_again_until_it_is_a_total() {
     );
     assert!(lines[2].ends_with("result: success | cant_ganadores: 5"), "{lines:?}");
     for pair in asked.windows(2) {
-        assert!(pair[1] - pair[0] >= Duration::from_millis(190), "asked again too soon: {asked:?}");
+        assert!(pair[1] - pair[0] >= Duration::from_millis(190), "repeated too soon: {asked:?}");
     }
 }
 
 #[test]
-fn replies_that_come_byte_by_byte_are_understood() {
-    let central = Central::new();
+fn replies_that_arrive_byte_by_byte_are_decoded() {
+    let central = FakeCentral::new();
     let agency = Setup::agency(central.address(), THREE_ROWS).start();
-    let mut link = central.accept();
-    link.read_batch();
-    link.reply_byte_by_byte(&first_won());
-    link.assert_closed_by_agency();
-    let mut link = central.accept();
-    link.read_query();
-    link.reply_byte_by_byte(&[0, 0, 1, 0, 0, 0, 1]);
-    let mut link = central.accept();
-    link.read_query();
-    link.reply_byte_by_byte(&[1, 0, 0, 0, 1]);
+    let mut connection = central.accept();
+    connection.read_batch();
+    connection.reply_byte_by_byte(&first_won());
+    connection.assert_closed_by_agency();
+    let mut connection = central.accept();
+    connection.read_query();
+    connection.reply_byte_by_byte(&[0, 0, 1, 0, 0, 0, 1]);
+    let mut connection = central.accept();
+    connection.read_query();
+    connection.reply_byte_by_byte(&[1, 0, 0, 0, 1]);
     let ended = agency.finish();
     assert_eq!(ended.code, Some(0));
-    assert!(ended.line("apuesta_enviada").ends_with("cantidad: 3 | ganadores: 1"));
+    assert!(ended.line("apuesta_enviada").ends_with("cantidad: 3 | winners: 1"));
     assert!(ended.line("result: success | cant_ganadores: 1").contains("consulta_ganadores"));
 }
 
 #[test]
 fn a_batch_whose_connection_ends_without_a_reply_is_in_doubt_and_ends_the_run() {
-    let central = Central::new();
+    let central = FakeCentral::new();
     let agency =
         Setup::agency(central.address(), THREE_ROWS).args(["--batch-max-amount", "1"]).start();
-    central.take_batch();
-    let mut link = central.accept();
-    link.read_batch();
-    link.close();
+    central.accept_batch();
+    let mut connection = central.accept();
+    connection.read_batch();
+    connection.close();
     let ended = agency.finish();
     assert_eq!(ended.code, Some(1));
     assert_eq!(
         ended.line("result: fail"),
         "action: apuesta_enviada | result: fail | client_id: 1 | file: bets.csv | rows_in_doubt: 2-2 | rows_stored: 1-1 | \
-         error: the central closed the connection before its reply was whole (0 bytes of it came); whether rows 2-2 are \
-         stored is not known, all before them are, nothing after them was sent"
+         error: the central closed the connection before its reply was complete (0 bytes received); rows 2-2 may or may \
+         not be stored; all rows before them are stored, none after them was sent"
     );
     ended.assert_log_parses();
-    central.assert_nobody_else_came();
+    central.assert_no_other_connection();
 }
 
 #[test]
-fn a_first_batch_in_doubt_says_that_no_row_is_known_to_be_stored() {
-    let central = Central::new();
+fn a_first_batch_in_doubt_is_reported_with_no_stored_rows() {
+    let central = FakeCentral::new();
     let agency = Setup::agency(central.address(), THREE_ROWS).start();
-    let mut link = central.accept();
-    link.read_batch();
-    link.reply(&[0]);
-    link.close();
+    let mut connection = central.accept();
+    connection.read_batch();
+    connection.reply(&[0]);
+    connection.close();
     let ended = agency.finish();
     assert_eq!(ended.code, Some(1));
     let line = ended.line("result: fail");
@@ -137,18 +134,18 @@ fn a_first_batch_in_doubt_says_that_no_row_is_known_to_be_stored() {
         line.contains("rows_in_doubt: 1-3 | rows_stored: none | error: the central closed"),
         "{line}"
     );
-    central.assert_nobody_else_came();
+    central.assert_no_other_connection();
 }
 
 #[test]
-fn a_later_batch_that_is_reset_is_not_sent_again() {
-    let central = Central::new();
+fn a_later_batch_that_is_reset_is_not_retried() {
+    let central = FakeCentral::new();
     let agency =
         Setup::agency(central.address(), THREE_ROWS).args(["--batch-max-amount", "2"]).start();
-    central.take_batch();
-    let mut link = central.accept();
-    link.read_batch();
-    link.reset();
+    central.accept_batch();
+    let mut connection = central.accept();
+    connection.read_batch();
+    connection.reset();
     let ended = agency.finish();
     assert_eq!(ended.code, Some(1));
     let line = ended.line("result: fail");
@@ -156,59 +153,59 @@ fn a_later_batch_that_is_reset_is_not_sent_again() {
         line.contains("rows_in_doubt: 3-3 | rows_stored: 1-2 | error: the connection was lost"),
         "{line}"
     );
-    central.assert_nobody_else_came();
+    central.assert_no_other_connection();
 }
 
 #[test]
-fn a_reply_that_is_no_reply_ends_the_run() {
+fn an_invalid_reply_to_a_batch_ends_the_run() {
     let too_long: Vec<u8> = [0xFF, 0xFF].into_iter().chain([0; 9000]).collect();
     for (reply, reason) in [
-        (&[0, 0, 7][..], "the reply is not understood: 1 bytes after the end of the reply"),
-        (&[0, 1, 0xFF, 0xFF], "the reply is not understood: record 1 announces 65535 bytes"),
-        (&[0, 1, 0, 3, b'a', b';', b'b'], "the reply is not understood: record 1 has 2 fields"),
-        (&too_long, "the reply has more than 8192 bytes"),
+        (&[0, 0, 7][..], "invalid reply: 1 bytes after the end of the reply"),
+        (&[0, 1, 0xFF, 0xFF], "invalid reply: record 1 announces 65535 bytes"),
+        (&[0, 1, 0, 3, b'a', b';', b'b'], "invalid reply: record 1 has 2 fields"),
+        (&too_long, "the reply is longer than 8192 bytes"),
     ] {
-        let central = Central::new();
+        let central = FakeCentral::new();
         let agency = Setup::agency(central.address(), THREE_ROWS).start();
-        let mut link = central.accept();
-        link.read_batch();
-        link.reply(reply);
+        let mut connection = central.accept();
+        connection.read_batch();
+        connection.reply(reply);
         let ended = agency.finish();
         assert_eq!(ended.code, Some(1), "{reason}");
         let line = ended.line("result: fail");
         assert!(line.contains("rows_in_doubt: 1-3") && line.contains(reason), "{line}");
-        central.assert_nobody_else_came();
+        central.assert_no_other_connection();
     }
 }
 
 #[test]
-fn an_answer_to_the_query_that_is_none_ends_the_run() {
-    let central = Central::new();
+fn an_invalid_answer_to_the_query_ends_the_run() {
+    let central = FakeCentral::new();
     let agency = Setup::agency(central.address(), THREE_ROWS).start();
-    central.take_batch();
-    let mut link = central.accept();
-    link.read_query();
-    link.reply(&[2]);
+    central.accept_batch();
+    let mut connection = central.accept();
+    connection.read_query();
+    connection.reply(&[2]);
     let ended = agency.finish();
     assert_eq!(ended.code, Some(1));
     assert_eq!(
         ended.line("result: fail"),
-        "action: consulta_ganadores | result: fail | client_id: 1 | error: the reply is not understood: unknown reply type 2; \
+        "action: consulta_ganadores | result: fail | client_id: 1 | error: invalid reply: unknown reply type 2; \
          all rows are stored"
     );
 }
 
 #[test]
-fn a_query_that_gets_no_answer_is_asked_again() {
-    let central = Central::new();
+fn an_unanswered_query_is_retried() {
+    let central = FakeCentral::new();
     let agency = Setup::agency(central.address(), "").args(["--reply-timeout", "300ms"]);
     let agency = agency.args(["--connect-timeout", "10s"]).start();
-    let mut link = central.accept();
-    link.read_query();
-    link.close();
-    let mut link = central.accept();
-    link.read_query();
-    link.reset();
+    let mut connection = central.accept();
+    connection.read_query();
+    connection.close();
+    let mut connection = central.accept();
+    connection.read_query();
+    connection.reset();
     let mut silent = central.accept();
     silent.read_query();
     central.answer_total(3);
@@ -219,10 +216,10 @@ fn a_query_that_gets_no_answer_is_asked_again() {
 }
 
 #[test]
-fn a_query_is_not_asked_for_ever() {
-    let central = Central::new();
+fn a_query_is_not_retried_for_ever() {
+    let central = FakeCentral::new();
     let agency = Setup::agency(central.address(), THREE_ROWS).start();
-    central.take_batch();
+    central.accept_batch();
     let address = central.address();
     drop(central);
     let ended = agency.finish();
@@ -241,17 +238,17 @@ fn a_query_is_not_asked_for_ever() {
 
 #[test]
 fn a_batch_that_is_never_answered_is_in_doubt_after_the_limit() {
-    let central = Central::new();
+    let central = FakeCentral::new();
     let agency =
         Setup::agency(central.address(), THREE_ROWS).args(["--reply-timeout", "200ms"]).start();
-    let mut link = central.accept();
-    link.read_batch();
+    let mut connection = central.accept();
+    connection.read_batch();
     let ended = agency.finish();
     assert_eq!(ended.code, Some(1));
     let line = ended.line("result: fail");
     assert!(
         line.contains(
-            "rows_in_doubt: 1-3 | rows_stored: none | error: no whole reply within 200ms"
+            "rows_in_doubt: 1-3 | rows_stored: none | error: no complete reply within 200ms"
         ),
         "{line}"
     );

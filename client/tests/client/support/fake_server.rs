@@ -1,4 +1,4 @@
-//! A server of any dialect for `client check` to examine, right in everything but the faults the test gives it.
+//! A server of any dialect for `client check`, correct except for the faults that the test chooses.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,41 +13,42 @@ use super::PATIENCE;
 /// Agencies that a draw waits for.
 const AGENCIES: usize = 5;
 
-/// What a server does wrong.
+/// Something that a server does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It says this instead of the dialect's error reply.
+    /// Sends these bytes instead of the dialect's error reply.
     RefusesWith(&'static [u8]),
-    /// It acknowledges what it should refuse.
+    /// Acknowledges what it should refuse.
     AcknowledgesBadBatches,
-    /// It answers questions for winners at once.
+    /// Answers queries for winners before the draw.
     AnswersEarly,
-    /// It answers every agency with the winners of all.
-    TellsAllWinners,
-    /// It tells nobody any winners.
-    TellsNoWinners,
-    /// It takes two notifications of an agency for those of two.
+    /// Answers every agency with the winners of all agencies.
+    SendsAllWinners,
+    /// Answers every agency without winners.
+    SendsNoWinners,
+    /// Counts two notifications of one agency as two agencies.
     CountsNotifications,
-    /// It takes bets after the draw.
-    TakesLateBets,
-    /// It never says anything.
+    /// Accepts bets after the draw.
+    AcceptsLateBets,
+    /// Never sends anything.
     NeverAnswers,
-    /// It never ends a connection.
+    /// Never closes a connection.
     NeverCloses,
-    /// It says this behind every reply.
-    Adds(&'static [u8]),
-    /// It takes whatever comes with one read for a message.
-    ReadsOnce,
-    /// Somebody is always in flight.
-    NeverTells,
-    /// It takes no connection before the one in hand ends or waits for the draw, as the originals of exercise 7 do.
+    /// Sends these bytes after every reply.
+    Appends(&'static [u8]),
+    /// Treats the bytes of one read as a message.
+    TreatsReadAsMessage,
+    /// Always reports a batch in flight.
+    AlwaysInFlight,
+    /// Serves a connection only after the previous one has ended or waits for the draw, as the
+    /// original servers of exercise 7 do.
     ServesOneAtATime,
-    /// It ends every connection without a word.
-    HangsUp,
+    /// Closes every connection without a reply.
+    ClosesAtOnce,
 }
 
-/// Starts a server that serves until the test ends: where it listens.
-pub(crate) fn imitation(dialect: &'static Dialect, faults: &'static [Fault]) -> SocketAddr {
+/// Starts a server that runs until the process ends. Returns its address.
+pub(crate) fn start_fake_server(dialect: &'static Dialect, faults: &'static [Fault]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let server = Arc::new(Server {
@@ -70,18 +71,18 @@ struct Server {
     dialect: &'static Dialect,
     faults: &'static [Fault],
     state: Mutex<State>,
-    /// Held by the connection in hand, if only one may be.
+    /// Held by the connection that is served, if only one may be.
     turn: Mutex<()>,
     drawn: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// Agency and document of every winner, in the order of storage.
+    /// Agency and document of each winner, in the order of storage.
     winners: Vec<(u16, String)>,
     /// Agencies that have finished.
     finished: Vec<u16>,
-    /// Connections that are not ended.
+    /// Connections that are never closed.
     kept: Vec<TcpStream>,
 }
 
@@ -99,7 +100,7 @@ impl Server {
     fn serve(&self, stream: &mut TcpStream) {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        if !self.has(Fault::HangsUp) {
+        if !self.has(Fault::ClosesAtOnce) {
             self.converse(stream);
         }
         if self.has(Fault::NeverCloses) {
@@ -107,17 +108,19 @@ impl Server {
         }
     }
 
-    /// Answers until the end of the connection, whoever ends it.
+    /// Answers requests until either side closes the connection.
     fn converse(&self, stream: &mut TcpStream) {
         let mut codec = (self.dialect.central)();
         let mut turn = self.has(Fault::ServesOneAtATime).then(|| self.turn.lock().unwrap());
-        let (mut heard, mut bytes) = (Vec::new(), [0; 4096]);
+        let (mut received, mut bytes) = (Vec::new(), [0; 4096]);
         loop {
-            let (consumed, reply, then) = match codec.decode(&heard) {
-                Ok(Decoded::Incomplete) if heard.is_empty() || !self.has(Fault::ReadsOnce) => {
+            let (consumed, reply, then) = match codec.decode(&received) {
+                Ok(Decoded::Incomplete)
+                    if received.is_empty() || !self.has(Fault::TreatsReadAsMessage) =>
+                {
                     match stream.read(&mut bytes) {
                         Ok(0) | Err(_) => return,
-                        Ok(count) => heard.extend_from_slice(&bytes[..count]),
+                        Ok(count) => received.extend_from_slice(&bytes[..count]),
                     }
                     continue;
                 }
@@ -133,10 +136,10 @@ impl Server {
                 Err(refusal) => {
                     let (reply, then) = self.refuse(Some(&refusal.error), &mut *codec);
                     let then = if refusal.consumed.is_some() { then } else { Then::Close };
-                    (refusal.consumed.unwrap_or(heard.len()), reply, then)
+                    (refusal.consumed.unwrap_or(received.len()), reply, then)
                 }
             };
-            heard.drain(..consumed);
+            received.drain(..consumed);
             if !self.has(Fault::NeverAnswers) && stream.write_all(&reply).is_err()
                 || then == Then::Close
             {
@@ -148,7 +151,7 @@ impl Server {
     fn answer(&self, request: Request<'_>, codec: &mut dyn CentralCodec) -> (Vec<u8>, Then) {
         let mut state = self.state.lock().unwrap();
         match request {
-            Request::Store(_) if state.was_drawn() && !self.has(Fault::TakesLateBets) => {
+            Request::Store(_) if state.was_drawn() && !self.has(Fault::AcceptsLateBets) => {
                 self.refuse(None, codec)
             }
             Request::Store(bets) => {
@@ -156,11 +159,11 @@ impl Server {
                 state
                     .winners
                     .extend(winners.iter().map(|bet| (bet.agency, bet.document.to_string())));
-                let told = if self.has(Fault::TellsNoWinners) { Vec::new() } else { winners };
-                self.encode(&Reply::Stored { bets: bets.len(), winners: told }, codec)
+                let reported = if self.has(Fault::SendsNoWinners) { Vec::new() } else { winners };
+                self.encode(&Reply::Stored { bets: bets.len(), winners: reported }, codec)
             }
             Request::Results => {
-                let in_flight = u32::from(self.has(Fault::NeverTells));
+                let in_flight = u32::from(self.has(Fault::AlwaysInFlight));
                 let results = Results { winners: state.winners.len() as u64, in_flight };
                 self.encode(&Reply::Results(results), codec)
             }
@@ -175,11 +178,11 @@ impl Server {
                 let waits =
                     |state: &mut State| !state.was_drawn() && !self.has(Fault::AnswersEarly);
                 let state = self.drawn.wait_while(state, waits).unwrap();
-                let told = |of: u16| {
-                    (of == agency || self.has(Fault::TellsAllWinners))
-                        && !self.has(Fault::TellsNoWinners)
+                let is_sent = |of: u16| {
+                    (of == agency || self.has(Fault::SendsAllWinners))
+                        && !self.has(Fault::SendsNoWinners)
                 };
-                let documents = state.winners.iter().filter(|(of, _)| told(*of));
+                let documents = state.winners.iter().filter(|(of, _)| is_sent(*of));
                 self.encode(
                     &Reply::Winners(documents.map(|(_, document)| document.as_str()).collect()),
                     codec,
@@ -201,7 +204,7 @@ impl Server {
         let mut bytes = Vec::new();
         let then = codec.encode(reply, &mut bytes).unwrap();
         for fault in self.faults {
-            if let Fault::Adds(more) = fault {
+            if let Fault::Appends(more) = fault {
                 bytes.extend_from_slice(more);
             }
         }

@@ -1,41 +1,39 @@
-//! The echo exercise: messages that come back, each over a connection of its own.
-#![allow(clippy::unwrap_used)]
-
-mod support;
+//! The echo exercise: messages that the central echoes, each over a connection of its own.
 
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::SIGTERM;
-use support::{Central, PROMPT, Running, Setup, vector};
 
-/// Agency 1 with so many messages, so far apart.
-fn start(central: &Central, amount: &str, period: &str) -> Running {
+use crate::support::{ClosedPort, FakeCentral, PROMPT, Running, Setup, vector};
+
+/// Starts agency 1 with `amount` messages, `period` apart.
+fn start(central: &FakeCentral, amount: &str, period: &str) -> Running {
     Setup::speaking("echo", central.address(), "")
         .args(["--data", "nothing.csv", "--loop-amount", amount, "--loop-period", period])
         .start()
 }
 
-/// The message as the assignment writes it.
+/// Returns a message in the format of the assignment.
 fn message(number: usize) -> Vec<u8> {
     format!("[CLIENT 1] Message N°{number}\n").into_bytes()
 }
 
-/// Takes a message and sends it back.
-fn serve(central: &Central, number: usize) {
-    let mut link = central.accept();
-    link.expect(&message(number));
-    link.reply(&message(number));
-    link.assert_closed_by_agency();
+/// Receives a message and echoes it.
+fn serve(central: &FakeCentral, number: usize) {
+    let mut connection = central.accept();
+    connection.expect(&message(number));
+    connection.reply(&message(number));
+    connection.assert_closed_by_agency();
 }
 
 #[test]
-fn each_message_is_said_over_a_connection_of_its_own_and_logged_when_it_comes_back() {
-    let central = Central::new();
+fn each_message_has_its_own_connection_and_its_echo_is_logged() {
+    let central = FakeCentral::new();
     let agency = start(&central, "3", "10ms");
-    let mut link = central.accept();
-    link.expect(&vector("echo", "request"));
-    link.reply(&vector("echo", "reply"));
-    link.assert_closed_by_agency();
+    let mut connection = central.accept();
+    connection.expect(&vector("echo", "request"));
+    connection.reply(&vector("echo", "reply"));
+    connection.assert_closed_by_agency();
     serve(&central, 2);
     serve(&central, 3);
     let ended = agency.finish();
@@ -57,12 +55,12 @@ fn each_message_is_said_over_a_connection_of_its_own_and_logged_when_it_comes_ba
         ]
     );
     ended.assert_log_parses();
-    central.assert_nobody_else_came();
+    central.assert_no_other_connection();
 }
 
 #[test]
-fn the_period_passes_between_messages_and_not_after_the_last() {
-    let central = Central::new();
+fn the_period_passes_between_messages_but_not_after_the_last() {
+    let central = FakeCentral::new();
     let agency = start(&central, "2", "2s");
     serve(&central, 1);
     let began = Instant::now();
@@ -73,15 +71,15 @@ fn the_period_passes_between_messages_and_not_after_the_last() {
 }
 
 #[test]
-fn a_reply_that_comes_byte_by_byte_or_is_another_text_is_logged_as_it_came() {
-    let central = Central::new();
+fn a_reply_in_pieces_or_with_another_text_is_logged_as_received() {
+    let central = FakeCentral::new();
     let agency = start(&central, "2", "10ms");
-    let mut link = central.accept();
-    link.expect(&message(1));
-    link.reply_byte_by_byte(&message(1));
-    let mut link = central.accept();
-    link.expect(&message(2));
-    link.reply(b"another | text: \xFF\n");
+    let mut connection = central.accept();
+    connection.expect(&message(1));
+    connection.reply_byte_by_byte(&message(1));
+    let mut connection = central.accept();
+    connection.expect(&message(2));
+    connection.reply(b"another | text: \xFF\n");
     let ended = agency.finish();
     assert_eq!(ended.code, Some(0));
     assert!(ended.line("receive_message").ends_with("msg: [CLIENT 1] Message N°1"));
@@ -94,21 +92,22 @@ fn a_reply_that_comes_byte_by_byte_or_is_another_text_is_logged_as_it_came() {
 }
 
 #[test]
-fn a_central_that_is_not_there_yet_is_waited_for_without_a_failure() {
-    let address = Central::nobody();
-    let mut agency = Setup::speaking("echo", address, "")
+fn an_agency_that_starts_first_waits_for_the_central_without_a_failure() {
+    let port = ClosedPort::new();
+    let mut agency = Setup::speaking("echo", port.address(), "")
         .args(["--loop-amount", "1", "--connect-timeout", "30s"])
         .start();
     agency.wait_for("action: connect | result: in_progress");
-    let central = Central::at(address);
+    let central = port.listen();
     serve(&central, 1);
     let ended = agency.finish();
     assert_eq!((ended.code, ended.count("result: fail")), (Some(0), 0));
 }
 
 #[test]
-fn a_central_that_never_comes_ends_the_run() {
-    let address = Central::nobody();
+fn a_central_that_never_starts_ends_the_run() {
+    let port = ClosedPort::new();
+    let address = port.address();
     let ended = Setup::speaking("echo", address, "").finish();
     assert_eq!(ended.code, Some(1));
     let line = ended.line("result: fail");
@@ -121,24 +120,24 @@ fn a_central_that_never_comes_ends_the_run() {
 }
 
 #[test]
-fn a_message_that_does_not_come_back_ends_the_run() {
+fn a_message_that_is_not_echoed_ends_the_run() {
     for (reply, reason) in [
         (
             &b""[..],
-            "the central closed the connection before its reply was whole (0 bytes of it came)",
+            "the central closed the connection before its reply was complete (0 bytes received)",
         ),
         (
             b"[CLIENT",
-            "the central closed the connection before its reply was whole (7 bytes of it came)",
+            "the central closed the connection before its reply was complete (7 bytes received)",
         ),
     ] {
-        let central = Central::new();
+        let central = FakeCentral::new();
         let agency = start(&central, "3", "10ms");
         serve(&central, 1);
-        let mut link = central.accept();
-        link.expect(&message(2));
-        link.reply(reply);
-        link.close();
+        let mut connection = central.accept();
+        connection.expect(&message(2));
+        connection.reply(reply);
+        connection.close();
         let ended = agency.finish();
         assert_eq!(ended.code, Some(1));
         assert_eq!(
@@ -146,38 +145,38 @@ fn a_message_that_does_not_come_back_ends_the_run() {
             format!("action: receive_message | result: fail | client_id: 1 | error: {reason}")
         );
         assert_eq!((ended.count("receive_message"), ended.count("loop_finished")), (2, 0));
-        central.assert_nobody_else_came();
+        central.assert_no_other_connection();
     }
 }
 
 #[test]
-fn a_reply_that_takes_too_long_or_does_not_end_is_a_failure() {
-    let central = Central::new();
+fn a_late_or_endless_reply_is_a_failure() {
+    let central = FakeCentral::new();
     let agency =
         Setup::speaking("echo", central.address(), "").args(["--reply-timeout", "200ms"]).start();
-    let mut link = central.accept();
-    link.expect(&message(1));
+    let mut connection = central.accept();
+    connection.expect(&message(1));
     let ended = agency.finish();
     assert_eq!(ended.code, Some(1));
     let line = ended.line("receive_message | result: fail");
-    assert!(line.ends_with("error: no whole reply within 200ms (0 bytes of it came)"), "{line}");
+    assert!(line.ends_with("error: no complete reply within 200ms (0 bytes received)"), "{line}");
 
     let agency = start(&central, "1", "10ms");
-    let mut link = central.accept();
-    link.expect(&message(1));
-    link.reply_until_closed(b"x");
+    let mut connection = central.accept();
+    connection.expect(&message(1));
+    connection.reply_until_closed(b"x");
     let ended = agency.finish();
     assert_eq!(ended.code, Some(1));
     assert!(
         ended
             .line("receive_message | result: fail")
-            .ends_with("the reply has more than 8192 bytes")
+            .ends_with("the reply is longer than 8192 bytes")
     );
 }
 
 #[test]
-fn a_signal_ends_the_loop_cleanly_wherever_it_is() {
-    let central = Central::new();
+fn a_signal_ends_the_loop_cleanly_during_a_pause_and_during_an_exchange() {
+    let central = FakeCentral::new();
     let mut agency = start(&central, "5", "1h");
     serve(&central, 1);
     agency.wait_for("receive_message");
@@ -186,15 +185,15 @@ fn a_signal_ends_the_loop_cleanly_wherever_it_is() {
     assert_eq!((ended.code, ended.count("result: fail")), (Some(0), 0), "{ended:?}");
     assert_eq!(
         ended.line("action: exit"),
-        "action: exit | result: success | client_id: 1 | signal: SIGTERM | mensajes: 1"
+        "action: exit | result: success | client_id: 1 | signal: SIGTERM | messages: 1"
     );
 
     let agency = start(&central, "5", "1h");
-    let mut link = central.accept();
-    link.expect(&message(1));
+    let mut connection = central.accept();
+    connection.expect(&message(1));
     agency.signal(SIGTERM);
     let ended = agency.finish_within(PROMPT);
-    link.assert_closed_by_agency();
+    connection.assert_closed_by_agency();
     assert_eq!((ended.code, ended.count("result: fail")), (Some(0), 0), "{ended:?}");
     assert_eq!(
         ended.line("close_connection"),

@@ -1,4 +1,4 @@
-//! From the central's name to its addresses, without letting the system's resolver hold up a signal.
+//! Name resolution that a signal can interrupt.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 use nix::poll::PollFlags;
 
 use crate::connection::ConnectionError;
-use crate::stop::{Heed, Stop, Wake};
+use crate::stop::{Interrupt, Stop, Wake};
 
-/// The addresses of `host:port`, found within `limit`. The system's resolver cannot be interrupted, so it has a thread to
-/// itself, which is left behind when a signal or the limit comes first.
+/// Returns the addresses of `host:port`, or fails after `limit`.
 ///
-/// # Errors
-/// [`ConnectionError::Unresolved`], or `Stopped`.
+/// The system's resolver cannot be interrupted, so it runs in a thread of its own. The thread is
+/// abandoned when a signal arrives or the limit passes.
 pub(super) fn resolve(
     address: &str,
     limit: Duration,
@@ -32,12 +31,13 @@ pub(super) fn resolve(
     let name = address.to_owned();
     let resolver = move || {
         let _receiver_gone = sender.send(name.to_socket_addrs().map(Vec::from_iter));
-        // The waiting side wakes up when this end is closed.
+        // Closing this end wakes the waiting side.
         drop(done);
     };
     thread::Builder::new().name("resolver".to_owned()).spawn(resolver).map_err(failed)?;
     let deadline = Some(Instant::now() + limit);
-    match stop.wait(waiting.as_fd(), PollFlags::POLLIN, Heed::Signals, deadline).map_err(failed)? {
+    let woken = stop.wait(waiting.as_fd(), PollFlags::POLLIN, Interrupt::OnSignal, deadline);
+    match woken.map_err(failed)? {
         Wake::Ready => {
             let answer =
                 receiver.recv().unwrap_or_else(|_| Err(io::Error::other("the resolver failed")));

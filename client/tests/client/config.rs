@@ -1,12 +1,10 @@
 //! Settings: their sources, the values they accept and the errors for all others.
-#![allow(clippy::unwrap_used)]
-
-mod support;
 
 use std::time::Duration;
 
 use lottery::protocol::{DIALECTS, Dialect};
-use support::{Central, Ended, Setup, THREE_ROWS};
+
+use crate::support::{Ended, FakeCentral, Setup, THREE_ROWS};
 
 /// A configuration of the course's shape, with values that no default has.
 const FILE: &str = "\
@@ -402,14 +400,14 @@ fn help_and_version_go_to_standard_output_with_exit_code_0() {
 
 #[test]
 fn the_log_shows_the_level_as_it_was_given_and_keeps_to_it() {
-    let central = Central::new();
+    let central = FakeCentral::new();
     let setup =
         Setup::agency(central.address(), THREE_ROWS).args(["--log-level", "warning"]).start();
-    central.take_batch();
+    central.accept_batch();
     central.answer_total(1);
     assert_eq!(setup.finish().lines, Vec::<String>::new());
     let setup = Setup::agency(central.address(), THREE_ROWS).args(["--log-level", "Debug"]).start();
-    central.take_batch();
+    central.accept_batch();
     central.answer_total(1);
     assert!(setup.finish().line("config").contains("log_level: Debug"));
 }
@@ -418,18 +416,18 @@ fn the_log_shows_the_level_as_it_was_given_and_keeps_to_it() {
 fn a_long_run_logs_its_progress_unless_a_flag_forbids_it() {
     let rows = THREE_ROWS.replace("\r\n", "\n").repeat(2);
     let run = |flags: &[&str]| {
-        let central = Central::new();
+        let central = FakeCentral::new();
         let mut setup = Setup::agency(central.address(), &rows).args(["--batch-max-amount", "3"]);
         for flag in flags {
             setup = setup.args([flag]);
         }
         let agency = setup.start();
-        let mut link = central.accept();
-        link.read_batch();
+        let mut connection = central.accept();
+        connection.read_batch();
         // Longer than the time between two progress lines.
         std::thread::sleep(Duration::from_millis(5_100));
-        link.reply(&[0, 0]);
-        central.take_batch();
+        connection.reply(&[0, 0]);
+        central.accept_batch();
         central.answer_total(1);
         let ended = agency.finish();
         assert_eq!((ended.code, ended.errors.as_str()), (Some(0), ""));
@@ -437,8 +435,9 @@ fn a_long_run_logs_its_progress_unless_a_flag_forbids_it() {
         ended
     };
     let shown = run(&[]);
-    let line = shown.line("progreso");
-    let begin = "action: progreso | result: in_progress | client_id: 1 | apuestas: 3 | apuestas_por_segundo: 1 | porcentaje: 50 | ";
-    assert!(line.starts_with(begin) && line.ends_with("| restante: 6s"), "{line}");
-    assert_eq!(run(&["--no-progress"]).count("progreso"), 0);
+    let line = shown.line("progress");
+    let begin = "action: progress | result: in_progress | client_id: 1 | bets: 3 | \
+                 bets_per_second: 1 | percent: 50 | ";
+    assert!(line.starts_with(begin) && line.ends_with("| remaining: 6s"), "{line}");
+    assert_eq!(run(&["--no-progress"]).count("progress"), 0);
 }

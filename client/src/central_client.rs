@@ -1,7 +1,9 @@
-//! The central as the agency sees it: requests go in, replies come out, and what is safe to try again is tried again.
+//! The agency's access to the central: sends requests, reads replies, and retries what is safe to
+//! retry.
 //!
-//! A request that stores bets is sent at most once: the dialects carry nothing by which a central could tell a repetition from
-//! a new batch. So it is tried again only while it is certain that none of it was carried out; see [`Central::may_repeat`].
+//! The dialects carry no batch id, so the central cannot recognise a batch that is sent twice. A
+//! batch is therefore retried only while it is certain that the central has not processed any of
+//! it; see [`CentralClient::may_retry`].
 
 mod request;
 mod resolver;
@@ -19,39 +21,39 @@ use lottery::protocol::{ConnectionUse, ProtocolError};
 pub(crate) use self::request::{Request, RequestError};
 use crate::backoff::Backoff;
 use crate::config::Config;
-use crate::connection::{Connection, ConnectionError, Terms};
+use crate::connection::{Connection, ConnectionError, ExchangeOptions};
 use crate::progress::Progress;
 use crate::stop::{Stop, Wake};
 
-/// How long one attempt to resolve the name or to connect may take. When it passes, the next address or attempt has its turn:
-/// a central that starts in the meantime is found sooner than the system's own minutes would allow.
+/// Time limit for one attempt to resolve the name or to connect. The system's own limit is minutes;
+/// a shorter one finds a central that starts in the meantime sooner.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(5);
 
-/// The way to the central.
-pub(crate) struct Central<'a> {
-    /// Address, limits, how connections are used, and the agency's number for log lines.
+/// Client side of the central, with at most one open connection.
+pub(crate) struct CentralClient<'a> {
+    /// Address, time limits, use of connections, and the agency's number for log lines.
     config: &'a Config,
-    /// Ends every wait.
+    /// Interrupts every wait when a signal arrives.
     stop: &'a Stop,
-    /// Where log lines go.
+    /// Writes the log lines.
     progress: &'a Progress,
-    /// What is said first on every connection.
+    /// Bytes that precede the first request on every connection.
     greeting: Vec<u8>,
-    /// The connection that is open.
+    /// The open connection.
     connection: Option<Connection<'a>>,
-    /// What the name stood for when it was last resolved; empty before, and after a failure, for a restarted container comes
-    /// back under another address.
+    /// Addresses from the last name resolution. Empty before the first one and after each failure,
+    /// because a restarted container may have another address.
     addresses: Vec<SocketAddr>,
-    /// Whether any reply has come in this run. Until then the central may be starting still.
-    heard: bool,
-    /// For how long the last exchange let itself be waited for before it failed; zero unless it may take any time.
+    /// True once any reply has arrived in this run. Until then the central may still be starting.
+    has_replied: bool,
+    /// Time that the last failed exchange waited for the draw; zero for all other exchanges.
     waited: Duration,
-    /// Room for a reply, used again for each.
+    /// Buffer for the reply, reused for each exchange.
     reply: Vec<u8>,
 }
 
-impl<'a> Central<'a> {
-    /// Nothing is connected before the first request.
+impl<'a> CentralClient<'a> {
+    /// Creates a client. It connects with the first request.
     pub(crate) fn new(
         config: &'a Config,
         stop: &'a Stop,
@@ -65,31 +67,29 @@ impl<'a> Central<'a> {
             greeting,
             connection: None,
             addresses: Vec::new(),
-            heard: false,
+            has_replied: false,
             waited: Duration::ZERO,
             reply: Vec::new(),
         }
     }
 
-    /// Sends a request and reads the reply, again and again while that is safe and there is time.
-    ///
-    /// # Errors
-    /// [`RequestError`] says whether the request may have been carried out.
+    /// Sends a request and reads its reply. Retries while that is safe and `connect.timeout` has
+    /// not passed.
     pub(crate) fn request<T>(
         &mut self,
         request: Request,
         packet: &[u8],
         read: impl Fn(&[u8]) -> Result<Option<T>, ProtocolError>,
     ) -> Result<T, RequestError> {
-        self.persist(request, |central| central.exchange(request, packet, &read))
+        self.retry(request, |central| central.exchange(request, packet, &read))
     }
 
-    /// Holds a conversation that ends with a request of this kind, again from its start while that is safe and there is time.
-    /// Afterwards the connection is closed, unless all went well and it is to be kept.
+    /// Runs `conversation`, whose last request is `request`. Runs it again from its start while
+    /// that is safe and `connect.timeout` has not passed.
     ///
-    /// # Errors
-    /// As [`request`](Self::request).
-    pub(crate) fn persist<T>(
+    /// The connection stays open only if the conversation succeeds and the dialect keeps
+    /// connections.
+    pub(crate) fn retry<T>(
         &mut self,
         request: Request,
         mut conversation: impl FnMut(&mut Self) -> Result<T, ConnectionError>,
@@ -97,21 +97,22 @@ impl<'a> Central<'a> {
         let mut backoff = Backoff::new(self.config.connect_timeout);
         loop {
             self.waited = Duration::ZERO;
-            let ended = conversation(self);
-            if ended.is_err() || self.config.connection == ConnectionUse::PerRequest {
+            let result = conversation(self);
+            if result.is_err() || self.config.connection == ConnectionUse::PerRequest {
                 self.close();
             }
-            let error = match ended {
+            let error = match result {
                 Ok(value) => return Ok(value),
                 Err(ConnectionError::Stopped) => return Err(RequestError::Stopped),
                 Err(error) => error,
             };
-            if !self.may_repeat(request, &error) {
+            if !self.may_retry(request, &error) {
                 return Err(RequestError::Unanswered(error));
             }
             self.addresses.clear();
             if self.waited > self.config.connect_timeout {
-                // The central was there for longer than it may be away: what failed before is past.
+                // The central was available for longer than the retry limit, so earlier failures
+                // no longer count.
                 backoff = Backoff::new(self.config.connect_timeout);
             }
             let Some(pause) = backoff.failed(Instant::now()) else {
@@ -129,10 +130,8 @@ impl<'a> Central<'a> {
         }
     }
 
-    /// Sends a request and reads the reply, once, over the connection that is kept or a new one, which stays open.
-    ///
-    /// # Errors
-    /// [`ConnectionError`].
+    /// Sends a request and reads its reply, without a retry. Reuses the open connection or opens a
+    /// new one, and leaves it open.
     pub(crate) fn exchange<T>(
         &mut self,
         request: Request,
@@ -142,7 +141,7 @@ impl<'a> Central<'a> {
         if self.config.connection == ConnectionUse::PerRequest {
             self.close();
         }
-        let terms = self.terms(request);
+        let options = self.options(request);
         let connection = match &mut self.connection {
             Some(kept) => {
                 kept.check()?;
@@ -153,26 +152,29 @@ impl<'a> Central<'a> {
                 self.connection.insert(new)
             }
         };
-        let began = Instant::now();
-        let answered = connection.exchange(packet, &mut self.reply, read, terms);
-        match answered {
-            Ok(_) => self.heard = true,
-            // Time in which nothing of the answer came: one that begins and never ends is no waiting for the draw.
-            Err(_) if terms.waits && self.reply.is_empty() => self.waited = began.elapsed(),
+        let start = Instant::now();
+        let result = connection.exchange(packet, &mut self.reply, read, options);
+        match result {
+            Ok(_) => self.has_replied = true,
+            // Only time without any byte of the answer counts. A reply that begins and never
+            // completes is a failure, not a wait for the draw.
+            Err(_) if options.waits_for_draw && self.reply.is_empty() => {
+                self.waited = start.elapsed();
+            }
             Err(_) => {}
         }
-        answered
+        result
     }
 
-    /// Sends the last bytes of a conversation, which have no reply. Whether they arrive matters to the central only, so a failure
-    /// is passed over.
-    pub(crate) fn take_leave(&self, farewell: &[u8]) {
+    /// Sends the last bytes of a conversation, which have no reply. Ignores failures: only the
+    /// central uses these bytes.
+    pub(crate) fn send_final_message(&self, bytes: &[u8]) {
         if let Some(connection) = &self.connection {
-            let _sent = connection.tell(farewell, self.terms(Request::Notify));
+            let _ignored = connection.send_only(bytes, self.options(Request::Notify));
         }
     }
 
-    /// Closes the connection that is open, if one is.
+    /// Closes the open connection, if any.
     pub(crate) fn close(&mut self) {
         if self.connection.take().is_some() && self.stop.requested().is_some() {
             let details: [(&str, &dyn Display); 1] = [("client_id", &self.config.id)];
@@ -180,23 +182,23 @@ impl<'a> Central<'a> {
         }
     }
 
-    fn terms(&self, request: Request) -> Terms {
-        Terms {
-            limit: self.config.reply_timeout,
-            waits: request == Request::Ask && self.config.protocol.waits_for_draw,
-            reply_bytes: request.reply_bytes(),
+    fn options(&self, request: Request) -> ExchangeOptions {
+        ExchangeOptions {
+            reply_timeout: self.config.reply_timeout,
+            waits_for_draw: request == Request::Query && self.config.protocol.waits_for_draw,
+            max_reply_bytes: request.max_reply_bytes(),
             on_signal: request.on_signal(),
         }
     }
 
-    /// Tries every address of the central once.
+    /// Tries each address of the central once.
     fn connect(&mut self) -> Result<Connection<'a>, ConnectionError> {
         if self.addresses.is_empty() {
             self.addresses =
                 resolver::resolve(&self.config.server_address, ATTEMPT_LIMIT, self.stop)?;
         }
-        let nowhere = io::Error::new(io::ErrorKind::NotFound, "it stands for no address");
-        let mut failure = ConnectionError::Unresolved(nowhere);
+        let no_address = io::Error::new(io::ErrorKind::NotFound, "it has no address");
+        let mut failure = ConnectionError::Unresolved(no_address);
         for &address in &self.addresses {
             match Connection::open(address, ATTEMPT_LIMIT, self.stop, self.greeting.clone()) {
                 Err(ConnectionError::Stopped) => return Err(ConnectionError::Stopped),
@@ -207,18 +209,19 @@ impl<'a> Central<'a> {
         Err(failure)
     }
 
-    /// Whether the request can be sent again without the risk of being carried out twice.
-    fn may_repeat(&self, request: Request, error: &ConnectionError) -> bool {
+    /// Returns true if a retry cannot make the central process the request twice, or if that
+    /// would do no harm.
+    fn may_retry(&self, request: Request, error: &ConnectionError) -> bool {
         match error {
             ConnectionError::Unresolved(_)
             | ConnectionError::NotConnected(_)
             | ConnectionError::ConnectTimedOut(_)
             | ConnectionError::Stale(_)
             | ConnectionError::Lost { sent: 0, .. } => true,
-            // A reset does not tell either: a central may have read everything before it.
+            // A reset proves nothing: the central may have read the whole request before it.
             ConnectionError::Lost { .. }
             | ConnectionError::Closed { .. }
-            | ConnectionError::ReplyTimedOut { .. } => request.is_repeatable(),
+            | ConnectionError::ReplyTimedOut { .. } => request.is_idempotent(),
             ConnectionError::ReplyTooLong { .. }
             | ConnectionError::Protocol(_)
             | ConnectionError::Stopped => false,
@@ -226,8 +229,8 @@ impl<'a> Central<'a> {
     }
 
     fn log_retry(&self, error: &ConnectionError, attempt: u32, pause: Duration) {
-        // Containers start in any order: before the first reply this is nothing to worry about.
-        let level = if self.heard { Level::Warn } else { Level::Info };
+        // Containers start in any order, so a failure before the first reply is not a warning.
+        let level = if self.has_replied { Level::Warn } else { Level::Info };
         let retry_in = GoDuration(Duration::from_millis(pause.as_millis() as u64));
         let details: [(&str, &dyn Display); 5] = [
             ("client_id", &self.config.id),

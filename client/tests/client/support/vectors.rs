@@ -1,12 +1,12 @@
-//! Bytes from the specification, and the dialects of the table.
+//! The byte vectors of the specification, and the table of dialects.
 
 use lottery::protocol::{DIALECTS, Dialect};
 use serde_json::Value;
 
-/// The vectors, by dialect and name, in hexadecimal.
-const VECTORS: &str = include_str!("../../../shared/lottery/tests/vectors.json");
+/// The vectors in hexadecimal, by dialect and name.
+const VECTORS: &str = include_str!("../../../../shared/lottery/tests/vectors.json");
 
-/// The bytes of a vector.
+/// Returns the bytes of a vector.
 pub(crate) fn vector(dialect: &str, name: &str) -> Vec<u8> {
     let vectors: Value = serde_json::from_str(VECTORS).unwrap();
     let text =
@@ -15,7 +15,7 @@ pub(crate) fn vector(dialect: &str, name: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(byte).collect()
 }
 
-/// The dialects of the table that carry bets and of which this holds; at least one.
+/// Returns the dialects that carry bets and for which `holds` is true. Fails if there is none.
 pub(crate) fn dialects_that(holds: impl Fn(&Dialect) -> bool) -> Vec<&'static Dialect> {
     let found: Vec<_> =
         DIALECTS.iter().filter(|dialect| dialect.agency.is_some() && holds(dialect)).collect();

@@ -1,8 +1,7 @@
-//! What the tests share: the real program started in an empty directory, and a central that the test plays itself.
-#![allow(dead_code, unused_imports, reason = "no test file uses all of it")]
+//! The program under test, started in an empty directory, and the servers that the tests play.
 
-mod central;
-mod imitation;
+mod fake_central;
+mod fake_server;
 mod vectors;
 
 use std::ffi::OsStr;
@@ -18,17 +17,17 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-pub(crate) use self::central::{Central, Link};
-pub(crate) use self::imitation::{Fault, imitation};
+pub(crate) use self::fake_central::{ClosedPort, FakeCentral, ServerConnection};
+pub(crate) use self::fake_server::{Fault, start_fake_server};
 pub(crate) use self::vectors::{dialects_that, vector};
 
-/// How long a test waits for something that must happen. Generous: when it passes, the test has failed.
+/// Time limit for something that must happen. Generous, because a test fails when it passes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How soon a program that is told to stop has to be gone when nothing is in hand.
+/// Time limit for the end of the program after a signal, if nothing is in flight.
 pub(crate) const PROMPT: Duration = Duration::from_secs(2);
 
-/// Three good rows of the course's kind, two with letters of more than one byte.
+/// Three valid rows in the course's format, two of them with letters of more than one byte.
 pub(crate) const THREE_ROWS: &str = "Santiago Lionel,Lorca,30904465,1999-03-17,7574\r\n\
     Tiago Nicolás,Rivera,34407251,2001-08-29,1033\r\n\
     Santiago,Álvarez,33936970,1986-04-25,7068\r\n";
@@ -39,21 +38,21 @@ pub(crate) const ROW_L: &str = "Santiago Lionel,Lorca,30904465,1999-03-17,7574\r
 /// The first two of [`THREE_ROWS`], called L and T in the vectors.
 pub(crate) const ROWS_LT: &str = "Santiago Lionel,Lorca,30904465,1999-03-17,7574\r\nTiago Nicolás,Rivera,34407251,2001-08-29,1033\r\n";
 
-/// The records of [`THREE_ROWS`] on the wire of the main dialect.
+/// The records of [`THREE_ROWS`] in the `typed` dialect.
 pub(crate) const THREE_RECORDS: [&str; 3] = [
     "Santiago Lionel;Lorca;30904465;1999-03-17;7574",
     "Tiago Nicolás;Rivera;34407251;2001-08-29;1033",
     "Santiago;Álvarez;33936970;1986-04-25;7068",
 ];
 
-/// A start of the program, being put together. It runs in an empty directory with an empty environment.
+/// Builder for a start of the program in an empty directory with an empty environment.
 pub(crate) struct Setup {
     directory: TempDir,
     command: Command,
 }
 
 impl Setup {
-    /// The program without any argument.
+    /// Starts with no arguments.
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
@@ -62,7 +61,7 @@ impl Setup {
         Self { directory, command }
     }
 
-    /// Agency 1 with these rows in its file and this central; what it waits for is short.
+    /// Agency 1 with these rows in its file, this central, and short waits.
     pub(crate) fn agency(central: SocketAddr, rows: impl AsRef<[u8]>) -> Self {
         let setup = Self::new().file("bets.csv", rows);
         let address = central.to_string();
@@ -74,7 +73,7 @@ impl Setup {
         ])
     }
 
-    /// As [`Setup::agency`], in this dialect.
+    /// Like [`Setup::agency`], in this dialect.
     pub(crate) fn speaking(dialect: &str, central: SocketAddr, rows: impl AsRef<[u8]>) -> Self {
         Self::agency(central, rows).args(["--protocol", dialect])
     }
@@ -85,42 +84,42 @@ impl Setup {
         self
     }
 
-    /// Sets a variable.
+    /// Sets an environment variable.
     pub(crate) fn env(self, name: &str, value: &str) -> Self {
         self.env_bytes(name, value.as_ref())
     }
 
-    /// Sets a variable to something that need not be text.
+    /// Sets an environment variable to bytes that need not be UTF-8.
     pub(crate) fn env_bytes(mut self, name: &str, value: &OsStr) -> Self {
         self.command.env(name, value);
         self
     }
 
-    /// Puts a file into the directory.
+    /// Writes a file into the directory.
     pub(crate) fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         std::fs::write(self.path(name), content).unwrap();
         self
     }
 
-    /// A path in the directory.
+    /// Returns a path in the directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// Gives the standard streams away, so that the test decides what they are.
+    /// Replaces standard output and standard error.
     pub(crate) fn streams(mut self, output: Stdio, errors: Stdio) -> Self {
         self.command.stdout(output).stderr(errors);
         self
     }
 
-    /// Starts it.
+    /// Starts the program.
     pub(crate) fn start(mut self) -> Running {
         let mut child = self.command.spawn().unwrap();
         let (sender, lines) = channel();
         if let Some(output) = child.stdout.take() {
             thread::spawn(move || {
                 for line in BufReader::new(output).lines() {
-                    // The test may be over already.
+                    // Fails if the test has ended.
                     let _ = sender.send(line.unwrap());
                 }
             });
@@ -128,13 +127,13 @@ impl Setup {
         Running { directory: self.directory, child, lines, seen: Vec::new() }
     }
 
-    /// Starts it and waits for its end.
+    /// Starts the program and waits for its end.
     pub(crate) fn finish(self) -> Ended {
         self.start().finish()
     }
 }
 
-/// The program, running. Killed when the test gives up on it.
+/// The running program. Dropping it kills the program.
 pub(crate) struct Running {
     directory: TempDir,
     child: Child,
@@ -143,7 +142,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Waits for a line of standard output that holds `text`.
+    /// Waits for a line of standard output that contains `text`.
     pub(crate) fn wait_for(&mut self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -158,32 +157,32 @@ impl Running {
         }
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the program.
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
-    /// Whether it is still there.
+    /// Returns true if the program has not ended.
     pub(crate) fn is_alive(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// A path in its directory.
+    /// Returns a path in its directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// What the system says about it, `/proc/PID/status`.
+    /// Returns the text of `/proc/PID/status`.
     pub(crate) fn status(&self) -> String {
         std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap()
     }
 
-    /// Waits for its end.
+    /// Waits for the program's end.
     pub(crate) fn finish(self) -> Ended {
         self.finish_within(PATIENCE)
     }
 
-    /// Waits for its end, which has to come soon.
+    /// Waits for the program's end, which must come within `limit`.
     pub(crate) fn finish_within(mut self, limit: Duration) -> Ended {
         let deadline = Instant::now() + limit;
         let status = loop {
@@ -200,7 +199,7 @@ impl Running {
             stream.read_to_string(&mut errors).unwrap();
         }
         let mut lines = std::mem::take(&mut self.seen);
-        // Ends when the reading thread has seen the end of the stream.
+        // Ends when the reading thread reaches the end of the stream.
         lines.extend(self.lines.iter());
         let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
         Ended { code: status.code(), lines, errors, directory }
@@ -214,7 +213,7 @@ impl Drop for Running {
     }
 }
 
-/// What a program left behind.
+/// Results of a program that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     /// Its exit code; `None` when a signal killed it.
@@ -227,24 +226,25 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// The first line of standard output that holds `text`, without date, time and level.
+    /// Returns the first line of standard output that contains `text`, without date, time and
+    /// level.
     pub(crate) fn line(&self, text: &str) -> &str {
         let found = self.lines.iter().find(|line| line.contains(text));
         let line = found.unwrap_or_else(|| panic!("no line with {text:?} in {:#?}", self.lines));
         &line[line.find("action:").unwrap()..]
     }
 
-    /// How many lines of standard output hold `text`.
+    /// Returns the number of lines of standard output that contain `text`.
     pub(crate) fn count(&self, text: &str) -> usize {
         self.lines.iter().filter(|line| line.contains(text)).count()
     }
 
-    /// The directory it ran in.
+    /// Returns the directory it ran in.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Fails unless every line of standard output is one that the course's parser takes.
+    /// Fails unless the course's parser accepts every line of standard output.
     pub(crate) fn assert_log_parses(&self) {
         for line in &self.lines {
             let parts: Vec<_> = line.split('|').map(|part| part.rsplit_once(':')).collect();

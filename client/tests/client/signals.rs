@@ -1,15 +1,16 @@
-//! Signals in every state an agency can wait in: what is in hand is finished, nothing else is begun, and the end is soon.
-#![allow(clippy::unwrap_used)]
-
-mod support;
+//! Signals in every state in which an agency waits: the batch in flight is finished, nothing else
+//! is begun, and the program ends soon.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::{SIGHUP, SIGINT, SIGTERM};
-use support::{Central, Ended, PATIENCE, PROMPT, Setup, THREE_RECORDS, THREE_ROWS};
 
-/// How long a batch that has been sent may still be answered after a signal.
+use crate::support::{
+    ClosedPort, Ended, FakeCentral, PATIENCE, PROMPT, Setup, THREE_RECORDS, THREE_ROWS,
+};
+
+/// Time after a signal in which a sent batch may still be acknowledged.
 const FINISH_LIMIT: Duration = Duration::from_secs(5);
 
 fn assert_clean(ended: &Ended, totals: &str) {
@@ -22,14 +23,15 @@ fn assert_clean(ended: &Ended, totals: &str) {
 }
 
 #[test]
-fn while_it_waits_to_connect_again() {
-    let setup = Setup::agency(Central::nobody(), THREE_ROWS).args(["--connect-timeout", "1h"]);
+fn a_signal_ends_the_pause_before_a_retry() {
+    let port = ClosedPort::new();
+    let setup = Setup::agency(port.address(), THREE_ROWS).args(["--connect-timeout", "1h"]);
     let mut agency = setup.start();
-    // By the sixth attempt the pauses are longer than the end may take.
+    // From the sixth attempt on, the pauses would exceed the time limit for the end.
     agency.wait_for("attempt: 6");
     agency.signal(SIGTERM);
     let ended = agency.finish_within(PROMPT);
-    assert_clean(&ended, "apuestas: 0 | lotes: 0");
+    assert_clean(&ended, "bets: 0 | batches: 0");
     assert_eq!(
         ended.line("close_file"),
         "action: close_file | result: success | client_id: 1 | file: bets.csv"
@@ -37,8 +39,8 @@ fn while_it_waits_to_connect_again() {
 }
 
 #[test]
-fn while_a_connection_is_being_made() {
-    // A queue for one connection, full: further ones are neither accepted nor refused.
+fn a_signal_ends_a_connection_attempt() {
+    // The accept queue is full, so further connections are neither accepted nor refused.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
     socket.listen(0).unwrap();
@@ -52,48 +54,48 @@ fn while_a_connection_is_being_made() {
     let mut agency = Setup::agency(address, THREE_ROWS).start();
     agency.wait_for("action: config");
     agency.signal(SIGTERM);
-    assert_clean(&agency.finish_within(PROMPT), "apuestas: 0 | lotes: 0");
+    assert_clean(&agency.finish_within(PROMPT), "bets: 0 | batches: 0");
 }
 
 #[test]
-fn while_a_batch_is_unanswered_its_reply_is_awaited_and_no_other_is_sent() {
-    let central = Central::new();
+fn after_a_signal_the_batch_in_flight_is_acknowledged_and_no_other_is_sent() {
+    let central = FakeCentral::new();
     let setup = Setup::agency(central.address(), THREE_ROWS).args(["--batch-max-amount", "2"]);
     let mut agency = setup.start();
-    let mut link = central.accept();
-    assert_eq!(link.read_batch(), THREE_RECORDS[..2]);
+    let mut connection = central.accept();
+    assert_eq!(connection.read_batch(), THREE_RECORDS[..2]);
     agency.signal(SIGTERM);
-    // Time enough to go, if it did not wait for the reply.
+    // Enough time for the program to end if it did not wait for the reply.
     std::thread::sleep(Duration::from_millis(300));
     assert!(agency.is_alive());
-    link.reply(&[0, 0]);
-    link.assert_closed_by_agency();
+    connection.reply(&[0, 0]);
+    connection.assert_closed_by_agency();
     let ended = agency.finish_within(PROMPT);
-    assert_clean(&ended, "apuestas: 2 | lotes: 1");
+    assert_clean(&ended, "bets: 2 | batches: 1");
     assert_eq!(ended.count("apuesta_enviada | result: success | cantidad: 2"), 1);
     assert_eq!(
         ended.line("close_connection"),
         "action: close_connection | result: success | client_id: 1"
     );
-    central.assert_nobody_else_came();
+    central.assert_no_other_connection();
 }
 
 #[test]
-fn a_batch_that_stays_unanswered_is_in_doubt_and_the_exit_code_tells_the_signal() {
+fn after_a_signal_an_unanswered_batch_is_in_doubt_and_the_exit_code_names_the_signal() {
     for (signal, name, code) in [(SIGTERM, "SIGTERM", 143), (SIGINT, "SIGINT", 130)] {
-        let central = Central::new();
+        let central = FakeCentral::new();
         let agency = Setup::agency(central.address(), THREE_ROWS).start();
-        let mut link = central.accept();
-        link.read_batch();
-        let told = Instant::now();
+        let mut connection = central.accept();
+        connection.read_batch();
+        let signalled = Instant::now();
         agency.signal(signal);
         let ended = agency.finish_within(FINISH_LIMIT + PROMPT);
-        assert!(told.elapsed() >= FINISH_LIMIT, "gave up after {:?}", told.elapsed());
+        assert!(signalled.elapsed() >= FINISH_LIMIT, "gave up after {:?}", signalled.elapsed());
         assert_eq!(ended.code, Some(code));
         let line = ended.line("apuesta_enviada | result: fail");
         assert!(
             line.contains(
-                "rows_in_doubt: 1-3 | rows_stored: none | error: no whole reply within 5s"
+                "rows_in_doubt: 1-3 | rows_stored: none | error: no complete reply within 5s"
             ),
             "{line}"
         );
@@ -104,36 +106,37 @@ fn a_batch_that_stays_unanswered_is_in_doubt_and_the_exit_code_tells_the_signal(
 }
 
 #[test]
-fn while_a_query_is_unanswered_it_is_given_up() {
-    let central = Central::new();
+fn a_signal_abandons_an_unanswered_query() {
+    let central = FakeCentral::new();
     let agency = Setup::agency(central.address(), THREE_ROWS).start();
-    central.take_batch();
-    let mut link = central.accept();
-    link.read_query();
+    central.accept_batch();
+    let mut connection = central.accept();
+    connection.read_query();
     agency.signal(SIGTERM);
-    assert_clean(&agency.finish_within(PROMPT), "apuestas: 3 | lotes: 1");
-    link.assert_closed_by_agency();
+    assert_clean(&agency.finish_within(PROMPT), "bets: 3 | batches: 1");
+    connection.assert_closed_by_agency();
 }
 
 #[test]
-fn while_it_waits_to_ask_again() {
-    let central = Central::new();
+fn a_signal_ends_the_pause_between_two_queries() {
+    let central = FakeCentral::new();
     let mut agency =
         Setup::agency(central.address(), THREE_ROWS).args(["--loop-period", "1h"]).start();
-    central.take_batch();
-    let mut link = central.accept();
-    link.read_query();
-    link.reply(&[0, 0, 1, 0, 0, 0, 0]);
+    central.accept_batch();
+    let mut connection = central.accept();
+    connection.read_query();
+    connection.reply(&[0, 0, 1, 0, 0, 0, 0]);
     agency.wait_for("agencias_en_proceso");
     agency.signal(SIGTERM);
-    assert_clean(&agency.finish_within(PROMPT), "apuestas: 3 | lotes: 1");
+    assert_clean(&agency.finish_within(PROMPT), "bets: 3 | batches: 1");
 }
 
 #[test]
-fn each_signal_is_told_by_its_name() {
+fn the_exit_line_names_the_signal() {
     for (signal, name) in [(SIGINT, "SIGINT"), (SIGHUP, "SIGHUP")] {
+        let port = ClosedPort::new();
         let mut agency =
-            Setup::agency(Central::nobody(), THREE_ROWS).args(["--connect-timeout", "1h"]).start();
+            Setup::agency(port.address(), THREE_ROWS).args(["--connect-timeout", "1h"]).start();
         agency.wait_for("action: connect");
         agency.signal(signal);
         let ended = agency.finish_within(PROMPT);
@@ -143,14 +146,14 @@ fn each_signal_is_told_by_its_name() {
 }
 
 #[test]
-fn a_second_signal_ends_it_on_the_spot() {
+fn a_second_signal_ends_the_program_at_once() {
     for (second, code) in [(SIGTERM, 143), (SIGINT, 130)] {
-        let central = Central::new();
+        let central = FakeCentral::new();
         let mut agency = Setup::agency(central.address(), THREE_ROWS).start();
-        let mut link = central.accept();
-        link.read_batch();
+        let mut connection = central.accept();
+        connection.read_batch();
         agency.signal(SIGTERM);
-        // Two signals of a kind that wait together are one: the first must have been taken.
+        // Pending signals of one kind merge, so wait until the first one has been handled.
         std::thread::sleep(Duration::from_millis(300));
         assert!(agency.is_alive());
         agency.signal(second);
@@ -159,25 +162,25 @@ fn a_second_signal_ends_it_on_the_spot() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_does_not_stop_the_run() {
-    let central = Central::new();
+fn a_log_without_a_reader_does_not_stop_the_run() {
+    let central = FakeCentral::new();
     let closed = || {
-        // A pipe whose reader is gone.
+        // A pipe whose reader has ended.
         let mut reader = Command::new("true").stdin(Stdio::piped()).spawn().unwrap();
         let writer = reader.stdin.take().unwrap();
         reader.wait().unwrap();
         Stdio::from(writer)
     };
     let agency = Setup::agency(central.address(), THREE_ROWS).streams(closed(), closed()).start();
-    assert_eq!(central.take_batch(), THREE_RECORDS);
+    assert_eq!(central.accept_batch(), THREE_RECORDS);
     central.answer_total(1);
     assert_eq!(agency.finish().code, Some(0));
 }
 
 #[test]
-fn a_log_that_is_stuck_does_not_keep_it_alive() {
-    let central = Central::new();
-    // Nobody reads this pipe, and it is full before the run logs its first line.
+fn a_blocked_log_does_not_keep_the_program_alive_after_a_signal() {
+    let central = FakeCentral::new();
+    // The pipe has no reader and is full before the run logs its first line.
     let (reader, writer) = std::io::pipe().unwrap();
     let flags = nix::fcntl::OFlag::O_NONBLOCK;
     nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(flags)).unwrap();

@@ -1,7 +1,4 @@
-//! How connections are used: one for everything or one for each request, and what happens to a kept one that ends.
-#![allow(clippy::unwrap_used)]
-
-mod support;
+//! The use of connections: one for everything or one per request, and kept connections that end.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -9,52 +6,53 @@ use std::io::Write;
 use lottery::protocol::{CentralCodec, ConnectionUse, Decoded, Dialect};
 use lottery::{Reply, Request, Results};
 use nix::sys::stat::Mode;
-use support::{Central, Link, ROW_L, Running, Setup, dialects_that, vector};
 
-/// Largest packet, from the assignment.
+use crate::support::{FakeCentral, ROW_L, Running, ServerConnection, Setup, dialects_that, vector};
+
+/// Largest packet in bytes, from the assignment.
 const MAX_PACKET: usize = 8192;
 
-/// What one agency said, as the central's side of its dialect understands it.
+/// What one agency has sent, decoded by the central's codec of its dialect.
 #[derive(Default)]
-struct Heard {
-    /// Bets of each batch.
+struct Received {
+    /// Number of bets in each batch.
     batches: Vec<usize>,
-    /// First names in the order they came.
+    /// First names in the order of arrival.
     names: Vec<String>,
-    /// Connections that carried a request.
+    /// Number of connections that carried a request.
     connections: usize,
-    /// Largest batch in bytes.
+    /// Size of the largest batch in bytes.
     largest: usize,
 }
 
-/// Plays a central of this dialect until the agency has its winners.
-fn serve(central: &Central, dialect: &Dialect) -> Heard {
-    let mut heard = Heard::default();
+/// Plays a central of this dialect until the agency has received its winners.
+fn serve(central: &FakeCentral, dialect: &Dialect) -> Received {
+    let mut received = Received::default();
     loop {
-        heard.connections += 1;
-        let mut link = central.accept();
+        received.connections += 1;
+        let mut connection = central.accept();
         let mut codec = (dialect.central)();
         let mut bytes = Vec::new();
         loop {
-            let more = link.hear();
+            let more = connection.receive();
             if more.is_empty() {
                 break;
             }
             bytes.extend_from_slice(&more);
-            if answer(codec.as_mut(), &mut bytes, &mut heard, &mut link) {
-                return heard;
+            if answer(codec.as_mut(), &mut bytes, &mut received, &mut connection) {
+                return received;
             }
         }
-        assert!(bytes.is_empty(), "{}: bytes that are no message", dialect.name);
+        assert!(bytes.is_empty(), "{}: incomplete message", dialect.name);
     }
 }
 
-/// Answers what is whole. True when the winners were told.
+/// Answers the complete requests. Returns true after an answer with the winners.
 fn answer(
     codec: &mut dyn CentralCodec,
     bytes: &mut Vec<u8>,
-    heard: &mut Heard,
-    link: &mut Link,
+    received: &mut Received,
+    connection: &mut ServerConnection,
 ) -> bool {
     loop {
         let (reply, consumed, last) = match codec.decode(bytes).unwrap() {
@@ -62,9 +60,9 @@ fn answer(
             Decoded::Skip { consumed } => (None, consumed, false),
             Decoded::Complete { request, consumed } => match request {
                 Request::Store(bets) => {
-                    heard.batches.push(bets.len());
-                    heard.names.extend(bets.iter().map(|bet| bet.first_name.to_owned()));
-                    heard.largest = heard.largest.max(consumed);
+                    received.batches.push(bets.len());
+                    received.names.extend(bets.iter().map(|bet| bet.first_name.to_owned()));
+                    received.largest = received.largest.max(consumed);
                     (Some(Reply::Stored { bets: bets.len(), winners: Vec::new() }), consumed, false)
                 }
                 Request::Results => {
@@ -73,13 +71,13 @@ fn answer(
                 }
                 Request::Finish { .. } => (Some(Reply::Finished), consumed, false),
                 Request::Winners { .. } => (Some(Reply::Winners(Vec::new())), consumed, true),
-                other => panic!("an agency does not say {other:?}"),
+                other => panic!("an agency does not send {other:?}"),
             },
         };
         if let Some(reply) = reply {
             let mut out = Vec::new();
             codec.encode(&reply, &mut out).unwrap();
-            link.reply(&out);
+            connection.reply(&out);
         }
         bytes.drain(..consumed);
         if last {
@@ -88,7 +86,7 @@ fn answer(
     }
 }
 
-/// Rows that every dialect carries, each with a name of its own.
+/// Returns rows that every dialect can encode, each with its own first name, and these names.
 fn rows(count: usize) -> (String, Vec<String>) {
     let names: Vec<_> = (1..=count).map(|row| format!("Nombre{row}")).collect();
     let row = |name: &String| format!("{name},Apellido,30904465,1990-01-01,1\r\n");
@@ -96,117 +94,118 @@ fn rows(count: usize) -> (String, Vec<String>) {
 }
 
 #[test]
-fn every_row_is_sent_once_and_in_order_in_every_dialect_however_connections_are_used() {
+fn every_dialect_sends_each_row_once_and_in_order_for_each_use_of_connections() {
     for dialect in dialects_that(|_| true) {
         for connection in dialect.connections {
             let (rows, names) = rows(1000);
             for max in ["10", "65535"] {
-                let central = Central::new();
+                let central = FakeCentral::new();
                 let agency = Setup::speaking(dialect.name, central.address(), &rows)
                     .args(["--batch-max-amount", max, "--connection", connection.name()])
                     .start();
-                let heard = serve(&central, dialect);
-                let case = format!("{}, {}, {max} bets a batch", dialect.name, connection.name());
+                let received = serve(&central, dialect);
+                let case = format!("{}, {}, {max} bets per batch", dialect.name, connection.name());
                 let ended = agency.finish();
                 assert_eq!(ended.code, Some(0), "{case}: {ended:?}");
-                assert_eq!(heard.names, names, "{case}");
-                assert!(heard.largest <= MAX_PACKET && !heard.batches.contains(&0), "{case}");
+                assert_eq!(received.names, names, "{case}");
+                assert!(received.largest <= MAX_PACKET && !received.batches.contains(&0), "{case}");
                 if max == "10" {
-                    assert_eq!(heard.batches, [10; 100], "{case}");
+                    assert_eq!(received.batches, [10; 100], "{case}");
                 } else {
-                    assert!(heard.largest > MAX_PACKET - 100, "{case}: {}", heard.largest);
+                    assert!(received.largest > MAX_PACKET - 100, "{case}: {}", received.largest);
                 }
                 match connection {
-                    ConnectionUse::Kept => assert_eq!(heard.connections, 1, "{case}"),
+                    ConnectionUse::Kept => assert_eq!(received.connections, 1, "{case}"),
                     ConnectionUse::PerRequest => {
-                        assert!(heard.connections > heard.batches.len(), "{case}");
+                        assert!(received.connections > received.batches.len(), "{case}");
                     }
                 }
-                central.assert_nobody_else_came();
+                central.assert_no_other_connection();
             }
         }
     }
 }
 
 #[test]
-fn each_message_has_a_connection_of_its_own_where_that_is_asked_for() {
-    let central = Central::new();
+fn with_per_request_each_message_has_its_own_connection() {
+    let central = FakeCentral::new();
     let agency = Setup::speaking("framed", central.address(), ROW_L)
         .args(["--connection", "per-request"])
         .start();
-    for (said, answer) in
+    for (sent, answer) in
         [("batch_L", "success_1"), ("finished_1", "ack"), ("query_1", "winners_L")]
     {
-        let mut link = central.accept();
-        link.expect(&vector("framed", said));
-        link.reply(&vector("framed", answer));
-        link.assert_closed_by_agency();
+        let mut connection = central.accept();
+        connection.expect(&vector("framed", sent));
+        connection.reply(&vector("framed", answer));
+        connection.assert_closed_by_agency();
     }
     assert_eq!(agency.finish().code, Some(0));
-    central.assert_nobody_else_came();
+    central.assert_no_other_connection();
 }
 
-/// An agency of the `sentinel` dialect, one bet a batch, whose rows come when the test writes them.
-fn agency_with_slow_rows(central: &Central) -> (Running, File) {
+/// Starts an agency of the `sentinel` dialect with one bet per batch. It reads rows from a pipe as
+/// the test writes them.
+fn agency_with_slow_rows(central: &FakeCentral) -> (Running, File) {
     let setup = Setup::speaking("sentinel", central.address(), "");
     let path = setup.path("slow.csv");
     nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
     let agency = setup.args(["--data", "slow.csv", "--batch-max-amount", "1"]).start();
-    // Waits until the agency opens the other end.
+    // Opening blocks until the agency opens the other end.
     (agency, OpenOptions::new().write(true).open(path).unwrap())
 }
 
 #[test]
-fn a_kept_connection_that_ends_between_two_batches_is_made_again_with_its_greeting() {
+fn a_kept_connection_that_ends_between_two_batches_is_reopened_with_its_greeting() {
     let greeted_batch = [vector("sentinel", "id_1"), vector("sentinel", "batch_L")].concat();
     for unasked in [&b""[..], b"x"] {
-        let central = Central::new();
+        let central = FakeCentral::new();
         let (mut agency, mut rows) = agency_with_slow_rows(&central);
         rows.write_all(ROW_L.as_bytes()).unwrap();
-        let mut link = central.accept();
-        link.expect(&greeted_batch);
-        link.reply(&vector("sentinel", "ack"));
+        let mut connection = central.accept();
+        connection.expect(&greeted_batch);
+        connection.reply(&vector("sentinel", "ack"));
         agency.wait_for("apuesta_enviada");
         if unasked.is_empty() {
-            link.close();
+            connection.close();
         } else {
-            link.reply(unasked);
+            connection.reply(unasked);
         }
         rows.write_all(ROW_L.as_bytes()).unwrap();
         drop(rows);
-        let mut link = central.accept();
-        link.expect(&greeted_batch);
-        link.reply(&vector("sentinel", "ack"));
-        link.expect(&vector("sentinel", "notify"));
-        link.reply(&vector("sentinel", "winners_none"));
+        let mut connection = central.accept();
+        connection.expect(&greeted_batch);
+        connection.reply(&vector("sentinel", "ack"));
+        connection.expect(&vector("sentinel", "notify"));
+        connection.reply(&vector("sentinel", "winners_none"));
         let ended = agency.finish();
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert_eq!(ended.count("apuesta_enviada | result: success | cantidad: 1"), 2);
         let line = ended.line("action: connect | result: in_progress");
-        assert!(line.contains("the kept connection is of no more use: the central "), "{line}");
-        central.assert_nobody_else_came();
+        assert!(line.contains("the kept connection cannot be reused: the central "), "{line}");
+        central.assert_no_other_connection();
     }
 }
 
 #[test]
-fn a_batch_on_a_kept_connection_that_is_lost_is_in_doubt_and_not_sent_again() {
+fn a_batch_on_a_kept_connection_that_is_lost_is_in_doubt_and_not_retried() {
     for reset in [false, true] {
-        let central = Central::new();
+        let central = FakeCentral::new();
         let (agency, mut rows) = agency_with_slow_rows(&central);
         rows.write_all(ROW_L.repeat(3).as_bytes()).unwrap();
-        let mut link = central.accept();
-        link.expect(&[vector("sentinel", "id_1"), vector("sentinel", "batch_L")].concat());
-        link.reply(&vector("sentinel", "ack"));
-        link.expect(&vector("sentinel", "batch_L"));
+        let mut connection = central.accept();
+        connection.expect(&[vector("sentinel", "id_1"), vector("sentinel", "batch_L")].concat());
+        connection.reply(&vector("sentinel", "ack"));
+        connection.expect(&vector("sentinel", "batch_L"));
         if reset {
-            link.reset()
+            connection.reset()
         } else {
-            link.close()
+            connection.close()
         }
         let ended = agency.finish();
         assert_eq!(ended.code, Some(1));
         let line = ended.line("result: fail");
         assert!(line.contains("rows_in_doubt: 2-2 | rows_stored: 1-1"), "{line}");
-        central.assert_nobody_else_came();
+        central.assert_no_other_connection();
     }
 }

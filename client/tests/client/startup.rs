@@ -1,22 +1,20 @@
-//! Containers start in any order: an agency waits for its central, for a bounded time, and says what it waits for.
-#![allow(clippy::unwrap_used)]
+//! Start in any order: an agency waits a limited time for its central and logs each attempt.
 
-mod support;
-
-use support::{Central, Setup, THREE_RECORDS, THREE_ROWS};
+use crate::support::{ClosedPort, FakeCentral, Setup, THREE_RECORDS, THREE_ROWS};
 
 #[test]
-fn an_agency_that_starts_first_waits_until_the_central_is_there() {
-    let address = Central::nobody();
-    let mut agency = Setup::agency(address, THREE_ROWS).args(["--connect-timeout", "30s"]).start();
+fn an_agency_that_starts_first_waits_for_the_central() {
+    let port = ClosedPort::new();
+    let mut agency =
+        Setup::agency(port.address(), THREE_ROWS).args(["--connect-timeout", "30s"]).start();
     let line = agency.wait_for("action: connect");
     assert!(
         line.contains("INFO     action: connect | result: in_progress | client_id: 1 | attempt: 1"),
         "{line}"
     );
     assert!(line.contains("refused"), "{line}");
-    let central = Central::at(address);
-    assert_eq!(central.take_batch(), THREE_RECORDS);
+    let central = port.listen();
+    assert_eq!(central.accept_batch(), THREE_RECORDS);
     central.answer_total(1);
     let ended = agency.finish();
     assert_eq!(ended.code, Some(0));
@@ -24,8 +22,8 @@ fn an_agency_that_starts_first_waits_until_the_central_is_there() {
 }
 
 #[test]
-fn a_first_batch_that_is_reset_is_in_doubt_like_any_other_for_it_may_have_been_read_whole() {
-    let central = Central::new();
+fn a_first_batch_that_is_reset_is_in_doubt_and_not_retried() {
+    let central = FakeCentral::new();
     let agency =
         Setup::agency(central.address(), THREE_ROWS).args(["--connect-timeout", "30s"]).start();
     let mut connection = central.accept();
@@ -39,8 +37,9 @@ fn a_first_batch_that_is_reset_is_in_doubt_like_any_other_for_it_may_have_been_r
 }
 
 #[test]
-fn a_central_that_never_comes_ends_the_run_with_one_clear_line() {
-    let address = Central::nobody();
+fn a_central_that_never_starts_ends_the_run_with_one_failure_line() {
+    let port = ClosedPort::new();
+    let address = port.address();
     let ended = Setup::agency(address, THREE_ROWS).finish();
     assert_eq!(ended.code, Some(1));
     let line = ended.line("result: fail");
@@ -58,40 +57,42 @@ fn a_central_that_never_comes_ends_the_run_with_one_clear_line() {
 }
 
 #[test]
-fn a_limit_of_zero_means_a_single_attempt() {
+fn a_connect_timeout_of_zero_means_a_single_attempt() {
+    let port = ClosedPort::new();
     let ended =
-        Setup::agency(Central::nobody(), THREE_ROWS).args(["--connect-timeout", "0s"]).finish();
+        Setup::agency(port.address(), THREE_ROWS).args(["--connect-timeout", "0s"]).finish();
     assert_eq!(ended.code, Some(1));
     assert_eq!(ended.count("in_progress"), 0);
     assert!(ended.line("result: fail").contains("(attempts: 1, within 0s)"));
 }
 
 #[test]
-fn a_name_that_cannot_be_resolved_is_tried_again_too() {
-    // Reserved by RFC 6761 never to exist.
+fn a_name_that_cannot_be_resolved_is_retried() {
+    let port = ClosedPort::new();
+    // RFC 6761 guarantees that names in `.invalid` do not exist.
     let setup =
-        Setup::agency(Central::nobody(), THREE_ROWS).args(["--server", "central.invalid:12345"]);
+        Setup::agency(port.address(), THREE_ROWS).args(["--server", "central.invalid:12345"]);
     let ended = setup.finish();
     assert_eq!(ended.code, Some(1));
     assert!(ended.count("action: connect | result: in_progress") >= 1);
     let line = ended.line("result: fail");
     assert!(line.contains("central.invalid:12345 cannot be reached"), "{line}");
-    assert!(line.contains("the name cannot be resolved"), "{line}");
+    assert!(line.contains("cannot resolve the name"), "{line}");
 }
 
 #[test]
-fn a_name_that_can_be_resolved_is_connected_to() {
-    let central = Central::new();
+fn an_agency_connects_to_a_host_name() {
+    let central = FakeCentral::new();
     let address = format!("localhost:{}", central.address().port());
     let agency = Setup::agency(central.address(), THREE_ROWS).args(["--server", &address]).start();
-    assert_eq!(central.take_batch(), THREE_RECORDS);
+    assert_eq!(central.accept_batch(), THREE_RECORDS);
     central.answer_total(1);
     assert_eq!(agency.finish().code, Some(0));
 }
 
 #[test]
-fn a_central_that_restarts_between_two_batches_is_waited_for() {
-    let central = Central::new();
+fn an_agency_survives_a_restart_of_the_central_between_two_batches() {
+    let central = FakeCentral::new();
     let address = central.address();
     let setup = Setup::agency(address, THREE_ROWS).args([
         "--batch-max-amount",
@@ -100,15 +101,15 @@ fn a_central_that_restarts_between_two_batches_is_waited_for() {
         "30s",
     ]);
     let mut agency = setup.start();
-    let mut link = central.accept();
-    link.read_batch();
+    let mut connection = central.accept();
+    connection.read_batch();
     drop(central);
-    link.reply(&[0, 0]);
-    link.assert_closed_by_agency();
+    connection.reply(&[0, 0]);
+    connection.assert_closed_by_agency();
     let line = agency.wait_for("action: connect");
     assert!(line.contains("WARNING  action: connect | result: in_progress"), "{line}");
-    let central = Central::at(address);
-    assert_eq!(central.take_batch(), THREE_RECORDS[2..]);
+    let central = FakeCentral::at(address);
+    assert_eq!(central.accept_batch(), THREE_RECORDS[2..]);
     central.answer_total(1);
     assert_eq!(agency.finish().code, Some(0));
 }
