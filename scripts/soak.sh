@@ -1,10 +1,13 @@
 #!/bin/sh
-# For every primitive of the library, or those in ONLY, kills processes that use it at random with SIGKILL, KILLS (20000) of
-# them, and checks that nothing hangs, no change is lost and nothing is left over. One line for each.
+# Kills processes that use the library's primitives at random, KILLS (20000) for each primitive or for those in ONLY. Checks
+# that nothing hangs, no change is lost and nothing is left over, and prints a line for each.
 set -eu
 cd "$(dirname "$0")/.."
 sh scripts/need.sh cargo
 
-cargo build --release --quiet --package shm-multiprocessing --examples
+cargo test --release --quiet --package shm-multiprocessing --test soaks --no-run
+# Cargo knows where the program is.
+program=$(cargo test --release --quiet --package shm-multiprocessing --test soaks --no-run --message-format=json |
+    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
 # shellcheck disable=SC2086 # to be split
-PROBE_KILLS=${KILLS:-20000} exec "${CARGO_TARGET_DIR:-target}/release/examples/soak" ${ONLY:-}
+PROBE_KILLS=${KILLS:-20000} exec "$program" --long ${ONLY:-}

@@ -82,7 +82,10 @@ impl<'a> Message<'a> {
         match room.get_mut(..message.len()) {
             Some(start) => start.copy_from_slice(&message),
             None => {
-                return Err(PipeError::TooShort { room: room.len(), message: message.into_owned() });
+                return Err(PipeError::TooShort {
+                    room: room.len(),
+                    message: message.into_owned(),
+                });
             }
         }
         Ok(message.len())

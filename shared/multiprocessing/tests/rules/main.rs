@@ -1,0 +1,7 @@
+//! Rules that the pages, the examples, the public interface and the soaks of this crate keep.
+#![allow(clippy::unwrap_used)]
+
+mod conformance;
+mod examples;
+mod public_surface;
+mod soaks;
