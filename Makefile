@@ -1,57 +1,58 @@
-# What one can do with the lottery. Every target says what it does; the work is done in scripts/.
+# Every target says what it does; the work is done in scripts/.
 
-# What `make data` writes.
+# Input of `make data`.
 AGENCIES ?= 5
 BETS ?= 1000
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo down logs ipcs test soak bench data build docker-image docker-compose-up docker-compose-down docker-compose-logs
+.PHONY: help up demo down logs ipcs test check soak bench data build docker-image docker-compose-up docker-compose-down docker-compose-logs
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F '|' '{ printf "make %-19s %s\n", $$1, $$2 }'
 
-up: ## the lottery, whole: the central and five agencies, in containers where there is a Docker engine (PROTOCOL: a dialect)
+up: ## run the central and five agencies, in containers if Docker with Compose is installed (PROTOCOL: a dialect)
 	@sh scripts/up.sh
 
-demo: ## the same as processes of this machine (port: SERVER_PORT, 12345)
+demo: ## the same as local processes (SERVER_PORT: 12345)
 	@sh scripts/local.sh
 
-down: ## stop what is up and remove what it left, the bets too
+down: ## stop what is running and remove what it left, the bets included
 	@sh scripts/down.sh
 
-logs: ## the logs of what is up (FOLLOW=1: and what comes)
+logs: ## print the logs of what is running (FOLLOW=1: and follow them)
 	@sh scripts/logs.sh
 
-ipcs: ## the central's shared memory, with its own tool and with the system's
+ipcs: ## show the central's shared memory, with its own tool and with the system's
 	@sh scripts/ipcs.sh
 
-test: ## every test, the examples in the documentation too
-	@sh scripts/need.sh cargo cargo-nextest python3
-	cargo nextest run --workspace
-	cargo test --doc --workspace
+check: ## format, lints, language, unused dependencies: under a minute when warm
+	@sh scripts/check.sh
 
-soak: ## kill 20,000 processes of every primitive of the library at random (KILLS, ONLY: names), about 7 minutes on 2 processors
+test: ## all tests, including the examples in the documentation: about 5 minutes
+	@sh scripts/test.sh
+
+soak: ## kill 20,000 processes per primitive of the library at random (KILLS, ONLY: names): about 7 minutes
 	@sh scripts/soak.sh
 
-bench: ## measure, and compare with the references
+bench: ## measure, and compare with the reference servers
 	@sh benches/run.sh
 
-data: ## write the agencies' bets into .data/ (AGENCIES, BETS, SEED)
+data: ## write bets for the agencies into .data/ (AGENCIES, BETS, SEED)
 	@sh scripts/need.sh cargo
-	cargo run --release --quiet --package client -- generate --agencies $(AGENCIES) --bets $(BETS) --seed $(SEED) --out .data
+	cargo run --release --locked --package client -- generate --agencies $(AGENCIES) --bets $(BETS) --seed $(SEED) --out .data
 
-build: ## the programs, in target/release
+build: ## build the programs in release mode
 	@sh scripts/need.sh cargo
-	cargo build --release
+	cargo build --release --locked --package server --package client --package compose
 
-docker-image: ## the images server:latest and client:latest
+docker-image: ## build the images server:latest and client:latest
 	@sh scripts/image.sh
 
-docker-compose-up: ## the images, and the containers of docker-compose-dev.yaml (if there is none: of five agencies)
+docker-compose-up: ## build the images and start docker-compose-dev.yaml (default: five agencies)
 	@sh scripts/compose.sh up
 
-docker-compose-down: ## stop those containers in order and remove them, the bets too
+docker-compose-down: ## stop those containers in order and remove them, the bets included
 	@sh scripts/compose.sh down
 
 docker-compose-logs: ## follow their logs

@@ -1,14 +1,25 @@
 #!/bin/bash
-# Writes a Compose file for the central and a number of agencies:
-#   ./generar-compose.sh docker-compose-dev.yaml 5
-# With PROTOCOL=echo (or any other dialect) before it, all of them speak that, whatever their configuration files say.
-# A thin front of the `compose` program, which it builds first when needed.
+# Writes a Compose file for the central and a number of agencies: ./generar-compose.sh
+# docker-compose-dev.yaml 5 PROTOCOL=echo (or any other dialect) in the environment overrides the
+# dialect of the configuration files.
 set -eu
 
 if [ $# -ne 2 ]; then
     echo "usage: [PROTOCOL=NAME] $0 FILE AGENCIES, for example $0 docker-compose-dev.yaml 5" >&2
     exit 2
 fi
-root=$(cd "$(dirname "$0")" && pwd)
-sh "$root/scripts/need.sh" cargo
-exec cargo run --quiet --manifest-path "$root/Cargo.toml" --package compose -- --protocol "${PROTOCOL:-}" "$1" "$2"
+here=$PWD
+cd "$(dirname "$0")"
+. scripts/engine.sh
+. scripts/programs.sh
+sh scripts/need.sh cargo rustc
+
+# A Compose file is used with images, so this build shares its dependencies with theirs.
+if links_statically; then
+    build_static compose
+else
+    build compose
+fi
+compose=$(program compose)
+cd "$here"
+exec "$compose" --protocol "${PROTOCOL:-}" "$1" "$2"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# compose.sh up|down|logs: what the assignment's docker-compose-* targets do with docker-compose-dev.yaml.
+# compose.sh up|down|logs: the assignment's docker-compose-* targets, on docker-compose-dev.yaml.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/engine.sh
@@ -11,13 +11,13 @@ up)
     compose up --detach
     ;;
 down)
-    # The file's own grace is as long, but only for the central; an agency may be in the middle of a batch.
+    # The file sets a grace for the central only, and an agency may be in the middle of a batch.
     ! containers_exist || compose stop --timeout 15
     remove_project
     ;;
 logs)
     if ! containers_exist; then
-        echo "nothing is up: make docker-compose-up starts it" >&2
+        echo "nothing is running: make docker-compose-up starts it" >&2
         exit 1
     fi
     compose logs --follow

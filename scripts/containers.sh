@@ -1,15 +1,19 @@
 #!/bin/sh
-# The lottery in containers: the central and five agencies. Follows the agencies until they end, prints their
-# results and leaves the central running. What an earlier run left, its bets too, is removed first: they would be
-# counted into this run's results.
+# Runs the lottery in containers: the central and five agencies. Follows the agencies until they
+# end, prints their results and leaves the central running. It first removes the containers and the
+# bets of an earlier run, which this run's results would include.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/engine.sh
+. scripts/programs.sh
+sh scripts/need.sh cargo rustc docker
 
 agencies="client1 client2 client3 client4 client5"
 
-sh scripts/image.sh
-./generar-compose.sh "$compose_file" 5
+# All three at once: separate builds would compile the dependencies twice.
+build_static server client compose
+sh scripts/pack.sh "$(program server)" "$(program client)"
+"$(program compose)" --protocol "${PROTOCOL:-}" "$compose_file" 5
 remove_project
 if ! compose up --detach; then
     echo "the containers did not start; the central's last lines:" >&2
@@ -18,7 +22,7 @@ if ! compose up --detach; then
 fi
 
 follower=
-# shellcheck disable=SC2329 # called by the trap
+# shellcheck disable=SC2317,SC2329 # called by the trap
 stop_following() {
     [ -z "$follower" ] || kill "$follower" 2>/dev/null || true
 }
@@ -26,12 +30,12 @@ trap stop_following EXIT
 trap 'echo "no longer following; the containers run on until make down"; exit 130' INT
 trap 'exit 143' TERM
 
-# shellcheck disable=SC2086 # to be split
+# shellcheck disable=SC2086 # several words
 compose logs --follow --no-color $agencies &
 follower=$!
-# shellcheck disable=SC2086 # to be split
+# shellcheck disable=SC2086 # several words
 docker wait $agencies >/dev/null
-# The last lines may still be on their way.
+# Compose may still have to print the last lines.
 tenths=0
 while kill -0 "$follower" 2>/dev/null && [ "$tenths" -lt 20 ]; do
     sleep 0.1

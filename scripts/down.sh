@@ -1,5 +1,5 @@
 #!/bin/sh
-# Stops what `make up` or `make demo` started, and nothing else, and removes what it left, the bets too.
+# Stops exactly what `make up` or `make demo` started, and removes what it left, the bets included.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/engine.sh

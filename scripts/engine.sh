@@ -1,35 +1,72 @@
-# The Docker engine, as far as the scripts ask about it; to be sourced.
+# shellcheck shell=sh
+# Asks the Docker engine; to be sourced.
 
-# Compose's project: with the network's name it makes tp0_testing_net, where other containers may join.
+# Compose prefixes its networks with the project: tp0_testing_net, which other containers may join.
 project=tp0
 compose_file=docker-compose-dev.yaml
 
-# Whether an engine answers.
+# Succeeds if an engine answers.
 engine_answers() {
     command -v docker >/dev/null 2>&1 && docker version --format '{{.Server.Version}}' >/dev/null 2>&1
 }
 
-# Whether the project has containers, running or ended.
+# Prints the command that Compose is installed as, and fails if it is not.
+compose_command() {
+    if docker compose version >/dev/null 2>&1; then
+        echo "docker compose"
+    elif docker-compose version >/dev/null 2>&1; then
+        echo "docker-compose"
+    else
+        return 1
+    fi
+}
+
+# Succeeds if static programs can be linked. Some distributions package the static C library on its
+# own.
+links_statically() {
+    probe=$(mktemp -d)
+    echo 'int main(void) { return 0; }' >"$probe/main.c"
+    linked=0
+    cc -static -o "$probe/main" "$probe/main.c" >/dev/null 2>&1 || linked=1
+    rm -rf "$probe"
+    return "$linked"
+}
+
+# Prints why the lottery cannot run in containers here; prints nothing if it can.
+missing_for_containers() {
+    if ! engine_answers; then
+        echo "no Docker engine answers"
+    elif ! compose_command >/dev/null; then
+        echo "Docker has no Compose (https://docs.docker.com/compose/install/)"
+    elif ! links_statically; then
+        echo "the C compiler cannot link static programs, which the images need (install the static C library)"
+    fi
+}
+
+# Succeeds if the project has containers, running or stopped.
 containers_exist() {
     engine_answers && [ -n "$(docker ps --all --quiet --filter "label=com.docker.compose.project=$project")" ]
 }
 
-# Stops the project's containers and removes them with their network and volumes, where there are any.
+# Stops the project's containers and removes them with their network and volumes.
 remove_project() {
     containers_exist || [ -n "$(docker volume ls --quiet --filter "label=com.docker.compose.project=$project")" ] ||
         return 0
+    if ! compose_command >/dev/null; then
+        # Compose started them and has been removed since.
+        echo "there are containers of the project $project, and Docker has no Compose to remove them with" >&2
+        return 1
+    fi
     [ -f "$compose_file" ] || ./generar-compose.sh "$compose_file" 5
     compose down --volumes --remove-orphans
 }
 
-# Compose on the project, whichever of its two programs is there.
+# Runs Compose on the project.
 compose() {
-    if docker compose version >/dev/null 2>&1; then
-        docker compose --project-name "$project" --file "$compose_file" "$@"
-    elif docker-compose version >/dev/null 2>&1; then
-        docker-compose --project-name "$project" --file "$compose_file" "$@"
-    else
+    command=$(compose_command) || {
         echo "missing tool: Compose; to get it: https://docs.docker.com/compose/install/ (make demo needs none)" >&2
         return 1
-    fi
+    }
+    # shellcheck disable=SC2086 # two words where Compose is a plugin
+    $command --project-name "$project" --file "$compose_file" "$@"
 }

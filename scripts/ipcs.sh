@@ -1,10 +1,12 @@
 #!/bin/sh
-# Shows the shared memory of the central, first with its own `server ipcs`, then with the system's tools as far as
-# they can: `ipcs` knows System V segments only, `lsipc` shows POSIX ones, which ours are, from util-linux 2.41 on.
+# Shows the shared memory of the central with `server ipcs`, then with the system's tools. `ipcs`
+# lists System V segments only. `lsipc` lists POSIX segments, which the central uses, from
+# util-linux 2.41 on.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/engine.sh
 . scripts/processes.sh
+. scripts/programs.sh
 
 if [ ! -d "$run" ] && containers_exist; then
     docker exec server /server ipcs
@@ -13,9 +15,10 @@ if [ ! -d "$run" ] && containers_exist; then
 fi
 
 sh scripts/need.sh cargo ipcs
-cargo build --release --quiet --package server
+build server client
+# shellcheck disable=SC1090 # written by local.sh
 [ ! -f "$run/environment" ] || . "./$run/environment"
-"${CARGO_TARGET_DIR:-target}/release/server" ipcs
+"$(program server)" ipcs
 ipcs -m
 if lsipc -M >/dev/null 2>&1; then
     lsipc -M

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints the logs of whatever is up, from their beginning; with FOLLOW=1 also what is logged from then on.
+# Prints the logs of the running lottery from their beginning; with FOLLOW=1 it then follows them.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/engine.sh
@@ -19,6 +19,6 @@ elif containers_exist; then
         compose logs --no-color
     fi
 else
-    echo "nothing is up: make up or make demo starts it" >&2
+    echo "nothing is running: make up or make demo starts it" >&2
     exit 1
 fi

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Prints the name of a local image with netcat: one that has /bin/busybox. Where there is none it is made around a static
-# busybox, of this machine or of Debian's package; a registry is asked only when that cannot be done.
+# Prints the name of a local image that has netcat, as /bin/busybox. If there is none, builds one
+# around a static busybox of this machine or of Debian's package, and asks a registry only when that
+# fails.
 set -eu
 
 made=tp0-netcat:latest
@@ -16,7 +17,8 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# make_image BUSYBOX: makes the image around this program. That it is static, and knows netcat, is seen by running it.
+# make_image BUSYBOX: builds the image around this program, and runs it to check that it is static
+# and has netcat.
 make_image() {
     mkdir -p "$work/context"
     cp "$1" "$work/context/busybox"

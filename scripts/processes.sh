@@ -1,12 +1,15 @@
-# The processes that local.sh starts, remembered in .run/ so that exactly they are stopped later; to be sourced.
+# shellcheck shell=sh
+# Records the processes that local.sh starts in .run/, so that exactly these are stopped later; to
+# be sourced.
 
 run=.run
 
-# Prints when a process began, in ticks since the machine did; nothing when it has ended, waited for or not.
-# A number that the system has given to another process since then comes with another time.
+# Prints the start time of a process in ticks since boot; prints nothing if it has ended, zombies
+# included. A pid that the system has reused comes with another start time.
 began() {
-    # The name in parentheses may hold blanks, so the fields are counted after it: state is 1, start time is 20.
-    # shellcheck disable=SC2046 # to be split
+    # The name in parentheses may contain spaces. After it, the state is field 1 and the start time
+    # field 20.
+    # shellcheck disable=SC2046 # several words
     set -- $(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null)
     [ "${1:-Z}" = Z ] || echo "${20}"
 }
@@ -16,14 +19,15 @@ remember() {
     echo "$2 $(began "$2")" >"$run/$1.pid"
 }
 
-# alive NAME: whether the process remembered by this name still runs; sets pid.
+# alive NAME: succeeds if the process recorded under this name still runs; sets pid.
 alive() {
     [ -f "$run/$1.pid" ] || return 1
     read -r pid time <"$run/$1.pid" || return 1
     [ -n "$time" ] && [ "$(began "$pid")" = "$time" ]
 }
 
-# stop NAME: TERM, then as long as the central may take for its own stop (8 s and 2 s), then KILL.
+# stop NAME: sends TERM, waits as long as the central's own stop may take (8 s and 2 s), then sends
+# KILL.
 stop() {
     alive "$1" || return 0
     kill -TERM "$pid" 2>/dev/null || return 0
@@ -39,8 +43,8 @@ stop() {
     done
 }
 
-# Stops every remembered process, agencies before the central, and removes what the run has left.
-# Whoever is following the run sees by the file `stopping` that its end is not the run's own.
+# Stops every recorded process, agencies before the central, and removes what the run left. The file
+# `stopping` distinguishes a stop from the run's own end for a script that follows it.
 stop_all() {
     [ -d "$run" ] || return 0
     touch "$run/stopping"

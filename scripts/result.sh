@@ -1,8 +1,9 @@
 #!/bin/sh
-# result.sh NAME CODE: prints what an agency came to, from its log on standard input; fails when the agency did.
+# result.sh NAME CODE: prints an agency's exit code and last result, read from its log on standard
+# input. Fails if the agency failed.
 set -eu
 
-# What it learnt last; in a dialect without winners, that it came to its end.
+# A dialect without winners has no result; its last line says that the agency is done.
 answer=$(awk '
     match($0, /action: consulta_ganadores.*/) { winners = substr($0, RSTART) }
     match($0, /action: loop_finished.*/) { end = substr($0, RSTART) }

@@ -1,11 +1,12 @@
 #!/bin/sh
-# Runs the lottery: in containers where a Docker engine answers, else as processes of this machine.
+# Runs the lottery: in containers where Docker with Compose is installed, else as local processes.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/engine.sh
 
-if engine_answers; then
+missing=$(missing_for_containers)
+if [ -z "$missing" ]; then
     exec sh scripts/containers.sh
 fi
-echo "no Docker engine answers: the same runs as local processes"
+echo "$missing: the lottery runs as local processes"
 exec sh scripts/local.sh

@@ -60,7 +60,7 @@ impl Agency<'_> {
             let answered = central.exchange(Request::Ask, &question, |reply| codec.answer(reply));
             *notified = notified.after(&answered);
             if let Ok(Answer::Winners(_)) = answered {
-                central.take_leave(codec.farewell());
+                central.take_leave(codec.final_message());
             }
             answered
         })

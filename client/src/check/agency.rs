@@ -135,7 +135,7 @@ impl<'d> Agency<'d> {
             match self.hear(|codec, reply| codec.answer(reply))? {
                 (Answer::Winners(count), reply) => {
                     if let Some(wire) = &mut self.wire {
-                        wire.say(self.codec.farewell(), Pieces::Whole, self.door.patience);
+                        wire.say(self.codec.final_message(), Pieces::Whole, self.door.patience);
                     }
                     self.leave();
                     return Ok(self.winners_in(count, &reply));

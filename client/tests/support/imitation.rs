@@ -186,7 +186,7 @@ impl Server {
                 )
             }
             Request::Echo(text) => self.encode(&Reply::Echo(text), codec),
-            Request::Goodbye => (Vec::new(), Then::Close),
+            Request::Close => (Vec::new(), Then::Close),
         }
     }
 

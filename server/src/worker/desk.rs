@@ -104,7 +104,7 @@ impl<'a> Desk<'a> {
                     .write();
                 Ok(self.answer(&Reply::Echo(text)))
             }
-            Request::Goodbye => Ok(Verdict::Finish),
+            Request::Close => Ok(Verdict::Finish),
         };
         carried_out
             .or_else(|error| if error.is_local() { Ok(self.refuse(&error)) } else { Err(error) })

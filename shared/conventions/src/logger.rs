@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use env_logger::fmt::Formatter;
 use env_logger::{Builder, Target, WriteStyle};
-use jiff::Zoned;
+use jiff::ZonedDateTime;
 use log::{Level, LevelFilter, Record};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -111,7 +111,7 @@ fn layout(buffer: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
     let mut message = String::with_capacity(128);
     // The error only says that the message was cut, which its last character shows.
     let _cut = write!(Clean::new(&mut message, MESSAGE_MAX, Pipes::Keep), "{}", record.args());
-    let time = Zoned::now().datetime();
+    let time = ZonedDateTime::now().datetime();
     let (date, time) = (time.date(), time.time());
     writeln!(
         buffer,

@@ -178,7 +178,7 @@ impl Participant {
         })?;
         let Answer::Winners(winners) = answer else { panic!("{answer:?}") };
         // Whoever has its winners does not care whether the goodbye arrives.
-        self.connection.try_send(codec.farewell());
+        self.connection.try_send(codec.final_message());
         Ok((winners, bytes))
     }
 

@@ -25,8 +25,8 @@ pub use rule::{Rule, Step};
 /// Every dialect there is. A new one is a file beside `typed`, its `mod` line above, and a row here; nothing else changes.
 pub const DIALECTS: &[Dialect] = &[
     typed::DIALECT,
-    counted::DESCRIBED,
-    counted::AS_RUN,
+    counted::DIALECT,
+    counted::DIALECT_U8,
     line::DIALECT,
     framed::DIALECT,
     sentinel::DIALECT,

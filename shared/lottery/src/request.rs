@@ -26,7 +26,7 @@ pub enum Request<'a> {
     /// Send this line back.
     Echo(&'a [u8]),
     /// Nothing: the agency has read its winners and closes.
-    Goodbye,
+    Close,
 }
 
 /// What the central answers.

@@ -161,12 +161,12 @@ fn winners_are_their_documents_in_order() {
 #[test]
 fn the_final_byte_is_the_editions_own_and_either_is_taken() {
     for edition in EDITIONS {
-        assert_eq!(agency(edition, 1).farewell(), vector(edition, "final_ack"));
+        assert_eq!(agency(edition, 1).final_message(), vector(edition, "final_ack"));
         for byte in [1, 3] {
             let mut codec = central(edition);
             encoded(&mut *codec, &Reply::Winners(vec![]));
             assert_eq!(codec.decode(&[]), Ok(Decoded::Incomplete));
-            assert_eq!(whole(&mut *codec, &[byte]), Request::Goodbye);
+            assert_eq!(whole(&mut *codec, &[byte]), Request::Close);
         }
         for byte in (0..=255).filter(|byte| ![1, 3].contains(byte)) {
             let mut codec = central(edition);
@@ -269,7 +269,7 @@ fn one_connection_may_carry_batches_the_end_and_the_final_byte_and_then_begin_ag
                 Request::Winners { agency: 7, finished: true }
             );
             encoded(&mut *codec, &Reply::Winners(vec!["1"]));
-            assert_eq!(whole(&mut *codec, &[1]), Request::Goodbye);
+            assert_eq!(whole(&mut *codec, &[1]), Request::Close);
         }
     }
 }

@@ -84,7 +84,7 @@ fn the_hello_is_the_agency_of_every_bet_and_question_of_the_connection() {
         assert_eq!(whole(&mut *codec, &vector(SENTINEL, "notify")), request);
     }
     assert_eq!(sender().question(), vector(SENTINEL, "notify"));
-    assert_eq!((sender().notification(), sender().farewell()), (None, &[][..]));
+    assert_eq!((sender().notification(), sender().final_message()), (None, &[][..]));
 }
 
 #[test]

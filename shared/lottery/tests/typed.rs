@@ -288,7 +288,10 @@ fn a_batch_begins_with_its_type_byte() {
 #[test]
 fn an_agency_says_nothing_but_batches_and_queries() {
     let codec = agency(TYPED, 1);
-    assert_eq!((codec.greeting(), codec.notification(), codec.farewell()), (vec![], None, &[][..]));
+    assert_eq!(
+        (codec.greeting(), codec.notification(), codec.final_message()),
+        (vec![], None, &[][..])
+    );
 }
 
 proptest! {

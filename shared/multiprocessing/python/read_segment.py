@@ -3,7 +3,7 @@
 
     python3 read_segment.py NAME          one line per object: name, kind, type, length, value
 
-The bytes are described in src/layout.rs. Nothing is ever written or removed here. A Value is whole also while somebody changes
+The bytes are described in src/memory/layout.rs. Nothing is ever written or removed here. A Value is whole also while somebody changes
 it; of an Array every element is, and elements may be of different moments. For x86-64: other processors may read out of order,
 and Python has no fence.
 """

@@ -93,64 +93,39 @@ mod readme {}
 // The derive of `Shareable` names this crate, also when it is used in here.
 extern crate self as multiprocessing;
 
-mod array;
-mod barrier;
-mod cell;
-mod condition;
-mod copies;
-mod deadline;
-mod element;
-mod event;
-mod exit;
-mod fork;
-mod futex;
 #[cfg(doc)]
 pub mod guide;
-mod inspect;
-mod layout;
-mod lock;
-mod mapping;
-mod mutex;
-mod name;
-mod participant;
+mod memory;
 mod pipe;
-mod plan;
 mod pool;
-mod proc;
 mod process;
-mod queue;
-mod record;
-mod rlock;
 mod segment;
-mod semaphore;
+mod sync;
+mod sys;
 mod task_pool;
-mod value;
-mod wait;
 
-pub use array::{Array, ArrayGuard, RawArray};
-pub use barrier::{Barrier, BarrierError, BreakCause};
-pub use condition::{Condition, ConditionError};
-pub use element::{AtomicElement, ElementType, Scalar, Shareable};
-pub use event::Event;
-pub use exit::Exit;
-pub use fork::SpawnError;
-pub use inspect::{Listing, Snapshot, segments};
-pub use layout::{Object, ObjectKind};
-pub use lock::{Inherited, Lock, LockError, LockFailure, LockGuard};
-pub use name::{InvalidName, SegmentName};
+pub use memory::element::{AtomicElement, Shareable};
+pub use memory::layout::{ElementType, Object, ObjectKind, Scalar};
 pub use pipe::{
     Connection, Duplex, Ends, Listener, PipeError, ReceiveOnly, Receives, SendOnly, Sends,
     one_way_pipe, pipe,
 };
-pub use plan::Plan;
 pub use pool::{
     CANNOT_SERVE, Next, Outcome, Pool, PoolError, PoolEvent, PoolOptions, Repair, Worker, Workload,
 };
 pub use process::Process;
-pub use queue::{JoinableQueue, Queue, QueueError, Task};
-pub use rlock::{RLock, RLockGuard};
-pub use segment::{Segment, SegmentError};
-pub use semaphore::{BoundedSemaphore, Permit, Semaphore, SemaphoreError};
+pub use segment::{Listing, Plan, Segment, SegmentError, Snapshot, segments};
+pub use sync::array::{Array, ArrayGuard, RawArray};
+pub use sync::barrier::{Barrier, BarrierError, BreakCause};
+pub use sync::condition::{Condition, ConditionError};
+pub use sync::event::Event;
+pub use sync::lock::{Inherited, Lock, LockError, LockFailure, LockGuard};
+pub use sync::queue::{JoinableQueue, Queue, QueueError, Task};
+pub use sync::rlock::{RLock, RLockGuard};
+pub use sync::semaphore::{BoundedSemaphore, Permit, Semaphore, SemaphoreError};
+pub use sync::value::{RawValue, Value, ValueGuard};
+pub use sys::exit::Exit;
+pub use sys::fork::SpawnError;
+pub use sys::name::{InvalidName, SegmentName};
+pub use sys::wait::{wait, wait_timeout};
 pub use task_pool::{AsyncResult, Imap, StartError, TaskError, TaskPool, TaskPoolBuilder};
-pub use value::{RawValue, Value, ValueGuard};
-pub use wait::{wait, wait_timeout};

@@ -23,7 +23,7 @@ pub use self::listener::Listener;
 pub(crate) use self::message::{decode, encode};
 use self::message::{receive, send_bytes, send_descriptor};
 use self::socket::Socket;
-use crate::deadline::Deadline;
+use crate::sys::deadline::Deadline;
 
 /// Both directions: what [`pipe`] makes.
 #[derive(Debug)]

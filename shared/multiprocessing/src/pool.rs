@@ -22,8 +22,8 @@ pub use backoff::Next;
 pub use supervisor::Pool;
 pub use worker::Worker;
 
-use crate::exit::Exit;
-use crate::fork::SpawnError;
+use crate::sys::exit::Exit;
+use crate::sys::fork::SpawnError;
 
 /// Exit code by which a worker says that it cannot serve and another could not either (a bad file, a failed disk): the pool
 /// stops instead of trying again.

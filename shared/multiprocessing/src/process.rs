@@ -9,11 +9,13 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use crate::deadline::Deadline;
-use crate::exit::Exit;
-use crate::fork::{SpawnError, fork_child, pidfd_open, pidfd_send_signal, reap};
 use crate::pipe::{Ends, release_all_but};
-use crate::wait::poll_until;
+use crate::sync::barrier::leave_all;
+use crate::sys::child::{pidfd_open, pidfd_send_signal, reap};
+use crate::sys::deadline::Deadline;
+use crate::sys::exit::Exit;
+use crate::sys::fork::{SpawnError, fork_child};
+use crate::sys::wait::poll_until;
 
 /// A running or ended child. It ends when its parent ends, however that happens, unless one of them changed its user meanwhile (see
 /// [`fork_safety`](crate::guide::fork_safety)). Dropping the handle leaves the child running
@@ -71,6 +73,12 @@ impl Process {
         mask: &SigSet,
         body: impl FnOnce() -> i32,
     ) -> Result<Self, SpawnError> {
+        // Leaving a barrier is for an orderly return. After a panic the barrier must see a dead party.
+        let body = || {
+            let code = body();
+            leave_all();
+            code
+        };
         let pid = fork_child(mask, body)?;
         match pidfd_open(pid) {
             Ok(ended) => Ok(Self { pid, ended, exit: None }),

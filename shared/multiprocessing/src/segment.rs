@@ -3,6 +3,8 @@
 mod claim;
 mod error;
 mod found;
+mod inspect;
+mod plan;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -16,26 +18,27 @@ use zerocopy::IntoBytes;
 use self::claim::Claim;
 pub use self::error::SegmentError;
 use self::error::{io_error, shmem_error, system};
-use crate::array::{Array, RawArray};
-use crate::barrier::Barrier;
-use crate::cell::{atomic, write_bytes, write_words};
-use crate::condition::{Condition, ConditionLock};
-use crate::element::{AtomicElement, ElementType, Shareable, elements_in, sealed::Atomic};
-use crate::event::Event;
-use crate::layout::{
-    ENTRY_BYTES, HEAD_BYTES, HEADER_BYTES, Header, LAYOUT_VERSION, LOCK_BYTES, MAGIC, Object,
-    ObjectKind, READY, STATE_OFFSET,
+pub use self::inspect::{Listing, Snapshot, segments};
+pub use self::plan::Plan;
+use crate::memory::cell::{atomic, write_bytes, write_words};
+use crate::memory::element::{AtomicElement, Shareable, elements_in, sealed::Atomic};
+use crate::memory::layout::{
+    ENTRY_BYTES, ElementType, HEAD_BYTES, HEADER_BYTES, Header, LAYOUT_VERSION, LOCK_BYTES, MAGIC,
+    Object, ObjectKind, READY, STATE_OFFSET,
 };
-use crate::lock::Lock;
-use crate::mapping::{Mapping, Place};
-use crate::mutex::LockPlace;
-use crate::name::{DIRECTORY, SegmentName};
-use crate::plan::Plan;
-use crate::proc::start_ticks;
-use crate::queue::{JoinableQueue, Queue};
-use crate::rlock::RLock;
-use crate::semaphore::{BoundedSemaphore, Semaphore};
-use crate::value::{RawValue, Value};
+use crate::sync::array::{Array, RawArray};
+use crate::sync::barrier::Barrier;
+use crate::sync::condition::{Condition, ConditionLock};
+use crate::sync::event::Event;
+use crate::sync::lock::Lock;
+use crate::sync::mutex::LockPlace;
+use crate::sync::queue::{JoinableQueue, Queue};
+use crate::sync::rlock::RLock;
+use crate::sync::semaphore::{BoundedSemaphore, Semaphore};
+use crate::sync::value::{RawValue, Value};
+use crate::sys::mapping::{Mapping, Place};
+use crate::sys::name::{DIRECTORY, SegmentName};
+use crate::sys::proc::start_ticks;
 
 /// A named segment of POSIX shared memory and the directory of what is inside.
 ///

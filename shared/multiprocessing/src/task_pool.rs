@@ -30,9 +30,9 @@ pub use self::error::{StartError, TaskError};
 use self::function::Call;
 pub use self::imap::Imap;
 use self::message::TaskId;
-use crate::deadline::Deadline;
 use crate::pipe::encode;
 use crate::process::Process;
+use crate::sys::deadline::Deadline;
 
 /// How long the dispatcher may take to end when it was asked to. It is killed then.
 const PATIENCE: Duration = Duration::from_secs(5);

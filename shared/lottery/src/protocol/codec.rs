@@ -180,7 +180,7 @@ pub trait AgencyCodec: Debug + Send {
     }
 
     /// The bytes to send when the winners have arrived, before closing.
-    fn farewell(&self) -> &'static [u8] {
+    fn final_message(&self) -> &'static [u8] {
         &[]
     }
 }

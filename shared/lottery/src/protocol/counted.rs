@@ -33,25 +33,25 @@ use super::{
 use crate::{Bet, InvalidBet, MAX_TEXT_BYTES, Reply, Request};
 
 /// The row of the edition that the dialect's description gives.
-pub const DESCRIBED: Dialect = Dialect {
+pub const DIALECT: Dialect = Dialect {
     name: "counted",
     connections: CONNECTIONS,
     waits_for_draw: true,
     max_agency: u8::MAX as u16,
-    central: || Box::new(Central::new(Edition::DESCRIBED)),
-    agency: Some(|options| Box::new(Agency::new(Edition::DESCRIBED, options))),
-    rules: || rules::rules(Edition::DESCRIBED),
+    central: || Box::new(CountedCentralCodec::new(Edition::U16)),
+    agency: Some(|options| Box::new(CountedAgencyCodec::new(Edition::U16, options))),
+    rules: || rules::rules(Edition::U16),
 };
 
 /// The row of the edition that the original programs speak.
-pub const AS_RUN: Dialect = Dialect {
+pub const DIALECT_U8: Dialect = Dialect {
     name: "counted-u8",
     connections: CONNECTIONS,
     waits_for_draw: true,
     max_agency: u8::MAX as u16,
-    central: || Box::new(Central::new(Edition::AS_RUN)),
-    agency: Some(|options| Box::new(Agency::new(Edition::AS_RUN, options))),
-    rules: || rules::rules(Edition::AS_RUN),
+    central: || Box::new(CountedCentralCodec::new(Edition::U8)),
+    agency: Some(|options| Box::new(CountedAgencyCodec::new(Edition::U8, options))),
+    rules: || rules::rules(Edition::U8),
 };
 
 const CONNECTIONS: &[ConnectionUse] = &[ConnectionUse::PerRequest, ConnectionUse::Kept];
@@ -75,8 +75,8 @@ struct Edition {
 }
 
 impl Edition {
-    const DESCRIBED: Self = Self { width: 2, final_byte: &[1] };
-    const AS_RUN: Self = Self { width: 1, final_byte: &[3] };
+    const U16: Self = Self { width: 2, final_byte: &[1] };
+    const U8: Self = Self { width: 1, final_byte: &[3] };
 
     /// The largest count of winners.
     fn max_count(self) -> usize {
@@ -157,28 +157,28 @@ impl Edition {
 
 /// The central's side.
 #[derive(Debug)]
-struct Central {
+struct CountedCentralCodec {
     edition: Edition,
     /// Whose connection it is: the agency of its first bet or end message.
     agency: Option<u8>,
     /// The winners are told; the agency's final byte is next.
     awaits_final: bool,
     /// Of the batch that is arriving.
-    seen: Seen,
+    progress: Progress,
 }
 
 /// How much of a batch was already found whole, so that one which arrives byte by byte is not read from its start each time.
 #[derive(Debug, Default)]
-struct Seen {
+struct Progress {
     /// Bets.
     bets: usize,
     /// Offset of the first byte after them, 0 before there is any.
     end: usize,
 }
 
-impl Central {
+impl CountedCentralCodec {
     fn new(edition: Edition) -> Self {
-        Self { edition, agency: None, awaits_final: false, seen: Seen::default() }
+        Self { edition, agency: None, awaits_final: false, progress: Progress::default() }
     }
 
     fn check_agency(&mut self, found: u8) -> Result<(), ProtocolError> {
@@ -202,7 +202,7 @@ impl Central {
     ) -> Result<Decoded<'b>, ProtocolError> {
         // What lies behind the limit is never looked at: so it makes no difference whether it is there already.
         let buffer = &buffer[..buffer.len().min(MAX_REQUEST_BYTES)];
-        let Seen { mut bets, mut end } = mem::take(&mut self.seen);
+        let Progress { mut bets, mut end } = mem::take(&mut self.progress);
         end = end.max(COUNT_BYTES);
         while bets < announced {
             let mut fields = Fields { rest: buffer.get(end..).unwrap_or_default() };
@@ -210,7 +210,7 @@ impl Central {
                 if buffer.len() == MAX_REQUEST_BYTES {
                     return Err(ProtocolError::TooLarge { max: MAX_REQUEST_BYTES });
                 }
-                self.seen = Seen { bets, end };
+                self.progress = Progress { bets, end };
                 return Ok(Decoded::Incomplete);
             };
             self.check_agency(bet.agency)?;
@@ -225,7 +225,7 @@ impl Central {
     }
 }
 
-impl CentralCodec for Central {
+impl CentralCodec for CountedCentralCodec {
     /// True when both bytes of a count that is not 0 are there.
     fn begins_batch(&self, buffer: &[u8]) -> bool {
         !self.awaits_final && matches!(buffer, [high, low, ..] if (*high, *low) != (0, 0))
@@ -239,7 +239,7 @@ impl CentralCodec for Central {
                     return Err(ProtocolError::UnknownFinalByte(byte).into());
                 }
                 self.awaits_final = false;
-                Ok(Decoded::Complete { request: Request::Goodbye, consumed: 1 })
+                Ok(Decoded::Complete { request: Request::Close, consumed: 1 })
             }
             [0, 0, agency, ..] => {
                 self.check_agency(agency)?;
@@ -279,20 +279,20 @@ impl CentralCodec for Central {
 
 /// The agency's side. Its bets travel as those of the run's agency, whatever agency they name.
 #[derive(Debug)]
-struct Agency {
+struct CountedAgencyCodec {
     edition: Edition,
     agency: u8,
     batch: Packet,
 }
 
-impl Agency {
+impl CountedAgencyCodec {
     fn new(edition: Edition, options: &AgencyOptions) -> Self {
         let batch = Packet::new(options.max_bets, COUNT_BYTES, 0);
         Self { edition, agency: agency_byte(options), batch }
     }
 }
 
-impl AgencyCodec for Agency {
+impl AgencyCodec for CountedAgencyCodec {
     fn push(&mut self, bet: &Bet<'_>) -> Result<Push, Unencodable> {
         self.batch.push(|out| self.edition.put_bet(self.agency, bet, out))
     }
@@ -336,7 +336,7 @@ impl AgencyCodec for Agency {
         self.edition.read_winners(reply).ok().flatten().map(read_documents)
     }
 
-    fn farewell(&self) -> &'static [u8] {
+    fn final_message(&self) -> &'static [u8] {
         self.edition.final_byte
     }
 }

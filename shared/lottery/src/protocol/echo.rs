@@ -14,7 +14,7 @@ pub const DIALECT: Dialect = Dialect {
     connections: &[ConnectionUse::PerRequest],
     waits_for_draw: false,
     max_agency: u16::MAX,
-    central: || Box::new(Central),
+    central: || Box::new(EchoCentralCodec),
     agency: None,
     rules: rules::rules,
 };
@@ -24,9 +24,9 @@ pub const MAX_MESSAGE_BYTES: usize = MAX_PACKET_BYTES;
 
 /// The central's side. It remembers nothing: a message is short enough to be looked through again.
 #[derive(Debug)]
-pub struct Central;
+pub struct EchoCentralCodec;
 
-impl CentralCodec for Central {
+impl CentralCodec for EchoCentralCodec {
     /// There are no batches.
     fn begins_batch(&self, _buffer: &[u8]) -> bool {
         false

@@ -27,8 +27,8 @@ pub const DIALECT: Dialect = Dialect {
     connections: &[ConnectionUse::Kept, ConnectionUse::PerRequest],
     waits_for_draw: true,
     max_agency: u16::MAX,
-    central: || Box::<Central>::default(),
-    agency: Some(|options| Box::new(Agency::new(options))),
+    central: || Box::<FramedCentralCodec>::default(),
+    agency: Some(|options| Box::new(FramedAgencyCodec::new(options))),
     rules: rules::rules,
 };
 
@@ -69,14 +69,14 @@ impl Kind {
 
 /// The central's side.
 #[derive(Debug, Default)]
-pub struct Central {
+pub struct FramedCentralCodec {
     /// What came last, to refuse it with the right line.
     last: Kind,
     /// A FINISHED came, in a good form or not: nothing but a query may follow, and the reply to it is the last.
     finished: bool,
 }
 
-impl CentralCodec for Central {
+impl CentralCodec for FramedCentralCodec {
     /// Decided by the first bytes of the text.
     fn begins_batch(&self, buffer: &[u8]) -> bool {
         let Some((length, arrived)) = buffer.split_first_chunk::<LENGTH_BYTES>() else {
@@ -156,7 +156,7 @@ impl CentralCodec for Central {
     }
 }
 
-impl Central {
+impl FramedCentralCodec {
     /// The reply to the query after FINISHED is the last on a connection.
     fn then(&self) -> Then {
         if self.finished && self.last == Kind::Query { Then::Close } else { Then::Continue }
@@ -256,13 +256,13 @@ fn put_winners(documents: &[&str], out: &mut Vec<u8>) -> Result<(), Unencodable>
 
 /// The agency's side.
 #[derive(Debug)]
-pub struct Agency {
+pub struct FramedAgencyCodec {
     agency: u16,
     batch: Packet,
     with_count: bool,
 }
 
-impl Agency {
+impl FramedAgencyCodec {
     /// An agency with an empty batch.
     pub fn new(options: &AgencyOptions) -> Self {
         let AgencyOptions { agency, max_bets, with_count } = *options;
@@ -285,7 +285,7 @@ fn length_of(bytes: usize) -> [u8; LENGTH_BYTES] {
     u16::try_from(bytes).unwrap_or(u16::MAX).to_be_bytes()
 }
 
-impl AgencyCodec for Agency {
+impl AgencyCodec for FramedAgencyCodec {
     fn push(&mut self, bet: &Bet<'_>) -> Result<Push, Unencodable> {
         bet.validate()?;
         check_separator(bet, SEPARATOR)?;

@@ -26,8 +26,8 @@ pub const DIALECT: Dialect = Dialect {
     connections: &[ConnectionUse::Kept, ConnectionUse::PerRequest],
     waits_for_draw: true,
     max_agency: u16::MAX,
-    central: || Box::<Central>::default(),
-    agency: Some(|options| Box::new(Agency::new(options))),
+    central: || Box::<LineCentralCodec>::default(),
+    agency: Some(|options| Box::new(LineAgencyCodec::new(options))),
     rules: rules::rules,
 };
 
@@ -42,22 +42,22 @@ const SEPARATOR: char = ',';
 
 /// The central's side.
 #[derive(Debug, Default)]
-pub struct Central {
-    seen: Seen,
+pub struct LineCentralCodec {
+    progress: Progress,
     /// The line that ended the last batch, line break included: the reply to it.
     batch_end: Vec<u8>,
 }
 
 /// What is known of the message that is arriving, so that one which arrives byte by byte is not read from its start each time.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+struct Progress {
     /// Whole lines, every one a good bet.
     lines: usize,
     /// Offset of the first byte after them. The line there is short enough to be looked through again.
     end: usize,
 }
 
-impl CentralCodec for Central {
+impl CentralCodec for LineCentralCodec {
     /// Decided by the keyword of the first line, when that is whole.
     fn begins_batch(&self, buffer: &[u8]) -> bool {
         let within = buffer.get(..MAX_LINE_BYTES).unwrap_or(buffer);
@@ -68,7 +68,7 @@ impl CentralCodec for Central {
     fn decode<'b>(&mut self, buffer: &'b [u8]) -> Result<Decoded<'b>, Refusal> {
         let decoded = self.read_on(buffer);
         if !matches!(decoded, Ok(Decoded::Incomplete)) {
-            self.seen = Seen::default();
+            self.progress = Progress::default();
         }
         decoded
     }
@@ -93,20 +93,20 @@ impl CentralCodec for Central {
     }
 }
 
-impl Central {
+impl LineCentralCodec {
     fn read_on<'b>(&mut self, buffer: &'b [u8]) -> Result<Decoded<'b>, Refusal> {
-        let earlier = self.seen.lines;
+        let earlier = self.progress.lines;
         let mut bets = Vec::new();
         while let Some((line, end)) =
-            self.seen.next_line(buffer).map_err(|error| self.refused(buffer, error))?
+            self.progress.next_line(buffer).map_err(|error| self.refused(buffer, error))?
         {
-            let record = self.seen.lines + 1;
+            let record = self.progress.lines + 1;
             let command =
                 Command::read(line, record).map_err(|error| self.refused(buffer, error))?;
             match command.keyword {
                 BATCH_END if earlier > 0 => {
                     // The bets of earlier calls were checked and let go of. Now that all is there, everything is read once more.
-                    self.seen = Seen::default();
+                    self.progress = Progress::default();
                     return self.read_on(buffer);
                 }
                 BATCH_END => {
@@ -114,10 +114,10 @@ impl Central {
                     self.batch_end.extend_from_slice(line);
                     return Ok(Decoded::Complete { request: Request::Store(bets), consumed: end });
                 }
-                READY if self.seen.lines > 0 => {
+                READY if self.progress.lines > 0 => {
                     let error =
                         ProtocolError::OutOfPlace { after: "bets without their BetBatchEnd" };
-                    return Err(Refusal { error, bets: Some(self.seen.lines), consumed: None });
+                    return Err(Refusal { error, bets: Some(self.progress.lines), consumed: None });
                 }
                 READY => {
                     let request = Request::Winners { agency: command.agency, finished: true };
@@ -125,19 +125,19 @@ impl Central {
                 }
                 _ => bets.push(command.bet(record).map_err(|error| self.refused(buffer, error))?),
             }
-            self.seen = Seen { lines: record, end };
+            self.progress = Progress { lines: record, end };
         }
         Ok(Decoded::Incomplete)
     }
 
-    /// The refusal of the line after those seen.
+    /// Refuses the line after the whole ones.
     fn refused(&self, buffer: &[u8], error: ProtocolError) -> Refusal {
-        let bets = self.begins_batch(buffer).then_some(self.seen.lines + 1);
+        let bets = self.begins_batch(buffer).then_some(self.progress.lines + 1);
         Refusal { error, bets, consumed: None }
     }
 }
 
-impl Seen {
+impl Progress {
     /// The next line with its line break, and the offset after it; `None` while it is not whole.
     fn next_line<'b>(&self, buffer: &'b [u8]) -> Result<Option<(&'b [u8], usize)>, ProtocolError> {
         let found = buffer[self.end..].iter().position(|&byte| byte == b'\n');
@@ -205,14 +205,14 @@ fn first_word(text: &str) -> (&str, &str) {
 
 /// The agency's side.
 #[derive(Debug)]
-pub struct Agency {
+pub struct LineAgencyCodec {
     agency: u16,
     batch: Packet,
     /// The line after the bets, without its line break: what the reply must be.
     batch_end: String,
 }
 
-impl Agency {
+impl LineAgencyCodec {
     /// An agency with an empty batch.
     pub fn new(options: &AgencyOptions) -> Self {
         let batch_end = format!("{PREFIX} {}] {BATCH_END}", options.agency);
@@ -221,7 +221,7 @@ impl Agency {
     }
 }
 
-impl AgencyCodec for Agency {
+impl AgencyCodec for LineAgencyCodec {
     fn push(&mut self, bet: &Bet<'_>) -> Result<Push, Unencodable> {
         bet.validate()?;
         check_separator(bet, SEPARATOR)?;

@@ -35,8 +35,8 @@ pub const DIALECT: Dialect = Dialect {
     connections: &[ConnectionUse::Kept],
     waits_for_draw: true,
     max_agency: u8::MAX as u16,
-    central: || Box::<Central>::default(),
-    agency: Some(|options| Box::new(Agency::new(options))),
+    central: || Box::<SentinelCentralCodec>::default(),
+    agency: Some(|options| Box::new(SentinelAgencyCodec::new(options))),
     rules: rules::rules,
 };
 
@@ -58,12 +58,12 @@ const _: () = assert!(MAX_PACKET_BYTES < NOTIFICATION as usize);
 
 /// The central's side.
 #[derive(Debug, Default)]
-struct Central {
+struct SentinelCentralCodec {
     /// Whose connection it is, once the hello has come.
     agency: Option<u8>,
 }
 
-impl CentralCodec for Central {
+impl CentralCodec for SentinelCentralCodec {
     /// True when both bytes of a batch's length are there.
     fn begins_batch(&self, buffer: &[u8]) -> bool {
         self.agency.is_some() && length(buffer).is_some_and(|length| length != NOTIFICATION)
@@ -118,7 +118,7 @@ impl CentralCodec for Central {
     }
 }
 
-impl Central {
+impl SentinelCentralCodec {
     fn decode_hello<'b>(&mut self, buffer: &[u8]) -> Result<Decoded<'b>, Refusal> {
         match *buffer {
             [] => Ok(Decoded::Incomplete),
@@ -223,18 +223,18 @@ fn put_packet(bet: &Bet<'_>, out: &mut Vec<u8>) -> Result<(), Unencodable> {
 
 /// The agency's side.
 #[derive(Debug)]
-struct Agency {
+struct SentinelAgencyCodec {
     agency: u8,
     batch: Packet,
 }
 
-impl Agency {
+impl SentinelAgencyCodec {
     fn new(options: &AgencyOptions) -> Self {
         Self { agency: agency_byte(options), batch: Packet::new(options.max_bets, LENGTH_BYTES, 0) }
     }
 }
 
-impl AgencyCodec for Agency {
+impl AgencyCodec for SentinelAgencyCodec {
     fn greeting(&self) -> Vec<u8> {
         vec![self.agency]
     }

@@ -31,8 +31,8 @@ pub const DIALECT: Dialect = Dialect {
     waits_for_draw: false,
     // No agency travels, so any may speak it.
     max_agency: u16::MAX,
-    central: || Box::<Central>::default(),
-    agency: Some(|options| Box::new(Agency::new(options))),
+    central: || Box::<TypedCentralCodec>::default(),
+    agency: Some(|options| Box::new(TypedAgencyCodec::new(options))),
     rules: rules::rules,
 };
 
@@ -56,14 +56,14 @@ const LENGTH_BYTES: usize = 2;
 /// The central's side. Remembers which records it has already seen whole, so that a batch which arrives byte by byte is not
 /// scanned from its start each time.
 #[derive(Debug, Default)]
-pub struct Central {
+pub struct TypedCentralCodec {
     /// Records seen whole.
     records: usize,
     /// Offset of the first byte after them, 0 before the header was read.
     scanned: usize,
 }
 
-impl CentralCodec for Central {
+impl CentralCodec for TypedCentralCodec {
     /// True from the type byte on.
     fn begins_batch(&self, buffer: &[u8]) -> bool {
         buffer.first() == Some(&BATCH_TYPE)
@@ -109,7 +109,7 @@ impl CentralCodec for Central {
     }
 }
 
-impl Central {
+impl TypedCentralCodec {
     fn decode_batch<'b>(&mut self, buffer: &'b [u8]) -> Result<Decoded<'b>, ProtocolError> {
         if buffer.len() < BATCH_HEADER_BYTES {
             return Ok(Decoded::Incomplete);
@@ -207,18 +207,18 @@ fn put_record(bet: &Bet<'_>, out: &mut Vec<u8>) {
 
 /// The agency's side.
 #[derive(Debug)]
-pub struct Agency {
+pub struct TypedAgencyCodec {
     batch: Packet,
 }
 
-impl Agency {
+impl TypedAgencyCodec {
     /// An agency with an empty batch.
     pub fn new(options: &AgencyOptions) -> Self {
         Self { batch: Packet::new(options.max_bets, BATCH_HEADER_BYTES, 0) }
     }
 }
 
-impl AgencyCodec for Agency {
+impl AgencyCodec for TypedAgencyCodec {
     fn push(&mut self, bet: &Bet<'_>) -> Result<Push, Unencodable> {
         bet.validate()?;
         check_separator(bet, SEPARATOR.into())?;

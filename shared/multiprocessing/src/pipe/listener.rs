@@ -15,7 +15,7 @@ use super::ends::{Ends, sealed};
 use super::error::PipeError;
 use super::socket::Socket;
 use super::{Connection, done};
-use crate::deadline::Deadline;
+use crate::sys::deadline::Deadline;
 
 /// So many connections may wait to be accepted; who comes next waits in its call of connect.
 const BACKLOG: i32 = 128;

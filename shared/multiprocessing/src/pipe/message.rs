@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::PipeError;
 use super::socket::{Arrival, Socket};
-use crate::deadline::Deadline;
+use crate::sys::deadline::Deadline;
 
 /// So many bytes of a message are in its packet, and what is longer goes on in a file in memory whose descriptor the packet
 /// brings along: the kernel takes no packet of any length, and a message in several packets could be torn by a death or by

@@ -20,8 +20,8 @@ use nix::sys::socket::{
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::error::PipeError;
-use crate::deadline::Deadline;
-use crate::wait::poll_until;
+use crate::sys::deadline::Deadline;
+use crate::sys::wait::poll_until;
 
 /// Room for what comes with a packet, in words of 8 bytes. More descriptors than fit are closed by the kernel.
 const CONTROL_WORDS: usize = 8;
@@ -75,9 +75,7 @@ impl Socket {
     /// The next connection to this socket, which listens and does not block; `None` when none came all the time.
     pub(super) fn accept(&self, deadline: Deadline) -> Result<Option<Self>, Errno> {
         self.until(deadline, PollFlags::POLLIN, || {
-            let accepted = accept4(self.descriptor.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?;
-            // SAFETY: the kernel has just opened it for this process, and nobody else knows its number.
-            Ok(Self::new(unsafe { OwnedFd::from_raw_fd(accepted) }))
+            accept4(&self.descriptor, SockFlag::SOCK_CLOEXEC).map(Self::new)
         })
     }
 

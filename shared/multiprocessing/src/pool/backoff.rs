@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::exit::Exit;
+use crate::sys::exit::Exit;
 
 /// A worker that served at least this long before it died did not crash at its start: the count begins anew.
 const HEALTHY: Duration = Duration::from_secs(5);

@@ -13,10 +13,12 @@ use nix::unistd::{Pid, getpid, pipe2, read};
 use super::backoff::{Backoff, Next};
 use super::worker::Worker;
 use super::{CANNOT_SERVE, IGNORED, Outcome, PoolError, PoolEvent, PoolOptions, Repair, Workload};
-use crate::deadline::LONGEST_WAIT;
-use crate::exit::Exit;
-use crate::fork::{SpawnError, ended_child, reap_unknown, set_disposition};
 use crate::process::Process;
+use crate::sys::child::{ended_child, reap_unknown};
+use crate::sys::deadline::LONGEST_WAIT;
+use crate::sys::exit::Exit;
+use crate::sys::fork::SpawnError;
+use crate::sys::signal::set_disposition;
 
 /// Signals that stop the pool in order; a second one of them, in haste.
 const STOP: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];

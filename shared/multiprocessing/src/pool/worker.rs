@@ -9,7 +9,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::write;
 
 use super::IGNORED;
-use crate::fork::set_disposition;
+use crate::sys::signal::set_disposition;
 
 /// The pool as one of its workers sees it.
 #[derive(Debug)]

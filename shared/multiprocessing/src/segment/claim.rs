@@ -10,9 +10,9 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpid};
 
 use super::error::{SegmentError, io_error, system};
-use crate::fork::{forget_segment, remember_segment};
-use crate::name::SegmentName;
-use crate::proc::maps;
+use crate::sys::name::SegmentName;
+use crate::sys::orphans::{forget_segment, remember_segment};
+use crate::sys::proc::maps;
 
 /// The creator's hold on the entry in `/dev/shm`.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::io;
 use nix::errno::Errno;
 use shared_memory::ShmemError;
 
-use crate::name::SegmentName;
+use crate::sys::name::SegmentName;
 
 /// Why a segment cannot be made or used.
 #[derive(Debug, thiserror::Error)]

@@ -13,15 +13,15 @@ use shared_memory::{ShmemConf, ShmemError};
 use super::Segment;
 use super::claim::inode;
 use super::error::{SegmentError, io_error, shmem_error, system};
-use crate::cell::{atomic, read_structure};
-use crate::element::sealed::Atomic;
-use crate::fork::removal_lock;
-use crate::layout::{
+use crate::memory::cell::{atomic, read_structure};
+use crate::memory::element::sealed::Atomic;
+use crate::memory::layout::{
     ENTRY_BYTES, Entry, HEADER_BYTES, Header, LAYOUT_VERSION, MAGIC, Object, READY, STATE_OFFSET,
 };
-use crate::mapping::{Mapping, Place};
-use crate::name::{DIRECTORY, SegmentName};
-use crate::proc::attached;
+use crate::sys::mapping::{Mapping, Place};
+use crate::sys::name::{DIRECTORY, SegmentName};
+use crate::sys::orphans::removal_lock;
+use crate::sys::proc::attached;
 
 /// How long another process may take between making a segment's entry and declaring it ready. It takes microseconds; a
 /// creator that was killed in between is told from one that is slow by this.

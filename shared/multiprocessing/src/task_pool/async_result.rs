@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use super::client::Client;
 use super::error::TaskError;
 use super::message::{TaskId, result_parts};
-use crate::deadline::Deadline;
 use crate::pipe::decode;
+use crate::sys::deadline::Deadline;
 
 /// What comes of a task as it was sent: of each item, or an error for all of them.
 type Outcomes<R> = Result<Vec<Result<R, TaskError>>, TaskError>;

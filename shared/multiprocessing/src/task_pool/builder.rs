@@ -9,9 +9,9 @@ use super::crew::Duties;
 use super::error::StartError;
 use super::function::Code;
 use super::{TaskPool, dispatcher};
-use crate::fork::SpawnError;
 use crate::pipe::pipe;
 use crate::process::Process;
+use crate::sys::fork::SpawnError;
 
 /// How a pool of tasks shall be.
 #[must_use = "nothing is started before `start`"]

@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::error::TaskError;
 use super::function::{Call, Code, failure};
 use super::message::{TaskId, close, result, result_parts, task, terminate};
-use crate::deadline::Deadline;
-use crate::fork::generation;
 use crate::pipe::{Connection, PipeError};
+use crate::sys::deadline::Deadline;
+use crate::sys::fork::generation;
 
 /// A pool as its owner's threads share it.
 #[derive(Debug)]

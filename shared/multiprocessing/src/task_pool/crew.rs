@@ -12,9 +12,9 @@ use super::member::Member;
 use super::message::{WaitingTask, result};
 use super::offers::{MOST, Offers};
 use super::worker::work;
-use crate::exit::Exit;
 use crate::pipe::PipeError;
 use crate::pool::{Backoff, Next};
+use crate::sys::exit::Exit;
 
 /// Pause after a fork that failed, for the machine is out of processes or memory; and between two attempts in a place where workers
 /// only end, while there are others that work.

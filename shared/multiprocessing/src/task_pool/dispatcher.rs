@@ -18,10 +18,10 @@ use super::crew::{Crew, Duties};
 use super::error::TaskError;
 use super::function::failure;
 use super::message::{Order, WaitingTask, result, result_parts};
-use crate::deadline::Deadline;
-use crate::fork::set_disposition;
 use crate::pipe::{Connection, PipeError};
-use crate::wait::poll_until;
+use crate::sys::deadline::Deadline;
+use crate::sys::signal::set_disposition;
+use crate::sys::wait::poll_until;
 
 /// How long workers that have nothing more to do may take to end.
 const GRACE: Duration = Duration::from_secs(5);

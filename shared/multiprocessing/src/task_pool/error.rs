@@ -3,9 +3,9 @@
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::exit::Exit;
-use crate::fork::SpawnError;
 use crate::pipe::PipeError;
+use crate::sys::exit::Exit;
+use crate::sys::fork::SpawnError;
 
 /// Why a pool of tasks could not be started. Whatever was started is gone again.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +45,7 @@ pub enum TaskError {
         /// The worker's process id.
         pid: i32,
         /// How it ended.
-        #[serde(with = "crate::exit::as_status")]
+        #[serde(with = "crate::sys::exit::as_status")]
         exit: Exit,
     },
     /// The function panicked. The worker goes on.
@@ -72,7 +72,7 @@ pub enum TaskError {
     #[error("no worker becomes ready: the last one ended with {exit} before its first task")]
     NotReady {
         /// How the last one ended.
-        #[serde(with = "crate::exit::as_status")]
+        #[serde(with = "crate::sys::exit::as_status")]
         exit: Exit,
     },
     /// The pool was joined, terminated or dropped, or its dispatcher was killed, before the task had a result.

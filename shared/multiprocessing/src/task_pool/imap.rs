@@ -14,8 +14,8 @@ use super::client::Client;
 use super::error::TaskError;
 use super::function::Call;
 use super::message::TaskId;
-use crate::deadline::Deadline;
 use crate::pipe::encode;
+use crate::sys::deadline::Deadline;
 
 /// The results of tasks whose arguments come from an iterator, made by [`TaskPool::imap`](super::TaskPool::imap) and its sisters.
 ///

@@ -9,9 +9,9 @@ use super::backlog::Backlog;
 use super::message::{WaitingTask, result_parts};
 use super::offers::Offers;
 use super::worker::READY;
-use crate::fork::SpawnError;
 use crate::pipe::{Connection, PipeError, pipe};
 use crate::process::Process;
+use crate::sys::fork::SpawnError;
 
 pub(super) struct Member {
     pub(super) process: Process,

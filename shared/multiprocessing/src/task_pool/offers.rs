@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use nix::errno::Errno;
 
-use crate::cell::{WORD, word};
-use crate::mapping::{Mapping, Place};
+use crate::memory::cell::{WORD, word};
+use crate::sys::mapping::{Mapping, Place};
 
 /// How many tasks may be on offer to a worker. With 4, one that does trivial tasks does half as many a second, for it waits for the
 /// dispatcher more often; with 16 half as many again where it is the only one, and no more where there are two. And the numbers of one

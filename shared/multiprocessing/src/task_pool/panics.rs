@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::{panic, thread};
 
 use super::error::TaskError;
-use crate::fork::generation;
+use crate::sys::fork::generation;
 
 thread_local! {
     /// Where the last panic of this thread was, and the way there if it was asked for.

@@ -3,5 +3,6 @@
 
 mod conformance;
 mod examples;
+mod layers;
 mod public_surface;
 mod soaks;

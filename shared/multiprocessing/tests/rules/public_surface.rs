@@ -172,9 +172,9 @@ fn a_change_is_noticed_if_and_only_if_programs_can_see_it() {
             "        timeout: u64,\n    ) -> Result<Option<ArrayGuard",
         ),
         (true, "    fn word(&self)", "    pub fn word(&self)"),
-        (true, "pub use event::Event;", "pub use event::Event as Flag;"),
-        (true, "pub use event::Event;", "pub use deadline::Deadline;\npub use event::Event;"),
-        (true, "mod event;", "pub mod event;"),
+        (true, "pub use sync::event::Event;", "pub use sync::event::Event as Flag;"),
+        (true, "pub use sync::event::Event;", "pub use sync::event::{Deadline, Event};"),
+        (true, "\nmod sync;", "\npub mod sync;"),
         (true, "    NoSpace {", "    TooFull {"),
         (
             true,

@@ -1,0 +1,155 @@
+//! Typed access to places in shared memory: atomics, word-wise copies, and slices for those who hold the lock.
+#![allow(unsafe_code)]
+
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::{ptr, slice};
+
+use zerocopy::FromBytes;
+
+use crate::memory::element::{AtomicElement, Shareable, sealed::Atomic};
+use crate::sys::mapping::Place;
+
+/// Bytes a value is copied in.
+pub(crate) const WORD: usize = size_of::<u64>();
+
+/// The atomic at element `index` of the place.
+///
+/// # Panics
+/// When the place has no such element.
+pub(crate) fn atomic<T: AtomicElement>(place: &Place, index: usize) -> &<T as Atomic>::Cell {
+    let at = index.checked_mul(size_of::<T>()).filter(|at| at + size_of::<T>() <= place.bytes());
+    let at = at.unwrap_or_else(|| panic!("element {index} of {}", place.bytes() / size_of::<T>()));
+    let element = place.start().wrapping_add(at).cast::<<T as Atomic>::Cell>();
+    assert!(element.is_aligned(), "element not aligned");
+    // SAFETY: inside the place and aligned, both checked above; the cell is the standard library's atomic of the same size
+    // as `T` (sealed trait), for which any bytes are valid; all processes access this memory through atomics only, because
+    // the directory gives a raw object only to raw handles.
+    unsafe { &*element }
+}
+
+/// So many words of the place, from word `first` on.
+///
+/// # Panics
+/// When the place has not so many: places come from the layout, so that would be a bug.
+#[inline]
+fn words(place: &Place, first: usize, count: usize) -> &[AtomicU64] {
+    let end = first.saturating_add(count).saturating_mul(WORD);
+    assert!(
+        end <= place.bytes() && place.start().cast::<AtomicU64>().is_aligned(),
+        "no such words"
+    );
+    let start = place.start().wrapping_add(first * WORD).cast::<AtomicU64>();
+    // SAFETY: inside the place and aligned, both checked above; any bytes are valid atomics, and all processes access words through
+    // atomics only; the place stays mapped as long as it is borrowed.
+    unsafe { slice::from_raw_parts(start, count) }
+}
+
+/// Copies a value that starts at word `first` out of the place, word by word. The bytes may belong to two different values when
+/// somebody writes at the same time: the caller must find that out (see `copies`).
+pub(crate) fn read_words<T: Shareable>(place: &Place, first: usize) -> T {
+    let mut value = MaybeUninit::<T>::zeroed();
+    // SAFETY: as many bytes as the value has, all initialised; `Shareable` has no padding that writing could leave out, and the
+    // value is not used while the slice lives.
+    let bytes =
+        unsafe { slice::from_raw_parts_mut(value.as_mut_ptr().cast::<u8>(), size_of::<T>()) };
+    let words = words(place, first, bytes.len().div_ceil(WORD));
+    for (chunk, word) in bytes.chunks_mut(WORD).zip(words) {
+        let word = word.load(Ordering::Relaxed).to_ne_bytes();
+        chunk.copy_from_slice(&word[..chunk.len()]);
+    }
+    // SAFETY: every byte is initialised, and any bytes are a valid `Shareable`.
+    unsafe { value.assume_init() }
+}
+
+fn bytes_of<T: Shareable>(value: &T) -> &[u8] {
+    // SAFETY: as many bytes as the value has, all initialised, for `Shareable` has no padding; nothing in it changes through a
+    // shared reference, and the slice borrows it.
+    unsafe { slice::from_raw_parts(ptr::from_ref(value).cast::<u8>(), size_of::<T>()) }
+}
+
+/// Copies a value into the place, from word `first` on, word by word.
+pub(crate) fn write_words<T: Shareable>(place: &Place, first: usize, value: &T) {
+    let bytes = bytes_of(value);
+    let words = words(place, first, bytes.len().div_ceil(WORD));
+    for (chunk, word) in bytes.chunks(WORD).zip(words) {
+        let mut padded = [0; WORD];
+        padded[..chunk.len()].copy_from_slice(chunk);
+        word.store(u64::from_ne_bytes(padded), Ordering::Relaxed);
+    }
+}
+
+/// Copies the elements, of `size` bytes each, out of the place, for inspection: each is read in one step, so that a number that
+/// is changing is never torn.
+pub(crate) fn read_elements(place: &Place, size: usize) -> Vec<u8> {
+    fn read<T: AtomicElement>(place: &Place) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(place.bytes());
+        for index in 0..place.bytes() / size_of::<T>() {
+            bytes.extend_from_slice(bytes_of(&T::load(atomic::<T>(place, index))));
+        }
+        bytes
+    }
+    match size {
+        8 => read::<u64>(place),
+        4 => read::<u32>(place),
+        2 => read::<u16>(place),
+        _ => read::<u8>(place),
+    }
+}
+
+/// Copies bytes into the place; for the creator, before anybody else knows the segment.
+pub(crate) fn write_bytes(place: &Place, bytes: &[u8]) {
+    for (index, byte) in bytes.iter().enumerate() {
+        atomic::<u8>(place, index).store(*byte, Ordering::Relaxed);
+    }
+}
+
+/// A word of bookkeeping that is no object of its own.
+#[inline]
+pub(crate) fn word(place: &Place, index: usize) -> &AtomicU64 {
+    &words(place, index, 1)[0]
+}
+
+/// Reads a plain structure from the start of the place.
+pub(crate) fn read_structure<S: FromBytes>(place: &Place) -> Option<S> {
+    let fits = place.bytes() >= size_of::<S>();
+    fits.then(|| read_elements(&place.part(0, size_of::<S>()), 1))
+        .and_then(|bytes| S::read_from_bytes(&bytes).ok())
+}
+
+/// The elements of the place. Making a reference from the pointer needs the lock that guards the place: nobody else may read or
+/// write through references meanwhile. (Inspectors of other processes read bytes and form no reference.)
+pub(crate) fn elements<T: Shareable>(place: &Place) -> *mut [T] {
+    let start = place.start().cast::<T>();
+    assert!(start.is_aligned() && size_of::<T>() > 0, "array elements must be sized and aligned");
+    std::ptr::slice_from_raw_parts_mut(start, place.bytes() / size_of::<T>())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::{Plan, Segment, SegmentName};
+
+    #[test]
+    fn words_outside_of_their_place_are_refused() {
+        let name = SegmentName::new(&format!("mp-unit.cell.words.{}", std::process::id())).unwrap();
+        let segment = Segment::create(&name, &Plan::new().raw_array::<u64>("words", 4)).unwrap();
+        let place = segment.place(&segment.objects()[0]);
+        write_words(&place, 2, &[7_u64, 8]);
+        assert_eq!(read_words::<[u64; 3]>(&place, 1), [0, 7, 8]);
+
+        let had = |place, first, count| {
+            catch_unwind(AssertUnwindSafe(|| words(place, first, count).len())).ok()
+        };
+        assert_eq!(
+            [had(&place, 0, 4), had(&place, 3, 1), had(&place, 4, 0)],
+            [Some(4), Some(1), Some(0)]
+        );
+        for (first, count) in [(0, 5), (3, 2), (4, 1), (usize::MAX, 1), (1, usize::MAX)] {
+            assert_eq!(had(&place, first, count), None, "{count} words from word {first} on");
+        }
+        assert_eq!(had(&place.part(1, 16), 0, 1), None, "not aligned");
+    }
+}

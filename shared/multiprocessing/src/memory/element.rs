@@ -1,0 +1,144 @@
+//! What may be shared: types that are plain bytes in any process, and how the directory names them.
+#![allow(unsafe_code)]
+
+use std::sync::atomic::{
+    AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering,
+};
+
+/// Makes a structure one that processes can share: see the trait of the same name.
+pub use shm_multiprocessing_derive::Shareable;
+
+use crate::memory::layout::{ALIGNMENT, ElementType};
+
+/// A type that means the same in every process: any bytes are a valid value, and it has no padding, no pointers and no
+/// destructor. Numbers and arrays of numbers are, and a structure of these becomes one by a derive:
+///
+/// ```
+/// use multiprocessing::{Plan, Segment, SegmentName, Shareable};
+///
+/// #[derive(Clone, Copy, Shareable)]
+/// #[repr(C)]
+/// struct Progress {
+///     bets: u64,
+///     agencies: u32,
+///     slowest_ms: u32,
+/// }
+///
+/// let name = SegmentName::new(&format!("doc.shareable.{}", std::process::id()))?;
+/// let segment = Segment::create(&name, &Plan::new().value::<Progress>("progress"))?;
+/// let progress = segment.value::<Progress>("progress")?;
+/// progress.update(|now| now.slowest_ms = now.slowest_ms.max(35))?;
+/// assert_eq!(progress.get().slowest_ms, 35);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// The derive does not compile for what must not be shared:
+///
+/// | a field or structure | because |
+/// |---|---|
+/// | references, pointers, `Box`, `String`, `Vec` | an address means nothing in another process |
+/// | `bool`, `char`, enums, `NonZeroU64`, `Option` | some bytes are no value of these, and whoever writes the segment can write any |
+/// | padding between or behind the fields | what is in it is undefined, and it would be copied |
+/// | a destructor | nobody owns what is shared |
+/// | no `#[repr(C)]` | every program may order the fields differently |
+/// | generic parameters, unions, no fields at all | the layout must be known, and one |
+///
+/// The derive expects this crate under its own name, `multiprocessing`.
+///
+/// # Safety
+/// For an implementation by hand, which nothing needs: all of the above must hold, the size must be a multiple of the
+/// element's, and no part of it may change through a shared reference.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be shared with other processes",
+    note = "numbers, arrays of them, and structures of these with `#[derive(Clone, Copy, Shareable)]` and `#[repr(C)]` can"
+)]
+pub unsafe trait Shareable: Copy + 'static {
+    /// The number type it is made of, as the segment's directory records it, for readers of any language: the one that all
+    /// fields have, or bytes.
+    const ELEMENT: ElementType;
+}
+
+/// How many numbers of its element type a `T` is made of.
+pub(crate) const fn elements_in<T: Shareable>() -> usize {
+    const {
+        assert!(size_of::<T>() > 0, "a type without bytes has nothing to share");
+        assert!(
+            size_of::<T>().is_multiple_of(T::ELEMENT.size()),
+            "a type is a number of whole elements"
+        );
+        assert!(align_of::<T>() <= ALIGNMENT, "objects are not aligned to more than 64 bytes");
+    }
+    size_of::<T>() / T::ELEMENT.size()
+}
+
+/// A number that the processor reads and writes whole, for [`RawValue`](crate::RawValue) and [`RawArray`](crate::RawArray).
+pub trait AtomicElement: Shareable + sealed::Atomic {}
+
+pub(crate) mod sealed {
+    /// The operations of an atomic of the same size; sealed, because the memory behind it is cast to `Self::Cell`.
+    pub trait Atomic: Sized {
+        /// The standard library's atomic of the same size and representation.
+        type Cell: 'static;
+        fn load(cell: &Self::Cell) -> Self;
+        fn store(cell: &Self::Cell, value: Self);
+        fn fetch_add(cell: &Self::Cell, value: Self) -> Self;
+        fn fetch_sub(cell: &Self::Cell, value: Self) -> Self;
+        fn fetch_max(cell: &Self::Cell, value: Self) -> Self;
+    }
+}
+
+macro_rules! atomic_elements {
+    ($($type:ty, $cell:ty, $element:ident;)*) => {$(
+        // SAFETY: an integer: any bytes are a value, and all of it is bytes.
+        unsafe impl Shareable for $type {
+            const ELEMENT: ElementType = ElementType::$element;
+        }
+        impl AtomicElement for $type {}
+        // Acquire and release everywhere: a reader that sees a flag must see what was written before it.
+        impl sealed::Atomic for $type {
+            type Cell = $cell;
+            fn load(cell: &$cell) -> Self {
+                cell.load(Ordering::Acquire)
+            }
+            fn store(cell: &$cell, value: Self) {
+                cell.store(value, Ordering::Release);
+            }
+            fn fetch_add(cell: &$cell, value: Self) -> Self {
+                cell.fetch_add(value, Ordering::AcqRel)
+            }
+            fn fetch_sub(cell: &$cell, value: Self) -> Self {
+                cell.fetch_sub(value, Ordering::AcqRel)
+            }
+            fn fetch_max(cell: &$cell, value: Self) -> Self {
+                cell.fetch_max(value, Ordering::AcqRel)
+            }
+        }
+    )*};
+}
+
+atomic_elements! {
+    u8, AtomicU8, U8;
+    u16, AtomicU16, U16;
+    u32, AtomicU32, U32;
+    u64, AtomicU64, U64;
+    i8, AtomicI8, I8;
+    i16, AtomicI16, I16;
+    i32, AtomicI32, I32;
+    i64, AtomicI64, I64;
+}
+
+// SAFETY: any bytes are a number or a NaN, and all of it is bytes.
+unsafe impl Shareable for f32 {
+    const ELEMENT: ElementType = ElementType::F32;
+}
+// SAFETY: as `f32`.
+unsafe impl Shareable for f64 {
+    const ELEMENT: ElementType = ElementType::F64;
+}
+// SAFETY: elements follow each other without padding, and are Shareable.
+unsafe impl<T: Shareable, const N: usize> Shareable for [T; N] {
+    const ELEMENT: ElementType = T::ELEMENT;
+}
+
+#[cfg(doctest)]
+mod derived;

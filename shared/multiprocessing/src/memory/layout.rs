@@ -1,0 +1,220 @@
+//! The bytes of a segment: a header, a directory of the named objects, the objects. The page for those who write a reader.
+//!
+//! All numbers are in the machine's byte order (Linux on x86-64 and AArch64: little-endian).
+//!
+//! | offset | bytes | what |
+//! |---:|---:|---|
+//! | 0 | 8 | magic `SHMPROC` and NUL |
+//! | 8 | 4 | layout version, now 1 |
+//! | 12 | 4 | state: 0 being made, 1 ready |
+//! | 16 | 8 | bytes of the whole segment |
+//! | 24 | 4 | number of objects |
+//! | 28 | 4 | pid of the creator |
+//! | 32 | 8 | start time of the creator, clock ticks since boot (field 22 of `/proc/PID/stat`) |
+//! | 40 | 8 | time of creation, milliseconds since 1970 |
+//! | 48 | 16 | reserved, 0 |
+//! | 64 | 64 each | directory entries: name (32 bytes, NUL padded), kind u32, element type u32, length u64, offset u64, bytes u64 |
+//!
+//! Every object starts at a multiple of 64 bytes (a cache line, so that neighbours do not slow each other down):
+//!
+//! | kind | code | bytes |
+//! |---|---:|---|
+//! | Lock | 1 | lock block: `pthread_mutex_t` (48 bytes reserved; the first four are the holder's thread id, by the kernel's robust futex rules), recoveries u64, version u64 |
+//! | Value | 2 | lock block, then two copies of the value, each padded to 8 bytes; the current one is number `version % 2` |
+//! | RawValue | 3 | the value |
+//! | Array | 4 | lock block, then the elements |
+//! | RawArray | 5 | the elements |
+//! | RLock | 6 | lock block; its version is the holder's depth |
+//! | Semaphore | 7 | record; numbers: free units, most free units, units taken back from the dead. Row: count = units held |
+//! | BoundedSemaphore | 8 | as Semaphore |
+//! | Event | 9 | one u32: bit 0 is set, the rest counts the changes |
+//! | Condition | 10 | record; numbers: tickets given out, notifications passed on. Row: count = 0 waiting, or the next ticket when it was notified; mark = its ticket |
+//! | Barrier | 11 | record; numbers: parties, arrived, generation, rounds, breaks, generation of the last break, cause of the break (0 none). Row: mark = round it is a party of |
+//! | Queue | 12 | record without rows; numbers: elements of a message, messages put, messages taken, 16 bytes unused, and who waits: bits 0 to 15 count those who sleep until there is room, bits 16 to 31 until there is a message, and bit 32 says that it is closed. Then the ring: as many messages as there is room for, each padded to 8 bytes; number `n`, from 0, is at `n` modulo their number |
+//! | JoinableQueue | 13 | as Queue, with rows; the numbers that are unused there: tasks finished (done or lost), tasks lost u32, how often the last unfinished task was finished u32; and bit 33: somebody may sleep until that happens. Row: count = tasks in hand |
+//!
+//! A record is a lock block, two copies as of a Value, and the signal line: a u32 that counts announcements and is slept on, 4
+//! bytes unused, a u64 with the time of the last look for the dead (milliseconds of the monotonic clock), 48 bytes unused. Each
+//! copy is 64 bytes of numbers (u64; the last one is how many rows are in use), then the rows: pid, start time, count, mark (u64
+//! each). The object's length is how many rows there is room for; of a queue, how many elements its ring has, padding included,
+//! and what the object's bytes are more than those of the rest are rows.
+
+mod element_type;
+mod kind;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+pub use self::element_type::{ElementType, Scalar};
+pub use self::kind::ObjectKind;
+
+/// First bytes of every segment of ours.
+pub(crate) const MAGIC: [u8; 8] = *b"SHMPROC\0";
+/// Version of everything this module describes.
+pub(crate) const LAYOUT_VERSION: u32 = 1;
+/// Header state once every object is there.
+pub(crate) const READY: u32 = 1;
+/// Offset of the header's state.
+pub(crate) const STATE_OFFSET: usize = 12;
+/// Bytes of a lock block.
+pub(crate) const LOCK_BYTES: usize = 64;
+/// Bytes of the numbers of a record.
+pub(crate) const HEAD_BYTES: usize = 64;
+/// Bytes of the line of a record that sleepers use.
+pub(crate) const SIGNAL_BYTES: usize = 64;
+/// Bytes of a row of a record.
+pub(crate) const ROW_BYTES: usize = 32;
+/// Objects start at multiples of this.
+pub(crate) const ALIGNMENT: usize = 64;
+/// Longest name of an object; its field holds one NUL more.
+pub(crate) const MAX_OBJECT_NAME_BYTES: usize = 31;
+
+/// The first 64 bytes.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Header {
+    pub(crate) magic: [u8; 8],
+    pub(crate) layout_version: u32,
+    pub(crate) state: u32,
+    pub(crate) total_bytes: u64,
+    pub(crate) object_count: u32,
+    pub(crate) creator_pid: u32,
+    pub(crate) creator_start_ticks: u64,
+    pub(crate) created_unix_ms: u64,
+    pub(crate) reserved: [u8; 16],
+}
+
+/// One directory entry.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Entry {
+    name: [u8; 32],
+    kind: u32,
+    element: u32,
+    length: u64,
+    offset: u64,
+    bytes: u64,
+}
+
+pub(crate) const HEADER_BYTES: usize = size_of::<Header>();
+pub(crate) const ENTRY_BYTES: usize = size_of::<Entry>();
+const _: () = assert!(HEADER_BYTES == 64 && ENTRY_BYTES == 64);
+
+/// One named object of a segment, as its directory tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Object {
+    /// Its name, unique in the segment.
+    pub name: String,
+    /// What it is.
+    pub kind: ObjectKind,
+    /// What it is made of; `U8` for a lock.
+    pub element: ElementType,
+    /// Number of elements; 0 for a lock; for a semaphore, condition or barrier how many processes can take part; for a
+    /// queue those of its ring, where each message is padded to 8 bytes.
+    pub length: usize,
+    /// Where it starts in the segment.
+    pub offset: usize,
+    /// Its bytes, lock included.
+    pub bytes: usize,
+}
+
+impl Object {
+    pub(crate) fn entry(&self) -> Entry {
+        let mut name = [0; 32];
+        name[..self.name.len()].copy_from_slice(self.name.as_bytes());
+        Entry {
+            name,
+            kind: self.kind as u32,
+            element: self.element as u32,
+            length: self.length as u64,
+            offset: self.offset as u64,
+            bytes: self.bytes as u64,
+        }
+    }
+
+    /// Reads a directory entry of a segment of `total` bytes; `None` when it makes no sense, because whoever can write the
+    /// segment can write the directory.
+    pub(crate) fn from_entry(entry: &Entry, total: usize) -> Option<Self> {
+        let name_bytes = entry.name.iter().position(|&byte| byte == 0)?;
+        let kind = ObjectKind::ALL.into_iter().find(|kind| *kind as u32 == entry.kind)?;
+        let object = Self {
+            name: std::str::from_utf8(&entry.name[..name_bytes]).ok()?.to_owned(),
+            kind,
+            element: ElementType::from_code(entry.element)?,
+            length: usize::try_from(entry.length).ok()?,
+            offset: usize::try_from(entry.offset).ok()?,
+            bytes: usize::try_from(entry.bytes).ok()?,
+        };
+        let sized = kind.takes(object.bytes, object.element, object.length);
+        let inside = object.offset.checked_add(object.bytes).is_some_and(|end| end <= total);
+        let behind_header =
+            object.offset >= HEADER_BYTES && object.offset.is_multiple_of(ALIGNMENT);
+        (sized && inside && behind_header).then_some(object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::Plan;
+
+    fn plan() -> Plan {
+        Plan::new()
+            .lock("l")
+            .value::<u64>("v")
+            .raw_array::<u16>("a", 33)
+            .array::<f64>("b", 3)
+            .value::<[u64; 5]>("w")
+            .participants(3)
+            .joinable_queue::<u64>("q", 2)
+    }
+
+    #[test]
+    fn an_entry_reads_back_as_the_object_it_was_made_from() {
+        let (objects, total) = plan().laid_out().unwrap();
+        for object in objects {
+            assert_eq!(Object::from_entry(&object.entry(), total), Some(object));
+        }
+    }
+
+    #[test]
+    fn entries_that_point_outside_or_lie_about_their_size_are_refused() {
+        let (objects, total) = plan().laid_out().unwrap();
+        let good = objects[1].entry();
+        let lies = [
+            Entry { offset: total as u64, ..good },
+            Entry { offset: u64::MAX - 8, ..good },
+            Entry { offset: good.offset + 8, ..good },
+            Entry { offset: 0, ..good },
+            Entry { length: u64::MAX, ..good },
+            Entry { bytes: good.bytes + 8, ..good },
+            Entry { kind: 99, ..good },
+            Entry { element: 99, ..good },
+            Entry { name: [b'x'; 32], ..good },
+        ];
+        for lie in lies {
+            assert_eq!(Object::from_entry(&lie, total), None, "{lie:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_joinable_queue_takes_besides_its_ring_is_whole_rows() {
+        let (objects, total) = plan().laid_out().unwrap();
+        let good = objects[5].entry();
+        assert_eq!(
+            good.bytes as usize,
+            LOCK_BYTES + 2 * (HEAD_BYTES + 3 * ROW_BYTES) + SIGNAL_BYTES + 2 * 8
+        );
+        for (length, bytes, is_one) in [
+            (good.length, good.bytes - 64, true),
+            (good.length + 8, good.bytes, true),
+            (good.length, good.bytes - 8, false),
+            (good.length + 1, good.bytes, false),
+            (good.length, good.bytes - 4 * 64, false),
+            (good.length, good.bytes + 64, false),
+        ] {
+            let entry = Entry { length, bytes, ..good };
+            assert_eq!(Object::from_entry(&entry, total).is_some(), is_one, "{entry:?}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Looking at segments from outside, without locks and without stopping anybody: who made them, who has them, what is inside.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::atomic::Ordering;
+
+use nix::unistd::Pid;
+
+use crate::memory::cell::read_elements;
+use crate::memory::layout::{LOCK_BYTES, MAGIC, Object, ObjectKind, Scalar};
+use crate::segment::{Segment, SegmentError};
+use crate::sync::barrier::Barrier;
+use crate::sync::condition;
+use crate::sync::copies::Copies;
+use crate::sync::event::Event;
+use crate::sync::mutex::LockPlace;
+use crate::sync::queue;
+use crate::sync::rlock::RLock;
+use crate::sync::semaphore::Semaphore;
+use crate::sys::name::{DIRECTORY, SegmentName};
+use crate::sys::proc::attached;
+
+/// A segment of ours as `/dev/shm` shows it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Listing {
+    /// Its name.
+    pub name: SegmentName,
+    /// User id of its owner.
+    pub owner: u32,
+    /// Permission bits, such as 0o600.
+    pub permissions: u32,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Processes that have it mapped, as far as this user may see them; their number is `nattch` in the words of `ipcs`.
+    pub attached: Vec<Pid>,
+    /// The segment itself, or why it could not be opened.
+    pub segment: Result<Segment, SegmentError>,
+}
+
+impl Listing {
+    /// Whether nobody uses it any more: its creator is gone and no process has it mapped.
+    pub fn is_stale(&self) -> bool {
+        self.attached.is_empty()
+            && self.segment.as_ref().is_ok_and(|segment| !segment.creator_is_alive())
+    }
+}
+
+/// What an object holds at the moment of looking.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The elements; none for a lock.
+    pub elements: Vec<Scalar>,
+    /// For what has a lock of its own to hold: the thread that holds it, and how often a holder died and was repaired after.
+    pub lock: Option<(Option<Pid>, u64)>,
+    /// For a primitive that processes wait for: how it stands, in words. For a queue, how many messages there are of how many.
+    pub state: Option<String>,
+}
+
+impl fmt::Display for Snapshot {
+    /// `7574`, `[0, 2, 0]`, and for a pure lock `free` or `held by 4711`; a lock that was held or recovered is mentioned behind.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(state) = &self.state {
+            return f.write_str(state);
+        }
+        match self.elements.as_slice() {
+            [] => {}
+            [one] => write!(f, "{one}")?,
+            many => {
+                f.write_str("[")?;
+                for (index, element) in many.iter().enumerate() {
+                    write!(f, "{}{element}", if index == 0 { "" } else { ", " })?;
+                }
+                f.write_str("]")?;
+            }
+        }
+        let Some((holder, recoveries)) = self.lock else { return Ok(()) };
+        match (holder, self.elements.is_empty()) {
+            (Some(holder), true) => write!(f, "held by {holder}")?,
+            (Some(holder), false) => write!(f, " (held by {holder})")?,
+            (None, true) => f.write_str("free")?,
+            (None, false) => {}
+        }
+        if recoveries > 0 {
+            write!(f, " (recovered {recoveries} times)")?;
+        }
+        Ok(())
+    }
+}
+
+impl Segment {
+    /// What an object of this segment holds now. Takes no lock: the elements of an array are read one after the other.
+    pub fn snapshot(&self, object: &Object) -> Snapshot {
+        let place = self.place(object);
+        let locked =
+            matches!(object.kind, ObjectKind::Lock | ObjectKind::Value | ObjectKind::Array);
+        let lock = locked
+            .then(|| LockPlace::new(place.clone()))
+            .map(|lock| (lock.block().holder(), lock.block().recoveries.load(Ordering::Acquire)));
+        let size = object.element.size();
+        let data_bytes = size * object.length;
+        let elements = match object.kind {
+            ObjectKind::RawValue | ObjectKind::RawArray => read_elements(&place, size),
+            ObjectKind::Array => read_elements(&place.part(LOCK_BYTES, data_bytes), size),
+            ObjectKind::Value => {
+                Copies::new(&place).read(|copy| read_elements(&copy.part(0, data_bytes), size))
+            }
+            _ => Vec::new(),
+        };
+        let elements =
+            elements.chunks_exact(size).map(|bytes| object.element.scalar(bytes)).collect();
+        let state = match object.kind {
+            ObjectKind::Event => Some(Event::new(place).to_string()),
+            ObjectKind::Semaphore | ObjectKind::BoundedSemaphore => {
+                Some(Semaphore::new(place).to_string())
+            }
+            ObjectKind::Barrier => Some(Barrier::new(place).to_string()),
+            ObjectKind::Condition => Some(condition::describe(&place)),
+            ObjectKind::Queue | ObjectKind::JoinableQueue => {
+                Some(queue::describe(&place, data_bytes, object.element))
+            }
+            ObjectKind::RLock => Some(RLock::new(place).to_string()),
+            _ => None,
+        };
+        Snapshot { elements, lock, state }
+    }
+}
+
+/// Every segment of this library in `/dev/shm` that this user may read, by name.
+///
+/// # Errors
+/// When `/dev/shm` cannot be listed.
+pub fn segments() -> std::io::Result<Vec<Listing>> {
+    let mut listings = Vec::new();
+    for entry in fs::read_dir(DIRECTORY)? {
+        let entry = entry?;
+        let Some(name) = entry.file_name().to_str().and_then(|name| SegmentName::new(name).ok())
+        else {
+            continue;
+        };
+        // An entry may be gone between listing and looking.
+        let Ok(metadata) = entry.metadata() else { continue };
+        if !metadata.is_file() || !has_magic(&name) {
+            continue;
+        }
+        let segment = Segment::open_now(&name);
+        listings.push(Listing {
+            attached: attached(metadata.ino()),
+            owner: metadata.uid(),
+            permissions: metadata.mode() & 0o7777,
+            bytes: metadata.len(),
+            name,
+            segment,
+        });
+    }
+    listings.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(listings)
+}
+
+/// Whether an entry starts as segments of this library do.
+fn has_magic(name: &SegmentName) -> bool {
+    let mut start = [0; MAGIC.len()];
+    File::open(name.path()).and_then(|entry| entry.read_exact_at(&mut start, 0)).is_ok()
+        && start == MAGIC
+}

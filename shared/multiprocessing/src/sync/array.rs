@@ -1,0 +1,171 @@
+//! A shared array: with a lock, or raw and atomic element by element.
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use crate::memory::cell::{atomic, elements};
+use crate::memory::element::{AtomicElement, Shareable, sealed::Atomic};
+use crate::memory::layout::LOCK_BYTES;
+use crate::sync::lock::{Lock, LockError, LockGuard, Repair};
+use crate::sys::mapping::Place;
+
+/// A shared array with its own lock, like Python's `multiprocessing.Array`. Its length never changes.
+///
+/// Changes are made in place: a holder that is killed may leave them half done, and the next one is told
+/// ([`LockError::OwnerDied`]).
+#[derive(Clone)]
+pub struct Array<T> {
+    lock: Lock,
+    elements: Place,
+    kind: PhantomData<T>,
+}
+
+impl<T: Shareable> Array<T> {
+    pub(crate) fn new(place: &Place) -> Self {
+        let elements = place.part(LOCK_BYTES, place.bytes() - LOCK_BYTES);
+        Self { lock: Lock::new(place.part(0, LOCK_BYTES)), elements, kind: PhantomData }
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.elements.bytes() / size_of::<T>()
+    }
+
+    /// Whether it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Waits for the lock; the guard is the slice of the elements.
+    ///
+    /// # Errors
+    /// As [`Lock::lock`].
+    pub fn lock(&self) -> Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
+        self.lock
+            .lock()
+            .map(|guard| self.guard(guard))
+            .map_err(|error| error.map(|guard| self.guard(guard)))
+    }
+
+    /// As [`lock`](Self::lock), at most this long; `None` when the time is over.
+    ///
+    /// # Errors
+    /// As [`Lock::lock`].
+    pub fn lock_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<Option<ArrayGuard<'_, T>>, LockError<ArrayGuard<'_, T>>> {
+        let acquired = self.lock.lock_timeout(timeout);
+        let guarded = acquired.map(|acquired| acquired.map(|guard| self.guard(guard)));
+        guarded.map_err(|error| error.map(|guard| self.guard(guard)))
+    }
+
+    /// The lock, to look at.
+    pub fn get_lock(&self) -> &Lock {
+        &self.lock
+    }
+
+    fn guard<'a>(&'a self, lock: LockGuard<'a>) -> ArrayGuard<'a, T> {
+        // SAFETY: inside the place and aligned (`elements`), and any bytes are a valid `T` (`Shareable`).
+        // `lock` is this array's lock and lives as long as the slice, inside the guard; it refuses a second guard meanwhile,
+        // in this thread too (it is error-checking).
+        let elements = unsafe { &mut *elements(&self.elements) };
+        ArrayGuard { elements, lock }
+    }
+}
+
+/// Holds the lock of an [`Array`]; dereferences to its elements.
+#[must_use = "the lock is given back when the guard is dropped"]
+pub struct ArrayGuard<'a, T> {
+    elements: &'a mut [T],
+    lock: LockGuard<'a>,
+}
+
+impl<T> Deref for ArrayGuard<'_, T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        self.elements
+    }
+}
+
+impl<T> DerefMut for ArrayGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        self.elements
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for ArrayGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ArrayGuard").field(&self.elements).finish()
+    }
+}
+
+impl<T> Repair for ArrayGuard<'_, T> {
+    fn mark_repaired(&self) {
+        self.lock.mark_repaired();
+    }
+}
+
+/// A shared array of numbers without a lock, like Python's `RawArray`, but every element is atomic.
+#[derive(Clone)]
+pub struct RawArray<T> {
+    elements: Place,
+    kind: PhantomData<T>,
+}
+
+impl<T: AtomicElement> RawArray<T> {
+    pub(crate) fn new(elements: Place) -> Self {
+        Self { elements, kind: PhantomData }
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.elements.bytes() / size_of::<T>()
+    }
+
+    /// Whether it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The element now.
+    ///
+    /// # Panics
+    /// When there is no element `index`, as slices do; so do the other methods.
+    pub fn load(&self, index: usize) -> T {
+        T::load(self.cell(index))
+    }
+
+    /// Replaces the element.
+    pub fn store(&self, index: usize, value: T) {
+        T::store(self.cell(index), value);
+    }
+
+    /// Adds to the element, wrapping at the type's limits, and returns it as it was before.
+    pub fn fetch_add(&self, index: usize, value: T) -> T {
+        T::fetch_add(self.cell(index), value)
+    }
+
+    /// Subtracts from the element, wrapping at the type's limits, and returns it as it was before.
+    pub fn fetch_sub(&self, index: usize, value: T) -> T {
+        T::fetch_sub(self.cell(index), value)
+    }
+
+    /// The elements one after the other, each as it is when its turn comes.
+    pub fn iter(&self) -> impl Iterator<Item = T> + '_ {
+        (0..self.len()).map(|index| self.load(index))
+    }
+
+    fn cell(&self, index: usize) -> &<T as Atomic>::Cell {
+        atomic::<T>(&self.elements, index)
+    }
+}
+
+impl<T: AtomicElement + fmt::Debug> fmt::Debug for RawArray<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}

@@ -1,0 +1,280 @@
+//! A place where processes wait for each other.
+
+mod broken;
+mod membership;
+mod round;
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use nix::unistd::Pid;
+
+pub use self::broken::{BarrierError, BreakCause};
+use self::membership::Membership;
+pub(crate) use self::membership::leave_all;
+use self::round::{Entry, Outcome, Rounds, Ticket};
+use crate::sync::lock::LockFailure;
+use crate::sync::participant::Identity;
+use crate::sync::record::{Full, Record, State};
+use crate::sys::deadline::Deadline;
+use crate::sys::futex::ANY;
+use crate::sys::mapping::Place;
+
+/// A place where a number of processes wait for each other, round after round, like Python's `multiprocessing.Barrier`.
+///
+/// | Python | here |
+/// |---|---|
+/// | `meet = Barrier(3)` | `Plan::new().barrier("meet", 3)`, `segment.barrier("meet")?` |
+/// | `Barrier(3, action=f, timeout=2)` | `segment.barrier("meet")?.with_action(f).with_timeout(secs)` before forking |
+/// | `index = meet.wait()` | `let index = meet.wait()?;` |
+/// | `meet.wait(timeout=0.5)` | `meet.wait_timeout(Duration::from_millis(500))?` |
+/// | `except BrokenBarrierError:` | `Err(BarrierError::Broken(cause))` |
+/// | `meet.abort()`, `meet.reset()` | `meet.abort()?`, `meet.reset()?` |
+/// | `meet.parties`, `meet.n_waiting`, `meet.broken` | `meet.parties()`, `meet.n_waiting()`, `meet.is_broken()` |
+///
+/// The barrier writes down its parties: who took part in the last round or has come for this one, or was [enrolled](Self::enrol).
+/// When one of them is killed,
+///
+/// * waiting, running the action, or busy elsewhere: those who wait find that out within a fifth of a second, and the barrier is
+///   broken for everybody, with [`BreakCause::PartyDied`], until somebody calls [`reset`](Self::reset);
+/// * arriving as the last one: the round is over for all or for none.
+///
+/// A process that ends in order is no dead party: one that drops its last handle, or a child whose body returns. One that
+/// panics or calls `exit` is. A process that dies before its first [`wait`](Self::wait) is not known, unless its parent enrols it.
+///
+/// The handle can be cloned and is inherited by forked children.
+#[derive(Clone)]
+pub struct Barrier {
+    membership: Arc<Membership>,
+    action: Option<Arc<dyn Fn() + Send + Sync>>,
+    timeout: Option<Duration>,
+}
+
+/// How often one who waits lets others run before it sleeps. Parties that come within microseconds of each other then need no
+/// sleep and no wake-up, which take longer than the rest of a round; where nobody else wants to run it is over in microseconds.
+const YIELDS: u32 = 16;
+
+impl Barrier {
+    pub(crate) fn new(place: Place) -> Self {
+        Self {
+            membership: Arc::new(Membership::new(Record::new(&place))),
+            action: None,
+            timeout: None,
+        }
+    }
+
+    /// The same barrier with something that one of the parties, the last to come, runs before the others go on. Each process gives
+    /// its own handle the action, or inherits a handle that has it.
+    ///
+    /// If the action panics the barrier is broken, and the panic goes on in the process that ran it.
+    pub fn with_action(mut self, action: impl Fn() + Send + Sync + 'static) -> Self {
+        self.action = Some(Arc::new(action));
+        self
+    }
+
+    /// The same barrier with a limit for [`wait`](Self::wait).
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Waits until as many as there are parties wait; then all go on, each with another number from 0 in the order they came.
+    ///
+    /// # Errors
+    /// [`BarrierError::Broken`] when the barrier is broken or breaks meanwhile, [`BarrierError::Full`], or what the system says.
+    pub fn wait(&self) -> Result<usize, BarrierError> {
+        self.timeout
+            .map_or_else(|| self.wait_until(Deadline::NEVER), |timeout| self.wait_timeout(timeout))
+    }
+
+    /// As [`wait`](Self::wait), at most this long. When the time is over the barrier breaks, for everybody.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<usize, BarrierError> {
+        self.wait_until(Deadline::after(timeout).map_err(LockFailure::from)?)
+    }
+
+    fn wait_until(&self, deadline: Deadline) -> Result<usize, BarrierError> {
+        let at_once = self.action.is_none();
+        loop {
+            let seen = self.record().announcements();
+            let (entry, own) =
+                self.record().update_as(|rounds, own| (rounds.enter(own, at_once), own))?;
+            self.membership.joins(own);
+            let ticket = match entry {
+                Ok(Entry::Broken(cause)) => return Err(BarrierError::Broken(cause)),
+                Ok(Entry::Last(ticket)) => return self.finish(ticket),
+                Ok(Entry::Waits(ticket)) => ticket,
+                // Of the round that is ending, which is over for this one when it is over for them.
+                Ok(Entry::TooMany(ticket)) => {
+                    self.sleep_through(ticket, seen, deadline)?;
+                    continue;
+                }
+                Err(Full) => return Err(BarrierError::Full),
+            };
+            self.sleep_through(ticket, seen, deadline)?;
+            return Ok(ticket.index);
+        }
+    }
+
+    /// Sleeps until the round of the ticket is over.
+    fn sleep_through(
+        &self,
+        ticket: Ticket,
+        mut seen: u32,
+        deadline: Deadline,
+    ) -> Result<(), BarrierError> {
+        for _ in 0..YIELDS {
+            if self.record().announcements() != seen {
+                break;
+            }
+            thread::yield_now();
+        }
+        loop {
+            self.record().sleep(seen, deadline, ANY)?;
+            seen = self.record().announcements();
+            match self.record().head().outcome(ticket) {
+                Outcome::Completed => return Ok(()),
+                Outcome::Broken(cause) => return Err(BarrierError::Broken(cause)),
+                Outcome::Waiting => {}
+            }
+            if deadline.has_passed().map_err(LockFailure::from)? {
+                return self.end(ticket, |rounds| rounds.break_by(BreakCause::TimedOut));
+            }
+            let dead = self.record().look_for_dead()?;
+            if !dead.is_empty() {
+                self.bury(&dead)?;
+            }
+        }
+    }
+
+    /// Does what the last to come must do.
+    fn finish(&self, ticket: Ticket) -> Result<usize, BarrierError> {
+        let Some(action) = &self.action else {
+            // The round was completed by coming.
+            self.announce();
+            return Ok(ticket.index);
+        };
+        // Outside of the record's lock: an action may take its time, and look at the barrier.
+        let acted = catch_unwind(AssertUnwindSafe(|| action()));
+        let Err(panic) = acted else {
+            self.end(ticket, State::complete)?;
+            return Ok(ticket.index);
+        };
+        // What counts is the panic.
+        let _ = self.end(ticket, |rounds| rounds.break_by(BreakCause::ActionFailed));
+        resume_unwind(panic)
+    }
+
+    /// Ends the round of the ticket in this way, unless it has ended already, and says how it ended.
+    fn end(
+        &self,
+        ticket: Ticket,
+        end: impl FnOnce(&mut State<Rounds>),
+    ) -> Result<(), BarrierError> {
+        let outcome = self.record().update(|rounds| {
+            if rounds.head.outcome(ticket) == Outcome::Waiting {
+                end(rounds);
+            }
+            rounds.head.outcome(ticket)
+        })?;
+        self.announce();
+        match outcome {
+            Outcome::Broken(cause) => Err(BarrierError::Broken(cause)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets the dead, and breaks the barrier if one of them was a party.
+    fn bury(&self, dead: &[Identity]) -> Result<(), LockFailure> {
+        if self.record().update(|rounds| rounds.bury(dead))? {
+            self.announce();
+        }
+        Ok(())
+    }
+
+    fn announce(&self) {
+        self.record().announce(u64::MAX, ANY);
+    }
+
+    /// Counts a process as a party before it has come: a child that was just started, whose death would not be known otherwise.
+    /// It has to come for this round.
+    ///
+    /// # Errors
+    /// [`BarrierError::Broken`] when there is no such process: then the barrier is broken for everybody. As [`wait`](Self::wait)
+    /// otherwise.
+    pub fn enrol(&self, process: Pid) -> Result<(), BarrierError> {
+        let Some(party) = Identity::of(process) else {
+            let cause = BreakCause::PartyDied(process);
+            self.break_by(cause)?;
+            return Err(BarrierError::Broken(cause));
+        };
+        self.record().update(|rounds| rounds.enrol(party))?.map_err(|Full| BarrierError::Full)
+    }
+
+    /// Breaks the barrier: those who wait, and those who come, get [`BarrierError::Broken`] until [`reset`](Self::reset).
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn abort(&self) -> Result<(), LockFailure> {
+        self.break_by(BreakCause::Aborted)
+    }
+
+    fn break_by(&self, cause: BreakCause) -> Result<(), LockFailure> {
+        self.record().update(|rounds| rounds.break_by(cause))?;
+        self.announce();
+        Ok(())
+    }
+
+    /// Makes the barrier whole and empty: those who wait get [`BarrierError::Broken`], those who come from here on wait for a round
+    /// of their own. Dead parties are forgotten.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn reset(&self) -> Result<(), LockFailure> {
+        let dead = self.record().dead();
+        self.record().update(|rounds| rounds.reset(&dead))?;
+        self.announce();
+        Ok(())
+    }
+
+    /// How many it waits for.
+    pub fn parties(&self) -> usize {
+        self.record().head().parties()
+    }
+
+    /// How many wait at this moment.
+    pub fn n_waiting(&self) -> usize {
+        self.record().head().arrived()
+    }
+
+    /// Whether it is broken.
+    pub fn is_broken(&self) -> bool {
+        self.record().head().broken().is_some()
+    }
+
+    fn record(&self) -> &Record<Rounds> {
+        self.membership.record()
+    }
+}
+
+impl fmt::Display for Barrier {
+    /// `2 of 3 wait`, or `broken: a party was killed (4711)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = self.record().head();
+        match head.broken() {
+            Some(cause) => write!(f, "broken: {cause}"),
+            None => write!(f, "{} of {} wait", head.arrived(), head.parties()),
+        }
+    }
+}
+
+impl fmt::Debug for Barrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Barrier({self})")
+    }
+}

@@ -1,0 +1,60 @@
+//! How a process ceases to be a party in order, so that its end is not taken for a death.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use super::round::Rounds;
+use crate::sync::participant::Identity;
+use crate::sync::record::Record;
+
+/// What all clones of a barrier's handle share. The last one of a process that goes takes the process off the barrier's list.
+pub(super) struct Membership {
+    record: Record<Rounds>,
+    /// The process that waits through this handle; forked children have a copy of it that names their parent.
+    process: AtomicU64,
+}
+
+/// The handles through which this process waits. A forked child inherits its parent's, which do not concern it.
+static JOINED: Mutex<Vec<Weak<Membership>>> = Mutex::new(Vec::new());
+
+/// Leaves every barrier, at the orderly end of a forked child, whose handles are its parent's and are not dropped.
+pub(crate) fn leave_all() {
+    let joined = std::mem::take(&mut *JOINED.lock().unwrap_or_else(PoisonError::into_inner));
+    joined.iter().filter_map(Weak::upgrade).for_each(|membership| membership.leave());
+}
+
+impl Membership {
+    pub(super) fn new(record: Record<Rounds>) -> Self {
+        Self { record, process: AtomicU64::new(0) }
+    }
+
+    pub(super) fn record(&self) -> &Record<Rounds> {
+        &self.record
+    }
+
+    /// Notes that the calling process waits through this handle.
+    pub(super) fn joins(self: &Arc<Self>, process: Identity) {
+        let own = process.key();
+        if self.process.load(Ordering::Relaxed) != own
+            && self.process.swap(own, Ordering::Relaxed) != own
+        {
+            let mut joined = JOINED.lock().unwrap_or_else(PoisonError::into_inner);
+            joined.retain(|membership| membership.strong_count() > 0);
+            joined.push(Arc::downgrade(self));
+        }
+    }
+
+    fn leave(&self) {
+        let own = Identity::own();
+        if self.process.load(Ordering::Relaxed) == own.key() {
+            // If the system refuses, the end of this process will look like a death, and that is told.
+            let _ = self.record.update(|rounds| rounds.leave(own));
+        }
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}

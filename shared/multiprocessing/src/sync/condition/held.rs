@@ -1,0 +1,105 @@
+//! The locks that a condition goes with, and what it does to their guards: check one, give its lock back, take it again.
+
+use std::fmt;
+use std::ptr;
+
+use crate::sync::lock::{Lock, LockError, LockFailure, LockGuard};
+use crate::sync::mutex::LockBlock;
+use crate::sync::rlock::{RLock, RLockGuard};
+
+/// A lock that a condition can go with.
+pub(crate) trait ConditionLock {
+    /// What it is made of.
+    fn lock(&self) -> &Lock;
+}
+
+impl ConditionLock for Lock {
+    fn lock(&self) -> &Lock {
+        self
+    }
+}
+
+impl ConditionLock for RLock {
+    fn lock(&self) -> &Lock {
+        self.plain()
+    }
+}
+
+/// A guard of such a lock.
+pub(crate) trait Held: Sized {
+    /// What is left of the guard while the lock is given back.
+    type Suspended;
+    /// Whether it is one of this lock, and this thread holds it.
+    fn holds(&self, lock: &Lock) -> bool;
+    /// Gives the lock back.
+    fn suspend(self) -> Self::Suspended;
+    /// Takes the lock again.
+    fn resume(suspended: Self::Suspended) -> Result<Self, LockError<Self>>;
+}
+
+impl<'a> Held for LockGuard<'a> {
+    type Suspended = &'a LockBlock;
+
+    fn holds(&self, lock: &Lock) -> bool {
+        ptr::eq(self.block(), lock.block()) && self.is_ours()
+    }
+
+    fn suspend(self) -> &'a LockBlock {
+        self.block()
+    }
+
+    fn resume(block: &'a LockBlock) -> Result<Self, LockError<Self>> {
+        LockGuard::lock(block)
+    }
+}
+
+impl<'a> Held for RLockGuard<'a> {
+    type Suspended = (&'a LockBlock, u64);
+
+    fn holds(&self, lock: &Lock) -> bool {
+        ptr::eq(self.block(), lock.block()) && self.is_ours()
+    }
+
+    fn suspend(self) -> (&'a LockBlock, u64) {
+        RLockGuard::suspend(self)
+    }
+
+    fn resume((block, depth): (&'a LockBlock, u64)) -> Result<Self, LockError<Self>> {
+        RLockGuard::resume(block, depth)
+    }
+}
+
+/// Why a wait for a condition ended without the guard simply coming back.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConditionError<G> {
+    /// As many wait as there is room to write down; see [`Plan::participants`](crate::Plan::participants). The lock was not given
+    /// back.
+    Full(G),
+    /// What became of the lock when it was taken again. [`LockFailure::NotHeld`] when the guard given was of another lock, or
+    /// inherited by fork; it is dropped then.
+    Lock(LockError<G>),
+}
+
+impl<G> From<LockFailure> for ConditionError<G> {
+    fn from(failure: LockFailure) -> Self {
+        Self::Lock(LockError::Failed(failure))
+    }
+}
+
+impl<G> From<LockError<G>> for ConditionError<G> {
+    fn from(error: LockError<G>) -> Self {
+        Self::Lock(error)
+    }
+}
+
+impl<G> fmt::Display for ConditionError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(_) => f.write_str("no more room to write down who waits"),
+            Self::Lock(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<G: fmt::Debug> std::error::Error for ConditionError<G> {}

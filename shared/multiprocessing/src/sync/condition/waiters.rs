@@ -1,0 +1,92 @@
+//! Who waits for a condition: a line of tickets, and which of them were notified.
+
+use std::fmt;
+
+use crate::memory::element::Shareable;
+use crate::sync::participant::{Identity, Row};
+use crate::sync::record::{Full, Head, State};
+
+/// The numbers of a condition, as the table in `layout` lists them. A row's mark is its ticket; its count is 0 while it waits, and
+/// the next ticket at that moment once it is notified. Rows are in the order of their tickets.
+#[derive(Clone, Copy, Shareable)]
+#[repr(C)]
+pub(super) struct Waiters {
+    /// Tickets given out so far; the first one is 1.
+    last_ticket: u64,
+    passed_on: u64,
+}
+
+impl Head for Waiters {}
+
+/// How many were notified, and which kinds of sleepers they are.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Given {
+    pub(super) count: usize,
+    pub(super) kinds: u32,
+}
+
+/// The kind of sleeper that the holder of a ticket is: few others are woken with it.
+pub(super) fn kind(ticket: u64) -> u32 {
+    1 << (ticket % u64::from(u32::BITS))
+}
+
+impl Given {
+    fn add(&mut self, row: &mut Row, next_ticket: u64) {
+        row.count = next_ticket;
+        self.count += 1;
+        self.kinds |= kind(row.mark);
+    }
+}
+
+impl State<Waiters> {
+    pub(super) fn line_up(&mut self, own: Identity) -> Result<u64, Full> {
+        let ticket = self.head.last_ticket + 1;
+        self.insert(Row { who: own, count: 0, mark: ticket })?;
+        self.head.last_ticket = ticket;
+        Ok(ticket)
+    }
+
+    pub(super) fn is_notified(&self, ticket: u64) -> bool {
+        self.rows().iter().any(|row| row.mark == ticket && row.count > 0)
+    }
+
+    /// Takes a ticket out of the line. Whether it was notified.
+    pub(super) fn leave(&mut self, ticket: u64) -> bool {
+        self.remove(|row| row.mark == ticket).iter().any(|row| row.count > 0)
+    }
+
+    /// Notifies so many that are not yet, the first in the line first.
+    pub(super) fn notify(&mut self, waiters: usize) -> Given {
+        let next_ticket = self.head.last_ticket + 1;
+        let mut given = Given::default();
+        for row in self.rows_mut().iter_mut().filter(|row| row.count == 0).take(waiters) {
+            given.add(row, next_ticket);
+        }
+        given
+    }
+
+    /// Takes the dead out of the line, and gives what they were notified of to the next who waited at that time.
+    pub(super) fn bury(&mut self, dead: &[Identity]) -> Given {
+        let buried = self.remove(|row| dead.contains(&row.who));
+        let mut given = Given::default();
+        for notified in buried.iter().filter(|row| row.count > 0) {
+            let waited = |row: &&mut Row| row.count == 0 && row.mark < notified.count;
+            if let Some(heir) = self.rows_mut().iter_mut().find(waited) {
+                given.add(heir, notified.count);
+            }
+        }
+        self.head.passed_on += given.count as u64;
+        given
+    }
+}
+
+impl fmt::Display for State<Waiters> {
+    /// `2 wait`; notifications that were passed on from the dead are mentioned behind.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} wait", self.rows().len())?;
+        match self.head.passed_on {
+            0 => Ok(()),
+            passed_on => write!(f, " ({passed_on} notifications passed on from the dead)"),
+        }
+    }
+}

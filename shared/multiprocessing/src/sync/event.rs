@@ -1,0 +1,116 @@
+//! A flag that processes wait for.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::memory::cell::atomic;
+use crate::sync::lock::LockFailure;
+use crate::sys::deadline::Deadline;
+use crate::sys::futex;
+use crate::sys::mapping::Place;
+
+/// The bit that says that the event is set. The rest of the word counts the changes.
+const SET: u32 = 1;
+/// One change more.
+const CHANGE: u32 = 2;
+
+/// A flag that processes wait for, like Python's `multiprocessing.Event`. It starts unset.
+///
+/// | Python | here |
+/// |---|---|
+/// | `started = Event()` | `Plan::new().event("started")`, `segment.event("started")?` |
+/// | `started.set()`, `started.clear()` | `started.set()`, `started.clear()` |
+/// | `started.is_set()` | `started.is_set()` |
+/// | `started.wait()` | `started.wait()?` |
+/// | `if started.wait(2.5):` | `if started.wait_timeout(Duration::from_millis(2500))? {` |
+///
+/// It is one word that changes in one step, so there is nothing to tear and nothing to leak. When a process is killed
+///
+/// * while it waits: nobody notices, nobody is hindered;
+/// * while it sets the event: the event is set or not, and stays so without its setter. Killed between the two steps of setting,
+///   storing and waking, it leaves the waiters to find out by themselves, a tenth of a second later at most.
+///
+/// An event cannot know who ought to set it: where that process may be killed, wait with a timeout. The handle can be cloned and is
+/// inherited by forked children.
+#[derive(Clone)]
+pub struct Event {
+    place: Place,
+}
+
+impl Event {
+    pub(crate) fn new(place: Place) -> Self {
+        Self { place }
+    }
+
+    /// Whether it is set now.
+    pub fn is_set(&self) -> bool {
+        self.word().load(Ordering::Acquire) & SET != 0
+    }
+
+    /// Sets it: everybody who waits goes on. What this process wrote to shared memory before, they see.
+    pub fn set(&self) {
+        let change = |word: u32| (word & SET == 0).then(|| word.wrapping_add(CHANGE) | SET);
+        // Fails when it is set already; then the one who set it has woken everybody.
+        if self.word().fetch_update(Ordering::AcqRel, Ordering::Acquire, change).is_ok() {
+            futex::wake(self.word(), u32::MAX, futex::ANY);
+        }
+    }
+
+    /// Unsets it: from here on one has to wait for it again.
+    pub fn clear(&self) {
+        let change = |word: u32| (word & SET != 0).then(|| word.wrapping_add(CHANGE) & !SET);
+        // Fails when it is not set, and that is what is wanted.
+        let _ = self.word().fetch_update(Ordering::AcqRel, Ordering::Acquire, change);
+    }
+
+    /// Waits until it is set, however long that takes. One that is set and cleared while somebody waits was set, and ends the wait.
+    ///
+    /// # Errors
+    /// [`LockFailure::System`] when the system refuses to wait.
+    pub fn wait(&self) -> Result<(), LockFailure> {
+        self.wait_until(Deadline::NEVER).map(drop)
+    }
+
+    /// As [`wait`](Self::wait), at most this long. Whether it was set.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<bool, LockFailure> {
+        self.wait_until(Deadline::after(timeout)?)
+    }
+
+    fn wait_until(&self, deadline: Deadline) -> Result<bool, LockFailure> {
+        let before = self.word().load(Ordering::Acquire);
+        if before & SET != 0 {
+            return Ok(true);
+        }
+        loop {
+            futex::wait(self.word(), before, deadline.next_look()?, futex::ANY)?;
+            // It was not set; any other word means that it was set since, even if it was cleared again.
+            if self.word().load(Ordering::Acquire) != before {
+                return Ok(true);
+            }
+            if deadline.has_passed()? {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn word(&self) -> &AtomicU32 {
+        atomic::<u32>(&self.place, 0)
+    }
+}
+
+impl fmt::Display for Event {
+    /// `set` or `unset`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(if self.is_set() { "set" } else { "unset" })
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Event({self})")
+    }
+}

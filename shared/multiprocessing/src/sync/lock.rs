@@ -1,0 +1,261 @@
+//! The cross-process mutex: whoever gets it after a dead holder is told, and must repair before going on.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+use crate::sync::mutex::{Acquired, LockBlock, LockPlace};
+use crate::sys::fork::generation;
+use crate::sys::mapping::Place;
+
+/// A mutex shared by processes, like Python's `multiprocessing.Lock`, except that a holder's death does not block the others.
+///
+/// The handle can be cloned and inherited by forked children; every copy is the same lock.
+#[derive(Clone)]
+pub struct Lock {
+    place: LockPlace,
+}
+
+/// Holds a [`Lock`] until dropped. It belongs to the thread that locked: the kernel frees a mutex when its *thread* dies.
+#[must_use = "the lock is given back when the guard is dropped"]
+pub struct LockGuard<'a> {
+    block: &'a LockBlock,
+    /// The process that locked, as [`generation`] counts; a forked child has copies of its parent's guards.
+    generation: u32,
+    /// Guards stay in their thread.
+    thread: PhantomData<*mut ()>,
+}
+
+/// Why a lock was not simply handed over.
+#[derive(Debug)]
+pub enum LockError<G> {
+    /// It is yours, but its last holder died while holding it: what it guards may be half changed. The guard is inside.
+    OwnerDied(Inherited<G>),
+    /// It is not yours.
+    Failed(LockFailure),
+}
+
+/// Why a lock cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockFailure {
+    /// A successor of a dead holder gave the lock back without repairing: nobody can ever have it again.
+    #[error("the lock is lost: its holder died and the one who inherited it did not repair")]
+    Unrecoverable,
+    /// This thread holds it already and would wait for itself for ever.
+    #[error("this thread already holds the lock")]
+    Deadlock,
+    /// What was to be done needs the lock, and this thread does not hold it.
+    #[error("this thread does not hold the lock")]
+    NotHeld,
+    /// The operating system refused.
+    #[error("locking failed: {0}")]
+    System(Errno),
+}
+
+/// A guard inherited from a dead holder. Repair what it guards, then call [`repaired`](Self::repaired). Dropping it without makes
+/// the lock unusable for everyone ([`LockFailure::Unrecoverable`]): half-changed data must not pass for whole.
+#[must_use = "repair what the lock guards and call `repaired`, or nobody can lock it again"]
+pub struct Inherited<G>(G);
+
+/// What a guard must be able to do for [`Inherited`].
+pub(crate) trait Repair {
+    /// Declares the guarded data sound.
+    fn mark_repaired(&self);
+}
+
+impl<G> Inherited<G> {
+    pub(crate) fn new(guard: G) -> Self {
+        Self(guard)
+    }
+
+    /// The same inheritance with another guard around it.
+    pub(crate) fn map<H>(self, wrap: impl FnOnce(G) -> H) -> Inherited<H> {
+        Inherited(wrap(self.0))
+    }
+}
+
+#[allow(private_bounds)] // `Repair` is an implementation detail; every guard of this crate has it.
+impl<G: Repair> Inherited<G> {
+    /// What the lock guards is sound again: the guard is an ordinary one from here on.
+    pub fn repaired(self) -> G {
+        self.0.mark_repaired();
+        self.0
+    }
+}
+
+impl<G> Deref for Inherited<G> {
+    type Target = G;
+    fn deref(&self) -> &G {
+        &self.0
+    }
+}
+
+impl<G> DerefMut for Inherited<G> {
+    fn deref_mut(&mut self) -> &mut G {
+        &mut self.0
+    }
+}
+
+impl<G> fmt::Debug for Inherited<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Inherited(..)")
+    }
+}
+
+impl<G> fmt::Display for LockError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OwnerDied(_) => f.write_str("the lock's holder died while holding it"),
+            Self::Failed(failure) => failure.fmt(f),
+        }
+    }
+}
+
+impl<G: fmt::Debug> std::error::Error for LockError<G> {}
+
+impl<G> LockError<G> {
+    pub(crate) fn map<H>(self, wrap: impl FnOnce(G) -> H) -> LockError<H> {
+        match self {
+            Self::OwnerDied(inherited) => LockError::OwnerDied(inherited.map(wrap)),
+            Self::Failed(failure) => LockError::Failed(failure),
+        }
+    }
+}
+
+impl From<Errno> for LockFailure {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::ENOTRECOVERABLE => Self::Unrecoverable,
+            Errno::EDEADLK => Self::Deadlock,
+            other => Self::System(other),
+        }
+    }
+}
+
+impl Lock {
+    /// The lock whose block starts the place.
+    pub(crate) fn new(place: Place) -> Self {
+        Self { place: LockPlace::new(place) }
+    }
+
+    pub(crate) fn block(&self) -> &LockBlock {
+        self.place.block()
+    }
+
+    /// Waits for the lock, however long it takes. Signals do not interrupt it.
+    ///
+    /// # Errors
+    /// [`LockError::OwnerDied`] with the guard when the last holder died; [`LockError::Failed`] when the lock cannot be had.
+    pub fn lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
+        LockGuard::lock(self.block())
+    }
+
+    /// Takes the lock if it is free; `None` when it is not.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    pub fn try_lock(&self) -> Result<Option<LockGuard<'_>>, LockError<LockGuard<'_>>> {
+        LockGuard::taken(self.block(), self.block().try_lock())
+    }
+
+    /// Waits for the lock at most this long on the monotonic clock; `None` when the time is over.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    pub fn lock_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<Option<LockGuard<'_>>, LockError<LockGuard<'_>>> {
+        LockGuard::taken(self.block(), self.block().lock_timeout(timeout))
+    }
+
+    /// The thread that holds the lock at this moment, for display. A process with one thread has its pid here.
+    pub fn holder(&self) -> Option<Pid> {
+        self.block().holder()
+    }
+
+    /// How many times a holder died and its successor repaired.
+    pub fn recoveries(&self) -> u64 {
+        self.block().recoveries.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Lock {
+    /// A guard that was forgotten instead of dropped leaves the mutex in the thread's list of those it holds, which the C
+    /// library and the kernel follow: then the memory must stay mapped to the end.
+    fn drop(&mut self) {
+        if self
+            .holder()
+            .is_some_and(|thread| Path::new(&format!("/proc/self/task/{thread}")).exists())
+        {
+            std::mem::forget(self.place.clone());
+        }
+    }
+}
+
+impl<'a> LockGuard<'a> {
+    /// Waits for the lock of this block.
+    pub(crate) fn lock(block: &'a LockBlock) -> Result<Self, LockError<Self>> {
+        let guard = Self::taken(block, block.lock())?;
+        // An untimed wait never ends busy; this keeps the types honest without a panic.
+        guard.ok_or(LockError::Failed(LockFailure::System(Errno::EBUSY)))
+    }
+
+    /// What asking for the lock of this block came to.
+    fn taken(
+        block: &'a LockBlock,
+        result: Result<Acquired, Errno>,
+    ) -> Result<Option<Self>, LockError<Self>> {
+        let guard = || Self { block, generation: generation(), thread: PhantomData };
+        match result {
+            Ok(Acquired::Clean) => Ok(Some(guard())),
+            Ok(Acquired::Busy) => Ok(None),
+            Ok(Acquired::OwnerDied) => Err(LockError::OwnerDied(Inherited::new(guard()))),
+            Err(errno) => Err(LockError::Failed(errno.into())),
+        }
+    }
+
+    pub(crate) fn block(&self) -> &'a LockBlock {
+        self.block
+    }
+
+    /// Whether this process locked. A forked child that inherited the guard holds nothing.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.generation == generation()
+    }
+}
+
+impl Repair for LockGuard<'_> {
+    fn mark_repaired(&self) {
+        self.block.mark_repaired();
+    }
+}
+
+impl Drop for LockGuard<'_> {
+    fn drop(&mut self) {
+        self.block.unlock();
+    }
+}
+
+impl fmt::Debug for LockGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LockGuard")
+    }
+}
+
+impl fmt::Debug for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let holder = self.holder().map(Pid::as_raw);
+        f.debug_struct("Lock")
+            .field("holder", &holder)
+            .field("recoveries", &self.recoveries())
+            .finish()
+    }
+}

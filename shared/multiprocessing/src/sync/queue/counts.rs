@@ -1,0 +1,189 @@
+//! The numbers of a queue, and who has how many of its tasks in hand.
+
+use std::fmt;
+
+use crate::memory::element::Shareable;
+use crate::sync::participant::{Identity, Row};
+use crate::sync::record::{Full, Head, State};
+
+/// The numbers of a queue, as the table in `layout` lists them. In a joinable one a row's count is how many tasks a process has in
+/// hand; a plain one has no rows, and nothing is ever finished.
+#[derive(Clone, Copy, Shareable)]
+#[repr(C)]
+pub(super) struct Counts {
+    /// Of how many elements a message is.
+    pub(super) message: u64,
+    /// Messages put so far, and taken so far.
+    pub(super) put: u64,
+    pub(super) taken: u64,
+    /// Tasks done so far, and lost ones.
+    finished: u64,
+    /// How many of these were lost.
+    pub(super) lost: u32,
+    /// How often the last unfinished task was finished. Who waits for that sees it here, also when more was put meanwhile.
+    pub(super) rounds: u32,
+    /// Who sleeps, and whether it is closed. One number, because a word that was changed in part is slow to read as a whole.
+    waits: u64,
+}
+
+impl Head for Counts {}
+
+/// Most sleepers of a [`Side`] that `waits` counts, in its lowest bits or above them. Further ones find out by themselves.
+const MOST_ASLEEP: u64 = 0xffff;
+/// The bit of `waits` that says that the queue is closed.
+const CLOSED: u64 = 1 << 32;
+/// The bit of `waits` that says that somebody may sleep until all is finished.
+const JOINED: u64 = 1 << 33;
+
+/// What a process does to the queue, and the kind of sleeper it is.
+#[derive(Clone, Copy)]
+pub(super) enum Side {
+    Put = 0,
+    Get = 1,
+}
+
+/// The kind of sleeper that waits until all is finished.
+pub(super) const JOINS: u32 = 1 << 2;
+
+/// The kinds of sleepers that a close concerns.
+pub(super) const BOTH_SIDES: u32 = 1 << Side::Put as u32 | 1 << Side::Get as u32;
+
+impl Side {
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Put => Self::Get,
+            Self::Get => Self::Put,
+        }
+    }
+
+    pub(super) fn bits(self) -> u32 {
+        1 << self as u32
+    }
+
+    /// Where `waits` counts it.
+    fn shift(self) -> u32 {
+        MOST_ASLEEP.count_ones() * self as u32
+    }
+}
+
+impl Counts {
+    pub(super) fn waiting(&self) -> u64 {
+        self.put.wrapping_sub(self.taken)
+    }
+
+    pub(super) fn unfinished(&self) -> u64 {
+        self.put.wrapping_sub(self.finished)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.waits & CLOSED != 0
+    }
+
+    /// Nobody sleeps at a closed queue but those who join.
+    pub(super) fn close(&mut self) {
+        self.waits = self.waits & JOINED | CLOSED;
+    }
+
+    /// Whether one who comes need not wait: there is what it wants, or never will be.
+    pub(super) fn has_an_answer(&self, side: Side, capacity: u64) -> bool {
+        let finds = match side {
+            Side::Put => self.waiting() < capacity,
+            Side::Get => self.waiting() > 0,
+        };
+        finds || self.is_closed()
+    }
+
+    /// How many of a side sleep and were not called since. Never too few of those that live, unless somebody was killed between
+    /// counting one out and calling it; too many where sleepers are gone, and then somebody calls in vain.
+    pub(super) fn asleep(&self, side: Side) -> u64 {
+        self.waits >> side.shift() & MOST_ASLEEP
+    }
+
+    pub(super) fn count_in(&mut self, side: Side) {
+        if self.asleep(side) < MOST_ASLEEP {
+            self.waits += 1 << side.shift();
+        }
+    }
+
+    /// Counts one out who sleeps. Whether there was one.
+    pub(super) fn count_out(&mut self, side: Side) -> bool {
+        let any = self.asleep(side) > 0;
+        if any {
+            self.waits -= 1 << side.shift();
+        }
+        any
+    }
+
+    /// Whether one who wants to sleep until all is finished will be called.
+    pub(super) fn is_joined(&self) -> bool {
+        self.waits & JOINED != 0
+    }
+
+    /// Has the one who finishes the last task call, if there is one to be finished.
+    pub(super) fn join(&mut self) {
+        if self.unfinished() > 0 {
+            self.waits |= JOINED;
+        }
+    }
+
+    /// Counts tasks as finished. Whether somebody is to be called because all are.
+    fn finish(&mut self, tasks: u64, lost: u64) -> bool {
+        self.finished = self.finished.wrapping_add(tasks);
+        self.lost = self.lost.saturating_add(u32::try_from(lost).unwrap_or(u32::MAX));
+        if self.unfinished() > 0 {
+            return false;
+        }
+        self.rounds = self.rounds.wrapping_add(1);
+        let joined = self.is_joined();
+        self.waits &= !JOINED;
+        joined
+    }
+}
+
+impl State<Counts> {
+    /// Writes down that a process has one task more in hand.
+    pub(super) fn hand_to(&mut self, who: Identity) -> Result<(), Full> {
+        match self.row(who) {
+            Some(row) => row.count = row.count.saturating_add(1),
+            None => self.insert(Row { who, count: 1, mark: 0 })?,
+        }
+        Ok(())
+    }
+
+    /// Takes a task out of the hand of a process: done, or lost. Whether somebody is to be called because all are finished.
+    pub(super) fn put_down(&mut self, who: Identity, lost: bool) -> bool {
+        let Some(row) = self.row(who) else { return false };
+        row.count = row.count.saturating_sub(1);
+        self.remove(|row| row.count == 0);
+        self.head.finish(1, u64::from(lost))
+    }
+
+    /// Counts what the dead had in hand as lost. Whether somebody is to be called because all are finished.
+    pub(super) fn bury(&mut self, dead: &[Identity]) -> bool {
+        let buried = self.remove(|row| dead.contains(&row.who));
+        let lost = buried.iter().fold(0, |sum: u64, row| sum.saturating_add(row.count));
+        lost > 0 && self.head.finish(lost, lost)
+    }
+}
+
+/// How a queue stands that has room for so many messages.
+pub(super) struct Standing(pub(super) State<Counts>, pub(super) u64);
+
+impl fmt::Display for Standing {
+    /// `3 of 16 messages, closed, 2 held by 4711 (1 lost)`; what is not so is left out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(state, capacity) = self;
+        let counts = &state.head;
+        write!(f, "{} of {capacity} messages", counts.waiting())?;
+        if counts.is_closed() {
+            f.write_str(", closed")?;
+        }
+        for row in state.rows() {
+            write!(f, ", {} held by {}", row.count, row.who.pid())?;
+        }
+        match counts.lost {
+            0 => Ok(()),
+            lost => write!(f, " ({lost} lost)"),
+        }
+    }
+}

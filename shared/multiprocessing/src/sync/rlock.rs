@@ -1,0 +1,200 @@
+//! The cross-process mutex that its holder may take again.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::unistd::{Pid, gettid};
+
+use crate::sync::lock::{Inherited, Lock, LockError, LockFailure, Repair};
+use crate::sync::mutex::{Acquired, LockBlock};
+use crate::sys::mapping::Place;
+
+/// A mutex that the thread which holds it may take again, like Python's `multiprocessing.RLock`. It is free once every guard is
+/// dropped.
+///
+/// | Python | here |
+/// |---|---|
+/// | `lock = RLock()` | `Plan::new().rlock("lock")`, `segment.rlock("lock")?` |
+/// | `with lock:` | `let guard = lock.lock()?;` until it is dropped |
+/// | `lock.acquire(block=False)` | `lock.try_lock()?` |
+/// | `lock.acquire(timeout=0.5)` | `lock.lock_timeout(Duration::from_millis(500))?` |
+/// | `lock.release()` by one that does not hold it: `AssertionError` | cannot be written: a guard gives back, once, in its thread |
+///
+/// When the holder is killed, however often it had taken the lock, the next one gets the guard inside [`LockError::OwnerDied`], as
+/// with a [`Lock`], and must repair before it goes on; its depth is 1. Whoever waits already is woken for it at once. A waiter that
+/// is killed hinders nobody.
+///
+/// The handle can be cloned and is inherited by forked children; every copy is the same lock.
+#[derive(Clone)]
+pub struct RLock {
+    lock: Lock,
+}
+
+/// One of its holder's holds on an [`RLock`]; the last one to be dropped gives it back. It stays in the thread that locked. The copy
+/// of it that a forked child inherits holds nothing.
+#[must_use = "the lock is given back when the guard is dropped"]
+pub struct RLockGuard<'a> {
+    block: &'a LockBlock,
+    thread: PhantomData<*mut ()>,
+}
+
+impl RLock {
+    pub(crate) fn new(place: Place) -> Self {
+        Self { lock: Lock::new(place) }
+    }
+
+    /// The lock it is made of.
+    pub(crate) fn plain(&self) -> &Lock {
+        &self.lock
+    }
+
+    fn block(&self) -> &LockBlock {
+        self.lock.block()
+    }
+
+    /// Takes the lock; waits for it if another thread holds it, however long that takes. Signals do not interrupt it.
+    ///
+    /// # Errors
+    /// [`LockError::OwnerDied`] with the guard when the last holder died; [`LockError::Failed`] when the lock cannot be had.
+    pub fn lock(&self) -> Result<RLockGuard<'_>, LockError<RLockGuard<'_>>> {
+        let guard = self.guard(self.block().lock())?;
+        // An untimed wait never ends busy; this keeps the types honest without a panic.
+        guard.ok_or(LockError::Failed(LockFailure::System(Errno::EBUSY)))
+    }
+
+    /// Takes the lock if no other thread holds it; `None` when one does.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    pub fn try_lock(&self) -> Result<Option<RLockGuard<'_>>, LockError<RLockGuard<'_>>> {
+        self.lock_timeout(Duration::ZERO)
+    }
+
+    /// As [`lock`](Self::lock), at most this long on the monotonic clock; `None` when the time is over.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    pub fn lock_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<Option<RLockGuard<'_>>, LockError<RLockGuard<'_>>> {
+        self.guard(self.block().lock_timeout(timeout))
+    }
+
+    /// The thread that holds the lock at this moment, for display. A process with one thread has its pid here.
+    pub fn holder(&self) -> Option<Pid> {
+        self.block().holder()
+    }
+
+    /// How many guards its holder has at this moment, for display.
+    pub fn depth(&self) -> u64 {
+        self.holder().map_or(0, |_| self.block().version.load(Ordering::Acquire))
+    }
+
+    /// How many times a holder died and its successor repaired.
+    pub fn recoveries(&self) -> u64 {
+        self.lock.recoveries()
+    }
+
+    fn guard(
+        &self,
+        result: Result<Acquired, Errno>,
+    ) -> Result<Option<RLockGuard<'_>>, LockError<RLockGuard<'_>>> {
+        let guard = RLockGuard { block: self.block(), thread: PhantomData };
+        match result {
+            Err(Errno::EDEADLK) => {
+                guard.block.version.fetch_add(1, Ordering::AcqRel);
+                Ok(Some(guard))
+            }
+            result => guard.taken(result, 1),
+        }
+    }
+}
+
+impl<'a> RLockGuard<'a> {
+    pub(crate) fn block(&self) -> &'a LockBlock {
+        self.block
+    }
+
+    /// Whether the calling thread holds the lock. A forked child that inherited the guard does not.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.block.holder() == Some(gettid())
+    }
+
+    /// The guard of a mutex that was just asked for: it stands for so many holds.
+    fn taken(
+        self,
+        result: Result<Acquired, Errno>,
+        depth: u64,
+    ) -> Result<Option<Self>, LockError<Self>> {
+        if matches!(result, Ok(Acquired::Clean | Acquired::OwnerDied)) {
+            self.block.version.store(depth, Ordering::Release);
+        }
+        match result {
+            Ok(Acquired::Clean) => return Ok(Some(self)),
+            Ok(Acquired::OwnerDied) => return Err(LockError::OwnerDied(Inherited::new(self))),
+            _ => {}
+        }
+        // It holds nothing, and its drop would give back.
+        std::mem::forget(self);
+        result.map(|_| None).map_err(|errno| LockError::Failed(errno.into()))
+    }
+
+    /// Gives the lock back, however often its holder has taken it. Returns how often.
+    pub(crate) fn suspend(self) -> (&'a LockBlock, u64) {
+        let block = self.block;
+        std::mem::forget(self);
+        let depth = block.version.swap(0, Ordering::AcqRel);
+        block.unlock();
+        (block, depth)
+    }
+
+    /// Takes the lock again, as often as it was taken before.
+    pub(crate) fn resume(block: &'a LockBlock, depth: u64) -> Result<Self, LockError<Self>> {
+        let guard = Self { block, thread: PhantomData }.taken(block.lock(), depth)?;
+        guard.ok_or(LockError::Failed(LockFailure::System(Errno::EBUSY)))
+    }
+}
+
+impl Repair for RLockGuard<'_> {
+    fn mark_repaired(&self) {
+        self.block.mark_repaired();
+    }
+}
+
+impl Drop for RLockGuard<'_> {
+    fn drop(&mut self) {
+        if self.is_ours() && self.block.version.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.block.unlock();
+        }
+    }
+}
+
+impl fmt::Debug for RLockGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RLockGuard")
+    }
+}
+
+impl fmt::Display for RLock {
+    /// `free`, or `held by 4711, depth 2`; that a holder died is mentioned behind.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.holder() {
+            Some(holder) => write!(f, "held by {holder}, depth {}", self.depth())?,
+            None => f.write_str("free")?,
+        }
+        match self.recoveries() {
+            0 => Ok(()),
+            recoveries => write!(f, " (recovered {recoveries} times)"),
+        }
+    }
+}
+
+impl fmt::Debug for RLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RLock({self})")
+    }
+}

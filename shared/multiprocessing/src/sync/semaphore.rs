@@ -1,0 +1,312 @@
+//! Units that processes take and give back, and that come back by themselves from the dead.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use crate::memory::element::Shareable;
+use crate::sync::lock::LockFailure;
+use crate::sync::participant::{Identity, Row};
+use crate::sync::record::{Full, Head, Record, State};
+use crate::sys::deadline::Deadline;
+use crate::sys::futex::ANY;
+use crate::sys::mapping::Place;
+
+/// The numbers of a semaphore, as the table in `layout` lists them.
+#[derive(Clone, Copy, Shareable)]
+#[repr(C)]
+struct Units {
+    free: u64,
+    /// What free and held ones together may never exceed.
+    most: u64,
+    /// How many were taken back from dead processes so far.
+    recovered: u64,
+}
+
+impl Head for Units {}
+
+/// Most free units of a semaphore without a bound of its own (`SEM_VALUE_MAX`).
+pub(crate) const MOST_UNITS: u64 = i32::MAX as u64;
+
+/// A number of units that processes take and give back, like Python's `multiprocessing.Semaphore`.
+///
+/// | Python | here |
+/// |---|---|
+/// | `gate = Semaphore(3)` | `Plan::new().semaphore("gate", 3)`, `segment.semaphore("gate")?` |
+/// | `with gate:` | `let permit = gate.acquire()?;` until it is dropped |
+/// | `gate.acquire(block=False)` | `gate.try_acquire()?` |
+/// | `gate.acquire(timeout=0.5)` | `gate.acquire_timeout(Duration::from_millis(500))?` |
+/// | `gate.acquire()` here, `gate.release()` in another process | `gate.acquire()?.forget()` here, `gate.release(1)?` there |
+/// | `gate.release(2)` | `gate.release(2)?` |
+/// | `gate.get_value()` | `gate.get_value()` |
+///
+/// The semaphore writes down which process holds how many units by [`Permit`]s. When a process is killed
+///
+/// * while it holds permits: their units are free again. Whoever waits finds that out within a fifth of a second, and the one who
+///   does is told by [`Permit::recovered`]; [`recovered`](Self::recovered) counts them all;
+/// * while it waits: it held nothing, and nobody is hindered. If it had just been woken, the unit goes to another one who waits,
+///   within a tenth of a second;
+/// * while it takes or gives back: that has happened or has not.
+///
+/// A unit that was [forgotten](Permit::forget) belongs to no process and comes back by [`release`](Self::release) alone. The handle
+/// can be cloned and is inherited by forked children; a permit stays its process's.
+#[derive(Clone)]
+pub struct Semaphore {
+    record: Arc<Record<Units>>,
+}
+
+/// A [`Semaphore`] that refuses to be given more units than it started with, like Python's `multiprocessing.BoundedSemaphore`.
+///
+/// | Python | here |
+/// |---|---|
+/// | `gate = BoundedSemaphore(3)` | `Plan::new().bounded_semaphore("gate", 3)`, `segment.bounded_semaphore("gate")?` |
+/// | `gate.release()` once too often: `ValueError` | `gate.release(1)`: [`SemaphoreError::TooMany`] |
+#[derive(Clone)]
+pub struct BoundedSemaphore(Semaphore);
+
+/// One unit of a [`Semaphore`], given back when this is dropped or when the process dies. It can go to another thread; the copy of
+/// it that a forked child inherits holds nothing.
+#[must_use = "the unit is given back when the permit is dropped"]
+pub struct Permit {
+    semaphore: Semaphore,
+    owner: Identity,
+    recovered: u64,
+    held: bool,
+}
+
+/// Why a semaphore refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SemaphoreError {
+    /// With these there would be more units than the semaphore may have, those that are held by permits included.
+    #[error("releasing {released} units too many: the semaphore has no more than {most}")]
+    TooMany {
+        /// How many were to be released; none were.
+        released: u64,
+        /// How many it may have.
+        most: u64,
+    },
+    /// As many living processes hold permits as there is room to write down; see
+    /// [`Plan::participants`](crate::Plan::participants).
+    #[error("no more room to write down who holds a permit")]
+    Full,
+    /// The operating system refused.
+    #[error(transparent)]
+    Failed(#[from] LockFailure),
+}
+
+/// A unit that was taken.
+struct Taken {
+    /// How many units of dead processes became free before.
+    recovered: u64,
+    free: u64,
+}
+
+impl State<Units> {
+    /// Takes back what the dead held, then a unit if one is free.
+    fn take(&mut self, own: Identity, dead: &[Identity]) -> Result<Option<Taken>, Full> {
+        let recovered =
+            self.remove(|row| dead.contains(&row.who)).iter().map(|row| row.count).sum();
+        self.head.free += recovered;
+        self.head.recovered += recovered;
+        if self.head.free == 0 {
+            return Ok(None);
+        }
+        match self.row(own) {
+            Some(row) => row.count += 1,
+            None => self.insert(Row { who: own, count: 1, mark: 0 })?,
+        }
+        self.head.free -= 1;
+        Ok(Some(Taken { recovered, free: self.head.free }))
+    }
+
+    /// Strikes a unit off those that a process holds. Whether it held one.
+    fn strike(&mut self, own: Identity) -> bool {
+        let held = self.row(own).map(|row| row.count -= 1).is_some();
+        self.remove(|row| row.count == 0);
+        held
+    }
+
+    fn held(&self) -> u64 {
+        self.rows().iter().map(|row| row.count).sum()
+    }
+}
+
+impl Semaphore {
+    pub(crate) fn new(place: Place) -> Self {
+        Self { record: Arc::new(Record::new(&place)) }
+    }
+
+    /// Takes a unit; waits for one, however long that takes.
+    ///
+    /// # Errors
+    /// [`SemaphoreError::Full`], or what the system says.
+    pub fn acquire(&self) -> Result<Permit, SemaphoreError> {
+        let permit = self.acquire_until(Deadline::NEVER)?;
+        // A wait without end never ends in vain; this keeps the types honest without a panic.
+        permit.ok_or(SemaphoreError::Failed(LockFailure::System(Errno::EBUSY)))
+    }
+
+    /// Takes a unit if one is free; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire).
+    pub fn try_acquire(&self) -> Result<Option<Permit>, SemaphoreError> {
+        self.acquire_timeout(Duration::ZERO)
+    }
+
+    /// Takes a unit; waits for one at most this long. `None` when the time is over.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire).
+    pub fn acquire_timeout(&self, timeout: Duration) -> Result<Option<Permit>, SemaphoreError> {
+        self.acquire_until(Deadline::after(timeout).map_err(LockFailure::from)?)
+    }
+
+    fn acquire_until(&self, deadline: Deadline) -> Result<Option<Permit>, SemaphoreError> {
+        // Those found dead by a look around just made, if one was.
+        let mut found: Option<Vec<Identity>> = None;
+        let mut made_room = false;
+        loop {
+            let seen = self.record.announcements();
+            let dead = found.as_deref().unwrap_or_default();
+            match self.record.update_as(|units, own| (units.take(own, dead), own))? {
+                (Ok(Some(taken)), own) => {
+                    if taken.recovered > 0 {
+                        self.record.announce(taken.free, ANY);
+                    }
+                    let (semaphore, recovered) = (self.clone(), taken.recovered);
+                    return Ok(Some(Permit { semaphore, owner: own, recovered, held: true }));
+                }
+                (Err(Full), _) if made_room => return Err(SemaphoreError::Full),
+                (Err(Full), _) => {
+                    found = Some(self.record.dead());
+                    made_room = true;
+                    continue;
+                }
+                (Ok(None), _) => {}
+            }
+            let over = deadline.has_passed().map_err(LockFailure::from)?;
+            if over && found.is_some() {
+                return Ok(None);
+            }
+            if !over {
+                self.record.sleep(seen, deadline, ANY)?;
+            }
+            found = Some(self.record.look_for_dead()?);
+        }
+    }
+
+    /// Adds units that nobody holds a permit for: forgotten ones, or new ones. Any process may.
+    ///
+    /// # Errors
+    /// [`SemaphoreError::TooMany`], and none is added, when the semaphore would have more than its bound, or more than
+    /// `i32::MAX` where it has none.
+    pub fn release(&self, units: u64) -> Result<(), SemaphoreError> {
+        self.record.update(|state| {
+            let sum = state.head.free.saturating_add(state.held()).saturating_add(units);
+            if sum > state.head.most {
+                return Err(SemaphoreError::TooMany { released: units, most: state.head.most });
+            }
+            state.head.free += units;
+            Ok(())
+        })??;
+        self.record.announce(units, ANY);
+        Ok(())
+    }
+
+    /// How many units are free at this moment. Those that dead processes held are counted once somebody has noticed the death.
+    pub fn get_value(&self) -> u64 {
+        self.record.head().free
+    }
+
+    /// How many units were taken back from dead processes so far.
+    pub fn recovered(&self) -> u64 {
+        self.record.head().recovered
+    }
+}
+
+impl Permit {
+    /// How many units of dead processes became free when this one was taken: their work may be half done.
+    pub fn recovered(&self) -> u64 {
+        self.recovered
+    }
+
+    /// Lets go of the unit without giving it back: from here on it belongs to no process, and is given back by
+    /// [`Semaphore::release`], here or in any other process.
+    pub fn forget(mut self) {
+        self.settle(false);
+    }
+
+    /// Ends the holding of the unit; it becomes free or not.
+    fn settle(&mut self, free: bool) {
+        if !std::mem::take(&mut self.held) {
+            return;
+        }
+        let settled = self.semaphore.record.update_as(|units, own| {
+            let freed = own == self.owner && units.strike(own) && free;
+            units.head.free += u64::from(freed);
+            freed
+        });
+        // The lock of a record is never lost, and the rest cannot be mended here: the unit comes back when this process ends.
+        if settled == Ok(true) {
+            self.semaphore.record.announce(1, ANY);
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.settle(true);
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").field("recovered", &self.recovered).finish()
+    }
+}
+
+impl fmt::Display for Semaphore {
+    /// `1 free, 2 held by 4711`; units taken back from the dead are mentioned behind.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.record.get();
+        write!(f, "{} free", state.head.free)?;
+        for row in state.rows() {
+            write!(f, ", {} held by {}", row.count, row.who.pid())?;
+        }
+        match state.head.recovered {
+            0 => Ok(()),
+            recovered => write!(f, " ({recovered} taken back from the dead)"),
+        }
+    }
+}
+
+impl fmt::Debug for Semaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Semaphore({self})")
+    }
+}
+
+impl BoundedSemaphore {
+    pub(crate) fn new(place: Place) -> Self {
+        Self(Semaphore::new(place))
+    }
+}
+
+impl Deref for BoundedSemaphore {
+    type Target = Semaphore;
+    /// As in Python, it is a semaphore in everything but its bound.
+    fn deref(&self) -> &Semaphore {
+        &self.0
+    }
+}
+
+impl fmt::Debug for BoundedSemaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bounded{:?}", self.0)
+    }
+}

@@ -1,0 +1,204 @@
+//! One shared value: with a lock and whole at every moment, or raw and atomic.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use crate::memory::cell::{atomic, read_words, write_words};
+use crate::memory::element::{AtomicElement, Shareable, sealed::Atomic};
+use crate::sync::copies::Copies;
+use crate::sync::lock::{Lock, LockError, LockFailure, LockGuard, Repair};
+use crate::sys::mapping::Place;
+
+/// A shared value with its own lock, like Python's `multiprocessing.Value`.
+///
+/// A change is made on a copy and committed by one store when the guard is dropped. So the value is whole at every moment,
+/// whoever is killed wherever: readers without the lock see the last committed value, and a successor of a dead holder finds
+/// the value as it was before.
+#[derive(Clone)]
+pub struct Value<T> {
+    copies: Copies,
+    kind: PhantomData<T>,
+}
+
+impl<T: Shareable> Value<T> {
+    pub(crate) fn new(place: &Place) -> Self {
+        Self { copies: Copies::new(place), kind: PhantomData }
+    }
+
+    /// The last committed value. Takes no lock and never waits for a holder.
+    pub fn get(&self) -> T {
+        self.copies.read(|copy| read_words(copy, 0))
+    }
+
+    /// Replaces the value under the lock.
+    ///
+    /// # Errors
+    /// As [`update`](Self::update).
+    pub fn set(&self, value: T) -> Result<(), LockFailure> {
+        self.update(|current| *current = value).map(drop)
+    }
+
+    /// Changes the value under the lock and returns the new one. A dead holder's lock is taken over here, since the value is
+    /// always whole; [`lock`](Self::lock) tells about it.
+    ///
+    /// # Errors
+    /// [`LockFailure`] when the lock cannot be had.
+    pub fn update(&self, change: impl FnOnce(&mut T)) -> Result<T, LockFailure> {
+        let _guard = match self.get_lock().lock() {
+            Ok(guard) => guard,
+            Err(LockError::OwnerDied(inherited)) => inherited.repaired(),
+            Err(LockError::Failed(failure)) => return Err(failure),
+        };
+        let mut value = read_words(self.copies.current(), 0);
+        change(&mut value);
+        self.copies.commit(|copy| write_words(copy, 0, &value));
+        Ok(value)
+    }
+
+    /// Waits for the value's lock, as Python's `value.get_lock()` in a `with` does.
+    ///
+    /// # Errors
+    /// As [`Lock::lock`]. With [`LockError::OwnerDied`] the value itself is whole, with all of the dead holder's change or with
+    /// none of it; what else the lock guards is for the caller to repair.
+    pub fn lock(&self) -> Result<ValueGuard<'_, T>, LockError<ValueGuard<'_, T>>> {
+        self.get_lock()
+            .lock()
+            .map(|guard| self.guard(guard))
+            .map_err(|error| error.map(|guard| self.guard(guard)))
+    }
+
+    /// As [`lock`](Self::lock), at most this long; `None` when the time is over.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    pub fn lock_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<Option<ValueGuard<'_, T>>, LockError<ValueGuard<'_, T>>> {
+        let acquired = self.get_lock().lock_timeout(timeout);
+        let guarded = acquired.map(|acquired| acquired.map(|guard| self.guard(guard)));
+        guarded.map_err(|error| error.map(|guard| self.guard(guard)))
+    }
+
+    /// The lock, to look at.
+    pub fn get_lock(&self) -> &Lock {
+        self.copies.lock()
+    }
+
+    fn guard<'a>(&'a self, lock: LockGuard<'a>) -> ValueGuard<'a, T> {
+        let copy = read_words(self.copies.current(), 0);
+        ValueGuard { value: self, copy, changed: false, unwinding: std::thread::panicking(), lock }
+    }
+}
+
+impl<T: Shareable + fmt::Debug> fmt::Debug for Value<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Value").field("value", &self.get()).field("lock", self.get_lock()).finish()
+    }
+}
+
+/// Holds the lock of a [`Value`] and a copy of it. Changes become visible, all at once, when the guard is dropped; not when it is
+/// dropped by a panic, and not in a forked child that inherited it.
+#[must_use = "the lock is given back when the guard is dropped"]
+pub struct ValueGuard<'a, T: Shareable> {
+    value: &'a Value<T>,
+    copy: T,
+    changed: bool,
+    /// Whether it was made by a destructor that a panic runs; then the panic is no reason to give the change up.
+    unwinding: bool,
+    /// Dropped after the commit in `drop`: fields go last.
+    lock: LockGuard<'a>,
+}
+
+impl<T: Shareable> ValueGuard<'_, T> {
+    /// Makes the changes so far visible now, with the lock still held: for whoever must change something else *after* the value.
+    pub fn commit(&mut self) {
+        if std::mem::take(&mut self.changed) && self.lock.is_ours() {
+            self.value.copies.commit(|copy| write_words(copy, 0, &self.copy));
+        }
+    }
+}
+
+impl<T: Shareable> Deref for ValueGuard<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.copy
+    }
+}
+
+impl<T: Shareable> DerefMut for ValueGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.changed = true;
+        &mut self.copy
+    }
+}
+
+impl<T: Shareable + fmt::Debug> fmt::Debug for ValueGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ValueGuard").field(&self.copy).finish()
+    }
+}
+
+impl<T: Shareable> Repair for ValueGuard<'_, T> {
+    fn mark_repaired(&self) {
+        self.lock.mark_repaired();
+    }
+}
+
+impl<T: Shareable> Drop for ValueGuard<'_, T> {
+    fn drop(&mut self) {
+        if self.unwinding || !std::thread::panicking() {
+            self.commit();
+        }
+    }
+}
+
+/// A shared number without a lock, like Python's `RawValue`, but atomic: never torn, and adding is one step.
+#[derive(Clone)]
+pub struct RawValue<T> {
+    place: Place,
+    kind: PhantomData<T>,
+}
+
+impl<T: AtomicElement> RawValue<T> {
+    pub(crate) fn new(place: Place) -> Self {
+        Self { place, kind: PhantomData }
+    }
+
+    /// The value now.
+    pub fn load(&self) -> T {
+        T::load(self.cell())
+    }
+
+    /// Replaces the value.
+    pub fn store(&self, value: T) {
+        T::store(self.cell(), value);
+    }
+
+    /// Adds, wrapping at the type's limits, and returns the value before.
+    pub fn fetch_add(&self, value: T) -> T {
+        T::fetch_add(self.cell(), value)
+    }
+
+    /// Subtracts, wrapping at the type's limits, and returns the value before.
+    pub fn fetch_sub(&self, value: T) -> T {
+        T::fetch_sub(self.cell(), value)
+    }
+
+    /// Raises the value to at least this and returns the value before.
+    pub fn fetch_max(&self, value: T) -> T {
+        T::fetch_max(self.cell(), value)
+    }
+
+    fn cell(&self) -> &<T as Atomic>::Cell {
+        atomic::<T>(&self.place, 0)
+    }
+}
+
+impl<T: AtomicElement + fmt::Debug> fmt::Debug for RawValue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RawValue").field(&self.load()).finish()
+    }
+}

@@ -1,0 +1,13 @@
+//! What the kernel and the C library provide, each behind a safe interface.
+
+pub(crate) mod child;
+pub(crate) mod deadline;
+pub(crate) mod exit;
+pub(crate) mod fork;
+pub(crate) mod futex;
+pub(crate) mod mapping;
+pub(crate) mod name;
+pub(crate) mod orphans;
+pub(crate) mod proc;
+pub(crate) mod signal;
+pub(crate) mod wait;

@@ -1,0 +1,126 @@
+//! The fork call, and what a child sets up before its body runs.
+#![allow(unsafe_code)]
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use std::{fs, io, mem, thread};
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::unistd::{ForkResult, Pid, fork, getpid};
+
+use crate::sys::orphans::{
+    ORPHANED, end_with, exit_now, forget_segments_not_of, remove_segments_of_ending,
+};
+
+/// Exit code of a child that panicked, the same as that of the standard library's runtime.
+const PANICKED: i32 = 101;
+/// How long a joined thread may still be listed in `/proc`: the kernel wakes the joiner slightly
+/// before it removes the thread.
+const THREAD_LEAVING: Duration = Duration::from_millis(10);
+
+/// Number of forks between this process and the first one of the family. It tells an inherited
+/// guard from one of this process.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// The error of starting a process.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// The process has more than one thread. A forked child has only the forking thread, so a lock
+    /// that another thread holds at that moment stays locked in the child for ever.
+    #[error("fork from a process with {threads} threads: start processes before threads")]
+    ManyThreads {
+        /// Number of threads.
+        threads: usize,
+    },
+    /// `/proc/self/task` is not readable, so the number of threads is unknown.
+    #[error("counting the threads in /proc/self/task: {0}")]
+    Threads(io::Error),
+    /// The operating system refuses, usually because of too many processes or too little memory.
+    #[error("fork: {0}")]
+    Fork(Errno),
+}
+
+/// Counts the threads of this process. A thread that is just ending gets a moment to disappear.
+fn threads() -> io::Result<usize> {
+    let count = || Ok(fs::read_dir("/proc/self/task")?.count());
+    if count()? == 1 {
+        return Ok(1);
+    }
+    thread::sleep(THREAD_LEAVING);
+    count()
+}
+
+/// Returns the number of forks behind this process. It differs from that of an inherited guard.
+pub(crate) fn generation() -> u32 {
+    GENERATION.load(Ordering::Relaxed)
+}
+
+/// Forks a child that runs `body` with the signal mask `mask` and exits with the code it returns.
+/// The child ends at once if its parent is gone.
+pub(crate) fn fork_child(mask: &SigSet, body: impl FnOnce() -> i32) -> Result<Pid, SpawnError> {
+    let threads = threads().map_err(SpawnError::Threads)?;
+    if threads != 1 {
+        return Err(SpawnError::ManyThreads { threads });
+    }
+    // Otherwise both processes would write what is buffered now.
+    let _ = io::stdout().flush();
+    let parent = getpid();
+    // A signal that reached the child before it has its own handlers would run the parent's.
+    let mut saved = SigSet::empty();
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut saved))
+        .map_err(SpawnError::Fork)?;
+    // SAFETY: this process has one thread (checked above), so no thread that is missing in the
+    // child holds a lock of the allocator or of stdio. The child may go on like any process.
+    let forked = unsafe { fork() };
+    match forked {
+        Ok(ForkResult::Child) => {
+            let code = catch_unwind(AssertUnwindSafe(|| run_child(parent, mask, body)));
+            let code = code.unwrap_or_else(|payload| {
+                // Its destructor might panic, into frames that belong to the parent.
+                mem::forget(payload);
+                PANICKED
+            });
+            let _ = io::stdout().flush();
+            remove_segments_of_ending(parent);
+            exit_now(code)
+        }
+        Ok(ForkResult::Parent { child }) => {
+            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&saved), None).map_err(SpawnError::Fork)?;
+            Ok(child)
+        }
+        Err(errno) => {
+            let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&saved), None);
+            Err(SpawnError::Fork(errno))
+        }
+    }
+}
+
+fn run_child(parent: Pid, mask: &SigSet, body: impl FnOnce() -> i32) -> i32 {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+    forget_segments_not_of(parent);
+    let mut mask = *mask;
+    // If the parent blocks this signal, the child would not learn of its parent's end.
+    mask.remove(ORPHANED);
+    let unblock = |()| sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None);
+    if let Err(errno) = end_with(parent).and_then(unblock) {
+        // The child could outlive its parent unnoticed, which is worse than not starting.
+        return errno as i32;
+    }
+    body()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_on_fork_safety_states_the_numbers_of_the_code() {
+        let page = include_str!("../../docs/fork-safety.md");
+        assert!(page.contains(&format!("is given {} ms", THREAD_LEAVING.as_millis())));
+        assert!(page.contains(&format!("| {PANICKED} | it panicked |")));
+    }
+}

@@ -1,0 +1,232 @@
+//! How a child ends when its parent ends, and removes the segments that its parent left.
+#![allow(unsafe_code)]
+
+use std::mem;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::unistd::{Pid, getpid, getppid};
+
+use crate::sys::name::DIRECTORY;
+use crate::sys::proc::is_ending;
+
+/// The signal that a child gets when its parent is gone. On Linux only the init process has another
+/// use for it.
+pub(super) const ORPHANED: Signal = Signal::SIGPWR;
+/// Exit code of a child that ends because its parent is gone.
+const ABANDONED: i32 = 102;
+/// How long a thread sleeps between two looks at [`REMOVING`] until the process ends.
+const ENDING: Duration = Duration::from_millis(10);
+/// How many segments, of this process and its parent together, orphans can remove. Further segments
+/// stay until the next creator reclaims them.
+const REMOVABLE: usize = 16;
+/// Room for the longest path of an entry: the directory, a slash, a name of 255 bytes, a NUL.
+const PATH_BYTES: usize = DIRECTORY.len() + 1 + 255 + 1;
+/// Marks a slot that is being filled in. No file has this inode.
+const CLAIMED: u64 = u64::MAX;
+
+/// The parent of this process if it was forked here, 0 otherwise. The signal handler reads it.
+static PARENT: AtomicI32 = AtomicI32::new(0);
+/// Entries in `/dev/shm` that this process or its parent made. A forked child inherits the list.
+static SEGMENTS: [RemovableSegment; REMOVABLE] = [const { RemovableSegment::new() }; REMOVABLE];
+/// True once a thread of this process removes the entries above, after which it ends the process.
+/// A second thread, or the signal handler in the middle of the removal, would find the removal lock
+/// taken and end the process too early.
+static REMOVING: AtomicBool = AtomicBool::new(false);
+
+/// An entry that a signal handler can remove: only atomics and system calls, no allocation.
+struct RemovableSegment {
+    /// Its path and a NUL. It belongs to another entry once the slot is reused: the inode decides.
+    path: [AtomicU8; PATH_BYTES],
+    /// 0 if the slot is free, [`CLAIMED`] while it is being filled in.
+    inode: AtomicU64,
+    /// The process that made it: this one or its parent.
+    creator: AtomicI32,
+}
+
+impl RemovableSegment {
+    const fn new() -> Self {
+        let path = [const { AtomicU8::new(0) }; PATH_BYTES];
+        Self { path, inode: AtomicU64::new(0), creator: AtomicI32::new(0) }
+    }
+
+    fn note(&self, path: &Path) {
+        // The last byte stays NUL, whatever the path is.
+        for (byte, to) in
+            path.as_os_str().as_bytes().iter().chain([&0]).zip(&self.path[..PATH_BYTES - 1])
+        {
+            to.store(*byte, Ordering::Relaxed);
+        }
+    }
+
+    /// Removes the entry if there is one and its path still leads to its inode. Async-signal-safe.
+    ///
+    /// Siblings get here at the same moment. Between one sibling's look at the path and its removal,
+    /// another sibling might remove the entry, and a new creator might make one of the same name.
+    /// So a sibling takes the [`removal_lock`] on the inode before the look. If another process has
+    /// the lock, the entry is left to that process.
+    fn remove(&self) {
+        let path = self.path.as_ptr().cast::<libc::c_char>();
+        // SAFETY: `path` is static and its last byte is always NUL; open(2) is async-signal-safe.
+        // The descriptor is not closed: the process is ending.
+        let entry = unsafe { libc::open(path, libc::O_RDWR | libc::O_CLOEXEC | libc::O_NONBLOCK) };
+        let lock = removal_lock();
+        // SAFETY: fcntl(2) is async-signal-safe, refuses a bad descriptor, and only reads the lock.
+        let locked = || unsafe { libc::fcntl(entry, libc::F_OFD_SETLK, &raw const lock) } == 0;
+        // SAFETY: fstat(2) is async-signal-safe, and refuses a bad descriptor.
+        let opened = self.is_in(|status| unsafe { libc::fstat(entry, status) });
+        // SAFETY: as for open(2) above.
+        let is_there = || self.is_in(|status| unsafe { libc::stat(path, status) });
+        if opened && locked() && is_there() {
+            // SAFETY: as for open(2) above.
+            unsafe { libc::unlink(path) };
+        }
+    }
+
+    /// Returns true if a status call succeeds and reports this inode.
+    fn is_in(&self, call: impl FnOnce(*mut libc::stat) -> libc::c_int) -> bool {
+        // SAFETY: an all-zero `stat` is a valid value of that plain C structure.
+        let mut status: libc::stat = unsafe { mem::zeroed() };
+        call(&raw mut status) == 0 && status.st_ino == self.inode.load(Ordering::Acquire)
+    }
+}
+
+/// Returns the lock that a process other than the creator must hold on the inode of an entry while
+/// it removes the entry. It belongs to the open file, not to the process (`F_OFD_SETLK`).
+pub(crate) fn removal_lock() -> libc::flock {
+    libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
+}
+
+/// Notes an entry that this process made, so that its children remove it if this process is killed.
+pub(crate) fn remember_segment(path: &Path, inode: u64) {
+    let claim = |slot: &&RemovableSegment| {
+        slot.inode.compare_exchange(0, CLAIMED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    };
+    let Some(slot) = SEGMENTS.iter().find(claim) else { return };
+    slot.note(path);
+    slot.creator.store(getpid().as_raw(), Ordering::Release);
+    slot.inode.store(inode, Ordering::Release);
+}
+
+/// Forgets the entry with this inode, after its removal.
+pub(crate) fn forget_segment(inode: u64) {
+    for slot in &SEGMENTS {
+        // Fails in all slots but its own.
+        let _ = slot.inode.compare_exchange(inode, 0, Ordering::AcqRel, Ordering::Acquire);
+    }
+}
+
+/// Forgets, in a new child, the entries that its parent inherited. Neither the child nor its own
+/// children would ever remove them, and they would fill the list after a few generations.
+pub(super) fn forget_segments_not_of(parent: Pid) {
+    for slot in &SEGMENTS {
+        if slot.creator.load(Ordering::Acquire) != parent.as_raw() {
+            slot.inode.store(0, Ordering::Release);
+        }
+    }
+}
+
+/// Removes the entries of the parent, in a child that ends by itself, if the parent is ending too.
+/// The parent's pipes close before the kernel signals its death. A child that ends because of a
+/// closed pipe would otherwise be gone before the signal arrives.
+pub(super) fn remove_segments_of_ending(parent: Pid) {
+    let is_of_parent = |slot: &&RemovableSegment| {
+        slot.creator.load(Ordering::Acquire) == parent.as_raw()
+            && slot.inode.load(Ordering::Acquire) != 0
+    };
+    let mut segments = SEGMENTS.iter().filter(is_of_parent).peekable();
+    if segments.peek().is_some() && (getppid() != parent || is_ending(parent)) {
+        while REMOVING.swap(true, Ordering::AcqRel) {
+            // Another thread has got the signal and is about to end this process.
+            thread::sleep(ENDING);
+        }
+        segments.for_each(RemovableSegment::remove);
+    }
+}
+
+/// Runs in a child when a signal says that its parent is gone: removes the segments of the parent
+/// and its own, and ends the process at once. Makes only async-signal-safe calls. If another process
+/// sent the signal, this does nothing.
+extern "C" fn orphaned(_signal: libc::c_int) {
+    // SAFETY: getppid(2) is async-signal-safe and cannot fail.
+    let parent = unsafe { libc::getppid() };
+    if parent == PARENT.load(Ordering::Acquire) || REMOVING.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    SEGMENTS.iter().for_each(RemovableSegment::remove);
+    exit_now(ABANDONED)
+}
+
+/// Ends the process without running destructors or exit handlers. Those belong to the parent, whose
+/// copies this process has.
+pub(super) fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit(2) does not return and is async-signal-safe.
+    unsafe { libc::_exit(code) }
+}
+
+/// Arranges that this process ends when `parent` does.
+pub(super) fn end_with(parent: Pid) -> Result<(), Errno> {
+    PARENT.store(parent.as_raw(), Ordering::Release);
+    let action = SigAction::new(SigHandler::Handler(orphaned), SaFlags::SA_RESTART, SigSet::all());
+    // SAFETY: the handler uses async-signal-safe calls and atomics only.
+    unsafe { sigaction(ORPHANED, &action) }?;
+    prctl::set_pdeathsig(ORPHANED)?;
+    // If the parent died before the line above, no signal comes.
+    if getppid() != parent {
+        orphaned(ORPHANED as libc::c_int);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File, remove_file};
+    use std::os::unix::fs::MetadataExt;
+
+    use nix::fcntl::{FcntlArg, fcntl};
+
+    use super::*;
+
+    #[test]
+    fn the_pages_state_the_numbers_of_the_code() {
+        let forks = include_str!("../../docs/fork-safety.md");
+        let limits = include_str!("../../docs/limits.md");
+        assert!(forks.contains(&format!("| {ABANDONED} | its parent was gone |")));
+        assert!(forks.contains(&format!("sends it {ORPHANED} (")));
+        assert!(limits.contains(&format!("at most {REMOVABLE} of its parent and itself together")));
+    }
+
+    #[test]
+    fn an_entry_that_another_process_is_removing_is_left_to_that_process() {
+        let path = Path::new("/dev/shm").join(format!("mp-unit.fork.{}", std::process::id()));
+        let made = File::create_new(&path).unwrap();
+        let slot = RemovableSegment::new();
+        slot.note(&path);
+        slot.inode.store(made.metadata().unwrap().ino(), Ordering::Release);
+
+        fcntl(&made, FcntlArg::F_OFD_SETLK(&removal_lock())).unwrap();
+        slot.remove();
+        assert!(path.exists(), "removed although another process held the removal lock");
+        // The other process has removed it, and a new creator has made another entry.
+        remove_file(&path).unwrap();
+        drop((made, File::create_new(&path).unwrap()));
+        slot.remove();
+        assert!(path.exists(), "the entry of another creator was removed");
+
+        slot.inode.store(fs::metadata(&path).unwrap().ino(), Ordering::Release);
+        slot.remove();
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,111 @@
+//! What `/proc` tells of processes: who they are, and who has a piece of shared memory.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::str::SplitAsciiWhitespace;
+
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
+use crate::sys::name::DIRECTORY;
+
+/// A thread's flag of the kernel (`PF_EXITING`).
+const EXITING: u32 = 4;
+
+/// Processes other than this one that have a file of `/dev/shm` mapped, by its inode.
+pub(crate) fn attached(inode: u64) -> Vec<Pid> {
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let own = std::process::id().cast_signed();
+    let pids =
+        processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let mut attached: Vec<_> =
+        pids.filter(|&pid| pid != own && maps(pid, inode)).map(Pid::from_raw).collect();
+    attached.sort();
+    attached
+}
+
+/// Whether a process has the inode mapped from `/dev/shm`. A line of `/proc/PID/maps` is: range, permissions, offset, device,
+/// inode, path.
+pub(crate) fn maps(pid: i32, inode: u64) -> bool {
+    // Paths of other files in it may be no valid text.
+    let Ok(maps) = fs::read(format!("/proc/{pid}/maps")) else { return false };
+    // Where it really is: on some systems it is a link.
+    let Ok(directory) = fs::canonicalize(DIRECTORY) else { return false };
+    String::from_utf8_lossy(&maps).lines().any(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        let same = fields.nth(4).and_then(|field| field.parse().ok()) == Some(inode);
+        same && fields.next().is_some_and(|path| Path::new(path).starts_with(&directory))
+    })
+}
+
+/// When a process started, in clock ticks since boot: with its pid it names a process for ever. `None` when it is gone.
+pub(crate) fn start_ticks(pid: Pid) -> Option<u64> {
+    started(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Whether the process that started then is gone for certain. One that cannot be looked at, for whatever reason, lives.
+pub(crate) fn has_ended(pid: Pid, start: u64) -> bool {
+    match fs::read(format!("/proc/{pid}/stat")) {
+        Ok(stat) if start != 0 => started(&stat) != Some(start),
+        _ => kill(pid, None) == Err(Errno::ESRCH),
+    }
+}
+
+/// Whether all threads of a process are ending: it is killed or exits, and the kernel is about to close or has closed what it had, and
+/// may not have told its children yet. One that cannot be looked at is not, and neither is one that cannot be found: `/proc` may hide
+/// it (`hidepid`).
+pub(crate) fn is_ending(pid: Pid) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    let ends = |thread: PathBuf| match fs::read(thread.join("stat")) {
+        Ok(stat) => flags(&stat).is_some_and(|flags| flags & EXITING != 0),
+        // The kernel says so when it ends between open and read.
+        Err(error) => {
+            error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+        }
+    };
+    threads.flatten().all(|thread| ends(thread.path()))
+}
+
+/// The kernel's flags of a thread that its `stat` tells.
+fn flags(stat: &[u8]) -> Option<u32> {
+    fields(&String::from_utf8_lossy(stat)).nth(6)?.parse().ok() // field 9
+}
+
+/// What follows the command in parentheses, from the third field on: the command may hold anything, so they count from the
+/// parenthesis that closes it.
+fn fields(stat: &str) -> SplitAsciiWhitespace<'_> {
+    stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_ascii_whitespace()
+}
+
+/// The start time that `/proc/PID/stat` tells, unless the process is dead already.
+fn started(stat: &[u8]) -> Option<u64> {
+    let stat = String::from_utf8_lossy(stat);
+    let mut fields = fields(&stat);
+    let state = fields.next()?;
+    // A zombie is dead; only its parent has not noticed.
+    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() } // field 22
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_process_is_ending_when_it_has_ended_and_is_not_reaped_and_not_while_it_lives_or_cannot_be_found()
+     {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed());
+        assert!(!is_ending(pid) && start_ticks(pid).is_some());
+        drop(child.stdin.take());
+        while start_ticks(pid).is_some() {
+            std::thread::yield_now();
+        }
+        assert!(is_ending(pid));
+        child.wait().unwrap();
+        assert!(!is_ending(pid) && !is_ending(Pid::from_raw(i32::MAX)));
+    }
+}
