@@ -1,5 +1,6 @@
-//! Exact accounts of what victims do: each one announces, in cells of its own, every step that it begins and every one that it has
-//! done. So of all that a killed one did at most one step is uncertain, and what it changed tells how that one went.
+//! Exact accounts of what victims do. Each victim announces every step that it begins and
+//! completes, in cells of its own. So at most one step of a killed victim is uncertain, and the
+//! data it changed shows whether that step took effect.
 
 use std::cell::Cell;
 
@@ -7,14 +8,14 @@ use multiprocessing::{Plan, Process, RawArray, RawValue, Segment, SegmentName};
 
 use super::{child, fact, join_all, kill_at_random, kills, name, rest, wait_until};
 
-/// Processes of a [`kill_account_holders`] that are never killed; theirs are the first accounts.
+/// Processes that [`kill_account_holders`] never kills. They have the first accounts.
 const SURVIVORS: usize = 2;
-/// Processes of a [`kill_account_holders`] that are killed and replaced.
+/// Processes that [`kill_account_holders`] kills and replaces.
 const VICTIMS: usize = 4;
-/// Accounts of a [`kill_account_holders`].
+/// Accounts of [`kill_account_holders`], one per process.
 pub const ACCOUNTS: usize = SURVIVORS + VICTIMS;
 
-/// The cells of so many accounts, in a segment of their own. One process at a time has an account.
+/// The cells of all accounts, in a segment of their own. One process at a time has an account.
 pub struct Accounts {
     begun: RawArray<u64>,
     done: RawArray<u64>,
@@ -36,7 +37,7 @@ impl Accounts {
         }
     }
 
-    /// Takes a step on an account; `step` is told its number.
+    /// Takes a step on an account. `step` gets the number of the step.
     pub fn step(&self, account: usize, step: impl FnOnce(u64)) {
         let number = self.begun.fetch_add(account, 1);
         step(number);
@@ -44,9 +45,10 @@ impl Accounts {
         rest(number);
     }
 
-    /// Closes the account of one who has ended: no step that it had done may be missing from what was counted, and but for the one
-    /// in progress none may be counted that it had not. The next one goes on from there. Whether there was one in progress.
-    pub fn settle(&self, account: usize, counted: u64) -> bool {
+    /// Checks the account of a process that has ended: all its completed steps were counted, and no
+    /// others except possibly the one in progress. The next process continues from the counted
+    /// steps. Returns true if a step was in progress.
+    pub fn close(&self, account: usize, counted: u64) -> bool {
         let (begun, done) = (self.begun.load(account), self.done.load(account));
         assert!(begun - done <= 1, "two steps at a time");
         assert!(
@@ -58,7 +60,7 @@ impl Accounts {
         begun > done
     }
 
-    /// Waits until each of the first accounts, so many, has one step more.
+    /// Waits until each of the first accounts has at least one more step.
     pub fn wait_until_they_go_on(&self, accounts: usize) {
         let before: Vec<_> = self.done.iter().take(accounts).collect();
         let all = || self.done.iter().zip(&before).all(|(now, &was)| now > was);
@@ -66,9 +68,10 @@ impl Accounts {
     }
 }
 
-/// Lets processes take steps, each on an account of its own, and kills some of them all the time. `step` takes one, given the
-/// account and the number of the step, and `counted` says how many steps on an account have changed what they change. None may be
-/// lost, and after each kill the survivors must go on. Returns how many of the killed had a step in progress.
+/// Lets processes take steps, each on an account of its own, and keeps killing some of them. `step`
+/// gets the account and the number of the step. `counted` returns how many steps on an account took
+/// effect. No step may be lost, and the survivors must go on after each kill. Returns how many of
+/// the killed processes had a step in progress.
 pub fn kill_account_holders(
     short: u32,
     step: impl Fn(usize, u64),
@@ -84,7 +87,7 @@ pub fn kill_account_holders(
         })
     };
     let victim = |account: usize| -> Process {
-        let in_progress = accounts.settle(account, counted(account));
+        let in_progress = accounts.close(account, counted(account));
         interrupted.set(interrupted.get() + u64::from(in_progress));
         child(|| {
             loop {
@@ -99,24 +102,25 @@ pub fn kill_account_holders(
     accounts.last.store(1);
     join_all(survivors);
     for account in 0..ACCOUNTS {
-        let in_progress = accounts.settle(account, counted(account));
+        let in_progress = accounts.close(account, counted(account));
         assert!(!in_progress || account >= SURVIVORS, "a survivor left a step unfinished");
         interrupted.set(interrupted.get() + u64::from(in_progress));
     }
     let interrupted = interrupted.get();
-    assert!(interrupted > 0, "nobody was killed at work");
+    assert!(interrupted > 0, "no process was killed at work");
     fact("interrupted", interrupted);
     interrupted
 }
 
-/// A total and its parts, by account, that change one after the other: they differ when somebody was killed in between.
+/// A total and its parts per account. They change one after the other, so they differ after a kill
+/// in between.
 pub struct Sums {
     parts: RawArray<u64>,
     total: RawValue<u64>,
 }
 
 impl Sums {
-    /// Adds what they need to a plan.
+    /// Adds the objects that they need to a plan.
     pub fn planned(plan: Plan) -> Plan {
         plan.raw_array::<u64>("parts", ACCOUNTS).raw_value::<u64>("total")
     }
@@ -128,21 +132,21 @@ impl Sums {
         }
     }
 
-    /// Asserts that they agree; for the holder of the lock, when nobody has told it otherwise.
+    /// Asserts that they agree, for a holder of the lock that did not learn of a death.
     pub fn check(&self) {
         assert_eq!(
             self.total.load(),
             self.parts.iter().sum::<u64>(),
-            "torn and not told, or two at a time"
+            "torn without a dead holder, or two holders"
         );
     }
 
-    /// Makes them agree again; for one who was told.
+    /// Makes them agree again, for a holder that learned of a death.
     pub fn repair(&self) {
         self.total.store(self.parts.iter().sum());
     }
 
-    /// Raises an account's part, then, after `between`, the total.
+    /// Raises the part of an account, calls `between`, and raises the total.
     pub fn add(&self, account: usize, between: impl FnOnce()) {
         let total = self.total.load();
         self.parts.store(account, self.parts.load(account) + 1);

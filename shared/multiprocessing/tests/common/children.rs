@@ -49,8 +49,8 @@ pub fn sleep_for_ever() -> ! {
     }
 }
 
-/// Starts a child that sends `target` a signal over and over. The target handles and ignores it: it is a child's SIGPWR,
-/// which means something only after its parent has died.
+/// Starts a child that sends `target` a signal over and over. The target handles and ignores it: it
+/// is a child's SIGPWR, which means something only after its parent has died.
 pub fn storm(target: Pid) -> Process {
     child(|| {
         while kill(target, Signal::SIGPWR).is_ok() {
@@ -61,8 +61,8 @@ pub fn storm(target: Pid) -> Process {
     })
 }
 
-/// Makes a panic of any child end this process, too: a panic of a victim would otherwise be taken for the kill that comes
-/// next.
+/// Makes a panic of any child end this process, too: a panic of a victim would otherwise be taken
+/// for the kill that comes next.
 pub fn panic_together() {
     let (own, print) = (getpid(), std::panic::take_hook());
     std::panic::set_hook(Box::new(move |panic| {

@@ -1,7 +1,7 @@
 //! Runs every test on the main thread of a process of its own, where its body may fork.
 //!
-//! A test binary lists its tests to cargo and nextest like any other. To run one, it starts itself again with the name of
-//! the test, and reports the output of that process when it fails.
+//! A test binary lists its tests to cargo and nextest like any other. To run one, it starts itself
+//! again with the name of the test, and reports the output of that process when it fails.
 
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -13,8 +13,8 @@ use nix::sys::signal::{SigSet, Signal};
 use super::program::Program;
 use super::random_kills;
 
-/// A test that runs longer than this hangs: its process group is killed and the test fails. Longer than the deadline of a
-/// program that a test starts, which reports more.
+/// A test that runs longer than this hangs: its process group is killed and the test fails. Longer
+/// than the deadline of a program that a test starts, which reports more.
 const DEADLINE: Duration = Duration::from_secs(90);
 
 /// First argument of a process that runs the body of a test.
@@ -134,7 +134,8 @@ fn itself<const WORDS: usize>(arguments: [&str; WORDS]) -> Command {
     command
 }
 
-/// Does what the arguments of this process ask for: runs one body, one program, or the tests that they select.
+/// Does what the arguments of this process ask for: runs one body, one program, or the tests that
+/// they select.
 pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -163,10 +164,12 @@ pub fn main() -> ExitCode {
 
 /// Separates this process from the one that runs the tests.
 fn become_a_leader() {
-    // A group that can be killed as a whole. And a session: when a group loses its last tie to another group of its session,
-    // the kernel continues its stopped members, which tests have stopped on purpose.
+    // A group that can be killed as a whole. And a session: when a group loses its last tie to
+    // another group of its session, the kernel continues its stopped members, which tests have
+    // stopped on purpose.
     let _ = nix::unistd::setsid();
-    // A session of its own does not end with the terminal, so it has to end with the process that started it.
+    // A session of its own does not end with the terminal, so it has to end with the process that
+    // started it.
     prctl::set_pdeathsig(Signal::SIGKILL).unwrap();
     // Signals that the starting process blocks would stay blocked here.
     SigSet::empty().thread_set_mask().unwrap();

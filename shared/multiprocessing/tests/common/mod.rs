@@ -1,4 +1,5 @@
-//! What the tests share: the harness, programs that tests start, children, waits with a limit, random kills.
+//! What the tests share: the harness, programs that tests start, children, waits with a limit,
+//! random kills.
 #![allow(dead_code, unused_imports)] // Each test binary uses a part of it.
 
 mod accounts;

@@ -1,4 +1,5 @@
-//! Names of segments, all derived from the one that the starting process chose, so that it finds what is left of them.
+//! Names of segments, all derived from the one that the starting process chose, so that it finds
+//! what is left of them.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

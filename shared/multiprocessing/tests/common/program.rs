@@ -1,4 +1,5 @@
-//! A process that a test starts: it has a segment name of its own and a deadline, and leaves nothing behind.
+//! A process that a test starts: it has a segment name of its own and a deadline, and leaves
+//! nothing behind.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
@@ -43,7 +44,8 @@ impl Program {
         Self::start_through(&[], function, arguments)
     }
 
-    /// Starts such a function through another program, such as `unshare`, which executes the words behind its own.
+    /// Starts such a function through another program, such as `unshare`, which executes the words
+    /// behind its own.
     pub fn start_through<F: Fn(&[&str])>(
         wrapper: &[&str],
         function: F,
@@ -89,7 +91,8 @@ impl Program {
         killpg(self.pid(), signal).unwrap();
     }
 
-    /// Reads up to the next line of output that starts with `start`, and returns the rest of that line.
+    /// Reads up to the next line of output that starts with `start`, and returns the rest of that
+    /// line.
     pub fn line(&mut self, start: &str) -> String {
         loop {
             let known = self.seen.len();
@@ -114,7 +117,8 @@ impl Program {
         value.unwrap_or_else(|| panic!("no fact {key} in {:?}", self.seen))
     }
 
-    /// Reads until the program and all processes that share its output have ended. An error says that it hangs.
+    /// Reads until the program and all processes that share its output have ended. An error says
+    /// that it hangs.
     pub fn end(&mut self) -> Result<ExitStatus, String> {
         loop {
             match self.read() {
@@ -138,7 +142,8 @@ impl Program {
         self.reap().unwrap_or_else(|problem| self.fail(&problem))
     }
 
-    /// Waits until the program has ended, which must be with exit code 0 and leave nothing in `/dev/shm`.
+    /// Waits until the program has ended, which must be with exit code 0 and leave nothing in
+    /// `/dev/shm`.
     pub fn succeed(&mut self) {
         let status = self.join();
         if !status.success() {
@@ -201,7 +206,8 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // A leader that was reaped and left no children has no group, and its number may be that of another process.
+        // A leader that was reaped and left no children has no group, and its number may be that of
+        // another process.
         if self.status.is_none_or(|status| status.signal().is_some()) {
             self.kill_all();
         }

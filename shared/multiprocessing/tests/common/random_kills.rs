@@ -16,7 +16,8 @@ const PAUSE: Duration = Duration::from_micros(500);
 /// Victims of [`kill_at_work`] so far.
 static KILLED: AtomicU64 = AtomicU64::new(0);
 
-/// Returns how many processes a soak kills: as many as the environment says, for the long form, or `short`.
+/// Returns how many processes a soak kills: as many as the environment says, for the long form, or
+/// `short`.
 pub fn kills(short: u32) -> u32 {
     std::env::var(KILLS).map_or(short, |kills| kills.parse().unwrap())
 }
@@ -51,8 +52,9 @@ pub fn wait_until_at_work(child: &mut Process) {
     });
 }
 
-/// Kills some of the processes at a time, over and over at random moments, and starts others in their place. After each
-/// time, `survive` gets the number of kills so far and panics when something is wrong. Kills all processes in the end.
+/// Kills some of the processes at a time, over and over at random moments, and starts others in
+/// their place. After each time, `survive` gets the number of kills so far and panics when
+/// something is wrong. Kills all processes in the end.
 pub fn kill_at_random(kills: u32, victims: &[&dyn Fn() -> Process], mut survive: impl FnMut(u32)) {
     let mut random = Random::new();
     let mut living: Vec<_> = victims.iter().map(|start| start()).collect();
@@ -74,7 +76,8 @@ pub fn kill_at_random(kills: u32, victims: &[&dyn Fn() -> Process], mut survive:
     living.into_iter().for_each(kill_and_join);
 }
 
-/// Stays at this point for a moment, now and then off the processor, so that kills find processes there.
+/// Stays at this point for a moment, now and then off the processor, so that kills find processes
+/// there.
 pub fn linger(step: u64) {
     (0..20).for_each(|_| std::hint::spin_loop());
     if step.is_multiple_of(16) {
@@ -82,8 +85,8 @@ pub fn linger(step: u64) {
     }
 }
 
-/// Sleeps for a moment after every 32nd step. Processes that never sleep keep each other and the victims off the processor
-/// for milliseconds.
+/// Sleeps for a moment after every 32nd step. Processes that never sleep keep each other and the
+/// victims off the processor for milliseconds.
 pub fn rest(step: u64) {
     if step.is_multiple_of(32) {
         std::thread::sleep(Duration::from_micros(1));

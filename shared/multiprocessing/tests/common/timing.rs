@@ -23,8 +23,8 @@ pub fn assert_less(what: &str, took: Duration, limit: Duration) {
     assert!(took < limit, "{what}: {took:?}");
 }
 
-/// Checks that a timed wait that nothing ends takes its time and no longer, in an undisturbed child (number 0) and in a
-/// child under a storm of signals (number 1).
+/// Checks that a timed wait that nothing ends takes its time and no longer, in an undisturbed child
+/// (number 0) and in a child under a storm of signals (number 1).
 pub fn keeps_time(wait_in_vain: impl Fn(usize, Duration)) {
     let keeps_time = |number: usize| {
         for milliseconds in [0, 1, 100, 500, 900, 999] {

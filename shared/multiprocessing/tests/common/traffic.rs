@@ -1,5 +1,5 @@
-//! Numbered messages that some processes send and others receive while many of both are killed, and the marks that tell what became of
-//! each message.
+//! Numbered messages between processes of which many are killed, and marks for the fate of each
+//! message.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -9,34 +9,34 @@ use multiprocessing::{Plan, Process, RawArray, RawValue, Segment};
 
 use super::{child, fact, join_all, kill_at_random, wait_until};
 
-/// Messages that there are marks for; whoever sends waits for the end when all are used.
+/// Number of messages that have marks. Senders wait for the end of the round when all are used.
 pub const MARKED: u64 = 1 << 20;
-/// The number of a message that says that no more will come.
+/// The number of a message after which no more will come.
 pub const END: u64 = u64::MAX;
 
 pub struct Traffic {
     next: RawValue<u64>,
-    /// Whether the call that sent it has returned, by message.
+    /// 1 for each message whose sending call has returned.
     pub returned: RawArray<u8>,
-    /// How often it was received.
+    /// How often each message was received.
     pub received: RawArray<u8>,
-    /// What each survivor has done so far.
+    /// Steps of each survivor.
     progress: RawArray<u64>,
-    /// 0 as long as more is to be sent.
+    /// 0 as long as senders go on.
     pub last: RawValue<u8>,
 }
 
-/// What came of a round.
+/// The outcome of a round.
 pub struct Counts {
     pub received: u64,
-    /// Messages that were sent and not received.
+    /// Messages whose sending call returned and which were not received.
     pub lost: u64,
-    /// Messages whose senders were killed before they knew that they had sent them.
+    /// Messages whose senders were killed before the sending call returned.
     pub unreturned: u64,
 }
 
 impl Traffic {
-    /// What it needs beside that, for so many survivors.
+    /// Adds the objects that it needs for a number of survivors to a plan.
     pub fn planned(plan: Plan, survivors: usize) -> Plan {
         let marks = |plan: Plan, name| plan.raw_array::<u8>(name, MARKED as usize);
         let plan =
@@ -54,7 +54,7 @@ impl Traffic {
         }
     }
 
-    /// Sends, as this process, one message after the other until the end.
+    /// Sends one message after the other until the end of the round.
     pub fn sends(&self, survivor: Option<usize>, send: impl Fn(u64, u64)) {
         let own = u64::from(std::process::id());
         while self.last.load() == 0 {
@@ -69,7 +69,7 @@ impl Traffic {
         }
     }
 
-    /// Receives, by whom a message is and its number, until there are no more.
+    /// Receives messages, each as its sender and its number, until no more come.
     fn receives(&self, survivor: Option<usize>, receive: impl Fn() -> (u64, u64)) {
         let mut latest = HashMap::new();
         loop {
@@ -83,7 +83,7 @@ impl Traffic {
         }
     }
 
-    /// Counts a step of a survivor.
+    /// Counts a step, if this process is a survivor.
     pub fn count(&self, survivor: Option<usize>) {
         if let Some(survivor) = survivor {
             self.progress.fetch_add(survivor, 1);
@@ -91,7 +91,7 @@ impl Traffic {
     }
 
     fn wait_until_all_go_on(&self) {
-        // Those that receive need something to be sent, so all of them go on only if all do.
+        // Receivers depend on senders, so all survivors go on only if each of them does.
         if self.next.load() < MARKED {
             let before: Vec<_> = self.progress.iter().collect();
             let went_on = || self.progress.iter().zip(&before).all(|(now, &was)| now > was);
@@ -99,8 +99,8 @@ impl Traffic {
         }
     }
 
-    /// Kills so many processes that do these kinds of work, four at a time, of which `victims` tells the kinds. Returns how many of
-    /// each kind were started.
+    /// Keeps four processes at work and kills them at random. `victims` selects the kind of work of
+    /// each. Returns how many processes of each kind were started.
     pub fn kill<const KINDS: usize>(
         &self,
         kills: u32,
@@ -122,8 +122,9 @@ impl Traffic {
         started.map(Cell::into_inner)
     }
 
-    /// Whoever of those that send (0 in `victims`) and receive (1) is killed, the survivors go on, every message is in order and is
-    /// received once, unless the one that had it in hand was killed. Where only those that send are killed, none is lost.
+    /// Kills senders (0 in `victims`) and receivers (1). Checks that the survivors go on, and that
+    /// every message arrives in order and once, except those that a killed receiver held. No
+    /// message is lost if only senders are killed.
     pub fn survives(
         &self,
         kills: u32,
@@ -149,8 +150,8 @@ impl Traffic {
             counts.unreturned += u64::from(returned == 0);
         }
         let Counts { received, lost, unreturned } = counts;
-        assert!(received > 0 && lost <= receivers, "{lost} lost by {receivers} that were killed");
-        assert!(unreturned <= senders, "{unreturned} unfinished, by {senders} that were killed");
+        assert!(received > 0 && lost <= receivers, "{lost} lost by {receivers} killed receivers");
+        assert!(unreturned <= senders, "{unreturned} unfinished by {senders} killed senders");
         fact("received", received);
         fact("lost", format!("{lost} by {receivers} killed"));
         fact("unreturned", format!("{unreturned} by {senders} killed"));

@@ -1,4 +1,4 @@
-//! DOC
+//! Python's `Array` and `RawArray`: changes under a lock, and atomic additions without one.
 
 use multiprocessing::{LockError, Plan, Process};
 
@@ -7,7 +7,7 @@ use crate::common::{
 };
 
 #[apply(test)]
-fn an_array_is_changed_in_place_by_whoever_holds_its_lock() {
+fn the_holder_of_its_lock_changes_an_array_in_place() {
     let segment = segment(&Plan::new().array::<u32>("numbers", 10).raw_array::<u16>("raw", 3));
     let numbers = segment.array::<u32>("numbers").unwrap();
     assert_eq!(numbers.len(), 10);
@@ -41,7 +41,7 @@ fn an_array_is_changed_in_place_by_whoever_holds_its_lock() {
 }
 
 #[apply(test)]
-fn the_successor_of_a_killed_holder_sees_the_array_as_it_was_left() {
+fn the_next_holder_sees_the_array_as_a_killed_holder_left_it() {
     let segment = segment(&Plan::new().array::<u64>("numbers", 4).raw_value::<u8>("flag"));
     let numbers = segment.array::<u64>("numbers").unwrap();
     let flag = segment.raw_value::<u8>("flag").unwrap();
@@ -54,7 +54,7 @@ fn the_successor_of_a_killed_holder_sees_the_array_as_it_was_left() {
     wait_until("the child is half-way", || flag.load() == 1);
     kill_and_join(half_way);
     let Err(LockError::OwnerDied(mut inherited)) = numbers.lock() else {
-        panic!("the death was not told")
+        panic!("the death was not reported")
     };
     assert_eq!(**inherited, [5, 5, 0, 0]);
     inherited.fill(0);
@@ -63,7 +63,7 @@ fn the_successor_of_a_killed_holder_sees_the_array_as_it_was_left() {
 }
 
 #[apply(test)]
-fn raw_additions_of_several_processes_add_up() {
+fn raw_additions_by_several_processes_add_up() {
     const EACH: u64 = 50_000;
     let plan =
         Plan::new().raw_value::<u64>("sum").raw_value::<i64>("most").raw_array::<u8>("bytes", 2);

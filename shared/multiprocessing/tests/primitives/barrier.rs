@@ -1,4 +1,4 @@
-//! DOC
+//! Python's `Barrier`, also when parties are killed.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::common::{
     test, unique_name, wait_until, wait_until_blocked, waits_idly,
 };
 
-/// A barrier, numbers for the parties, and one number more.
+/// Creates a barrier, a number for each party, and one more number.
 fn barrier(parties: usize) -> (Segment, Barrier) {
     let plan = Plan::new().barrier("meet", parties).raw_array::<u64>("numbers", parties);
     let segment = segment(&plan.raw_value::<u64>("number"));
@@ -25,9 +25,10 @@ fn broken_by(cause: BreakCause) -> Result<usize, BarrierError> {
     Err(BarrierError::Broken(cause))
 }
 
-/// _TestBarrier.test_barrier, test_barrier_10, test_wait_return, test_single_thread and test_thousand.
+/// _TestBarrier.test_barrier, test_barrier_10, test_wait_return, test_single_thread and
+/// test_thousand.
 #[apply(test)]
-fn parties_go_in_lockstep_through_a_thousand_rounds_and_one_of_them_is_number_0() {
+fn parties_pass_a_thousand_rounds_in_lockstep_and_one_of_them_is_number_0() {
     const ROUNDS: u64 = 1000;
     let (segment, meet) = barrier(5);
     let numbers = segment.raw_array::<u64>("numbers").unwrap();
@@ -39,20 +40,21 @@ fn parties_go_in_lockstep_through_a_thousand_rounds_and_one_of_them_is_number_0(
             let index = meet.wait().unwrap();
             assert!(index < 5);
             leaders.fetch_add(u64::from(index == 0));
-            // Nobody is behind, and nobody more than one round ahead.
+            // No party is behind, and none is more than one round ahead.
             assert!(
                 numbers.iter().all(|other| other == round || other == round + 1),
                 "{numbers:?}"
             );
             meet.wait().unwrap();
-            // All have told, and none goes on to tell of the next round before this one has come again.
+            // All parties have counted their index, and none can count the next one before this
+            // party returns.
             assert_eq!(leaders.load(), round);
         }
     });
     join_all(parties);
     assert_eq!((meet.n_waiting(), meet.is_broken()), (0, false));
 
-    // Their successors, for they have ended in order; they are waited for as they come.
+    // Other processes take the places of the parties, which have exited normally.
     let parties = children(4, |_| assert!(meet.wait().is_ok()));
     parties.iter().for_each(|party| wait_until_blocked(party.pid()));
     assert_eq!((meet.n_waiting(), format!("{meet:?}")), (4, "Barrier(4 of 5 wait)".to_owned()));
@@ -67,7 +69,7 @@ fn parties_go_in_lockstep_through_a_thousand_rounds_and_one_of_them_is_number_0(
 
 /// _TestBarrier.test_action.
 #[apply(test)]
-fn the_action_runs_once_before_anybody_goes_on_and_breaks_the_barrier_when_it_fails() {
+fn the_action_runs_once_before_any_party_goes_on_and_its_failure_breaks_the_barrier() {
     const ROUNDS: u64 = 100;
     let (segment, meet) = barrier(3);
     let actions = segment.raw_value::<u64>("number").unwrap();
@@ -78,13 +80,13 @@ fn the_action_runs_once_before_anybody_goes_on_and_breaks_the_barrier_when_it_fa
     join_all(children(3, |_| {
         for round in 1..=ROUNDS {
             counts.wait().unwrap();
-            // It ran before anybody went on, and the next one runs only when all have come again.
+            // The action ran before any party went on. It runs again only when all have returned.
             assert!([round, round + 1].contains(&actions.load()));
         }
     }));
     assert_eq!(actions.load(), ROUNDS);
 
-    // One that panics breaks the barrier; the panic is its process's.
+    // An action that panics breaks the barrier, and the panic ends its own process.
     let panics = meet.clone().with_action(|| panic!("the action's last words"));
     let others = children(2, |_| assert_eq!(meet.wait(), broken_by(BreakCause::ActionFailed)));
     others.iter().for_each(|other| wait_until_blocked(other.pid()));
@@ -93,7 +95,8 @@ fn the_action_runs_once_before_anybody_goes_on_and_breaks_the_barrier_when_it_fa
     join_all(others);
     meet.reset().unwrap();
 
-    // One that is killed in it breaks it as well, also for one too many that came while it ran.
+    // A process killed in the action breaks the barrier too, even for an extra party that came
+    // meanwhile.
     let slow = meet.clone().with_action(|| sleep_for_ever());
     let others = children(2, |_| assert!(matches!(meet.wait(), Err(BarrierError::Broken(_)))));
     others.iter().for_each(|other| wait_until_blocked(other.pid()));
@@ -107,9 +110,10 @@ fn the_action_runs_once_before_anybody_goes_on_and_breaks_the_barrier_when_it_fa
     assert_eq!(meet.wait(), broken_by(BreakCause::PartyDied(pid)));
 }
 
-/// _TestBarrier.test_abort, test_reset, test_abort_and_reset, test_timeout and test_default_timeout.
+/// _TestBarrier.test_abort, test_reset, test_abort_and_reset, test_timeout and
+/// test_default_timeout.
 #[apply(test)]
-fn abort_reset_and_a_time_limit_throw_everybody_out_and_a_reset_mends() {
+fn abort_reset_and_timeout_end_every_wait_and_a_reset_repairs_the_barrier() {
     let (_segment, meet) = barrier(5);
     let thrown_out = |cause: BreakCause, breaks: &dyn Fn()| {
         let waiting = children(4, |_| assert_eq!(meet.wait(), broken_by(cause)));
@@ -130,7 +134,7 @@ fn abort_reset_and_a_time_limit_throw_everybody_out_and_a_reset_mends() {
     thrown_out(BreakCause::Reset, &|| meet.reset().unwrap());
     works();
 
-    // Four wait, one of them not for ever; the fifth comes too late.
+    // Four parties wait, one of them with a timeout. The fifth comes too late.
     let limit = Duration::from_millis(100);
     let limited = meet.clone().with_timeout(limit);
     for timed in [&meet, &limited] {
@@ -145,7 +149,7 @@ fn abort_reset_and_a_time_limit_throw_everybody_out_and_a_reset_mends() {
         assert_eq!(meet.wait(), broken_by(BreakCause::TimedOut));
         meet.reset().unwrap();
     }
-    // A limit that all have inherited.
+    // All parties inherit a timeout.
     join_all(children(4, |_| assert_eq!(limited.wait(), broken_by(BreakCause::TimedOut))));
     assert_eq!(limited.wait(), broken_by(BreakCause::TimedOut));
     meet.reset().unwrap();
@@ -153,7 +157,7 @@ fn abort_reset_and_a_time_limit_throw_everybody_out_and_a_reset_mends() {
 }
 
 #[apply(test)]
-fn a_killed_party_breaks_the_barrier_and_every_survivor_is_told() {
+fn a_killed_party_breaks_the_barrier_for_every_survivor() {
     let (segment, meet) = barrier(3);
     let number = segment.raw_value::<u64>("number").unwrap();
     let is_reported = |dying: Process, survivors: usize| {
@@ -173,17 +177,17 @@ fn a_killed_party_breaks_the_barrier_and_every_survivor_is_told() {
     wait_until_blocked(waiting.pid());
     is_reported(waiting, 1);
 
-    // One that was there in the last round, and is busy elsewhere.
+    // A party of the last round that is busy elsewhere.
     let busy = child(|| {
         meet.wait().unwrap();
         number.store(1);
         sleep_for_ever();
     });
     join_all(children(2, |_| assert!(meet.wait().is_ok())));
-    wait_until("it has gone on", || number.load() == 1);
+    wait_until("the party goes on", || number.load() == 1);
     is_reported(busy, 2);
 
-    // One that has not come yet, and was enrolled by its parent.
+    // A party that has not come yet, enrolled by its parent.
     let late = child(|| sleep_for_ever());
     meet.enrol(late.pid()).unwrap();
     is_reported(late, 2);
@@ -194,7 +198,7 @@ fn a_killed_party_breaks_the_barrier_and_every_survivor_is_told() {
     assert_eq!(meet.wait(), broken_by(BreakCause::PartyDied(pid)));
     meet.reset().unwrap();
 
-    // One that was there once and others came in its place is no party any more.
+    // A former party whose place others have taken is no party any more.
     number.store(0);
     let former = child(|| {
         meet.wait().unwrap();
@@ -202,18 +206,18 @@ fn a_killed_party_breaks_the_barrier_and_every_survivor_is_told() {
         sleep_for_ever();
     });
     join_all(children(2, |_| assert!(meet.wait().is_ok())));
-    wait_until("it has gone on", || number.load() == 1);
+    wait_until("the party goes on", || number.load() == 1);
     join_all(children(3, |_| (0..2).for_each(|_| assert!(meet.wait().is_ok()))));
     kill_and_join(former);
     let patient = child(|| assert!(meet.wait().is_ok()));
-    std::thread::sleep(Duration::from_millis(400)); // Long enough for several looks around.
+    std::thread::sleep(Duration::from_millis(400)); // Long enough for several checks for dead parties.
     join_all(children(2, |_| assert!(meet.wait().is_ok())));
     join_all([patient]);
 }
 
-/// A child that returns, or a process that drops its handle, is not missed.
+/// A child that returns, or a process that drops its handle, leaves the barrier.
 #[apply(test)]
-fn a_party_that_ends_in_order_is_not_missed() {
+fn a_party_that_exits_normally_does_not_break_the_barrier() {
     let (segment, meet) = barrier(2);
     let in_order = child(|| assert!(meet.wait().is_ok()));
     let handle = segment.barrier("meet").unwrap();
@@ -221,11 +225,11 @@ fn a_party_that_ends_in_order_is_not_missed() {
     drop(handle);
     join_all([in_order]);
     let newcomer = child(|| assert!(meet.wait().is_ok()));
-    std::thread::sleep(Duration::from_millis(400)); // Long enough for several looks around.
+    std::thread::sleep(Duration::from_millis(400)); // Long enough for several checks for dead parties.
     assert_eq!(meet.wait(), Ok(1));
     join_all([newcomer]);
 
-    // One that ends by a panic is missed.
+    // A party that ends by a panic breaks the barrier.
     let mut panicking = child(|| {
         meet.wait().unwrap();
         panic!("not in order");
@@ -236,7 +240,7 @@ fn a_party_that_ends_in_order_is_not_missed() {
 }
 
 #[apply(test)]
-fn one_party_more_than_there_is_room_for_is_told_so() {
+fn one_party_too_many_gets_an_error() {
     let segment = segment(&Plan::new().participants(2).barrier("meet", 2));
     let meet = segment.barrier("meet").unwrap();
     let enrolled = children(2, |_| sleep_for_ever());
@@ -252,7 +256,7 @@ fn one_party_more_than_there_is_room_for_is_told_so() {
 }
 
 #[apply(test)]
-fn waits_keep_their_time_also_under_a_storm_of_signals() {
+fn waits_time_out_on_time_even_under_a_storm_of_signals() {
     let segment = segment(&Plan::new().barrier("0", 2).barrier("1", 2));
     let barriers = ["0", "1"].map(|name| segment.barrier(name).unwrap());
     keeps_time(|number, timeout| {
@@ -262,14 +266,14 @@ fn waits_keep_their_time_also_under_a_storm_of_signals() {
 }
 
 #[apply(test)]
-fn an_idle_waiter_uses_no_processor() {
+fn an_idle_waiter_uses_no_processor_time() {
     let (_segment, meet) = barrier(2);
     meet.enrol(nix::unistd::getpid()).unwrap();
     waits_idly(child(|| _ = meet.wait()));
 }
 
 #[apply(test)]
-fn a_barrier_for_nobody_or_for_more_than_can_take_part_is_no_plan() {
+fn a_plan_for_a_barrier_without_parties_or_with_more_than_participants_is_refused() {
     for plan in [Plan::new().barrier("meet", 0), Plan::new().participants(4).barrier("meet", 5)] {
         assert!(matches!(Segment::create(&unique_name(), &plan), Err(SegmentError::Plan(_))));
     }

@@ -1,4 +1,4 @@
-//! DOC
+//! Python's `Condition`, also when waiters, notifiers and lock holders are killed.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ struct Fixture {
     segment: Segment,
     lock: Lock,
     changed: Condition,
-    /// Waits that have ended.
+    /// The number of waits that have ended.
     woken: RawValue<u64>,
 }
 
@@ -36,7 +36,7 @@ impl Fixture {
         drop(guard);
     }
 
-    /// Children that have begun to wait, one after the other.
+    /// Starts children that wait, one after the other.
     fn waiters(&self, count: usize) -> Vec<Process> {
         let start = |_| {
             let waiter = child(|| self.wait_once());
@@ -48,7 +48,7 @@ impl Fixture {
 
     fn wait_until_waiting(&self, waiter: &Process) {
         wait_until_blocked(waiter.pid());
-        // Whoever waits has given the lock back.
+        // The lock is free once the child waits.
         drop(self.lock.lock().unwrap());
     }
 
@@ -57,15 +57,15 @@ impl Fixture {
     }
 
     fn has_woken(&self, count: u64) {
-        wait_until("they are woken", || self.woken.load() == count);
-        std::thread::sleep(Duration::from_millis(20)); // For one too many to show.
+        wait_until("the waiters are woken", || self.woken.load() == count);
+        std::thread::sleep(Duration::from_millis(20)); // Time for a wrong extra wake-up to show.
         assert_eq!(self.woken.load(), count);
     }
 }
 
 /// _TestCondition.test_notify, test_notify_all, test_notify_n, test_timeout and test_wait_result.
 #[apply(test)]
-fn as_many_are_woken_as_are_notified_and_nobody_else() {
+fn a_notification_wakes_exactly_as_many_waiters_as_it_names() {
     let fixture = fixture();
     let Fixture { lock, changed, woken, .. } = &fixture;
     let two = fixture.waiters(2);
@@ -100,15 +100,15 @@ fn as_many_are_woken_as_are_notified_and_nobody_else() {
     join_all(six);
     assert_eq!((woken.load(), fixture.notify(3)), (6, 0));
 
-    let told = child(|| {
+    let waiter = child(|| {
         let (_guard, notified) = changed.wait_timeout(lock.lock().unwrap(), LIMIT).unwrap();
         assert!(notified);
     });
-    fixture.wait_until_waiting(&told);
+    fixture.wait_until_waiting(&waiter);
     fixture.notify(1);
-    join_all([told]);
+    join_all([waiter]);
 
-    // A process and a thread, which belongs to the process that notifies.
+    // A process, and a thread of the process that notifies.
     woken.store(0);
     let process = fixture.waiters(1);
     std::thread::scope(|scope| {
@@ -125,7 +125,7 @@ fn as_many_are_woken_as_are_notified_and_nobody_else() {
 
 /// _TestCondition.test_waitfor and test_waitfor_timeout.
 #[apply(test)]
-fn a_predicate_is_waited_for_across_processes() {
+fn a_process_waits_for_a_predicate_that_others_make_true() {
     let Fixture { segment, lock, changed, .. } = &fixture();
     let number = segment.raw_value::<u64>("number").unwrap();
     let waiter = child(|| {
@@ -143,7 +143,7 @@ fn a_predicate_is_waited_for_across_processes() {
     join_all([waiter]);
     assert_eq!(number.load(), 5);
 
-    // In vain, though it is notified again and again.
+    // The predicate stays false although the waiter is notified again and again.
     let in_vain = child(|| {
         let timeout = Duration::from_millis(500);
         let begun = Instant::now();
@@ -154,11 +154,11 @@ fn a_predicate_is_waited_for_across_processes() {
         drop(guard);
     });
     let mut notified = 0;
-    wait_until("it gives up", || {
+    wait_until("the waiter gives up", || {
         notified += changed.notify(&lock.lock().unwrap(), 1).unwrap();
         number.load() == 9
     });
-    assert!(notified > 0, "it was over before it was notified");
+    assert!(notified > 0, "the wait ended before it was notified");
     join_all([in_vain]);
     let guard = lock.lock().unwrap();
     let (_guard, so) = changed.wait_for_timeout(guard, Duration::ZERO, || true).unwrap();
@@ -166,7 +166,7 @@ fn a_predicate_is_waited_for_across_processes() {
 }
 
 #[apply(test)]
-fn waiting_and_notifying_need_the_lock() {
+fn waiting_and_notifying_require_the_lock() {
     let Fixture { segment, lock, changed, .. } = &fixture();
     let other = segment.lock("other").unwrap();
     let not_held = |outcome: Result<LockGuard<'_>, ConditionError<LockGuard<'_>>>| {
@@ -183,9 +183,9 @@ fn waiting_and_notifying_need_the_lock() {
     assert_eq!(changed.notify_all(guard.as_ref().unwrap()), Ok(0));
 }
 
-/// An RLock is given back whole and had again as deep as it was.
+/// A wait releases an RLock completely and restores its depth.
 #[apply(test)]
-fn a_wait_gives_a_re_entrant_lock_back_whole_and_restores_its_depth() {
+fn a_wait_releases_a_re_entrant_lock_completely_and_restores_its_depth() {
     let plan = Plan::new().rlock("lock").condition("changed").raw_value::<u64>("number");
     let segment = segment(&plan);
     let lock = segment.rlock("lock").unwrap();
@@ -216,23 +216,23 @@ fn a_wait_gives_a_re_entrant_lock_back_whole_and_restores_its_depth() {
 }
 
 #[apply(test)]
-fn dead_waiters_are_forgotten_and_what_they_were_notified_of_is_passed_on() {
+fn dead_waiters_are_forgotten_and_their_notifications_are_passed_on() {
     let fixture = fixture();
     let Fixture { lock, changed, .. } = &fixture;
-    // Killed while it waits: forgotten, as soon as another one who waits looks around.
+    // A waiter killed while it waits is forgotten at the next check of another waiter.
     let mut waiters = fixture.waiters(2);
     kill_and_join(waiters.remove(0));
     let begun = Instant::now();
-    wait_until("it is forgotten", || format!("{changed:?}") == "Condition(1 wait)");
+    wait_until("the dead waiter is forgotten", || format!("{changed:?}") == "Condition(1 wait)");
     assert_less("the dead waiter is forgotten", begun.elapsed(), Duration::from_secs(1));
     assert_eq!(fixture.notify(1), 1);
     join_all(waiters);
 
-    // Killed notified, before it has the lock: it is passed on.
+    // The notification of a waiter killed before it has the lock is passed on.
     let killed_notified = |waiter: Process| {
         let guard = lock.lock().unwrap();
         assert_eq!(changed.notify(&guard, 1), Ok(1));
-        std::thread::sleep(Duration::from_millis(50)); // For it to wake up and wait for the lock.
+        std::thread::sleep(Duration::from_millis(50)); // Time to wake up and wait for the lock.
         kill_and_join(waiter);
     };
     let mut waiters = fixture.waiters(2);
@@ -240,55 +240,55 @@ fn dead_waiters_are_forgotten_and_what_they_were_notified_of_is_passed_on() {
     let begun = Instant::now();
     join_all(waiters);
     assert_less("the notification is passed on", begun.elapsed(), Duration::from_secs(1));
-    // But not to one who came later: if nobody else waited then, it is gone.
+    // But a later waiter does not get it: without other waiters it is gone.
     killed_notified(fixture.waiters(1).remove(0));
     let (guard, notified) =
         changed.wait_timeout(lock.lock().unwrap(), Duration::from_millis(400)).unwrap();
-    assert!(!notified, "it inherited what was given before it came");
+    assert!(!notified, "it inherited an earlier notification");
     drop(guard);
     assert_eq!(
         format!("{changed:?}"),
         "Condition(0 wait (1 notifications passed on from the dead))"
     );
 
-    // Killed with the lock: whoever waits for the condition is told when it has the lock.
-    let told = child(|| match changed.wait(lock.lock().unwrap()) {
+    // A waiter learns of a holder killed with the lock when its wait ends.
+    let waiter = child(|| match changed.wait(lock.lock().unwrap()) {
         Err(ConditionError::Lock(LockError::OwnerDied(inherited))) => drop(inherited.repaired()),
         other => panic!("expected an inheritance, got {other:?}"),
     });
-    fixture.wait_until_waiting(&told);
+    fixture.wait_until_waiting(&waiter);
     kill_and_join({
         let notifier = child(|| {
             let guard = lock.lock().unwrap();
             changed.notify_all(&guard).unwrap();
             sleep_for_ever();
         });
-        wait_until("it holds the lock", || lock.holder() == Some(notifier.pid()));
+        wait_until("the notifier holds the lock", || lock.holder() == Some(notifier.pid()));
         wait_until_blocked(notifier.pid());
         notifier
     });
-    join_all([told]);
+    join_all([waiter]);
     drop(lock.lock().unwrap());
 }
 
 #[apply(test)]
-fn one_waiter_more_than_there_is_room_for_is_told_so_and_keeps_the_lock() {
+fn one_waiter_too_many_gets_an_error_and_keeps_the_lock() {
     let segment = segment(&Plan::new().lock("lock").participants(1).condition("changed"));
     let lock = segment.lock("lock").unwrap();
     let changed = segment.condition("changed", &lock).unwrap();
     let only = child(|| drop(changed.wait(lock.lock().unwrap())));
-    wait_until("it waits", || format!("{changed:?}") == "Condition(1 wait)");
+    wait_until("the child waits", || format!("{changed:?}") == "Condition(1 wait)");
     let Err(ConditionError::Full(guard)) = changed.wait(lock.lock().unwrap()) else {
         panic!("there was room for two")
     };
-    assert!(lock.try_lock().unwrap().is_none(), "the lock was given back");
+    assert!(lock.try_lock().unwrap().is_none(), "the lock was released");
     kill_and_join(only);
     let (_guard, notified) = changed.wait_timeout(guard, Duration::from_millis(1)).unwrap();
     assert!(!notified);
 }
 
 #[apply(test)]
-fn waits_keep_their_time_also_under_a_storm_of_signals() {
+fn waits_time_out_on_time_even_under_a_storm_of_signals() {
     let Fixture { lock, changed, .. } = &fixture();
     keeps_time(|_, timeout| {
         let (_guard, notified) = changed.wait_timeout(lock.lock().unwrap(), timeout).unwrap();
@@ -297,7 +297,7 @@ fn waits_keep_their_time_also_under_a_storm_of_signals() {
 }
 
 #[apply(test)]
-fn an_idle_waiter_uses_no_processor() {
+fn an_idle_waiter_uses_no_processor_time() {
     let Fixture { lock, changed, .. } = &fixture();
     waits_idly(child(|| drop(changed.wait(lock.lock().unwrap()))));
 }

@@ -1,4 +1,4 @@
-//! DOC
+//! Python's `Event` between processes.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ fn event() -> (Segment, Event) {
 
 /// _TestEvent.test_event and test_repr.
 #[apply(test)]
-fn an_event_is_set_and_cleared_for_all_and_ends_every_wait() {
+fn an_event_is_set_and_cleared_for_all_processes_and_ends_every_wait() {
     let (_segment, event) = event();
     let shown = |event: &Event| format!("{event:?}");
     assert!(!event.is_set());
@@ -45,7 +45,7 @@ fn an_event_is_set_and_cleared_for_all_and_ends_every_wait() {
     join_all(waiters);
     assert!(begun.elapsed() < Duration::from_secs(1));
 
-    // Set for a moment only, which Python's waiters sleep through.
+    // The event is set for a moment only, which Python's waiters would miss.
     event.clear();
     let waiter = child(|| assert!(event.wait_timeout(Duration::from_secs(9)).unwrap()));
     wait_until_blocked(waiter.pid());
@@ -55,13 +55,13 @@ fn an_event_is_set_and_cleared_for_all_and_ends_every_wait() {
 }
 
 #[apply(test)]
-fn waits_keep_their_time_also_under_a_storm_of_signals() {
+fn waits_time_out_on_time_even_under_a_storm_of_signals() {
     let (_segment, event) = event();
     keeps_time(|_, timeout| assert!(!event.wait_timeout(timeout).unwrap()));
 }
 
 #[apply(test)]
-fn an_idle_waiter_uses_no_processor() {
+fn an_idle_waiter_uses_no_processor_time() {
     let (_segment, event) = event();
     waits_idly(child(|| event.wait().unwrap()));
 }

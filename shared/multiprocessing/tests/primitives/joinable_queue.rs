@@ -1,4 +1,4 @@
-//! DOC
+//! Python's `JoinableQueue`, also when processes that hold tasks or join are killed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ fn lost<T>(tasks: u64) -> Result<T, QueueError> {
     Err(QueueError::Lost { tasks })
 }
 
-/// The next task, of which there are some until the queue is closed.
+/// Returns the next task, or `None` when the queue is closed.
 fn next<T: Shareable>(queue: &JoinableQueue<T>) -> Option<Task<T>> {
     match queue.get() {
         Err(QueueError::Closed) => None,
@@ -28,7 +28,7 @@ fn next<T: Shareable>(queue: &JoinableQueue<T>) -> Option<Task<T>> {
     }
 }
 
-/// A child that has so many tasks in hand.
+/// Starts a child that holds this many tasks.
 fn holder(queue: &JoinableQueue<u64>, tasks: usize) -> Process {
     let before = queue.len();
     let holder = child(|| {
@@ -65,11 +65,11 @@ fn a_join_ends_when_every_task_that_was_put_is_done() {
     assert_eq!((queue.join(), queue.join_timeout(LIMIT)), (Ok(()), Ok(true)));
 }
 
-/// Who joins is told at once: had it to find out by itself it would take seconds in all.
+/// Joins end by a wake-up: with periodic checks alone, this would take seconds.
 #[apply(test)]
-fn all_who_join_are_told_at_once() {
+fn the_last_completed_task_ends_every_join_at_once() {
     let (_segment, queue) = queue(1);
-    let mut told = Duration::ZERO;
+    let mut waited = Duration::ZERO;
     for _ in 0..60 {
         queue.put(1).unwrap();
         let task = queue.get().unwrap();
@@ -78,14 +78,14 @@ fn all_who_join_are_told_at_once() {
         let begun = Instant::now();
         drop(task);
         join_all(joining);
-        told += begun.elapsed();
+        waited += begun.elapsed();
     }
-    assert_less("60 last tasks end all joins", told, Duration::from_millis(2500));
+    assert_less("60 last tasks end all joins", waited, Duration::from_millis(2500));
 }
 
-/// What is unfinished, step by step.
+/// Checks the number of unfinished tasks step by step.
 #[apply(test)]
-fn a_task_is_unfinished_from_its_put_until_it_is_dropped_wherever_it_is() {
+fn a_task_is_unfinished_from_its_put_until_it_is_dropped() {
     let (_segment, queue) = queue(2);
     let stands = |length: usize, unfinished: usize, held: &str| {
         assert_eq!((queue.len(), queue.unfinished(), queue.capacity()), (length, unfinished, 2));
@@ -99,7 +99,7 @@ fn a_task_is_unfinished_from_its_put_until_it_is_dropped_wherever_it_is() {
     stands(2, 2, "");
     let first = queue.get().unwrap();
     stands(1, 2, &format!(", 1 held by {own}"));
-    // There is room again, though the task is not done.
+    // There is room again although the task is unfinished.
     queue.put(3).unwrap();
     let second = queue.get_timeout(LIMIT).unwrap().unwrap();
     assert_eq!((*first, *second, format!("{second:?}")), (1, 2, "Task(2)".to_owned()));
@@ -109,7 +109,7 @@ fn a_task_is_unfinished_from_its_put_until_it_is_dropped_wherever_it_is() {
     let other = holder(&queue, 1);
     stands(0, 2, &format!(", 1 held by {own}, 1 held by {}", other.pid()));
     assert!(queue.try_get().unwrap().is_none());
-    // It can go to another thread.
+    // A task can move to another thread.
     std::thread::spawn(move || drop(second)).join().unwrap();
     stands(0, 1, &format!(", 1 held by {}", other.pid()));
     let joining = child(|| assert_eq!(queue.join(), lost(1)));
@@ -120,9 +120,9 @@ fn a_task_is_unfinished_from_its_put_until_it_is_dropped_wherever_it_is() {
     stands(0, 0, " (1 lost)");
 }
 
-/// As for a plain queue; and what was refused is no task that anybody waits for.
+/// Messages are refused as by a plain queue.
 #[apply(test)]
-fn what_was_refused_is_no_task_that_a_join_waits_for() {
+fn a_join_does_not_wait_for_a_refused_task() {
     let (_segment, queue) = queue(2);
     (1..=2).for_each(|number| queue.put(number).unwrap());
     let refused = |error| {
@@ -140,9 +140,9 @@ fn what_was_refused_is_no_task_that_a_join_waits_for() {
     assert_eq!((queue.join(), queue.lost()), (Ok(()), 0));
 }
 
-/// _TestQueue.test_closed_queue_put_get_exceptions, for this kind too.
+/// _TestQueue.test_closed_queue_put_get_exceptions, for this kind of queue.
 #[apply(test)]
-fn a_closed_one_gives_what_is_left_and_a_join_waits_for_that() {
+fn a_closed_queue_gives_out_its_remaining_tasks_and_a_join_waits_for_them() {
     let (_segment, queue) = queue(2);
     queue.put(1).unwrap();
     queue.put(2).unwrap();
@@ -153,7 +153,7 @@ fn a_closed_one_gives_what_is_left_and_a_join_waits_for_that() {
         queue.put(3).unwrap();
         assert_eq!(queue.put(4), Err(QueueError::Closed));
     });
-    wait_until("it waits for room", || queue.is_full());
+    wait_until("the child waits for room", || queue.is_full());
     wait_until_blocked(putting.pid());
     assert_eq!([queue.close(), queue.close()], [Ok(()); 2]);
     join_all([putting]);
@@ -162,7 +162,7 @@ fn a_closed_one_gives_what_is_left_and_a_join_waits_for_that() {
         queue.to_string(),
         format!("2 of 2 messages, closed, 1 held by {}", std::process::id())
     );
-    // Who joins waits for what is left, which is to be had.
+    // A join waits for the remaining tasks, which can still be taken.
     assert_eq!(queue.join_timeout(Duration::from_millis(200)), Ok(false));
     drop(task);
     join_all([child(|| assert_eq!([*queue.get().unwrap(), *queue.get().unwrap()], [2, 3]))]);
@@ -179,7 +179,7 @@ fn a_closed_one_gives_what_is_left_and_a_join_waits_for_that() {
 }
 
 #[apply(test)]
-fn what_a_killed_process_had_in_hand_is_lost_and_all_who_join_are_told() {
+fn the_tasks_of_a_killed_process_are_lost_and_every_join_reports_them() {
     let segment = segment(&Plan::new().joinable_queue::<u64>("queue", 8).raw_value::<u8>("finish"));
     let queue = segment.joinable_queue::<u64>("queue").unwrap();
     let finish = segment.raw_value::<u8>("finish").unwrap();
@@ -187,19 +187,20 @@ fn what_a_killed_process_had_in_hand_is_lost_and_all_who_join_are_told() {
     let dying = holder(&queue, 2);
     let living = child(|| {
         let _task = queue.get().unwrap();
-        wait_until("it is told to finish", || finish.load() == 1);
+        wait_until("the test lets it finish", || finish.load() == 1);
     });
     wait_until("both have their tasks", || queue.len() == 3);
     let joining = [(); 3].map(|()| child(|| assert_eq!(queue.join(), lost(2))));
     joining.iter().for_each(|joining| wait_until_blocked(joining.pid()));
-    // Of those who join one is killed, and hinders nobody.
+    // A killed joiner does not affect the others.
     let [victim, mut joining @ ..] = joining;
     kill_and_join(victim);
     let killed = Instant::now();
     kill_and_join(dying);
     wait_until("the tasks are counted as lost", || queue.lost() == 2);
     assert_less("the loss is noticed", killed.elapsed(), Duration::from_millis(1500));
-    // What the dead had is lost; not what others have, nor what was still in the queue, and that is waited for.
+    // Only the tasks of the dead process are lost. Joins wait for those of others and those in the
+    // queue.
     assert_eq!((queue.len(), queue.unfinished()), (3, 4));
     assert_eq!(queue.to_string(), format!("3 of 8 messages, 1 held by {} (2 lost)", living.pid()));
     (4..=6).for_each(|number| assert_eq!(*queue.get().unwrap(), number));
@@ -209,28 +210,28 @@ fn what_a_killed_process_had_in_hand_is_lost_and_all_who_join_are_told() {
     join_all(joining.into_iter().chain([living]));
     assert_eq!((queue.join(), queue.join()), (lost(2), Ok(())));
 
-    // One who dies with the last task ends the wait, also of one who only asks now and then.
+    // A process that dies with the last task ends a join, and also repeated joins without waiting.
     for asks in [false, true] {
         queue.put(7).unwrap();
         let dying = holder(&queue, 1);
         let killed = Instant::now();
         kill_and_join(dying);
         if asks {
-            wait_until("it is told", || queue.join_timeout(Duration::ZERO) == lost(1));
+            wait_until("a join reports the loss", || queue.join_timeout(Duration::ZERO) == lost(1));
         } else {
             assert_eq!(queue.join(), lost(1));
             assert_less("the join ends", killed.elapsed(), Duration::from_millis(1500));
         }
         assert_eq!((queue.unfinished(), queue.join()), (0, Ok(())));
     }
-    // What was lost before is no matter to what comes after.
+    // Earlier losses do not affect later tasks.
     queue.put(8).unwrap();
     join_all([child(|| drop(queue.get().unwrap()))]);
     assert_eq!((queue.join(), queue.lost()), (Ok(()), 4));
 }
 
 #[apply(test)]
-fn one_holder_more_than_there_is_room_for_is_told_so_and_takes_nothing() {
+fn one_task_holder_too_many_gets_an_error_and_takes_nothing() {
     let segment = segment(&Plan::new().participants(1).joinable_queue::<u64>("queue", 5));
     let queue = segment.joinable_queue::<u64>("queue").unwrap();
     (1..=5).for_each(|number| queue.put(number).unwrap());
@@ -240,7 +241,7 @@ fn one_holder_more_than_there_is_room_for_is_told_so_and_takes_nothing() {
     }
     assert_eq!((queue.len(), queue.unfinished(), queue.lost()), (3, 5, 0));
     kill_and_join(only);
-    // The row of a dead one is free for the next.
+    // The row of a dead holder is free for the next one.
     let tasks = [queue.get().unwrap(), queue.get().unwrap()];
     assert_eq!((*tasks[0], *tasks[1], queue.unfinished(), queue.lost()), (3, 4, 3, 2));
     join_all([child(|| assert_eq!(queue.get().map(drop), Err(QueueError::TooManyHolders)))]);
@@ -250,7 +251,7 @@ fn one_holder_more_than_there_is_room_for_is_told_so_and_takes_nothing() {
 }
 
 #[apply(test)]
-fn a_forked_child_that_drops_an_inherited_task_has_not_done_it() {
+fn a_forked_child_that_drops_an_inherited_task_does_not_complete_it() {
     let (_segment, queue) = queue(1);
     queue.put(7).unwrap();
     let mut task = Some(queue.get().unwrap());
@@ -272,7 +273,7 @@ fn a_forked_child_that_drops_an_inherited_task_has_not_done_it() {
     assert_eq!((queue.join(), queue.unfinished()), (Ok(()), 0));
 }
 
-/// A panic is no way to say that a task is done.
+/// A panic does not complete a task.
 #[apply(test)]
 fn a_task_that_a_panic_drops_is_lost() {
     let (_segment, queue) = queue(2);
@@ -282,7 +283,7 @@ fn a_task_that_a_panic_drops_is_lost() {
         panic!("on purpose, with a task");
     });
     assert_eq!(panicking.join_timeout(LIMIT).unwrap(), Some(Exit::Code(101)));
-    // Told without a look for the dead: it had put the task down.
+    // The loss is known without a check for dead processes, because the panic dropped the task.
     assert_eq!((queue.unfinished(), queue.lost()), (1, 1));
     let caught = catch_unwind(AssertUnwindSafe(|| {
         let _task = queue.get().unwrap();
@@ -293,7 +294,7 @@ fn a_task_that_a_panic_drops_is_lost() {
 }
 
 #[apply(test)]
-fn waits_keep_their_time_also_under_a_storm_of_signals() {
+fn waits_time_out_on_time_even_under_a_storm_of_signals() {
     let segment =
         segment(&Plan::new().joinable_queue::<u64>("empty", 1).joinable_queue::<u64>("held", 1));
     let [empty, held] = ["empty", "held"].map(|name| segment.joinable_queue::<u64>(name).unwrap());
@@ -306,7 +307,7 @@ fn waits_keep_their_time_also_under_a_storm_of_signals() {
 }
 
 #[apply(test)]
-fn an_idle_waiter_uses_no_processor() {
+fn an_idle_waiter_uses_no_processor_time() {
     let (_segment, queue) = queue(20);
     waits_idly(child(|| drop(queue.get().unwrap())));
     (0..20).for_each(|number| queue.put(number).unwrap());
@@ -318,9 +319,9 @@ fn an_idle_waiter_uses_no_processor() {
 }
 
 #[apply(test)]
-fn one_of_other_messages_or_a_plain_one_is_not_this_one() {
+fn a_joinable_queue_of_another_type_or_a_plain_queue_is_refused() {
     let plan = Plan::new().joinable_queue::<[u8; 8]>("eight", 6).queue::<[u8; 8]>("plain", 6);
-    // Of one participant and of many: the ring is found behind the rows.
+    // With one participant and with many, because the ring lies behind their rows.
     let plan = plan.participants(1).joinable_queue::<[u32; 3]>("three", 2);
     let name = unique_name();
     let segment = Segment::create(&name, &plan).unwrap();

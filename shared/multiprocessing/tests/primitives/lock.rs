@@ -1,4 +1,4 @@
-//! DOC
+//! Python's `Lock`: exclusion, dead holders, timeouts and inherited guards.
 
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,14 @@ use crate::common::{
     segment, sleep_for_ever, test, unique_name, wait_until, wait_until_blocked,
 };
 
-/// The lock, and a flag for children to say how far they are.
+/// Creates a lock, and a flag by which children announce their progress.
 fn lock_and_flag() -> (Segment, Lock, RawValue<u64>) {
     let segment = segment(&Plan::new().lock("lock").raw_value::<u64>("flag"));
     let (lock, flag) = (segment.lock("lock").unwrap(), segment.raw_value("flag").unwrap());
     (segment, lock, flag)
 }
 
-/// A child that holds the lock.
+/// Starts a child that holds the lock.
 fn holding_child(lock: &Lock, flag: &RawValue<u64>) -> Process {
     let before = flag.load();
     let holder = child(|| {
@@ -37,7 +37,7 @@ fn processes_exclude_each_other_and_no_update_is_lost() {
     let count = || {
         for _ in 0..EACH {
             let _guard = lock.lock().unwrap();
-            // Two steps on purpose: without the lock, others' additions would be lost in between.
+            // Two steps, so that additions of others would be lost in between without the lock.
             let before = total.load();
             std::hint::black_box(before);
             total.store(before + 1);
@@ -48,11 +48,11 @@ fn processes_exclude_each_other_and_no_update_is_lost() {
 }
 
 #[apply(test)]
-fn the_successor_of_a_killed_holder_is_told_and_repairs() {
+fn the_next_holder_learns_of_a_killed_holder_and_repairs() {
     let (_segment, lock, flag) = lock_and_flag();
     kill_and_join(holding_child(&lock, &flag));
     let Err(LockError::OwnerDied(inherited)) = lock.lock() else {
-        panic!("the death was not told")
+        panic!("the death was not reported")
     };
     assert_eq!(lock.recoveries(), 0);
     let guard = inherited.repaired();
@@ -61,15 +61,17 @@ fn the_successor_of_a_killed_holder_is_told_and_repairs() {
     assert_eq!((lock.holder(), lock.recoveries()), (None, 1));
     drop(lock.lock().unwrap());
 
-    // The same through the other ways in.
+    // The same for the other calls that lock.
     kill_and_join(holding_child(&lock, &flag));
     let Err(LockError::OwnerDied(inherited)) = lock.try_lock() else {
-        panic!("try_lock did not tell")
+        panic!("try_lock did not report the death")
     };
     drop(inherited.repaired());
     kill_and_join(holding_child(&lock, &flag));
     let outcome = lock.lock_timeout(Duration::from_secs(5));
-    let Err(LockError::OwnerDied(inherited)) = outcome else { panic!("lock_timeout did not tell") };
+    let Err(LockError::OwnerDied(inherited)) = outcome else {
+        panic!("lock_timeout did not report the death")
+    };
     drop(inherited.repaired());
     assert!(lock.try_lock().unwrap().is_some());
     assert_eq!(lock.recoveries(), 3);
@@ -84,7 +86,7 @@ fn a_process_that_already_waits_is_woken_when_the_holder_is_killed() {
         other => panic!("expected an inheritance, got {other:?}"),
     });
     let timed = child(|| match lock.lock_timeout(Duration::from_secs(20)) {
-        // Whichever comes first inherits; the other one finds it repaired.
+        // The first waiter inherits the lock. The second one finds it repaired.
         Err(LockError::OwnerDied(inherited)) => drop(inherited.repaired()),
         Ok(Some(_)) => {}
         other => panic!("expected the lock, got {other:?}"),
@@ -101,9 +103,10 @@ fn a_process_that_already_waits_is_woken_when_the_holder_is_killed() {
     join_all([timed]);
 }
 
-/// A waiter is woken, killed before it runs, and the mutex is taken by a third meanwhile: nobody wakes the other waiter.
+/// A waiter is woken and killed before it runs, while a third process takes the mutex. The other
+/// waiter gets no wake-up then.
 #[apply(test)]
-fn a_free_lock_is_had_within_a_second_though_the_process_that_was_woken_for_it_is_killed() {
+fn a_free_lock_is_taken_within_a_second_although_the_woken_waiter_is_killed() {
     let (_segment, lock, _) = lock_and_flag();
     let take = || match lock.lock() {
         Err(LockError::OwnerDied(inherited)) => inherited.repaired(),
@@ -117,7 +120,7 @@ fn a_free_lock_is_had_within_a_second_though_the_process_that_was_woken_for_it_i
             sleep_for_ever();
         });
         wait_until_blocked(woken.pid());
-        // It shares this process's processor and runs only when that idles: not between the next two steps.
+        // The child runs only when this processor is idle, so not between the next two steps.
         run_beside_idly(woken.pid());
         let other = child(|| drop(take()));
         wait_until_blocked(other.pid());
@@ -133,21 +136,21 @@ fn a_free_lock_is_had_within_a_second_though_the_process_that_was_woken_for_it_i
 }
 
 #[apply(test)]
-fn a_lock_given_back_without_repair_is_lost_for_everyone() {
+fn a_lock_released_without_repair_is_unrecoverable_for_every_process() {
     let (_segment, lock, flag) = lock_and_flag();
     let lost = |outcome: Result<_, LockError<_>>| {
         matches!(outcome, Err(LockError::Failed(LockFailure::Unrecoverable)))
     };
     kill_and_join(holding_child(&lock, &flag));
     let Err(LockError::OwnerDied(inherited)) = lock.lock() else {
-        panic!("the death was not told")
+        panic!("the death was not reported")
     };
     let blocked = child(|| assert!(lost(lock.lock().map(drop))));
     wait_until_blocked(blocked.pid());
     drop(inherited);
     join_all([blocked]);
     assert!(lost(lock.lock().map(drop)));
-    // After a look without waiting, which in glibc 2.36 takes a lost mutex and keeps it.
+    // After `try_lock`, with which glibc 2.36 takes an unrecoverable mutex and keeps it.
     assert!(lost(lock.try_lock().map(drop)));
     let outcome = lock.lock_timeout(Duration::from_secs(9)).map(drop);
     assert!(matches!(outcome, Err(LockError::Failed(LockFailure::Unrecoverable))), "{outcome:?}");
@@ -156,7 +159,7 @@ fn a_lock_given_back_without_repair_is_lost_for_everyone() {
 }
 
 #[apply(test)]
-fn time_limits_below_a_second_are_kept_also_under_a_storm_of_signals() {
+fn timeouts_below_a_second_are_kept_even_under_a_storm_of_signals() {
     let (_segment, lock, flag) = lock_and_flag();
     let holder = holding_child(&lock, &flag);
     keeps_time(|_, timeout| assert!(lock.lock_timeout(timeout).unwrap().is_none()));
@@ -186,25 +189,25 @@ fn a_forked_child_that_drops_an_inherited_guard_does_not_free_its_parents_lock()
 #[apply(test)]
 fn a_lock_names_the_process_that_holds_it() {
     let (_segment, lock, flag) = lock_and_flag();
-    let told = |holder: Option<i32>| format!("Lock {{ holder: {holder:?}, recoveries: 0 }}");
-    assert_eq!((lock.holder(), format!("{lock:?}")), (None, told(None)));
+    let shown = |holder: Option<i32>| format!("Lock {{ holder: {holder:?}, recoveries: 0 }}");
+    assert_eq!((lock.holder(), format!("{lock:?}")), (None, shown(None)));
     let own = lock.lock().unwrap();
     assert_eq!(
         (lock.holder(), format!("{lock:?}")),
-        (Some(getpid()), told(Some(getpid().as_raw())))
+        (Some(getpid()), shown(Some(getpid().as_raw())))
     );
     drop(own);
     let holder = holding_child(&lock, &flag);
     assert_eq!(
         (lock.holder(), format!("{lock:?}")),
-        (Some(holder.pid()), told(Some(holder.pid().as_raw())))
+        (Some(holder.pid()), shown(Some(holder.pid().as_raw())))
     );
     kill_and_join(holder);
     assert_eq!(lock.holder(), None);
 }
 
 #[apply(test)]
-fn locking_twice_in_one_thread_is_an_error_and_trying_to_is_none() {
+fn locking_twice_in_one_thread_is_an_error_and_try_lock_returns_none() {
     let segment = Segment::create(&unique_name(), &Plan::new().lock("lock")).unwrap();
     let lock = segment.lock("lock").unwrap();
     let guard = lock.lock().unwrap();
@@ -218,7 +221,7 @@ fn locking_twice_in_one_thread_is_an_error_and_trying_to_is_none() {
 }
 
 #[apply(test)]
-fn a_panic_under_a_lock_gives_it_back_and_tells_nobody() {
+fn a_panic_under_a_lock_releases_it_like_any_drop() {
     let plan = Plan::new().lock("lock").rlock("rlock").array::<u16>("array", 2);
     let segment = Segment::create(&unique_name(), &plan).unwrap();
     let (lock, rlock) = (segment.lock("lock").unwrap(), segment.rlock("rlock").unwrap());
@@ -260,14 +263,14 @@ fn a_forgotten_guard_keeps_its_memory_mapped_and_other_locks_sound() {
     let segment = Segment::create(&unique_name(), &Plan::new().lock("lock")).unwrap();
     std::mem::forget(segment.lock("lock").unwrap().lock().unwrap());
     drop(segment);
-    // The C library's list of held locks leads through the forgotten one.
+    // The C library's list of held locks contains the forgotten lock.
     for _ in 0..3 {
         drop(other.lock().unwrap());
     }
 }
 
 #[apply(test)]
-fn a_thread_that_ends_with_the_lock_is_a_dead_holder() {
+fn a_thread_that_ends_with_the_lock_counts_as_a_dead_holder() {
     let segment = Segment::create(&unique_name(), &Plan::new().lock("lock")).unwrap();
     let lock = segment.lock("lock").unwrap();
     std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Python's `Queue`, and what becomes of it when processes are killed.
+//! Python's `Queue`, also when processes are killed.
 
 use std::fs::read_dir;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ fn queue(capacity: usize) -> (Segment, Queue<u64>) {
     (segment, queue)
 }
 
-/// Runs what must wait for so many tenths of a second.
+/// Checks that a call waits for this many tenths of a second.
 fn waits(tenths: u32, outcome: impl FnOnce()) {
     let begun = Instant::now();
     outcome();
@@ -29,7 +29,7 @@ fn waits(tenths: u32, outcome: impl FnOnce()) {
 
 /// _TestQueue.test_put.
 #[apply(test)]
-fn a_full_queue_takes_no_message_at_once_or_after_its_time() {
+fn a_full_queue_refuses_a_message_at_once_or_after_the_timeout() {
     let (_segment, queue) = queue(6);
     let tenth = Duration::from_millis(100);
     assert!(queue.is_empty() && !queue.is_full());
@@ -43,7 +43,7 @@ fn a_full_queue_takes_no_message_at_once_or_after_its_time() {
     join_all([child(|| (1..=6).for_each(|number| assert_eq!(queue.get(), Ok(number))))]);
     assert!(queue.is_empty() && !queue.is_full());
 
-    // One who waits for room goes on when there is some.
+    // A process that waits for room goes on when there is room.
     (1..=6).for_each(|number| queue.put(number).unwrap());
     let waiting = child(|| queue.put(7).unwrap());
     wait_until_blocked(waiting.pid());
@@ -54,7 +54,7 @@ fn a_full_queue_takes_no_message_at_once_or_after_its_time() {
 
 /// _TestQueue.test_get.
 #[apply(test)]
-fn messages_come_out_in_order_and_an_empty_queue_gives_none_at_once_or_after_its_time() {
+fn messages_come_out_in_order_and_an_empty_queue_returns_none_at_once_or_after_the_timeout() {
     let (_segment, queue) = queue(8);
     let tenth = Duration::from_millis(100);
     join_all([child(|| (2..=5).for_each(|number| queue.put(number).unwrap()))]);
@@ -67,7 +67,7 @@ fn messages_come_out_in_order_and_an_empty_queue_gives_none_at_once_or_after_its
     waits(0, || assert_eq!(queue.get_timeout(Duration::ZERO), Ok(None)));
     waits(1, || assert_eq!(queue.get_timeout(tenth), Ok(None)));
 
-    // One who waits for a message goes on when there is one.
+    // A process that waits for a message goes on when there is one.
     let waiting = child(|| assert_eq!(queue.get(), Ok(6)));
     wait_until_blocked(waiting.pid());
     queue.put(6).unwrap();
@@ -86,7 +86,7 @@ fn a_forked_child_puts_into_its_parents_queue_in_order() {
 
 /// _TestQueue.test_qsize and TestSimpleQueue.test_empty.
 #[apply(test)]
-fn its_length_follows_what_any_process_puts_and_takes() {
+fn the_length_follows_the_puts_and_gets_of_every_process() {
     let (_segment, queue) = queue(2);
     let seen = |length: usize| {
         let check = || {
@@ -108,9 +108,9 @@ fn its_length_follows_what_any_process_puts_and_takes() {
     seen(0);
 }
 
-/// _TestQueue.test_queue_feeder_donot_stop_onexc: there it is an item that cannot be written.
+/// _TestQueue.test_queue_feeder_donot_stop_onexc, where an item cannot be written.
 #[apply(test)]
-fn a_message_that_is_refused_is_told_leaves_no_trace_and_stops_no_later_one() {
+fn a_refused_message_is_reported_and_affects_no_later_one() {
     let (_segment, queue) = queue(2);
     let tenth = Duration::from_millis(100);
     (1..=2).for_each(|number| queue.put(number).unwrap());
@@ -128,10 +128,10 @@ fn a_message_that_is_refused_is_told_leaves_no_trace_and_stops_no_later_one() {
     assert_eq!((queue.len(), queue.get(), queue.len()), (1, Ok(3), 0));
 }
 
-/// _TestQueue.test_closed_queue_put_get_exceptions and test_closed_queue_empty_exceptions, TestSimpleQueue.test_close and
-/// test_empty_exceptions.
+/// _TestQueue.test_closed_queue_put_get_exceptions and test_closed_queue_empty_exceptions,
+/// TestSimpleQueue.test_close and test_empty_exceptions.
 #[apply(test)]
-fn a_closed_queue_takes_nothing_gives_what_is_left_and_says_how_long_it_is() {
+fn a_closed_queue_refuses_messages_and_gives_out_the_remaining_ones() {
     let (_segment, queue) = queue(3);
     assert!(!queue.is_closed());
     (1..=2).for_each(|number| queue.put(number).unwrap());
@@ -150,7 +150,7 @@ fn a_closed_queue_takes_nothing_gives_what_is_left_and_says_how_long_it_is() {
         check();
         join_all([child(check)]);
     };
-    // There is room for one, and nobody waits for it.
+    // The calls return at once although there is room for one message.
     waits(0, || {
         let puts = [queue.put(9), queue.try_put(9), queue.put_timeout(9, LIMIT)];
         assert_eq!(puts, [Err(QueueError::Closed); 3]);
@@ -173,13 +173,13 @@ fn a_closed_queue_takes_nothing_gives_what_is_left_and_says_how_long_it_is() {
     assert!(QueueError::Closed.to_string().ends_with("is closed"));
 }
 
-/// Every one of those who wait is told at once: if they had to find out by themselves it would take seconds in all.
+/// A close wakes every waiter: with periodic checks alone, this would take seconds.
 #[apply(test)]
 fn a_close_ends_every_wait_for_room_and_for_a_message_at_once() {
     const QUEUES: usize = 60;
     let names: Vec<_> = (0..QUEUES).map(|number| format!("queue {number}")).collect();
     let segment = segment(&names.iter().fold(Plan::new(), |plan, name| plan.queue::<u64>(name, 1)));
-    let mut told = Duration::ZERO;
+    let mut waited = Duration::ZERO;
     for (number, name) in names.iter().enumerate() {
         let queue = segment.queue::<u64>(name).unwrap();
         let full = number % 2 == 1;
@@ -195,15 +195,15 @@ fn a_close_ends_every_wait_for_room_and_for_a_message_at_once() {
         let begun = Instant::now();
         queue.close().unwrap();
         join_all(waiters);
-        told += begun.elapsed();
+        waited += begun.elapsed();
         assert_eq!(queue.len(), usize::from(full));
     }
-    assert_less("60 closes end all waits", told, Duration::from_millis(2500));
+    assert_less("60 closes end all waits", waited, Duration::from_millis(2500));
 }
 
-/// Whoever is killed closing a queue has closed it for everybody, or for nobody.
+/// A process killed in `close` has closed the queue for all processes or for none.
 #[apply(test)]
-fn a_queue_whose_closer_was_killed_is_closed_for_everybody_or_for_nobody() {
+fn a_queue_whose_closer_was_killed_is_closed_for_all_processes_or_for_none() {
     const QUEUES: usize = 150;
     let names: Vec<_> = (0..QUEUES).map(|number| format!("queue {number}")).collect();
     let plan = names.iter().fold(Plan::new(), |plan, name| plan.queue::<u64>(name, 2));
@@ -233,7 +233,7 @@ fn a_queue_whose_closer_was_killed_is_closed_for_everybody_or_for_nobody() {
         if number % 2 == 0 {
             random.pause(Duration::from_micros(600));
         } else {
-            // Perhaps before it has called anybody.
+            // Perhaps before it has woken the waiters.
             wait_until("it is closed", || queue.is_closed());
         }
         kill_and_join(closing);
@@ -241,7 +241,7 @@ fn a_queue_whose_closer_was_killed_is_closed_for_everybody_or_for_nobody() {
             closed += 1;
         } else {
             let before = taken.load();
-            wait_until("they go on", || taken.load() > before + 2);
+            wait_until("the processes go on", || taken.load() > before + 2);
             queue.close().unwrap();
         }
         let begun = Instant::now();
@@ -254,9 +254,9 @@ fn a_queue_whose_closer_was_killed_is_closed_for_everybody_or_for_nobody() {
     assert_less("a process goes on after a close", longest, Duration::from_secs(2));
 }
 
-/// TestSimpleQueue.test_closed: there are no pipes, so nothing is open that a close would have to close.
+/// TestSimpleQueue.test_closed. Queues use no pipes, so a close has no descriptor to close.
 #[apply(test)]
-fn queues_need_no_descriptor_open_or_closed() {
+fn queues_need_no_descriptor() {
     let segment = segment(&Plan::new().queue::<u64>("queue", 1).joinable_queue::<u64>("tasks", 1));
     let open = || read_dir("/proc/self/fd").unwrap().count();
     let nothing_is_opened = || {
@@ -284,9 +284,10 @@ fn queues_need_no_descriptor_open_or_closed() {
     assert_eq!(open(), before);
 }
 
-/// Several put and several take: everything arrives once, and in order.
+/// With several producers and consumers, every message arrives once and in order.
 #[apply(test)]
-fn what_several_put_and_several_take_arrives_once_and_in_the_order_of_each() {
+fn messages_between_several_producers_and_consumers_arrive_once_and_in_the_order_of_each_producer()
+{
     const PROCESSES: u64 = 3;
     const EACH: u64 = 5000;
     const END: u64 = u64::MAX;
@@ -322,15 +323,15 @@ fn what_several_put_and_several_take_arrives_once_and_in_the_order_of_each() {
 }
 
 #[apply(test)]
-fn the_dead_leave_what_they_put_and_hinder_nobody_who_waits() {
+fn messages_of_dead_processes_stay_and_dead_waiters_block_no_other_waiter() {
     let (_segment, queue) = queue(3);
-    // What the dead have put is there, and what they have taken is not.
+    // Messages that dead processes have put are there, and those that they have taken are not.
     kill_and_join({
         let putting = child(|| {
             (1..=3).for_each(|number| queue.put(number).unwrap());
             sleep_for_ever();
         });
-        wait_until("it has put all", || queue.is_full());
+        wait_until("the child has put all", || queue.is_full());
         putting
     });
     kill_and_join({
@@ -338,7 +339,7 @@ fn the_dead_leave_what_they_put_and_hinder_nobody_who_waits() {
             queue.get().unwrap();
             sleep_for_ever();
         });
-        wait_until("it has taken one", || queue.len() == 2);
+        wait_until("the child has taken one", || queue.len() == 2);
         taking
     });
     assert_eq!(
@@ -346,7 +347,7 @@ fn the_dead_leave_what_they_put_and_hinder_nobody_who_waits() {
         [Ok(Some(2)), Ok(Some(3)), Ok(None)]
     );
 
-    // Waiters that are killed hinder nobody, and swallow nothing: not for a message ...
+    // Killed waiters block no other waiter and swallow nothing, neither waiters for a message ...
     let dying = [child(|| _ = queue.get()), child(|| _ = queue.get())];
     dying.iter().for_each(|waiter| wait_until_blocked(waiter.pid()));
     let living = child(|| assert_eq!(queue.get(), Ok(4)));
@@ -354,7 +355,7 @@ fn the_dead_leave_what_they_put_and_hinder_nobody_who_waits() {
     dying.into_iter().for_each(kill_and_join);
     queue.put(4).unwrap();
     join_all([living]);
-    // ... and not for room.
+    // ... nor waiters for room.
     (5..=7).for_each(|number| queue.put(number).unwrap());
     let dying = [child(|| queue.put(0).unwrap()), child(|| queue.put(0).unwrap())];
     dying.iter().for_each(|waiter| wait_until_blocked(waiter.pid()));
@@ -367,9 +368,9 @@ fn the_dead_leave_what_they_put_and_hinder_nobody_who_waits() {
     assert!(queue.is_empty());
 }
 
-/// A waiter is woken and killed before it runs: nobody wakes the other one that waits.
+/// A waiter is woken and killed before it runs, so the other waiter gets no wake-up.
 #[apply(test)]
-fn the_message_of_a_waiter_killed_as_it_was_woken_goes_to_another() {
+fn the_message_of_a_waiter_killed_as_it_wakes_goes_to_another_waiter() {
     let (_segment, queue) = queue(1);
     let mut longest = Duration::ZERO;
     for number in 0..5 {
@@ -378,14 +379,14 @@ fn the_message_of_a_waiter_killed_as_it_was_woken_goes_to_another() {
             sleep_for_ever();
         });
         wait_until_blocked(woken.pid());
-        // It shares this process's processor and runs only when that idles: not between the next two steps.
+        // The child runs only when this processor is idle, so not between the next two steps.
         run_beside_idly(woken.pid());
         let mut other = child(|| assert_eq!(queue.get(), Ok(number)));
         wait_until_blocked(other.pid());
         queue.put(number).unwrap();
         kill_and_join(woken);
         let mut begun = Instant::now();
-        // If it ran after all and died with the message, there is none to be had.
+        // If the child did run and died with the message, there is none left.
         while other.join_timeout(Duration::from_millis(500)).unwrap().is_none() && queue.is_empty()
         {
             queue.put(number).unwrap();
@@ -398,7 +399,7 @@ fn the_message_of_a_waiter_killed_as_it_was_woken_goes_to_another() {
 }
 
 #[apply(test)]
-fn waits_keep_their_time_also_under_a_storm_of_signals() {
+fn waits_time_out_on_time_even_under_a_storm_of_signals() {
     let plan = Plan::new().queue::<u64>("empty", 1).queue::<u64>("full", 1);
     let segment = segment(&plan);
     let (empty, full) =
@@ -410,7 +411,7 @@ fn waits_keep_their_time_also_under_a_storm_of_signals() {
 }
 
 #[apply(test)]
-fn an_idle_waiter_uses_no_processor() {
+fn an_idle_waiter_uses_no_processor_time() {
     let (_segment, queue) = queue(1);
     waits_idly(child(|| _ = queue.get()));
     queue.put(1).unwrap();
@@ -427,7 +428,7 @@ struct Bet {
     rest: u16,
 }
 
-/// More than twice around, by a handle that was opened by name.
+/// Sends messages more than twice around the ring, to a handle that was opened by name.
 fn goes_around<T: Shareable + PartialEq + std::fmt::Debug>(message: impl Fn(u8) -> T) {
     let name = unique_name();
     let segment = Segment::create(&name, &Plan::new().queue::<T>("queue", 3)).unwrap();
@@ -459,13 +460,13 @@ fn messages_of_any_size_come_out_as_they_went_in() {
 }
 
 #[apply(test)]
-fn a_queue_of_other_messages_is_not_this_one() {
+fn a_queue_of_another_message_type_is_refused() {
     let plan = Plan::new().queue::<[u8; 8]>("eight", 6).queue::<[u32; 3]>("three", 2);
     let segment = Segment::create(&unique_name(), &plan).unwrap();
     assert!(
         segment.queue::<[u8; 8]>("eight").is_ok() && segment.queue::<[u32; 3]>("three").is_ok()
     );
-    // Of the same size in the ring, or a divisor of it, or of another type.
+    // Types of the same size in the ring, of a divisor of that size, or just other types.
     for refused in [
         segment.queue::<u8>("eight").map(drop),
         segment.queue::<[u8; 7]>("eight").map(drop),

@@ -15,30 +15,31 @@ use crate::common::{
     test, wait_until, wait_until_blocked,
 };
 
-/// Its timed lock is sound for whole seconds only: it adds the nanoseconds to the clock's without a carry.
+/// Its timed lock works for whole seconds only: it adds nanoseconds without a carry.
 const SECOND: Duration = Duration::from_secs(1);
 const TRIES: u32 = 3;
 
-/// A mutex of raw_sync, and the memory it is in, which stays mapped for as long.
+/// Creates a mutex of raw_sync, and the memory that it is in, which must stay mapped.
 fn mutex() -> (Box<dyn LockImpl>, Shmem) {
     let mut memory = ShmemConf::new().size(Mutex::size_of(None)).create().unwrap();
-    // Children inherit the mapping; nothing is left in /dev/shm however they and this process end.
+    // Children inherit the mapping. The entry is removed now, so nothing is left in /dev/shm later.
     std::fs::remove_file(format!("/dev/shm/{}", memory.get_os_id().trim_start_matches('/')))
         .unwrap();
     memory.set_owner(false);
-    // SAFETY: the memory is as large as the mutex wants it, page-aligned, and outlives it; there is no data.
+    // SAFETY: the memory has the size that the mutex asks for, is page-aligned and outlives the
+    // mutex, which has no data.
     let (mutex, used) = unsafe { Mutex::new(memory.as_ptr(), null_mut()) }.unwrap();
     assert!(used <= memory.len());
     (mutex, memory)
 }
 
 #[apply(test)]
-fn a_killed_holder_locks_everyone_out_of_raw_syncs_mutex_for_ever_and_hands_ours_to_the_next_one() {
+fn a_killed_holder_leaves_raw_syncs_mutex_locked_for_ever_and_ours_to_the_next_waiter() {
     let (theirs, _memory) = mutex();
     let segment = segment(&Plan::new().lock("lock").raw_value::<u64>("flag"));
     let (ours, flag) = (segment.lock("lock").unwrap(), segment.raw_value::<u64>("flag").unwrap());
 
-    // Both are locks among processes, and a holder that lives leaves both free.
+    // Both locks work between processes, and a living holder leaves both free.
     join_all([child(|| drop((theirs.lock().unwrap(), ours.lock().unwrap())))]);
     drop((
         theirs.try_lock(Timeout::Val(SECOND)).unwrap(),
@@ -66,7 +67,8 @@ fn a_killed_holder_locks_everyone_out_of_raw_syncs_mutex_for_ever_and_hands_ours
 
     for _ in 0..TRIES {
         let begun = Instant::now();
-        let error = theirs.try_lock(Timeout::Val(SECOND)).err().expect("raw_sync's mutex was had");
+        let error =
+            theirs.try_lock(Timeout::Val(SECOND)).err().expect("raw_sync's mutex was locked");
         assert_eq!(error.to_string(), format!("Failed to acquire mutex : {ETIMEDOUT}"));
         // Its clock is the wall clock, which may be set while it waits.
         let waited = begun.elapsed();

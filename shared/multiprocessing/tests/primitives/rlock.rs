@@ -1,4 +1,4 @@
-//! DOC
+//! Python's `RLock`: depth, exclusion and dead holders.
 
 use multiprocessing::{LockError, LockFailure, Plan, Process, RLock, Segment};
 use nix::unistd::getpid;
@@ -14,7 +14,7 @@ fn rlock() -> (Segment, RLock) {
     (segment, lock)
 }
 
-/// A child that holds the lock so often.
+/// Starts a child that holds the lock at this depth.
 fn holder(lock: &RLock, depth: usize) -> Process {
     let holder = child(|| {
         let _guards: Vec<_> = (0..depth).map(|_| lock.lock().unwrap()).collect();
@@ -27,7 +27,7 @@ fn holder(lock: &RLock, depth: usize) -> Process {
 
 /// _TestRLock.test_rlock, test_rlock_context, test_rlock_locked_2processes and test_repr_rlock.
 #[apply(test)]
-fn its_holder_may_take_it_again_and_it_is_free_when_all_is_given_back() {
+fn the_holder_may_lock_again_and_the_lock_is_free_after_the_last_release() {
     let (_segment, lock) = rlock();
     let parent = getpid();
     let seen_by_another = |depth: u64| {
@@ -44,13 +44,13 @@ fn its_holder_may_take_it_again_and_it_is_free_when_all_is_given_back() {
         assert_eq!((lock.depth(), guards.len()), (depth, depth as usize));
         assert_eq!(format!("{lock:?}"), format!("RLock(held by {parent}, depth {depth})"));
         seen_by_another(depth);
-        // In any order: the first one goes first.
+        // Guards may be dropped in any order; here the first one goes first.
         drop(guards.remove(0));
     }
     assert_eq!((lock.holder(), lock.depth()), (None, 0));
     join_all([child(|| assert!(lock.try_lock().unwrap().is_some()))]);
 
-    // Another thread of the same process is another one, too.
+    // Another thread of the same process is another holder.
     let guard = lock.lock().unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| assert!(lock.try_lock().unwrap().is_none()));
@@ -63,29 +63,29 @@ fn its_holder_may_take_it_again_and_it_is_free_when_all_is_given_back() {
 }
 
 #[apply(test)]
-fn the_successor_of_a_killed_holder_is_told_and_starts_counting_anew() {
+fn the_next_holder_learns_of_a_killed_holder_and_counts_the_depth_from_one() {
     let (_segment, lock) = rlock();
     let dying = holder(&lock, 3);
-    let told = child(|| {
+    let waiter = child(|| {
         let Err(LockError::OwnerDied(inherited)) = lock.lock() else {
-            panic!("the death was not told")
+            panic!("the death was not reported")
         };
-        assert_eq!(lock.depth(), 1, "the dead one's depth was counted on");
+        assert_eq!(lock.depth(), 1, "the depth of the dead holder was kept");
         let guard = inherited.repaired();
         let again = lock.lock().unwrap();
         assert_eq!(lock.depth(), 2);
         drop((guard, again));
         assert_eq!(lock.holder(), None);
     });
-    wait_until_blocked(told.pid());
+    wait_until_blocked(waiter.pid());
     kill_and_join(dying);
-    join_all([told]);
+    join_all([waiter]);
     assert_eq!((lock.recoveries(), format!("{lock}")), (1, "free (recovered 1 times)".to_owned()));
 
-    // Not repaired: lost for everybody.
+    // Without a repair, the lock is unrecoverable for every process.
     kill_and_join(holder(&lock, 1));
     drop(lock.try_lock());
-    for outcome in [lock.lock(), lock.try_lock().map(|_| panic!("it was had"))] {
+    for outcome in [lock.lock(), lock.try_lock().map(|_| panic!("it was locked"))] {
         assert!(
             matches!(outcome, Err(LockError::Failed(LockFailure::Unrecoverable))),
             "{outcome:?}"
@@ -107,7 +107,7 @@ fn a_forked_child_that_drops_inherited_guards_does_not_free_its_parents_lock() {
 }
 
 #[apply(test)]
-fn waits_keep_their_time_also_under_a_storm_of_signals() {
+fn waits_time_out_on_time_even_under_a_storm_of_signals() {
     let (_segment, lock) = rlock();
     let holder = holder(&lock, 2);
     keeps_time(|_, timeout| assert!(lock.lock_timeout(timeout).unwrap().is_none()));
@@ -115,7 +115,7 @@ fn waits_keep_their_time_also_under_a_storm_of_signals() {
 }
 
 #[apply(test)]
-fn an_idle_waiter_uses_no_processor() {
+fn an_idle_waiter_uses_no_processor_time() {
     let (_segment, lock) = rlock();
     let holder = holder(&lock, 1);
     waits_idly(child(|| drop(lock.lock())));

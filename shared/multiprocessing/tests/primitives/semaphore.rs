@@ -1,4 +1,4 @@
-//! DOC
+//! Python's `Semaphore` and `BoundedSemaphore`, also when holders and waiters are killed.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ fn semaphore(units: u64) -> (Segment, Semaphore) {
     (segment, semaphore)
 }
 
-/// A child that holds so many units.
+/// Starts a child that holds this many units.
 fn holder(semaphore: &Semaphore, units: usize) -> Process {
     let before = semaphore.get_value();
     let holder = child(|| {
@@ -26,7 +26,7 @@ fn holder(semaphore: &Semaphore, units: usize) -> Process {
     holder
 }
 
-/// What both sorts with two units do.
+/// Checks what both kinds of semaphores do with two units.
 fn counts_down_and_up(gate: &Semaphore) {
     assert_eq!(gate.get_value(), 2);
     let first = gate.acquire().unwrap();
@@ -46,7 +46,7 @@ fn counts_down_and_up(gate: &Semaphore) {
 
 /// _TestSemaphore.test_semaphore and test_timeout.
 #[apply(test)]
-fn units_are_taken_and_given_back_by_any_process() {
+fn any_process_acquires_and_releases_units() {
     let (_segment, gate) = semaphore(2);
     counts_down_and_up(&gate);
     // Above the initial value, as Python allows.
@@ -57,7 +57,7 @@ fn units_are_taken_and_given_back_by_any_process() {
     assert_eq!(gate.release(u64::MAX), Err(SemaphoreError::TooMany { released: u64::MAX, most }));
     assert_eq!(gate.get_value(), 5);
 
-    // Taken here, given back there: nobody holds it in between.
+    // Units that one process forgets and another one releases have no holder in between.
     (0..5).for_each(|_| gate.acquire().unwrap().forget());
     assert_eq!((gate.get_value(), format!("{gate:?}")), (0, "Semaphore(0 free)".to_owned()));
     let waiters: Vec<_> = (0..3).map(|_| child(|| gate.acquire().unwrap().forget())).collect();
@@ -79,7 +79,7 @@ fn a_bounded_semaphore_refuses_more_units_than_it_started_with() {
     assert_eq!(gate.release(1), too_many);
     let permit = gate.acquire().unwrap();
     assert_eq!(gate.get_value(), 1);
-    // The unit that is held will be given back by its permit; it is not there to be released by others.
+    // The permit will release the held unit, so others must not.
     assert_eq!(gate.release(1), too_many);
     permit.forget();
     assert_eq!(gate.get_value(), 1);
@@ -94,26 +94,26 @@ fn a_bounded_semaphore_refuses_more_units_than_it_started_with() {
 }
 
 #[apply(test)]
-fn the_units_of_a_killed_holder_are_free_again_and_a_survivor_is_told() {
+fn the_units_of_a_killed_holder_are_free_again_and_one_waiter_learns_of_it() {
     let (_segment, gate) = semaphore(3);
     let dying = holder(&gate, 3);
     assert_eq!(format!("{gate}"), format!("0 free, 3 held by {}", dying.pid()));
     assert!(gate.try_acquire().unwrap().is_none());
-    // One who already waits is told, and those beside it go on as well.
-    let told = child(|| {
+    // A process that already waits learns of the death, and the other units are free.
+    let waiter = child(|| {
         let permit = gate.acquire().unwrap();
         assert_eq!(permit.recovered(), 3);
         permit.forget();
     });
-    wait_until_blocked(told.pid());
+    wait_until_blocked(waiter.pid());
     let killed = Instant::now();
     kill_and_join(dying);
-    join_all([told]);
+    join_all([waiter]);
     assert_less("the waiter goes on", killed.elapsed(), Duration::from_secs(1));
     assert_eq!((gate.get_value(), gate.recovered()), (2, 3));
     gate.release(1).unwrap();
 
-    // Of several who wait one is told, and every unit is had.
+    // One of several waiters learns of the death, and all units are acquired.
     let dying = holder(&gate, 3);
     let waiters: Vec<_> = (0..3)
         .map(|_| {
@@ -129,7 +129,7 @@ fn the_units_of_a_killed_holder_are_free_again_and_a_survivor_is_told() {
     join_all(waiters);
     assert_eq!((gate.get_value(), gate.recovered()), (0, 6));
 
-    // A waiter that is killed held nothing, and swallows nothing.
+    // A killed waiter held no unit and swallows none.
     let dying = child(|| drop(gate.acquire().unwrap()));
     let living = child(|| drop(gate.acquire().unwrap()));
     wait_until_blocked(dying.pid());
@@ -142,7 +142,7 @@ fn the_units_of_a_killed_holder_are_free_again_and_a_survivor_is_told() {
 }
 
 #[apply(test)]
-fn one_holder_more_than_there_is_room_for_is_told_so() {
+fn one_permit_holder_too_many_gets_an_error() {
     let segment = segment(&Plan::new().participants(1).semaphore("gate", 5));
     let gate = segment.semaphore("gate").unwrap();
     let only = holder(&gate, 2);
@@ -156,11 +156,11 @@ fn one_holder_more_than_there_is_room_for_is_told_so() {
 }
 
 #[apply(test)]
-fn a_forked_child_that_drops_an_inherited_permit_gives_nothing_back() {
+fn a_forked_child_that_drops_an_inherited_permit_releases_nothing() {
     let (_segment, gate) = semaphore(1);
     let mut permit = Some(gate.acquire().unwrap());
     join_all([child(|| drop(permit.take()))]);
-    assert_eq!(gate.get_value(), 0, "the child gave its parent's unit back");
+    assert_eq!(gate.get_value(), 0, "the child released its parent's unit");
     join_all([child(|| permit.take().into_iter().for_each(|permit| permit.forget()))]);
     let elsewhere = std::thread::spawn(move || drop(permit));
     elsewhere.join().unwrap();
@@ -168,13 +168,13 @@ fn a_forked_child_that_drops_an_inherited_permit_gives_nothing_back() {
 }
 
 #[apply(test)]
-fn waits_keep_their_time_also_under_a_storm_of_signals() {
+fn waits_time_out_on_time_even_under_a_storm_of_signals() {
     let (_segment, gate) = semaphore(0);
     keeps_time(|_, timeout| assert!(gate.acquire_timeout(timeout).unwrap().is_none()));
 }
 
 #[apply(test)]
-fn an_idle_waiter_uses_no_processor() {
+fn an_idle_waiter_uses_no_processor_time() {
     let (_segment, gate) = semaphore(1);
     let holder = holder(&gate, 1);
     waits_idly(child(|| drop(gate.acquire().unwrap())));
@@ -182,7 +182,7 @@ fn an_idle_waiter_uses_no_processor() {
 }
 
 #[apply(test)]
-fn more_units_than_a_semaphore_can_count_are_no_plan() {
+fn a_plan_with_more_units_than_a_semaphore_can_count_is_refused() {
     for plan in
         [Plan::new().semaphore("gate", 1 << 31), Plan::new().bounded_semaphore("gate", u64::MAX)]
     {

@@ -1,4 +1,4 @@
-//! DOC
+//! Structures, numbers and arrays in shared memory, and the plans that place them.
 
 use multiprocessing::{AtomicElement, ElementType, Plan, Scalar, Segment, Shareable};
 use proptest::prelude::*;
@@ -27,9 +27,9 @@ impl Record {
     }
 }
 
-/// A child doubles everything.
+/// Lets a child double everything.
 #[apply(test)]
-fn a_child_doubles_structures_numbers_and_text_for_all() {
+fn a_child_changes_structures_numbers_and_text_for_all_processes() {
     let plan = Plan::new().value::<Record>("record").array::<Record>("records", 3);
     let segment = segment(&plan.array::<f64>("doubles", 10).array::<u8>("text", 5));
     let record = segment.value::<Record>("record").unwrap();
@@ -71,9 +71,9 @@ fn a_child_doubles_structures_numbers_and_text_for_all() {
     assert_eq!(&*text.lock().unwrap(), b"hehel");
 }
 
-/// The same number in the parent and in the child, for every type.
+/// Checks that parent and child see the same number, for every type.
 #[apply(test)]
-fn raw_values_of_every_type_are_seen_by_all() {
+fn every_process_sees_raw_values_of_every_type() {
     let plan = Plan::new().raw_value::<u8>("u8").raw_value::<u16>("u16").raw_value::<u32>("u32");
     let plan = plan.raw_value::<u64>("u64").raw_value::<i8>("i8").raw_value::<i16>("i16");
     let segment = segment(&plan.raw_value::<i32>("i32").raw_value::<i64>("i64"));
@@ -132,7 +132,7 @@ fn a_structure_is_recorded_as_numbers_of_one_type_or_as_bytes() {
     );
     assert_eq!(segment.array::<Point>("line").unwrap().len(), 2);
     assert_eq!(segment.array::<Mixed>("many").unwrap().len(), 3);
-    // What is recorded of them differs, so neither can be had as the other.
+    // Their recorded types differ, so neither opens as the other.
     assert!(segment.value::<Mixed>("point").is_err() && segment.value::<Point>("mixed").is_err());
 }
 
@@ -149,7 +149,7 @@ fn a_copy_of_a_shared_structure_is_independent() {
 }
 
 #[apply(test)]
-fn an_array_starts_as_zeros_also_where_a_full_one_was_before() {
+fn an_array_starts_as_zeros_where_a_full_one_was_before() {
     let name = unique_name();
     for _ in 0..3 {
         let segment = Segment::create(&name, &Plan::new().array::<u64>("numbers", 5000)).unwrap();
@@ -180,7 +180,7 @@ proptest! {
         let segment = Segment::create(&name, &plan).unwrap();
         let objects = segment.objects();
         prop_assert_eq!(objects.len(), kinds.len());
-        // Behind the header and the directory, 64 bytes each.
+        // Behind the header and the directory entries, each of 64 bytes.
         let mut end = 64 * (1 + objects.len());
         for object in objects {
             prop_assert!(object.offset >= end && object.offset < end + 64);

@@ -1,4 +1,4 @@
-//! DOC
+//! Python's `Value`: shared, added up, and never torn.
 
 use multiprocessing::{LockError, Plan, Segment, Value};
 
@@ -6,11 +6,11 @@ use crate::common::{
     apply, child, join_all, kill_and_join, segment, sleep_for_ever, test, unique_name, wait_until,
 };
 
-/// A value big enough that killing its writer half-way is likely.
+/// A value so large that a kill probably finds its writer half-way.
 type Big = [u64; 64];
 
 #[apply(test)]
-fn values_start_as_zero_and_a_child_changes_them_for_all() {
+fn values_start_as_zero_and_a_child_changes_them_for_all_processes() {
     let plan =
         Plan::new().value::<u64>("u").value::<i32>("i").value::<f64>("f").value::<[u16; 5]>("a");
     let segment = segment(&plan.value::<u8>("b"));
@@ -40,7 +40,7 @@ fn values_start_as_zero_and_a_child_changes_them_for_all() {
 }
 
 #[apply(test)]
-fn increments_of_several_processes_add_up() {
+fn increments_by_several_processes_add_up() {
     const EACH: u64 = 25_000;
     let segment = segment(&Plan::new().value::<u64>("sum"));
     let sum = segment.value::<u64>("sum").unwrap();
@@ -49,7 +49,7 @@ fn increments_of_several_processes_add_up() {
     assert_eq!(sum.get(), 4 * EACH);
 }
 
-/// Kills a child between its change and the end of its guard.
+/// Kills a child after its change and before its guard is dropped.
 fn kill_in_mid_update(segment: &Segment, value: &Value<Big>) {
     let flag = segment.raw_value::<u8>("flag").unwrap();
     flag.store(0);
@@ -74,7 +74,7 @@ fn an_update_by_a_killed_process_leaves_the_old_value_whole() {
     let value = segment.value::<Big>("big").unwrap();
     kill_in_mid_update(&segment, &value);
     let Err(LockError::OwnerDied(inherited)) = value.lock() else {
-        panic!("the death was not told")
+        panic!("the death was not reported")
     };
     assert_eq!(**inherited, [0; 64]);
     drop(inherited.repaired());
@@ -103,7 +103,7 @@ fn value(segment: &Segment) -> Value<u64> {
 }
 
 #[apply(test)]
-fn a_panic_under_the_lock_gives_the_change_up_and_the_lock_back() {
+fn a_panic_under_the_lock_discards_the_change_and_releases_the_lock() {
     let segment = Segment::create(&unique_name(), &Plan::new().value::<u64>("value")).unwrap();
     let value = value(&segment);
     let panicked = std::panic::catch_unwind(|| {

@@ -1,4 +1,4 @@
-//! DOC
+//! What a child inherits from its parent, and what it does not.
 
 use std::cell::RefCell;
 use std::fs::{File, read_dir};
@@ -18,7 +18,7 @@ use crate::common::{
     sleep_for_ever, test, wait_until,
 };
 
-/// Raises a shared number by one when it is dropped, in whichever process.
+/// Adds one to a shared number when it is dropped, in any process.
 struct CountsDrops(RawValue<u64>);
 
 impl Drop for CountsDrops {
@@ -28,7 +28,7 @@ impl Drop for CountsDrops {
 }
 
 #[apply(test)]
-fn a_child_has_what_its_closure_captured_also_after_the_parent_gave_its_copy_up() {
+fn a_child_keeps_what_its_closure_captured_after_the_parent_drops_its_copy() {
     let segment = segment(&Plan::new().raw_value::<u64>("drops"));
     let drops = segment.raw_value::<u64>("drops").unwrap();
     let (text, list, number) = ("mil".to_owned(), vec![7574, 1], 2.5);
@@ -36,7 +36,7 @@ fn a_child_has_what_its_closure_captured_also_after_the_parent_gave_its_copy_up(
     let arguments: Vec<_> = std::env::args().collect();
     let (reader, writer) = pipe().unwrap();
     let mut process = Process::spawn(move || {
-        // Waits until the parent has given its own copies up.
+        // Waits until the parent has dropped its own copies.
         let mut byte = [0];
         nix::unistd::read(&reader, &mut byte).unwrap();
         let _held = &counted;
@@ -52,13 +52,14 @@ fn a_child_has_what_its_closure_captured_also_after_the_parent_gave_its_copy_up(
 }
 
 thread_local! {
-    /// What this thread leaves to be dropped at its end.
+    /// A value that this thread drops at its end.
     static LEFT: RefCell<Option<CountsDrops>> = const { RefCell::new(None) };
 }
 
-/// Of the parent's values a child drops those that its closure owns and no other, whether it returns or panics.
+/// A child drops those values of its parent that its closure owns and no others, whether it returns
+/// or panics.
 #[apply(test)]
-fn a_child_drops_what_its_closure_owns_and_nothing_else_of_its_parents() {
+fn a_child_drops_what_its_closure_owns_and_no_other_value_of_its_parent() {
     let segment =
         segment(&Plan::new().raw_array::<u64>("drops", 4).raw_value::<u64>("drops of one"));
     let drops = segment.raw_value::<u64>("drops of one").unwrap();
@@ -72,7 +73,7 @@ fn a_child_drops_what_its_closure_owns_and_nothing_else_of_its_parents() {
             if end == 101 { panic!("the parent's values stay as they are") } else { end }
         });
         assert_eq!(process.as_mut().unwrap().join_timeout(LIMIT), Ok(Some(Exit::Code(end))));
-        assert_eq!(drops.load(), 0, "a child dropped what is its parent's");
+        assert_eq!(drops.load(), 0, "a child dropped a value of its parent");
     }
     for end in ends {
         let owned = counted();
@@ -87,7 +88,7 @@ fn a_child_drops_what_its_closure_owns_and_nothing_else_of_its_parents() {
     let before = drops.load();
     join_all([child(|| {
         LEFT.set(Some(counted()));
-        // The one that it inherited was replaced by the line above, and so dropped.
+        // The line above replaced the inherited value, which dropped it.
         assert_eq!(drops.load() - before, 1);
         std::thread::spawn({
             let counted = counted();
@@ -100,7 +101,7 @@ fn a_child_drops_what_its_closure_owns_and_nothing_else_of_its_parents() {
     assert_eq!(drops.load() - before, 2, "the child's first thread drops nothing at its end");
 }
 
-/// Each has its own memory from the fork on, but for what is shared.
+/// From the fork on, each process has its own memory, except for shared objects.
 #[apply(test)]
 fn a_child_is_a_copy_and_neither_sees_what_the_other_changes_in_its_own_memory() {
     let segment = segment(&Plan::new().raw_value::<u64>("shared"));
@@ -112,11 +113,11 @@ fn a_child_is_a_copy_and_neither_sees_what_the_other_changes_in_its_own_memory()
         number = 2;
         list.push(2);
         shared.store(2);
-        // Until the parent has changed its own.
+        // Waits until the parent has changed its own values.
         nix::unistd::read(&reader, &mut [0]).unwrap();
         assert_eq!((number, list.as_slice(), shared.load()), (2, [1, 2].as_slice(), 3));
     });
-    wait_until("the child has changed its own", || shared.load() == 2);
+    wait_until("the child has changed its own values", || shared.load() == 2);
     assert_eq!((number, list.as_slice()), (1, [1].as_slice()));
     number = 3;
     list.clear();
@@ -126,9 +127,9 @@ fn a_child_is_a_copy_and_neither_sees_what_the_other_changes_in_its_own_memory()
     assert_eq!((number, list.len()), (3, 0));
 }
 
-/// What a child's place is taken by ends with the parent; what a child starts beside itself does not.
+/// A program that replaces a child ends with the parent. A program that a child starts does not.
 #[apply(test)]
-fn a_program_that_takes_a_childs_place_ends_with_the_parent_and_one_beside_it_does_not() {
+fn a_program_that_replaces_a_child_ends_with_the_parent_and_one_that_a_child_starts_does_not() {
     let segment = segment(&Plan::new().raw_array::<i32>("pids", 2));
     let pids = segment.raw_array::<i32>("pids").unwrap();
     let sleeper = || {
@@ -169,9 +170,10 @@ fn a_child_has_a_pid_and_a_thread_of_its_own_and_knows_its_parent() {
     assert_ne!(pid, gettid().as_raw().cast_unsigned());
 }
 
-/// Two levels of children, two each; every one notes its number when its own children have ended.
+/// Starts two levels of children, two each. Each process notes its number when its children have
+/// ended.
 #[apply(test)]
-fn children_start_children_of_their_own_and_end_in_their_order() {
+fn children_start_children_of_their_own_and_end_in_order() {
     let segment = segment(&Plan::new().raw_value::<u64>("ended").raw_array::<u8>("order", 7));
     let ended = segment.raw_value::<u64>("ended").unwrap();
     let order = segment.raw_array::<u8>("order").unwrap();
@@ -207,7 +209,7 @@ fn a_childs_descriptor_is_readable_once_it_has_ended_and_waits_beside_others() {
     let ended = is_ready(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], LIMIT);
     assert_eq!(ended, [true]);
     assert_eq!(is_ready(&mut both(), LIMIT), [true, true]);
-    // Joined or not, it has ended.
+    // The end stays visible after the join.
     process.join().unwrap();
     assert_eq!(is_ready(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], LIMIT), [true]);
 }
@@ -221,7 +223,7 @@ fn a_child_that_does_not_handle_sigint_is_ended_by_it() {
 }
 
 #[apply(test)]
-fn a_spawn_leaves_the_signal_mask_as_it_was_and_the_child_has_the_same() {
+fn a_spawn_leaves_the_signal_mask_unchanged_and_the_child_inherits_it() {
     let mask: SigSet = [Signal::SIGUSR1, Signal::SIGCHLD].into_iter().collect();
     mask.thread_block().unwrap();
     let blocked = || {
@@ -234,23 +236,23 @@ fn a_spawn_leaves_the_signal_mask_as_it_was_and_the_child_has_the_same() {
     assert_eq!((blocked(), before), (before, [true, true, false, false]));
 }
 
-/// With standard output and standard error closed by the parent, and then by the child itself.
+/// Standard output and error are closed by the child itself, then by the parent.
 #[apply(test)]
-fn closed_standard_streams_keep_no_child_from_its_work() {
+fn a_child_works_with_closed_standard_streams() {
     let close = || [1, 2].iter().for_each(|stream| nix::unistd::close(*stream).unwrap());
     let by_itself = Process::spawn(|| {
         print!("buffered, and never written");
         close();
-        println!("to nobody");
+        println!("to a closed stream");
         3
     });
     assert_eq!(by_itself.unwrap().join(), Ok(Exit::Code(3)));
     close();
     let spawned = Process::spawn(|| {
-        println!("to nobody");
+        println!("to a closed stream");
         4
     });
-    // Nobody would read why: the exit code has to tell.
+    // The output is closed, so the exit code has to report the result.
     let exit = spawned.ok().and_then(|mut process| process.join().ok());
     std::process::exit(if exit == Some(Exit::Code(4)) { 0 } else { 9 });
 }
@@ -276,14 +278,14 @@ fn what_a_parent_had_buffered_is_written_once() {
     assert_eq!((program.count("once="), program.count("child=1")), (1, 1));
 }
 
-/// What a program that is started has open, besides what looking costs.
+/// Returns the descriptors that a started program has open, as the program itself sees them.
 fn descriptors_of_a_program() -> Vec<String> {
     let listed = Command::new("ls").arg("/proc/self/fd").output().unwrap();
     String::from_utf8(listed.stdout).unwrap().split_whitespace().map(str::to_owned).collect()
 }
 
 #[apply(test)]
-fn programs_that_are_started_inherit_no_descriptor_of_segments_and_children() {
+fn started_programs_inherit_no_descriptor_of_segments_or_children() {
     let before = descriptors_of_a_program();
     let segment = segment(&Plan::new().lock("lock"));
     let sleeper = child(|| sleep_for_ever());

@@ -1,4 +1,4 @@
-//! DOC
+//! Python's `Listener` and `Client`, between processes that need not be related.
 
 use std::fs::read_to_string;
 use std::io::IoSlice;
@@ -25,7 +25,7 @@ fn listener() -> (String, Listener) {
     (name, listener)
 }
 
-/// Whether the kernel lists somebody who listens under a name.
+/// Returns true if the kernel lists a listener of this name.
 fn is_listed(name: &str) -> bool {
     let entry = format!("@{name}");
     read_to_string("/proc/net/unix").unwrap().lines().any(|line| line.ends_with(&entry))
@@ -49,14 +49,14 @@ fn a_name_is_bound_once_and_free_when_its_listener_is_dropped_or_killed() {
     }
     assert!(is_free(&name) && !is_listed(&name));
 
-    // Killed, it leaves nothing behind, not even for its successor to remove.
-    let (ready, told) = pipe().unwrap();
-    let killed = Process::spawn_with(told, |told| {
+    // A killed listener leaves nothing that the next one would have to remove.
+    let (here, there) = pipe().unwrap();
+    let killed = Process::spawn_with(there, |there| {
         let _listener = Listener::bind(&name).unwrap();
-        told.send(&()).unwrap();
+        there.send(&()).unwrap();
         sleep_for_ever()
     });
-    ready.recv::<()>().unwrap();
+    here.recv::<()>().unwrap();
     assert!(is_listed(&name));
     kill_and_join(killed.unwrap());
     assert!(is_free(&name) && !is_listed(&name));
@@ -73,7 +73,7 @@ fn a_name_is_bound_once_and_free_when_its_listener_is_dropped_or_killed() {
 
 /// _TestListenerClient: a client that connected, wrote and left before it was accepted.
 #[apply(test)]
-fn who_sent_and_left_or_was_killed_before_it_was_accepted_is_still_read() {
+fn messages_of_a_client_that_left_or_was_killed_before_it_was_accepted_are_read() {
     let (name, listener) = listener();
     let client = || {
         let connection = Connection::connect(&name).unwrap();
@@ -99,14 +99,14 @@ fn who_sent_and_left_or_was_killed_before_it_was_accepted_is_still_read() {
     }
     assert!(listener.accept_timeout(Duration::ZERO).unwrap().is_none());
 
-    // The other way round: who was not accepted is told.
+    // A client that was not accepted notices the end of the listener.
     let client = client();
     drop(listener);
     assert!(matches!(client.recv_bytes(), Err(PipeError::Closed)));
     assert!(matches!(client.send(&1), Err(PipeError::Closed)));
 }
 
-/// Several processes accept, and wait for other things beside; every client is served once.
+/// Several processes accept while they wait for clients, too. Every client is served once.
 #[apply(test)]
 fn several_processes_accept_and_every_client_is_served_once() {
     const CLIENTS: u32 = 300;
@@ -119,7 +119,7 @@ fn several_processes_accept_and_every_client_is_served_once() {
             let ready = wait(&objects).unwrap();
             for place in ready.into_iter().rev() {
                 if place == 0 {
-                    // Another one may have been quicker.
+                    // Another server may have been faster.
                     clients.extend(listener.accept_timeout(Duration::ZERO).unwrap());
                     continue;
                 }
@@ -140,7 +140,7 @@ fn several_processes_accept_and_every_client_is_served_once() {
     servers.into_iter().for_each(kill_and_join);
 }
 
-/// Who has the listener keeps the name: inherited or handed over.
+/// Every process that has the listener, inherited or handed over, keeps the name.
 #[apply(test)]
 fn a_listener_is_handed_over_and_no_other_child_of_spawn_with_keeps_its_name() {
     let (name, listener) = listener();
@@ -176,20 +176,21 @@ fn process_lives(mut process: Process) -> bool {
     lives
 }
 
-/// More connections than may wait: in time, without, and when there is nobody to wait for any more.
+/// More connections than the backlog allows: with a timeout, without, and after the end of the
+/// listener.
 #[apply(test)]
-fn who_waits_to_connect_goes_on_when_there_is_room_and_is_told_when_nobody_listens_any_more() {
-    let (ready, told) = pipe().unwrap();
+fn a_waiting_connect_goes_on_when_there_is_room_and_fails_when_the_listener_is_gone() {
+    let (here, there) = pipe().unwrap();
     let name = name();
     let name = name.as_str();
-    let serving = Process::spawn_with(told, |told| {
+    let serving = Process::spawn_with(there, |there| {
         let listener = Listener::bind(name).unwrap();
-        told.send(&()).unwrap();
-        let _first: () = told.recv().unwrap();
+        there.send(&()).unwrap();
+        let _first: () = there.recv().unwrap();
         let _accepted = listener.accept().unwrap();
         sleep_for_ever()
     });
-    ready.recv::<()>().unwrap();
+    here.recv::<()>().unwrap();
     let mut waiting = Vec::new();
     while let Some(connection) = Connection::connect_timeout(name, Duration::ZERO).unwrap() {
         waiting.push(connection);
@@ -197,27 +198,27 @@ fn who_waits_to_connect_goes_on_when_there_is_room_and_is_told_when_nobody_liste
     fact("waiting", waiting.len());
     let accepted = child(|| drop(Connection::connect(name).unwrap()));
     wait_until_blocked(accepted.pid());
-    ready.send(&()).unwrap();
+    here.send(&()).unwrap();
     join_all([accepted]);
 
-    let told = || assert!(matches!(Connection::connect(name), Err(PipeError::NobodyListens)));
-    let told_in_time = || {
-        let told = Connection::connect_timeout(name, LIMIT);
-        assert!(matches!(told, Err(PipeError::NobodyListens)), "{told:?}");
+    let fails = || assert!(matches!(Connection::connect(name), Err(PipeError::NobodyListens)));
+    let fails_in_time = || {
+        let outcome = Connection::connect_timeout(name, LIMIT);
+        assert!(matches!(outcome, Err(PipeError::NobodyListens)), "{outcome:?}");
     };
-    let told = [child(told), child(told_in_time)];
-    told.iter().for_each(|process| wait_until_blocked(process.pid()));
+    let failing = [child(fails), child(fails_in_time)];
+    failing.iter().for_each(|process| wait_until_blocked(process.pid()));
     kill_and_join(serving.unwrap());
     let begun = Instant::now();
-    join_all(told);
-    let is_told =
+    join_all(failing);
+    let notices_the_end =
         |connection: &Connection| matches!(connection.recv_bytes(), Err(PipeError::Closed));
-    assert!(waiting.iter().all(is_told));
-    assert_less("all are told", begun.elapsed(), Duration::from_secs(3));
+    assert!(waiting.iter().all(notices_the_end));
+    assert_less("all clients notice the end", begun.elapsed(), Duration::from_secs(3));
 }
 
 #[apply(test)]
-fn accepting_and_connecting_keep_their_time_also_under_a_storm_of_signals() {
+fn accept_and_connect_time_out_on_time_even_under_a_storm_of_signals() {
     let (name, listener) = listener();
     keeps_time(|_, timeout| assert!(listener.accept_timeout(timeout).unwrap().is_none()));
     let mut waiting = Vec::new();
@@ -230,7 +231,7 @@ fn accepting_and_connecting_keep_their_time_also_under_a_storm_of_signals() {
 }
 
 #[apply(test)]
-fn an_idle_listener_or_client_uses_no_processor() {
+fn an_idle_listener_or_client_uses_no_processor_time() {
     let (name, listener) = listener();
     waits_idly(child(|| _ = listener.accept()));
     waits_idly(child(|| _ = wait_timeout(&[&listener], LIMIT)));
@@ -242,9 +243,9 @@ fn an_idle_listener_or_client_uses_no_processor() {
     waits_idly(child(|| _ = Connection::connect_timeout(&name, LIMIT)));
 }
 
-/// A process that may not open one more file accepts when it may again.
+/// A process without a free descriptor accepts once it has one again.
 #[apply(test)]
-fn a_connection_that_finds_no_room_is_accepted_later() {
+fn a_connection_that_finds_no_free_descriptor_is_accepted_later() {
     let (name, listener) = listener();
     let client = Connection::connect(&name).unwrap();
     client.send("hello").unwrap();
@@ -260,18 +261,18 @@ fn a_connection_that_finds_no_room_is_accepted_later() {
     assert_eq!(listener.accept().unwrap().recv::<String>().unwrap(), "hello");
 }
 
-/// A socket that does not ask who the other one is.
+/// Returns a socket that does not check the user of the other side.
 fn raw() -> OwnedFd {
     socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap()
 }
 
-/// Processes of other users are refused, whoever listens. For root only, who can be another user.
+/// Processes of other users are refused on both sides. Only root can become another user.
 #[apply(test)]
 fn processes_of_other_users_are_refused_on_both_sides() {
     if !Uid::effective().is_root() {
         leave_out("becoming another user needs root");
     }
-    let as_nobody = |body: &dyn Fn()| {
+    let as_another_user = |body: &dyn Fn()| {
         child(|| {
             setuid(Uid::from_raw(65534)).unwrap();
             body();
@@ -279,18 +280,18 @@ fn processes_of_other_users_are_refused_on_both_sides() {
     };
     let (name, listener) = listener();
     let address = UnixAddr::new_abstract(name.as_bytes()).unwrap();
-    join_all([as_nobody(&|| {
+    join_all([as_another_user(&|| {
         let refused = Connection::connect(&name);
         assert!(matches!(refused, Err(PipeError::OtherUser)), "{refused:?}");
     })]);
-    let foreign = as_nobody(&|| {
+    let foreign = as_another_user(&|| {
         let raw = raw();
         connect(raw.as_raw_fd(), &address).unwrap();
         let message = [IoSlice::new(b"\x01a message")];
         sendmsg::<()>(raw.as_raw_fd(), &message, &[], MsgFlags::empty(), None).unwrap();
-        // It is told nothing, and that it is over.
-        let told = recv(raw.as_raw_fd(), &mut [0; 9], MsgFlags::empty());
-        assert!(matches!(told, Ok(0) | Err(Errno::ECONNRESET)), "{told:?}");
+        // It gets no message, only the end.
+        let received = recv(raw.as_raw_fd(), &mut [0; 9], MsgFlags::empty());
+        assert!(matches!(received, Ok(0) | Err(Errno::ECONNRESET)), "{received:?}");
     });
     wait_until_blocked(foreign.pid());
     let own = Connection::connect(&name).unwrap();
@@ -300,13 +301,13 @@ fn processes_of_other_users_are_refused_on_both_sides() {
     assert!(listener.accept_timeout(Duration::ZERO).unwrap().is_none());
     drop(listener);
 
-    let foreign = as_nobody(&|| {
+    let foreign = as_another_user(&|| {
         let raw = raw();
         bind(raw.as_raw_fd(), &address).unwrap();
         listen(&raw, Backlog::new(9).unwrap()).unwrap();
         sleep_for_ever();
     });
-    wait_until("somebody listens", || is_listed(&name));
+    wait_until("the other user listens", || is_listed(&name));
     wait_until_blocked(foreign.pid());
     for refused in [Connection::connect(&name).map(Some), Connection::connect_timeout(&name, LIMIT)]
     {
@@ -316,7 +317,7 @@ fn processes_of_other_users_are_refused_on_both_sides() {
     kill_and_join(foreign);
 }
 
-/// One of two programs that are not of one family.
+/// One of two unrelated programs.
 #[apply(program)]
 fn serve(arguments: &[&str]) {
     let name = arguments[0];
@@ -332,7 +333,7 @@ fn serve(arguments: &[&str]) {
     assert!(matches!(client.recv_bytes(), Err(PipeError::Closed)));
 }
 
-/// The other one.
+/// The other program.
 #[apply(program)]
 fn ask(arguments: &[&str]) {
     let name = arguments[0];
@@ -347,7 +348,7 @@ fn ask(arguments: &[&str]) {
 }
 
 #[apply(test)]
-fn programs_that_are_not_of_one_family_exchange_messages_and_ends() {
+fn unrelated_programs_exchange_messages_and_ends() {
     let name = unique_name();
     let mut server = Program::start(serve, &[name.as_str()]);
     server.line("listening=");

@@ -1,4 +1,4 @@
-//! DOC
+//! Child processes: how they end, how a parent waits for them, what is refused.
 
 use std::time::{Duration, Instant};
 
@@ -29,10 +29,10 @@ fn exit_codes_and_signals_come_back() {
     assert!(terminated.join().unwrap().is_signal(Signal::SIGTERM));
     assert!(!terminated.is_alive());
     kill_and_join(child(|| sleep_for_ever()));
-    // Its pid may be another process's by now.
+    // Another process may have its pid by now.
     assert_eq!((terminated.kill(), terminated.terminate()), (Ok(()), Ok(())));
 
-    // A signal without a name is an end like any other.
+    // A signal without a name ends a child like any other.
     let mut real_time = child(|| sleep_for_ever());
     let sent = std::process::Command::new("sh")
         .args(["-c", "kill -40 $0", &real_time.pid().to_string()])
@@ -65,7 +65,7 @@ fn a_panic_is_printed_and_exits_with_101() {
 }
 
 #[apply(test)]
-fn joins_keep_their_time_and_answer_twice_the_same() {
+fn joins_time_out_on_time_and_return_the_same_exit_twice() {
     let mut process = child(|| sleep_for_ever());
     for timeout in [Duration::ZERO, Duration::from_millis(1), Duration::from_millis(150)] {
         let begun = Instant::now();
@@ -85,10 +85,10 @@ fn joins_keep_their_time_and_answer_twice_the_same() {
     assert_eq!(reaped_elsewhere.kill(), Err(Errno::ESRCH));
 }
 
-/// The number of a child that somebody else reaped is given to another one, which is neither killed nor reaped by mistake. For root
-/// only, who can say which number is next; and another process may get it first.
+/// A new process gets the pid of a child that was reaped elsewhere, and is neither killed nor
+/// reaped by mistake. Only root can choose the next pid, and another process may get it first.
 #[apply(test)]
-fn a_process_that_got_the_number_of_a_child_reaped_by_somebody_else_is_spared() {
+fn a_process_that_got_the_pid_of_a_child_reaped_elsewhere_is_left_alone() {
     for _ in 0..1000 {
         let mut reaped_elsewhere = child(|| ());
         let pid = reaped_elsewhere.pid();
@@ -106,11 +106,11 @@ fn a_process_that_got_the_number_of_a_child_reaped_by_somebody_else_is_spared() 
         }
         kill_and_join(another);
     }
-    panic!("no number came twice");
+    panic!("no pid was used twice");
 }
 
 #[apply(test)]
-fn a_hundred_children_leave_no_zombie_and_no_descriptor() {
+fn a_hundred_children_leave_neither_a_zombie_nor_a_descriptor() {
     let before = descriptors();
     join_all((0..100).map(|_| child(|| ())).collect::<Vec<_>>());
     assert_eq!(children_of(getpid()), [], "zombies");
@@ -133,19 +133,19 @@ fn a_process_with_threads_is_refused_until_they_are_joined() {
     drop(stop);
     assert!(thread.join().unwrap());
     for _ in 0..50 {
-        // A thread that was joined is no hindrance, though the kernel may list it a little longer.
+        // A joined thread does not count, although the kernel may list it a little longer.
         std::thread::spawn(|| ()).join().unwrap();
         join_all([child(|| ())]);
     }
 }
 
-/// Threads of a child: one that it joins ends before it, one that it does not join ends with it.
+/// A thread that a child joins ends before it. A thread that it does not join ends with it.
 #[apply(test)]
 fn threads_of_a_child_end_with_it_unless_it_joins_them() {
     let segment = segment(&Plan::new().raw_value::<u64>("joined").raw_value::<u64>("left"));
     let (joined, left) =
         (segment.raw_value::<u64>("joined").unwrap(), segment.raw_value::<u64>("left").unwrap());
-    // Made before the fork and started after it.
+    // The builder is made before the fork, and its thread starts after it.
     let builder = std::thread::Builder::new().name("late".to_owned());
     let mut child = Process::spawn(|| {
         let thread = joined.clone();
@@ -166,9 +166,9 @@ fn threads_of_a_child_end_with_it_unless_it_joins_them() {
     assert_eq!(child.join_timeout(LIMIT), Ok(Some(Exit::Code(0))));
 }
 
-/// A child whose parent had blocked every signal ends with its parent all the same.
+/// A child ends with its parent even if the parent had blocked every signal.
 #[apply(test)]
-fn a_child_ends_with_its_parent_even_if_every_signal_was_blocked() {
+fn a_child_ends_with_its_parent_even_if_every_signal_is_blocked() {
     let (reader, writer) = nix::unistd::pipe().unwrap();
     let mut middle = Process::spawn(|| {
         SigSet::all().thread_block().unwrap();
@@ -188,33 +188,32 @@ fn a_child_ends_with_its_parent_even_if_every_signal_was_blocked() {
     assert!(died.elapsed() < Duration::from_secs(1));
 }
 
-/// A child whose parent is killed ends by itself, because its pipe is closed, a moment before the kernel tells it of the death: on one
-/// processor it often goes first. What the parent has left is removed all the same.
+/// The child of a killed parent ends by itself, because its pipe is closed, before the kernel
+/// signals the death. On one processor this is likely. The segment of the parent is removed anyway.
 #[apply(test)]
-fn nothing_is_left_of_a_killed_parent_whose_child_ends_before_it_is_told() {
+fn nothing_is_left_of_a_killed_parent_whose_child_ends_before_it_learns_of_the_death() {
     run_on_one_processor(getpid());
-    let (ready, told) = pipe().unwrap();
+    let (here, there) = pipe().unwrap();
     for _ in 0..200 {
         let parent = child(|| {
             let _segment = segment(&Plan::new().lock("left"));
-            let (_held, there) = pipe().unwrap();
-            let ends = |there: Connection| {
-                i32::from(!matches!(there.recv_bytes(), Err(PipeError::Closed)))
-            };
-            let quick = Process::spawn_with(there, ends).unwrap();
+            let (_held, end) = pipe().unwrap();
+            let ends =
+                |end: Connection| i32::from(!matches!(end.recv_bytes(), Err(PipeError::Closed)));
+            let quick = Process::spawn_with(end, ends).unwrap();
             wait_until_blocked(quick.pid());
-            told.send(&quick.pid().as_raw()).unwrap();
+            there.send(&quick.pid().as_raw()).unwrap();
             sleep_for_ever();
         });
-        let quick = Pid::from_raw(ready.recv().unwrap());
+        let quick = Pid::from_raw(here.recv().unwrap());
         kill_and_join(parent);
-        wait_until("it ends", || matches!(process_state(quick), None | Some('Z')));
+        wait_until("the child ends", || matches!(process_state(quick), None | Some('Z')));
         assert!(!name().path().exists(), "the segment is left over");
     }
 }
 
 #[apply(test)]
-fn joins_keep_their_time_under_a_storm_of_signals() {
+fn joins_time_out_on_time_under_a_storm_of_signals() {
     let joiner = child(|| {
         let mut sleeper = child(|| sleep_for_ever());
         for milliseconds in [0, 50, 300] {

@@ -1,4 +1,5 @@
-//! The list of what Python's own tests assert is whole, names tests that exist, and counts right.
+//! The list of the assertions of Python's own tests is complete, names tests that exist, and has
+//! the right counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,7 +7,7 @@ use std::path::Path;
 
 const PAGE: &str = include_str!("../../CONFORMANCE.md");
 
-/// How many rows each primitive has.
+/// The number of rows of each primitive.
 const PRIMITIVES: [(&str, usize); 23] = [
     ("Process", 30),
     ("Fork", 19),
@@ -73,13 +74,13 @@ fn tests_of_the_crate() -> BTreeMap<String, usize> {
     names
 }
 
-/// The cells of the table lines of a page.
+/// Returns the cells of the table lines of a page.
 fn table_lines(page: &str) -> impl Iterator<Item = Vec<&str>> {
     let tables = page.lines().filter_map(|line| line.strip_prefix('|')?.strip_suffix('|'));
     tables.map(|line| line.split('|').map(str::trim).collect())
 }
 
-/// What is wrong with a page, and how many rows have which mark.
+/// Returns the problems of a page, and how many rows of each primitive have each mark.
 fn examine(
     page: &str,
     tests: &BTreeMap<String, usize>,
@@ -98,7 +99,7 @@ fn examine(
             problems.push(format!("{row} is there twice"));
         }
         if cpython.is_empty() || what.is_empty() {
-            problems.push(format!("{row} says nothing"));
+            problems.push(format!("{row} has an empty cell"));
         }
         let Some(number) = MARKS.iter().position(|known| *known == mark) else {
             problems.push(format!("{row} is marked {mark:?}"));
@@ -118,7 +119,9 @@ fn examine(
             match tests.get(name.trim_matches('`')) {
                 None => problems.push(format!("{row} names {name}, which is no test")),
                 Some(1) => {}
-                Some(_) => problems.push(format!("{row} names {name}, which is the name of several")),
+                Some(_) => {
+                    problems.push(format!("{row} names {name}, which is the name of several"))
+                }
             }
         }
     }
@@ -131,23 +134,23 @@ fn examine(
     (problems, counts)
 }
 
-/// What is wrong with the counts at the top of a page.
+/// Returns the wrong counts at the top of a page.
 fn wrong_counts(page: &str, counts: &BTreeMap<String, [usize; 4]>) -> Vec<String> {
     let top = page.split("\n## ").next().unwrap();
-    let told: BTreeMap<_, Vec<usize>> = table_lines(top)
+    let listed: BTreeMap<_, Vec<usize>> = table_lines(top)
         .map(|cells| {
             (cells[0].to_owned(), cells[1..].iter().filter_map(|cell| cell.parse().ok()).collect())
         })
         .collect();
     let counted = counts.iter().map(|(primitive, marks)| {
         let right = [&[marks.iter().sum()], &marks[..]].concat();
-        (told.get(primitive) != Some(&right)).then(|| format!("{primitive} has {right:?}"))
+        (listed.get(primitive) != Some(&right)).then(|| format!("{primitive} has {right:?}"))
     });
     counted.flatten().collect()
 }
 
 fn problems(page: &str) -> Vec<String> {
-    // The first table is the counts.
+    // The first table has the counts.
     let (top, rows) = page.split_once("\n## ").unwrap();
     let (mut problems, counts) = examine(rows, &tests_of_the_crate());
     problems.extend(wrong_counts(top, &counts));
@@ -155,7 +158,7 @@ fn problems(page: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_row_has_an_entry_whose_tests_exist_and_the_counts_are_right() {
+fn every_row_names_tests_that_exist_and_the_counts_are_right() {
     assert_eq!(problems(PAGE), [""; 0]);
     let (_, counts) = examine(PAGE.split_once("\n## ").unwrap().1, &tests_of_the_crate());
     assert_eq!(counts["all"].iter().sum::<usize>(), 201);
@@ -163,7 +166,7 @@ fn every_row_has_an_entry_whose_tests_exist_and_the_counts_are_right() {
 }
 
 #[test]
-fn a_page_that_leaves_out_invents_or_miscounts_is_noticed() {
+fn a_page_with_missing_invented_or_miscounted_rows_is_refused() {
     let line = |start: &str| PAGE.lines().find(|line| line.starts_with(start)).unwrap();
     let lock = line("| Lock-1 |");
     let times = line("| Semaphore-2 |");

@@ -1,4 +1,4 @@
-//! Every program in `examples/` runs to a good end, says what it is there to say, and leaves nothing behind.
+//! Every program in `examples/` ends well, prints its point, and leaves nothing behind.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,14 +6,14 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// How each program shows that its point is made: beginnings of lines that it prints, worked out by hand.
+/// The beginnings of lines by which each program shows its point, worked out by hand.
 const SAID: [(&str, &[&str]); 18] = [
     // One child adds 1, 2 and 3, the other one 100, 200 and 300.
     ("array", &["in the end: [0, 101, 202, 303], the largest is Some(303)"]),
     (
         "barrier",
         &[
-            "told: the barrier is broken: a party was killed (",
+            "survivor: the barrier is broken: a party was killed (",
             "the survivor ended with exit code 0",
         ],
     ),
@@ -24,15 +24,15 @@ const SAID: [(&str, &[&str]); 18] = [
         "joinable_queue",
         &["did 3 ms of work", "did 4 ms of work", "lost: 1", "0 of 8 messages, closed (1 lost)"],
     ),
-    // Of 100, 30 had left the first account and not come to the second.
-    ("lock", &["it left [70, 0] in the accounts", "put right: [100, 0]"]),
-    // 0 + 1 + ... + 7, by the worker of the odd numbers.
+    // Of 100, 30 have left the first account and not reached the second.
+    ("lock", &["it left [70, 0] in the accounts", "repaired: [100, 0]"]),
+    // 0 + 1 + ... + 7, by the worker of the odd jobs.
     (
         "pipe",
         &[
             "worker 1, job 7: 28",
             "worker 1 is gone: SIGKILL",
-            "worker 0, which was told that there is no more: exit code 0",
+            "worker 0, which saw the end of its pipe: exit code 0",
         ],
     ),
     (
@@ -50,11 +50,11 @@ const SAID: [(&str, &[&str]); 18] = [
     ("rlock", &["held by ", "free (recovered 1 times)"]),
     (
         "segment",
-        &["its maker lives: true", "Value \"winners\": 41", "Lock \"lock\": free", "winners: 42"],
+        &["its creator lives: true", "Value \"winners\": 41", "Lock \"lock\": free", "winners: 42"],
     ),
     ("semaphore", &["taken back from the dead: 1"]),
     ("shareable", &["agency 1 in Rosario: 10 bets of 2.5", "agency 2 in Ushuaia: 20 bets of 2.5"]),
-    // There are 168 primes below 1000. Of 100, a fifth and a quarter; nothing of nothing.
+    // There are 168 primes below 1000. 100 is divided by 5, 0 and 4.
     (
         "task_pool",
         &[
@@ -71,7 +71,7 @@ const SAID: [(&str, &[&str]); 18] = [
     ("value", &["after one that was killed: [2000, 1001000]", "and one more: [2001, 1001000]"]),
 ];
 
-/// Names of the programs that there are.
+/// Returns the names of the programs.
 fn programs() -> BTreeSet<String> {
     let files = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).unwrap();
     files
@@ -79,9 +79,9 @@ fn programs() -> BTreeSet<String> {
         .collect()
 }
 
-/// Runs a program to its end, with a limit; what it printed, and its process id.
+/// Runs a program to its end within a limit, and returns its output and its pid.
 fn run(name: &str) -> (Output, u32) {
-    // Cargo builds it beside this very test.
+    // Cargo builds the programs in a directory beside that of this test.
     let test = std::env::current_exe().unwrap();
     let program = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
     let mut command = Command::new(&program);
@@ -90,7 +90,7 @@ fn run(name: &str) -> (Output, u32) {
         command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
     let pid = running.id();
     let begun = Instant::now();
-    // It prints less than a pipe holds.
+    // The program prints less than a pipe holds.
     while running.try_wait().unwrap().is_none() {
         if begun.elapsed() > Duration::from_secs(30) {
             // Its children end with it.
@@ -104,14 +104,14 @@ fn run(name: &str) -> (Output, u32) {
 }
 
 #[test]
-fn every_example_has_something_to_say() {
+fn this_test_knows_what_every_example_prints() {
     let expected: BTreeSet<_> = SAID.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(programs(), expected, "the programs in examples/ and those that this test knows");
     assert!(SAID.iter().all(|(_, lines)| !lines.is_empty()));
 }
 
 #[test]
-fn every_example_says_it_ends_well_and_leaves_no_segment() {
+fn every_example_prints_its_point_ends_well_and_leaves_no_segment() {
     for (name, lines) in SAID {
         let (output, pid) = run(name);
         let (said, errors) =

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// The layers from the lowest to the highest. Modules of one row may use each other, without cycles.
+/// The layers from the lowest to the highest. Modules of one row may use each other, without
+/// cycles.
 const LAYERS: [&[&str]; 6] =
     [&["sys"], &["memory"], &["sync"], &["segment"], &["process", "pipe"], &["pool", "task_pool"]];
 

@@ -1,7 +1,9 @@
-//! What programs can name of this library is what `list.txt` beside this says. Whoever means to change it has the list written
-//! anew by `UPDATE_SURFACE=1 cargo nextest run -p shm-multiprocessing --test rules`, and sees the difference.
+//! Programs can name what `list.txt` lists and nothing else. To change the public interface, update
+//! the list with `UPDATE_SURFACE=1 cargo test -p shm-multiprocessing --test rules` and review the
+//! difference.
 //!
-//! Read off the sources, which rustfmt keeps in one form: a compiler that could tell would be an unstable one.
+//! The list is read from the sources, which rustfmt keeps in one form. Only an unstable compiler
+//! could print it.
 
 mod items;
 
@@ -36,7 +38,7 @@ fn sources() -> Sources {
     sources
 }
 
-/// Which names `lib.rs` exports.
+/// Returns the names that `lib.rs` exports.
 fn exported(lib: &str) -> BTreeSet<String> {
     let uses = items(lib.lines(), 0).into_iter().map(|item| in_one_line(&item.lines));
     let uses: Vec<_> = uses.filter(|line| line.starts_with("pub use ")).collect();
@@ -46,7 +48,7 @@ fn exported(lib: &str) -> BTreeSet<String> {
     names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-/// Everything that programs can name, by the exported name it belongs to.
+/// Returns everything that programs can name, by the exported name that it belongs to.
 fn surface(sources: &Sources) -> String {
     let lib = sources.iter().find(|(path, _)| path.ends_with("/lib.rs")).unwrap().1;
     let exported = exported(lib);
@@ -68,7 +70,7 @@ fn surface(sources: &Sources) -> String {
     let private: BTreeSet<_> =
         all.iter().flatten().filter(private).filter_map(Item::defines).collect();
     for items in &all {
-        // Another one of the same name, which is not exported.
+        // Another item of the same name, which is not exported.
         let hidden: BTreeSet<_> =
             items.iter().filter(|item| !item.is_public()).filter_map(Item::defines).collect();
         for item in items {
@@ -85,7 +87,7 @@ fn surface(sources: &Sources) -> String {
             {
                 surface.entry(name).or_default().extend(definition(item));
             } else if head.starts_with("pub use shm_") || head == "atomic_elements!" {
-                // What the crate of the derive gives, and the macro that writes implementations.
+                // The exports of the derive crate, and the macro that writes implementations.
                 let line = format!("    {}", in_one_line(&item.lines));
                 surface.entry("macros".to_owned()).or_default().push(line);
             }
@@ -100,7 +102,8 @@ fn until_tests(source: &str) -> &str {
     source.split("\n#[cfg(test)]\n").next().unwrap()
 }
 
-/// An `impl` and what programs see in it; of a trait that is everything but the bodies.
+/// Returns an `impl` with what programs see in it. For a trait, that is everything except the
+/// bodies.
 fn block(item: &Item, of_trait: bool) -> Vec<String> {
     let seen: Vec<_> = item
         .inner()
@@ -114,7 +117,7 @@ fn block(item: &Item, of_trait: bool) -> Vec<String> {
     [vec![format!("    {}{}", item.attributes(), item.head())], seen].concat()
 }
 
-/// A type, a trait, a function or a constant, with what programs see in it.
+/// Returns a type, a trait, a function or a constant, with what programs see in it.
 fn definition(item: &Item) -> Vec<String> {
     let head = item.head();
     let (is_structure, is_function) = (head.contains("struct "), head.contains("fn "));
@@ -134,7 +137,7 @@ fn definition(item: &Item) -> Vec<String> {
     lines
 }
 
-/// The head of a structure, without the types of a tuple's fields that nobody sees.
+/// Returns the head of a structure, without the types of private tuple fields.
 fn fields(head: &str) -> String {
     match head.split_once('(') {
         Some((name, types)) if !types.contains("pub ") => format!("{name}(..)"),
@@ -162,7 +165,7 @@ fn programs_can_name_what_is_listed_and_nothing_else() {
 }
 
 #[test]
-fn a_change_is_noticed_if_and_only_if_programs_can_see_it() {
+fn the_list_changes_if_and_only_if_programs_can_see_the_change() {
     let cases = [
         (true, "pub fn is_set(&self)", "pub fn is_it_set(&self)"),
         (true, "    pub fn len(&self) -> usize {", "    pub fn len(&self) -> u64 {"),
@@ -214,7 +217,8 @@ fn a_change_is_noticed_if_and_only_if_programs_can_see_it() {
     }
 }
 
-/// Whether a type is `Send` and `Sync`: a constant of its own, where the bounds hold, goes before one of a trait.
+/// Tells if a type is `Send` and `Sync`: where the bounds hold, an inherent constant takes
+/// precedence over that of the trait.
 struct Is<T>(PhantomData<T>);
 
 trait Otherwise {
@@ -237,7 +241,7 @@ macro_rules! threads {
 }
 
 #[test]
-fn handles_go_to_other_threads_and_guards_stay_in_theirs() {
+fn handles_can_move_to_other_threads_and_guards_cannot() {
     let handles = threads!(
         Array<u8>,
         Barrier,

@@ -1,4 +1,4 @@
-//! Every soak has a file of its own, which names it in `make soak`.
+//! Every soak has a file of its own, whose name is its name in `make soak`.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! DOC
+//! Inspection of segments while other processes use them.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,14 +20,14 @@ fn snapshot(segment: &Segment, name: &str) -> Snapshot {
 }
 
 #[apply(test)]
-fn a_listing_tells_owner_mode_bytes_and_who_has_it() {
+fn a_listing_shows_owner_mode_bytes_and_attached_processes() {
     let (mut program, children) = family(3);
     let mut family = children.clone();
     family.push(program.pid());
     family.sort();
-    // Whoever else looks at the same moment, such as another test of this file, has it mapped for that time.
+    // Another test that lists segments has this one mapped for a moment, too.
     let attached = || listing(&program.name).unwrap().attached;
-    wait_until("the listing tells the family and nobody else", || attached() == family);
+    wait_until("the listing shows only the family", || attached() == family);
 
     let found = listing(&program.name).unwrap();
     assert_eq!((found.owner, found.permissions), (getuid().as_raw(), 0o600));
@@ -42,10 +42,10 @@ fn a_listing_tells_owner_mode_bytes_and_who_has_it() {
     assert_eq!(lock.to_string(), format!("held by {holder}"));
     assert_eq!(snapshot(&segment, "ready").to_string(), "3");
 
-    // Frozen, so that they cannot clean up, and then killed: nobody has it any more.
+    // Stopped, so that they cannot clean up, and then killed.
     freeze_and_kill(&program, &children);
     program.wait();
-    wait_until("the listing tells that it is stale", || listing(&program.name).unwrap().is_stale());
+    wait_until("the listing shows that it is stale", || listing(&program.name).unwrap().is_stale());
     wait_until("the entry can be reclaimed", || {
         matches!(Segment::reclaim(&program.name), Ok(true))
     });
@@ -56,7 +56,7 @@ fn freeze_and_kill(program: &Program, children: &[Pid]) {
     freeze(children);
     program.signal(Signal::SIGKILL);
     children.iter().for_each(|child| kill(*child, Signal::SIGKILL).unwrap());
-    wait_until("all are gone", || {
+    wait_until("all processes are gone", || {
         is_gone(program.pid()) && children.iter().all(|child| is_gone(*child))
     });
 }
@@ -91,7 +91,7 @@ fn a_snapshot_decodes_every_kind_and_type() {
 }
 
 #[apply(test)]
-fn a_snapshot_tells_in_words_how_a_primitive_stands() {
+fn a_snapshot_shows_the_state_of_a_primitive_in_words() {
     let name = unique_name();
     let plan = Plan::new()
         .rlock("rlock")
@@ -148,7 +148,7 @@ fn a_snapshot_is_never_torn() {
     let segment = Segment::create(&unique_name(), &plan).unwrap();
     let raw = segment.raw_value::<u64>("raw").unwrap();
     let value = segment.value::<[u64; 32]>("value").unwrap();
-    // Two numbers that have no byte in common: any mixture of them is a third one.
+    // Two numbers without a common byte: any mixture of them is a third number.
     let numbers = [0, u64::MAX];
     while_writing(
         |step| raw.store(numbers[step % 2]),
@@ -166,7 +166,7 @@ fn a_snapshot_is_never_torn() {
     );
 }
 
-/// Runs `look` over and over while another thread writes.
+/// Calls `look` over and over while another thread writes.
 fn while_writing(write: impl Fn(usize) + Sync, look: impl Fn()) {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -174,7 +174,7 @@ fn while_writing(write: impl Fn(usize) + Sync, look: impl Fn()) {
             let steps = (0..).take_while(|_| !done.load(Ordering::Relaxed));
             steps.for_each(&write);
         });
-        // Also when looking panics; the writer would go on for ever.
+        // Stops the writer even if `look` panics.
         let _stop = Stop(&done);
         (0..60_000).for_each(|_| look());
     });
@@ -189,7 +189,7 @@ impl Drop for Stop<'_> {
 }
 
 #[apply(test)]
-fn files_of_others_are_not_listed_and_broken_segments_are_with_their_reason() {
+fn foreign_files_are_not_listed_and_broken_segments_are_listed_with_a_reason() {
     let foreign = unique_name();
     fs::write(foreign.path(), [7; 4096]).unwrap();
     let broken = unique_name();

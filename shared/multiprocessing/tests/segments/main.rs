@@ -1,4 +1,4 @@
-//! Tests of segments: making, opening, removing and inspecting them, also from Python.
+//! Tests of segments: creating, opening, removing and inspecting them, also from Python.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../common/mod.rs"]

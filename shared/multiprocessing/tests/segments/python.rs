@@ -1,4 +1,4 @@
-//! Segments seen from Python, and segments that Python made, with the real interpreter.
+//! Segments read and made by the real Python interpreter.
 
 use std::fs;
 
@@ -10,14 +10,14 @@ use crate::common::{
     read_segment, running_python, segment, test, unique_name, wait_until,
 };
 
-/// A running program whose segment has something of every kind, and two objects that change all the time.
+/// Starts a program whose segment has an object of every kind, two of which change all the time.
 fn running_exhibit() -> Program {
     let mut program = Program::start(exhibit, &[]);
     program.line("ready");
     program
 }
 
-/// What the reader prints of the exhibit, without what changes.
+/// What the reader prints of the objects that do not change.
 const STILL: [&str; 22] = [
     "lock\tLock\tu8\t0\t-",
     "value\tValue\tu64\t1\t18446744073709551615",
@@ -43,7 +43,7 @@ const STILL: [&str; 22] = [
     "tasks\tJoinableQueue\tu64\t4\t-",
 ];
 
-/// The elements the reader printed of the last object, `changing`.
+/// Returns the elements that the reader printed of the last object, `changing`.
 fn changing(lines: &[String]) -> Vec<u64> {
     let list = lines.last().unwrap().strip_prefix("changing\tValue\tu64\t64\t[").unwrap();
     list.trim_end_matches(']').split(", ").map(|number| number.parse().unwrap()).collect()
@@ -60,7 +60,7 @@ fn python_reads_every_kind_and_type_of_a_live_segment_by_name() {
 }
 
 #[apply(test)]
-fn python_never_sees_half_a_change_of_a_value_that_is_being_changed() {
+fn python_never_sees_a_torn_value() {
     needs_python();
     let program = running_exhibit();
     let script = "
@@ -96,7 +96,7 @@ fn python_reads_a_segment_whose_creator_was_killed_while_changing_it() {
         assert_eq!(lines[..STILL.len()], STILL);
         let words = changing(&lines);
         assert!(words.iter().all(|word| *word == words[0]), "{words:?}");
-        // Once more: the first reader has left everything where it was.
+        // A second reader sees the same, because the first one changed nothing.
         assert_eq!(read_segment(program.name.as_str()), lines);
         wait_until("the entry is reclaimed", || {
             matches!(Segment::reclaim(&program.name), Ok(true))
@@ -105,7 +105,7 @@ fn python_reads_a_segment_whose_creator_was_killed_while_changing_it() {
 }
 
 #[apply(test)]
-fn python_that_reads_never_removes_a_segment_also_when_it_is_killed() {
+fn a_python_reader_never_removes_a_segment_even_when_it_is_killed() {
     needs_python();
     let mut reader = running_python(
         "
@@ -123,7 +123,7 @@ time.sleep(60)
     );
     let segment = Segment::create(&reader.name, &Plan::new().value::<u64>("value")).unwrap();
     reader.line("attached");
-    // Before 3.13 a helper process of Python's would remove the entry afterwards.
+    // Before version 3.13, a helper process of Python would remove the entry afterwards.
     assert_eq!(children_of(reader.pid()), []);
     reader.signal(Signal::SIGKILL);
     reader.wait();
@@ -154,7 +154,7 @@ except OSError as error:
 }
 
 #[apply(test)]
-fn python_refuses_what_is_no_segment_in_one_line() {
+fn python_refuses_a_foreign_file_with_one_line() {
     needs_python();
     let name = unique_name();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/read_segment.py");
@@ -190,7 +190,8 @@ fn python_refuses_what_is_no_segment_in_one_line() {
     fs::remove_file(name.path()).unwrap();
 }
 
-/// Python makes a segment with the highest or the lowest number of every type, and then does what `body` says.
+/// Starts a Python program that makes a segment with the highest or lowest number of every type,
+/// and then runs `body`.
 fn written_by_python(body: &str) -> Program {
     let script = format!(
         "
@@ -227,7 +228,7 @@ fn check<T: AtomicElement + PartialEq + std::fmt::Debug>(
 }
 
 #[apply(test)]
-fn a_segment_that_python_made_is_opened_read_and_written() {
+fn a_segment_made_by_python_is_opened_read_and_written() {
     needs_python();
     let mut program = written_by_python(UNTIL_DONE);
     let segment = Segment::open(&program.name).unwrap();
@@ -245,7 +246,7 @@ fn a_segment_that_python_made_is_opened_read_and_written() {
     let many = segment.raw_array::<i32>("many").unwrap();
     assert_eq!(many.iter().collect::<Vec<_>>(), [0, 0, 0, 0, -1]);
     assert!(segment.objects().iter().all(|object| object.kind != ObjectKind::Value));
-    // The reader understands it too.
+    // The reader understands the segment, too.
     assert!(
         read_segment(program.name.as_str())
             .contains(&"many\tRawArray\ti32\t5\t[0, 0, 0, 0, -1]".to_owned())
@@ -256,9 +257,9 @@ fn a_segment_that_python_made_is_opened_read_and_written() {
     segment.raw_value::<u64>("u64").unwrap().fetch_sub(5);
     segment.raw_value::<u8>("done").unwrap().store(1);
     assert_eq!(program.line("seen "), format!("[0, -7, 0, 0, 2] {}", u64::MAX - 5));
-    // It ends well and takes its entry with it.
+    // The program ends well and removes its entry.
     program.succeed();
-    // Whoever has the memory keeps it.
+    // A process that has the memory keeps it.
     assert_eq!(many.load(1), -7);
 }
 
@@ -284,7 +285,7 @@ fn a_number_that_python_writes_is_never_torn() {
 }
 
 #[apply(test)]
-fn a_segment_of_a_living_python_is_not_reclaimed_and_that_of_a_dead_one_is() {
+fn a_segment_of_a_dead_python_process_is_reclaimed_and_that_of_a_living_one_is_not() {
     needs_python();
     let mut program = written_by_python(UNTIL_DONE);
     let refused = Segment::reclaim(&program.name);
@@ -293,7 +294,7 @@ fn a_segment_of_a_living_python_is_not_reclaimed_and_that_of_a_dead_one_is() {
         matches!(refused, Err(SegmentError::InUse { creator, .. }) if creator == python_pid),
         "{refused:?}"
     );
-    // Without the helper that would clean up after it.
+    // Without its helper, which would remove the entry.
     let helpers = children_of(program.pid());
     helpers.iter().for_each(|helper| kill(*helper, Signal::SIGKILL).unwrap());
     wait_until("the helper is gone", || helpers.iter().all(|helper| is_gone(*helper)));
@@ -305,7 +306,7 @@ fn a_segment_of_a_living_python_is_not_reclaimed_and_that_of_a_dead_one_is() {
 }
 
 #[apply(test)]
-fn python_makes_no_segment_of_what_it_cannot_make() {
+fn python_refuses_to_make_a_segment_that_it_cannot_make() {
     needs_python();
     let name = unique_name();
     let script = "
@@ -328,7 +329,7 @@ for plan in plans:
     assert!(!name.path().exists());
 }
 
-/// Something of every kind and type, and two objects that change all the time, until it is killed.
+/// Has an object of every kind and type, two of which change all the time, until it is killed.
 #[apply(program)]
 fn exhibit(_: &[&str]) {
     let plan = Plan::new()
@@ -364,7 +365,7 @@ fn exhibit(_: &[&str]) {
     let changing = segment.value::<[u64; 64]>("changing").unwrap();
     fact("ready", 1);
     loop {
-        // Two numbers that have no byte in common.
+        // Two numbers without a common byte.
         flicker.store(!flicker.load());
         changing.update(|words| words.iter_mut().for_each(|word| *word += 1)).unwrap();
     }

@@ -1,4 +1,4 @@
-//! DOC
+//! What remains of a segment when its creators are killed, and who may take its name.
 
 use std::fs::{self, File};
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ pub fn family(children: usize) -> (Program, Vec<Pid>) {
     (program, pids)
 }
 
-/// Stops children so that they cannot do anything about their parent's death.
+/// Stops children, so that they cannot react to the death of their parent.
 pub fn freeze(children: &[Pid]) {
     for child in children {
         kill(*child, Signal::SIGSTOP).unwrap();
@@ -64,7 +64,7 @@ fn children_of_a_killed_creator_end_within_a_second_and_remove_its_entry() {
 }
 
 #[apply(test)]
-fn what_a_kill_of_everybody_leaves_is_reclaimed_and_the_name_used_again() {
+fn the_entry_left_when_all_processes_are_killed_is_reclaimed_and_its_name_reused() {
     let (mut program, children) = family(2);
     freeze(&children);
     program.signal(Signal::SIGKILL);
@@ -81,7 +81,7 @@ fn what_a_kill_of_everybody_leaves_is_reclaimed_and_the_name_used_again() {
 
     children.iter().for_each(|child| kill(*child, Signal::SIGKILL).unwrap());
     wait_until("the children end", || children.iter().all(|child| is_gone(*child)));
-    // Their end and the end of their lock are not the same moment.
+    // The kernel releases their lock only after their end.
     wait_until("the entry can be reclaimed", || {
         matches!(Segment::reclaim(&program.name), Ok(true))
     });
@@ -117,7 +117,7 @@ fn entries_that_were_never_finished_are_reclaimed() {
 }
 
 #[apply(test)]
-fn an_entry_that_an_orphan_is_removing_is_left_to_it() {
+fn an_entry_that_an_orphan_is_removing_is_not_reclaimed() {
     let name = unique_name();
     let segment = Segment::create(&name, &Plan::new().lock("lock")).unwrap();
     let stale = fs::read(name.path()).unwrap();
@@ -140,11 +140,11 @@ fn an_entry_that_an_orphan_is_removing_is_left_to_it() {
 }
 
 #[apply(test)]
-fn entries_of_others_are_refused_and_untouched() {
+fn foreign_entries_are_refused_and_left_untouched() {
     let name = unique_name();
     let mut sparse = vec![0; 9000];
     sparse[8999] = 1;
-    for bytes in [b"somebody's text".to_vec(), sparse, vec![b'x'; 4096]] {
+    for bytes in [b"another text".to_vec(), sparse, vec![b'x'; 4096]] {
         fs::write(name.path(), &bytes).unwrap();
         let refused = Segment::reclaim(&name);
         assert!(matches!(refused, Err(SegmentError::Foreign { .. })), "{refused:?}");
@@ -160,7 +160,7 @@ fn entries_of_others_are_refused_and_untouched() {
 }
 
 #[apply(test)]
-fn everything_stale_with_a_prefix_is_reclaimed_and_what_is_in_use_stays() {
+fn all_stale_entries_with_a_prefix_are_reclaimed_and_those_in_use_stay() {
     let (mut dead, children) = family(1);
     let (alive, _) = family(1);
     freeze(&children);
@@ -170,7 +170,7 @@ fn everything_stale_with_a_prefix_is_reclaimed_and_what_is_in_use_stays() {
     wait_until("the child ends", || children.iter().all(|child| is_gone(*child)));
 
     let mut reclaimed = Vec::new();
-    // Its end and the end of its lock are not the same moment.
+    // The kernel releases its lock only after its end.
     wait_until("reclaimed", || {
         reclaimed.extend(Segment::reclaim_all(dead.name.as_str()).unwrap());
         !reclaimed.is_empty()
@@ -181,7 +181,7 @@ fn everything_stale_with_a_prefix_is_reclaimed_and_what_is_in_use_stays() {
 }
 
 #[apply(test)]
-fn reclaiming_says_whether_a_maker_left_something_behind() {
+fn reclaiming_reports_what_a_creator_left_behind() {
     let orderly = unique_name();
     drop(Segment::create(&orderly, &Plan::new().lock("lock")).unwrap());
     assert_eq!(Segment::reclaim_all(orderly.as_str()).unwrap(), []);
@@ -210,13 +210,14 @@ fn a_child_that_drops_its_copy_or_panics_does_not_remove_the_entry() {
     assert!(Segment::open(&name()).is_ok());
 }
 
-/// Each generation makes a segment and starts the next one. After the first one is killed, each dies of the death before it.
+/// Each generation creates a segment and starts the next one. After the kill of the first one, each
+/// dies of the death before it.
 #[apply(test)]
-fn entries_of_many_generations_are_removed_as_one_after_the_other_dies() {
+fn the_entries_of_many_generations_are_removed_as_the_generations_die() {
     const GENERATIONS: usize = 24;
     let top = segment(&Plan::new().raw_value::<i32>("ready"));
     let ready = top.raw_value::<i32>("ready").unwrap();
-    // As long as names may be.
+    // The longest possible names.
     let name = |generation: usize| {
         SegmentName::new(&format!("{}.{generation:.<255}", name())[..255]).unwrap()
     };
@@ -245,10 +246,11 @@ fn left_of(names: &[SegmentName]) -> Vec<String> {
     names.iter().filter(|name| Segment::reclaim(name).unwrap()).map(ToString::to_string).collect()
 }
 
-/// However many segments came and went before: who loses its parent removes what that one had, and what it has itself. Not what
-/// somebody else has made since under a name of theirs.
+/// An orphan removes the segments of its parent and its own, no matter how many segments came and
+/// went before. It does not remove a segment that another process has created since under one of
+/// these names.
 #[apply(test)]
-fn an_orphan_removes_its_parents_entries_and_its_own_and_nobody_elses() {
+fn an_orphan_removes_its_own_and_its_parents_entries_and_no_others() {
     let top = segment(&Plan::new().raw_value::<i32>("orphan").raw_value::<u64>("step"));
     let (orphan, step) =
         (top.raw_value::<i32>("orphan").unwrap(), top.raw_value::<u64>("step").unwrap());
@@ -263,7 +265,7 @@ fn an_orphan_removes_its_parents_entries_and_its_own_and_nobody_elses() {
             sleep_for_ever();
         });
         orphan.store(started.pid().as_raw());
-        wait_until("the child has its own", || step.load() == 1);
+        wait_until("the child has its own segment", || step.load() == 1);
         drop(given_up);
         step.store(2);
         sleep_for_ever();
@@ -277,7 +279,7 @@ fn an_orphan_removes_its_parents_entries_and_its_own_and_nobody_elses() {
     assert!(name("given-up").path().exists(), "the orphan removed what another process made");
 }
 
-/// A child that dies must not take the segment of its living parent with it, whatever its own children do.
+/// A dead child and its own children do not remove the segment of the living parent.
 #[apply(test)]
 fn a_grandchild_does_not_remove_the_entry_of_its_living_grandparent() {
     let segment = segment(&Plan::new().raw_value::<i32>("grandchild"));

@@ -1,4 +1,4 @@
-//! DOC
+//! Segments: created exclusively, opened by name, refused when something does not fit.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
@@ -21,7 +21,7 @@ fn plan() -> Plan {
 }
 
 #[apply(test)]
-fn a_segment_is_made_exclusively_readable_by_its_owner_only_and_removed_by_its_maker() {
+fn a_segment_is_created_exclusively_readable_by_its_owner_only_and_removed_by_its_creator() {
     let name = unique_name();
     let segment = Segment::create(&name, &plan()).unwrap();
     let metadata = fs::metadata(name.path()).unwrap();
@@ -40,7 +40,7 @@ fn a_segment_is_made_exclusively_readable_by_its_owner_only_and_removed_by_its_m
 }
 
 #[apply(test)]
-fn the_directory_tells_every_object_exactly() {
+fn the_directory_describes_every_object_exactly() {
     let name = unique_name();
     let plan =
         plan().raw_array::<u16>("seven", 7).rlock("rlock").event("event").semaphore("gate", 1);
@@ -54,7 +54,7 @@ fn the_directory_tells_every_object_exactly() {
     let segment = Segment::create(&name, &plan).unwrap();
     let opened = Segment::open(&name).unwrap();
     assert_eq!(segment.objects(), opened.objects());
-    let told: Vec<_> = opened
+    let listed: Vec<_> = opened
         .objects()
         .iter()
         .map(|object| {
@@ -83,14 +83,14 @@ fn the_directory_tells_every_object_exactly() {
             64 + 2 * (64 + 3 * 32) + 64 + 2 * 16,
         ),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(listed, expected);
     assert_eq!(opened.creator(), getpid());
     drop(opened);
-    assert!(name.path().exists(), "removed by somebody who only opened it");
+    assert!(name.path().exists(), "removed by a process that only opened it");
 }
 
 #[apply(test)]
-fn wrong_names_kinds_and_types_are_typed_errors() {
+fn wrong_names_kinds_and_types_are_errors() {
     let segment = Segment::create(&unique_name(), &plan()).unwrap();
     let refusals = [
         segment.value::<u64>("nothing").map(drop),
@@ -136,7 +136,7 @@ fn impossible_plans_are_errors_and_leave_nothing() {
         let outcome = Segment::create(&name, &plan);
         assert!(matches!(outcome, Err(SegmentError::Plan(_))), "{outcome:?}");
     }
-    // Possible on paper, and more than any machine has.
+    // A valid plan, for more memory than any machine has.
     let outcome = Segment::create(&name, &Plan::new().raw_array::<u64>("a", usize::MAX >> 5));
     assert!(
         matches!(outcome, Err(SegmentError::System { .. } | SegmentError::NoSpace { .. })),
@@ -146,7 +146,7 @@ fn impossible_plans_are_errors_and_leave_nothing() {
 }
 
 #[apply(test)]
-fn entries_that_are_no_segment_of_this_layout_are_refused() {
+fn entries_of_another_layout_are_refused() {
     let name = unique_name();
     let segment = Segment::create(&name, &plan()).unwrap();
     let good = fs::read(name.path()).unwrap();
@@ -177,14 +177,14 @@ fn entries_that_are_no_segment_of_this_layout_are_refused() {
 }
 
 #[apply(test)]
-fn a_segment_that_is_being_made_is_waited_for() {
+fn an_open_waits_for_a_segment_that_is_being_created() {
     let name = unique_name();
     let segment = Segment::create(&name, &plan()).unwrap();
     let entry = OpenOptions::new().write(true).open(name.path()).unwrap();
     entry.write_all_at(&[0; 4], 12).unwrap();
     std::thread::scope(|scope| {
         let opener = scope.spawn(|| Segment::open(&name));
-        std::thread::sleep(Duration::from_millis(50)); // Whether it waits already or not must not matter.
+        std::thread::sleep(Duration::from_millis(50)); // The opener may wait already or not.
         entry.write_all_at(&1_u32.to_ne_bytes(), 12).unwrap();
         assert!(opener.join().unwrap().is_ok());
     });
@@ -192,7 +192,7 @@ fn a_segment_that_is_being_made_is_waited_for() {
 }
 
 #[apply(test)]
-fn segments_live_side_by_side_under_the_longest_names_too() {
+fn segments_exist_side_by_side_even_under_the_longest_names() {
     let short = unique_name();
     let long =
         SegmentName::new(&format!("{short}.{}", "x".repeat(254 - short.as_str().len()))).unwrap();
@@ -204,12 +204,12 @@ fn segments_live_side_by_side_under_the_longest_names_too() {
     assert_eq!(values.each_ref().map(|value| value.get()), [1, 2]);
     drop(segments);
     assert!(!short.path().exists() && !long.path().exists());
-    // The memory stays as long as anybody has a handle to anything in it.
+    // The memory stays as long as any handle to an object in it exists.
     assert_eq!(values[1].update(|value| *value += 1), Ok(3));
 }
 
 #[apply(test)]
-fn too_small_a_dev_shm_is_an_error_that_leaves_no_entry() {
+fn a_dev_shm_that_is_too_small_is_an_error_that_leaves_no_entry() {
     needs_namespaces();
     let script = "mount -t tmpfs -o size=64k tmpfs /dev/shm && exec \"$0\" \"$@\"";
     let wrapper = ["unshare", "--mount", "sh", "-c", script];
@@ -218,7 +218,7 @@ fn too_small_a_dev_shm_is_an_error_that_leaves_no_entry() {
     assert!(program.fact("message").contains("--shm-size"));
 }
 
-/// An unrelated process: it knows the name and nothing else.
+/// An unrelated program that knows only the name.
 #[apply(program)]
 fn attach(arguments: &[&str]) {
     let segment = Segment::open(&SegmentName::new(arguments[0]).unwrap()).unwrap();
@@ -242,12 +242,12 @@ fn an_unrelated_process_attaches_by_name() {
     drop(guard);
     assert_eq!(segment.value::<u64>("value").unwrap().get(), 42);
     assert_eq!(segment.raw_array::<i8>("raw").unwrap().load(1), -1);
-    assert!(name().path().exists(), "the other program took the entry with it");
+    assert!(name().path().exists(), "the other program removed the entry");
     drop(segment);
     assert!(!name().path().exists());
 }
 
-/// In a `/dev/shm` of 64 kB.
+/// Creates a segment in a `/dev/shm` of 64 kB.
 #[apply(program)]
 fn no_space(_: &[&str]) {
     let outcome = Segment::create(&name(), &Plan::new().raw_array::<u8>("bytes", 1 << 20));
@@ -260,7 +260,7 @@ fn no_space(_: &[&str]) {
     fact("message", outcome.unwrap_err());
 }
 
-/// Whatever a program may drop at a bad moment.
+/// Everything that a program may drop at a bad moment.
 struct Everything {
     _permit: Permit,
     _barrier: Barrier,
@@ -270,10 +270,10 @@ struct Everything {
     _segment: Segment,
 }
 
-/// Handles, permits and segments are dropped while another process holds the locks, and this one; by a destructor that a panic
-/// runs; and in a child that inherited them.
+/// Drops handles, permits and segments while this process and another one hold locks, in a
+/// destructor that a panic runs, and in a child that inherited them.
 #[apply(test)]
-fn dropping_handles_permits_and_segments_waits_for_nobody_wherever_it_happens() {
+fn dropping_handles_permits_and_segments_never_waits() {
     let plan = Plan::new()
         .lock("lock")
         .value::<u64>("value")
@@ -283,7 +283,7 @@ fn dropping_handles_permits_and_segments_waits_for_nobody_wherever_it_happens() 
         segment(&plan.barrier("meet", 1).queue::<u64>("queue", 2).raw_value::<u64>("held"));
     let everything = || {
         let (gate, meet) = (segment.semaphore("gate").unwrap(), segment.barrier("meet").unwrap());
-        // From here on it is a party of the barrier, which the last handle's drop takes it off.
+        // From here on, this process is a party of the barrier, until it drops its last handle.
         meet.wait().unwrap();
         Everything {
             _permit: gate.acquire().unwrap(),

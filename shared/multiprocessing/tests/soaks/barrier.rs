@@ -1,4 +1,4 @@
-//! DOC
+//! Barriers whose parties are killed.
 
 use std::time::{Duration, Instant};
 
@@ -13,17 +13,18 @@ fn broken_by(cause: BreakCause) -> Result<usize, BarrierError> {
     Err(BarrierError::Broken(cause))
 }
 
-/// Parties are killed at random moments. Every survivor is told, and each round was completed for all of them or for none.
+/// Kills parties at random moments. Every survivor gets an error, and each round completes for all
+/// survivors or for none.
 #[apply(soak)]
-fn every_round_is_completed_for_all_or_for_none_and_nobody_hangs_whoever_is_killed() {
+fn every_round_completes_for_all_parties_or_for_none_and_no_survivor_hangs() {
     const PARTIES: usize = 4;
-    // Little room: rows that the dead leave would fill it.
+    // There is little room, which rows left by dead parties would fill.
     let plan = Plan::new().participants(2 * PARTIES).barrier("meet", PARTIES);
-    let plan = plan.raw_array::<u64>("rounds", PARTIES).raw_array::<u64>("told", PARTIES);
+    let plan = plan.raw_array::<u64>("rounds", PARTIES).raw_array::<u64>("reported", PARTIES);
     let segment = segment(&plan.raw_value::<u64>("epoch"));
     let meet = segment.barrier("meet").unwrap();
     let rounds = segment.raw_array::<u64>("rounds").unwrap();
-    let told = segment.raw_array::<u64>("told").unwrap();
+    let reported = segment.raw_array::<u64>("reported").unwrap();
     let epoch = segment.raw_value::<u64>("epoch").unwrap();
     let party = |number: usize| {
         let party = child(|| {
@@ -32,7 +33,7 @@ fn every_round_is_completed_for_all_or_for_none_and_nobody_hangs_whoever_is_kill
                     Ok(_) => _ = rounds.fetch_add(number, 1),
                     Err(BarrierError::Broken(_)) => {
                         let seen = epoch.load();
-                        told.store(number, seen + 1);
+                        reported.store(number, seen + 1);
                         wait_until("the next epoch", || epoch.load() > seen);
                     }
                     Err(error) => panic!("{error}"),
@@ -54,15 +55,16 @@ fn every_round_is_completed_for_all_or_for_none_and_nobody_hangs_whoever_is_kill
         let victims = &victims[..1 + random.below(2) as usize];
         victims.iter().for_each(|&victim| kill_at_work(&mut parties[victim]));
         let begun = Instant::now();
-        // Most of the time their parent, who knows first, tells; else the survivors find out.
+        // Usually the parent, which knows first, aborts the barrier. Otherwise the survivors find
+        // out by their checks.
         let helped = killed > 0 && random.below(20) > 0;
         if helped {
             meet.abort().unwrap();
         }
         let now = epoch.load();
         let survivors = || (0..PARTIES).filter(|party| !victims.contains(party));
-        wait_until("all survivors are told", || {
-            survivors().all(|survivor| told.load(survivor) == now + 1)
+        wait_until("all survivors get an error", || {
+            survivors().all(|survivor| reported.load(survivor) == now + 1)
         });
         if !helped {
             let expected = victims.iter().any(|&victim| {
@@ -87,7 +89,7 @@ fn every_round_is_completed_for_all_or_for_none_and_nobody_hangs_whoever_is_kill
     }
     parties.into_iter().for_each(kill_and_join);
     meet.reset().unwrap();
-    // No trace of the dead is left: there is room for as many as there was at first.
+    // Dead parties leave no trace: there is as much room as at first.
     let last: Vec<_> = (0..2 * PARTIES).map(|_| child(|| sleep_for_ever())).collect();
     last.iter().for_each(|party| meet.enrol(party.pid()).unwrap());
     assert_eq!(meet.wait(), Err(BarrierError::Full));

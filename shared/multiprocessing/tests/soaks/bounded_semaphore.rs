@@ -1,22 +1,22 @@
-//! DOC
+//! Bounded semaphores whose units are forgotten by processes that are killed.
 
 use std::cell::Cell;
 
 use multiprocessing::{Plan, SemaphoreError};
 
 use crate::common::{apply, child, fact, kills, linger, rest, segment, soak};
-use crate::semaphore::{Soak, shown, told};
+use crate::semaphore::{Soak, check_reports, shown};
 
-/// The same where one of the victims lets go of its unit and gives it back later: that unit is missing in between, and when it was
-/// killed there is room for it, and for no other.
+/// One of the victims forgets its permit and releases the unit later. The unit is missing in
+/// between. When the victim is killed, there is room for this unit and for no other.
 #[apply(soak)]
-fn there_is_room_for_as_many_units_as_at_first_whoever_is_killed_before_it_gives_them_back() {
+fn room_for_every_unit_remains_when_processes_are_killed_before_their_release() {
     const UNITS: u64 = 2;
     let plan = Soak::planned(Plan::new()).raw_value::<u8>("hand").bounded_semaphore("gate", UNITS);
     let segment = segment(&plan);
     let gate = segment.bounded_semaphore("gate").unwrap();
     let soak = Soak::new(&segment, &gate);
-    // What the one that forgets announces: nothing, about to forget, forgotten, about to give back.
+    // What the forgetting process announces: nothing, about to forget, forgotten, about to release.
     let hand = segment.raw_value::<u8>("hand").unwrap();
     let forgotten = Cell::new(0);
     let missing = || {
@@ -58,6 +58,6 @@ fn there_is_room_for_as_many_units_as_at_first_whoever_is_killed_before_it_gives
         assert!(missing() <= 1, "{gate:?}")
     });
     make_up();
-    told(soak.settle());
+    check_reports(soak.recover_all());
     fact("forgotten", forgotten.get());
 }

@@ -1,4 +1,4 @@
-//! DOC
+//! Conditions whose waiters and notifiers are killed.
 
 use std::time::{Duration, Instant};
 
@@ -12,16 +12,18 @@ use crate::common::{
     kills, linger, name, reap, sleep_for_ever, soak, wait_until, wait_until_at_work,
 };
 
-/// Groups side by side: what the dead were notified of is passed on a tenth of a second later, and nothing else happens in a group
-/// until then.
+/// Number of groups that run side by side. A notification of a dead waiter is passed on only after
+/// a tenth of a second, during which nothing else happens in its group.
 const GROUPS: usize = 8;
-/// Consumers of a group; the first ones are never killed.
+/// Consumers of a group. The first ones are never killed.
 const CONSUMERS: usize = 4;
 const SURVIVORS: usize = 2;
-/// Longest pause between a notification and a kill, which may come before anybody wakes up or after all is over.
+/// Longest pause between a notification and a kill, which may come before any waiter wakes up or
+/// after the item is taken.
 const PAUSE: Duration = Duration::from_micros(300);
 
-/// A condition and the place it is about: items are put there, one at a time, each with its number, and consumers take them.
+/// A condition and the place that it guards. One numbered item at a time is put there, and a
+/// consumer takes it.
 struct Place {
     lock: Lock,
     changed: Condition,
@@ -34,7 +36,7 @@ struct Place {
 
 impl Place {
     fn new(group: usize) -> Self {
-        // Little room for those who wait: rows that the dead leave would fill it.
+        // There is little room, which rows left by dead waiters would fill.
         let plan = Plan::new().lock("lock").participants(2 * CONSUMERS).condition("changed");
         let plan = plan.raw_value::<u64>("item").raw_array::<u64>("taken", CONSUMERS);
         let name = SegmentName::new(&format!("{}.{group}", name())).unwrap();
@@ -53,8 +55,8 @@ impl Place {
         }
     }
 
-    /// Does what a dead holder may have left undone: clears the item away that it has taken, or notifies of the one it has put or
-    /// was notified of.
+    /// Completes what a dead holder left undone: removes an item that it has taken, or notifies of
+    /// an item that is still there.
     fn repaired<'a>(&self, inherited: Inherited<LockGuard<'a>>) -> LockGuard<'a> {
         if self.is_taken(self.item.load()) {
             self.item.store(0);
@@ -70,7 +72,7 @@ impl Place {
         self.taken.iter().any(|taken| taken == item)
     }
 
-    /// Puts an item there and notifies one who waits.
+    /// Puts an item there and notifies one waiter.
     fn put(&self, item: u64) -> LockGuard<'_> {
         let guard = self.lock();
         assert_eq!(self.item.load(), 0);
@@ -106,13 +108,13 @@ impl Place {
 struct Group {
     place: Place,
     consumers: Vec<Process>,
-    /// Those that were killed and not replaced yet.
+    /// Consumers that were killed and are not replaced yet.
     dead: Vec<usize>,
-    /// Items so far.
+    /// Number of the last item.
     items: u64,
-    /// Since when the last item waits to be taken.
+    /// When the last item was put there.
     since: Instant,
-    /// How long one waited at most.
+    /// The longest time that an item stayed there.
     longest: Duration,
 }
 
@@ -130,12 +132,12 @@ impl Group {
         }
     }
 
-    /// Whether the last item was taken. By one consumer, and in time.
-    fn is_settled(&mut self) -> bool {
+    /// Returns true if the last item was taken. Checks that one consumer took it, and in time.
+    fn is_last_item_taken(&mut self) -> bool {
         let Self { place, items, .. } = self;
         if place.item.load() > 0 {
             self.longest = self.longest.max(self.since.elapsed());
-            assert!(self.longest < LIMIT, "nobody takes item {items}: {:?}", place.changed);
+            assert!(self.longest < LIMIT, "no consumer takes item {items}: {:?}", place.changed);
             return false;
         }
         let takers = place.taken.iter().filter(|taken| taken == items).count();
@@ -143,9 +145,9 @@ impl Group {
         true
     }
 
-    /// Puts another item down and kills somebody meanwhile. How many.
+    /// Puts another item there and kills processes meanwhile. Returns how many.
     fn disturb(&mut self, random: &mut Random) -> u32 {
-        // Not before the item was taken: a new one would have taken it, and nobody would have had to be notified.
+        // Only after the item was taken: a new consumer would have taken it without a notification.
         for number in self.dead.drain(..) {
             self.consumers[number] = self.place.consumer(number);
         }
@@ -159,7 +161,7 @@ impl Group {
         killed
     }
 
-    /// Kills the one who notifies, before it has the lock, with it, or afterwards.
+    /// Kills the notifier before it has the lock, with the lock, or afterwards.
     fn kill_notifier(&mut self, random: &mut Random) -> u32 {
         let (place, item) = (&self.place, self.items);
         let mut notifier = child(|| {
@@ -179,7 +181,7 @@ impl Group {
         1
     }
 
-    /// Kills some who wait, are woken, wait for the lock, or have it.
+    /// Kills consumers that wait, wake up, wait for the lock, or have it.
     fn kill_consumers(&mut self, random: &mut Random) -> u32 {
         let guard = self.place.put(self.items);
         let kept = random.below(2) == 0;
@@ -194,17 +196,18 @@ impl Group {
         for &victim in &self.dead {
             reap(&mut self.consumers[victim]);
         }
-        // One of them may have had the lock, and perhaps nobody else asks for it.
+        // A victim may have held the lock, and perhaps no other process asks for it.
         drop(self.place.lock());
         many as u32
     }
 
-    /// Ends everybody; no trace of the dead is left once somebody has looked around. How often a holder of the lock was found
-    /// dead, and how often one who was notified.
+    /// Ends all consumers, and checks that the dead leave no trace after the next check of a
+    /// waiter. Returns how often a dead lock holder was found, and how often a dead notified
+    /// waiter.
     fn end(mut self) -> [u64; 2] {
         let Place { lock, changed, taken, .. } = &self.place;
         for survivor in 0..SURVIVORS {
-            assert!(self.consumers[survivor].is_alive(), "a survivor gave up");
+            assert!(self.consumers[survivor].is_alive(), "a survivor ended");
             assert!(taken.load(survivor) > 0, "a survivor never took anything: {taken:?}");
         }
         let dead = |number: &usize| self.dead.contains(number);
@@ -221,35 +224,35 @@ impl Group {
     }
 }
 
-/// Each time one item is put down and one who waits is notified, and others who wait are killed, or the one who notifies: somebody
-/// takes it, once.
+/// Puts one item down at a time and notifies one waiter, while other waiters or the notifier are
+/// killed. Every item is taken once.
 #[apply(soak)]
-fn every_notification_reaches_somebody_alive_whoever_is_killed() {
+fn every_notification_reaches_a_living_waiter() {
     let mut groups: Vec<_> = (0..GROUPS).map(Group::new).collect();
     let mut random = Random::new();
     let (kills, mut killed) = (kills(400), 0);
     while killed < kills {
         let group = &mut groups[random.below(GROUPS as u64) as usize];
-        if group.is_settled() {
+        if group.is_last_item_taken() {
             killed += group.disturb(&mut random);
         } else {
             random.pause(PAUSE);
         }
     }
     groups.iter_mut().for_each(|group| {
-        wait_until("the last item is taken", || group.is_settled());
+        wait_until("the last item is taken", || group.is_last_item_taken());
     });
     let longest = groups.iter().map(|group| group.longest).max().unwrap_or_default();
     fact("longest_ms", longest.as_millis());
-    // The long form runs beside others that need the processors, too.
+    // The long form runs beside other soaks that use the processors too.
     if is_short_form() {
         assert_less("an item is taken", longest, Duration::from_secs(2));
     }
     let found = groups.into_iter().map(Group::end);
     let [locks, passed_on] =
         found.fold([0; 2], |sum, found| [sum[0] + found[0], sum[1] + found[1]]);
-    assert!(locks > 0, "nobody was killed with the lock");
-    assert!(passed_on > 0, "nobody was killed notified");
+    assert!(locks > 0, "no process was killed with the lock");
+    assert!(passed_on > 0, "no waiter was killed after its notification");
     fact("recoveries", locks + passed_on);
     fact("passed_on", passed_on);
 }

@@ -1,4 +1,4 @@
-//! DOC
+//! Events whose setters and waiters are killed.
 
 use std::time::{Duration, Instant};
 
@@ -16,19 +16,20 @@ fn event() -> (Segment, Event) {
     (segment, event)
 }
 
-/// Longest pause between the start of a process and its setting the event, and its end.
+/// Longest pause before a process sets the event, and before it is killed.
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// Whoever is killed that sets, clears or waits, the others go on; and what was set stays so.
+/// Kills processes that set, clear or wait. The others go on, and an event that was set stays set.
 #[apply(soak)]
-fn waiters_go_on_whoever_is_killed_beside_them_and_the_event_survives_its_setter() {
+fn waiters_go_on_when_others_are_killed_and_the_event_survives_its_setter() {
     let (segment, event) = event();
     let kills = kills(400);
     survives_a_storm(&segment, &event, kills / 2);
     survives_its_setters(&segment, &event, kills - kills / 2);
 }
 
-/// Survivors that wait go on, while others set, clear and wait all the time and are killed.
+/// Checks that waiting survivors go on while others set, clear and wait all the time and are
+/// killed.
 fn survives_a_storm(segment: &Segment, event: &Event, kills: u32) {
     let seen = segment.raw_array::<u64>("seen").unwrap();
     let last = segment.raw_value::<u8>("last").unwrap();
@@ -71,8 +72,8 @@ fn survives_a_storm(segment: &Segment, event: &Event, kills: u32) {
     event.clear();
 }
 
-/// Each time one sets the event, once, and is killed before, meanwhile or afterwards, with one of those who wait: if it is set, the
-/// others go on, though it may be that nobody has woken them.
+/// Lets a process set the event once, and kills it before, meanwhile or afterwards, sometimes with
+/// a waiter. If the event is set, the others go on even if they got no wake-up.
 fn survives_its_setters(segment: &Segment, event: &Event, kills: u32) {
     let seen = segment.raw_array::<u64>("seen").unwrap();
     let round = segment.raw_value::<u64>("round").unwrap();

@@ -1,4 +1,4 @@
-//! DOC
+//! Joinable queues whose producers, task holders and joiners are killed.
 
 use std::time::Duration;
 
@@ -16,16 +16,16 @@ fn next<T: Shareable>(queue: &JoinableQueue<T>) -> Option<Task<T>> {
     }
 }
 
-/// Most tasks that one of the soak has in hand.
+/// Most tasks that one process holds.
 const HAND: usize = 3;
 
 struct Soak {
     queue: JoinableQueue<u64>,
-    /// Two that put, two that take and one that joins survive.
+    /// Two producers, two task holders and one joiner survive.
     traffic: Traffic,
-    /// 1 when it is about to be done, 2 when it was.
+    /// 1 for a task that is about to be done, 2 for one that is done.
     done: RawArray<u8>,
-    told: RawValue<u64>,
+    reported: RawValue<u64>,
 }
 
 impl Soak {
@@ -34,7 +34,7 @@ impl Soak {
             queue: segment.joinable_queue("queue").unwrap(),
             traffic: Traffic::of(segment),
             done: segment.raw_array("done").unwrap(),
-            told: segment.raw_value("told").unwrap(),
+            reported: segment.raw_value("reported").unwrap(),
         }
     }
 
@@ -66,12 +66,12 @@ impl Soak {
     fn joins(&self, survivor: Option<usize>) {
         let mut on = true;
         while on {
-            // Everything is done for ever when the queue is closed and nothing is left.
+            // No more tasks can come when the queue is closed and empty.
             on = self.traffic.last.load() < 2;
             match self.queue.join_timeout(Duration::from_millis(5)) {
                 Ok(all) => on |= !all,
                 Err(QueueError::Lost { tasks }) if survivor.is_some() => {
-                    _ = self.told.fetch_add(tasks)
+                    _ = self.reported.fetch_add(tasks)
                 }
                 Err(QueueError::Lost { .. }) => {}
                 Err(error) => panic!("{error}"),
@@ -81,17 +81,19 @@ impl Soak {
     }
 }
 
-/// Whoever is killed, the survivors go on, every task is taken once at most, and in the end each is done, or lost with one who was
-/// killed; whoever joins was told of as many as were.
+/// Kills producers, task holders and joiners. The survivors go on, and every task is taken at most
+/// once. In the end each task is done, or lost with a killed process, and the joins have reported
+/// as many losses as there were.
 #[apply(soak)]
-fn every_task_is_done_once_or_lost_with_one_killed_and_joins_tell_how_many() {
+fn every_task_is_done_once_or_lost_with_a_killed_process_and_joins_count_the_lost_ones() {
     let mut lost_in_all = 0;
     let (all, putters, takers) = ([0, 1, 1, 2], [0; 4], [1; 4]);
     let rounds = [(1, all), (64, all), (5, putters), (5, takers)];
     for (capacity, killed) in rounds.into_iter().cycle().take(kills(800).div_ceil(200) as usize) {
-        let plan = Plan::new().joinable_queue::<u64>("queue", capacity).raw_value::<u64>("told");
+        let plan =
+            Plan::new().joinable_queue::<u64>("queue", capacity).raw_value::<u64>("reported");
         let plan = Traffic::planned(plan.raw_array::<u8>("done", MARKED as usize), 5);
-        // Another round needs a segment of its own, and the name.
+        // Each round needs a segment of its own, under the same name.
         let segment = segment(&plan);
         let soak = Soak::new(&segment);
         let putting = [0, 1].map(|number| child(|| soak.puts(Some(number))));
@@ -107,39 +109,39 @@ fn every_task_is_done_once_or_lost_with_one_killed_and_joins_tell_how_many() {
         soak.traffic.last.store(2);
         join_all([joining]);
         let lost = soak.queue.lost();
-        let told = match soak.queue.join() {
+        let reported = match soak.queue.join() {
             Err(QueueError::Lost { tasks }) => tasks,
             outcome => outcome.map(|()| 0).unwrap(),
         };
         assert_eq!(
-            (told, soak.told.load(), soak.queue.unfinished()),
+            (reported, soak.reported.load(), soak.queue.unfinished()),
             (lost, lost, 0),
             "{}",
             soak.queue
         );
 
-        let (mut put, mut begun, mut done, mut untold) = (0, 0, 0, 0);
+        let (mut put, mut begun, mut done, mut unmarked) = (0, 0, 0, 0);
         let Traffic { returned, received, .. } = &soak.traffic;
         let marks = returned.iter().zip(received.iter()).zip(soak.done.iter());
         for ((returned, taken), done_mark) in marks {
             assert!(taken <= 1, "a task was taken {taken} times");
             put += u64::from(returned == 1);
-            untold += u64::from(returned == 0 && taken == 1);
+            unmarked += u64::from(returned == 0 && taken == 1);
             begun += u64::from(done_mark >= 1);
             done += u64::from(done_mark == 2);
         }
         assert!(
-            done > 0 && untold <= putters,
-            "{untold} more than were put, by {putters} that were killed"
+            done > 0 && unmarked <= putters,
+            "{unmarked} unmarked tasks of {putters} killed producers"
         );
-        // Every task is done or lost. One may have been put, or done, by one who was killed before the mark.
+        // Every task is done or lost. A killed process may have put or done one without its mark.
         let (least, most) = (put.saturating_sub(begun), (put + putters).saturating_sub(done));
         assert!((least..=most).contains(&lost), "{lost} lost, not {least} to {most}");
-        assert!(lost <= takers * HAND as u64, "{lost} lost by {takers} that were killed");
+        assert!(lost <= takers * HAND as u64, "{lost} lost by {takers} killed holders");
         lost_in_all += lost;
         fact("done", done);
         fact("lost", format!("{lost} by {takers} killed"));
     }
     fact("recoveries", lost_in_all);
-    assert!(lost_in_all > 0, "nobody was killed with a task in hand");
+    assert!(lost_in_all > 0, "no process was killed with a task");
 }

@@ -1,18 +1,19 @@
-//! DOC
+//! Locks whose holders are killed.
 
 use multiprocessing::{LockError, Plan};
 
 use crate::common::{LIMIT, Sums, apply, fact, kill_account_holders, linger, segment, soak};
 
-/// Whoever gets the lock finds everything as its last holder left it, or is told that it was killed; and no addition is lost.
+/// Every holder finds the sums as the last one left them, or learns that it was killed. No addition
+/// is lost.
 #[apply(soak)]
-fn whoever_is_killed_the_next_holder_is_told_and_no_addition_is_lost() {
+fn the_next_holder_learns_of_every_killed_holder_and_no_addition_is_lost() {
     let segment = segment(&Sums::planned(Plan::new().lock("lock")));
     let (lock, sums) = (segment.lock("lock").unwrap(), Sums::new(&segment));
     let add = |account: usize, step: u64| {
         let taken = match step % 2 {
             0 => lock.lock(),
-            _ => lock.lock_timeout(LIMIT).map(|guard| guard.expect("the lock within its time")),
+            _ => lock.lock_timeout(LIMIT).map(|guard| guard.expect("the lock before the timeout")),
         };
         let guard = match taken {
             Err(LockError::OwnerDied(inherited)) => {
@@ -27,5 +28,5 @@ fn whoever_is_killed_the_next_holder_is_told_and_no_addition_is_lost() {
     };
     kill_account_holders(400, add, |account| sums.part(account));
     fact("recoveries", lock.recoveries());
-    assert!(lock.recoveries() > 0, "nobody was killed with the lock");
+    assert!(lock.recoveries() > 0, "no process was killed with the lock");
 }

@@ -11,7 +11,8 @@ use nix::unistd::Pid;
 
 use crate::common::{KILLS, Program, Test, tests};
 
-/// The primitives whose soaks take longest. They start first, so that none of them runs alone in the end.
+/// The primitives whose soaks take longest. They start first, so that none of them runs alone in
+/// the end.
 const LONGEST_FIRST: [&str; 7] =
     ["segment", "semaphore", "bounded-semaphore", "barrier", "process", "task-pool", "condition"];
 
@@ -83,14 +84,15 @@ pub fn main(names: &[String]) -> ExitCode {
     ExitCode::from(u8::from(!good))
 }
 
-/// Kills all soaks when a signal asks this process to end. They lead groups of their own, which a terminal's signal does
-/// not reach.
+/// Kills all soaks when a signal asks this process to end. They lead groups of their own, which a
+/// terminal's signal does not reach.
 fn stop_all_on_a_signal() {
     let stop: SigSet = STOP.into_iter().collect();
     stop.thread_block().unwrap();
     thread::spawn(move || {
         let _ = stop.wait();
-        // Repeated until all are gone, because a soak that was just started may not lead its group yet.
+        // Repeated until all are gone, because a soak that was just started may not lead its group
+        // yet.
         loop {
             let mut running = RUNNING.lock().unwrap();
             running.stopped = true;
@@ -106,7 +108,8 @@ fn print_row([primitive, kills, recoveries, seconds, result]: [&str; 5]) {
     println!("{primitive:<18} {kills:>7} {recoveries:>11} {seconds:>8}  {result}");
 }
 
-/// Runs a soak and prints what came of it. Returns true if that is good, or if the soak was stopped.
+/// Runs a soak and prints what came of it. Returns true if that is good, or if the soak was
+/// stopped.
 fn runs_well(primitive: &str, soak: &'static Test, kills: u32) -> bool {
     let begun = Instant::now();
     // A thread of its own, whose name is printed if it panics.
@@ -123,8 +126,8 @@ fn runs_well(primitive: &str, soak: &'static Test, kills: u32) -> bool {
     outcome.is_ok()
 }
 
-/// Runs a soak to its end, which must be a good one. Returns the number of kills, and how often a process found what a
-/// killed one had left; `None` when the soak was stopped.
+/// Runs a soak to its end, which must be a good one. Returns the number of kills, and how often a
+/// process found what a killed one had left; `None` when the soak was stopped.
 fn run(soak: &Test, kills: u32) -> Option<[String; 2]> {
     let mut running = RUNNING.lock().unwrap();
     if running.stopped {

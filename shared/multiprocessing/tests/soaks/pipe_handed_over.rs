@@ -1,4 +1,4 @@
-//! DOC
+//! Pipes whose ends belong to one process each, which is killed.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -8,23 +8,23 @@ use multiprocessing::{Connection, PipeError, Process, pipe};
 use crate::common::{apply, descriptors, fact, kill_at_random, kills, soak, wait_until};
 use crate::pipe::{ROUND, examined, message};
 
-/// What the parent has of one victim.
+/// What the parent knows of one victim.
 struct Link {
     end: Connection,
-    /// Requests that were sent to it, where it answers any.
+    /// Requests that were sent to the victim, if it answers requests.
     asked: Option<u64>,
-    /// Messages that came from it.
+    /// Messages that came from the victim.
     received: u64,
 }
 
 impl Link {
-    /// Asks and receives a while. Whether its process lives, as far as the pipe tells.
+    /// Sends requests and receives for a while. Returns false if the pipe reports its end.
     fn goes_on(&mut self) -> bool {
         for _ in 0..20 {
             if let Some(asked) = &mut self.asked {
                 match self.end.send_bytes_timeout(&message(0, *asked), Duration::ZERO) {
                     Ok(sent) => *asked += u64::from(sent),
-                    // What it answered before is still to come.
+                    // Its earlier answers are still to come.
                     Err(PipeError::Closed) => {}
                     Err(error) => panic!("{error}"),
                 }
@@ -43,12 +43,13 @@ impl Link {
     }
 }
 
-/// Each has an end of its own. Whenever one is killed, the parent is told, and has what it sent before, whole and in order.
+/// Each process has an end of its own. The parent notices every kill, and gets what the victim sent
+/// before, whole and in order.
 #[apply(soak)]
-fn whoever_is_killed_the_other_end_is_told_and_has_what_was_sent_before() {
+fn the_other_end_notices_every_kill_and_gets_what_was_sent_before() {
     let before = descriptors();
     let links = RefCell::new(Vec::new());
-    let (received, large, told) = (Cell::new(0), Cell::new(0), Cell::new(0));
+    let (received, large, ended) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let start = |asked: Option<u64>, body: &dyn Fn(Connection)| {
         let (here, there) = pipe().unwrap();
         let started = Process::spawn_with(there, |there| {
@@ -79,7 +80,7 @@ fn whoever_is_killed_the_other_end_is_told_and_has_what_was_sent_before() {
         links.borrow_mut().retain_mut(|link| {
             let lives = link.goes_on();
             if !lives {
-                told.set(told.get() + 1);
+                ended.set(ended.get() + 1);
                 received.set(received.get() + link.received);
                 large.set(large.get() + link.received.div_ceil(8));
             }
@@ -88,12 +89,12 @@ fn whoever_is_killed_the_other_end_is_told_and_has_what_was_sent_before() {
         links.borrow().len()
     };
     kill_at_random(kills(ROUND), &victims, |_| {
-        wait_until("the parent is told", || count_living() == victims.len());
+        wait_until("the parent notices the kill", || count_living() == victims.len());
     });
-    wait_until("the parent is told of all", || count_living() == 0);
+    wait_until("the parent notices all kills", || count_living() == 0);
     assert_eq!(descriptors(), before);
     fact("received", received.get());
     fact("large", large.get());
-    fact("recoveries", told.get());
+    fact("recoveries", ended.get());
     assert!(large.get() > 0);
 }

@@ -1,4 +1,4 @@
-//! DOC
+//! A supervised pool whose workers are killed while they count under a lock.
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -16,26 +16,26 @@ use crate::common::{
 
 const WORKERS: usize = 4;
 
-/// What a batch changes, all in one commit: how many there were in all, and in each slot.
+/// What a batch changes in one commit: the number of batches in all, and in each slot.
 type Totals = [u64; 1 + WORKERS];
 
 struct Soak {
     totals: Value<Totals>,
-    /// One for each slot.
+    /// One account per slot.
     accounts: Accounts,
-    /// Workers that are ready and not killed yet, by slot; 0 where there is none.
+    /// The ready worker of each slot that is not killed yet, or 0.
     ready: RawArray<i32>,
     pids: [i32; WORKERS],
-    /// How often every worker had become ready.
+    /// How often all workers were reported as ready.
     all_ready: u32,
     killed: u32,
     interrupted: u64,
 }
 
 impl Soak {
-    /// Closes the account of a slot's worker, which has ended.
-    fn settle(&mut self, slot: usize) {
-        let in_progress = self.accounts.settle(slot, self.totals.get()[1 + slot]);
+    /// Checks the account of a slot whose worker has ended.
+    fn close_account(&mut self, slot: usize) {
+        let in_progress = self.accounts.close(slot, self.totals.get()[1 + slot]);
         self.interrupted += u64::from(in_progress);
     }
 }
@@ -58,7 +58,7 @@ impl Workload for Soak {
     }
 
     fn repair(&mut self, slot: usize, _exit: Exit) -> Repair {
-        self.settle(slot);
+        self.close_account(slot);
         Repair::Done
     }
 
@@ -68,7 +68,7 @@ impl Workload for Soak {
             PoolEvent::Ready { slot } => self.ready.store(*slot, self.pids[*slot]),
             PoolEvent::AllReady => self.all_ready += 1,
             PoolEvent::Died { exit, .. } => {
-                assert!(exit.is_signal(Signal::SIGKILL), "a worker gave up: {exit:?}");
+                assert!(exit.is_signal(Signal::SIGKILL), "a worker ended by itself: {exit:?}");
                 self.killed += 1;
             }
             PoolEvent::Stopping { .. } => {}
@@ -77,7 +77,8 @@ impl Workload for Soak {
     }
 }
 
-/// Kills workers that are ready, at random, then stops the pool. Exits with 1 when the pool stops replacing them.
+/// Kills workers that are ready, at random, then stops the pool. Exits with 1 when the pool stops
+/// replacing them.
 fn killer(kills: u32, ready: RawArray<i32>) -> Process {
     let mut random = Random::new();
     let kill_many = move || {
@@ -87,7 +88,7 @@ fn killer(kills: u32, ready: RawArray<i32>) -> Process {
             let slot = random.below(WORKERS as u64) as usize;
             let pid = ready.load(slot);
             if pid > 0 {
-                // Before it dies: afterwards this might be its successor's.
+                // Before the kill: afterwards the entry could be that of its replacement.
                 ready.store(slot, 0);
                 kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
                 killed += 1;
@@ -102,9 +103,9 @@ fn killer(kills: u32, ready: RawArray<i32>) -> Process {
     Process::spawn(kill_many).unwrap()
 }
 
-/// Whichever worker is killed, another one takes its place and goes on counting where it had come to.
+/// A replacement continues the count of every killed worker.
 #[apply(soak)]
-fn after_five_hundred_random_kills_the_sums_are_right_and_nothing_hangs() {
+fn after_random_kills_the_sums_are_right_and_nothing_hangs() {
     let kills = kills(500);
     let segment =
         segment(&Plan::new().value::<Totals>("totals").raw_array::<i32>("ready", WORKERS));
@@ -126,7 +127,7 @@ fn after_five_hundred_random_kills_the_sums_are_right_and_nothing_hangs() {
     assert_eq!(pool.run(&mut soak).unwrap(), Outcome::Stopped);
     assert!(killer.join().unwrap().is_success(), "the pool stopped replacing its workers");
     drop(killer);
-    (0..WORKERS).for_each(|slot| soak.settle(slot));
+    (0..WORKERS).for_each(|slot| soak.close_account(slot));
 
     let counted = totals.get();
     assert_eq!(counted[0], counted[1..].iter().sum::<u64>(), "{counted:?}");
@@ -134,7 +135,7 @@ fn after_five_hundred_random_kills_the_sums_are_right_and_nothing_hangs() {
     assert_eq!((soak.killed, soak.all_ready), (kills, 1));
     assert_eq!(descriptors(), open, "descriptors are left open");
     let recoveries = totals.get_lock().recoveries();
-    assert!(recoveries > 0 && soak.interrupted > 0, "nobody was killed at work");
+    assert!(recoveries > 0 && soak.interrupted > 0, "no process was killed at work");
     fact("kills", soak.killed);
     fact("recoveries", recoveries);
     fact("interrupted", soak.interrupted);

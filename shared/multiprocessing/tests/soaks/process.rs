@@ -1,4 +1,4 @@
-//! DOC
+//! Parents that are killed while they create a segment and start children.
 
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
@@ -13,16 +13,18 @@ use crate::common::{
     kill_at_work, kills, name, reap, segment, sleep_for_ever, soak, wait_until,
 };
 
-/// Families side by side: a successor waits for a second when a segment was left half-made.
+/// Number of families that run side by side. A new parent waits for a second when a segment was
+/// left half-made.
 const FAMILIES: usize = 6;
 /// Longest life of a parent that has begun to make its segment.
 const LIFE: Duration = Duration::from_millis(4);
 
-/// What families tell about themselves.
+/// What families announce.
 struct Families {
-    /// The parent that has begun to make its segment, by family.
+    /// The parent of each family that has begun to create its segment.
     begun: RawArray<i32>,
-    /// The inode of a segment whose maker has a child that runs, and will have it for the rest of its life.
+    /// For each family, the inode of a segment whose creator has a running child that has the
+    /// segment too.
     inherited: RawArray<u64>,
 }
 
@@ -30,14 +32,14 @@ fn segment_name(family: usize) -> SegmentName {
     SegmentName::new(&format!("{}.{family}", name())).unwrap()
 }
 
-/// What the name of a family's segment leads to.
+/// Returns the inode of the segment of a family.
 fn inode(family: usize) -> Option<u64> {
     std::fs::metadata(segment_name(family).path()).ok().map(|metadata| metadata.ino())
 }
 
 impl Families {
-    /// A parent with a segment and children: one with a child of its own, two that hold or want a lock, and one after the other
-    /// that end. Orphans of the one before it may still be about.
+    /// Starts a parent with a segment and children: one with a child of its own, two that hold or
+    /// want a lock, and others that end at once. Orphans of the previous parent may still run.
     fn parent(&self, family: usize) -> Process {
         child(|| {
             let name = segment_name(family);
@@ -66,7 +68,7 @@ impl Families {
                 assert_eq!(
                     inode(family),
                     Some(own),
-                    "somebody removed the segment of a living process"
+                    "another process removed the segment of a living one"
                 );
                 std::thread::sleep(Duration::from_micros(300));
             }
@@ -74,7 +76,8 @@ impl Families {
     }
 }
 
-/// Reaps the orphans of the dead, which the kernel gives to this process, until there are no children left but these. How many.
+/// Reaps the orphans, which the kernel gives to this process, until only the living children
+/// remain. Returns how many.
 fn reap_orphans(living: &[Pid]) -> u64 {
     let mut orphans = 0;
     wait_until("the children of a killed parent end", || {
@@ -89,11 +92,11 @@ fn reap_orphans(living: &[Pid]) -> u64 {
     orphans
 }
 
-/// Whenever a parent is killed, all its children and theirs end, its segment is gone or can be reclaimed, and another one, which
-/// does the same under the same name at once, keeps its own.
+/// Kills parents. All their descendants end, and their segments are gone or can be reclaimed. The
+/// next parent uses the same name at once and keeps its own segment.
 #[apply(soak)]
-fn nothing_is_left_of_a_killed_parent_whatever_it_was_doing() {
-    // Orphans become children of this process, so that none can hide.
+fn nothing_is_left_of_a_killed_parent() {
+    // Orphans become children of this process, so that it finds all of them.
     prctl::set_child_subreaper(true).unwrap();
     let plan =
         Plan::new().raw_array::<i32>("begun", FAMILIES).raw_array::<u64>("inherited", FAMILIES);
@@ -131,14 +134,14 @@ fn nothing_is_left_of_a_killed_parent_whatever_it_was_doing() {
     parents.into_iter().for_each(kill_and_join);
     orphans += reap_orphans(&[]);
     assert_eq!(descriptors(), open, "descriptors are left open");
-    assert_eq!(session(), [Pid::this()], "a process got away");
+    assert_eq!(session(), [Pid::this()], "a process is left");
     let reclaim = |family| child(move || _ = Segment::reclaim(&segment_name(family)).unwrap());
     join_all((0..FAMILIES).map(reclaim).collect::<Vec<_>>());
     assert!(orphans > u64::from(killed), "{orphans} children of {killed} parents");
     fact("recoveries", orphans);
 }
 
-/// The processes of this session.
+/// Returns the processes of this session.
 fn session() -> Vec<Pid> {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     let pids =

@@ -1,4 +1,4 @@
-//! Queues while the processes that put and take are killed.
+//! Queues whose producers and consumers are killed.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -9,7 +9,7 @@ use crate::common::{Traffic, apply, fact, kills, name, segment, soak};
 
 type Message = [u64; 9];
 
-/// A message whose words all follow from its number and the process that puts it.
+/// Returns a message whose words all follow from its number and its producer.
 fn message(producer: u64, number: u64) -> Message {
     std::array::from_fn(|word| match word {
         0 => producer,
@@ -18,7 +18,8 @@ fn message(producer: u64, number: u64) -> Message {
     })
 }
 
-/// How often the lock of the queue was taken over from the dead: word 6 of its lock block.
+/// Returns how often the lock of the queue was recovered from a dead holder: word 6 of its lock
+/// block.
 fn recoveries(segment: &Segment) -> u64 {
     let place = segment.objects().iter().find(|object| object.name == "queue").unwrap().offset;
     let mut word = [0; 8];
@@ -27,12 +28,12 @@ fn recoveries(segment: &Segment) -> u64 {
 }
 
 #[apply(soak)]
-fn no_message_is_torn_doubled_or_lost_but_in_the_hand_of_one_killed() {
+fn no_message_is_torn_doubled_or_lost_except_by_its_killed_receiver() {
     let mut recovered = 0;
     let (both, putters, takers) = ([0, 1, 0, 1], [0; 4], [1; 4]);
     let rounds = [(1, both), (64, both), (5, putters), (5, takers)];
     for (capacity, killed) in rounds.into_iter().cycle().take(kills(1000).div_ceil(250) as usize) {
-        // Another round needs a segment of its own, and the name.
+        // Each round needs a segment of its own, under the same name.
         let segment =
             segment(&Traffic::planned(Plan::new().queue::<Message>("queue", capacity), 4));
         let queue = segment.queue::<Message>("queue").unwrap();
@@ -48,5 +49,5 @@ fn no_message_is_torn_doubled_or_lost_but_in_the_hand_of_one_killed() {
         recovered += recoveries(&segment);
     }
     fact("recoveries", recovered);
-    assert!(recovered > 0, "nobody was killed with the lock");
+    assert!(recovered > 0, "no process was killed with the lock");
 }

@@ -1,13 +1,13 @@
-//! DOC
+//! Raw numbers whose writers are killed.
 
 use multiprocessing::Plan;
 
 use crate::common::{ACCOUNTS, apply, fact, kill_account_holders, linger, segment, soak};
 
-/// Additions to numbers without a lock are there whole or not at all, whoever is killed, and touch no neighbour.
+/// Additions without a lock take effect completely or not at all, and change no neighbour.
 #[apply(soak)]
-fn raw_additions_of_killed_processes_are_there_whole_or_not_at_all() {
-    /// What is added to the sum: were it ever torn, its halves would differ.
+fn raw_additions_by_killed_processes_take_effect_completely_or_not_at_all() {
+    /// What is added to the sum. The halves of a torn sum would differ.
     const ONE: u64 = 1 << 32 | 1;
     let plan = Plan::new().raw_value::<u64>("sum").raw_array::<u64>("parts", ACCOUNTS);
     let segment = segment(&plan.raw_array::<u8>("bytes", ACCOUNTS));
@@ -36,6 +36,6 @@ fn raw_additions_of_killed_processes_are_there_whole_or_not_at_all() {
         high == low && ahead <= interrupted,
         "{high} {low}: {ahead} ahead, {interrupted} interrupted"
     );
-    // There is nothing to find and repair.
+    // Raw numbers need no recovery.
     fact("recoveries", 0);
 }

@@ -1,13 +1,13 @@
-//! DOC
+//! Re-entrant locks whose holders are killed.
 
 use multiprocessing::{LockError, Plan};
 use nix::unistd::getpid;
 
 use crate::common::{Sums, apply, fact, kill_account_holders, linger, segment, soak};
 
-/// As with a lock, by holders who take it again in between.
+/// As the soak of the lock, with holders that lock it again in between.
 #[apply(soak)]
-fn nothing_is_torn_without_being_told_whoever_is_killed() {
+fn every_torn_change_is_reported_to_the_next_holder() {
     let segment = segment(&Sums::planned(Plan::new().rlock("lock")));
     let (lock, sums) = (segment.rlock("lock").unwrap(), Sums::new(&segment));
     let take = || match lock.lock() {
@@ -32,5 +32,5 @@ fn nothing_is_torn_without_being_told_whoever_is_killed() {
     drop(take());
     assert_eq!((lock.holder(), lock.depth()), (None, 0));
     fact("recoveries", lock.recoveries());
-    assert!(lock.recoveries() > 0, "nobody was killed with the lock");
+    assert!(lock.recoveries() > 0, "no process was killed with the lock");
 }

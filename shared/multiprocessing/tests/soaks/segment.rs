@@ -1,4 +1,4 @@
-//! DOC
+//! Processes that contend for segment names and are killed.
 
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,12 @@ use crate::common::{
     segment, soak,
 };
 
-/// Names that are contended for at the same time: one that a victim leaves half-made is not to be had for a second.
+/// Number of names. One whose segment a victim leaves half-made is unavailable for a second.
 const NAMES: usize = 16;
 
-/// What those who contend for names share.
+/// What the contending processes share.
 struct Contest {
-    /// How often each name was had.
+    /// How often a segment was created under each name.
     made: RawArray<u64>,
     opened: RawValue<u64>,
     /// Entries of dead creators that were removed.
@@ -61,7 +61,7 @@ impl Contest {
         })
     }
 
-    /// Nobody else has the name while this process has it.
+    /// Checks that no other process has the name while this process has it.
     fn owns(&self, number: usize, segment: &Segment) {
         let own = u64::from(std::process::id());
         segment.value::<u64>("pid").unwrap().set(own).unwrap();
@@ -74,7 +74,7 @@ impl Contest {
         );
     }
 
-    /// Whoever opens one finds it whole.
+    /// Starts a child that opens segments and finds each of them complete.
     fn opener(&self) -> Process {
         child(|| {
             for number in (0..NAMES).cycle() {
@@ -84,7 +84,7 @@ impl Contest {
                         self.opened.fetch_add(1);
                     }
                     Err(SegmentError::NotFound { .. }) => {}
-                    // Left by a victim; who only opens can do nothing about it.
+                    // A victim left it, and an opener cannot remove it.
                     Err(SegmentError::Foreign { reason, .. })
                         if reason == "it was never finished" => {}
                     Err(error) => panic!("{error}"),
@@ -95,15 +95,15 @@ impl Contest {
     }
 }
 
-/// Processes make, open, remove and reclaim segments of the same names, and are killed at it. Each name can be had again, nobody
-/// takes it from a living process, and in the end nothing is left.
+/// Kills processes that create, open, remove and reclaim segments of the same names. Each name
+/// becomes available again, no process takes it from a living one, and in the end nothing is left.
 #[apply(soak)]
-fn processes_that_contend_for_a_name_and_are_killed_never_share_it() {
+fn processes_that_contend_for_a_name_never_share_it() {
     let contest = Contest::new();
     let mut openers = [0; 2].map(|_| contest.opener());
     let creators = |number: usize| [0, 1].map(|_| contest.creator(number));
     let mut creators: Vec<_> = (0..NAMES).map(creators).collect();
-    // For each name, how often it was had when somebody was last killed, and when that was.
+    // For each name, the count of its segments at the last kill, and the time of that kill.
     let mut then = vec![(0, Instant::now()); NAMES];
     let mut random = Random::new();
     let (kills, mut killed) = (kills(200), 0);
@@ -112,7 +112,7 @@ fn processes_that_contend_for_a_name_and_are_killed_never_share_it() {
         let number = random.below(NAMES as u64) as usize;
         let (had, since) = then[number];
         if contest.made.load(number) == had {
-            assert!(since.elapsed() < LIMIT, "nobody can have name {number} any more");
+            assert!(since.elapsed() < LIMIT, "name {number} stays unavailable");
             continue;
         }
         let victims = &mut creators[number][..1 + random.below(2) as usize];
@@ -125,10 +125,10 @@ fn processes_that_contend_for_a_name_and_are_killed_never_share_it() {
         }
     }
     for opener in &mut openers {
-        assert!(opener.is_alive(), "an opener gave up: {:?}", opener.exit());
+        assert!(opener.is_alive(), "an opener ended by itself: {:?}", opener.exit());
     }
     creators.into_iter().flatten().chain(openers).for_each(kill_and_join);
-    // At the same time, for some may be half-made.
+    // At the same time, because each half-made segment takes a second.
     let reclaim = |number: usize| {
         child(move || {
             let name = Contest::name(number);

@@ -1,4 +1,4 @@
-//! DOC
+//! Semaphores whose holders and waiters are killed.
 
 use multiprocessing::{Plan, Process, RawArray, RawValue, Segment, Semaphore};
 
@@ -7,7 +7,8 @@ use crate::common::{
     wait_until,
 };
 
-/// Free and held units, as the semaphore shows them at one moment; and how many processes hold some.
+/// Returns the free and held units, and the number of holders, as the semaphore shows them at one
+/// moment.
 pub fn shown(gate: &Semaphore) -> [u64; 3] {
     let text = gate.to_string();
     let text = text.split(" (").next().unwrap();
@@ -16,24 +17,25 @@ pub fn shown(gate: &Semaphore) -> [u64; 3] {
     [parts.next().unwrap(), parts.clone().sum(), parts.count() as u64]
 }
 
-/// A semaphore among processes of which some are killed.
+/// A semaphore between processes of which some are killed.
 pub struct Soak<'a> {
     gate: &'a Semaphore,
     units: u64,
-    /// Where there is one unit: who holds it.
+    /// The holder, if there is one unit only.
     owner: RawValue<u64>,
-    /// What each survivor has taken so far.
+    /// How often each survivor acquired a unit.
     taken: RawArray<u64>,
-    /// Units of the dead that survivors were told of.
-    told: RawValue<u64>,
+    /// Units of dead holders that permits of survivors reported.
+    reported: RawValue<u64>,
     last: RawValue<u8>,
 }
 
 impl<'a> Soak<'a> {
-    /// Adds what it needs to a plan. There is little room for those who hold units: rows that the dead leave would fill it.
+    /// Adds the objects that it needs to a plan. There is little room for holders, which rows left
+    /// by the dead would fill.
     pub fn planned(plan: Plan) -> Plan {
         let plan = plan.raw_value::<u64>("owner").raw_array::<u64>("taken", 2);
-        plan.raw_value::<u64>("told").raw_value::<u8>("last").participants(16)
+        plan.raw_value::<u64>("reported").raw_value::<u8>("last").participants(16)
     }
 
     pub fn new(segment: &Segment, gate: &'a Semaphore) -> Self {
@@ -42,13 +44,13 @@ impl<'a> Soak<'a> {
             units: gate.get_value(),
             owner: segment.raw_value("owner").unwrap(),
             taken: segment.raw_array("taken").unwrap(),
-            told: segment.raw_value("told").unwrap(),
+            reported: segment.raw_value("reported").unwrap(),
             last: segment.raw_value("last").unwrap(),
         }
     }
 
-    /// Takes a unit for a moment; sees to it that nobody else does meanwhile, when there is only one. How many units of the dead
-    /// it was told of.
+    /// Acquires a unit for a moment, and checks that no other process has it if there is only one.
+    /// Returns how many units of dead holders the permit reported.
     fn take(&self, step: u64) -> u64 {
         let own = u64::from(std::process::id());
         let permit = self.gate.acquire().unwrap();
@@ -67,7 +69,7 @@ impl<'a> Soak<'a> {
     fn survivor(&self, number: usize) -> Process {
         child(|| {
             while self.last.load() == 0 {
-                self.told.fetch_add(self.take(self.taken.fetch_add(number, 1)));
+                self.reported.fetch_add(self.take(self.taken.fetch_add(number, 1)));
             }
         })
     }
@@ -80,7 +82,7 @@ impl<'a> Soak<'a> {
         })
     }
 
-    /// Takes a unit, and all others that are free.
+    /// Starts a child that acquires a unit, and all others that are free.
     pub fn hoarder(&self) -> Process {
         child(|| {
             for step in 0.. {
@@ -93,7 +95,7 @@ impl<'a> Soak<'a> {
         })
     }
 
-    /// Survivors go on whoever is killed beside them, and in the end every unit is there, and none twice.
+    /// Kills victims, and checks that the survivors go on.
     pub fn run(&self, kills: u32, victims: &[&dyn Fn() -> Process], mut check: impl FnMut()) {
         let survivors = [0, 1].map(|number| self.survivor(number));
         kill_at_random(kills, victims, |_| {
@@ -106,12 +108,13 @@ impl<'a> Soak<'a> {
         join_all(survivors);
     }
 
-    /// Whoever takes all units finds those of the dead, and no trace of them is left. How many units were found so in all, and of
-    /// how many survivors were told.
-    pub fn settle(&self) -> [u64; 2] {
+    /// Acquires all units, which recovers those of dead holders, and checks that no trace of the
+    /// dead is left. Returns how many units were recovered in all, and how many of them permits
+    /// reported.
+    pub fn recover_all(&self) -> [u64; 2] {
         let take = || self.gate.acquire_timeout(LIMIT).unwrap().expect("a unit is missing");
         let permits: Vec<_> = (0..self.units).map(|_| take()).collect();
-        self.told.fetch_add(permits.iter().map(|permit| permit.recovered()).sum());
+        self.reported.fetch_add(permits.iter().map(|permit| permit.recovered()).sum());
         assert!(
             self.gate.try_acquire().unwrap().is_none(),
             "more than {} units: {}",
@@ -121,24 +124,28 @@ impl<'a> Soak<'a> {
         assert_eq!(shown(self.gate), [0, self.units, 1], "{}", self.gate);
         drop(permits);
         assert_eq!(shown(self.gate), [self.units, 0, 0], "{}", self.gate);
-        [self.gate.recovered(), self.told.load()]
+        [self.gate.recovered(), self.reported.load()]
     }
 }
 
-/// Units of the dead were found, and so somebody was told; victims may have been told, too.
-pub fn told([recovered, told]: [u64; 2]) {
-    assert!(recovered > 0 && (1..=recovered).contains(&told), "{told} told of {recovered}");
+/// Checks that units of dead holders were recovered and reported. Permits of victims may have
+/// reported some, too.
+pub fn check_reports([recovered, reported]: [u64; 2]) {
+    assert!(
+        recovered > 0 && (1..=recovered).contains(&reported),
+        "{reported} of {recovered} were reported"
+    );
     fact("recoveries", recovered);
-    fact("told", told);
+    fact("reported", reported);
 }
 
-/// Whoever is killed, there are as many units at every moment, and each is had again.
+/// The number of units is the same at every moment, and each can be acquired again.
 #[apply(soak)]
-fn no_unit_is_lost_or_held_twice_whoever_is_killed() {
+fn no_unit_is_lost_or_held_twice() {
     let kills = kills(300);
     let mut sum = [0; 2];
     for (units, kills) in [(1, kills / 4), (3, kills - kills / 4)] {
-        // The second round needs a segment of its own, and the name.
+        // The second round needs a segment of its own, under the same name.
         let segment = segment(&Soak::planned(Plan::new()).semaphore("gate", units));
         let gate = segment.semaphore("gate").unwrap();
         let soak = Soak::new(&segment, &gate);
@@ -147,8 +154,8 @@ fn no_unit_is_lost_or_held_twice_whoever_is_killed() {
             let [free, held, _] = shown(&gate);
             assert_eq!(free + held, units, "{gate}");
         });
-        let found = soak.settle();
+        let found = soak.recover_all();
         sum = [sum[0] + found[0], sum[1] + found[1]];
     }
-    told(sum);
+    check_reports(sum);
 }

@@ -1,4 +1,4 @@
-//! DOC
+//! A task pool whose workers are killed.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -15,7 +15,7 @@ use crate::common::{
 };
 
 const WORKERS: usize = 4;
-/// Tasks that there are marks for.
+/// Number of tasks that have marks.
 const MARKED: u64 = 1 << 24;
 
 /// How often each task was begun.
@@ -23,20 +23,20 @@ static BEGUN: OnceLock<RawArray<u8>> = OnceLock::new();
 
 type Task = (u64, String);
 
-/// Notes that it was begun, and gives back its argument, which may be large, in another form.
+/// Marks a task as begun, and returns its argument, which may be large, in another form.
 fn work((number, text): Task) -> Task {
     BEGUN.get().unwrap().fetch_add(number as usize, 1);
     (number, text.to_uppercase())
 }
 
-/// A task with an argument of up to so many bytes.
+/// Returns a task with an argument of up to this many bytes.
 fn task(number: u64, bytes: u64) -> Task {
     (number, "abc ".repeat((number * 7919 % (bytes / 4)) as usize))
 }
 
 struct Soak {
     pool: TaskPool,
-    /// Every pid that was killed, noted before.
+    /// All pids that were killed, added before the kill.
     killed: Arc<Mutex<HashSet<i32>>>,
     next: u64,
     results: u64,
@@ -44,7 +44,7 @@ struct Soak {
 }
 
 impl Soak {
-    /// The next tasks.
+    /// Returns the next tasks.
     fn tasks(&mut self, count: u64, bytes: u64) -> Vec<Task> {
         let first = self.next;
         self.next += count;
@@ -52,8 +52,8 @@ impl Soak {
         (first..self.next).map(|number| task(number, bytes)).collect()
     }
 
-    fn is_result(&mut self, told: &Task, (number, text): &Task) {
-        assert!(told.0 == *number && told.1 == text.to_uppercase(), "another task's result");
+    fn is_result(&mut self, result: &Task, (number, text): &Task) {
+        assert!(result.0 == *number && result.1 == text.to_uppercase(), "another task's result");
         assert_eq!(BEGUN.get().unwrap().load(*number as usize), 1, "task {number} has a result");
         self.results += 1;
     }
@@ -80,19 +80,19 @@ impl Soak {
             tasks.iter().map(|task| self.pool.apply_async(work, task.clone())).collect();
         for (result, task) in results.into_iter().zip(&tasks) {
             match result.get() {
-                Ok(told) => self.is_result(&told, task),
+                Ok(result) => self.is_result(&result, task),
                 Err(error) => self.is_lost(&error, [task.0].into_iter()),
             }
         }
     }
 
-    /// Of a map it is told whether all went well; some of those that are lost with one may have been done.
+    /// A map reports one error for all its tasks, some of which may have been done.
     fn map(&mut self, bytes: u64, items: usize) {
         let tasks = self.tasks(40, bytes);
         match self.pool.map_chunked(work, tasks.clone(), chunk(items)) {
-            Ok(told) => {
-                assert_eq!(told.len(), tasks.len());
-                told.iter().zip(&tasks).for_each(|(told, task)| self.is_result(told, task));
+            Ok(result) => {
+                assert_eq!(result.len(), tasks.len());
+                result.iter().zip(&tasks).for_each(|(result, task)| self.is_result(result, task));
             }
             Err(error) => self.is_lost(&error, tasks.into_iter().map(|(number, _)| number)),
         }
@@ -104,9 +104,9 @@ impl Soak {
         let mut errors = Vec::new();
         for result in self.pool.imap_unordered_chunked(work, tasks.clone(), chunk(items)) {
             match result {
-                Ok(told) => {
-                    assert!(left.remove(&told.0), "task {} has two results", told.0);
-                    self.is_result(&told, &tasks[(told.0 - tasks[0].0) as usize]);
+                Ok(result) => {
+                    assert!(left.remove(&result.0), "task {} has two results", result.0);
+                    self.is_result(&result, &tasks[(result.0 - tasks[0].0) as usize]);
                 }
                 Err(error) => errors.push(error),
             }
@@ -119,7 +119,7 @@ impl Soak {
     }
 }
 
-/// Kills workers, one or several at once, also those that have just started.
+/// Kills workers, one or several at once, even those that have just started.
 fn kill_workers(killed: &Mutex<HashSet<i32>>) {
     let mut random = Random::new();
     let dispatcher = dispatcher();
@@ -133,7 +133,8 @@ fn kill_workers(killed: &Mutex<HashSet<i32>>) {
             victims.swap_remove(random.below(victims.len() as u64) as usize);
         }
         for victim in victims {
-            // One that has ended is not reaped yet, or was not a moment ago: the number is nobody else's.
+            // A victim that has ended was not reaped a moment ago, so the pid is not that of
+            // another process.
             if killed.lock().unwrap().insert(victim.as_raw())
                 && kill(victim, Signal::SIGKILL).is_ok()
             {
@@ -169,7 +170,7 @@ fn no_task_is_lost_doubled_or_done_twice_when_workers_are_killed_at_random() {
     }
     killer.join().unwrap();
     let lost = soak.lost;
-    // The last one that was killed may have been found out only now.
+    // The pool may notice the last kill only now.
     workers(WORKERS);
     soak.apply(4_000);
     fact("recoveries", lost);

@@ -1,4 +1,4 @@
-//! DOC
+//! Values whose writers are killed.
 
 use multiprocessing::{LockError, Plan};
 
@@ -7,7 +7,8 @@ use crate::common::{ACCOUNTS, apply, fact, kill_account_holders, linger, segment
 /// A value so large that a kill probably finds its writer half-way.
 type Big = [u64; 64];
 
-/// The first word is the total; behind it are the parts, by account; the rest repeat the total.
+/// Checks the words of a value and returns its total. The first word is the total, then follow the
+/// parts per account, and all other words repeat the total.
 fn check(words: Big) -> u64 {
     let (total, parts) = (words[0], words[1..=ACCOUNTS].iter().sum::<u64>());
     assert!(
@@ -17,9 +18,9 @@ fn check(words: Big) -> u64 {
     total
 }
 
-/// Whoever is killed, the value is whole at every moment, never goes back, and no change that was committed is lost.
+/// The value is whole at every moment and never goes back, and no committed change is lost.
 #[apply(soak)]
-fn a_big_value_is_never_torn_nor_goes_back_while_its_writers_are_killed() {
+fn a_large_value_is_never_torn_and_never_goes_back() {
     let segment = segment(&Plan::new().value::<Big>("big"));
     let value = segment.value::<Big>("big").unwrap();
     let change = |account: usize, step: u64| {
@@ -52,5 +53,5 @@ fn a_big_value_is_never_torn_nor_goes_back_while_its_writers_are_killed() {
     };
     kill_account_holders(400, change, |account| value.get()[1 + account]);
     fact("recoveries", value.get_lock().recoveries());
-    assert!(value.get_lock().recoveries() > 0, "nobody was killed with the lock");
+    assert!(value.get_lock().recoveries() > 0, "no process was killed with the lock");
 }

@@ -1,4 +1,4 @@
-//! DOC
+//! Pipes whose processes are killed, and the ends that processes have.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,19 +15,19 @@ use crate::common::{
     wait_until, wait_until_blocked,
 };
 
-/// Long enough for whoever would be told to be told.
+/// Long enough to notice the end of a pipe.
 const MOMENT: Duration = Duration::from_millis(300);
 
-/// The message of this number: small, or too large for a packet.
+/// Returns the message of this number, which is small or too large for a packet.
 fn numbered(number: u64) -> Vec<u8> {
     let length =
         if number.is_multiple_of(5) { 60_000 + number * 37 % 200_000 } else { number * 7 % 3000 };
     [&number.to_le_bytes()[..], &pattern(number, length as usize)].concat()
 }
 
-/// A sender is killed at a random moment: what arrives are its first messages, whole, and then the end.
+/// A sender is killed at a random moment. Its first messages arrive whole, then the end.
 #[apply(test)]
-fn of_a_killed_sender_the_first_messages_arrive_whole_and_then_the_end() {
+fn the_messages_of_a_killed_sender_arrive_whole_and_then_the_end() {
     let before = descriptors();
     let mut random = Random::new();
     let (mut total, mut least) = (0, u64::MAX);
@@ -44,7 +44,7 @@ fn of_a_killed_sender_the_first_messages_arrive_whole_and_then_the_end() {
         let mut receive = || match receiver.recv_bytes_timeout(LIMIT) {
             Ok(message) => {
                 assert!(
-                    message.expect("nobody sends, and nobody tells") == numbered(next),
+                    message.expect("neither a message nor the end arrives") == numbered(next),
                     "message {next}"
                 );
                 next += 1;
@@ -65,9 +65,9 @@ fn of_a_killed_sender_the_first_messages_arrive_whole_and_then_the_end() {
     fact("least", least);
 }
 
-/// The receiver is killed while a sender waits for room, in whatever call.
+/// The receiver is killed while a sender waits for room, in each of the calls that send.
 #[apply(test)]
-fn a_sender_that_waits_is_told_when_the_receiver_is_killed() {
+fn a_waiting_sender_gets_an_error_when_the_receiver_is_killed() {
     type Way = dyn Fn(&Connection<SendOnly>) -> Result<(), PipeError>;
     let ways: [&Way; 5] = [
         &|sender| sender.send_bytes(b"small"),
@@ -81,8 +81,8 @@ fn a_sender_that_waits_is_told_when_the_receiver_is_killed() {
         let (receiver, sender) = one_way_pipe().unwrap();
         let receiving = Process::spawn_with(receiver, |_receiver| sleep_for_ever()).unwrap();
         let sending = Process::spawn_with(sender, |sender| {
-            let told = (0..).find_map(|_| send(&sender).err());
-            i32::from(!matches!(told, Some(PipeError::Closed)))
+            let outcome = (0..).find_map(|_| send(&sender).err());
+            i32::from(!matches!(outcome, Some(PipeError::Closed)))
         })
         .unwrap();
         wait_until_blocked(sending.pid());
@@ -91,13 +91,13 @@ fn a_sender_that_waits_is_told_when_the_receiver_is_killed() {
         join_all([sending]);
         longest = longest.max(begun.elapsed());
     }
-    assert_less("the other side is told", longest, Duration::from_secs(3));
+    assert_less("the other side notices the death", longest, Duration::from_secs(3));
 }
 
-/// Two siblings have an end each, and nobody else has one: the one that waits is told of the other's death at once. With ends
-/// that are inherited it is not told, and waits.
+/// Two siblings alone have one end each, so the waiting one notices the death of the other at once.
+/// With inherited ends it does not, and goes on waiting.
 #[apply(test)]
-fn siblings_with_an_end_each_are_told_of_their_deaths_and_those_that_inherited_both_are_not() {
+fn siblings_with_one_end_each_notice_a_death_and_those_that_inherited_both_do_not() {
     let ways: [&dyn Fn(&Connection) -> bool; 4] = [
         &|end| matches!(end.recv_bytes(), Err(PipeError::Closed)),
         &|end| matches!(end.recv_fd_timeout(LIMIT), Err(PipeError::Closed)),
@@ -105,10 +105,10 @@ fn siblings_with_an_end_each_are_told_of_their_deaths_and_those_that_inherited_b
         &|end| wait(&[end]).unwrap() == [0] && matches!(end.recv::<u8>(), Err(PipeError::Closed)),
     ];
     let mut longest = Duration::ZERO;
-    for is_told in ways {
+    for notices_the_end in ways {
         let (here, there) = pipe().unwrap();
-        // Started first, when its parent had both.
-        let waiting = Process::spawn_with(here, |here| i32::from(!is_told(&here))).unwrap();
+        // Started first, when its parent had both ends.
+        let waiting = Process::spawn_with(here, |here| i32::from(!notices_the_end(&here))).unwrap();
         let bystander = Process::spawn_with((), |()| sleep_for_ever()).unwrap();
         let victim = Process::spawn_with(there, |_there| sleep_for_ever()).unwrap();
         wait_until_blocked(waiting.pid());
@@ -118,17 +118,17 @@ fn siblings_with_an_end_each_are_told_of_their_deaths_and_those_that_inherited_b
         longest = longest.max(begun.elapsed());
         kill_and_join(bystander);
     }
-    assert_less("the other side is told", longest, Duration::from_secs(3));
+    assert_less("the other side notices the death", longest, Duration::from_secs(3));
 
     let still_waits =
         |end: &Connection| i32::from(end.recv_bytes_timeout(MOMENT).unwrap().is_some());
-    // The one that waits has inherited the end of the one that died ...
+    // The waiting process has inherited the end of the dead one ...
     let (here, there) = pipe().unwrap();
     let mut waiting = Process::spawn(|| still_waits(&here)).unwrap();
     kill_and_join(Process::spawn(|| there.recv().unwrap()).unwrap());
     drop((here, there));
     assert_eq!(waiting.join_timeout(LIMIT), Ok(Some(Exit::Code(0))));
-    // ... or a sibling that has nothing to do with it.
+    // ... or an uninvolved sibling has inherited it.
     let (here, there) = pipe().unwrap();
     let bystander = Process::spawn(|| sleep_for_ever()).unwrap();
     let mut waiting = Process::spawn_with(here, |here| still_waits(&here)).unwrap();
@@ -137,9 +137,9 @@ fn siblings_with_an_end_each_are_told_of_their_deaths_and_those_that_inherited_b
     kill_and_join(bystander);
 }
 
-/// An end that stayed with the parent, in a child that has a copy of its handle.
+/// The child has a copy of the handle of an end that stays with the parent.
 #[apply(test)]
-fn an_end_that_was_not_handed_over_says_so_and_closes_nobody_elses() {
+fn an_end_that_was_not_handed_over_is_refused_and_its_drop_closes_no_other() {
     let (here, there) = pipe().unwrap();
     let mut here = Some(here);
     let (outside, inside) = pipe().unwrap();
@@ -163,7 +163,7 @@ fn an_end_that_was_not_handed_over_says_so_and_closes_nobody_elses() {
         };
         refuses(copy);
         join_all([child(|| refuses(copy))]);
-        // The child of a child has what it is given, and no more.
+        // A grandchild has only the ends that it is given.
         let grandchild = Process::spawn_with(inside, |inside| {
             refuses_all_but(&inside, [copy, &there]);
             0
@@ -191,7 +191,7 @@ fn refuses_all_but(kept: &Connection, others: [&Connection; 2]) {
     }
 }
 
-/// A child that cannot give an end up does not run: it would keep it.
+/// A child that cannot close an end does not run, because it would keep that end open.
 #[apply(test)]
 fn a_child_that_cannot_give_an_end_up_does_not_run() {
     let low: Vec<_> = (0..60).map(|_| File::open("/dev/null").unwrap()).collect();
@@ -203,9 +203,10 @@ fn a_child_that_cannot_give_an_end_up_does_not_run() {
     assert_eq!(child.join_timeout(LIMIT), Ok(Some(Exit::Code(Errno::EBADF as i32))));
 }
 
-/// A message wakes a receiver that is killed before it runs: another one of the same end gets it.
+/// A message wakes a receiver that is killed before it runs. Another receiver of the same end gets
+/// it.
 #[apply(test)]
-fn the_message_of_a_receiver_killed_as_it_was_woken_goes_to_another() {
+fn the_message_of_a_receiver_killed_as_it_wakes_goes_to_another_receiver() {
     let (receiver, sender) = one_way_pipe().unwrap();
     let ways: [&dyn Fn() -> u64; 2] =
         [&|| receiver.recv().unwrap(), &|| receiver.recv_timeout(LIMIT).unwrap().unwrap()];
@@ -218,16 +219,16 @@ fn the_message_of_a_receiver_killed_as_it_was_woken_goes_to_another() {
                 sleep_for_ever();
             });
             wait_until_blocked(woken.pid());
-            // It shares this process's processor and runs only when that idles: not between the next two steps.
+            // The child runs only when this processor is idle, so not between the next two steps.
             run_beside_idly(woken.pid());
             let mut other = child(|| assert_eq!(receive(), number));
             wait_until_blocked(other.pid());
             sender.send(&number).unwrap();
             kill_and_join(woken);
             let mut begun = Instant::now();
-            // If it ran after all and died with the message, there is none to be had.
+            // If the child did run and died with the message, there is none left.
             while other.join_timeout(MOMENT).unwrap().is_none() {
-                assert!(!receiver.poll(Duration::ZERO).unwrap(), "nobody takes the message");
+                assert!(!receiver.poll(Duration::ZERO).unwrap(), "no receiver takes the message");
                 sender.send(&number).unwrap();
                 lost += 1;
                 begun = Instant::now();
@@ -235,14 +236,14 @@ fn the_message_of_a_receiver_killed_as_it_was_woken_goes_to_another() {
             longest = longest.max(begun.elapsed());
             join_all([other]);
         }
-        assert!(lost < 3, "{lost} of 5 messages died with one who waited");
+        assert!(lost < 3, "{lost} of 5 messages were lost with the killed receiver");
     }
-    assert_less("the other side is told", longest, Duration::from_secs(3));
+    assert_less("the other side notices the death", longest, Duration::from_secs(3));
 }
 
-/// Descriptors are closed whatever becomes of their messages.
+/// Descriptors are closed no matter what happens to their messages.
 #[apply(test)]
-fn no_descriptor_leaks_by_large_messages_given_up_sends_and_deaths() {
+fn large_messages_timed_out_sends_and_deaths_leak_no_descriptor() {
     let before = descriptors();
     let (here, echoing) = child_with(|there| {
         let before = descriptors();
@@ -273,12 +274,13 @@ fn no_descriptor_leaks_by_large_messages_given_up_sends_and_deaths() {
     assert_eq!(descriptors(), before);
 }
 
-/// Descriptors that nobody will receive any more are closed by the kernel.
+/// The kernel closes descriptors that no process can receive any more.
 #[apply(test)]
-fn descriptors_on_their_way_are_closed_when_both_sides_are_gone() {
+fn descriptors_in_flight_are_closed_when_both_sides_are_gone() {
     let is_closed = |mut reader: std::io::PipeReader| {
-        // An end on its way through itself is found by the kernel's collector, which the end of any socket starts.
-        wait_until("nobody can write any more", || {
+        // The kernel's garbage collector, which runs when any socket is closed, finds an end that
+        // is in flight through itself.
+        wait_until("no process can write any more", || {
             drop(pipe());
             multiprocessing::wait_timeout(&[&reader], Duration::ZERO).unwrap() == [0]
         });
@@ -308,9 +310,9 @@ fn descriptors_on_their_way_are_closed_when_both_sides_are_gone() {
     is_closed(reader);
 }
 
-/// A process that may not open one more file.
+/// The child has no free descriptor.
 #[apply(test)]
-fn what_finds_no_room_for_its_descriptor_is_told_and_the_next_message_arrives() {
+fn a_message_without_a_free_descriptor_is_an_error_and_the_next_one_arrives() {
     let large = pattern(1, LARGE);
     let (here, there) = child_with(|there| {
         open_no_more();
@@ -333,14 +335,15 @@ fn what_finds_no_room_for_its_descriptor_is_told_and_the_next_message_arrives() 
     join_all([there]);
 }
 
-/// As many descriptors on their way as the user may have: whoever sends one more waits, with time and without, and is told.
+/// The user has as many descriptors in flight as allowed. A sender of one more waits, with a
+/// timeout and without, and notices the end.
 #[apply(test)]
-fn too_many_descriptors_on_their_way_are_waited_for_and_the_end_is_told() {
+fn a_sender_waits_while_too_many_descriptors_are_in_flight_and_notices_the_end() {
     const NOBODY: Uid = Uid::from_raw(65534);
     const ALLOWED: usize = 40;
     let ((here, there), (outside, inside)) = (pipe().unwrap(), pipe().unwrap());
     let sending = Process::spawn_with((there, inside), |(there, inside)| {
-        // The limit is not for root.
+        // The limit does not apply to root.
         if Uid::effective().is_root() {
             setuid(NOBODY).unwrap();
         }
@@ -349,22 +352,22 @@ fn too_many_descriptors_on_their_way_are_waited_for_and_the_end_is_told() {
         while there.send_fd_timeout(&there, MOMENT).unwrap() {
             sent += 1;
         }
-        // There is room for what is no descriptor.
+        // There is still room for messages without a descriptor.
         assert!(there.send_timeout("more", Duration::ZERO).unwrap());
         inside.send(&sent).unwrap();
-        let told = (0..).find_map(|_| there.send_fd(&there).err());
-        i32::from(!matches!(told, Some(PipeError::Closed)))
+        let outcome = (0..).find_map(|_| there.send_fd(&there).err());
+        i32::from(!matches!(outcome, Some(PipeError::Closed)))
     })
     .unwrap();
     let sent = outside.recv::<usize>().unwrap();
-    assert!((1..=ALLOWED + 1).contains(&sent), "{sent} are on their way");
+    assert!((1..=ALLOWED + 1).contains(&sent), "{sent} are in flight");
     wait_until_blocked(sending.pid());
     (0..sent).for_each(|_| drop(here.recv_fd().unwrap()));
     assert_eq!(here.recv::<String>().unwrap(), "more");
-    assert!(here.recv_fd_timeout(LIMIT).unwrap().is_some(), "the one that waited");
+    assert!(here.recv_fd_timeout(LIMIT).unwrap().is_some(), "the waiting sender");
     std::thread::sleep(MOMENT);
     let begun = Instant::now();
     drop(here);
     join_all([sending]);
-    assert_less("the sender is told", begun.elapsed(), Duration::from_secs(3));
+    assert_less("the sender notices the end", begun.elapsed(), Duration::from_secs(3));
 }

@@ -1,4 +1,4 @@
-//! DOC
+//! Messages, descriptors and waits over pipes.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -23,7 +23,7 @@ use crate::common::{
 
 const TENTH: Duration = Duration::from_millis(100);
 
-/// Sends back what comes, until nobody is there any more.
+/// Sends every message back until the other end is closed.
 fn echo(end: Connection) {
     loop {
         match end.recv_bytes() {
@@ -34,9 +34,10 @@ fn echo(end: Connection) {
     }
 }
 
-/// _TestConnection.test_connection and test_spawn_close: the parent's copy of the child's end is closed at once.
+/// _TestConnection.test_connection and test_spawn_close: the parent's copy of the child's end is
+/// closed at once.
 #[apply(test)]
-fn messages_go_both_ways_up_to_sixteen_mebibytes_and_their_end_is_told() {
+fn messages_up_to_sixteen_mebibytes_go_both_ways_until_the_end_is_closed() {
     let before = descriptors();
     let (here, child) = child_with(echo);
     assert_eq!(descriptors(), before + 2, "one for the end that stays, one for the child");
@@ -64,9 +65,9 @@ fn messages_go_both_ways_up_to_sixteen_mebibytes_and_their_end_is_told() {
     join_all([child]);
 }
 
-/// _TestPoll: empty messages, limits of messages, two that were sent at once.
+/// _TestPoll: empty messages, boundaries of messages, two messages at once.
 #[apply(test)]
-fn messages_keep_their_limits_and_looking_takes_nothing_away() {
+fn messages_keep_their_boundaries_and_a_poll_consumes_nothing() {
     let strings = [&b"hello"[..], b"", b"a", b"b", b"", b"bye", b"", b"lop"];
     let (here, sender) = child_with(|there| {
         there.send_bytes(b"").unwrap();
@@ -83,7 +84,7 @@ fn messages_keep_their_limits_and_looking_takes_nothing_away() {
     }
     join_all([sender]);
 
-    // Looking takes nothing away, not even in another process.
+    // A poll consumes nothing, not even in another process.
     let (receiver, sender) = one_way_pipe().unwrap();
     let looking = child(|| assert!(receiver.poll(LIMIT).unwrap()));
     wait_until_blocked(looking.pid());
@@ -99,14 +100,14 @@ fn memory() -> File {
     File::from(memfd_create(c"test", MFdFlags::MFD_CLOEXEC).unwrap())
 }
 
-/// The next file that is opened has a number above 256.
+/// Opens so many files that the next one has a number above 256.
 fn many_files() -> Vec<File> {
     (0..300).map(|_| File::open("/dev/null").unwrap()).collect()
 }
 
 /// _TestConnection.test_fd_transfer, test_large_fd_transfer and test_missing_fd_transfer.
 #[apply(test)]
-fn a_descriptor_that_was_sent_works_also_one_of_a_high_number_and_a_missing_one_is_an_error() {
+fn sent_descriptors_work_at_any_number_and_a_missing_one_is_an_error() {
     let (here, child) = child_with(|there| {
         let low = there.recv_fd().unwrap();
         assert!(stays_here(&low) && stays_here(&there));
@@ -162,12 +163,13 @@ fn ends_and_sockets_are_sent_to_other_processes_and_keep_their_direction() {
     socket.read_to_string(&mut read).unwrap();
     assert_eq!(read, "through a socket");
     join_all([child]);
-    // The child had the only ones.
+    // The child had the only copies.
     assert!(matches!(receiver.recv_bytes(), Err(PipeError::Closed)));
     assert!(matches!(sender.send(&1), Err(PipeError::Closed)));
 }
 
-/// TestWait.test_wait, test_wait_socket, their slow forms, and test_wait_integer: pipes, sockets and processes at once.
+/// TestWait.test_wait, test_wait_socket, their slow forms, and test_wait_integer: pipes, sockets
+/// and processes at once.
 #[apply(test)]
 fn waiting_for_pipes_sockets_and_processes_at_once_delivers_everything() {
     const EACH: u8 = 10;
@@ -198,7 +200,7 @@ fn waiting_for_pipes_sockets_and_processes_at_once_delivers_everything() {
         let objects = ends.iter().map(|(end, _)| end as &dyn AsFd);
         let objects = objects.chain(sockets.iter().map(|(socket, _)| socket as _));
         let objects: Vec<_> = objects.chain(processes.iter().map(|process| process as _)).collect();
-        // What has ended is ready for ever: only the others are asked.
+        // Sources that have ended stay ready, so only the others are asked.
         let places: Vec<_> = (0..12).filter(|&place| !ended[place]).collect();
         let asked: Vec<_> = places.iter().map(|&place| objects[place]).collect();
         for ready in wait_timeout(&asked, LIMIT).unwrap().into_iter().map(|ready| places[ready]) {
@@ -228,9 +230,9 @@ fn waiting_for_pipes_sockets_and_processes_at_once_delivers_everything() {
     join_all(processes);
 }
 
-/// TestWait.test_wait_timeout, and what is ready at once.
+/// TestWait.test_wait_timeout, and sources that are ready at once.
 #[apply(test)]
-fn waiting_for_several_keeps_its_time_and_names_what_is_ready() {
+fn waiting_for_several_sources_times_out_on_time_and_names_the_ready_ones() {
     let ((first, _silent), (second, other)) = (pipe().unwrap(), pipe().unwrap());
     let sleeper = child(|| sleep_for_ever());
     let objects: [&dyn AsFd; 3] = [&first, &second, &sleeper];
@@ -250,14 +252,15 @@ fn waiting_for_several_keeps_its_time_and_names_what_is_ready() {
     assert_eq!(wait(&objects).unwrap(), [1, 2]);
     second.recv::<i32>().unwrap();
     drop(other);
-    // The end of a pipe is no message, and yet nothing to wait for.
+    // The end of a pipe makes it ready although it is no message.
     assert_eq!(wait(&objects).unwrap(), [1, 2]);
     kill_and_join(sleeper);
 }
 
-/// More connections than a set of `select` can have, each with a message; and more than this process may open.
+/// More connections than `select` supports, each with a message, and a wait for more than this
+/// process may open.
 #[apply(test)]
-fn more_than_a_thousand_connections_are_waited_for_and_handed_over() {
+fn a_process_waits_for_and_hands_over_more_than_a_thousand_connections() {
     let hard = open_more();
     let count = hard.saturating_sub(60).min(2400) as usize / 2;
     let pipes: Vec<_> = (0..count).map(|_| pipe().unwrap()).collect();
@@ -268,7 +271,7 @@ fn more_than_a_thousand_connections_are_waited_for_and_handed_over() {
         assert_eq!(pipes[place].0.recv::<usize>().unwrap(), place);
     }
     let (there, others): (Vec<_>, Vec<_>) = pipes.into_iter().unzip();
-    // All of one side go to one child; it has none of the other.
+    // One child gets all ends of one side, and none of the other.
     let mut child = Process::spawn_with(there, |there| {
         others
             .iter()
@@ -287,9 +290,9 @@ fn more_than_a_thousand_connections_are_waited_for_and_handed_over() {
 }
 
 #[apply(test)]
-fn waits_keep_their_time_also_under_a_storm_of_signals() {
+fn waits_time_out_on_time_even_under_a_storm_of_signals() {
     let ((empty, silent), (full, _deaf)) = (pipe().unwrap(), pipe().unwrap());
-    // Each fills a packet, and the last one that fits may go beyond.
+    // Each message fills a packet, and the last one may exceed the limit.
     let bytes = std::fs::read_to_string("/proc/sys/net/core/wmem_default").unwrap();
     let most = bytes.trim().parse::<usize>().unwrap() / (1 << 16) + 1;
     assert!((1..=most).contains(&fill(&full, &pattern(1, LARGE))));
@@ -307,16 +310,16 @@ fn waits_keep_their_time_also_under_a_storm_of_signals() {
         assert!(!full.send_bytes_timeout(&pattern(1, LARGE), timeout).unwrap());
         assert!(begun.elapsed() >= 6 * timeout);
     }
-    // However long, and there is no negative time.
+    // The longest timeout is accepted. A `Duration` cannot be negative.
     let waiting = child(|| assert!(empty.recv_timeout::<()>(Duration::MAX).unwrap().is_some()));
     wait_until_blocked(waiting.pid());
     silent.send(&()).unwrap();
     join_all([waiting]);
 }
 
-/// A timed sender that waits goes on as soon as there is room, and nothing that it gave up is sent.
+/// A sender with a timeout goes on as soon as there is room, and sends nothing after a timeout.
 #[apply(test)]
-fn a_sender_that_waits_for_room_goes_on_when_there_is_some() {
+fn a_sender_that_waits_for_room_goes_on_when_there_is_room() {
     let (here, there) = pipe().unwrap();
     let sent = fill(&here, &pattern(1, 50_000));
     let waiting = child(|| assert!(here.send_bytes_timeout(b"last", LIMIT).unwrap()));
@@ -328,7 +331,7 @@ fn a_sender_that_waits_for_room_goes_on_when_there_is_some() {
 }
 
 #[apply(test)]
-fn an_idle_waiter_uses_no_processor() {
+fn an_idle_waiter_uses_no_processor_time() {
     let ((empty, _silent), (full, _deaf)) = (pipe().unwrap(), pipe().unwrap());
     fill(&full, &pattern(1, 60_000));
     waits_idly(child(|| _ = empty.recv_bytes()));

@@ -1,4 +1,4 @@
-//! DOC
+//! Pipes within one process: sizes, types, buffers, and foreign packets.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -22,10 +22,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::common::{apply, test};
 
-/// Longer messages do not fit into a packet.
+/// Longest message that fits into a packet.
 const LONGEST_PACKET: usize = 1 << 16;
 
-/// Bytes that differ from those of other numbers and other places.
+/// Returns bytes that differ from those of other numbers and at other places.
 fn pattern(number: usize, length: usize) -> Vec<u8> {
     (0..length).map(|place| (number.wrapping_mul(59) ^ place ^ (place >> 8)) as u8).collect()
 }
@@ -41,11 +41,11 @@ proptest! {
         let (here, there) = pipe().unwrap();
         thread::scope(|scope| {
             let numbered = sizes.iter().enumerate();
-            // Given up when something is wrong, or the sender would wait for ever.
+            // Dropped when an assertion fails, so that the sender does not wait for ever.
             let here = here;
             scope.spawn(move || numbered.for_each(|(at, size)| there.send_bytes(&pattern(at, *size)).unwrap()));
             for (at, size) in sizes.iter().enumerate() {
-                // Not by assert_eq, which would print them.
+                // Without assert_eq, which would print the messages.
                 prop_assert!(here.recv_bytes().unwrap() == pattern(at, *size), "message {} of {} bytes", at, size);
             }
             prop_assert!(matches!(here.recv_bytes(), Err(PipeError::Closed)));
@@ -71,7 +71,7 @@ proptest! {
     }
 
     #[apply(test)]
-    fn no_packet_at_all_makes_a_receiver_panic_or_wait_or_lose_the_next_message(
+    fn no_packet_makes_a_receiver_panic_hang_or_lose_the_next_message(
         tag in prop_oneof![4 => Just(1), 4 => 0..4_u8, 1 => any::<u8>()],
         bytes in prop::collection::vec(any::<u8>(), 0..40),
         descriptors in prop_oneof![Just(0), 0..20_usize],
@@ -109,7 +109,7 @@ fn round_trips<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
 }
 
 #[apply(test)]
-fn parts_of_a_buffer_are_sent_and_rooms_are_filled_from_their_start() {
+fn parts_of_a_buffer_are_sent_and_buffers_are_filled_from_their_start() {
     let (here, there) = pipe().unwrap();
     let text = b"abcdefghijklmnopqrstuvwxyz";
     for part in [&text[..], &text[5..], &text[7..15], &text[26..], &text[26..26]] {
@@ -129,15 +129,15 @@ fn parts_of_a_buffer_are_sent_and_rooms_are_filled_from_their_start() {
 }
 
 #[apply(test)]
-fn a_message_that_does_not_fit_is_told_whole_and_the_next_one_follows() {
+fn a_message_that_does_not_fit_comes_whole_in_the_error_and_the_next_one_follows() {
     let (here, there) = pipe().unwrap();
     for length in [11, LONGEST_PACKET, LONGEST_PACKET + 1, 1 << 20] {
         let sent = pattern(length, length);
         here.send_bytes(&sent).unwrap();
         here.send_bytes(b"next").unwrap();
         let mut room = *b"----------";
-        let told = there.recv_bytes_into(&mut room);
-        let Err(PipeError::TooShort { message, room: 10 }) = told else { panic!("{told:?}") };
+        let outcome = there.recv_bytes_into(&mut room);
+        let Err(PipeError::TooShort { message, room: 10 }) = outcome else { panic!("{outcome:?}") };
         assert!(message == sent, "{length} bytes");
         assert_eq!(&room, b"----------");
         assert_eq!(there.recv_bytes_into(&mut room).unwrap(), 4);
@@ -145,7 +145,7 @@ fn a_message_that_does_not_fit_is_told_whole_and_the_next_one_follows() {
 }
 
 #[apply(test)]
-fn what_is_no_value_of_the_type_is_an_error_and_the_next_one_arrives() {
+fn a_value_of_another_type_is_an_error_and_the_next_message_arrives() {
     let (here, there) = pipe().unwrap();
     here.send(&u64::MAX).unwrap();
     here.send(&(7_u8, 8_u8)).unwrap();
@@ -157,7 +157,7 @@ fn what_is_no_value_of_the_type_is_an_error_and_the_next_one_arrives() {
     assert_eq!(there.recv::<String>().unwrap(), "next");
 }
 
-/// It can be sent only as text.
+/// A value that fails to serialize.
 struct Unsendable;
 
 impl Serialize for Unsendable {
@@ -167,7 +167,7 @@ impl Serialize for Unsendable {
 }
 
 #[apply(test)]
-fn of_a_value_that_cannot_be_encoded_nothing_is_sent() {
+fn nothing_is_sent_of_a_value_that_cannot_be_encoded() {
     let (here, there) = pipe().unwrap();
     for refused in [here.send(&Unsendable), here.send(&("first", Unsendable))] {
         assert!(matches!(refused, Err(PipeError::Encode(_))), "{refused:?}");
@@ -180,7 +180,7 @@ thread_local! {
     static OTHER: RefCell<Option<Connection>> = const { RefCell::new(None) };
 }
 
-/// Decoded to what comes through another pipe.
+/// A value whose decoding receives a message from another pipe.
 #[derive(Debug, PartialEq)]
 struct Elsewhere(u8, Vec<u8>, u8);
 
@@ -246,7 +246,7 @@ fn the_kernel_refuses_the_wrong_direction_to_an_end_of_another_type() {
     ] {
         assert!(matches!(refused, Err(PipeError::Closed)), "{refused:?}");
     }
-    // What is allowed goes on as before.
+    // Allowed calls work as before.
     sender_too.send("second").unwrap();
     assert!(receiver.poll(Duration::ZERO).unwrap());
     assert_eq!(receiver_too.recv::<String>().unwrap(), "first");
@@ -255,7 +255,7 @@ fn the_kernel_refuses_the_wrong_direction_to_an_end_of_another_type() {
 }
 
 #[apply(test)]
-fn an_end_is_closed_when_it_is_dropped_and_what_it_sent_is_still_there() {
+fn a_dropped_end_is_closed_and_what_it_sent_still_arrives() {
     let (here, there) = pipe().unwrap();
     {
         let moved_here = here;
@@ -263,19 +263,19 @@ fn an_end_is_closed_when_it_is_dropped_and_what_it_sent_is_still_there() {
         there.send("never read").unwrap();
     }
     assert_eq!(there.recv::<String>().unwrap(), "last words");
-    for told in [
+    for outcome in [
         there.recv_bytes().map(drop),
         there.send(&1),
         there.send_fd(&there),
         there.recv_fd().map(drop),
     ] {
-        assert!(matches!(told, Err(PipeError::Closed)), "{told:?}");
+        assert!(matches!(outcome, Err(PipeError::Closed)), "{outcome:?}");
     }
     assert!(there.poll(Duration::ZERO).unwrap());
 }
 
 #[apply(test)]
-fn what_is_no_socket_is_an_end_of_nothing() {
+fn an_end_made_of_another_kind_of_descriptor_is_an_error() {
     let file = Connection::<Duplex>::from(OwnedFd::from(File::open("/dev/null").unwrap()));
     for refused in [file.send("never"), file.recv::<String>().map(drop), file.recv_fd().map(drop)] {
         assert!(matches!(refused, Err(PipeError::System(Errno::ENOTSOCK))), "{refused:?}");
@@ -286,7 +286,7 @@ fn what_is_no_socket_is_an_end_of_nothing() {
     assert!(matches!(unconnected.recv::<String>(), Err(PipeError::NotHandedOver)));
 }
 
-/// An end whose other one is not of this library.
+/// Returns an end, and the raw socket at its other side.
 fn foreign() -> (Connection, OwnedFd) {
     let ends = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC);
     let (end, raw) = ends.unwrap();
@@ -303,7 +303,7 @@ fn send_raw(raw: &OwnedFd, bytes: &[u8], attached: &[&dyn AsFd]) {
 }
 
 #[apply(test)]
-fn packets_of_others_are_errors_and_what_came_with_them_is_closed() {
+fn foreign_packets_are_errors_and_their_descriptors_are_closed() {
     let (end, raw) = foreign();
     let (mut reader, writer) = std::io::pipe().unwrap();
     let number = |number: u64| [&[2], &number.to_le_bytes()[..]].concat();
@@ -335,7 +335,7 @@ fn packets_of_others_are_errors_and_what_came_with_them_is_closed() {
     }
     send_raw(&raw, b"\x03and more", &[&writer]);
     assert!(matches!(end.recv_fd(), Err(PipeError::Malformed)));
-    // A message where a descriptor is wanted comes with the error, and the other way round it is closed.
+    // An unexpected message comes in the error, and an unexpected descriptor is closed.
     send_raw(&raw, b"\x01hello", &[]);
     let message = end.recv_fd();
     assert!(
@@ -344,7 +344,7 @@ fn packets_of_others_are_errors_and_what_came_with_them_is_closed() {
     );
     send_raw(&raw, b"\x03", &[&writer]);
     assert!(matches!(end.recv::<String>(), Err(PipeError::Descriptor)));
-    // Were one of all those still open, this would wait for ever.
+    // This would wait for ever if one of the descriptors were still open.
     drop(writer);
     assert_eq!(reader.read(&mut [0]).unwrap(), 0);
     send_raw(&raw, b"\x01\x05hello", &[]);
@@ -353,7 +353,7 @@ fn packets_of_others_are_errors_and_what_came_with_them_is_closed() {
     assert!(matches!(end.recv_bytes(), Err(PipeError::Closed)));
 }
 
-/// A file in memory with this inside, to be read from its start.
+/// Returns a file in memory with these bytes, at its start.
 fn memory(bytes: &[u8]) -> File {
     let mut file = File::from(memfd_create(c"test", MFdFlags::MFD_CLOEXEC).unwrap());
     file.write_all(bytes).unwrap();
@@ -362,7 +362,7 @@ fn memory(bytes: &[u8]) -> File {
 }
 
 #[apply(test)]
-fn a_large_message_that_lies_about_its_file_is_no_message() {
+fn a_large_message_with_a_false_length_is_an_error() {
     let (end, raw) = foreign();
     let send = |start: &[u8], rest: u64, file: &dyn AsFd| {
         send_raw(&raw, &[&[2], &rest.to_le_bytes()[..], start].concat(), &[file]);
@@ -379,14 +379,14 @@ fn a_large_message_that_lies_about_its_file_is_no_message() {
     let shortened = memory(&pattern(3, 100_000));
     send(b"", 100_000, &shortened);
     shortened.set_len(10).unwrap();
-    // It takes no memory to have this, and would to receive it.
+    // This file takes no memory, but to receive it would.
     let hollow = memory(b"");
     hollow.set_len(1 << 40).unwrap();
     send(b"", 1 << 40, &hollow);
     let mut read_already = memory(b"56789");
     read_already.read_exact(&mut [0; 3]).unwrap();
     send(b"", 5, &read_already);
-    // Nor may it be read for ever, or be waited for.
+    // Files that never end or that would block are refused too.
     let (reader, _writer) = std::io::pipe().unwrap();
     send(b"", 0, &reader);
     for endless in ["/dev/zero", "/dev", "/proc/self/stat"] {

@@ -1,5 +1,5 @@
-//! DOC
-#![allow(unsafe_code)] // Handlers are installed.
+//! Pipes and listeners under signals that interrupt system calls.
+#![allow(unsafe_code)] // This installs signal handlers.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -19,8 +19,8 @@ use crate::common::{
 
 extern "C" fn ignore(_: i32) {}
 
-/// System calls that wait end with EINTR from here on when the signal comes, and SIGPIPE ends the process, as the system has it and
-/// Rust has not.
+/// Makes the signal interrupt waiting system calls with EINTR, and makes SIGPIPE end the process,
+/// which Rust programs ignore by default.
 fn prepare() {
     let handler = SigAction::new(SigHandler::Handler(ignore), SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler does nothing.
@@ -30,7 +30,7 @@ fn prepare() {
     unsafe { sigaction(Signal::SIGPIPE, &default) }.unwrap();
 }
 
-/// Runs a child that waits under a storm of signals; after a while `then` does what it waits for.
+/// Runs a child that waits under a storm of signals. After a while, `then` ends the wait.
 fn under_a_storm(waits: impl FnOnce(), then: impl FnOnce()) {
     let signal: SigSet = [Signal::SIGUSR1].into_iter().collect();
     signal.thread_block().unwrap();
@@ -54,7 +54,7 @@ fn under_a_storm(waits: impl FnOnce(), then: impl FnOnce()) {
 
 /// _TestPollEintr and TestIgnoreEINTR.test_ignore: receiving, sending, waiting and joining go on.
 #[apply(test)]
-fn signals_end_no_wait_no_large_send_and_no_join() {
+fn signals_interrupt_no_wait_no_large_send_and_no_join() {
     let (here, there) = pipe().unwrap();
     let large = pattern(1, 16 * LARGE);
     let sends = || here.send_bytes(b"at last").unwrap();
@@ -89,7 +89,7 @@ fn signals_end_no_wait_no_large_send_and_no_join() {
 
 /// TestIgnoreEINTR.test_ignore_listener.
 #[apply(test)]
-fn signals_end_neither_accepting_nor_connecting() {
+fn signals_interrupt_neither_accept_nor_connect() {
     let name = name();
     let listener = Listener::bind(name.as_str()).unwrap();
     let connects = || Connection::connect(name.as_str()).unwrap().send("at last").unwrap();
@@ -112,10 +112,10 @@ fn signals_end_neither_accepting_nor_connecting() {
     );
 }
 
-/// A wait to connect ends in time also when every attempt is interrupted: signals come more often than the clock of the kernel ticks,
-/// however busy the machine is, for the kernel sends them.
+/// A connect times out even if every attempt is interrupted. A timer of the kernel sends the
+/// signals, so they come more often than its clock ticks even on a busy machine.
 #[apply(test)]
-fn a_wait_to_connect_ends_in_time_also_when_every_attempt_is_interrupted() {
+fn a_connect_times_out_on_time_even_if_every_attempt_is_interrupted() {
     let name = name();
     let _listener = Listener::bind(name.as_str()).unwrap();
     let mut waiting = Vec::new();
@@ -140,20 +140,21 @@ fn a_wait_to_connect_ends_in_time_also_when_every_attempt_is_interrupted() {
     }
 }
 
-/// Nobody at the other end is an error, and no signal that ends the process.
+/// Sending to a closed end is an error, and no signal that ends the process.
 #[apply(test)]
-fn sending_to_nobody_is_an_error_and_no_sigpipe() {
+fn sending_to_a_closed_end_is_an_error_without_sigpipe() {
     let (here, there) = child_with(|there| {
         prepare();
         assert!(matches!(there.recv_bytes(), Err(PipeError::Closed)));
-        for told in [there.send(&1), there.send_bytes(&pattern(1, LARGE)), there.send_fd(&there)] {
-            assert!(matches!(told, Err(PipeError::Closed)), "{told:?}");
+        for outcome in [there.send(&1), there.send_bytes(&pattern(1, LARGE)), there.send_fd(&there)]
+        {
+            assert!(matches!(outcome, Err(PipeError::Closed)), "{outcome:?}");
         }
         assert!(matches!(there.send_timeout(&1, LIMIT), Err(PipeError::Closed)));
-        // The kernel sends the signal for sockets of another kind.
+        // For stream sockets, the kernel does send the signal.
         let (stream, _) = UnixStream::pair().unwrap();
-        let told = Connection::<Duplex>::from(OwnedFd::from(stream)).send(&1);
-        assert!(matches!(told, Err(PipeError::Closed)), "{told:?}");
+        let outcome = Connection::<Duplex>::from(OwnedFd::from(stream)).send(&1);
+        assert!(matches!(outcome, Err(PipeError::Closed)), "{outcome:?}");
     });
     wait_until_blocked(there.pid());
     drop(here);

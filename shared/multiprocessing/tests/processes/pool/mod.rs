@@ -1,4 +1,4 @@
-//! The supervised pool: workers that die are replaced, and a stop is orderly.
+//! The supervised pool: it replaces dead workers and stops gracefully.
 
 mod stop;
 mod supervised;

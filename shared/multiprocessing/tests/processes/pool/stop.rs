@@ -1,4 +1,4 @@
-//! DOC
+//! Stopping a pool: gracefully, at once, and at inconvenient moments.
 
 use std::time::{Duration, Instant};
 
@@ -8,14 +8,14 @@ use nix::unistd::Pid;
 use super::supervised::start;
 use crate::common::{Program, apply, is_gone, parse_pid, test, wait_until};
 
-/// Starts a pool of three with this grace, and waits until all workers are started.
+/// Starts a pool of three workers with this grace period, and waits until all are started.
 fn pool(role: &str, grace_ms: u64) -> (Program, Vec<Pid>) {
     let mut program = start(&[], role, "3", grace_ms);
     let pids = (0..3).map(|slot| parse_pid(&program.line(&format!("started {slot} ")))).collect();
     (program, pids)
 }
 
-/// Waits for the end of a pool that was stopped by a signal, and says how long that took.
+/// Waits for the end of a pool that a signal stops, and returns how long that took.
 fn ended(program: &mut Program, since: Instant) -> Duration {
     program.succeed();
     let took = since.elapsed();
@@ -24,7 +24,7 @@ fn ended(program: &mut Program, since: Instant) -> Duration {
 }
 
 #[apply(test)]
-fn sigterm_sigint_and_sighup_stop_in_order_and_every_worker_exits_with_0() {
+fn sigterm_sigint_and_sighup_stop_gracefully_and_every_worker_exits_with_0() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         let (mut program, pids) = pool("serve", 10_000);
         program.line("all-ready");
@@ -33,7 +33,7 @@ fn sigterm_sigint_and_sighup_stop_in_order_and_every_worker_exits_with_0() {
         let took = ended(&mut program, asked);
         assert!(took < Duration::from_secs(5), "{took:?}");
         assert_eq!(program.count(&format!("stopping {signal}")), 1);
-        // A worker that ended otherwise would have been told.
+        // The pool would have reported a worker that ended in another way.
         assert_eq!(
             (program.count("died"), program.count("killed"), program.count("repair")),
             (0, 0, 3)
@@ -43,10 +43,10 @@ fn sigterm_sigint_and_sighup_stop_in_order_and_every_worker_exits_with_0() {
 }
 
 #[apply(test)]
-fn workers_that_do_not_stop_are_killed_when_the_grace_is_over() {
+fn workers_that_do_not_stop_are_killed_after_the_grace_period() {
     let (mut program, pids) = pool("ignore", 500);
     program.line("all-ready");
-    // Stopped by a debugger, say: not even a signal reaches it.
+    // A stopped worker, as under a debugger, handles no signal.
     kill(pids[0], Signal::SIGSTOP).unwrap();
     let asked = Instant::now();
     program.signal(Signal::SIGTERM);
@@ -57,7 +57,7 @@ fn workers_that_do_not_stop_are_killed_when_the_grace_is_over() {
 }
 
 #[apply(test)]
-fn a_second_signal_or_sigquit_stops_at_once() {
+fn a_second_signal_or_sigquit_stops_the_pool_at_once() {
     for (first, second) in [
         (Signal::SIGTERM, Some(Signal::SIGTERM)),
         (Signal::SIGTERM, Some(Signal::SIGINT)),
@@ -89,7 +89,7 @@ fn sigterm_while_workers_start_stops_the_pool() {
 }
 
 #[apply(test)]
-fn sigterm_at_any_moment_from_the_first_fork_on_stops_the_pool() {
+fn sigterm_stops_the_pool_at_any_moment_after_the_first_fork() {
     for step in 0..40 {
         let mut program = start(&[], "serve", "4", 10000);
         program.line("started 0");
@@ -106,14 +106,14 @@ fn sigterm_at_any_moment_from_the_first_fork_on_stops_the_pool() {
     }
 }
 
-/// Spins: the moments that matter are shorter than a sleep.
+/// Spins, because the relevant moments are shorter than a sleep.
 fn wait(time: Duration) {
     let begun = Instant::now();
     while begun.elapsed() < time {}
 }
 
 #[apply(test)]
-fn sigterm_during_a_back_off_stops_the_pool_and_starts_nobody() {
+fn sigterm_during_a_back_off_stops_the_pool_and_starts_no_worker() {
     let (mut program, _) = pool("crash", 10_000);
     while !program.line("died 1 ").contains(" pause ") {}
     let asked = Instant::now();
@@ -126,7 +126,7 @@ fn sigterm_during_a_back_off_stops_the_pool_and_starts_nobody() {
 }
 
 #[apply(test)]
-fn ctrl_c_to_the_whole_group_is_one_orderly_stop() {
+fn ctrl_c_to_the_whole_group_is_one_graceful_stop() {
     let (mut program, _) = pool("serve", 10_000);
     program.line("all-ready");
     program.signal_group(Signal::SIGINT);
@@ -139,7 +139,7 @@ fn ctrl_c_to_the_whole_group_is_one_orderly_stop() {
 }
 
 #[apply(test)]
-fn sigterm_to_the_whole_group_is_one_orderly_stop_too() {
+fn sigterm_to_the_whole_group_is_one_graceful_stop() {
     let (mut program, _) = pool("serve", 10_000);
     program.line("all-ready");
     program.signal_group(Signal::SIGTERM);
@@ -166,7 +166,7 @@ fn a_worker_killed_while_the_pool_stops_is_repaired_and_not_replaced() {
 }
 
 #[apply(test)]
-fn no_grace_at_all_is_an_immediate_stop_and_endless_grace_is_no_overflow() {
+fn a_zero_grace_is_an_immediate_stop_and_an_endless_one_does_not_overflow() {
     let (mut program, _) = pool("ignore", 0);
     program.line("all-ready");
     let asked = Instant::now();

@@ -1,4 +1,4 @@
-//! DOC
+//! A supervised pool in a program of its own, which prints every event as a line.
 
 use std::io::Write;
 use std::num::NonZeroUsize;
@@ -13,40 +13,40 @@ use nix::unistd::Pid;
 
 use crate::common::{Program, apply, parse_pid, program, sleep_for_ever};
 
-/// What a worker does once it is started.
+/// What the workers of a pool do.
 #[derive(Clone, Copy)]
 enum Role {
-    /// Ready, and ends when asked.
+    /// Becomes ready, and ends when asked.
     Serve,
-    /// Ready, and does not end when asked.
+    /// Becomes ready, and does not end when asked.
     Ignore,
-    /// Never ready, and does not end when asked.
+    /// Never becomes ready, and does not end when asked.
     Hang,
     /// The worker in slot 1 aborts; the others serve.
     Crash,
-    /// The worker in slot 1 is ready, and aborts.
+    /// The worker in slot 1 becomes ready and aborts.
     ReadyAndCrash,
-    /// The worker in slot 1 says that nobody could serve in its place.
+    /// The worker in slot 1 reports that no worker can serve in its place.
     CannotServe,
-    /// The same after it was ready.
+    /// The same after the worker has become ready.
     ReadyAndCannotServe,
-    /// Serves; what a dead one left is put right at the fourth attempt.
+    /// Serves. The repair after a death succeeds at the fourth attempt.
     RepairLater,
-    /// Says how many descriptors it has, then serves.
+    /// Prints how many descriptors it has, then serves.
     Descriptors,
-    /// Ready, and ends by itself as if it had done its share.
+    /// Becomes ready, and ends by itself as after its work.
     Recycle,
 }
 
 struct Scenario {
     role: Role,
-    /// Attempts to repair so far.
+    /// Attempts to repair.
     repairs: u32,
 }
 
-/// One line in one write: workers and the supervisor share the output.
+/// Prints a line in one write, because workers and the supervisor share the output.
 fn say(line: &str) {
-    // The test may be gone already.
+    // The test may have ended.
     let _ = std::io::stdout().write_all(format!("{line}\n").as_bytes());
 }
 
@@ -54,7 +54,7 @@ fn say(line: &str) {
 pub fn wait_for_stop(worker: &Worker) {
     while !worker.stop_requested() {
         let mut stop = [PollFd::new(worker.stop_fd(), PollFlags::POLLIN)];
-        // Interrupted or not, the question is asked again.
+        // The loop asks again after an interruption, too.
         let _ = poll(&mut stop, PollTimeout::NONE);
     }
 }
@@ -173,7 +173,7 @@ pub fn started(program: &mut Program, slot: usize) -> Pid {
     parse_pid(&program.line(&format!("started {slot} ")))
 }
 
-/// Stops a pool in order.
+/// Stops a pool gracefully.
 pub fn stop(mut program: Program) -> Program {
     program.signal(Signal::SIGTERM);
     program.succeed();

@@ -1,4 +1,4 @@
-//! DOC
+//! Replacing dead workers, and giving up slots whose workers only die.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::common::{apply, distinct, is_gone, test, wait_until};
 const SECOND: Duration = Duration::from_secs(1);
 
 #[apply(test)]
-fn every_worker_becomes_ready_and_that_is_told_once() {
+fn every_worker_becomes_ready_and_the_pool_reports_it_once() {
     let (program, pids) = pool("serve", 4);
     assert_eq!(distinct(pids).len(), 4);
     let program = stop(program);
@@ -22,7 +22,7 @@ fn every_worker_becomes_ready_and_that_is_told_once() {
 }
 
 #[apply(test)]
-fn a_pool_for_the_processors_there_are_has_as_many_workers() {
+fn a_pool_for_all_processors_has_one_worker_per_processor() {
     let may_use = std::thread::available_parallelism().unwrap().get();
     for (wrapper, expected) in [(&[][..], may_use), (&["taskset", "-c", "0"], 1)] {
         let mut program = start(wrapper, "serve", "processors", 2000);
@@ -44,7 +44,7 @@ fn a_killed_worker_is_repaired_and_replaced_in_its_slot_within_a_second() {
         program.line("ready 1");
         assert!(killed.elapsed() < SECOND, "{:?}", killed.elapsed());
     }
-    assert!(!is_gone(pids[0]) && !is_gone(pids[2]), "a neighbour was touched");
+    assert!(!is_gone(pids[0]) && !is_gone(pids[2]), "another worker ended");
     let program = stop(program);
     assert_eq!(
         (program.count("died 0"), program.count("died 2"), program.count("all-ready")),
@@ -53,18 +53,18 @@ fn a_killed_worker_is_repaired_and_replaced_in_its_slot_within_a_second() {
 }
 
 #[apply(test)]
-fn a_slot_stays_empty_until_what_its_worker_left_is_put_right() {
+fn a_slot_stays_empty_until_its_repair_is_done() {
     let (mut program, pids) = pool("repair-later", 2);
     kill(pids[1], Signal::SIGKILL).unwrap();
     program.line("died 1 ");
     started(&mut program, 1);
-    assert_eq!(program.count("repair 1"), 4, "put right before the successor started");
+    assert_eq!(program.count("repair 1"), 4, "repairs before the replacement starts");
     program.line("ready 1");
     stop(program);
 }
 
 #[apply(test)]
-fn a_pool_stops_although_something_is_not_put_right() {
+fn a_pool_stops_while_a_repair_is_pending() {
     let (mut program, pids) = pool("repair-later", 2);
     kill(pids[1], Signal::SIGKILL).unwrap();
     program.line("repair 1");
@@ -83,7 +83,7 @@ fn a_worker_ended_by_a_real_time_signal_is_replaced_like_any_other() {
 }
 
 #[apply(test)]
-fn workers_that_end_after_their_share_are_replaced_in_their_slots() {
+fn workers_that_end_after_their_work_are_replaced_in_their_slots() {
     let mut program = start(&[], "recycle", "3", 2000);
     let mut pids: [Vec<_>; 3] = Default::default();
     while pids.iter().any(|pids| pids.len() < 4) {
@@ -107,7 +107,7 @@ fn workers_that_end_after_their_share_are_replaced_in_their_slots() {
 }
 
 #[apply(test)]
-fn a_slot_that_only_crashes_is_given_up_with_its_last_end() {
+fn a_slot_whose_workers_only_crash_is_given_up_and_reports_the_last_exit() {
     for role in ["crash", "ready-and-crash"] {
         let mut program = start(&[], role, "3", 2000);
         program.succeed();
@@ -122,7 +122,7 @@ fn a_slot_that_only_crashes_is_given_up_with_its_last_end() {
 }
 
 #[apply(test)]
-fn a_worker_that_says_nobody_could_serve_stops_the_pool_at_once() {
+fn a_worker_that_reports_that_no_worker_can_serve_stops_the_pool_at_once() {
     for role in ["cannot-serve", "ready-and-cannot-serve"] {
         let mut program = start(&[], role, "3", 2000);
         program.succeed();
@@ -132,7 +132,7 @@ fn a_worker_that_says_nobody_could_serve_stops_the_pool_at_once() {
 }
 
 #[apply(test)]
-fn stray_signals_harm_neither_supervisor_nor_workers() {
+fn stray_signals_affect_neither_supervisor_nor_workers() {
     let (mut program, pids) = pool("serve", 2);
     let stray =
         [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGTTIN, Signal::SIGTTOU];

@@ -1,4 +1,4 @@
-//! DOC
+//! Descriptors, limits, inherited signal dispositions, and pools in containers.
 
 use nix::sys::signal::{Signal, kill};
 
@@ -8,7 +8,7 @@ use crate::common::{
 };
 
 #[apply(test)]
-fn every_worker_has_the_same_descriptors_whenever_it_started() {
+fn every_worker_has_the_same_descriptors_no_matter_when_it_starts() {
     let (mut program, pids) = pool("descriptors", 5);
     kill(pids[0], Signal::SIGKILL).unwrap();
     program.line("ready 0");
@@ -40,7 +40,7 @@ fn a_supervisor_that_was_started_with_sigchld_ignored_still_sees_deaths() {
 }
 
 #[apply(test)]
-fn a_start_that_fails_half_way_takes_back_what_was_started() {
+fn a_failed_start_ends_the_workers_that_were_already_started() {
     // Each worker costs the supervisor a descriptor.
     let wrapper = ["sh", "-c", "ulimit -n 12; exec \"$0\" \"$@\""];
     let mut program = start(&wrapper, "serve", "20", 2000);
@@ -57,9 +57,10 @@ fn a_start_that_fails_half_way_takes_back_what_was_started() {
 }
 
 #[apply(test)]
-fn as_the_first_process_of_a_container_it_reaps_orphans_and_takes_none_for_a_worker() {
+fn as_the_first_process_of_a_container_a_pool_reaps_orphans_and_takes_none_for_a_worker() {
     needs_namespaces();
-    // Orphans end with the codes that mean something for a worker, and by signals, with and without a name.
+    // Orphans end with exit codes that have a meaning for workers, and by signals with and without
+    // a name.
     let script = "for i in 1 2 3 4 5; do (sleep 0.2; exit 3) & (sleep 0.3; exit 1) & sleep 0.4 & \
                   (sleep 0.2; kill -40 $(exec sh -c 'echo $PPID')) & done; exec \"$0\" \"$@\"";
     let wrapper = [

@@ -1,4 +1,4 @@
-//! DOC
+//! Tasks given to workers ahead of time: another worker takes those that no worker has begun.
 
 use std::sync::OnceLock;
 
@@ -9,12 +9,12 @@ use nix::unistd::{Pid, getpid};
 use super::workers::{MEET, meet};
 use crate::common::{apply, chunk, segment, square, test, wait_until};
 
-/// More tasks than all workers of a scenario are given ahead.
+/// More tasks than all workers of a test are given ahead.
 const MANY: u64 = 100;
 
 /// The worker that has the long task, and whether the task may end.
 static LONG: OnceLock<RawArray<i32>> = OnceLock::new();
-/// How many short tasks were begun.
+/// The number of short tasks that were begun.
 static BEGUN: OnceLock<RawValue<u64>> = OnceLock::new();
 
 fn shared() -> Segment {
@@ -39,18 +39,19 @@ fn has_long_task() -> Pid {
     Pid::from_raw(LONG.get().unwrap().load(0))
 }
 
-/// How many were begun before it, and who does it.
+/// Returns how many tasks were begun before this one, and which process does it.
 fn place(_: u64) -> (u64, i32) {
     (BEGUN.get().unwrap().fetch_add(1), getpid().as_raw())
 }
 
-/// Everything is done while one worker is at a long task, by others; and then it works again, for it has not done its share.
+/// While one worker does a long task, the other one does all the rest. Then the first one works
+/// again, because it has not reached its task limit.
 #[apply(test)]
-fn no_task_waits_behind_a_long_one_while_another_worker_has_nothing_to_do() {
+fn no_task_waits_behind_a_long_one_while_another_worker_is_idle() {
     let _segment = shared();
     let pool = TaskPool::builder(2).max_tasks_per_child(10).start().unwrap();
     let long = pool.apply_async(long_task, ());
-    // All of them at once, so that both are given some ahead.
+    // All tasks come at once, so that both workers are given some ahead.
     let places = pool.map_chunked(place, 0..MANY, chunk(1)).unwrap();
     let busy = has_long_task().as_raw();
     assert!(places.iter().all(|(_, pid)| *pid != busy), "{places:?}");
@@ -60,9 +61,10 @@ fn no_task_waits_behind_a_long_one_while_another_worker_has_nothing_to_do() {
     assert!(pids.contains(&busy) && pids[0] != pids[1], "{pids:?}, not {busy}");
 }
 
-/// Tasks that were given to a worker whose task takes long are begun before most of the others, also when there always are others.
+/// Tasks given to a busy worker are begun before most of the others, even if there always are
+/// others.
 #[apply(test)]
-fn a_task_given_to_a_worker_that_is_long_busy_does_not_wait_until_all_others_are_done() {
+fn a_task_given_to_a_busy_worker_does_not_wait_until_all_others_are_done() {
     let _segment = shared();
     let pool = TaskPool::new(3).unwrap();
     let long = pool.apply_async(long_task, ());
@@ -76,9 +78,9 @@ fn a_task_given_to_a_worker_that_is_long_busy_does_not_wait_until_all_others_are
     long.get().unwrap();
 }
 
-/// Of the tasks that a killed worker has, only the one it is at is lost.
+/// Only the current task of a killed worker is lost.
 #[apply(test)]
-fn the_tasks_that_a_killed_worker_had_not_begun_are_done_by_another_in_their_order() {
+fn another_worker_does_the_unbegun_tasks_of_a_killed_worker_in_order() {
     let _segment = shared();
     let pool = TaskPool::new(1).unwrap();
     for round in 0..20 {
@@ -97,9 +99,10 @@ fn the_tasks_that_a_killed_worker_had_not_begun_are_done_by_another_in_their_ord
     }
 }
 
-/// Workers end all the time, right after they have done tasks and while they are given others: what they have done counts.
+/// Workers keep ending right after they have done tasks and while they are given others. What they
+/// have done counts.
 #[apply(test)]
-fn what_a_worker_has_done_counts_also_when_it_ends_while_it_is_given_more() {
+fn the_results_of_a_worker_count_even_if_it_ends_while_it_is_given_more_tasks() {
     const EACH: u64 = 7;
     let pool = TaskPool::new(2).unwrap();
     let square_or_end = |number: u64| {

@@ -1,4 +1,4 @@
-//! DOC
+//! Task pools whose worker, dispatcher or owner dies or is stopped.
 
 use std::sync::OnceLock;
 use std::thread::sleep;
@@ -18,13 +18,13 @@ static AT_WORK: OnceLock<RawArray<i32>> = OnceLock::new();
 
 const KILLED: Exit = Exit::Signal { signal: Signal::SIGKILL, core_dumped: false };
 
-/// Says who is at work on the task of this number, and never returns.
+/// Announces that this process does the task of this number, and never returns.
 fn note_and_hang(number: usize) {
     AT_WORK.get().unwrap().store(number, getpid().as_raw());
     sleep_for_ever();
 }
 
-/// The worker that has the task of this number, once one has.
+/// Waits until a worker does the task of this number, and returns it.
 fn at_work(number: usize) -> Pid {
     let pid = || AT_WORK.get().unwrap().load(number);
     wait_until("a worker has the task", || pid() != 0);
@@ -35,14 +35,14 @@ fn sigkill(pid: Pid) {
     kill(pid, Signal::SIGKILL).unwrap();
 }
 
-/// Checks that two workers serve, at the same time.
+/// Checks that two workers serve at the same time.
 fn two_serve(pool: &TaskPool) {
     let pids = pool.map_chunked(meet, [2; 4], chunk(1)).unwrap();
     assert_eq!(workers(2).len(), 2);
     assert!(pids.iter().any(|pid| *pid != pids[0]), "{pids:?}");
 }
 
-/// Killed at work and killed while it had nothing to do.
+/// Kills workers at work and idle ones.
 #[apply(test)]
 fn the_task_of_a_killed_worker_fails_and_nothing_else_does() {
     let segment = segment(&Plan::new().raw_array::<i32>("at work", 4).raw_value::<u64>("meet"));
@@ -63,12 +63,12 @@ fn the_task_of_a_killed_worker_fails_and_nothing_else_does() {
         for victim in workers(2) {
             wait_until_blocked(victim);
             sigkill(victim);
-            // As long as it is not gone it may be given a task, which is then lost with it.
-            wait_until("it is gone", || is_gone(victim));
+            // Until it is gone, it could be given a task, which would be lost.
+            wait_until("the worker is gone", || is_gone(victim));
         }
         assert_eq!(pool.map_chunked(square, 0..20, chunk(1)).map(|squares| squares.len()), Ok(20));
     }
-    // A task that many arguments share is lost with all of them, and the others are not.
+    // A chunk is lost with all its arguments, and other chunks are not.
     let results: Vec<_> = pool.imap_chunked(kills_at_thirteen, 0..20, chunk(5)).collect();
     let lost = |result: &_| matches!(result, Err(TaskError::WorkerDied { exit: KILLED, .. }));
     assert!(results[10..15].iter().all(lost), "{results:?}");
@@ -87,9 +87,9 @@ fn kills_at_thirteen(number: u64) -> u64 {
     number
 }
 
-/// Tasks that end the process that they are in, which is replaced each time.
+/// Tasks end their own worker, which is replaced each time.
 #[apply(test)]
-fn a_task_that_ends_its_worker_fails_with_that_end() {
+fn a_task_that_ends_its_worker_fails_with_the_exit_of_the_worker() {
     let mut pool = TaskPool::new(1).unwrap();
     for _ in 0..20 {
         for code in [0, 3] {
@@ -108,9 +108,10 @@ fn a_task_that_ends_its_worker_fails_with_that_end() {
 }
 
 #[apply(test)]
-fn when_no_worker_becomes_ready_tasks_fail_within_seconds_instead_of_waiting() {
+fn tasks_fail_within_seconds_when_no_worker_becomes_ready() {
     let begun = Instant::now();
-    // Without the backtraces that the environment may ask for: they take longer than all the rest.
+    // Without a backtrace, which the environment may ask for and which takes longer than all the
+    // rest.
     let fail = || std::panic::resume_unwind(Box::new("never ready"));
     let mut pool = TaskPool::builder(2).initializer(fail).start().unwrap();
     let before = pool.map_async(square, 0..100);
@@ -122,9 +123,9 @@ fn when_no_worker_becomes_ready_tasks_fail_within_seconds_instead_of_waiting() {
     assert_eq!((pool.join(), children_of(getpid())), (Ok(()), vec![]));
 }
 
-/// Workers are killed while they prepare; then nobody kills them any more.
+/// Workers are killed in their initializer, and later ones are not.
 #[apply(test)]
-fn workers_killed_while_they_prepare_are_replaced() {
+fn workers_killed_in_their_initializer_are_replaced() {
     let segment = segment(&Plan::new().raw_value::<u64>("starts").raw_value::<u64>("meet"));
     MEET.set(segment.raw_value("meet").unwrap()).unwrap();
     let starts = segment.raw_value::<u64>("starts").unwrap();
@@ -138,15 +139,15 @@ fn workers_killed_while_they_prepare_are_replaced() {
     pool.join().unwrap();
 }
 
-/// Where workers only failed, it is tried again once another one has become ready.
+/// A slot whose workers only failed is tried again once another worker has become ready.
 #[apply(test)]
-fn where_workers_only_failed_it_is_tried_again_once_another_is_ready() {
+fn a_slot_given_up_is_tried_again_once_another_worker_is_ready() {
     let plan = Plan::new().raw_value::<u64>("starts").raw_value::<u64>("meet");
     let segment = segment(&plan);
     MEET.set(segment.raw_value("meet").unwrap()).unwrap();
     let starts: RawValue<u64> = segment.raw_value("starts").unwrap();
     let prepare = || match starts.fetch_add(1) {
-        // The first one waits until the other slot is given up, after eight crashes.
+        // The first worker waits until the other slot is given up, after eight crashes.
         0 => {
             wait_until("the others have failed", || starts.load() > 8);
             sleep(Duration::from_millis(200));
@@ -159,7 +160,7 @@ fn where_workers_only_failed_it_is_tried_again_once_another_is_ready() {
 }
 
 #[apply(test)]
-fn after_the_death_of_the_dispatcher_every_task_fails_and_the_workers_are_gone() {
+fn after_the_death_of_the_dispatcher_every_task_fails_and_the_workers_end() {
     let segment = segment(&Plan::new().raw_array::<i32>("at work", 4));
     AT_WORK.set(segment.raw_array("at work").unwrap()).unwrap();
     let mut pool = TaskPool::new(2).unwrap();
@@ -178,20 +179,20 @@ fn after_the_death_of_the_dispatcher_every_task_fails_and_the_workers_are_gone()
     assert!(results.all(|result| result == Err(TaskError::PoolEnded)));
     wait_until("the workers end", || workers.iter().all(|worker| is_gone(*worker)));
     assert_less("the workers end", begun.elapsed(), Duration::from_secs(5));
-    // What had come before is still there.
+    // Earlier results are still there.
     assert_eq!(done.get(), Ok(25));
     assert_eq!(pool.apply(square, 3), Err(TaskError::PoolEnded));
     assert_eq!((pool.join(), pool.join()), (Err(TaskError::PoolEnded), Err(TaskError::PoolEnded)));
     drop(pool);
 
-    // One that nobody joins is no zombie.
+    // A dead dispatcher leaves no zombie without a join.
     let pool = TaskPool::new(1).unwrap();
     sigkill(self::dispatcher());
     drop(pool);
     assert_eq!(children_of(getpid()), []);
 }
 
-/// For the test to kill.
+/// An owner for the test to kill.
 #[apply(program)]
 fn owner(_: &[&str]) {
     let segment = segment(&Plan::new().raw_array::<i32>("at work", 4));
@@ -202,12 +203,12 @@ fn owner(_: &[&str]) {
     at_work(2);
     fact("family", dispatcher());
     workers(3).iter().for_each(|worker| fact("family", worker));
-    fact("all", "told");
+    fact("all", "printed");
     sleep_for_ever();
 }
 
 #[apply(test)]
-fn dispatcher_and_workers_of_a_killed_owner_are_gone_soon_and_its_segment_with_them() {
+fn dispatcher_workers_and_segment_of_a_killed_owner_are_gone_soon() {
     let mut owner = Program::start(owner, &[]);
     owner.line("all=");
     assert_eq!(owner.count("family="), 4);
@@ -217,9 +218,10 @@ fn dispatcher_and_workers_of_a_killed_owner_are_gone_soon_and_its_segment_with_t
     owner.wait();
 }
 
-/// A worker that is stopped is waited for, and hinders nobody but its task. Dropping the pool ends it; a stopped dispatcher too.
+/// A pool waits for a stopped worker, which delays only its own task. Dropping the pool ends it,
+/// and also a stopped dispatcher.
 #[apply(test)]
-fn a_stopped_worker_is_waited_for_and_ends_with_its_pool() {
+fn a_pool_waits_for_a_stopped_worker_and_ends_it_when_dropped() {
     let segment = segment(&Plan::new().raw_array::<i32>("at work", 4));
     AT_WORK.set(segment.raw_array("at work").unwrap()).unwrap();
     let pool = TaskPool::new(2).unwrap();
@@ -248,10 +250,11 @@ fn a_stopped_worker_is_waited_for_and_ends_with_its_pool() {
     let mut pool = TaskPool::new(2).unwrap();
     let workers = workers(2);
     kill(dispatcher(), Signal::SIGSTOP).unwrap();
-    // It takes nothing, and soon there is no room for more; a join keeps its time nevertheless.
+    // The dispatcher takes nothing, so there is soon no room for more. A join still times out on
+    // time.
     let large = pool.imap(|text: String| text.len(), vec!["x".repeat(60_000); 8]);
     let giving = std::thread::spawn(|| large.map(Result::ok).collect::<Vec<_>>());
-    wait_until("it waits for room", || {
+    wait_until("the child waits for room", || {
         let threads = std::fs::read_dir("/proc/self/task").unwrap();
         let waits = |syscall: String| syscall.starts_with(&format!("{} ", nix::libc::SYS_ppoll));
         threads

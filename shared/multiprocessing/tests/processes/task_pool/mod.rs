@@ -1,4 +1,4 @@
-//! Python's `Pool`, and what becomes of it when processes are killed.
+//! Python's `Pool`, also when processes are killed.
 
 mod ahead;
 mod deaths;

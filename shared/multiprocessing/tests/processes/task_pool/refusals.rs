@@ -1,4 +1,4 @@
-//! DOC
+//! Task pools to which the system refuses something, or which lose something.
 
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
@@ -15,12 +15,12 @@ use crate::common::{
     program, run_command, segment, sleep_for_ever, square, test, wait_until, workers,
 };
 
-/// More than goes into a packet.
+/// A length that does not fit into a packet.
 const LARGE: usize = 100_000;
-/// Descriptors that a process may have, and a user have on their way.
+/// Limit of the descriptors that a process may have, and that a user may have in flight.
 const FEW: u64 = 64;
 
-/// What tasks wait for, and how often something happened.
+/// Flags that tasks wait for, and counts.
 static FLAGS: OnceLock<RawArray<u64>> = OnceLock::new();
 
 fn shared() -> Segment {
@@ -59,23 +59,23 @@ fn dispatcher_is_idle() {
     assert_less("processor time in a second", used, Duration::from_millis(100));
 }
 
-/// As many descriptors on their way as this user may have.
+/// Sends descriptors until this user has as many in flight as allowed, and returns how many.
 fn fill(pipe: &(Connection, Connection)) -> usize {
     let stdin = std::io::stdin();
     let sent = || pipe.0.send_fd_timeout(stdin.as_fd(), Duration::ZERO).unwrap();
     std::iter::from_fn(|| sent().then_some(())).count()
 }
 
-/// A large task that no worker can be sent keeps no result from its owner, and is done once it can be sent.
+/// A large task that cannot be sent delays no result of others, and is done once it can be sent.
 #[apply(test)]
-fn a_large_task_that_cannot_be_sent_keeps_no_result_back_and_is_sent_later() {
+fn a_large_task_that_cannot_be_sent_delays_no_result_and_is_sent_later() {
     become_limited_user();
     let _segment = shared();
     let pool = TaskPool::new(2).unwrap();
     let [first, second] = [1, 2].map(|flag| pool.apply_async(waits_for, flag));
-    wait_until("both are at work", || FLAGS.get().unwrap().load(3) == 2);
+    wait_until("both tasks have begun", || FLAGS.get().unwrap().load(3) == 2);
     let large = pool.apply_async(length, bytes(LARGE));
-    // The dispatcher has it by then, and no descriptor of it is on its way.
+    // By then the dispatcher has the task, and none of its descriptors is in flight.
     std::thread::sleep(Duration::from_millis(500));
     let full = pipe().unwrap();
     assert!(fill(&full) > 0);
@@ -89,18 +89,20 @@ fn a_large_task_that_cannot_be_sent_keeps_no_result_back_and_is_sent_later() {
     assert_eq!(large.get(), Ok(LARGE));
 }
 
-/// A large result that the owner cannot be sent keeps the dispatcher from nothing else, and comes once it can be sent.
+/// A large result that cannot be sent to the owner blocks nothing else, and comes once it can be
+/// sent.
 #[apply(test)]
 fn a_large_result_that_cannot_be_sent_is_sent_later() {
     become_limited_user();
     let _segment = shared();
     let pool = TaskPool::new(2).unwrap();
     let mut results: Vec<_> = (0..12).map(|_| pool.apply_async(bytes, LARGE)).collect();
-    // The dispatcher has them all by then, and the owner's socket is full.
+    // By then the dispatcher has all results, and the owner's socket is full.
     std::thread::sleep(Duration::from_millis(500));
     let full = pipe().unwrap();
     assert!(fill(&full) > 0);
-    // The kernel compares with the sender's limit: however many the owner takes out now, there are too many for the dispatcher.
+    // The kernel applies the sender's limit: there are too many for the dispatcher, no matter how
+    // many the owner takes.
     run_command(
         "prlimit",
         &["--pid", &dispatcher().to_string(), &format!("--nofile={}:{FEW}", FEW / 2)],
@@ -114,13 +116,13 @@ fn a_large_result_that_cannot_be_sent_is_sent_later() {
     assert!(results.into_iter().all(|result| result.get() == Ok(bytes(LARGE))));
 }
 
-/// Workers that end right after they were prepared are not started without end and without a pause.
+/// Workers that end right after their initializer are not started endlessly without a pause.
 #[apply(test)]
-fn workers_that_end_before_they_have_begun_a_task_are_given_up_after_some() {
+fn workers_that_end_before_their_first_task_are_given_up_after_a_few_starts() {
     let _segment = shared();
     let prepare = || {
         FLAGS.get().unwrap().fetch_add(0, 1);
-        // It can prepare, and then cannot even wait for a task.
+        // The initializer succeeds, but then the worker cannot even wait for a task.
         setrlimit(Resource::RLIMIT_NOFILE, 0, 0).unwrap();
     };
     let mut pool = TaskPool::builder(1).initializer(prepare).start().unwrap();
@@ -131,9 +133,9 @@ fn workers_that_end_before_they_have_begun_a_task_are_given_up_after_some() {
     assert_eq!(pool.join(), Ok(()));
 }
 
-/// An owner that could not wait for a moment has lost its pool, is told so, and ends it in time.
+/// An owner that cannot wait for a moment loses its pool, gets errors, and ends the pool in time.
 #[apply(test)]
-fn an_owner_that_is_cut_off_from_its_pool_is_told_and_ends_it_in_time() {
+fn an_owner_cut_off_from_its_pool_gets_errors_and_ends_it_in_time() {
     let mut pool = TaskPool::new(2).unwrap();
     let results: Vec<_> = (0..20).map(|_| pool.apply_async(bytes, LARGE)).collect();
     assert!(results[0].wait_timeout(LIMIT).unwrap());
@@ -141,7 +143,7 @@ fn an_owner_that_is_cut_off_from_its_pool_is_told_and_ends_it_in_time() {
     setrlimit(Resource::RLIMIT_NOFILE, 0, hard).unwrap();
     let hidden: Vec<_> = results.into_iter().map(|result| result.get().is_ok()).collect();
     setrlimit(Resource::RLIMIT_NOFILE, most, hard).unwrap();
-    assert!(hidden.contains(&false), "it could wait");
+    assert!(hidden.contains(&false), "the owner could wait");
     assert_eq!(pool.apply(square, 3), Err(TaskError::PoolEnded));
     let begun = Instant::now();
     assert_eq!(pool.join_timeout(LIMIT), Err(TaskError::PoolEnded));
@@ -149,7 +151,8 @@ fn an_owner_that_is_cut_off_from_its_pool_is_told_and_ends_it_in_time() {
     assert_eq!(children_of(getpid()), []);
 }
 
-/// For the test to kill: the kernel tells nobody of this owner's death, for it is another user now.
+/// An owner for the test to kill. The kernel signals its death to no child, because it is another
+/// user now.
 #[apply(program)]
 fn owner_as_another_user(_: &[&str]) {
     let _segment = shared();
@@ -161,12 +164,12 @@ fn owner_as_another_user(_: &[&str]) {
     if is_root {
         setuid(Uid::from_raw(65534)).unwrap();
     }
-    fact("all", "told");
+    fact("all", "printed");
     sleep_for_ever();
 }
 
 #[apply(test)]
-fn dispatcher_and_workers_of_a_killed_owner_are_gone_soon_also_when_it_had_changed_its_user() {
+fn dispatcher_and_workers_are_gone_soon_after_the_kill_of_an_owner_that_changed_its_user() {
     let mut owner = Program::start(owner_as_another_user, &[]);
     owner.line("all=");
     assert_eq!(owner.count("family="), 3);

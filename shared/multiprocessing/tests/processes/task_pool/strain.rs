@@ -1,4 +1,4 @@
-//! DOC
+//! Task pools under load: many threads, no descriptors, full pipes, and idle ones.
 
 use std::cell::{OnceCell, RefCell};
 use std::fs::File;
@@ -18,41 +18,42 @@ use crate::common::{
     workers,
 };
 
-/// Threads of the owner use a pool at once, each in its own way; some give up waiting.
+/// Threads of the owner use a pool at the same time, each in its own way. Some waits time out.
 #[apply(test)]
 fn threads_of_the_owner_use_one_pool_at_once() {
     fn is_for_threads<T: Send + Sync>() {}
     is_for_threads::<TaskPool>();
     is_for_threads::<AsyncResult<u8>>();
     let pool = TaskPool::new(3).unwrap();
-    let tell = |number: u64| number.to_string().repeat((number % 10_000) as usize);
-    let right =
-        |told: String, number: u64| assert!(told == tell(number), "the answer to another question");
+    let spell = |number: u64| number.to_string().repeat((number % 10_000) as usize);
+    let right = |text: String, number: u64| {
+        assert!(text == spell(number), "the answer to another question")
+    };
     thread::scope(|scope| {
         for thread in 0..4_u64 {
-            let (pool, tell, right) = (&pool, &tell, &right);
+            let (pool, spell, right) = (&pool, &spell, &right);
             let numbers =
                 move |count: u64| (0..count).map(move |number| 1_000_003 * thread + 997 * number);
             scope.spawn(move || {
-                numbers(300).for_each(|number| right(pool.apply(*tell, number).unwrap(), number))
+                numbers(300).for_each(|number| right(pool.apply(*spell, number).unwrap(), number))
             });
             scope.spawn(move || {
-                let told: Vec<_> = pool.imap(*tell, numbers(300)).map(Result::unwrap).collect();
-                told.into_iter().zip(numbers(300)).for_each(|(told, number)| right(told, number));
+                let texts: Vec<_> = pool.imap(*spell, numbers(300)).map(Result::unwrap).collect();
+                texts.into_iter().zip(numbers(300)).for_each(|(text, number)| right(text, number));
             });
             scope.spawn(move || {
                 for round in 0..20 {
                     assert_eq!(pool.map(square, 0..100).unwrap()[99], 99 * 99);
                     let late = pool.apply_async(|_: u64| sleep(Duration::from_millis(30)), round);
                     let begun = Instant::now();
-                    // Whether or not it is the one that receives for the others.
+                    // This thread may be the one that receives for the others, or not.
                     if !late.wait_timeout(Duration::from_millis(5)).unwrap() {
                         assert!(begun.elapsed() >= Duration::from_millis(5));
                     }
                 }
             });
         }
-        // Somebody waits for all of this time.
+        // One thread waits all this time.
         let pool = &pool;
         scope.spawn(move || {
             assert_eq!(pool.apply(|()| sleep(Duration::from_millis(300)), ()), Ok(()))
@@ -61,16 +62,17 @@ fn threads_of_the_owner_use_one_pool_at_once() {
     assert_eq!(pool.map(square, 0..10).unwrap().len(), 10);
 }
 
-/// The owner gives and gives and takes nothing, until both directions are full many times over; then it takes all.
+/// The owner gives tasks and takes no result until both directions are full many times over. Then
+/// it takes all.
 #[apply(test)]
-fn an_owner_that_gives_and_does_not_take_is_not_in_its_own_way() {
+fn an_owner_that_takes_no_results_can_still_give_tasks() {
     let mut pool = TaskPool::new(2).unwrap();
     let results: Vec<_> =
         (0..2000).map(|number| pool.apply_async(back, text(number, 30_000))).collect();
     for (number, result) in results.into_iter().enumerate().rev() {
         assert!(result.get() == Ok(text(number, 30_000)), "{number}");
     }
-    // And it is joined before it takes anything.
+    // The owner joins the pool before it takes any result.
     let results: Vec<_> =
         (0..50).map(|number| pool.apply_async(back, text(number, 200_000))).collect();
     pool.join().unwrap();
@@ -86,12 +88,12 @@ fn back(text: String) -> String {
     text
 }
 
-/// A text of this length, or nearly so, that tells the number.
+/// Returns a text of about this length that contains the number.
 fn text(number: usize, length: usize) -> String {
     format!("{number:08}").repeat(length.div_ceil(8))
 }
 
-/// Leaves this process so many descriptors that it can open.
+/// Opens files until this process can open only this many more.
 fn leave_descriptors(count: usize) -> Vec<File> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, most.min(256), most).unwrap();
@@ -104,12 +106,13 @@ fn take_all_descriptors(_: ()) {
     std::mem::forget(leave_descriptors(0));
 }
 
-/// What goes through a file costs a descriptor for a moment. Who has none loses that, and nothing else.
+/// A large message needs a descriptor for a moment. A process without one loses that message and
+/// nothing else.
 #[apply(test)]
-fn who_has_no_descriptor_left_loses_a_large_message_and_nothing_else() {
+fn a_process_without_free_descriptors_loses_a_large_message_and_nothing_else() {
     let pool = TaskPool::new(1).unwrap();
     let large = |length: usize| text(7, length);
-    // Both are done before the owner runs out.
+    // Both are done before the owner runs out of descriptors.
     let (small_before, large_before) =
         (pool.apply_async(large, 10), pool.apply_async(large, 1 << 20));
     pool.apply(square, 1).unwrap();
@@ -127,7 +130,8 @@ fn who_has_no_descriptor_left_loses_a_large_message_and_nothing_else() {
     drop(taken);
     assert!(pool.apply(back, text(7, 1 << 20)) == Ok(text(7, 1 << 20)));
 
-    // A worker without descriptors cannot send a large result, and goes on; or receive a large argument, and is replaced.
+    // A worker without descriptors cannot send a large result, and goes on. If it cannot receive a
+    // large argument, it is replaced.
     let before = workers(1);
     pool.apply(take_all_descriptors, ()).unwrap();
     assert_eq!(pool.apply(large, 1 << 20), lost);
@@ -140,7 +144,7 @@ fn who_has_no_descriptor_left_loses_a_large_message_and_nothing_else() {
     assert!(pool.apply(back, text(7, 1 << 20)) == Ok(text(7, 1 << 20)));
 }
 
-/// A task may close what is not its own, and end the process that it is in.
+/// A task may close descriptors of its worker, which ends the worker.
 #[apply(program)]
 fn rough_tasks(_: &[&str]) {
     let pool = TaskPool::new(2).unwrap();
@@ -156,7 +160,7 @@ fn rough_tasks(_: &[&str]) {
         let closed = pool.apply(close_all, 0);
         assert!(matches!(closed, Err(TaskError::WorkerDied { .. })), "{closed:?}");
     }
-    // A message of its own making, on every descriptor that it has.
+    // Sends a false message on every descriptor.
     let scribble = |_: u64| {
         for number in 3..30 {
             let _ = nix::sys::socket::send(
@@ -173,13 +177,13 @@ fn rough_tasks(_: &[&str]) {
 }
 
 #[apply(test)]
-fn tasks_that_print_close_or_write_where_they_should_not_harm_only_themselves() {
+fn tasks_that_print_or_misuse_descriptors_harm_only_themselves() {
     let mut program = Program::start(rough_tasks, &[]);
     program.succeed();
     assert_eq!(program.count("printed=by a task"), 1);
 }
 
-/// Checks that an owner and its pool of two use next to no processor time while it does this, which shall be nothing.
+/// Checks that an owner and its pool of two use almost no processor time while it waits.
 fn waits_idly(wait: impl FnOnce(&TaskPool)) {
     let used = |processes: &[Pid]| processes.iter().map(|pid| cpu_time(*pid)).sum::<Duration>();
     let owner = child(|| wait(&TaskPool::new(2).unwrap()));
@@ -189,8 +193,8 @@ fn waits_idly(wait: impl FnOnce(&TaskPool)) {
             dispatchers.iter().flat_map(|dispatcher| children_of(*dispatcher)).collect();
         [vec![owner.pid()], dispatchers, workers].concat()
     };
-    wait_until("all are there", || family().len() == 4);
-    wait_until("they have done what there is to do", || {
+    wait_until("all processes are there", || family().len() == 4);
+    wait_until("the processes are idle", || {
         let before = used(&family());
         sleep(Duration::from_millis(200));
         let is_asleep = |process: Pid| process_state(process) == Some('S');
@@ -204,9 +208,9 @@ fn waits_idly(wait: impl FnOnce(&TaskPool)) {
     assert!(used < Duration::from_millis(20), "{used:?} in a second of waiting");
 }
 
-/// A pool that is waited for does nothing, and neither does one with results that nobody takes.
+/// A pool is idle while its owner waits, and while its results are not taken.
 #[apply(test)]
-fn a_pool_with_nothing_to_do_uses_no_processor() {
+fn an_idle_pool_uses_no_processor_time() {
     waits_idly(|pool| _ = pool.apply(hang, ()));
     waits_idly(|pool| {
         let _untaken: Vec<_> =
@@ -219,10 +223,10 @@ fn text_of_thousand(number: usize) -> String {
     text(number, 1000)
 }
 
-/// Waits keep their time, and under a storm of signals to everybody nothing is lost.
+/// Waits time out on time, and no task is lost under a storm of signals to all processes.
 #[apply(test)]
-fn waits_keep_their_time_and_tasks_go_on_under_a_storm_of_signals() {
-    // A pool of its own for each of the children that wait.
+fn waits_time_out_on_time_and_tasks_go_on_under_a_storm_of_signals() {
+    // Each of the waiting children has a pool of its own.
     let start = || {
         let pool = TaskPool::new(1).unwrap();
         (pool.apply_async(hang, ()), RefCell::new(pool))

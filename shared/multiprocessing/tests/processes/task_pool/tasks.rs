@@ -1,4 +1,4 @@
-//! DOC
+//! The calls of a task pool and their results.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +27,7 @@ fn pid(_: ()) -> i32 {
     getpid().as_raw()
 }
 
-/// All results, or the first error.
+/// Returns all results, or the first error.
 fn all(results: impl Iterator<Item = Result<u64, TaskError>>) -> Result<Vec<u64>, TaskError> {
     results.collect()
 }
@@ -39,7 +39,7 @@ struct Bet {
 }
 
 #[apply(test)]
-fn a_function_is_called_in_a_worker_with_an_argument_of_any_size_and_its_result_comes_back() {
+fn a_worker_calls_a_function_with_an_argument_of_any_size_and_returns_its_result() {
     let pool = TaskPool::new(4).unwrap();
     let worker = Pid::from_raw(pool.apply(pid, ()).unwrap());
     assert!(workers(4).contains(&worker));
@@ -47,7 +47,7 @@ fn a_function_is_called_in_a_worker_with_an_argument_of_any_size_and_its_result_
     let bet = Bet { name: "Lorenzo".to_owned(), number: Some(7574) };
     let renamed = |bet: Bet| Bet { name: bet.name.to_uppercase(), ..bet };
     assert_eq!(pool.apply(renamed, bet.clone()), Ok(Bet { name: "LORENZO".to_owned(), ..bet }));
-    // Of more than any socket takes.
+    // Up to more bytes than any socket takes.
     for length in [0, 1, 1 << 15, (1 << 16) - 30, 1 << 16, 10_000_000] {
         let text = "Quiniela".chars().cycle().take(length).collect::<String>();
         assert!(
@@ -78,7 +78,7 @@ fn many_results_come_in_the_order_of_the_arguments_in_chunks_of_any_size() {
 }
 
 #[apply(test)]
-fn nothing_to_do_is_done_at_once_by_every_way() {
+fn every_call_returns_at_once_without_arguments() {
     let mut pool = TaskPool::new(1).unwrap();
     assert_eq!(pool.map(square, []), Ok(vec![]));
     assert_eq!(pool.map_chunked(square, [], chunk(1)), Ok(vec![]));
@@ -96,9 +96,9 @@ fn slow_square(number: u64) -> u64 {
     square(number)
 }
 
-/// Each result is told once, when it is there, as a success or as an error.
+/// Each result is returned once, as a success or as an error.
 #[apply(test)]
-fn a_result_that_comes_later_is_waited_for_told_once_or_given_up() {
+fn an_asynchronous_result_is_waited_for_returned_once_or_dropped() {
     let pool = TaskPool::new(3).unwrap();
     let begun = Instant::now();
     let result = pool.apply_async(slow_square, 7);
@@ -122,7 +122,7 @@ fn a_result_that_comes_later_is_waited_for_told_once_or_given_up() {
         "{error:?}"
     );
 
-    // A result that nobody asks for any more is no hindrance; neither is one that was never asked for.
+    // Dropped results and results that are never taken block nothing.
     drop(pool.apply_async(slow_square, 1));
     let _unasked = pool.apply_async(square, 1);
     assert_eq!(pool.apply(square, 2), Ok(4));
@@ -136,7 +136,7 @@ fn a_result_that_comes_later_is_waited_for_told_once_or_given_up() {
 }
 
 #[apply(test)]
-fn results_come_one_by_one_in_order_while_arguments_are_still_made() {
+fn results_come_one_by_one_in_order_while_arguments_are_still_produced() {
     let pool = TaskPool::new(2).unwrap();
     assert_eq!(all(pool.imap(square, 0..10)), Ok(squares(10)));
     let mut results = pool.imap(square, 0..10);
@@ -144,7 +144,7 @@ fn results_come_one_by_one_in_order_while_arguments_are_still_made() {
     assert_eq!((results.next(), results.next()), (None, None));
     assert_eq!(all(pool.imap_chunked(square, 0..1000, chunk(100))), Ok(squares(1000)));
 
-    // Arguments are taken as they are needed, so there may be no end of them.
+    // Arguments are taken as they are needed, so the iterator may be endless.
     let taken = Cell::new(0);
     let counted = (0..).inspect(|_| taken.set(taken.get() + 1));
     assert_eq!(all(pool.imap(square, counted).take(100)), Ok(squares(100)));
@@ -156,7 +156,7 @@ fn results_come_one_by_one_in_order_while_arguments_are_still_made() {
     assert_eq!((results.next(), results.wait_timeout(Duration::ZERO)), (Some(Ok(9)), Ok(true)));
     assert_eq!(results.next(), None);
 
-    // After an error the others still come, also those that were given to the worker together with it.
+    // After an error the other results still come, even those of the same chunk.
     for items in [1, 3] {
         let divided: Vec<_> =
             pool.imap_chunked(|number: u32| 100 / number, [5, 0, 4], chunk(items)).collect();
@@ -166,7 +166,7 @@ fn results_come_one_by_one_in_order_while_arguments_are_still_made() {
 }
 
 #[apply(test)]
-fn unordered_results_come_as_soon_as_they_are_there() {
+fn unordered_results_come_as_soon_as_they_are_ready() {
     let pool = TaskPool::new(2).unwrap();
     let sorted = |results: Result<Vec<u64>, TaskError>| {
         let mut results = results.unwrap();
@@ -178,7 +178,7 @@ fn unordered_results_come_as_soon_as_they_are_there() {
         sorted(pool.imap_unordered_chunked(square, 0..1000, chunk(100)).collect()),
         squares(1000)
     );
-    // The others overtake the first one.
+    // The other results overtake the first one.
     let slow_at_first =
         |number: u64| if number == 0 { slow_square(number) } else { square(number) };
     let mut results: Vec<_> =
@@ -187,13 +187,13 @@ fn unordered_results_come_as_soon_as_they_are_there() {
     assert_eq!(results.len(), 4);
 }
 
-/// Numbers up to one at which the iterator panics.
+/// Returns an iterator over numbers that panics at one of them.
 fn panics_at(last: u64) -> impl Iterator<Item = u64> {
-    (0..10).inspect(move |&number| assert!(number != last, "somebody said when"))
+    (0..10).inspect(move |&number| assert!(number != last, "the iterator stops here"))
 }
 
 #[apply(test)]
-fn a_source_of_arguments_that_panics_leaves_the_pool_and_what_came_before_as_they_are() {
+fn an_argument_iterator_that_panics_harms_neither_the_pool_nor_earlier_results() {
     let pool = TaskPool::new(2).unwrap();
     let panics = |work: &mut dyn FnMut()| catch_unwind(AssertUnwindSafe(work)).is_err();
     for _ in 0..2 {
@@ -204,21 +204,21 @@ fn a_source_of_arguments_that_panics_leaves_the_pool_and_what_came_before_as_the
     }
     let mut results = pool.imap(square, panics_at(3));
     assert!(panics(&mut || _ = results.next()));
-    // What was before it was given to the workers, and what is behind it still comes.
+    // Earlier arguments were given to the workers, and the results of later ones still come.
     assert_eq!(all(results), Ok([0, 1, 2, 4, 5, 6, 7, 8, 9].map(square).to_vec()));
     let mut results = pool.imap_unordered_chunked(square, panics_at(3), chunk(2));
     assert!(panics(&mut || _ = results.next()));
-    // With it went those that were to be given together with it.
+    // The panic also lost the earlier arguments of its chunk.
     let mut results: Vec<_> = results.map(Result::unwrap).collect();
     results.sort_unstable();
     assert_eq!(results, [0, 1, 4, 5, 6, 7, 8, 9].map(square));
     assert_eq!(pool.map(square, 0..10), Ok(squares(10)));
 }
 
-/// Who has the pool.
+/// The process that owns the pool.
 static OWNER: OnceLock<u32> = OnceLock::new();
 
-/// Numbers whose encoding, decoding or end goes wrong, in a way that the number says.
+/// Numbers that select how their encoding, decoding or drop fails.
 #[derive(Clone, Debug, PartialEq)]
 struct Awkward(u8);
 
@@ -249,9 +249,9 @@ impl Drop for Awkward {
     }
 }
 
-/// What cannot be sent or received is an error of its own, and costs no worker.
+/// A value that cannot be sent or received fails its own task and costs no worker.
 #[apply(test)]
-fn what_cannot_be_sent_or_received_is_an_error_of_its_own_and_costs_no_worker() {
+fn a_value_that_cannot_be_sent_or_received_fails_its_task_only_and_costs_no_worker() {
     OWNER.set(std::process::id()).unwrap();
     let pool = TaskPool::new(2).unwrap();
     let before = workers(2);
@@ -274,23 +274,23 @@ fn what_cannot_be_sent_or_received_is_an_error_of_its_own_and_costs_no_worker() 
             );
         }
     }
-    // In the caller, when it is the caller's to encode or decode.
+    // The failure is in the caller if the caller encodes or decodes.
     let runs = |work: &dyn Fn()| catch_unwind(AssertUnwindSafe(work)).is_ok();
     assert!(!runs(&|| _ = pool.apply(owned, Awkward(2))));
     assert!(!runs(&|| _ = pool.apply(Awkward, 4)));
     assert!(matches!(pool.apply(Awkward, 3), Err(TaskError::Decode(_))));
-    // Of a map it is noticed before anything is done.
+    // A map notices it before any task is done.
     assert!(matches!(pool.map(owned, vec![Awkward(0), Awkward(1)]), Err(TaskError::Encode(_))));
     let results: Vec<_> = pool.imap(Awkward, [0, 1, 7]).collect();
     assert!(
         matches!(&results[..], [Ok(Awkward(0)), Err(TaskError::Encode(_)), Ok(Awkward(7))]),
         "{results:?}"
     );
-    // It was the same workers all the time.
+    // The workers are still the same.
     assert_eq!((workers(2), pool.map(square, 0..10)), (before, Ok(squares(10))));
 }
 
-/// How many of these this process has.
+/// The number of these values in this process.
 static COUNTED: AtomicI64 = AtomicI64::new(0);
 
 #[derive(Serialize)]
@@ -316,7 +316,7 @@ impl Drop for Counted {
 }
 
 #[apply(test)]
-fn arguments_and_results_are_given_up_in_owner_and_worker() {
+fn arguments_and_results_are_dropped_in_owner_and_worker() {
     let pool = TaskPool::new(1).unwrap();
     let counted = || COUNTED.load(Ordering::Relaxed);
     let arguments: Vec<_> = (0..10).map(|_| Counted::new("x".repeat(100_000))).collect();
@@ -324,15 +324,15 @@ fn arguments_and_results_are_given_up_in_owner_and_worker() {
     assert_eq!(
         (counted(), results.len()),
         (10, 10),
-        "the arguments are given up, the results are here"
+        "the arguments are dropped, the results are not"
     );
     drop(results);
     assert_eq!((counted(), pool.apply(|()| COUNTED.load(Ordering::Relaxed), ())), (0, Ok(0)));
 }
 
-/// An early error waits for the rest, however much is to be told.
+/// After an early error, the map waits for the rest, no matter how long its message is.
 #[apply(test)]
-fn after_an_early_error_the_rest_is_waited_for_and_a_join_does_not_hang() {
+fn after_an_early_error_a_map_waits_for_the_rest_and_a_join_does_not_hang() {
     let begun = Instant::now();
     let mut pool = TaskPool::new(2).unwrap();
     let fail = |number: u64| -> u64 {
@@ -343,12 +343,12 @@ fn after_an_early_error_the_rest_is_waited_for_and_a_join_does_not_hang() {
     assert!(begun.elapsed() >= Duration::from_millis(500));
     assert!(
         matches!(&error, TaskError::Panicked { message, .. } if message.starts_with("0x")),
-        "another one's"
+        "another error"
     );
     pool.join().unwrap();
 }
 
-/// What an error says of where it came from.
+/// Prints what an error says about its origin.
 #[apply(program)]
 fn traceback(_: &[&str]) {
     let pool = TaskPool::new(1).unwrap();
@@ -356,7 +356,7 @@ fn traceback(_: &[&str]) {
     let fails = |text: String| -> u64 { panic!("no {text}") };
     let Err(TaskError::Panicked { message, place, pid }) = pool.apply(fails, "luck".to_owned())
     else {
-        panic!("it did not fail")
+        panic!("the task did not fail")
     };
     assert_eq!((message.as_str(), pid), ("no luck", worker));
     assert!(place.starts_with(concat!(file!(), ":")), "{place}");
@@ -366,7 +366,7 @@ fn traceback(_: &[&str]) {
     assert!(
         matches!(&no_text, Err(TaskError::Panicked { message, .. }) if message == "a panic without a text")
     );
-    // Panics that nobody is told of are printed: of threads and of children of a task.
+    // Panics of threads and children of a task, which no result reports, are printed.
     let elsewhere = |()| {
         let thread = std::thread::spawn(|| panic!("in a thread")).join().is_err();
         let child = multiprocessing::Process::spawn(|| panic!("in a child")).unwrap().join();
@@ -383,7 +383,7 @@ fn an_error_says_where_it_came_from() {
         let lines: usize = program.fact("lines").parse().unwrap();
         let errors = &program.errors;
         assert!(errors.contains("in a thread") && errors.contains("in a child"), "{errors}");
-        assert!(!errors.contains("no luck"), "told and printed: {errors}");
+        assert!(!errors.contains("no luck"), "returned and also printed: {errors}");
         (lines, program.fact("names_the_task") == "true")
     };
     assert_eq!(traced("RUST_BACKTRACE=0"), (1, false));

@@ -1,4 +1,4 @@
-//! DOC
+//! The workers of a task pool: their number, their lives, and what they inherit.
 
 use std::process::Command;
 use std::sync::OnceLock;
@@ -18,19 +18,19 @@ use crate::common::{
     wait_until, workers,
 };
 
-/// What tasks share, made before the pool.
+/// Shared objects for tasks, created before the pool.
 pub static MEET: OnceLock<RawValue<u64>> = OnceLock::new();
 static STARTS: OnceLock<RawArray<i32>> = OnceLock::new();
 static NEXT: OnceLock<RawValue<u64>> = OnceLock::new();
 static LOCK: OnceLock<Lock> = OnceLock::new();
 static TOTAL: OnceLock<Value<u64>> = OnceLock::new();
 
-/// Waits until so many workers have such a task at the same time, and says in which process. Called so many times, or twice as
-/// many: a worker that waits has no other task.
+/// Waits until this many workers do such a task at the same time, and returns the process. The
+/// number of calls must be a multiple of that, because a worker that waits does no other task.
 pub fn meet(parties: u64) -> i32 {
     let met = MEET.get().unwrap();
     let all = (met.fetch_add(1) / parties + 1) * parties;
-    wait_until("so many workers serve", || met.load() >= all);
+    wait_until("enough workers serve", || met.load() >= all);
     getpid().as_raw()
 }
 
@@ -38,10 +38,10 @@ pub fn hang(_: ()) {
     sleep_for_ever();
 }
 
-/// Waits until the dispatcher has reaped it: until then it is counted among the workers.
+/// Kills a worker and waits until the dispatcher has reaped it. Until then it counts as a worker.
 fn kill_worker_and_wait(worker: Pid) {
     kill(worker, Signal::SIGKILL).unwrap();
-    wait_until("it is gone", || !children_of(dispatcher()).contains(&worker));
+    wait_until("the worker is gone", || !children_of(dispatcher()).contains(&worker));
 }
 
 #[apply(test)]
@@ -62,20 +62,20 @@ fn there_are_as_many_workers_as_asked_for_and_at_least_one() {
         all.sort_unstable();
         assert_eq!(pids, all);
         let held = workers(3).into_iter().map(descriptors_of);
-        assert_eq!(distinct(held).len(), 1, "the same descriptors, whenever it started");
+        assert_eq!(distinct(held).len(), 1, "the descriptors of the workers differ");
         kill_worker_and_wait(workers(3)[0]);
     }
 }
 
-/// Each of the ends of a pool leaves nothing behind.
+/// A pool leaves nothing behind, no matter how it ends.
 #[apply(test)]
-fn a_pool_that_was_joined_or_dropped_is_of_no_use_and_leaves_nothing_behind() {
+fn a_joined_or_dropped_pool_takes_no_tasks_and_leaves_nothing_behind() {
     let before = descriptors_of(getpid());
-    let of_nobody = |pids: &[Pid]| {
+    let is_clean_after = |pids: &[Pid]| {
         assert!(pids.iter().all(|pid| is_gone(*pid)));
         assert_eq!((children_of(getpid()), descriptors_of(getpid())), (vec![], before));
     };
-    // Dropped with ten thousand long tasks before it.
+    // Dropped with ten thousand long tasks in the queue.
     let pool = TaskPool::new(3).unwrap();
     let pids = [vec![dispatcher()], workers(3)].concat();
     let long: Vec<_> = (0..10_000).map(|_| pool.apply_async(hang, ())).collect();
@@ -84,9 +84,9 @@ fn a_pool_that_was_joined_or_dropped_is_of_no_use_and_leaves_nothing_behind() {
     drop(pool);
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     assert!(long.into_iter().all(|result| result.get() == Err(TaskError::PoolEnded)));
-    of_nobody(&pids);
+    is_clean_after(&pids);
 
-    // Joined, and then asked for more.
+    // Joined, and then given more tasks.
     let mut pool = TaskPool::new(2).unwrap();
     let pids = [vec![dispatcher()], workers(2)].concat();
     let result = pool.map_async(square, 0..10);
@@ -96,12 +96,12 @@ fn a_pool_that_was_joined_or_dropped_is_of_no_use_and_leaves_nothing_behind() {
     assert_eq!(result.get().unwrap()[9], 81);
     assert_eq!(pool.map(square, 0..10), Err(TaskError::PoolEnded));
     assert_eq!(pool.apply_async(square, 1).get(), Err(TaskError::PoolEnded));
-    // What was given to it before was done.
+    // Earlier tasks were done.
     assert_eq!(results.by_ref().map_while(Result::ok).last(), Some(square(2 * 16 - 1)));
     drop((pool, results));
-    of_nobody(&pids);
+    is_clean_after(&pids);
 
-    // Joined for a moment only, while it is at work.
+    // Joined with a short timeout while it is at work.
     let mut pool = TaskPool::new(1).unwrap();
     let result = pool.apply_async(|()| sleep(Duration::from_millis(300)), ());
     let begun = Instant::now();
@@ -110,11 +110,11 @@ fn a_pool_that_was_joined_or_dropped_is_of_no_use_and_leaves_nothing_behind() {
     assert_eq!(pool.apply(square, 1), Err(TaskError::PoolEnded));
     assert_eq!((pool.join_timeout(LIMIT), result.get()), (Ok(true), Ok(())));
     drop(pool);
-    of_nobody(&[]);
+    is_clean_after(&[]);
 }
 
 #[apply(test)]
-fn workers_that_did_their_share_of_tasks_are_replaced_also_while_the_pool_is_joined() {
+fn workers_at_their_task_limit_are_replaced_even_while_the_pool_is_joined() {
     let mut pool = TaskPool::builder(3).max_tasks_per_child(10).start().unwrap();
     let first = workers(3);
     let results: Vec<_> = (0..100).map(|number| pool.apply_async(square, number)).collect();
@@ -122,11 +122,11 @@ fn workers_that_did_their_share_of_tasks_are_replaced_also_while_the_pool_is_joi
         assert_eq!(result.get(), Ok(square(number)));
     }
     let brief = |_| sleep(Duration::from_millis(1));
-    wait_until("all are replaced", || {
+    wait_until("all workers are replaced", || {
         pool.map_chunked(brief, 0..6, chunk(1)).unwrap();
         !children_of(dispatcher()).iter().any(|worker| first.contains(worker))
     });
-    // Nobody does more than its share, and the number stays.
+    // No worker exceeds its task limit, and the number of workers stays.
     let mut pids = pool.map_chunked(|_: u64| getpid().as_raw(), 0..60, chunk(1)).unwrap();
     pids.sort_unstable();
     assert!(pids.chunk_by(|one, next| one == next).all(|tasks| tasks.len() <= 10), "{pids:?}");
@@ -145,7 +145,7 @@ fn workers_that_did_their_share_of_tasks_are_replaced_also_while_the_pool_is_joi
     }
 }
 
-/// The program ends while its pool is at work, and nobody drops it.
+/// A program that ends while its pool is at work and not dropped.
 #[apply(program)]
 fn ends_with_a_pool_at_work(_: &[&str]) {
     static POOL: OnceLock<TaskPool> = OnceLock::new();
@@ -156,31 +156,31 @@ fn ends_with_a_pool_at_work(_: &[&str]) {
     workers(2).iter().for_each(|worker| fact("worker", worker));
 }
 
-/// Checks that the processes that a program has printed are gone soon, also when the machine is busy.
+/// Checks that the processes that a program has printed are gone soon, even on a busy machine.
 pub fn are_gone_soon(program: &Program, key: &str) {
     let pids: Vec<_> =
         program.seen.iter().filter_map(|line| line.strip_prefix(key)?.strip_prefix('=')).collect();
     assert!(!pids.is_empty());
-    let took = wait_until("they end", || pids.iter().all(|pid| is_gone(parse_pid(pid))));
+    let took = wait_until("the processes end", || pids.iter().all(|pid| is_gone(parse_pid(pid))));
     assert_less("the processes end", took, Duration::from_secs(5));
 }
 
 #[apply(test)]
-fn a_program_that_ends_with_a_pool_at_work_ends_well_and_leaves_nobody() {
+fn a_program_that_ends_with_a_busy_pool_ends_well_and_leaves_no_process() {
     let mut program = Program::start(ends_with_a_pool_at_work, &[]);
     program.succeed();
     are_gone_soon(&program, "dispatcher");
     are_gone_soon(&program, "worker");
 }
 
-/// With so few descriptors that only some of the workers can be started.
+/// With so few descriptors that only some of the workers can start.
 #[apply(test)]
-fn a_pool_that_cannot_be_started_whole_is_not_started() {
+fn a_pool_that_cannot_start_all_workers_does_not_start() {
     // Each worker costs the dispatcher two descriptors.
     setrlimit(Resource::RLIMIT_NOFILE, 24, 24).unwrap();
     let before = descriptors_of(getpid());
     let Err(StartError::Worker { worker, source }) = TaskPool::new(20) else {
-        panic!("it started")
+        panic!("the pool started")
     };
     assert!((3..20).contains(&worker), "{worker}");
     assert!(source.to_string().contains("EMFILE"), "{source}");
@@ -189,15 +189,15 @@ fn a_pool_that_cannot_be_started_whole_is_not_started() {
     assert_eq!((children_of(getpid()), descriptors_of(getpid())), (vec![], before));
 }
 
-/// Each worker is prepared once, whenever it starts.
+/// Each worker runs the initializer once, no matter when it starts.
 #[apply(test)]
-fn every_worker_is_prepared_once_whenever_it_starts() {
+fn every_worker_runs_the_initializer_once() {
     const STARTED: usize = 1000;
     let plan = Plan::new().raw_array::<i32>("starts", STARTED).raw_value::<u64>("next");
     let segment = segment(&plan);
     STARTS.set(segment.raw_array("starts").unwrap()).unwrap();
     let next = segment.raw_value::<u64>("next").unwrap();
-    // A handle that the initializer puts where the tasks find it, and one that was there before.
+    // One handle that the initializer stores for the tasks, and one from before the pool.
     let pool = TaskPool::builder(3).max_tasks_per_child(5).initializer(|| {
         STARTS.get().unwrap().store(next.fetch_add(1) as usize, getpid().as_raw());
         NEXT.set(next.clone()).unwrap();
@@ -241,7 +241,7 @@ fn count(by: u64) -> u64 {
 
 /// Handles from before the pool work in tasks, and so do those that an initializer opens by name.
 #[apply(test)]
-fn handles_of_shared_memory_from_before_the_pool_or_from_its_initializer_work_in_tasks() {
+fn handles_from_before_the_pool_or_from_its_initializer_work_in_tasks() {
     let segment = segment(&Plan::new().lock("lock").value::<u64>("total"));
     let (name, total) = (segment.name().clone(), segment.value::<u64>("total").unwrap());
     let by_name = || {
@@ -273,7 +273,7 @@ fn tasks_start_pools_children_and_programs_of_their_own() {
         sum
     };
     assert_eq!(pool.map_chunked(nested, [3, 4, 5], chunk(1)), Ok(vec![5, 14, 30]));
-    // A child and a program that outlive the task do not keep the worker's connection or the worker.
+    // A child and a program that outlive the task keep neither the worker nor its connection.
     let leaves = |()| {
         let child = Process::spawn(|| sleep_for_ever()).unwrap();
         let program =
@@ -288,9 +288,9 @@ fn tasks_start_pools_children_and_programs_of_their_own() {
     kill(Pid::from_raw(program), Signal::SIGKILL).unwrap();
 }
 
-/// The owner's children have a handle that is of no use, and does no harm.
+/// Children of the owner inherit a handle that only returns errors.
 #[apply(test)]
-fn a_forked_child_of_the_owner_gets_errors_and_does_no_harm() {
+fn a_forked_child_of_the_owner_gets_errors_from_the_inherited_pool() {
     let mut pool = TaskPool::new(2).unwrap();
     let (mut result, mut results) = (pool.apply_async(square, 3), pool.imap(square, 0..20));
     assert_eq!(results.next(), Some(Ok(0)));
@@ -325,7 +325,7 @@ fn a_forked_child_of_the_owner_gets_errors_and_does_no_harm() {
     assert_eq!(pool.join(), Ok(()));
 }
 
-/// An interrupt from the terminal is the owner's; and it may have every signal blocked, and the deaths of children ignored.
+/// An owner of pools that gets interrupts, blocks every signal, and ignores SIGCHLD.
 #[apply(program)]
 fn owner_that_blocks_signals(_: &[&str]) {
     let pool = TaskPool::new(2).unwrap();
@@ -344,7 +344,7 @@ fn owner_that_blocks_signals(_: &[&str]) {
 }
 
 #[apply(test)]
-fn signals_that_the_owner_ignores_or_blocks_hinder_no_pool_and_an_interrupt_is_the_owners() {
+fn a_pool_works_under_ignored_and_blocked_signals_and_leaves_an_interrupt_to_its_owner() {
     let wrapper = ["env", "--ignore-signal=CHLD"];
     Program::start_through(&wrapper, owner_that_blocks_signals, &[]).succeed();
 }

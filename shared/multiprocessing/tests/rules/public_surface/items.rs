@@ -1,6 +1,6 @@
-//! Items of a source in the form that rustfmt gives it, as far as the list of public ones needs them.
+//! Items of a source as rustfmt formats it, as far as the list of public items needs them.
 
-/// Attributes that are part of what a program sees.
+/// Attributes that programs see.
 const ATTRIBUTES: [&str; 6] =
     ["#[derive", "#[non_exhaustive", "#[must_use", "#[repr", "#[deprecated", "#[doc(hidden"];
 
@@ -10,7 +10,7 @@ pub struct Item {
     pub lines: Vec<String>,
 }
 
-/// The items that start at this depth of indentation. A line of that depth is what ends one.
+/// Returns the items that start at this depth of indentation. A line of that depth ends an item.
 pub fn items<'a>(lines: impl IntoIterator<Item = &'a str>, depth: usize) -> Vec<Item> {
     let indent = " ".repeat(depth);
     let mut items = Vec::new();
@@ -32,7 +32,7 @@ pub fn items<'a>(lines: impl IntoIterator<Item = &'a str>, depth: usize) -> Vec<
         item.push(line.to_owned());
         let is_last =
             |rest: &str| rest.ends_with(';') || rest.ends_with('}') || rest.ends_with(',');
-        // A value on a line of its own stands further in.
+        // A value on a line of its own is indented further.
         if here.is_some_and(is_last) || item[0].ends_with('=') && line.ends_with(';') {
             let item = Item {
                 attributes: std::mem::take(&mut attributes),
@@ -45,7 +45,7 @@ pub fn items<'a>(lines: impl IntoIterator<Item = &'a str>, depth: usize) -> Vec<
 }
 
 impl Item {
-    /// All of it in one line, up to its body if it has one.
+    /// Returns the item in one line, without its body.
     pub fn head(&self) -> String {
         let head = self.lines.iter().position(|line| line.ends_with('{') || line.ends_with("{}"));
         let lines = &self.lines[..=head.unwrap_or(self.lines.len() - 1)];
@@ -66,7 +66,7 @@ impl Item {
         self.attributes.iter().filter(counting).map(|line| format!("{line} ")).collect()
     }
 
-    /// The name that this item defines, if it is a type, a trait, a function or a constant.
+    /// Returns the name that this item defines, if it is a type, a trait, a function or a constant.
     pub fn defines(&self) -> Option<String> {
         let head = self.head();
         let mut words = head.split(|char: char| !char.is_alphanumeric() && char != '_');
@@ -84,13 +84,13 @@ pub fn in_one_line(lines: &[String]) -> String {
     joined.replace("( ", "(").replace(", )", ")").replace(", }", " }").replace("(mut self", "(self")
 }
 
-/// The last name of a path, without what is in angle brackets.
+/// Returns the last name of a path, without angle brackets.
 fn bare(path: &str) -> String {
     let path = path.split('<').next().unwrap().trim().trim_start_matches("unsafe ");
     path.rsplit("::").next().unwrap().to_owned()
 }
 
-/// What an `impl` is for: the trait, if any, and the type.
+/// Returns the trait of an `impl`, if any, and the type.
 pub fn subject(head: &str) -> Option<(Option<String>, String)> {
     let head = head.trim_start_matches("unsafe ").strip_prefix("impl")?;
     let mut depth = 0_usize;
