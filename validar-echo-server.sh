@@ -54,7 +54,7 @@ reply=$(docker run --rm --name "$container" --network "$network" "$image" \
     /bin/busybox sh -c "$probe" probe "$host" "$port" "$message")
 case $? in
 0) ;;
-1) fail "nobody listens at $host:$port" ;;
+1) fail "no server listens at $host:$port" ;;
 2) fail "$host:$port did not answer with a line" ;;
 *) fail "netcat cannot be run in a container of $image" ;;
 esac

@@ -1,4 +1,4 @@
-//! Where a value comes from, what is accepted, and what is said about what is not.
+//! Settings: their sources, the values they accept and the errors for all others.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -22,7 +22,7 @@ batch:
 id: 3
 ";
 
-/// The only line of standard error of a start that has to end with exit code 2.
+/// Returns the only line of standard error of a start that has to end with exit code 2.
 fn complaint(setup: Setup) -> String {
     let ended = setup.finish();
     assert_eq!((ended.code, ended.lines.len()), (Some(2), 0), "{ended:?}");
@@ -32,27 +32,55 @@ fn complaint(setup: Setup) -> String {
     line
 }
 
+/// Runs `--print-config` and returns what it prints.
 fn printed(setup: Setup) -> Ended {
     let ended = setup.args(["--print-config"]).finish();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     ended
 }
 
+/// Asserts that `--print-config` printed this value for the last part of a key, below its source.
+fn assert_value(ended: &Ended, name: &str, value: &str, source: &str) {
+    let wanted = [format!("# {source}"), format!("{name}: \"{value}\"")];
+    let found = ended.lines.windows(2).any(|pair| {
+        pair.iter().map(|line| line.trim_start()).eq(wanted.iter().map(String::as_str))
+    });
+    assert!(found, "no {wanted:?} in {:#?}", ended.lines);
+}
+
 #[test]
-fn without_anything_but_a_number_every_value_is_the_default() {
+fn with_a_number_only_every_other_value_is_the_default() {
     let ended = printed(Setup::new().args(["--id", "4"]));
     let expected = [
-        "id = 4  (flag --id)",
-        "server.address = 127.0.0.1:12345  (default)",
-        "protocol = typed  (default)",
-        "connection = auto  (default)",
-        "data = .data/agency-{id}.csv  (default)",
-        "batch.maxAmount = 100  (default)",
-        "loop.amount = 5  (default)",
-        "loop.period = 1s  (default)",
-        "log.level = INFO  (default)",
-        "connect.timeout = 60s  (default)",
-        "reply.timeout = 60s  (default)",
+        "# The effective configuration, and the source of each value.",
+        "# flag --id",
+        "id: \"4\"",
+        "server:",
+        "  # default",
+        "  address: \"127.0.0.1:12345\"",
+        "# default",
+        "protocol: \"typed\"",
+        "# default",
+        "connection: \"auto\"",
+        "# default",
+        "data: \".data/agency-{id}.csv\"",
+        "batch:",
+        "  # default",
+        "  maxAmount: \"100\"",
+        "loop:",
+        "  # default",
+        "  amount: \"5\"",
+        "  # default",
+        "  period: \"1s\"",
+        "log:",
+        "  # default",
+        "  level: \"INFO\"",
+        "connect:",
+        "  # default",
+        "  timeout: \"60s\"",
+        "reply:",
+        "  # default",
+        "  timeout: \"60s\"",
     ];
     assert_eq!(ended.lines, expected);
 }
@@ -67,20 +95,33 @@ fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
             .env("CLI_LOG_LEVEL", "")
             .args(["--batch-max-amount", "13"]),
     );
-    let expected = [
-        "id = 3  (config.yaml)",
-        "server.address = file.example:1  (config.yaml)",
-        "protocol = typed  (default)",
-        "connection = auto  (default)",
-        "data = .data/agency-{id}.csv  (default)",
-        "batch.maxAmount = 13  (flag --batch-max-amount)",
-        "loop.amount = 7  (config.yaml)",
-        "loop.period = 2s  (environment CLI_LOOP_PERIOD)",
-        "log.level = DEBUG  (config.yaml)",
-        "connect.timeout = 60s  (default)",
-        "reply.timeout = 60s  (default)",
-    ];
-    assert_eq!(ended.lines, expected);
+    for (name, value, source) in [
+        ("id", "3", "config.yaml:10"),
+        ("address", "file.example:1", "config.yaml:2"),
+        ("protocol", "typed", "default"),
+        ("connection", "auto", "default"),
+        ("data", ".data/agency-{id}.csv", "default"),
+        ("maxAmount", "13", "flag --batch-max-amount"),
+        ("amount", "7", "config.yaml:4"),
+        ("period", "2s", "environment CLI_LOOP_PERIOD"),
+        ("level", "DEBUG", "config.yaml:7"),
+        ("timeout", "60s", "default"),
+    ] {
+        assert_value(&ended, name, value, source);
+    }
+}
+
+#[test]
+fn the_printed_configuration_can_be_saved_and_used() {
+    let flags = ["--id", "3", "--data", "a \"b\" \\ # {id}.csv", "--loop-period", "1m5s"];
+    let first = printed(Setup::new().env("CLI_PROTOCOL", "framed").args(flags));
+    let saved = first.lines.join("\n");
+    let second = printed(Setup::new().file("config.yaml", &saved));
+    let values = |ended: &Ended| -> Vec<String> {
+        ended.lines.iter().filter(|line| !line.trim_start().starts_with('#')).cloned().collect()
+    };
+    assert_eq!(values(&second), values(&first));
+    assert!(!second.lines.iter().any(|line| line.contains("# default")), "{second:?}");
 }
 
 #[test]
@@ -99,9 +140,10 @@ fn every_key_has_a_flag_and_a_variable() {
         ("--reply-timeout", "CLI_REPLY_TIMEOUT", "reply.timeout", "9s"),
     ] {
         let by_flag = printed(Setup::new().env("CLI_ID", "1").args([flag, value]));
-        assert_eq!(by_flag.line_of(key), format!("{key} = {value}  (flag {flag})"));
+        let name = key.rsplit('.').next().unwrap();
+        assert_value(&by_flag, name, value, &format!("flag {flag}"));
         let by_variable = printed(Setup::new().file("config.yaml", "id: 1").env(variable, value));
-        assert_eq!(by_variable.line_of(key), format!("{key} = {value}  (environment {variable})"));
+        assert_value(&by_variable, name, value, &format!("environment {variable}"));
     }
 }
 
@@ -111,7 +153,7 @@ fn a_named_file_is_read_instead_of_the_default_one() {
         .file("config.yaml", "id: 1")
         .file("other.yaml", "id: 2")
         .args(["--config", "other.yaml"]);
-    assert_eq!(printed(setup).lines[0], "id = 2  (other.yaml)");
+    assert_value(&printed(setup), "id", "2", "other.yaml:1");
 }
 
 #[test]
@@ -127,14 +169,15 @@ fn a_named_file_that_is_missing_is_an_error() {
 fn a_missing_number_is_named_with_the_ways_to_set_it() {
     assert_eq!(
         complaint(Setup::new()),
-        "client: id is not set: expected a number from 1 to 65535, from the environment (CLI_ID) or the configuration file"
+        "client: id is not set: expected a number from 1 to 65535, from the flag --id, \
+         the environment variable CLI_ID or the key id in config.yaml"
     );
 }
 
 #[test]
-fn an_unknown_key_is_named_with_its_value_its_file_and_the_one_that_was_meant() {
+fn an_unknown_key_is_named_with_its_value_its_line_and_the_one_that_was_meant() {
     let line = complaint(Setup::new().file("config.yaml", "id: 1\nbatch:\n  maxAmmount: 10\n"));
-    let expected = "client: unknown key \"batch.maxAmmount\" = \"10\" (config.yaml): did you mean batch.maxAmount? known keys are id, ";
+    let expected = "client: unknown key \"batch.maxAmmount\" = \"10\" (config.yaml:3): did you mean batch.maxAmount? known keys are id, ";
     assert!(line.starts_with(expected), "{line}");
 }
 
@@ -181,13 +224,13 @@ fn each_bad_value_is_named_with_key_value_source_and_what_is_accepted() {
     );
     let line = complaint(Setup::new().file("config.yaml", "id: 1\nloop: {period: soon}\n"));
     assert!(
-        line.starts_with("client: loop.period = \"soon\" (config.yaml) is not accepted"),
+        line.starts_with("client: loop.period = \"soon\" (config.yaml:2) is not accepted"),
         "{line}"
     );
 }
 
 #[test]
-fn every_dialect_is_accepted_by_its_name_and_what_is_none_is_told_them_all() {
+fn every_dialect_is_accepted_by_its_name_and_the_error_for_another_name_lists_them() {
     let names: Vec<_> = DIALECTS.iter().map(|dialect| dialect.name).collect();
     for name in &names {
         let ended = Setup::new().args(["--id", "1", "--protocol", name, "--check-config"]).finish();
@@ -231,9 +274,9 @@ fn a_number_that_the_dialect_cannot_carry_is_refused_and_the_largest_it_can_is_a
 #[test]
 fn a_use_of_connections_that_the_dialect_does_not_allow_is_refused_with_those_it_allows() {
     for (protocol, connection, expected) in [
-        ("typed", "kept", "auto or per-request, as typed has it"),
-        ("sentinel", "per-request", "auto or kept, as sentinel has it"),
-        ("framed", "both", "auto or kept or per-request, as framed has it"),
+        ("typed", "kept", "auto or per-request, which typed allows"),
+        ("sentinel", "per-request", "auto or kept, which sentinel allows"),
+        ("framed", "both", "auto or kept or per-request, which framed allows"),
     ] {
         let flags = ["--id", "1", "--protocol", protocol, "--connection", connection];
         assert_eq!(
@@ -259,7 +302,7 @@ fn a_file_that_is_no_configuration_is_refused_with_the_reason() {
         ("id: [1", "client: the configuration file config.yaml is not YAML: "),
         (
             "- id\n",
-            "client: the configuration file config.yaml has a list at its top: expected key: value",
+            "client: the configuration file config.yaml has a list at the top: expected key: value",
         ),
         (
             "loop: {period: [1s]}\n",
@@ -267,8 +310,8 @@ fn a_file_that_is_no_configuration_is_refused_with_the_reason() {
         ),
         ("id: 1\nid: 2\n", "client: the configuration file config.yaml is not YAML: "),
         (
-            &"#".repeat(70_000),
-            "client: the configuration file config.yaml has more than 65536 bytes",
+            &"#".repeat(2 << 20),
+            "client: the configuration file config.yaml has more than 1048576 bytes",
         ),
     ] {
         let line = complaint(Setup::new().args(["--id", "1"]).file("config.yaml", content));
@@ -278,18 +321,24 @@ fn a_file_that_is_no_configuration_is_refused_with_the_reason() {
 
 #[test]
 fn a_file_of_comments_only_sets_nothing() {
-    assert_eq!(
-        printed(Setup::new().file("config.yaml", "# nothing\n").args(["--id", "1"])).lines.len(),
-        11
-    );
+    let ended = printed(Setup::new().file("config.yaml", "# nothing\n").args(["--id", "1"]));
+    assert_eq!((ended.count("# default"), ended.count("config.yaml")), (10, 0), "{ended:?}");
 }
 
 #[test]
-fn checking_says_whether_the_configuration_is_fine_and_starts_nothing() {
+fn printing_shows_a_configuration_that_is_not_valid_too() {
+    let ended = printed(Setup::new().args(["--loop-period", "soon"]));
+    assert_value(&ended, "period", "soon", "flag --loop-period");
+    assert_eq!(ended.lines[1..3], ["# not set", "# id:"]);
+    assert_eq!(ended.errors, "");
+}
+
+#[test]
+fn checking_reports_a_valid_configuration_and_starts_nothing() {
     let fine = Setup::new().args(["--id", "1", "--check-config"]).finish();
     assert_eq!(
         (fine.code, fine.lines.as_slice()),
-        (Some(0), &["the configuration is fine".to_owned()][..])
+        (Some(0), &["the configuration is valid".to_owned()][..])
     );
     complaint(Setup::new().args(["--id", "x", "--check-config"]));
 }
@@ -302,13 +351,41 @@ fn an_unknown_flag_is_wrong_usage() {
 }
 
 #[test]
-fn help_and_version_are_data_and_no_failure() {
+fn a_mistyped_flag_or_command_is_answered_with_the_one_that_was_meant() {
+    for (argument, meant) in [("--loop-periode", "'--loop-period'"), ("generat", "'generate'")] {
+        let ended = Setup::new().args([argument]).finish();
+        assert_eq!(ended.code, Some(2));
+        assert!(ended.errors.contains(meant), "{}", ended.errors);
+    }
+}
+
+#[test]
+fn completions_and_manual_pages_are_printed_even_with_a_broken_configuration() {
+    for (arguments, parts) in [
+        (&["completions", "bash"][..], &["--loop-period", "generate", "auto kept per-request"][..]),
+        (&["completions", "zsh"], &["--loop-period", "generate"]),
+        (&["completions", "fish"], &["loop-period", "generate"]),
+        (&["man"], &["national lottery", "CLI_LOOP_PERIOD", "client\\-check(1)"]),
+        (&["man", "check"], &["HOST:PORT"]),
+    ] {
+        let setup = Setup::new().file("config.yaml", "- broken");
+        let ended = arguments.iter().fold(setup, |setup, it| setup.args([it])).finish();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        for part in parts {
+            assert!(ended.count(part) > 0, "no {part} in {ended:?}");
+        }
+    }
+    assert_eq!(Setup::new().args(["man", "dance"]).finish().code, Some(2));
+}
+
+#[test]
+fn help_and_version_go_to_standard_output_with_exit_code_0() {
     let version = Setup::new().args(["--version"]).finish();
     assert_eq!((version.code, version.lines.len()), (Some(0), 1));
     assert!(version.lines[0].starts_with("client "), "{version:?}");
     let help = Setup::new().args(["--help"]).finish();
     assert_eq!(help.code, Some(0));
-    let dialects = format!("Dialect to speak: {}", Dialect::names());
+    let dialects = format!("one of {}", Dialect::names());
     for text in [
         "generate",
         "--batch-max-amount",
@@ -338,7 +415,7 @@ fn the_log_shows_the_level_as_it_was_given_and_keeps_to_it() {
 }
 
 #[test]
-fn a_run_that_takes_long_logs_its_progress_unless_told_not_to() {
+fn a_long_run_logs_its_progress_unless_a_flag_forbids_it() {
     let rows = THREE_ROWS.replace("\r\n", "\n").repeat(2);
     let run = |flags: &[&str]| {
         let central = Central::new();

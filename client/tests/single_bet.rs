@@ -138,7 +138,8 @@ fn a_dialect_without_bets_cannot_send_it() {
     assert_eq!(ended.code, Some(2));
     assert_eq!(
         ended.errors,
-        "client: the bet of the environment cannot be sent: echo carries no bets\n"
+        "client: the bet of the environment cannot be sent: echo carries no bets; \
+         choose another protocol, or unset the variables of the bet\n"
     );
 }
 

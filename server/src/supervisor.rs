@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use conventions::duration::GoDuration;
 use conventions::log_line::{Line, Outcome, debug, error, info, warn};
 use multiprocessing::{
-    CANNOT_SERVE, Exit, Next, Pool, PoolError, PoolEvent, PoolOptions, Repair, SegmentError,
+    CANNOT_SERVE, Exit, Next, Pool, PoolError, PoolEvent, PoolOptions, RepairOutcome, SegmentError,
     Worker, Workload,
 };
 use nix::errno::Errno;
@@ -16,7 +16,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
 use crate::central::{Central, CentralError, Phase, Shared, WorkerState, unix_ms};
-use crate::config::{Config, Door};
+use crate::config::{Config, ListenAddress};
 use crate::exit_code::ExitCode;
 use crate::listener::{ListenError, Listener};
 use crate::storage::{Recovery, Storage, StorageError};
@@ -62,8 +62,10 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
     // The order lets a start right after a kill -9 wait for the last workers: they hold the storage's lock, then the port.
     let (storage, recovery) = Storage::open(&config.storage_dir, config.durability)?;
     log_recovery(&recovery);
-    let bind = |door: &Door| Listener::bind(&config.ip, door.port, config.backlog, door.dialect);
-    let listeners = config.doors.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+    let bind = |address: &ListenAddress| {
+        Listener::bind(&config.ip, address.port, config.backlog, address.dialect)
+    };
+    let listeners = config.listen_addresses.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
     let port = listeners.first().map_or(0, |listener| listener.address.port());
     let shared = Shared::create(&Shared::name(port)?, config.workers.get())?;
     shared.port.store(port);
@@ -131,15 +133,15 @@ impl Workload for Supervisor {
         }
     }
 
-    fn repair(&mut self, slot: usize, _exit: Exit) -> Repair {
-        let Err(reason) = self.central.repair(slot) else { return Repair::Done };
+    fn repair(&mut self, slot: usize, _exit: Exit) -> RepairOutcome {
+        let Err(reason) = self.central.repair(slot) else { return RepairOutcome::Done };
         // A stopped process may be continued; nothing else here becomes better by waiting.
         let again = matches!(reason, CentralError::Busy(_));
         if !again || self.complained.is_none_or(|time| time.elapsed() >= COMPLAIN_EVERY) {
             self.complained = Some(Instant::now());
             error("reparar", Outcome::Fail).with("worker", slot).with("error", &reason).write();
         }
-        if again { Repair::Again } else { Repair::Done }
+        if again { RepairOutcome::Again } else { RepairOutcome::Done }
     }
 
     fn observe(&mut self, event: &PoolEvent) {

@@ -1,4 +1,4 @@
-//! Where a setting comes from, what is accepted, and what is said about what is not.
+//! Settings: their sources, the values they accept and the errors for all others.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,10 +8,11 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// Exit code of a wrong usage or configuration.
+/// Exit code for wrong usage or configuration.
 const USAGE: i32 = 2;
 
-/// Every key with its default, a value for the file, one for the environment, one for the flag, and the flag.
+/// Every key with its default, a value for the file, one for the environment, one for the flag, and
+/// the flag.
 const KEYS: [(&str, &str, &str, &str, &str, &str); 13] = [
     ("SERVER_PORT", "12345", "1001", "1002", "1003", "--port"),
     ("SERVER_IP", "0.0.0.0", "127.0.0.1", "127.0.0.2", "127.0.0.3", "--ip"),
@@ -28,7 +29,7 @@ const KEYS: [(&str, &str, &str, &str, &str, &str); 13] = [
     ("SERVER_IDLE_TIMEOUT", "5m", "100ms", "5s", "6s", "--idle-timeout"),
 ];
 
-/// An empty working directory, and nothing in the environment.
+/// An empty working directory, with an empty environment.
 struct Place(TempDir);
 
 impl Place {
@@ -57,18 +58,19 @@ impl Place {
     }
 }
 
-/// What `--print-config` must print with these values and this way of telling the source.
-fn table(value: impl Fn(usize) -> &'static str, source: impl Fn(usize) -> String) -> String {
-    let line =
-        |index: usize| format!("{} = {}  ({})\n", KEYS[index].0, value(index), source(index));
-    (0..KEYS.len()).map(line).collect()
+/// Returns what `--print-config` must print with these values and sources.
+fn effective(value: impl Fn(usize) -> &'static str, source: impl Fn(usize) -> String) -> String {
+    let lines =
+        |index: usize| format!("# {}\n{} = {}\n", source(index), KEYS[index].0, value(index));
+    let head = "# The effective configuration, and the source of each value.\n[DEFAULT]\n";
+    head.to_owned() + &(0..KEYS.len()).map(lines).collect::<String>()
 }
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// The only line that a refused start says.
+/// Returns the only line that a refused start prints.
 fn complaint(output: &Output) -> String {
     let said = text(&output.stderr);
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(USAGE), ""), "{said}");
@@ -89,40 +91,58 @@ fn a_flag_wins_over_the_environment_that_over_the_file_and_that_over_the_default
         let output = place.run(&["--print-config"]);
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     };
-    assert_eq!(shown(), (Some(0), table(|i| KEYS[i].1, |_| "default".to_owned()), String::new()));
+    let expected = effective(|i| KEYS[i].1, |_| "default".to_owned());
+    assert_eq!(shown(), (Some(0), expected, String::new()));
 
     let pairs: String = KEYS.iter().map(|key| format!("{} = {}\n", key.0, key.2)).collect();
     fs::write(place.path().join("config.ini"), format!("[DEFAULT]\n{pairs}")).unwrap();
-    assert_eq!(
-        shown(),
-        (Some(0), table(|i| KEYS[i].2, |_| "config.ini".to_owned()), String::new())
-    );
+    let expected = effective(|i| KEYS[i].2, |i| format!("config.ini:{}", i + 2));
+    assert_eq!(shown(), (Some(0), expected, String::new()));
 
     let environment: Vec<_> = KEYS.iter().map(|key| (key.0, key.3)).collect();
     let output =
         place.command(&["run", "--print-config"]).envs(environment.clone()).output().unwrap();
-    assert_eq!(
-        text(&output.stdout),
-        table(|i| KEYS[i].3, |i| format!("environment {}", KEYS[i].0))
-    );
+    let expected = effective(|i| KEYS[i].3, |i| format!("environment {}", KEYS[i].0));
+    assert_eq!(text(&output.stdout), expected);
 
     let flags: Vec<_> = KEYS.iter().flat_map(|key| [key.5, key.4]).collect();
     let output = place.command(&flags).arg("--print-config").envs(environment).output().unwrap();
-    assert_eq!(text(&output.stdout), table(|i| KEYS[i].4, |i| format!("flag {}", KEYS[i].5)));
+    let expected = effective(|i| KEYS[i].4, |i| format!("flag {}", KEYS[i].5));
+    assert_eq!(text(&output.stdout), expected);
+}
+
+#[test]
+fn the_printed_configuration_can_be_saved_and_used() {
+    let place = Place::new();
+    let flags: Vec<_> = KEYS.iter().flat_map(|key| [key.5, key.4]).collect();
+    let printed = place.command(&flags).arg("--print-config").output().unwrap().stdout;
+    fs::write(place.path().join("saved.ini"), printed).unwrap();
+    let output = place.run(&["--config", "saved.ini", "--print-config"]);
+    // Two lines precede the values, and a comment precedes each of them.
+    let expected = effective(|i| KEYS[i].4, |i| format!("saved.ini:{}", 2 * i + 4));
+    assert_eq!(text(&output.stdout), expected);
+    assert_eq!(place.run(&["--config", "saved.ini", "--check-config"]).status.code(), Some(0));
 }
 
 #[test]
 fn a_variable_that_is_set_but_empty_counts_as_not_set() {
     let output = Place::new().command(&["--print-config"]).env("SERVER_PORT", "").output().unwrap();
-    assert!(text(&output.stdout).starts_with("SERVER_PORT = 12345  (default)\n"));
+    assert!(text(&output.stdout).contains("# default\nSERVER_PORT = 12345\n"));
 }
 
 #[test]
-fn a_file_named_by_a_flag_is_read_in_the_place_of_the_default_one() {
+fn a_file_named_by_a_flag_is_read_instead_of_the_default_one() {
     let place = Place::with_file("[DEFAULT]\nSERVER_PORT = 1\n");
     fs::write(place.path().join("other.ini"), "[DEFAULT]\nserver_port = 2\n").unwrap();
     let output = place.run(&["--config", "other.ini", "--print-config"]);
-    assert!(text(&output.stdout).starts_with("SERVER_PORT = 2  (other.ini)\n"));
+    assert!(text(&output.stdout).contains("# other.ini:2\nSERVER_PORT = 2\n"));
+}
+
+#[test]
+fn of_a_key_in_two_spellings_the_later_line_counts() {
+    let place = Place::with_file("[DEFAULT]\nserver_port = 1\nSERVER_PORT = 2\nServer_Port = 3\n");
+    let output = place.run(&["--print-config"]);
+    assert!(text(&output.stdout).contains("# config.ini:4\nSERVER_PORT = 3\n"));
 }
 
 #[test]
@@ -171,7 +191,7 @@ fn a_bad_value_of_any_key_is_named_with_its_source_and_what_is_accepted() {
             assert_names(&said, &[&shown, "expected ", accepted]);
         }
     }
-    // A central that starts judges in the same way as one that only checks; so do those that only look.
+    // Starting, checking and the commands that inspect a running central judge in the same way.
     for command in ["run", "status", "health", "ipcs"] {
         let said = complaint(&place.run(&[command, "--port", "high"]));
         assert_names(&said, &["SERVER_PORT = \"high\" (flag --port)", "0 to 65535"]);
@@ -179,15 +199,18 @@ fn a_bad_value_of_any_key_is_named_with_its_source_and_what_is_accepted() {
     let said = complaint(&place.run(&["--storage-dir", "", "--check-config"]));
     assert_names(&said, &["SERVER_STORAGE_DIR = \"\" (flag --storage-dir)", "a directory"]);
     let said = complaint(&Place::with_file("[DEFAULT]\nSERVER_GRACE = x\n").run(&[]));
-    assert_names(&said, &["SERVER_GRACE = \"x\" (config.ini)", "a duration"]);
+    assert_names(&said, &["SERVER_GRACE = \"x\" (config.ini:2)", "a duration"]);
 }
 
 #[test]
-fn an_unknown_key_is_named_with_its_value_its_file_and_the_one_that_was_meant() {
+fn an_unknown_key_is_named_with_its_value_its_line_and_the_one_that_was_meant() {
     let said = complaint(&Place::with_file("[DEFAULT]\nSERVER_PROT = 5\n").run(&[]));
-    assert_names(&said, &["\"SERVER_PROT\"", "\"5\"", "config.ini", "did you mean SERVER_PORT?"]);
+    assert_names(&said, &["\"SERVER_PROT\"", "\"5\"", "config.ini:2", "did you mean SERVER_PORT?"]);
     let said = complaint(&Place::with_file("[DEFAULT]\ncolour = blue\n").run(&["--check-config"]));
-    assert_names(&said, &["\"colour\"", "\"blue\"", "known keys are SERVER_PORT, "]);
+    assert_names(
+        &said,
+        &["\"colour\"", "\"blue\"", "config.ini:2", "known keys are SERVER_PORT, "],
+    );
 }
 
 #[test]
@@ -197,11 +220,11 @@ fn a_file_that_cannot_be_used_is_named_with_the_reason() {
     let said = complaint(&Place::new().run(&["--config", "."]));
     assert_names(&said, &["configuration file .", "directory"]);
     let files: [(&[u8], &str); 5] = [
-        (b"[DEFAULT\nSERVER_PORT = 1\n", "no INI file"),
+        (b"[DEFAULT\nSERVER_PORT = 1\n", "is not an INI file: line 1"),
         (b"[DEFAULT]\n\xff\xfe\n", "UTF-8"),
-        (b"[CLIENT]\nSERVER_PORT = 1\n", "section [CLIENT] is unknown"),
+        (b"[CLIENT]\nSERVER_PORT = 1\n", "the unknown section [CLIENT]"),
         (b"[DEFAULT]\nthis is prose\n", "this is prose"),
-        (&[b'#'; 2 << 20], "2097152 bytes"),
+        (&[b'#'; 2 << 20], "more than 1048576 bytes"),
     ];
     for (file, reason) in files {
         assert_names(
@@ -212,14 +235,47 @@ fn a_file_that_cannot_be_used_is_named_with_the_reason() {
 }
 
 #[test]
-fn help_and_version_end_well_and_a_wrong_usage_does_not() {
+fn help_and_version_exit_with_0_and_wrong_usage_does_not() {
     let place = Place::new();
     for (argument, part) in [("--help", "Exit codes:"), ("--version", env!("CARGO_PKG_VERSION"))] {
         let output = place.run(&[argument]);
         assert_eq!(output.status.code(), Some(0), "{argument}");
         assert!(text(&output.stdout).contains(part), "{argument}");
     }
+    let help = text(&place.run(&["--help"]).stdout);
+    for (key, default, _, _, _, flag) in KEYS {
+        let origin = format!("[env: {key}] [default: {default}]");
+        assert!(help.contains(flag) && help.contains(&origin), "{flag} in {help}");
+    }
     for arguments in [&["--colour"][..], &["dance"], &["--port"], &["status", "extra"]] {
         assert_eq!(place.run(arguments).status.code(), Some(USAGE), "{arguments:?}");
     }
+}
+
+#[test]
+fn a_mistyped_flag_or_command_is_answered_with_the_one_that_was_meant() {
+    let place = Place::new();
+    for (argument, meant) in [("--worker", "'--workers'"), ("statsu", "'status'")] {
+        let output = place.run(&[argument]);
+        assert_eq!(output.status.code(), Some(USAGE));
+        assert_names(&text(&output.stderr), &[argument, meant]);
+    }
+}
+
+#[test]
+fn completions_and_manual_pages_are_printed_even_with_a_broken_configuration() {
+    let place = Place::with_file("no configuration at all");
+    for (arguments, parts) in [
+        (&["completions", "bash"][..], &["--storage-dir", "status", "disk process"][..]),
+        (&["completions", "zsh"], &["--storage-dir", "status"]),
+        (&["completions", "fish"], &["storage-dir", "status"]),
+        (&["man"], &["pre\\-forked pool", "SERVER_GRACE", "Exit codes", "server\\-status(1)"]),
+        (&["man", "status"], &["watch", "SERVER_PORT"]),
+    ] {
+        let output = place.run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert_names(&text(&output.stdout), parts);
+    }
+    assert_eq!(place.run(&["man", "dance"]).status.code(), Some(USAGE));
+    assert_eq!(place.run(&["completions", "dos"]).status.code(), Some(USAGE));
 }

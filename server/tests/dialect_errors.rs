@@ -69,9 +69,9 @@ fn counted_cases(dialect: &str) -> Vec<Case> {
             Some(2),
             "record 2: birthdate",
         ),
-        case(batch(&[good(0)]), Some(1), "0 is the number of no agency"),
+        case(batch(&[good(0)]), Some(1), "agency 0 is not valid"),
         case(batch(&[good(1), good(2)]), Some(2), "agency 2 on a connection of agency 1"),
-        case(vec![0, 0, 0], None, "0 is the number of no agency"),
+        case(vec![0, 0, 0], None, "agency 0 is not valid"),
     ];
     if width == 2 {
         let long = counted_bet(width, 1, &[b'A'; 256], b"1999-03-17");
@@ -102,9 +102,9 @@ fn line_cases() -> Vec<Case> {
             Some(2),
             "record 2: number",
         ),
-        case("[AGENCY 1]\n".to_owned(), None, "record 1 is no line of the form"),
-        case("\n".to_owned(), None, "record 1 is no line of the form"),
-        case(format!("{good}\n{end}"), Some(2), "record 2 is no line of the form"),
+        case("[AGENCY 1]\n".to_owned(), None, "record 1 is not a line of the form"),
+        case("\n".to_owned(), None, "record 1 is not a line of the form"),
+        case(format!("{good}\n{end}"), Some(2), "record 2 is not a line of the form"),
         case("[AGENCY 0] BetBatchEnd\n".to_owned(), None, "record 1 has no agency from 1 to 65535"),
         case(
             "[AGENCY 65536] ReadyForLottery\n".to_owned(),
@@ -192,7 +192,7 @@ fn sentinel_cases() -> Vec<Case> {
             reply: vec![],
             then: Ends,
             refused_bets: None,
-            ..case(vec![0], 0, "0 is the number of no agency")
+            ..case(vec![0], 0, "agency 0 is not valid")
         },
     ]
 }

@@ -234,11 +234,6 @@ impl Ended {
         &line[line.find("action:").unwrap()..]
     }
 
-    /// The line of `--print-config` for a key.
-    pub(crate) fn line_of(&self, key: &str) -> &str {
-        self.lines.iter().find(|line| line.starts_with(&format!("{key} = "))).unwrap()
-    }
-
     /// How many lines of standard output hold `text`.
     pub(crate) fn count(&self, text: &str) -> usize {
         self.lines.iter().filter(|line| line.contains(text)).count()

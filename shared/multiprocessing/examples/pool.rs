@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use multiprocessing::{Exit, Pool, PoolEvent, PoolOptions, Repair, Worker, Workload};
+use multiprocessing::{Exit, Pool, PoolEvent, PoolOptions, RepairOutcome, Worker, Workload};
 use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::Pid;
 
@@ -28,9 +28,9 @@ impl Workload for Service {
         i32::from(signalled.is_err())
     }
 
-    fn repair(&mut self, _slot: usize, _exit: Exit) -> Repair {
+    fn repair(&mut self, _slot: usize, _exit: Exit) -> RepairOutcome {
         self.deaths += 1;
-        Repair::Done
+        RepairOutcome::Done
     }
 
     fn observe(&mut self, event: &PoolEvent) {

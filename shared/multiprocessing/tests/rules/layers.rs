@@ -49,10 +49,12 @@ fn module(path: &str, separator: &str) -> (String, String) {
     (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
 }
 
-/// Returns what follows each `crate::`, up to the end of the path.
+/// Returns what follows each `crate::`, up to the end of the path. At the end of a string it is part
+/// of a link in the documentation that a macro writes.
 fn paths(code: &str) -> impl Iterator<Item = &str> {
     let end = |char: char| !char.is_alphanumeric() && char != '_' && char != ':';
-    code.split("crate::").skip(1).map(move |rest| rest.split(end).next().unwrap())
+    let rests = code.split("crate::").skip(1).filter(|rest| !rest.starts_with('"'));
+    rests.map(move |rest| rest.split(end).next().unwrap())
 }
 
 /// Returns one line for each import that does not point to the same or a lower layer.

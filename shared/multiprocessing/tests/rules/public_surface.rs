@@ -18,6 +18,16 @@ use items::{Item, in_one_line, items, subject};
 
 const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rules/public_surface/list.txt");
 
+/// The macros that write items that programs can name: implementations for numbers, the table of the
+/// kinds of object, and the kinds and methods of `Plan` and `Segment` that follow from it.
+const MACROS: [&str; 5] = [
+    "atomic_elements!",
+    "macro_rules! kinds",
+    "macro_rules! define",
+    "macro_rules! additions",
+    "macro_rules! handles",
+];
+
 /// Sources by their path.
 type Sources = BTreeMap<String, String>;
 
@@ -86,8 +96,7 @@ fn surface(sources: &Sources) -> String {
                 item.defines().filter(|name| item.is_public() && exported.contains(name))
             {
                 surface.entry(name).or_default().extend(definition(item));
-            } else if head.starts_with("pub use shm_") || head == "atomic_elements!" {
-                // The exports of the derive crate, and the macro that writes implementations.
+            } else if head.starts_with("pub use shm_") || MACROS.contains(&head.as_str()) {
                 let line = format!("    {}", in_one_line(&item.lines));
                 surface.entry("macros".to_owned()).or_default().push(line);
             }
@@ -190,11 +199,13 @@ fn the_list_changes_if_and_only_if_programs_can_see_the_change() {
             "#[derive(Clone)]\npub enum Outcome",
         ),
         (true, "#[non_exhaustive]\npub enum PoolEvent", "pub enum PoolEvent"),
-        (true, "    fn repair(&mut self, slot: usize, exit: Exit) -> Repair;", ""),
+        (true, "    fn repair(&mut self, slot: usize, exit: Exit) -> RepairOutcome;", ""),
         (true, "pub const CANNOT_SERVE: i32 = 3;", "pub const CANNOT_SERVE: i32 = 4;"),
         (true, "impl fmt::Display for Event {", "impl fmt::Binary for Event {"),
         (true, "    pub grace: Duration,", "    grace: Duration,"),
         (true, "    u8, AtomicU8, U8;", ""),
+        (true, "1: lock::Lock, Lock, lock();", "1: lock::Lock, Lock, mutex();"),
+        (true, "self, name: &str $(, $size: $size_type)?", "self, name: String"),
         (true, "unsafe impl Shareable for f64 {", "unsafe impl Shareable for char {"),
         (true, "    type Target = Semaphore;", "    type Target = Self;"),
         (true, "pub struct Permit {", "pub struct Permit<'a> {"),
@@ -203,7 +214,11 @@ fn the_list_changes_if_and_only_if_programs_can_see_the_change() {
         (false, "/// Whether it is set now.", "/// Whether somebody set it."),
         (false, "pub(super) enum Outcome {", "pub(super) enum Outcome {\n    Perhaps,"),
         (false, "    pub fn forget(mut self) {", "    pub fn forget(self) {"),
-        (false, "impl Repair for LockGuard<'_> {", "impl Repair for &LockGuard<'_> {"),
+        (
+            false,
+            "impl MarkConsistent for LockGuard<'_> {",
+            "impl MarkConsistent for &LockGuard<'_> {",
+        ),
     ];
     let sources = sources();
     let before = surface(&sources);

@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use multiprocessing::{
-    Exit, Outcome, Plan, Pool, PoolEvent, PoolOptions, Process, RawArray, Repair, Value, Worker,
-    Workload,
+    Exit, Outcome, Plan, Pool, PoolEvent, PoolOptions, Process, RawArray, RepairOutcome, Value,
+    Worker, Workload,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getppid};
@@ -57,9 +57,9 @@ impl Workload for Soak {
         0
     }
 
-    fn repair(&mut self, slot: usize, _exit: Exit) -> Repair {
+    fn repair(&mut self, slot: usize, _exit: Exit) -> RepairOutcome {
         self.close_account(slot);
-        Repair::Done
+        RepairOutcome::Done
     }
 
     fn observe(&mut self, event: &PoolEvent) {

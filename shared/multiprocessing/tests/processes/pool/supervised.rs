@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use multiprocessing::{
-    CANNOT_SERVE, Exit, Next, Pool, PoolEvent, PoolOptions, Repair, Worker, Workload,
+    CANNOT_SERVE, Exit, Next, Pool, PoolEvent, PoolOptions, RepairOutcome, Worker, Workload,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -83,13 +83,13 @@ impl Workload for Scenario {
         0
     }
 
-    fn repair(&mut self, slot: usize, _exit: Exit) -> Repair {
+    fn repair(&mut self, slot: usize, _exit: Exit) -> RepairOutcome {
         say(&format!("repair {slot}"));
         self.repairs += 1;
         if matches!(self.role, Role::RepairLater) && self.repairs < 4 {
-            Repair::Again
+            RepairOutcome::Again
         } else {
-            Repair::Done
+            RepairOutcome::Done
         }
     }
 

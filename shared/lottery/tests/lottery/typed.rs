@@ -1,12 +1,9 @@
-//! The `typed` dialect against the vectors taken from the original programs, and against any way the network cuts bytes.
+//! Tests of the `typed` dialect: the vectors of the original programs, invalid messages and
+//! arbitrary bytes.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::bets::{self, any_bets, of_agency};
-use common::conversation::{noise, trickle};
-use common::{agency, agency_of_batches, central, said_to};
+use crate::common::bets::{self, any_bets, of_agency};
+use crate::common::conversation::{arbitrary_bytes, decode_bytewise};
+use crate::common::{agency, agency_of_batches, central, error_reply};
 use lottery::protocol::typed::{self, MAX_RECORD_BYTES};
 use lottery::protocol::{
     Answer, Decoded, MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Push, Receipt, Refusal,
@@ -18,10 +15,10 @@ use proptest::prelude::*;
 const TYPED: &str = "typed";
 
 fn vector(name: &str) -> Vec<u8> {
-    common::vector(TYPED, name)
+    crate::common::vector(TYPED, name)
 }
 
-/// A bet as this dialect carries it: without agency.
+/// Returns a bet without agency, as in this dialect.
 fn bet<'a>(
     first: &'a str,
     last: &'a str,
@@ -41,14 +38,14 @@ fn alvarez() -> Bet<'static> {
     Bet { agency: 0, number: None, ..bets::alvarez() }
 }
 
-/// The request in `wire`, which must be whole and consume everything.
+/// Returns the request in `wire`, which must consist of this one message.
 fn whole(wire: &[u8]) -> Request<'_> {
-    common::whole(&mut *central(TYPED), wire)
+    crate::common::whole(&mut *central(TYPED), wire)
 }
 
-/// The bytes of a reply; every one is the last thing said on its connection.
+/// Returns the bytes of a reply. Every reply is the last on its connection.
 fn encoded(reply: &Reply<'_>) -> Vec<u8> {
-    let (wire, then) = common::encoded(&mut *central(TYPED), reply);
+    let (wire, then) = crate::common::encoded(&mut *central(TYPED), reply);
     assert_eq!(then, Then::Close);
     wire
 }
@@ -58,7 +55,7 @@ fn stored(winners: Vec<Bet<'_>>) -> Reply<'_> {
 }
 
 fn packet(bets: &[Bet<'_>]) -> Vec<u8> {
-    common::packet(&mut *agency(TYPED, 1), bets)
+    crate::common::packet(&mut *agency(TYPED, 1), bets)
 }
 
 fn record(text: &[u8]) -> Vec<u8> {
@@ -72,15 +69,15 @@ fn batch_of(records: &[&[u8]]) -> Vec<u8> {
     wire
 }
 
-/// Why `wire` is refused, after which nothing on the connection can be understood.
+/// Returns the error of `wire`, after which the rest of the connection cannot be decoded.
 fn refusal(wire: &[u8]) -> ProtocolError {
-    let Refusal { error, bets, consumed } = common::refusal(&mut *central(TYPED), wire);
+    let Refusal { error, bets, consumed } = crate::common::refusal(&mut *central(TYPED), wire);
     assert_eq!((bets, consumed), (None, None));
     error
 }
 
 #[test]
-fn batches_of_the_originals_decode_to_their_bets_and_encode_to_the_same_bytes() {
+fn batches_of_the_original_are_decoded_and_encoded_to_the_same_bytes() {
     let cases = [
         ("batch_L", vec![lorca(None)]),
         ("batch_LTA", vec![lorca(None), rivera(None), alvarez()]),
@@ -94,7 +91,7 @@ fn batches_of_the_originals_decode_to_their_bets_and_encode_to_the_same_bytes() 
 }
 
 #[test]
-fn batch_replies_of_the_originals_encode_and_decode() {
+fn batch_replies_of_the_original_are_encoded_and_decoded() {
     let cases = [
         ("batch_L_reply_if_wins", vec![lorca(None)]),
         ("batch_reply_no_winner", vec![]),
@@ -111,7 +108,7 @@ fn batch_replies_of_the_originals_encode_and_decode() {
 }
 
 #[test]
-fn the_five_field_vector_has_the_winner_its_reply_says() {
+fn the_five_field_vector_has_the_winner_of_its_reply() {
     let wire = vector("five_fields_batch_LT");
     let Request::Store(bets) = whole(&wire) else { panic!("a batch") };
     let winners = bets.into_iter().filter(is_winner).collect();
@@ -119,7 +116,7 @@ fn the_five_field_vector_has_the_winner_its_reply_says() {
 }
 
 #[test]
-fn queries_and_their_replies_are_those_of_the_originals() {
+fn queries_and_their_replies_equal_those_of_the_original() {
     assert_eq!(vector("results_query"), typed::QUERY);
     assert_eq!(agency(TYPED, 1).question(), typed::QUERY);
     assert_eq!(whole(&typed::QUERY), Request::Results);
@@ -142,13 +139,13 @@ fn queries_and_their_replies_are_those_of_the_originals() {
 }
 
 #[test]
-fn counts_beyond_the_wire_saturate_instead_of_wrapping() {
+fn counts_that_do_not_fit_saturate_instead_of_wrapping() {
     let reply = Reply::Results(Results { winners: u64::MAX, in_flight: 1 << 20 });
     assert_eq!(encoded(&reply), [0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
 }
 
 #[test]
-fn a_date_without_zero_padding_is_taken_and_answered_padded() {
+fn a_date_without_zero_padding_is_accepted_and_answered_padded() {
     let wire = batch_of(&[b"A;B;1;1999-3-7"]);
     let Request::Store(bets) = whole(&wire) else { panic!("a batch") };
     let reply = encoded(&stored(bets));
@@ -156,7 +153,7 @@ fn a_date_without_zero_padding_is_taken_and_answered_padded() {
 }
 
 #[test]
-fn empty_names_and_documents_are_taken() {
+fn empty_names_and_documents_are_accepted() {
     assert_eq!(
         whole(&batch_of(&[b";;;2000-01-01"])),
         Request::Store(vec![bet("", "", "", "2000-01-01", None)])
@@ -164,7 +161,7 @@ fn empty_names_and_documents_are_taken() {
 }
 
 #[test]
-fn bytes_after_the_request_are_left_to_the_caller() {
+fn bytes_after_the_request_are_not_consumed() {
     let wire = [batch_of(&[b"A;B;1;1999-03-07"]), vec![9; 5]].concat();
     let Decoded::Complete { consumed, .. } = central(TYPED).decode(&wire).unwrap() else {
         panic!("whole")
@@ -173,7 +170,7 @@ fn bytes_after_the_request_are_left_to_the_caller() {
 }
 
 #[test]
-fn every_bad_request_is_refused_with_its_reason() {
+fn every_invalid_request_is_refused_with_its_reason() {
     for kind in 2..=255 {
         assert_eq!(refusal(&[kind]), ProtocolError::UnknownRequest(kind));
     }
@@ -197,7 +194,7 @@ fn every_bad_request_is_refused_with_its_reason() {
 }
 
 #[test]
-fn a_record_too_long_for_any_bet_is_refused_before_its_bytes_arrive() {
+fn a_record_longer_than_any_bet_is_refused_before_its_bytes_arrive() {
     let reason = ProtocolError::RecordTooLong { record: 1, bytes: 65_535, max: MAX_RECORD_BYTES };
     assert_eq!(refusal(&[0, 0, 1, 0xff, 0xff]), reason);
 }
@@ -213,7 +210,7 @@ fn a_request_beyond_the_limit_is_refused_while_it_arrives() {
 }
 
 #[test]
-fn a_full_batch_of_65535_records_is_taken() {
+fn a_batch_of_65535_records_is_accepted() {
     let records = vec![&b"Santiago Lionel;Lorca;30904465;1999-03-17"[..]; 65_535];
     let wire = batch_of(&records);
     let Request::Store(bets) = whole(&wire) else { panic!("a batch") };
@@ -221,7 +218,7 @@ fn a_full_batch_of_65535_records_is_taken() {
 }
 
 #[test]
-fn the_encoder_fills_a_packet_by_bets_or_by_bytes_and_never_over_8192() {
+fn the_agency_limits_a_packet_in_bets_and_to_8192_bytes() {
     let mut by_bets = agency_of_batches(TYPED, 1, 2);
     assert_eq!(
         [lorca(None), rivera(None), alvarez()].map(|bet| by_bets.push(&bet).unwrap()),
@@ -243,7 +240,7 @@ fn the_encoder_fills_a_packet_by_bets_or_by_bytes_and_never_over_8192() {
 }
 
 #[test]
-fn a_bet_the_dialect_cannot_carry_is_named_and_leaves_the_batch_as_it_was() {
+fn a_bet_that_cannot_be_encoded_is_rejected_and_leaves_the_batch_unchanged() {
     let mut batch = agency(TYPED, 1);
     batch.push(&lorca(None)).unwrap();
     let separator = Unencodable::Separator { field: "last name", separator: ';' };
@@ -255,7 +252,7 @@ fn a_bet_the_dialect_cannot_carry_is_named_and_leaves_the_batch_as_it_was() {
 }
 
 #[test]
-fn replies_that_no_central_sends_are_refused() {
+fn invalid_replies_are_rejected() {
     assert_eq!(typed::decode_results(&[2]), Err(ProtocolError::UnknownReply(2)));
     assert_eq!(typed::decode_results(&[1, 0, 0, 0, 0, 9]), Err(ProtocolError::TrailingBytes(1)));
     assert_eq!(typed::decode_winners(&[0, 0, 9, 9]), Err(ProtocolError::TrailingBytes(2)));
@@ -264,7 +261,7 @@ fn replies_that_no_central_sends_are_refused() {
 }
 
 #[test]
-fn replies_the_dialect_does_not_have_are_not_sent() {
+fn replies_of_other_dialects_are_not_encoded() {
     for reply in [Reply::NotYet, Reply::Finished, Reply::Winners(vec!["1"]), Reply::Echo(b"x")] {
         let mut out = Vec::new();
         assert_eq!(central(TYPED).encode(&reply, &mut out), Err(Unencodable::Reply));
@@ -273,20 +270,20 @@ fn replies_the_dialect_does_not_have_are_not_sent() {
 }
 
 #[test]
-fn a_refusal_is_a_close_without_a_word() {
+fn a_refusal_closes_the_connection_without_a_reply() {
     for error in [None, Some(&ProtocolError::EmptyBatch)] {
-        assert_eq!(said_to(&mut *central(TYPED), error), (vec![], Then::Close));
+        assert_eq!(error_reply(&mut *central(TYPED), error), (vec![], Then::Close));
     }
 }
 
 #[test]
-fn a_batch_begins_with_its_type_byte() {
+fn a_batch_starts_with_its_type_byte() {
     assert!(central(TYPED).begins_batch(&[0]) && central(TYPED).begins_batch(&[0, 0, 1]));
     assert!(!central(TYPED).begins_batch(&[]) && !central(TYPED).begins_batch(&[1]));
 }
 
 #[test]
-fn an_agency_says_nothing_but_batches_and_queries() {
+fn an_agency_sends_only_batches_and_queries() {
     let codec = agency(TYPED, 1);
     assert_eq!(
         (codec.greeting(), codec.notification(), codec.final_message()),
@@ -296,7 +293,9 @@ fn an_agency_says_nothing_but_batches_and_queries() {
 
 proptest! {
     #[test]
-    fn every_prefix_of_a_reply_is_incomplete_and_the_whole_reads_back(owned in any_bets(TYPED, 20)) {
+    fn every_prefix_of_a_reply_is_incomplete_and_the_whole_reply_is_decoded(
+        owned in any_bets(TYPED, 20),
+    ) {
         let winners = of_agency(&owned, 0);
         let wire = encoded(&stored(winners.clone()));
         let codec = agency(TYPED, 1);
@@ -310,9 +309,9 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_a_side_panic(bytes in noise(), kind in 0_u8..3) {
+    fn no_bytes_make_a_codec_panic(bytes in arbitrary_bytes(), kind in 0_u8..3) {
         let wire = [&[kind][..], &bytes].concat();
-        trickle(&mut *central(TYPED), &wire);
+        decode_bytewise(&mut *central(TYPED), &wire);
         let _ = central(TYPED).decode(&wire);
         let _ = (typed::decode_winners(&wire), typed::decode_results(&wire));
         let codec = agency(TYPED, 1);

@@ -1,5 +1,4 @@
-//! What the tests of the dialects share: the vectors, and both sides of a dialect by its name.
-#![allow(dead_code, reason = "no test file uses all of it")]
+//! Helpers for the tests of the dialects: the test vectors and the codecs of a dialect by its name.
 
 pub(crate) mod bets;
 pub(crate) mod conversation;
@@ -9,39 +8,41 @@ use lottery::protocol::{
 };
 use lottery::{Bet, Reply, Request};
 
-/// A vector of `vectors.json` as bytes.
+/// Returns a vector of `vectors.json` as bytes.
 pub(crate) fn vector(dialect: &str, name: &str) -> Vec<u8> {
-    let vectors: serde_json::Value = serde_json::from_str(include_str!("../vectors.json")).unwrap();
+    let vectors: serde_json::Value =
+        serde_json::from_str(include_str!("../../vectors.json")).unwrap();
     let hex =
         vectors[dialect][name].as_str().unwrap_or_else(|| panic!("no vector {dialect} {name}"));
     (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
 }
 
+/// Returns the dialect with this name.
 pub(crate) fn dialect(name: &str) -> &'static Dialect {
     Dialect::named(name).unwrap_or_else(|| panic!("no dialect {name}"))
 }
 
-/// The central's side of a new connection.
+/// Returns the central's codec for a new connection.
 pub(crate) fn central(name: &str) -> Box<dyn CentralCodec> {
     (dialect(name).central)()
 }
 
-/// The agency's side of a run, with a batch that only its bytes can fill.
+/// Returns an agency's codec whose batch is limited in bytes only.
 pub(crate) fn agency(name: &str, agency: u16) -> Box<dyn AgencyCodec> {
     agency_of_batches(name, agency, u16::MAX)
 }
 
-/// The agency's side of a run with at most `max_bets` bets in a batch.
+/// Returns an agency's codec with at most `max_bets` bets per batch.
 pub(crate) fn agency_of_batches(name: &str, agency: u16, max_bets: u16) -> Box<dyn AgencyCodec> {
     agency_with(name, &AgencyOptions { agency, max_bets, with_count: true })
 }
 
-/// The agency's side of a run with these options.
+/// Returns an agency's codec with these options.
 pub(crate) fn agency_with(name: &str, options: &AgencyOptions) -> Box<dyn AgencyCodec> {
     dialect(name).agency.unwrap()(options)
 }
 
-/// As many of these bets as one packet takes, and its bytes.
+/// Fills one packet with as many of these bets as fit. Returns those bets and the packet.
 pub(crate) fn filled<'a>(
     codec: &mut dyn AgencyCodec,
     mut bets: Vec<Bet<'a>>,
@@ -52,14 +53,14 @@ pub(crate) fn filled<'a>(
     (bets, codec.packet().to_vec())
 }
 
-/// The bytes of one batch of these bets, all of which must fit.
+/// Returns the packet of these bets, which must all fit.
 pub(crate) fn packet(codec: &mut dyn AgencyCodec, bets: &[Bet<'_>]) -> Vec<u8> {
     let (added, wire) = filled(codec, bets.to_vec());
     assert_eq!(added.len(), bets.len());
     wire
 }
 
-/// The request at the start of `wire`, and its length.
+/// Returns the request at the start of `wire` and its length.
 pub(crate) fn request<'w>(codec: &mut dyn CentralCodec, wire: &'w [u8]) -> (Request<'w>, usize) {
     match codec.decode(wire) {
         Ok(Decoded::Complete { request, consumed }) => (request, consumed),
@@ -67,36 +68,37 @@ pub(crate) fn request<'w>(codec: &mut dyn CentralCodec, wire: &'w [u8]) -> (Requ
     }
 }
 
-/// The request in `wire`, which must be whole and consume everything.
+/// Returns the request in `wire`, which must consist of this one message.
 pub(crate) fn whole<'w>(codec: &mut dyn CentralCodec, wire: &'w [u8]) -> Request<'w> {
     let (request, consumed) = request(codec, wire);
     assert_eq!(consumed, wire.len());
     request
 }
 
-/// Why `wire` is refused.
+/// Returns the refusal of `wire`.
 pub(crate) fn refusal(codec: &mut dyn CentralCodec, wire: &[u8]) -> Refusal {
-    codec.decode(wire).expect_err("must be refused")
+    codec.decode(wire).expect_err("the message must be refused")
 }
 
-/// Why `wire` is refused, what is said to it, and what becomes of the connection.
+/// Returns the refusal of `wire`, the error reply, and what happens to the connection.
 pub(crate) fn refused(codec: &mut dyn CentralCodec, wire: &[u8]) -> (Refusal, Vec<u8>, Then) {
     let refusal = refusal(codec, wire);
-    let (said, then) = said_to(codec, Some(&refusal.error));
-    (refusal, said, then)
+    let (reply, then) = error_reply(codec, Some(&refusal.error));
+    (refusal, reply, then)
 }
 
-/// What is said to an error, or to a request that cannot be carried out, and what becomes of the connection.
-pub(crate) fn said_to(
+/// Returns the reply to an error, or to a valid request that failed, and what happens to the
+/// connection.
+pub(crate) fn error_reply(
     codec: &mut dyn CentralCodec,
     error: Option<&ProtocolError>,
 ) -> (Vec<u8>, Then) {
-    let mut said = Vec::new();
-    let then = codec.refuse(error, &mut said);
-    (said, then)
+    let mut reply = Vec::new();
+    let then = codec.refuse(error, &mut reply);
+    (reply, then)
 }
 
-/// The bytes of a reply, and what becomes of the connection.
+/// Returns the bytes of a reply and what happens to the connection.
 pub(crate) fn encoded(codec: &mut dyn CentralCodec, reply: &Reply<'_>) -> (Vec<u8>, Then) {
     let mut wire = Vec::new();
     let then = codec.encode(reply, &mut wire).unwrap();

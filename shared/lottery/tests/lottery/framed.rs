@@ -1,12 +1,9 @@
-//! The `framed` dialect against the vectors taken from the original programs, and against any way the network cuts bytes.
+//! Tests of the `framed` dialect: the vectors of the original programs, invalid messages and
+//! arbitrary bytes.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::bets::{alvarez, any_bets, bet, lorca, of_agency, rivera};
-use common::conversation::{conversation, cuts, mutated, mutations};
-use common::{agency_with, encoded, filled, packet, refused, request, said_to, whole};
+use crate::common::bets::{alvarez, any_bets, bet, lorca, of_agency, rivera};
+use crate::common::conversation::{conversation, mutated, mutations, splits};
+use crate::common::{agency_with, encoded, error_reply, filled, packet, refused, request, whole};
 use lottery::protocol::{
     AgencyCodec, AgencyOptions, Answer, CentralCodec, MAX_PACKET_BYTES, ProtocolError, Push,
     Receipt, Refusal, Then, Unencodable,
@@ -20,14 +17,14 @@ const FINISH: Request<'static> = Request::Finish { agency: 1 };
 const QUERY: Request<'static> = Request::Winners { agency: 1, finished: false };
 
 fn vector(name: &str) -> Vec<u8> {
-    common::vector(FRAMED, name)
+    crate::common::vector(FRAMED, name)
 }
 
 fn central() -> Box<dyn CentralCodec> {
-    common::central(FRAMED)
+    crate::common::central(FRAMED)
 }
 
-/// A central after the FINISHED of agency 1.
+/// Returns the central's codec after the FINISHED of agency 1.
 fn central_after_finished() -> Box<dyn CentralCodec> {
     let mut central = central();
     assert_eq!(whole(&mut *central, &vector("finished_1")), FINISH);
@@ -38,13 +35,13 @@ fn agency(agency: u16, with_count: bool) -> Box<dyn AgencyCodec> {
     agency_with(FRAMED, &AgencyOptions { agency, max_bets: u16::MAX, with_count })
 }
 
-/// A message with its length.
+/// Returns a message with its length before it.
 fn framed(text: impl AsRef<[u8]>) -> Vec<u8> {
     let text = text.as_ref();
     [&u16::try_from(text.len()).unwrap().to_be_bytes()[..], text].concat()
 }
 
-/// The bets in a message of this text.
+/// Returns the bets in a message with this text.
 fn bets_of(text: &str) -> Vec<Bet<'static>> {
     match whole(&mut *central(), framed(text).leak()) {
         Request::Store(bets) => bets,
@@ -57,7 +54,7 @@ fn stored(bets: usize) -> Reply<'static> {
 }
 
 #[test]
-fn batches_of_the_originals_decode_to_their_bets_and_encode_to_the_same_bytes() {
+fn batches_of_the_original_are_decoded_and_encoded_to_the_same_bytes() {
     let cases = [
         (1, true, "batch_L", vec![lorca()]),
         (1, true, "batch_LT", vec![lorca(), rivera()]),
@@ -73,7 +70,7 @@ fn batches_of_the_originals_decode_to_their_bets_and_encode_to_the_same_bytes() 
 }
 
 #[test]
-fn the_line_that_the_first_original_sent_back_is_the_line_of_the_bet() {
+fn the_line_echoed_by_the_first_original_equals_the_line_of_the_bet() {
     let batch = packet(&mut *agency(1, true), &[lorca()]);
     assert_eq!(batch[batch.len() - vector("ej5_echo_L").len()..], vector("ej5_echo_L"));
 }
@@ -90,7 +87,7 @@ fn a_stored_batch_is_answered_with_the_number_of_its_bets() {
 }
 
 #[test]
-fn finished_and_its_acknowledgement_are_those_of_the_originals() {
+fn finished_and_its_acknowledgement_equal_those_of_the_original() {
     let agency = agency(1, true);
     assert_eq!(agency.notification(), Some(vector("finished_1")));
     let mut central = central();
@@ -100,7 +97,7 @@ fn finished_and_its_acknowledgement_are_those_of_the_originals() {
 }
 
 #[test]
-fn the_query_and_its_answers_are_those_of_the_originals() {
+fn the_query_and_its_answers_equal_those_of_the_original() {
     let agency = agency(1, true);
     assert_eq!(agency.question(), vector("query_1"));
     let cases = [
@@ -114,7 +111,7 @@ fn the_query_and_its_answers_are_those_of_the_originals() {
         ("not_yet", Reply::NotYet, Answer::NotYet),
     ];
     for (name, reply, answer) in cases {
-        // After FINISHED the winners are the last that is said; whoever is too early asks again.
+        // After FINISHED the winners are the last reply. After "not yet" the agency may ask again.
         let last = if reply == Reply::NotYet { Then::Continue } else { Then::Close };
         for (mut central, then) in [(central(), Then::Continue), (central_after_finished(), last)] {
             assert_eq!(whole(&mut *central, &vector("query_1")), QUERY);
@@ -136,7 +133,7 @@ fn a_query_may_be_repeated_until_the_agency_has_finished() {
 }
 
 #[test]
-fn integers_are_read_as_python_reads_them() {
+fn integers_are_parsed_as_python_parses_them() {
     let texts =
         ["01|A|B|1|1999-03-17|0007", "+1|A|B|1|1999-03-17|+7", " 1 |A|B|1|1999-03-17| 7 \r"];
     for text in texts {
@@ -156,13 +153,13 @@ fn integers_are_read_as_python_reads_them() {
 }
 
 #[test]
-fn texts_are_kept_as_they_came_and_may_be_empty() {
+fn texts_are_unchanged_and_may_be_empty() {
     let kept = bet(1, ["  Ana   María ", "", " x,y;\"z\" "], "1999-03-17", 5);
     assert_eq!(bets_of("1|  Ana   María || x,y;\"z\" |1999-03-17|5"), [kept]);
 }
 
 #[test]
-fn a_blank_line_counts_as_a_line_and_is_no_bet() {
+fn a_blank_line_is_counted_but_is_not_a_bet() {
     for text in
         [format!("3\n{LORCA} \t\n{LORCA}"), format!("{LORCA}\n\n{LORCA}"), format!("2\n\n{LORCA}")]
     {
@@ -172,7 +169,7 @@ fn a_blank_line_counts_as_a_line_and_is_no_bet() {
 }
 
 #[test]
-fn blanks_around_a_message_do_not_count() {
+fn blanks_around_a_message_are_ignored() {
     for text in [
         format!(" \n1\n{LORCA}\n\n "),
         format!("1\n{}", LORCA.trim_end()),
@@ -184,7 +181,7 @@ fn blanks_around_a_message_do_not_count() {
 }
 
 #[test]
-fn every_bad_batch_is_refused_with_fail_and_the_connection_goes_on() {
+fn every_invalid_batch_is_refused_with_fail_and_the_connection_continues() {
     let count =
         |announced: &str, found| ProtocolError::Count { announced: announced.into(), found };
     let fields = |record, found| ProtocolError::FieldCount { record, found, expected: "6" };
@@ -193,7 +190,7 @@ fn every_bad_batch_is_refused_with_fail_and_the_connection_goes_on() {
     let bet = |record, source| ProtocolError::Bet { record, source };
     let tab = InvalidBet::ControlCharacter { field: "document", code: 9 };
     let too_long = InvalidBet::TooLong { field: "first name", bytes: 256 };
-    // The text, the bets it is known to be about, and the error.
+    // The text, the reported number of bets, and the error.
     let cases = [
         (String::new(), 0, ProtocolError::EmptyBatch),
         (" \r\n\t".into(), 0, ProtocolError::EmptyBatch),
@@ -230,51 +227,55 @@ fn every_bad_batch_is_refused_with_fail_and_the_connection_goes_on() {
     for (text, bets, error) in cases {
         let wire = framed(&text);
         let mut central = central();
-        let (refusal, said, then) = refused(&mut *central, &wire);
+        let (refusal, reply, then) = refused(&mut *central, &wire);
         assert_eq!(
             refusal,
             Refusal { error, bets: Some(bets), consumed: Some(wire.len()) },
             "{text:?}"
         );
-        assert_eq!((said, then), (vector("fail_0"), Then::Continue), "{text:?}");
+        assert_eq!((reply, then), (vector("fail_0"), Then::Continue), "{text:?}");
         assert_eq!(whole(&mut *central, &vector("batch_L")), Request::Store(vec![lorca()]));
     }
 }
 
 #[test]
-fn what_is_not_utf_8_is_refused_with_fail_and_the_connection_ends() {
-    let bad = &b"1|\xff|B|1|1999-03-17|1\n"[..];
-    // The text, the record that is bad, and the bets, which are the lines that hold a separator.
+fn a_message_that_is_not_utf_8_is_refused_with_fail_and_the_connection_closes() {
+    let invalid = &b"1|\xff|B|1|1999-03-17|1\n"[..];
+    // The text, the invalid record, and the number of bets: the lines with a separator.
     let cases = [
-        (bad.to_vec(), 1, Some(1)),
-        ([b"1\n", bad].concat(), 1, Some(1)),
-        ([LORCA.as_bytes(), bad].concat(), 2, Some(2)),
-        ([b"2\n", LORCA.as_bytes(), bad].concat(), 2, Some(2)),
-        ([b"9\n", bad, b" \n", LORCA.as_bytes(), LORCA.trim_end().as_bytes()].concat(), 1, Some(3)),
+        (invalid.to_vec(), 1, Some(1)),
+        ([b"1\n", invalid].concat(), 1, Some(1)),
+        ([LORCA.as_bytes(), invalid].concat(), 2, Some(2)),
+        ([b"2\n", LORCA.as_bytes(), invalid].concat(), 2, Some(2)),
+        (
+            [b"9\n", invalid, b" \n", LORCA.as_bytes(), LORCA.trim_end().as_bytes()].concat(),
+            1,
+            Some(3),
+        ),
         (b"\xff".to_vec(), 1, Some(0)),
         (b"1\xff\n1|A|B".to_vec(), 1, Some(1)),
         (b"FINISHED|\xff".to_vec(), 1, None),
         (b"QUERY_WINNERS|\xff\n|".to_vec(), 1, None),
     ];
     for (text, record, bets) in cases {
-        let (refusal, said, then) = refused(&mut *central(), &framed(&text));
+        let (refusal, reply, then) = refused(&mut *central(), &framed(&text));
         let error = ProtocolError::NotUtf8 { record };
         assert_eq!(refusal, Refusal { error, bets, consumed: None }, "{text:?}");
-        assert_eq!((said, then), (vector("fail_0"), Then::Close));
+        assert_eq!((reply, then), (vector("fail_0"), Then::Close));
     }
 }
 
 #[test]
-fn a_malformed_finished_is_answered_with_what_it_said_and_then_only_a_query_is_heard() {
+fn a_malformed_finished_is_quoted_in_the_error_and_only_a_query_may_follow() {
     for text in
         ["FINISHED|2|x", "FINISHED|0", "FINISHED|x", "FINISHED|", "FINISHED|65536", "FINISHED|-1"]
     {
         let mut central = central();
-        let (refusal, said, then) = refused(&mut *central, &framed(format!("{text}\n")));
+        let (refusal, reply, then) = refused(&mut *central, &framed(format!("{text}\n")));
         let error = ProtocolError::Format { message: "finished message", text: text.into() };
         assert_eq!(refusal, Refusal { error, bets: None, consumed: Some(text.len() + 3) });
         let expected = format!("ERROR|Invalid finished message format: {text}\n");
-        assert_eq!((said, then), (expected.into_bytes(), Then::Continue));
+        assert_eq!((reply, then), (expected.into_bytes(), Then::Continue));
         assert!(!central.begins_batch(&vector("batch_L")));
         assert_eq!(whole(&mut *central, &vector("query_1")), QUERY);
         assert_eq!(encoded(&mut *central, &Reply::Winners(vec![])).1, Then::Close);
@@ -282,34 +283,37 @@ fn a_malformed_finished_is_answered_with_what_it_said_and_then_only_a_query_is_h
 }
 
 #[test]
-fn a_malformed_query_is_answered_with_what_it_said() {
+fn a_malformed_query_is_quoted_in_the_error() {
     for text in ["QUERY_WINNERS|2|3", "QUERY_WINNERS|0", "QUERY_WINNERS|x", "QUERY_WINNERS|"] {
         for (mut central, then) in
             [(central(), Then::Continue), (central_after_finished(), Then::Close)]
         {
-            let (refusal, said, so) = refused(&mut *central, &framed(text));
+            let (refusal, reply, actual_then) = refused(&mut *central, &framed(text));
             let error = ProtocolError::Format { message: "winners query", text: text.into() };
             assert_eq!(refusal, Refusal { error, bets: None, consumed: Some(text.len() + 2) });
             let expected = format!("ERROR|Invalid winners query format: {text}\n");
-            assert_eq!((said, so), (expected.into_bytes(), then));
+            assert_eq!((reply, actual_then), (expected.into_bytes(), then));
         }
     }
 }
 
 #[test]
-fn an_error_line_is_one_short_line_whatever_the_message_said() {
+fn an_error_reply_is_one_short_line_for_any_message() {
     let text = format!("FINISHED|a\nb\r\u{85}{}", "ñ".repeat(30_000));
-    let (_, said, _) = refused(&mut *central(), &framed(text));
-    let said = String::from_utf8(said).unwrap();
-    assert!(said.starts_with("ERROR|Invalid finished message format: FINISHED|a b  ñ"), "{said:?}");
+    let (_, reply, _) = refused(&mut *central(), &framed(text));
+    let reply = String::from_utf8(reply).unwrap();
     assert!(
-        said.len() < 512 && said.ends_with('\n') && !said.trim_end().contains(char::is_control),
-        "{said:?}"
+        reply.starts_with("ERROR|Invalid finished message format: FINISHED|a b  ñ"),
+        "{reply:?}"
+    );
+    assert!(
+        reply.len() < 512 && reply.ends_with('\n') && !reply.trim_end().contains(char::is_control),
+        "{reply:?}"
     );
 }
 
 #[test]
-fn anything_but_a_query_after_finished_ends_the_connection_without_a_reply() {
+fn any_message_except_a_query_after_finished_closes_the_connection_without_a_reply() {
     let malformed = framed("FINISHED|2|x");
     for wire in [
         vector("batch_L"),
@@ -319,15 +323,15 @@ fn anything_but_a_query_after_finished_ends_the_connection_without_a_reply() {
         framed(""),
         framed(b"\xff"),
     ] {
-        let (refusal, said, then) = refused(&mut *central_after_finished(), &wire);
+        let (refusal, reply, then) = refused(&mut *central_after_finished(), &wire);
         let error = ProtocolError::OutOfPlace { after: "FINISHED" };
         assert_eq!(refusal, Refusal { error, bets: None, consumed: None });
-        assert_eq!((said, then), (vec![], Then::Close));
+        assert_eq!((reply, then), (vec![], Then::Close));
     }
 }
 
 #[test]
-fn a_request_that_cannot_be_carried_out_is_answered_by_its_kind() {
+fn the_reply_to_a_failed_request_depends_on_its_kind() {
     let cases = [
         ("batch_L", "FAIL|0\n", Then::Continue),
         ("finished_1", "ERROR|The notification could not be noted\n", Then::Continue),
@@ -336,12 +340,12 @@ fn a_request_that_cannot_be_carried_out_is_answered_by_its_kind() {
     for (name, line, then) in cases {
         let mut central = central();
         whole(&mut *central, &vector(name));
-        assert_eq!(said_to(&mut *central, None), (line.into(), then), "{name}");
+        assert_eq!(error_reply(&mut *central, None), (line.into(), then), "{name}");
     }
 }
 
 #[test]
-fn documents_that_would_be_counted_wrong_are_not_sent() {
+fn documents_that_the_agency_would_count_wrongly_are_not_encoded() {
     let separator = |separator| Unencodable::Separator { field: "document", separator };
     let cases = [
         (vec!["1", "2|3"], separator('|')),
@@ -360,14 +364,14 @@ fn documents_that_would_be_counted_wrong_are_not_sent() {
 }
 
 #[test]
-fn replies_of_other_dialects_cannot_be_encoded() {
+fn replies_of_other_dialects_are_not_encoded() {
     let mut out = Vec::new();
     assert_eq!(central().encode(&Reply::Echo(b"x"), &mut out), Err(Unencodable::Reply));
     assert_eq!(out, b"");
 }
 
 #[test]
-fn a_batch_begins_when_its_text_can_be_no_other_message_any_more() {
+fn a_batch_starts_when_its_text_excludes_all_other_messages() {
     for undecided in
         ["", "\n ", "F", "FINISHED", "FINISHED|", "FINISHED|1", " QUERY", "QUERY_WINNERS|1"]
     {
@@ -375,9 +379,9 @@ fn a_batch_begins_when_its_text_can_be_no_other_message_any_more() {
         assert!(!central().begins_batch(&wire), "{undecided:?}");
     }
     assert!(!central().begins_batch(&[]) && !central().begins_batch(&[0]));
-    for begun in ["1", " 1", "FA", "FINISHED1", "f", "QUERY_WINNERS1", "\0"] {
-        let wire = [&[0, 200], begun.as_bytes()].concat();
-        assert!(central().begins_batch(&wire), "{begun:?}");
+    for started in ["1", " 1", "FA", "FINISHED1", "f", "QUERY_WINNERS1", "\0"] {
+        let wire = [&[0, 200], started.as_bytes()].concat();
+        assert!(central().begins_batch(&wire), "{started:?}");
     }
     for whole in ["", " ", "FINISHED", "QUERY"] {
         assert!(central().begins_batch(&framed(whole)), "{whole:?}");
@@ -387,7 +391,7 @@ fn a_batch_begins_when_its_text_can_be_no_other_message_any_more() {
 }
 
 #[test]
-fn messages_in_one_buffer_are_told_apart() {
+fn messages_in_one_buffer_are_decoded_one_by_one() {
     let wire = [vector("batch_LT"), vector("finished_1"), vector("query_1")].concat();
     let mut central = central();
     let mut rest = &wire[..];
@@ -406,7 +410,7 @@ fn messages_in_one_buffer_are_told_apart() {
 }
 
 #[test]
-fn the_largest_message_is_taken() {
+fn the_largest_message_is_accepted() {
     let (line, most) = ("1||||2000-01-01|1\n", usize::from(u16::MAX));
     let lines = most / line.len();
     let text = format!("{}{}", line.repeat(lines), "\n".repeat(most - lines * line.len()));
@@ -417,7 +421,7 @@ fn the_largest_message_is_taken() {
 }
 
 #[test]
-fn the_agency_fills_a_packet_by_bets_or_by_bytes_and_never_over_8192() {
+fn the_agency_limits_a_packet_in_bets_and_to_8192_bytes() {
     for with_count in [true, false] {
         let mut by_bets =
             agency_with(FRAMED, &AgencyOptions { agency: 1, max_bets: 2, with_count });
@@ -437,7 +441,7 @@ fn the_agency_fills_a_packet_by_bets_or_by_bytes_and_never_over_8192() {
 }
 
 #[test]
-fn a_bet_the_dialect_cannot_carry_is_named_and_leaves_the_batch_as_it_was() {
+fn a_bet_that_cannot_be_encoded_is_rejected_and_leaves_the_batch_unchanged() {
     let mut agency = agency(1, true);
     let before = packet(&mut *agency, &[lorca()]);
     let separator = Unencodable::Separator { field: "first name", separator: '|' };
@@ -455,7 +459,7 @@ fn a_bet_the_dialect_cannot_carry_is_named_and_leaves_the_batch_as_it_was() {
 }
 
 #[test]
-fn a_receipt_must_speak_of_the_bets_that_were_sent() {
+fn a_receipt_must_have_the_number_of_bets_sent() {
     let mut agency = agency(1, true);
     packet(&mut *agency, &[lorca(), rivera()]);
     for end in 0..vector("success_2").len() {
@@ -484,7 +488,7 @@ fn a_receipt_must_speak_of_the_bets_that_were_sent() {
 }
 
 #[test]
-fn nothing_but_ack_acknowledges() {
+fn only_ack_is_an_acknowledgement() {
     let agency = agency(1, true);
     for end in 0..4 {
         assert_eq!(agency.acknowledgement(&b"ACK\n"[..end]), Ok(None));
@@ -496,7 +500,7 @@ fn nothing_but_ack_acknowledges() {
 }
 
 #[test]
-fn an_answer_is_a_count_of_documents_not_yet_or_the_reason_of_the_central() {
+fn an_answer_is_a_list_of_documents_not_yet_or_an_error_text() {
     let agency = agency(1, true);
     let reason = "[Errno 2] No such file or directory: './bets.csv'";
     let line = format!("ERROR|{reason}\n");
@@ -515,7 +519,7 @@ fn an_answer_is_a_count_of_documents_not_yet_or_the_reason_of_the_central() {
 
 proptest! {
     #[test]
-    fn winners_are_counted_right_and_every_prefix_of_their_line_is_incomplete(
+    fn winners_are_counted_and_every_prefix_of_their_line_is_incomplete(
         documents in prop::collection::vec("[^|\\p{Cc}]{1,12}", 0..20),
     ) {
         let winners = documents.len() as u64;
@@ -529,50 +533,59 @@ proptest! {
     }
 
     #[test]
-    fn a_batch_the_notification_and_the_query_are_told_apart_however_they_are_cut(
+    fn a_batch_the_notification_and_the_query_are_decoded_with_any_splits(
         number in 1..=u16::MAX,
         owned in any_bets(FRAMED, 20),
-        cuts in cuts(),
+        splits in splits(),
     ) {
         let mut agency = agency(number, true);
         let (bets, batch) = filled(&mut *agency, of_agency(&owned, number));
         let messages = [batch, agency.notification().unwrap(), agency.question()];
-        let (noted, said, open) = conversation(FRAMED, &messages.concat(), &cuts);
+        let (events, sent, open) = conversation(FRAMED, &messages.concat(), &splits);
         let expected = format!("SUCCESS|{}\nACK\nWINNERS|\n", bets.len());
         let requests = [
             Request::Store(bets),
             Request::Finish { agency: number },
             Request::Winners { agency: number, finished: false },
         ];
-        let noted_as = |(request, wire): (&Request<'_>, &Vec<u8>)| format!("{}: {request:?}", wire.len());
-        prop_assert_eq!(noted, requests.iter().zip(&messages).map(noted_as).collect::<Vec<_>>());
-        prop_assert_eq!((said, open), (expected.into_bytes(), false));
+        let expected_events: Vec<_> = requests
+            .iter()
+            .zip(&messages)
+            .map(|(request, wire)| format!("{}: {request:?}", wire.len()))
+            .collect();
+        prop_assert_eq!(events, expected_events);
+        prop_assert_eq!((sent, open), (expected.into_bytes(), false));
     }
 
     #[test]
-    fn a_changed_message_makes_nothing_panic_and_cuts_make_no_difference(
+    fn a_changed_message_does_not_panic_and_splits_make_no_difference(
         owned in any_bets(FRAMED, 6),
         with_count in any::<bool>(),
         mutations in mutations(),
-        cuts in cuts(),
+        splits in splits(),
     ) {
         let mut agency = agency(1, with_count);
         let batch = packet(&mut *agency, &of_agency(&owned, 1));
-        let wire = [batch.clone(), batch, agency.notification().unwrap(), agency.question()].concat();
-        let wire = mutated(wire, &mutations);
-        prop_assert_eq!(conversation(FRAMED, &wire, &cuts), conversation(FRAMED, &wire, &[]));
-        for reply in ["SUCCESS|12\n", "ACK\n", "WINNERS|30904465|2\n", "ERROR|Lottery not yet completed\n"] {
-            let reply = mutated(reply.into(), &mutations);
+        let (finished, query) = (agency.notification().unwrap(), agency.question());
+        let wire = mutated([batch.clone(), batch, finished, query].concat(), &mutations);
+        prop_assert_eq!(conversation(FRAMED, &wire, &splits), conversation(FRAMED, &wire, &[]));
+        let replies = ["SUCCESS|12\n", "ACK\n", "WINNERS|30904465|2\n"].map(Vec::from);
+        for reply in replies.into_iter().chain([vector("not_yet")]) {
+            let reply = mutated(reply, &mutations);
             let _ = (agency.receipt(&reply), agency.acknowledgement(&reply), agency.answer(&reply));
         }
     }
 
     #[test]
-    fn no_bytes_make_a_codec_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), cuts in cuts()) {
+    fn no_bytes_make_a_codec_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+        splits in splits(),
+    ) {
         for start in ["", "1\n", "FINISHED|", "QUERY_WINNERS|", " FINI"] {
             let text = [start.as_bytes(), &bytes].concat();
             for wire in [framed(&text), text] {
-                prop_assert_eq!(conversation(FRAMED, &wire, &cuts), conversation(FRAMED, &wire, &[]));
+                let whole = conversation(FRAMED, &wire, &[]);
+                prop_assert_eq!(conversation(FRAMED, &wire, &splits), whole);
             }
         }
         let agency = agency(1, true);

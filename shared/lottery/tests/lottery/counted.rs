@@ -1,13 +1,11 @@
-//! Both editions of `counted` against the vectors taken from the original programs, and against any way the network cuts bytes.
+//! Tests of both editions of the `counted` dialect: the vectors of the original programs, invalid
+//! messages and arbitrary bytes.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::bets::{alvarez, lorca, rivera};
-use common::conversation::{noise, trickle};
-use common::{
-    agency, agency_of_batches, central, encoded, packet, refusal, refused, said_to, vector, whole,
+use crate::common::bets::{alvarez, lorca, rivera};
+use crate::common::conversation::{arbitrary_bytes, decode_bytewise};
+use crate::common::{
+    agency, agency_of_batches, central, encoded, error_reply, packet, refusal, refused, vector,
+    whole,
 };
 use lottery::protocol::{
     Answer, Decoded, MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Push, Receipt, Refusal,
@@ -18,17 +16,17 @@ use proptest::prelude::*;
 
 const EDITIONS: [&str; 2] = ["counted", "counted-u8"];
 
-/// Bytes of a name's length and of the count of winners.
+/// Returns the width of a name's length and of the count of winners, in bytes.
 fn width(edition: &str) -> usize {
     if edition == "counted" { 2 } else { 1 }
 }
 
-/// A length or count of the edition.
+/// Encodes a length or count in the edition's width.
 fn length(edition: &str, value: usize) -> Vec<u8> {
     value.to_be_bytes()[8 - width(edition)..].to_vec()
 }
 
-/// A bet as the table of the dialect lays it out: the number is 7, the document 1.
+/// Returns the bytes of a bet with these fields, document 1 and number 7.
 fn raw_bet(edition: &str, agency: u8, first_name: &[u8], last_name: &[u8], date: &[u8]) -> Vec<u8> {
     let first_name = [&length(edition, first_name.len())[..], first_name].concat();
     let last_name = [&length(edition, last_name.len())[..], last_name].concat();
@@ -39,7 +37,8 @@ fn batch_of(bets: &[Vec<u8>]) -> Vec<u8> {
     [&u16::try_from(bets.len()).unwrap().to_be_bytes()[..], &bets.concat()].concat()
 }
 
-fn good(edition: &str, agency: u8) -> Vec<u8> {
+/// Returns the bytes of a valid bet.
+fn valid_bet(edition: &str, agency: u8) -> Vec<u8> {
     raw_bet(edition, agency, b"Ana", b"Paz", b"2000-02-29")
 }
 
@@ -47,7 +46,7 @@ fn stored(bets: usize) -> Reply<'static> {
     Reply::Stored { bets, winners: Vec::new() }
 }
 
-/// The winners of the vectors; those of agency 4 are of the course's data.
+/// The winners in the vectors. Those of agency 4 are from the course's data.
 const WINNERS: [(&str, &[&str]); 3] = [
     ("winners_none", &[]),
     ("winners_L", &["30904465"]),
@@ -55,7 +54,7 @@ const WINNERS: [(&str, &[&str]); 3] = [
 ];
 
 #[test]
-fn a_batch_of_the_originals_decodes_to_its_bet_and_encodes_to_the_same_bytes() {
+fn a_batch_of_the_original_is_decoded_and_encoded_to_the_same_bytes() {
     for edition in EDITIONS {
         let wire = vector(edition, "batch_L");
         assert_eq!(packet(&mut *agency(edition, 1), &[lorca()]), wire, "{edition}");
@@ -71,7 +70,7 @@ fn a_batch_of_the_originals_decodes_to_its_bet_and_encodes_to_the_same_bytes() {
 }
 
 #[test]
-fn the_vector_of_two_agencies_is_the_bets_of_both_and_is_refused_on_one_connection() {
+fn the_vector_with_two_agencies_is_valid_bet_by_bet_and_refused_on_one_connection() {
     for edition in EDITIONS {
         let wire = vector(edition, "batch_TA");
         let of_one =
@@ -92,7 +91,7 @@ fn the_vector_of_two_agencies_is_the_bets_of_both_and_is_refused_on_one_connecti
 }
 
 #[test]
-fn a_bet_travels_as_one_of_the_agency_of_the_run() {
+fn a_bet_is_sent_with_the_agency_of_the_run() {
     for edition in EDITIONS {
         let wire = packet(&mut *agency(edition, 200), &[lorca()]);
         assert_eq!(
@@ -103,7 +102,7 @@ fn a_bet_travels_as_one_of_the_agency_of_the_run() {
 }
 
 #[test]
-fn a_stored_batch_is_answered_with_00_and_the_connection_goes_on() {
+fn a_stored_batch_is_answered_with_00_and_the_connection_continues() {
     for edition in EDITIONS {
         assert_eq!(
             encoded(&mut *central(edition), &stored(3)),
@@ -115,11 +114,11 @@ fn a_stored_batch_is_answered_with_00_and_the_connection_goes_on() {
 }
 
 #[test]
-fn every_refusal_is_answered_with_01_and_a_close() {
+fn every_refusal_is_answered_with_01_and_closes_the_connection() {
     for edition in EDITIONS {
         for error in [None, Some(&ProtocolError::NoAgency)] {
             assert_eq!(
-                said_to(&mut *central(edition), error),
+                error_reply(&mut *central(edition), error),
                 (vector(edition, "error"), Then::Close)
             );
         }
@@ -129,7 +128,7 @@ fn every_refusal_is_answered_with_01_and_a_close() {
 }
 
 #[test]
-fn the_end_message_says_that_the_agency_has_finished_and_asks_for_its_winners() {
+fn the_end_message_finishes_the_agency_and_asks_for_its_winners() {
     for (edition, number) in
         [(EDITIONS[0], 1), (EDITIONS[0], 5), (EDITIONS[1], 1), (EDITIONS[1], 5)]
     {
@@ -142,7 +141,7 @@ fn the_end_message_says_that_the_agency_has_finished_and_asks_for_its_winners() 
 }
 
 #[test]
-fn winners_are_their_documents_in_order() {
+fn the_winners_are_sent_as_documents_in_order() {
     for edition in EDITIONS {
         for (name, winners) in WINNERS {
             let wire = vector(edition, name);
@@ -159,7 +158,7 @@ fn winners_are_their_documents_in_order() {
 }
 
 #[test]
-fn the_final_byte_is_the_editions_own_and_either_is_taken() {
+fn each_edition_sends_its_own_final_byte_and_accepts_both() {
     for edition in EDITIONS {
         assert_eq!(agency(edition, 1).final_message(), vector(edition, "final_ack"));
         for byte in [1, 3] {
@@ -178,18 +177,19 @@ fn the_final_byte_is_the_editions_own_and_either_is_taken() {
 }
 
 #[test]
-fn every_bad_batch_is_refused_with_its_reason_and_its_count() {
+fn every_invalid_batch_is_refused_with_its_reason_and_its_count() {
     for edition in EDITIONS {
-        let bad = |first: &[u8], last: &[u8], date: &[u8]| raw_bet(edition, 1, first, last, date);
+        let invalid =
+            |first: &[u8], last: &[u8], date: &[u8]| raw_bet(edition, 1, first, last, date);
         let cases = [
-            (bad(b"\xff", b"B", b"2000-01-01"), ProtocolError::NotUtf8 { record: 2 }),
-            (bad(b"A", b"\xc3", b"2000-01-01"), ProtocolError::NotUtf8 { record: 2 }),
-            (bad(b"A", b"B", b"2000-01-0\xff"), ProtocolError::NotUtf8 { record: 2 }),
-            (bad(b"A", b"B", b"1999-13-17"), of_record(2, InvalidBet::birthdate("1999-13-17"))),
-            (bad(b"A", b"B", b"17/03/1999"), of_record(2, InvalidBet::birthdate("17/03/1999"))),
-            (bad(b"A", b"B", b" 1999-3-17"), of_record(2, InvalidBet::birthdate(" 1999-3-17"))),
+            (invalid(b"\xff", b"B", b"2000-01-01"), ProtocolError::NotUtf8 { record: 2 }),
+            (invalid(b"A", b"\xc3", b"2000-01-01"), ProtocolError::NotUtf8 { record: 2 }),
+            (invalid(b"A", b"B", b"2000-01-0\xff"), ProtocolError::NotUtf8 { record: 2 }),
+            (invalid(b"A", b"B", b"1999-13-17"), of_record(2, InvalidBet::birthdate("1999-13-17"))),
+            (invalid(b"A", b"B", b"17/03/1999"), of_record(2, InvalidBet::birthdate("17/03/1999"))),
+            (invalid(b"A", b"B", b" 1999-3-17"), of_record(2, InvalidBet::birthdate(" 1999-3-17"))),
             (
-                bad(b"A\n", b"B", b"2000-01-01"),
+                invalid(b"A\n", b"B", b"2000-01-01"),
                 of_record(2, InvalidBet::ControlCharacter { field: "first name", code: 0x0a }),
             ),
             (raw_bet(edition, 0, b"A", b"B", b"2000-01-01"), ProtocolError::NoAgency),
@@ -199,7 +199,7 @@ fn every_bad_batch_is_refused_with_its_reason_and_its_count() {
             ),
         ];
         for (bet, error) in cases {
-            let wire = batch_of(&[good(edition, 1), bet, good(edition, 1)]);
+            let wire = batch_of(&[valid_bet(edition, 1), bet, valid_bet(edition, 1)]);
             let refusal = Refusal { error, bets: Some(3), consumed: None };
             assert_eq!(
                 refused(&mut *central(edition), &wire),
@@ -215,7 +215,7 @@ fn of_record(record: usize, source: InvalidBet) -> ProtocolError {
 }
 
 #[test]
-fn names_of_255_bytes_are_taken_and_longer_ones_refused_before_they_arrive() {
+fn names_of_255_bytes_are_accepted_and_longer_ones_refused_before_they_arrive() {
     let longest = "x".repeat(255);
     for edition in EDITIONS {
         let bet = Bet { first_name: &longest, last_name: &longest, ..lorca() };
@@ -235,28 +235,28 @@ fn names_of_255_bytes_are_taken_and_longer_ones_refused_before_they_arrive() {
 }
 
 #[test]
-fn agency_0_may_not_end_and_no_other_agency_may_use_the_connection() {
+fn an_end_message_of_agency_0_and_a_second_agency_on_a_connection_are_refused() {
     for edition in EDITIONS {
         assert_eq!(refusal(&mut *central(edition), &[0, 0, 0]), ProtocolError::NoAgency.into());
 
         let other = ProtocolError::OtherAgency { found: 2, expected: 1 };
         let mut codec = central(edition);
-        whole(&mut *codec, &batch_of(&[good(edition, 1)]));
+        whole(&mut *codec, &batch_of(&[valid_bet(edition, 1)]));
         assert_eq!(refusal(&mut *codec, &[0, 0, 2]), other.clone().into());
 
         let mut codec = central(edition);
         whole(&mut *codec, &[0, 0, 1]);
-        let refusal = refusal(&mut *codec, &batch_of(&[good(edition, 2)]));
+        let refusal = refusal(&mut *codec, &batch_of(&[valid_bet(edition, 2)]));
         assert_eq!(refusal, Refusal { error: other, bets: Some(1), consumed: None });
     }
 }
 
 #[test]
-fn one_connection_may_carry_batches_the_end_and_the_final_byte_and_then_begin_again() {
+fn a_connection_may_carry_batches_the_end_the_final_byte_and_another_end() {
     for edition in EDITIONS {
         let mut codec = central(edition);
         for bets in [3, 1, 2] {
-            let wire = batch_of(&vec![good(edition, 7); bets]);
+            let wire = batch_of(&vec![valid_bet(edition, 7); bets]);
             assert_eq!(codec.decode(&wire[..wire.len() - 1]), Ok(Decoded::Incomplete));
             assert!(
                 matches!(whole(&mut *codec, &wire), Request::Store(stored) if stored.len() == bets)
@@ -275,7 +275,7 @@ fn one_connection_may_carry_batches_the_end_and_the_final_byte_and_then_begin_ag
 }
 
 #[test]
-fn a_batch_begins_when_a_count_that_is_not_0_is_there() {
+fn a_batch_starts_once_a_count_other_than_0_has_arrived() {
     for edition in EDITIONS {
         let mut codec = central(edition);
         for bytes in [&[][..], &[1], &[0], &[0, 0], &[0, 0, 1]] {
@@ -285,12 +285,12 @@ fn a_batch_begins_when_a_count_that_is_not_0_is_there() {
             assert!(codec.begins_batch(&bytes), "{bytes:?}");
         }
         encoded(&mut *codec, &Reply::Winners(vec![]));
-        assert!(!codec.begins_batch(&[1, 1]), "the final byte is next");
+        assert!(!codec.begins_batch(&[1, 1]), "the final byte must come first");
     }
 }
 
 #[test]
-fn winners_that_do_not_fit_their_count_or_are_no_numbers_are_not_sent_at_all() {
+fn winners_that_are_too_many_or_not_numeric_are_not_encoded() {
     for (edition, max) in [("counted", 65_535), ("counted-u8", 255)] {
         let (reply, then) = encoded(&mut *central(edition), &Reply::Winners(vec!["7"; max]));
         assert_eq!((reply.len(), then), (width(edition) + 4 * max, Then::Continue));
@@ -311,7 +311,7 @@ fn winners_that_do_not_fit_their_count_or_are_no_numbers_are_not_sent_at_all() {
 }
 
 #[test]
-fn replies_the_dialect_does_not_have_are_not_sent() {
+fn replies_of_other_dialects_are_not_encoded() {
     for edition in EDITIONS {
         for reply in [Reply::NotYet, Reply::Finished, Reply::Echo(b"x")] {
             let mut out = Vec::new();
@@ -322,7 +322,7 @@ fn replies_the_dialect_does_not_have_are_not_sent() {
 }
 
 #[test]
-fn a_batch_beyond_the_limit_is_refused_as_soon_as_it_is_reached() {
+fn a_batch_beyond_the_limit_is_refused_as_soon_as_it_reaches_the_limit() {
     let name = [b'x'; 255];
     for edition in EDITIONS {
         let bet = raw_bet(edition, 1, &name, &name, b"2000-01-01");
@@ -336,7 +336,7 @@ fn a_batch_beyond_the_limit_is_refused_as_soon_as_it_is_reached() {
     }
 }
 
-/// Takes hours if every byte makes the codec read the batch from its start.
+/// This test would take hours if the codec scanned the batch from its start for every byte.
 #[test]
 fn a_batch_of_65535_bets_may_arrive_byte_by_byte() {
     for edition in EDITIONS {
@@ -350,7 +350,7 @@ fn a_batch_of_65535_bets_may_arrive_byte_by_byte() {
 }
 
 #[test]
-fn the_encoder_fills_a_packet_by_bets_or_by_bytes_and_never_over_8192() {
+fn the_agency_limits_a_packet_in_bets_and_to_8192_bytes() {
     for edition in EDITIONS {
         let mut by_bets = agency_of_batches(edition, 1, 2);
         let pushed = [lorca(), rivera(), lorca()].map(|bet| by_bets.push(&bet).unwrap());
@@ -368,7 +368,7 @@ fn the_encoder_fills_a_packet_by_bets_or_by_bytes_and_never_over_8192() {
 }
 
 #[test]
-fn a_bet_the_dialect_cannot_carry_is_named_and_leaves_the_batch_as_it_was() {
+fn a_bet_that_cannot_be_encoded_is_rejected_and_leaves_the_batch_unchanged() {
     let long = "x".repeat(256);
     let not_numeric = Unencodable::NotNumeric { field: "document" };
     let too_long = Unencodable::Invalid(InvalidBet::TooLong { field: "last name", bytes: 256 });
@@ -395,7 +395,7 @@ fn a_bet_the_dialect_cannot_carry_is_named_and_leaves_the_batch_as_it_was() {
 }
 
 #[test]
-fn replies_that_no_central_sends_are_refused() {
+fn invalid_replies_are_rejected() {
     for edition in EDITIONS {
         let codec = agency(edition, 1);
         assert_eq!((codec.receipt(&[]), codec.answer(&[])), (Ok(None), Ok(None)));
@@ -413,24 +413,26 @@ fn any_edition() -> impl Strategy<Value = &'static str> {
 
 proptest! {
     #[test]
-    fn any_documents_of_winners_lie_on_the_wire_in_order(
+    fn any_documents_of_winners_are_encoded_in_order(
         edition in any_edition(), documents in prop::collection::vec(any::<u32>(), 0..100),
     ) {
         let texts: Vec<_> = documents.iter().map(u32::to_string).collect();
-        let (wire, _) = encoded(&mut *central(edition), &Reply::Winners(texts.iter().map(String::as_str).collect()));
-        let documents: Vec<_> = documents.iter().flat_map(|document| document.to_be_bytes()).collect();
+        let reply = Reply::Winners(texts.iter().map(String::as_str).collect());
+        let (wire, _) = encoded(&mut *central(edition), &reply);
+        let documents: Vec<_> =
+            documents.iter().flat_map(|document| document.to_be_bytes()).collect();
         prop_assert_eq!(wire, [length(edition, texts.len()), documents].concat());
     }
 
     #[test]
-    fn no_bytes_make_a_side_panic(edition in any_edition(), bytes in noise()) {
-        trickle(&mut *central(edition), &bytes);
+    fn no_bytes_make_a_codec_panic(edition in any_edition(), bytes in arbitrary_bytes()) {
+        decode_bytewise(&mut *central(edition), &bytes);
         let mut in_session = central(edition);
-        whole(&mut *in_session, &batch_of(&[good(edition, 1)]));
-        trickle(&mut *in_session, &bytes);
-        let mut before_the_end = central(edition);
-        encoded(&mut *before_the_end, &Reply::Winners(vec![]));
-        trickle(&mut *before_the_end, &bytes);
+        whole(&mut *in_session, &batch_of(&[valid_bet(edition, 1)]));
+        decode_bytewise(&mut *in_session, &bytes);
+        let mut before_final_byte = central(edition);
+        encoded(&mut *before_final_byte, &Reply::Winners(vec![]));
+        decode_bytewise(&mut *before_final_byte, &bytes);
         let codec = agency(edition, 1);
         let _ = (codec.receipt(&bytes), codec.acknowledgement(&bytes), codec.answer(&bytes));
     }

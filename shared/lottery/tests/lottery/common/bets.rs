@@ -1,24 +1,25 @@
-//! The three bets of the vectors, and any bets that a dialect carries.
+//! The three bets of the test vectors, and arbitrary bets that a dialect can encode.
 
 use lottery::{Bet, Birthdate};
 use proptest::prelude::*;
 use proptest::string::string_regex;
 
-/// Bet L of the vectors: agency 1, the winning number.
+/// Returns bet L of the vectors: agency 1, the winning number.
 pub(crate) fn lorca() -> Bet<'static> {
     bet(1, ["Santiago Lionel", "Lorca", "30904465"], "1999-03-17", 7574)
 }
 
-/// Bet T of the vectors: agency 1, a letter of two bytes in the first name.
+/// Returns bet T of the vectors: agency 1, a letter of two bytes in the first name.
 pub(crate) fn rivera() -> Bet<'static> {
     bet(1, ["Tiago Nicolás", "Rivera", "34407251"], "2001-08-29", 1033)
 }
 
-/// Bet A of the vectors: agency 5, a letter of two bytes in the last name.
+/// Returns bet A of the vectors: agency 5, a letter of two bytes in the last name.
 pub(crate) fn alvarez() -> Bet<'static> {
     bet(5, ["Santiago", "Álvarez", "33936970"], "1986-04-25", 7068)
 }
 
+/// Returns the bet with these fields.
 pub(crate) fn bet<'a>(
     agency: u16,
     [first_name, last_name, document]: [&'a str; 3],
@@ -39,7 +40,7 @@ pub(crate) fn bet<'a>(
 /// A bet that owns its texts: first name, last name and document; birthdate; number.
 pub(crate) type OwnedBet = ([String; 3], Birthdate, Option<u32>);
 
-/// These bets, as those of one agency.
+/// Returns these bets with the number of one agency.
 pub(crate) fn of_agency(owned: &[OwnedBet], agency: u16) -> Vec<Bet<'_>> {
     let borrowed = owned.iter().map(|([first_name, last_name, document], birthdate, number)| Bet {
         agency,
@@ -52,8 +53,8 @@ pub(crate) fn of_agency(owned: &[OwnedBet], agency: u16) -> Vec<Bet<'_>> {
     borrowed.collect()
 }
 
-/// Any bets that the dialect carries, with texts of up to `longest` characters (30 are few enough for every dialect); more, at
-/// times, than fit a packet.
+/// Generates bets that the dialect can encode, with texts of up to `longest` characters. Every
+/// dialect can encode 30 characters. Some of the lists do not fit in a packet.
 pub(crate) fn any_bets(dialect: &str, longest: u8) -> impl Strategy<Value = Vec<OwnedBet>> {
     let without = |separator| {
         let expression = format!("[^{separator}\\p{{Cc}}]{{0,{longest}}}");
@@ -64,7 +65,7 @@ pub(crate) fn any_bets(dialect: &str, longest: u8) -> impl Strategy<Value = Vec<
         "line" => (without(","), false),
         "framed" => (without("|"), false),
         "counted" | "counted-u8" | "sentinel" => (without(""), true),
-        other => panic!("it is not known which bets {other} carries"),
+        other => panic!("the bets that {other} can encode are not listed here"),
     };
     let documents =
         if numeric_documents { any::<u32>().prop_map(|n| n.to_string()).boxed() } else { texts() };

@@ -1,13 +1,10 @@
-//! The documents that an agency reads out of the replies of every dialect, by the vectors taken from the original programs.
+//! The documents that an agency decodes from the replies of every dialect, checked with the vectors
+//! of the original programs.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::{agency, vector};
+use crate::common::{agency, vector};
 use lottery::protocol::DIALECTS;
 
-/// Dialect, vector of a reply, the documents it names.
+/// A dialect, the vector of a reply, and the documents in it.
 const REPLIES: [(&str, &str, &[&str]); 12] = [
     ("counted", "winners_none", &[]),
     ("counted", "winners_L", &["30904465"]),
@@ -28,7 +25,7 @@ fn documents(dialect: &str, reply: &[u8]) -> Option<Vec<String>> {
 }
 
 #[test]
-fn a_whole_reply_names_the_documents_of_its_winners_in_order() {
+fn a_complete_reply_contains_the_documents_of_its_winners_in_order() {
     for (dialect, name, expected) in REPLIES {
         let expected = expected.iter().map(ToString::to_string).collect();
         assert_eq!(documents(dialect, &vector(dialect, name)), Some(expected), "{dialect} {name}");
@@ -36,7 +33,7 @@ fn a_whole_reply_names_the_documents_of_its_winners_in_order() {
 }
 
 #[test]
-fn a_reply_that_is_cut_off_or_goes_on_names_none() {
+fn a_truncated_reply_and_one_with_trailing_bytes_contain_no_documents() {
     for (dialect, name, _) in REPLIES {
         let reply = vector(dialect, name);
         for end in 0..reply.len() {
@@ -51,7 +48,7 @@ fn a_reply_that_is_cut_off_or_goes_on_names_none() {
 }
 
 #[test]
-fn other_replies_name_none() {
+fn other_replies_contain_no_documents() {
     for (dialect, name) in [
         ("framed", "success_1"),
         ("framed", "ack"),
@@ -64,21 +61,21 @@ fn other_replies_name_none() {
 }
 
 #[test]
-fn where_only_the_number_of_winners_travels_no_reply_names_any() {
+fn replies_of_line_contain_no_documents() {
     for name in ["winners_0", "winners_1", "batch_end_1_and_its_echo"] {
         assert_eq!(documents("line", &vector("line", name)), None, "{name}");
     }
 }
 
 #[test]
-fn several_empty_documents_are_not_taken_for_none() {
+fn several_empty_documents_are_not_mistaken_for_none() {
     assert_eq!(documents("framed", b"WINNERS||\n"), Some(vec![String::new(); 2]));
 }
 
 #[test]
-fn every_dialect_that_carries_bets_is_looked_at_here() {
-    let carry =
+fn every_dialect_with_bets_is_tested_here() {
+    let with_bets =
         DIALECTS.iter().filter(|dialect| dialect.agency.is_some()).map(|dialect| dialect.name);
-    let looked_at = |name| name == "line" || REPLIES.iter().any(|(dialect, ..)| *dialect == name);
-    assert_eq!(carry.filter(|name| !looked_at(*name)).collect::<Vec<_>>(), Vec::<&str>::new());
+    let is_tested = |name| name == "line" || REPLIES.iter().any(|(dialect, ..)| *dialect == name);
+    assert_eq!(with_bets.filter(|name| !is_tested(*name)).collect::<Vec<_>>(), Vec::<&str>::new());
 }

@@ -1,31 +1,30 @@
-//! A dialect is known in one place: its own file, and its row in the table. So adding one touches nothing else.
-
-#![allow(clippy::unwrap_used)]
+//! Checks that only a dialect's own file and the table name the dialect, so that adding a dialect
+//! touches nothing else.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use lottery::protocol::DIALECTS;
 
-/// Where a dialect may be spoken of by name besides, and why.
+/// Other files that may name a dialect: path, dialect (empty for any), reason.
 const EXCEPTIONS: [(&str, &str, &str); 6] = [
     ("shared/lottery/src/protocol.rs", "", "the table"),
     (
         "client/src/messages.rs",
         "echo",
-        "its messages are no bets: the agency has no codec for them",
+        "its messages are not bets, so the agency has no codec for them",
     ),
     ("client/src/check/together.rs", "echo", "the same"),
-    ("client/src/config/keys.rs", "typed", "the default"),
-    ("server/src/config.rs", "typed", "the default, and the example of a list"),
-    ("server/src/config.rs", "echo", "the example of a list"),
+    ("client/src/config/table.rs", "typed", "the default"),
+    ("server/src/config/table.rs", "typed", "the default, and the example of a list"),
+    ("server/src/config/table.rs", "echo", "the example of a list"),
 ];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// The Rust files below a directory.
+/// Collects the Rust files below a directory.
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
@@ -37,7 +36,7 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The code of a file: no comments, no tests.
+/// Returns the code of a file without comments and unit tests.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let code = text.split("#[cfg(test)]").next().unwrap();
@@ -45,8 +44,8 @@ fn code(path: &Path) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Whether code speaks of a dialect: its module, or its name in a text.
-fn speaks_of(code: &str, name: &str) -> bool {
+/// Returns true if code names a dialect: by its module or in a string.
+fn names_dialect(code: &str, name: &str) -> bool {
     let module = name.split('-').next().unwrap();
     let module_used = [format!("{module}::"), format!("::{module};"), format!("mod {module};")];
     let name_quoted = [format!("\"{name}\""), format!("\"{name}:"), format!(",{name}:")];
@@ -57,7 +56,7 @@ fn speaks_of(code: &str, name: &str) -> bool {
 }
 
 #[test]
-fn no_source_but_its_own_and_the_table_knows_a_dialect() {
+fn only_its_own_files_and_the_table_name_a_dialect() {
     let root = root();
     let mut files = Vec::new();
     for part in ["server/src", "client/src", "compose/src", "shared/lottery/src"] {
@@ -71,7 +70,7 @@ fn no_source_but_its_own_and_the_table_knows_a_dialect() {
         for dialect in DIALECTS {
             let module = dialect.name.split('-').next().unwrap();
             let own = format!("shared/lottery/src/protocol/{module}");
-            if relative.starts_with(&own) || !speaks_of(&code, dialect.name) {
+            if relative.starts_with(&own) || !names_dialect(&code, dialect.name) {
                 continue;
             }
             let excepted = EXCEPTIONS
@@ -79,34 +78,35 @@ fn no_source_but_its_own_and_the_table_knows_a_dialect() {
                 .position(|(file, name, _)| *file == relative && [dialect.name, ""].contains(name));
             match excepted {
                 Some(exception) => used.push(exception),
-                None => panic!("{relative} speaks of {}", dialect.name),
+                None => panic!("{relative} names the dialect {}", dialect.name),
             }
         }
     }
     for (index, (file, name, why)) in EXCEPTIONS.iter().enumerate() {
-        assert!(
-            used.contains(&index),
-            "{file} is excepted for {name:?} ({why}) and needs no exception"
-        );
+        assert!(used.contains(&index), "{file} no longer needs the exception for {name:?} ({why})");
     }
 }
 
 #[test]
-fn every_dialect_has_one_row_a_module_and_rules() {
+fn every_dialect_has_one_row_one_module_and_rules() {
     let table = fs::read_to_string(root().join("shared/lottery/src/protocol.rs")).unwrap();
     let rows = table.split("pub const DIALECTS").nth(1).unwrap().split("];").next().unwrap();
     for dialect in DIALECTS {
         let module = dialect.name.split('-').next().unwrap();
         assert!(
             table.contains(&format!("pub mod {module};")),
-            "{module} is declared beside the table"
+            "{module} is not declared beside the table"
         );
-        assert!(rows.contains(&format!("{module}::")), "{module} has a row");
-        assert!(!(dialect.rules)().is_empty(), "{} has rules", dialect.name);
-        assert!(!dialect.connections.is_empty(), "{} says how connections are used", dialect.name);
+        assert!(rows.contains(&format!("{module}::")), "{module} has no row");
+        assert!(!(dialect.rules)().is_empty(), "{} has no rules", dialect.name);
+        assert!(
+            !dialect.connections.is_empty(),
+            "{} lists no way to use connections",
+            dialect.name
+        );
     }
     let names: std::collections::BTreeSet<_> =
         DIALECTS.iter().map(|dialect| dialect.name).collect();
-    assert_eq!(names.len(), DIALECTS.len(), "names are distinct");
-    assert_eq!(rows.matches("::").count(), DIALECTS.len(), "a row each");
+    assert_eq!(names.len(), DIALECTS.len(), "names are not unique");
+    assert_eq!(rows.matches("::").count(), DIALECTS.len(), "not one row per dialect");
 }

@@ -1,12 +1,11 @@
-//! The `line` dialect against the vectors taken from the original programs, and against any way the network cuts bytes.
+//! Tests of the `line` dialect: the vectors of the original programs, invalid messages and
+//! arbitrary bytes.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::bets::{alvarez, any_bets, bet, lorca, of_agency, rivera};
-use common::conversation::{conversation, cuts, mutated, mutations};
-use common::{agency_of_batches, encoded, filled, packet, refused, request, said_to, whole};
+use crate::common::bets::{alvarez, any_bets, bet, lorca, of_agency, rivera};
+use crate::common::conversation::{conversation, mutated, mutations, splits};
+use crate::common::{
+    agency_of_batches, encoded, error_reply, filled, packet, refused, request, whole,
+};
 use lottery::protocol::line::MAX_LINE_BYTES;
 use lottery::protocol::{
     AgencyCodec, Answer, CentralCodec, Decoded, MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError,
@@ -19,18 +18,18 @@ const LINE: &str = "line";
 const STORED: Reply<'static> = Reply::Stored { bets: 0, winners: Vec::new() };
 
 fn vector(name: &str) -> Vec<u8> {
-    common::vector(LINE, name)
+    crate::common::vector(LINE, name)
 }
 
 fn central() -> Box<dyn CentralCodec> {
-    common::central(LINE)
+    crate::common::central(LINE)
 }
 
 fn agency(agency: u16) -> Box<dyn AgencyCodec> {
-    common::agency(LINE, agency)
+    crate::common::agency(LINE, agency)
 }
 
-/// The bets of a batch that holds this line and its end.
+/// Returns the bets of a batch with this line and the line that ends it.
 fn bets_of(line: &str) -> Vec<Bet<'static>> {
     let wire = format!("{line}\n[AGENCY 1] BetBatchEnd\n").leak();
     match whole(&mut *central(), wire.as_bytes()) {
@@ -40,7 +39,7 @@ fn bets_of(line: &str) -> Vec<Bet<'static>> {
 }
 
 #[test]
-fn batches_of_the_originals_decode_to_their_bets_and_encode_to_the_same_bytes() {
+fn batches_of_the_original_are_decoded_and_encoded_to_the_same_bytes() {
     let cases = [
         (1, vec!["bet_L", "bet_T", "batch_end_1_and_its_echo"], vec![lorca(), rivera()]),
         (5, vec!["bet_A", "batch_end_5"], vec![alvarez()]),
@@ -53,15 +52,15 @@ fn batches_of_the_originals_decode_to_their_bets_and_encode_to_the_same_bytes() 
 }
 
 #[test]
-fn every_bet_takes_the_agency_of_its_own_line() {
+fn every_bet_has_the_agency_of_its_own_line() {
     let wire = [vector("bet_L"), vector("bet_A"), vector("batch_end_5")].concat();
     assert_eq!(whole(&mut *central(), &wire), Request::Store(vec![lorca(), alvarez()]));
 }
 
 #[test]
-fn the_reply_to_a_batch_is_the_line_that_ended_it_byte_for_byte() {
-    let strange = b"  [AGENCY\t+07]   BetBatchEnd  and more \r\n".to_vec();
-    for end in [vector("batch_end_1_and_its_echo"), vector("batch_end_5"), strange] {
+fn the_reply_to_a_batch_equals_the_line_that_ended_it() {
+    let unusual = b"  [AGENCY\t+07]   BetBatchEnd  and more \r\n".to_vec();
+    for end in [vector("batch_end_1_and_its_echo"), vector("batch_end_5"), unusual] {
         let mut central = central();
         let wire = [vector("bet_L"), end.clone()].concat();
         assert_eq!(whole(&mut *central, &wire), Request::Store(vec![lorca()]));
@@ -70,7 +69,7 @@ fn the_reply_to_a_batch_is_the_line_that_ended_it_byte_for_byte() {
 }
 
 #[test]
-fn an_empty_batch_is_a_batch_and_answered_like_any() {
+fn an_empty_batch_is_answered_like_any_other() {
     let (mut central, end) = (central(), vector("batch_end_5"));
     assert!(central.begins_batch(&end));
     assert_eq!(whole(&mut *central, &end), Request::Store(vec![]));
@@ -78,7 +77,7 @@ fn an_empty_batch_is_a_batch_and_answered_like_any() {
 }
 
 #[test]
-fn ready_finishes_the_agency_and_its_answer_is_the_last() {
+fn ready_finishes_the_agency_and_its_answer_is_the_last_reply() {
     let wire = vector("ready_1");
     assert_eq!(agency(1).question(), wire);
     for (documents, name) in [(vec![], "winners_0"), (vec!["30904465"], "winners_1")] {
@@ -95,7 +94,7 @@ fn ready_finishes_the_agency_and_its_answer_is_the_last() {
 }
 
 #[test]
-fn integers_are_read_as_python_reads_them() {
+fn integers_are_parsed_as_python_parses_them() {
     let lines = [
         "[AGENCY 01] Bet 07574,A,B,1,1999-03-17",
         "[AGENCY +1] Bet +7574,A,B,1,1999-03-17",
@@ -109,13 +108,13 @@ fn integers_are_read_as_python_reads_them() {
 }
 
 #[test]
-fn texts_are_kept_as_they_came_and_may_be_empty() {
+fn texts_are_unchanged_and_may_be_empty() {
     let kept = bet(1, ["  Ana   María ", "", " x|y;\"z\" "], "1999-03-17", 5);
     assert_eq!(bets_of("[AGENCY 1] Bet 5,  Ana   María ,, x|y;\"z\" ,1999-03-17"), [kept]);
 }
 
 #[test]
-fn blanks_around_words_further_fields_and_other_keywords_are_taken() {
+fn blanks_around_words_extra_fields_and_other_keywords_are_accepted() {
     let lines = [
         " \t[AGENCY   1]\tBet\t 5,A,B,1,1999-03-17 \t\r",
         "[AGENCY 1] Bet 5,A,B,1,1999-03-17,and,more,\u{1}",
@@ -128,13 +127,13 @@ fn blanks_around_words_further_fields_and_other_keywords_are_taken() {
 }
 
 #[test]
-fn every_bad_line_is_refused_at_once_without_a_reply_and_named_by_its_number() {
-    let form = " is no line of the form [AGENCY a] keyword";
+fn every_invalid_line_is_refused_at_once_with_its_number_and_without_a_reply() {
+    let form = " is not a line of the form [AGENCY a] keyword";
     let agency = " has no agency from 1 to 65535";
     let date = |text| format!(": {}", InvalidBet::birthdate(text));
     let number = |text| format!(": {}", InvalidBet::number(text));
     let long = format!("[AGENCY 1] Bet 1,{},B,1,1999-03-17", "x".repeat(256));
-    // The line; whether it is known to be a bet when it stands first; the error, as it goes on after "record 1".
+    // The line; true if it is known to be a bet when it is the first; the error after "record 1".
     let cases: Vec<(&[u8], bool, String)> = vec![
         (b"", false, form.into()),
         (b" \t \r", false, form.into()),
@@ -170,10 +169,10 @@ fn every_bad_line_is_refused_at_once_without_a_reply_and_named_by_its_number() {
     ];
     for (line, is_bet, error) in cases {
         let wire = [line, b"\n"].concat();
-        let (refusal, said, then) = refused(&mut *central(), &wire);
+        let (refusal, reply, then) = refused(&mut *central(), &wire);
         assert_eq!(refusal.error.to_string(), format!("record 1{error}"));
         assert_eq!((refusal.bets, refusal.consumed), (is_bet.then_some(1), None), "{error}");
-        assert_eq!((said, then), (vec![], Then::Close));
+        assert_eq!((reply, then), (vec![], Then::Close));
 
         let wire = [vector("bet_L"), vector("bet_T"), wire].concat();
         let (refusal, ..) = refused(&mut *central(), &wire);
@@ -183,23 +182,23 @@ fn every_bad_line_is_refused_at_once_without_a_reply_and_named_by_its_number() {
 }
 
 #[test]
-fn ready_behind_bets_without_their_end_is_refused_because_the_bets_would_be_lost() {
+fn ready_after_bets_without_their_end_is_refused_because_the_bets_would_be_lost() {
     let wire = [vector("bet_L"), vector("ready_1")].concat();
-    let (refusal, said, then) = refused(&mut *central(), &wire);
+    let (refusal, reply, then) = refused(&mut *central(), &wire);
     assert_eq!(
         refusal.error,
         ProtocolError::OutOfPlace { after: "bets without their BetBatchEnd" }
     );
-    assert_eq!((refusal.bets, refusal.consumed, said, then), (Some(1), None, vec![], Then::Close));
+    assert_eq!((refusal.bets, refusal.consumed, reply, then), (Some(1), None, vec![], Then::Close));
 }
 
 #[test]
-fn a_request_that_cannot_be_carried_out_gets_no_reply() {
-    assert_eq!(said_to(&mut *central(), None), (vec![], Then::Close));
+fn a_failed_request_gets_no_reply() {
+    assert_eq!(error_reply(&mut *central(), None), (vec![], Then::Close));
 }
 
 #[test]
-fn replies_of_other_dialects_cannot_be_encoded() {
+fn replies_of_other_dialects_are_not_encoded() {
     for reply in [Reply::NotYet, Reply::Finished, Reply::Echo(b"x")] {
         let mut out = Vec::new();
         assert_eq!(central().encode(&reply, &mut out), Err(Unencodable::Reply));
@@ -208,19 +207,19 @@ fn replies_of_other_dialects_cannot_be_encoded() {
 }
 
 #[test]
-fn a_batch_begins_with_the_first_whole_line_that_is_not_ready() {
+fn a_batch_starts_with_the_first_complete_line_that_is_not_ready() {
     let central = central();
     let (line, ready) = (vector("bet_L"), vector("ready_1"));
     for undecided in [&b""[..], b"[AGENCY 1] Bet", &line[..line.len() - 1], &ready, b"nonsense\n"] {
         assert!(!central.begins_batch(undecided), "{}", String::from_utf8_lossy(undecided));
     }
-    for begun in [line.clone(), vector("batch_end_5"), [line, ready].concat()] {
-        assert!(central.begins_batch(&begun));
+    for started in [line.clone(), vector("batch_end_5"), [line, ready].concat()] {
+        assert!(central.begins_batch(&started));
     }
 }
 
 #[test]
-fn messages_in_one_buffer_are_told_apart() {
+fn messages_in_one_buffer_are_decoded_one_by_one() {
     let batch = [vector("bet_L"), vector("batch_end_1_and_its_echo")].concat();
     let wire = [batch.clone(), batch.clone(), vector("ready_1")].concat();
     let mut central = central();
@@ -234,23 +233,23 @@ fn messages_in_one_buffer_are_told_apart() {
 }
 
 #[test]
-fn a_line_that_never_ends_is_refused() {
+fn a_line_without_end_is_refused() {
     let mut wire = [vector("bet_L"), b"[AGENCY 1] Bet ".to_vec()].concat();
     let start = vector("bet_L").len();
     wire.resize(start + MAX_LINE_BYTES - 1, b'x');
     let mut central = central();
     assert_eq!(central.decode(&wire), Ok(Decoded::Incomplete));
     wire.push(b'x');
-    let (refusal, said, then) = refused(&mut *central, &wire);
+    let (refusal, reply, then) = refused(&mut *central, &wire);
     assert_eq!(
         refusal.error,
-        ProtocolError::Malformed { record: 2, reason: "is longer than a line may be" }
+        ProtocolError::Malformed { record: 2, reason: "exceeds the maximum length of a line" }
     );
-    assert_eq!((refusal.bets, said, then), (Some(2), vec![], Then::Close));
+    assert_eq!((refusal.bets, reply, then), (Some(2), vec![], Then::Close));
 }
 
 #[test]
-fn a_message_of_four_megabytes_is_taken_and_a_longer_one_refused() {
+fn a_message_of_4_mib_is_accepted_and_a_longer_one_refused() {
     let (line, end) = (vector("bet_L"), vector("batch_end_1_and_its_echo"));
     let lines = (MAX_REQUEST_BYTES - end.len()) / line.len();
     let fits = [line.repeat(lines), end.clone()].concat();
@@ -259,14 +258,14 @@ fn a_message_of_four_megabytes_is_taken_and_a_longer_one_refused() {
     let longer = [line.repeat(lines + 1), end].concat();
     assert!(longer.len() > MAX_REQUEST_BYTES);
     for wire in [&longer[..], &longer[..MAX_REQUEST_BYTES]] {
-        let (refusal, said, then) = refused(&mut *central(), wire);
+        let (refusal, reply, then) = refused(&mut *central(), wire);
         assert_eq!(refusal.error, ProtocolError::TooLarge { max: MAX_REQUEST_BYTES });
-        assert_eq!((refusal.consumed, said, then), (None, vec![], Then::Close));
+        assert_eq!((refusal.consumed, reply, then), (None, vec![], Then::Close));
     }
 }
 
 #[test]
-fn the_agency_fills_a_packet_by_bets_or_by_bytes_and_never_over_8192() {
+fn the_agency_limits_a_packet_in_bets_and_to_8192_bytes() {
     let mut by_bets = agency_of_batches(LINE, 1, 2);
     let pushed = [lorca(), rivera(), lorca()].map(|bet| by_bets.push(&bet).unwrap());
     assert_eq!(pushed, [Push::Added, Push::Added, Push::Full]);
@@ -286,7 +285,7 @@ fn the_agency_fills_a_packet_by_bets_or_by_bytes_and_never_over_8192() {
 }
 
 #[test]
-fn a_bet_the_dialect_cannot_carry_is_named_and_leaves_the_batch_as_it_was() {
+fn a_bet_that_cannot_be_encoded_is_rejected_and_leaves_the_batch_unchanged() {
     let mut agency = agency(1);
     let before = packet(&mut *agency, &[lorca()]);
     agency.clear();
@@ -315,7 +314,7 @@ fn a_bet_the_dialect_cannot_carry_is_named_and_leaves_the_batch_as_it_was() {
 }
 
 #[test]
-fn a_receipt_is_the_end_of_the_batch_and_nothing_else() {
+fn only_the_end_of_the_batch_is_its_receipt() {
     let (agency, receipt) = (agency(1), vector("batch_end_1_and_its_echo"));
     for end in 0..receipt.len() {
         assert_eq!(agency.receipt(&receipt[..end]), Ok(None));
@@ -335,7 +334,7 @@ fn a_receipt_is_the_end_of_the_batch_and_nothing_else() {
 }
 
 #[test]
-fn an_answer_is_a_line_with_the_number_of_winners() {
+fn the_answer_is_a_line_with_the_number_of_winners() {
     let agency = agency(1);
     let largest = format!("Winners {}\n", u64::MAX);
     for (line, winners) in [("Winners 0\n", 0), ("Winners 3\n", 3), (&largest, u64::MAX)] {
@@ -352,18 +351,20 @@ fn an_answer_is_a_line_with_the_number_of_winners() {
 
 proptest! {
     #[test]
-    fn a_batch_byte_by_byte_and_the_message_behind_it_are_told_apart(
+    fn a_batch_and_the_message_after_it_are_decoded_one_by_one(
         number in 1..=u16::MAX,
         owned in any_bets(LINE, 20),
     ) {
         let mut agency = agency(number);
         let (bets, batch) = filled(&mut *agency, of_agency(&owned, number));
         let ready = agency.question();
-        let (noted, said, open) = conversation(LINE, &[&batch[..], &ready].concat(), &[]);
+        let (events, sent, open) = conversation(LINE, &[&batch[..], &ready].concat(), &[]);
         let requests = [Request::Store(bets), Request::Winners { agency: number, finished: true }];
         let [stored, winners] = requests.map(|request| format!("{request:?}"));
-        prop_assert_eq!(noted, [format!("{}: {stored}", batch.len()), format!("{}: {winners}", ready.len())]);
-        prop_assert_eq!(said, format!("[AGENCY {number}] BetBatchEnd\nWinners 0\n").into_bytes());
+        let expected =
+            [format!("{}: {stored}", batch.len()), format!("{}: {winners}", ready.len())];
+        prop_assert_eq!(events, expected);
+        prop_assert_eq!(sent, format!("[AGENCY {number}] BetBatchEnd\nWinners 0\n").into_bytes());
         prop_assert!(!open);
 
         let mut central = central();
@@ -374,24 +375,27 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_message_makes_nothing_panic_and_cuts_make_no_difference(
+    fn a_changed_message_does_not_panic_and_splits_make_no_difference(
         owned in any_bets(LINE, 6),
         mutations in mutations(),
-        cuts in cuts(),
+        splits in splits(),
     ) {
         let mut agency = agency(1);
         let wire = packet(&mut *agency, &of_agency(&owned, 1));
         let wire = mutated([wire, agency.question()].concat(), &mutations);
-        prop_assert_eq!(conversation(LINE, &wire, &cuts), conversation(LINE, &wire, &[]));
+        prop_assert_eq!(conversation(LINE, &wire, &splits), conversation(LINE, &wire, &[]));
         let reply = mutated(b"Winners 12\n".to_vec(), &mutations);
         let _ = (agency.receipt(&reply), agency.answer(&reply));
     }
 
     #[test]
-    fn no_bytes_make_a_codec_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), cuts in cuts()) {
+    fn no_bytes_make_a_codec_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+        splits in splits(),
+    ) {
         for start in [&b""[..], b"[AGENCY 1] Bet ", b"[AGENCY "] {
             let wire = [start, &bytes].concat();
-            prop_assert_eq!(conversation(LINE, &wire, &cuts), conversation(LINE, &wire, &[]));
+            prop_assert_eq!(conversation(LINE, &wire, &splits), conversation(LINE, &wire, &[]));
         }
         let agency = agency(1);
         let _ = (agency.receipt(&bytes), agency.acknowledgement(&bytes), agency.answer(&bytes));
