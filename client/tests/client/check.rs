@@ -218,7 +218,8 @@ fn a_server_that_closes_at_once_is_reported_differently_from_a_silent_one() {
     let rules = (dialect("framed").rules)();
     let failed = rows(&rules, is_answered, &[STORED, NOTIFIED, OWN, AGAIN, LATE]);
     assert_eq!((report.code, report.failed()), (Some(1), failed));
-    let (_, received) = report.expected_and_received("a batch is answered with the number of its bets");
+    let (_, received) =
+        report.expected_and_received("a batch is answered with the number of its bets");
     // The kernel resets a connection that is closed with unread bytes.
     assert!(["the connection ended", "the connection was reset"].contains(&received), "{received}");
 }
