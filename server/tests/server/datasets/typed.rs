@@ -64,7 +64,7 @@ fn run(client: &Path, data: &Path) -> Outcome {
         last_number(agency, "consulta_ganadores | result: success", "cant_ganadores")
     });
     let own =
-        agencies.iter().map(|agency| last_number(agency, "resumen | result: success", "ganadores"));
+        agencies.iter().map(|agency| last_number(agency, "summary | result: success", "winners"));
     let (totals, own_winners): (Vec<_>, Vec<_>) = (totals.collect(), own.collect());
     assert_eq!(
         central.results().winners,

@@ -93,8 +93,8 @@ const TRIES: usize = 20;
 /// Time within which the whole crowd must have its answers.
 const SOON: Duration = Duration::from_secs(5);
 
-/// Returns the setup of a central with one winning bet per agency. Each agency has another winner, so
-/// that no answer can be mistaken for another.
+/// Returns the setup of a central with one winning bet per agency. Each agency has another winner,
+/// so that no answer can be mistaken for another.
 fn before_the_draw_of_a_crowd() -> Setup {
     let setup = setup("framed:0,typed:0")
         .with("SERVER_AGENCIES", &(CROWD + 1).to_string())

@@ -54,8 +54,8 @@ fn ten_megabytes_of_noise_with_any_first_byte_are_refused_and_use_no_memory() {
     let pids = central.worker_pids();
     let before = most_private(&pids);
     let mut ports = Vec::new();
-    // The byte 1 is left out, because it is a complete query, which is answered whatever follows. The
-    // byte 0, which begins a batch, gets 16 more seeds.
+    // The byte 1 is left out, because it is a complete query, which is answered whatever follows.
+    // The byte 0, which begins a batch, gets 16 more seeds.
     let firsts = (0..=255_u8).filter(|first| *first != 1).chain([0; 16]);
     for (seed, first) in firsts.enumerate() {
         let mut agency = central.connect();
