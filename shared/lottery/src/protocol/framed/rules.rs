@@ -6,16 +6,18 @@ use crate::protocol::{Rule, Step};
 /// Bet T of the test vectors. It does not win.
 const RIVERA: &str = "1|Tiago Nicolás|Rivera|34407251|2001-08-29|1033\n";
 
+const FAIL: &[u8] = b"FAIL|0\n";
+
 /// Returns the rules, in the order in which they are checked.
 pub fn rules() -> Vec<Rule> {
-    let fail = || b"FAIL|0\n".to_vec();
-    let send = |text: &str| Step::Send(framed(text.as_bytes()));
-    let expect = |line: &str| Step::Expect(format!("{line}\n").into_bytes());
+    [stored_batches(), refused_messages(), connection_ends()].into_iter().flatten().collect()
+}
+
+fn stored_batches() -> Vec<Rule> {
     let stored = |name, text: &str, bets| Rule {
         name,
         steps: vec![send(text), expect(&format!("SUCCESS|{bets}"))],
     };
-    let refused = |name, text: &str| Rule { name, steps: vec![send(text), Step::Expect(fail())] };
     vec![
         stored("a batch is answered with the number of its bets", &format!("1\n{RIVERA}"), 1),
         stored("the last line break is optional", format!("1\n{RIVERA}").trim_end(), 1),
@@ -24,8 +26,18 @@ pub fn rules() -> Vec<Rule> {
         Rule {
             // The original's description has no such line, but its programs require it.
             name: "a batch without the line that counts its bets is stored or refused",
-            steps: vec![send(RIVERA), Step::ExpectOneOf(vec![b"SUCCESS|1\n".to_vec(), fail()])],
+            steps: vec![
+                send(RIVERA),
+                Step::ExpectOneOf(vec![b"SUCCESS|1\n".to_vec(), FAIL.to_vec()]),
+            ],
         },
+    ]
+}
+
+fn refused_messages() -> Vec<Rule> {
+    let refused =
+        |name, text: &str| Rule { name, steps: vec![send(text), Step::Expect(FAIL.to_vec())] };
+    vec![
         refused("an empty message is refused", ""),
         refused("a count that is not a number is refused", &format!("x\n{RIVERA}")),
         refused("more bets than announced are refused", &format!("1\n{RIVERA}{RIVERA}")),
@@ -41,11 +53,16 @@ pub fn rules() -> Vec<Rule> {
         ),
         refused("an unknown word is refused", "HELLO|1"),
         refused("FINISHED without an agency is refused", "FINISHED"),
+    ]
+}
+
+fn connection_ends() -> Vec<Rule> {
+    vec![
         Rule {
             name: "a message that is not UTF-8 is refused and ends the connection",
             steps: vec![
                 Step::Send(framed(b"1\n1|\xFF|B|1|1999-03-17|1\n")),
-                Step::Expect(fail()),
+                Step::Expect(FAIL.to_vec()),
                 Step::ExpectNothing,
             ],
         },
@@ -67,4 +84,13 @@ pub fn rules() -> Vec<Rule> {
             ],
         },
     ]
+}
+
+fn send(text: &str) -> Step {
+    Step::Send(framed(text.as_bytes()))
+}
+
+/// Expects one line.
+fn expect(line: &str) -> Step {
+    Step::Expect(format!("{line}\n").into_bytes())
 }
