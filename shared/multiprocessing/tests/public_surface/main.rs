@@ -188,7 +188,7 @@ fn a_change_is_noticed_if_and_only_if_programs_can_see_it() {
         (true, "    NoSpace {", "    TooFull {"),
         (
             true,
-            "        /// How many were asked for.\n        bytes: usize,",
+            "        /// Bytes that the plan needs.\n        bytes: usize,",
             "        bytes: u32,",
         ),
         (
