@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_point_outside_or_lie_about_their_size_are_refused() {
+    fn entries_that_point_outside_or_have_a_wrong_size_are_refused() {
         let (objects, total) = plan().laid_out().unwrap();
         let good = objects[1].entry();
         let lies = [
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_joinable_queue_takes_besides_its_ring_is_whole_rows() {
+    fn a_joinable_queue_has_whole_rows_besides_its_ring() {
         let (objects, total) = plan().laid_out().unwrap();
         let good = objects[5].entry();
         assert_eq!(

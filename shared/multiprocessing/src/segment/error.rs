@@ -33,7 +33,7 @@ pub enum SegmentError {
     },
     /// The entry is not a segment of this library, or has another layout.
     #[error(
-        "/dev/shm/{name} is no segment of this library: {reason}; remove that file if nobody uses it"
+        "/dev/shm/{name} is no segment of this library: {reason}; remove that file if no process uses it"
     )]
     Foreign {
         /// The name.

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_on_limits_tells_the_numbers_of_the_code() {
+    fn the_page_on_limits_states_the_numbers_of_the_code() {
         let limits = include_str!("../../docs/limits.md");
         assert!(limits.contains(&format!("**{PARTICIPANTS} participants**")));
         assert!(

@@ -209,7 +209,7 @@ fn a_change_is_noticed_if_and_only_if_programs_can_see_it() {
         (true, "pub struct Permit {", "pub struct Permit<'a> {"),
         (false, "    fn word(&self)", "    pub(crate) fn word(&self)"),
         (false, "    place: Place,\n}", "    place: Box<Place>,\n}"),
-        (false, "/// Whether it is set now.", "/// Whether somebody set it."),
+        (false, "/// Returns true if it is set now.", "/// Returns true if it was set."),
         (false, "pub(super) enum Outcome {", "pub(super) enum Outcome {\n    Perhaps,"),
         (false, "    pub fn forget(mut self) {", "    pub fn forget(self) {"),
         (
