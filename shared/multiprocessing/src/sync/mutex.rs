@@ -109,6 +109,7 @@ impl LockBlock {
         // Error-checking: locking twice in one thread is reported instead of waiting for ever.
         // Unlocking in a forked child that inherited a guard is refused instead of freeing the lock
         // of the parent.
+        // SAFETY: initialised above.
         check(unsafe {
             libc::pthread_mutexattr_settype(attributes, libc::PTHREAD_MUTEX_ERRORCHECK)
         })?;
