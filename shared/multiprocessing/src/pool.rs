@@ -1,10 +1,12 @@
-//! A supervised pool of forked workers: n copies of one function, each with a slot number that outlives it.
+//! A supervised pool of forked workers: n copies of one function, each with a slot number that its
+//! successors keep.
 //!
-//! The supervisor forks the workers and then only watches: it reaps what died, has its mess repaired, starts a new one in the
-//! same slot, and stops everything in order. It runs no thread and serves nobody, so little can go wrong in it.
+//! The supervisor forks the workers and then only watches them. It reaps dead workers, has the
+//! workload repair what they left, starts new ones in the same slots, and stops all of them in
+//! order. It has one thread and serves no clients, so little can go wrong in it.
 //!
-//! Life of a slot: *starting* (forked) → *ready* (the worker said so) → *dead* → repaired → *starting* again, at once or after
-//! a back-off; or, while the pool stops, *dead* for good.
+//! Life of a slot: *starting* (forked) → *ready* (reported by the worker) → *dead* → repaired →
+//! *starting* again, at once or after a back-off; or, while the pool stops, *dead* for good.
 
 mod backoff;
 mod slot;
@@ -26,89 +28,92 @@ pub use worker::Worker;
 use crate::sys::exit::Exit;
 use crate::sys::fork::SpawnError;
 
-/// Exit code by which a worker says that it cannot serve and another could not either (a bad file, a failed disk): the pool
-/// stops instead of trying again.
+/// Exit code by which a worker reports that it cannot serve and no other could either (a bad file,
+/// a failed disk). The pool stops instead of trying again.
 pub const CANNOT_SERVE: i32 = 3;
 
-/// Signals that operators try on other servers. They must not end this one by their default action.
+/// Signals that operators use on other servers. They must not end this one by their default action.
 const IGNORED: [Signal; 5] =
     [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGTTIN, Signal::SIGTTOU];
 
-/// What a pool does. The same value is used by the supervisor and, as the copy that fork makes, by every worker.
+/// The work of a pool. The supervisor uses the value, and every worker uses the copy that fork
+/// makes.
 pub trait Workload {
-    /// Serves in a worker process until [`Worker::stop_requested`], then returns the exit code. It calls [`Worker::ready`] once it
-    /// can serve. Returning [`CANNOT_SERVE`] stops the pool.
+    /// Serves in a worker process until [`Worker::stop_requested`] returns true, then returns the
+    /// exit code. It calls [`Worker::ready`] once it can serve. Returning [`CANNOT_SERVE`] stops
+    /// the pool.
     fn work(&mut self, worker: &Worker) -> i32;
 
-    /// Puts right, in the supervisor, what a dead worker left in shared memory. Runs before the slot is used again. It must
-    /// not wait for a living worker without a limit, for the supervisor has everybody to watch: when something is in the way, it
-    /// answers [`RepairOutcome::Again`], and the slot stays empty until it has succeeded or the pool stops.
+    /// Repairs, in the supervisor, what a dead worker left in shared memory. Runs before the slot
+    /// is used again. It must not wait for a living worker without a limit, because the supervisor
+    /// watches all of them. If something is in the way it returns [`RepairOutcome::Again`], and the
+    /// slot stays empty until a repair succeeds or the pool stops.
     fn repair(&mut self, slot: usize, exit: Exit) -> RepairOutcome;
 
-    /// Is told what happens, in the supervisor.
+    /// Receives each event, in the supervisor.
     fn observe(&mut self, event: &PoolEvent);
 }
 
-/// What came of an attempt to put right what a dead worker left.
+/// The outcome of an attempt to repair what a dead worker left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RepairOutcome {
     /// The slot can be used again.
     Done,
-    /// A living process is in the way; it shall be tried again in a moment.
+    /// A living process is in the way. The supervisor tries again soon.
     Again,
 }
 
-/// Something that happened in a pool.
+/// An event in a pool.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum PoolEvent {
     /// A worker was forked.
     Started {
-        /// In which slot.
+        /// The slot.
         slot: usize,
-        /// As which process.
+        /// The process.
         pid: Pid,
     },
     /// A worker can serve.
     Ready {
-        /// Which.
+        /// The slot.
         slot: usize,
     },
-    /// Every worker can serve. Once in a pool's life.
+    /// Every worker can serve. Occurs once per pool.
     AllReady,
-    /// A worker ended though nobody had asked it to. Repaired already.
+    /// A worker ended without being asked to. It was repaired already.
     Died {
-        /// In which slot.
+        /// The slot.
         slot: usize,
-        /// Which process.
+        /// Its process.
         pid: Pid,
-        /// How.
+        /// How it ended.
         exit: Exit,
-        /// After how long.
+        /// How long it ran.
         uptime: Duration,
-        /// What the supervisor does about it.
+        /// What the supervisor does next.
         next: Next,
     },
-    /// No worker could be forked; tried again after a pause.
+    /// Forking a worker failed. The supervisor tries again after a pause.
     SpawnFailed {
-        /// For which slot.
+        /// The slot.
         slot: usize,
-        /// Why not.
+        /// The cause.
         reason: String,
     },
-    /// The pool begins to stop: workers are asked to finish, within the grace.
+    /// The pool begins to stop: it asks the workers to finish within the grace.
     Stopping {
-        /// The signal that asked for it; `None` when the pool gave up by itself.
+        /// The signal that asked for it. `None` if the pool gave up by itself.
         signal: Option<Signal>,
     },
-    /// Workers that had not ended were killed: the grace was over, or a second signal asked for haste.
+    /// Workers that had not ended were killed: the grace was over, or a second stop signal came.
     Killed {
-        /// How many.
+        /// Number of workers.
         workers: usize,
     },
-    /// A signal came that means nothing to the pool.
+    /// A signal came that has no meaning for the pool.
     Ignored {
-        /// Which.
+        /// The signal.
         signal: Signal,
     },
 }
@@ -116,23 +121,23 @@ pub enum PoolEvent {
 /// How a pool ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// A signal asked it to, and every worker is gone.
+    /// A signal asked it to stop, and every worker is gone.
     Stopped,
-    /// A worker said that nobody could serve in its place ([`CANNOT_SERVE`]).
+    /// A worker reported that no other could serve in its place ([`CANNOT_SERVE`]).
     CannotServe {
-        /// In which slot.
+        /// The slot.
         slot: usize,
     },
-    /// A slot's workers died again and again.
+    /// The workers of a slot died again and again.
     CrashLoop {
-        /// Which slot.
+        /// The slot.
         slot: usize,
         /// How the last one ended.
         exit: Exit,
     },
 }
 
-/// How a pool shall be.
+/// The options of a pool.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolOptions {
     /// Number of workers.
@@ -141,24 +146,24 @@ pub struct PoolOptions {
     pub grace: Duration,
 }
 
-/// Why a pool could not run.
+/// The error of a pool that could not run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolError {
-    /// The first workers could not be started; those that were are gone again.
+    /// The first workers could not all be started. Those that were are gone again.
     #[error("starting worker {slot}: {source}")]
     Start {
-        /// For which slot.
+        /// The slot.
         slot: usize,
-        /// Why not.
+        /// The cause.
         source: SpawnError,
     },
-    /// The operating system refused.
+    /// The operating system returned an error.
     #[error("{action}: {source}")]
     System {
-        /// What was tried.
+        /// What was attempted.
         action: &'static str,
-        /// Why not.
+        /// The cause.
         source: Errno,
     },
 }

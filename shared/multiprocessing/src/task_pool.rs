@@ -34,13 +34,14 @@ use crate::pipe::encode;
 use crate::process::Process;
 use crate::sys::deadline::Deadline;
 
-/// How long the dispatcher may take to end when it was asked to. It is killed then.
+/// How long the dispatcher may take to end when it is asked to. Then it is killed.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How many tasks there are for each worker when nobody says how large they shall be, as in Python: so many that a worker that
-/// is done early takes over from a slow one.
+/// How many tasks each worker gets by default, as in Python: enough that a worker which finishes
+/// early takes over from a slow one.
 const TASKS_PER_WORKER: usize = 4;
-/// How many tasks of an iterator of results are under way for each worker: twice as many as it may be given ahead, so that there
-/// are more when these are done. With half of them one worker does half as many trivial tasks a second.
+/// How many tasks of an iterator of results are in flight per worker: twice as many as it may be
+/// given ahead, so that there are more when these are done. With half of them one worker does half
+/// as many trivial tasks per second.
 const TASKS_AHEAD: usize = 2 * offers::MOST;
 
 /// A pool of worker processes that call functions, like Python's `multiprocessing.Pool`.
@@ -48,13 +49,16 @@ const TASKS_AHEAD: usize = 2 * offers::MOST;
 /// | Python | here |
 /// |---|---|
 /// | `pool = Pool(4)` | `let pool = TaskPool::new(4)?;` |
-/// | `Pool(4, initializer=f, maxtasksperchild=10)` | `TaskPool::builder(4).initializer(f).max_tasks_per_child(10).start()?` |
-/// | `pool.apply(power, (2, 10))` | `pool.apply(power, (2, 10))?` with `fn power((base, exponent): (u64, u32)) -> u64` |
+/// | `Pool(4, initializer=f)` | `TaskPool::builder(4).initializer(f).start()?` |
+/// | `Pool(4, maxtasksperchild=10)` | `TaskPool::builder(4).max_tasks_per_child(10).start()?` |
+/// | `pool.apply(power, (2, 10))` | `pool.apply(power, (2, 10))?`, `power` takes a tuple |
 /// | `pool.map(square, range(10))` | `pool.map(square, 0..10)?` |
 /// | `pool.map(square, range(10), chunksize=5)` | `pool.map_chunked(square, 0..10, chunk)?` |
-/// | `pool.starmap(pow, [(2, 10), (3, 5)])` | `pool.starmap(u64::pow, [(2, 10), (3, 5)])?`; of more arguments: `map` and a tuple |
-/// | `pool.imap(f, xs)`, `pool.imap_unordered(f, xs)` | `pool.imap(f, xs)`, `pool.imap_unordered(f, xs)`: iterators of `Result` |
-/// | `pool.apply_async(f, (x,))`, `pool.map_async(f, xs)` | `pool.apply_async(f, x)`, `pool.map_async(f, xs)`: an [`AsyncResult`] |
+/// | `pool.starmap(pow, [(2, 10), (3, 5)])` | `pool.starmap(u64::pow, [(2, 10), (3, 5)])?` |
+/// | `pool.imap(f, xs)` | `pool.imap(f, xs)`, an iterator of `Result` |
+/// | `pool.imap_unordered(f, xs)` | `pool.imap_unordered(f, xs)`, an iterator of `Result` |
+/// | `pool.apply_async(f, (x,))` | `pool.apply_async(f, x)`, an [`AsyncResult`] |
+/// | `pool.map_async(f, xs)` | `pool.map_async(f, xs)`, an [`AsyncResult`] |
 /// | `pool.close(); pool.join()` | `pool.join()?` |
 /// | `pool.terminate()`, the end of a `with` block | dropping it |
 ///
@@ -66,9 +70,10 @@ const TASKS_AHEAD: usize = 2 * offers::MOST;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// A task is a function that captures nothing: the workers were forked when the pool was started, and have the program's
-/// functions, but not what came into being since. What all tasks need is made before, in a `static`, or by the initializer in
-/// each worker; handles of shared memory work in both:
+/// A task is a function that captures nothing. The workers were forked when the pool was started,
+/// so they have the functions of the program, but no values that were made since. Make what all
+/// tasks need before, in a `static`, or in each worker by the initializer. Handles of shared memory
+/// work in both:
 ///
 /// ```
 /// use std::sync::OnceLock;
@@ -91,26 +96,29 @@ const TASKS_AHEAD: usize = 2 * offers::MOST;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Arguments and results are of any type that serde encodes. The initializer and the tasks have none of the ends of
-/// [`pipe`](crate::pipe())s that the program had. Tasks may start processes and pools of their own, and threads, though a worker in
-/// which a thread is left can start no more processes. Ctrl-C is for the owner: dispatcher and workers ignore SIGINT. Of files and
-/// sockets that were open when the pool was started they have copies until they end, as every forked child: start it first.
+/// Arguments and results have any type that serde encodes. The initializer and the tasks have none
+/// of the ends of [`pipe`](crate::pipe())s that the program had. Tasks may start processes, pools
+/// and threads, though a worker in which a thread remains can start no more processes. Ctrl-C is
+/// for the owner: dispatcher and workers ignore SIGINT. Like every forked child they have copies of
+/// the files and sockets that were open when the pool was started: start it first.
 ///
 /// # What happens when a process is killed
 ///
-/// * A worker: the task that it had begun, or one of more than 4 KiB that was on its way to it, fails with [`TaskError::WorkerDied`],
-///   and nothing else does: another worker is started, and does what this one was given ahead. Of a chunk of arguments, all fail:
-///   nobody knows which of them were done. The task is not tried again, for it may have been the reason.
-/// * The dispatcher (the pool's own process, which starts the workers): every task that has no result fails with
-///   [`TaskError::PoolEnded`], and the workers end.
+/// A worker: the task that it had begun, or one of more than 4 KiB that was in flight to it, fails
+/// with [`TaskError::WorkerDied`]. Nothing else fails: another worker starts and does what this one
+/// was given ahead. Of a chunk of arguments all fail, because it is unknown which of them were
+/// done. The task is not tried again, because it may have been the cause.
+/// The dispatcher (the process of the pool that starts the workers): every task without a result
+/// fails with [`TaskError::PoolEnded`], and the workers end.
 /// * The owner: the dispatcher and all workers end at once.
 ///
-/// A worker that is *stopped* is waited for, as one that takes long. A panic of a task is its error, [`TaskError::Panicked`], with
-/// the place; the worker goes on.
+/// A *stopped* worker is waited for, like a slow one. A panic of a task is its error,
+/// [`TaskError::Panicked`], with the place. The worker goes on.
 ///
-/// The pool is started by a process with one thread; from then on its owner may have many, and each of them may use it. Tasks
-/// and results that nobody takes cost memory, in the dispatcher, and nobody waits because of them. Those of more than 64 KiB cost
-/// a descriptor for a moment: an owner that has none left loses such a result, with [`TaskError::System`].
+/// A process with one thread starts the pool. From then on its owner may have many threads, and
+/// each of them may use it. Tasks and results that are not taken cost memory in the dispatcher, and
+/// nothing waits because of them. Those of more than 64 KiB cost a descriptor for a moment: an
+/// owner that has none left loses such a result, with [`TaskError::System`].
 #[derive(Debug)]
 #[must_use = "the pool ends when this is dropped"]
 pub struct TaskPool {
@@ -120,23 +128,17 @@ pub struct TaskPool {
 }
 
 impl TaskPool {
-    /// Starts a pool of so many workers.
-    ///
-    /// # Errors
-    /// As [`TaskPoolBuilder::start`].
+    /// Starts a pool of this many workers.
     pub fn new(workers: usize) -> Result<Self, StartError> {
         Self::builder(workers).start()
     }
 
-    /// A pool of so many workers that is to be described further.
+    /// Returns a builder of a pool of this many workers.
     pub fn builder(workers: usize) -> TaskPoolBuilder {
         TaskPoolBuilder::new(workers)
     }
 
     /// Calls the function in a worker and waits for the result.
-    ///
-    /// # Errors
-    /// [`TaskError`].
     pub fn apply<A, R>(&self, function: fn(A) -> R, argument: A) -> Result<R, TaskError>
     where
         A: Serialize + DeserializeOwned,
@@ -145,23 +147,24 @@ impl TaskPool {
         self.apply_async(function, argument).get()
     }
 
-    /// Has the function called in a worker, without waiting for the result.
+    /// Calls the function in a worker, without waiting for the result.
     pub fn apply_async<A, R>(&self, function: fn(A) -> R, argument: A) -> AsyncResult<R>
     where
         A: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        // As a slice: an array would be encoded without its length.
+        // As a slice, because an array would be encoded without its length.
         let task = encode(&[argument][..]).map_err(TaskError::from);
         let task = task.and_then(|bytes| self.client.submit(Call::of(function), &bytes));
         AsyncResult::of_one(self.client.clone(), task)
     }
 
-    /// Calls the function with each argument, in chunks, and returns the results in their order. Waits until all are done, also
-    /// when one of them failed.
+    /// Calls the function with each argument, in chunks, and returns the results in order. Waits
+    /// until all are done, also if one of them failed.
     ///
     /// # Errors
-    /// The first argument's error, of those that have one. To have the other results nevertheless: [`imap`](Self::imap).
+    /// The error of the first argument that failed. [`imap`](Self::imap) returns the other results
+    /// nevertheless.
     pub fn map<A, R>(
         &self,
         function: fn(A) -> R,
@@ -174,10 +177,8 @@ impl TaskPool {
         self.map_async(function, arguments).get()
     }
 
-    /// As [`map`](Self::map), with so many arguments in a task: more mean less to send, fewer a more even share.
-    ///
-    /// # Errors
-    /// As [`map`](Self::map).
+    /// As [`map`](Self::map), with `chunk` arguments per task: more mean less to send, fewer a more
+    /// even share.
     pub fn map_chunked<A, R>(
         &self,
         function: fn(A) -> R,
@@ -205,9 +206,6 @@ impl TaskPool {
     }
 
     /// As [`map`](Self::map) with a function of two arguments.
-    ///
-    /// # Errors
-    /// As [`map`](Self::map).
     pub fn starmap<A, B, R>(
         &self,
         function: fn(A, B) -> R,
@@ -233,7 +231,7 @@ impl TaskPool {
         self.submit_all(Call::of_pair(function), arguments, None)
     }
 
-    /// Calls the function with each argument and gives the results one by one, in their order.
+    /// Calls the function with each argument and yields the results one by one, in order.
     pub fn imap<A, R, I>(&self, function: fn(A) -> R, arguments: I) -> Imap<R, I::IntoIter>
     where
         A: Serialize + DeserializeOwned,
@@ -243,7 +241,7 @@ impl TaskPool {
         self.imap_chunked(function, arguments, NonZeroUsize::MIN)
     }
 
-    /// As [`imap`](Self::imap), with so many arguments in a task.
+    /// As [`imap`](Self::imap), with `chunk` arguments per task.
     pub fn imap_chunked<A, R, I>(
         &self,
         function: fn(A) -> R,
@@ -258,7 +256,7 @@ impl TaskPool {
         self.results(Call::of(function), arguments, chunk, true)
     }
 
-    /// As [`imap`](Self::imap), each result as soon as it is there.
+    /// As [`imap`](Self::imap), each result as soon as it arrives.
     pub fn imap_unordered<A, R, I>(
         &self,
         function: fn(A) -> R,
@@ -272,7 +270,7 @@ impl TaskPool {
         self.imap_unordered_chunked(function, arguments, NonZeroUsize::MIN)
     }
 
-    /// As [`imap_unordered`](Self::imap_unordered), with so many arguments in a task.
+    /// As [`imap_unordered`](Self::imap_unordered), with `chunk` arguments per task.
     pub fn imap_unordered_chunked<A, R, I>(
         &self,
         function: fn(A) -> R,
@@ -315,7 +313,7 @@ impl TaskPool {
         AsyncResult::of_all(self.client.clone(), self.submit_chunks(call, &arguments, chunk))
     }
 
-    /// All of them or none: an argument that cannot be encoded is noticed before anything is done.
+    /// Adds all tasks or none: an argument that cannot be encoded is found before anything is done.
     fn submit_chunks<A: Serialize>(
         &self,
         call: Call,
@@ -336,20 +334,18 @@ impl TaskPool {
         Ok(tasks)
     }
 
-    /// Takes no more tasks, and waits until all are done and the workers have ended, like Python's `close()` and `join()`. Results
-    /// that were not asked for yet stay. Workers that are still preparing are given five seconds.
+    /// Accepts no more tasks, and waits until all are done and the workers have ended, like
+    /// Python's `close()` and `join()`. Results that were not taken yet stay. Workers that are
+    /// still preparing get five seconds.
     ///
     /// # Errors
-    /// [`TaskError::PoolEnded`] when the dispatcher was killed, [`TaskError::Inherited`] in a forked child, or what the system
-    /// says.
+    /// [`TaskError::PoolEnded`] if the dispatcher was killed, [`TaskError::Inherited`] in a forked
+    /// child.
     pub fn join(&mut self) -> Result<(), TaskError> {
         self.join_until(Deadline::NEVER).map(drop)
     }
 
-    /// As [`join`](Self::join), at most this long. Whether all is done.
-    ///
-    /// # Errors
-    /// As [`join`](Self::join).
+    /// As [`join`](Self::join), at most this long. Returns true if all is done.
     pub fn join_timeout(&mut self, timeout: Duration) -> Result<bool, TaskError> {
         self.join_until(Deadline::after(timeout)?)
     }
@@ -359,14 +355,14 @@ impl TaskPool {
             return Ok(false);
         }
         if self.client.is_cut_off() {
-            // It goes on, and nobody will ever take what it sends.
+            // The dispatcher goes on, and its results will never be taken.
             let _ = self.dispatcher.kill();
         }
-        // Else it has closed the connection, as the last thing it did.
+        // Otherwise it has closed the connection as its last action.
         match self.dispatcher.join_until(deadline) {
             Ok(Some(exit)) if exit.is_success() => Ok(true),
             Ok(None) => Ok(false),
-            // Where SIGCHLD is ignored nobody is told how a child ended.
+            // Where SIGCHLD is ignored, the kernel reports no child's end.
             Err(Errno::ECHILD) if self.client.has_all() => Ok(true),
             Ok(Some(_)) | Err(Errno::ECHILD) => Err(TaskError::PoolEnded),
             Err(errno) => Err(errno.into()),
@@ -375,7 +371,7 @@ impl TaskPool {
 }
 
 impl Drop for TaskPool {
-    /// Ends the workers at once, whatever they are doing.
+    /// Ends the workers at once, whatever they do.
     fn drop(&mut self) {
         if !self.client.is_ours() || self.dispatcher.exit().is_some() {
             return;

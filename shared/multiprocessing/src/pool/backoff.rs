@@ -1,4 +1,5 @@
-//! When a dead worker is replaced: at once, after a pause, or never again because its slot only crashes.
+//! The decision when to replace a dead worker: at once, after a pause, or never because its slot
+//! only crashes.
 
 use std::time::Duration;
 
@@ -6,13 +7,15 @@ use nix::sys::signal::Signal;
 
 use crate::sys::exit::Exit;
 
-/// A worker that served at least this long before it died did not crash at its start: the count begins anew.
+/// A worker that served at least this long before it died did not crash at its start: the count
+/// starts again.
 const HEALTHY: Duration = Duration::from_secs(5);
 /// Pause before the third start in a row; it doubles from there.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// Longest pause, so that a slot is served again within a second of its cause going away.
+/// Longest pause. It lets a slot serve again within a second after its problem is gone.
 const LONGEST_PAUSE: Duration = Duration::from_millis(800);
-/// Crashes in a row after which the slot is given up. With the pauses in between this takes about 0.7 s plus the crashes.
+/// Crashes in a row after which the slot is given up. With the pauses in between this takes about
+/// 0.7 s plus the crashes.
 const CRASHES_TO_GIVE_UP: u32 = 8;
 
 /// What the supervisor does about a dead worker.
@@ -24,7 +27,7 @@ pub enum Next {
     RestartAfter(Duration),
     /// Stops the pool: this slot only crashes.
     GiveUp,
-    /// Stops the pool: the worker said that nobody could serve in its place.
+    /// Stops the pool: the worker reported that no other could serve in its place.
     CannotServe,
     /// Nothing: the pool is stopping.
     Stay,
@@ -46,13 +49,14 @@ impl Next {
 pub(super) struct Backoff {
     /// Early deaths in a row, whatever the cause.
     early_deaths: u32,
-    /// Those among them that the worker brought on itself.
+    /// Those of them that the worker caused itself.
     crashes: u32,
 }
 
 impl Backoff {
-    /// Notes a death and decides. A worker that somebody else killed (SIGKILL) or asked to end (SIGTERM, which a worker answers
-    /// with exit code 0) never counts as a crash: an operator or the kernel's memory killer is no reason to give up serving.
+    /// Counts a death and decides. A worker that was killed from outside (SIGKILL) or asked to end
+    /// (SIGTERM, which a worker answers with exit code 0) never counts as a crash: an operator or
+    /// the kernel's out-of-memory killer is no reason to stop serving.
     pub(super) fn after_death(&mut self, exit: Exit, uptime: Duration, was_ready: bool) -> Next {
         let killed = exit.is_signal(Signal::SIGKILL) || exit.is_signal(Signal::SIGTERM);
         if was_ready && (killed || uptime >= HEALTHY) {

@@ -1,4 +1,5 @@
-//! The supervisor's loop: it waits for signals and for its workers, and never touches what a living worker owns.
+//! The loop of the supervisor: it waits for signals and for its workers, and never touches what a
+//! living worker owns.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -23,18 +24,18 @@ use crate::sys::exit::Exit;
 use crate::sys::fork::SpawnError;
 use crate::sys::signal::set_disposition;
 
-/// Signals that stop the pool in order; a second one of them, in haste.
+/// Signals that stop the pool in order. A second one kills the workers that are left.
 const STOP: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
-/// Least pause between two attempts to kill what a stop left over.
+/// Least pause between two attempts to kill the workers that a stop left.
 const KILL_PAUSE: Duration = Duration::from_secs(1);
 
-/// The moment this far away.
+/// Returns the moment this far away.
 fn moment_after(wait: Duration) -> Instant {
     Instant::now() + wait.min(LONGEST_WAIT)
 }
 
-/// A supervised pool of workers. Make it first thing in `main`: from then on no signal is lost, whatever is set up before
-/// [`run`](Self::run).
+/// A supervised pool of workers. Make it first in `main`: from then on no signal is lost during the
+/// setup before [`run`](Self::run).
 #[derive(Debug)]
 pub struct Pool {
     options: PoolOptions,
@@ -44,10 +45,11 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Blocks the signals a pool reacts to, so that they wait for [`run`](Self::run), and makes the supervisor's descriptors.
+    /// Blocks the signals that a pool reacts to, so that they wait for [`run`](Self::run), and
+    /// makes the descriptors of the supervisor.
     ///
     /// # Errors
-    /// [`PoolError::System`] when the system is out of descriptors.
+    /// [`PoolError::System`] if the system is out of descriptors.
     pub fn new(options: PoolOptions) -> Result<Self, PoolError> {
         let mask: SigSet =
             STOP.into_iter().chain(IGNORED).chain([Signal::SIGQUIT, Signal::SIGCHLD]).collect();
@@ -58,9 +60,9 @@ impl Pool {
             .map_err(|source| PoolError::System { action: "making a signal descriptor", source })?;
         let (ready_reader, ready_writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
             .map_err(|source| PoolError::System { action: "making a pipe", source })?;
-        // A log line into a closed pipe must not end the supervisor, nor a write that makes a file larger than its limit: both
-        // are errors of the write. And whoever started it may ignore SIGCHLD, which is inherited: the kernel would reap the
-        // workers itself and tell nobody.
+        // A log line into a closed pipe must not end the supervisor, nor a write that makes a file
+        // larger than its limit: both are errors of the write. SIGCHLD may be inherited as ignored;
+        // then the kernel would reap the workers itself without informing the supervisor.
         set_disposition(Signal::SIGPIPE, SigHandler::SigIgn)
             .and_then(|()| set_disposition(Signal::SIGXFSZ, SigHandler::SigIgn))
             .and_then(|()| set_disposition(Signal::SIGCHLD, SigHandler::SigDfl))
@@ -71,11 +73,11 @@ impl Pool {
         Ok(Self { options, signals, ready_reader, ready_writer })
     }
 
-    /// Starts the workers and watches over them until the pool has ended. SIGTERM, SIGINT and SIGHUP stop it in order; a second one
-    /// of them, or SIGQUIT, kills what is left.
+    /// Starts the workers and watches them until the pool has ended. SIGTERM, SIGINT and SIGHUP
+    /// stop it in order. A second one of them, or SIGQUIT, kills the workers that are left.
     ///
     /// # Errors
-    /// [`PoolError::Start`] when the first workers cannot be forked.
+    /// [`PoolError::Start`] if the first workers cannot be forked.
     pub fn run(self, workload: &mut impl Workload) -> Result<Outcome, PoolError> {
         let slots = (0..self.options.workers.get()).map(|_| Slot::empty()).collect();
         Watch {
@@ -95,9 +97,9 @@ struct Watch<'a, W> {
     pool: &'a Pool,
     workload: &'a mut W,
     slots: Vec<Slot<()>>,
-    /// Whether [`PoolEvent::AllReady`] was told.
+    /// True once [`PoolEvent::AllReady`] was reported.
     announced: bool,
-    /// When workers that have not ended are killed; `None` while serving.
+    /// When to kill the workers that have not ended. `None` while serving.
     stop: Option<Instant>,
     outcome: Outcome,
 }
@@ -130,14 +132,15 @@ impl<W: Workload> Watch<'_, W> {
     fn wait(&self, deadline: Option<Instant>) {
         let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
-            // One more millisecond, since poll cuts fractions and would wake just before the deadline, again and again.
+            // Adds a millisecond, because poll truncates and would wake just before the deadline,
+            // again and again.
             PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
         });
         let mut sources = [
             PollFd::new(self.pool.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.pool.ready_reader.as_fd(), PollFlags::POLLIN),
         ];
-        // Whatever it returns, everything is looked at.
+        // The result does not matter: the caller checks all sources.
         let _ = poll(&mut sources, timeout);
     }
 
@@ -145,13 +148,14 @@ impl<W: Workload> Watch<'_, W> {
         self.slots.iter().filter_map(Slot::next_due).chain(self.stop).min()
     }
 
-    /// Does what is due: kills the stragglers of a stop, or starts workers whose pause is over.
+    /// Does what is due: kills the workers that a stop left, repairs, or starts workers whose pause
+    /// is over.
     fn keep_time(&mut self) {
         let now = Instant::now();
         if let Some(deadline) = self.stop {
             if now >= deadline {
                 self.kill_all();
-                // SIGKILL cannot be refused; what is left of the wait is the kernel's.
+                // SIGKILL cannot be refused; the rest of the wait is up to the kernel.
                 self.stop = Some(moment_after(self.pool.options.grace.max(KILL_PAUSE)));
             }
             return;
@@ -175,7 +179,7 @@ impl<W: Workload> Watch<'_, W> {
         })?;
         let Self { workload, slots, .. } = self;
         let process = Process::spawn_masked(&Worker::mask(), || {
-            // Its copies of the siblings' descriptors: every worker shall have the same ones, whenever it started.
+            // Every worker has the same descriptors, whenever it starts: none of its siblings'.
             slots.clear();
             match Worker::new(slot, writer) {
                 Ok(worker) => workload.work(&worker),
@@ -192,7 +196,8 @@ impl<W: Workload> Watch<'_, W> {
     fn handle_ready(&mut self) {
         let mut message = [0; size_of::<u32>()];
         while let Ok(4) = read(&self.pool.ready_reader, &mut message) {
-            // Workers sign with their pid, not their slot: what a dead one said must not count for its successor.
+            // Workers sign with their pid, not their slot: a message of a dead one must not count
+            // for its successor.
             let pid = Pid::from_raw(u32::from_ne_bytes(message).cast_signed());
             let running = self.slots.iter_mut().map(Slot::running_mut).enumerate();
             let signed = |running: &Running<()>| running.process.pid() == pid && !running.is_ready;
@@ -256,14 +261,14 @@ impl<W: Workload> Watch<'_, W> {
         }
     }
 
-    /// Takes note of everybody who has ended.
+    /// Handles all workers that have ended.
     fn reap(&mut self) {
         self.reap_workers();
         if getpid() != Pid::from_raw(1) {
             return;
         }
-        // As the first process of a container, the supervisor inherits everybody's orphans, and nobody else waits for them. They
-        // are looked at before they are reaped: a worker that has ended in this moment must not be taken for one.
+        // As the first process of a container, the supervisor inherits all orphans and must reap
+        // them. It looks at each before that: a worker that has just ended is not an orphan.
         while let Some(pid) = ended_child() {
             if self.running().any(|running| running.process.pid() == pid) {
                 self.reap_workers();

@@ -1,4 +1,5 @@
-//! What a worker process knows of its pool: its slot, how to say that it is ready, and when to stop.
+//! The view of a worker process on its pool: its slot, how it reports that it is ready, and when it
+//! must stop.
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,26 +16,28 @@ use crate::sys::signal::set_disposition;
 #[derive(Debug)]
 pub struct Worker {
     slot: usize,
-    /// Write end of the pipe on which workers tell the supervisor that they are ready.
+    /// Write end of the pipe on which workers report to the supervisor that they are ready.
     ready: OwnedFd,
-    /// Delivers SIGTERM as data, so that stopping is an event like any other and interrupts nothing.
+    /// Delivers SIGTERM as data, so that a stop is an event like any other and interrupts nothing.
     stop: SignalFd,
     stopping: Cell<bool>,
 }
 
 impl Worker {
-    /// Signals that a worker keeps blocked: SIGTERM is read from [`stop_fd`](Self::stop_fd).
+    /// Returns the signals that a worker keeps blocked: SIGTERM is read from
+    /// [`stop_fd`](Self::stop_fd).
     pub(super) fn mask() -> SigSet {
         [Signal::SIGTERM].into_iter().collect()
     }
 
-    /// Settles the signals of a worker process. Runs in the child.
+    /// Sets the signal dispositions of a worker process. Runs in the child.
     pub(super) fn new(slot: usize, ready: OwnedFd) -> Result<Self, Errno> {
-        // A terminal sends these three to the whole process group; the supervisor turns them into one orderly stop.
+        // A terminal sends these three to the whole process group; the supervisor turns them into
+        // one orderly stop.
         let terminal = [Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
         // A broken connection or a file at its limit is an error of a write, not a reason to die.
         let writing = [Signal::SIGPIPE, Signal::SIGXFSZ];
-        // The rest are sent to every process of a name by operators.
+        // Operators send the rest to every process of a name.
         for signal in terminal.into_iter().chain(writing).chain(IGNORED) {
             set_disposition(signal, SigHandler::SigIgn)?;
         }
@@ -43,19 +46,19 @@ impl Worker {
         Ok(Self { slot, ready, stop, stopping: Cell::new(false) })
     }
 
-    /// The number of this worker's place in the pool, from 0. Its successors have the same.
+    /// Returns the number of this worker's slot, from 0. Its successors have the same.
     pub fn slot(&self) -> usize {
         self.slot
     }
 
-    /// Tells the supervisor that this worker can serve.
+    /// Reports to the supervisor that this worker can serve.
     pub fn ready(&self) {
         let message = std::process::id().to_ne_bytes();
-        // Fails only when the supervisor is gone, and then this process is about to end.
+        // Fails only if the supervisor is gone, and then this process is about to end.
         while let Err(Errno::EINTR) = write(&self.ready, &message) {}
     }
 
-    /// Whether the pool wants this worker to finish. Once true it stays true.
+    /// Returns true if the pool asks this worker to finish. It stays true.
     pub fn stop_requested(&self) -> bool {
         if let Ok(Some(_)) = self.stop.read_signal() {
             self.stopping.set(true);
@@ -63,7 +66,8 @@ impl Worker {
         self.stopping.get()
     }
 
-    /// Readable when [`stop_requested`](Self::stop_requested) has news, for use with epoll or poll.
+    /// Returns a descriptor that is readable when [`stop_requested`](Self::stop_requested) may have
+    /// changed, for epoll or poll.
     pub fn stop_fd(&self) -> BorrowedFd<'_> {
         self.stop.as_fd()
     }

@@ -1,4 +1,4 @@
-//! What will come of tasks that somebody did not want to wait for.
+//! The results of tasks that the caller does not wait for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,30 +11,32 @@ use super::message::{TaskId, result_parts};
 use crate::pipe::decode;
 use crate::sys::deadline::Deadline;
 
-/// What comes of a task as it was sent: of each item, or an error for all of them.
+/// The outcome of a task as it was sent: one per item, or an error for all of them.
 type Outcomes<R> = Result<Vec<Result<R, TaskError>>, TaskError>;
 
-/// The result of a task that a pool is at work on, like Python's `AsyncResult`. Dropping it gives the result up, not the task.
+/// The result of a task that a pool works on, like Python's `AsyncResult`. Dropping it discards the
+/// result, not the task.
 ///
 /// | Python | here |
 /// |---|---|
 /// | `result.get()` | `result.get()?` |
-/// | `result.get(timeout=1)` | `if result.wait_timeout(Duration::from_secs(1))? { result.get()? }` |
-/// | `result.wait()`, `result.wait(1)` | `result.wait()?`, `result.wait_timeout(Duration::from_secs(1))?` |
+/// | `result.get(timeout=1)` | `if result.wait_timeout(secs)? { result.get()? }` |
+/// | `result.wait()` | `result.wait()?` |
+/// | `result.wait(1)` | `result.wait_timeout(secs)?` |
 /// | `result.ready()` | `result.wait_timeout(Duration::ZERO)?` |
 /// | `result.successful()`, `callback`, `error_callback` | `match result.get()` |
 #[derive(Debug)]
 #[must_use = "the result is given up when this is dropped"]
 pub struct AsyncResult<T> {
     client: Arc<Client>,
-    /// All of them, or why there are none.
+    /// The ids of the tasks, or why there are none.
     tasks: Result<Vec<TaskId>, TaskError>,
-    /// Makes the result of what came of the tasks.
+    /// Makes the result from the outcomes of the tasks.
     assemble: fn(&Client, &[TaskId]) -> Result<T, TaskError>,
 }
 
 impl<T> AsyncResult<T> {
-    /// Waits until the tasks are done, however long that takes.
+    /// Waits without a limit until the tasks are done.
     ///
     /// # Errors
     /// [`TaskError::Inherited`] in a forked child.
@@ -42,11 +44,8 @@ impl<T> AsyncResult<T> {
         self.wait_until(Deadline::NEVER).map(drop)
     }
 
-    /// Waits until the tasks are done, at most this long. Whether they are, or it is known that they never will be; then
-    /// [`get`](Self::get) does not wait.
-    ///
-    /// # Errors
-    /// As [`wait`](Self::wait).
+    /// Waits until the tasks are done, at most this long. Returns true if they are, or can never
+    /// be; then [`get`](Self::get) does not wait.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<bool, TaskError> {
         self.wait_until(Deadline::after(timeout)?)
     }
@@ -60,10 +59,11 @@ impl<T> AsyncResult<T> {
         Ok(true)
     }
 
-    /// The result; waits for it, however long that takes. Of several tasks all are waited for, also when one of them failed.
+    /// Returns the result. Waits for it without a limit, and for all tasks even if one of them
+    /// failed.
     ///
     /// # Errors
-    /// The first task's error, of those that have one.
+    /// The error of the first task that failed.
     pub fn get(mut self) -> Result<T, TaskError> {
         self.wait()?;
         let tasks = std::mem::replace(&mut self.tasks, Ok(Vec::new()))?;
@@ -72,7 +72,7 @@ impl<T> AsyncResult<T> {
 }
 
 impl<R: DeserializeOwned> AsyncResult<R> {
-    /// Of one task with one argument.
+    /// Makes the result of one task with one argument.
     pub(super) fn of_one(client: Arc<Client>, task: Result<TaskId, TaskError>) -> Self {
         let assemble = |client: &Client, tasks: &[TaskId]| {
             let result = all(client, tasks)?.pop();
@@ -84,7 +84,7 @@ impl<R: DeserializeOwned> AsyncResult<R> {
 }
 
 impl<R: DeserializeOwned> AsyncResult<Vec<R>> {
-    /// Of several tasks with several arguments each.
+    /// Makes the result of several tasks with several arguments each.
     pub(super) fn of_all(client: Arc<Client>, tasks: Result<Vec<TaskId>, TaskError>) -> Self {
         Self { client, tasks, assemble: all }
     }
@@ -92,7 +92,7 @@ impl<R: DeserializeOwned> AsyncResult<Vec<R>> {
 
 fn all<R: DeserializeOwned>(client: &Client, tasks: &[TaskId]) -> Result<Vec<R>, TaskError> {
     let outcomes = tasks.iter().map(|task| outcomes::<R>(client, *task));
-    // All are taken, for nobody will ask for what is behind an error.
+    // Takes all of them: those behind an error will not be asked for.
     let outcomes: Vec<_> = outcomes.collect();
     let mut results = Vec::new();
     for outcome in outcomes {
@@ -103,7 +103,7 @@ fn all<R: DeserializeOwned>(client: &Client, tasks: &[TaskId]) -> Result<Vec<R>,
     Ok(results)
 }
 
-/// What came of a task that is done.
+/// Decodes the outcome of a task that is done.
 pub(super) fn outcomes<R: DeserializeOwned>(client: &Client, task: TaskId) -> Outcomes<R> {
     let message = client.take(task)?;
     let (_, outcomes) = result_parts(&message).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! What the dispatcher has sent to a worker and has no result of: the task that it is at work on, and some behind that, so that it
-//! need not wait for the next one.
+//! The tasks that the dispatcher has sent to a worker and has no result of: the one it works on,
+//! and some behind that, so that it need not wait for the next one.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,35 +8,36 @@ use super::message::{TaskId, WaitingTask};
 use super::offers::{MOST, Offers};
 use crate::pipe::{Connection, PipeError};
 
-/// Tasks of more bytes are given only to workers that have nothing to do, and never taken back: they take long anyway, are in the
-/// socket twice then, and may be what a worker dies of before it begins.
+/// Tasks of more bytes are given only to idle workers, and never taken back. They take long anyway,
+/// would occupy the socket twice, and may kill a worker before it begins them.
 const LONGEST_AHEAD: usize = 4 << 10;
-/// So many messages may be in a worker's socket, with those that were taken back meanwhile.
+/// How many messages may be in the socket of a worker, including those that were taken back
+/// meanwhile.
 const MOST_ON_THEIR_WAY: u64 = 2 * MOST as u64;
 
 /// The tasks of one worker.
 pub(super) struct Backlog {
     offers: Offers,
     tasks: VecDeque<Sent>,
-    /// How many messages were sent to the worker, and how many of these it has received at least.
+    /// How many messages were sent to the worker, and how many of these it has certainly received.
     sent: u64,
     received: u64,
 }
 
 struct Sent {
-    /// Which message to this worker it is, from 1.
+    /// The number of the message to this worker, from 1.
     message: u64,
     id: TaskId,
     /// The task, if it is short enough to be taken back.
     task: Option<Vec<u8>>,
 }
 
-/// What becomes of the tasks of a dead worker.
+/// What a dead worker leaves.
 pub(super) struct Remains {
-    /// Nobody has begun these.
+    /// Tasks that it had not begun.
     pub(super) unbegun: Vec<WaitingTask>,
-    /// It had begun these, or may have died of their length: one at most, for it does one after the other, if all that it sent could
-    /// be received.
+    /// Tasks that it had begun, or whose length may have killed it. This is one at most, because it
+    /// does one after the other, if all that it sent could be received.
     pub(super) lost: Vec<TaskId>,
 }
 
@@ -53,7 +54,7 @@ impl Backlog {
         self.tasks.is_empty()
     }
 
-    /// Whether a task of so many bytes may be added.
+    /// Returns true if a task of this many bytes may be added.
     pub(super) fn takes(&self, bytes: usize) -> bool {
         self.is_empty()
             || self.len() < MOST
@@ -61,7 +62,8 @@ impl Backlog {
                 && self.sent - self.received < MOST_ON_THEIR_WAY
     }
 
-    /// Sends a task that it [`takes`](Self::takes). Or returns it, when there is no room, or with the reason why it cannot be sent.
+    /// Sends a task that it [`takes`](Self::takes). Returns the task if there is no room, or with
+    /// the reason why it cannot be sent.
     pub(super) fn send(
         &mut self,
         worker: &Connection,
@@ -70,8 +72,8 @@ impl Backlog {
         let message = self.sent + 1;
         let is_on_offer = self.offers.make(message);
         debug_assert!(is_on_offer, "no room to offer task {id}");
-        // Without a wait, also where the worker has nothing to do: it may be stopped, and large tasks are refused while too many
-        // descriptors are on their way, whoever sent them.
+        // Does not wait, even for an idle worker: it may be stopped, and large tasks are refused
+        // while too many descriptors are in flight, from any sender.
         let sent = worker.send_bytes_timeout(&task, Duration::ZERO);
         if !matches!(sent, Ok(true)) {
             self.offers.claim(message);
@@ -83,7 +85,7 @@ impl Backlog {
         Ok(())
     }
 
-    /// Notes that the worker has done a task. Whether it had that.
+    /// Notes that the worker has done a task. Returns true if it had that task.
     pub(super) fn is_done(&mut self, id: TaskId) -> bool {
         let Some(at) = self.tasks.iter().position(|sent| sent.id == id) else { return false };
         if let Some(done) = self.tasks.remove(at) {
@@ -92,8 +94,8 @@ impl Backlog {
         true
     }
 
-    /// Takes back the first task that nobody has begun, but for the very first one. That stays, whatever the worker does: its result
-    /// tells that what was sent before was received.
+    /// Takes back the first task that is not begun, except the very first one. That one stays in
+    /// any case: its result proves that everything sent before was received.
     pub(super) fn take_back(&mut self) -> Option<WaitingTask> {
         let is_ours = |&at: &usize| {
             let Sent { message, task, .. } = &self.tasks[at];
@@ -104,7 +106,7 @@ impl Backlog {
         task.map(|task| (id, task))
     }
 
-    /// What is left when the worker has ended and every result it sent was taken in.
+    /// Returns what remains when the worker has ended and every result that it sent was received.
     pub(super) fn remains(&mut self) -> Remains {
         let mut remains = Remains { unbegun: Vec::new(), lost: Vec::new() };
         for Sent { message, id, task } in self.tasks.drain(..) {
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_begun_stays_with_the_worker_and_what_was_not_is_taken_back_in_its_order() {
+    fn begun_tasks_stay_with_the_worker_and_others_are_taken_back_in_order() {
         let (mut backlog, offers) = backlog();
         let (here, _there) = pipe().unwrap();
         (1..=4).for_each(|id| backlog.send(&here, (id, vec![7])).unwrap());
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_one_left_is_not_taken_back_but_remains_when_the_worker_has_ended() {
+    fn the_last_task_is_not_taken_back_but_remains_when_the_worker_has_ended() {
         let (mut backlog, _offers) = backlog();
         let (here, _there) = pipe().unwrap();
         backlog.send(&here, (1, vec![7])).unwrap();
@@ -156,10 +158,10 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_is_long_busy_is_sent_so_many_messages_and_no_more_until_a_result_comes() {
+    fn a_worker_that_is_long_busy_gets_a_limited_number_of_messages_until_a_result_comes() {
         let (mut backlog, offers) = backlog();
         let (here, _there) = pipe().unwrap();
-        assert!(backlog.takes(usize::MAX), "whoever has nothing to do takes a task of any size");
+        assert!(backlog.takes(usize::MAX), "an idle worker takes a task of any size");
         backlog.send(&here, (1, vec![7; LONGEST_AHEAD])).unwrap();
         assert!(offers.claim(1) && !backlog.takes(LONGEST_AHEAD + 1));
         let ahead = (2..1000).take_while(|&id| {
@@ -172,7 +174,7 @@ mod tests {
         });
         assert_eq!(ahead.count() as u64, MOST_ON_THEIR_WAY - 1);
         assert!(backlog.is_done(1) && backlog.is_empty() && backlog.takes(usize::MAX));
-        // It has received all that was sent before this one, once it has done this one.
+        // Once it has done this one, it has received everything sent before it.
         backlog.send(&here, (2000, vec![7])).unwrap();
         assert!(!backlog.takes(1) && backlog.is_done(2000));
         backlog.send(&here, (2001, vec![7])).unwrap();
@@ -189,13 +191,13 @@ mod tests {
         assert_eq!(backlog.take_back(), Some((12, vec![7])));
         send(&mut backlog, 14);
         send(&mut backlog, 12);
-        // What the worker does when it receives one message after the other.
+        // Acts as the worker does when it receives one message after the other.
         let begins: Vec<_> = (1..=5).map(|message| offers.claim(message)).collect();
         assert_eq!(begins, [true, false, true, true, true]);
     }
 
     #[test]
-    fn as_many_are_given_ahead_as_there_is_room_to_offer() {
+    fn as_many_tasks_are_given_ahead_as_there_is_room() {
         let (mut backlog, _offers) = backlog();
         let (here, _there) = pipe().unwrap();
         let given = (1..100)

@@ -1,4 +1,4 @@
-//! How a pool of tasks is described and started.
+//! The builder of a pool of tasks.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::pipe::pipe;
 use crate::process::Process;
 use crate::sys::fork::SpawnError;
 
-/// How a pool of tasks shall be.
+/// The options of a pool of tasks.
 #[must_use = "nothing is started before `start`"]
 pub struct TaskPoolBuilder<F = fn()> {
     workers: usize,
@@ -28,15 +28,17 @@ impl TaskPoolBuilder {
 }
 
 impl<F: Fn()> TaskPoolBuilder<F> {
-    /// Every worker calls this once, before its first task. When it panics the worker ends and another one is tried, with growing
-    /// pauses. If there is nobody but workers that end before they have begun a task, again and again, the tasks fail as well, with
-    /// [`TaskError::NotReady`](super::TaskError::NotReady), and no more are started. Those that somebody kills do not count.
+    /// Sets what every worker calls once, before its first task. If it panics, the worker ends and
+    /// another one is tried, with growing pauses. If workers only end before they begin a task,
+    /// again and again, the tasks fail with [`TaskError::NotReady`](super::TaskError::NotReady),
+    /// and no more workers start. Workers that are killed from outside do not count.
     pub fn initializer<G: Fn()>(self, initializer: G) -> TaskPoolBuilder<G> {
         let Self { workers, tasks_per_worker, .. } = self;
         TaskPoolBuilder { workers, tasks_per_worker, initializer }
     }
 
-    /// A worker ends after so many tasks, and another takes its place: what they leak is limited.
+    /// Lets a worker end after this many tasks, and another take its place. This limits what tasks
+    /// leak.
     pub fn max_tasks_per_child(mut self, tasks: u64) -> Self {
         self.tasks_per_worker = tasks;
         self
@@ -45,7 +47,8 @@ impl<F: Fn()> TaskPoolBuilder<F> {
     /// Starts the dispatcher and the workers.
     ///
     /// # Errors
-    /// [`StartError`]; among them a program with more than one thread, and no workers or tasks at all.
+    /// [`StartError`], for instance in a program with more than one thread, or with 0 workers or
+    /// tasks.
     pub fn start(self) -> Result<TaskPool, StartError> {
         let Self { workers, tasks_per_worker, initializer } = self;
         if workers == 0 {
@@ -61,7 +64,7 @@ impl<F: Fn()> TaskPoolBuilder<F> {
         };
         let dispatcher = Process::spawn_with(there, dispatch).map_err(StartError::Dispatcher)?;
         let failed = here.recv::<Option<(usize, i32)>>();
-        // On an error it is dropped, and so the dispatcher's end waited for.
+        // On an error it is dropped, which waits for the end of the dispatcher.
         let pool = TaskPool { client: Arc::new(Client::new(here, code)), dispatcher, workers };
         match failed? {
             None => Ok(pool),

@@ -1,4 +1,5 @@
-//! The owner's side of a pool of tasks: gives tasks to the dispatcher and keeps the results until they are asked for.
+//! The owner's side of a pool of tasks: it gives tasks to the dispatcher and keeps the results
+//! until they are taken.
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,43 +12,45 @@ use crate::pipe::{Connection, PipeError};
 use crate::sys::deadline::Deadline;
 use crate::sys::fork::generation;
 
-/// A pool as its owner's threads share it.
+/// A pool as the threads of its owner share it.
 #[derive(Debug)]
 pub(super) struct Client {
     dispatcher: Connection,
     code: Code,
-    /// The process that has the pool, as [`generation`] counts.
+    /// The process that owns the pool, by its [`generation`].
     generation: u32,
     state: Mutex<State>,
-    /// The thread that received has something, or has stopped waiting for it.
+    /// Signals that the receiving thread has received something, or has stopped waiting.
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     last: TaskId,
-    /// Tasks whose results somebody will ask for, and what was sent about those that are done.
+    /// Tasks whose results will be taken, and the results that have arrived.
     tasks: HashMap<TaskId, Option<Vec<u8>>>,
     /// The task whose result comes next, if it was announced.
     announced: Option<TaskId>,
-    /// Whether a thread waits for the dispatcher right now. It is the only one that does.
+    /// True while a thread waits for the dispatcher. Only one does.
     somebody_receives: bool,
-    /// How many threads wait for that one.
+    /// How many threads wait for that thread.
     followers: usize,
-    /// Whether nothing can come from the dispatcher any more: it is gone, or this process is cut off from it.
+    /// True if nothing can come from the dispatcher any more: it is gone, or this process is cut
+    /// off from it.
     has_ended: bool,
     is_cut_off: bool,
-    /// Whether no more tasks are taken.
+    /// True if no more tasks are accepted.
     is_closed: bool,
-    /// Whether the dispatcher was told so.
+    /// True if the dispatcher knows that.
     has_said_so: bool,
 }
 
-/// So many results are taken in when the time is over: the one that is waited for may be among them, and they may never end.
+/// How many results are received when the time is over: the wanted one may be among them, and they
+/// may never end.
 const MOST_LATE: usize = 64;
 
 impl State {
-    /// Notes what came of a task, unless nobody will ask for it.
+    /// Keeps the result of a task, unless it will not be taken.
     fn note(&mut self, message: Vec<u8>) {
         let Some((id, outcomes)) = result_parts(&message) else { return };
         self.announced = outcomes.is_empty().then_some(id);
@@ -60,13 +63,15 @@ impl State {
 
     fn note_failure(&mut self, error: PipeError) {
         match (error, self.announced) {
-            // There was no descriptor left to receive a large one with. It is lost, and no other.
+            // There was no descriptor left to receive a large result with. Only that result is
+            // lost.
             (error @ (PipeError::NoRoom | PipeError::System(_)), Some(id)) => {
                 self.note(result(id, &failure(&error.into())));
             }
             (error, _) => {
                 self.has_ended = true;
-                // What was lost cannot be told from what is still to come: nothing can be waited for any more.
+                // A lost result looks like one that is still to come, so no wait makes sense any
+                // more.
                 self.is_cut_off = !matches!(error, PipeError::Closed);
             }
         }
@@ -79,7 +84,8 @@ impl Client {
         Self { dispatcher, code, generation: generation(), state, changed }
     }
 
-    /// Whether this process has the pool. A forked child has a copy of the handle, and must not touch the dispatcher.
+    /// Returns true if this process owns the pool. A forked child has a copy of the handle, and
+    /// must not touch the dispatcher.
     pub(super) fn is_ours(&self) -> bool {
         self.generation == generation()
     }
@@ -106,8 +112,8 @@ impl Client {
             state.tasks.insert(id, None);
             id
         };
-        // Without the lock: while this waits for room, another thread may receive. The dispatcher makes room whatever happens: it
-        // takes tasks in also when nobody takes its results.
+        // Without the lock: while this waits for room, another thread may receive. The dispatcher
+        // always makes room, because it accepts tasks even if its results are not taken.
         match self.dispatcher.send_bytes(&task(id, call, arguments)) {
             Ok(()) => Ok(id),
             Err(error) => {
@@ -117,12 +123,13 @@ impl Client {
         }
     }
 
-    /// Nobody will ask for the result of this task.
+    /// Notes that the result of this task will not be taken.
     pub(super) fn forget(&self, task: TaskId) {
         self.state().tasks.remove(&task);
     }
 
-    /// Waits until one of these tasks is done or never will be, and says which; `None` when the time is over.
+    /// Waits until one of these tasks is done or can never be, and returns which. `None` if the
+    /// time is over.
     pub(super) fn wait_any(
         &self,
         tasks: &[TaskId],
@@ -134,28 +141,29 @@ impl Client {
         })
     }
 
-    /// What was sent about a task that is done, and is not asked for again.
+    /// Takes the result of a task that is done.
     pub(super) fn take(&self, task: TaskId) -> Result<Vec<u8>, TaskError> {
         self.state().tasks.remove(&task).flatten().ok_or(TaskError::PoolEnded)
     }
 
-    /// Waits until the dispatcher is gone, and with it the pool. Whether it is.
+    /// Waits until the dispatcher is gone, and with it the pool. Returns true if it is.
     pub(super) fn wait_for_end(&self, deadline: Deadline) -> Result<bool, TaskError> {
         let ended = self.wait_until(deadline, |state| state.has_ended.then_some(()))?;
         Ok(ended.is_some())
     }
 
-    /// Whether the dispatcher may go on and cannot be heard any more.
+    /// Returns true if the dispatcher may go on but this process cannot receive from it any more.
     pub(super) fn is_cut_off(&self) -> bool {
         self.state().is_cut_off
     }
 
-    /// Whether everything that somebody will ask for is there.
+    /// Returns true if every result that will be taken has arrived.
     pub(super) fn has_all(&self) -> bool {
         self.state().tasks.values().all(Option::is_some)
     }
 
-    /// Takes no more tasks, and tells the dispatcher, which ends when all are done. Whether it could be told within the time.
+    /// Accepts no more tasks, and informs the dispatcher, which ends when all are done. Returns
+    /// true if it could be informed within the time.
     pub(super) fn close(&self, deadline: Deadline) -> Result<bool, TaskError> {
         if !self.is_ours() {
             return Err(TaskError::Inherited);
@@ -170,19 +178,20 @@ impl Client {
             None => self.dispatcher.send_bytes(&close()).map(|()| true),
             Some(left) => self.dispatcher.send_bytes_timeout(&close(), left),
         };
-        // When it is gone already, that is found out by whoever waits for its end.
+        // If it is gone already, the wait for its end finds that out.
         let said = said.unwrap_or(true);
         self.state().has_said_so = said;
         Ok(said)
     }
 
-    /// Asks the dispatcher to end at once. Whether it could be asked within the time.
+    /// Asks the dispatcher to end at once. Returns true if it could be asked within the time.
     pub(super) fn terminate(&self, timeout: Duration) -> bool {
         self.state().is_closed = true;
         self.dispatcher.send_bytes_timeout(&terminate(), timeout).unwrap_or(true)
     }
 
-    /// Waits until there is an answer or the time is over. Of the threads that wait, one receives, for all of them.
+    /// Waits until there is an answer or the time is over. One of the waiting threads receives for
+    /// all of them.
     fn wait_until<R>(
         &self,
         deadline: Deadline,
@@ -214,7 +223,7 @@ impl Client {
             }
             state.somebody_receives = true;
             drop(state);
-            // Also when no time is left: something may be there already.
+            // Also if no time is left: something may be there already.
             let came = match left {
                 None => self.dispatcher.recv_bytes().map(Some),
                 Some(left) => self.dispatcher.recv_bytes_timeout(left),
@@ -233,7 +242,7 @@ impl Client {
     }
 }
 
-/// How long there is left; `None` for ever.
+/// Returns how much time is left. `None` means no limit.
 fn left(deadline: Deadline) -> Result<Option<Duration>, TaskError> {
     Ok(deadline.left()?.map(Duration::from))
 }
@@ -247,7 +256,7 @@ mod tests {
         Call::of(|number: u64| number)
     }
 
-    /// A client with three tasks, and what stands for its dispatcher.
+    /// Returns a client with three tasks, and the stand-in for its dispatcher.
     fn client() -> (Client, Connection, [TaskId; 3]) {
         let (here, there) = pipe().unwrap();
         let client = Client::new(here, Code::known());
@@ -283,7 +292,7 @@ mod tests {
         dispatcher.send_bytes(&result(second, &[])).unwrap();
         dispatcher.send_bytes(&result(second, b"done")).unwrap();
         assert!(is_done(&client, second) && !is_done(&client, third));
-        // Not announced: it may have been anybody's.
+        // Not announced, so it may belong to any task.
         client.state().note_failure(PipeError::NoRoom);
         assert!(is_done(&client, third));
         assert_eq!(
@@ -294,11 +303,11 @@ mod tests {
     }
 
     #[test]
-    fn when_the_time_is_over_some_more_results_are_taken_in_and_not_all() {
+    fn after_the_deadline_some_more_results_are_received_and_not_all() {
         let (client, dispatcher, [first, ..]) = client();
         let sent = (1000..).take_while(|&task| {
             dispatcher
-                .send_bytes_timeout(&result(task, b"of somebody else"), Duration::ZERO)
+                .send_bytes_timeout(&result(task, b"of another task"), Duration::ZERO)
                 .unwrap()
         });
         assert!(sent.count() > MOST_LATE);

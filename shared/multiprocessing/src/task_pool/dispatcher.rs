@@ -1,9 +1,11 @@
-//! The dispatcher of a pool of tasks: a process of its own that starts the workers, gives them the tasks, and hands the results back.
+//! The dispatcher of a pool of tasks: a process that starts the workers, gives them the tasks, and
+//! sends the results back.
 //!
-//! It is a process because only a process with one thread may fork, and whoever has the pool shall be free to have many; and
-//! because tasks shall go on while the owner is busy with other things. When all workers are at work each is given a few short tasks
-//! ahead, so that none waits for the dispatcher between them. Those that nobody has begun are taken back for a worker that has nothing
-//! to do, so that no task waits behind a long one, and when their worker dies, so that nothing fails but the task it was at.
+//! It is a process of its own because only a process with one thread may fork, and the owner of a
+//! pool may have many. Also, tasks go on while the owner is busy. When all workers are busy each
+//! gets a few short tasks ahead, so that none waits for the dispatcher between tasks. The
+//! dispatcher takes back tasks that are not begun for an idle worker, so that no task waits behind
+//! a long one. If a worker dies it takes them back too, so that only the task in progress fails.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -23,26 +25,27 @@ use crate::sys::deadline::Deadline;
 use crate::sys::signal::set_disposition;
 use crate::sys::wait::poll_until;
 
-/// How long workers that have nothing more to do may take to end.
+/// How long idle workers may take to end.
 const GRACE: Duration = Duration::from_secs(5);
-/// So many orders are taken in before the workers are looked after again.
+/// How many orders are received before the workers are looked after again.
 const ORDERS_AT_ONCE: usize = 64;
-/// So many results are handed back before the workers are looked after again.
+/// How many results are sent back before the workers are looked after again.
 const RESULTS_AT_ONCE: usize = 64;
-/// Larger results are announced: to receive them the owner needs a descriptor, and may have none.
+/// Larger results are announced first: to receive them the owner needs a descriptor, and may have
+/// none.
 const ANNOUNCED: usize = 1 << 15;
 
 struct Dispatcher<'a> {
     owner: Connection,
     workers: Workers<'a>,
-    /// Tasks that lie with no worker.
+    /// Tasks that no worker has.
     waiting: VecDeque<WaitingTask>,
     /// Results that the owner has not taken yet.
     results: VecDeque<Vec<u8>>,
-    /// Whether the owner will send no more tasks.
+    /// True if the owner will send no more tasks.
     is_closed: bool,
-    /// Whether a task was refused by a worker that has room, and a result by the owner's socket: too many descriptors are on their way
-    /// between processes of this user, and nobody tells when there are fewer.
+    /// True if a worker that has room refused a task, or the owner's socket a result: this user has
+    /// too many descriptors in flight between processes, and no event reports when there are fewer.
     is_task_refused: bool,
     is_result_refused: bool,
 }
@@ -50,20 +53,21 @@ struct Dispatcher<'a> {
 /// Which of the polled descriptors are ready.
 struct Ready {
     owner: bool,
-    /// Slots of workers that sent something or ended, and whether they ended.
+    /// Slots of workers that sent something or ended, with true if they ended.
     workers: Vec<(usize, bool)>,
 }
 
-/// Runs a pool for its owner, to whom it first says whether all workers were started: nothing, or which one was not and the
-/// number of the error. Returns the exit code.
+/// Runs a pool for its owner, and returns the exit code. The first message to the owner says
+/// whether all workers were started: nothing, or the worker that was not and the number of the
+/// error.
 pub(super) fn run(owner: Connection, duties: Duties) -> i32 {
-    // Ctrl-C is for the owner: when it ends, the pool does. And whoever started it may ignore SIGCHLD, which is inherited: the
-    // kernel would reap the workers itself and tell nobody how they ended.
+    // Ctrl-C is for the owner: when it ends, the pool does. SIGCHLD may be inherited as ignored;
+    // then the kernel would reap the workers itself without reporting how they ended.
     let _ = set_disposition(Signal::SIGINT, SigHandler::SigIgn);
     let _ = set_disposition(Signal::SIGCHLD, SigHandler::SigDfl);
     let (workers, started) = Workers::start(duties);
     let failed = started.err().map(|(worker, errno)| (worker, errno as i32));
-    let is_told = owner.send(&failed).is_ok();
+    let is_informed = owner.send(&failed).is_ok();
     let mut dispatcher = Dispatcher {
         owner,
         workers,
@@ -73,19 +77,20 @@ pub(super) fn run(owner: Connection, duties: Duties) -> i32 {
         is_task_refused: false,
         is_result_refused: false,
     };
-    let done = if failed.is_none() && is_told { dispatcher.serve() } else { Ok(false) };
+    let done = if failed.is_none() && is_informed { dispatcher.serve() } else { Ok(false) };
     let all_done = matches!(done, Ok(true));
     dispatcher.workers.end(if all_done { GRACE } else { Duration::ZERO });
     i32::from(done.is_err())
 }
 
 impl Dispatcher<'_> {
-    /// Works until the owner has closed the pool and everything is done, or the owner wants no more. Whether everything is done.
+    /// Works until the owner has closed the pool and all is done, or the owner stops it. Returns
+    /// true if all is done.
     fn serve(&mut self) -> Result<bool, PipeError> {
         loop {
             self.workers.start_due();
             self.hand_out();
-            self.fail_what_nobody_will_do();
+            self.fail_if_no_worker_will_be_ready();
             self.hand_back()?;
             if self.is_closed && self.is_idle() {
                 return Ok(true);
@@ -111,12 +116,12 @@ impl Dispatcher<'_> {
         self.waiting.is_empty() && self.results.is_empty() && self.workers.are_idle()
     }
 
-    /// Waits until something happens or somebody is due.
+    /// Waits until something happens or a worker is due.
     fn wait(&self) -> Result<Ready, Errno> {
         let mut events = PollFlags::POLLIN;
         events.set(PollFlags::POLLOUT, !self.results.is_empty() && !self.is_result_refused);
         let mut polled = vec![PollFd::new(self.owner.as_fd(), events)];
-        // Two places for each worker.
+        // Two entries for each worker.
         let mut slots = Vec::new();
         for (slot, came, ended) in self.workers.sources() {
             slots.push(slot);
@@ -155,21 +160,22 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// Puts tasks that were given out before in front of all those that were not, in the order in which they came.
+    /// Puts tasks that were given out before in front of all that were not, in their order of
+    /// arrival.
     fn wait_again(&mut self, mut tasks: Vec<WaitingTask>) {
         tasks.sort_unstable_by_key(|(id, _)| Reverse(*id));
         tasks.into_iter().for_each(|task| self.waiting.push_front(task));
     }
 
-    /// When no worker will ever be ready, the tasks fail instead of waiting.
-    fn fail_what_nobody_will_do(&mut self) {
+    /// Fails the tasks if no worker will ever be ready, instead of letting them wait.
+    fn fail_if_no_worker_will_be_ready(&mut self) {
         if let Some(exit) = self.workers.have_given_up() {
             let error = failure(&TaskError::NotReady { exit });
             self.results.extend(self.waiting.drain(..).map(|(id, _)| result(id, &error)));
         }
     }
 
-    /// Keeps a result for the owner.
+    /// Queues a result for the owner.
     fn keep(&mut self, message: Vec<u8>) {
         if message.len() > ANNOUNCED
             && let Some((id, _)) = result_parts(&message)
@@ -179,7 +185,7 @@ impl Dispatcher<'_> {
         self.results.push_back(message);
     }
 
-    /// Sends results to the owner while it takes them.
+    /// Sends results to the owner as long as it takes them.
     fn hand_back(&mut self) -> Result<(), PipeError> {
         self.is_result_refused = false;
         for _ in 0..RESULTS_AT_ONCE {
@@ -190,14 +196,16 @@ impl Dispatcher<'_> {
                     self.results.pop_front();
                 }
                 Ok(false) => {
-                    // Twice in a row: there may have been room for it only since.
+                    // Stops after two refusals in a row: room may have appeared between the refusal
+                    // and the check.
                     let had_room =
                         std::mem::replace(&mut self.is_result_refused, has_room(&self.owner)?);
                     if had_room || !self.is_result_refused {
                         break;
                     }
                 }
-                // A large one needs a file, and there may be too many. That it failed is told in a few bytes.
+                // A large result needs a file, and there may be too many. A few bytes report the
+                // failure instead.
                 Err(PipeError::System(errno)) => {
                     let id = result_parts(front).map(|(id, _)| id).unwrap_or_default();
                     *front = result(id, &failure(&errno.into()));
@@ -212,7 +220,7 @@ impl Dispatcher<'_> {
         Ok(())
     }
 
-    /// Takes in what the owner wants. Whether it wants the pool to go on.
+    /// Receives the orders of the owner. Returns true if it wants the pool to go on.
     fn take_orders(&mut self) -> Result<bool, PipeError> {
         for _ in 0..ORDERS_AT_ONCE {
             let order = match self.owner.recv_bytes_timeout(Duration::ZERO) {
@@ -220,8 +228,8 @@ impl Dispatcher<'_> {
                 Ok(None) => break,
                 // The owner is gone, or has dropped the pool.
                 Err(PipeError::Closed) => return Ok(false),
-                // Nobody knows which task it was, and its owner would wait for it for ever. It is not for want of a descriptor: what
-                // starting workers took for a moment is free.
+                // The task is unknown, and its owner would wait for it for ever. The cause is no
+                // lack of descriptors: those that starting workers took for a moment are free.
                 Err(error) => return Err(error),
             };
             match Order::of(&order) {
@@ -235,7 +243,7 @@ impl Dispatcher<'_> {
     }
 }
 
-/// Whether a socket has room for a message, as far as it says.
+/// Returns true if a socket reports room for a message.
 fn has_room(socket: &Connection) -> Result<bool, Errno> {
     poll_until(
         &mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)],

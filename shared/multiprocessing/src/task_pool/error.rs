@@ -1,4 +1,4 @@
-//! Why a pool did not start, and why a task has no result.
+//! The errors of starting a pool and of tasks.
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -7,39 +7,40 @@ use crate::pipe::PipeError;
 use crate::sys::exit::Exit;
 use crate::sys::fork::SpawnError;
 
-/// Why a pool of tasks could not be started. Whatever was started is gone again.
+/// The error of starting a pool of tasks. Everything that was started is gone again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// Nobody would do the work.
+    /// There would be no worker.
     #[error("a pool of 0 workers would do nothing: ask for at least 1")]
     NoWorkers,
     /// Every worker would end before its first task.
     #[error("workers for 0 tasks each would do nothing: ask for at least 1")]
     NoTasks,
-    /// The process that hands the tasks out was not started.
+    /// The dispatcher was not started.
     #[error("starting the dispatcher: {0}")]
     Dispatcher(#[source] SpawnError),
     /// A worker was not started.
     #[error("starting worker {worker}: {source}")]
     Worker {
-        /// Which one, from 0.
+        /// The worker, from 0.
         worker: usize,
-        /// Why not.
+        /// The cause.
         source: SpawnError,
     },
-    /// The way to the dispatcher failed.
+    /// The connection to the dispatcher failed.
     #[error("talking to the dispatcher: {0}")]
     Pipe(#[from] PipeError),
 }
 
-/// Why a task has no result.
+/// The error of a task.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TaskError {
-    /// The worker ended while it had the task: it was killed, or the task ended the process. Whether the task was done, and how
-    /// much of it, nobody knows. Tasks that it had not begun are not concerned, but for one of more than 4 KiB that was on its way to
-    /// it and may have been the reason. Another worker takes its place.
+    /// The worker ended during the task: it was killed, or the task ended the process. How much of
+    /// the task was done is unknown. Tasks that it had not begun are not affected, except one of
+    /// more than 4 KiB that was in flight to it and may have been the cause. Another worker takes
+    /// its place.
     #[error("worker {pid} ended during the task: {exit}")]
     WorkerDied {
         /// The worker's process id.
@@ -51,7 +52,7 @@ pub enum TaskError {
     /// The function panicked. The worker goes on.
     #[error("the task panicked in worker {pid} at {place}: {message}")]
     Panicked {
-        /// What the panic said.
+        /// The message of the panic.
         message: String,
         /// File, line and column, and below them the backtrace if `RUST_BACKTRACE` asks for one.
         place: String,
@@ -61,27 +62,31 @@ pub enum TaskError {
     /// The argument or the result cannot be encoded.
     #[error("{0}")]
     Encode(String),
-    /// The argument or the result is not what its type expects: it is encoded in one way and decoded in another.
+    /// The argument or the result does not decode as its type: encoding and decoding of that type
+    /// differ.
     #[error("{0}")]
     Decode(String),
-    /// The function is of a library that was loaded after the pool was started: the workers do not have it. Or it is of any library,
-    /// and one has been unloaded since: nobody knows whether they have the same.
+    /// The function is in a library that was loaded after the pool was started, so the workers lack
+    /// it. Or it is in any library, and one was unloaded since, so the workers may have another one
+    /// at that address.
     #[error("the function's library was loaded after the pool was started, or one was unloaded")]
     UnknownFunction,
-    /// Workers end before they have begun a task, most likely in the initializer, again and again, and no more are started.
+    /// Workers end before they begin a task, most likely in the initializer, again and again, and
+    /// no more are started.
     #[error("no worker becomes ready: the last one ended with {exit} before its first task")]
     NotReady {
         /// How the last one ended.
         #[serde(with = "crate::sys::exit::as_status")]
         exit: Exit,
     },
-    /// The pool was joined, terminated or dropped, or its dispatcher was killed, before the task had a result.
+    /// The pool was joined, terminated or dropped, or its dispatcher was killed, before the task
+    /// had a result.
     #[error("the pool ended before the task was done")]
     PoolEnded,
-    /// The operating system refused, with this number (errno).
+    /// The operating system returned this error number (errno).
     #[error("the operating system refused: {}", Errno::from_raw(*.0))]
     System(i32),
-    /// This process was forked from the one that has the pool, and has only a copy of the handle.
+    /// This process was forked from the owner of the pool, and has only a copy of the handle.
     #[error("the pool belongs to the process that started it")]
     Inherited,
 }

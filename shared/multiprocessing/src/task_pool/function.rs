@@ -1,4 +1,5 @@
-//! Names a function for a process that was forked from this one, where it is at the same address.
+//! Naming of a function for a process that was forked from this one, where it is at the same
+//! address.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
@@ -14,10 +15,10 @@ use super::error::TaskError;
 use super::panics;
 use crate::pipe::{decode, encode};
 
-/// Decodes arguments, calls the function at this address with each, and encodes what came of it.
+/// Decodes arguments, calls the function at this address with each, and encodes the results.
 type Run = fn(function: usize, arguments: &[u8]) -> Vec<u8>;
 
-/// What a task calls: the addresses of a function, and of the [`Run`] that knows its types.
+/// The target of a task: the addresses of a function, and of the [`Run`] that knows its types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Call {
     pub(super) run: u64,
@@ -25,12 +26,12 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Of a function of one argument.
+    /// Names a function of one argument.
     pub(super) fn of<A: DeserializeOwned, R: Serialize>(function: fn(A) -> R) -> Self {
         Self::new(run::<A, R>, function as usize)
     }
 
-    /// Of a function of two arguments, which come as a pair.
+    /// Names a function of two arguments, which are sent as a pair.
     pub(super) fn of_pair<A, B, R>(function: fn(A, B) -> R) -> Self
     where
         (A, B): DeserializeOwned,
@@ -43,18 +44,20 @@ impl Call {
         Self { run: run as usize as u64, function: function as u64 }
     }
 
-    /// Calls it in a worker. What comes back are the encoded results, or an error for all of them.
+    /// Calls it in a worker, and returns the encoded results, or an error for all of them.
     pub(super) fn perform(self, arguments: &[u8]) -> Vec<u8> {
-        // SAFETY: `Call::new` made this number of a `Run` in the process that owns the pool, and it has come through sockets
-        // that only that process and its dispatcher ever had. The worker is a fork of a fork of that process, and `Code` has
-        // seen that what is at the address was there before the fork: so it is that `Run` here as well.
+        // SAFETY: `Call::new` made this number of a `Run` in the process that owns the pool, and it
+        // has come through sockets that only that process and its dispatcher ever had. The worker
+        // is a fork of a fork of that process, and `Code` has verified that the code at the address
+        // was there before the fork: so it is that `Run` here as well.
         let run = unsafe { mem::transmute::<usize, Run>(self.run as usize) };
         run(self.function as usize, arguments)
     }
 }
 
 fn run<A: DeserializeOwned, R: Serialize>(function: usize, arguments: &[u8]) -> Vec<u8> {
-    // SAFETY: as in `perform`: `Call::of` put this number and this very `Run`, for these types, side by side.
+    // SAFETY: as in `perform`: `Call::of` put this number and this very `Run`, for these types,
+    // side by side.
     let function = unsafe { mem::transmute::<usize, fn(A) -> R>(function) };
     run_each(arguments, function)
 }
@@ -68,7 +71,7 @@ where
     run_each(arguments, |(first, second)| function(first, second))
 }
 
-/// One by one; an error of one is no error of the others.
+/// Calls one by one. An error of one is no error of the others.
 fn run_each<A: DeserializeOwned, R: Serialize>(arguments: &[u8], call: impl Fn(A) -> R) -> Vec<u8> {
     let arguments = match decode::<Vec<A>>(arguments) {
         Ok(arguments) => arguments,
@@ -77,14 +80,14 @@ fn run_each<A: DeserializeOwned, R: Serialize>(arguments: &[u8], call: impl Fn(A
     let outcome =
         |argument| catch_unwind(AssertUnwindSafe(|| call(argument))).map_err(panics::task_error);
     let outcomes: Vec<Result<R, TaskError>> = arguments.into_iter().map(outcome).collect();
-    // What a pool of any types reads, see `failure`.
+    // A pool of any types can read this, see `failure`.
     match encode(&Ok::<_, TaskError>(&outcomes)) {
         Ok(bytes) => bytes,
         Err(_) => only_the_encodable(outcomes),
     }
 }
 
-/// At least one result cannot be sent. That is an error of its own task only.
+/// At least one result cannot be encoded. That is an error of its own task only.
 fn only_the_encodable<R: Serialize>(outcomes: Vec<Result<R, TaskError>>) -> Vec<u8> {
     let encodable = |outcome: Result<R, TaskError>| {
         outcome.and_then(|result| match encode(&result) {
@@ -96,25 +99,26 @@ fn only_the_encodable<R: Serialize>(outcomes: Vec<Result<R, TaskError>>) -> Vec<
     encode(&Ok::<_, TaskError>(outcomes)).unwrap_or_else(|error| failure(&error.into()))
 }
 
-/// What is sent in place of results, whatever type they would have had.
+/// Encodes what is sent in place of results of any type.
 pub(super) fn failure(error: &TaskError) -> Vec<u8> {
-    // An error is numbers and texts: it is always encodable.
+    // An error consists of numbers and texts, which are always encodable.
     encode(&Err::<(), _>(error)).unwrap_or_default()
 }
 
-/// The code that this process had when a pool was started: its workers have it at the same addresses. What is loaded later they
-/// do not have, and where something was unloaded they have what the owner has no more.
+/// The code that this process had when a pool was started: its workers have it at the same
+/// addresses. They lack what is loaded later. Where something was unloaded, they have what the
+/// owner no longer has.
 #[derive(Debug, Default)]
 pub(super) struct Code {
-    /// Of the program itself, which is never unloaded.
+    /// The segments of the program itself, which is never unloaded.
     program: Vec<Range<u64>>,
     libraries: Vec<Range<u64>>,
-    /// How many libraries had been unloaded by then.
+    /// Number of libraries that had been unloaded by then.
     unloaded: u64,
 }
 
 impl Code {
-    /// What there is now.
+    /// Returns the code of this moment.
     pub(super) fn known() -> Self {
         let mut code = Self::default();
         for_each_object(&mut |object, segments| {
@@ -134,7 +138,7 @@ impl Code {
         code
     }
 
-    /// Whether workers have the same at these addresses.
+    /// Returns true if workers have the same code at these addresses.
     pub(super) fn contains(&self, call: Call) -> bool {
         let is_in =
             |address, ranges: &[Range<u64>]| ranges.iter().any(|range| range.contains(&address));
@@ -144,7 +148,7 @@ impl Code {
         is_known(call.run) && is_known(call.function)
     }
 
-    /// Whether no library was unloaded since. Otherwise nobody knows what is in its place now.
+    /// Returns true if no library was unloaded since. Otherwise other code may be at its addresses.
     fn has_all(&self) -> bool {
         let mut unloaded = 0;
         for_each_object(&mut |object, _| {
@@ -155,7 +159,7 @@ impl Code {
     }
 }
 
-/// What is told about one of the things that a process is loaded from, and where its segments are. Returns whether to go on.
+/// Visits one loaded object: its name and its segments. Returns true to go on.
 type Visit<'a> = &'a mut dyn FnMut(&libc::dl_phdr_info, &[libc::Elf64_Phdr]) -> bool;
 
 /// Visits the program and its libraries.
@@ -165,16 +169,20 @@ fn for_each_object(mut visit: Visit) {
         _size: usize,
         visit: *mut libc::c_void,
     ) -> c_int {
-        // SAFETY: the loader passes on the pointer that it was given below, to a `Visit` that nobody else uses meanwhile.
+        // SAFETY: the loader passes on the pointer that it was given below, to a `Visit` that no
+        // other code uses meanwhile.
         let visit = unsafe { &mut *visit.cast::<Visit>() };
-        // SAFETY: the loader's description, valid during the call. glibc has had all its fields since version 2.4.
+        // SAFETY: this is the description of the loader, valid during the call. glibc has had all
+        // its fields since version 2.4.
         let object = unsafe { &*object };
-        // SAFETY: they describe what is loaded and stay as long as it is, which the loader sees to during the call.
+        // SAFETY: they describe what is loaded and stay as long as it is, which the loader ensures
+        // during the call.
         let segments =
             unsafe { slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)) };
         c_int::from(!visit(object, segments))
     }
-    // SAFETY: `one` is called only during this call, with the pointer to `visit`. It does not unwind: visits only look and note.
+    // SAFETY: `one` is called only during this call, with the pointer to `visit`. It does not
+    // unwind: visits only look and note.
     unsafe { libc::dl_iterate_phdr(Some(one), (&raw mut visit).cast()) };
 }
 
@@ -201,8 +209,8 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_sent_is_an_error_of_its_own_task_only() {
-        // Sequences whose length is not known before cannot be encoded.
+    fn a_result_that_cannot_be_encoded_is_an_error_of_its_own_task_only() {
+        // Sequences of unknown length cannot be encoded.
         struct Unknown(bool);
         impl Serialize for Unknown {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -226,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn functions_that_workers_have_are_known_and_nothing_else() {
+    fn only_functions_that_workers_have_are_known() {
         let before = Code::known();
         let own = Call::of(square);
         let at = |address| Call { function: address, ..own };
@@ -248,9 +256,10 @@ mod tests {
         assert!(!before.contains(loaded_later) && after.contains(loaded_later));
         assert!(before.contains(own) && before.contains(of_libc));
 
-        // SAFETY: nobody uses anything of it.
+        // SAFETY: nothing of it is in use.
         assert_eq!(unsafe { libc::dlclose(library) }, 0);
-        // What is in its place, and that of other libraries, may be something else than the workers have.
+        // Other code than that of the workers may now be in its place, or in that of other
+        // libraries.
         for code in [before, after] {
             assert!(!code.contains(loaded_later) && !code.contains(of_libc) && code.contains(own));
         }

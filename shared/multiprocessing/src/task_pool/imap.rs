@@ -1,4 +1,4 @@
-//! Results one by one, while arguments are still being made.
+//! An iterator of results whose arguments are still being made.
 
 use std::collections::VecDeque;
 use std::iter::Fuse;
@@ -17,32 +17,33 @@ use super::message::TaskId;
 use crate::pipe::encode;
 use crate::sys::deadline::Deadline;
 
-/// The results of tasks whose arguments come from an iterator, made by [`TaskPool::imap`](super::TaskPool::imap) and its sisters.
+/// The results of tasks whose arguments come from an iterator, from
+/// [`TaskPool::imap`](super::TaskPool::imap) and its variants.
 ///
-/// Arguments are taken from the iterator as workers need them, sixteen tasks for each worker ahead of the results that were asked
-/// for, and so it may be endless. (Python takes all of them at once.) Dropping this gives up what was not asked for; tasks that
-/// were given to the pool are done nevertheless.
+/// Arguments are taken from the iterator as workers need them, sixteen tasks per worker ahead of
+/// the results that were taken, so it may be endless. (Python takes all of them at once.) Dropping
+/// this discards the remaining results. Tasks that were given to the pool are done nevertheless.
 #[derive(Debug)]
 #[must_use = "nothing is done before the first result is asked for"]
 pub struct Imap<R, I> {
     client: Arc<Client>,
     call: Call,
     arguments: Fuse<I>,
-    /// How many arguments make a task.
+    /// Number of arguments per task.
     chunk: NonZeroUsize,
-    /// How many tasks are under way at the same time.
+    /// Number of tasks in flight at the same time.
     ahead: usize,
     in_order: bool,
     under_way: VecDeque<Task>,
     ready: VecDeque<Result<R, TaskError>>,
 }
 
-/// A task under way.
+/// A task in flight.
 #[derive(Debug)]
 struct Task {
-    /// The number of the task, or why the pool did not get it.
+    /// The number of the task, or why the pool did not accept it.
     id: Result<TaskId, TaskError>,
-    /// How many arguments it has.
+    /// Its number of arguments.
     arguments: usize,
 }
 
@@ -64,10 +65,11 @@ where
         Self { client, call, arguments: arguments.fuse(), chunk, ahead, in_order, under_way, ready }
     }
 
-    /// Waits until [`next`](Iterator::next) would not wait, at most this long. Whether it would not.
+    /// Waits until [`next`](Iterator::next) would not wait, at most this long. Returns true if it
+    /// would not.
     ///
     /// # Errors
-    /// [`TaskError::Inherited`] in a forked child, or what the system says.
+    /// [`TaskError::Inherited`] in a forked child.
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<bool, TaskError> {
         self.wait_until(Deadline::after(timeout)?)
     }
@@ -79,7 +81,7 @@ where
                 return Ok(true);
             }
             let candidates = if self.in_order { 1 } else { self.under_way.len() };
-            // One that the pool did not get is done.
+            // A task that the pool did not accept is done.
             let place =
                 match self.under_way.iter().take(candidates).position(|task| task.id.is_err()) {
                     Some(place) => Some(place),
@@ -104,7 +106,7 @@ where
         Ok(true)
     }
 
-    /// Gives the pool as many tasks as may be under way.
+    /// Gives the pool as many tasks as may be in flight.
     fn go_ahead(&mut self) {
         while self.under_way.len() < self.ahead {
             let arguments: Vec<A> = self.arguments.by_ref().take(self.chunk.get()).collect();
@@ -126,12 +128,13 @@ where
 {
     type Item = Result<R, TaskError>;
 
-    /// The next result; waits for it, however long that takes. After an error the others still come.
+    /// Returns the next result. Waits for it without a limit. After an error the others still come.
     fn next(&mut self) -> Option<Self::Item> {
         match self.wait_until(Deadline::NEVER) {
             Ok(_) => self.ready.pop_front(),
             Err(error) => {
-                // Nothing will come any more, and whoever asks again shall not be told the same for ever.
+                // Nothing will come any more, and later calls must not return the same error for
+                // ever.
                 self.give_up();
                 self.ahead = 0;
                 Some(Err(error))

@@ -1,4 +1,5 @@
-//! One worker of a pool of tasks as the dispatcher keeps it: its process, the way to it, and what it has to do.
+//! One worker of a pool of tasks as the dispatcher keeps it: the connection to it, and what it has
+//! to do.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -14,19 +15,21 @@ use crate::process::Process;
 use crate::sys::fork::SpawnError;
 
 pub(super) struct Member {
-    /// `None` once the worker has closed it: it is about to end.
+    /// `None` once the worker has closed it and is about to end.
     connection: Option<Connection>,
-    /// Whether it has done a task.
+    /// True if it has done a task.
     pub(super) has_worked: bool,
     /// How many more tasks it may be given.
     tasks_left: u64,
     pub(super) backlog: Backlog,
-    /// How many tasks the workers had done when this worker was given its first one, or sent its last result.
+    /// How many tasks all workers had done when this one got its first task, or sent its last
+    /// result.
     pub(super) done_before: u64,
 }
 
 impl Member {
-    /// Starts a worker that does so many tasks at most; `work` is what it does with its end of the connection.
+    /// Starts a worker that does this many tasks at most. `work` runs in it with its end of the
+    /// connection.
     pub(super) fn start(
         offers: &Offers,
         tasks: u64,
@@ -39,7 +42,8 @@ impl Member {
         let process =
             Process::spawn_with(there, |there| work(&there)).map_err(|error| match error {
                 SpawnError::Fork(errno) => errno,
-                // This process has never had another one, but by an initializer's library that is linked in.
+                // This process never has a second thread, unless a library that an initializer
+                // links in starts one.
                 SpawnError::ManyThreads { .. } => Errno::EDEADLK,
                 SpawnError::Threads(error) => {
                     Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
@@ -65,8 +69,8 @@ impl Member {
         self.connection.is_some() && self.tasks_left > 0 && self.backlog.takes(bytes)
     }
 
-    /// Gives it a task that it [`takes`](Self::takes), when all workers have done so many. Or returns it, when there is no room, or with the
-    /// reason why it cannot be sent.
+    /// Gives it a task that it [`takes`](Self::takes), when all workers have done `done` tasks.
+    /// Returns the task if there is no room, or with the reason why it cannot be sent.
     pub(super) fn give(
         &mut self,
         task: WaitingTask,
@@ -81,14 +85,14 @@ impl Member {
         let given = self.backlog.send(connection, task);
         match &given {
             Ok(()) => self.tasks_left -= 1,
-            // It has just ended. What it sent before is still to be taken in.
+            // It has just ended. What it sent before is still to be received.
             Err((_, Some(PipeError::Closed))) => self.tasks_left = 0,
             Err(_) => {}
         }
         given
     }
 
-    /// Takes back a task that nobody has begun, but for the very first one.
+    /// Takes back a task that is not begun, except the very first one.
     pub(super) fn take_back(&mut self) -> Option<WaitingTask> {
         let task = self.backlog.take_back();
         self.tasks_left += u64::from(task.is_some());
@@ -110,7 +114,7 @@ impl Member {
                     }
                 }
                 Ok(None) => break,
-                // It ends, which the process tells.
+                // It is ending, which its process will report.
                 Err(_) => self.connection = None,
             }
         }

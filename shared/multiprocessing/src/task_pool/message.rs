@@ -1,20 +1,21 @@
-//! What the pool's processes send each other, all as bytes: the owner's orders to the dispatcher, which it hands on to workers as
-//! they are, and results, which it hands back as they are.
+//! The messages between the processes of a pool, all as bytes: the orders of the owner to the
+//! dispatcher, which passes them to workers unchanged, and the results, which it passes back
+//! unchanged.
 
 use super::function::Call;
 
-/// Which task it is, in the order in which they were given to the pool, from 1.
+/// The number of a task, in the order in which they were given to the pool, from 1.
 pub(super) type TaskId = u64;
 
-/// A task that no worker has begun, and the order that gives it to one.
+/// A task that is not begun, and the order that gives it to a worker.
 pub(super) type WaitingTask = (TaskId, Vec<u8>);
 
-/// In place of a task: no more will come.
+/// In place of a task number: no more tasks will come.
 const CLOSE: TaskId = 0;
-/// In place of a task: end now.
+/// In place of a task number: end now.
 const TERMINATE: TaskId = u64::MAX;
 
-/// What the owner of a pool tells its dispatcher.
+/// An order of the owner of a pool to its dispatcher.
 #[derive(Debug, PartialEq)]
 pub(super) enum Order {
     Task(TaskId),
@@ -23,7 +24,7 @@ pub(super) enum Order {
 }
 
 impl Order {
-    /// Of these bytes; `None` when they are none.
+    /// Reads an order from these bytes.
     pub(super) fn of(bytes: &[u8]) -> Option<Self> {
         Some(match first(bytes)? {
             (CLOSE, _) => Self::Close,
@@ -33,22 +34,22 @@ impl Order {
     }
 }
 
-/// The order to take no more tasks.
+/// Returns the order to accept no more tasks.
 pub(super) fn close() -> [u8; 8] {
     CLOSE.to_ne_bytes()
 }
 
-/// The order to end at once.
+/// Returns the order to end at once.
 pub(super) fn terminate() -> [u8; 8] {
     TERMINATE.to_ne_bytes()
 }
 
-/// The order to call something with these arguments.
+/// Returns the order to call something with these arguments.
 pub(super) fn task(id: TaskId, call: Call, arguments: &[u8]) -> Vec<u8> {
     [&id.to_ne_bytes(), &call.run.to_ne_bytes(), &call.function.to_ne_bytes(), arguments].concat()
 }
 
-/// A task taken apart; `None` when the bytes are none.
+/// Splits a task. `None` if the bytes are no task.
 pub(super) fn task_parts(bytes: &[u8]) -> Option<(TaskId, Call, &[u8])> {
     let (id, rest) = first(bytes)?;
     let (run, rest) = first(rest)?;
@@ -56,12 +57,13 @@ pub(super) fn task_parts(bytes: &[u8]) -> Option<(TaskId, Call, &[u8])> {
     Some((id, Call { run, function }, arguments))
 }
 
-/// What came of a task. Without outcomes: they follow in the next message, and are so large that receiving them may fail.
+/// Returns the result of a task. Without outcomes they follow in the next message, and are so large
+/// that receiving them may fail.
 pub(super) fn result(id: TaskId, outcomes: &[u8]) -> Vec<u8> {
     [&id.to_ne_bytes(), outcomes].concat()
 }
 
-/// A result taken apart; `None` when the bytes are none.
+/// Splits a result. `None` if the bytes are no result.
 pub(super) fn result_parts(bytes: &[u8]) -> Option<(TaskId, &[u8])> {
     first(bytes)
 }

@@ -1,4 +1,5 @@
-//! The tasks that were sent to a worker and that nobody has begun, as the dispatcher and the worker both see them.
+//! The tasks that were sent to a worker and are not begun, as the dispatcher and the worker both
+//! see them.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering;
@@ -8,27 +9,29 @@ use nix::errno::Errno;
 use crate::memory::cell::{WORD, word};
 use crate::sys::mapping::{Mapping, Place};
 
-/// How many tasks may be on offer to a worker. With 4, one that does trivial tasks does half as many a second, for it waits for the
-/// dispatcher more often; with 16 half as many again where it is the only one, and no more where there are two. And the numbers of one
-/// worker fill a line of the processors' caches, where nobody else's are.
+/// How many tasks may be offered to a worker. With 4, a worker of trivial tasks does half as many
+/// per second, because it waits for the dispatcher more often. With 16 it does half as many again
+/// if it is the only one, and no more if there are two. The numbers of one worker fill a cache line
+/// of their own.
 pub(super) const MOST: usize = 8;
 
-/// Nobody's number: the first message is 1.
+/// Marks an empty slot; message numbers start at 1.
 const FREE: u64 = 0;
 
-/// Room for the numbers of the messages whose tasks are on offer to one worker, in memory that the dispatcher shares with it. Whoever
-/// turns a number back into [`FREE`] has the task, and nobody else does: the worker to begin it, or the dispatcher to give it to
-/// another. So it is known of every task whether it was begun, also when the worker is killed or stopped.
+/// The numbers of the messages whose tasks are offered to one worker, in memory that the dispatcher
+/// shares with it. An atomic claim turns a number back into [`FREE`] and decides who has the task:
+/// the worker, to begin it, or the dispatcher, to give it to another one. So it is known of every
+/// task whether it was begun, even if the worker is killed or stopped.
 ///
-/// They are numbers of messages, which both count, and not of tasks: a task may be taken back and given to the same worker again, and
-/// what it was sent first must not be taken for the second.
+/// They are numbers of messages, which both sides count, and not of tasks: a task may be taken back
+/// and given to the same worker again, and its first message must not pass for the second.
 #[derive(Clone)]
 pub(super) struct Offers {
     words: Place,
 }
 
 impl Offers {
-    /// Of so many workers.
+    /// Makes the offers of this many workers.
     pub(super) fn of_workers(workers: usize) -> Result<Vec<Self>, Errno> {
         let each = MOST * WORD;
         let bytes = workers.checked_mul(each).and_then(NonZeroUsize::new).ok_or(Errno::ENOMEM)?;
@@ -36,12 +39,13 @@ impl Offers {
         Ok((0..workers).map(|worker| Self { words: all.part(worker * each, each) }).collect())
     }
 
-    /// Notes that the task of a message is on offer; for the dispatcher, before it sends that. Whether there was room.
+    /// Notes that the task of a message is offered. The dispatcher calls this before it sends the
+    /// message. Returns true if there was room.
     pub(super) fn make(&self, message: u64) -> bool {
         self.replace(FREE, message)
     }
 
-    /// Takes the task of a message that is on offer. Whether it still was.
+    /// Claims the task of a message. Returns true if it was still offered.
     pub(super) fn claim(&self, message: u64) -> bool {
         self.replace(message, FREE)
     }
@@ -66,7 +70,7 @@ mod tests {
         let [first, second] =
             <[_; 2]>::try_from(Offers::of_workers(2).unwrap()).unwrap_or_else(|_| panic!());
         assert!((1..=MOST as u64).all(|message| first.make(message)));
-        assert!(!first.make(99) && second.make(99), "there is room for so many, of each worker");
+        assert!(!first.make(99) && second.make(99), "each worker has its own room, and no more");
         assert!(!first.claim(99) && second.claim(99) && !second.claim(99));
 
         let claimed_by_all: usize = std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! What a worker tells of a task that panicked.
+//! The report of a worker about a task that panicked.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -9,12 +9,13 @@ use super::error::TaskError;
 use crate::sys::fork::generation;
 
 thread_local! {
-    /// Where the last panic of this thread was, and the way there if it was asked for.
+    /// Where the last panic of this thread was, with a backtrace if it was requested.
     static PLACE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// From here on, panics of this thread of this process are noted instead of printed: who waits for the task is told. Those of
-/// threads and children that tasks start are printed as ever, for of them nobody is told.
+/// From here on, notes panics of this thread of this process instead of printing them, because the
+/// waiter for the task gets them. Panics of threads and children that tasks start are printed as
+/// usual, because no waiter gets those.
 pub(super) fn note_instead_of_printing() {
     let print = panic::take_hook();
     let (worker, thread) = (generation(), thread::current().id());
@@ -31,7 +32,7 @@ pub(super) fn note_instead_of_printing() {
     }));
 }
 
-/// The error that a panic is for whoever waits for the task.
+/// Returns the error for the waiter of a task that panicked.
 pub(super) fn task_error(payload: Box<dyn Any + Send>) -> TaskError {
     let text = payload.downcast::<String>().map(|text| *text);
     let text = text.or_else(|payload| payload.downcast::<&str>().map(|text| (*text).to_owned()));

@@ -1,4 +1,4 @@
-//! What a worker of a pool of tasks does: one task after the other, as long as it is given any.
+//! The worker of a pool of tasks: it does one task after the other, as long as it gets any.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -8,10 +8,10 @@ use super::offers::Offers;
 use super::panics;
 use crate::pipe::{Connection, PipeError};
 
-/// What a worker says once its initializer has returned.
+/// The message of a worker whose initializer has returned.
 pub(super) const READY: &[u8] = b"";
 
-/// Prepares, then does the tasks on offer until it has done as many as it shall, or there is nobody any more who gives it any.
+/// Prepares, then does offered tasks until it has done `most_tasks` or the dispatcher is gone.
 /// Returns the exit code.
 pub(super) fn work(
     dispatcher: &Connection,
@@ -19,7 +19,7 @@ pub(super) fn work(
     initializer: &dyn Fn(),
     most_tasks: u64,
 ) -> i32 {
-    // A panic in here ends the worker: it is printed, for nobody waits for it.
+    // A panic in here ends the worker. It is printed, because no waiter gets it.
     initializer();
     panics::note_instead_of_printing();
     match dispatcher.send_bytes(READY).and_then(|()| serve(dispatcher, offers, most_tasks)) {
@@ -41,11 +41,12 @@ fn serve(dispatcher: &Connection, offers: &Offers, most_tasks: u64) -> Result<()
             continue;
         }
         left -= 1;
-        // The function's own panics are caught one by one; these are of code that encodes, decodes and drops.
+        // The panics of the function are caught one by one. These are of code that encodes, decodes
+        // and drops.
         let outcomes = catch_unwind(AssertUnwindSafe(|| call.perform(arguments)));
         let outcomes = outcomes.unwrap_or_else(|payload| failure(&panics::task_error(payload)));
         match dispatcher.send_bytes(&result(id, &outcomes)) {
-            // A large one needs a descriptor. That there was none is told in a few bytes.
+            // A large result needs a descriptor. A few bytes report that there was none.
             Err(PipeError::System(errno)) => {
                 dispatcher.send_bytes(&result(id, &failure(&errno.into())))?
             }

@@ -1,4 +1,5 @@
-//! The workers of a pool of tasks as its dispatcher keeps them: each is given tasks, a few ahead, and replaced when it ends.
+//! The workers of a pool of tasks as its dispatcher keeps them: each gets tasks, a few ahead, and
+//! is replaced when it ends.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -18,14 +19,15 @@ use crate::sys::exit::Exit;
 
 /// Pause between two attempts in a slot whose workers only end, while other workers are ready.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// When the workers have done so many tasks each, on the average, and one none, what that one has not begun is given to others: behind
-/// its long task it could wait for ever while others overtake it.
+/// When the workers have done this many tasks each on average while one has done none, its tasks
+/// that are not begun go to others. Behind its long task they could wait for ever while others
+/// overtake them.
 const OVERTAKEN: u64 = 2 * MOST as u64;
 
-/// What a pool's processes shall do, beside tasks.
+/// What the processes of a pool do, beside tasks.
 pub(super) struct Duties<'a> {
     pub(super) workers: usize,
-    /// After so many tasks a worker ends and another takes its place.
+    /// After this many tasks a worker ends and another takes its place.
     pub(super) tasks_per_worker: u64,
     pub(super) initializer: &'a dyn Fn(),
 }
@@ -36,12 +38,13 @@ pub(super) struct Workers<'a> {
     slots: Vec<Slot<Member>>,
     /// The offers of each slot, for one worker after the other.
     offers: Vec<Offers>,
-    /// How many tasks were done.
+    /// Number of tasks done.
     done: u64,
 }
 
 impl<'a> Workers<'a> {
-    /// Starts the first workers, or says which one could not be and why; those that were end with it.
+    /// Starts the first workers. The error names the worker that could not be started and why. The
+    /// caller ends those that were.
     pub(super) fn start(duties: Duties<'a>) -> (Self, Result<(), (usize, Errno)>) {
         let mut workers = Self { duties, slots: Vec::new(), offers: Vec::new(), done: 0 };
         match Offers::of_workers(workers.duties.workers) {
@@ -117,8 +120,8 @@ impl<'a> Workers<'a> {
         self.running().any(|running| running.takes(bytes))
     }
 
-    /// Gives a task to one of the workers that have least to do. Or returns it, when all have enough or there is no room, or with the
-    /// reason why it cannot be sent.
+    /// Gives a task to one of the workers that have least to do. Returns the task if all have
+    /// enough or there is no room, or with the reason why it cannot be sent.
     pub(super) fn give(
         &mut self,
         mut task: WaitingTask,
@@ -130,14 +133,15 @@ impl<'a> Workers<'a> {
                 return Err((task, None));
             };
             match least.worker.give(task, done) {
-                // It has just ended, and was not given the task.
+                // It has just ended, and did not get the task.
                 Err((returned, Some(PipeError::Closed))) => task = returned,
                 given => return given,
             }
         }
     }
 
-    /// Takes a task back that nobody has begun, from the worker that has most to do, if another one has nothing.
+    /// Takes a task that is not begun back from the worker that has most to do, if another one is
+    /// idle.
     pub(super) fn take_back(&mut self) -> Option<WaitingTask> {
         let is_idle =
             |running: &Running<Member>| running.worker.backlog.is_empty() && running.takes(0);
@@ -148,7 +152,7 @@ impl<'a> Workers<'a> {
         busiest.worker.take_back()
     }
 
-    /// Takes back what is overtaken: what lies with workers that are long at work on one task.
+    /// Takes back the tasks behind those that take long.
     pub(super) fn take_back_overtaken(&mut self) -> Vec<WaitingTask> {
         let most = self.done.saturating_sub(OVERTAKEN.saturating_mul(self.slots.len() as u64));
         let members = self.running_mut().map(|running| &mut running.worker);
@@ -199,7 +203,8 @@ impl<'a> Workers<'a> {
         (unbegun, lost.into_iter().map(death).collect())
     }
 
-    /// Ends every worker and waits until they are gone. Those that are at work after the grace are killed.
+    /// Ends every worker and waits until they are gone. Kills those that still work after the
+    /// grace.
     pub(super) fn end(self, grace: Duration) {
         // Closing a connection, which happens here, tells its worker to end.
         let running = self.slots.into_iter().filter_map(Slot::into_running);
@@ -208,7 +213,7 @@ impl<'a> Workers<'a> {
         for process in &mut processes {
             let left = deadline.saturating_duration_since(Instant::now());
             if matches!(process.join_timeout(left), Ok(None)) {
-                // It reaches also those that are stopped or block signals.
+                // Kills also a worker that is stopped or blocks signals.
                 let _ = process.kill();
             }
         }
