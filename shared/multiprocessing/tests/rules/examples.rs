@@ -86,8 +86,10 @@ fn run(name: &str) -> (Output, u32) {
     let program = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
     let mut command = Command::new(&program);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut running =
-        command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+    let mut running = command.spawn().unwrap_or_else(|error| {
+        // `cargo test --test rules` does not build them; `cargo test` does.
+        panic!("{}: {error}; build it with cargo build --examples", program.display())
+    });
     let pid = running.id();
     let begun = Instant::now();
     // The program prints less than a pipe holds.
