@@ -1,6 +1,9 @@
 //! A named segment: made by one process, found by name by any other, removed by its maker or reclaimed after it.
 
 mod claim;
+pub(crate) mod declaration;
+#[cfg(doctest)]
+mod declared;
 mod error;
 mod found;
 mod inspect;
@@ -16,6 +19,7 @@ use shared_memory::ShmemConf;
 use zerocopy::IntoBytes;
 
 use self::claim::Claim;
+pub use self::declaration::SharedState;
 pub use self::error::SegmentError;
 use self::error::{io_error, shmem_error, system};
 pub use self::inspect::{Listing, Snapshot, segments};
@@ -255,7 +259,7 @@ impl Segment {
         kind: ObjectKind,
         new: impl FnOnce(&Place, usize) -> Option<Q>,
     ) -> Result<Q, SegmentError> {
-        let object = self.find(name, kind, T::ELEMENT, None)?;
+        let object = self.expect(name, kind, T::ELEMENT, None)?;
         new(&self.place(object), T::ELEMENT.size() * object.length).ok_or_else(|| {
             self.no_object(
                 name,
@@ -276,28 +280,44 @@ impl Segment {
         element: ElementType,
         length: Option<usize>,
     ) -> Result<Place, SegmentError> {
-        self.find(name, kind, element, length).map(|object| self.place(object))
+        self.expect(name, kind, element, length).map(|object| self.place(object))
     }
 
-    fn find(
+    /// Returns the object of this name if it is what the caller expects.
+    fn expect(
         &self,
         name: &str,
         kind: ObjectKind,
         element: ElementType,
         length: Option<usize>,
     ) -> Result<&Object, SegmentError> {
+        let named = self.objects.iter().find(|object| object.name == name);
         let fits = |object: &&Object| {
-            object.name == name
-                && object.kind == kind
+            object.kind == kind
                 && object.element == element
                 && length.is_none_or(|length| object.length == length)
         };
-        let found = self.objects.iter().find(fits);
-        found.ok_or_else(|| self.no_object(name, format!("{kind} of {element}")))
+        named.filter(fits).ok_or_else(|| {
+            let wanted = describe(kind, element, length);
+            self.no_object(name, wanted)
+        })
     }
 
-    fn no_object(&self, object: &str, wanted: String) -> SegmentError {
-        SegmentError::Object { name: self.name.clone(), object: object.to_owned(), wanted }
+    fn no_object(&self, name: &str, wanted: String) -> SegmentError {
+        let named = self.objects.iter().find(|object| object.name == name);
+        let found = named.map(|it| describe(it.kind, it.element, Some(it.length)));
+        SegmentError::Object { name: self.name.clone(), object: name.to_owned(), wanted, found }
+    }
+}
+
+/// Describes an object for an error message: `RawArray of u16, length 4`.
+fn describe(kind: ObjectKind, element: ElementType, length: Option<usize>) -> String {
+    match length {
+        _ if matches!(kind, ObjectKind::Lock | ObjectKind::RLock | ObjectKind::Event) => {
+            kind.to_string()
+        }
+        Some(length) => format!("{kind} of {element}, length {length}"),
+        None => format!("{kind} of {element}"),
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// How each program shows that its point is made: beginnings of lines that it prints, worked out by hand.
-const SAID: [(&str, &[&str]); 18] = [
+const SAID: [(&str, &[&str]); 19] = [
     // One child adds 1, 2 and 3, the other one 100, 200 and 300.
     ("array", &["in the end: [0, 101, 202, 303], the largest is Some(303)"]),
     (
@@ -55,6 +55,8 @@ const SAID: [(&str, &[&str]); 18] = [
     ),
     ("semaphore", &["taken back from the dead: 1"]),
     ("shareable", &["agency 1 in Rosario: 10 bets of 2.5", "agency 2 in Ushuaia: 20 bets of 2.5"]),
+    // 1 + 2 + ... + 6.
+    ("shared_state", &["3 workers served 21", "3 objects in example-shared-state."]),
     // There are 168 primes below 1000. Of 100, a fifth and a quarter; nothing of nothing.
     (
         "task_pool",

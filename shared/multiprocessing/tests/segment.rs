@@ -113,7 +113,12 @@ fn wrong_names_kinds_and_types_are_typed_errors() {
         assert!(matches!(refusal, Err(SegmentError::Object { .. })), "{refusal:?}");
     }
     let message = segment.lock("value").unwrap_err().to_string();
-    assert!(message.ends_with("has no Lock of u8 named \"value\""), "{message}");
+    assert!(
+        message.ends_with("object \"value\" is Value of u64, length 1; expected Lock"),
+        "{message}"
+    );
+    let message = segment.lock("missing").unwrap_err().to_string();
+    assert!(message.ends_with("there is no object \"missing\"; expected Lock"), "{message}");
 }
 
 #[test]

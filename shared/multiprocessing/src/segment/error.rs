@@ -52,15 +52,17 @@ pub enum SegmentError {
         /// How many were asked for.
         bytes: usize,
     },
-    /// The segment has no such object, or it is of another kind or type.
-    #[error("shared memory {name} has no {wanted} named {object:?}")]
+    /// The segment has no such object, or it has another kind, element type or length.
+    #[error("shared memory {name}: {}", mismatch(object, wanted, found.as_deref()))]
     Object {
-        /// Which segment.
+        /// The segment.
         name: SegmentName,
-        /// The name asked for.
+        /// The name of the object.
         object: String,
-        /// Kind and type asked for.
+        /// The kind, element type and length that the program expects.
         wanted: String,
+        /// What the segment has under this name, if anything.
+        found: Option<String>,
     },
     /// The operating system refused.
     #[error("{action} shared memory {name}: {source}")]
@@ -72,6 +74,13 @@ pub enum SegmentError {
         /// Why not.
         source: io::Error,
     },
+}
+
+fn mismatch(object: &str, wanted: &str, found: Option<&str>) -> String {
+    match found {
+        Some(found) => format!("object {object:?} is {found}; expected {wanted}"),
+        None => format!("there is no object {object:?}; expected {wanted}"),
+    }
 }
 
 pub(super) fn io_error(
