@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use conventions::log_line::{Outcome, error, info};
-use multiprocessing::{Segment, SegmentError, segments};
+use multiprocessing::{Segment, SegmentError, SharedState, segments};
 
 use self::status::Status;
 use crate::central::{NAME_PREFIX, Phase, Shared, WorkerState};
@@ -91,8 +91,8 @@ fn attach(port: u16) -> Result<Shared, AttachError> {
         0 => <[u16; 1]>::try_from(running_ports()).map_or(0, |[only]| only),
         port => port,
     };
-    let shared = match Segment::open(&Shared::name(port)?) {
-        Ok(segment) => Shared::of(segment)?,
+    let shared = match Shared::open(&Shared::name(port)?) {
+        Ok(shared) => shared,
         Err(SegmentError::NotFound { .. }) => {
             let list: Vec<_> = running_ports().iter().map(u16::to_string).collect();
             let others = match list.as_slice() {
