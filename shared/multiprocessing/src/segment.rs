@@ -84,7 +84,9 @@ impl Segment {
             creator_pid: std::process::id(),
             creator_start_ticks: start_ticks(getpid()).unwrap_or(0),
             created_unix_ms: unix_ms(),
-            reserved: [0; 16],
+            pid_namespace: 0,
+            time_namespace: 0,
+            reserved: [0; 64],
         };
         // In one system call: whenever this process is killed, there is nothing of the header or all of it.
         let written = claim.entry.write_all_at(header.as_bytes(), 0);

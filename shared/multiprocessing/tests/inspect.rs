@@ -207,5 +207,5 @@ fn files_of_others_are_not_listed_and_broken_segments_are_with_their_reason() {
     fs::remove_file(broken.path()).unwrap();
     assert!(foreign_listing.is_none());
     let reason = broken_listing.unwrap().segment.unwrap_err().to_string();
-    assert!(reason.contains("layout is version 9"), "{reason}");
+    assert!(reason.contains("layout version 9"), "{reason}");
 }

@@ -96,8 +96,8 @@ proptest! {
         let segment = Segment::create(&name, &plan).unwrap();
         let objects = segment.objects();
         prop_assert_eq!(objects.len(), kinds.len());
-        // Behind the header and the directory, 64 bytes each.
-        let mut end = 64 * (1 + objects.len());
+        // After the header and the directory entries, 128 bytes each.
+        let mut end = 128 * (1 + objects.len());
         for object in objects {
             prop_assert!(object.offset >= end && object.offset < end + 64);
             prop_assert_eq!(object.offset % 64, 0);

@@ -5,6 +5,7 @@ use std::io;
 use nix::errno::Errno;
 use shared_memory::ShmemError;
 
+use crate::memory::layout::LAYOUT_VERSION;
 use crate::sys::name::SegmentName;
 
 /// Why a segment cannot be made or used.
@@ -31,7 +32,17 @@ pub enum SegmentError {
         /// Which one.
         name: SegmentName,
     },
-    /// The entry is no segment of this library, or one of another layout.
+    /// The segment was made by another version of this library.
+    #[error(
+        "shared memory {name} has layout version {version}; this program reads version {LAYOUT_VERSION}"
+    )]
+    OtherLayout {
+        /// The segment.
+        name: SegmentName,
+        /// The version of its layout.
+        version: u32,
+    },
+    /// The entry is no segment of this library, or a broken one.
     #[error(
         "/dev/shm/{name} is no segment of this library: {reason}; remove that file if nobody uses it"
     )]
