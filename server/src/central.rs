@@ -112,13 +112,12 @@ impl Central {
 
     /// A batch begins in worker `slot`: its agency is in flight.
     pub fn begin(&self, slot: usize) {
-        self.shared.processing.fetch_add(slot, 1);
+        self.shared.begin_batch(slot);
     }
 
     /// A batch of worker `slot` ends with nothing stored.
     pub fn abandon(&self, slot: usize) {
-        let before = self.shared.processing.fetch_sub(slot, 1);
-        debug_assert!(before > 0, "a batch ended that never began");
+        self.shared.end_batches(slot, 1);
     }
 
     /// Stores a batch and returns its winners. It counts once [`publish`](Self::publish) has run.
@@ -181,7 +180,7 @@ impl Central {
         self.shared.bets.fetch_max(published.bets);
         // Killed from here on, this worker leaves marks that the supervisor takes back. In the other order it could leave
         // winners uncounted with nobody in flight, and a total without them would be answered.
-        self.shared.processing.fetch_sub(slot, ended);
+        self.shared.end_batches(slot, ended);
         Ok(())
     }
 
@@ -191,7 +190,7 @@ impl Central {
     /// [`CentralError::Lock`].
     pub fn results(&self) -> Result<Results, CentralError> {
         let winners = owned_or_whole(self.shared.winners.lock())?;
-        Ok(Results { winners: *winners, in_flight: self.shared.in_flight() })
+        Ok(Results { winners: *winners, in_flight: self.shared.agencies_in_flight() })
     }
 
     /// Puts right what a dead worker left: recovers the storage if it died while writing, publishes what it had stored, and
@@ -206,7 +205,7 @@ impl Central {
         if let Err(CentralError::Busy(_)) = published {
             return published;
         }
-        self.shared.processing.store(slot, 0);
+        self.shared.end_all_batches(slot);
         self.shared.worker_connections.store(slot, 0);
         self.shared.worker_waiting.store(slot, 0);
         if self.shared.draw_owner.load() == slot as u32 + 1 {

@@ -69,9 +69,8 @@ pub fn health(port: u16) -> ExitCode {
         Ok(shared) => shared,
         Err(reason) => return failed("health", &reason),
     };
-    let workers = shared.worker_state.len();
-    let ready =
-        shared.worker_state.iter().filter(|state| *state == WorkerState::Ready as u8).count();
+    let accepts = |slot: &usize| shared.worker_state.load(*slot) == WorkerState::Ready as u8;
+    let (workers, ready) = (shared.slots().len(), shared.slots().filter(accepts).count());
     match Phase::from_byte(shared.phase.load()) {
         Phase::Serving if ready == workers => {
             info("health", Outcome::Success).with("workers", workers).write();

@@ -17,7 +17,7 @@ fn setup() -> Setup {
 
 /// Connects an agency to the worker of this slot, by stopping the others meanwhile, and sends the first half of a batch.
 fn half_sent_to(central: &Central<'_>, slot: usize, packet: &[u8]) -> Agency {
-    let processing = central.segment().raw_array::<u16>("processing").unwrap();
+    let processing = central.segment().raw_array::<u16>("in_flight").unwrap();
     let before = processing.load(slot);
     let pids = central.worker_pids();
     let others = pids.iter().enumerate().filter(|(other, _)| *other != slot);
@@ -45,7 +45,7 @@ fn locked(value: &multiprocessing::Value<u64>) -> ValueGuard<'_, u64> {
 fn stored_by_one(setup: &Setup, central: &Central<'_>) -> (Agency, usize) {
     let mut agency = central.connect();
     agency.send(&packet_of("stored", 3, 2));
-    let processing = central.segment().raw_array::<u16>("processing").unwrap();
+    let processing = central.segment().raw_array::<u16>("in_flight").unwrap();
     let busy = || (0..2).find(|slot| processing.load(*slot) == 1 && setup.rows().len() == 3);
     let slot = eventually("stored", busy, Option::is_some).unwrap();
     (agency, slot)
@@ -110,7 +110,7 @@ fn a_batch_that_was_stored_but_not_answered_when_its_worker_died_counts() {
         let guard = locked(&winners);
         let (mut agency, slot) = stored_by_one(&setup, &central);
         let (pid, processing) =
-            (central.worker_pids()[slot], segment.raw_array::<u16>("processing").unwrap());
+            (central.worker_pids()[slot], segment.raw_array::<u16>("in_flight").unwrap());
 
         kill(pid, Signal::SIGKILL);
         assert!(agency.read_until_gone().is_empty());
@@ -133,7 +133,7 @@ fn as_long_as_a_dead_workers_batch_cannot_be_counted_no_total_is_answered() {
     let guard = locked(&winners);
     let (_agency, slot) = stored_by_one(&setup, &central);
     let (pid, processing) =
-        (central.worker_pids()[slot], segment.raw_array::<u16>("processing").unwrap());
+        (central.worker_pids()[slot], segment.raw_array::<u16>("in_flight").unwrap());
 
     kill(pid, Signal::SIGKILL);
     // This test has the lock that counting needs, as a stopped process would.

@@ -4,6 +4,7 @@
 //! processes that write it. An object that a later version adds does not disturb a reader of this
 //! version, which ignores what it does not declare.
 
+use std::ops::Range;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -66,9 +67,10 @@ impl WorkerState {
 /// Handles to everything shared. Clones are the same state.
 ///
 /// A slot is the place of one worker; a worker that replaces a dead one takes its slot. The objects
-/// whose names start with `worker_` have one element per slot.
+/// whose names start with `worker_` have one element per slot. The arrays may have more slots than
+/// there are workers; the elements of unused slots are 0.
 #[derive(Clone, Debug, SharedState)]
-#[shared(args(workers: usize))]
+#[shared(args(slots: usize))]
 pub struct Shared {
     /// The segment itself. The last handle of its creator removes it.
     #[shared(segment)]
@@ -101,11 +103,16 @@ pub struct Shared {
     /// 1 once there is a `draw.csv`. Written by the worker in `draw_owner`, and by the supervisor
     /// at the start; never reset.
     pub drawn: RawValue<u8>,
-    /// Per slot: batches whose type byte was read and that have not ended. A worker has many
-    /// connections, so a byte would wrap at 256 of them. Written by the worker of the slot alone;
-    /// by the supervisor when that worker is dead.
-    #[shared(len = workers)]
-    pub processing: RawArray<u16>,
+    /// 1 while the worker has any batch in flight, per slot. Written by the worker alone; by the
+    /// supervisor when the worker is dead. See [`begin_batch`](Self::begin_batch).
+    #[shared(len = slots)]
+    pub processing: RawArray<u8>,
+    /// Batches that have begun (type byte read) and not ended, per slot. A worker has one per
+    /// connection at most. Written like `processing`.
+    #[shared(len = slots)]
+    pub in_flight: RawArray<u16>,
+    /// Workers, which have the slots from 0. Written by the supervisor at the start.
+    pub workers: RawValue<u32>,
     /// Port the central listens on. Written by the supervisor at the start.
     pub port: RawValue<u16>,
     /// A [`Phase`]. Written by the supervisor.
@@ -115,36 +122,36 @@ pub struct Shared {
     /// Time of the last such end in milliseconds since 1970, or 0. Written by the supervisor.
     pub last_death_ms: RawValue<u64>,
     /// Process id. Written by the supervisor.
-    #[shared(len = workers)]
+    #[shared(len = slots)]
     pub worker_pid: RawArray<u32>,
     /// A [`WorkerState`]. Written by the worker; by the supervisor when the worker is dead.
-    #[shared(len = workers)]
+    #[shared(len = slots)]
     pub worker_state: RawArray<u8>,
     /// Start time in milliseconds since 1970. Written by the supervisor.
-    #[shared(len = workers)]
+    #[shared(len = slots)]
     pub worker_started_ms: RawArray<u64>,
     /// Workers started in the slot, less one. Written by the supervisor.
-    #[shared(len = workers)]
+    #[shared(len = slots)]
     pub worker_restarts: RawArray<u32>,
     /// Open connections. Written by the worker; by the supervisor when the worker is dead.
-    #[shared(len = workers)]
+    #[shared(len = slots)]
     pub worker_connections: RawArray<u32>,
     /// Connections that wait for the draw. Written by the worker; by the supervisor when the worker
     /// is dead.
-    #[shared(len = workers)]
+    #[shared(len = slots)]
     pub worker_waiting: RawArray<u32>,
     /// Batches stored. Written by the worker. This and the following counters never go down, also
     /// when a worker dies.
-    #[shared(len = workers)]
+    #[shared(len = slots)]
     pub worker_batches: RawArray<u64>,
     /// Bets stored. Written by the worker.
-    #[shared(len = workers)]
+    #[shared(len = slots)]
     pub worker_bets: RawArray<u64>,
     /// Queries answered. Written by the worker.
-    #[shared(len = workers)]
+    #[shared(len = slots)]
     pub worker_queries: RawArray<u64>,
     /// Connections closed for bad input, slowness or lack of room. Written by the worker.
-    #[shared(len = workers)]
+    #[shared(len = slots)]
     pub worker_refused: RawArray<u64>,
 }
 
@@ -175,14 +182,50 @@ impl Shared {
                 }
                 // The error of `reclaim` names the living owner.
                 Err(SegmentError::Exists { .. }) => drop(Segment::reclaim(name)?),
-                created => return created,
+                created => {
+                    let shared = created?;
+                    shared.workers.store(workers as u32);
+                    return Ok(shared);
+                }
             }
         }
     }
 
-    /// Returns the agencies in flight now: the sum of `processing`.
-    pub fn in_flight(&self) -> u32 {
-        self.processing.iter().map(u32::from).sum()
+    /// Returns the slots of the workers.
+    pub fn slots(&self) -> Range<usize> {
+        // Any process of this user can write the number.
+        0..(self.workers.load() as usize).min(self.worker_pid.len())
+    }
+
+    /// Notes that a batch begins in the worker of a slot.
+    pub fn begin_batch(&self, slot: usize) {
+        // `processing` is set before the count rises and cleared after the count falls, so it is 1
+        // whenever the count is not 0, also when the worker is killed in between.
+        self.processing.store(slot, 1);
+        self.in_flight.fetch_add(slot, 1);
+    }
+
+    /// Notes that batches end in the worker of a slot.
+    pub fn end_batches(&self, slot: usize, ended: u16) {
+        let before = self.in_flight.fetch_sub(slot, ended);
+        debug_assert!(before >= ended, "a batch ended that never began");
+        if before == ended {
+            self.processing.store(slot, 0);
+        }
+    }
+
+    /// Takes all batches of a dead worker out of flight.
+    pub fn end_all_batches(&self, slot: usize) {
+        self.in_flight.store(slot, 0);
+        self.processing.store(slot, 0);
+    }
+
+    /// Returns the agencies in flight now: the sum of `in_flight`.
+    ///
+    /// The sum is taken over the counts, not over `processing`: a partial result reports the number
+    /// of agencies, of which one worker may have many.
+    pub fn agencies_in_flight(&self) -> u32 {
+        self.in_flight.iter().map(u32::from).sum()
     }
 }
 
