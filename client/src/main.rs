@@ -1,11 +1,13 @@
-//! An agency of the national lottery: reads what to do from the command line, does it, and ends with a documented exit code.
+//! An agency of the national lottery: runs the command of the command line and exits with a
+//! documented code.
 //!
-//! Exit codes: 0 done (also after a clean stop by a signal), 1 failed, 2 wrong usage or configuration, 128 + the signal's
-//! number (143 for SIGTERM, 130 for SIGINT) when a signal cut the work short and it could not end cleanly.
+//! Exit codes: 0 done (also after a graceful stop by a signal), 1 failed, 2 wrong usage or
+//! configuration, 128 + the signal's number (143 for SIGTERM, 130 for SIGINT) when a signal cut the
+//! work short and it could not end cleanly.
 
 mod agency;
 mod backoff;
-mod central;
+mod central_client;
 mod check;
 mod cli;
 mod config;
@@ -17,13 +19,13 @@ mod messages;
 mod progress;
 mod single_bet;
 mod stop;
-mod yaml;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use conventions::documents::Documents;
 use conventions::log_line::{self, Outcome};
 use conventions::logger::{self, Stream};
 
@@ -36,10 +38,10 @@ use crate::generate::{GenerateError, Plan};
 use crate::progress::Progress;
 use crate::stop::{Stop, exit_code};
 
-/// Exit code when the work was tried and failed.
+/// Exit code when the work failed.
 const FAILED: u8 = 1;
 
-/// Exit code when the command line or the configuration is wrong; clap ends with the same.
+/// Exit code when the command line or the configuration is wrong; clap exits with the same.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
     let ended = match cli.command {
         Some(Command::Generate(plan)) => generate(&plan),
         Some(Command::Check(args)) => check(&args),
+        Some(Command::Documents(documents)) => print_document(&documents),
         Some(Command::Run(args)) => run(&args),
         None => run(&cli.run),
     };
@@ -56,7 +59,7 @@ fn main() -> ExitCode {
     }))
 }
 
-/// `client run`: the exit code, or what kept it from starting.
+/// Runs `client run` and returns the exit code.
 fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let config = match configure(args) {
         Ok(Some(config)) => config,
@@ -81,27 +84,29 @@ fn run(args: &RunArgs) -> anyhow::Result<u8> {
     }
 }
 
-/// Reads the configuration. `None`: it was only to be shown or checked, and is fine.
+/// Reads the configuration; `None` if the user only wants to see it, or to check it and it is
+/// valid.
 fn configure(args: &RunArgs) -> Result<Option<Config>, ConfigError> {
-    let settings = config::resolve(args.config.as_deref(), &args.settings.0)?;
-    if args.print_config {
-        say(&settings.table());
+    let settings = args.settings.resolve()?;
+    if args.settings.print_config {
+        say(&settings.effective());
+        return Ok(None);
     }
     let single_bet =
         SingleBet::from_environment(|name| std::env::var_os(name)).map_err(ConfigError::from)?;
     let config = Config::from_settings(&settings, !args.without_count, single_bet)?;
-    if args.check_config {
-        say("the configuration is fine\n");
+    if args.settings.check_config {
+        say("the configuration is valid\n");
     }
-    Ok((!args.print_config && !args.check_config).then_some(config))
+    Ok((!args.settings.check_config).then_some(config))
 }
 
-/// Logs how a run ended early and gives its exit code.
+/// Logs why a run ended early and returns the exit code.
 fn report(error: &RunError, config: &Config, stop: &Stop) -> u8 {
     error.line(config).write();
     match (error, stop.requested()) {
         (RunError::Stopped { .. }, _) => 0,
-        // The signal cut the batch in hand short; anything else would have failed without it too.
+        // The signal cut a batch in flight short. Any other error would have come without it too.
         (error, Some(signal)) if error.is_in_doubt() => {
             log_line::error("exit", Outcome::Fail)
                 .with("client_id", config.id)
@@ -113,7 +118,7 @@ fn report(error: &RunError, config: &Config, stop: &Stop) -> u8 {
     }
 }
 
-/// `client generate`: the exit code, or what went wrong.
+/// Runs `client generate` and returns the exit code.
 fn generate(plan: &Plan) -> anyhow::Result<u8> {
     if let Err(error) = plan.check() {
         complain(&error.to_string());
@@ -122,13 +127,14 @@ fn generate(plan: &Plan) -> anyhow::Result<u8> {
     let stop = Stop::install().context("cannot listen for signals")?;
     match plan.write_files(&stop, |file| say(&format!("{file}\n"))) {
         Ok(()) => Ok(0),
-        // Unlike a run, whose sent batches stay sent, files that are not there are no clean end.
+        // A run that is stopped keeps its stored batches and exits with 0. Missing files are a
+        // failure.
         Err(GenerateError::Stopped(signal)) => Ok(exit_code(signal)),
         Err(error) => Err(error.into()),
     }
 }
 
-/// `client check`: the exit code, or why there was nothing to check.
+/// Runs `client check` and returns the exit code.
 fn check(args: &Check) -> anyhow::Result<u8> {
     if let Err(error) = args.connection() {
         complain(&error.to_string());
@@ -139,13 +145,20 @@ fn check(args: &Check) -> anyhow::Result<u8> {
     Ok(if kept { 0 } else { FAILED })
 }
 
-/// Prints to standard output. A reader that went away is no failure: nobody is left to tell.
-fn say(text: &str) {
-    let _nobody_reads = std::io::stdout().write_all(text.as_bytes());
+/// Prints the completion script or manual page that the user asked for.
+fn print_document(documents: &Documents) -> anyhow::Result<u8> {
+    let text = documents.text(Cli::command()).unwrap_or_else(|error| error.exit());
+    say(&String::from_utf8_lossy(&text));
+    Ok(0)
 }
 
-/// Prints one line to standard error, for what happens before there is a log or beside it.
+/// Prints to standard output. A reader that has closed the pipe is not a failure of the program.
+fn say(text: &str) {
+    let _closed = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Prints one line to standard error, for messages before the log exists or beside it.
 fn complain(message: &str) {
     let line: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let _nobody_reads = writeln!(std::io::stderr(), "client: {line}");
+    let _closed = writeln!(std::io::stderr(), "client: {line}");
 }

@@ -1,7 +1,8 @@
-//! The part of the Compose file format that is used here, as types: what cannot be spelled cannot be misspelled.
+//! The part of the Compose file format that the program uses, as types.
 //!
-//! Both `docker-compose` 1.29 and `docker compose` v2 read it, so there is no top-level `version` (v2 warns of it) or
-//! `name`, no `start_interval` and no `create_host_path` (1.29 refuses them).
+//! Both `docker-compose` 1.29 and `docker compose` v2 have to read the file. So it has no top-level
+//! `version` (v2 warns about it), and no `name`, `start_interval` or `create_host_path` (1.29
+//! refuses them).
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use serde::{Serialize, Serializer};
 /// A whole file.
 #[derive(Debug, Serialize)]
 pub(crate) struct ComposeFile {
-    /// In the order in which they are to be read: the central, then its agencies by number.
+    /// In the order of the file: the central, then its agencies by number.
     #[serde(serialize_with = "in_order")]
     pub(crate) services: Vec<(String, Service)>,
     /// The networks by name.
@@ -22,21 +23,21 @@ pub(crate) struct ComposeFile {
 /// One container.
 #[derive(Debug, Serialize)]
 pub(crate) struct Service {
-    /// The container's name, which log lines are found by.
+    /// Name of the container, which prefixes its log lines.
     pub(crate) container_name: String,
-    /// An image of this machine; none is pulled.
+    /// Image of this machine; the engine pulls none.
     pub(crate) image: &'static str,
     /// `NAME=value` pairs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) environment: Vec<String>,
-    /// Files and volumes of the container.
+    /// Files and volumes that are mounted.
     pub(crate) volumes: Vec<Mount>,
-    /// Networks it is in.
+    /// Networks of the container.
     pub(crate) networks: Vec<&'static str>,
-    /// What has to be so before it is started.
+    /// Services that it waits for, with the condition.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) depends_on: BTreeMap<&'static str, Dependency>,
-    /// How the engine learns that it serves.
+    /// Check by which the engine finds out that the service is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) healthcheck: Option<Healthcheck>,
     /// Time between TERM and KILL; the engine's default is 10 s.
@@ -45,58 +46,58 @@ pub(crate) struct Service {
     /// Size of `/dev/shm`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) shm_size: Option<&'static str>,
-    /// The root file system cannot be written.
+    /// True if the root file system cannot be written.
     pub(crate) read_only: bool,
-    /// Capabilities taken away.
+    /// Capabilities that the container loses.
     pub(crate) cap_drop: Vec<&'static str>,
     /// Options such as `no-new-privileges:true`.
     pub(crate) security_opt: Vec<&'static str>,
 }
 
-/// Something mounted into a container.
+/// A mount of a container.
 ///
-/// In the long form on purpose: with the short one the engine makes a directory where a file of the host is missing,
-/// with this one it says which file is.
+/// It has the long form, with which the engine reports a missing file of the host. With the short
+/// form the engine creates a directory in its place.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum Mount {
     /// A file of the host.
     Bind {
-        /// Its path, relative to the Compose file.
+        /// Path, relative to the Compose file.
         source: String,
-        /// Its path in the container.
+        /// Path in the container.
         target: String,
-        /// It cannot be written from inside.
+        /// True if the container cannot write it.
         read_only: bool,
     },
     /// A named volume.
     Volume {
-        /// The volume's name.
+        /// Name of the volume.
         source: &'static str,
-        /// Its path in the container.
+        /// Path in the container.
         target: &'static str,
     },
 }
 
-/// What a service waits for.
+/// The condition under which a service starts.
 #[derive(Debug, Serialize)]
 pub(crate) struct Dependency {
     /// `service_healthy`.
     pub(crate) condition: &'static str,
 }
 
-/// A command that succeeds while the service serves. Durations in Go's spelling.
+/// A command that succeeds while the service is ready. Durations have Go's spelling.
 #[derive(Debug, Serialize)]
 pub(crate) struct Healthcheck {
     /// `CMD` and the command's words.
     pub(crate) test: Vec<&'static str>,
     /// Time between two checks, and before the first.
     pub(crate) interval: &'static str,
-    /// A check that takes longer has failed.
+    /// Time after which a check has failed.
     pub(crate) timeout: &'static str,
     /// Failures in a row that make the service unhealthy.
     pub(crate) retries: u32,
-    /// Failures do not count this long after the start.
+    /// Time after the start during which failures do not count.
     pub(crate) start_period: &'static str,
 }
 
@@ -105,16 +106,16 @@ pub(crate) struct Healthcheck {
 pub(crate) struct Network {
     /// `bridge`.
     pub(crate) driver: &'static str,
-    /// Its addresses.
+    /// Addresses of the network.
     pub(crate) ipam: AddressPlan,
 }
 
-/// How a network gives out addresses.
+/// The addresses of a network.
 #[derive(Debug, Serialize)]
 pub(crate) struct AddressPlan {
     /// `default`.
     pub(crate) driver: &'static str,
-    /// The ranges.
+    /// Ranges of addresses.
     pub(crate) config: Vec<Subnet>,
 }
 

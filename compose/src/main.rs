@@ -11,9 +11,9 @@ use anyhow::Context;
 use clap::Parser;
 use lottery::protocol::Dialect;
 
-use topology::{MOST_AGENCIES, topology};
+use topology::{MAX_AGENCIES, topology};
 
-/// First line of every file, so that nobody edits one by hand.
+/// First line of every file, which warns against editing it by hand.
 const NOTICE: &str =
     "# Written by generar-compose.sh: changes made here are lost when it runs again.\n";
 
@@ -21,12 +21,12 @@ const NOTICE: &str =
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// File to write; one that exists is replaced.
+    /// File to write; an existing file is replaced.
     file: PathBuf,
-    /// Number of agencies, 0 to 252.
+    /// Number of agencies, 0 to 252
     #[arg(allow_hyphen_values = true)]
     agencies: String,
-    /// Wire dialect of all of them; without it, or empty, they speak what their configuration files say.
+    /// Wire dialect of all programs; if it is missing or empty, their configuration files decide.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     protocol: String,
 }
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         let given = arguments.agencies;
         return fail(
             2,
-            &format!("{given:?} is not a number of agencies: expected 0 to {MOST_AGENCIES}"),
+            &format!("{given:?} is not a number of agencies: expected 0 to {MAX_AGENCIES}"),
         );
     };
     let dialect = Dialect::named(&arguments.protocol);
@@ -57,21 +57,21 @@ fn main() -> ExitCode {
 /// Reads a number of agencies: digits only, and no more than the network has addresses for.
 fn number_of_agencies(text: &str) -> Option<u16> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|number| digits && *number <= MOST_AGENCIES)
+    text.parse().ok().filter(|number| digits && *number <= MAX_AGENCIES)
 }
 
-/// Writes the file whole.
+/// Writes the file.
 fn write(path: &Path, agencies: u16, dialect: Option<&Dialect>) -> anyhow::Result<()> {
     let text = serde_yaml::to_string(&topology(agencies, dialect))
-        .context("the Compose file cannot be put together")?;
+        .context("cannot serialize the Compose file")?;
     std::fs::write(path, format!("{NOTICE}{text}"))
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Says in one line why nothing was written.
+/// Prints one line with the reason why nothing was written.
 fn fail(code: u8, message: &str) -> ExitCode {
-    // With standard error gone there is nobody left to tell; the exit code still says it.
-    let _unread = writeln!(std::io::stderr(), "compose: {message}");
+    // If standard error is closed, the exit code still reports the failure.
+    let _closed = writeln!(std::io::stderr(), "compose: {message}");
     ExitCode::from(code)
 }
 
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_of_agencies_is_digits_within_the_network() {
+    fn a_number_of_agencies_has_digits_only_and_fits_the_network() {
         for (text, number) in [("0", Some(0)), ("5", Some(5)), ("007", Some(7)), ("252", Some(252))]
         {
             assert_eq!(number_of_agencies(text), number, "{text}");

@@ -1,4 +1,4 @@
-//! What is started: the central and its agencies, on a network of their own.
+//! The services of the Compose file: the central and its agencies, on a network of their own.
 
 use std::collections::BTreeMap;
 
@@ -9,26 +9,27 @@ use crate::file::{
     Subnet,
 };
 
-/// The central's service and container. Agencies find it by this name, `server.address` in `client/config.yaml`.
+/// Service and container of the central. Agencies use this name in `server.address` of
+/// `client/config.yaml`.
 const CENTRAL: &str = "server";
 
-/// The network's name; Compose puts the project's before it.
+/// Name of the network; Compose prefixes it with the name of the project.
 const NETWORK: &str = "testing_net";
 
-/// 254 addresses, of which the engine takes one for itself and the central another.
+/// Range of 254 addresses, of which the engine takes one and the central another.
 const SUBNET: &str = "172.25.125.0/24";
 
-/// Most agencies for which [`SUBNET`] has addresses.
-pub(crate) const MOST_AGENCIES: u16 = 252;
+/// Largest number of agencies for which [`SUBNET`] has addresses.
+pub(crate) const MAX_AGENCIES: u16 = 252;
 
-/// Agencies the central's draw waits for when nobody says otherwise (`SERVER_AGENCIES`).
-const USUAL_AGENCIES: u16 = 5;
+/// Default of the central's `SERVER_AGENCIES`.
+const DEFAULT_AGENCIES: u16 = 5;
 
-/// The volume that keeps the bets when the container is replaced.
+/// Volume that keeps the bets when the container is replaced.
 const STORAGE: &str = "server_storage";
 
-/// The file for the central and agencies 1 to `agencies`. All of them speak `dialect`; where there is none, what their own
-/// configuration files say.
+/// Returns the file for the central and agencies 1 to `agencies`. All of them use `dialect`;
+/// without one, their configuration files decide.
 pub(crate) fn topology(agencies: u16, dialect: Option<&Dialect>) -> ComposeFile {
     let mut services = vec![(CENTRAL.to_owned(), central(agencies, dialect))];
     services
@@ -46,12 +47,14 @@ pub(crate) fn topology(agencies: u16, dialect: Option<&Dialect>) -> ComposeFile 
     }
 }
 
-/// The central. It does the duties of a container's first process itself, so it needs no `init`.
+/// Returns the service of the central. The central does the duties of a first process itself, so it
+/// needs no `init`.
 fn central(agencies: u16, dialect: Option<&Dialect>) -> Service {
-    // The environment wins over `config.ini`, so nothing is set that the file could say. The number of agencies is
-    // the exception: the file cannot know how many were asked for here, and a draw for another number never comes.
+    // The environment wins over `config.ini`, so it sets nothing that the file can set. The number
+    // of agencies is the exception: the file cannot know it, and a draw that waits for more
+    // agencies never happens.
     let mut environment = vec![];
-    if has_bets(dialect) && ![0, USUAL_AGENCIES].contains(&agencies) {
+    if has_bets(dialect) && ![0, DEFAULT_AGENCIES].contains(&agencies) {
         environment.push(format!("SERVER_AGENCIES={agencies}"));
     }
     environment.extend(dialect.map(|dialect| format!("SERVER_PROTOCOL={}", dialect.name)));
@@ -63,21 +66,22 @@ fn central(agencies: u16, dialect: Option<&Dialect>) -> Service {
         ],
         healthcheck: Some(Healthcheck {
             test: vec!["CMD", "/server", "health"],
-            // The first check comes after one interval, and the agencies wait for it.
+            // The first check comes after one interval, which delays the agencies.
             interval: "2s",
             timeout: "3s",
             retries: 5,
             start_period: "10s",
         }),
-        // Longer than the central's own SERVER_GRACE (8 s) and the 2 s it may take on top of it.
+        // Longer than SERVER_GRACE (8 s) and the 2 s that a stop may take on top of it.
         stop_grace_period: Some("15s"),
-        // The engine's default, stated because the workers' shared segment lives there: a few kB for each worker.
+        // The engine's default, stated because the shared segment of the workers is there: a few kB
+        // per worker.
         shm_size: Some("64m"),
         ..container(CENTRAL.to_owned(), "server:latest")
     }
 }
 
-/// Agency `number`, which sends the bets of its own file, if the dialect is one for bets.
+/// Returns the service of agency `number`, which mounts its own bets if the dialect carries bets.
 fn agency(number: u16, dialect: Option<&Dialect>) -> Service {
     let mut environment = vec![format!("CLI_ID={number}")];
     environment.extend(dialect.map(|dialect| format!("CLI_PROTOCOL={}", dialect.name)));
@@ -94,12 +98,13 @@ fn agency(number: u16, dialect: Option<&Dialect>) -> Service {
     }
 }
 
-/// Whether agencies bet: not in the echo exercise. Whatever the configuration files say, their data does no harm.
+/// Returns true if the dialect carries bets, which the echo exercise does not. An unknown dialect
+/// counts as one that does, because bets that are mounted and not used do no harm.
 fn has_bets(dialect: Option<&Dialect>) -> bool {
     dialect.is_none_or(|dialect| dialect.agency.is_some())
 }
 
-/// What both kinds have in common: no privileges, nothing to write to.
+/// Returns what all services have in common: no privileges, and no place to write.
 fn container(name: String, image: &'static str) -> Service {
     Service {
         container_name: name,
@@ -117,7 +122,8 @@ fn container(name: String, image: &'static str) -> Service {
     }
 }
 
-/// A file of the checkout that the container can read: changing it takes effect without a new image.
+/// Returns the mount of a file of the checkout. A change of the file takes effect without a new
+/// image.
 fn file(source: String, target: String) -> Mount {
     Mount::Bind { source, target, read_only: true }
 }

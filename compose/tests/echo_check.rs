@@ -1,4 +1,4 @@
-//! `validar-echo-server.sh` without an engine: what it says when `docker` behaves in this or that way.
+//! `validar-echo-server.sh` without an engine: its results for different behaviours of `docker`.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -9,8 +9,9 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// A `docker` whose engine answers, with the network and with an image that has netcat. `run` is for the test to say; it
-/// gets the arguments of `docker run`, of which the last three are host, port and message.
+/// A `docker` whose engine answers, with the network and with an image that has netcat. Each test
+/// defines `run`, which gets the arguments of `docker run`: the last three are host, port and
+/// message.
 const ENGINE: &str = r#"
 case "$1 $2" in
 "version "*) echo 20.10 ;;
@@ -29,7 +30,7 @@ arguments() {
 }
 "#;
 
-/// A checkout with the script, this `config.ini` and this `docker`.
+/// A checkout with the script, a `config.ini` and a `docker`.
 struct Checkout {
     directory: TempDir,
 }
@@ -56,22 +57,22 @@ impl Checkout {
     }
 
     /// Runs the script with this shell, from another directory.
-    fn validate(&self, shell: &str) -> Said {
+    fn validate(&self, shell: &str) -> Outcome {
         let path = format!("{}:/usr/bin:/bin", self.path("bin").display());
         let script = self.path("validar-echo-server.sh");
         Command::new(shell).arg(script).current_dir("/").env("PATH", path).output().unwrap().into()
     }
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, PartialEq, Eq)]
-struct Said {
+struct Outcome {
     result: String,
     reason: String,
     code: Option<i32>,
 }
 
-impl From<Output> for Said {
+impl From<Output> for Outcome {
     fn from(output: Output) -> Self {
         let reason = String::from_utf8(output.stderr).unwrap();
         Self {
@@ -82,13 +83,13 @@ impl From<Output> for Said {
     }
 }
 
-impl Said {
+impl Outcome {
     fn assert_success(&self) {
         assert_eq!(self.result, "action: test_echo_server | result: success\n", "{self:?}");
         assert_eq!((self.reason.as_str(), self.code), ("", Some(0)));
     }
 
-    /// It failed, and said so in one line that holds `reason`.
+    /// Asserts that the run failed, with `reason` in its one line of error.
     fn assert_fail(&self, reason: &str) {
         assert_eq!(self.result, "action: test_echo_server | result: fail\n", "{self:?}");
         assert_eq!((self.reason.lines().count(), self.code), (1, Some(1)), "{self:?}");
@@ -96,40 +97,41 @@ impl Said {
     }
 }
 
-/// What is said where the engine's `run` does this, with the shell of the course's tests and with the other one.
-fn validated(run: &str) -> Said {
+/// Validates with an engine whose `run` does this, with the shell of the course's tests and with
+/// the other one.
+fn validated(run: &str) -> Outcome {
     let checkout =
         Checkout::new("[DEFAULT]\nSERVER_PORT = 12345\n", &format!("run() {{ {run}\n}}\n{ENGINE}"));
-    let said = checkout.validate("sh");
+    let outcome = checkout.validate("sh");
     let with_bash = checkout.validate("bash");
-    assert_eq!((&said.result, said.code), (&with_bash.result, with_bash.code));
-    said
+    assert_eq!((&outcome.result, outcome.code), (&with_bash.result, with_bash.code));
+    outcome
 }
 
 #[test]
-fn the_same_line_back_is_a_success() {
+fn a_reply_with_the_same_line_is_a_success() {
     validated(r#"arguments "$@"; echo "$message""#).assert_success();
 }
 
 #[test]
-fn anything_else_back_is_a_failure() {
+fn any_other_reply_is_a_failure() {
     for reply in
         ["error reading data: $message", "$message.", "", "$(echo \"$message\" | tr a-f A-F) "]
     {
         validated(&format!(r#"arguments "$@"; echo "{reply}""#))
-            .assert_fail("answered with other text");
+            .assert_fail("replied with other text");
     }
 }
 
 #[test]
-fn silence_and_a_closed_port_are_failures_with_their_reason() {
-    validated("exit 2").assert_fail("server:12345 did not answer with a line");
-    validated("exit 1").assert_fail("nobody listens at server:12345");
+fn silence_and_a_closed_port_are_failures_with_a_reason() {
+    validated("exit 2").assert_fail("server:12345 did not reply with a line");
+    validated("exit 1").assert_fail("no server listens at server:12345");
 }
 
 #[test]
 fn a_container_that_cannot_be_run_is_a_failure() {
-    validated("exit 125").assert_fail("netcat cannot be run in a container of busybox");
+    validated("exit 125").assert_fail("cannot run netcat in a container of busybox");
 }
 
 #[test]
@@ -157,12 +159,12 @@ fn the_port_is_that_of_the_servers_configuration_and_12345_without_one() {
         let docker = format!("run() {{ exit 1\n}}\n{ENGINE}");
         Checkout::new(config, &docker)
             .validate("sh")
-            .assert_fail(&format!("nobody listens at server:{port}\n"));
+            .assert_fail(&format!("no server listens at server:{port}\n"));
     }
 }
 
 #[test]
-fn without_the_network_an_engine_or_an_image_there_is_a_reason_and_still_a_result() {
+fn a_missing_network_engine_or_image_is_reported_with_a_reason_and_a_result() {
     let engine = format!("run() {{ exit 0\n}}\n{ENGINE}");
     let no_network = engine.replace("= tp0_testing_net ]", "= other_net ]");
     Checkout::new("", &no_network)
@@ -171,7 +173,7 @@ fn without_the_network_an_engine_or_an_image_there_is_a_reason_and_still_a_resul
 
     Checkout::new("", "exit 1").validate("sh").assert_fail("no Docker engine answers");
 
-    // Neither a busybox nor Debian's tools: they are hidden by programs that fail.
+    // Programs that fail hide busybox and Debian's tools.
     let checkout = Checkout::new("", &engine.replace("= busybox ]", "= none ]"));
     for program in ["busybox", "apt-get"] {
         fs::copy("/bin/false", checkout.path("bin").join(program)).unwrap();
@@ -180,8 +182,8 @@ fn without_the_network_an_engine_or_an_image_there_is_a_reason_and_still_a_resul
 }
 
 #[test]
-fn an_interrupted_check_removes_its_container_and_still_gives_a_result() {
-    // The engine's `run` ends as it does when the terminal's INT has reached it too.
+fn an_interrupted_check_removes_its_container_and_prints_a_result() {
+    // The engine's `run` exits as after an interrupt from the terminal.
     let docker = format!(
         r#"
 [ "$1 $2" != "rm --force" ] || echo "$3" >"$(dirname "$0")/removed"

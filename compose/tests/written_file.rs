@@ -1,4 +1,4 @@
-//! What the program writes: facts about the file as a reader of YAML sees it, and what it says when it cannot.
+//! The written file as a YAML parser sees it, and the errors of the program.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -12,12 +12,12 @@ fn compose(file: &Path, agencies: &str, protocol: &str) -> Output {
     command.arg(file).arg(agencies).args(["--protocol", protocol]).output().unwrap()
 }
 
-/// The file for so many agencies that speak what their configuration files say.
+/// Returns the file for `agencies` agencies whose configuration files choose the dialect.
 fn read_back(agencies: u16) -> Value {
     read_back_in("", agencies)
 }
 
-/// The file for so many agencies that speak this dialect.
+/// Returns the file for `agencies` agencies in a dialect.
 fn read_back_in(protocol: &str, agencies: u16) -> Value {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("compose.yaml");
@@ -35,7 +35,7 @@ fn words(value: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn no_agencies_leave_the_central_alone() {
+fn without_agencies_the_central_is_the_only_service() {
     assert_eq!(services(&read_back(0)), ["server"]);
 }
 
@@ -90,7 +90,7 @@ fn the_central_keeps_its_bets_in_a_named_volume_and_reads_its_file_from_the_host
 }
 
 #[test]
-fn only_the_number_of_agencies_may_override_the_file_and_only_when_it_is_unusual() {
+fn only_a_number_of_agencies_other_than_the_default_overrides_the_configuration_file() {
     for agencies in [0, 5] {
         assert!(read_back(agencies)["services"]["server"].get("environment").is_none());
     }
@@ -102,7 +102,7 @@ fn only_the_number_of_agencies_may_override_the_file_and_only_when_it_is_unusual
 }
 
 #[test]
-fn a_dialect_is_told_to_the_central_and_to_every_agency() {
+fn the_central_and_every_agency_get_the_dialect() {
     let file = read_back_in("typed", 6);
     let central = words(&file["services"]["server"]["environment"]);
     assert_eq!(central, ["SERVER_AGENCIES=6", "SERVER_PROTOCOL=typed"]);
@@ -117,7 +117,7 @@ fn a_dialect_is_told_to_the_central_and_to_every_agency() {
 }
 
 #[test]
-fn an_echo_exercise_of_any_size_needs_no_bets_and_draws_nothing() {
+fn an_echo_exercise_of_any_size_has_no_bets_and_no_draw() {
     for agencies in [0, 1, 5, 6] {
         let file = read_back_in("echo", agencies);
         assert_eq!(services(&file).len(), usize::from(agencies) + 1);
@@ -138,8 +138,8 @@ fn an_echo_exercise_of_any_size_needs_no_bets_and_draws_nothing() {
 }
 
 #[test]
-fn nothing_that_the_configuration_files_say_is_said_in_the_environment_too() {
-    // What is set beside the files: the number of an agency, how many there are, and the dialect.
+fn the_environment_sets_nothing_that_the_configuration_files_can_set() {
+    // The files cannot know the number of an agency, the number of agencies and the dialect.
     let ours = ["CLI_ID", "CLI_PROTOCOL", "SERVER_AGENCIES", "SERVER_PROTOCOL"];
     for protocol in ["", "echo", "typed"] {
         let file = read_back_in(protocol, 3);
@@ -156,7 +156,7 @@ fn nothing_that_the_configuration_files_say_is_said_in_the_environment_too() {
 }
 
 #[test]
-fn an_unknown_dialect_is_refused_in_one_line_that_names_those_there_are_and_nothing_is_written() {
+fn an_unknown_dialect_is_refused_in_one_line_that_lists_the_known_ones() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("compose.yaml");
     for protocol in ["eco", "Echo", " echo", "typed,echo"] {
@@ -194,7 +194,7 @@ fn the_network_is_a_bridge_with_the_addresses_of_the_course() {
 }
 
 #[test]
-fn nothing_is_used_that_one_of_the_two_compose_programs_refuses() {
+fn the_file_uses_only_what_both_compose_programs_accept() {
     let file = read_back(1);
     for key in ["name", "version"] {
         assert!(file.get(key).is_none(), "{key}");
@@ -215,7 +215,7 @@ fn a_file_that_cannot_be_written_is_named_in_one_line() {
 }
 
 #[test]
-fn a_number_of_agencies_that_cannot_be_is_refused_in_one_line_and_nothing_is_written() {
+fn a_wrong_number_of_agencies_is_refused_in_one_line_and_writes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("compose.yaml");
     for number in ["-1", "253", "cinco", ""] {

@@ -1,9 +1,8 @@
-//! The central's program: reads the command line and the settings, and does what they say.
+//! The central's program: reads the command line and the settings, and runs what they ask for.
 
 mod central;
 mod cli;
 mod config;
-mod connection;
 mod exit_code;
 mod inspect;
 mod listener;
@@ -14,9 +13,11 @@ mod worker;
 use std::io::Write;
 use std::process;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use conventions::documents::Documents;
 use conventions::log_line::{Outcome, error};
 use conventions::logger::{self, Stream};
+use conventions::settings::SettingsError;
 use log::LevelFilter;
 
 use crate::cli::{Cli, Command};
@@ -27,32 +28,36 @@ use crate::supervisor::StartError;
 fn main() -> process::ExitCode {
     let cli = Cli::parse();
     logger::init(LevelFilter::Info, Stream::Stderr);
-    dispatch(cli).into()
+    let code = match &cli.command {
+        // A wrong configuration must not keep the user from the manual.
+        Some(Command::Documents(documents)) => print_document(documents),
+        _ => dispatch(&cli).unwrap_or_else(|reason| {
+            error("config", Outcome::Fail).with("error", &reason).write();
+            ExitCode::Usage
+        }),
+    };
+    code.into()
 }
 
-fn dispatch(cli: Cli) -> ExitCode {
-    let read = config::read_settings(cli.settings.config.as_deref(), &cli.settings.given());
-    let settings = match read {
-        Ok(settings) => settings,
-        Err(reason) => return bad_config(&reason),
-    };
-    if cli.inspection.print_config {
-        // A reader that has left is no failure of ours.
-        let _ = write!(std::io::stdout(), "{}", settings.table());
-        return ExitCode::Done;
+/// Runs the command, or returns what is wrong with the configuration.
+fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
+    let settings = cli.settings.resolve()?;
+    if cli.settings.print_config {
+        print(settings.effective().as_bytes());
+        return Ok(ExitCode::Done);
     }
-    let config = match Config::from_settings(&settings) {
-        Ok(config) => config,
-        Err(reason) => return bad_config(&reason),
-    };
+    let config = Config::from_settings(&settings)?;
+    if cli.settings.check_config {
+        return Ok(ExitCode::Done);
+    }
     logger::init(config.log_level, Stream::Stderr);
-    match cli.command {
-        _ if cli.inspection.check_config => ExitCode::Done,
-        None | Some(Command::Run) => serve(&config),
-        Some(Command::Status { json, watch }) => inspect::status(config.doors[0].port, json, watch),
+    let port = config.listen_addresses[0].port;
+    Ok(match cli.command {
+        Some(Command::Status { json, watch }) => inspect::status(port, json, watch),
         Some(Command::Ipcs) => inspect::ipcs(),
-        Some(Command::Health) => inspect::health(config.doors[0].port),
-    }
+        Some(Command::Health) => inspect::health(port),
+        Some(Command::Run | Command::Documents(_)) | None => serve(&config),
+    })
 }
 
 fn serve(config: &Config) -> ExitCode {
@@ -66,7 +71,12 @@ fn serve(config: &Config) -> ExitCode {
     })
 }
 
-fn bad_config(reason: &dyn std::fmt::Display) -> ExitCode {
-    error("config", Outcome::Fail).with("error", reason).write();
-    ExitCode::Usage
+fn print_document(documents: &Documents) -> ExitCode {
+    print(&documents.text(Cli::command()).unwrap_or_else(|error| error.exit()));
+    ExitCode::Done
+}
+
+/// Prints to standard output. A reader that has closed the pipe is not a failure of the program.
+fn print(text: &[u8]) {
+    let _closed = std::io::stdout().write_all(text);
 }

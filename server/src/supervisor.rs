@@ -1,5 +1,7 @@
-//! The supervisor of the central: sets everything up, forks the workers, then only watches, repairs what a dead one left, and
-//! stops everything in order. It serves nobody, and takes locks only to repair, for a limited time.
+//! The supervisor of the central: sets everything up and forks the workers. Then it only watches,
+//! repairs what a dead worker left, and stops everything in order.
+//!
+//! It serves no clients, and takes locks only to repair, for a limited time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,7 +9,7 @@ use std::time::{Duration, Instant};
 use conventions::duration::GoDuration;
 use conventions::log_line::{Line, Outcome, debug, error, info, warn};
 use multiprocessing::{
-    CANNOT_SERVE, Exit, Next, Pool, PoolError, PoolEvent, PoolOptions, Repair, SegmentError,
+    CANNOT_SERVE, Exit, Next, Pool, PoolError, PoolEvent, PoolOptions, RepairOutcome, SegmentError,
     Worker, Workload,
 };
 use nix::errno::Errno;
@@ -15,32 +17,33 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
-use crate::central::{Central, CentralError, Phase, Shared, WorkerState, unix_ms};
-use crate::config::{Config, Door};
+use crate::central::{Central, Fatal, Phase, RepairError, Shared, WorkerState, unix_ms};
+use crate::config::{Config, ListenAddress};
 use crate::exit_code::ExitCode;
 use crate::listener::{ListenError, Listener};
 use crate::storage::{Recovery, Storage, StorageError};
-use crate::worker::{self, Limits};
+use crate::worker::{self, Limits, WorkerError};
 
-/// A repair that cannot be done is tried again many times a second, and told of once in this time.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
+/// Time between two log lines about a repair that a living process blocks. The repair itself is
+/// tried many times per second.
+const LOG_BLOCKED_EVERY: Duration = Duration::from_secs(5);
 
 /// Why a central could not start, or ended before it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address.
+    /// The address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The files.
+    /// The storage cannot be used.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// The shared memory.
+    /// The shared memory cannot be created.
     #[error(transparent)]
     Segment(#[from] SegmentError),
-    /// The first contact of both.
+    /// Shared memory and storage could not be reconciled.
     #[error(transparent)]
-    Central(#[from] CentralError),
-    /// The pool.
+    Central(#[from] Fatal),
+    /// The pool of workers cannot run.
     #[error(transparent)]
     Pool(#[from] PoolError),
     /// The kernel has no descriptor left.
@@ -52,24 +55,25 @@ pub enum StartError {
 }
 
 /// Runs a central until it is stopped.
-///
-/// # Errors
-/// [`StartError`] when it cannot start.
 pub fn run(config: &Config) -> Result<ExitCode, StartError> {
-    // First of all: from here on a signal waits until everything that must be undone is known.
+    // First of all: from here on a signal waits until the pool runs and can stop in order.
     let pool = Pool::new(PoolOptions { workers: config.workers, grace: config.grace })?;
     allow_many_descriptors();
-    // The order lets a start right after a kill -9 wait for the last workers: they hold the storage's lock, then the port.
+    // In this order a start right after a kill -9 can wait for the last workers, which hold the
+    // lock of the storage and then the port.
     let (storage, recovery) = Storage::open(&config.storage_dir, config.durability)?;
     log_recovery(&recovery);
-    let bind = |door: &Door| Listener::bind(&config.ip, door.port, config.backlog, door.dialect);
-    let listeners = config.doors.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+    let bind = |address: &ListenAddress| {
+        Listener::bind(&config.ip, address.port, config.backlog, address.dialect)
+    };
+    let listeners = config.listen_addresses.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
     let port = listeners.first().map_or(0, |listener| listener.address.port());
     let shared = Shared::create_reclaiming(&Shared::name(port)?, config.workers.get())?;
     shared.port.store(port);
     let central = Central::new(shared, storage, recovery.ledger, config.agencies)?;
     if central.was_drawn() {
-        let advice = "the draw of this storage was held: no more bets; a new lottery needs another SERVER_STORAGE_DIR";
+        let advice = "the draw of this storage was held: no more bets; a new lottery needs another \
+                      SERVER_STORAGE_DIR";
         info("sorteo", Outcome::InProgress).with("motivo", advice).write();
     }
     log_config(config, port);
@@ -83,30 +87,30 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
         central,
         ready: ready_lines(config, &listeners),
         listeners,
-        // Never read, so what is written adds up; that it overflows would take 2^64 draws.
+        // Never read, so each write adds up. An overflow would take 2^64 draws.
         drawn: Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?),
         limits,
         died: vec![false; config.workers.get()],
-        complained: None,
+        logged_blocked: None,
     };
     let outcome = pool.run(&mut supervisor)?;
     Ok(supervisor.end(outcome))
 }
 
-/// What the pool runs: in each worker a copy of this, in the supervisor the original.
+/// What the pool runs: the original in the supervisor, a copy in each worker.
 struct Supervisor {
     central: Central,
-    /// The supervisor's own handles, given up when the pool stops so that the ports become free.
+    /// The supervisor's own handles, closed when the pool stops so that the ports become free.
     listeners: Vec<Listener>,
     /// Wakes every worker when the draw was held.
     drawn: Arc<EventFd>,
     limits: Limits,
-    /// Logged once every worker accepts, one for each listening socket.
+    /// Logged once every worker accepts; one line per listening socket.
     ready: Vec<Line>,
-    /// Slots that have had a worker before.
+    /// Per slot: true once a worker of it has died.
     died: Vec<bool>,
-    /// When it last said that a living process is in the way of a repair.
-    complained: Option<Instant>,
+    /// When it last logged that a living process blocks a repair.
+    logged_blocked: Option<Instant>,
 }
 
 impl Workload for Supervisor {
@@ -122,24 +126,22 @@ impl Workload for Supervisor {
                     .write();
                 match reason {
                     // Another worker would fail in the same way.
-                    worker::WorkerError::Central(
-                        CentralError::NotDurable | CentralError::Storage(_) | CentralError::Lock(_),
-                    ) => CANNOT_SERVE,
-                    _ => 1,
+                    WorkerError::Fatal(_) => CANNOT_SERVE,
+                    WorkerError::System(_) => 1,
                 }
             }
         }
     }
 
-    fn repair(&mut self, slot: usize, _exit: Exit) -> Repair {
-        let Err(reason) = self.central.repair(slot) else { return Repair::Done };
-        // A stopped process may be continued; nothing else here becomes better by waiting.
-        let again = matches!(reason, CentralError::Busy(_));
-        if !again || self.complained.is_none_or(|time| time.elapsed() >= COMPLAIN_EVERY) {
-            self.complained = Some(Instant::now());
+    fn repair(&mut self, slot: usize, _exit: Exit) -> RepairOutcome {
+        let Err(reason) = self.central.repair(slot) else { return RepairOutcome::Done };
+        // A stopped process may be continued. Nothing else here improves by waiting.
+        let again = matches!(reason, RepairError::Busy(_));
+        if !again || self.logged_blocked.is_none_or(|time| time.elapsed() >= LOG_BLOCKED_EVERY) {
+            self.logged_blocked = Some(Instant::now());
             error("reparar", Outcome::Fail).with("worker", slot).with("error", &reason).write();
         }
-        if again { Repair::Again } else { Repair::Done }
+        if again { RepairOutcome::Again } else { RepairOutcome::Done }
     }
 
     fn observe(&mut self, event: &PoolEvent) {
@@ -185,14 +187,14 @@ impl Workload for Supervisor {
                     .with("error", "not supported, ignored")
                     .write();
             }
-            // One worker is ready, or what the library may tell of one day.
+            // One worker is ready, or an event that a later version of the library adds.
             _ => {}
         }
     }
 }
 
 impl Supervisor {
-    /// Ends in order, every worker being gone.
+    /// Ends in order, after every worker has ended.
     fn end(self, outcome: multiprocessing::Outcome) -> ExitCode {
         let closed = self.central.close();
         let code = match outcome {
@@ -222,7 +224,7 @@ impl Supervisor {
     }
 }
 
-/// Raises the limit of open descriptors to what the system allows: each waiting agency needs one.
+/// Raises the limit of open descriptors as far as the system allows: each waiting agency needs one.
 fn allow_many_descriptors() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard
@@ -275,13 +277,9 @@ fn ready_lines(config: &Config, listeners: &[Listener]) -> Vec<Line> {
     listeners.iter().map(line).collect()
 }
 
-/// How a worker ended, with what an operator would think of next.
+/// Says how a worker ended, with the likely cause.
 fn describe(exit: Exit) -> String {
-    let hint = if exit.is_signal(Signal::SIGKILL) {
-        " (out of memory, or somebody's kill -9?)"
-    } else {
-        ""
-    };
+    let hint = if exit.is_signal(Signal::SIGKILL) { " (out of memory, or a kill -9?)" } else { "" };
     format!("{exit}{hint}")
 }
 
@@ -294,7 +292,7 @@ fn follow_up(next: Next) -> String {
     }
 }
 
-/// Cut to what a reader of a log can use.
+/// Cuts a duration to the precision that is useful in a log.
 fn whole_milliseconds(time: Duration) -> Duration {
     Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }

@@ -1,4 +1,4 @@
-//! The one bet of the environment, which is sent instead of a file: the course's variables, and what is wrong with them.
+//! The single bet of the environment, which the agency sends instead of a file.
 
 use std::ffi::OsString;
 
@@ -6,10 +6,10 @@ use lottery::{Bet, Birthdate, InvalidBet};
 
 use crate::dataset::decimal;
 
-/// The variables, in the order of the columns of a file of bets.
+/// The course's variables, in the order of the columns of a file of bets.
 const VARIABLES: [&str; 5] = ["NOMBRE", "APELLIDO", "DOCUMENTO", "NACIMIENTO", "NUMERO"];
 
-/// One bet.
+/// The single bet.
 #[derive(Clone, Debug)]
 pub(crate) struct SingleBet {
     first_name: String,
@@ -17,20 +17,20 @@ pub(crate) struct SingleBet {
     /// Identity document.
     pub(crate) document: String,
     birthdate: Birthdate,
-    /// The number played.
+    /// Number of the bet.
     pub(crate) number: u32,
 }
 
-/// Why the environment holds no bet that could be sent.
+/// Why the bet of the environment cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SingleBetError {
     /// Some variables are set, others are not.
     #[error("the bet of the environment is incomplete: {missing} not set, of {}", VARIABLES.join(", "))]
     Incomplete {
-        /// Those that are not.
+        /// Variables that are not set, separated by commas.
         missing: String,
     },
-    /// A variable is not text.
+    /// A variable is not UTF-8.
     #[error("the bet of the environment is not accepted: {0} is not UTF-8")]
     NotUtf8(&'static str),
     /// A field breaks a rule of bets.
@@ -39,10 +39,8 @@ pub(crate) enum SingleBetError {
 }
 
 impl SingleBet {
-    /// Reads the variables; `None` when none of them is set. One that is set but empty counts as not set, as for the keys.
-    ///
-    /// # Errors
-    /// [`SingleBetError`].
+    /// Reads the variables; `None` if none of them is set. An empty variable counts as not set, as
+    /// it does for settings.
     pub(crate) fn from_environment(
         read: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Option<Self>, SingleBetError> {
@@ -71,7 +69,7 @@ impl SingleBet {
         Ok(Some(single))
     }
 
-    /// The bet, as taken by this agency.
+    /// Returns the bet as one of agency `agency`.
     pub(crate) fn bet(&self, agency: u16) -> Bet<'_> {
         Bet {
             agency,

@@ -1,24 +1,24 @@
-//! The one-line form of any text: what makes a value safe to print in a log line or in a table.
+//! The one-line form of any text, which is safe to print as a value of a log line.
 
 use std::fmt::{self, Write};
 
-/// Ends a text that had to be cut.
+/// Mark at the end of a text that was cut.
 pub(crate) const CUT: char = '…';
 
-/// What becomes of a `|` in the text.
+/// Treatment of a `|` in the text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pipes {
-    /// It stays: the text is a whole message whose `|` separate its parts.
+    /// Kept: the text is a whole message, and `|` separates its parts.
     Keep,
-    /// It turns into `¦`: the text is one value, and a `|` would start another part.
+    /// Replaced by `¦`: the text is one value, and a `|` would start another part.
     Replace,
 }
 
-/// Appends text to `out`, written so that it stays on one line and within a limit.
+/// A writer that appends text to `out`, on one line and within a limit.
 ///
-/// Control characters and the Unicode line and paragraph separators are written as escapes (`\n`, `\u{1b}`).
-/// Text that would make `out` longer than `limit` bytes is cut between two characters and ends in [`CUT`];
-/// the write then fails, which spares whoever is formatting the rest of a text that nobody will see.
+/// It writes control characters and the Unicode line and paragraph separators as escapes (`\n`,
+/// `\u{1b}`). It cuts text that would make `out` longer than `limit` bytes between two characters,
+/// and adds [`CUT`]. The write then fails, so that the caller does not format the rest.
 pub(crate) struct Clean<'a> {
     out: &'a mut String,
     limit: usize,
@@ -26,12 +26,12 @@ pub(crate) struct Clean<'a> {
 }
 
 impl<'a> Clean<'a> {
-    /// A writer that lets `out` grow to `limit` bytes.
+    /// Returns a writer that lets `out` grow to `limit` bytes.
     pub(crate) fn new(out: &'a mut String, limit: usize, pipes: Pipes) -> Self {
         Self { out, limit, pipes }
     }
 
-    /// Appends `symbols`, all or nothing, as long as the mark of a cut still fits after them.
+    /// Appends all `symbols` if the mark of a cut still fits after them, or only the mark.
     fn append(&mut self, symbols: impl Iterator<Item = char> + Clone) -> fmt::Result {
         let bytes: usize = symbols.clone().map(char::len_utf8).sum();
         if self.out.len() + bytes + CUT.len_utf8() > self.limit {
@@ -76,14 +76,15 @@ mod tests {
     }
 
     #[test]
-    fn whatever_would_end_a_line_or_a_value_is_spelled_out() {
+    fn what_would_end_a_line_or_a_value_is_escaped() {
         let (text, _) = cleaned("a|b\nc\r\td\u{1b}[31m\u{85}\u{2028}e\0", 100);
         assert_eq!(text, "a¦b\\nc\\r\\td\\u{1b}[31m\\u{85}\\u{2028}e\\u{0}");
     }
 
     #[test]
     fn a_long_text_is_cut_between_characters_and_marked() {
-        // Room for two of the two-byte letters beside the three bytes of the mark; the sixth byte stays free.
+        // Room for two of the two-byte letters beside the three bytes of the mark; the sixth byte
+        // stays free.
         assert_eq!(cleaned("ñññññ", 8), ("ññ…".to_owned(), Err(fmt::Error)));
     }
 

@@ -1,17 +1,20 @@
-//! Durations as Go spells them, which is how the course writes and prints them: `5s`, `150ms`, `1m5s`.
+//! Durations in Go's spelling, which the course uses: `5s`, `150ms`, `1m5s`.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Go's longest duration, about 292 years; a longer text is refused as Go refuses it.
+/// Go's longest duration, about 292 years. Go refuses a longer one too.
 const LONGEST_NANOSECONDS: u128 = i64::MAX as u128;
 
-/// Digits after the point that can matter: an hour has 3.6e12 nanoseconds, the rest is below one of them.
+/// Digits after the point that can matter: an hour has 3.6e12 nanoseconds, the rest is below one of
+/// them.
 const FRACTION_DIGITS: usize = 18;
 
-/// Reads a duration such as `5s`, `150ms`, `1m5s`, `1.5h` or `0`, with the grammar of Go's `time.ParseDuration`.
+/// Reads a duration such as `5s`, `150ms`, `1m5s`, `1.5h` or `0`, with the grammar of Go's
+/// `time.ParseDuration`.
 ///
-/// `None` for everything else: a number without unit (other than 0), a negative one, blanks, or more than Go holds.
+/// Returns `None` for everything else: a number without unit (other than 0), a negative number,
+/// blanks, or a duration that is too long for Go.
 pub fn parse(text: &str) -> Option<Duration> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest == "0" {
@@ -29,7 +32,7 @@ pub fn parse(text: &str) -> Option<Duration> {
     Some(Duration::from_nanos(u64::try_from(total).ok()?))
 }
 
-/// Reads one number with its unit: its nanoseconds, and the text after it.
+/// Reads one number with its unit; returns its nanoseconds and the text after it.
 fn term(text: &str) -> Option<(u128, &str)> {
     let (whole, rest) = digits(text);
     let (fraction, rest) = rest.strip_prefix('.').map_or(("", rest), digits);
@@ -47,16 +50,16 @@ fn term(text: &str) -> Option<(u128, &str)> {
     Some((whole.checked_mul(unit)?.checked_add(part * unit / scale)?, rest))
 }
 
-/// Splits the leading digits off.
+/// Splits off the leading digits.
 fn digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-/// Nanoseconds in one unit.
+/// Returns the nanoseconds of one unit.
 fn unit(name: &str) -> Option<u128> {
     Some(match name {
         "ns" => 1,
-        // The micro sign and the Greek letter mu look the same; Go takes both.
+        // The micro sign and the Greek letter mu look the same; Go accepts both.
         "us" | "µs" | "μs" => 1_000,
         "ms" => 1_000_000,
         "s" => 1_000_000_000,
@@ -66,7 +69,8 @@ fn unit(name: &str) -> Option<u128> {
     })
 }
 
-/// A duration that prints exactly as Go's `time.Duration.String()` does: `5s`, `1m0s`, `1.5s`, `150ms`, `0s`.
+/// A duration that prints exactly as Go's `time.Duration.String()` does: `5s`, `1m0s`, `1.5s`,
+/// `150ms`, `0s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GoDuration(pub Duration);
 
@@ -94,7 +98,8 @@ impl fmt::Display for GoDuration {
     }
 }
 
-/// A number counted in units of 10^-places, printed without trailing zeros: `Decimal(1500, 3)` is `1.5`.
+/// A number counted in units of 10^-places, printed without trailing zeros: `Decimal(1500, 3)` is
+/// `1.5`.
 struct Decimal(u64, usize);
 
 impl fmt::Display for Decimal {
@@ -198,7 +203,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_printed_is_read_back_the_same(nanoseconds in 0..=i64::MAX, shift in 0..63_u32) {
-            // The shift spreads the cases over all magnitudes; without it nearly all would be hundreds of years.
+            // The shift spreads the cases over all magnitudes. Without it nearly all would be
+            // hundreds of years.
             let duration = Duration::from_nanos(u64::try_from(nanoseconds >> shift).unwrap());
             prop_assert_eq!(parse(&GoDuration(duration).to_string()), Some(duration));
         }

@@ -1,11 +1,12 @@
-//! What the users of both programs see alike: settings and where each value came from, log lines, durations.
+//! What the programs have in common for their users: settings, generated documents, log lines,
+//! durations.
 //!
-//! The crate does no work of its own: it knows neither lotteries nor sockets. The server and the client use it
-//! so that a value is looked up, a duration is spelled and a log line is laid out the same way on both sides.
+//! The crate knows neither lotteries nor sockets. The server and the client use it so that both
+//! look up values, spell durations and lay out log lines in the same way.
 
 mod clean;
+pub mod documents;
 pub mod duration;
 pub mod log_line;
 pub mod logger;
 pub mod settings;
-mod spelling;

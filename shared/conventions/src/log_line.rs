@@ -1,24 +1,25 @@
-//! One log message: an action, how it went, and its details, in the form the course's parser reads.
+//! One log message: an action, its result and its details, in the form that the course's parser
+//! reads.
 //!
 //! `action: A | result: success|fail|in_progress | key: value | …`
 //!
-//! The parser splits at `|` and wants a colon in every part, so a value may hold neither a `|` (it turns into `¦`)
-//! nor anything that ends a line (control characters are written as escapes, `\n`). A message that would make its
-//! line longer than [`logger::LINE_MAX`] is cut inside its last value, which then ends in `…`.
+//! The parser splits at `|` and expects a colon in every part. So a value has `¦` instead of `|`,
+//! and control characters, which could end the line, are escaped (`\n`). A message whose line would
+//! be longer than [`logger::LINE_MAX`] is cut inside its last value, which then ends in `…`.
 
 use std::fmt::{self, Display, Write};
 
 use crate::clean::{CUT, Clean, Pipes};
 use crate::logger;
 
-/// How an action went.
+/// The result of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is done.
+    /// The action is done.
     Success,
-    /// It did not happen, or not as it should.
+    /// The action did not happen, or not as it should.
     Fail,
-    /// It has begun, or goes on.
+    /// The action has begun, or goes on.
     InProgress,
 }
 
@@ -32,16 +33,16 @@ impl Display for Outcome {
     }
 }
 
-/// A message being put together; nothing is logged before [`Line::write`].
+/// A message under construction; only [`Line::write`] logs it.
 ///
-/// When its level is disabled nothing is formatted either, so a debug line costs one comparison.
+/// If its level is disabled, nothing is formatted either, so a debug line costs one comparison.
 #[derive(Debug)]
 #[must_use = "a line is logged by `write`"]
 pub struct Line {
     level: log::Level,
-    /// The message so far; `None` when the level is disabled.
+    /// The message so far; `None` if the level is disabled.
     text: Option<String>,
-    /// The message was cut: the details that follow are dropped.
+    /// True if the message was cut, so that further details are dropped.
     full: bool,
 }
 
@@ -51,35 +52,35 @@ pub fn line(level: log::Level, action: &str, outcome: Outcome) -> Line {
     Line { level, text, full: false }
 }
 
-/// [`line()`] at level DEBUG: for developers.
+/// Begins a message at level DEBUG, for developers.
 pub fn debug(action: &str, outcome: Outcome) -> Line {
     line(log::Level::Debug, action, outcome)
 }
 
-/// [`line()`] at level INFO: what an operator and the course's tests follow.
+/// Begins a message at level INFO, for operators and the course's tests.
 pub fn info(action: &str, outcome: Outcome) -> Line {
     line(log::Level::Info, action, outcome)
 }
 
-/// [`line()`] at level WARNING: something was wrong, the program goes on.
+/// Begins a message at level WARNING: something was wrong, and the program continues.
 pub fn warn(action: &str, outcome: Outcome) -> Line {
     line(log::Level::Warn, action, outcome)
 }
 
-/// [`line()`] at level ERROR: something that had to be done was not.
+/// Begins a message at level ERROR: a necessary action failed.
 pub fn error(action: &str, outcome: Outcome) -> Line {
     line(log::Level::Error, action, outcome)
 }
 
 impl Line {
-    /// Adds ` | key: value`. `key` is a name in snake_case; `source`, `action` and `result` are taken.
+    /// Adds ` | key: value`. `key` is a name in snake_case, but not `source`, `action` or `result`.
     pub fn with(mut self, key: &str, value: impl Display) -> Line {
         debug_assert!(
             is_name(key) && !["source", "action", "result"].contains(&key),
             "bad key {key:?}"
         );
         let Some(text) = self.text.as_mut().filter(|_| !self.full) else { return self };
-        // A part without its colon would not parse, so a key is written whole or not at all.
+        // The parser refuses a part without colon, so a key is written whole or not at all.
         if text.len() + " | : ".len() + key.len() + CUT.len_utf8() > logger::MESSAGE_MAX {
             text.push(CUT);
             self.full = true;
@@ -99,13 +100,13 @@ impl Line {
     }
 }
 
-/// The two parts every message has.
+/// Returns the two parts that every message has.
 fn opening(action: &str, outcome: Outcome) -> String {
     debug_assert!(is_name(action), "bad action {action:?}");
     format!("action: {action} | result: {outcome}")
 }
 
-/// Whether the parser takes `name` as an action or as a key.
+/// Returns true if the parser accepts `name` as an action or a key.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A line that is formatted whatever level other tests of the process have set.
+    /// Returns a line that is formatted at any level, which other tests of the process may set.
     fn enabled(action: &str, outcome: Outcome) -> Line {
         Line { level: log::Level::Info, text: Some(opening(action, outcome)), full: false }
     }
@@ -124,7 +125,7 @@ mod tests {
         line.text.unwrap()
     }
 
-    /// The course's parser: the text after the last colon of each part, with the names before it.
+    /// Parses as the course does: the text after the last colon of each part is the value.
     fn parse(message: &str) -> Result<Vec<(String, String)>, String> {
         let parts: Vec<_> = message.split('|').collect();
         let pairs: Result<Vec<_>, _> = parts
@@ -188,7 +189,7 @@ mod tests {
                 panic!("formatted although disabled")
             }
         }
-        // No test raises the level beyond debug, so trace is disabled whatever runs beside this one.
+        // No test of this process raises the level beyond debug, so trace is disabled.
         line(log::Level::Trace, "batch", Outcome::Success).with("value", Never).write();
     }
 

@@ -1,7 +1,8 @@
 //! The log of a program: `YYYY-MM-DD HH:MM:SS LEVEL    message`, one `write` call per line.
 //!
-//! Lines of several processes share one pipe, and the kernel keeps a write whole up to `PIPE_BUF`; hence one call
-//! and the limit. A reader that went away costs the lines nobody reads, never the program.
+//! Several processes write to one pipe, and the kernel keeps a write of up to `PIPE_BUF` bytes
+//! whole. Hence one call per line, and the limit. A closed or stuck pipe loses lines, but never
+//! stops the program.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -15,28 +16,30 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::clean::{Clean, Pipes};
 
-/// Bytes of the longest line with its newline: Linux's `PIPE_BUF`. A longer one is cut and ends in `…`.
+/// Bytes of the longest line with its newline: Linux's `PIPE_BUF`. A longer line is cut and ends in
+/// `…`.
 pub const LINE_MAX: usize = 4096;
 
-/// Bytes a message may have: the line without date, time, level and newline.
+/// Bytes of the longest message: the line without date, time, level and newline.
 pub(crate) const MESSAGE_MAX: usize = LINE_MAX - "2026-11-20 08:40:00 WARNING  \n".len();
 
-/// Where a program logs.
+/// The stream to which a program logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
-    /// Standard output, the client's.
+    /// Standard output, as the client does.
     Stdout,
-    /// Standard error, the server's.
+    /// Standard error, as the server does.
     Stderr,
 }
 
-/// Starts logging: what is at least as grave as `level` goes to `stream`, in local time and without colours.
+/// Starts logging to `stream`, from `level` upwards, in local time and without colours.
 ///
-/// Forked processes inherit it. A second call only changes the level: whoever set up the log first keeps it.
-/// Environment variables such as `RUST_LOG` are not read, the programs have their own key for the level.
+/// Forked processes inherit the log. A second call only changes the level. Environment variables
+/// such as `RUST_LOG` are not read, because the programs have their own setting for the level.
 pub fn init(level: LevelFilter, stream: Stream) {
     let target = Target::Pipe(Box::new(Patient { stream, stuck: false }));
-    // The level is filtered once, by `log::max_level`; a filter in the logger would pin it to the first call's.
+    // The level is filtered once, by `log::max_level`; a filter in the logger would pin it to the
+    // first call's.
     let mut builder = Builder::new();
     builder
         .filter_level(LevelFilter::Trace)
@@ -49,25 +52,25 @@ pub fn init(level: LevelFilter, stream: Stream) {
     log::set_max_level(level);
 }
 
-/// A stream that is given up on for the moment when nobody reads it: a program must serve, and must be able to stop, although
-/// its log is a pipe whose reader is stuck (a pager, a stopped terminal, a full log driver). Lines are dropped meanwhile.
+/// A stream that drops lines while its reader is stuck (a pager, a stopped terminal, a full log
+/// driver). The program must be able to serve and to stop all the same.
 #[derive(Debug)]
 struct Patient {
     stream: Stream,
-    /// The last line was dropped: the next one does not wait.
+    /// True if the last line was dropped, so that the next one does not wait.
     stuck: bool,
 }
 
-/// How long a line waits for its reader, once; in whole milliseconds.
+/// Milliseconds that the first line waits for a stuck reader. Later ones do not wait.
 const PATIENCE: u8 = 200;
 
 impl Patient {
-    /// Whether a line can be written without waiting for a reader.
+    /// Returns true if the stream has room for a line.
     fn is_writable(&self, stream: BorrowedFd<'_>) -> bool {
         let patience = if self.stuck { PollTimeout::ZERO } else { PollTimeout::from(PATIENCE) };
-        // A pipe is writable when it takes PIPE_BUF bytes, more than a line has.
+        // A pipe is writable if it has room for PIPE_BUF bytes, which is enough for any line.
         let mut wanted = [PollFd::new(stream, PollFlags::POLLOUT)];
-        // Asked wrongly, or interrupted: then writing tells.
+        // After an error or an interruption the write itself finds out.
         poll(&mut wanted, patience) != Ok(0)
     }
 
@@ -93,9 +96,10 @@ impl io::Write for Patient {
     }
 }
 
-/// The level a name of the configuration stands for: DEBUG, INFO, WARNING or ERROR, in any letter case.
+/// Reads the name of a level: DEBUG, INFO, WARNING or ERROR, in any letter case.
 ///
-/// WARN is WARNING. CRITICAL, which the course's programs accept, shows errors: nothing here is graver.
+/// WARN means WARNING. CRITICAL, which the course's programs accept, means ERROR, the highest level
+/// here.
 pub fn level_from(text: &str) -> Option<LevelFilter> {
     Some(match text.to_ascii_uppercase().as_str() {
         "DEBUG" => LevelFilter::Debug,
@@ -106,10 +110,10 @@ pub fn level_from(text: &str) -> Option<LevelFilter> {
     })
 }
 
-/// Writes one record into the buffer that is then written in one call.
+/// Formats one record into the buffer, which is then written in one call.
 fn layout(buffer: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
     let mut message = String::with_capacity(128);
-    // The error only says that the message was cut, which its last character shows.
+    // An error only means that the message was cut, which its last character shows.
     let _cut = write!(Clean::new(&mut message, MESSAGE_MAX, Pipes::Keep), "{}", record.args());
     let time = ZonedDateTime::now().datetime();
     let (date, time) = (time.date(), time.time());
@@ -126,7 +130,7 @@ fn layout(buffer: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
     )
 }
 
-/// The level as the course's programs print it.
+/// Returns the level as the course's programs print it.
 fn name(level: Level) -> &'static str {
     match level {
         Level::Error => "ERROR",
@@ -141,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_are_known_by_the_names_of_the_course_in_any_case() {
+    fn levels_have_the_names_of_the_course_in_any_letter_case() {
         for (text, level) in [
             ("DEBUG", Some(LevelFilter::Debug)),
             ("info", Some(LevelFilter::Info)),

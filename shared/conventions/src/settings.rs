@@ -1,171 +1,88 @@
-//! The values a program runs with, and where each came from: flag, environment, file or default, in this order.
+//! The values a program runs with, and the source of each: flag, environment, file or default.
+//!
+//! A program defines each of its settings once, in a [`Table`]. The table yields the flags and
+//! their help ([`SettingFlags`]), the environment variables, the keys of the file, error messages,
+//! the effective configuration ([`Settings::effective`]) and README's table ([`Table::markdown`]).
+
+mod error;
+mod file;
+mod flags;
+mod source;
+mod table;
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Display, Write};
 use std::path::PathBuf;
 
-use thiserror::Error;
+pub use self::error::SettingsError;
+pub use self::file::{EffectiveValue, FileFormat, FileValue, MAX_FILE_BYTES, SettingsFile};
+pub use self::flags::{Program, SettingFlags};
+pub use self::source::Source;
+pub use self::table::{Setting, Table};
 
-use crate::clean::{Clean, Pipes};
-use crate::spelling;
-
-/// One key a program knows. A program has one table of them, from which help, lookup and messages are made.
-#[derive(Debug)]
-pub struct Key {
-    /// Its name in the file; letter case does not matter there, as Python's and viper's readers do not mind it.
-    pub name: &'static str,
-    /// The value when nobody gives one; empty when there is none.
-    pub default: &'static str,
-    /// What is accepted, to complete "expected …": `a port, 0 to 65535`.
-    pub accepted: &'static str,
-    /// What it is for, one line.
-    pub help: &'static str,
-}
-
-/// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The command line; the flag as the user spells it, `--port`.
-    Flag(String),
-    /// The environment; the name of the variable.
-    Environment(String),
-    /// The configuration file; its path as it was given.
-    File(PathBuf),
-    /// The table of keys.
-    Default,
-}
-
-impl Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Source::Flag(flag) => write!(f, "flag {flag}"),
-            Source::Environment(variable) => write!(f, "environment {variable}"),
-            Source::File(path) => write!(f, "{}", path.display()),
-            Source::Default => f.write_str("default"),
-        }
-    }
-}
-
-/// What is wrong with a configuration: one line that names the key, the value, its source and the way out.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SettingsError {
-    /// A value that its key does not accept.
-    #[error("{key} = {value:?} ({origin}) is not accepted: expected {accepted}")]
-    Value {
-        /// The key's name.
-        key: &'static str,
-        /// The value as it was given.
-        value: String,
-        /// Where it was given.
-        origin: Source,
-        /// What the key accepts.
-        accepted: &'static str,
-    },
-    /// A key that has no default and that nobody set.
-    #[error(
-        "{key} is not set: expected {accepted}, from the environment ({variable}) or the configuration file"
-    )]
-    Missing {
-        /// The key's name.
-        key: &'static str,
-        /// The environment variable that sets it.
-        variable: String,
-        /// What the key accepts.
-        accepted: &'static str,
-    },
-    /// A key in the file that the program does not know: usually a typing error, so it is not passed over.
-    #[error(
-        "unknown key {key:?} = {value:?} ({}): {}known keys are {known}",
-        .file.display(),
-        .meant.map(|name| format!("did you mean {name}? ")).unwrap_or_default()
-    )]
-    UnknownKey {
-        /// The key as the file spells it.
-        key: String,
-        /// Its value.
-        value: String,
-        /// The file's path as it was given.
-        file: PathBuf,
-        /// The known key that is spelled nearly so.
-        meant: Option<&'static str>,
-        /// Every known key, separated by commas.
-        known: String,
-    },
-}
-
-/// The value of every key of a table, with its source.
+/// The value of every setting of a table, with its source.
 #[derive(Debug)]
 pub struct Settings {
+    table: &'static Table,
+    /// The file that was read, or that may be written to set a value.
+    file: PathBuf,
     /// In the order of the table.
     entries: Vec<Entry>,
 }
 
-/// One resolved key.
+/// One resolved setting.
 #[derive(Debug)]
 struct Entry {
-    key: &'static Key,
+    setting: &'static Setting,
     value: String,
     source: Source,
-    /// The environment variable that sets the key, whether it did or not.
-    variable: String,
 }
 
 impl Settings {
-    /// Looks every key up: flag, then environment, then file, then default.
+    /// Looks up every setting: flag, then environment, then file, then default.
     ///
-    /// - `flags`: key name to (flag as the user spells it, value).
-    /// - `environment_name`: key name to the name of its variable; `environment` reads a variable. One that is set
-    ///   but empty counts as not set: that is what `NAME=${NAME}` in a Compose file gives when nobody sets NAME.
-    /// - `file`: path and its pairs, if one was read. Of a repeated key the last pair counts.
+    /// - `flags` maps keys to values.
+    /// - `environment` reads a variable. An empty variable counts as not set, because
+    ///   `NAME=${NAME}` in a Compose file produces one if `NAME` is not set.
+    /// - Of a repeated key in `file`, the last value counts.
     ///
-    /// Values are not judged here but by [`Settings::get`].
-    ///
-    /// # Errors
-    /// [`SettingsError::UnknownKey`] for the first key of the file that the table does not have.
+    /// Values are not judged here but by [`Settings::get`]. A key of the file that the table does
+    /// not have is an error.
     pub fn resolve(
-        keys: &'static [Key],
-        flags: &BTreeMap<String, (String, String)>,
-        environment_name: impl Fn(&str) -> String,
+        table: &'static Table,
+        flags: &BTreeMap<&'static str, String>,
         environment: impl Fn(&str) -> Option<String>,
-        file: Option<(PathBuf, Vec<(String, String)>)>,
+        file: Option<SettingsFile>,
     ) -> Result<Settings, SettingsError> {
-        debug_assert!(
-            flags.keys().all(|flag| keys.iter().any(|key| key.name == flag)),
-            "a flag without key"
-        );
-        let (path, pairs) = file.unwrap_or_default();
-        for (name, value) in &pairs {
-            if !keys.iter().any(|key| key.name.eq_ignore_ascii_case(name)) {
-                return Err(unknown(keys, name, value, path));
+        let file = file.unwrap_or_else(|| SettingsFile { path: table.file.into(), values: vec![] });
+        let origin = |line| Source::File { path: file.path.clone(), line };
+        for FileValue { key, value, line } in &file.values {
+            if table.find(key).is_none() {
+                return Err(SettingsError::unknown_key(table, key, value, origin(*line)));
             }
         }
-        let entry = |key: &'static Key| {
-            let variable = environment_name(key.name);
-            let from_file =
-                || pairs.iter().rev().find(|(name, _)| key.name.eq_ignore_ascii_case(name));
-            let (value, source) = if let Some((flag, value)) = flags.get(key.name) {
-                (value.clone(), Source::Flag(flag.clone()))
+        let entry = |setting: &'static Setting| {
+            let variable = table.variable(setting);
+            let is_ours = |found: &&FileValue| setting.key.eq_ignore_ascii_case(&found.key);
+            let (value, source) = if let Some(value) = flags.get(setting.key) {
+                (value.clone(), Source::Flag(setting.flag))
             } else if let Some(value) = environment(&variable).filter(|value| !value.is_empty()) {
-                (value, Source::Environment(variable.clone()))
-            } else if let Some((_, value)) = from_file() {
-                (value.clone(), Source::File(path.clone()))
+                (value, Source::Environment(variable))
+            } else if let Some(found) = file.values.iter().rev().find(is_ours) {
+                (found.value.clone(), origin(found.line))
             } else {
-                (key.default.to_owned(), Source::Default)
+                (setting.default.to_owned(), Source::Default)
             };
-            Entry { key, value, source, variable }
+            Entry { setting, value, source }
         };
-        Ok(Settings { entries: keys.iter().map(entry).collect() })
+        let entries = table.settings.iter().map(entry).collect();
+        Ok(Settings { table, file: file.path, entries })
     }
 
-    /// The value of `key`, read by `parse`.
-    ///
-    /// # Errors
-    /// [`SettingsError::Value`] when `parse` gives `None`; [`SettingsError::Missing`] when it does because nobody set
-    /// a key without default.
+    /// Returns the value of `key`, read by `parse`; `None` from `parse` means that it is not
+    /// accepted.
     ///
     /// # Panics
-    /// When the table has no such key: a fault of the program, whatever its user wrote.
+    /// If the table has no such key, which is a fault of the program and not of its user.
     pub fn get<T>(
         &self,
         key: &str,
@@ -173,9 +90,12 @@ impl Settings {
     ) -> Result<T, SettingsError> {
         let entry = self.entry(key);
         parse(&entry.value).ok_or_else(|| {
-            let Key { name: key, accepted, .. } = *entry.key;
-            if entry.value.is_empty() && entry.source == Source::Default {
-                SettingsError::Missing { key, variable: entry.variable.clone(), accepted }
+            let Setting { key, flag, .. } = *entry.setting;
+            let accepted = entry.setting.accepted();
+            if entry.is_missing() {
+                let variable = self.table.variable(entry.setting);
+                let file = self.file.clone();
+                SettingsError::Missing { key, flag, variable, file, accepted }
             } else {
                 SettingsError::Value {
                     key,
@@ -187,45 +107,45 @@ impl Settings {
         })
     }
 
-    /// The value of `key` as text. Panics as [`Settings::get`] does.
+    /// Returns the value of `key` as text. Panics as [`Settings::get`] does.
     pub fn text(&self, key: &str) -> &str {
         &self.entry(key).value
     }
 
-    /// Where the value of `key` came from. Panics as [`Settings::get`] does.
+    /// Returns the source of the value of `key`. Panics as [`Settings::get`] does.
     pub fn source(&self, key: &str) -> &Source {
         &self.entry(key).source
     }
 
-    /// Every key on a line of its own, `KEY = value  (source)`, in the order of the table: for `--print-config`.
-    pub fn table(&self) -> String {
-        let mut table = String::new();
-        for Entry { key, value, source, .. } in &self.entries {
-            // Writing into a String cannot fail, and a table has no limit at which text would be cut.
-            let _infallible = write!(
-                Clean::new(&mut table, usize::MAX, Pipes::Keep),
-                "{} = {value}  ({source})",
-                key.name
-            );
-            table.push('\n');
-        }
-        table
+    /// Returns the effective configuration as a configuration file, which can be saved and used.
+    pub fn effective(&self) -> String {
+        let values: Vec<_> = self.entries.iter().map(Entry::effective).collect();
+        (self.table.format.write)(&values)
     }
 
     fn entry(&self, key: &str) -> &Entry {
-        let entry = self.entries.iter().find(|entry| entry.key.name == key);
-        entry.unwrap_or_else(|| panic!("the table of keys has no {key}"))
+        let entry = self.entries.iter().find(|entry| entry.setting.key == key);
+        entry.unwrap_or_else(|| panic!("the table has no setting {key}"))
     }
 }
 
-/// The error for a key of the file that is not in the table.
-fn unknown(keys: &'static [Key], name: &str, value: &str, file: PathBuf) -> SettingsError {
-    let names: Vec<_> = keys.iter().map(|key| key.name).collect();
-    SettingsError::UnknownKey {
-        key: name.to_owned(),
-        value: value.to_owned(),
-        file,
-        meant: spelling::nearest(name, names.iter().copied()),
-        known: names.join(", "),
+impl Entry {
+    /// Returns true if no source sets a value.
+    fn is_missing(&self) -> bool {
+        self.value.is_empty() && self.source == Source::Default
     }
+
+    fn effective(&self) -> EffectiveValue<'_> {
+        EffectiveValue {
+            key: self.setting.key,
+            value: (!self.is_missing()).then_some(&self.value),
+            source: &self.source,
+        }
+    }
+}
+
+/// Returns a variable of the process environment, with replacement characters for what is not
+/// UTF-8.
+fn environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }

@@ -1,6 +1,6 @@
-//! What the log keeps to in a real process: its layout, one write per line, and a reader that goes away.
+//! The log of a real process: its layout, one write per line, and a pipe without reader.
 //!
-//! The process is this very test program, started again with [`ROLE`] set; see [`the_started_process_logs`].
+//! The process is this test program, started again with [`ROLE`]; see [`the_started_process_logs`].
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -14,10 +14,11 @@ use conventions::log_line::{self, Outcome};
 use conventions::logger::{self, LINE_MAX, Stream};
 use log::LevelFilter;
 
-/// Tells a started process what to log and where; without it the test that reads it does nothing.
+/// Variable with the role of a started process: what it logs and where. Without it the test that
+/// reads it does nothing.
 const ROLE: &str = "CONVENTIONS_TEST_ROLE";
 
-/// Lines a process writes when it is asked for many.
+/// Lines that a process in a role `many` writes.
 const MANY: usize = 200;
 
 #[test]
@@ -41,7 +42,7 @@ fn the_started_process_logs() {
     }
 }
 
-/// This test program, about to run [`the_started_process_logs`] in a role.
+/// Returns this test program as a command that runs [`the_started_process_logs`] in a role.
 fn process(role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "the_started_process_logs", "--nocapture"]).env(ROLE, role);
@@ -49,7 +50,7 @@ fn process(role: &str) -> Command {
     command
 }
 
-/// Runs a process that logs into a datagram socket, where every write arrives as a message of its own.
+/// Runs a process that logs into a datagram socket, which keeps every write apart.
 fn writes(role: &str) -> Vec<String> {
     let (ours, theirs) = UnixDatagram::pair().unwrap();
     ours.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
@@ -64,7 +65,7 @@ fn writes(role: &str) -> Vec<String> {
     let mut writes = Vec::new();
     let mut buffer = vec![0; 4 * LINE_MAX];
     loop {
-        // Asked before reading: nothing can arrive after a process that had ended by then was read empty.
+        // If the process has ended before the read, nothing can arrive after it.
         let ended = child.try_wait().unwrap().is_some();
         while let Ok(length) = ours.recv(&mut buffer) {
             writes.push(String::from_utf8(buffer[..length].to_vec()).unwrap());
@@ -117,13 +118,13 @@ fn lines_of_several_processes_on_one_pipe_stay_whole() {
 }
 
 #[test]
-fn a_reader_that_went_away_does_not_stop_the_program() {
+fn a_pipe_without_reader_does_not_stop_the_program() {
     let closed = || std::io::pipe().unwrap().1;
     assert!(process("many stderr").stderr(closed()).status().unwrap().success());
     assert!(closed_from_the_start("many stderr").status().unwrap().success());
 }
 
-/// A process whose standard error is no open descriptor at all.
+/// Returns a process that starts with standard error closed.
 fn closed_from_the_start(role: &str) -> Command {
     let program = std::env::current_exe().unwrap();
     let mut shell = Command::new("sh");

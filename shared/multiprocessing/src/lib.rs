@@ -147,7 +147,8 @@ pub use pipe::{
     one_way_pipe, pipe,
 };
 pub use pool::{
-    CANNOT_SERVE, Next, Outcome, Pool, PoolError, PoolEvent, PoolOptions, Repair, Worker, Workload,
+    CANNOT_SERVE, Next, Outcome, Pool, PoolError, PoolEvent, PoolOptions, RepairOutcome, Worker,
+    Workload,
 };
 pub use process::Process;
 pub use segment::{Listing, Plan, Segment, SegmentError, SharedState, Snapshot, segments};

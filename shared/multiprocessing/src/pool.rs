@@ -7,6 +7,7 @@
 //! a back-off; or, while the pool stops, *dead* for good.
 
 mod backoff;
+mod slot;
 mod supervisor;
 mod worker;
 
@@ -17,8 +18,8 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-pub(crate) use backoff::Backoff;
 pub use backoff::Next;
+pub(crate) use slot::{Running, SPAWN_PAUSE, Slot};
 pub use supervisor::Pool;
 pub use worker::Worker;
 
@@ -41,8 +42,8 @@ pub trait Workload {
 
     /// Puts right, in the supervisor, what a dead worker left in shared memory. Runs before the slot is used again. It must
     /// not wait for a living worker without a limit, for the supervisor has everybody to watch: when something is in the way, it
-    /// answers [`Repair::Again`], and the slot stays empty until it has succeeded or the pool stops.
-    fn repair(&mut self, slot: usize, exit: Exit) -> Repair;
+    /// answers [`RepairOutcome::Again`], and the slot stays empty until it has succeeded or the pool stops.
+    fn repair(&mut self, slot: usize, exit: Exit) -> RepairOutcome;
 
     /// Is told what happens, in the supervisor.
     fn observe(&mut self, event: &PoolEvent);
@@ -50,7 +51,7 @@ pub trait Workload {
 
 /// What came of an attempt to put right what a dead worker left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Repair {
+pub enum RepairOutcome {
     /// The slot can be used again.
     Done,
     /// A living process is in the way; it shall be tried again in a moment.

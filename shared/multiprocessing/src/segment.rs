@@ -25,21 +25,14 @@ use self::error::{io_error, shmem_error, system};
 pub use self::inspect::{Listing, Snapshot, segments};
 pub use self::plan::Plan;
 use crate::memory::cell::{atomic, write_bytes, write_words};
-use crate::memory::element::{AtomicElement, Shareable, elements_in, sealed::Atomic};
+use crate::memory::element::{AtomicElement, Shareable, sealed::Atomic};
 use crate::memory::layout::{
-    ENTRY_BYTES, ElementType, HEAD_BYTES, HEADER_BYTES, Header, LAYOUT_VERSION, LOCK_BYTES, MAGIC,
-    Object, ObjectKind, READY, STATE_OFFSET,
+    ENTRY_BYTES, HEAD_BYTES, HEADER_BYTES, Header, LAYOUT_VERSION, LOCK_BYTES, MAGIC, Object,
+    ObjectKind, READY, STATE_OFFSET, Shape, kinds,
 };
-use crate::sync::array::{Array, RawArray};
-use crate::sync::barrier::Barrier;
-use crate::sync::condition::{Condition, ConditionLock};
-use crate::sync::event::Event;
-use crate::sync::lock::Lock;
+use crate::sync::condition::ConditionLock;
 use crate::sync::mutex::LockPlace;
-use crate::sync::queue::{JoinableQueue, Queue};
-use crate::sync::rlock::RLock;
-use crate::sync::semaphore::{BoundedSemaphore, Semaphore};
-use crate::sync::value::{RawValue, Value};
+use crate::sync::primitive::Primitive;
 use crate::sys::mapping::{Mapping, Place};
 use crate::sys::name::{DIRECTORY, SegmentName};
 use crate::sys::proc::start_ticks;
@@ -139,189 +132,66 @@ impl Segment {
         UNIX_EPOCH + Duration::from_millis(self.header.created_unix_ms)
     }
 
-    /// The lock of this name.
-    ///
-    /// # Errors
-    /// [`SegmentError::Object`] when there is none; so for the other kinds, also when the type differs.
-    pub fn lock(&self, name: &str) -> Result<Lock, SegmentError> {
-        self.object(name, ObjectKind::Lock, ElementType::U8, Some(0)).map(Lock::new)
-    }
-
-    /// The value of this name.
-    ///
-    /// # Errors
-    /// As [`lock`](Self::lock).
-    pub fn value<T: Shareable>(&self, name: &str) -> Result<Value<T>, SegmentError> {
-        self.object(name, ObjectKind::Value, T::ELEMENT, Some(elements_in::<T>()))
-            .map(|place| Value::new(&place))
-    }
-
-    /// The raw value of this name.
-    ///
-    /// # Errors
-    /// As [`lock`](Self::lock).
-    pub fn raw_value<T: AtomicElement>(&self, name: &str) -> Result<RawValue<T>, SegmentError> {
-        self.object(name, ObjectKind::RawValue, T::ELEMENT, Some(1)).map(RawValue::new)
-    }
-
-    /// The array of this name.
-    ///
-    /// # Errors
-    /// As [`lock`](Self::lock).
-    pub fn array<T: Shareable>(&self, name: &str) -> Result<Array<T>, SegmentError> {
-        self.object(name, ObjectKind::Array, T::ELEMENT, None).map(|place| Array::new(&place))
-    }
-
-    /// The raw array of this name.
-    ///
-    /// # Errors
-    /// As [`lock`](Self::lock).
-    pub fn raw_array<T: AtomicElement>(&self, name: &str) -> Result<RawArray<T>, SegmentError> {
-        self.object(name, ObjectKind::RawArray, T::ELEMENT, None).map(RawArray::new)
-    }
-
-    /// The event of this name.
-    ///
-    /// # Errors
-    /// As [`lock`](Self::lock).
-    pub fn event(&self, name: &str) -> Result<Event, SegmentError> {
-        self.object(name, ObjectKind::Event, ElementType::U32, Some(1)).map(Event::new)
-    }
-
-    /// The semaphore of this name.
-    ///
-    /// # Errors
-    /// As [`lock`](Self::lock).
-    pub fn semaphore(&self, name: &str) -> Result<Semaphore, SegmentError> {
-        self.object(name, ObjectKind::Semaphore, ElementType::U64, None).map(Semaphore::new)
-    }
-
-    /// The bounded semaphore of this name.
-    ///
-    /// # Errors
-    /// As [`lock`](Self::lock).
-    pub fn bounded_semaphore(&self, name: &str) -> Result<BoundedSemaphore, SegmentError> {
-        self.object(name, ObjectKind::BoundedSemaphore, ElementType::U64, None)
-            .map(BoundedSemaphore::new)
-    }
-
-    /// The barrier of this name.
-    ///
-    /// # Errors
-    /// As [`lock`](Self::lock).
-    pub fn barrier(&self, name: &str) -> Result<Barrier, SegmentError> {
-        self.object(name, ObjectKind::Barrier, ElementType::U64, None).map(Barrier::new)
-    }
-
-    /// The re-entrant lock of this name.
-    ///
-    /// # Errors
-    /// As [`lock`](Self::lock).
-    pub fn rlock(&self, name: &str) -> Result<RLock, SegmentError> {
-        self.object(name, ObjectKind::RLock, ElementType::U8, Some(0)).map(RLock::new)
-    }
-
-    /// The condition of this name, for what this [`Lock`] or [`RLock`] guards.
-    ///
-    /// # Errors
-    /// As [`lock`](Self::lock).
-    #[allow(private_bounds)] // An implementation detail; both kinds of locks have it.
-    pub fn condition(
-        &self,
-        name: &str,
-        lock: &impl ConditionLock,
-    ) -> Result<Condition, SegmentError> {
-        let place = self.object(name, ObjectKind::Condition, ElementType::U64, None)?;
-        Ok(Condition::new(&place, lock))
-    }
-
-    /// The queue of this name.
-    ///
-    /// # Errors
-    /// As [`lock`](Self::lock).
-    pub fn queue<T: Shareable>(&self, name: &str) -> Result<Queue<T>, SegmentError> {
-        self.ring::<T, _>(name, ObjectKind::Queue, Queue::new)
-    }
-
-    /// The joinable queue of this name.
-    ///
-    /// # Errors
-    /// As [`lock`](Self::lock).
-    pub fn joinable_queue<T: Shareable>(
-        &self,
-        name: &str,
-    ) -> Result<JoinableQueue<T>, SegmentError> {
-        self.ring::<T, _>(name, ObjectKind::JoinableQueue, JoinableQueue::new)
-    }
-
-    /// What `new` makes of a queue of this name and kind; it is told the bytes of the ring, and may find other messages there.
-    fn ring<T: Shareable, Q>(
-        &self,
-        name: &str,
-        kind: ObjectKind,
-        new: impl FnOnce(&Place, usize) -> Option<Q>,
-    ) -> Result<Q, SegmentError> {
-        let object = self.expect(name, kind, T::ELEMENT, None)?;
-        new(&self.place(object), T::ELEMENT.size() * object.length).ok_or_else(|| {
-            self.no_object(
-                name,
-                format!("{kind} with messages of {} {}", elements_in::<T>(), T::ELEMENT),
-            )
-        })
-    }
-
     /// The bytes of an object of this segment.
     pub(crate) fn place(&self, object: &Object) -> Place {
         self.memory.part(object.offset, object.bytes)
     }
 
-    fn object(
+    /// Returns what `open` makes of the object of this name, kind and element type.
+    fn handle<P: Primitive>(
         &self,
         name: &str,
         kind: ObjectKind,
-        element: ElementType,
-        length: Option<usize>,
-    ) -> Result<Place, SegmentError> {
-        self.expect(name, kind, element, length).map(|object| self.place(object))
-    }
-
-    /// Returns the object of this name if it is what the caller expects.
-    fn expect(
-        &self,
-        name: &str,
-        kind: ObjectKind,
-        element: ElementType,
-        length: Option<usize>,
-    ) -> Result<&Object, SegmentError> {
+        open: impl FnOnce(Place, &Object) -> Option<P>,
+    ) -> Result<P, SegmentError> {
         let named = self.objects.iter().find(|object| object.name == name);
-        let fits = |object: &&Object| {
-            object.kind == kind
-                && object.element == element
-                && length.is_none_or(|length| object.length == length)
-        };
-        named.filter(fits).ok_or_else(|| {
-            let wanted = describe(kind, element, length);
-            self.no_object(name, wanted)
+        let fits = named.filter(|object| object.kind == kind && object.element == P::ELEMENT);
+        fits.and_then(|object| open(self.place(object), object)).ok_or_else(|| {
+            let has_elements = |object: &&Object| object.kind.shape() != Shape::Lock;
+            let found = named.map(|object| match has_elements(&object) {
+                true => format!("{} of {}, length {}", object.kind, object.element, object.length),
+                false => object.kind.to_string(),
+            });
+            let wanted = match kind.shape() {
+                Shape::Lock => kind.to_string(),
+                _ => format!("{kind} of {}", P::wanted()),
+            };
+            self.mismatch(name, wanted, found)
         })
     }
 
-    fn no_object(&self, name: &str, wanted: String) -> SegmentError {
-        let named = self.objects.iter().find(|object| object.name == name);
-        let found = named.map(|it| describe(it.kind, it.element, Some(it.length)));
-        SegmentError::Object { name: self.name.clone(), object: name.to_owned(), wanted, found }
+    fn mismatch(&self, object: &str, wanted: String, found: Option<String>) -> SegmentError {
+        SegmentError::Object { name: self.name.clone(), object: object.to_owned(), wanted, found }
     }
 }
 
-/// Describes an object for an error message: `RawArray of u16, length 4`.
-fn describe(kind: ObjectKind, element: ElementType, length: Option<usize>) -> String {
-    match length {
-        _ if matches!(kind, ObjectKind::Lock | ObjectKind::RLock | ObjectKind::Event) => {
-            kind.to_string()
+macro_rules! handles {
+    ($(
+        $(#[$_doc:meta])*
+        $_code:literal: $module:ident::$kind:ident $(<$type:ident: $bound:ident>)?, $_shape:ident,
+        $method:ident($($_size:ident: $_size_type:ty)?) $(with ($with:ident: $with_type:ty))?;
+    )*) => {
+        /// One method for each kind of object. Each returns a handle, or [`SegmentError::Object`] if
+        /// the segment has no object of this name, kind and type.
+        #[allow(private_bounds)] // `ConditionLock` is an implementation detail of both locks.
+        impl Segment {
+            $(
+                #[doc = concat!(
+                    "Returns the [`", stringify!($kind), "`](crate::", stringify!($kind),
+                    ") of this name."
+                )]
+                pub fn $method $(<$type: $bound>)? (
+                    &self, name: &str $(, $with: $with_type)?
+                ) -> Result<crate::sync::$module::$kind $(<$type>)?, SegmentError> {
+                    self.handle(name, ObjectKind::$kind, |place, object| {
+                        crate::sync::$module::$kind::open(place, object $(, $with)?)
+                    })
+                }
+            )*
         }
-        Some(length) => format!("{kind} of {element}, length {length}"),
-        None => format!("{kind} of {element}"),
-    }
+    };
 }
+kinds!(handles);
 
 impl std::fmt::Debug for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -8,6 +8,7 @@ pub(crate) mod event;
 pub(crate) mod lock;
 pub(crate) mod mutex;
 pub(crate) mod participant;
+pub(crate) mod primitive;
 pub(crate) mod queue;
 pub(crate) mod record;
 pub(crate) mod rlock;

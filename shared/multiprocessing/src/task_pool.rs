@@ -4,7 +4,6 @@ mod async_result;
 mod backlog;
 mod builder;
 mod client;
-mod crew;
 mod dispatcher;
 mod error;
 mod function;
@@ -14,6 +13,7 @@ mod message;
 mod offers;
 mod panics;
 mod worker;
+mod workers;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

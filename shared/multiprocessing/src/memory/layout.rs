@@ -71,6 +71,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub use self::element_type::{ElementType, Scalar};
 pub use self::kind::ObjectKind;
+pub(crate) use self::kind::{Shape, kinds};
 
 /// First bytes of every segment of this library.
 pub(crate) const MAGIC: [u8; 8] = *b"SHMPROC\0";
@@ -184,7 +185,7 @@ impl Object {
     /// any process that can write the segment can write the directory.
     pub(crate) fn from_entry(entry: &Entry, total: usize) -> Option<Self> {
         let name_bytes = entry.name.iter().position(|&byte| byte == 0)?;
-        let kind = ObjectKind::ALL.into_iter().find(|kind| *kind as u32 == entry.kind)?;
+        let kind = ObjectKind::from_code(entry.kind)?;
         let object = Self {
             name: std::str::from_utf8(&entry.name[..name_bytes]).ok()?.to_owned(),
             kind,

@@ -30,9 +30,20 @@ pub enum Next {
     Stay,
 }
 
+impl Next {
+    /// Returns the pause before another worker starts in the slot, if one shall.
+    pub(crate) fn pause(self) -> Option<Duration> {
+        match self {
+            Self::Restart => Some(Duration::ZERO),
+            Self::RestartAfter(pause) => Some(pause),
+            Self::GiveUp | Self::CannotServe | Self::Stay => None,
+        }
+    }
+}
+
 /// The history of one slot.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Backoff {
+pub(super) struct Backoff {
     /// Early deaths in a row, whatever the cause.
     early_deaths: u32,
     /// Those among them that the worker brought on itself.
@@ -42,7 +53,7 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// Notes a death and decides. A worker that somebody else killed (SIGKILL) or asked to end (SIGTERM, which a worker answers
     /// with exit code 0) never counts as a crash: an operator or the kernel's memory killer is no reason to give up serving.
-    pub(crate) fn after_death(&mut self, exit: Exit, uptime: Duration, was_ready: bool) -> Next {
+    pub(super) fn after_death(&mut self, exit: Exit, uptime: Duration, was_ready: bool) -> Next {
         let killed = exit.is_signal(Signal::SIGKILL) || exit.is_signal(Signal::SIGTERM);
         if was_ready && (killed || uptime >= HEALTHY) {
             *self = Self::default();

@@ -10,9 +10,12 @@ use nix::sys::signal::{SigHandler, SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, getpid, pipe2, read};
 
-use super::backoff::{Backoff, Next};
+use super::backoff::Next;
+use super::slot::{Dead, Running, SPAWN_PAUSE, Slot};
 use super::worker::Worker;
-use super::{CANNOT_SERVE, IGNORED, Outcome, PoolError, PoolEvent, PoolOptions, Repair, Workload};
+use super::{
+    CANNOT_SERVE, IGNORED, Outcome, PoolError, PoolEvent, PoolOptions, RepairOutcome, Workload,
+};
 use crate::process::Process;
 use crate::sys::child::{ended_child, reap_unknown};
 use crate::sys::deadline::LONGEST_WAIT;
@@ -24,12 +27,6 @@ use crate::sys::signal::set_disposition;
 const STOP: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
 /// Least pause between two attempts to kill what a stop left over.
 const KILL_PAUSE: Duration = Duration::from_secs(1);
-/// The end of a worker that somebody else reaped.
-const UNKNOWN: Exit = Exit::Code(255);
-/// Pause between two attempts to repair what a dead worker left.
-const REPAIR_PAUSE: Duration = Duration::from_millis(100);
-/// Pause after a fork that failed: the machine is out of processes or memory.
-const SPAWN_PAUSE: Duration = Duration::from_millis(500);
 
 /// The moment this far away.
 fn moment_after(wait: Duration) -> Instant {
@@ -44,41 +41,6 @@ pub struct Pool {
     signals: SignalFd,
     ready_reader: OwnedFd,
     ready_writer: OwnedFd,
-}
-
-/// One place in the pool.
-#[derive(Debug, Default)]
-struct Slot {
-    state: State,
-    backoff: Backoff,
-}
-
-#[derive(Debug, Default)]
-enum State {
-    /// Nobody here, and nobody shall be.
-    #[default]
-    Empty,
-    /// A new worker is due at this time.
-    Due(Instant),
-    /// What the last worker left is not put right yet.
-    Unrepaired {
-        exit: Exit,
-        /// When it is tried again.
-        retry: Instant,
-        /// When a new worker is due then.
-        due: Instant,
-    },
-    Running {
-        process: Process,
-        since: Instant,
-        ready: bool,
-    },
-}
-
-impl Slot {
-    fn is_running(&self, pid: Pid) -> bool {
-        matches!(&self.state, State::Running { process, .. } if process.pid() == pid)
-    }
 }
 
 impl Pool {
@@ -102,7 +64,10 @@ impl Pool {
         set_disposition(Signal::SIGPIPE, SigHandler::SigIgn)
             .and_then(|()| set_disposition(Signal::SIGXFSZ, SigHandler::SigIgn))
             .and_then(|()| set_disposition(Signal::SIGCHLD, SigHandler::SigDfl))
-            .map_err(|source| PoolError::System { action: "settling signals", source })?;
+            .map_err(|source| PoolError::System {
+                action: "setting signal dispositions",
+                source,
+            })?;
         Ok(Self { options, signals, ready_reader, ready_writer })
     }
 
@@ -112,7 +77,7 @@ impl Pool {
     /// # Errors
     /// [`PoolError::Start`] when the first workers cannot be forked.
     pub fn run(self, workload: &mut impl Workload) -> Result<Outcome, PoolError> {
-        let slots = (0..self.options.workers.get()).map(|_| Slot::default()).collect();
+        let slots = (0..self.options.workers.get()).map(|_| Slot::empty()).collect();
         Watch {
             pool: &self,
             workload,
@@ -129,7 +94,7 @@ impl Pool {
 struct Watch<'a, W> {
     pool: &'a Pool,
     workload: &'a mut W,
-    slots: Vec<Slot>,
+    slots: Vec<Slot<()>>,
     /// Whether [`PoolEvent::AllReady`] was told.
     announced: bool,
     /// When workers that have not ended are killed; `None` while serving.
@@ -142,7 +107,7 @@ impl<W: Workload> Watch<'_, W> {
         for slot in 0..self.slots.len() {
             if let Err(source) = self.start(slot) {
                 self.kill_all();
-                while self.running() > 0 {
+                while self.running().next().is_some() {
                     self.wait(None);
                     self.reap();
                 }
@@ -154,7 +119,7 @@ impl<W: Workload> Watch<'_, W> {
             self.handle_ready();
             self.handle_signals();
             self.reap();
-            if self.stop.is_some() && self.running() == 0 {
+            if self.stop.is_some() && self.running().next().is_none() {
                 return Ok(self.outcome);
             }
             self.keep_time();
@@ -177,11 +142,7 @@ impl<W: Workload> Watch<'_, W> {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let due = self.slots.iter().filter_map(|slot| match slot.state {
-            State::Due(at) | State::Unrepaired { retry: at, .. } => Some(at),
-            State::Empty | State::Running { .. } => None,
-        });
-        due.chain(self.stop).min()
+        self.slots.iter().filter_map(Slot::next_due).chain(self.stop).min()
     }
 
     /// Does what is due: kills the stragglers of a stop, or starts workers whose pause is over.
@@ -196,15 +157,13 @@ impl<W: Workload> Watch<'_, W> {
             return;
         }
         for slot in 0..self.slots.len() {
-            if let State::Unrepaired { exit, retry, due } = self.slots[slot].state
-                && now >= retry
-            {
-                self.repair(slot, exit, due);
+            if let Some(exit) = self.slots[slot].repair_due(now) {
+                self.repair(slot, exit);
             }
-            if matches!(self.slots[slot].state, State::Due(at) if now >= at)
+            if self.slots[slot].is_due(now)
                 && let Err(error) = self.start(slot)
             {
-                self.slots[slot].state = State::Due(now + SPAWN_PAUSE);
+                self.slots[slot].due_after(SPAWN_PAUSE);
                 self.workload.observe(&PoolEvent::SpawnFailed { slot, reason: error.to_string() });
             }
         }
@@ -224,7 +183,7 @@ impl<W: Workload> Watch<'_, W> {
             }
         })?;
         let pid = process.pid();
-        self.slots[slot].state = State::Running { process, since: Instant::now(), ready: false };
+        self.slots[slot].start(process, ());
         self.workload.observe(&PoolEvent::Started { slot, pid });
         Ok(())
     }
@@ -235,16 +194,17 @@ impl<W: Workload> Watch<'_, W> {
         while let Ok(4) = read(&self.pool.ready_reader, &mut message) {
             // Workers sign with their pid, not their slot: what a dead one said must not count for its successor.
             let pid = Pid::from_raw(u32::from_ne_bytes(message).cast_signed());
-            let Some(slot) = self.slots.iter().position(|slot| slot.is_running(pid)) else {
+            let running = self.slots.iter_mut().map(Slot::running_mut).enumerate();
+            let signed = |running: &Running<()>| running.process.pid() == pid && !running.is_ready;
+            let mut newly = running.filter_map(|(slot, running)| Some((slot, running?)));
+            let Some((slot, running)) = newly.find(|(_, running)| signed(running)) else {
                 continue;
             };
-            if let State::Running { ready: ready @ false, .. } = &mut self.slots[slot].state {
-                *ready = true;
-                self.workload.observe(&PoolEvent::Ready { slot });
-            }
+            running.is_ready = true;
+            self.workload.observe(&PoolEvent::Ready { slot });
         }
-        let all_ready = |slot: &Slot| matches!(slot.state, State::Running { ready: true, .. });
-        if !self.announced && self.stop.is_none() && self.slots.iter().all(all_ready) {
+        let ready = self.running().filter(|running| running.is_ready).count();
+        if !self.announced && self.stop.is_none() && ready == self.slots.len() {
             self.announced = true;
             self.workload.observe(&PoolEvent::AllReady);
         }
@@ -271,13 +231,10 @@ impl<W: Workload> Watch<'_, W> {
         self.stop = Some(moment_after(self.pool.options.grace));
         self.workload.observe(&PoolEvent::Stopping { signal });
         for slot in &mut self.slots {
-            match &slot.state {
-                State::Running { process, .. } => {
-                    // It may be dead already; then it is reaped in a moment.
-                    let _ = process.terminate();
-                }
-                State::Due(_) | State::Unrepaired { .. } => slot.state = State::Empty,
-                State::Empty => {}
+            slot.stop();
+            if let Some(running) = slot.running() {
+                // It may be dead already; then it is reaped in a moment.
+                let _ = running.process.terminate();
             }
         }
     }
@@ -289,12 +246,10 @@ impl<W: Workload> Watch<'_, W> {
 
     fn kill_all(&mut self) {
         let mut workers = 0;
-        for slot in &self.slots {
-            if let State::Running { process, .. } = &slot.state {
-                workers += 1;
-                // As in `stop_in_order`.
-                let _ = process.kill();
-            }
+        for running in self.running() {
+            workers += 1;
+            // As in `stop_in_order`.
+            let _ = running.process.kill();
         }
         if workers > 0 {
             self.workload.observe(&PoolEvent::Killed { workers });
@@ -310,7 +265,7 @@ impl<W: Workload> Watch<'_, W> {
         // As the first process of a container, the supervisor inherits everybody's orphans, and nobody else waits for them. They
         // are looked at before they are reaped: a worker that has ended in this moment must not be taken for one.
         while let Some(pid) = ended_child() {
-            if self.slots.iter().any(|slot| slot.is_running(pid)) {
+            if self.running().any(|running| running.process.pid() == pid) {
                 self.reap_workers();
             } else {
                 reap_unknown(pid);
@@ -320,38 +275,30 @@ impl<W: Workload> Watch<'_, W> {
 
     fn reap_workers(&mut self) {
         for slot in 0..self.slots.len() {
-            let State::Running { process, .. } = &mut self.slots[slot].state else { continue };
-            let exit = match process.join_timeout(Duration::ZERO) {
-                Ok(Some(exit)) => exit,
-                // The workload waits for any child, it seems: how this one ended is lost.
-                Err(Errno::ECHILD) => UNKNOWN,
-                Ok(None) | Err(_) => continue,
-            };
-            // It may have said that it was ready just before it ended.
+            let Some(exit) = self.slots[slot].exit() else { continue };
+            // It may have reported that it is ready just before it ended.
             self.handle_ready();
-            let State::Running { process, since, ready } = &self.slots[slot].state else {
-                continue;
-            };
-            let (pid, uptime, was_ready) = (process.pid(), since.elapsed(), *ready);
-            self.bury(slot, pid, exit, uptime, was_ready);
+            if let Some(dead) = self.slots[slot].remove_dead(exit) {
+                self.handle_death(slot, &dead);
+            }
         }
     }
 
-    fn bury(&mut self, slot: usize, pid: Pid, exit: Exit, uptime: Duration, was_ready: bool) {
+    fn handle_death(&mut self, slot: usize, dead: &Dead<()>) {
+        let Dead { pid, exit, uptime, .. } = *dead;
         let stopping = self.stop.is_some();
         let next = match exit {
             _ if stopping => Next::Stay,
             Exit::Code(CANNOT_SERVE) => Next::CannotServe,
-            _ => self.slots[slot].backoff.after_death(exit, uptime, was_ready),
+            _ => self.slots[slot].after_death(dead),
         };
-        match next {
-            Next::Restart => self.repair(slot, exit, Instant::now()),
-            Next::RestartAfter(pause) => self.repair(slot, exit, Instant::now() + pause),
-            // The pool ends: there is no next worker that could trip over what this one left, and no time to try again.
-            Next::GiveUp | Next::CannotServe | Next::Stay => {
-                self.slots[slot].state = State::Empty;
-                self.workload.repair(slot, exit);
-            }
+        if let Some(pause) = next.pause() {
+            self.slots[slot].repair_then_due_after(exit, pause);
+            self.repair(slot, exit);
+        } else {
+            // The pool stops: no worker follows that could find what this one left, and there is no
+            // time for another attempt.
+            self.workload.repair(slot, exit);
         }
         if !(stopping && exit.is_success()) {
             self.workload.observe(&PoolEvent::Died { slot, pid, exit, uptime, next });
@@ -364,15 +311,13 @@ impl<W: Workload> Watch<'_, W> {
         self.stop_in_order(None);
     }
 
-    /// Puts right what a dead worker left; its successor is due at `due`, or later if that takes longer.
-    fn repair(&mut self, slot: usize, exit: Exit, due: Instant) {
-        self.slots[slot].state = match self.workload.repair(slot, exit) {
-            Repair::Done => State::Due(due),
-            Repair::Again => State::Unrepaired { exit, retry: Instant::now() + REPAIR_PAUSE, due },
-        };
+    /// Tries to repair what a dead worker left. Its successor starts only after that.
+    fn repair(&mut self, slot: usize, exit: Exit) {
+        let outcome = self.workload.repair(slot, exit);
+        self.slots[slot].repaired(outcome == RepairOutcome::Done);
     }
 
-    fn running(&self) -> usize {
-        self.slots.iter().filter(|slot| matches!(slot.state, State::Running { .. })).count()
+    fn running(&self) -> impl Iterator<Item = &Running<()>> {
+        self.slots.iter().filter_map(Slot::running)
     }
 }

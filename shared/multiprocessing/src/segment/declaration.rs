@@ -2,7 +2,6 @@
 
 use super::{Plan, Segment, SegmentError};
 use crate::memory::element::{AtomicElement, Shareable, elements_in};
-use crate::memory::layout::ObjectKind;
 use crate::sync::array::{Array, RawArray};
 use crate::sync::barrier::Barrier;
 use crate::sync::event::Event;
@@ -176,9 +175,10 @@ impl<T: Shareable> Declared<Len> for Array<T> {
     }
 
     fn find(segment: &Segment, name: &str, size: Option<Len>) -> Result<Self, SegmentError> {
-        let length = size.map(|Len(length)| length.saturating_mul(elements_in::<T>()));
-        segment.expect(name, ObjectKind::Array, T::ELEMENT, length)?;
-        segment.array(name)
+        let text = |length: usize| {
+            format!("Array of {}, length {}", T::ELEMENT, length.saturating_mul(elements_in::<T>()))
+        };
+        sized(segment, name, segment.array(name)?, size.map(|Len(length)| length), text)
     }
 
     fn size(&self) -> usize {
@@ -192,9 +192,8 @@ impl<T: AtomicElement> Declared<Len> for RawArray<T> {
     }
 
     fn find(segment: &Segment, name: &str, size: Option<Len>) -> Result<Self, SegmentError> {
-        let length = size.map(|Len(length)| length);
-        segment.expect(name, ObjectKind::RawArray, T::ELEMENT, length)?;
-        segment.raw_array(name)
+        let text = |length| format!("RawArray of {}, length {length}", T::ELEMENT);
+        sized(segment, name, segment.raw_array(name)?, size.map(|Len(length)| length), text)
     }
 
     fn size(&self) -> usize {
@@ -228,9 +227,8 @@ impl Declared<Parties> for Barrier {
     }
 
     fn find(segment: &Segment, name: &str, size: Option<Parties>) -> Result<Self, SegmentError> {
-        let barrier = segment.barrier(name)?;
-        let wanted = size.map(|Parties(parties)| parties);
-        sized(segment, name, "Barrier", "parties", barrier, wanted)
+        let text = |parties| format!("Barrier of {parties} parties");
+        sized(segment, name, segment.barrier(name)?, size.map(|Parties(parties)| parties), text)
     }
 
     fn size(&self) -> usize {
@@ -244,8 +242,8 @@ impl<T: Shareable> Declared<Capacity> for Queue<T> {
     }
 
     fn find(segment: &Segment, name: &str, size: Option<Capacity>) -> Result<Self, SegmentError> {
-        let wanted = size.map(|Capacity(capacity)| capacity);
-        sized(segment, name, "Queue", "messages", segment.queue(name)?, wanted)
+        let text = |capacity| format!("Queue of {capacity} messages");
+        sized(segment, name, segment.queue(name)?, size.map(|Capacity(capacity)| capacity), text)
     }
 
     fn size(&self) -> usize {
@@ -259,8 +257,9 @@ impl<T: Shareable> Declared<Capacity> for JoinableQueue<T> {
     }
 
     fn find(segment: &Segment, name: &str, size: Option<Capacity>) -> Result<Self, SegmentError> {
-        let wanted = size.map(|Capacity(capacity)| capacity);
-        sized(segment, name, "JoinableQueue", "messages", segment.joinable_queue(name)?, wanted)
+        let text = |capacity| format!("JoinableQueue of {capacity} messages");
+        let queue = segment.joinable_queue(name)?;
+        sized(segment, name, queue, size.map(|Capacity(capacity)| capacity), text)
     }
 
     fn size(&self) -> usize {
@@ -268,22 +267,18 @@ impl<T: Shareable> Declared<Capacity> for JoinableQueue<T> {
     }
 }
 
-/// Returns the object if it has the wanted size.
+/// Returns the object if it has the wanted size. `text` describes an object of a size.
 fn sized<T: Declared<Size>, Size>(
     segment: &Segment,
     name: &str,
-    kind: &str,
-    unit: &str,
     object: T,
     wanted: Option<usize>,
+    text: impl Fn(usize) -> String,
 ) -> Result<T, SegmentError> {
     match wanted {
-        Some(wanted) if object.size() != wanted => Err(SegmentError::Object {
-            name: segment.name().clone(),
-            object: name.to_owned(),
-            wanted: format!("{kind} of {wanted} {unit}"),
-            found: Some(format!("{kind} of {} {unit}", object.size())),
-        }),
+        Some(wanted) if object.size() != wanted => {
+            Err(segment.mismatch(name, text(wanted), Some(text(object.size()))))
+        }
         _ => Ok(object),
     }
 }

@@ -7,17 +7,13 @@ use std::sync::atomic::Ordering;
 
 use nix::unistd::Pid;
 
+use super::{Segment, SegmentError};
 use crate::memory::cell::read_elements;
-use crate::memory::layout::{LOCK_BYTES, MAGIC, Object, ObjectKind, Scalar};
-use crate::segment::{Segment, SegmentError};
-use crate::sync::barrier::Barrier;
-use crate::sync::condition;
+use crate::memory::layout::{LOCK_BYTES, MAGIC, Object, ObjectKind, Scalar, Shape, kinds};
 use crate::sync::copies::Copies;
-use crate::sync::event::Event;
 use crate::sync::mutex::LockPlace;
-use crate::sync::queue;
-use crate::sync::rlock::RLock;
-use crate::sync::semaphore::Semaphore;
+use crate::sync::primitive::Primitive;
+use crate::sys::mapping::Place;
 use crate::sys::name::{DIRECTORY, SegmentName};
 use crate::sys::proc::attached;
 
@@ -91,42 +87,62 @@ impl fmt::Display for Snapshot {
 }
 
 impl Segment {
-    /// What an object of this segment holds now. Takes no lock: the elements of an array are read one after the other.
+    /// Returns what an object of this segment holds now. Takes no lock: the elements of an array are
+    /// read one after the other.
     pub fn snapshot(&self, object: &Object) -> Snapshot {
         let place = self.place(object);
-        let locked =
-            matches!(object.kind, ObjectKind::Lock | ObjectKind::Value | ObjectKind::Array);
-        let lock = locked
-            .then(|| LockPlace::new(place.clone()))
-            .map(|lock| (lock.block().holder(), lock.block().recoveries.load(Ordering::Acquire)));
+        if let Some(state) = describe(&place, object) {
+            return Snapshot { elements: Vec::new(), lock: None, state: Some(state) };
+        }
         let size = object.element.size();
         let data_bytes = size * object.length;
-        let elements = match object.kind {
-            ObjectKind::RawValue | ObjectKind::RawArray => read_elements(&place, size),
-            ObjectKind::Array => read_elements(&place.part(LOCK_BYTES, data_bytes), size),
-            ObjectKind::Value => {
+        let elements = match object.kind.shape() {
+            Shape::Elements => read_elements(&place, size),
+            Shape::LockedElements => read_elements(&place.part(LOCK_BYTES, data_bytes), size),
+            Shape::Copies => {
                 Copies::new(&place).read(|copy| read_elements(&copy.part(0, data_bytes), size))
             }
-            _ => Vec::new(),
+            Shape::Lock | Shape::Record | Shape::Ring | Shape::RingWithRows => Vec::new(),
         };
         let elements =
             elements.chunks_exact(size).map(|bytes| object.element.scalar(bytes)).collect();
-        let state = match object.kind {
-            ObjectKind::Event => Some(Event::new(place).to_string()),
-            ObjectKind::Semaphore | ObjectKind::BoundedSemaphore => {
-                Some(Semaphore::new(place).to_string())
-            }
-            ObjectKind::Barrier => Some(Barrier::new(place).to_string()),
-            ObjectKind::Condition => Some(condition::describe(&place)),
-            ObjectKind::Queue | ObjectKind::JoinableQueue => {
-                Some(queue::describe(&place, data_bytes, object.element))
-            }
-            ObjectKind::RLock => Some(RLock::new(place).to_string()),
-            _ => None,
-        };
-        Snapshot { elements, lock, state }
+        let lock = object.kind.has_lock().then(|| LockPlace::new(place)).map(|lock| {
+            let block = lock.block();
+            (block.holder(), block.recoveries.load(Ordering::Acquire))
+        });
+        Snapshot { elements, lock, state: None }
     }
 }
+
+/// Names the type of a kind's handles; of one for any type, that for bytes.
+macro_rules! of_bytes {
+    ($module:ident::$kind:ident) => {
+        crate::sync::$module::$kind
+    };
+    ($module:ident::$kind:ident $type:ident) => {
+        crate::sync::$module::$kind<u8>
+    };
+}
+
+macro_rules! descriptions {
+    ($(
+        $(#[$_doc:meta])*
+        $_code:literal: $module:ident::$kind:ident $(<$type:ident: $_bound:ident>)?, $_shape:ident,
+        $_method:ident($($_size:ident: $_size_type:ty)?) $(with ($($_with:tt)*))?;
+    )*) => {
+        /// Returns in words how an object stands, if it is more than its elements and a lock.
+        fn describe(place: &Place, object: &Object) -> Option<String> {
+            match object.kind {
+                $(
+                    ObjectKind::$kind => {
+                        <of_bytes!($module::$kind $($type)?) as Primitive>::describe(place, object)
+                    }
+                )*
+            }
+        }
+    };
+}
+kinds!(descriptions);
 
 /// Every segment of this library in `/dev/shm` that this user may read, by name.
 ///

@@ -1,12 +1,11 @@
 //! What a segment shall hold: its objects, their places, and the numbers they start with.
 
-use crate::memory::element::{AtomicElement, Shareable, elements_in};
+use crate::memory::element::{AtomicElement, Shareable};
 use crate::memory::layout::{
-    ALIGNMENT, ENTRY_BYTES, ElementType, HEADER_BYTES, MAX_OBJECT_NAME_BYTES, Object, ObjectKind,
-    ROW_BYTES,
+    ALIGNMENT, ENTRY_BYTES, HEADER_BYTES, MAX_OBJECT_NAME_BYTES, Object, ObjectKind, ROW_BYTES,
+    kinds,
 };
-use crate::sync::queue;
-use crate::sync::semaphore::MOST_UNITS;
+use crate::sync::primitive::{Planned, Primitive};
 
 /// How many processes can take part in one primitive at the same time, unless [`Plan::participants`] says otherwise.
 const PARTICIPANTS: usize = 64;
@@ -14,15 +13,23 @@ const PARTICIPANTS: usize = 64;
 /// Which objects a segment shall hold. All start as zeros, but for the numbers given here; locks start free.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    objects: Vec<Object>,
-    /// The first numbers of each object's record, where it is one.
-    heads: Vec<[u64; 2]>,
+    objects: Vec<PlannedObject>,
     participants: usize,
+}
+
+#[derive(Clone, Debug)]
+struct PlannedObject {
+    /// Its offset is not set, and its bytes are those of rows that its length does not count.
+    object: Object,
+    /// First numbers of its record, if it has one.
+    head: [u64; 2],
+    /// Why it cannot be made.
+    problem: Option<String>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { objects: Vec::new(), heads: Vec::new(), participants: PARTICIPANTS }
+        Self { objects: Vec::new(), participants: PARTICIPANTS }
     }
 }
 
@@ -32,31 +39,6 @@ impl Plan {
         Self::default()
     }
 
-    /// Adds a [`Lock`](crate::Lock).
-    pub fn lock(self, name: &str) -> Self {
-        self.object(name, ObjectKind::Lock, ElementType::U8, 0)
-    }
-
-    /// Adds a [`Value`](crate::Value) with its own lock.
-    pub fn value<T: Shareable>(self, name: &str) -> Self {
-        self.object(name, ObjectKind::Value, T::ELEMENT, elements_in::<T>())
-    }
-
-    /// Adds a [`RawValue`](crate::RawValue).
-    pub fn raw_value<T: AtomicElement>(self, name: &str) -> Self {
-        self.object(name, ObjectKind::RawValue, T::ELEMENT, 1)
-    }
-
-    /// Adds an [`Array`](crate::Array) of `length` elements with its own lock.
-    pub fn array<T: Shareable>(self, name: &str, length: usize) -> Self {
-        self.object(name, ObjectKind::Array, T::ELEMENT, length.saturating_mul(elements_in::<T>()))
-    }
-
-    /// Adds a [`RawArray`](crate::RawArray) of `length` elements.
-    pub fn raw_array<T: AtomicElement>(self, name: &str, length: usize) -> Self {
-        self.object(name, ObjectKind::RawArray, T::ELEMENT, length)
-    }
-
     /// Makes room for so many processes to take part at the same time in each semaphore, condition, barrier and joinable queue that
     /// is added from here on: hold units, wait, be a party, have tasks in hand. At first it is 64, each takes 64 bytes, and one too many is told.
     pub fn participants(mut self, participants: usize) -> Self {
@@ -64,89 +46,21 @@ impl Plan {
         self
     }
 
-    /// Adds an [`Event`](crate::Event), not set.
-    pub fn event(self, name: &str) -> Self {
-        self.object(name, ObjectKind::Event, ElementType::U32, 1)
-    }
-
-    /// Adds an [`RLock`](crate::RLock).
-    pub fn rlock(self, name: &str) -> Self {
-        self.object(name, ObjectKind::RLock, ElementType::U8, 0)
-    }
-
-    /// Adds a [`Condition`](crate::Condition).
-    pub fn condition(self, name: &str) -> Self {
-        self.record(name, ObjectKind::Condition, [0; 2])
-    }
-
-    /// Adds a [`Semaphore`](crate::Semaphore) of so many units, at most `i32::MAX`.
-    pub fn semaphore(self, name: &str, units: u64) -> Self {
-        self.record(name, ObjectKind::Semaphore, [units, MOST_UNITS])
-    }
-
-    /// Adds a [`BoundedSemaphore`](crate::BoundedSemaphore) of so many units, at most `i32::MAX`.
-    pub fn bounded_semaphore(self, name: &str, units: u64) -> Self {
-        self.record(name, ObjectKind::BoundedSemaphore, [units, units])
-    }
-
-    /// Adds a [`Barrier`](crate::Barrier) for so many parties, at least 1.
-    pub fn barrier(self, name: &str, parties: usize) -> Self {
-        self.record(name, ObjectKind::Barrier, [parties as u64, 0])
-    }
-
-    /// Adds a [`Queue`](crate::Queue) of at most `capacity` messages, at least 1.
-    pub fn queue<T: Shareable>(self, name: &str, capacity: usize) -> Self {
-        let (length, head) = queue::planned::<T>(capacity);
-        self.object(name, ObjectKind::Queue, T::ELEMENT, length).starting_with(head)
-    }
-
-    /// Adds a [`JoinableQueue`](crate::JoinableQueue) of at most `capacity` messages, at least 1.
-    pub fn joinable_queue<T: Shareable>(self, name: &str, capacity: usize) -> Self {
-        let (length, head) = queue::planned::<T>(capacity);
-        let participants = self.participants;
-        self.object(name, ObjectKind::JoinableQueue, T::ELEMENT, length)
-            .starting_with(head)
-            .with_rows(participants)
-    }
-
-    fn record(self, name: &str, kind: ObjectKind, head: [u64; 2]) -> Self {
-        let participants = self.participants;
-        self.object(name, kind, ElementType::U64, participants).starting_with(head)
-    }
-
-    /// Gives the object added last these numbers.
-    fn starting_with(mut self, head: [u64; 2]) -> Self {
-        if let Some(last) = self.heads.last_mut() {
-            *last = head;
-        }
+    fn object<P: Primitive>(mut self, name: &str, kind: ObjectKind, size: P::Size) -> Self {
+        let planned = P::planned(size, self.participants);
+        let problem = planned.as_ref().err().cloned();
+        let Planned { length, rows, head } = planned.unwrap_or_else(|_| Planned::elements(0));
+        // The bytes of the rest are added when the plan is laid out.
+        let bytes = rows.saturating_mul(2 * ROW_BYTES);
+        let name = name.to_owned();
+        let object = Object { name, kind, element: P::ELEMENT, length, offset: 0, bytes };
+        self.objects.push(PlannedObject { object, head, problem });
         self
     }
 
-    /// Gives the object added last rows that its length does not count.
-    fn with_rows(mut self, rows: usize) -> Self {
-        if let Some(last) = self.objects.last_mut() {
-            // All other bytes are added when the plan is laid out.
-            last.bytes = rows.saturating_mul(2 * ROW_BYTES);
-        }
-        self
-    }
-
-    fn object(mut self, name: &str, kind: ObjectKind, element: ElementType, length: usize) -> Self {
-        self.objects.push(Object {
-            name: name.to_owned(),
-            kind,
-            element,
-            length,
-            offset: 0,
-            bytes: 0,
-        });
-        self.heads.push([0; 2]);
-        self
-    }
-
-    /// The numbers that the objects' records start with, object by object.
-    pub(crate) fn heads(&self) -> &[[u64; 2]] {
-        &self.heads
+    /// Returns the numbers that the objects' records start with, in the order of the objects.
+    pub(super) fn heads(&self) -> impl Iterator<Item = &[u64; 2]> {
+        self.objects.iter().map(|planned| &planned.head)
     }
 
     /// Gives every object its place. Returns the objects and the bytes of the whole segment, or what is wrong with the plan.
@@ -155,7 +69,7 @@ impl Plan {
         // The system counts file sizes in signed numbers.
         let limit = isize::MAX as usize - ALIGNMENT;
         let mut placed: Vec<Object> = Vec::with_capacity(self.objects.len());
-        for (object, head) in self.objects.iter().zip(&self.heads) {
+        for PlannedObject { object, problem, .. } in &self.objects {
             let name = &object.name;
             if name.is_empty() || name.len() > MAX_OBJECT_NAME_BYTES || name.contains('\0') {
                 return Err(format!(
@@ -165,20 +79,8 @@ impl Plan {
             if placed.iter().any(|other| other.name == *name) {
                 return Err(format!("two objects are named {name:?}"));
             }
-            if matches!(object.kind, ObjectKind::Semaphore | ObjectKind::BoundedSemaphore)
-                && head[0] > MOST_UNITS
-            {
-                return Err(format!("semaphore {name:?} has more than {MOST_UNITS} units"));
-            }
-            if object.kind == ObjectKind::Barrier && !(1..=object.length as u64).contains(&head[0])
-            {
-                return Err(format!(
-                    "barrier {name:?} has {} parties, not 1 to {} participants",
-                    head[0], object.length
-                ));
-            }
-            if object.kind.is_queue() && object.length == 0 {
-                return Err(format!("queue {name:?} has no room for a message"));
+            if let Some(problem) = problem {
+                return Err(format!("object {name:?} {problem}"));
             }
             let too_large = || format!("object {name:?} is too large");
             let bytes = object.kind.bytes(object.element, object.length);
@@ -191,6 +93,31 @@ impl Plan {
         Ok((placed, end))
     }
 }
+
+macro_rules! additions {
+    ($(
+        $(#[$doc:meta])*
+        $_code:literal: $module:ident::$kind:ident $(<$type:ident: $bound:ident>)?, $_shape:ident,
+        $method:ident($($size:ident: $size_type:ty)?) $(with ($($_with:tt)*))?;
+    )*) => {
+        /// One method for each kind of object.
+        impl Plan {
+            $(
+                $(#[$doc])*
+                pub fn $method $(<$type: $bound>)? (
+                    self, name: &str $(, $size: $size_type)?
+                ) -> Self {
+                    self.object::<crate::sync::$module::$kind $(<$type>)?>(
+                        name,
+                        ObjectKind::$kind,
+                        ($($size)?),
+                    )
+                }
+            )*
+        }
+    };
+}
+kinds!(additions);
 
 #[cfg(test)]
 mod tests {

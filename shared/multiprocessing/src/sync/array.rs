@@ -7,9 +7,10 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use crate::memory::cell::{atomic, elements};
-use crate::memory::element::{AtomicElement, Shareable, sealed::Atomic};
-use crate::memory::layout::LOCK_BYTES;
-use crate::sync::lock::{Lock, LockError, LockGuard, Repair};
+use crate::memory::element::{AtomicElement, Shareable, elements_in, sealed::Atomic};
+use crate::memory::layout::{ElementType, LOCK_BYTES, Object};
+use crate::sync::lock::{Lock, LockError, LockGuard, MarkConsistent};
+use crate::sync::primitive::{Planned, Primitive};
 use crate::sys::mapping::Place;
 
 /// A shared array with its own lock, like Python's `multiprocessing.Array`. Its length never changes.
@@ -23,10 +24,21 @@ pub struct Array<T> {
     kind: PhantomData<T>,
 }
 
+impl<T: Shareable> Primitive for Array<T> {
+    type Size = usize;
+
+    const ELEMENT: ElementType = T::ELEMENT;
+
+    fn planned(length: Self::Size, _participants: usize) -> Result<Planned, String> {
+        Ok(Planned::elements(length.saturating_mul(elements_in::<T>())))
+    }
+}
+
 impl<T: Shareable> Array<T> {
-    pub(crate) fn new(place: &Place) -> Self {
+    /// Returns the array of an object.
+    pub(crate) fn open(place: Place, _object: &Object) -> Option<Self> {
         let elements = place.part(LOCK_BYTES, place.bytes() - LOCK_BYTES);
-        Self { lock: Lock::new(place.part(0, LOCK_BYTES)), elements, kind: PhantomData }
+        Some(Self { lock: Lock::new(place.part(0, LOCK_BYTES)), elements, kind: PhantomData })
     }
 
     /// Number of elements.
@@ -103,9 +115,9 @@ impl<T: fmt::Debug> fmt::Debug for ArrayGuard<'_, T> {
     }
 }
 
-impl<T> Repair for ArrayGuard<'_, T> {
-    fn mark_repaired(&self) {
-        self.lock.mark_repaired();
+impl<T> MarkConsistent for ArrayGuard<'_, T> {
+    fn mark_consistent(&self) {
+        self.lock.mark_consistent();
     }
 }
 
@@ -116,9 +128,20 @@ pub struct RawArray<T> {
     kind: PhantomData<T>,
 }
 
+impl<T: AtomicElement> Primitive for RawArray<T> {
+    type Size = usize;
+
+    const ELEMENT: ElementType = T::ELEMENT;
+
+    fn planned(length: Self::Size, _participants: usize) -> Result<Planned, String> {
+        Ok(Planned::elements(length))
+    }
+}
+
 impl<T: AtomicElement> RawArray<T> {
-    pub(crate) fn new(elements: Place) -> Self {
-        Self { elements, kind: PhantomData }
+    /// Returns the array of an object.
+    pub(crate) fn open(elements: Place, _object: &Object) -> Option<Self> {
+        Some(Self { elements, kind: PhantomData })
     }
 
     /// Number of elements.

@@ -16,8 +16,10 @@ pub use self::broken::{BarrierError, BreakCause};
 use self::membership::Membership;
 pub(crate) use self::membership::leave_all;
 use self::round::{Entry, Outcome, Rounds, Ticket};
+use crate::memory::layout::{ElementType, Object};
 use crate::sync::lock::LockFailure;
 use crate::sync::participant::Identity;
+use crate::sync::primitive::{Planned, Primitive};
 use crate::sync::record::{Full, Record, State};
 use crate::sys::deadline::Deadline;
 use crate::sys::futex::ANY;
@@ -57,13 +59,35 @@ pub struct Barrier {
 /// sleep and no wake-up, which take longer than the rest of a round; where nobody else wants to run it is over in microseconds.
 const YIELDS: u32 = 16;
 
+impl Primitive for Barrier {
+    type Size = usize;
+
+    const ELEMENT: ElementType = ElementType::U64;
+
+    fn planned(parties: Self::Size, participants: usize) -> Result<Planned, String> {
+        if !(1..=participants).contains(&parties) {
+            return Err(format!("has {parties} parties, not 1 to {participants} participants"));
+        }
+        Ok(Planned { head: [parties as u64, 0], ..Planned::elements(participants) })
+    }
+
+    fn describe(place: &Place, _object: &Object) -> Option<String> {
+        Some(Self::new(place).to_string())
+    }
+}
+
 impl Barrier {
-    pub(crate) fn new(place: Place) -> Self {
+    fn new(place: &Place) -> Self {
         Self {
-            membership: Arc::new(Membership::new(Record::new(&place))),
+            membership: Arc::new(Membership::new(Record::new(place))),
             action: None,
             timeout: None,
         }
+    }
+
+    /// Returns the barrier of an object.
+    pub(crate) fn open(place: Place, _object: &Object) -> Option<Self> {
+        Some(Self::new(&place))
     }
 
     /// The same barrier with something that one of the parties, the last to come, runs before the others go on. Each process gives
@@ -147,7 +171,7 @@ impl Barrier {
             }
             let dead = self.record().look_for_dead()?;
             if !dead.is_empty() {
-                self.bury(&dead)?;
+                self.remove_dead(&dead)?;
             }
         }
     }
@@ -190,8 +214,8 @@ impl Barrier {
     }
 
     /// Forgets the dead, and breaks the barrier if one of them was a party.
-    fn bury(&self, dead: &[Identity]) -> Result<(), LockFailure> {
-        if self.record().update(|rounds| rounds.bury(dead))? {
+    fn remove_dead(&self, dead: &[Identity]) -> Result<(), LockFailure> {
+        if self.record().update(|rounds| rounds.remove_dead(dead))? {
             self.announce();
         }
         Ok(())

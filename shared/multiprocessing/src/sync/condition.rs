@@ -11,8 +11,10 @@ pub use self::held::ConditionError;
 pub(crate) use self::held::ConditionLock;
 use self::held::Held;
 use self::waiters::{Given, Waiters};
+use crate::memory::layout::{ElementType, Object};
 use crate::sync::lock::{Lock, LockFailure};
 use crate::sync::participant::Identity;
+use crate::sync::primitive::{Planned, Primitive};
 use crate::sync::record::{Full, Record, State};
 use crate::sys::deadline::Deadline;
 use crate::sys::mapping::Place;
@@ -49,8 +51,9 @@ pub struct Condition {
 
 #[allow(private_bounds)] // `Held` is an implementation detail; the guards of `Lock` and `RLock` have it.
 impl Condition {
-    pub(crate) fn new(place: &Place, lock: &impl ConditionLock) -> Self {
-        Self { record: Arc::new(Record::new(place)), lock: lock.lock().clone() }
+    /// Returns the condition of an object, for what this lock guards.
+    pub(crate) fn open(place: Place, _object: &Object, lock: &impl ConditionLock) -> Option<Self> {
+        Some(Self { record: Arc::new(Record::new(&place)), lock: lock.lock().clone() })
     }
 
     /// Gives the lock back, waits until it is notified, however long that takes, and takes the lock again.
@@ -141,7 +144,7 @@ impl Condition {
         if lined_up.is_ok() {
             return Ok(lined_up);
         }
-        self.bury(&self.record.dead())?;
+        self.remove_dead(&self.record.dead())?;
         self.record.update_as(State::line_up)
     }
 
@@ -155,14 +158,14 @@ impl Condition {
             self.record.sleep(seen, deadline, waiters::kind(ticket))?;
             let dead = self.record.look_for_dead()?;
             if !dead.is_empty() {
-                self.bury(&dead)?;
+                self.remove_dead(&dead)?;
             }
         }
     }
 
     /// Forgets the dead, and passes their notifications on.
-    fn bury(&self, dead: &[Identity]) -> Result<(), LockFailure> {
-        let given = self.record.update(|waiters| waiters.bury(dead))?;
+    fn remove_dead(&self, dead: &[Identity]) -> Result<(), LockFailure> {
+        let given = self.record.update(|waiters| waiters.remove_dead(dead))?;
         self.announce(given);
         Ok(())
     }
@@ -196,9 +199,18 @@ impl Condition {
     }
 }
 
-/// How a condition stands: `2 wait`, with the notifications that were passed on from the dead.
-pub(crate) fn describe(place: &Place) -> String {
-    Record::<Waiters>::new(place).get().to_string()
+impl Primitive for Condition {
+    type Size = ();
+
+    const ELEMENT: ElementType = ElementType::U64;
+
+    fn planned((): Self::Size, participants: usize) -> Result<Planned, String> {
+        Ok(Planned::elements(participants))
+    }
+
+    fn describe(place: &Place, _object: &Object) -> Option<String> {
+        Some(Record::<Waiters>::new(place).get().to_string())
+    }
 }
 
 impl fmt::Debug for Condition {

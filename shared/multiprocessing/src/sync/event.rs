@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::memory::cell::atomic;
+use crate::memory::layout::{ElementType, Object};
 use crate::sync::lock::LockFailure;
+use crate::sync::primitive::{Planned, Primitive};
 use crate::sys::deadline::Deadline;
 use crate::sys::futex;
 use crate::sys::mapping::Place;
@@ -38,9 +40,24 @@ pub struct Event {
     place: Place,
 }
 
+impl Primitive for Event {
+    type Size = ();
+
+    const ELEMENT: ElementType = ElementType::U32;
+
+    fn planned((): Self::Size, _participants: usize) -> Result<Planned, String> {
+        Ok(Planned::elements(1))
+    }
+
+    fn describe(place: &Place, _object: &Object) -> Option<String> {
+        Some(Self { place: place.clone() }.to_string())
+    }
+}
+
 impl Event {
-    pub(crate) fn new(place: Place) -> Self {
-        Self { place }
+    /// Returns the event of an object, if that is one.
+    pub(crate) fn open(place: Place, object: &Object) -> Option<Self> {
+        (object.length == 1).then_some(Self { place })
     }
 
     /// Whether it is set now.

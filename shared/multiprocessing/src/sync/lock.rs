@@ -10,7 +10,9 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
+use crate::memory::layout::{ElementType, Object};
 use crate::sync::mutex::{Acquired, LockBlock, LockPlace};
+use crate::sync::primitive::{Planned, Primitive};
 use crate::sys::fork::generation;
 use crate::sys::mapping::Place;
 
@@ -59,15 +61,15 @@ pub enum LockFailure {
     System(Errno),
 }
 
-/// A guard inherited from a dead holder. Repair what it guards, then call [`repaired`](Self::repaired). Dropping it without makes
+/// A guard inherited from a dead holder. MarkConsistent what it guards, then call [`repaired`](Self::repaired). Dropping it without makes
 /// the lock unusable for everyone ([`LockFailure::Unrecoverable`]): half-changed data must not pass for whole.
 #[must_use = "repair what the lock guards and call `repaired`, or nobody can lock it again"]
 pub struct Inherited<G>(G);
 
 /// What a guard must be able to do for [`Inherited`].
-pub(crate) trait Repair {
+pub(crate) trait MarkConsistent {
     /// Declares the guarded data sound.
-    fn mark_repaired(&self);
+    fn mark_consistent(&self);
 }
 
 impl<G> Inherited<G> {
@@ -81,11 +83,11 @@ impl<G> Inherited<G> {
     }
 }
 
-#[allow(private_bounds)] // `Repair` is an implementation detail; every guard of this crate has it.
-impl<G: Repair> Inherited<G> {
+#[allow(private_bounds)] // `MarkConsistent` is an implementation detail; every guard of this crate has it.
+impl<G: MarkConsistent> Inherited<G> {
     /// What the lock guards is sound again: the guard is an ordinary one from here on.
     pub fn repaired(self) -> G {
-        self.0.mark_repaired();
+        self.0.mark_consistent();
         self.0
     }
 }
@@ -139,7 +141,22 @@ impl From<Errno> for LockFailure {
     }
 }
 
+impl Primitive for Lock {
+    type Size = ();
+
+    const ELEMENT: ElementType = ElementType::U8;
+
+    fn planned((): Self::Size, _participants: usize) -> Result<Planned, String> {
+        Ok(Planned::elements(0))
+    }
+}
+
 impl Lock {
+    /// Returns the lock of an object, if that is one.
+    pub(crate) fn open(place: Place, object: &Object) -> Option<Self> {
+        (object.length == 0).then(|| Self::new(place))
+    }
+
     /// The lock whose block starts the place.
     pub(crate) fn new(place: Place) -> Self {
         Self { place: LockPlace::new(place) }
@@ -232,9 +249,9 @@ impl<'a> LockGuard<'a> {
     }
 }
 
-impl Repair for LockGuard<'_> {
-    fn mark_repaired(&self) {
-        self.block.mark_repaired();
+impl MarkConsistent for LockGuard<'_> {
+    fn mark_consistent(&self) {
+        self.block.mark_consistent();
     }
 }
 

@@ -164,7 +164,7 @@ impl LockBlock {
     }
 
     /// Declares the guarded data sound again after [`Acquired::OwnerDied`]. The caller holds the mutex.
-    pub(crate) fn mark_repaired(&self) {
+    pub(crate) fn mark_consistent(&self) {
         // SAFETY: as in `lock`; when the caller did not get it from a dead owner this only returns EINVAL.
         let result = unsafe { libc::pthread_mutex_consistent(self.mutex()) };
         debug_assert_eq!(result, 0, "repaired a mutex that was not inherited from a dead holder");

@@ -1,4 +1,4 @@
-//! A line of messages from processes to processes, in a ring of fixed size.
+//! A line of messages between processes, in a ring of fixed size.
 
 mod counts;
 mod error;
@@ -12,10 +12,11 @@ use std::time::Duration;
 pub use self::error::QueueError;
 pub use self::joinable::JoinableQueue;
 use self::ring::{Ring, deadline, endless};
-pub(crate) use self::ring::{describe, planned};
 pub use self::task::Task;
-use crate::memory::element::Shareable;
+use crate::memory::element::{Shareable, elements_in};
+use crate::memory::layout::{ElementType, Object};
 use crate::sync::lock::LockFailure;
+use crate::sync::primitive::{Planned, Primitive};
 use crate::sys::mapping::Place;
 
 /// A line of at most so many messages, put and taken by any number of processes, like Python's `multiprocessing.Queue(maxsize)`.
@@ -50,20 +51,59 @@ use crate::sys::mapping::Place;
 /// A queue does not know who ought to put or take, or to close it: where those processes may be killed, wait with a timeout. The
 /// handle can be cloned and is inherited by forked children.
 #[derive(Clone)]
-pub struct Queue<T> {
+pub struct Queue<T, K = Plain> {
     ring: Ring<T>,
+    kind: K,
 }
 
-impl<T: Shareable> Queue<T> {
-    /// The queue that fills the place, with a ring of so many bytes; `None` when it is one of other messages.
-    pub(crate) fn new(place: &Place, ring: usize) -> Option<Self> {
-        Ring::new(place, ring).map(|ring| Self { ring })
+/// What a handle keeps about what becomes of the messages that were taken: nothing, or what a
+/// [`JoinableQueue`] needs for joins.
+pub trait Kind: Default {
+    /// Name of the handle's type.
+    const NAME: &'static str;
+    /// True if the record has a row per process that holds messages.
+    const HAS_ROWS: bool;
+}
+
+/// A taken message is the taker's.
+#[derive(Clone, Default)]
+pub struct Plain;
+
+impl Kind for Plain {
+    const NAME: &'static str = "Queue";
+    const HAS_ROWS: bool = false;
+}
+
+impl<T: Shareable, K: Kind> Primitive for Queue<T, K> {
+    type Size = usize;
+
+    const ELEMENT: ElementType = T::ELEMENT;
+
+    fn planned(capacity: usize, participants: usize) -> Result<Planned, String> {
+        let rows = if K::HAS_ROWS { participants } else { 0 };
+        Ok(Planned { rows, ..ring::planned::<T>(capacity)? })
     }
 
-    /// Puts a message at the end; waits for room, however long that takes.
+    fn wanted() -> String {
+        format!("messages of {} {}", elements_in::<T>(), T::ELEMENT)
+    }
+
+    fn describe(place: &Place, object: &Object) -> Option<String> {
+        Some(ring::describe(place, object))
+    }
+}
+
+/// What a [`JoinableQueue`] does too.
+impl<T: Shareable, K: Kind> Queue<T, K> {
+    /// Returns the queue of an object, if that is one of messages of this type.
+    pub(crate) fn open(place: Place, object: &Object) -> Option<Self> {
+        Ring::new(&place, object).map(|ring| Self { ring, kind: K::default() })
+    }
+
+    /// Puts a message at the end; waits for room without a limit.
     ///
     /// # Errors
-    /// [`QueueError::Closed`] when the queue is closed, or is closed meanwhile, or what the system says.
+    /// [`QueueError::Closed`] if the queue is closed, also while this waits.
     pub fn put(&self, message: T) -> Result<(), QueueError> {
         self.ring.put(message, None)
     }
@@ -71,7 +111,7 @@ impl<T: Shareable> Queue<T> {
     /// Puts a message at the end if there is room.
     ///
     /// # Errors
-    /// [`QueueError::Full`] when there is none; else as [`put`](Self::put).
+    /// [`QueueError::Full`] if there is none; otherwise as [`put`](Self::put).
     pub fn try_put(&self, message: T) -> Result<(), QueueError> {
         self.put_timeout(message, Duration::ZERO)
     }
@@ -79,20 +119,54 @@ impl<T: Shareable> Queue<T> {
     /// Puts a message at the end; waits for room at most this long.
     ///
     /// # Errors
-    /// [`QueueError::Full`] when the time is over; else as [`put`](Self::put).
+    /// [`QueueError::Full`] if the time is over; otherwise as [`put`](Self::put).
     pub fn put_timeout(&self, message: T, timeout: Duration) -> Result<(), QueueError> {
         self.ring.put(message, Some(timeout))
     }
 
-    /// Takes the first message; waits for one, however long that takes.
+    /// Closes the queue for all processes, for ever. Nothing more can be put. A taker, also one that
+    /// waits already, gets what is left and then [`QueueError::Closed`]; a join waits for what is
+    /// left. Closing it again changes nothing.
+    pub fn close(&self) -> Result<(), LockFailure> {
+        self.ring.close()
+    }
+
+    /// Returns true if the queue is closed. There may be messages left.
+    pub fn is_closed(&self) -> bool {
+        self.ring.is_closed()
+    }
+
+    /// Returns how many messages wait to be taken at this moment.
+    pub fn len(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// Returns true if no message waits to be taken at this moment.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns true if there is no room for another message at this moment.
+    pub fn is_full(&self) -> bool {
+        self.len() >= self.capacity()
+    }
+
+    /// Returns how many messages there is room for, besides tasks in progress.
+    pub fn capacity(&self) -> usize {
+        self.ring.capacity()
+    }
+}
+
+impl<T: Shareable> Queue<T> {
+    /// Takes the first message; waits for one without a limit.
     ///
     /// # Errors
-    /// [`QueueError::Closed`] when the queue is closed, or is closed meanwhile, and nothing is left in it, or what the system says.
+    /// [`QueueError::Closed`] if the queue is closed, also while this waits, and empty.
     pub fn get(&self) -> Result<T, QueueError> {
         endless(self.get_within(None)?)
     }
 
-    /// Takes the first message; `None` when there is none now.
+    /// Takes the first message; `None` if there is none now.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -100,7 +174,7 @@ impl<T: Shareable> Queue<T> {
         self.get_timeout(Duration::ZERO)
     }
 
-    /// Takes the first message; waits for one at most this long. `None` when the time is over.
+    /// Takes the first message; waits for one at most this long. `None` if the time is over.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -111,51 +185,17 @@ impl<T: Shareable> Queue<T> {
     fn get_within(&self, timeout: Option<Duration>) -> Result<Option<T>, QueueError> {
         self.ring.get_until(deadline(timeout)?, |state, _| Ok(self.ring.take(&mut state.head)))
     }
-
-    /// Closes the queue for everybody and for ever: nobody puts anything more, and who takes gets what is left in it and then
-    /// [`QueueError::Closed`], also one who waits already. Closing it again changes nothing.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn close(&self) -> Result<(), LockFailure> {
-        self.ring.close()
-    }
-
-    /// Whether somebody has closed it. There may be messages left.
-    pub fn is_closed(&self) -> bool {
-        self.ring.is_closed()
-    }
-
-    /// How many messages wait to be taken at this moment.
-    pub fn len(&self) -> usize {
-        self.ring.len()
-    }
-
-    /// Whether no message waits at this moment.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Whether there is no room for another message at this moment.
-    pub fn is_full(&self) -> bool {
-        self.len() >= self.capacity()
-    }
-
-    /// How many messages there is room for.
-    pub fn capacity(&self) -> usize {
-        self.ring.capacity()
-    }
 }
 
-impl<T> fmt::Display for Queue<T> {
-    /// `3 of 16 messages`, or `3 of 16 messages, closed`.
+impl<T, K> fmt::Display for Queue<T, K> {
+    /// `3 of 16 messages, closed, 2 held by 4711 (1 lost)`, without what does not apply.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.ring.fmt(f)
     }
 }
 
-impl<T> fmt::Debug for Queue<T> {
+impl<T, K: Kind> fmt::Debug for Queue<T, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Queue({self})")
+        write!(f, "{}({self})", K::NAME)
     }
 }

@@ -8,8 +8,10 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::unistd::{Pid, gettid};
 
-use crate::sync::lock::{Inherited, Lock, LockError, LockFailure, Repair};
+use crate::memory::layout::{ElementType, Object};
+use crate::sync::lock::{Inherited, Lock, LockError, LockFailure, MarkConsistent};
 use crate::sync::mutex::{Acquired, LockBlock};
+use crate::sync::primitive::{Planned, Primitive};
 use crate::sys::mapping::Place;
 
 /// A mutex that the thread which holds it may take again, like Python's `multiprocessing.RLock`. It is free once every guard is
@@ -41,9 +43,24 @@ pub struct RLockGuard<'a> {
     thread: PhantomData<*mut ()>,
 }
 
+impl Primitive for RLock {
+    type Size = ();
+
+    const ELEMENT: ElementType = ElementType::U8;
+
+    fn planned((): Self::Size, _participants: usize) -> Result<Planned, String> {
+        Ok(Planned::elements(0))
+    }
+
+    fn describe(place: &Place, _object: &Object) -> Option<String> {
+        Some(Self { lock: Lock::new(place.clone()) }.to_string())
+    }
+}
+
 impl RLock {
-    pub(crate) fn new(place: Place) -> Self {
-        Self { lock: Lock::new(place) }
+    /// Returns the lock of an object, if that is one.
+    pub(crate) fn open(place: Place, object: &Object) -> Option<Self> {
+        (object.length == 0).then(|| Self { lock: Lock::new(place) })
     }
 
     /// The lock it is made of.
@@ -159,9 +176,9 @@ impl<'a> RLockGuard<'a> {
     }
 }
 
-impl Repair for RLockGuard<'_> {
-    fn mark_repaired(&self) {
-        self.block.mark_repaired();
+impl MarkConsistent for RLockGuard<'_> {
+    fn mark_consistent(&self) {
+        self.block.mark_consistent();
     }
 }
 

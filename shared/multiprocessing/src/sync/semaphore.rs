@@ -8,8 +8,10 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::memory::element::Shareable;
+use crate::memory::layout::{ElementType, Object};
 use crate::sync::lock::LockFailure;
 use crate::sync::participant::{Identity, Row};
+use crate::sync::primitive::{Planned, Primitive};
 use crate::sync::record::{Full, Head, Record, State};
 use crate::sys::deadline::Deadline;
 use crate::sys::futex::ANY;
@@ -29,7 +31,7 @@ struct Units {
 impl Head for Units {}
 
 /// Most free units of a semaphore without a bound of its own (`SEM_VALUE_MAX`).
-pub(crate) const MOST_UNITS: u64 = i32::MAX as u64;
+const MOST_UNITS: u64 = i32::MAX as u64;
 
 /// A number of units that processes take and give back, like Python's `multiprocessing.Semaphore`.
 ///
@@ -135,9 +137,36 @@ impl State<Units> {
     }
 }
 
+/// Plans a semaphore that starts with this many units and never has more than `most`.
+fn planned(units: u64, most: u64, participants: usize) -> Result<Planned, String> {
+    if units > MOST_UNITS {
+        return Err(format!("has more than {MOST_UNITS} units"));
+    }
+    Ok(Planned { head: [units, most], ..Planned::elements(participants) })
+}
+
+impl Primitive for Semaphore {
+    type Size = u64;
+
+    const ELEMENT: ElementType = ElementType::U64;
+
+    fn planned(units: Self::Size, participants: usize) -> Result<Planned, String> {
+        planned(units, MOST_UNITS, participants)
+    }
+
+    fn describe(place: &Place, _object: &Object) -> Option<String> {
+        Some(Self::new(place).to_string())
+    }
+}
+
 impl Semaphore {
-    pub(crate) fn new(place: Place) -> Self {
-        Self { record: Arc::new(Record::new(&place)) }
+    fn new(place: &Place) -> Self {
+        Self { record: Arc::new(Record::new(place)) }
+    }
+
+    /// Returns the semaphore of an object.
+    pub(crate) fn open(place: Place, _object: &Object) -> Option<Self> {
+        Some(Self::new(&place))
     }
 
     /// Takes a unit; waits for one, however long that takes.
@@ -238,21 +267,21 @@ impl Permit {
     /// Lets go of the unit without giving it back: from here on it belongs to no process, and is given back by
     /// [`Semaphore::release`], here or in any other process.
     pub fn forget(mut self) {
-        self.settle(false);
+        self.stop_holding(false);
     }
 
     /// Ends the holding of the unit; it becomes free or not.
-    fn settle(&mut self, free: bool) {
+    fn stop_holding(&mut self, free: bool) {
         if !std::mem::take(&mut self.held) {
             return;
         }
-        let settled = self.semaphore.record.update_as(|units, own| {
+        let freed = self.semaphore.record.update_as(|units, own| {
             let freed = own == self.owner && units.strike(own) && free;
             units.head.free += u64::from(freed);
             freed
         });
         // The lock of a record is never lost, and the rest cannot be mended here: the unit comes back when this process ends.
-        if settled == Ok(true) {
+        if freed == Ok(true) {
             self.semaphore.record.announce(1, ANY);
         }
     }
@@ -260,7 +289,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.settle(true);
+        self.stop_holding(true);
     }
 }
 
@@ -291,9 +320,24 @@ impl fmt::Debug for Semaphore {
     }
 }
 
+impl Primitive for BoundedSemaphore {
+    type Size = u64;
+
+    const ELEMENT: ElementType = ElementType::U64;
+
+    fn planned(units: Self::Size, participants: usize) -> Result<Planned, String> {
+        planned(units, units, participants)
+    }
+
+    fn describe(place: &Place, object: &Object) -> Option<String> {
+        Semaphore::describe(place, object)
+    }
+}
+
 impl BoundedSemaphore {
-    pub(crate) fn new(place: Place) -> Self {
-        Self(Semaphore::new(place))
+    /// Returns the semaphore of an object.
+    pub(crate) fn open(place: Place, object: &Object) -> Option<Self> {
+        Semaphore::open(place, object).map(Self)
     }
 }
 

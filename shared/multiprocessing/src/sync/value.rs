@@ -6,9 +6,11 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use crate::memory::cell::{atomic, read_words, write_words};
-use crate::memory::element::{AtomicElement, Shareable, sealed::Atomic};
+use crate::memory::element::{AtomicElement, Shareable, elements_in, sealed::Atomic};
+use crate::memory::layout::{ElementType, Object};
 use crate::sync::copies::Copies;
-use crate::sync::lock::{Lock, LockError, LockFailure, LockGuard, Repair};
+use crate::sync::lock::{Lock, LockError, LockFailure, LockGuard, MarkConsistent};
+use crate::sync::primitive::{Planned, Primitive};
 use crate::sys::mapping::Place;
 
 /// A shared value with its own lock, like Python's `multiprocessing.Value`.
@@ -22,9 +24,25 @@ pub struct Value<T> {
     kind: PhantomData<T>,
 }
 
+impl<T: Shareable> Primitive for Value<T> {
+    type Size = ();
+
+    const ELEMENT: ElementType = T::ELEMENT;
+
+    fn planned((): Self::Size, _participants: usize) -> Result<Planned, String> {
+        Ok(Planned::elements(elements_in::<T>()))
+    }
+
+    fn wanted() -> String {
+        format!("{}, length {}", T::ELEMENT, elements_in::<T>())
+    }
+}
+
 impl<T: Shareable> Value<T> {
-    pub(crate) fn new(place: &Place) -> Self {
-        Self { copies: Copies::new(place), kind: PhantomData }
+    /// Returns the value of an object, if that is one of this size.
+    pub(crate) fn open(place: Place, object: &Object) -> Option<Self> {
+        (object.length == elements_in::<T>())
+            .then(|| Self { copies: Copies::new(&place), kind: PhantomData })
     }
 
     /// The last committed value. Takes no lock and never waits for a holder.
@@ -141,9 +159,9 @@ impl<T: Shareable + fmt::Debug> fmt::Debug for ValueGuard<'_, T> {
     }
 }
 
-impl<T: Shareable> Repair for ValueGuard<'_, T> {
-    fn mark_repaired(&self) {
-        self.lock.mark_repaired();
+impl<T: Shareable> MarkConsistent for ValueGuard<'_, T> {
+    fn mark_consistent(&self) {
+        self.lock.mark_consistent();
     }
 }
 
@@ -162,9 +180,20 @@ pub struct RawValue<T> {
     kind: PhantomData<T>,
 }
 
+impl<T: AtomicElement> Primitive for RawValue<T> {
+    type Size = ();
+
+    const ELEMENT: ElementType = T::ELEMENT;
+
+    fn planned((): Self::Size, _participants: usize) -> Result<Planned, String> {
+        Ok(Planned::elements(1))
+    }
+}
+
 impl<T: AtomicElement> RawValue<T> {
-    pub(crate) fn new(place: Place) -> Self {
-        Self { place, kind: PhantomData }
+    /// Returns the value of an object, if that is one.
+    pub(crate) fn open(place: Place, object: &Object) -> Option<Self> {
+        (object.length == 1).then_some(Self { place, kind: PhantomData })
     }
 
     /// The value now.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use nix::errno::Errno;
 
 use super::client::Client;
-use super::crew::Duties;
 use super::error::StartError;
 use super::function::Code;
+use super::workers::Duties;
 use super::{TaskPool, dispatcher};
 use crate::pipe::pipe;
 use crate::process::Process;

@@ -14,10 +14,10 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::{SigHandler, Signal};
 
-use super::crew::{Crew, Duties};
 use super::error::TaskError;
 use super::function::failure;
 use super::message::{Order, WaitingTask, result, result_parts};
+use super::workers::{Duties, Workers};
 use crate::pipe::{Connection, PipeError};
 use crate::sys::deadline::Deadline;
 use crate::sys::signal::set_disposition;
@@ -34,7 +34,7 @@ const ANNOUNCED: usize = 1 << 15;
 
 struct Dispatcher<'a> {
     owner: Connection,
-    crew: Crew<'a>,
+    workers: Workers<'a>,
     /// Tasks that lie with no worker.
     waiting: VecDeque<WaitingTask>,
     /// Results that the owner has not taken yet.
@@ -61,12 +61,12 @@ pub(super) fn run(owner: Connection, duties: Duties) -> i32 {
     // kernel would reap the workers itself and tell nobody how they ended.
     let _ = set_disposition(Signal::SIGINT, SigHandler::SigIgn);
     let _ = set_disposition(Signal::SIGCHLD, SigHandler::SigDfl);
-    let (crew, started) = Crew::start(duties);
+    let (workers, started) = Workers::start(duties);
     let failed = started.err().map(|(worker, errno)| (worker, errno as i32));
     let is_told = owner.send(&failed).is_ok();
     let mut dispatcher = Dispatcher {
         owner,
-        crew,
+        workers,
         waiting: VecDeque::new(),
         results: VecDeque::new(),
         is_closed: false,
@@ -75,7 +75,7 @@ pub(super) fn run(owner: Connection, duties: Duties) -> i32 {
     };
     let done = if failed.is_none() && is_told { dispatcher.serve() } else { Ok(false) };
     let all_done = matches!(done, Ok(true));
-    dispatcher.crew.end(if all_done { GRACE } else { Duration::ZERO });
+    dispatcher.workers.end(if all_done { GRACE } else { Duration::ZERO });
     i32::from(done.is_err())
 }
 
@@ -83,7 +83,7 @@ impl Dispatcher<'_> {
     /// Works until the owner has closed the pool and everything is done, or the owner wants no more. Whether everything is done.
     fn serve(&mut self) -> Result<bool, PipeError> {
         loop {
-            self.crew.start_due();
+            self.workers.start_due();
             self.hand_out();
             self.fail_what_nobody_will_do();
             self.hand_back()?;
@@ -92,11 +92,11 @@ impl Dispatcher<'_> {
             }
             let ready = self.wait()?;
             for (slot, has_ended) in ready.workers {
-                for result in self.crew.take(slot) {
+                for result in self.workers.receive(slot) {
                     self.keep(result);
                 }
                 if has_ended {
-                    let (unbegun, lost) = self.crew.bury(slot);
+                    let (unbegun, lost) = self.workers.remove_dead(slot);
                     self.wait_again(unbegun);
                     self.results.extend(lost);
                 }
@@ -108,7 +108,7 @@ impl Dispatcher<'_> {
     }
 
     fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.results.is_empty() && self.crew.is_at_rest()
+        self.waiting.is_empty() && self.results.is_empty() && self.workers.are_idle()
     }
 
     /// Waits until something happens or somebody is due.
@@ -118,11 +118,11 @@ impl Dispatcher<'_> {
         let mut polled = vec![PollFd::new(self.owner.as_fd(), events)];
         // Two places for each worker.
         let mut slots = Vec::new();
-        for (slot, came, ended) in self.crew.sources() {
+        for (slot, came, ended) in self.workers.sources() {
             slots.push(slot);
             polled.extend([came, ended].map(|source| PollFd::new(source, PollFlags::POLLIN)));
         }
-        let deadline = match self.crew.next_due() {
+        let deadline = match self.workers.next_due() {
             Some(moment) => Deadline::after(moment.saturating_duration_since(Instant::now()))?,
             None => Deadline::NEVER,
         };
@@ -139,16 +139,16 @@ impl Dispatcher<'_> {
     /// Gives tasks to the workers that have least to do.
     fn hand_out(&mut self) {
         self.is_task_refused = false;
-        let overtaken = self.crew.take_back_overtaken();
+        let overtaken = self.workers.take_back_overtaken();
         self.wait_again(overtaken);
-        while let Some(task) = self.waiting.pop_front().or_else(|| self.crew.take_back()) {
-            match self.crew.give(task) {
+        while let Some(task) = self.waiting.pop_front().or_else(|| self.workers.take_back()) {
+            match self.workers.give(task) {
                 Ok(()) => {}
                 Err(((id, _), Some(error))) => {
                     self.results.push_back(result(id, &failure(&error.into())))
                 }
                 Err((task, None)) => {
-                    self.is_task_refused = self.crew.takes(task.1.len());
+                    self.is_task_refused = self.workers.takes(task.1.len());
                     return self.waiting.push_front(task);
                 }
             }
@@ -163,7 +163,7 @@ impl Dispatcher<'_> {
 
     /// When no worker will ever be ready, the tasks fail instead of waiting.
     fn fail_what_nobody_will_do(&mut self) {
-        if let Some(exit) = self.crew.has_given_up() {
+        if let Some(exit) = self.workers.have_given_up() {
             let error = failure(&TaskError::NotReady { exit });
             self.results.extend(self.waiting.drain(..).map(|(id, _)| result(id, &error)));
         }

@@ -1,7 +1,7 @@
 //! One worker of a pool of tasks as the dispatcher keeps it: its process, the way to it, and what it has to do.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -14,17 +14,14 @@ use crate::process::Process;
 use crate::sys::fork::SpawnError;
 
 pub(super) struct Member {
-    pub(super) process: Process,
     /// `None` once the worker has closed it: it is about to end.
     connection: Option<Connection>,
-    pub(super) started: Instant,
-    pub(super) is_ready: bool,
     /// Whether it has done a task.
     pub(super) has_worked: bool,
     /// How many more tasks it may be given.
     tasks_left: u64,
     pub(super) backlog: Backlog,
-    /// How many tasks the crew had done when this worker was given its first one, or sent its last result.
+    /// How many tasks the workers had done when this worker was given its first one, or sent its last result.
     pub(super) done_before: u64,
 }
 
@@ -34,7 +31,7 @@ impl Member {
         offers: &Offers,
         tasks: u64,
         work: impl FnOnce(&Connection) -> i32,
-    ) -> Result<Self, Errno> {
+    ) -> Result<(Process, Self), Errno> {
         let (here, there) = pipe().map_err(|error| match error {
             PipeError::System(errno) => errno,
             _ => Errno::EIO,
@@ -48,34 +45,27 @@ impl Member {
                     Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
                 }
             })?;
-        Ok(Self {
-            process,
+        let member = Self {
             connection: Some(here),
-            started: Instant::now(),
-            is_ready: false,
             has_worked: false,
             tasks_left: tasks,
             backlog: Backlog::new(offers.clone()),
             done_before: 0,
-        })
+        };
+        Ok((process, member))
     }
 
-    /// What is readable when something comes from it, and when it has ended.
-    pub(super) fn sources(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>) {
-        let ended = self.process.as_fd();
-        // One that has closed its connection has nothing more to say.
-        (self.connection.as_ref().map_or(ended, Connection::as_fd), ended)
+    /// Returns what is readable when something comes from the worker, as long as it may send.
+    pub(super) fn source(&self) -> Option<BorrowedFd<'_>> {
+        self.connection.as_ref().map(Connection::as_fd)
     }
 
-    /// Whether it may be given a task of so many bytes.
+    /// Returns true if it may be given a task of this many bytes once it is ready.
     pub(super) fn takes(&self, bytes: usize) -> bool {
-        self.is_ready
-            && self.connection.is_some()
-            && self.tasks_left > 0
-            && self.backlog.takes(bytes)
+        self.connection.is_some() && self.tasks_left > 0 && self.backlog.takes(bytes)
     }
 
-    /// Gives it a task that it [`takes`](Self::takes), when the crew has done so many. Or returns it, when there is no room, or with the
+    /// Gives it a task that it [`takes`](Self::takes), when all workers have done so many. Or returns it, when there is no room, or with the
     /// reason why it cannot be sent.
     pub(super) fn give(
         &mut self,
@@ -105,12 +95,12 @@ impl Member {
         task
     }
 
-    /// Takes in what it has sent: that it is ready, and results, which are counted in `done`.
-    pub(super) fn receive(&mut self, done: &mut u64) -> Vec<Vec<u8>> {
+    /// Receives what it has sent: that it is ready, and results, which are counted in `done`.
+    pub(super) fn receive(&mut self, is_ready: &mut bool, done: &mut u64) -> Vec<Vec<u8>> {
         let mut results = Vec::new();
         while let Some(connection) = &self.connection {
             match connection.recv_bytes_timeout(Duration::ZERO) {
-                Ok(Some(message)) if message == READY => self.is_ready = true,
+                Ok(Some(message)) if message == READY => *is_ready = true,
                 Ok(Some(message)) => {
                     if result_parts(&message).is_some_and(|(id, _)| self.backlog.is_done(id)) {
                         self.has_worked = true;

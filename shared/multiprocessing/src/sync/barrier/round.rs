@@ -154,7 +154,7 @@ impl State<Rounds> {
     }
 
     /// Forgets dead processes; breaks the barrier if one of them was a party. Whether it was.
-    pub(super) fn bury(&mut self, dead: &[Identity]) -> bool {
+    pub(super) fn remove_dead(&mut self, dead: &[Identity]) -> bool {
         let rounds = self.head.rounds;
         let gone = self.remove(|row| dead.contains(&row.who));
         let party = gone.iter().find(|row| is_party(row, rounds));

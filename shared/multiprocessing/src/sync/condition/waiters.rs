@@ -66,10 +66,10 @@ impl State<Waiters> {
     }
 
     /// Takes the dead out of the line, and gives what they were notified of to the next who waited at that time.
-    pub(super) fn bury(&mut self, dead: &[Identity]) -> Given {
-        let buried = self.remove(|row| dead.contains(&row.who));
+    pub(super) fn remove_dead(&mut self, dead: &[Identity]) -> Given {
+        let removed = self.remove(|row| dead.contains(&row.who));
         let mut given = Given::default();
-        for notified in buried.iter().filter(|row| row.count > 0) {
+        for notified in removed.iter().filter(|row| row.count > 0) {
             let waited = |row: &&mut Row| row.count == 0 && row.mark < notified.count;
             if let Some(heir) = self.rows_mut().iter_mut().find(waited) {
                 given.add(heir, notified.count);

@@ -159,9 +159,9 @@ impl State<Counts> {
     }
 
     /// Counts what the dead had in hand as lost. Whether somebody is to be called because all are finished.
-    pub(super) fn bury(&mut self, dead: &[Identity]) -> bool {
-        let buried = self.remove(|row| dead.contains(&row.who));
-        let lost = buried.iter().fold(0, |sum: u64, row| sum.saturating_add(row.count));
+    pub(super) fn remove_dead(&mut self, dead: &[Identity]) -> bool {
+        let removed = self.remove(|row| dead.contains(&row.who));
+        let lost = removed.iter().fold(0, |sum: u64, row| sum.saturating_add(row.count));
         lost > 0 && self.head.finish(lost, lost)
     }
 }

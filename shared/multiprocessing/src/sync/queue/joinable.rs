@@ -1,20 +1,19 @@
 //! A queue that knows which of its messages are done with.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::counts::JOINS;
 use super::error::QueueError;
-use super::ring::{Ring, deadline, endless};
+use super::ring::{deadline, endless};
 use super::task::Task;
+use super::{Kind, Queue};
 use crate::memory::element::Shareable;
 use crate::sync::lock::LockFailure;
 use crate::sync::participant::Identity;
 use crate::sync::record::Full;
 use crate::sys::deadline::Deadline;
-use crate::sys::mapping::Place;
 
 /// A [`Queue`](crate::Queue) of tasks: whoever takes one says when it is done, and others wait until all are, as with Python's
 /// `multiprocessing.JoinableQueue`.
@@ -38,42 +37,28 @@ use crate::sys::mapping::Place;
 ///
 /// A queue does not know who ought to take what is left in it: where those may all be killed, join with a timeout. And who joins
 /// with a task in its own hand waits for itself. The handle can be cloned and is inherited by forked children.
-pub struct JoinableQueue<T> {
-    ring: Ring<T>,
-    /// How many lost tasks the joins by this handle have told of.
-    told: AtomicU32,
+pub type JoinableQueue<T> = Queue<T, Joinable>;
+
+/// A taken message is a [`Task`], and joins wait until all tasks are done.
+#[derive(Default)]
+pub struct Joinable {
+    /// How many lost tasks the joins by this handle have reported.
+    reported: AtomicU32,
+}
+
+impl Kind for Joinable {
+    const NAME: &'static str = "JoinableQueue";
+    const HAS_ROWS: bool = true;
+}
+
+impl Clone for Joinable {
+    /// From here on the joins by either handle report what is lost.
+    fn clone(&self) -> Self {
+        Self { reported: AtomicU32::new(self.reported.load(Ordering::Relaxed)) }
+    }
 }
 
 impl<T: Shareable> JoinableQueue<T> {
-    /// The queue that fills the place, with a ring of so many bytes; `None` when it is one of other messages.
-    pub(crate) fn new(place: &Place, ring: usize) -> Option<Self> {
-        Ring::new(place, ring).map(|ring| Self { ring, told: AtomicU32::new(0) })
-    }
-
-    /// As [`Queue::put`](crate::Queue::put).
-    ///
-    /// # Errors
-    /// As there.
-    pub fn put(&self, message: T) -> Result<(), QueueError> {
-        self.ring.put(message, None)
-    }
-
-    /// As [`Queue::try_put`](crate::Queue::try_put).
-    ///
-    /// # Errors
-    /// As there.
-    pub fn try_put(&self, message: T) -> Result<(), QueueError> {
-        self.put_timeout(message, Duration::ZERO)
-    }
-
-    /// As [`Queue::put_timeout`](crate::Queue::put_timeout).
-    ///
-    /// # Errors
-    /// As there.
-    pub fn put_timeout(&self, message: T, timeout: Duration) -> Result<(), QueueError> {
-        self.ring.put(message, Some(timeout))
-    }
-
     /// Takes the first message; waits for one, however long that takes.
     ///
     /// # Errors
@@ -111,7 +96,7 @@ impl<T: Shareable> JoinableQueue<T> {
         let taken = match take() {
             // Some of those who are written down may be dead.
             Err(QueueError::TooManyHolders) => {
-                self.bury(&self.ring.record.dead())?;
+                self.remove_dead(&self.ring.record.dead())?;
                 take()
             }
             outcome => outcome,
@@ -141,12 +126,12 @@ impl<T: Shareable> JoinableQueue<T> {
         let record = &self.ring.record;
         let rounds = record.head().rounds;
         loop {
-            self.bury(&record.look_for_dead()?)?;
+            self.remove_dead(&record.look_for_dead()?)?;
             // Asks for no lock, for those who work need it: only to be called, and then sleeps.
             let seen = record.announcements();
             let counts = record.head();
             if counts.unfinished() == 0 || counts.rounds != rounds {
-                return self.tell(counts.lost);
+                return self.report_lost(counts.lost);
             }
             if deadline.has_passed().map_err(LockFailure::from)? {
                 return Ok(false);
@@ -160,16 +145,16 @@ impl<T: Shareable> JoinableQueue<T> {
     }
 
     /// What a join comes to when so many tasks were lost so far.
-    fn tell(&self, lost: u32) -> Result<bool, QueueError> {
-        match lost.saturating_sub(self.told.fetch_max(lost, Ordering::Relaxed)) {
+    fn report_lost(&self, lost: u32) -> Result<bool, QueueError> {
+        match lost.saturating_sub(self.kind.reported.fetch_max(lost, Ordering::Relaxed)) {
             0 => Ok(true),
             tasks => Err(QueueError::Lost { tasks: tasks.into() }),
         }
     }
 
     /// Counts what the dead had in hand as lost.
-    fn bury(&self, dead: &[Identity]) -> Result<(), LockFailure> {
-        if !dead.is_empty() && self.ring.record.update(|state| state.bury(dead))? {
+    fn remove_dead(&self, dead: &[Identity]) -> Result<(), LockFailure> {
+        if !dead.is_empty() && self.ring.record.update(|state| state.remove_dead(dead))? {
             self.ring.record.announce(u64::MAX, JOINS);
         }
         Ok(())
@@ -184,59 +169,6 @@ impl<T: Shareable> JoinableQueue<T> {
     /// How many tasks were lost so far, as far as anybody has noticed.
     pub fn lost(&self) -> u64 {
         self.ring.record.head().lost.into()
-    }
-
-    /// As [`Queue::close`](crate::Queue::close). Who joins waits for what is left.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn close(&self) -> Result<(), LockFailure> {
-        self.ring.close()
-    }
-
-    /// Whether somebody has closed it. There may be messages left.
-    pub fn is_closed(&self) -> bool {
-        self.ring.is_closed()
-    }
-
-    /// How many messages wait to be taken at this moment.
-    pub fn len(&self) -> usize {
-        self.ring.len()
-    }
-
-    /// Whether no message waits at this moment. Some may be in somebody's hand.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Whether there is no room for another message at this moment.
-    pub fn is_full(&self) -> bool {
-        self.len() >= self.capacity()
-    }
-
-    /// How many messages there is room for, besides those in somebody's hand.
-    pub fn capacity(&self) -> usize {
-        self.ring.capacity()
-    }
-}
-
-impl<T: Clone> Clone for JoinableQueue<T> {
-    /// The same queue. From here on the joins by either handle tell of what is lost.
-    fn clone(&self) -> Self {
-        Self { ring: self.ring.clone(), told: AtomicU32::new(self.told.load(Ordering::Relaxed)) }
-    }
-}
-
-impl<T> fmt::Display for JoinableQueue<T> {
-    /// `3 of 16 messages, closed, 2 held by 4711 (1 lost)`; what is not so is left out.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.ring.fmt(f)
-    }
-}
-
-impl<T> fmt::Debug for JoinableQueue<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "JoinableQueue({self})")
     }
 }
 
@@ -357,7 +289,7 @@ mod tests {
             state.row(own).into_iter().for_each(|row| row.count = u64::MAX);
             Ok::<_, Full>(own)
         });
-        queue.bury(&[dead.unwrap().unwrap()]).unwrap();
+        queue.remove_dead(&[dead.unwrap().unwrap()]).unwrap();
         assert_eq!(queue.lost(), u32::MAX.into());
     }
 }

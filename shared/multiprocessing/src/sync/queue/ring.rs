@@ -12,9 +12,10 @@ use super::counts::{BOTH_SIDES, Counts, Side, Standing};
 use super::error::QueueError;
 use crate::memory::cell::{WORD, read_words, write_words};
 use crate::memory::element::{Shareable, elements_in};
-use crate::memory::layout::ElementType;
+use crate::memory::layout::Object;
 use crate::sync::lock::LockFailure;
 use crate::sync::participant::Identity;
+use crate::sync::primitive::Planned;
 use crate::sync::record::{Record, State};
 use crate::sys::deadline::Deadline;
 use crate::sys::mapping::Place;
@@ -33,32 +34,37 @@ const fn slot_bytes<T>() -> usize {
     size_of::<T>().next_multiple_of(WORD)
 }
 
-/// The elements that so many messages take in the ring, and the numbers the record starts with.
-pub(crate) fn planned<T: Shareable>(capacity: usize) -> (usize, [u64; 2]) {
+/// Plans a ring of this many messages.
+pub(super) fn planned<T: Shareable>(capacity: usize) -> Result<Planned, String> {
+    if capacity == 0 {
+        return Err("has no room for a message".to_owned());
+    }
     let elements = capacity.saturating_mul(slot_bytes::<T>() / T::ELEMENT.size());
-    (elements, [elements_in::<T>() as u64, 0])
+    Ok(Planned { head: [elements_in::<T>() as u64, 0], ..Planned::elements(elements) })
 }
 
-/// The record of a queue that fills the place, and the slots behind it, which take so many bytes.
-fn parts(place: &Place, slots: usize) -> (Record<Counts>, Place) {
+/// Returns the record of a queue, and the slots behind it.
+fn parts(place: &Place, object: &Object) -> (Record<Counts>, Place) {
+    let slots = object.element.size() * object.length;
     let record = place.bytes() - slots;
     (Record::new(&place.part(0, record)), place.part(record, slots))
 }
 
-/// How a queue stands whose slots take so many bytes, in words.
-pub(crate) fn describe(place: &Place, slots: usize, element: ElementType) -> String {
-    let state = parts(place, slots).0.get();
-    // Nobody has checked the number that is read here: it may be any.
-    let message = element.size().saturating_mul(state.head.message as usize);
+/// Returns in words how a queue stands.
+pub(super) fn describe(place: &Place, object: &Object) -> String {
+    let (record, slots) = parts(place, object);
+    let state = record.get();
+    // Any process can have written this number, so it may be any.
+    let message = object.element.size().saturating_mul(state.head.message as usize);
     let slot = message.checked_next_multiple_of(WORD).unwrap_or(usize::MAX);
-    let capacity = slots.checked_div(slot).unwrap_or(0);
+    let capacity = slots.bytes().checked_div(slot).unwrap_or(0);
     Standing(state, capacity as u64).to_string()
 }
 
 impl<T: Shareable> Ring<T> {
-    /// The ring of a queue that fills the place, with slots of so many bytes; `None` when it is one of other messages.
-    pub(super) fn new(place: &Place, slots: usize) -> Option<Self> {
-        let (record, slots) = parts(place, slots);
+    /// Returns the ring of a queue, if that is one of messages of this type.
+    pub(super) fn new(place: &Place, object: &Object) -> Option<Self> {
+        let (record, slots) = parts(place, object);
         let capacity = (slots.bytes() / slot_bytes::<T>()) as u64;
         let fits = capacity > 0
             && slots.bytes().is_multiple_of(slot_bytes::<T>())

@@ -1,0 +1,187 @@
+//! The table of the central's settings.
+
+use conventions::settings::{FileFormat, Program, Setting, SettingFlags, Table};
+use lottery::protocol::Dialect;
+
+use super::ini;
+
+/// The settings of the central. The environment variable of a setting is named as its key.
+pub static TABLE: Table = Table {
+    settings: SETTINGS,
+    variable_prefix: "",
+    file: "config.ini",
+    format: FileFormat { parse: ini::parse, write: ini::write },
+    global_flags: true,
+};
+
+/// This program, as the owner of the table.
+#[derive(Debug)]
+pub struct ServerProgram;
+
+impl Program for ServerProgram {
+    const TABLE: &'static Table = &TABLE;
+}
+
+/// The flags of the central's settings.
+pub type Flags = SettingFlags<ServerProgram>;
+
+const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "SERVER_PORT",
+        flag: "port",
+        value_name: "PORT",
+        default: "12345",
+        accepted: "a port, 0 to 65535 (0 = any free one)",
+        choices: &[],
+        help: "Port to listen on",
+        details: "The log names the port that was chosen for 0.",
+    },
+    Setting {
+        key: "SERVER_IP",
+        flag: "ip",
+        value_name: "IP",
+        default: "0.0.0.0",
+        accepted: "an IP address or a host name",
+        choices: &[],
+        help: "Address to listen on",
+        details: "A host name that is not of this machine means all its addresses.",
+    },
+    Setting {
+        key: "SERVER_LISTEN_BACKLOG",
+        flag: "listen-backlog",
+        value_name: "N",
+        default: "1024",
+        accepted: "a whole number, 1 to 65535",
+        choices: &[],
+        help: "Connections that may wait to be accepted",
+        details: "The log names the limit of the machine if it is lower.",
+    },
+    Setting {
+        key: "LOGGING_LEVEL",
+        flag: "logging-level",
+        value_name: "LEVEL",
+        default: "INFO",
+        accepted: "DEBUG, INFO, WARNING or ERROR",
+        choices: &["DEBUG", "INFO", "WARNING", "ERROR"],
+        help: "Lowest level that is logged",
+        details: "",
+    },
+    Setting {
+        key: "SERVER_PROTOCOL",
+        flag: "protocol",
+        value_name: "LIST",
+        default: "typed",
+        accepted: "a dialect, or several with a port each, such as typed:12345,echo:12346; \
+                   dialects: {choices}",
+        choices: &Dialect::NAMES,
+        help: "Wire dialect, or several on different ports",
+        details: "One dialect of a list may leave its port to SERVER_PORT.",
+    },
+    Setting {
+        key: "SERVER_WORKERS",
+        flag: "workers",
+        value_name: "N",
+        default: "auto",
+        accepted: "a whole number, 1 to 1024, or auto",
+        choices: &["auto"],
+        help: "Worker processes",
+        details: "auto is the number of CPUs, but at least 2.",
+    },
+    Setting {
+        key: "SERVER_AGENCIES",
+        flag: "agencies",
+        value_name: "N",
+        default: "5",
+        accepted: "a whole number, 1 to 65535",
+        choices: &[],
+        help: "Distinct agencies that the draw waits for",
+        details: "",
+    },
+    Setting {
+        key: "SERVER_EARLY_QUERY",
+        flag: "early-query",
+        value_name: "WHAT",
+        default: "wait",
+        accepted: "wait or refuse",
+        choices: &["wait", "refuse"],
+        help: "Treatment of a query for winners that comes before the draw",
+        details: "wait answers it after the draw, refuse answers it at once with an error. \
+                  Only framed has such a query.",
+    },
+    Setting {
+        key: "SERVER_STORAGE_DIR",
+        flag: "storage-dir",
+        value_name: "DIR",
+        default: "./storage",
+        accepted: "a directory that can be written",
+        choices: &[],
+        help: "Directory of the bets, the finished agencies and the draw",
+        details: "Each directory holds one lottery.",
+    },
+    Setting {
+        key: "SERVER_DURABILITY",
+        flag: "durability",
+        value_name: "WHAT",
+        default: "disk",
+        accepted: "disk or process",
+        choices: &["disk", "process"],
+        help: "What an acknowledged batch survives",
+        details: "disk: a power failure, because the batch is acknowledged after fdatasync. \
+                  process: the death of every process, but not of the machine.",
+    },
+    Setting {
+        key: "SERVER_GRACE",
+        flag: "grace",
+        value_name: "TIME",
+        default: "8s",
+        accepted: "a duration of at least 100ms, such as 8s or 1m30s",
+        choices: &[],
+        help: "Time for a graceful stop",
+        details: "Workers that have not ended by then are killed.",
+    },
+    Setting {
+        key: "SERVER_REQUEST_TIMEOUT",
+        flag: "request-timeout",
+        value_name: "TIME",
+        default: "30s",
+        accepted: "a duration of at least 100ms, such as 30s",
+        choices: &[],
+        help: "Time for a request, from its first byte to the end of the reply",
+        details: "Where a connection carries one request only, the time starts with the connection.",
+    },
+    Setting {
+        key: "SERVER_IDLE_TIMEOUT",
+        flag: "idle-timeout",
+        value_name: "TIME",
+        default: "5m",
+        accepted: "a duration of at least 100ms, such as 5m",
+        choices: &[],
+        help: "Time a kept connection may be silent between two requests",
+        details: "Waiting for the draw does not count.",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readme_has_this_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+        let readme = std::fs::read_to_string(path).unwrap();
+        let table = TABLE.markdown();
+        assert!(readme.contains(&table), "README.md needs this table of the server:\n\n{table}");
+    }
+
+    #[test]
+    fn the_configuration_file_of_the_repository_shows_every_setting_and_its_default() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config.ini");
+        let file = std::fs::read_to_string(path).unwrap();
+        for Setting { key, default, .. } in TABLE.settings {
+            // The container's own address is the one value that differs.
+            let line = format!("{key} = {}", if *key == "SERVER_IP" { "server" } else { default });
+            let found = file.lines().any(|found| found.trim_start_matches("# ") == line);
+            assert!(found, "config.ini needs the line `{line}`, as a comment or not");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The life cycle of a slot, in which one worker follows the other: *due* → *running* → *ready* →
+//! dead → *due* again, at once or after a pause, until the slot is given up.
+
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+use super::backoff::{Backoff, Next};
+use crate::process::Process;
+use crate::sys::exit::Exit;
+
+/// Pause after a fork that failed: the machine is out of processes or memory.
+pub(crate) const SPAWN_PAUSE: Duration = Duration::from_millis(500);
+/// Pause between two attempts to repair what a dead worker left.
+const REPAIR_PAUSE: Duration = Duration::from_millis(100);
+/// Stands for the end of a worker that the program around the pool reaped.
+const UNKNOWN: Exit = Exit::Code(255);
+
+/// One place in a pool. `W` is what the pool keeps of a running worker beside its process.
+#[derive(Debug)]
+pub(crate) struct Slot<W> {
+    state: State<W>,
+    backoff: Backoff,
+}
+
+#[derive(Debug)]
+enum State<W> {
+    /// No worker runs here and none is due. Holds the end of the last one, if there was one.
+    Empty(Option<Exit>),
+    /// A new worker is due at this time.
+    Due(Instant),
+    /// What the last worker left is not repaired yet.
+    Unrepaired {
+        exit: Exit,
+        /// When to try again.
+        retry: Instant,
+        /// When a new worker is due after the repair.
+        due: Instant,
+    },
+    Running(Running<W>),
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub(crate) struct Running<W> {
+    pub(crate) process: Process,
+    started: Instant,
+    /// True once the worker has reported that it is ready.
+    pub(crate) is_ready: bool,
+    pub(crate) worker: W,
+}
+
+/// A worker that has ended, and was removed from its slot.
+pub(crate) struct Dead<W> {
+    pub(crate) pid: Pid,
+    pub(crate) exit: Exit,
+    pub(crate) uptime: Duration,
+    was_ready: bool,
+    pub(crate) worker: W,
+}
+
+impl<W> Slot<W> {
+    /// Returns a slot without a worker.
+    pub(crate) fn empty() -> Self {
+        Self { state: State::Empty(None), backoff: Backoff::default() }
+    }
+
+    /// Puts a worker that was just started into the slot.
+    pub(crate) fn start(&mut self, process: Process, worker: W) {
+        let started = Instant::now();
+        self.state = State::Running(Running { process, started, is_ready: false, worker });
+    }
+
+    /// Returns the worker, if one runs.
+    pub(crate) fn running(&self) -> Option<&Running<W>> {
+        match &self.state {
+            State::Running(running) => Some(running),
+            _ => None,
+        }
+    }
+
+    /// As [`running`](Self::running), to change it.
+    pub(crate) fn running_mut(&mut self) -> Option<&mut Running<W>> {
+        match &mut self.state {
+            State::Running(running) => Some(running),
+            _ => None,
+        }
+    }
+
+    /// Returns the worker, if one runs, and gives up the slot.
+    pub(crate) fn into_running(self) -> Option<Running<W>> {
+        match self.state {
+            State::Running(running) => Some(running),
+            _ => None,
+        }
+    }
+
+    /// Returns when this slot needs attention: a repair or a new worker is due.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        match self.state {
+            State::Due(at) | State::Unrepaired { retry: at, .. } => Some(at),
+            State::Empty(_) | State::Running(_) => None,
+        }
+    }
+
+    /// Returns true if a new worker is due.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        matches!(self.state, State::Due(at) if now >= at)
+    }
+
+    /// Returns the end of the worker whose remains are to be repaired now.
+    pub(super) fn repair_due(&self, now: Instant) -> Option<Exit> {
+        match self.state {
+            State::Unrepaired { exit, retry, .. } if now >= retry => Some(exit),
+            _ => None,
+        }
+    }
+
+    /// Makes a new worker due after this pause.
+    pub(crate) fn due_after(&mut self, pause: Duration) {
+        self.state = State::Due(Instant::now() + pause);
+    }
+
+    /// Makes a repair due. After it a new worker is due, but not before this pause is over.
+    pub(super) fn repair_then_due_after(&mut self, exit: Exit, pause: Duration) {
+        let now = Instant::now();
+        self.state = State::Unrepaired { exit, retry: now, due: now + pause };
+    }
+
+    /// Notes whether an attempt to repair succeeded.
+    pub(super) fn repaired(&mut self, succeeded: bool) {
+        if let State::Unrepaired { exit, due, .. } = self.state {
+            let retry = Instant::now() + REPAIR_PAUSE;
+            self.state =
+                if succeeded { State::Due(due) } else { State::Unrepaired { exit, retry, due } };
+        }
+    }
+
+    /// Lets no new worker become due. A running one stays.
+    pub(super) fn stop(&mut self) {
+        if self.running().is_none() {
+            self.state = State::Empty(None);
+        }
+    }
+
+    /// Returns how the last worker ended, if none runs and none is due.
+    pub(crate) fn given_up(&self) -> Option<Exit> {
+        match self.state {
+            State::Empty(exit) => exit,
+            _ => None,
+        }
+    }
+
+    /// Returns how the worker ended, if it has ended.
+    pub(crate) fn exit(&mut self) -> Option<Exit> {
+        match self.running_mut()?.process.join_timeout(Duration::ZERO) {
+            Ok(exit) => exit,
+            Err(Errno::ECHILD) => Some(UNKNOWN),
+            Err(_) => None,
+        }
+    }
+
+    /// Removes a worker that ended in this way, and leaves the slot empty.
+    pub(crate) fn remove_dead(&mut self, exit: Exit) -> Option<Dead<W>> {
+        match std::mem::replace(&mut self.state, State::Empty(Some(exit))) {
+            State::Running(Running { process, started, is_ready, worker }) => Some(Dead {
+                pid: process.pid(),
+                exit,
+                uptime: started.elapsed(),
+                was_ready: is_ready,
+                worker,
+            }),
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
+    /// Forgets earlier deaths: a worker of this slot has done its work.
+    pub(crate) fn forget_deaths(&mut self) {
+        self.backoff = Backoff::default();
+    }
+
+    /// Counts a death and decides what to do about it.
+    pub(crate) fn after_death(&mut self, dead: &Dead<W>) -> Next {
+        self.backoff.after_death(dead.exit, dead.uptime, dead.was_ready)
+    }
+}
