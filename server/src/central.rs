@@ -109,10 +109,10 @@ fn recover_ledger<'a>(
             let recovery = storage.recover(false)?;
             shared.finished.store(storage.count_finished()?);
             **inherited = recovery.ledger.into();
-            warn("recuperacion", Outcome::Success)
-                .with("motivo", "un proceso murio con el candado del almacenamiento")
-                .with("apuestas", recovery.ledger.bets)
-                .with("bytes_descartados", recovery.cut)
+            warn("recovery", Outcome::Success)
+                .with("reason", "a process died while it held the lock of the storage")
+                .with("bets", recovery.ledger.bets)
+                .with("discarded_bytes", recovery.cut)
                 .write();
             Ok(inherited.repaired())
         }

@@ -141,7 +141,7 @@ fn a_batch_of_a_dead_worker_stays_in_flight_until_it_can_be_counted() {
 
     kill(pid, Signal::SIGKILL);
     // This test holds the lock that counting needs, as a stopped process would.
-    central.program.line_with("action: reparar | result: fail");
+    central.program.line_with("action: repair | result: fail");
     assert_eq!(processing.load(slot), 1, "still in flight");
     drop(guard);
 

@@ -196,7 +196,7 @@ fn requests_of_clients_that_leave_before_they_are_accepted_are_still_served() {
     let log = central.stop_and_read_log();
     let failed = log.iter().filter(|line| line.contains("receive_message | result: fail"));
     for line in failed {
-        let silent = silent_ports.iter().any(|port| line.contains(&format!("puerto: {port} ")));
+        let silent = silent_ports.iter().any(|port| line.contains(&format!("port: {port} ")));
         assert!(!silent, "{line}");
     }
 }

@@ -18,8 +18,8 @@ use items::{Item, in_one_line, items, subject};
 
 const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rules/public_surface/list.txt");
 
-/// The macros that write items that programs can name: implementations for numbers, the table of the
-/// kinds of object, and the kinds and methods of `Plan` and `Segment` that follow from it.
+/// The macros that write items that programs can name: implementations for numbers, the table of
+/// the kinds of object, and the kinds and methods of `Plan` and `Segment` that follow from it.
 const MACROS: [&str; 5] = [
     "atomic_elements!",
     "macro_rules! kinds",
@@ -211,7 +211,7 @@ fn the_list_changes_if_and_only_if_programs_can_see_the_change() {
         (true, "pub struct Permit {", "pub struct Permit<'a> {"),
         (false, "    fn word(&self)", "    pub(crate) fn word(&self)"),
         (false, "    place: Place,\n}", "    place: Box<Place>,\n}"),
-        (false, "/// Whether it is set now.", "/// Whether somebody set it."),
+        (false, "/// A flag that processes wait for", "/// A signal that processes wait for"),
         (false, "pub(super) enum Outcome {", "pub(super) enum Outcome {\n    Perhaps,"),
         (false, "    pub fn forget(mut self) {", "    pub fn forget(self) {"),
         (
