@@ -65,19 +65,18 @@ impl Central {
 
     /// Begins a batch in worker `slot`: its agency is in flight.
     pub fn begin(&self, slot: usize) {
-        self.shared.processing.fetch_add(slot, 1);
+        self.shared.begin_batch(slot);
     }
 
     /// Ends a batch of worker `slot` of which nothing is stored.
     pub fn abandon(&self, slot: usize) {
-        let before = self.shared.processing.fetch_sub(slot, 1);
-        debug_assert!(before > 0, "a batch ended that never began");
+        self.shared.end_batches(slot, 1);
     }
 
     /// Returns the state of the lottery now. Winners and in-flight marks belong to the same moment.
     pub fn results(&self) -> Result<Results, Fatal> {
         let winners = take_over(self.shared.winners.lock())?;
-        Ok(Results { winners: *winners, in_flight: self.shared.in_flight() })
+        Ok(Results { winners: *winners, in_flight: self.shared.agencies_in_flight() })
     }
 
     /// Closes the storage in order, after every worker has ended. The next start has nothing to
@@ -110,10 +109,10 @@ fn recover_ledger<'a>(
             let recovery = storage.recover(false)?;
             shared.finished.store(storage.count_finished()?);
             **inherited = recovery.ledger.into();
-            warn("recuperacion", Outcome::Success)
-                .with("motivo", "un proceso murio con el candado del almacenamiento")
-                .with("apuestas", recovery.ledger.bets)
-                .with("bytes_descartados", recovery.cut)
+            warn("recovery", Outcome::Success)
+                .with("reason", "a process died while it held the lock of the storage")
+                .with("bets", recovery.ledger.bets)
+                .with("discarded_bytes", recovery.cut)
                 .write();
             Ok(inherited.repaired())
         }

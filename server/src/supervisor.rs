@@ -68,13 +68,13 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
     };
     let listeners = config.listen_addresses.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
     let port = listeners.first().map_or(0, |listener| listener.address.port());
-    let shared = Shared::create(&Shared::name(port)?, config.workers.get())?;
+    let shared = Shared::create_reclaiming(&Shared::name(port)?, config.workers.get())?;
     shared.port.store(port);
     let central = Central::new(shared, storage, recovery.ledger, config.agencies)?;
     if central.was_drawn() {
         let advice = "the draw of this storage was held: no more bets; a new lottery needs another \
                       SERVER_STORAGE_DIR";
-        info("sorteo", Outcome::InProgress).with("motivo", advice).write();
+        info("sorteo", Outcome::InProgress).with("reason", advice).write();
     }
     log_config(config, port);
     let limits = Limits {
@@ -139,7 +139,7 @@ impl Workload for Supervisor {
         let again = matches!(reason, RepairError::Busy(_));
         if !again || self.logged_blocked.is_none_or(|time| time.elapsed() >= LOG_BLOCKED_EVERY) {
             self.logged_blocked = Some(Instant::now());
-            error("reparar", Outcome::Fail).with("worker", slot).with("error", &reason).write();
+            error("repair", Outcome::Fail).with("worker", slot).with("error", &reason).write();
         }
         if again { RepairOutcome::Again } else { RepairOutcome::Done }
     }
@@ -166,7 +166,7 @@ impl Workload for Supervisor {
                     .with("pid", pid)
                     .with("error", describe(*exit))
                     .with("uptime", GoDuration(whole_milliseconds(*uptime)))
-                    .with("siguiente", follow_up(*next))
+                    .with("next", follow_up(*next))
                     .write();
             }
             PoolEvent::SpawnFailed { slot, reason } => {
@@ -176,10 +176,10 @@ impl Workload for Supervisor {
                 shared.phase.store(Phase::Draining as u8);
                 self.listeners.clear();
                 let why = signal.map_or("worker", Signal::as_str);
-                info("exit", Outcome::InProgress).with("motivo", why).write();
+                info("exit", Outcome::InProgress).with("reason", why).write();
             }
             PoolEvent::Killed { workers } => {
-                warn("exit", Outcome::InProgress).with("workers_matados", workers).write();
+                warn("exit", Outcome::InProgress).with("killed_workers", workers).write();
             }
             PoolEvent::Ignored { signal } => {
                 warn("signal", Outcome::Fail)
@@ -215,7 +215,7 @@ impl Supervisor {
             }
         };
         if let Err(reason) = closed {
-            error("cerrar_almacenamiento", Outcome::Fail).with("error", reason).write();
+            error("close_storage", Outcome::Fail).with("error", reason).write();
         }
         if code == ExitCode::Done {
             info("exit", Outcome::Success).write();
@@ -241,12 +241,12 @@ fn log_recovery(recovery: &Recovery) {
     if ledger.bets == 0 && cut == 0 {
         return;
     }
-    info("recuperacion", Outcome::Success)
-        .with("apuestas", ledger.bets)
-        .with("ganadores", ledger.winners)
-        .with("batches_del_diario", replayed)
-        .with("bytes_descartados", cut)
-        .with("contadas_de_bets_csv", counted)
+    info("recovery", Outcome::Success)
+        .with("bets", ledger.bets)
+        .with("winners", ledger.winners)
+        .with("journal_batches", replayed)
+        .with("discarded_bytes", cut)
+        .with("counted_from_bets_csv", counted)
         .write();
 }
 
@@ -260,7 +260,7 @@ fn log_config(config: &Config, port: u16) {
         .with("durability", config.durability)
         .with("grace", GoDuration(config.grace))
         .with("request_timeout", GoDuration(config.request_timeout))
-        .with("agencias", config.agencies)
+        .with("agencies", config.agencies)
         .write();
 }
 
@@ -272,7 +272,7 @@ fn ready_lines(config: &Config, listeners: &[Listener]) -> Vec<Line> {
             .with("protocol", listener.dialect.name)
             .with("workers", config.workers)
             .with("backlog", listener.backlog)
-            .with("backlog_pedido", config.backlog)
+            .with("requested_backlog", config.backlog)
     };
     listeners.iter().map(line).collect()
 }
@@ -285,10 +285,10 @@ fn describe(exit: Exit) -> String {
 
 fn follow_up(next: Next) -> String {
     match next {
-        Next::Restart => "otro en su lugar".to_owned(),
-        Next::RestartAfter(pause) => format!("otro en su lugar en {}", GoDuration(pause)),
-        Next::GiveUp | Next::CannotServe => "detener el servidor".to_owned(),
-        Next::Stay => "nada, el servidor se detiene".to_owned(),
+        Next::Restart => "another in its place".to_owned(),
+        Next::RestartAfter(pause) => format!("another in its place in {}", GoDuration(pause)),
+        Next::GiveUp | Next::CannotServe => "stop the central".to_owned(),
+        Next::Stay => "nothing, the central is stopping".to_owned(),
     }
 }
 

@@ -159,7 +159,7 @@ impl<'a> EventLoop<'a> {
             }
             if self.is_draining() && self.table.is_empty() {
                 let slot = self.handler.requests.slot;
-                info("cerrar_conexiones", Outcome::Success).with("worker", slot).write();
+                info("close_connections", Outcome::Success).with("worker", slot).write();
                 return Ok(());
             }
         }
@@ -272,7 +272,7 @@ impl<'a> EventLoop<'a> {
             let deadline = Instant::now() + if kept { idle_timeout } else { request_timeout };
             debug("accept_connections", Outcome::Success)
                 .with("ip", peer.ip())
-                .with("puerto", peer.port())
+                .with("port", peer.port())
                 .write();
             let token = self.table.insert(stream, peer, dialect, deadline);
             // Most often the request is there already.
@@ -340,7 +340,7 @@ impl<'a> EventLoop<'a> {
             }
             self.intakes[intake].close(self.epoll);
         }
-        info("cerrar_socket_escucha", Outcome::Success).with("worker", slot).write();
+        info("close_listener", Outcome::Success).with("worker", slot).write();
         self.draw.leave(self.handler.requests.central);
         let now = Instant::now();
         let grace = limits.grace.saturating_sub(GRACE_RESERVE).max(limits.grace / 2);

@@ -218,9 +218,10 @@ fn a_server_that_closes_at_once_is_reported_differently_from_a_silent_one() {
     let rules = (dialect("framed").rules)();
     let failed = rows(&rules, is_answered, &[STORED, NOTIFIED, OWN, AGAIN, LATE]);
     assert_eq!((report.code, report.failed()), (Some(1), failed));
-    let (_, came) = report.expected_and_received("a batch is answered with the number of its bets");
+    let (_, received) =
+        report.expected_and_received("a batch is answered with the number of its bets");
     // The kernel resets a connection that is closed with unread bytes.
-    assert!(["the connection ended", "the connection was reset"].contains(&came), "{came}");
+    assert!(["the connection ended", "the connection was reset"].contains(&received), "{received}");
 }
 
 #[test]
@@ -240,9 +241,9 @@ fn an_early_answer_fails_the_rule_that_agencies_wait_for_the_last_one() {
         let report = report(dialect.name, &[Fault::AnswersEarly], []);
         let failed = rows(&[], |_| true, &[WAITS]);
         assert_eq!((report.code, report.failed()), (Some(1), failed), "{}", dialect.name);
-        let (expected, came) = report.expected_and_received(WAITS);
+        let (expected, received) = report.expected_and_received(WAITS);
         assert_eq!(expected, "nothing before agency 1 has finished");
-        assert!(came.starts_with("agency 2: "), "{came}");
+        assert!(received.starts_with("agency 2: "), "{received}");
     });
 }
 
@@ -252,11 +253,11 @@ fn the_winners_of_other_agencies_fail_the_rule_about_own_winners() {
         let report = report(dialect.name, &[Fault::SendsAllWinners], []);
         let failed = rows(&[], |_| true, &[OWN]);
         assert_eq!((report.code, report.failed()), (Some(1), failed), "{}", dialect.name);
-        let (expected, came) = report.expected_and_received(OWN);
+        let (expected, received) = report.expected_and_received(OWN);
         let documents = if dialect.name == "line" { "" } else { " (30001001, 30001004)" };
         assert_eq!(expected, format!("agency 1: 2 winners{documents}"), "{}", dialect.name);
         // 2, 0, 3, 1 and 4.
-        assert!(came.starts_with("agency 1: 10 winners"), "{came}");
+        assert!(received.starts_with("agency 1: 10 winners"), "{received}");
     });
 }
 

@@ -286,8 +286,7 @@ fn a_central_that_closes_after_each_reply_still_gets_the_query() {
     for _ in 0..2 {
         let mut connection = central.accept();
         connection.expect(&vector("framed", "finished_1"));
-        connection.reply(&vector("framed", "ack"));
-        connection.close();
+        connection.reply_and_close(&vector("framed", "ack"));
     }
     let mut connection = central.accept();
     connection.expect(&vector("framed", "query_1"));

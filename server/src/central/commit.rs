@@ -101,10 +101,10 @@ fn mark_finished(shared: &Shared, storage: &Storage, agency: u16) -> Result<(), 
     }
     storage.mark_finished(agency)?;
     let finished = shared.finished.fetch_add(1) + 1;
-    info("notificacion_recibida", Outcome::Success)
-        .with("agencia", agency)
-        .with("terminadas", finished)
-        .with("esperadas", shared.expected.load())
+    info("agency_finished", Outcome::Success)
+        .with("agency", agency)
+        .with("finished", finished)
+        .with("expected", shared.expected.load())
         .write();
     Ok(())
 }

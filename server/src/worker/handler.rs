@@ -287,7 +287,7 @@ impl<'a> Handler<'a> {
         self.requests.central.shared().worker_refused.fetch_add(self.requests.slot, 1);
         error("receive_message", Outcome::Fail)
             .with("ip", peer.ip())
-            .with("puerto", peer.port())
+            .with("port", peer.port())
             .with("error", reason)
             .write();
     }

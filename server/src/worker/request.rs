@@ -173,7 +173,7 @@ impl Requests<'_> {
         };
         self.central.shared().worker_queries.fetch_add(self.slot, 1);
         debug("consulta_ganadores", Outcome::Success)
-            .with("agencia", agency)
+            .with("agency", agency)
             .with("cant_ganadores", documents.len())
             .write();
         encode(codec, &Reply::Winners(documents.iter().map(String::as_str).collect()))
@@ -225,7 +225,7 @@ fn encode(codec: &mut dyn CentralCodec, reply: &Reply<'_>) -> RequestOutcome {
     match codec.encode(reply, &mut bytes) {
         Ok(then) => RequestOutcome::Reply { bytes, then },
         Err(reason) => {
-            error("responder", Outcome::Fail).with("error", reason).write();
+            error("send_reply", Outcome::Fail).with("error", reason).write();
             RequestOutcome::Reply { bytes: Vec::new(), then: Then::Close }
         }
     }

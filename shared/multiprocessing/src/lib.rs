@@ -46,6 +46,37 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # One structure declares a segment
+//!
+//! A program with more than a few objects declares them as the fields of one structure, with a
+//! derive. [`SharedState`] then writes the plan, looks up the handles and checks a segment that
+//! another program made. No object is named by a string:
+//!
+//! ```
+//! use multiprocessing::{RawArray, Segment, SegmentName, SharedState, Value};
+//!
+//! #[derive(SharedState)]
+//! #[shared(args(workers: usize))]
+//! struct Shared {
+//!     #[shared(segment)]
+//!     segment: Segment,
+//!     /// Written by the holder of its lock.
+//!     winners: Value<u64>,
+//!     /// Per worker: 1 while a batch is in flight. Written by that worker alone.
+//!     #[shared(len = workers)]
+//!     processing: RawArray<u8>,
+//! }
+//!
+//! let name = SegmentName::new(&format!("doc.declared.{}", std::process::id()))?;
+//! let shared = Shared::create(&name, 4)?;
+//! shared.winners.set(3)?;
+//!
+//! let seen = Shared::open(&name)?;
+//! assert_eq!((seen.winners.get(), seen.processing.len()), (3, 4));
+//! assert_eq!(seen.segment.name(), &name);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Each part has a program of one page in `examples/`.
 //!
 //! # What happens when a process is killed
@@ -110,11 +141,16 @@ compile_error!("shm-multiprocessing needs Linux and the C library of GNU");
 #[doc = include_str!("../README.md")]
 mod readme {}
 
-// The derive of `Shareable` names this crate, also when this crate uses it.
+// The derives name this crate, also when they are used inside it.
 extern crate self as multiprocessing;
 
 #[cfg(doc)]
 pub mod guide;
+/// What the derive of [`SharedState`] names. No program needs it.
+#[doc(hidden)]
+pub mod declaration {
+    pub use crate::segment::declaration::{Capacity, Declared, Len, NoAttribute, Parties, Units};
+}
 mod memory;
 mod pipe;
 mod pool;
@@ -135,7 +171,7 @@ pub use pool::{
     Workload,
 };
 pub use process::Process;
-pub use segment::{Listing, Plan, Segment, SegmentError, Snapshot, segments};
+pub use segment::{Listing, Plan, Segment, SegmentError, SharedState, Snapshot, segments};
 pub use sync::array::{Array, ArrayGuard, RawArray};
 pub use sync::barrier::{Barrier, BarrierError, BreakCause};
 pub use sync::condition::{Condition, ConditionError};

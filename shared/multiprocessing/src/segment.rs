@@ -2,6 +2,9 @@
 //! or a later process reclaims it.
 
 mod claim;
+pub(crate) mod declaration;
+#[cfg(doctest)]
+mod declared;
 mod error;
 mod found;
 mod inspect;
@@ -17,6 +20,7 @@ use shared_memory::ShmemConf;
 use zerocopy::IntoBytes;
 
 use self::claim::Claim;
+pub use self::declaration::SharedState;
 pub use self::error::SegmentError;
 use self::error::{io_error, shmem_error, system};
 pub use self::inspect::{Listing, Snapshot, segments};
@@ -25,7 +29,7 @@ use crate::memory::cell::{atomic, write_bytes, write_words};
 use crate::memory::element::{AtomicElement, Shareable, sealed::Atomic};
 use crate::memory::layout::{
     ENTRY_BYTES, HEAD_BYTES, HEADER_BYTES, Header, LAYOUT_VERSION, LOCK_BYTES, MAGIC, Object,
-    ObjectKind, READY, STATE_OFFSET, kinds,
+    ObjectKind, READY, STATE_OFFSET, Shape, kinds,
 };
 use crate::sync::condition::ConditionLock;
 use crate::sync::mutex::LockPlace;
@@ -77,7 +81,9 @@ impl Segment {
             creator_pid: std::process::id(),
             creator_start_ticks: start_ticks(getpid()).unwrap_or(0),
             created_unix_ms: unix_ms(),
-            reserved: [0; 16],
+            pid_namespace: 0,
+            time_namespace: 0,
+            reserved: [0; 64],
         };
         // One system call writes all of it, so a kill of this process leaves all of the header or
         // nothing.
@@ -143,17 +149,24 @@ impl Segment {
         kind: ObjectKind,
         open: impl FnOnce(Place, &Object) -> Option<P>,
     ) -> Result<P, SegmentError> {
-        let fits = |object: &&Object| {
-            object.name == name && object.kind == kind && object.element == P::ELEMENT
-        };
-        let found = self.objects.iter().find(fits);
-        found.and_then(|object| open(self.place(object), object)).ok_or_else(|| {
-            SegmentError::Object {
-                name: self.name.clone(),
-                object: name.to_owned(),
-                wanted: format!("{kind} of {}", P::wanted()),
-            }
+        let named = self.objects.iter().find(|object| object.name == name);
+        let fits = named.filter(|object| object.kind == kind && object.element == P::ELEMENT);
+        fits.and_then(|object| open(self.place(object), object)).ok_or_else(|| {
+            let has_elements = |object: &&Object| object.kind.shape() != Shape::Lock;
+            let found = named.map(|object| match has_elements(&object) {
+                true => format!("{} of {}, length {}", object.kind, object.element, object.length),
+                false => object.kind.to_string(),
+            });
+            let wanted = match kind.shape() {
+                Shape::Lock => kind.to_string(),
+                _ => format!("{kind} of {}", P::wanted()),
+            };
+            self.mismatch(name, wanted, found)
         })
+    }
+
+    fn mismatch(&self, object: &str, wanted: String, found: Option<String>) -> SegmentError {
+        SegmentError::Object { name: self.name.clone(), object: object.to_owned(), wanted, found }
     }
 }
 

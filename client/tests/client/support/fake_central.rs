@@ -213,6 +213,14 @@ impl ServerConnection {
         assert!(rest.is_empty(), "bytes after the request: {rest:?}");
     }
 
+    /// Sends bytes and the end of the connection in one segment, so that the program cannot read
+    /// one before the other has arrived.
+    pub(crate) fn reply_and_close(mut self, bytes: &[u8]) {
+        SockRef::from(&self.stream).set_tcp_cork(true).unwrap();
+        self.reply(bytes);
+        self.close();
+    }
+
     /// Closes the connection so that the program reads its end.
     pub(crate) fn close(self) {
         self.stream.shutdown(Shutdown::Both).unwrap();

@@ -45,14 +45,14 @@ pub(crate) const THREE_RECORDS: [&str; 3] = [
     "Santiago;Álvarez;33936970;1986-04-25;7068",
 ];
 
-/// Builder for a start of the program in an empty directory with an empty environment.
+/// Builder that starts the program in an empty directory with an empty environment.
 pub(crate) struct Setup {
     directory: TempDir,
     command: Command,
 }
 
 impl Setup {
-    /// Starts with no arguments.
+    /// Prepares the program without arguments.
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
@@ -61,7 +61,7 @@ impl Setup {
         Self { directory, command }
     }
 
-    /// Agency 1 with these rows in its file, this central, and short waits.
+    /// Prepares agency 1 with these rows in its file, this central, and short waits.
     pub(crate) fn agency(central: SocketAddr, rows: impl AsRef<[u8]>) -> Self {
         let setup = Self::new().file("bets.csv", rows);
         let address = central.to_string();

@@ -77,7 +77,7 @@ fn kill_holders(durability: &str, lock: impl Fn(&CentralProcess<'_>) -> Lock) ->
     let totals = record.check(&setup, &central);
     assert!(totals.bets > 0);
     let recoveries =
-        central.program.count_lines_with("action: recuperacion | result: success | motivo: ");
+        central.program.count_lines_with("action: recovery | result: success | reason: ");
     assert_eq!(central.stop().0, 0);
     recoveries
 }

@@ -94,7 +94,7 @@ fn a_start_waits_for_the_last_worker_of_a_killed_supervisor() {
     eventually("the next start waits for the storage", waits, |waits| *waits);
     drop(last);
     next.line_with("action: listen | result: success");
-    next.line_with("action: recuperacion | result: success | apuestas: 5 | ganadores: 3");
+    next.line_with("action: recovery | result: success | bets: 5 | winners: 3");
     next.signal(Signal::SIGTERM);
     assert_eq!(next.exit_code(), 0);
     setup.assert_nothing_left(port);

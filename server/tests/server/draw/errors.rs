@@ -91,7 +91,7 @@ fn more_winners_than_fit_a_reply_are_logged_and_not_answered_with_a_wrong_count(
         assert_eq!(central.number("worker_deaths"), 0);
         let log = central.stop_and_read_log();
         let failure = format!(
-            "action: responder | result: fail | error: winners: {}, at most {most}",
+            "action: send_reply | result: fail | error: winners: {}, at most {most}",
             most + 1
         );
         assert_eq!(

@@ -75,11 +75,11 @@ fn an_agency_that_begins_to_wait_during_a_stop_does_not_delay_it() {
         );
 
         central.program.signal(Signal::SIGTERM);
-        central.program.line_with("action: cerrar_socket_escucha");
+        central.program.line_with("action: close_listener");
         // In some dialects the central has already closed the connection, which is allowed.
         let _ = agency.try_finish();
 
         assert_eq!(central.program.exit_code_within(QUICK), 0, "{dialect}");
-        assert_eq!(central.program.count_lines_with("workers_matados"), 0, "{dialect}");
+        assert_eq!(central.program.count_lines_with("killed_workers"), 0, "{dialect}");
     }
 }

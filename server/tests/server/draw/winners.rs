@@ -67,10 +67,9 @@ fn every_agency_receives_its_winners_once_the_last_has_finished_and_nothing_befo
             panic!("one draw: {log:#?}")
         };
         for number in 1..=AGENCIES {
-            let notification =
-                format!("notificacion_recibida | result: success | agencia: {number}");
+            let notification = format!("agency_finished | result: success | agency: {number}");
             let [notified] =
-                places(&format!("{notification} | terminadas: {number} | esperadas: 5"))[..]
+                places(&format!("{notification} | finished: {number} | expected: 5"))[..]
             else {
                 panic!("{notification} once: {log:#?}");
             };

@@ -14,8 +14,7 @@ pub fn count_draws(log: &[String]) -> usize {
 
 /// Returns the lines about the refusal of the connection from this port. Each ends with the reason.
 pub fn refusals(log: &[String], port: u16) -> Vec<&String> {
-    let begin = format!(
-        "action: receive_message | result: fail | ip: 127.0.0.1 | puerto: {port} | error: "
-    );
+    let begin =
+        format!("action: receive_message | result: fail | ip: 127.0.0.1 | port: {port} | error: ");
     log.iter().filter(|line| line.contains(&begin)).collect()
 }

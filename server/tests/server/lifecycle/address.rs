@@ -89,7 +89,7 @@ fn the_ready_line_names_the_requested_backlog_and_the_one_that_the_machine_allow
     let effective = limit.trim().parse::<u32>().unwrap().min(65_535);
     let line = central.program.line_with("action: listen | result: success");
     let end = format!(
-        "ip: 127.0.0.1 | port: {} | protocol: typed | workers: 3 | backlog: {effective} | backlog_pedido: 65535",
+        "ip: 127.0.0.1 | port: {} | protocol: typed | workers: 3 | backlog: {effective} | requested_backlog: 65535",
         central.port
     );
     assert!(line.ends_with(&end), "{line}");

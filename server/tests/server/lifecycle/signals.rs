@@ -36,7 +36,7 @@ fn a_second_stop_signal_ends_a_graceful_stop_at_once() {
         );
 
         central.program.signal(Signal::SIGTERM);
-        central.program.line_with("action: cerrar_socket_escucha");
+        central.program.line_with("action: close_listener");
         assert!(central.program.is_running(), "it ended before the grace period");
         central.program.signal(second);
 
@@ -74,7 +74,7 @@ fn sigint_and_sighup_stop_gracefully_as_sigterm_does() {
             |count| *count == 1,
         );
         central.program.signal(signal);
-        central.program.line_with("action: cerrar_socket_escucha");
+        central.program.line_with("action: close_listener");
         agency.send(&packet[100..]);
         assert!(agency.read_to_end().len() > 2, "{signal}");
         assert_eq!(central.program.exit_code(), 0);
@@ -92,7 +92,7 @@ fn ctrl_c_to_the_whole_process_group_is_one_graceful_stop() {
     eventually("a batch in flight", || central.number("agencies_in_flight"), |count| *count == 1);
 
     killpg(Pid::from_raw(central.program.pid().cast_signed()), Signal::SIGINT).unwrap();
-    central.program.line_with("action: cerrar_socket_escucha");
+    central.program.line_with("action: close_listener");
     agency.send(&packet[100..]);
 
     assert!(agency.read_to_end().len() > 2);

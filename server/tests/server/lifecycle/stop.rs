@@ -55,7 +55,7 @@ fn a_batch_that_arrives_during_a_stop_is_stored_and_answered() {
 
     central.program.signal(Signal::SIGTERM);
     for _ in 0..2 {
-        central.program.line_with("action: cerrar_socket_escucha");
+        central.program.line_with("action: close_listener");
     }
     agency.send(&packet[packet.len() / 2..]);
 
@@ -77,7 +77,7 @@ fn connections_in_the_queue_at_a_stop_are_served_and_not_reset() {
         agency.send(&packet_of(&number.to_string(), 10, 1));
     }
     central.program.signal(Signal::SIGTERM);
-    central.program.line_with("action: exit | result: in_progress | motivo: SIGTERM");
+    central.program.line_with("action: exit | result: in_progress | reason: SIGTERM");
     drop(workers);
 
     for agency in &mut agencies {
@@ -124,7 +124,7 @@ fn a_stop_ends_within_the_grace_period_whatever_clients_do() {
 
     assert_eq!(code, 0);
     assert!(took > GRACE / 2, "the clients had no chance to finish: {took:?}");
-    assert_eq!(central.program.count_lines_with("workers_matados"), 0, "a worker had to be killed");
+    assert_eq!(central.program.count_lines_with("killed_workers"), 0, "a worker had to be killed");
     dribbling.join().unwrap();
     drop((silent, half, reading_nothing));
     assert_starts_again(&setup, port, 50_000);
@@ -153,7 +153,7 @@ fn a_worker_that_does_not_react_is_killed_after_the_grace_period() {
     central.program.signal(Signal::SIGTERM);
     assert_eq!(central.program.exit_code_within(GRACE + MARGIN), 0);
     assert!(start.elapsed() >= GRACE, "killed too early: {:?}", start.elapsed());
-    assert_eq!(central.program.count_lines_with("workers_matados: 1"), 1);
+    assert_eq!(central.program.count_lines_with("killed_workers: 1"), 1);
     assert_starts_again(&setup, port, 10);
 }
 
@@ -163,7 +163,7 @@ fn a_worker_killed_during_a_stop_leaves_nothing_of_the_batch_it_was_receiving() 
     let mut central = setup.start();
     let packet = packet_of("a", 100, 50);
     let mut agency = begun(&central, &packet[..packet.len() / 2]);
-    let processing = central.segment().raw_array::<u16>("processing").unwrap();
+    let processing = central.segment().raw_array::<u16>("in_flight").unwrap();
     let slot = (0..2).find(|slot| processing.load(*slot) == 1).unwrap();
     let pid = central.worker_pids()[slot];
     central.program.signal(Signal::SIGTERM);
@@ -171,7 +171,7 @@ fn a_worker_killed_during_a_stop_leaves_nothing_of_the_batch_it_was_receiving() 
     kill(pid, Signal::SIGKILL);
     assert!(agency.read_until_gone().is_empty());
     assert_eq!(central.program.exit_code_within(GRACE + MARGIN), 0);
-    central.program.line_with("siguiente: nada, el servidor se detiene");
+    central.program.line_with("next: nothing, the central is stopping");
     assert_starts_again(&setup, port, 0);
 }
 

@@ -59,10 +59,9 @@ fn contents(setup: &Setup) -> [Vec<u8>; 3] {
 /// batch, and stops.
 fn assert_recovers(setup: &Setup, bets: u64, winners: u64, line: &str) {
     let central = setup.start();
-    let said = central.program.line_with("action: recuperacion | result: success");
+    let said = central.program.line_with("action: recovery | result: success");
     assert!(
-        said.contains(&format!("apuestas: {bets} | ganadores: {winners} | "))
-            && said.contains(line),
+        said.contains(&format!("bets: {bets} | winners: {winners} | ")) && said.contains(line),
         "{said}"
     );
     assert_eq!(central.results(), Results { winners, in_flight: 0 });
@@ -97,7 +96,7 @@ fn half_a_row_behind_the_last_batch_is_cut_off() {
         let [rows, lines, _] = contents(&setup);
         append(&setup, "bets.csv", b"0,Santiago Lionel,Lor");
         append(&setup, "winners.log", b"Full name: San");
-        assert_recovers(&setup, 30, 12, "bytes_descartados: 21");
+        assert_recovers(&setup, 30, 12, "discarded_bytes: 21");
         assert!(setup.read_stored("bets.csv").starts_with(&rows));
         assert!(setup.read_stored("winners.log").starts_with(&lines));
     }
@@ -123,7 +122,7 @@ fn a_torn_last_record_of_the_journal_discards_its_batch_and_no_other() {
                 }
                 _ => cut(&setup, "journal", start + 50),
             }
-            assert_recovers(&setup, 10, 4, "bytes_descartados: ");
+            assert_recovers(&setup, 10, 4, "discarded_bytes: ");
             assert!(setup.read_stored("bets.csv").starts_with(&rows), "{durability}, {damage}");
         }
     }
@@ -145,7 +144,7 @@ fn without_a_journal_the_totals_are_counted_from_the_bets_and_the_winners_writte
     fs::remove_file(setup.stored("journal")).unwrap();
     fs::remove_file(setup.stored("winners.log")).unwrap();
 
-    assert_recovers(&setup, 110, winners, "contadas_de_bets_csv: true");
+    assert_recovers(&setup, 110, winners, "counted_from_bets_csv: true");
     assert!(setup.read_stored("bets.csv").starts_with(&before[0]));
     assert!(setup.read_stored("winners.log").starts_with(&before[1]));
 }
@@ -183,7 +182,7 @@ fn missing_winner_lines_are_refused_and_nothing_is_changed() {
         }
         // The remedy that the message names.
         fs::remove_file(setup.stored("journal")).unwrap();
-        assert_recovers(&setup, 30, 12, "contadas_de_bets_csv: true");
+        assert_recovers(&setup, 30, 12, "counted_from_bets_csv: true");
     }
 }
 
@@ -194,5 +193,5 @@ fn a_journal_with_damaged_checkpoints_is_refused_and_nothing_is_changed() {
     assert_refuses(&setup, &["journal", "damaged", "move it away"]);
     // The remedy that the message names.
     fs::rename(setup.stored("journal"), setup.stored("journal.old")).unwrap();
-    assert_recovers(&setup, 30, 12, "contadas_de_bets_csv: true");
+    assert_recovers(&setup, 30, 12, "counted_from_bets_csv: true");
 }

@@ -81,7 +81,7 @@ fn batches_that_arrive_in_one_round_are_committed_together() {
         // Each batch has a journal record of its own.
         central.kill_all();
         let central = setup.start();
-        central.program.line_with(&format!("batches_del_diario: {BATCHES}"));
+        central.program.line_with(&format!("journal_batches: {BATCHES}"));
         assert_eq!(setup.rows(), rows, "{durability}");
     }
 }

@@ -1,24 +1,42 @@
-//! The bytes of a segment: a header, a directory of the named objects, the objects. This page is
-//! for authors of readers.
+//! The bytes of a segment: a header, a directory of the named objects, the objects. This page is for
+//! authors of readers in other languages.
 //!
-//! All numbers are in the machine's byte order (Linux on x86-64 and AArch64: little-endian).
+//! All numbers are in the byte order of the machine (little-endian on x86-64 and AArch64). A reader
+//! ignores reserved bytes and a writer sets them to 0: a later version may give them a meaning, with
+//! 0 for "unknown".
 //!
 //! | offset | bytes | what |
 //! |---:|---:|---|
 //! | 0 | 8 | magic `SHMPROC` and NUL |
-//! | 8 | 4 | layout version, now 1 |
+//! | 8 | 4 | layout version, now 2 |
 //! | 12 | 4 | state: 0 being made, 1 ready |
 //! | 16 | 8 | bytes of the whole segment |
 //! | 24 | 4 | number of objects |
 //! | 28 | 4 | pid of the creator |
 //! | 32 | 8 | start time of the creator, clock ticks since boot (field 22 of `/proc/PID/stat`) |
 //! | 40 | 8 | time of creation, milliseconds since 1970 |
-//! | 48 | 16 | reserved, 0 |
-//! | 64 | 64 each | directory entries |
+//! | 48 | 8 | reserved for the id of the creator's pid namespace, 0 |
+//! | 56 | 8 | reserved for the id of the creator's time namespace, 0 |
+//! | 64 | 64 | reserved, 0 |
+//! | 128 | 128 each | directory entries |
 //!
-//! A directory entry is: name (32 bytes, NUL padded), kind u32, element type u32, length u64,
-//! offset u64, bytes u64. Every object starts at a multiple of 64 bytes, a cache line, so that
-//! neighbours do not slow each other down. The kinds, with their codes:
+//! A directory entry:
+//!
+//! | offset | bytes | what |
+//! |---:|---:|---|
+//! | 0 | 32 | name, padded with NUL |
+//! | 32 | 4 | kind |
+//! | 36 | 4 | element type |
+//! | 40 | 8 | length |
+//! | 48 | 8 | offset of the object in the segment |
+//! | 56 | 8 | bytes of the object |
+//! | 64 | 8 | reserved for a fingerprint of the type, 0 |
+//! | 72 | 56 | reserved, 0 |
+//!
+//! Version 1 had headers and entries of 64 bytes. It is refused, and can be reclaimed.
+//!
+//! Every object starts at a multiple of 64 bytes, the size of a cache line, so that processes that
+//! write neighbours do not slow each other down:
 //!
 //! - **Lock** (1): a lock block. That is a `pthread_mutex_t` (48 bytes reserved; the first four are
 //!   the holder's thread id, by the kernel's robust futex rules), recoveries u64, version u64.
@@ -45,13 +63,15 @@
 //!   (done or lost), tasks lost u32, how often the last unfinished task was finished u32. Bit 33 of
 //!   the waiters says that a process may sleep until that happens. Row: count = tasks in progress.
 //!
-//! A record is a lock block, two copies as of a Value, and the signal line. Each copy is 64 bytes
-//! of numbers (u64; the last one is the number of rows in use), then the rows: pid, start time,
-//! count, mark (u64 each). The signal line is a u32 that counts announcements and is slept on, 4
-//! bytes unused, a u64 with the time of the last check for dead processes (milliseconds of the
-//! monotonic clock), 48 bytes unused. The object's length is the number of rows there is room for.
-//! For a queue it is the number of elements in the ring, padding included, and what the object's
-//! bytes exceed the rest by are rows.
+//! A record is a lock block, two copies as of a Value, and the signal line. The signal line is a u32
+//! that counts announcements and that processes sleep on, 4 bytes unused, a u64 with the time of the
+//! last search for dead processes (milliseconds of the monotonic clock), and 48 bytes unused. Each
+//! copy is 64 bytes of numbers (u64; the last one is the number of rows in use), then the rows: pid,
+//! start time, count, mark (u64 each).
+//!
+//! The length of an object is the number of elements; of a record, the number of rows it has room
+//! for; of a queue, the number of elements in its ring, padding included. The bytes of a joinable
+//! queue beyond those of its ring and its numbers are rows.
 
 mod element_type;
 mod kind;
@@ -64,9 +84,9 @@ pub(crate) use self::kind::{Shape, kinds};
 
 /// First bytes of every segment of this library.
 pub(crate) const MAGIC: [u8; 8] = *b"SHMPROC\0";
-/// Version of everything that this page describes.
-pub(crate) const LAYOUT_VERSION: u32 = 1;
-/// The state in the header once every object is made.
+/// Version of everything this module describes.
+pub(crate) const LAYOUT_VERSION: u32 = 2;
+/// Header state once every object is there.
 pub(crate) const READY: u32 = 1;
 /// Offset of the header's state.
 pub(crate) const STATE_OFFSET: usize = 12;
@@ -83,7 +103,16 @@ pub(crate) const ALIGNMENT: usize = 64;
 /// Longest name of an object. Its field holds one NUL more.
 pub(crate) const MAX_OBJECT_NAME_BYTES: usize = 31;
 
-/// The header: the first 64 bytes.
+/// The first 16 bytes. They are the same in every version of the layout.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Preamble {
+    pub(crate) magic: [u8; 8],
+    pub(crate) layout_version: u32,
+    state: u32,
+}
+
+/// The first 128 bytes.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct Header {
@@ -95,7 +124,11 @@ pub(crate) struct Header {
     pub(crate) creator_pid: u32,
     pub(crate) creator_start_ticks: u64,
     pub(crate) created_unix_ms: u64,
-    pub(crate) reserved: [u8; 16],
+    /// Reserved for the id of the creator's pid namespace, 0.
+    pub(crate) pid_namespace: u64,
+    /// Reserved for the id of the creator's time namespace, 0.
+    pub(crate) time_namespace: u64,
+    pub(crate) reserved: [u8; 64],
 }
 
 /// One directory entry.
@@ -108,11 +141,18 @@ pub(crate) struct Entry {
     length: u64,
     offset: u64,
     bytes: u64,
+    /// Reserved for a fingerprint of the type, 0.
+    fingerprint: u64,
+    reserved: [u8; 56],
 }
 
+pub(crate) const PREAMBLE_BYTES: usize = size_of::<Preamble>();
 pub(crate) const HEADER_BYTES: usize = size_of::<Header>();
 pub(crate) const ENTRY_BYTES: usize = size_of::<Entry>();
-const _: () = assert!(HEADER_BYTES == 64 && ENTRY_BYTES == 64);
+/// Offset of the creator's pid in a header, the same in every version of the layout.
+pub(crate) const CREATOR_OFFSET: usize = std::mem::offset_of!(Header, creator_pid);
+const _: () = assert!(PREAMBLE_BYTES == 16 && HEADER_BYTES == 128 && ENTRY_BYTES == 128);
+const _: () = assert!(CREATOR_OFFSET == 28 && STATE_OFFSET + 4 == PREAMBLE_BYTES);
 
 /// One named object of a segment, as the directory describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,9 +164,9 @@ pub struct Object {
     pub kind: ObjectKind,
     /// The type of its elements; `U8` for a lock.
     pub element: ElementType,
-    /// Number of elements; 0 for a lock. For a semaphore, condition or barrier, how many processes
-    /// can take part. For a queue, the elements of its ring, where each message is padded to 8
-    /// bytes.
+    /// Number of elements. 0 for a lock. For a semaphore, condition or barrier, the number of
+    /// processes that can take part. For a queue, the elements in its ring, where each message is
+    /// padded to 8 bytes.
     pub length: usize,
     /// Where it starts in the segment, in bytes.
     pub offset: usize,
@@ -145,11 +185,13 @@ impl Object {
             length: self.length as u64,
             offset: self.offset as u64,
             bytes: self.bytes as u64,
+            fingerprint: 0,
+            reserved: [0; 56],
         }
     }
 
-    /// Reads a directory entry of a segment of `total` bytes. `None` if it makes no sense: any
-    /// process that can write the segment can write the directory.
+    /// Reads a directory entry of a segment of `total` bytes. Returns `None` if it makes no sense:
+    /// any process that can write the segment can write the directory.
     pub(crate) fn from_entry(entry: &Entry, total: usize) -> Option<Self> {
         let name_bytes = entry.name.iter().position(|&byte| byte == 0)?;
         let kind = ObjectKind::from_code(entry.kind)?;
@@ -194,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_point_outside_or_have_a_wrong_size_are_refused() {
+    fn entries_with_a_wrong_place_or_size_are_refused() {
         let (objects, total) = plan().laid_out().unwrap();
         let good = objects[1].entry();
         let lies = [

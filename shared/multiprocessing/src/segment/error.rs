@@ -5,6 +5,7 @@ use std::io;
 use nix::errno::Errno;
 use shared_memory::ShmemError;
 
+use crate::memory::layout::LAYOUT_VERSION;
 use crate::sys::name::SegmentName;
 
 /// The error of creating, opening or using a segment.
@@ -31,7 +32,17 @@ pub enum SegmentError {
         /// The name.
         name: SegmentName,
     },
-    /// The entry is not a segment of this library, or has another layout.
+    /// The segment was made by another version of this library.
+    #[error(
+        "shared memory {name} has layout version {version}; this program reads version {LAYOUT_VERSION}"
+    )]
+    OtherLayout {
+        /// The segment.
+        name: SegmentName,
+        /// The version of its layout.
+        version: u32,
+    },
+    /// The entry is no segment of this library, or a broken one.
     #[error(
         "/dev/shm/{name} is no segment of this library: {reason}; remove that file if no process uses it"
     )]
@@ -52,15 +63,17 @@ pub enum SegmentError {
         /// Bytes that the plan needs.
         bytes: usize,
     },
-    /// The segment has no such object, or it is of another kind or type.
-    #[error("shared memory {name} has no {wanted} named {object:?}")]
+    /// The segment has no such object, or it has another kind, element type or length.
+    #[error("shared memory {name}: {}", mismatch(object, wanted, found.as_deref()))]
     Object {
-        /// Which segment.
+        /// The segment.
         name: SegmentName,
-        /// The name asked for.
+        /// The name of the object.
         object: String,
-        /// Kind and type asked for.
+        /// The kind, element type and length that the program expects.
         wanted: String,
+        /// What the segment has under this name, if anything.
+        found: Option<String>,
     },
     /// The operating system returned an error.
     #[error("{action} shared memory {name}: {source}")]
@@ -72,6 +85,13 @@ pub enum SegmentError {
         /// The cause.
         source: io::Error,
     },
+}
+
+fn mismatch(object: &str, wanted: &str, found: Option<&str>) -> String {
+    match found {
+        Some(found) => format!("object {object:?} is {found}; expected {wanted}"),
+        None => format!("there is no object {object:?}; expected {wanted}"),
+    }
 }
 
 pub(super) fn io_error(

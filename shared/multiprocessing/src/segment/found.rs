@@ -17,7 +17,8 @@ use super::error::{SegmentError, io_error, shmem_error, system};
 use crate::memory::cell::{atomic, read_structure};
 use crate::memory::element::sealed::Atomic;
 use crate::memory::layout::{
-    ENTRY_BYTES, Entry, HEADER_BYTES, Header, LAYOUT_VERSION, MAGIC, Object, READY, STATE_OFFSET,
+    CREATOR_OFFSET, ENTRY_BYTES, Entry, HEADER_BYTES, Header, LAYOUT_VERSION, MAGIC, Object,
+    PREAMBLE_BYTES, Preamble, READY, STATE_OFFSET,
 };
 use crate::sys::mapping::{Mapping, Place};
 use crate::sys::name::{DIRECTORY, SegmentName};
@@ -33,8 +34,8 @@ impl Segment {
     /// moment. Never removes the entry.
     ///
     /// # Errors
-    /// [`SegmentError::NotFound`], or [`SegmentError::Foreign`] if the entry is not a segment of
-    /// this library or has another layout.
+    /// [`SegmentError::NotFound`], [`SegmentError::OtherLayout`] when another version of this library
+    /// made it, [`SegmentError::Foreign`] when it is no segment of this library.
     pub fn open(name: &SegmentName) -> Result<Self, SegmentError> {
         Self::open_finished(name)?.ok_or_else(|| never_finished(name))
     }
@@ -65,7 +66,7 @@ impl Segment {
         if size == 0 {
             return Ok(None);
         }
-        if size < HEADER_BYTES as u64 {
+        if size < PREAMBLE_BYTES as u64 {
             return Err(foreign(format!("it has {size} bytes")));
         }
         let mapped = match ShmemConf::new().os_id(name.as_str()).open() {
@@ -77,27 +78,26 @@ impl Segment {
         };
         let mapping = Mapping::new(mapped);
         let memory = Place::whole(&mapping);
-        if memory.bytes() < HEADER_BYTES {
-            return Err(foreign("it is too short".to_owned()));
+        let too_short = || foreign("it is too short".to_owned());
+        if memory.bytes() < PREAMBLE_BYTES {
+            return Err(too_short());
         }
-        // The state comes first: the rest is valid only once it says so.
+        // Before the rest, which is complete only once the state says so.
         let state = u32::load(atomic::<u32>(&memory.part(STATE_OFFSET, 4), 0));
-        let header: Header =
-            read_structure(&memory).ok_or_else(|| foreign("it is too short".to_owned()))?;
-        // The creator may be writing the header at this moment.
+        let preamble: Preamble = read_structure(&memory).ok_or_else(too_short)?;
+        // The header may be arriving at this moment, byte by byte.
         let arriving = |(&byte, &last): (&u8, &u8)| byte == 0 || byte == last;
-        if state == 0 && header.magic.iter().zip(&MAGIC).all(arriving) {
+        if state == 0 && preamble.magic.iter().zip(&MAGIC).all(arriving) {
             return Ok(None);
         }
-        if header.magic != MAGIC {
+        if preamble.magic != MAGIC {
             return Err(foreign("its first bytes are not SHMPROC".to_owned()));
         }
-        if header.layout_version != LAYOUT_VERSION {
-            return Err(foreign(format!(
-                "its layout is version {}, not {LAYOUT_VERSION}",
-                header.layout_version
-            )));
+        if preamble.layout_version != LAYOUT_VERSION {
+            let version = preamble.layout_version;
+            return Err(SegmentError::OtherLayout { name: name.clone(), version });
         }
+        let header: Header = read_structure(&memory).ok_or_else(too_short)?;
         if state != READY {
             return Err(foreign(format!("its state is {state}")));
         }
@@ -119,14 +119,17 @@ impl Segment {
     }
 
     /// Removes the entry of a segment whose creator and its children are gone, so that the name can
-    /// be used again. Returns true if there was one.
+    /// be used again. Segments of older versions of this library are removed too. Returns true if
+    /// there was one.
     ///
     /// # Errors
-    /// [`SegmentError::InUse`] if any of them lives. [`SegmentError::Foreign`] if the entry is not
-    /// a segment of this library: remove it by hand.
+    /// [`SegmentError::InUse`] when any of these processes lives, [`SegmentError::Foreign`] when the
+    /// entry is no segment of this library (remove it by hand), [`SegmentError::OtherLayout`] when a
+    /// newer version made it.
     pub fn reclaim(name: &SegmentName) -> Result<bool, SegmentError> {
         let creator = match Self::open_finished(name) {
             Ok(Some(segment)) => segment.header.creator_pid,
+            Err(error) if is_older(&error) => read_creator(name)?,
             Ok(None) if is_unfinished(name) => {
                 // Its creator is slow, not dead, or another program made the entry and has written
                 // nothing yet.
@@ -187,14 +190,31 @@ impl Segment {
         let entries = fs::read_dir(DIRECTORY)?.flatten();
         let names = entries.filter_map(|entry| SegmentName::new(entry.file_name().to_str()?).ok());
         let ours = names.filter(|name| name.as_str().starts_with(prefix));
-        // Does not wait for unfinished ones, which would take up to a second for each of them.
-        let finished = ours.filter(|name| Self::open_now(name).is_ok());
+        // One that is not finished may be in the making; waiting to see whether it is would be waiting for each of them.
+        let finished = ours.filter(|name| match Self::open_now(name) {
+            Ok(_) => true,
+            Err(error) => is_older(&error),
+        });
         Ok(finished.filter(|name| matches!(Self::reclaim(name), Ok(true))).collect())
     }
 }
 
-/// Returns true if the entry was made and never finished: nothing was written, or the header is not
-/// declared ready.
+/// Returns true if an older version of this library made the segment. Its rules for the lock on the
+/// entry are the same.
+fn is_older(error: &SegmentError) -> bool {
+    matches!(error, SegmentError::OtherLayout { version, .. } if *version < LAYOUT_VERSION)
+}
+
+/// Returns the creator of a segment of any version.
+fn read_creator(name: &SegmentName) -> Result<u32, SegmentError> {
+    let mut pid = [0; 4];
+    File::open(name.path())
+        .and_then(|entry| entry.read_exact_at(&mut pid, CREATOR_OFFSET as u64))
+        .map_err(|error| io_error(name, "reading", error))?;
+    Ok(u32::from_ne_bytes(pid))
+}
+
+/// Whether the entry was made and never finished: nothing written at all, or a header that is not declared ready.
 fn is_unfinished(name: &SegmentName) -> bool {
     let nothing_written = |mut entry: &File| {
         let mut chunk = [0; 4096];

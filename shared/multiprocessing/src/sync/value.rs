@@ -32,6 +32,10 @@ impl<T: Shareable> Primitive for Value<T> {
     fn planned((): Self::Size, _participants: usize) -> Result<Planned, String> {
         Ok(Planned::elements(elements_in::<T>()))
     }
+
+    fn wanted() -> String {
+        format!("{}, length {}", T::ELEMENT, elements_in::<T>())
+    }
 }
 
 impl<T: Shareable> Value<T> {

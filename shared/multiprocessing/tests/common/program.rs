@@ -126,7 +126,7 @@ impl Program {
                 Err(RecvTimeoutError::Disconnected) => return self.reap(),
                 Err(RecvTimeoutError::Timeout) => {
                     self.kill_all();
-                    return Err(String::from("it hangs"));
+                    return Err(String::from("it hangs and was killed"));
                 }
             }
         }
@@ -182,7 +182,7 @@ impl Program {
             }
             if Instant::now() > self.deadline {
                 self.kill_all();
-                return Err(String::from("it hangs"));
+                return Err(String::from("it hangs and was killed"));
             }
             std::thread::sleep(Duration::from_millis(1));
         }

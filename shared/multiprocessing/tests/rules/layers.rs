@@ -49,8 +49,8 @@ fn module(path: &str, separator: &str) -> (String, String) {
     (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
 }
 
-/// Returns what follows each `crate::`, up to the end of the path. At the end of a string it is part
-/// of a link in the documentation that a macro writes.
+/// Returns what follows each `crate::`, up to the end of the path. At the end of a string it is
+/// part of a link in the documentation that a macro writes.
 fn paths(code: &str) -> impl Iterator<Item = &str> {
     let end = |char: char| !char.is_alphanumeric() && char != '_' && char != ':';
     let rests = code.split("crate::").skip(1).filter(|rest| !rest.starts_with('"'));

@@ -18,8 +18,8 @@ use items::{Item, in_one_line, items, subject};
 
 const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rules/public_surface/list.txt");
 
-/// The macros that write items that programs can name: implementations for numbers, the table of the
-/// kinds of object, and the kinds and methods of `Plan` and `Segment` that follow from it.
+/// The macros that write items that programs can name: implementations for numbers, the table of
+/// the kinds of object, and the kinds and methods of `Plan` and `Segment` that follow from it.
 const MACROS: [&str; 5] = [
     "atomic_elements!",
     "macro_rules! kinds",

@@ -339,13 +339,13 @@ fn a_message_without_a_free_descriptor_is_an_error_and_the_next_one_arrives() {
 /// timeout and without, and notices the end.
 #[apply(test)]
 fn a_sender_waits_while_too_many_descriptors_are_in_flight_and_notices_the_end() {
-    const NOBODY: Uid = Uid::from_raw(65534);
+    const OTHER_USER: Uid = Uid::from_raw(65534);
     const ALLOWED: usize = 40;
     let ((here, there), (outside, inside)) = (pipe().unwrap(), pipe().unwrap());
     let sending = Process::spawn_with((there, inside), |(there, inside)| {
         // The limit does not apply to root.
         if Uid::effective().is_root() {
-            setuid(NOBODY).unwrap();
+            setuid(OTHER_USER).unwrap();
         }
         setrlimit(Resource::RLIMIT_NOFILE, ALLOWED as u64, ALLOWED as u64).unwrap();
         let mut sent = 0_usize;

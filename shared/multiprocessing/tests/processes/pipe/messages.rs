@@ -100,7 +100,7 @@ fn memory() -> File {
     File::from(memfd_create(c"test", MFdFlags::MFD_CLOEXEC).unwrap())
 }
 
-/// Opens so many files that the next one has a number above 256.
+/// Opens enough files for the next one to have a number above 256.
 fn many_files() -> Vec<File> {
     (0..300).map(|_| File::open("/dev/null").unwrap()).collect()
 }
