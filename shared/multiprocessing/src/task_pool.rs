@@ -104,12 +104,12 @@ const TASKS_AHEAD: usize = 2 * offers::MOST;
 ///
 /// # What happens when a process is killed
 ///
-/// A worker: the task that it had begun, or one of more than 4 KiB that was in flight to it, fails
-/// with [`TaskError::WorkerDied`]. Nothing else fails: another worker starts and does what this one
-/// was given ahead. Of a chunk of arguments all fail, because it is unknown which of them were
-/// done. The task is not tried again, because it may have been the cause.
-/// The dispatcher (the process of the pool that starts the workers): every task without a result
-/// fails with [`TaskError::PoolEnded`], and the workers end.
+/// * A worker: the task that it had begun, or one of more than 4 KiB that was in flight to it,
+///   fails with [`TaskError::WorkerDied`]. Nothing else fails: another worker starts and does what
+///   this one was given ahead. Of a chunk of arguments all fail, because it is unknown which of
+///   them were done. The task is not tried again, because it may have been the cause.
+/// * The dispatcher (the process of the pool that starts the workers): every task without a result
+///   fails with [`TaskError::PoolEnded`], and the workers end.
 /// * The owner: the dispatcher and all workers end at once.
 ///
 /// A *stopped* worker is waited for, like a slow one. A panic of a task is its error,

@@ -88,7 +88,7 @@ impl<W> Slot<W> {
         }
     }
 
-    /// Returns the worker, if one runs, and gives up the slot.
+    /// Returns the worker, if one runs, and consumes the slot.
     pub(crate) fn into_running(self) -> Option<Running<W>> {
         match self.state {
             State::Running(running) => Some(running),

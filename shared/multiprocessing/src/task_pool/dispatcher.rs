@@ -57,9 +57,8 @@ struct Ready {
     workers: Vec<(usize, bool)>,
 }
 
-/// Runs a pool for its owner, and returns the exit code. The first message to the owner says
-/// whether all workers were started: nothing, or the worker that was not and the number of the
-/// error.
+/// Runs a pool for its owner, and returns the exit code. The first message to the owner reports the
+/// start: nothing if all workers were started, otherwise the one that was not and its error number.
 pub(super) fn run(owner: Connection, duties: Duties) -> i32 {
     // Ctrl-C is for the owner: when it ends, the pool does. SIGCHLD may be inherited as ignored;
     // then the kernel would reap the workers itself without reporting how they ended.
