@@ -44,7 +44,7 @@ pub enum PipeError {
     AddressInUse,
     /// No process listens under this name.
     #[error("no process listens under this name")]
-    NobodyListens,
+    NoListener,
     /// The listener of this name is a process of another user.
     #[error("the listener of this name is a process of another user")]
     OtherUser,
@@ -64,7 +64,7 @@ impl From<Errno> for PipeError {
             // The socket that replaces an end that was not handed over is not connected.
             Errno::ENOTCONN => Self::NotHandedOver,
             Errno::EADDRINUSE => Self::AddressInUse,
-            Errno::ECONNREFUSED => Self::NobodyListens,
+            Errno::ECONNREFUSED => Self::NoListener,
             other => Self::System(other),
         }
     }

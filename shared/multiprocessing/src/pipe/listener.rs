@@ -108,7 +108,7 @@ impl Connection {
     /// connect. Messages that are sent before it is accepted are not lost.
     ///
     /// # Errors
-    /// [`PipeError::NobodyListens`] at once, or [`PipeError::OtherUser`].
+    /// [`PipeError::NoListener`] at once, or [`PipeError::OtherUser`].
     pub fn connect(name: &str) -> Result<Self, PipeError> {
         done(connect_until(name, Deadline::NEVER)?)
     }
