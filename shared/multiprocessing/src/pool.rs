@@ -29,27 +29,28 @@ pub use worker::Worker;
 use crate::sys::exit::Exit;
 use crate::sys::fork::SpawnError;
 
-/// Exit code of a worker whose replacement would fail as well, for example because of a corrupt file
-/// or a failed disk. The pool stops instead of starting a replacement.
+/// Exit code of a worker whose replacement would fail as well, for example because of a corrupt
+/// file or a failed disk. The pool stops instead of starting a replacement.
 pub const CANNOT_SERVE: i32 = 3;
 
 /// Signals that have a meaning for other servers. Their default action would end or stop this one.
 const IGNORED: [Signal; 5] =
     [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGTTIN, Signal::SIGTTOU];
 
-/// The program that a pool runs. The supervisor uses the value itself, and each worker uses the copy
-/// that fork makes.
+/// The program that a pool runs. The supervisor uses the value itself, and each worker uses the
+/// copy that fork makes.
 pub trait Workload {
     /// Serves in a worker process until [`Worker::stop_requested`], then returns the exit code. It
     /// calls [`Worker::ready`] once it can serve. Returning [`CANNOT_SERVE`] stops the pool.
     fn work(&mut self, worker: &Worker) -> i32;
 
-    /// Repairs, in the supervisor, the shared state that a dead worker left. Runs before the slot is
-    /// used again.
+    /// Repairs, in the supervisor, the shared state that a dead worker left. Runs before the slot
+    /// is used again.
     ///
     /// It must not wait for a living worker without a limit, since the supervisor watches no other
-    /// worker meanwhile. If a living process blocks the repair, it returns [`RepairOutcome::Again`].
-    /// The slot then stays empty until a repair succeeds or the pool stops.
+    /// worker meanwhile. If a living process blocks the repair, it returns
+    /// [`RepairOutcome::Again`]. The slot then stays empty until a repair succeeds or the pool
+    /// stops.
     fn repair(&mut self, slot: usize, exit: Exit) -> RepairOutcome;
 
     /// Handles an event of the pool, in the supervisor.
@@ -154,7 +155,8 @@ pub struct PoolOptions {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolError {
-    /// One of the first workers could not be started. Those started before it were killed and reaped.
+    /// One of the first workers could not be started. Those started before it were killed and
+    /// reaped.
     #[error("starting worker {slot}: {source}")]
     Start {
         /// The slot of the worker.

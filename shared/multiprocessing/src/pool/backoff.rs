@@ -54,8 +54,8 @@ impl Backoff {
     /// Counts a death and decides what happens to the slot.
     ///
     /// A worker that another process killed (SIGKILL) or asked to end (SIGTERM, after which a ready
-    /// worker exits with 0) never counts as a crash. The pool must not give up because of an operator
-    /// or the kernel's OOM killer.
+    /// worker exits with 0) never counts as a crash. The pool must not give up because of an
+    /// operator or the kernel's OOM killer.
     pub(super) fn after_death(&mut self, exit: Exit, uptime: Duration, was_ready: bool) -> Next {
         let killed = exit.is_signal(Signal::SIGKILL) || exit.is_signal(Signal::SIGTERM);
         if was_ready && (killed || uptime >= HEALTHY) {

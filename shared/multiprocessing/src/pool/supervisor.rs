@@ -36,8 +36,8 @@ fn deadline_after(wait: Duration) -> Instant {
 
 /// A supervised pool of forked workers.
 ///
-/// Create it first in `main`. Signals that arrive while the program sets itself up are then kept for
-/// [`run`](Self::run).
+/// Create it first in `main`. Signals that arrive while the program sets itself up are then kept
+/// for [`run`](Self::run).
 #[derive(Debug)]
 pub struct Pool {
     options: PoolOptions,
@@ -50,8 +50,8 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Blocks the signals that a pool handles, so that they stay pending until [`run`](Self::run), and
-    /// opens the supervisor's descriptors.
+    /// Blocks the signals that a pool handles, so that they stay pending until [`run`](Self::run),
+    /// and opens the supervisor's descriptors.
     pub fn new(options: PoolOptions) -> Result<Self, PoolError> {
         let mask: SigSet =
             STOP.into_iter().chain(IGNORED).chain([Signal::SIGQUIT, Signal::SIGCHLD]).collect();
@@ -77,11 +77,12 @@ impl Pool {
 
     /// Starts the workers and supervises them until the pool has ended.
     ///
-    /// SIGTERM, SIGINT and SIGHUP request a graceful stop. A second one of them, or SIGQUIT, kills the
-    /// remaining workers.
+    /// SIGTERM, SIGINT and SIGHUP request a graceful stop. A second one of them, or SIGQUIT, kills
+    /// the remaining workers.
     ///
     /// # Errors
-    /// [`PoolError::Start`] if one of the first workers cannot be forked. Later failures are retried.
+    /// [`PoolError::Start`] if one of the first workers cannot be forked. Later failures are
+    /// retried.
     pub fn run(self, workload: &mut impl Workload) -> Result<Outcome, PoolError> {
         let slots = (0..self.options.workers.get()).map(|_| Slot::empty()).collect();
         Supervisor {
@@ -137,7 +138,8 @@ impl<W: Workload> Supervisor<'_, W> {
     fn wait(&self, deadline: Option<Instant>) {
         let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
-            // poll takes whole milliseconds. Rounding down would busy-loop just before the deadline.
+            // poll takes whole milliseconds. Rounding down would busy-loop just before the
+            // deadline.
             PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
         });
         let mut sources = [

@@ -35,7 +35,8 @@ impl Worker {
         // A terminal sends these to the whole process group. The supervisor handles them and sends
         // SIGTERM to each worker.
         let terminal = [Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
-        // A write to a broken connection or beyond a file size limit must fail, not kill the worker.
+        // A write to a broken connection or beyond a file size limit must fail, not kill the
+        // worker.
         let writing = [Signal::SIGPIPE, Signal::SIGXFSZ];
         // Operators may send the rest to all processes of one name.
         for signal in terminal.into_iter().chain(writing).chain(IGNORED) {
@@ -66,8 +67,8 @@ impl Worker {
         self.stopping.get()
     }
 
-    /// Returns a descriptor for epoll or poll. It is readable when a request to stop has arrived that
-    /// [`stop_requested`](Self::stop_requested) has not seen yet.
+    /// Returns a descriptor for epoll or poll. It is readable when a request to stop has arrived
+    /// that [`stop_requested`](Self::stop_requested) has not seen yet.
     pub fn stop_fd(&self) -> BorrowedFd<'_> {
         self.stop.as_fd()
     }
