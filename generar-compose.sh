@@ -1,7 +1,10 @@
 #!/bin/bash
-# Writes a Compose file for the central and a number of agencies: ./generar-compose.sh
-# docker-compose-dev.yaml 5 PROTOCOL=echo (or any other dialect) in the environment overrides the
-# dialect of the configuration files.
+# Writes a Compose file for the central and a number of agencies:
+#
+#   ./generar-compose.sh docker-compose-dev.yaml 5
+#
+# PROTOCOL=echo (or any other dialect) in the environment overrides the dialect of the configuration
+# files.
 set -eu
 
 if [ $# -ne 2 ]; then

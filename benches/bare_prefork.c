@@ -1,13 +1,16 @@
 /*
- * Bare pre-fork server: the least a process pool can do per batch, and so the yardstick for ours.
+ * Bare pre-fork server: the least work that a process pool can do per batch, as the baseline for
+ * the central.
  *
- * Every worker accepts on one inherited socket, reads a request of a fixed size, answers three bytes and closes; or, with
- * `kept`, reads the next request of the same connection until the client leaves. Nothing is parsed, locked or stored.
+ * Every worker accepts on one inherited socket, reads a request of a fixed size, replies with three
+ * bytes and closes. With `kept` it reads further requests from the same connection until the client
+ * closes it. The server does not parse, lock or store anything.
  *
  *     bare_prefork PORT WORKERS REQUEST_BYTES [kept]
  *
- * PORT 0 means any free one; the chosen port is printed on one line of stdout once the socket listens. The parent only waits:
- * SIGTERM ends it in the default way, and the kernel then ends the workers.
+ * With PORT 0 the kernel chooses a free port. One line on stdout names the port when the socket
+ * listens. The parent only waits: SIGTERM ends it by default action, and the kernel then kills the
+ * workers.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -23,10 +26,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* The backlog our own server asks for by default. */
+/* Same as the central's default backlog. */
 enum { BACKLOG = 1024 };
 
-/* Stands for a reply: any three bytes. */
+/* The reply: any three bytes. */
 static const char REPLY[3] = {0, 0, 0};
 
 _Noreturn static void fail(const char *what)
@@ -35,7 +38,7 @@ _Noreturn static void fail(const char *what)
     exit(EXIT_FAILURE);
 }
 
-/* The number in `text`, which must lie between `min` and `max`. */
+/* Parses the number in `text`, which must be between `min` and `max`. */
 static long parse(const char *text, const char *name, long min, long max)
 {
     char *end;
@@ -73,7 +76,7 @@ static int listen_on(in_port_t port)
     return listener;
 }
 
-/* Reads one whole request and answers it; whether the client is still there. One that leaves early gets no answer. */
+/* Reads one complete request and replies. Returns true if the connection can carry another one. */
 static bool serve(int client, char *request, size_t request_bytes)
 {
     size_t received = 0;
@@ -85,7 +88,7 @@ static bool serve(int client, char *request, size_t request_bytes)
             return false;
         received += (size_t)got;
     }
-    /* Three bytes into an empty send buffer: never short. A failure means the client left, which is its own business. */
+    /* Never a short write: the send buffer is empty. It fails only if the client has closed. */
     return send(client, REPLY, sizeof REPLY, MSG_NOSIGNAL) == sizeof REPLY;
 }
 
@@ -93,7 +96,7 @@ _Noreturn static void work(int listener, size_t request_bytes, bool kept, pid_t 
 {
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
         fail("prctl");
-    if (getppid() != parent) /* It died before the line above took effect. */
+    if (getppid() != parent) /* The parent died before prctl took effect. */
         exit(EXIT_FAILURE);
     char *request = malloc(request_bytes);
     if (request == NULL)
@@ -130,7 +133,7 @@ int main(int argc, char **argv)
         if (child == 0)
             work(listener, request_bytes, kept, parent);
     }
-    /* Workers only end on an error they have printed; without all of them a measurement is worth nothing. */
+    /* A worker ends only after printing an error. Without all workers a measurement is invalid. */
     wait(NULL);
     return EXIT_FAILURE;
 }

@@ -1,13 +1,14 @@
 #!/bin/sh
-# One run of the bench: starts a server, loads it, stops it, and prints the figures as one line of JSON.
+# Performs one run of the bench: starts a server, sends load to it, stops it, and prints the figures
+# as one line of JSON.
 #
 #     measure.sh bare|process|disk|python|python-tuned NAME
 #
-# Called by run.sh, which sets BENCH_BIN (directory of the programs), BENCH_WORK (directory for files that may be deleted),
-# BENCH_NETWORK (private or host), BENCH_SECONDS, BENCH_CLIENTS, BENCH_WORKERS, BENCH_PROTOCOL,
-# BENCH_KEPT (1: one connection for all batches of a client) and BENCH_BATCH (options of the batch).
+# run.sh calls it and sets BENCH_BIN (directory of the programs), BENCH_WORK (directory for
+# temporary files), BENCH_NETWORK (private or host), BENCH_SECONDS, BENCH_CLIENTS, BENCH_WORKERS,
+# BENCH_PROTOCOL, BENCH_KEPT (1: one connection per client) and BENCH_BATCH (options of the batch).
 #
-# shellcheck disable=SC2086 # BENCH_BATCH holds several words
+# shellcheck disable=SC2086 # BENCH_BATCH contains several words
 set -eu
 
 kind=$1
@@ -19,11 +20,11 @@ log=$BENCH_WORK/server.log
 server_pid=
 load_pid=
 
-# Seconds a server may take to listen, and to stop before it is killed.
+# Time limits in seconds for a server to listen, and to stop before it is killed.
 START_LIMIT=15
 STOP_LIMIT=15
 
-# Ends process $1, with patience.
+# Stops process $1 with SIGTERM, and with SIGKILL after the limit.
 stop() {
     kill -TERM "$1" 2>/dev/null || return 0
     tries=$((STOP_LIMIT * 10))
@@ -43,16 +44,16 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 143' INT TERM
 
-# A new network namespace begins with its loopback interface down.
+# In a new network namespace the loopback interface is down.
 [ "$BENCH_NETWORK" = host ] || ip link set lo up
 
-# Becomes the server.
+# Replaces this shell by the server.
 serve() {
     cd "$BENCH_WORK"
     case $kind in
     bare)
         bytes=$("$bench" batch $BENCH_BATCH | wc -c)
-        # It serves one connection at a time, so a kept one keeps a worker.
+        # A worker serves one connection at a time, so each kept connection needs its own.
         if [ -n "$BENCH_KEPT" ]; then
             set -- "$BENCH_BIN/bare_prefork" 0 "$BENCH_CLIENTS" "$bytes" kept
         else
@@ -69,7 +70,7 @@ serve() {
     exec "$@"
 }
 
-# Waits until the server says that it listens, and sets `address`.
+# Waits until the server logs that it listens, and sets `address`.
 await_server() {
     tries=$((START_LIMIT * 10))
     while [ "$tries" -gt 0 ] && kill -0 "$server_pid" 2>/dev/null; do
@@ -81,12 +82,12 @@ await_server() {
         tries=$((tries - 1))
         sleep 0.1
     done
-    echo "$name ended, or does not listen after $START_LIMIT s; it said:" >&2
+    echo "$name has ended or does not listen after $START_LIMIT s; its output:" >&2
     cat "$log" >&2
     return 1
 }
 
-# Sends for $1 seconds; the rest are options.
+# Sends load for $1 seconds; the other arguments are options.
 load() {
     seconds=$1
     shift
@@ -97,7 +98,7 @@ load() {
 }
 
 mkdir -p "$storage"
-: >"$log" # await_server looks at once
+: >"$log" # await_server reads it immediately
 serve >"$log" 2>&1 &
 server_pid=$!
 await_server

@@ -1,18 +1,20 @@
-"""The `typed` dialect served with Python's multiprocessing: the reference for CPU time per bet and for throughput.
+"""Server of the `typed` dialect with Python's multiprocessing: the baseline for CPU time per bet.
 
     multiprocessing_server.py PORT WORKERS STORAGE_DIR plain|tuned
 
-PORT 0 means any free one; the chosen port is printed on one line of stdout once the socket listens. SIGTERM stops it.
+With PORT 0 the kernel chooses a free port. One line on stdout names the port when the socket
+listens. SIGTERM stops the server.
 
-Pre-forked workers accept on one inherited socket and share a Lock around the files, a Value with the winners and an Array with
-one flag per worker that is busy with a batch. As in the original, a connection carries one request and the server closes it.
-A batch is one csv `writerows`, and nothing is logged but errors. There are two styles:
+Pre-forked workers accept on one inherited socket. They share a Lock for the files, a Value with the
+number of winners and an Array with one flag per worker, set while the worker handles a batch. As in
+the original server, a connection carries one request and the server closes it. A batch is written
+with one csv `writerows`, and only errors are logged. There are two styles:
 
-plain  the usual way to write it: one recv for every length and every record, strptime for every date
+plain  the usual way: one recv per length and per record, strptime for each date
 tuned  buffered reads, and the fastest date parser of the standard library
 
-Bets with a number are decided by it. The hash that decides four-field records runs byte by byte and then dominates in Python,
-so figures of this server should only be quoted for bets with a number.
+The number decides whether a bet wins. For four-field records a hash decides; in Python it runs byte
+by byte and dominates the time, so quote figures of this server only for bets with a number.
 """
 
 import csv
@@ -38,16 +40,16 @@ MAX_TEXT_BYTES = 255
 BACKLOG = 1024
 SOCKET_TIMEOUT_SECONDS = 30
 
-# From <linux/prctl.h>: the signal a process gets when its parent dies.
+# From <linux/prctl.h>: sets the signal that a process receives when its parent dies.
 PR_SET_PDEATHSIG = 1
 
 
 class ProtocolError(Exception):
-    """The peer sent something that is no request of this dialect."""
+    """The peer sent an invalid request."""
 
 
 class Bet:
-    """One bet, checked."""
+    """A validated bet."""
 
     __slots__ = ("first_name", "last_name", "document", "birthdate", "number")
 
@@ -70,8 +72,9 @@ class Bet:
         return fnv1a(";".join(self.wire_fields()).encode()) % UNNUMBERED_WINNER_DIVISOR == 0
 
     def row(self):
-        """The row of bets.csv: this dialect carries no agency, and a record without number stores 0."""
-        return (0, self.first_name, self.last_name, self.document, self.birthdate.isoformat(), self.number or 0)
+        """Returns the row of bets.csv. A dialect without agency and a bet without number store 0."""
+        birthdate = self.birthdate.isoformat()
+        return (0, self.first_name, self.last_name, self.document, birthdate, self.number or 0)
 
     def wire_fields(self):
         return self.first_name, self.last_name, self.document, self.birthdate.isoformat()
@@ -91,22 +94,22 @@ class Bet:
 
 
 def parse_date(text):
-    """A real calendar date; month and day may lack their zero."""
+    """Parses a calendar date; month and day may have one digit."""
     return datetime.strptime(text, "%Y-%m-%d").date()
 
 
 def parse_date_fast(text):
-    """The same, quicker where nothing lacks its zero."""
+    """Like parse_date, but faster for dates of full length."""
     if len(text) == 10 and text[4] == text[7] == "-":
         return date.fromisoformat(text)
     return parse_date(text)
 
 
 class Style(typing.NamedTuple):
-    """How the server is written."""
+    """Style of the implementation."""
 
     parse_date: typing.Callable[[str], date]
-    # As for socket.makefile: 0 reads what is asked for and no more.
+    # Passed to socket.makefile; 0 means unbuffered.
     buffering: typing.Optional[int]
 
 
@@ -114,7 +117,7 @@ STYLES = {"plain": Style(parse_date, buffering=0), "tuned": Style(parse_date_fas
 
 
 def parse_number(text):
-    """A plain decimal: no sign, blanks or leading zeros, because the reply repeats it as it came."""
+    """Parses a decimal without sign, blanks or leading zeros, since the reply repeats the record."""
     if not (text.isascii() and text.isdigit()):
         raise ProtocolError("bad number")
     number = int(text)
@@ -124,7 +127,7 @@ def parse_number(text):
 
 
 def fnv1a(data):
-    """FNV-1a, 64 bit."""
+    """Returns the 64-bit FNV-1a hash."""
     digest = 0xCBF29CE484222325
     for byte in data:
         digest = (digest ^ byte) * 0x100000001B3 & 0xFFFF_FFFF_FFFF_FFFF
@@ -152,8 +155,8 @@ def read_batch(stream, parse_date):
     return bets
 
 
-class Central:
-    """What the workers share."""
+class SharedState:
+    """State shared by the workers."""
 
     def __init__(self, context, workers, directory):
         self.files = context.Lock()
@@ -163,7 +166,7 @@ class Central:
         self.winners_path = os.path.join(directory, "winners.log")
 
     def store(self, slot, bets):
-        """Stores the batch, then publishes it, so that a client that has its reply finds its batch counted."""
+        """Stores the batch and counts it before the reply, so that a later query includes it."""
         winners = [bet for bet in bets if bet.is_winner()]
         with self.files:
             with open(self.bets_path, "a", newline="", encoding="utf-8") as rows:
@@ -182,36 +185,36 @@ class Central:
         return PARTIAL + U16.pack(busy) + winners if busy else TOTAL + winners
 
 
-def answer(central, slot, stream, parse_date):
+def answer(state, slot, stream, parse_date):
     """Reads one request and returns the bytes of its reply."""
     (kind,) = read_exactly(stream, 1)
     if kind == QUERY:
-        return central.results()
+        return state.results()
     if kind != BATCH:
         raise ProtocolError("bad protocol")
-    central.busy[slot] = 1
-    winners = central.store(slot, read_batch(stream, parse_date))
+    state.busy[slot] = 1
+    winners = state.store(slot, read_batch(stream, parse_date))
     return U16.pack(len(winners)) + b"".join(bet.record() for bet in winners)
 
 
-def work(central, slot, listener, style, parent):
-    """A worker: one connection at a time, for ever."""
+def work(state, slot, listener, style, parent):
+    """Serves one connection at a time, for ever."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
-        sys.exit("the parent died at once")
+        sys.exit("the parent has died")
     while True:
         client, peer = listener.accept()
         with client:
             client.settimeout(SOCKET_TIMEOUT_SECONDS)
             try:
                 with client.makefile("rb", buffering=style.buffering) as stream:
-                    client.sendall(answer(central, slot, stream, style.parse_date))
+                    client.sendall(answer(state, slot, stream, style.parse_date))
             except (ProtocolError, ValueError, OSError) as error:
                 print(f"Error while communicating with client {peer}: {error!r}", file=sys.stderr)
             finally:
-                central.busy[slot] = 0
+                state.busy[slot] = 0
 
 
 def main():
@@ -219,10 +222,10 @@ def main():
         sys.exit(f"usage: {sys.argv[0]} PORT WORKERS STORAGE_DIR {'|'.join(STYLES)}")
     port, workers, directory, style = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], STYLES[sys.argv[4]]
     context = multiprocessing.get_context("fork")
-    central = Central(context, workers, directory)
+    state = SharedState(context, workers, directory)
     with socket.create_server(("127.0.0.1", port), backlog=BACKLOG) as listener:
         pool = [
-            context.Process(target=work, args=(central, slot, listener, style, os.getpid()))
+            context.Process(target=work, args=(state, slot, listener, style, os.getpid()))
             for slot in range(workers)
         ]
         for process in pool:

@@ -1,21 +1,31 @@
 #!/bin/sh
-# Measures the central beside reference servers, in alternating rounds on this machine, and prints a Markdown report:
+# Measures the central and reference servers in alternating rounds and prints a Markdown report:
 #
-#   bare C          pre-fork server that reads as many bytes, answers three and does nothing else (bare_prefork.c)
+#   bare C          pre-fork server that reads as many bytes, replies with three bytes and does
+#                   nothing else (bare_prefork.c)
 #   ours, process   the central, durability `process`
 #   ours, disk      the central, durability `disk`
-#   Python          `multiprocessing` server of the same protocol, written the usual way (multiprocessing_server.py)
+#   Python          `multiprocessing` server of the same protocol, written in the usual way
+#                   (multiprocessing_server.py)
 #   Python, tuned   the same with buffered reads and the fastest date parser of the standard library
 #
-# Every client opens a connection, sends one batch of 8 kB, reads the reply and closes; with BENCH_KEPT=1 it sends all its batches
-# over one connection, for which BENCH_PROTOCOL must be a dialect that keeps connections. The central writes up to 300 MB a
-# second meanwhile; the files are deleted after each run.
+# Every client opens a connection, sends one batch of 8 kB, reads the reply and closes. With
+# BENCH_KEPT=1 it sends all its batches over one connection; BENCH_PROTOCOL must then be a dialect
+# that keeps connections. The central writes up to 300 MB per second meanwhile. The files are
+# deleted after each run.
 #
-# Settings: BENCH_ROUNDS (5), BENCH_SECONDS per run (3), BENCH_CLIENTS (4), BENCH_WORKERS (one per CPU, at least 2),
-# BENCH_BATCH (options such as "--four-fields" or "--bets-per-batch 10"), BENCH_SERVERS (bare process disk python python-tuned),
-# BENCH_PROTOCOL (typed; Python speaks no other), BENCH_KEPT (empty), BENCH_DIR (directory for the storage; the build directory).
+# Settings, with their defaults:
+#   BENCH_ROUNDS    5
+#   BENCH_SECONDS   3, per run
+#   BENCH_CLIENTS   4
+#   BENCH_WORKERS   one per CPU, at least 2
+#   BENCH_BATCH     empty; options such as "--four-fields" or "--bets-per-batch 10"
+#   BENCH_SERVERS   "bare process disk python python-tuned"
+#   BENCH_PROTOCOL  typed, the only one that the Python server implements
+#   BENCH_KEPT      empty
+#   BENCH_DIR       directory for the storage; by default the build directory
 #
-# shellcheck disable=SC2086 # BENCH_BATCH and enter hold several words
+# shellcheck disable=SC2086 # BENCH_BATCH and enter contain several words
 set -eu
 
 invocation=$(env | sed -n 's/^\(BENCH_[A-Z]*\)=\(.*\)/\1="\2"/p' | sort | tr '\n' ' ')$0
@@ -63,8 +73,9 @@ mkdir "$BENCH_BIN"
 cp "$target/release/server" "$target/release/lottery-bench" "$BENCH_BIN"
 cc -std=c11 -O2 -Wall -Wextra -o "$BENCH_BIN/bare_prefork" "$here/bare_prefork.c"
 
-# A network of its own for every run: no firewall tracks its connections (a tracking table is full after some seconds at this
-# rate, and then drops packets of the whole machine), and no run inherits the closed connections of the one before.
+# Every run gets its own network namespace if possible. Then no firewall tracks its connections (at
+# this rate a tracking table fills up within seconds and the whole machine loses packets), and no
+# run inherits the closed connections of the previous one.
 BENCH_NETWORK=host
 enter=
 for candidate in "unshare --net" "unshare --map-root-user --net"; do
@@ -81,11 +92,11 @@ name_of() {
     process | disk) echo "ours, $1" ;;
     python) echo "Python" ;;
     python-tuned) echo "Python, tuned" ;;
-    *) echo "BENCH_SERVERS holds $1, expected bare, process, disk, python or python-tuned" >&2; return 2 ;;
+    *) echo "BENCH_SERVERS contains $1, expected bare, process, disk, python or python-tuned" >&2; return 2 ;;
     esac
 }
 
-# measure KIND: one run, appended to the list of runs.
+# measure KIND: performs one run and appends it to the list of runs.
 measure() {
     name=$(name_of "$1")
     echo "round $round of $BENCH_ROUNDS: $name" >&2
@@ -111,7 +122,7 @@ for kind in $BENCH_SERVERS; do
 done
 cat <<END
 Medians (and extremes) of $BENCH_ROUNDS alternating rounds of $BENCH_SECONDS s; $BENCH_CLIENTS clients, $BENCH_WORKERS workers,
-batches of $("$BENCH_BIN/lottery-bench" batch $BENCH_BATCH | wc -c) bytes in \`$BENCH_PROTOCOL\`, $([ -n "$BENCH_KEPT" ] && echo "all of a client on one connection" || echo "one a connection"). Ratios are taken within each round.
+batches of $("$BENCH_BIN/lottery-bench" batch $BENCH_BATCH | wc -c) bytes in \`$BENCH_PROTOCOL\`, $([ -n "$BENCH_KEPT" ] && echo "one connection per client" || echo "one connection per batch"). Ratios are computed within each round.
 
 - machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $cpus CPUs, $(uname -s) $(uname -r) $(uname -m)
 - storage: $(stat -f -c %T "$BENCH_WORK"); network: loopback, $BENCH_NETWORK

@@ -6,11 +6,13 @@ cd "$(dirname "$0")/.."
 
 bad=0
 
-# places PATTERN REASON FILES...: prints the lines that match.
+# places PATTERN REASON FILES...: prints the lines that match. The excluded text is a reply on the
+# wire, which must not change.
 places() {
     pattern=$1 reason=$2
     shift 2
-    if git grep --untracked -nIiE "$pattern" -- "$@" ':!scripts/prose.sh' ':!CONTRIBUTING.md'; then
+    if git grep --untracked -nIiE "$pattern" -- "$@" ':!scripts/prose.sh' ':!CONTRIBUTING.md' |
+        grep -v 'The winners cannot be told'; then
         echo "prose: $reason" >&2
         bad=1
     fi

@@ -19,7 +19,8 @@ fi
 
 if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run --workspace --locked --no-fail-fast
+    cargo test --workspace --locked --doc
 else
-    cargo test --workspace --locked --no-fail-fast --lib --bins --tests
+    # Without a choice of targets, because a test runs the examples, which are built only then.
+    cargo test --workspace --locked --no-fail-fast
 fi
-cargo test --workspace --locked --doc

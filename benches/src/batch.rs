@@ -1,11 +1,11 @@
-//! The batch that every client of a run sends, built once, with the reply it must get.
+//! The batch that every client of a run sends, and the expected reply.
 
 use std::io;
 
 use lottery::protocol::{AgencyOptions, Dialect, Push};
 use lottery::{Bet, Birthdate, Reply, WINNING_NUMBER, is_winner};
 
-/// Names of the lengths that occur in the course's data, some with letters of two bytes.
+/// Names with lengths as in the course's data, some with two-byte letters.
 const FIRST_NAMES: [&str; 8] = [
     "Santiago Lionel",
     "Tiago Nicolás",
@@ -19,14 +19,14 @@ const FIRST_NAMES: [&str; 8] = [
 const LAST_NAMES: [&str; 7] =
     ["Lorca", "Rivera", "Álvarez", "Núñez", "Gutiérrez", "Paz", "Fernández"];
 
-/// A batch on the wire and what comes back for it.
+/// The bytes of a batch and the expected reply.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// The bytes to send first on a connection.
+    /// Bytes that precede the first batch on a connection.
     pub(crate) greeting: Vec<u8>,
-    /// The bytes to send.
+    /// Bytes of the batch.
     pub(crate) request: Vec<u8>,
-    /// Bets in the request.
+    /// Number of bets in the batch.
     pub(crate) bets: usize,
     reply: ExpectedReply,
 }
@@ -35,15 +35,16 @@ pub(crate) struct Batch {
 enum ExpectedReply {
     /// Exactly these bytes.
     Bytes(Vec<u8>),
-    /// Anything of this length: the reply of a server that does not speak the protocol.
+    /// Any bytes of this length, for a server that does not implement the protocol.
     AnyOf(usize),
 }
 
 impl Batch {
-    /// A batch of up to `max_bets` bets and 8192 bytes in a dialect that carries bets.
+    /// Builds a batch of up to `max_bets` bets and 8192 bytes. Fails if the dialect carries no
+    /// bets.
     ///
-    /// Bets with a number all lose, as nearly all do in the course's data (10 of 78,697 win). Bets without one win by their
-    /// hash, about one in seventeen.
+    /// No bet with a number wins; in the course's data 10 of 78,697 do. Bets without a number win
+    /// by their hash, about one in seventeen.
     pub(crate) fn new(dialect: &Dialect, max_bets: u16, numbered: bool) -> io::Result<Self> {
         let agency =
             dialect.agency.ok_or_else(|| io::Error::other("the dialect carries no bets"))?;
@@ -60,7 +61,8 @@ impl Batch {
             }
         }
         let request = agency.packet().to_vec();
-        // The central's side has to have read the batch: in some dialects the reply repeats a part of it.
+        // The central's codec must decode the batch first: in some dialects the reply repeats a
+        // part of it.
         let mut central = (dialect.central)();
         for message in [&agency.greeting(), &request] {
             central.decode(message).map_err(|refusal| io::Error::other(refusal.error))?;
@@ -76,12 +78,13 @@ impl Batch {
         })
     }
 
-    /// Takes any `bytes` bytes as the reply from now on.
+    /// Makes the batch accept any reply of `bytes` bytes.
     pub(crate) fn expect_any_reply(&mut self, bytes: usize) {
         self.reply = ExpectedReply::AnyOf(bytes);
     }
 
-    /// Bytes of the reply. It is known beforehand, so a client need not wait for the server to close.
+    /// Returns the length of the reply in bytes. Clients read exactly that many and need not wait
+    /// for the server to close.
     pub(crate) fn reply_bytes(&self) -> usize {
         match &self.reply {
             ExpectedReply::Bytes(bytes) => bytes.len(),
@@ -89,7 +92,7 @@ impl Batch {
         }
     }
 
-    /// Whether a reply of the right length is the right one.
+    /// Returns true if a reply of the right length is correct.
     pub(crate) fn accepts(&self, reply: &[u8]) -> bool {
         match &self.reply {
             ExpectedReply::Bytes(bytes) => reply == bytes,
@@ -98,18 +101,18 @@ impl Batch {
     }
 }
 
-/// More documents than bets fit into a packet: a record takes over 16 bytes.
+/// Returns more documents than a packet has room for: a record takes over 16 bytes.
 fn documents() -> Vec<String> {
     (0..512).map(|index| (20_000_000 + index * 31_337).to_string()).collect()
 }
 
-/// The bet number `index` of the batch: the same on every run and machine.
+/// Returns bet number `index` of the batch, the same in every run and on every machine.
 fn sample(index: usize, document: &str, numbered: bool) -> io::Result<Bet<'_>> {
     let (year, month, day) =
         (1950 + (index % 55) as u16, 1 + (index % 12) as u8, 1 + (index % 28) as u8);
     let birthdate = Birthdate::new(year, month, day)
         .ok_or_else(|| io::Error::other("no such day in the calendar"))?;
-    // 9973 numbers, with the winning one moved out of the way.
+    // 9973 numbers; the winning one is replaced.
     let number = (index as u32).wrapping_mul(7919) % 9973;
     let losing = if number == WINNING_NUMBER { number + 1 } else { number };
     Ok(Bet {
@@ -143,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_central_reads_the_batch_whole_in_every_dialect_that_carries_bets() {
+    fn the_central_codec_decodes_the_batch_in_every_dialect_that_carries_bets() {
         for dialect in DIALECTS.iter().filter(|dialect| dialect.agency.is_some()) {
             let batch = Batch::new(dialect, 10, true).unwrap();
             let mut central = (dialect.central)();

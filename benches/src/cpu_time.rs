@@ -1,4 +1,4 @@
-//! CPU time of a process and its descendants, as `/proc` tells it.
+//! CPU time of a process and its descendants, read from `/proc`.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,12 +6,10 @@ use std::{fs, io};
 
 use nix::unistd::{SysconfVar, sysconf};
 
-/// User and system time that process `root`, its living descendants, and the children they have reaped have spent so far.
+/// Returns the user and system time of process `root`, its living descendants and their reaped
+/// children.
 ///
 /// The resolution is one clock tick, 10 ms on most systems.
-///
-/// # Errors
-/// There is no such process, or `/proc` cannot be read.
 pub(crate) fn of_tree(root: u32) -> io::Result<Duration> {
     let processes = running()?;
     if !processes.contains_key(&root) {
@@ -26,11 +24,11 @@ pub(crate) fn of_tree(root: u32) -> io::Result<Duration> {
     Ok(Duration::from_secs_f64(ticks as f64 / ticks_per_second as f64))
 }
 
-/// What one line of `/proc/PID/stat` says that matters here.
+/// The relevant fields of `/proc/PID/stat`.
 #[derive(Debug, PartialEq)]
 struct Process {
     parent: u32,
-    /// User and system time, own and of reaped children.
+    /// User and system time of the process and its reaped children, in clock ticks.
     ticks: u64,
 }
 
@@ -41,15 +39,16 @@ fn running() -> io::Result<HashMap<u32, Process>> {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        // A process may end between the listing and here.
+        // The process may have ended after the directory was listed.
         let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
         processes.insert(pid, parse_stat(&stat).ok_or(io::ErrorKind::InvalidData)?);
     }
     Ok(processes)
 }
 
-/// Reads a line of `/proc/PID/stat`. Its second field is the program's name in parentheses and may hold anything, so counting
-/// starts after the last closing one, with field 3 of proc(5).
+/// Parses `/proc/PID/stat`. Its second field is the program's name in parentheses and may contain
+/// any character, so the fields are counted after the last closing parenthesis, from field 3 of
+/// proc(5).
 fn parse_stat(line: &str) -> Option<Process> {
     let (_, rest) = line.rsplit_once(')')?;
     let field = |number: usize| rest.split_ascii_whitespace().nth(number - 3);
@@ -69,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_with_spaces_and_parentheses_shifts_no_field() {
+    fn a_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
         let line = "42 (a) b (c)) S 7 42 42 0 -1 4194304 90 0 0 0 100 20 3 4 20 0 1 0 123 4096 1";
         assert_eq!(parse_stat(line), Some(Process { parent: 7, ticks: 127 }));
     }
@@ -85,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn working_costs_time() {
+    fn a_busy_process_uses_cpu_time() {
         let before = of_tree(std::process::id()).unwrap();
         let start = std::time::Instant::now();
         while start.elapsed() < Duration::from_millis(200) {

@@ -1,44 +1,44 @@
-//! How long the batches of a run took, and the percentiles of that.
+//! Latencies of the batches of a run, and their percentiles.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// One time per batch. A run lasts seconds, so every one is kept and the percentiles are exact.
+/// One latency per batch. A run lasts seconds, so all are kept and the percentiles are exact.
 #[derive(Debug, Default)]
 pub(crate) struct Latencies(Vec<Duration>);
 
 /// Percentiles in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Percentiles {
-    /// Half of the batches took at most this long.
+    /// Median.
     pub(crate) p50: f64,
-    /// 99 of 100 took at most this long.
+    /// 99th percentile.
     pub(crate) p99: f64,
-    /// The slowest one.
+    /// Maximum.
     pub(crate) max: f64,
 }
 
 impl Latencies {
-    /// Adds the time of one batch.
+    /// Adds the latency of one batch.
     pub(crate) fn record(&mut self, latency: Duration) {
         self.0.push(latency);
     }
 
-    /// Takes over the times of another client.
+    /// Adds the latencies of another client.
     pub(crate) fn merge(&mut self, mut other: Self) {
         self.0.append(&mut other.0);
     }
 
-    /// How many batches were timed.
+    /// Returns the number of batches.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// The percentiles, or `None` when no batch was timed.
+    /// Returns the percentiles, or `None` if there is no batch.
     pub(crate) fn percentiles(mut self) -> Option<Percentiles> {
         self.0.sort_unstable();
-        // Nearest rank: the smallest time that at least `percent` in a hundred do not exceed.
+        // Nearest rank: the smallest latency that at least `percent` percent do not exceed.
         let rank = |percent: usize| (self.0.len() * percent).div_ceil(100).saturating_sub(1);
         let micros = |rank: usize| self.0.get(rank).map(|time| time.as_secs_f64() * 1e6);
         Some(Percentiles {

@@ -1,34 +1,35 @@
-//! Connections to the server, and what must not happen to them during a measurement.
+//! Connections to the server under load.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-/// A reply that takes longer ends the run: the server hangs, and so would the bench.
+/// Time limit for a reply. When it passes, the run fails, because the server hangs.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Linux repeats an unanswered SYN after a second, so a connection that took nearly that long lost one.
+/// Linux retransmits an unanswered SYN after one second. A connection that took nearly that long
+/// has lost a SYN.
 const LOST_SYN: Duration = Duration::from_millis(900);
 
-/// The first address `text` (HOST:PORT) stands for.
+/// Returns the first address of `text` (HOST:PORT).
 pub(crate) fn resolve(text: &str) -> io::Result<SocketAddr> {
     text.to_socket_addrs()?
         .next()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no address of that name"))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
 }
 
-/// Opens a connection.
+/// Opens a connection. Fails if the network lost the first packet.
 ///
-/// # Errors
-/// Also when the network lost the first packet: a run that waits for repetitions measures the network's limits and not the
-/// server. A connection tracking firewall does that when its table is full, which takes seconds at this rate.
+/// A run with retransmissions measures the network's limits and not the server. A firewall with
+/// connection tracking drops packets when its table is full, which takes seconds at this rate.
 pub(crate) fn open(server: SocketAddr) -> io::Result<TcpStream> {
     let begun = Instant::now();
     let stream = TcpStream::connect(server)?;
     let took = begun.elapsed();
     if took >= LOST_SYN {
         let reason = format!(
-            "connecting took {:.1} s: a packet was lost (listen queue or connection tracking table full)",
+            "connecting took {:.1} s: a packet was lost \
+             (the listen queue or the connection tracking table is full)",
             took.as_secs_f64()
         );
         return Err(io::Error::new(io::ErrorKind::TimedOut, reason));

@@ -1,4 +1,5 @@
-//! A run: several clients that send the same batch over and over, each time on a new connection or always on the same.
+//! A run: several clients that send the same batch repeatedly, each time on a new connection or
+//! always on the same one.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,30 +13,28 @@ use crate::latencies::Latencies;
 use crate::link;
 use crate::outcome::{Outcome, Totals};
 
-/// What to send, where to and for how long.
+/// Parameters of a run.
 #[derive(Debug)]
 pub(crate) struct Load {
-    /// The server.
+    /// Address of the server.
     pub(crate) address: SocketAddr,
-    /// The batch every client sends.
+    /// The batch that every client sends.
     pub(crate) batch: Batch,
-    /// Clients that send at the same time.
+    /// Number of clients that send at the same time.
     pub(crate) clients: usize,
-    /// Whether a client sends all its batches over one connection.
+    /// True if a client sends all its batches over one connection.
     pub(crate) kept: bool,
-    /// Connections held open with half a batch on them.
+    /// Number of connections that are held open after half a batch.
     pub(crate) stalled: usize,
-    /// How long clients begin new batches.
+    /// Time during which clients begin new batches.
     pub(crate) duration: Duration,
     /// Root of the process tree whose CPU time counts as the server's.
     pub(crate) server_pid: Option<u32>,
 }
 
 impl Load {
-    /// Runs and reports under `name`.
-    ///
-    /// # Errors
-    /// Any batch that is not answered as it should be: figures of a run with failures mean nothing.
+    /// Runs the load and returns its figures under `name`. Any wrong reply fails the whole run,
+    /// because the figures of a run with failures mean nothing.
     pub(crate) fn run(&self, name: String) -> io::Result<Outcome> {
         let _held = self.stall()?;
         let cpu_before = self.server_cpu()?;
@@ -60,7 +59,7 @@ impl Load {
         self.server_pid.map(cpu_time::of_tree).transpose()
     }
 
-    /// Opens the connections that stay silent after half a batch.
+    /// Opens the connections that send only half a batch.
     fn stall(&self) -> io::Result<Vec<TcpStream>> {
         let half = &self.batch.request[..self.batch.request.len() / 2];
         (0..self.stalled)

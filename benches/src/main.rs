@@ -1,4 +1,4 @@
-//! Load generator for centrals and for the reference servers beside it, and the report that compares them.
+//! Load generator for the central and the reference servers, and the report that compares them.
 
 mod batch;
 mod cpu_time;
@@ -33,13 +33,13 @@ struct Cli {
 enum Command {
     /// Send batches from several clients at once and measure
     Load(LoadArgs),
-    /// Write the batch that `load` sends to stdout, for example to learn its size
+    /// Write the batch that `load` sends to standard output
     Batch(BatchArgs),
-    /// Print a Markdown table of runs recorded with `load --json`, one run a line
+    /// Print a Markdown table of runs recorded with `load --json`, one run per line
     Report {
         /// File with the runs
         runs: PathBuf,
-        /// Name of a run to compare all others with; may be given several times
+        /// Name of a run to compare the others with; may be given several times
         #[arg(long, value_name = "NAME")]
         against: Vec<String>,
     },
@@ -47,13 +47,13 @@ enum Command {
 
 #[derive(Args)]
 struct BatchArgs {
-    /// Bets in a batch; max fills it up to 8192 bytes
+    /// Bets per batch; max fills it up to 8192 bytes
     #[arg(long, default_value = "max", value_parser = parse_bets, value_name = "max|N")]
     bets_per_batch: NonZeroU16,
     /// Dialect of the batch
     #[arg(long, default_value = "typed", value_parser = parse_dialect, value_name = "NAME")]
     protocol: &'static Dialect,
-    /// Send records of the 2022 assignment, which have no number and win by their hash
+    /// Send records without a number, as in the 2022 assignment; they win by their hash
     #[arg(long)]
     four_fields: bool,
 }
@@ -67,27 +67,27 @@ impl BatchArgs {
 
 #[derive(Args)]
 struct LoadArgs {
-    /// Server to load, HOST:PORT
+    /// Address of the server, HOST:PORT
     #[arg(long)]
     address: String,
     /// Clients that send at the same time
     #[arg(long, default_value = "4")]
     clients: NonZeroUsize,
-    /// How long to send
+    /// Duration of the run in seconds
     #[arg(long, default_value = "5", value_parser = parse_seconds)]
     seconds: Duration,
     #[command(flatten)]
     batch: BatchArgs,
-    /// Send all batches of a client over one connection, instead of a new one for each
+    /// Send all batches of a client over one connection instead of one connection per batch
     #[arg(long)]
     kept: bool,
-    /// Take any N bytes as the reply, instead of insisting on the right one
+    /// Accept any N bytes as the reply
     #[arg(long, value_name = "N")]
     raw_reply: Option<NonZeroUsize>,
-    /// Connections that send half a batch and stay silent during the run
+    /// Connections that send half a batch and then nothing during the run
     #[arg(long, default_value_t = 0, value_name = "N")]
     stalled: usize,
-    /// Process whose CPU time is measured, its descendants included
+    /// Process whose CPU time is measured, including its descendants
     #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,
     /// Name of the run in its output
@@ -154,7 +154,7 @@ fn main() -> Result<()> {
                 .lines()
                 .map(serde_json::from_str)
                 .collect::<Result<Vec<Outcome>, _>>()
-                .with_context(|| format!("{} is no list of runs", runs.display()))?;
+                .with_context(|| format!("{} is not a list of runs", runs.display()))?;
             write!(out, "{}", Report::new(&outcomes, &against)?)?;
         }
     }

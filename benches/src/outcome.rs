@@ -1,4 +1,4 @@
-//! What a run showed: the figures of one server under one load.
+//! The figures of one server under one load.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,52 +7,53 @@ use serde::{Deserialize, Serialize};
 
 use crate::latencies::{Latencies, Percentiles};
 
-/// The figures of a run, as `load` prints them and `report` reads them.
+/// Figures of a run. `load` prints them and `report` reads them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     /// Name of the server.
     pub(crate) name: String,
-    /// Clients that sent at the same time.
+    /// Number of clients that sent at the same time.
     pub(crate) clients: usize,
-    /// Silent connections held during the run.
+    /// Number of connections held open after half a batch.
     pub(crate) stalled: usize,
-    /// Length of the run.
+    /// Duration of the run.
     pub(crate) seconds: f64,
-    /// Size of a batch on the wire.
+    /// Size of a batch in bytes.
     pub(crate) batch_bytes: usize,
-    /// Batches answered.
+    /// Number of answered batches.
     pub(crate) batches: usize,
-    /// Bets in them.
+    /// Number of bets in the answered batches.
     pub(crate) bets: usize,
-    /// Batches answered per second.
+    /// Answered batches per second.
     pub(crate) batches_per_second: f64,
-    /// Bets in them per second.
+    /// Bets in answered batches per second.
     pub(crate) bets_per_second: f64,
-    /// From before the connection is opened to the last byte of the reply, in microseconds.
+    /// Time from before the connection is opened to the last byte of the reply, in microseconds.
     pub(crate) latency_us: Percentiles,
-    /// User and system time of the server's processes per bet in microseconds, where the server's pid was given.
+    /// User and system time of the server's processes per bet in microseconds, if the server's pid
+    /// was given.
     pub(crate) server_cpu_us_per_bet: Option<f64>,
 }
 
-/// What is known of a run beside its latencies.
+/// Figures of a run apart from its latencies.
 #[derive(Debug)]
 pub(crate) struct Totals {
-    /// Clients that sent at the same time.
+    /// Number of clients that sent at the same time.
     pub(crate) clients: usize,
-    /// Silent connections held during the run.
+    /// Number of connections held open after half a batch.
     pub(crate) stalled: usize,
-    /// Size of a batch on the wire.
+    /// Size of a batch in bytes.
     pub(crate) batch_bytes: usize,
-    /// Bets in a batch.
+    /// Number of bets per batch.
     pub(crate) bets_per_batch: usize,
-    /// Length of the run.
+    /// Duration of the run.
     pub(crate) elapsed: Duration,
-    /// CPU time the server spent in it.
+    /// CPU time of the server during the run.
     pub(crate) server_cpu: Option<Duration>,
 }
 
 impl Outcome {
-    /// The figures of a run, or `None` when no batch was answered.
+    /// Returns the figures of a run, or `None` if no batch was answered.
     pub(crate) fn new(name: String, totals: &Totals, latencies: Latencies) -> Option<Self> {
         let seconds = totals.elapsed.as_secs_f64();
         let batches = latencies.len();

@@ -5,12 +5,12 @@ use std::io;
 
 use crate::outcome::Outcome;
 
-/// The runs of every server, and which servers the others are compared with.
+/// The runs of all servers, and the baselines that they are compared with.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
     servers: Vec<Server<'a>>,
-    /// Positions in `servers`.
-    yardsticks: Vec<usize>,
+    /// Indices in `servers`.
+    baselines: Vec<usize>,
 }
 
 /// A server and its runs in the order of the rounds.
@@ -21,10 +21,8 @@ struct Server<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// Groups runs by name, in the order in which the names first appear.
-    ///
-    /// # Errors
-    /// There are no runs of a name in `against`.
+    /// Groups runs by name, in the order in which the names first appear. Fails if a name in
+    /// `against` has no runs.
     pub(crate) fn new(outcomes: &'a [Outcome], against: &[String]) -> io::Result<Self> {
         let mut servers: Vec<Server<'a>> = Vec::new();
         for outcome in outcomes {
@@ -39,8 +37,8 @@ impl<'a> Report<'a> {
                 io::Error::new(io::ErrorKind::NotFound, format!("no runs of {name:?}"))
             })
         };
-        let yardsticks = against.iter().map(position).collect::<io::Result<_>>()?;
-        Ok(Self { servers, yardsticks })
+        let baselines = against.iter().map(position).collect::<io::Result<_>>()?;
+        Ok(Self { servers, baselines })
     }
 
     fn write_header(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,8 +46,8 @@ impl<'a> Report<'a> {
             ["server", "batches/s", "bets/s", "p50 µs", "p99 µs", "CPU µs/bet"]
                 .map(String::from)
                 .into();
-        for &yardstick in &self.yardsticks {
-            let name = self.servers[yardstick].name;
+        for &baseline in &self.baselines {
+            let name = self.servers[baseline].name;
             columns.push(format!("speed ÷ {name}"));
             columns.push(format!("CPU of {name} ÷ own"));
         }
@@ -70,10 +68,10 @@ impl fmt::Display for Report<'_> {
                 server.summary(|run| Some(run.latency_us.p99)).show(0),
                 server.summary(|run| run.server_cpu_us_per_bet).show(3),
             ];
-            for &yardstick in &self.yardsticks {
-                let yardstick = &self.servers[yardstick];
-                cells.push(server.against(yardstick, speed_ratio).show(2));
-                cells.push(server.against(yardstick, cpu_ratio).show(2));
+            for &baseline in &self.baselines {
+                let baseline = &self.servers[baseline];
+                cells.push(server.against(baseline, speed_ratio).show(2));
+                cells.push(server.against(baseline, cpu_ratio).show(2));
             }
             writeln!(f, "| {} |", cells.join(" | "))?;
         }
@@ -81,12 +79,12 @@ impl fmt::Display for Report<'_> {
     }
 }
 
-fn speed_ratio(own: &Outcome, yardstick: &Outcome) -> Option<f64> {
-    Some(own.batches_per_second / yardstick.batches_per_second)
+fn speed_ratio(own: &Outcome, baseline: &Outcome) -> Option<f64> {
+    Some(own.batches_per_second / baseline.batches_per_second)
 }
 
-fn cpu_ratio(own: &Outcome, yardstick: &Outcome) -> Option<f64> {
-    Some(yardstick.server_cpu_us_per_bet? / own.server_cpu_us_per_bet?)
+fn cpu_ratio(own: &Outcome, baseline: &Outcome) -> Option<f64> {
+    Some(baseline.server_cpu_us_per_bet? / own.server_cpu_us_per_bet?)
 }
 
 impl Server<'_> {
@@ -94,18 +92,19 @@ impl Server<'_> {
         Summary::of(self.runs.iter().copied().filter_map(figure))
     }
 
-    /// Summary of ratios within each round, so that a slow spell of the machine weighs on both sides of a ratio.
+    /// Summarizes the ratios within each round, so that a slow phase of the machine affects both
+    /// sides of a ratio.
     fn against(
         &self,
-        yardstick: &Self,
+        baseline: &Self,
         ratio: impl Fn(&Outcome, &Outcome) -> Option<f64>,
     ) -> Summary {
-        let rounds = self.runs.iter().zip(&yardstick.runs);
+        let rounds = self.runs.iter().zip(&baseline.runs);
         Summary::of(rounds.filter_map(|(own, other)| ratio(own, other)))
     }
 }
 
-/// Median and spread of one figure over the rounds; `None` where no round has it.
+/// Median and extremes of one figure over the rounds; `None` if no round has it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Summary(Option<Spread>);
 
@@ -166,20 +165,20 @@ mod tests {
         ];
         let table = Report::new(&runs, &["bare".to_owned()]).unwrap().to_string();
         let ours = table.lines().last().unwrap();
-        let expected = "| ours | 100 (50–150) | 1000 (500–1500) | 100 (100–100) | 200 (200–200) | 3.000 (2.000–4.000) \
-                        | 0.62 (0.50–0.75) | 0.38 (0.25–0.50) |";
+        let expected = "| ours | 100 (50–150) | 1000 (500–1500) | 100 (100–100) | 200 (200–200) \
+                        | 3.000 (2.000–4.000) | 0.62 (0.50–0.75) | 0.38 (0.25–0.50) |";
         assert_eq!(ours, expected);
     }
 
     #[test]
-    fn a_figure_no_round_has_is_a_dash() {
+    fn a_figure_that_no_round_has_is_shown_as_a_dash() {
         let runs = [run("ours", 50.0, None)];
         let table = Report::new(&runs, &[]).unwrap().to_string();
         assert!(table.lines().last().unwrap().ends_with("| – |"), "{table}");
     }
 
     #[test]
-    fn a_yardstick_without_runs_is_an_error() {
+    fn a_baseline_without_runs_is_an_error() {
         assert!(Report::new(&[], &["bare".to_owned()]).is_err());
     }
 

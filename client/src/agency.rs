@@ -1,7 +1,7 @@
 //! A run of an agency: sends every bet of its file in batches, then asks for the winners.
 //!
-//! What is true at every moment: the rows before the batch in hand are acknowledged, the rows of the batch are not sent or in
-//! doubt, and nothing after it was sent. One batch is in hand at a time, so an end of any kind can say which rows are stored.
+//! At most one batch is in flight. All rows before it are acknowledged and no row after it has been
+//! sent, so the run can report which rows are stored however it ends.
 
 mod winners;
 
@@ -14,40 +14,40 @@ use log::Level;
 use lottery::Bet;
 use lottery::protocol::{AgencyCodec, Push, Receipt};
 
-use crate::central::{Central, Request, RequestError};
+use crate::central_client::{CentralClient, Request, RequestError};
 use crate::config::Config;
 use crate::dataset::{Dataset, DatasetError};
 use crate::failure::{Done, Rows, RunError};
 use crate::progress::{Progress, rate};
 use crate::stop::Stop;
 
-/// One agency and its run.
+/// One agency and the state of its run.
 pub(crate) struct Agency<'a> {
     config: &'a Config,
     stop: &'a Stop,
     progress: &'a Progress,
-    central: Central<'a>,
-    /// Holds the batch in hand.
+    central: CentralClient<'a>,
+    /// Encoder of the dialect; collects the next batch.
     codec: Box<dyn AgencyCodec>,
-    /// The bytes of the batch that is on its way; room for them is kept.
+    /// Bytes of the batch that is being sent; a buffer that is reused.
     packet: Vec<u8>,
-    /// What has been acknowledged.
+    /// Counts of what the central has acknowledged.
     totals: Totals,
 }
 
-/// What the central has acknowledged, all of this run.
+/// Counts of what the central has acknowledged in this run.
 #[derive(Debug, Default)]
 struct Totals {
-    /// Bets, which is also the number of the last row that is stored.
+    /// Bets, which is also the number of the last stored row.
     bets: u64,
     /// Batches.
     batches: u64,
-    /// Winners among the bets, as far as the central has told.
+    /// Winners among the bets that the central has reported.
     winners: u64,
 }
 
 impl<'a> Agency<'a> {
-    /// An agency that has not begun.
+    /// Creates an agency. It reads and sends nothing before [`run`](Self::run).
     pub(crate) fn new(
         config: &'a Config,
         codec: Box<dyn AgencyCodec>,
@@ -58,37 +58,34 @@ impl<'a> Agency<'a> {
             config,
             stop,
             progress,
-            central: Central::new(config, stop, progress, codec.greeting()),
+            central: CentralClient::new(config, stop, progress, codec.greeting()),
             codec,
             packet: Vec::new(),
             totals: Totals::default(),
         }
     }
 
-    /// Runs to the end.
-    ///
-    /// # Errors
-    /// [`RunError`] says what failed and which rows are stored.
+    /// Sends all bets and asks for the winners.
     pub(crate) fn run(&mut self) -> Result<(), RunError> {
-        let began = Instant::now();
-        let mut ended = self.deliver();
-        let sending = began.elapsed();
-        if ended.is_ok() {
-            ended = self.ask_for_winners();
+        let start = Instant::now();
+        let mut result = self.send_file();
+        let sending = start.elapsed();
+        if result.is_ok() {
+            result = self.query_winners();
         }
         self.central.close();
-        if ended.is_ok() {
-            self.log_end(sending);
+        if result.is_ok() {
+            self.log_summary(sending);
         }
-        ended
+        result
     }
 
     /// Sends every bet of the file.
-    fn deliver(&mut self) -> Result<(), RunError> {
+    fn send_file(&mut self) -> Result<(), RunError> {
         let mut dataset = Dataset::open(&self.config.data, self.config.id)
             .map_err(|error| self.bad_data(error))?;
         self.progress.begin(dataset.size());
-        let sent = self.send_all(&mut dataset);
+        let result = self.send_rows(&mut dataset);
         self.progress.end();
         if self.stop.requested().is_some() {
             drop(dataset);
@@ -97,22 +94,22 @@ impl<'a> Agency<'a> {
                 .with("file", self.config.data.display())
                 .write();
         }
-        sent
+        result
     }
 
-    fn send_all(&mut self, dataset: &mut Dataset) -> Result<(), RunError> {
+    fn send_rows(&mut self, dataset: &mut Dataset) -> Result<(), RunError> {
         while dataset.advance().map_err(|error| self.bad_data(error))? {
             let bet = dataset.bet().map_err(|error| self.bad_data(error))?;
-            if self.offer(&bet, dataset)? == Push::Full {
+            if self.push(&bet, dataset)? == Push::Full {
                 self.send_batch(dataset.position())?;
-                let offered = self.offer(&bet, dataset)?;
+                let pushed = self.push(&bet, dataset)?;
                 debug_assert_eq!(
-                    offered,
+                    pushed,
                     Push::Added,
-                    "an empty batch has room for any bet that can be carried"
+                    "an empty batch has room for any encodable bet"
                 );
             }
-            // Not left to the next row: should that one be malformed, this batch is whole and has to arrive.
+            // Sent before the next row is read: if that row is malformed, this batch still arrives.
             if self.codec.bets() == usize::from(self.config.batch_max_amount) {
                 self.send_batch(dataset.position())?;
             }
@@ -123,12 +120,13 @@ impl<'a> Agency<'a> {
         Ok(())
     }
 
-    /// Offers a bet to the batch in hand.
-    fn offer(&mut self, bet: &Bet<'_>, dataset: &Dataset) -> Result<Push, RunError> {
-        self.codec.push(bet).map_err(|reason| self.bad_data(dataset.refuse(reason)))
+    /// Adds a bet to the next batch, if there is room.
+    fn push(&mut self, bet: &Bet<'_>, dataset: &Dataset) -> Result<Push, RunError> {
+        self.codec.push(bet).map_err(|reason| self.bad_data(dataset.row_error(reason)))
     }
 
-    /// Sends the batch in hand and waits for its acknowledgement. `position`: how far the file has been read, in bytes.
+    /// Sends the collected batch and waits for its acknowledgement. `position` is the number of
+    /// bytes read from the file, for the progress display.
     fn send_batch(&mut self, position: u64) -> Result<(), RunError> {
         if self.stop.requested().is_some() {
             return Err(self.stopped());
@@ -157,23 +155,23 @@ impl<'a> Agency<'a> {
         let mut details: Vec<(&str, &dyn Display)> = vec![("cantidad", &bets)];
         if let Some(winners) = &winners {
             self.totals.winners += *winners as u64;
-            details.push(("ganadores", winners));
+            details.push(("winners", winners));
         }
         self.progress.log(Level::Info, "apuesta_enviada", Outcome::Success, &details);
         self.progress.advance(self.totals.bets, position);
         Ok(())
     }
 
-    /// Logs what this agency did, `sending` long, and the course's last line.
-    fn log_end(&self, sending: Duration) {
+    /// Logs the totals and the course's last line. `sending` is the time that the bets took.
+    fn log_summary(&self, sending: Duration) {
         let Totals { bets, batches, winners } = self.totals;
-        log_line::info("resumen", Outcome::Success)
+        log_line::info("summary", Outcome::Success)
             .with("client_id", self.config.id)
-            .with("apuestas", bets)
-            .with("lotes", batches)
-            .with("ganadores", winners)
-            .with("duracion", GoDuration(Duration::from_millis(sending.as_millis() as u64)))
-            .with("apuestas_por_segundo", rate(bets, sending))
+            .with("bets", bets)
+            .with("batches", batches)
+            .with("winners", winners)
+            .with("duration", GoDuration(Duration::from_millis(sending.as_millis() as u64)))
+            .with("bets_per_second", rate(bets, sending))
             .write();
         log_line::info("loop_finished", Outcome::Success).with("client_id", self.config.id).write();
     }

@@ -1,4 +1,4 @@
-//! How long to wait before trying again: longer each time, never in step with others, never for ever.
+//! Pauses between retries: exponential backoff with jitter and a time limit.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
@@ -6,42 +6,43 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// The longest first pause.
+/// Upper bound of the first pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// The longest pause at all. Reached with the seventh attempt.
+/// Upper bound of every pause, reached with the seventh attempt.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The pauses between the attempts of one undertaking.
+/// Pauses between the attempts of one request.
 #[derive(Debug)]
 pub(crate) struct Backoff {
-    /// How long to keep trying, counted from the first failure.
+    /// Time limit, counted from the first failure.
     limit: Duration,
-    /// When the first attempt failed.
+    /// Time of the first failure.
     since: Option<Instant>,
-    /// Attempts that failed.
+    /// Number of failed attempts.
     failures: u32,
-    /// The longest the next pause may be.
+    /// Upper bound of the next pause.
     longest: Duration,
-    /// Where the jitter comes from; made with the first failure, for most undertakings have none.
+    /// Source of the jitter. Created with the first failure, because most requests have none.
     jitter: Option<ChaCha8Rng>,
 }
 
 impl Backoff {
-    /// Keeps trying for `limit` from the first failure on.
+    /// Allows retries for `limit` after the first failure.
     pub(crate) fn new(limit: Duration) -> Self {
         Self { limit, since: None, failures: 0, longest: FIRST_PAUSE, jitter: None }
     }
 
-    /// Attempts that failed so far.
+    /// Returns the number of failed attempts.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Counts a failure at `now`. How long to wait before the next attempt, or `None` when the time is up.
+    /// Counts a failure at `now`. Returns the pause before the next attempt, or `None` when the
+    /// limit has passed.
     ///
-    /// The pause is between half of the longest and all of it, so that agencies that lost the same central do not come back
-    /// all at once; the last one ends with the limit, so that the whole of it is used.
+    /// The pause is between half of its upper bound and all of it, so that agencies that lost the
+    /// same central do not reconnect together. The last pause ends exactly at the limit.
     pub(crate) fn failed(&mut self, now: Instant) -> Option<Duration> {
         self.failures += 1;
         let since = *self.since.get_or_insert(now);

@@ -1,15 +1,15 @@
-//! `client check`: holds a server, ours or any other, against the rules of its dialect and tells which of them it keeps.
+//! `client check`: checks a server, of this project or any other, against the rules of its dialect.
 
-mod agency;
 mod bets;
+mod concurrent;
+mod connection;
 mod conversation;
-mod door;
 mod draw;
+mod excerpt;
 mod report;
 mod row;
-mod shown;
-mod together;
-mod wire;
+mod target;
+mod test_agency;
 
 use std::io;
 use std::sync::Arc;
@@ -19,52 +19,56 @@ use std::time::Duration;
 use clap::Args;
 use lottery::protocol::{ConnectionUse, Dialect};
 
-use self::door::{Door, no_connection};
+use self::connection::Pieces;
 use self::draw::Draw;
 use self::report::Report;
-use self::row::{How, Row};
-use self::wire::Pieces;
+use self::row::{Method, Row, Violation};
+use self::target::{Target, cannot_connect};
 use crate::config;
 use crate::stop::{Stop, Wake, exit_code};
 
-/// Ends the help: what a teacher and a script want to know.
+/// End of the help text.
 pub(crate) const AFTER_HELP: &str = "\
-The server has to be a fresh one: a draw happens once, and a server may refuse every bet after it. It must wait for as many
-agencies as --agencies says. --no-draw holds no draw, so that the server stays fresh; the bets of the check stay in it.
-Every rule of the dialect is tried twice, each message in one write and then byte by byte (a long one in 128 pieces); then comes
-a draw with all the agencies, or several connections at the same time in a dialect without a draw.
-Rows marked [beyond] hold for our server and not for every one of the systems that the dialects come from. They are shown, but a
-server passes without them, unless --beyond is given. That also tries an agency that notifies twice and one that leaves
-before the draw: what can take the draw away from a server that is not made for it.
-Where no reply must come, silence for a quarter of --timeout is enough.
-Exit codes: 0 every rule that counts is kept, 1 one is broken or the server cannot be reached, 2 wrong usage, 143 or 130 after
-SIGTERM or SIGINT.";
+The server must be freshly started: a draw happens once, and a server may refuse every bet after it.
+It must wait for as many agencies as --agencies says. With --no-draw the server stays usable, but
+the bets of the check remain stored in it.
+Every rule of the dialect is tried twice: with each message in one write, then byte by byte (a long
+message in 128 pieces). Then follows a draw with all agencies or, in a dialect without a draw,
+several connections at the same time.
+Rows marked [beyond] hold for this project's server but not for every original system of the
+dialect. They are shown, but count only with --beyond. That flag also tries an agency that notifies
+twice and one that disconnects before the draw, which can spoil the draw of a server that does not
+handle them.
+Where no reply is expected, silence for a quarter of --timeout is enough.
+Exit codes: 0 every rule that counts is kept, 1 a rule is broken or the server cannot be reached,
+2 wrong usage, 143 or 130 after SIGTERM or SIGINT.";
 
-/// How often the thread that waits for a signal looks whether it is still needed; it is until the end.
+/// Length of one sleep of the thread that waits for a signal. It sleeps again afterwards, so the
+/// value has no effect.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// What to check.
+/// Arguments of `client check`.
 #[derive(Args, Debug)]
 pub(crate) struct Check {
-    /// Where the server listens, such as 127.0.0.1:12345
+    /// Address of the server, such as 127.0.0.1:12345
     #[arg(value_name = "HOST:PORT", value_parser = address)]
     address: String,
-    /// Dialect that it speaks there
+    /// Dialect of the server
     #[arg(long, value_name = "DIALECT", value_parser = dialect)]
     protocol: &'static Dialect,
-    /// Agencies that take part at the same time, 2 to 255: as many as the server waits for
+    /// Number of agencies that take part, 2 to 255: as many as the server waits for
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..=255))]
     agencies: u16,
-    /// How the agencies use connections: auto, kept or per-request, as in run
+    /// Use of connections: auto, kept or per-request, as in run
     #[arg(long, value_name = "USE", default_value = config::AUTO)]
     connection: String,
-    /// How long a reply may take
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = patience)]
+    /// Time limit for a reply
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = timeout)]
     timeout: Duration,
-    /// Leave the draw out
+    /// Skip the draw
     #[arg(long)]
     no_draw: bool,
-    /// Try all the rules beyond the described systems too, and let them count like the others
+    /// Try all rules beyond the original systems too, and count them like the others
     #[arg(long)]
     beyond: bool,
     /// Print one JSON object instead of a table
@@ -75,34 +79,31 @@ pub(crate) struct Check {
 /// Why a server was not checked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CheckError {
-    /// The dialect does not use connections like that.
-    #[error("--connection {given} is not accepted: {dialect} has {allowed}")]
+    /// The dialect does not allow this use of connections.
+    #[error("--connection {given} is not accepted: {dialect} allows {allowed}")]
     Connection {
-        /// What was asked for.
+        /// Value of `--connection`.
         given: String,
-        /// The dialect.
+        /// Name of the dialect.
         dialect: &'static str,
-        /// The uses it has.
+        /// Values that the dialect allows.
         allowed: String,
     },
-    /// There is nobody to check.
+    /// The server cannot be reached.
     #[error("{address}: {reason}")]
     Unreachable {
-        /// The server, as it was given.
+        /// Address as it was given.
         address: String,
-        /// What was wrong.
+        /// Failure of the connection attempt.
         reason: String,
     },
-    /// The system gave no thread.
+    /// The thread that waits for signals cannot be started.
     #[error("cannot listen for signals: {0}")]
     Signals(io::Error),
 }
 
 impl Check {
-    /// How agencies use connections.
-    ///
-    /// # Errors
-    /// When the dialect has no such use.
+    /// Returns the use of connections, if the dialect allows it.
     pub(crate) fn connection(&self) -> Result<ConnectionUse, CheckError> {
         config::connection(&self.connection, self.protocol).ok_or_else(|| {
             let allowed: Vec<_> =
@@ -115,58 +116,58 @@ impl Check {
         })
     }
 
-    /// Checks, and prints the report with `say`. Whether the server passes.
-    ///
-    /// # Errors
-    /// [`CheckError`]: nothing was checked.
-    pub(crate) fn run(&self, stop: Stop, say: fn(&str)) -> Result<bool, CheckError> {
+    /// Checks the server and prints the report with `print`. Returns true if the server passes.
+    pub(crate) fn run(&self, stop: Stop, print: fn(&str)) -> Result<bool, CheckError> {
         let stop = Arc::new(stop);
         end_on_signal(Arc::clone(&stop)).map_err(CheckError::Signals)?;
         let unreachable =
             |reason| CheckError::Unreachable { address: self.address.clone(), reason };
-        let connection = self.connection()?;
-        let door = Door::new(&self.address, connection, self.timeout, stop)
+        let target = Target::new(&self.address, self.connection()?, self.timeout, stop)
             .map_err(|error| unreachable(error.to_string()))?;
-        // Not for nothing: some servers serve one connection after the other, and this is the first.
-        let mut first = Some(door.connect().map_err(|error| unreachable(no_connection(&error)))?);
+        // The first rule uses this connection: some servers serve one connection after the other,
+        // and an unused one would block them.
+        let first = target.connect().map_err(|error| unreachable(cannot_connect(&error)))?;
 
+        let mut first = Some(first);
         let mut report =
-            Report::new(self.protocol.name, &self.address, self.json, self.beyond, say);
+            Report::new(self.protocol.name, &self.address, self.json, self.beyond, print);
         for rule in (self.protocol.rules)() {
-            for (how, pieces) in [(How::Whole, Pieces::Whole), (How::Bytewise, Pieces::Bytes)] {
-                let wire = first.take().map_or_else(|| door.connect(), Ok);
-                let broken = match wire {
-                    Ok(wire) => conversation::hold(&rule, pieces, wire, &door),
-                    Err(error) => row::Broken::unless("a connection", Err(no_connection(&error))),
+            for (method, pieces) in
+                [(Method::Whole, Pieces::Whole), (Method::Bytewise, Pieces::Bytes)]
+            {
+                let violation = match first.take().map_or_else(|| target.connect(), Ok) {
+                    Ok(connection) => conversation::run(&rule, pieces, connection, &target),
+                    Err(error) => Violation::of("a connection", Err(cannot_connect(&error))),
                 };
-                report.add(Row::new(rule.name, how, broken));
+                report.add(Row::new(rule.name, method, violation));
             }
         }
-        self.check_together(&door, &mut report);
-        Ok(report.end())
+        self.check_agencies(&target, &mut report);
+        Ok(report.finish())
     }
 
-    /// Tries what takes several agencies.
-    fn check_together(&self, door: &Door, report: &mut Report) {
-        let Some(begin) = self.protocol.agency else {
-            return together::messages(door, self.agencies, report);
+    /// Checks the rules that need several agencies.
+    fn check_agencies(&self, target: &Target, report: &mut Report) {
+        let Some(new_codec) = self.protocol.agency else {
+            return concurrent::check_messages(target, self.agencies, report);
         };
         if !self.protocol.waits_for_draw {
-            together::bets(door, begin, self.agencies, report);
+            concurrent::check_bets(target, new_codec, self.agencies, report);
         } else if !self.no_draw {
-            Draw::new(door, begin, self.agencies, self.beyond).hold(report);
+            Draw::new(target, new_codec, self.agencies, self.beyond).run(report);
         }
     }
 }
 
-/// Ends the program with the signal's exit code as soon as one comes: a check has nothing to finish.
+/// Ends the program with the signal's exit code when a signal arrives. A check has nothing to
+/// finish.
 fn end_on_signal(stop: Arc<Stop>) -> io::Result<()> {
     let watch = move || loop {
         if let (Wake::Stopped, Some(signal)) = (stop.sleep(LONG), stop.requested()) {
             std::process::exit(exit_code(signal).into());
         }
     };
-    thread::Builder::new().name("end".to_owned()).spawn(watch).map(drop)
+    thread::Builder::new().name("signal exit".to_owned()).spawn(watch).map(drop)
 }
 
 fn address(text: &str) -> Result<String, String> {
@@ -178,7 +179,7 @@ fn dialect(name: &str) -> Result<&'static Dialect, String> {
     Dialect::named(name).ok_or_else(|| format!("expected one of {}", Dialect::names()))
 }
 
-fn patience(text: &str) -> Result<Duration, String> {
+fn timeout(text: &str) -> Result<Duration, String> {
     config::some_time(text)
         .ok_or_else(|| "expected a duration above zero, such as 2s or 500ms".to_owned())
 }

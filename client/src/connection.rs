@@ -1,4 +1,4 @@
-//! One TCP connection to the central: made, written to and read from within limits, and left at once when a signal says so.
+//! One non-blocking TCP connection to the central, with time limits and signal handling.
 
 mod error;
 mod exchange;
@@ -15,36 +15,34 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 pub(crate) use self::error::ConnectionError;
 use self::exchange::Exchange;
-pub(crate) use self::exchange::{OnSignal, Terms};
-use crate::stop::{Heed, Stop, Wake};
+pub(crate) use self::exchange::{ExchangeOptions, OnSignal};
+use crate::stop::{Interrupt, Stop, Wake};
 
-/// Bytes asked for with one read: the first of these, or as many as have come, up to the second. The reply is looked at from its
-/// start after each, which should not be often when it is long.
+/// Smallest and largest size of one read in bytes. A read asks for as many bytes as have already
+/// arrived, within these bounds: the reply is decoded from its start after each read, so a long
+/// reply needs few reads.
 const READ_BYTES: [usize; 2] = [4096, 65536];
 
-/// How the system finds out, while a reply is waited for without limit, that the central's machine is gone: asked after 30 s
-/// of silence and every 10 s, and lost with the third question that nobody answers. A minute in all.
+/// TCP keepalive while a reply has no time limit. The kernel probes after 30 s of silence and then
+/// every 10 s. After three unanswered probes, a minute in all, the connection is lost.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(30))
     .with_interval(Duration::from_secs(10))
     .with_retries(3);
 
-/// A connection that is made.
+/// An established connection.
 #[derive(Debug)]
 pub(crate) struct Connection<'s> {
-    /// Never blocks: all waiting is done by [`Stop::wait`].
+    /// Non-blocking socket; [`Stop::wait`] does all the waiting.
     stream: TcpStream,
-    /// Ends the waiting.
+    /// Interrupts the waits when a signal arrives.
     stop: &'s Stop,
-    /// Goes out with the first request, before it; empty afterwards.
+    /// Bytes that are sent before the first request; empty afterwards.
     greeting: Vec<u8>,
 }
 
 impl<'s> Connection<'s> {
-    /// Connects within `limit`. The `greeting` is sent with the first request.
-    ///
-    /// # Errors
-    /// [`ConnectionError`] of the kinds after which nothing was sent, or `Stopped`.
+    /// Connects within `limit`. The `greeting` is sent together with the first request.
     pub(crate) fn open(
         address: SocketAddr,
         limit: Duration,
@@ -55,14 +53,14 @@ impl<'s> Connection<'s> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
             .map_err(failed)?;
         socket.set_nonblocking(true).map_err(failed)?;
-        // A batch is one write, but more than one segment: without this its last segment would wait for the peer's
-        // acknowledgement of the others, which peers like to delay.
+        // A batch is one write but several segments. With Nagle's algorithm the last segment would
+        // wait for the acknowledgement of the others, which peers delay.
         socket.set_tcp_nodelay(true).map_err(failed)?;
         match socket.connect(&address.into()) {
             Err(error) if error.raw_os_error() == Some(Errno::EINPROGRESS as i32) => {
                 let deadline = Some(Instant::now() + limit);
                 match stop
-                    .wait(socket.as_fd(), PollFlags::POLLOUT, Heed::Signals, deadline)
+                    .wait(socket.as_fd(), PollFlags::POLLOUT, Interrupt::OnSignal, deadline)
                     .map_err(failed)?
                 {
                     Wake::Ready => {}
@@ -78,32 +76,33 @@ impl<'s> Connection<'s> {
         Ok(Self { stream: socket.into(), stop, greeting })
     }
 
-    /// Finds out whether a connection that carried a request before can carry another.
+    /// Checks that a connection that has carried a request can carry another.
     ///
-    /// # Errors
-    /// [`ConnectionError::Stale`] when the central has closed it or is out of step, `Lost` when it failed meanwhile.
+    /// Fails with [`ConnectionError::Stale`] if the central has closed it or has sent unexpected
+    /// bytes.
     pub(crate) fn check(&self) -> Result<(), ConnectionError> {
         match self.stream.peek(&mut [0]) {
             Ok(0) => Err(ConnectionError::Stale("closed it")),
-            Ok(_) => Err(ConnectionError::Stale("said more than it was asked")),
+            Ok(_) => Err(ConnectionError::Stale("sent bytes without a request")),
             Err(error) if is_transient(&error) => Ok(()),
             Err(source) => Err(ConnectionError::Lost { sent: 0, source }),
         }
     }
 
-    /// Sends a request and reads until `read` finds the reply whole; what the peer does afterwards does not matter, in
-    /// particular it need not close. `reply` is room for the bytes, kept by the caller to be used again.
+    /// Sends a request and reads until `read` finds a complete reply. The central need not close
+    /// the connection after it.
     ///
-    /// # Errors
-    /// [`ConnectionError`]; after all but `Lost` with 0 bytes sent, the request may have been carried out.
+    /// `reply` is a buffer that the caller reuses; it holds the bytes of the reply afterwards.
+    /// After any error other than `Lost` with 0 bytes sent, the central may have processed the
+    /// request.
     pub(crate) fn exchange<T>(
         &mut self,
         request: &[u8],
         reply: &mut Vec<u8>,
         read: impl Fn(&[u8]) -> Result<Option<T>, ProtocolError>,
-        terms: Terms,
+        options: ExchangeOptions,
     ) -> Result<T, ConnectionError> {
-        let mut exchange = Exchange::new(terms, self.greeting.len());
+        let mut exchange = Exchange::new(options, self.greeting.len());
         if self.greeting.is_empty() {
             self.send(request, &mut exchange)?;
         } else {
@@ -111,14 +110,14 @@ impl<'s> Connection<'s> {
             opening.extend_from_slice(request);
             self.send(&opening, &mut exchange)?;
         }
-        if terms.waits {
-            let asked = SockRef::from(&self.stream).set_tcp_keepalive(&KEEPALIVE);
-            asked.map_err(|error| exchange.lost(error))?;
-            exchange.wait();
+        if options.waits_for_draw {
+            let result = SockRef::from(&self.stream).set_tcp_keepalive(&KEEPALIVE);
+            result.map_err(|error| exchange.lost(error))?;
+            exchange.clear_deadline();
         }
         reply.clear();
         loop {
-            // Waiting first spares a read that would find nothing: the reply is never there yet.
+            // The reply is never there yet, so waiting first saves a read.
             self.wait(PollFlags::POLLIN, &mut exchange)?;
             let before = reply.len();
             reply.resize(before + before.clamp(READ_BYTES[0], READ_BYTES[1]), 0);
@@ -130,25 +129,26 @@ impl<'s> Connection<'s> {
                 Err(error) if is_transient(&error) => continue,
                 Err(error) => return Err(exchange.lost(error)),
             }
-            exchange.receive(reply.len());
+            exchange.set_received(reply.len());
             if let Some(value) = read(reply)? {
                 return Ok(value);
             }
-            if reply.len() > terms.reply_bytes {
-                return Err(ConnectionError::ReplyTooLong { most: terms.reply_bytes });
+            if reply.len() > options.max_reply_bytes {
+                return Err(ConnectionError::ReplyTooLong { max: options.max_reply_bytes });
             }
         }
     }
 
     /// Sends bytes that have no reply.
-    ///
-    /// # Errors
-    /// [`ConnectionError`].
-    pub(crate) fn tell(&self, bytes: &[u8], terms: Terms) -> Result<(), ConnectionError> {
-        self.send(bytes, &mut Exchange::new(terms, 0))
+    pub(crate) fn send_only(
+        &self,
+        bytes: &[u8],
+        options: ExchangeOptions,
+    ) -> Result<(), ConnectionError> {
+        self.send(bytes, &mut Exchange::new(options, 0))
     }
 
-    /// Hands all the bytes to the system.
+    /// Writes all bytes to the socket.
     fn send(&self, bytes: &[u8], exchange: &mut Exchange) -> Result<(), ConnectionError> {
         while let Some(rest) = bytes.get(exchange.sent..).filter(|rest| !rest.is_empty()) {
             match (&self.stream).write(rest) {
@@ -163,24 +163,24 @@ impl<'s> Connection<'s> {
         Ok(())
     }
 
-    /// Waits for the socket, as long as the exchange may still take.
+    /// Waits for the socket until the exchange's deadline.
     fn wait(&self, events: PollFlags, exchange: &mut Exchange) -> Result<(), ConnectionError> {
         loop {
             let woken =
-                self.stop.wait(self.stream.as_fd(), events, exchange.heed, exchange.deadline);
+                self.stop.wait(self.stream.as_fd(), events, exchange.interrupt, exchange.deadline);
             match woken.map_err(|error| exchange.lost(error))? {
                 Wake::Ready => return Ok(()),
                 Wake::TimedOut => return Err(exchange.timed_out()),
                 Wake::Stopped if exchange.on_signal == OnSignal::Abandon => {
                     return Err(ConnectionError::Stopped);
                 }
-                Wake::Stopped => exchange.hurry(),
+                Wake::Stopped => exchange.shorten_deadline(),
             }
         }
     }
 }
 
-/// Whether the same call is simply to be made again.
+/// Returns true if the failed call can simply be repeated.
 fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

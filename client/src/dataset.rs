@@ -1,8 +1,9 @@
-//! The agency's file of bets: read row by row in constant memory, each row judged before it can be sent.
+//! The agency's CSV file of bets, read row by row in constant memory and validated.
 //!
-//! Rows are first name, last name, document, birthdate and number, or the same without number (the assignment of 2022); the
-//! first row decides which. Comma, quotes where needed, LF or CRLF, no header; a byte order mark is skipped, as spreadsheets
-//! write one. Rows are counted from 1; empty lines are no rows.
+//! A row has first name, last name, document, birthdate and number, or the same without the number
+//! (the assignment of 2022); the first row decides which. Fields are separated by commas and quoted
+//! where needed, lines end with LF or CRLF, and there is no header. A byte order mark is skipped,
+//! because spreadsheets write one. Rows are counted from 1, and empty lines are not counted.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -14,31 +15,31 @@ use csv::{ByteRecord, Reader, ReaderBuilder};
 use lottery::protocol::Unencodable;
 use lottery::{Bet, Birthdate, InvalidBet};
 
-/// Bytes of a row after which it is given up. An unclosed quote makes one field of the whole rest of a file, which must not end
-/// up in memory; the longest row that can be stored has less than 2 kB.
+/// Largest row in bytes. An unclosed quote turns the rest of the file into one field; without this
+/// limit it would be read into memory. The longest row that can be stored has less than 2 kB.
 const ROW_LIMIT: u64 = 64 * 1024;
 
-/// Bytes read at once. Not more than [`ROW_LIMIT`], or a single read could hold a longer row.
+/// Size of one read in bytes. At most [`ROW_LIMIT`], or a single read could hold a longer row.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Columns of a row with number, and of one without.
+/// Number of columns with and without the number.
 const COLUMNS: [usize; 2] = [5, 4];
 
-/// What is wrong with a file of bets.
+/// Fault of a file of bets.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DatasetError {
-    /// It cannot be opened or read.
-    #[error("cannot read it: {source}")]
+    /// The file cannot be opened or read.
+    #[error("cannot read the file: {source}")]
     Unreadable {
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// A row cannot be sent.
     #[error("{reason}")]
     Row {
-        /// Which row, counted from 1.
+        /// Number of the row, counted from 1.
         row: u64,
-        /// Why not.
+        /// Fault of the row.
         reason: RowError,
     },
 }
@@ -46,50 +47,52 @@ pub(crate) enum DatasetError {
 /// Why a row cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RowError {
-    /// It has another number of columns than any row of bets.
+    /// The first row has neither 5 nor 4 columns.
     #[error(
         "{found} columns, expected 5 (first name, last name, document, birthdate, number) or 4 (no number)"
     )]
     Columns {
-        /// How many it has.
+        /// Number of its columns.
         found: usize,
     },
-    /// It has another number of columns than the rows before it: a bet that lost its number would be drawn by another rule.
+    /// The row has another number of columns than the first one. A bet that lost its number would
+    /// be drawn by another rule.
     #[error("{found} columns, but the rows before have {expected}")]
     OtherColumns {
-        /// How many it has.
+        /// Number of its columns.
         found: usize,
-        /// How many the first row has.
+        /// Number of columns of the first row.
         expected: usize,
     },
     /// A field is not UTF-8.
     #[error("{field} is not UTF-8")]
     NotUtf8 {
-        /// Which field.
+        /// Name of the field.
         field: &'static str,
     },
-    /// It does not end.
+    /// The row is longer than [`ROW_LIMIT`].
     #[error("more than {ROW_LIMIT} bytes; is a quote not closed?")]
     TooLong,
     /// A field breaks a rule of bets.
     #[error(transparent)]
     Invalid(#[from] InvalidBet),
-    /// The dialect cannot carry it.
+    /// The dialect cannot encode it.
     #[error(transparent)]
     Unencodable(#[from] Unencodable),
 }
 
-/// An open file of bets and the row it stands at.
+/// An open file of bets and its current row.
 #[derive(Debug)]
 pub(crate) struct Dataset {
-    /// Size of the file in bytes when it was opened, 0 when it has none (a pipe).
+    /// Size of the file in bytes when it was opened, 0 for a pipe.
     size: u64,
-    /// Whose bets they are.
+    /// Agency that the bets belong to.
     agency: u16,
     reader: Reader<RowLimiter>,
-    /// Bytes read since a row was last complete; shared with the limiter, which refuses to let it grow on.
+    /// Bytes read since the last complete row. Shared with the limiter, which ends the reading at
+    /// [`ROW_LIMIT`].
     since_row: Rc<Cell<u64>>,
-    /// The current row, used again for each.
+    /// The current row; a buffer that is reused.
     record: ByteRecord,
     /// Number of the current row, 0 before the first.
     row: u64,
@@ -98,10 +101,7 @@ pub(crate) struct Dataset {
 }
 
 impl Dataset {
-    /// Opens the file of an agency, before its first row.
-    ///
-    /// # Errors
-    /// [`DatasetError::Unreadable`].
+    /// Opens the file of an agency, positioned before its first row.
     pub(crate) fn open(path: &Path, agency: u16) -> Result<Self, DatasetError> {
         let unreadable = |source| DatasetError::Unreadable { source };
         let file = File::open(path).map_err(unreadable)?;
@@ -109,17 +109,15 @@ impl Dataset {
         let since_row = Rc::new(Cell::new(0));
         let reader = ReaderBuilder::new()
             .has_headers(false)
-            // Rows of another length are refused here, with a message of ours.
+            // `advance` checks the number of columns, with a better error text.
             .flexible(true)
             .buffer_capacity(BUFFER_BYTES)
             .from_reader(RowLimiter { file, since_row: Rc::clone(&since_row) });
         Ok(Self { size, agency, reader, since_row, record: ByteRecord::new(), row: 0, columns: 0 })
     }
 
-    /// Goes to the next row; false at the end of the file.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or the row does not end or has the wrong number of columns.
+    /// Reads the next row and checks its length and number of columns. Returns false at the end of
+    /// the file.
     pub(crate) fn advance(&mut self) -> Result<bool, DatasetError> {
         let read = self.reader.read_byte_record(&mut self.record);
         if read.as_ref().is_ok_and(|more| !more) {
@@ -128,7 +126,7 @@ impl Dataset {
         self.row += 1;
         if let Err(error) = read {
             if self.since_row.get() >= ROW_LIMIT {
-                return Err(self.refuse(RowError::TooLong));
+                return Err(self.row_error(RowError::TooLong));
             }
             return Err(DatasetError::Unreadable { source: error.into() });
         }
@@ -138,33 +136,31 @@ impl Dataset {
             self.columns = found;
         }
         match self.columns {
-            0 => Err(self.refuse(RowError::Columns { found })),
+            0 => Err(self.row_error(RowError::Columns { found })),
             expected if expected != found => {
-                Err(self.refuse(RowError::OtherColumns { found, expected }))
+                Err(self.row_error(RowError::OtherColumns { found, expected }))
             }
             _ => Ok(true),
         }
     }
 
-    /// The bet of the current row. Lengths and control characters are judged when it is put into a batch.
-    ///
-    /// # Errors
-    /// When a field is not what it should be.
+    /// Returns the bet of the current row. The dialect checks lengths and control characters when
+    /// it encodes the bet.
     pub(crate) fn bet(&self) -> Result<Bet<'_>, DatasetError> {
-        self.parse().map_err(|reason| self.refuse(reason))
+        self.parse().map_err(|reason| self.row_error(reason))
     }
 
-    /// The error for the current row.
-    pub(crate) fn refuse(&self, reason: impl Into<RowError>) -> DatasetError {
+    /// Returns an error for the current row.
+    pub(crate) fn row_error(&self, reason: impl Into<RowError>) -> DatasetError {
         DatasetError::Row { row: self.row, reason: reason.into() }
     }
 
-    /// Size of the file in bytes when it was opened, 0 when it has none.
+    /// Returns the size of the file in bytes when it was opened, 0 for a pipe.
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
-    /// Bytes up to the end of the current row.
+    /// Returns the number of bytes up to the end of the current row.
     pub(crate) fn position(&self) -> u64 {
         self.reader.position().byte()
     }
@@ -193,16 +189,16 @@ impl Dataset {
     }
 }
 
-/// A decimal of digits only, zeros before it allowed: `0007` is 7 in the course's data.
+/// Parses a decimal of digits only. Leading zeros are allowed: the course's data has `0007`.
 pub(crate) fn decimal(text: &str) -> Option<u32> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-/// The file under the CSV reader. It fails instead of feeding one row for ever.
+/// The file under the CSV reader. A read fails when the current row exceeds [`ROW_LIMIT`].
 #[derive(Debug)]
 struct RowLimiter {
     file: File,
-    /// See [`Dataset`].
+    /// Shared with [`Dataset`].
     since_row: Rc<Cell<u64>>,
 }
 

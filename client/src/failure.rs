@@ -1,30 +1,30 @@
-//! How a run ends early, and the one log line that says so.
+//! Errors that end a run early, and the log line of each.
 
 use std::fmt;
 
 use conventions::log_line::{self, Line, Outcome};
 use lottery::protocol::Unencodable;
 
-use crate::central::RequestError;
+use crate::central_client::RequestError;
 use crate::config::{Config, SingleBet};
 use crate::dataset::DatasetError;
 
-/// Rows of the file, both ends included, counted from 1.
+/// An inclusive range of rows of the file, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rows {
-    /// The first.
+    /// First row.
     pub(crate) first: u64,
-    /// The last; below the first when there are none.
+    /// Last row; less than `first` if the range is empty.
     pub(crate) last: u64,
 }
 
 impl Rows {
-    /// The rows up to this one.
+    /// Returns the rows from 1 to `last`.
     fn up_to(last: u64) -> Self {
         Self { first: 1, last }
     }
 
-    /// The rows before these.
+    /// Returns all rows before this range.
     fn before(self) -> Self {
         Self::up_to(self.first - 1)
     }
@@ -39,42 +39,44 @@ impl fmt::Display for Rows {
     }
 }
 
-/// What had been done when a signal came.
+/// Work completed before a signal arrived.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Done {
-    /// Bets and batches acknowledged.
+    /// Acknowledged bets and batches.
     Bets {
-        /// Bets.
+        /// Number of bets.
         bets: u64,
-        /// Batches.
+        /// Number of batches.
         batches: u64,
     },
-    /// Messages that came back.
+    /// Number of messages that were echoed.
     Messages(u32),
 }
 
-/// Why a run did not come to its end.
+/// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
-    /// The file of bets cannot be read or holds a row that cannot be sent. Every batch before it is stored.
+    /// The file of bets cannot be read, or a row of it cannot be sent. All earlier batches are
+    /// stored.
     #[error("{source}; nothing from row {} on was sent", .stored + 1)]
     Dataset {
-        /// What is wrong with it.
+        /// The fault of the file or row.
         source: DatasetError,
-        /// The last row that is stored, 0 for none.
+        /// Last stored row, 0 if there is none.
         stored: u64,
     },
-    /// The central cannot be reached, so a batch did not get there.
+    /// The central cannot be reached, so a batch was not sent.
     #[error("{source}; no row from {} on is stored", .stored + 1)]
     Unsent {
-        /// Why not.
+        /// The last failure to reach the central.
         source: RequestError,
-        /// The last row that is stored, 0 for none.
+        /// Last stored row, 0 if there is none.
         stored: u64,
     },
-    /// A batch was sent and not acknowledged: nobody here knows whether it is stored.
+    /// A batch was sent and not acknowledged, so it may or may not be stored.
     #[error(
-        "{source}; whether rows {rows} are stored is not known, all before them are, nothing after them was sent"
+        "{source}; rows {rows} may or may not be stored; all rows before them are stored, none after \
+         them was sent"
     )]
     InDoubt {
         /// Why there is no acknowledgement.
@@ -82,72 +84,72 @@ pub(crate) enum RunError {
         /// The rows of the batch.
         rows: Rows,
     },
-    /// The central answered that it does not store a batch.
+    /// The central refused a batch.
     #[error(
-        "the central refused rows {rows}; all before them are stored, nothing after them was sent"
+        "the central refused rows {rows}; all rows before them are stored, none after them was sent"
     )]
     Refused {
         /// The rows of the batch.
         rows: Rows,
     },
-    /// The winners could not be asked for. All bets are stored.
+    /// The query for the winners failed. All bets are stored.
     #[error("{source}; all rows are stored")]
     Query {
-        /// Why not.
+        /// The failure of the query.
         source: RequestError,
     },
-    /// The central answered that it does not tell the winners. All bets are stored.
+    /// The central refused the query for the winners. All bets are stored.
     #[error("the central refused to answer: {reason}; all rows are stored")]
     NoAnswer {
-        /// Its words.
+        /// The central's error text.
         reason: String,
     },
-    /// The one bet of the environment was not acknowledged.
+    /// The bet from the environment was not acknowledged.
     #[error(transparent)]
     SingleBet(#[from] SingleBetFailure),
-    /// A message did not come back.
+    /// A message was not echoed.
     #[error(transparent)]
     Message(RequestError),
-    /// A signal came and the run ended cleanly: what was sent is acknowledged.
+    /// A signal arrived and the run ended cleanly: every batch that was sent is acknowledged.
     #[error("stopped by {signal}")]
     Stopped {
         /// The signal's name.
         signal: &'static str,
-        /// What had been done.
+        /// Work completed before it.
         done: Done,
     },
 }
 
-/// What became of the one bet of the environment when it was not acknowledged.
+/// Why the bet from the environment was not acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SingleBetFailure {
-    /// The dialect cannot carry it.
+    /// The dialect cannot encode it.
     #[error("{0}; it was not sent")]
     Unencodable(#[from] Unencodable),
-    /// It did not get to the central.
+    /// The central cannot be reached.
     #[error("{0}; it is not stored")]
     Unsent(RequestError),
-    /// It was sent, and nobody here knows whether it is stored.
-    #[error("{0}; whether it is stored is not known")]
+    /// It was sent, and its result is unknown.
+    #[error("{0}; it may or may not be stored")]
     InDoubt(RequestError),
-    /// The central answered that it does not store it.
+    /// The central refused it.
     #[error("the central refused it")]
     Refused,
 }
 
 impl RunError {
-    /// Whether it left something in doubt that an answer in time would have settled.
+    /// Returns true if a batch was sent and it is unknown whether it is stored.
     pub(crate) fn is_in_doubt(&self) -> bool {
         matches!(self, Self::InDoubt { .. } | Self::SingleBet(SingleBetFailure::InDoubt(_)))
     }
 
-    /// The log line for it: of the action that failed, or of a clean end.
+    /// Returns the log line for the error: the failed action, or `exit` after a clean stop.
     pub(crate) fn line(&self, config: &Config) -> Line {
         let begin = |action| log_line::error(action, Outcome::Fail).with("client_id", config.id);
         let with_file = |line: Line| line.with("file", config.data.display());
         let line = match self {
             Self::Dataset { source, stored } => {
-                let line = with_file(begin("leer_apuestas"));
+                let line = with_file(begin("read_bets"));
                 let line = if let DatasetError::Row { row, .. } = source {
                     line.with("row", row)
                 } else {
@@ -184,9 +186,9 @@ impl RunError {
                     .with("signal", signal);
                 return match done {
                     Done::Bets { bets, batches } => {
-                        line.with("apuestas", bets).with("lotes", batches)
+                        line.with("bets", bets).with("batches", batches)
                     }
-                    Done::Messages(count) => line.with("mensajes", count),
+                    Done::Messages(count) => line.with("messages", count),
                 };
             }
         };

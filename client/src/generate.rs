@@ -1,6 +1,8 @@
-//! `client generate`: files of invented bets in the shape of the course's data, the same bytes for the same seed on any machine.
+//! `client generate`: files of random bets in the shape of the course's data, with the same bytes
+//! for the same seed on every machine.
 //!
-//! Each file draws from its own stream of the seed, so the bets of agency 3 do not depend on how many agencies there are.
+//! Each file uses its own stream of the seed, so the bets of agency 3 do not depend on the number
+//! of agencies.
 
 mod draft;
 mod people;
@@ -19,28 +21,28 @@ use crate::generate::draft::Draft;
 use crate::generate::people::Person;
 use crate::stop::Stop;
 
-/// Winners of each agency when nobody says how many, as in the course's own files (none to three).
+/// Default number of winners per agency; the course's own files have none to three.
 const DEFAULT_WINNERS: u32 = 3;
 
-/// Numbers go from 0 to below this, as in the course's data.
+/// Exclusive upper bound of the numbers, as in the course's data.
 const NUMBERS: u32 = 10_000;
 
-/// What to write.
+/// Arguments of `client generate`.
 #[derive(Args, Debug)]
 pub(crate) struct Plan {
-    /// How many agencies, 1 to 65535; one file each, agency-1.csv and so on
+    /// Number of agencies, 1 to 65535; each gets one file, agency-1.csv and so on
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) agencies: u16,
-    /// Bets in each file
+    /// Bets per file
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub(crate) bets: u32,
-    /// Where chance begins: the same seed gives the same files
+    /// Seed of the random numbers: the same seed gives the same files
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Bets in each file with the number that wins, 7574 [default: 3, or all where there are fewer bets]
+    /// Bets per file with the winning number, 7574 [default: 3, or all bets if there are fewer]
     #[arg(long, value_name = "W")]
     pub(crate) winners: Option<u32>,
-    /// Directory to write to; made when it is not there, files in it are replaced
+    /// Output directory; created if missing, existing files in it are replaced
     #[arg(long, value_name = "DIR", default_value = ".data")]
     pub(crate) out: PathBuf,
 }
@@ -48,28 +50,28 @@ pub(crate) struct Plan {
 /// Why files were not written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GenerateError {
-    /// More winners than bets.
-    #[error("--winners {winners} is more than --bets {bets}: expected at most as many")]
+    /// There are more winners than bets.
+    #[error("--winners {winners} exceeds --bets {bets}")]
     TooManyWinners {
-        /// Winners asked for.
+        /// Value of `--winners`.
         winners: u32,
-        /// Bets asked for.
+        /// Value of `--bets`.
         bets: u32,
     },
-    /// The system refused to write.
+    /// A file or directory cannot be written.
     #[error("cannot write {}: {source}", .path.display())]
     Unwritable {
         /// The file or directory.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// A signal came. Files that were whole are there, the one in hand is not.
+    /// A signal arrived. Complete files remain, the unfinished one is removed.
     #[error("stopped by {0}")]
     Stopped(Signal),
 }
 
-/// A file that was written; its text is the line that is printed for it.
+/// A file that was written. Its `Display` text is the line that is printed for it.
 #[derive(Debug)]
 pub(crate) struct Written {
     path: PathBuf,
@@ -84,10 +86,7 @@ impl fmt::Display for Written {
 }
 
 impl Plan {
-    /// Whether it can be carried out at all.
-    ///
-    /// # Errors
-    /// [`GenerateError::TooManyWinners`].
+    /// Checks that there are not more winners than bets.
     pub(crate) fn check(&self) -> Result<(), GenerateError> {
         match self.winners {
             Some(winners) if winners > self.bets => {
@@ -97,14 +96,11 @@ impl Plan {
         }
     }
 
-    /// Writes every file and tells of each when it is whole.
-    ///
-    /// # Errors
-    /// When a file cannot be written, or a signal arrives.
+    /// Writes all files and calls `written` after each complete one.
     pub(crate) fn write_files(
         &self,
         stop: &Stop,
-        mut tell: impl FnMut(Written),
+        mut written: impl FnMut(Written),
     ) -> Result<(), GenerateError> {
         let unwritable = |path: &Path| {
             let path = path.to_owned();
@@ -114,15 +110,15 @@ impl Plan {
         for agency in 1..=self.agencies {
             let path = self.out.join(format!("agency-{agency}.csv"));
             let mut draft = Draft::create(&path).map_err(unwritable(&path))?;
-            let mut deal = Deal::new(self, agency);
-            while let Some(row) = deal.next_row() {
+            let mut generator = BetGenerator::new(self, agency);
+            while let Some(row) = generator.next_row() {
                 if let Some(signal) = stop.requested() {
                     return Err(GenerateError::Stopped(signal));
                 }
                 draft.write(&row).map_err(unwritable(&path))?;
             }
             draft.publish().map_err(unwritable(&path))?;
-            tell(Written { path, bets: self.bets, winners: self.winners() });
+            written(Written { path, bets: self.bets, winners: self.winners() });
         }
         Ok(())
     }
@@ -132,10 +128,10 @@ impl Plan {
     }
 }
 
-/// The bets of one file, dealt one by one.
-struct Deal {
-    chance: ChaCha8Rng,
-    /// Bets still to be dealt.
+/// Generates the bets of one file.
+struct BetGenerator {
+    rng: ChaCha8Rng,
+    /// Bets that remain to be generated.
     bets: u32,
     /// Winners among them.
     winners: u32,
@@ -147,36 +143,39 @@ struct Row {
     number: u32,
 }
 
-impl Deal {
+impl BetGenerator {
     fn new(plan: &Plan, agency: u16) -> Self {
-        let mut chance = ChaCha8Rng::seed_from_u64(plan.seed);
-        chance.set_stream(agency.into());
-        Self { chance, bets: plan.bets, winners: plan.winners() }
+        let mut rng = ChaCha8Rng::seed_from_u64(plan.seed);
+        rng.set_stream(agency.into());
+        Self { rng, bets: plan.bets, winners: plan.winners() }
     }
 
     fn next_row(&mut self) -> Option<Row> {
         if self.bets == 0 {
             return None;
         }
-        let person = Person::draw(&mut self.chance);
-        // Selection sampling: of the bets that are left, each is a winner with the same chance, and the count comes out exact.
-        let wins = below(&mut self.chance, self.bets) < self.winners;
+        let person = Person::random(&mut self.rng);
+        // Selection sampling: each remaining bet wins with the same probability, and the number of
+        // winners comes out exact.
+        let wins = below(&mut self.rng, self.bets) < self.winners;
         self.bets -= 1;
         self.winners -= u32::from(wins);
         let number = if wins {
             WINNING_NUMBER
         } else {
-            // One number fewer to choose from, and those from the winning one on move up: it is never drawn.
-            let number = below(&mut self.chance, NUMBERS - 1);
+            // Choose from one number fewer and move those from the winning one on up by one, so
+            // that the winning number cannot come out.
+            let number = below(&mut self.rng, NUMBERS - 1);
             number + u32::from(number >= WINNING_NUMBER)
         };
         Some(Row { person, number })
     }
 }
 
-/// A number from 0 to below `end`. Ours and not a library's: it must not change with the next version.
-fn below(chance: &mut ChaCha8Rng, end: u32) -> u32 {
-    ((u64::from(chance.next_u32()) * u64::from(end)) >> 32) as u32
+/// Returns a random number from 0 to below `end`. Not taken from a library, because the result must
+/// not change with a new version.
+fn below(rng: &mut ChaCha8Rng, end: u32) -> u32 {
+    ((u64::from(rng.next_u32()) * u64::from(end)) >> 32) as u32
 }
 
 #[cfg(test)]
@@ -188,12 +187,12 @@ mod tests {
     }
 
     #[test]
-    fn exactly_the_stated_number_of_bets_win_whatever_the_seed() {
+    fn exactly_the_given_number_of_bets_win_for_every_seed() {
         for (bets, winners) in [(0, 0), (1, 0), (1, 1), (50, 50), (1000, 3)] {
             for seed in 0..20 {
-                let mut deal = Deal::new(&plan(bets, winners, seed), 1);
+                let mut generator = BetGenerator::new(&plan(bets, winners, seed), 1);
                 let numbers: Vec<_> =
-                    std::iter::from_fn(|| deal.next_row()).map(|row| row.number).collect();
+                    std::iter::from_fn(|| generator.next_row()).map(|row| row.number).collect();
                 assert_eq!(numbers.len() as u32, bets);
                 assert_eq!(
                     numbers.iter().filter(|number| **number == WINNING_NUMBER).count() as u32,
@@ -205,10 +204,10 @@ mod tests {
     }
 
     #[test]
-    fn losing_numbers_reach_both_ends_of_the_range() {
-        let mut deal = Deal::new(&plan(200_000, 0, 1), 1);
+    fn losing_numbers_cover_the_whole_range() {
+        let mut generator = BetGenerator::new(&plan(200_000, 0, 1), 1);
         let numbers: Vec<_> =
-            std::iter::from_fn(|| deal.next_row()).map(|row| row.number).collect();
+            std::iter::from_fn(|| generator.next_row()).map(|row| row.number).collect();
         assert_eq!((numbers.iter().min(), numbers.iter().max()), (Some(&0), Some(&(NUMBERS - 1))));
     }
 }

@@ -7,7 +7,7 @@
 
 mod agency;
 mod backoff;
-mod central;
+mod central_client;
 mod check;
 mod cli;
 mod config;

@@ -1,30 +1,27 @@
-//! A run of an agency without bets: messages that the central sends back, each over a connection of its own.
+//! A run of the echo exercise: messages that the central echoes, each over a connection of its own.
 
 use conventions::log_line::{self, Outcome};
 use lottery::protocol::echo::{decode_reply, message};
 
-use crate::central::{Central, Request, RequestError};
+use crate::central_client::{CentralClient, Request, RequestError};
 use crate::config::Config;
 use crate::failure::{Done, RunError};
 use crate::progress::Progress;
 use crate::stop::{Stop, Wake};
 
-/// Says `loop.amount` messages, `loop.period` apart.
-///
-/// # Errors
-/// [`RunError`] when one does not come back, or a signal came.
+/// Sends `loop.amount` messages, `loop.period` apart, and logs each reply.
 pub(crate) fn run(config: &Config, stop: &Stop, progress: &Progress) -> Result<(), RunError> {
-    let mut central = Central::new(config, stop, progress, Vec::new());
+    let mut central = CentralClient::new(config, stop, progress, Vec::new());
     for number in 1..=config.loop_amount {
         let stopped =
             || RunError::Stopped { signal: stop.signal_name(), done: Done::Messages(number - 1) };
         if number > 1 && stop.sleep(config.loop_period) == Wake::Stopped {
             return Err(stopped());
         }
-        let heard = central.request(Request::Say, &message(config.id, number), |reply| {
+        let reply = central.request(Request::Echo, &message(config.id, number), |reply| {
             Ok(decode_reply(reply).map(|text| String::from_utf8_lossy(text).into_owned()))
         });
-        let text = match heard {
+        let text = match reply {
             Ok(text) => text,
             Err(RequestError::Stopped) => return Err(stopped()),
             Err(error) => return Err(RunError::Message(error)),

@@ -1,18 +1,15 @@
-//! A run that sends the one bet of the environment and nothing else.
+//! A run that sends only the bet from the environment.
 
 use conventions::log_line::{self, Outcome};
 use lottery::protocol::{AgencyCodec, Receipt};
 
-use crate::central::{Central, Request, RequestError};
+use crate::central_client::{CentralClient, Request, RequestError};
 use crate::config::{Config, SingleBet};
 use crate::failure::{Done, RunError, SingleBetFailure};
 use crate::progress::Progress;
 use crate::stop::Stop;
 
 /// Sends the bet and waits for its acknowledgement.
-///
-/// # Errors
-/// [`RunError`] says whether it is stored.
 pub(crate) fn run(
     config: &Config,
     single: &SingleBet,
@@ -20,10 +17,10 @@ pub(crate) fn run(
     stop: &Stop,
     progress: &Progress,
 ) -> Result<(), RunError> {
-    // An empty batch has room for any bet that can be carried.
+    // The result need not be checked: an empty batch has room for any encodable bet.
     codec.push(&single.bet(config.id)).map_err(SingleBetFailure::from)?;
     let packet = codec.packet().to_vec();
-    let mut central = Central::new(config, stop, progress, codec.greeting());
+    let mut central = CentralClient::new(config, stop, progress, codec.greeting());
     let receipt = central.request(Request::Store, &packet, |reply| codec.receipt(reply));
     central.close();
     match receipt {

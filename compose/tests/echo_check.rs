@@ -119,19 +119,19 @@ fn any_other_reply_is_a_failure() {
         ["error reading data: $message", "$message.", "", "$(echo \"$message\" | tr a-f A-F) "]
     {
         validated(&format!(r#"arguments "$@"; echo "{reply}""#))
-            .assert_fail("answered with other text");
+            .assert_fail("replied with other text");
     }
 }
 
 #[test]
 fn silence_and_a_closed_port_are_failures_with_a_reason() {
-    validated("exit 2").assert_fail("server:12345 did not answer with a line");
+    validated("exit 2").assert_fail("server:12345 did not reply with a line");
     validated("exit 1").assert_fail("no server listens at server:12345");
 }
 
 #[test]
 fn a_container_that_cannot_be_run_is_a_failure() {
-    validated("exit 125").assert_fail("netcat cannot be run in a container of busybox");
+    validated("exit 125").assert_fail("cannot run netcat in a container of busybox");
 }
 
 #[test]

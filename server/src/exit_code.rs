@@ -1,6 +1,6 @@
-//! How the program ends, for those who start it.
+//! The exit codes of the program.
 
-/// The exit codes of the server; the table in README.
+/// The exit codes of the server, as in the table of README.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
@@ -12,9 +12,9 @@ pub enum ExitCode {
     Usage = 2,
     /// A worker cannot serve, so the central stopped.
     WorkerCannotServe = 3,
-    /// Workers died again and again.
+    /// The workers of a slot died again and again.
     CrashLoop = 4,
-    /// The address is in use, not ours, or not allowed.
+    /// The address is in use, not of this machine, or not allowed.
     Address = 5,
 }
 

@@ -1,4 +1,5 @@
-//! Looking at a running central from outside: `status`, `ipcs` and `health` read its shared memory and disturb nobody.
+//! The commands `status`, `ipcs` and `health`: they read the shared memory of a running central
+//! without disturbing it.
 
 mod ipcs;
 mod status;
@@ -14,12 +15,12 @@ use self::status::Status;
 use crate::central::{NAME_PREFIX, Phase, Shared, WorkerState};
 use crate::exit_code::ExitCode;
 
-/// How often `status --watch` looks.
+/// Time between two tables of `status --watch`.
 const WATCH: Duration = Duration::from_secs(1);
-/// Clears a terminal and goes to its top left corner (ECMA-48).
+/// Clears a terminal and moves the cursor to the top left corner (ECMA-48).
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
-/// Why there is no central to look at.
+/// Why there is no central to inspect.
 #[derive(Debug, thiserror::Error)]
 enum AttachError {
     #[error("no central runs on port {port}{others}")]
@@ -32,7 +33,7 @@ enum AttachError {
     Name(#[from] multiprocessing::InvalidName),
 }
 
-/// Prints what the central on a port does.
+/// Prints the status of the central on a port.
 pub fn status(port: u16, json: bool, watch: bool) -> ExitCode {
     loop {
         let shared = match attach(port) {
@@ -52,7 +53,7 @@ pub fn status(port: u16, json: bool, watch: bool) -> ExitCode {
     }
 }
 
-/// Prints every segment of ours with what is inside.
+/// Prints every segment of this library with the objects inside.
 pub fn ipcs() -> ExitCode {
     match segments() {
         Ok(listings) => {
@@ -63,7 +64,7 @@ pub fn ipcs() -> ExitCode {
     }
 }
 
-/// Whether every worker of the central on a port accepts connections.
+/// Checks that every worker of the central on a port accepts connections.
 pub fn health(port: u16) -> ExitCode {
     let shared = match attach(port) {
         Ok(shared) => shared,
@@ -84,9 +85,10 @@ pub fn health(port: u16) -> ExitCode {
     }
 }
 
-/// The shared state of the central on a port; with port 0, of the only one there is.
+/// Attaches to the shared state of the central on a port, or, with port 0, of the only central
+/// there is.
 fn attach(port: u16) -> Result<Shared, AttachError> {
-    // Only when it must be: finding out who runs looks at every process of the machine.
+    // Only with port 0: searching looks at every process of the machine.
     let port = match port {
         0 => <[u16; 1]>::try_from(running_ports()).map_or(0, |[only]| only),
         port => port,
@@ -106,7 +108,7 @@ fn attach(port: u16) -> Result<Shared, AttachError> {
     if shared.segment.creator_is_alive() { Ok(shared) } else { Err(AttachError::Dead { port }) }
 }
 
-/// Ports of the centrals that live on this machine, as far as this user may see them.
+/// Returns the ports of the centrals on this machine, as far as this user may see them.
 fn running_ports() -> Vec<u16> {
     let listings = segments().unwrap_or_default();
     let alive = listings
@@ -117,7 +119,7 @@ fn running_ports() -> Vec<u16> {
         .collect()
 }
 
-/// Writes to standard output; whether anybody still reads it.
+/// Writes to standard output. Returns false if its reader has left.
 fn printed(text: &str) -> bool {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()

@@ -1,4 +1,4 @@
-//! A listening socket and the dialect spoken on it: made by the supervisor, inherited by every worker.
+//! A listening socket and its dialect: the supervisor creates it, and every worker inherits it.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
@@ -7,23 +7,23 @@ use std::time::{Duration, Instant};
 use lottery::protocol::Dialect;
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// How long a start waits for the last workers of a killed central to give the port free.
+/// How long a start waits for the last workers of a killed central to release the port.
 const PREDECESSOR: Duration = Duration::from_secs(1);
 
-/// A listening socket and what came of the wishes.
+/// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
     /// The socket; accepting from it does not block.
     pub socket: TcpListener,
-    /// What is spoken on its connections.
+    /// The dialect of its connections.
     pub dialect: &'static Dialect,
-    /// Where it listens; the port is the chosen one where any was asked for.
+    /// The address it listens on, with the port that the system has chosen if any was requested.
     pub address: SocketAddr,
-    /// Connections the kernel queues at most: what was asked for, or the machine's limit.
+    /// Most connections that the kernel queues: the requested number, or the machine's limit.
     pub backlog: u32,
 }
 
-/// The address cannot be listened on.
+/// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {reason}")]
 pub struct ListenError {
@@ -33,9 +33,6 @@ pub struct ListenError {
 
 impl Listener {
     /// Listens on `ip` (an address, or a host name) and `port` (0 = any free one).
-    ///
-    /// # Errors
-    /// [`ListenError`] with the way out.
     pub fn bind(
         ip: &str,
         port: u16,
@@ -76,7 +73,7 @@ fn listen(address: SocketAddr, backlog: u32) -> io::Result<(TcpListener, SocketA
 fn reason(error: &io::Error) -> String {
     let way_out = match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "; stop who has it, or choose another SERVER_PORT (0 = any free one)"
+            "; stop the program that uses it, or choose another SERVER_PORT (0 = any free one)"
         }
         io::ErrorKind::PermissionDenied => {
             "; ports below 1024 need privileges: choose another SERVER_PORT"
@@ -89,8 +86,9 @@ fn reason(error: &io::Error) -> String {
     format!("{error}{way_out}")
 }
 
-/// The address to bind: a literal as it is; a host name as the first of its addresses that belongs to this machine, or all
-/// addresses when none does (the course's `SERVER_IP = server` is the container's name for itself, and means all).
+/// Returns the address to bind. A literal address is used as it is. A host name means the first of
+/// its addresses that belongs to this machine, or all addresses if none does: the course's
+/// `SERVER_IP = server` is the container's name for itself, and means all.
 fn address_of(ip: &str) -> IpAddr {
     let all = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     if let Ok(literal) = ip.parse() {
@@ -101,7 +99,7 @@ fn address_of(ip: &str) -> IpAddr {
     resolved.iter().find(|address| is_local(address)).map_or(all, SocketAddr::ip)
 }
 
-/// The machine's limit for a listen queue; a longer wish is cut silently by the kernel.
+/// Returns the machine's limit for a listen queue. The kernel silently cuts a longer one.
 fn longest_backlog() -> u32 {
     let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
     limit.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(u32::MAX)
@@ -116,19 +114,19 @@ mod tests {
     }
 
     #[test]
-    fn a_host_name_of_nobody_here_means_all_addresses() {
+    fn a_host_name_of_another_machine_means_all_addresses() {
         assert_eq!(address_of("no-such-host.invalid"), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     }
 
     #[test]
-    fn any_free_port_is_chosen_and_told() {
+    fn port_0_means_any_free_port() {
         let listener = bind(0).unwrap();
         assert_ne!(listener.address.port(), 0);
         assert_eq!(listener.backlog, 5);
     }
 
     #[test]
-    fn a_taken_port_is_an_error_that_says_the_way_out() {
+    fn a_taken_port_is_an_error_with_advice() {
         let taken = bind(0).unwrap();
         let error = bind(taken.address.port()).unwrap_err().to_string();
         assert!(

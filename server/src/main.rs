@@ -3,7 +3,6 @@
 mod central;
 mod cli;
 mod config;
-mod connection;
 mod exit_code;
 mod inspect;
 mod listener;

@@ -1,5 +1,7 @@
-//! The supervisor of the central: sets everything up, forks the workers, then only watches, repairs what a dead one left, and
-//! stops everything in order. It serves nobody, and takes locks only to repair, for a limited time.
+//! The supervisor of the central: sets everything up and forks the workers. Then it only watches,
+//! repairs what a dead worker left, and stops everything in order.
+//!
+//! It serves no clients, and takes locks only to repair, for a limited time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,32 +17,33 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
-use crate::central::{Central, CentralError, Phase, Shared, WorkerState, unix_ms};
+use crate::central::{Central, Fatal, Phase, RepairError, Shared, WorkerState, unix_ms};
 use crate::config::{Config, ListenAddress};
 use crate::exit_code::ExitCode;
 use crate::listener::{ListenError, Listener};
 use crate::storage::{Recovery, Storage, StorageError};
-use crate::worker::{self, Limits};
+use crate::worker::{self, Limits, WorkerError};
 
-/// A repair that cannot be done is tried again many times a second, and told of once in this time.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
+/// Time between two log lines about a repair that a living process blocks. The repair itself is
+/// tried many times per second.
+const LOG_BLOCKED_EVERY: Duration = Duration::from_secs(5);
 
 /// Why a central could not start, or ended before it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address.
+    /// The address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The files.
+    /// The storage cannot be used.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// The shared memory.
+    /// The shared memory cannot be created.
     #[error(transparent)]
     Segment(#[from] SegmentError),
-    /// The first contact of both.
+    /// Shared memory and storage could not be reconciled.
     #[error(transparent)]
-    Central(#[from] CentralError),
-    /// The pool.
+    Central(#[from] Fatal),
+    /// The pool of workers cannot run.
     #[error(transparent)]
     Pool(#[from] PoolError),
     /// The kernel has no descriptor left.
@@ -52,14 +55,12 @@ pub enum StartError {
 }
 
 /// Runs a central until it is stopped.
-///
-/// # Errors
-/// [`StartError`] when it cannot start.
 pub fn run(config: &Config) -> Result<ExitCode, StartError> {
-    // First of all: from here on a signal waits until everything that must be undone is known.
+    // First of all: from here on a signal waits until the pool runs and can stop in order.
     let pool = Pool::new(PoolOptions { workers: config.workers, grace: config.grace })?;
     allow_many_descriptors();
-    // The order lets a start right after a kill -9 wait for the last workers: they hold the storage's lock, then the port.
+    // In this order a start right after a kill -9 can wait for the last workers, which hold the
+    // lock of the storage and then the port.
     let (storage, recovery) = Storage::open(&config.storage_dir, config.durability)?;
     log_recovery(&recovery);
     let bind = |address: &ListenAddress| {
@@ -71,8 +72,9 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
     shared.port.store(port);
     let central = Central::new(shared, storage, recovery.ledger, config.agencies)?;
     if central.was_drawn() {
-        let advice = "the draw of this storage was held: no more bets; a new lottery needs another SERVER_STORAGE_DIR";
-        info("sorteo", Outcome::InProgress).with("motivo", advice).write();
+        let advice = "the draw of this storage was held: no more bets; a new lottery needs another \
+                      SERVER_STORAGE_DIR";
+        info("sorteo", Outcome::InProgress).with("reason", advice).write();
     }
     log_config(config, port);
     let limits = Limits {
@@ -85,30 +87,30 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
         central,
         ready: ready_lines(config, &listeners),
         listeners,
-        // Never read, so what is written adds up; that it overflows would take 2^64 draws.
+        // Never read, so each write adds up. An overflow would take 2^64 draws.
         drawn: Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?),
         limits,
         died: vec![false; config.workers.get()],
-        complained: None,
+        logged_blocked: None,
     };
     let outcome = pool.run(&mut supervisor)?;
     Ok(supervisor.end(outcome))
 }
 
-/// What the pool runs: in each worker a copy of this, in the supervisor the original.
+/// What the pool runs: the original in the supervisor, a copy in each worker.
 struct Supervisor {
     central: Central,
-    /// The supervisor's own handles, given up when the pool stops so that the ports become free.
+    /// The supervisor's own handles, closed when the pool stops so that the ports become free.
     listeners: Vec<Listener>,
     /// Wakes every worker when the draw was held.
     drawn: Arc<EventFd>,
     limits: Limits,
-    /// Logged once every worker accepts, one for each listening socket.
+    /// Logged once every worker accepts; one line per listening socket.
     ready: Vec<Line>,
-    /// Slots that have had a worker before.
+    /// Per slot: true once a worker of it has died.
     died: Vec<bool>,
-    /// When it last said that a living process is in the way of a repair.
-    complained: Option<Instant>,
+    /// When it last logged that a living process blocks a repair.
+    logged_blocked: Option<Instant>,
 }
 
 impl Workload for Supervisor {
@@ -124,10 +126,8 @@ impl Workload for Supervisor {
                     .write();
                 match reason {
                     // Another worker would fail in the same way.
-                    worker::WorkerError::Central(
-                        CentralError::NotDurable | CentralError::Storage(_) | CentralError::Lock(_),
-                    ) => CANNOT_SERVE,
-                    _ => 1,
+                    WorkerError::Fatal(_) => CANNOT_SERVE,
+                    WorkerError::System(_) => 1,
                 }
             }
         }
@@ -135,11 +135,11 @@ impl Workload for Supervisor {
 
     fn repair(&mut self, slot: usize, _exit: Exit) -> RepairOutcome {
         let Err(reason) = self.central.repair(slot) else { return RepairOutcome::Done };
-        // A stopped process may be continued; nothing else here becomes better by waiting.
-        let again = matches!(reason, CentralError::Busy(_));
-        if !again || self.complained.is_none_or(|time| time.elapsed() >= COMPLAIN_EVERY) {
-            self.complained = Some(Instant::now());
-            error("reparar", Outcome::Fail).with("worker", slot).with("error", &reason).write();
+        // A stopped process may be continued. Nothing else here improves by waiting.
+        let again = matches!(reason, RepairError::Busy(_));
+        if !again || self.logged_blocked.is_none_or(|time| time.elapsed() >= LOG_BLOCKED_EVERY) {
+            self.logged_blocked = Some(Instant::now());
+            error("repair", Outcome::Fail).with("worker", slot).with("error", &reason).write();
         }
         if again { RepairOutcome::Again } else { RepairOutcome::Done }
     }
@@ -166,7 +166,7 @@ impl Workload for Supervisor {
                     .with("pid", pid)
                     .with("error", describe(*exit))
                     .with("uptime", GoDuration(whole_milliseconds(*uptime)))
-                    .with("siguiente", follow_up(*next))
+                    .with("next", follow_up(*next))
                     .write();
             }
             PoolEvent::SpawnFailed { slot, reason } => {
@@ -176,10 +176,10 @@ impl Workload for Supervisor {
                 shared.phase.store(Phase::Draining as u8);
                 self.listeners.clear();
                 let why = signal.map_or("worker", Signal::as_str);
-                info("exit", Outcome::InProgress).with("motivo", why).write();
+                info("exit", Outcome::InProgress).with("reason", why).write();
             }
             PoolEvent::Killed { workers } => {
-                warn("exit", Outcome::InProgress).with("workers_matados", workers).write();
+                warn("exit", Outcome::InProgress).with("killed_workers", workers).write();
             }
             PoolEvent::Ignored { signal } => {
                 warn("signal", Outcome::Fail)
@@ -187,14 +187,14 @@ impl Workload for Supervisor {
                     .with("error", "not supported, ignored")
                     .write();
             }
-            // One worker is ready, or what the library may tell of one day.
+            // One worker is ready, or an event that a later version of the library adds.
             _ => {}
         }
     }
 }
 
 impl Supervisor {
-    /// Ends in order, every worker being gone.
+    /// Ends in order, after every worker has ended.
     fn end(self, outcome: multiprocessing::Outcome) -> ExitCode {
         let closed = self.central.close();
         let code = match outcome {
@@ -215,7 +215,7 @@ impl Supervisor {
             }
         };
         if let Err(reason) = closed {
-            error("cerrar_almacenamiento", Outcome::Fail).with("error", reason).write();
+            error("close_storage", Outcome::Fail).with("error", reason).write();
         }
         if code == ExitCode::Done {
             info("exit", Outcome::Success).write();
@@ -224,7 +224,7 @@ impl Supervisor {
     }
 }
 
-/// Raises the limit of open descriptors to what the system allows: each waiting agency needs one.
+/// Raises the limit of open descriptors as far as the system allows: each waiting agency needs one.
 fn allow_many_descriptors() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard
@@ -241,12 +241,12 @@ fn log_recovery(recovery: &Recovery) {
     if ledger.bets == 0 && cut == 0 {
         return;
     }
-    info("recuperacion", Outcome::Success)
-        .with("apuestas", ledger.bets)
-        .with("ganadores", ledger.winners)
-        .with("batches_del_diario", replayed)
-        .with("bytes_descartados", cut)
-        .with("contadas_de_bets_csv", counted)
+    info("recovery", Outcome::Success)
+        .with("bets", ledger.bets)
+        .with("winners", ledger.winners)
+        .with("journal_batches", replayed)
+        .with("discarded_bytes", cut)
+        .with("counted_from_bets_csv", counted)
         .write();
 }
 
@@ -260,7 +260,7 @@ fn log_config(config: &Config, port: u16) {
         .with("durability", config.durability)
         .with("grace", GoDuration(config.grace))
         .with("request_timeout", GoDuration(config.request_timeout))
-        .with("agencias", config.agencies)
+        .with("agencies", config.agencies)
         .write();
 }
 
@@ -272,31 +272,27 @@ fn ready_lines(config: &Config, listeners: &[Listener]) -> Vec<Line> {
             .with("protocol", listener.dialect.name)
             .with("workers", config.workers)
             .with("backlog", listener.backlog)
-            .with("backlog_pedido", config.backlog)
+            .with("requested_backlog", config.backlog)
     };
     listeners.iter().map(line).collect()
 }
 
-/// How a worker ended, with what an operator would think of next.
+/// Says how a worker ended, with the likely cause.
 fn describe(exit: Exit) -> String {
-    let hint = if exit.is_signal(Signal::SIGKILL) {
-        " (out of memory, or somebody's kill -9?)"
-    } else {
-        ""
-    };
+    let hint = if exit.is_signal(Signal::SIGKILL) { " (out of memory, or a kill -9?)" } else { "" };
     format!("{exit}{hint}")
 }
 
 fn follow_up(next: Next) -> String {
     match next {
-        Next::Restart => "otro en su lugar".to_owned(),
-        Next::RestartAfter(pause) => format!("otro en su lugar en {}", GoDuration(pause)),
-        Next::GiveUp | Next::CannotServe => "detener el servidor".to_owned(),
-        Next::Stay => "nada, el servidor se detiene".to_owned(),
+        Next::Restart => "another in its place".to_owned(),
+        Next::RestartAfter(pause) => format!("another in its place in {}", GoDuration(pause)),
+        Next::GiveUp | Next::CannotServe => "stop the central".to_owned(),
+        Next::Stay => "nothing, the central is stopping".to_owned(),
     }
 }
 
-/// Cut to what a reader of a log can use.
+/// Cuts a duration to the precision that is useful in a log.
 fn whole_milliseconds(time: Duration) -> Duration {
     Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }

@@ -1,44 +1,50 @@
-//! A worker: one single-threaded event loop over the inherited listening sockets and this worker's own connections.
+//! A worker: one single-threaded event loop over the inherited listening sockets and its own
+//! connections.
 //!
-//! Each round takes what the kernel has ready, stores the batches that are whole, publishes them together (one sync for all that
-//! waited), and only then answers them. A slow or silent agency, or one that waits for the draw, costs a place in a table, not a
-//! worker.
+//! Each pass of the loop is a round. It takes what the kernel has ready, prepares the batches that
+//! are whole, commits and publishes them together, and only then answers them. An agency that is
+//! slow, silent, or waits for the draw costs a place in a table, not a worker.
 
-mod desk;
+mod connection;
+mod draw;
+mod handler;
 mod intake;
-mod lottery_draw;
-mod replies;
-mod requests;
-mod settling;
+mod request;
+mod round;
 mod table;
+mod winners;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use conventions::duration::GoDuration;
 use conventions::log_line::{Outcome, debug, info};
 use multiprocessing::Worker;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::EventFd;
-use slab::Slab;
 
+use self::connection::{Connection, Phase};
+use self::draw::DrawAttempt;
+use self::handler::Handler;
 use self::intake::Intake;
-use self::lottery_draw::DrawAttempt;
-use self::settling::Settled;
-use self::table::parse_token;
-use crate::central::{Central, CentralError, WorkerState};
-use crate::connection::{Connection, Phase};
+use self::request::Requests;
+use self::round::Round;
+use self::table::{Table, Token};
+use crate::central::{Central, Fatal, WorkerState};
 use crate::listener::Listener;
 
-/// Bytes read at a time. A whole batch of an agency of ours (8 kB) fits and needs no buffer of its own.
+/// Bytes read at a time. A whole batch of our own agency (8 kB) fits and needs no further buffer.
 const READ_BYTES: usize = 64 * 1024;
-/// Bytes all connections of a worker may keep in memory together. When passed, the connection that keeps most is closed.
+/// Bytes that all connections of a worker may keep in memory together. Beyond it, the connection
+/// that buffers the most is closed.
 const MAX_BUFFERED_BYTES: usize = 64 * 1024 * 1024;
-/// How often deadlines are looked at while there are connections: how much longer than allowed one may live.
+/// Time between two checks of the deadlines: how much longer than allowed a connection may live.
 const DEADLINE_CHECK: Duration = Duration::from_millis(250);
-/// Part of the grace kept back when stopping, for ending in order before the supervisor kills.
+/// Part of the grace that a stop keeps back, to end in order before the supervisor kills.
 const GRACE_RESERVE: Duration = Duration::from_millis(500);
-/// How long a connection that has sent nothing may still begin a request when stopping: its bytes may be on their way.
+/// How long a connection that has sent nothing may still begin a request during a stop: its bytes
+/// may be on their way.
 const LAST_CHANCE: Duration = Duration::from_millis(500);
 /// Connections accepted at a time.
 const ACCEPTS: usize = 64;
@@ -47,20 +53,22 @@ const EVENTS: usize = 256;
 
 /// Token of the stop request.
 const STOP: u64 = u64::MAX;
-/// Token of the news that the draw was held.
+/// Token of the eventfd that says the draw was held.
 const DRAWN: u64 = u64::MAX - 1;
-/// Tokens of the listening sockets: from here up, below [`DRAWN`]. A connection's token is smaller, for its key fits 32 bits and a
-/// table of 2^32 - 1 connections does not fit any memory.
+/// First token of the listening sockets; [`DRAWN`] ends their range. Tokens of connections are
+/// smaller, because their keys fit 32 bits, and no memory holds a table of 2^32 - 1 connections.
 const LISTENERS: u64 = (u32::MAX as u64) << 32;
 
-/// Limits a worker keeps to.
+/// Limits of a worker.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Time from the first byte of a request to the end of its reply; where a connection carries one request, from its acceptance.
+    /// Time from the first byte of a request to the end of its reply. Where a connection carries
+    /// one request, the time starts when it is accepted.
     pub request_timeout: Duration,
     /// Time a connection may be silent between two requests.
     pub idle_timeout: Duration,
-    /// Whether whoever asks for winners before the draw, and has not finished with the same message, waits for it.
+    /// True if an agency that asks for its winners before the draw waits for it, even if the same
+    /// message does not say that it has finished.
     pub early_queries_wait: bool,
     /// Time a stop may take before the supervisor kills.
     pub grace: Duration,
@@ -69,18 +77,15 @@ pub struct Limits {
 /// Why a worker ended before it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// The central cannot go on.
+    /// The process cannot rely on the storage or the shared memory any more.
     #[error(transparent)]
-    Central(#[from] CentralError),
-    /// The kernel refused something without which no loop runs.
+    Fatal(#[from] Fatal),
+    /// The kernel refused something that the event loop needs.
     #[error("event loop: {0}")]
     System(#[from] Errno),
 }
 
-/// Serves until asked to stop.
-///
-/// # Errors
-/// [`WorkerError`]; the process must end.
+/// Serves until asked to stop. After an error the process must end.
 pub fn serve(
     worker: &Worker,
     listeners: Vec<Listener>,
@@ -90,214 +95,264 @@ pub fn serve(
 ) -> Result<(), WorkerError> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(worker.stop_fd(), EpollEvent::new(EpollFlags::EPOLLIN, STOP))?;
-    // By edge: every worker is woken by each write, and none has to read what all share.
+    // By edge: each write wakes every worker, and no worker has to read what all share.
     epoll.add(&*drawn, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, DRAWN))?;
     let intakes =
         (LISTENERS..).zip(listeners).map(|(token, listener)| Intake::new(listener, token, &epoll));
     let intakes = intakes.collect::<Result<_, _>>()?;
     let slot = worker.slot();
-    let mut service = Service {
-        slot,
-        central,
-        epoll,
-        limits,
+    let requests = Requests { slot, central, limits, round: Round::default() };
+    let mut event_loop = EventLoop {
+        epoll: &epoll,
         intakes,
-        connections: Slab::new(),
-        serial: 0,
-        buffered: 0,
-        scratch: vec![0; READ_BYTES].into_boxed_slice(),
-        settled: Vec::new(),
-        unread: Vec::new(),
-        waiting: 0,
+        table: Table::new(&epoll),
+        handler: Handler::new(requests),
         draw: DrawAttempt::new(drawn),
-        draining: None,
+        published: (0, 0),
     };
-    service.central.shared().worker_state.store(slot, WorkerState::Ready as u8);
+    event_loop.central().shared().worker_state.store(slot, WorkerState::Ready as u8);
     worker.ready();
-    service.run(worker)
+    event_loop.run(worker)
 }
 
-/// A worker at work.
-struct Service<'a> {
-    slot: usize,
-    central: &'a mut Central,
-    epoll: Epoll,
-    limits: Limits,
-    /// One for each listening socket.
+/// The event loop of a worker, and the owners of its state.
+struct EventLoop<'a> {
+    epoll: &'a Epoll,
+    /// One per listening socket.
     intakes: Vec<Intake>,
-    connections: Slab<Connection>,
-    /// Number of the last connection accepted, wrapping.
-    serial: u32,
-    /// Bytes the connections keep in memory.
-    buffered: usize,
-    /// Where bytes are read to.
-    scratch: Box<[u8]>,
-    /// Connections whose request was carried out in this round and is not published yet.
-    settled: Vec<Settled>,
-    /// Connections that have more requests in their buffers, for the next round: one that sends many at once must not keep the
-    /// others waiting.
-    unread: Vec<(usize, u32)>,
-    /// Connections that wait for the draw.
-    waiting: usize,
-    /// This worker's part in the draw.
+    table: Table<'a>,
+    handler: Handler<'a>,
     draw: DrawAttempt,
-    /// When draining ends; `None` while serving.
-    draining: Option<Instant>,
+    /// The numbers of connections and of waiting ones, as last written to shared memory.
+    published: (usize, usize),
 }
 
-impl Service<'_> {
+impl<'a> EventLoop<'a> {
     fn run(&mut self, worker: &Worker) -> Result<(), WorkerError> {
         let mut events = [EpollEvent::empty(); EVENTS];
-        let mut deadlines_due = Instant::now() + DEADLINE_CHECK;
+        let mut next_check = Instant::now() + DEADLINE_CHECK;
         loop {
-            let ready = match self.epoll.wait(&mut events, self.patience()) {
+            let ready = match self.epoll.wait(&mut events, self.timeout()) {
                 Ok(ready) => ready,
                 Err(Errno::EINTR) => 0,
                 Err(errno) => return Err(errno.into()),
             };
-            let unread = std::mem::take(&mut self.unread);
+            let queued = self.table.take_queued();
             for event in &events[..ready] {
-                match event.data() {
-                    STOP | DRAWN => {}
-                    token @ LISTENERS.. => self.accept((token - LISTENERS) as usize)?,
-                    token => self.advance_token(token, event.events())?,
-                }
+                self.dispatch(event)?;
             }
-            for (key, serial) in unread {
-                // An event of this round may have carried the next request out already.
-                let receives =
-                    |connection: &Connection| matches!(connection.phase, Phase::Receiving);
-                if self.connections.get(key).is_some_and(|c| c.serial == serial && receives(c)) {
-                    self.advance(key)?;
-                }
+            for token in queued {
+                self.visit(token, Handler::advance_queued)?;
             }
-            self.settle()?;
+            self.end_round()?;
             self.attend_draw()?;
-            if self.draining.is_none() && worker.stop_requested() {
+            if !self.is_draining() && worker.stop_requested() {
                 self.drain()?;
             }
             let now = Instant::now();
             for intake in &mut self.intakes {
-                intake.resume(&self.epoll, self.connections.len(), now);
+                intake.resume(self.epoll, self.table.len(), now);
             }
-            if now >= deadlines_due {
-                self.close_overdue(now);
-                deadlines_due = now + DEADLINE_CHECK;
+            if now >= next_check {
+                self.close_overdue(now)?;
+                next_check = now + DEADLINE_CHECK;
             }
-            if self.draining.is_some() && self.connections.is_empty() {
-                info("cerrar_conexiones", Outcome::Success).with("worker", self.slot).write();
+            if self.is_draining() && self.table.is_empty() {
+                let slot = self.handler.requests.slot;
+                info("close_connections", Outcome::Success).with("worker", slot).write();
                 return Ok(());
             }
         }
     }
 
-    /// How long to wait for the kernel: for ever only when nothing can become overdue, not at all when there is work at hand.
-    fn patience(&self) -> EpollTimeout {
-        if !self.unread.is_empty() || self.draw.is_under_way() {
+    fn central(&self) -> &Central {
+        self.handler.requests.central
+    }
+
+    fn is_draining(&self) -> bool {
+        self.handler.draining.is_some()
+    }
+
+    /// Returns how long to wait for events: not at all if there is work left, and without a limit
+    /// only if nothing can become overdue.
+    fn timeout(&self) -> EpollTimeout {
+        if self.table.has_queued() || self.draw.is_under_way() {
             return EpollTimeout::ZERO;
         }
-        let quiet = self.connections.is_empty() && !self.draw.is_due(self.central);
+        let quiet = self.table.is_empty() && !self.draw.is_due(self.central());
         if quiet && self.intakes.iter().all(Intake::is_open) {
             return EpollTimeout::NONE;
         }
         let paused = self.intakes.iter().filter_map(Intake::paused_until).min();
         let pause =
             paused.map_or(DEADLINE_CHECK, |until| until.saturating_duration_since(Instant::now()));
-        // Rounded up: waiting for no time at all until the last millisecond is over would be busy waiting.
+        // Rounded up: a timeout of zero until the last millisecond is over would be busy waiting.
         let pause = pause.min(DEADLINE_CHECK) + Duration::from_millis(1);
         EpollTimeout::try_from(pause).unwrap_or(EpollTimeout::ZERO)
     }
 
-    /// Accepts what waits: a limited number, so that those accepted before are not kept waiting, and no more than a worker's share
-    /// of those that stay.
-    fn accept(&mut self, index: usize) -> Result<(), WorkerError> {
-        for _ in 0..ACCEPTS {
-            let shares = self.intakes[index].stays && self.draining.is_none();
-            let others_have_fewer = shares && self.others_have_fewer();
-            let intake = &mut self.intakes[index];
-            if others_have_fewer && intake.leaves_it_to_others(&self.epoll) {
-                return Ok(());
+    fn dispatch(&mut self, event: &EpollEvent) -> Result<(), WorkerError> {
+        match event.data() {
+            STOP | DRAWN => Ok(()),
+            token @ LISTENERS.. => self.accept((token - LISTENERS) as usize).map(drop),
+            _ if event.events().contains(EpollFlags::EPOLLERR) => {
+                self.visit(Token::of_event(event), Handler::reset)
             }
-            let Some((stream, peer)) = intake.accept(&self.epoll, self.connections.len()) else {
-                return Ok(());
-            };
-            self.serial = self.serial.wrapping_add(1);
-            let Limits { request_timeout, idle_timeout, .. } = self.limits;
-            let kept = intake.dialect.keeps_connections();
-            let deadline = Instant::now() + if kept { idle_timeout } else { request_timeout };
-            debug("accept_connections", Outcome::Success)
-                .with("ip", peer.ip())
-                .with("puerto", peer.port())
-                .write();
-            let connection = Connection::new(stream, peer, self.serial, intake.dialect, deadline);
-            let key = self.connections.insert(connection);
-            self.note_connections();
-            // Most often the request is there already.
-            self.advance(key)?;
+            _ => self.visit(Token::of_event(event), Handler::advance),
+        }
+    }
+
+    /// Lets the handler handle a connection, then keeps the worker's limits.
+    fn visit(
+        &mut self,
+        token: Token,
+        handle: impl FnOnce(&mut Handler<'a>, &mut Connection) -> Result<(), Fatal>,
+    ) -> Result<(), WorkerError> {
+        self.table.with(token, |connection| handle(&mut self.handler, connection))?;
+        let Requests { slot, central, round, .. } = &mut self.handler.requests;
+        if round.is_full() {
+            round.commit(central, *slot)?;
+        }
+        self.make_room()?;
+        self.publish_counts();
+        Ok(())
+    }
+
+    /// Closes the connection that buffers the most bytes, until all together keep no more than
+    /// allowed. Closing the one that needs a little more at the moment would be unfair: a few
+    /// connections that send megabytes and never end would shut out everyone whose batch arrives in
+    /// two pieces.
+    fn make_room(&mut self) -> Result<(), WorkerError> {
+        while self.table.buffered() > MAX_BUFFERED_BYTES {
+            let Some(largest) = self.table.largest() else { break };
+            let reason = format!(
+                "unfinished requests and replies fill the {MAX_BUFFERED_BYTES} bytes of this \
+                 worker, and this is the largest"
+            );
+            self.close(largest, &reason)?;
         }
         Ok(())
     }
 
-    /// Whether another worker that accepts has fewer connections.
-    fn others_have_fewer(&self) -> bool {
-        let shared = self.central.shared();
-        let mut slots = (0..shared.worker_state.len()).filter(|slot| *slot != self.slot);
-        slots.any(|slot| {
-            shared.worker_state.load(slot) == WorkerState::Ready as u8
-                && (shared.worker_connections.load(slot) as usize) < self.connections.len()
+    fn close(&mut self, token: Token, reason: &str) -> Result<(), WorkerError> {
+        self.table.with(token, |connection| {
+            self.handler.close(connection, reason);
+            Ok::<_, Fatal>(())
         })
     }
 
-    fn advance_token(&mut self, token: u64, events: EpollFlags) -> Result<(), WorkerError> {
-        let (key, serial) = parse_token(token);
-        // Closed earlier in this round, and perhaps another has its place by now.
-        if self.connections.get(key).is_none_or(|connection| connection.serial != serial) {
-            return Ok(());
+    /// Writes the numbers of connections to shared memory, if they have changed.
+    fn publish_counts(&mut self) {
+        let counts = (self.table.len(), self.table.waiting());
+        if counts != self.published {
+            self.published = counts;
+            let (shared, slot) = (self.central().shared(), self.handler.requests.slot);
+            shared.worker_connections.store(slot, counts.0 as u32);
+            shared.worker_waiting.store(slot, counts.1 as u32);
         }
-        if events.contains(EpollFlags::EPOLLERR) {
-            match self.connections.get(key) {
-                // As for one that connects and leaves: nobody to tell, nothing lost.
-                Some(connection) if connection.is_idle() => self.finish(key),
-                Some(Connection { phase: Phase::Waiting { .. }, .. }) => return self.advance(key),
-                _ => self.close(key, "reset by peer"),
-            }
-            return Ok(());
-        }
-        self.advance(key)
     }
 
-    /// Begins to stop: takes what the kernel has queued, then nothing new.
-    fn drain(&mut self) -> Result<(), WorkerError> {
-        self.central.shared().worker_state.store(self.slot, WorkerState::Draining as u8);
-        for intake in 0..self.intakes.len() {
-            loop {
-                let before = self.serial;
-                self.accept(intake)?;
-                self.settle()?;
-                if self.serial == before {
-                    break;
-                }
+    /// Accepts connections that the kernel has queued, and returns how many. Accepts a limited
+    /// number, so that those accepted before do not wait, and no more than this worker's share of
+    /// those that stay.
+    fn accept(&mut self, index: usize) -> Result<usize, WorkerError> {
+        for accepted in 0..ACCEPTS {
+            let shares = self.intakes[index].stays && !self.is_draining();
+            let others_have_fewer = shares && self.others_have_fewer();
+            let intake = &mut self.intakes[index];
+            if others_have_fewer && intake.leaves_it_to_others(self.epoll) {
+                return Ok(accepted);
             }
-            self.intakes[intake].close(&self.epoll);
-        }
-        info("cerrar_socket_escucha", Outcome::Success).with("worker", self.slot).write();
-        self.leave_draw();
-        let now = Instant::now();
-        let grace = self.limits.grace.saturating_sub(GRACE_RESERVE).max(self.limits.grace / 2);
-        let end = now + grace;
-        self.draining = Some(end);
-        for (_, connection) in &mut self.connections {
-            let chance = match connection.phase {
-                // Its draw is not held by this run any more; it can come back to the next.
-                Phase::Waiting { .. } => now,
-                Phase::Lingering { .. } => now + LAST_CHANCE,
-                _ if connection.is_idle() => now + LAST_CHANCE,
-                _ => end,
+            let Some((stream, peer)) = intake.accept(self.epoll, self.table.len()) else {
+                return Ok(accepted);
             };
-            connection.deadline =
-                Some(connection.deadline.map_or(chance, |deadline| deadline.min(chance)));
+            let Limits { request_timeout, idle_timeout, .. } = self.handler.requests.limits;
+            let dialect = intake.dialect;
+            let kept = dialect.keeps_connections();
+            let deadline = Instant::now() + if kept { idle_timeout } else { request_timeout };
+            debug("accept_connections", Outcome::Success)
+                .with("ip", peer.ip())
+                .with("port", peer.port())
+                .write();
+            let token = self.table.insert(stream, peer, dialect, deadline);
+            // Most often the request is there already.
+            self.visit(token, Handler::advance)?;
         }
-        self.close_overdue(now);
+        Ok(ACCEPTS)
+    }
+
+    /// Returns true if another worker that accepts has fewer connections.
+    fn others_have_fewer(&self) -> bool {
+        let (shared, slot) = (self.central().shared(), self.handler.requests.slot);
+        let mut others = (0..shared.worker_state.len()).filter(|other| *other != slot);
+        others.any(|other| {
+            shared.worker_state.load(other) == WorkerState::Ready as u8
+                && (shared.worker_connections.load(other) as usize) < self.table.len()
+        })
+    }
+
+    /// Commits and publishes what this round has prepared, then answers its tickets.
+    fn end_round(&mut self) -> Result<(), WorkerError> {
+        for answerable in self.handler.requests.end_round()? {
+            let token = answerable.0.connection;
+            self.visit(token, |handler, connection| handler.answer(connection, answerable))?;
+        }
         Ok(())
+    }
+
+    /// Does this round's part of the draw, and answers the agencies that waited for it.
+    fn attend_draw(&mut self) -> Result<(), WorkerError> {
+        let Requests { slot, central, .. } = &mut self.handler.requests;
+        if self.handler.draining.is_none() {
+            self.draw.advance(central, *slot)?;
+        }
+        if self.table.waiting() > 0 && self.central().was_drawn() {
+            for token in self.table.select_waiting() {
+                self.visit(token, Handler::answer_waiting)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the connections whose deadline has passed.
+    fn close_overdue(&mut self, now: Instant) -> Result<(), WorkerError> {
+        let is_overdue =
+            |connection: &Connection| connection.deadline.is_some_and(|deadline| now >= deadline);
+        let reason = if self.is_draining() {
+            "the central is stopping".to_owned()
+        } else {
+            format!("not done within {}", GoDuration(self.handler.requests.limits.request_timeout))
+        };
+        for token in self.table.select(is_overdue) {
+            self.close(token, &reason)?;
+        }
+        self.publish_counts();
+        Ok(())
+    }
+
+    /// Begins a graceful stop: takes what the kernel has queued, then nothing new.
+    fn drain(&mut self) -> Result<(), WorkerError> {
+        let Requests { slot, limits, .. } = self.handler.requests;
+        self.central().shared().worker_state.store(slot, WorkerState::Draining as u8);
+        for intake in 0..self.intakes.len() {
+            while self.accept(intake)? > 0 {
+                self.end_round()?;
+            }
+            self.intakes[intake].close(self.epoll);
+        }
+        info("close_listener", Outcome::Success).with("worker", slot).write();
+        self.draw.leave(self.handler.requests.central);
+        let now = Instant::now();
+        let grace = limits.grace.saturating_sub(GRACE_RESERVE).max(limits.grace / 2);
+        let end = now + grace;
+        self.handler.draining = Some(end);
+        self.table.shorten_deadlines(|connection| match connection.phase {
+            // This run does not hold its draw any more. The agency can ask the next run.
+            Phase::Waiting { .. } => now,
+            Phase::Lingering { .. } => now + LAST_CHANCE,
+            _ if connection.is_idle() => now + LAST_CHANCE,
+            _ => end,
+        });
+        self.close_overdue(now)
     }
 }

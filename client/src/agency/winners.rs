@@ -1,23 +1,24 @@
-//! The end of a run: tell the central that all bets are sent, and ask for the winners until the answer is final.
+//! The end of a run: reports that all bets are sent and asks for the winners until the answer is
+//! final.
 
 use conventions::log_line::{self, Outcome};
 use lottery::protocol::Answer;
 
 use super::Agency;
-use crate::central::{Request, RequestError};
+use crate::central_client::{Request, RequestError};
 use crate::connection::ConnectionError;
 use crate::failure::RunError;
 use crate::stop::Wake;
 
 impl Agency<'_> {
-    /// Asks until there is nothing more to ask.
-    pub(super) fn ask_for_winners(&mut self) -> Result<(), RunError> {
+    /// Asks for the winners, every `loop.period`, until the central gives a final answer.
+    pub(super) fn query_winners(&mut self) -> Result<(), RunError> {
         let mut notified = Notified::No;
         loop {
             if self.stop.requested().is_some() {
                 return Err(self.stopped());
             }
-            let answer = match self.ask(&mut notified) {
+            let answer = match self.query(&mut notified) {
                 Ok(answer) => answer,
                 Err(RequestError::Stopped) => return Err(self.stopped()),
                 Err(source) => return Err(RunError::Query { source }),
@@ -46,44 +47,47 @@ impl Agency<'_> {
         }
     }
 
-    /// Notifies unless that was done, asks, and takes leave of a central that has answered for good.
-    fn ask(&mut self, notified: &mut Notified) -> Result<Answer, RequestError> {
+    /// Sends the notification if the dialect has one and the central does not know yet, then the
+    /// query. After a final answer, sends the dialect's last message.
+    fn query(&mut self, notified: &mut Notified) -> Result<Answer, RequestError> {
         let codec = &self.codec;
         let (notification, question) = (codec.notification(), codec.question());
-        self.central.persist(Request::Ask, |central| {
+        self.central.retry(Request::Query, |central| {
             if let Some(notification) = notification.as_ref().filter(|_| *notified != Notified::Yes)
             {
                 central.exchange(Request::Notify, notification, |reply| {
                     codec.acknowledgement(reply)
                 })?;
             }
-            let answered = central.exchange(Request::Ask, &question, |reply| codec.answer(reply));
-            *notified = notified.after(&answered);
-            if let Ok(Answer::Winners(_)) = answered {
-                central.take_leave(codec.final_message());
+            let answer = central.exchange(Request::Query, &question, |reply| codec.answer(reply));
+            *notified = notified.after(&answer);
+            if let Ok(Answer::Winners(_)) = answer {
+                central.send_final_message(codec.final_message());
             }
-            answered
+            answer
         })
     }
 }
 
-/// Whether the central knows that all bets are sent.
+/// What the agency knows about its notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Notified {
-    /// It does not, or may have forgotten.
+    /// The central does not know that all bets are sent, or may have lost that in a restart.
     No,
-    /// It acknowledged that and closed before the question. Once, it may have been lost and come back without knowing.
+    /// The central acknowledged the notification and closed the connection before the query. It may
+    /// have restarted and lost the notification.
     ClosedAfter,
-    /// It does.
+    /// The central knows that all bets are sent.
     Yes,
 }
 
 impl Notified {
-    /// What holds after a notification that was acknowledged, where it was needed, and this end of the question.
-    fn after(self, answered: &Result<Answer, ConnectionError>) -> Self {
-        match answered {
+    /// Returns the state after an acknowledged notification, if one was needed, and this result of
+    /// the query.
+    fn after(self, answer: &Result<Answer, ConnectionError>) -> Self {
+        match answer {
             Ok(_) => Self::Yes,
-            // Twice in a row: it is one that closes after each reply.
+            // Twice in a row is not a restart: this central closes after each reply.
             Err(ConnectionError::Stale(_)) if self == Self::ClosedAfter => Self::Yes,
             Err(ConnectionError::Stale(_)) => Self::ClosedAfter,
             Err(_) => Self::No,

@@ -1,15 +1,16 @@
-//! The bets that the agencies of an examination bring: which of them win is known beforehand.
+//! The bets that the check sends, with known winners.
 
 use lottery::{Bet, Birthdate, WINNING_NUMBER};
 
-/// Batches that each agency sends.
+/// Number of batches per agency.
 pub(super) const BATCHES: usize = 2;
-/// Bets in each of them.
+/// Number of bets per batch.
 const BATCH: usize = 3;
-/// Whoever plays this loses.
+/// A number that does not win.
 const LOSING_NUMBER: u32 = 1033;
 
-/// First name, last name and date of birth of the bets of an agency. Some letters have more than one byte.
+/// First name, last name and birthdate of the bets of an agency. Some letters have more than one
+/// byte.
 const PEOPLE: [(&str, &str, &str); BATCHES * BATCH] = [
     ("Santiago Lionel", "Lorca", "1999-03-17"),
     ("Tiago Nicolás", "Rivera", "2001-08-29"),
@@ -19,22 +20,24 @@ const PEOPLE: [(&str, &str, &str); BATCHES * BATCH] = [
     ("João", "Müller", "1995-01-01"),
 ];
 
-/// Winners of the agencies 1 to 5, then over again: neighbours have different numbers of them, and one has none.
+/// Number of winners of agencies 1 to 5, repeated for higher numbers. Neighbours differ, and one
+/// agency has none.
 const WINNERS: [usize; 5] = [2, 0, 3, 1, 4];
-/// Which of an agency's bets win, as many of these as it has winners. Both batches have some as soon as there are two.
-const WINNING_PLACES: [usize; 4] = [1, 4, 2, 5];
+/// Positions of the winning bets; an agency with N winners uses the first N. With two or more
+/// winners, both batches have one.
+const WINNING_POSITIONS: [usize; 4] = [1, 4, 2, 5];
 
-/// The bets of an agency, in the batches in which it sends them. Documents are different for all.
+/// Returns the batches of an agency, in the order of sending. Every document is unique.
 pub(super) fn batches(agency: u16) -> Vec<Vec<Bet<'static>>> {
     let bets: Vec<_> = PEOPLE
         .iter()
         .enumerate()
-        .filter_map(|(place, person)| bet(agency, place, person))
+        .filter_map(|(position, person)| bet(agency, position, person))
         .collect();
     bets.chunks(BATCH).map(<[_]>::to_vec).collect()
 }
 
-/// The documents of an agency's winners, in the order in which it sends them.
+/// Returns the documents of an agency's winners, in the order of sending.
 pub(super) fn winning_documents(agency: u16) -> Vec<String> {
     let bets = batches(agency).concat();
     let winners = bets.iter().filter(|bet| bet.number == Some(WINNING_NUMBER));
@@ -43,14 +46,14 @@ pub(super) fn winning_documents(agency: u16) -> Vec<String> {
 
 fn bet(
     agency: u16,
-    place: usize,
+    position: usize,
     &(first_name, last_name, born): &(&'static str, &'static str, &str),
 ) -> Option<Bet<'static>> {
     let birthdate = Birthdate::from_iso(born)?;
     let winners = WINNERS[usize::from(agency.saturating_sub(1)) % WINNERS.len()];
-    let wins = WINNING_PLACES.iter().take(winners).any(|winning| *winning == place);
+    let wins = WINNING_POSITIONS.iter().take(winners).any(|winning| *winning == position);
     let number = Some(if wins { WINNING_NUMBER } else { LOSING_NUMBER });
-    let document = (30_000_000 + 1000 * u32::from(agency) + place as u32).into();
+    let document = (30_000_000 + 1000 * u32::from(agency) + position as u32).into();
     Some(Bet { agency, first_name, last_name, document, birthdate, number })
 }
 
@@ -59,12 +62,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_person_bets() {
+    fn every_person_has_a_bet() {
         assert_eq!(batches(1).iter().map(Vec::len).collect::<Vec<_>>(), [BATCH; BATCHES]);
     }
 
     #[test]
-    fn the_winners_are_those_of_the_table_in_the_order_of_the_bets() {
+    fn the_winners_follow_the_table_in_the_order_of_the_bets() {
         let winners = |agency| winning_documents(agency).len();
         assert_eq!((1..=6).map(winners).collect::<Vec<_>>(), [2, 0, 3, 1, 4, 2]);
         assert_eq!(winning_documents(1), ["30001001", "30001004"]);
@@ -72,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_agencies_have_a_document_in_common() {
+    fn all_documents_are_unique() {
         let mut documents: Vec<_> = (1..=255)
             .flat_map(|agency| batches(agency).concat())
             .map(|bet| bet.document.to_string())

@@ -1,98 +1,112 @@
-//! One rule of a dialect, held as the conversation it is.
+//! The conversation of one rule of a dialect.
 
 use lottery::protocol::{Rule, Step};
 
-use super::door::{Door, no_connection};
-use super::row::Broken;
-use super::shown::shown;
-use super::wire::{Pieces, Wire};
+use super::connection::{Pieces, TestConnection};
+use super::excerpt::excerpt;
+use super::row::Violation;
+use super::target::{Target, cannot_connect};
 
-/// Holds the conversation, beginning on `wire`. `None`: the rule is kept.
-pub(super) fn hold(rule: &Rule, pieces: Pieces, mut wire: Wire, door: &Door) -> Option<Broken> {
+/// Runs the conversation, starting on `connection`. Returns `None` if the server keeps the rule.
+pub(super) fn run(
+    rule: &Rule,
+    pieces: Pieces,
+    mut connection: TestConnection,
+    target: &Target,
+) -> Option<Violation> {
     let replies = rule.steps.iter().filter(|step| is_reply(step)).count();
-    let mut heard = 0;
+    let mut reply = 0;
     for step in &rule.steps {
-        heard += usize::from(is_reply(step));
-        if let Err(mut broken) = take(step, pieces, &mut wire, door) {
+        reply += usize::from(is_reply(step));
+        if let Err(mut violation) = run_step(step, pieces, &mut connection, target) {
             if is_reply(step) && replies > 1 {
-                broken.expected += &format!(" (reply {heard} of {replies})");
+                violation.expected += &format!(" (reply {reply} of {replies})");
             }
-            return Some(broken);
+            return Some(violation);
         }
     }
-    nothing_more(&mut wire).err()
+    expect_nothing_more(&mut connection).err()
 }
 
 fn is_reply(step: &Step) -> bool {
     !matches!(step, Step::Send(_) | Step::HalfClose | Step::Reconnect)
 }
 
-/// Takes one step.
-fn take(step: &Step, pieces: Pieces, wire: &mut Wire, door: &Door) -> Result<(), Broken> {
+fn run_step(
+    step: &Step,
+    pieces: Pieces,
+    connection: &mut TestConnection,
+    target: &Target,
+) -> Result<(), Violation> {
     match step {
-        Step::Send(message) => wire.say(message, pieces, door.patience),
-        Step::HalfClose => wire.end_saying(),
+        Step::Send(message) => connection.send(message, pieces, target.timeout),
+        Step::HalfClose => connection.shut_down_sending(),
         Step::Reconnect => {
-            nothing_more(wire)?;
-            *wire = door.connect().map_err(|error| Broken {
+            expect_nothing_more(connection)?;
+            *connection = target.connect().map_err(|error| Violation {
                 expected: "another connection".to_owned(),
-                came: no_connection(&error),
+                received: cannot_connect(&error),
             })?;
         }
-        Step::Expect(reply) => hear(wire, door, shown(reply), |heard| one_of(&[reply], heard))?,
+        Step::Expect(reply) => {
+            let judge = |received: &[u8]| match_one_of(&[reply], received);
+            expect_reply(connection, target, excerpt(reply), judge)?;
+        }
         Step::ExpectOneOf(replies) => {
             let candidates: Vec<_> = replies.iter().collect();
-            let expected: Vec<_> = replies.iter().map(|reply| shown(reply)).collect();
-            hear(wire, door, expected.join(" or "), |heard| one_of(&candidates, heard))?;
+            let expected: Vec<_> = replies.iter().map(|reply| excerpt(reply)).collect();
+            let judge = |received: &[u8]| match_one_of(&candidates, received);
+            expect_reply(connection, target, expected.join(" or "), judge)?;
         }
-        Step::ExpectShape(description, holds) => {
-            let judge = |heard: &[u8]| Some(holds(heard)?.then_some(heard.len()));
-            hear(wire, door, (*description).to_owned(), judge)?;
+        Step::ExpectShape(description, has_shape) => {
+            let judge = |received: &[u8]| Some(has_shape(received)?.then_some(received.len()));
+            expect_reply(connection, target, (*description).to_owned(), judge)?;
         }
-        // The end in any form is as good as silence.
-        Step::ExpectNothing => match wire
-            .hear(door.silence(), |heard| (!heard.is_empty()).then_some(()))
-        {
-            Ok(()) => {
-                return Err(Broken { expected: "nothing".to_owned(), came: shown(&wire.rest()) });
+        Step::ExpectNothing => {
+            let judge = |received: &[u8]| (!received.is_empty()).then_some(());
+            // An error means silence or the end of the connection, which is as good.
+            if connection.receive(target.silence(), judge).is_ok() {
+                let received = excerpt(&connection.take_trailing());
+                return Err(Violation { expected: "nothing".to_owned(), received });
             }
-            Err(_silence) => {}
-        },
+        }
     }
     Ok(())
 }
 
-/// Hears a reply. `judge` says `None` while it is not all there, then how many bytes it has, or `None` if it is wrong.
-fn hear(
-    wire: &mut Wire,
-    door: &Door,
+/// Receives a reply. `judge` returns `None` while the reply is incomplete, then its length, or
+/// `Some(None)` if it is wrong.
+fn expect_reply(
+    connection: &mut TestConnection,
+    target: &Target,
     expected: String,
     judge: impl FnMut(&[u8]) -> Option<Option<usize>>,
-) -> Result<(), Broken> {
-    match wire.hear(door.patience, judge) {
+) -> Result<(), Violation> {
+    match connection.receive(target.timeout, judge) {
         Ok(Some(bytes)) => {
-            wire.take(bytes);
+            connection.consume(bytes);
             Ok(())
         }
-        Ok(None) => Err(Broken { expected, came: shown(&wire.rest()) }),
-        Err(came) => Err(Broken { expected, came }),
+        Ok(None) => Err(Violation { expected, received: excerpt(&connection.take_trailing()) }),
+        Err(received) => Err(Violation { expected, received }),
     }
 }
 
-/// Judges what was heard where one of several replies must come.
-fn one_of(candidates: &[&Vec<u8>], heard: &[u8]) -> Option<Option<usize>> {
-    let may_still_come = |reply: &&&Vec<u8>| reply.len() > heard.len() && reply.starts_with(heard);
-    if candidates.iter().any(|reply| may_still_come(&reply)) {
+/// Judges the received bytes where one of several replies is expected.
+fn match_one_of(candidates: &[&Vec<u8>], received: &[u8]) -> Option<Option<usize>> {
+    let is_incomplete =
+        |reply: &&&Vec<u8>| reply.len() > received.len() && reply.starts_with(received);
+    if candidates.iter().any(|reply| is_incomplete(&reply)) {
         return None;
     }
-    Some(candidates.iter().find(|reply| heard.starts_with(reply)).map(|reply| reply.len()))
+    Some(candidates.iter().find(|reply| received.starts_with(reply)).map(|reply| reply.len()))
 }
 
-/// A server must not say more than the rule has it say.
-fn nothing_more(wire: &mut Wire) -> Result<(), Broken> {
-    match &wire.rest()[..] {
+/// Fails if the server sends more bytes than the rule expects.
+fn expect_nothing_more(connection: &mut TestConnection) -> Result<(), Violation> {
+    match &connection.take_trailing()[..] {
         [] => Ok(()),
-        more => Err(Broken { expected: "nothing more".to_owned(), came: shown(more) }),
+        more => Err(Violation { expected: "nothing more".to_owned(), received: excerpt(more) }),
     }
 }
 
@@ -101,9 +115,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reply_is_judged_as_soon_as_it_can_be_no_other() {
+    fn a_reply_is_judged_as_soon_as_no_other_candidate_is_possible() {
         let (ok, fail) = (b"SUCCESS|1\n".to_vec(), b"FAIL|0\n".to_vec());
-        let judged = |heard: &[u8]| one_of(&[&ok, &fail], heard);
+        let judged = |received: &[u8]| match_one_of(&[&ok, &fail], received);
         assert_eq!(judged(b""), None);
         assert_eq!(judged(b"FAIL|0"), None);
         assert_eq!(judged(b"FAIL|0\n"), Some(Some(7)));

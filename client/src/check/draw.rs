@@ -1,165 +1,177 @@
-//! A draw with all the agencies: who is answered when, and with which winners.
+//! Rules about a draw of all agencies: when each agency is answered, and with which winners.
 //!
-//! Agency 1 comes last, when all the others have finished and wait; the agency with the highest number does what only `--beyond`
-//! asks for. Every wait is over within the patience of the examination, whatever the server does.
+//! Agency 1 finishes last, when all others have finished and are waiting. The agency with the
+//! highest number also tries the rules of `--beyond`. Every wait ends within the reply timeout,
+//! whatever the server does.
 
 use std::thread::sleep;
 
 use lottery::protocol::NewAgency;
 
-use super::agency::{Agency, Winners, at_once};
 use super::bets;
-use super::door::Door;
 use super::report::Report;
-use super::row::{Broken, How, Row};
+use super::row::{Method, Row, Violation};
+use super::target::Target;
+use super::test_agency::{TestAgency, Winners, concurrently};
 
-/// What a rule about the time after the draw needs, and what came where there was none.
+/// Expected and received text of the rules about the time after the draw, if there was no draw.
 const A_DRAW: &str = "a draw";
 const NO_DRAW: &str = "agency 1 was not answered";
 
-/// A draw that is being held.
-pub(super) struct Draw<'d> {
-    door: &'d Door,
-    /// Begins an agency's side of the dialect.
-    begin: NewAgency,
-    /// Agencies that the server waits for.
+/// Expected text of the rules about the time before the draw.
+const NO_ANSWER: &str = "nothing before agency 1 has finished";
+
+/// A draw with test agencies.
+pub(super) struct Draw<'t> {
+    target: &'t Target,
+    /// Creates the codec of an agency.
+    new_codec: NewAgency,
+    /// Number of agencies that the server waits for.
     agencies: u16,
-    /// Whether to try also what takes the draw away from a server that is not made for it.
+    /// True if the rules beyond the original systems are tried. They can spoil the draw of a server
+    /// that does not keep them.
     beyond: bool,
 }
 
-/// How far an agency came with its bets.
-struct Attendance {
-    /// Whether each of its batches was acknowledged.
+/// Results of an agency's requests before the draw.
+struct Submission {
+    /// Acknowledgement of all batches.
     stored: Result<(), String>,
-    /// Whether its notification was, if it has one.
+    /// Acknowledgement of the notification; `Ok` if the dialect has none.
     notified: Result<(), String>,
-    /// Whether it could ask for its winners.
-    asked: Result<(), String>,
+    /// Sending of the query for the winners.
+    queried: Result<(), String>,
 }
 
-impl<'d> Draw<'d> {
-    /// A draw of agencies 1 to `agencies`, at least 2, that has not begun.
-    pub(super) fn new(door: &'d Door, begin: NewAgency, agencies: u16, beyond: bool) -> Self {
-        Self { door, begin, agencies, beyond }
+impl<'t> Draw<'t> {
+    /// Creates a draw of agencies 1 to `agencies`, which must be at least 2.
+    pub(super) fn new(
+        target: &'t Target,
+        new_codec: NewAgency,
+        agencies: u16,
+        beyond: bool,
+    ) -> Self {
+        Self { target, new_codec, agencies, beyond }
     }
 
-    fn agency(&self, number: u16) -> Agency<'d> {
-        Agency::new(number, self.door, self.begin)
+    fn agency(&self, number: u16) -> TestAgency<'t> {
+        TestAgency::new(number, self.target, self.new_codec)
     }
 
-    /// Holds it.
-    pub(super) fn hold(&self, report: &mut Report) {
+    /// Runs the draw and reports its rules.
+    pub(super) fn run(&self, report: &mut Report) {
         let mut waiting: Vec<_> = (2..=self.agencies).map(|number| self.agency(number)).collect();
-        let mut attendances = at_once(&mut waiting, attend);
-        let asked = first_failure(attendances.iter().map(|attendance| attendance.asked.clone()), 2);
-        let early = self.wait_in_vain(&mut waiting);
-        let second = self.beyond.then(|| self.notify_again(&mut waiting));
-        // It had its turn as one that waits.
-        let left = if self.beyond { waiting.pop() } else { None };
-        drop(left);
+        let mut submissions = concurrently(&mut waiting, submit);
+        let queried = first_failure(submissions.iter().map(|sent| sent.queried.clone()), 2);
+        let early = self.expect_silence(&mut waiting);
+        let repeated = self.beyond.then(|| self.notify_again(&mut waiting));
+        if self.beyond {
+            // The last agency disconnects before the draw.
+            drop(waiting.pop());
+        }
 
         let mut last = self.agency(1);
         let notifies = last.notifies();
-        attendances.insert(0, attend(&mut last));
+        submissions.insert(0, submit(&mut last));
         waiting.insert(0, last);
-        let answers = at_once(&mut waiting, |agency| (agency.number, agency.winners()));
+        let answers = concurrently(&mut waiting, |agency| (agency.number, agency.winners()));
 
-        let stored = attendances.iter().map(|attendance| attendance.stored.clone());
+        let stored = submissions.iter().map(|sent| sent.stored.clone());
         report.add(row(
             "every batch of agencies that send at the same time is acknowledged",
-            Broken::unless("every batch stored", first_failure(stored, 1)),
+            Violation::of("every batch stored", first_failure(stored, 1)),
         ));
         if notifies {
-            let notified = attendances.iter().map(|attendance| attendance.notified.clone());
+            let notified = submissions.iter().map(|sent| sent.notified.clone());
             report.add(row(
                 "every notification that all bets are sent is acknowledged",
-                Broken::unless("every notification acknowledged", first_failure(notified, 1)),
+                Violation::of("every notification acknowledged", first_failure(notified, 1)),
             ));
         }
         report.add(row(
-            "nobody is answered before the last agency has finished",
-            Broken::unless("nothing before agency 1 has finished", asked.and(early)),
+            "no agency is answered before the last one has finished",
+            Violation::of(NO_ANSWER, queried.and(early)),
         ));
-        if let Some(second) = second {
-            let rule = "a second notification of one agency does not count for another";
-            let broken = Broken::unless("nothing before agency 1 has finished", second);
-            report.add(row(rule, broken).beyond());
+        if let Some(repeated) = repeated {
+            let rule = "a repeated notification of one agency does not count for another";
+            report.add(row(rule, Violation::of(NO_ANSWER, repeated)).beyond());
         }
         let wrong = answers.iter().find_map(|(number, answer)| wrong_answer(*number, answer));
-        report.add(row("after that every agency is answered with exactly its own winners", wrong));
+        report.add(row("then every agency is answered with exactly its own winners", wrong));
         if self.beyond {
-            let returned = self.agency(self.agencies).winners();
-            let rule = "an agency that left before the draw is answered when it comes back";
-            report.add(row(rule, wrong_answer(self.agencies, &returned)).beyond());
+            let answer = self.agency(self.agencies).winners();
+            let rule = "an agency that disconnects before the draw is answered when it reconnects";
+            report.add(row(rule, wrong_answer(self.agencies, &answer)).beyond());
         }
-        let before = answers.into_iter().next().and_then(|(_, answer)| answer.ok());
-        self.after(before, report);
+        let first_answer = answers.into_iter().next().and_then(|(_, answer)| answer.ok());
+        self.check_after(first_answer, report);
     }
 
-    /// Listens for a moment; what an agency hears that must wait.
-    fn wait_in_vain(&self, waiting: &mut [Agency<'_>]) -> Result<(), String> {
-        sleep(self.door.silence());
-        let heard = |agency: &mut Agency<'_>| {
-            agency.early_answer().map(|came| in_words(agency.number, &came))
+    /// Listens for a moment. The error is what a waiting agency has received too early.
+    fn expect_silence(&self, waiting: &mut [TestAgency<'_>]) -> Result<(), String> {
+        sleep(self.target.silence());
+        let early = |agency: &mut TestAgency<'_>| {
+            agency.early_answer().map(|received| of_agency(agency.number, &received))
         };
-        waiting.iter_mut().find_map(heard).map_or(Ok(()), Err)
+        waiting.iter_mut().find_map(early).map_or(Ok(()), Err)
     }
 
     /// Lets the agency with the highest number notify once more, on another connection.
-    fn notify_again(&self, waiting: &mut [Agency<'_>]) -> Result<(), String> {
+    fn notify_again(&self, waiting: &mut [TestAgency<'_>]) -> Result<(), String> {
         let mut again = self.agency(self.agencies);
-        again.notify().and_then(|()| again.ask()).map_err(|came| in_words(self.agencies, &came))?;
-        self.wait_in_vain(std::slice::from_mut(&mut again))?;
-        self.wait_in_vain(waiting)
+        let sent = again.notify().and_then(|()| again.query());
+        sent.map_err(|received| of_agency(self.agencies, &received))?;
+        self.expect_silence(std::slice::from_mut(&mut again))?;
+        self.expect_silence(waiting)
     }
 
-    /// Tries what must hold when the draw is over. `before`: what agency 1 was answered; without an answer there was no draw.
-    fn after(&self, before: Option<Winners>, report: &mut Report) {
+    /// Checks the rules about the time after the draw. `first_answer` is the answer to agency 1;
+    /// without one there was no draw.
+    fn check_after(&self, first_answer: Option<Winners>, report: &mut Report) {
         let mut late = self.agency(1);
-        let again = match &before {
-            Some(before) => late.winners().and_then(|again| same(before, &again)),
+        let repeated = match &first_answer {
+            Some(first) => late.winners().and_then(|winners| expect_same(first, &winners)),
             None => Err(NO_DRAW.to_owned()),
         };
-        let expected = before.as_ref().map_or(A_DRAW.to_owned(), Winners::to_string);
-        let rule = "a question after the draw is answered as before";
-        report.add(row(rule, Broken::unless(expected, again)).beyond());
+        let expected = first_answer.as_ref().map_or(A_DRAW.to_owned(), Winners::to_string);
+        let rule = "a query after the draw is answered with the same winners";
+        report.add(row(rule, Violation::of(expected, repeated)).beyond());
 
         let batch = bets::batches(1).into_iter().next().unwrap_or_default();
-        let refused = match &before {
-            Some(_) => late.arrive().and_then(|()| match late.store(&batch) {
+        let refused = match &first_answer {
+            Some(_) => late.connect().and_then(|()| match late.store(&batch) {
                 Ok(_) => Err("it was acknowledged".to_owned()),
                 Err(_refused) => Ok(()),
             }),
             None => Err(NO_DRAW.to_owned()),
         };
-        let expected = if before.is_some() { "an error, or no reply" } else { A_DRAW };
+        let expected = if first_answer.is_some() { "an error, or no reply" } else { A_DRAW };
         let rule = "a batch after the draw is not acknowledged";
-        report.add(row(rule, Broken::unless(expected, refused)).beyond());
+        report.add(row(rule, Violation::of(expected, refused)).beyond());
     }
 }
 
-/// Sends all bets of an agency, says so, and asks for its winners.
-fn attend(agency: &mut Agency<'_>) -> Attendance {
+/// Sends all bets of an agency, its notification, and the query for its winners.
+fn submit(agency: &mut TestAgency<'_>) -> Submission {
     let batches = bets::batches(agency.number);
     let stored = (1..).zip(&batches).map(|(number, batch)| {
         let stored = agency.store(batch);
-        stored.map(|_| ()).map_err(|came| format!("batch {number}: {came}"))
+        stored.map(|_| ()).map_err(|received| format!("batch {number}: {received}"))
     });
-    // All are sent, whatever becomes of one.
+    // `fold` sends every batch even if an earlier one fails.
     let stored = stored.fold(Ok(()), Result::and);
-    Attendance { stored, notified: agency.notify(), asked: agency.ask() }
+    Submission { stored, notified: agency.notify(), queried: agency.query() }
 }
 
-/// Whether winners are the same as others; otherwise what they are.
-fn same(expected: &Winners, winners: &Winners) -> Result<(), String> {
+/// Fails with the text of `winners` if they differ from the expected ones.
+fn expect_same(expected: &Winners, winners: &Winners) -> Result<(), String> {
     if winners == expected { Ok(()) } else { Err(winners.to_string()) }
 }
 
-/// What is wrong with what an agency was answered, if anything is.
-fn wrong_answer(number: u16, answer: &Result<Winners, String>) -> Option<Broken> {
+/// Returns a violation if the answer is not exactly the winners of agency `number`.
+fn wrong_answer(number: u16, answer: &Result<Winners, String>) -> Option<Violation> {
     let own = bets::winning_documents(number);
-    let (expected, came) = match answer {
+    let (expected, received) = match answer {
         Ok(winners) => {
             let expected = Winners::of(own, winners);
             if *winners == expected {
@@ -167,27 +179,28 @@ fn wrong_answer(number: u16, answer: &Result<Winners, String>) -> Option<Broken>
             }
             (expected.to_string(), winners.to_string())
         }
-        Err(came) => {
-            (Winners { count: own.len() as u64, documents: None }.to_string(), came.clone())
+        Err(received) => {
+            (Winners { count: own.len() as u64, documents: None }.to_string(), received.clone())
         }
     };
-    Some(Broken { expected: in_words(number, &expected), came: in_words(number, &came) })
+    let (expected, received) = (of_agency(number, &expected), of_agency(number, &received));
+    Some(Violation { expected, received })
 }
 
-/// The first failure of the agencies from number `first` on.
+/// Returns the first error of the results, which belong to the agencies from number `first` on.
 fn first_failure(
     results: impl Iterator<Item = Result<(), String>>,
     first: u16,
 ) -> Result<(), String> {
     (first..)
         .zip(results)
-        .try_for_each(|(number, result)| result.map_err(|came| in_words(number, &came)))
+        .try_for_each(|(number, result)| result.map_err(|received| of_agency(number, &received)))
 }
 
-fn in_words(agency: u16, what: &str) -> String {
-    format!("agency {agency}: {what}")
+fn of_agency(agency: u16, text: &str) -> String {
+    format!("agency {agency}: {text}")
 }
 
-fn row(rule: &str, broken: Option<Broken>) -> Row {
-    Row::new(rule, How::Draw, broken)
+fn row(rule: &str, violation: Option<Violation>) -> Row {
+    Row::new(rule, Method::Draw, violation)
 }

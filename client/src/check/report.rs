@@ -1,59 +1,59 @@
-//! The report, as a table that grows while the rules are tried or as one JSON object at the end.
+//! The report: a table that grows while rules are tried, or one JSON object at the end.
 
 use serde_json::{Value, json};
 
-use super::row::Row;
+use super::row::{Row, Violation};
 
-/// The heading of the table; the rows keep to its columns.
+/// Heading of the table.
 const HEADING: &str = "result  tried         rule\n";
 
-/// What has become of the rules so far.
+/// A report and its rows so far.
 pub(super) struct Report {
     /// Name of the dialect.
     protocol: &'static str,
     /// The server, as it was given.
     address: String,
-    /// One object at the end instead of a table.
+    /// True for a JSON object, false for a table.
     json: bool,
-    /// Whether a rule beyond the described systems counts like any other.
+    /// True if rules beyond the original systems count like the others.
     beyond_counts: bool,
     /// Prints to standard output.
-    say: fn(&str),
-    /// The rows so far.
+    print: fn(&str),
+    /// Rows so far.
     rows: Vec<Row>,
 }
 
 impl Report {
-    /// Begins a report.
+    /// Starts a report.
     pub(super) fn new(
         protocol: &'static str,
         address: &str,
         json: bool,
         beyond_counts: bool,
-        say: fn(&str),
+        print: fn(&str),
     ) -> Self {
         if !json {
-            say(&format!("{protocol} at {address}\n{HEADING}"));
+            print(&format!("{protocol} at {address}\n{HEADING}"));
         }
-        Self { protocol, address: address.to_owned(), json, beyond_counts, say, rows: Vec::new() }
+        Self { protocol, address: address.to_owned(), json, beyond_counts, print, rows: Vec::new() }
     }
 
-    /// Adds a row, which the table shows at once: a server that never answers makes the whole take long.
+    /// Adds a row. The table shows it immediately, because a check of a silent server takes long.
     pub(super) fn add(&mut self, row: Row) {
         if !self.json {
-            (self.say)(&line(&row));
+            (self.print)(&line(&row));
         }
         self.rows.push(row);
     }
 
-    /// Ends the report; whether the server passes.
-    pub(super) fn end(self) -> bool {
-        let failed = self.rows.iter().filter(|row| row.broken.is_some()).count();
+    /// Finishes the report. Returns true if the server passes.
+    pub(super) fn finish(self) -> bool {
+        let failed = self.rows.iter().filter(|row| row.violation.is_some()).count();
         let passed = self.rows.len() - failed;
         let uncounted = self
             .rows
             .iter()
-            .filter(|row| row.broken.is_some() && row.beyond && !self.beyond_counts)
+            .filter(|row| row.violation.is_some() && row.beyond && !self.beyond_counts)
             .count();
         let conforms = failed == uncounted;
         if self.json {
@@ -65,82 +65,78 @@ impl Report {
                 "conforms": conforms,
                 "rules": self.rows.iter().map(object).collect::<Vec<_>>(),
             });
-            (self.say)(&format!("{object:#}\n"));
+            (self.print)(&format!("{object:#}\n"));
         } else {
             let note = match uncounted {
                 0 => String::new(),
-                _ => format!(
-                    ", of which {uncounted} beyond the described system: not held against it"
-                ),
+                _ => format!(" ({uncounted} beyond the original systems, not counted)"),
             };
-            (self.say)(&format!("{passed} passed, {failed} failed{note}\n"));
+            (self.print)(&format!("{passed} passed, {failed} failed{note}\n"));
         }
         conforms
     }
 }
 
-/// A row of the table, with two more lines where it failed.
+/// Returns a row of the table, with two more lines if the rule is broken.
 fn line(row: &Row) -> String {
-    let result = if row.broken.is_some() { "FAIL" } else { "pass" };
+    let result = if row.violation.is_some() { "FAIL" } else { "pass" };
     let mark = if row.beyond { "[beyond] " } else { "" };
-    let mut line = format!("{result:6}  {:12}  {mark}{}\n", row.how.name(), row.rule);
-    if let Some(broken) = &row.broken {
-        line += &format!(
-            "          expected  {}\n          came      {}\n",
-            broken.expected, broken.came
-        );
+    let mut line = format!("{result:6}  {:12}  {mark}{}\n", row.method.name(), row.rule);
+    if let Some(Violation { expected, received }) = &row.violation {
+        line += &format!("          expected  {expected}\n          received  {received}\n");
     }
     line
 }
 
+/// Returns a row of the JSON object. The keys are stable, because scripts read them.
 fn object(row: &Row) -> Value {
-    let broken = row.broken.as_ref();
+    let violation = row.violation.as_ref();
     json!({
         "rule": row.rule,
-        "how": row.how.name(),
+        "how": row.method.name(),
         "beyond": row.beyond,
-        "passed": broken.is_none(),
-        "expected": broken.map(|broken| &broken.expected),
-        "came": broken.map(|broken| &broken.came),
+        "passed": violation.is_none(),
+        "expected": violation.map(|violation| &violation.expected),
+        "came": violation.map(|violation| &violation.received),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::row::{Broken, How};
+    use super::super::row::Method;
     use super::*;
 
-    fn broken() -> Option<Broken> {
-        Some(Broken { expected: "01".into(), came: "00".into() })
+    fn violation() -> Option<Violation> {
+        Some(Violation { expected: "01".into(), received: "00".into() })
     }
 
-    fn report(beyond_counts: bool, rows: impl IntoIterator<Item = Row>) -> bool {
+    fn passes(beyond_counts: bool, rows: impl IntoIterator<Item = Row>) -> bool {
         let mut report = Report::new("counted", "h:1", true, beyond_counts, |_| ());
         rows.into_iter().for_each(|row| report.add(row));
-        report.end()
+        report.finish()
     }
 
     #[test]
-    fn rows_stand_in_columns_and_a_failed_one_tells_what_was_expected_and_what_came() {
-        let row = |how, broken| line(&Row::new("a rule", how, broken));
-        assert_eq!(row(How::Whole, None), "pass    whole         a rule\n");
+    fn rows_are_aligned_and_a_failed_one_shows_what_was_expected_and_received() {
+        let row = |method, violation| line(&Row::new("a rule", method, violation));
+        assert_eq!(row(Method::Whole, None), "pass    whole         a rule\n");
         assert_eq!(
-            line(&Row::new("a rule", How::Draw, None).beyond()),
+            line(&Row::new("a rule", Method::Draw, None).beyond()),
             "pass    draw          [beyond] a rule\n"
         );
         assert_eq!(
-            row(How::Bytewise, broken()),
-            "FAIL    byte by byte  a rule\n          expected  01\n          came      00\n"
+            row(Method::Bytewise, violation()),
+            "FAIL    byte by byte  a rule\n          expected  01\n          received  00\n"
         );
     }
 
     #[test]
-    fn a_server_passes_when_nothing_failed_that_counts() {
-        let kept = || Row::new("kept", How::Whole, None);
-        let failed = || Row::new("broken", How::Whole, broken());
-        assert!(report(false, [kept(), kept().beyond()]));
-        assert!(!report(false, [kept(), failed()]));
-        assert!(report(false, [kept(), failed().beyond()]));
-        assert!(!report(true, [kept(), failed().beyond()]));
+    fn a_server_passes_if_no_counted_rule_fails() {
+        let kept = || Row::new("kept", Method::Whole, None);
+        let broken = || Row::new("broken", Method::Whole, violation());
+        assert!(passes(false, [kept(), kept().beyond()]));
+        assert!(!passes(false, [kept(), broken()]));
+        assert!(passes(false, [kept(), broken().beyond()]));
+        assert!(!passes(true, [kept(), broken().beyond()]));
     }
 }

@@ -1,38 +1,38 @@
-//! What became of one rule that was tried one way.
+//! The result of one rule, tried in one way.
 
-/// A line of the report.
+/// A row of the report.
 #[derive(Debug)]
 pub(super) struct Row {
-    /// What must be so, as a sentence.
+    /// The rule as a sentence.
     pub(super) rule: String,
-    /// How it was tried.
-    pub(super) how: How,
-    /// No system the dialect was taken from promises it: ours does.
+    /// How the rule was tried.
+    pub(super) method: Method,
+    /// True if the rule goes beyond what the original systems of the dialect promise.
     pub(super) beyond: bool,
-    /// `None`: the server keeps it.
-    pub(super) broken: Option<Broken>,
+    /// How the rule was broken; `None` if it holds.
+    pub(super) violation: Option<Violation>,
 }
 
-/// How a rule was tried.
+/// How a rule is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum How {
-    /// Every message in one write.
+pub(super) enum Method {
+    /// Each message in one write.
     Whole,
-    /// Every message in the smallest pieces.
+    /// Each message in the smallest pieces.
     Bytewise,
-    /// Over several connections at the same time.
-    AtOnce,
-    /// By a draw with all the agencies.
+    /// On several connections at the same time.
+    Concurrent,
+    /// With a draw of all agencies.
     Draw,
 }
 
-impl How {
-    /// Its name in the report.
+impl Method {
+    /// Returns its name in the report.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Whole => "whole",
             Self::Bytewise => "byte by byte",
-            Self::AtOnce => "at once",
+            Self::Concurrent => "concurrent",
             Self::Draw => "draw",
         }
     }
@@ -40,28 +40,32 @@ impl How {
 
 /// How a rule was broken.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Broken {
-    /// What had to come.
+pub(super) struct Violation {
+    /// What the rule requires.
     pub(super) expected: String,
-    /// What came.
-    pub(super) came: String,
+    /// What was received instead.
+    pub(super) received: String,
 }
 
 impl Row {
-    /// A rule that holds for every server.
-    pub(super) fn new(rule: impl Into<String>, how: How, broken: Option<Broken>) -> Self {
-        Self { rule: rule.into(), how, beyond: false, broken }
+    /// Creates a row for a rule that every server must keep.
+    pub(super) fn new(
+        rule: impl Into<String>,
+        method: Method,
+        violation: Option<Violation>,
+    ) -> Self {
+        Self { rule: rule.into(), method, beyond: false, violation }
     }
 
-    /// The same as a rule that goes beyond the described systems.
+    /// Marks the rule as one that goes beyond the original systems.
     pub(super) fn beyond(self) -> Self {
         Self { beyond: true, ..self }
     }
 }
 
-impl Broken {
-    /// A rule that is broken if something else came than expected.
-    pub(super) fn unless(expected: impl Into<String>, kept: Result<(), String>) -> Option<Self> {
-        kept.err().map(|came| Self { expected: expected.into(), came })
+impl Violation {
+    /// Returns a violation if `result` is an error, which holds what was received.
+    pub(super) fn of(expected: impl Into<String>, result: Result<(), String>) -> Option<Self> {
+        result.err().map(|received| Self { expected: expected.into(), received })
     }
 }

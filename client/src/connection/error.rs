@@ -1,4 +1,4 @@
-//! What can go wrong with a connection, told apart by what it means for the request on it.
+//! Errors of a connection, one variant per consequence for the request on it.
 
 use std::io;
 use std::time::Duration;
@@ -6,55 +6,55 @@ use std::time::Duration;
 use conventions::duration::GoDuration;
 use lottery::protocol::ProtocolError;
 
-/// What went wrong with a connection.
+/// Failure of a connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectionError {
-    /// The name of the central has no address.
-    #[error("the name cannot be resolved: {0}")]
+    /// The central's name could not be resolved. Nothing was sent.
+    #[error("cannot resolve the name: {0}")]
     Unresolved(io::Error),
-    /// The connection was not made: nothing was sent.
+    /// The connection could not be established. Nothing was sent.
     #[error("{0}")]
     NotConnected(io::Error),
-    /// The connection was not made in time: nothing was sent.
+    /// The connection was not established in time. Nothing was sent.
     #[error("no connection within {}", GoDuration(*.0))]
     ConnectTimedOut(Duration),
-    /// The connection was kept after an earlier request and turned out to be of no more use: nothing was sent.
-    #[error("the kept connection is of no more use: the central {0}")]
+    /// The connection that was kept after an earlier request is unusable. Nothing was sent.
+    #[error("the kept connection cannot be reused: the central {0}")]
     Stale(&'static str),
-    /// The connection failed while the request was sent or the reply awaited.
+    /// The connection failed while the request was being sent or the reply was awaited.
     #[error("the connection was lost: {source}")]
     Lost {
-        /// Bytes of the request that were handed to the system before.
+        /// Bytes of the request that were written to the socket before.
         sent: usize,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// The central closed the connection before its reply was whole.
+    /// The central closed the connection before its reply was complete.
     #[error(
-        "the central closed the connection before its reply was whole ({received} bytes of it came)"
+        "the central closed the connection before its reply was complete ({received} bytes received)"
     )]
     Closed {
-        /// Bytes of the reply that came.
+        /// Bytes of the reply that arrived.
         received: usize,
     },
-    /// The reply was not whole in time.
-    #[error("no whole reply within {} ({received} bytes of it came)", GoDuration(*.limit))]
+    /// The reply was not complete in time.
+    #[error("no complete reply within {} ({received} bytes received)", GoDuration(*.limit))]
     ReplyTimedOut {
         /// The limit that passed.
         limit: Duration,
-        /// Bytes of the reply that came.
+        /// Bytes of the reply that arrived.
         received: usize,
     },
     /// The reply is longer than any reply to such a request.
-    #[error("the reply has more than {most} bytes")]
+    #[error("the reply is longer than {max} bytes")]
     ReplyTooLong {
-        /// Most bytes that it may have.
-        most: usize,
+        /// Largest accepted reply in bytes.
+        max: usize,
     },
-    /// The reply is no reply of the dialect.
-    #[error("the reply is not understood: {0}")]
+    /// The reply is not valid in the dialect.
+    #[error("invalid reply: {0}")]
     Protocol(#[from] ProtocolError),
-    /// A signal asked to stop.
+    /// A signal asked the program to stop.
     #[error("stopped by a signal")]
     Stopped,
 }

@@ -1,86 +1,90 @@
-//! One request and its reply on their way: how far they have come and how long they may still take.
+//! Progress and deadline of one request and its reply.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use super::ConnectionError;
-use crate::stop::{FINISH_LIMIT, Heed};
+use crate::stop::{FINISH_LIMIT, Interrupt};
 
-/// What a signal does to an exchange that has begun.
+/// Effect of a signal on an exchange that has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnSignal {
-    /// The reply is awaited a little longer ([`FINISH_LIMIT`]): without it nobody knows whether the request was carried out.
+    /// The exchange may continue for [`FINISH_LIMIT`]. Without the reply, the agency could not
+    /// report what happened to the batch.
     Finish,
-    /// It is given up: nothing is lost with it.
+    /// The exchange ends at once, because its reply is not needed.
     Abandon,
 }
 
-/// What an exchange may take.
+/// Limits of an exchange.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
-    /// How long it may take, counted from the first byte of the request.
-    pub(crate) limit: Duration,
-    /// The reply may let itself be waited for without limit; only once it has begun, the rest of it has to come within `limit`.
-    pub(crate) waits: bool,
-    /// Most bytes of the reply: reading on would let a peer fill the memory.
-    pub(crate) reply_bytes: usize,
-    /// What a signal does.
+pub(crate) struct ExchangeOptions {
+    /// Time limit, counted from the first byte of the request.
+    pub(crate) reply_timeout: Duration,
+    /// True if the reply may begin at any time. Once it has begun, it must be complete within
+    /// `reply_timeout`.
+    pub(crate) waits_for_draw: bool,
+    /// Largest accepted reply in bytes; without a limit a peer could fill the memory.
+    pub(crate) max_reply_bytes: usize,
+    /// Effect of a signal.
     pub(crate) on_signal: OnSignal,
 }
 
-/// The state of an exchange.
+/// State of an exchange.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    /// Bytes handed to the system, those before the request included.
+    /// Bytes written to the socket, including the greeting.
     pub(super) sent: usize,
-    /// Bytes that go before the request and are not of it.
-    opening: usize,
-    /// Bytes of the reply that came.
+    /// Length of the greeting in bytes, which is not part of the request.
+    greeting: usize,
+    /// Bytes of the reply that have arrived.
     received: usize,
-    /// The limit that `deadline` was made from, for the message when it passes.
+    /// Time limit behind `deadline`, for the error text.
     limit: Duration,
-    /// When the exchange has failed; `None` while it may take any time.
+    /// Time at which the exchange fails; `None` while it has no limit.
     pub(super) deadline: Option<Instant>,
-    /// What a signal does.
+    /// Effect of a signal.
     pub(super) on_signal: OnSignal,
-    /// Whether a signal is still news.
-    pub(super) heed: Heed,
+    /// Effect of a signal on the waits: the first signal shortens the deadline, and from then on
+    /// signals must not end every wait at once.
+    pub(super) interrupt: Interrupt,
 }
 
 impl Exchange {
-    /// One that begins now, with so many bytes before its request.
-    pub(super) fn new(terms: Terms, opening: usize) -> Self {
-        let Terms { limit, on_signal, .. } = terms;
+    /// Starts an exchange now, with `greeting` bytes before its request.
+    pub(super) fn new(options: ExchangeOptions, greeting: usize) -> Self {
+        let ExchangeOptions { reply_timeout: limit, on_signal, .. } = options;
         let deadline = Some(Instant::now() + limit);
-        Self { sent: 0, opening, received: 0, limit, deadline, on_signal, heed: Heed::Signals }
+        let interrupt = Interrupt::OnSignal;
+        Self { sent: 0, greeting, received: 0, limit, deadline, on_signal, interrupt }
     }
 
-    /// From now on it may take any time, until the reply begins.
-    pub(super) fn wait(&mut self) {
+    /// Removes the deadline until the reply begins.
+    pub(super) fn clear_deadline(&mut self) {
         self.deadline = None;
     }
 
-    /// So many bytes of the reply have come.
-    pub(super) fn receive(&mut self, received: usize) {
+    /// Records the length of the reply so far. Sets a deadline if there is none.
+    pub(super) fn set_received(&mut self, received: usize) {
         self.received = received;
         self.deadline.get_or_insert_with(|| Instant::now() + self.limit);
     }
 
-    /// Takes notice of a signal: the exchange may go on, but not for long.
-    pub(super) fn hurry(&mut self) {
+    /// Limits the rest of the exchange to [`FINISH_LIMIT`] after a signal.
+    pub(super) fn shorten_deadline(&mut self) {
         let last = Instant::now() + FINISH_LIMIT;
         if self.deadline.is_none_or(|deadline| last < deadline) {
             (self.limit, self.deadline) = (FINISH_LIMIT, Some(last));
         }
-        self.heed = Heed::Nothing;
+        self.interrupt = Interrupt::Never;
     }
 
-    /// The error for a connection that failed now.
+    /// Returns the error for a connection that has failed.
     pub(super) fn lost(&self, source: io::Error) -> ConnectionError {
-        ConnectionError::Lost { sent: self.sent.saturating_sub(self.opening), source }
+        ConnectionError::Lost { sent: self.sent.saturating_sub(self.greeting), source }
     }
 
-    /// The error for a deadline that passed.
+    /// Returns the error for a deadline that has passed.
     pub(super) fn timed_out(&self) -> ConnectionError {
         ConnectionError::ReplyTimedOut { limit: self.limit, received: self.received }
     }

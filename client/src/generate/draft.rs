@@ -1,4 +1,4 @@
-//! A file of bets that is being written and is not there before it is whole.
+//! A file of bets that appears under its name only when it is complete.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
@@ -9,24 +9,22 @@ use csv::{QuoteStyle, Terminator, WriterBuilder};
 use super::Row;
 use super::people::Person;
 
-/// A file that appears under its name only when it is whole; dropped before that, it leaves nothing.
+/// A file that is written under a temporary name and renamed when it is complete. If it is dropped
+/// before that, the temporary file is removed.
 pub(crate) struct Draft {
-    /// `None` once published.
+    /// `None` after the file has been published.
     writer: Option<csv::Writer<BufWriter<File>>>,
-    /// Where it is being written.
+    /// Temporary path.
     temporary: PathBuf,
-    /// Where it will be.
+    /// Final path.
     path: PathBuf,
 }
 
 impl Draft {
-    /// Begins the file that is to be `path`.
-    ///
-    /// # Errors
-    /// When the system refuses to create it.
+    /// Creates the temporary file for `path`.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        // In the same directory, for a file cannot be renamed into another file system; with our process id, so that two runs
-        // at once do not write into one file.
+        // In the same directory, because a file cannot be renamed into another file system. With
+        // the process id, so that two simultaneous runs do not write into one file.
         let temporary = path.with_extension(format!("csv.{}", std::process::id()));
         let file = BufWriter::new(File::create(&temporary)?);
         let writer = WriterBuilder::new()
@@ -38,9 +36,6 @@ impl Draft {
     }
 
     /// Appends a row.
-    ///
-    /// # Errors
-    /// When the system refuses to write.
     pub(crate) fn write(&mut self, row: &Row) -> io::Result<()> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
         let Person { first_name, last_name, document, birthdate } = &row.person;
@@ -54,10 +49,8 @@ impl Draft {
         Ok(())
     }
 
-    /// Gives the file its name, in place of an older one.
-    ///
-    /// # Errors
-    /// When the system refuses to write or to rename; the older file stays as it was.
+    /// Renames the file to its final name, replacing an older file. If that fails, the older file
+    /// is unchanged.
     pub(crate) fn publish(mut self) -> io::Result<()> {
         if let Some(writer) = &mut self.writer {
             writer.flush()?;

@@ -1,85 +1,85 @@
-//! Invented people: names as they are in Argentina, with their accents, and now and then with the quotes that a CSV reader
-//! must not stumble over. Never a `;`, `,` or `|`: each separates the fields of some dialect, which cannot carry it then.
+//! Random people with Argentine names, including accents and, rarely, quotes that a CSV reader must
+//! handle. No name has a `;`, `,` or `|`: each separates the fields of some dialect.
 
 use lottery::Birthdate;
 use rand_chacha::ChaCha8Rng;
 
 use super::below;
 
-/// Who takes a bet.
+/// A person who places a bet.
 pub(crate) struct Person {
     /// One or two given names, sometimes with a nickname in quotes.
     pub(crate) first_name: String,
     /// One or two family names, sometimes with a suffix in parentheses.
     pub(crate) last_name: String,
-    /// Number of the identity document.
+    /// Identity document number.
     pub(crate) document: u32,
     /// Date of birth.
     pub(crate) birthdate: Birthdate,
 }
 
-/// Documents go from the first of these to the second, as in the course's data.
+/// First and last document number, as in the course's data.
 const DOCUMENTS: [u32; 2] = [20_000_000, 40_000_000];
 
-/// Years of birth, first and last.
+/// First and last year of birth.
 const YEARS: [u32; 2] = [1950, 2005];
 
-/// One in so many first names has quotes, and one in so many last names a suffix.
-const ODD_ONE_IN: u32 = 100;
+/// One in this many first names has a nickname in quotes; one in this many last names has a suffix.
+const RARE: u32 = 100;
 
 impl Person {
-    /// Draws the next person.
-    pub(crate) fn draw(chance: &mut ChaCha8Rng) -> Self {
+    /// Returns the next random person.
+    pub(crate) fn random(rng: &mut ChaCha8Rng) -> Self {
         Self {
-            first_name: first_name(chance),
-            last_name: last_name(chance),
-            document: between(chance, DOCUMENTS),
-            birthdate: birthdate(chance),
+            first_name: first_name(rng),
+            last_name: last_name(rng),
+            document: between(rng, DOCUMENTS),
+            birthdate: birthdate(rng),
         }
     }
 }
 
-fn first_name(chance: &mut ChaCha8Rng) -> String {
-    let name = pick(chance, &GIVEN);
-    if below(chance, ODD_ONE_IN) == 0 {
-        return format!("{name} \"{}\"", pick(chance, &NICKNAMES));
+fn first_name(rng: &mut ChaCha8Rng) -> String {
+    let name = pick(rng, &GIVEN);
+    if below(rng, RARE) == 0 {
+        return format!("{name} \"{}\"", pick(rng, &NICKNAMES));
     }
-    // Two in five have a second name, another one than the first.
-    match pick(chance, &GIVEN) {
-        second if below(chance, 5) < 2 && second != name => format!("{name} {second}"),
+    // Two in five have a second name that differs from the first.
+    match pick(rng, &GIVEN) {
+        second if below(rng, 5) < 2 && second != name => format!("{name} {second}"),
         _ => name.to_owned(),
     }
 }
 
-fn last_name(chance: &mut ChaCha8Rng) -> String {
-    let name = pick(chance, &FAMILY);
-    if below(chance, ODD_ONE_IN) == 0 {
-        return format!("{name} ({})", pick(chance, &SUFFIXES));
+fn last_name(rng: &mut ChaCha8Rng) -> String {
+    let name = pick(rng, &FAMILY);
+    if below(rng, RARE) == 0 {
+        return format!("{name} ({})", pick(rng, &SUFFIXES));
     }
-    match pick(chance, &FAMILY) {
-        second if below(chance, 20) == 0 && second != name => format!("{name} {second}"),
+    match pick(rng, &FAMILY) {
+        second if below(rng, 20) == 0 && second != name => format!("{name} {second}"),
         _ => name.to_owned(),
     }
 }
 
-/// A day that exists: one that does not is drawn again.
-fn birthdate(chance: &mut ChaCha8Rng) -> Birthdate {
+/// Returns a random calendar date. Draws again if the date does not exist.
+fn birthdate(rng: &mut ChaCha8Rng) -> Birthdate {
     loop {
-        let year = between(chance, YEARS) as u16;
-        let (month, day) = (1 + below(chance, 12), 1 + below(chance, 31));
+        let year = between(rng, YEARS) as u16;
+        let (month, day) = (1 + below(rng, 12), 1 + below(rng, 31));
         if let Some(date) = Birthdate::new(year, month as u8, day as u8) {
             return date;
         }
     }
 }
 
-/// A number from the first to the second, both included.
-fn between(chance: &mut ChaCha8Rng, [first, last]: [u32; 2]) -> u32 {
-    first + below(chance, last - first + 1)
+/// Returns a random number in the inclusive range.
+fn between(rng: &mut ChaCha8Rng, [first, last]: [u32; 2]) -> u32 {
+    first + below(rng, last - first + 1)
 }
 
-fn pick<'n>(chance: &mut ChaCha8Rng, names: &[&'n str]) -> &'n str {
-    names[below(chance, names.len() as u32) as usize]
+fn pick<'n>(rng: &mut ChaCha8Rng, names: &[&'n str]) -> &'n str {
+    names[below(rng, names.len() as u32) as usize]
 }
 
 const GIVEN: [&str; 60] = [
@@ -218,15 +218,15 @@ mod tests {
 
     use super::*;
 
-    /// Bytes of the longest name that every dialect and every original program takes.
+    /// Length in bytes of the longest name that every dialect and original program accepts.
     const LONGEST_NAME: usize = 30;
 
     #[test]
-    fn names_can_be_carried_by_every_dialect_and_hold_all_that_readers_stumble_over() {
-        let mut chance = ChaCha8Rng::seed_from_u64(1);
+    fn every_dialect_can_encode_the_names_and_they_include_the_difficult_characters() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
         let names: Vec<String> = (0..50_000)
             .flat_map(|_| {
-                let Person { first_name, last_name, .. } = Person::draw(&mut chance);
+                let Person { first_name, last_name, .. } = Person::random(&mut rng);
                 [first_name, last_name]
             })
             .collect();
@@ -240,10 +240,10 @@ mod tests {
     }
 
     #[test]
-    fn documents_and_dates_stay_in_their_range() {
-        let mut chance = ChaCha8Rng::seed_from_u64(2);
+    fn documents_and_dates_stay_within_their_ranges() {
+        let mut rng = ChaCha8Rng::seed_from_u64(2);
         for _ in 0..50_000 {
-            let Person { document, birthdate, .. } = Person::draw(&mut chance);
+            let Person { document, birthdate, .. } = Person::random(&mut rng);
             assert!((DOCUMENTS[0]..=DOCUMENTS[1]).contains(&document));
             assert!((YEARS[0]..=YEARS[1]).contains(&birthdate.parts().0.into()));
         }

@@ -150,9 +150,7 @@ impl Shared {
             match Segment::reclaim_all(NAME_PREFIX) {
                 Ok(reclaimed) if !reclaimed.is_empty() => {
                     let names: Vec<_> = reclaimed.iter().map(SegmentName::as_str).collect();
-                    info("recuperacion", Outcome::Success)
-                        .with("segmentos", names.join(" "))
-                        .write();
+                    info("recovery", Outcome::Success).with("segments", names.join(" ")).write();
                 }
                 // A start needs no more than its own name, and creating says whether that is free.
                 Ok(_) | Err(_) => {}

@@ -1,17 +1,17 @@
-//! Shared memory segments in the columns of `ipcs -m`, with what `ipcs` cannot show: the objects inside and their values.
+//! Shared memory segments in the columns of `ipcs -m`, with the objects inside and their values.
 
 use std::fmt::Write;
 
 use multiprocessing::{Listing, Segment};
 use nix::unistd::{Uid, User};
 
-/// Longest list of values shown; an array of more elements is cut.
+/// Longest value shown; a longer one, of an array, is cut.
 const MAX_VALUE_CHARS: usize = 120;
 
-/// Width of the column of kinds where no longer kind is listed.
+/// Least width of the column of kinds.
 const KIND_CHARS: usize = 9;
 
-/// Every listing, in the form of `ipcs`.
+/// Returns all listings as a table in the form of `ipcs`.
 pub fn table(listings: &[Listing]) -> String {
     let mut text = format!(
         "\n------ POSIX Shared Memory Segments --------\n{:<24} {:<10} {:<10} {:<10} {:<10} {:<12}\n",
@@ -62,13 +62,14 @@ fn objects(segment: &Segment, text: &mut String) {
     }
 }
 
-/// The user's name, or its number where the system knows no name.
+/// Returns the user's name, or its number if the system knows no name.
 fn owner(uid: u32) -> String {
     let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     user.map_or_else(|| uid.to_string(), |user| user.name)
 }
 
-/// In use by a living creator, by its orphans only, or by nobody.
+/// Returns `alive` if the creator lives, `orphaned` if only its children do, `stale` if no process
+/// does.
 fn status(listing: &Listing) -> String {
     match &listing.segment {
         Ok(segment) if segment.creator_is_alive() => {
@@ -86,7 +87,7 @@ mod tests {
 
     use super::*;
 
-    /// Where the column of types begins in each line.
+    /// Returns where the column of types begins in each line.
     fn types(plan: &Plan) -> Vec<Option<usize>> {
         let name = SegmentName::new(&format!("ipcs-test.{}", std::process::id())).unwrap();
         let mut text = String::new();

@@ -1,4 +1,4 @@
-//! What a running central does, as a table and as JSON.
+//! The status of a running central, as a table and as JSON.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::central::{Phase, Shared, WorkerState, unix_ms};
 
-/// The state of a central at one moment. Counters never go back while the central lives.
+/// The state of a central at one moment. Counters never decrease while the central lives.
 #[derive(Debug, Serialize)]
 pub struct Status {
     /// Port it listens on.
@@ -17,29 +17,29 @@ pub struct Status {
     phase: &'static str,
     /// Process id of its supervisor.
     supervisor_pid: i32,
-    /// Since its start.
+    /// Seconds since its start.
     uptime_seconds: u64,
     /// Winners among the stored bets.
     winners: u64,
     /// Stored bets, of earlier runs too.
     bets: u64,
-    /// Agencies whose batch has begun and not ended.
+    /// Agencies with a batch that has begun and not ended.
     agencies_in_flight: u32,
     /// Distinct agencies that have finished.
     agencies_finished: u32,
     /// Agencies the draw waits for.
     agencies_expected: u32,
-    /// Whether the draw was held.
+    /// True once the draw was held.
     drawn: bool,
     /// Connections that wait for the draw.
     waiting: u32,
-    /// Workers that ended though nobody had asked them to.
+    /// Workers that ended without being asked to.
     worker_deaths: u64,
-    /// Times a lock's holder died and its successor repaired.
+    /// Times the owner of a lock died and the next owner repaired.
     lock_recoveries: u64,
-    /// Whether the disk failed, so that nothing more is acknowledged.
+    /// True once the disk has failed, so that nothing more is acknowledged.
     storage_failed: bool,
-    /// One for each slot.
+    /// One per slot.
     workers: Vec<WorkerStatus>,
 }
 
@@ -61,7 +61,7 @@ struct WorkerStatus {
 }
 
 impl Status {
-    /// Reads it. Numbers that belong together may be a moment apart: no lock is taken.
+    /// Reads the status without a lock, so numbers that belong together may be a moment apart.
     pub fn of(shared: &Shared) -> Self {
         let now = unix_ms();
         let created = shared.segment.created().elapsed().unwrap_or_default();
@@ -108,13 +108,13 @@ impl Status {
         }
     }
 
-    /// One JSON object on one line.
+    /// Returns the status as one JSON object on one line.
     pub fn json(&self) -> String {
         // Numbers and fixed texts only: nothing that JSON cannot hold.
         serde_json::to_string(self).unwrap_or_default() + "\n"
     }
 
-    /// For people.
+    /// Returns the status as a table for people.
     pub fn table(&self) -> String {
         let uptime = |seconds: u64| GoDuration(Duration::from_secs(seconds)).to_string();
         let mut text = format!(
@@ -168,7 +168,7 @@ impl Status {
         text
     }
 
-    /// How far the draw is, for people.
+    /// Returns the progress of the draw, for people.
     fn draw(&self) -> String {
         let Self { agencies_finished: finished, agencies_expected: expected, waiting, .. } = self;
         match self.drawn {

@@ -1,7 +1,9 @@
-//! The draw: one pass over `bets.csv` that finds every agency's winners, and the file that keeps them for good.
+//! The draw: one pass over `bets.csv` that finds the winners of every agency, and the file that
+//! keeps them.
 //!
-//! `draw.csv` has a first row `draw,BETS,WINNERS` and then one row `agency,document` a winner, an agency's together, in the order in
-//! which they were stored. It is written under another name and renamed when it is whole: either there was a draw or there was not.
+//! The first row of `draw.csv` is `draw,BETS,WINNERS`. One row `agency,document` per winner
+//! follows, grouped by agency, in the order of storage. The file is written under another name and
+//! renamed when it is whole, so there is either a complete draw or none.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -22,18 +24,19 @@ const UNFINISHED: &str = "draw.csv.new";
 /// First field of its first row.
 const TITLE: &str = "draw";
 
-/// A draw that is being made, a piece at a time so that whoever makes it can serve others meanwhile.
+/// A draw in progress. It advances in pieces, so that its worker can serve connections in between.
 #[derive(Debug)]
 pub struct Drawing {
     reader: csv::Reader<io::Take<FromStart>>,
     row: StringRecord,
     bets: u64,
     winners: u64,
-    /// Rows of the file by agency. The winners are few: they are kept in memory, the bets are not.
+    /// Rows of the file, per agency. Only the winners, which are few, are kept in memory.
     sections: BTreeMap<u16, Vec<u8>>,
 }
 
-/// A file read from its start, whatever others who share its descriptor do.
+/// Reads a file from its start with an offset of its own, because other processes share the
+/// descriptor.
 #[derive(Debug)]
 struct FromStart {
     file: File,
@@ -49,7 +52,7 @@ impl Read for FromStart {
 }
 
 impl Drawing {
-    /// A draw over the first `end` bytes of `bets`, which nobody appends to any more.
+    /// Begins a draw over the first `end` bytes of `bets`, to which nothing is appended any more.
     pub fn new(bets: File, end: u64) -> Self {
         let reader = csv::ReaderBuilder::new()
             .has_headers(false)
@@ -58,10 +61,7 @@ impl Drawing {
         Self { reader, row: StringRecord::new(), bets: 0, winners: 0, sections: BTreeMap::new() }
     }
 
-    /// Goes on for about `bytes` bytes; whether it has seen every bet.
-    ///
-    /// # Errors
-    /// When the file cannot be read or is damaged.
+    /// Continues for about `bytes` bytes. Returns true once it has seen every bet.
     pub fn advance(&mut self, bytes: u64) -> io::Result<bool> {
         let enough = self.reader.position().byte() + bytes;
         while self.reader.position().byte() < enough {
@@ -69,10 +69,10 @@ impl Drawing {
                 return Ok(true);
             }
             self.bets += 1;
-            // Counted here: the reader's own line numbers are one behind when lines end in CRLF.
+            // The reader's own line numbers are one behind when lines end in CRLF.
             let bet = bet_of(&self.row)
                 .ok_or_else(|| io::Error::other(format!("line {} is no bet", self.bets)))?;
-            // Agency 0 is that of dialects without agencies: nobody can ask for its winners.
+            // Agency 0 stands for dialects without agencies: no agency can ask for its winners.
             if bet.agency != 0 && is_winner(&bet) {
                 self.winners += 1;
                 let section = self.sections.entry(bet.agency).or_default();
@@ -82,10 +82,7 @@ impl Drawing {
         Ok(false)
     }
 
-    /// Writes the result. From then on the draw has been held.
-    ///
-    /// # Errors
-    /// What the file system says; the draw has not been held then.
+    /// Writes the result. If this fails, the draw was not held.
     pub fn keep(&self, directory: &Path, durable: bool) -> io::Result<()> {
         let unfinished = directory.join(UNFINISHED);
         let mut file = File::create(&unfinished)?;
@@ -115,17 +112,14 @@ fn put_row(fields: &[&str], out: &mut Vec<u8>) -> io::Result<()> {
 #[derive(Debug)]
 pub struct Draw {
     file: File,
-    /// Bets it was held over.
+    /// Number of bets it was held over.
     pub bets: u64,
-    /// Where each agency's rows are.
+    /// The bytes with the rows of each agency.
     sections: BTreeMap<u16, Range<u64>>,
 }
 
 impl Draw {
-    /// Opens the result, if there is one.
-    ///
-    /// # Errors
-    /// What the file system says; or that the file is not as a draw leaves it.
+    /// Opens the result, if there is one. A file that no draw leaves behind is `InvalidData`.
     pub fn open(directory: &Path) -> io::Result<Option<Self>> {
         let file = match File::open(directory.join(FILE)) {
             Ok(file) => file,
@@ -135,7 +129,8 @@ impl Draw {
         let mut reader = reader(FromStart { file: file.try_clone()?, position: 0 });
         let mut row = ByteRecord::new();
         let damaged = || {
-            let way_out = "it is not as a draw leaves it; move it away to have another draw held over the same bets";
+            let way_out = "it is not as a draw leaves it; move it away to have another draw held \
+                           over the same bets";
             io::Error::new(io::ErrorKind::InvalidData, way_out)
         };
         reader.read_byte_record(&mut row)?;
@@ -154,16 +149,13 @@ impl Draw {
             draw.sections.entry(agency).or_insert(start..end).end = end;
             (start, found) = (end, found + 1);
         }
-        // Cut within its last row, it would tell a wrong document.
+        // A file cut within its last row would name a wrong document.
         let mut last = [0];
         draw.file.read_exact_at(&mut last, reader.position().byte() - 1)?;
         if found == winners && last == *b"\n" { Ok(Some(draw)) } else { Err(damaged()) }
     }
 
-    /// The documents of an agency's winners, in the order in which their bets were stored.
-    ///
-    /// # Errors
-    /// What the file system says.
+    /// Returns the documents of an agency's winners, in the order of storage.
     pub fn documents(&self, agency: u16) -> io::Result<Vec<String>> {
         let Some(section) = self.sections.get(&agency) else { return Ok(Vec::new()) };
         let mut rows = vec![0; (section.end - section.start) as usize];
@@ -202,7 +194,10 @@ mod tests {
     fn every_agency_gets_its_own_winners_in_the_order_of_storage() {
         let (directory, mut drawing) = drawing(BETS);
         assert!(drawing.advance(u64::MAX / 2).unwrap());
-        assert!(Draw::open(directory.path()).unwrap().is_none(), "not held before it is kept");
+        assert!(
+            Draw::open(directory.path()).unwrap().is_none(),
+            "the draw is held only once its result is written"
+        );
         drawing.keep(directory.path(), true).unwrap();
         let draw = Draw::open(directory.path()).unwrap().unwrap();
         assert_eq!(draw.bets, 5);
@@ -221,7 +216,7 @@ mod tests {
         while !drawing.advance(1).unwrap() {
             pieces += 1;
         }
-        assert!(pieces >= 5, "a bet a piece: {pieces}");
+        assert!(pieces >= 5, "one bet per piece: {pieces}");
         drawing.keep(directory.path(), false).unwrap();
         assert_eq!(
             Draw::open(directory.path()).unwrap().unwrap().documents(2).unwrap(),
@@ -230,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_draw_looks_no_further_than_it_is_told() {
+    fn a_draw_stops_at_the_given_end() {
         let (_directory, mut drawing) = drawing(BETS);
         let first = BETS.iter().position(|&byte| byte == b'\n').unwrap() as u64 + 1;
         drawing = Drawing::new(drawing.reader.into_inner().into_inner().file, first);

@@ -1,13 +1,13 @@
-//! Which agencies have finished: a file with one byte for each number an agency can have, 1 when it has.
+//! The agencies that have finished: a file with one byte per possible agency number, 1 when it has.
 //!
-//! A byte is never written torn, so the file needs no journal: a mark is there or it is not.
+//! A byte is never written torn, so the file needs no journal.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// One byte for each u16.
+/// One byte per u16.
 const BYTES: u64 = 1 << 16;
 
 /// The open file. Processes share its descriptor.
@@ -17,13 +17,11 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// Opens the file, making it if there is none.
-    ///
-    /// # Errors
-    /// What the file system says; `InvalidData` for a file of another length, in which marks may be missing.
+    /// Opens the file, creating it if there is none. A file of another length is `InvalidData`,
+    /// because marks may be missing.
     pub fn open(path: &Path) -> io::Result<Self> {
         if !path.exists() {
-            // Made whole under another name: a crash must not leave one that looks damaged.
+            // Created whole under another name: a crash must not leave one that looks damaged.
             let unfinished = path.with_extension("new");
             File::create(&unfinished)?.set_len(BYTES)?;
             fs::rename(&unfinished, path)?;
@@ -32,45 +30,34 @@ impl Finished {
         let length = file.metadata()?.len();
         if length != BYTES {
             let way_out =
-                "restore it; or remove it, and every agency has to say again that it has finished";
+                "restore it; or remove it, and every agency has to send again that it has finished";
             let reason = format!("it has {length} bytes instead of {BYTES}: {way_out}");
             return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
         }
         Ok(Self { file })
     }
 
-    /// Whether an agency has finished.
-    ///
-    /// # Errors
-    /// What the file system says.
+    /// Returns true if an agency has finished.
     pub fn contains(&self, agency: u16) -> io::Result<bool> {
         let mut mark = [0];
         self.file.read_exact_at(&mut mark, agency.into())?;
         Ok(mark != [0])
     }
 
-    /// Notes that an agency has finished.
-    ///
-    /// # Errors
-    /// What the file system says, a full disk among it; it is not noted then.
+    /// Marks an agency as finished.
     pub fn insert(&self, agency: u16) -> io::Result<()> {
         self.file.write_all_at(&[1], agency.into())
     }
 
-    /// How many agencies have finished.
-    ///
-    /// # Errors
-    /// What the file system says.
+    /// Returns how many agencies have finished.
     pub fn count(&self) -> io::Result<u32> {
         let mut marks = vec![0; BYTES as usize];
         self.file.read_exact_at(&mut marks, 0)?;
         Ok(marks.into_iter().map(|mark| u32::from(mark != 0)).sum())
     }
 
-    /// Makes every mark survive a power loss.
-    ///
-    /// # Errors
-    /// What the file system says; whether the marks since the last success survive is unknown then.
+    /// Makes every mark survive a power loss. After a failure, the marks since the last success may
+    /// be lost.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
@@ -81,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_agency_is_noted_once_and_found_again_after_reopening() {
+    fn every_agency_is_marked_once_and_found_again_after_reopening() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("finished");
         let finished = Finished::open(&path).unwrap();
@@ -96,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_shortened_is_refused_with_the_way_out() {
+    fn a_shortened_file_is_refused_with_advice() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("finished");
         Finished::open(&path).unwrap().insert(1).unwrap();

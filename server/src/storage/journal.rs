@@ -1,12 +1,14 @@
-//! The journal beside `bets.csv`: where each batch ends, so that recovery takes the same time however much is stored, and tells a
-//! whole batch from a torn one.
+//! The journal beside `bets.csv`: where each batch ends. It distinguishes a whole batch from a torn
+//! one, and it makes recovery take the same time however much is stored.
 //!
-//! The file has a fixed size. Two checkpoint pages take turns: each holds an epoch and the totals at its start, and the one with
-//! the higher epoch counts, so that a page torn while it is written loses nothing. Behind them come the records of that epoch, one a
-//! batch; the first that does not fit its epoch, sequence or checksum ends them. When the file is full, a new epoch starts over.
+//! The file has a fixed size. Two checkpoint pages take turns: each holds an epoch and the totals
+//! at its start, and the higher epoch counts, so a page torn while it is written loses nothing. The
+//! records of that epoch follow, one per batch. The first that does not match its epoch, sequence
+//! or checksum ends them. When the file is full, a new epoch starts over.
 //!
-//! A record is the commit of its batch. With durability `disk` it also carries the batch itself: then one `fdatasync` of this file,
-//! which never grows, makes a batch durable, and `bets.csv` is put right from it after a power loss.
+//! A record is the commit of its batch. With durability `disk` it also carries the batch itself.
+//! Then one `fdatasync` of this file, which never grows, makes a batch durable, and recovery
+//! restores `bets.csv` from it after a power loss.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -15,30 +17,33 @@ use std::path::Path;
 
 use nix::fcntl::posix_fallocate;
 
+use super::clear_buffer;
+use super::group::{Batch, Batches};
 use super::ledger::{Ledger, LedgerWords};
-use super::{Batch, empty};
 
 /// Size of a checkpoint page: one page of the file system, so that the two never share one.
 const CHECKPOINT_BYTES: u64 = 4096;
-/// Where records start.
+/// Offset of the first record.
 const RECORDS_START: u64 = 2 * CHECKPOINT_BYTES;
-/// Size of the file. Its records hold about a thousand 8 kB batches with their bytes, or 100,000 without, between checkpoints.
+/// Size of the file. Between checkpoints it holds about a thousand records of 8 kB batches with
+/// their bytes, or 100,000 without.
 const JOURNAL_BYTES: u64 = RECORDS_START + 8 * 1024 * 1024;
 /// First word of a record or checkpoint: "LOTJRNL1".
 const MAGIC: u64 = u64::from_le_bytes(*b"LOTJRNL1");
-/// Words of a header: magic, the ledger, lengths, checksums, payload flag with the header's own checksum.
+/// Words of a header: magic, the ledger, lengths, checksums, payload flag with the header's own
+/// checksum.
 const HEADER_WORDS: usize = 11;
 const HEADER_BYTES: usize = HEADER_WORDS * 8;
 
-/// The open journal. Processes share its descriptor; all writes name their place.
+/// The open journal. Processes share its descriptor; all writes name their offset.
 #[derive(Debug)]
 pub struct Journal {
     file: File,
-    /// Reused for putting records together.
-    record: Vec<u8>,
+    /// Reused to put the records of a commit together.
+    records: Vec<u8>,
 }
 
-/// A batch as the journal remembers it.
+/// A batch as the journal records it.
 #[derive(Clone, Copy, Debug)]
 pub struct Record {
     /// The totals after it.
@@ -47,23 +52,23 @@ pub struct Record {
     pub rows: Part,
     /// Bytes it added to `winners.log`, before `after.lines_end`.
     pub lines: Part,
-    /// Where its bytes lie in the journal, if it carries them: rows, then lines.
+    /// Offset of its bytes in the journal, if the record carries them: rows, then lines.
     pub payload: Option<u64>,
 }
 
 /// Length and checksum of what a batch added to one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Bytes.
+    /// Length in bytes.
     pub length: u32,
-    /// CRC-32 of them.
+    /// CRC-32 of the bytes.
     pub checksum: u32,
 }
 
 /// What a journal holds.
 #[derive(Debug)]
 pub enum Contents {
-    /// Nothing: it was just made.
+    /// Nothing: it was just created.
     Empty,
     /// The totals at its last checkpoint and the batches since, in order.
     Epoch(Ledger, Vec<Record>),
@@ -72,7 +77,7 @@ pub enum Contents {
 }
 
 impl Part {
-    /// What these bytes are remembered as.
+    /// Returns the length and checksum of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         // A batch is at most a few times MAX_REQUEST_BYTES, far below 4 GiB.
         Self { length: bytes.len() as u32, checksum: crc32fast::hash(bytes) }
@@ -84,48 +89,50 @@ impl Part {
 }
 
 impl Journal {
-    /// Opens the journal, making it and reserving its space if need be.
-    ///
-    /// # Errors
-    /// What the file system says; a full one says so here and not in the middle of a batch.
+    /// Opens the journal, creating it and reserving its space if necessary. So a full file system
+    /// fails here and not in the middle of a batch.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         posix_fallocate(&file, 0, JOURNAL_BYTES.cast_signed())?;
-        Ok(Self { file, record: Vec::new() })
+        Ok(Self { file, records: Vec::new() })
     }
 
-    /// Whether a record of this batch fits behind the last one.
-    pub fn has_room(&self, ledger: &Ledger, batch: &Batch<'_>, with_payload: bool) -> bool {
-        ledger.journal_end + record_bytes(batch, with_payload) <= JOURNAL_BYTES
+    /// Returns true if the records of these batches fit behind the last one.
+    pub fn has_room(&self, ledger: &Ledger, batches: Batches<'_>, with_payload: bool) -> bool {
+        let bytes: u64 = batches.iter().map(|batch| record_bytes(&batch, with_payload)).sum();
+        ledger.journal_end + bytes <= JOURNAL_BYTES
     }
 
-    /// Writes the record that commits a batch; `after` is the ledger after it. Returns that ledger with its new journal end.
+    /// Writes the records that commit these batches, with one write. Returns the ledger after them.
     ///
-    /// # Errors
-    /// What the file system says; nothing is committed then.
+    /// If it fails, a prefix of the batches may be committed.
     pub fn append(
         &mut self,
-        after: Ledger,
-        batch: &Batch<'_>,
+        before: Ledger,
+        batches: Batches<'_>,
         with_payload: bool,
     ) -> io::Result<Ledger> {
-        let (rows, lines) = (Part::of(batch.rows), Part::of(batch.lines));
-        empty(&mut self.record);
-        self.record.extend_from_slice(&header(after, rows, lines, with_payload));
-        if with_payload {
-            self.record.extend_from_slice(batch.rows);
-            self.record.extend_from_slice(batch.lines);
+        clear_buffer(&mut self.records);
+        let mut ledger = before;
+        for batch in batches.iter() {
+            let after = batch.added_to(ledger);
+            let (rows, lines) = (Part::of(batch.rows), Part::of(batch.lines));
+            self.records.extend_from_slice(&header(after, rows, lines, with_payload));
+            if with_payload {
+                self.records.extend_from_slice(batch.rows);
+                self.records.extend_from_slice(batch.lines);
+            }
+            let journal_end = after.journal_end + record_bytes(&batch, with_payload);
+            self.records.resize((journal_end - before.journal_end) as usize, 0);
+            ledger = Ledger { journal_end, ..after };
         }
-        self.file.write_all_at(&self.record, after.journal_end)?;
-        Ok(Ledger { journal_end: after.journal_end + record_bytes(batch, with_payload), ..after })
+        self.file.write_all_at(&self.records, before.journal_end)?;
+        Ok(ledger)
     }
 
-    /// Starts a new epoch whose totals are `ledger`'s. The caller has made the files durable before, if they must be. Returns
-    /// the ledger of the new epoch.
-    ///
-    /// # Errors
-    /// What the file system says; the old epoch still counts then.
+    /// Starts a new epoch with the totals of `ledger` and returns its ledger. The caller has made
+    /// the files durable before, if that is promised. If it fails, the old epoch still counts.
     pub fn checkpoint(&self, ledger: Ledger) -> io::Result<Ledger> {
         let next = Ledger { epoch: ledger.epoch + 1, journal_end: RECORDS_START, ..ledger };
         let nothing = Part::of(&[]);
@@ -134,18 +141,13 @@ impl Journal {
         Ok(next)
     }
 
-    /// Makes everything written so far survive a power loss.
-    ///
-    /// # Errors
-    /// What the file system says. What was written may be lost then, and asking again does not bring it back.
+    /// Makes everything written so far survive a power loss. After a failure, what was written may
+    /// be lost, and a second sync does not bring it back.
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
 
     /// Reads what the journal holds.
-    ///
-    /// # Errors
-    /// What the file system says.
     pub fn read(&self) -> io::Result<Contents> {
         let mut pages = Vec::new();
         let mut blank = true;
@@ -167,9 +169,6 @@ impl Journal {
     }
 
     /// Reads the bytes of a batch that the journal carries: rows and winner lines.
-    ///
-    /// # Errors
-    /// What the file system says.
     pub fn payload(&self, record: &Record, offset: u64) -> io::Result<(Vec<u8>, Vec<u8>)> {
         let mut rows = vec![0; record.rows.length as usize];
         let mut lines = vec![0; record.lines.length as usize];
@@ -178,7 +177,7 @@ impl Journal {
         Ok((rows, lines))
     }
 
-    /// The record that follows these totals, if there is a whole one.
+    /// Returns the record that follows these totals, if there is a whole one.
     fn record_after(&self, last: &Ledger) -> io::Result<Option<Record>> {
         let at = last.journal_end;
         if at + HEADER_BYTES as u64 > JOURNAL_BYTES {
@@ -215,7 +214,7 @@ impl Journal {
     }
 }
 
-/// Bytes a record takes, the next one being aligned to words.
+/// Returns the bytes of a record, padded so that the next one is aligned to words.
 fn record_bytes(batch: &Batch<'_>, with_payload: bool) -> u64 {
     let payload = if with_payload { batch.rows.len() + batch.lines.len() } else { 0 };
     ((HEADER_BYTES + payload) as u64).next_multiple_of(8)
@@ -240,7 +239,8 @@ fn le_bytes(words: &[u64; HEADER_WORDS]) -> [u8; HEADER_BYTES] {
     bytes
 }
 
-/// Reads a header; `None` when it is not one or is torn. A payload is marked as present, its offset still unknown.
+/// Reads a header. Returns `None` if the bytes are no header, or a torn one. A payload is marked as
+/// present; its offset is still unknown.
 fn parse(bytes: &[u8; HEADER_BYTES]) -> Option<Record> {
     let mut words = [0; HEADER_WORDS];
     for (word, chunk) in words.iter_mut().zip(bytes.as_chunks().0) {
@@ -263,6 +263,7 @@ fn parse(bytes: &[u8; HEADER_BYTES]) -> Option<Record> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Group;
     use super::*;
 
     fn journal() -> (tempfile::TempDir, Journal) {
@@ -271,8 +272,18 @@ mod tests {
         (directory, journal)
     }
 
-    fn batch(rows: &[u8]) -> Batch<'_> {
-        Batch { rows, lines: b"winner\n", bets: 1, winners: 1 }
+    /// A group with one batch per element: these rows and one winner line.
+    fn group(batches: &[&[u8]]) -> Group {
+        let mut group = Group::default();
+        for rows in batches {
+            let added = group.add(1, 1, |to_rows, to_lines| {
+                to_rows.extend_from_slice(rows);
+                to_lines.extend_from_slice(b"winner\n");
+                Ok::<_, ()>(())
+            });
+            added.unwrap();
+        }
+        group
     }
 
     fn read(journal: &Journal) -> (Ledger, Vec<Record>) {
@@ -291,21 +302,44 @@ mod tests {
     fn records_read_back_in_order_with_and_without_their_bytes() {
         for with_payload in [false, true] {
             let (_directory, mut journal) = journal();
-            let mut ledger = journal.checkpoint(Ledger::default()).unwrap();
-            let start = ledger;
-            for rows in [&b"one\r\n"[..], b"two, longer\r\n"] {
-                let batch = batch(rows);
-                ledger = journal.append(batch.added_to(ledger), &batch, with_payload).unwrap();
-            }
+            let start = journal.checkpoint(Ledger::default()).unwrap();
+            let first = group(&[b"one\r\n"]);
+            let ledger = journal.append(start, first.all(), with_payload).unwrap();
+            let group = group(&[b"two, longer\r\n", b"three\r\n"]);
+            let ledger = journal.append(ledger, group.all(), with_payload).unwrap();
             let (read_start, records) = read(&journal);
-            assert_eq!((read_start, records.len()), (start, 2));
-            assert_eq!(records[1].after, ledger);
+            assert_eq!((read_start, records.len()), (start, 3));
+            assert_eq!(records[2].after, ledger);
             assert_eq!(records[0].rows, Part::of(b"one\r\n"));
-            if let Some(offset) = records[1].payload {
-                let bytes = (b"two, longer\r\n".to_vec(), b"winner\n".to_vec());
-                assert_eq!(journal.payload(&records[1], offset).unwrap(), bytes);
+            for (record, rows) in records[1..].iter().zip([&b"two, longer\r\n"[..], b"three\r\n"]) {
+                assert_eq!(record.rows, Part::of(rows));
+                assert_eq!(record.payload.is_some(), with_payload);
+                if let Some(offset) = record.payload {
+                    let bytes = (rows.to_vec(), b"winner\n".to_vec());
+                    assert_eq!(journal.payload(record, offset).unwrap(), bytes);
+                }
             }
-            assert_eq!(records[1].payload.is_some(), with_payload);
+        }
+    }
+
+    #[test]
+    fn batches_written_together_leave_the_same_bytes_as_batches_written_one_by_one() {
+        for with_payload in [false, true] {
+            let ((_kept, mut together), (_also_kept, mut alone)) = (journal(), journal());
+            let group = group(&[b"one\r\n", b"two, longer\r\n", b"three\r\n"]);
+            let start = together.checkpoint(Ledger::default()).unwrap();
+            let mut ledger = alone.checkpoint(Ledger::default()).unwrap();
+            let end = together.append(start, group.all(), with_payload).unwrap();
+            for batch in group.all().each() {
+                ledger = alone.append(ledger, batch, with_payload).unwrap();
+            }
+            assert_eq!(ledger, end);
+            let bytes = |journal: &Journal| {
+                let mut bytes = vec![0; end.journal_end as usize + 100];
+                journal.file.read_exact_at(&mut bytes, 0).unwrap();
+                bytes
+            };
+            assert_eq!(bytes(&together), bytes(&alone));
         }
     }
 
@@ -313,16 +347,22 @@ mod tests {
     fn a_record_torn_at_any_byte_is_no_record() {
         let (_directory, mut journal) = journal();
         let start = journal.checkpoint(Ledger::default()).unwrap();
-        let batch = batch(b"row\r\n");
-        let end = journal.append(batch.added_to(start), &batch, true).unwrap().journal_end;
+        let group = group(&[b"row\r\n", b"second row\r\n"]);
+        let end = journal.append(start, group.all(), true).unwrap().journal_end;
         let mut whole = vec![0; (end - start.journal_end) as usize];
         journal.file.read_exact_at(&mut whole, start.journal_end).unwrap();
-        let used = HEADER_BYTES + batch.rows.len() + batch.lines.len();
-        for torn in 0..used {
+        let sizes: Vec<_> =
+            group.all().iter().map(|batch| record_bytes(&batch, true) as usize).collect();
+        for torn in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[torn..].fill(0);
             journal.file.write_all_at(&bytes, start.journal_end).unwrap();
-            let expected = usize::from(bytes == whole);
+            // The padding after a record is zero anyway.
+            let expected = if bytes == whole {
+                2
+            } else {
+                usize::from(bytes[..sizes[0]] == whole[..sizes[0]])
+            };
             assert_eq!(read(&journal).1.len(), expected, "torn at {torn}");
         }
     }
@@ -330,11 +370,9 @@ mod tests {
     #[test]
     fn records_of_an_earlier_epoch_do_not_count() {
         let (_directory, mut journal) = journal();
-        let mut ledger = journal.checkpoint(Ledger::default()).unwrap();
-        for _ in 0..3 {
-            let batch = batch(b"row\r\n");
-            ledger = journal.append(batch.added_to(ledger), &batch, false).unwrap();
-        }
+        let start = journal.checkpoint(Ledger::default()).unwrap();
+        let group = group(&[&b"row\r\n"[..]; 3]);
+        let ledger = journal.append(start, group.all(), false).unwrap();
         let next = journal.checkpoint(ledger).unwrap();
         assert_eq!(next.journal_end, RECORDS_START);
         let (start, records) = read(&journal);

@@ -1,25 +1,25 @@
-//! The totals of everything stored: what a batch adds to and what recovery arrives at.
+//! The totals of everything stored. A batch adds to them, and recovery finds them again.
 
-/// How far the stored files go and what they hold, after some batch. Shared between processes as plain words.
+/// The totals after some batch: what the files hold and how far they go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
-    /// Batches stored since the storage was made.
+    /// Batches stored since the storage was created.
     pub batches: u64,
     /// Bets stored: rows of `bets.csv`.
     pub bets: u64,
     /// Winners among them: lines of `winners.log`.
     pub winners: u64,
-    /// Length of `bets.csv` in bytes. What lies behind it is of a batch that was never acknowledged.
+    /// Length of `bets.csv` in bytes. Bytes after it belong to a batch that was never acknowledged.
     pub rows_end: u64,
     /// Length of `winners.log` in bytes, likewise.
     pub lines_end: u64,
-    /// Which checkpoint of the journal the records after it belong to.
+    /// Number of the last checkpoint of the journal. Later records belong to this epoch.
     pub epoch: u64,
-    /// Where the next journal record goes.
+    /// Offset of the next journal record.
     pub journal_end: u64,
 }
 
-/// A ledger as it lies in shared memory and in the journal.
+/// A ledger as plain words, as in shared memory and in the journal.
 pub type LedgerWords = [u64; 7];
 
 impl From<LedgerWords> for Ledger {

@@ -7,32 +7,30 @@ use std::os::unix::fs::FileExt;
 use lottery::{Bet, Birthdate, is_winner};
 
 use super::journal::{Contents, Part, Record};
-use super::{Ledger, Storage, StorageError};
+use super::{FileError, Ledger, Storage, StorageError};
 
 /// What recovery found and did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
     /// The totals of what is stored.
     pub ledger: Ledger,
-    /// Bytes of a batch that was never acknowledged, cut off `bets.csv`.
+    /// Bytes cut off `bets.csv`: a batch that was never acknowledged.
     pub cut: u64,
-    /// Batches whose bytes were put back from the journal or found there whole.
+    /// Batches since the last checkpoint, found whole or restored from the journal.
     pub replayed: u64,
-    /// Whether there was no journal and the totals were counted from `bets.csv`.
+    /// True if there was no journal and the totals were counted from `bets.csv`.
     pub counted: bool,
 }
 
 impl Storage {
-    /// Finds the last whole batch and cuts off what lies behind it. The caller holds the ledger's lock, or is alone.
+    /// Finds the last whole batch and cuts off what follows it. The caller holds the ledger's lock,
+    /// or is the only process.
     ///
-    /// `at_start`: the machine may have lost power since the files were written, so batches that the journal carries are
-    /// written again; after the death of a mere process the files are as they were written.
-    ///
-    /// # Errors
-    /// [`StorageError::Inconsistent`] when the files are not what any crash of ours leaves; or what the file system says.
+    /// `at_start`: the machine may have lost power since the files were written, so batches whose
+    /// bytes are in the journal are written again. After the death of a mere process the files are
+    /// as they were written.
     pub fn recover(&self, at_start: bool) -> Result<Recovery, StorageError> {
-        let contents =
-            self.journal.read().map_err(|source| self.io_error("reading", "journal", source))?;
+        let contents = self.journal.read().map_err(self.file_error("reading", "journal"))?;
         let mut recovery = match contents {
             Contents::Empty => self.count()?,
             Contents::Damaged => {
@@ -41,7 +39,7 @@ impl Storage {
                 return Err(self.inconsistent("journal", way_out.to_owned()));
             }
             Contents::Epoch(start, records) => {
-                // Before anything is written: behind a hole, what the journal carries would pass for the whole.
+                // Before anything is written: a replay behind a hole would pass for a whole file.
                 self.check_reach(&start)?;
                 let ledger = self.last_whole(start, &records, at_start)?;
                 Recovery { ledger, replayed: ledger.batches - start.batches, ..Recovery::default() }
@@ -52,7 +50,8 @@ impl Storage {
         Ok(recovery)
     }
 
-    /// Checks that the files go at least as far as a checkpoint: what it counts no crash of ours takes back.
+    /// Checks that the files reach at least as far as a checkpoint. No crash of a central takes
+    /// back what a checkpoint counts.
     fn check_reach(&self, start: &Ledger) -> Result<(), StorageError> {
         let ends = [
             (&self.bets, "bets.csv", start.rows_end, "bets"),
@@ -62,8 +61,8 @@ impl Storage {
             let length = self.length(file, name)?;
             if length < end {
                 let reason = format!(
-                    "it has {length} bytes and the journal counts {end}: {what} are missing; restore the file, or move the journal \
-                     away to have the totals counted anew"
+                    "it has {length} bytes and the journal counts {end}: {what} are missing; \
+                     restore the file, or move the journal away to have the totals counted anew"
                 );
                 return Err(self.inconsistent(name, reason));
             }
@@ -71,13 +70,13 @@ impl Storage {
         Ok(())
     }
 
-    /// The totals after the last batch whose bytes are in the files.
+    /// Returns the totals after the last batch whose bytes are in the files.
     fn last_whole(
         &self,
         start: Ledger,
         records: &[Record],
         at_start: bool,
-    ) -> Result<Ledger, StorageError> {
+    ) -> Result<Ledger, FileError> {
         if at_start {
             for record in records {
                 if let Some(offset) = record.payload {
@@ -93,47 +92,47 @@ impl Storage {
         Ok(start)
     }
 
-    /// Writes a batch again from the bytes the journal carries.
-    fn replay(&self, record: &Record, offset: u64) -> Result<(), StorageError> {
+    /// Writes a batch again from its bytes in the journal.
+    fn replay(&self, record: &Record, offset: u64) -> Result<(), FileError> {
         let payload = self.journal.payload(record, offset);
-        let (rows, lines) =
-            payload.map_err(|source| self.io_error("reading", "journal", source))?;
+        let (rows, lines) = payload.map_err(self.file_error("reading", "journal"))?;
         let written = self.bets.write_all_at(&rows, record.after.rows_end - rows.len() as u64);
-        written.map_err(|source| self.io_error("writing", "bets.csv", source))?;
+        written.map_err(self.file_error("writing", "bets.csv"))?;
         let written =
             self.winners.write_all_at(&lines, record.after.lines_end - lines.len() as u64);
-        written.map_err(|source| self.io_error("writing", "winners.log", source))
+        written.map_err(self.file_error("writing", "winners.log"))
     }
 
-    /// Whether the files hold a batch as the journal remembers it.
-    fn is_whole(&self, record: &Record) -> Result<bool, StorageError> {
+    /// Returns true if the files hold a batch as the journal records it.
+    fn is_whole(&self, record: &Record) -> Result<bool, FileError> {
         let rows = holds(&self.bets, record.after.rows_end, record.rows);
-        let rows = rows.map_err(|source| self.io_error("reading", "bets.csv", source))?;
+        let rows = rows.map_err(self.file_error("reading", "bets.csv"))?;
         let lines = holds(&self.winners, record.after.lines_end, record.lines);
-        Ok(rows && lines.map_err(|source| self.io_error("reading", "winners.log", source))?)
+        Ok(rows && lines.map_err(self.file_error("reading", "winners.log"))?)
     }
 
-    /// Counts the totals from `bets.csv`: the storage is new, or comes from a program that kept no journal.
+    /// Counts the totals from `bets.csv`. The storage is new, or a program without a journal wrote
+    /// it.
     fn count(&self) -> Result<Recovery, StorageError> {
         let rows_end = self.length(&self.bets, "bets.csv")?;
         if rows_end == 0 {
             let lines_end = self.length(&self.winners, "winners.log")?;
             if lines_end > 0 {
-                let reason = "it has winners though bets.csv is empty; restore bets.csv or move this file away";
+                let reason = "it has winners though bets.csv is empty; restore bets.csv or move \
+                              this file away";
                 return Err(self.inconsistent("winners.log", reason.to_owned()));
             }
             return Ok(Recovery::default());
         }
         let mut last = [0];
         let read = self.bets.read_exact_at(&mut last, rows_end - 1);
-        read.map_err(|source| self.io_error("reading", "bets.csv", source))?;
+        read.map_err(self.file_error("reading", "bets.csv"))?;
         if last != *b"\n" {
-            let reason = "its last line has no end and there is no journal to tell where the last batch ends; \
-                          complete or remove that line";
+            let reason = "its last line has no end and there is no journal that says where the last \
+                          batch ends; complete or remove that line";
             return Err(self.inconsistent("bets.csv", reason.to_owned()));
         }
-        let file =
-            self.bets.try_clone().map_err(|source| self.io_error("reading", "bets.csv", source))?;
+        let file = self.bets.try_clone().map_err(self.file_error("reading", "bets.csv"))?;
         let mut ledger = Ledger { rows_end, ..Ledger::default() };
         let mut lines = Vec::new();
         let mut reader =
@@ -153,12 +152,12 @@ impl Storage {
         }
         ledger.lines_end = lines.len() as u64;
         let written = self.winners.write_all_at(&lines, 0);
-        written.map_err(|source| self.io_error("writing", "winners.log", source))?;
+        written.map_err(self.file_error("writing", "winners.log"))?;
         Ok(Recovery { ledger, counted: true, ..Recovery::default() })
     }
 
-    fn length(&self, file: &File, name: &str) -> Result<u64, StorageError> {
-        Ok(file.metadata().map_err(|source| self.io_error("examining", name, source))?.len())
+    fn length(&self, file: &File, name: &str) -> Result<u64, FileError> {
+        Ok(file.metadata().map_err(self.file_error("examining", name))?.len())
     }
 
     fn inconsistent(&self, file: &str, reason: String) -> StorageError {
@@ -166,7 +165,7 @@ impl Storage {
     }
 }
 
-/// Whether the part of a file that ends at `end` is the one remembered.
+/// Returns true if the part of a file that ends at `end` is the recorded one.
 fn holds(file: &File, end: u64, part: Part) -> io::Result<bool> {
     let Some(start) = end.checked_sub(part.length.into()) else { return Ok(false) };
     let mut bytes = vec![0; part.length as usize];
@@ -177,7 +176,8 @@ fn holds(file: &File, end: u64, part: Part) -> io::Result<bool> {
     }
 }
 
-/// A row of `bets.csv` as a bet. A row without agency and number is a record of the dialect that has neither.
+/// Parses a row of `bets.csv`. A row with agency 0 and number 0 is a record of the dialect that
+/// carries neither.
 pub fn bet_of(row: &csv::StringRecord) -> Option<Bet<'_>> {
     let [agency, first_name, last_name, document, birthdate, number] =
         [0, 1, 2, 3, 4, 5].map(|column| row.get(column));

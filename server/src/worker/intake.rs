@@ -1,4 +1,4 @@
-//! Where connections come in: an inherited listening socket, opened and closed as there is room.
+//! A listening socket of a worker: accepts connections while there is room for them.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,54 +12,48 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use crate::listener::Listener;
 
-/// Connections a worker has at most; further ones wait in the kernel's queue, or another worker takes them.
+/// Most connections of a worker. Further ones wait in the kernel's queue, or another worker takes
+/// them.
 const MAX_CONNECTIONS: usize = 8192;
-/// Descriptors that connections leave free: for the files, the listening sockets, the epoll and the draw, which opens some more.
+/// Descriptors that connections leave free: for the files, the listening sockets, the epoll
+/// instance and the draw, which opens some more.
 const RESERVED_DESCRIPTORS: usize = 64;
-
-/// Connections this process may have: as many as a worker has at most, or as the limit of descriptors allows.
-fn max_connections() -> usize {
-    let descriptors =
-        getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| soft as usize);
-    // With hardly any descriptors at all, half of them.
-    descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(descriptors / 2).min(MAX_CONNECTIONS)
-}
-/// First pause after accepting failed for lack of descriptors or memory; doubles with each failure in a row.
+/// First pause after accepting failed for lack of descriptors or memory. Each failure in a row
+/// doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// How long a worker that has more connections than another leaves a new one to it.
+/// How long a worker leaves a new connection to workers that have fewer.
 const LEFT_TO_OTHERS: Duration = Duration::from_millis(2);
-/// A lack of room is told once in this time, however often it is felt.
+/// Time between two log lines about a lack of room.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// A listening socket of one worker.
 #[derive(Debug)]
 pub struct Intake {
-    /// What is spoken on its connections.
+    /// The dialect of its connections.
     pub dialect: &'static Dialect,
-    /// The kernel gives this back with its events.
+    /// Names it in epoll events.
     token: u64,
-    /// Connections this worker has at most.
+    /// Most connections of this worker.
     max_connections: usize,
-    /// Its connections stay for long, as a rule.
+    /// True if its connections usually stay for long.
     pub stays: bool,
-    /// What came in last was left to the other workers.
+    /// True if the last connection was left to the other workers.
     has_left_it: bool,
-    /// `None` once the worker takes nothing new.
+    /// `None` once the worker accepts nothing new.
     socket: Option<TcpListener>,
-    /// Whether the kernel tells about new connections.
+    /// True while epoll watches the socket.
     open: bool,
-    /// Accepting is tried again at this time.
+    /// When accepting is tried again.
     paused_until: Option<Instant>,
+    /// The next pause after a failure.
     pause: Duration,
+    /// When a lack of room was last logged.
     reported: Option<Instant>,
 }
 
 impl Intake {
-    /// Starts watching the socket.
-    ///
-    /// # Errors
-    /// What the kernel says.
+    /// Starts to watch a socket.
     pub fn new(listener: Listener, token: u64, epoll: &Epoll) -> Result<Self, Errno> {
         let stays = listener.dialect.connections.first() == Some(&ConnectionUse::Kept);
         watch(epoll, &listener.socket, token, stays)?;
@@ -77,12 +71,13 @@ impl Intake {
         })
     }
 
-    /// Whether the kernel tells about new connections, or never will again: in both cases there is nothing to wait for.
+    /// Returns true if epoll watches the socket, or never will again: no pause has to end.
     pub fn is_open(&self) -> bool {
         self.open || self.socket.is_none()
     }
 
-    /// Takes the next connection from the queue, if there is one and there is room for it: `connections` are open now.
+    /// Accepts the next connection from the queue, if there is one and there is room for it.
+    /// `connections` is the number of open ones.
     pub fn accept(&mut self, epoll: &Epoll, connections: usize) -> Option<(TcpStream, SocketAddr)> {
         if connections >= self.max_connections {
             self.shut(epoll);
@@ -98,20 +93,22 @@ impl Intake {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 Err(error) if is_exhausted(&error) => {
-                    // Without a pause the loop would spin: the connection stays in the queue and is told again at once.
+                    // Without a pause the loop would spin: the connection stays in the queue, and
+                    // epoll reports it again at once.
                     self.shut(epoll);
                     self.paused_until = Some(Instant::now() + self.pause);
                     self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                     self.report(&error.to_string());
                     return None;
                 }
-                // The peer gave up while it waited in the queue (ECONNABORTED and the like): the next one may be fine.
+                // The peer gave up while it waited in the queue (ECONNABORTED and the like). The
+                // next connection may be fine.
                 Err(_) => {}
             }
         }
     }
 
-    /// Watches the socket again when the pause is over and there is room.
+    /// Watches the socket again if the pause is over and there is room.
     pub fn resume(&mut self, epoll: &Epoll, connections: usize, now: Instant) {
         let paused = self.paused_until.is_some_and(|until| now < until);
         if self.open || paused || connections >= self.max_connections {
@@ -119,13 +116,13 @@ impl Intake {
         }
         if let Some(socket) = &self.socket {
             self.paused_until = None;
-            // Tried again in the next round if the kernel has no memory for it now.
+            // The next round tries again if the kernel has no memory for it now.
             self.open = watch(epoll, socket, self.token, self.stays).is_ok();
         }
     }
 
-    /// Whether what comes in now is left to a worker with fewer connections: for a moment, and once. If it is still there then,
-    /// the others are busy, or worse.
+    /// Leaves the next connection to workers with fewer connections, for a moment and once. Returns
+    /// false the second time: if the connection is still there, the others are busy, or stopped.
     pub fn leaves_it_to_others(&mut self, epoll: &Epoll) -> bool {
         if std::mem::take(&mut self.has_left_it) {
             return false;
@@ -136,12 +133,12 @@ impl Intake {
         true
     }
 
-    /// When accepting is tried again, if it is not now.
+    /// Returns when accepting is tried again, if it is paused.
     pub fn paused_until(&self) -> Option<Instant> {
         self.paused_until.filter(|_| !self.open)
     }
 
-    /// Takes nothing new any more.
+    /// Stops accepting for good.
     pub fn close(&mut self, epoll: &Epoll) {
         self.shut(epoll);
         self.socket = None;
@@ -149,7 +146,7 @@ impl Intake {
 
     fn shut(&mut self, epoll: &Epoll) {
         if let Some(socket) = self.socket.as_ref().filter(|_| self.open) {
-            // The socket itself stays open in the other processes, so the kernel would not forget it by itself.
+            // The socket stays open in the other processes, so closing it would not unregister it.
             let _ = epoll.delete(socket);
             self.open = false;
         }
@@ -163,14 +160,24 @@ impl Intake {
     }
 }
 
-/// A connection that will be gone in a moment wakes one worker. One that stays wakes all, so that the one with the fewest takes it:
-/// woken alone, always the same would get it, for the kernel asks in the same order each time.
+/// Returns how many connections this process may have, given its limit of descriptors.
+fn max_connections() -> usize {
+    let descriptors =
+        getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| soft as usize);
+    // With hardly any descriptors at all, half of them.
+    descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(descriptors / 2).min(MAX_CONNECTIONS)
+}
+
+/// Watches a listening socket. A short-lived connection wakes one worker. One that stays wakes
+/// `all`, so that the worker with the fewest takes it: the kernel asks in the same order each time,
+/// so if it woke only one worker, that would always be the same.
 fn watch(epoll: &Epoll, socket: &TcpListener, token: u64, all: bool) -> Result<(), Errno> {
     let exclusive = if all { EpollFlags::empty() } else { EpollFlags::EPOLLEXCLUSIVE };
     epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN | exclusive, token))
 }
 
-/// Whether accepting failed because this process or machine has no room for another connection.
+/// Returns true if accepting failed because this process or machine has no room for another
+/// connection.
 fn is_exhausted(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))

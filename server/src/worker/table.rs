@@ -1,107 +1,289 @@
-//! The table of a worker's connections: what the kernel watches of each, and how each ends.
+//! The table of a worker's connections. It registers each with epoll as its phase requires, and
+//! counts what they keep in memory and how many wait for the draw.
+//!
+//! [`Table::with`] hands a connection out once per event. Its registration and the counts are
+//! brought up to date when it comes back, in this one place.
 
-use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
-use conventions::duration::GoDuration;
-use conventions::log_line::{Outcome, error};
-use nix::sys::epoll::{EpollEvent, EpollFlags};
+use lottery::protocol::Dialect;
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use slab::Slab;
 
-use super::{Service, WorkerError};
-use crate::connection::{Connection, Phase, Watched};
+use super::WorkerError;
+use super::connection::{Connection, Phase, Watched};
 
-impl Service<'_> {
-    /// Closes whoever has had his time.
-    pub(super) fn close_overdue(&mut self, now: Instant) {
-        let is_overdue =
-            |connection: &Connection| connection.deadline.is_some_and(|deadline| now >= deadline);
-        let overdue: Vec<_> =
-            self.connections.iter().filter(|(_, c)| is_overdue(c)).map(|(key, _)| key).collect();
-        let reason = if self.draining.is_some() {
-            "the central is stopping".to_owned()
-        } else {
-            format!("not done within {}", GoDuration(self.limits.request_timeout))
-        };
-        for key in overdue {
-            self.close(key, &reason);
-        }
+/// Names a connection: its key in the table, and a serial number that a later connection with the
+/// same key does not share. Events and tickets carry it, because the connection may be gone by
+/// then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token(u64);
+
+impl Token {
+    fn new(key: usize, serial: u32) -> Self {
+        Self((key as u64) << 32 | u64::from(serial))
     }
 
-    /// Registers or re-registers what a connection waits for.
-    pub(super) fn watch(&mut self, key: usize, wanted: Watched) -> Result<(), WorkerError> {
-        let Some(connection) = self.connections.get_mut(key) else { return Ok(()) };
-        let flags = match wanted {
-            Watched::Input => EpollFlags::EPOLLIN,
-            Watched::Output => EpollFlags::EPOLLOUT,
-            Watched::Hangup => EpollFlags::EPOLLRDHUP,
-            Watched::Nothing => EpollFlags::empty(),
-        };
-        let mut event = EpollEvent::new(flags, token(key, connection.serial));
-        match (connection.watched, wanted) {
-            (before, after) if before == after => {}
-            (Watched::Nothing, _) => self.epoll.add(connection.as_fd(), event)?,
-            _ => self.epoll.modify(connection.as_fd(), &mut event)?,
-        }
-        connection.watched = wanted;
-        Ok(())
+    /// Returns the token in an event.
+    pub fn of_event(event: &EpollEvent) -> Self {
+        Self(event.data())
     }
 
-    /// Closes a connection that is done.
-    pub(super) fn finish(&mut self, key: usize) {
-        let Some(connection) = self.connections.try_remove(key) else { return };
+    fn key(self) -> usize {
+        (self.0 >> 32) as usize
+    }
+}
+
+/// The connections of a worker.
+#[derive(Debug)]
+pub struct Table<'e> {
+    epoll: &'e Epoll,
+    connections: Slab<Connection>,
+    /// Serial number of the last connection, wrapping.
+    serial: u32,
+    /// Bytes that all connections keep in memory.
+    buffered: usize,
+    /// Connections that wait for the draw.
+    waiting: usize,
+    /// Connections whose buffer may hold another request. They take turns in the next round, so
+    /// that one that sends many requests at once does not hold up the others.
+    queued: Vec<Token>,
+}
+
+impl<'e> Table<'e> {
+    /// Returns an empty table.
+    pub fn new(epoll: &'e Epoll) -> Self {
+        let (connections, queued) = (Slab::new(), Vec::new());
+        Self { epoll, connections, serial: 0, buffered: 0, waiting: 0, queued }
+    }
+
+    /// Adds a connection. It is registered with epoll only if it is still there after the first
+    /// [`with`](Self::with), because most are served before they have to wait.
+    pub fn insert(
+        &mut self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        dialect: &'static Dialect,
+        deadline: Instant,
+    ) -> Token {
+        self.serial = self.serial.wrapping_add(1);
+        let entry = self.connections.vacant_entry();
+        let token = Token::new(entry.key(), self.serial);
+        entry.insert(Connection::new(stream, peer, token, dialect, deadline));
+        token
+    }
+
+    /// Hands a connection to `handle`, then updates registration and counts by its new phase, or
+    /// removes it if it is closed. Does nothing if the connection is gone.
+    pub fn with<E: Into<WorkerError>>(
+        &mut self,
+        token: Token,
+        handle: impl FnOnce(&mut Connection) -> Result<(), E>,
+    ) -> Result<(), WorkerError> {
+        let there = self.connections.get_mut(token.key());
+        let Some(connection) = there.filter(|there| there.token == token) else { return Ok(()) };
         self.buffered -= connection.buffered();
-        if connection.in_flight {
-            self.central.abandon(self.slot);
+        self.waiting -= usize::from(is_waiting(connection));
+        let handled = handle(connection);
+        if matches!(connection.phase, Phase::Closed) {
+            // Closing the descriptor unregisters it: no other process has a copy.
+            self.connections.remove(token.key());
+            return handled.map_err(Into::into);
         }
-        if let Phase::Waiting { .. } = connection.phase {
-            self.waiting -= 1;
+        self.buffered += connection.buffered();
+        self.waiting += usize::from(is_waiting(connection));
+        if matches!(connection.phase, Phase::Queued) && !connection.in_queue {
+            connection.in_queue = true;
+            self.queued.push(token);
         }
-        self.note_connections();
-        // The kernel forgets a closed descriptor by itself: no process has a copy of it.
+        handled.map_err(Into::into)?;
+        Ok(watch(self.epoll, connection)?)
     }
 
-    /// Closes a connection before its time, saying why unless it was only saying goodbye.
-    pub(super) fn close(&mut self, key: usize, reason: &str) {
-        let Some(connection) = self.connections.get(key) else { return };
-        // One that has said nothing, or all it had to say, is told goodbye, not off.
-        let silent = match connection.phase {
-            Phase::Lingering { .. } => true,
-            Phase::Waiting { .. } => self.draining.is_some(),
-            _ => {
-                connection.is_idle()
-                    && (self.draining.is_some() || connection.dialect.keeps_connections())
+    /// Returns the number of connections.
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Returns true if there is no connection.
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    /// Returns the bytes that all connections keep in memory.
+    pub fn buffered(&self) -> usize {
+        self.buffered
+    }
+
+    /// Returns the number of connections that wait for the draw.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Returns true if a connection is queued for the next round.
+    pub fn has_queued(&self) -> bool {
+        !self.queued.is_empty()
+    }
+
+    /// Takes the connections that were queued for this round. An event may have handled one of them
+    /// by the time its turn comes.
+    pub fn take_queued(&mut self) -> Vec<Token> {
+        for token in &self.queued {
+            if let Some(connection) = self.connections.get_mut(token.key()) {
+                connection.in_queue = false;
             }
-        };
-        if !silent {
-            self.refused(connection.peer, reason);
         }
-        self.finish(key);
+        std::mem::take(&mut self.queued)
     }
 
-    /// Tells everybody how many there are.
-    pub(super) fn note_connections(&self) {
-        self.central.shared().worker_connections.store(self.slot, self.connections.len() as u32);
-        self.central.shared().worker_waiting.store(self.slot, self.waiting as u32);
+    /// Returns the connections for which `wanted` returns true.
+    pub fn select(&self, wanted: impl Fn(&Connection) -> bool) -> Vec<Token> {
+        let selected = self.connections.iter().filter(|(_, connection)| wanted(connection));
+        selected.map(|(_, connection)| connection.token).collect()
     }
 
-    /// Counts and logs that something of a peer was refused.
-    pub(super) fn refused(&self, peer: SocketAddr, reason: &str) {
-        self.central.shared().worker_refused.fetch_add(self.slot, 1);
-        error("receive_message", Outcome::Fail)
-            .with("ip", peer.ip())
-            .with("puerto", peer.port())
-            .with("error", reason)
-            .write();
+    /// Returns the connections that wait for the draw.
+    pub fn select_waiting(&self) -> Vec<Token> {
+        self.select(is_waiting)
+    }
+
+    /// Returns the connection that buffers the most bytes.
+    pub fn largest(&self) -> Option<Token> {
+        let connections = self.connections.iter().map(|(_, connection)| connection);
+        connections.max_by_key(|connection| connection.buffered()).map(|largest| largest.token)
+    }
+
+    /// Moves each deadline to the time that `latest` returns, unless it is earlier.
+    pub fn shorten_deadlines(&mut self, latest: impl Fn(&Connection) -> Instant) {
+        for (_, connection) in &mut self.connections {
+            let latest = latest(connection);
+            let deadline = connection.deadline.map_or(latest, |deadline| deadline.min(latest));
+            connection.deadline = Some(deadline);
+        }
     }
 }
 
-/// The kernel gives this back with every event of a connection.
-fn token(key: usize, serial: u32) -> u64 {
-    (key as u64) << 32 | u64::from(serial)
+fn is_waiting(connection: &Connection) -> bool {
+    matches!(connection.phase, Phase::Waiting { .. })
 }
 
-/// The key and the serial of a connection's token.
-pub(super) fn parse_token(token: u64) -> (usize, u32) {
-    ((token >> 32) as usize, token as u32)
+/// Registers a connection with epoll for what its phase requires, if that changes anything.
+fn watch(epoll: &Epoll, connection: &mut Connection) -> Result<(), Errno> {
+    let wanted = connection.wants();
+    if wanted == connection.watched {
+        return Ok(());
+    }
+    let flags = match wanted {
+        Some(Watched::Input) => EpollFlags::EPOLLIN,
+        Some(Watched::Output) => EpollFlags::EPOLLOUT,
+        Some(Watched::Hangup) => EpollFlags::EPOLLRDHUP,
+        Some(Watched::Errors) | None => EpollFlags::empty(),
+    };
+    let mut event = EpollEvent::new(flags, connection.token.0);
+    match connection.watched {
+        None => epoll.add(&*connection, event)?,
+        Some(_) => epoll.modify(&*connection, &mut event)?,
+    }
+    connection.watched = wanted;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use lottery::protocol::DIALECTS;
+    use nix::sys::epoll::{EpollCreateFlags, EpollTimeout};
+
+    use super::*;
+
+    fn epoll() -> Epoll {
+        Epoll::new(EpollCreateFlags::empty()).unwrap()
+    }
+
+    /// Adds a connection and returns its peer.
+    fn connect(table: &mut Table<'_>) -> (TcpStream, Token) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, address) = listener.accept().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        (peer, table.insert(stream, address, &DIALECTS[0], deadline))
+    }
+
+    fn set(table: &mut Table<'_>, token: Token, phase: Phase) {
+        let set = |connection: &mut Connection| {
+            connection.phase = phase;
+            Ok::<_, Errno>(())
+        };
+        table.with(token, set).unwrap();
+    }
+
+    /// Returns the connections that epoll reports within a moment.
+    fn events(table: &Table<'_>, wait: u16) -> Vec<Token> {
+        let mut events = [EpollEvent::empty(); 8];
+        let ready = table.epoll.wait(&mut events, EpollTimeout::from(wait)).unwrap();
+        events[..ready].iter().map(Token::of_event).collect()
+    }
+
+    #[test]
+    fn a_closed_connection_is_gone_and_its_token_names_no_later_one() {
+        let epoll = epoll();
+        let mut table = Table::new(&epoll);
+        let (_peer, first) = connect(&mut table);
+        set(&mut table, first, Phase::Closed);
+        assert!(table.is_empty());
+        let (_peer, second) = connect(&mut table);
+        assert_eq!((first.key(), first == second), (second.key(), false));
+        let gone = table.with(first, |_| -> Result<(), Errno> { panic!("another connection") });
+        gone.unwrap();
+    }
+
+    #[test]
+    fn counts_follow_what_happens_to_a_connection() {
+        let epoll = epoll();
+        let mut table = Table::new(&epoll);
+        let (_peer, token) = connect(&mut table);
+        let fill = |connection: &mut Connection| {
+            connection.buffer = Vec::with_capacity(1000);
+            connection.phase = Phase::Waiting { agency: 1 };
+            Ok::<_, Errno>(())
+        };
+        table.with(token, fill).unwrap();
+        assert_eq!((table.buffered(), table.waiting()), (1000, 1));
+        assert_eq!(table.select_waiting(), [token]);
+        set(&mut table, token, Phase::Closed);
+        assert_eq!((table.buffered(), table.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_queued_connection_is_queued_once_per_round() {
+        let epoll = epoll();
+        let mut table = Table::new(&epoll);
+        let (_peer, token) = connect(&mut table);
+        for _ in 0..3 {
+            set(&mut table, token, Phase::Queued);
+            set(&mut table, token, Phase::Queued);
+            assert_eq!(table.take_queued(), [token]);
+        }
+        set(&mut table, token, Phase::Receiving);
+        assert!(!table.has_queued());
+    }
+
+    #[test]
+    fn a_muted_connection_wakes_the_worker_again_only_once_it_receives() {
+        let epoll = epoll();
+        let mut table = Table::new(&epoll);
+        let (mut peer, token) = connect(&mut table);
+        set(&mut table, token, Phase::Receiving);
+        peer.write_all(b"more").unwrap();
+        assert_eq!(events(&table, 1000), [token]);
+        set(&mut table, token, Phase::Committing { muted: true });
+        assert_eq!(events(&table, 20), []);
+        set(&mut table, token, Phase::Receiving);
+        assert_eq!(events(&table, 1000), [token]);
+    }
 }

@@ -1,74 +1,77 @@
-//! A bet, borrowed from the bytes it came in, and the rules every dialect checks before one is stored.
+//! A bet that borrows from the bytes it was decoded from, and the rules that all dialects check.
 
 use crate::{Birthdate, Document};
 
-/// Longest first name, last name or document in bytes. The course's longest name has 23; `counted-u8` cannot carry more
-/// than 255, so this is what every dialect can move. A longer field makes the bet invalid.
+/// Longest first name, last name or document, in bytes. A longer one makes the bet invalid. The
+/// value is the maximum of `counted-u8`; the longest name in the course's data has 23 bytes.
 pub const MAX_TEXT_BYTES: usize = 255;
 
-/// One bet. The texts borrow from the buffer the bet was decoded from: a bet is never copied on its way to storage.
+/// One bet. Its texts borrow from the buffer it was decoded from, so storing a bet does not copy
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bet<'a> {
-    /// Agency that took the bet, 1 to 65535; 0 where the dialect carries none (`typed`).
+    /// Number of the agency, 1 to 65535; 0 in a dialect without agencies (`typed`).
     pub agency: u16,
-    /// First name, UTF-8, may be empty.
+    /// First name; may be empty.
     pub first_name: &'a str,
-    /// Last name, UTF-8, may be empty.
+    /// Last name; may be empty.
     pub last_name: &'a str,
-    /// Identity document as it was given: text, not checked for digits.
+    /// Identity document: any text, not only digits.
     pub document: Document<'a>,
     /// Date of birth.
     pub birthdate: Birthdate,
-    /// The number played, or `None` in a record of the 2022 assignment, which has none.
+    /// The number played; `None` in a record of the 2022 assignment, which has no number.
     pub number: Option<u32>,
 }
 
-/// Why a bet cannot be taken. Every variant names the field and what was wrong with it.
+/// The reason why a bet is invalid. Every variant names the field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidBet {
     /// A text is longer than [`MAX_TEXT_BYTES`].
     #[error("{field} has {bytes} bytes, at most {MAX_TEXT_BYTES} are allowed")]
     TooLong {
-        /// Which text.
+        /// Name of the field.
         field: &'static str,
-        /// Its length in bytes.
+        /// Length of the text in bytes.
         bytes: usize,
     },
-    /// A text holds a control character: a line break or NUL in a name would break `winners.log` and log lines in two.
+    /// A text holds a control character. A line break in a name would split a line of `winners.log`
+    /// or of the log in two.
     #[error("{field} holds the control character U+{code:04X}")]
     ControlCharacter {
-        /// Which text.
+        /// Name of the field.
         field: &'static str,
-        /// The character's code point.
+        /// Code point of the character.
         code: u32,
     },
-    /// The date of birth is no calendar date in the form the dialect wants.
+    /// The birthdate is not a calendar date in the form that the dialect requires.
     #[error("birthdate {text:?} is no calendar date of the form YYYY-MM-DD")]
     Birthdate {
-        /// What stood there, cut to a readable length.
+        /// Beginning of the received text.
         text: String,
     },
     /// The number is not a plain decimal from 0 to 4294967295.
     #[error("number {text:?} is not a plain decimal from 0 to 4294967295")]
     Number {
-        /// What stood there, cut to a readable length.
+        /// Beginning of the received text.
         text: String,
     },
 }
 
 impl InvalidBet {
-    /// The error for a birthdate that could not be read.
+    /// Returns the error for a birthdate that cannot be parsed.
     pub fn birthdate(text: &str) -> Self {
         Self::Birthdate { text: excerpt(text) }
     }
 
-    /// The error for a number that could not be read.
+    /// Returns the error for a number that cannot be parsed.
     pub fn number(text: &str) -> Self {
         Self::Number { text: excerpt(text) }
     }
 }
 
-/// The first characters of a hostile text, so that a log line stays a line.
+/// Returns the first characters of `text`. The peer controls its length, and a log line must stay
+/// short.
 fn excerpt(text: &str) -> String {
     const SHOWN: usize = 24;
     let mut shown: String = text.chars().take(SHOWN).collect();
@@ -79,15 +82,13 @@ fn excerpt(text: &str) -> String {
 }
 
 impl Bet<'_> {
-    /// Checks what the types do not already guarantee: the lengths of the texts and that they are one line each.
-    ///
-    /// # Errors
-    /// The first field that breaks a rule.
+    /// Checks what the types do not guarantee: the length of each text, and that it has no control
+    /// characters. Returns the error of the first field that breaks a rule.
     pub fn validate(&self) -> Result<(), InvalidBet> {
         self.texts().into_iter().try_for_each(|(field, text)| check_text(field, text))
     }
 
-    /// The free texts, each with the name of its field.
+    /// Returns the text fields, each with its name.
     pub fn texts(&self) -> [(&'static str, &str); 3] {
         [
             ("first name", self.first_name),
@@ -101,8 +102,9 @@ fn check_text(field: &'static str, text: &str) -> Result<(), InvalidBet> {
     if text.len() > MAX_TEXT_BYTES {
         return Err(InvalidBet::TooLong { field, bytes: text.len() });
     }
-    // Bytes first: a byte below 0x20 never occurs inside a longer UTF-8 sequence, and C1 controls (U+0080 to U+009F) start
-    // with 0xC2, so plain names never pay for decoding. All bytes, without stopping at a hit: the compiler takes many at once.
+    // Only texts with a suspicious byte are decoded. Bytes below 0x20 never occur inside a longer
+    // UTF-8 sequence, and C1 controls (U+0080 to U+009F) start with 0xC2. The fold does not stop at
+    // the first hit, so that the compiler vectorizes it.
     let is_suspicious = |byte: u8| byte < 0x20 || byte == 0x7F || byte == 0xC2;
     let suspicious = text.bytes().fold(false, |found, byte| found | is_suspicious(byte));
     match suspicious.then(|| text.chars().find(|c| c.is_control())).flatten() {
@@ -128,14 +130,14 @@ mod tests {
     }
 
     #[test]
-    fn names_may_be_empty_and_hold_commas_quotes_and_any_letter() {
+    fn names_may_be_empty_and_may_contain_commas_quotes_and_any_letter() {
         for name in ["", "Álvarez", "O\"Higgins, hijo", "Ñandú 🎲", "  spaced  "] {
             assert_eq!(bet(name, "30904465").validate(), Ok(()));
         }
     }
 
     #[test]
-    fn a_text_is_measured_in_bytes_and_refused_when_it_is_too_long() {
+    fn the_length_of_a_text_is_limited_in_bytes() {
         let (fits, too_long) = ("á".repeat(127), "á".repeat(128));
         assert_eq!(bet(&fits, "1").validate(), Ok(()));
         assert_eq!(
@@ -145,15 +147,15 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_are_refused_wherever_they_stand() {
+    fn control_characters_are_rejected_at_every_position() {
         for (text, code) in [("a\nb", 0x0A), ("\0", 0), ("x\u{7f}", 0x7F), ("\u{85}", 0x85)] {
-            let refused = Err(InvalidBet::ControlCharacter { field: "document", code });
-            assert_eq!(bet("Ana", text).validate(), refused);
+            let rejected = Err(InvalidBet::ControlCharacter { field: "document", code });
+            assert_eq!(bet("Ana", text).validate(), rejected);
         }
     }
 
     #[test]
-    fn errors_quote_only_the_beginning_of_a_hostile_text() {
+    fn an_error_quotes_only_the_beginning_of_a_long_text() {
         assert!(InvalidBet::number(&"9".repeat(60_000)).to_string().len() < 100);
     }
 }

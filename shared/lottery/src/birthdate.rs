@@ -1,16 +1,17 @@
-//! A date of birth: a real calendar date of the years 1 to 9999, read the way each dialect reads it and written as ISO 8601.
+//! The birthdate of a bet: parsed in the forms that dialects use, written as ISO 8601.
 
 use std::fmt;
 
 use jiff::civil::Date;
 
-/// A date that exists in the calendar, years 1 to 9999 (the range of Python's `datetime.date`, which the course's
-/// `store_bets` and `load_bets` use).
+/// A calendar date in the years 1 to 9999, the range of Python's `datetime.date`, which the
+/// course's `store_bets` and `load_bets` use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Birthdate(Date);
 
 impl Birthdate {
-    /// The date of a year, month (1-12) and day (1-31), or `None` where the calendar has no such day.
+    /// Returns the date of this year, month (1-12) and day (1-31), or `None` if it is not in the
+    /// calendar.
     pub fn new(year: u16, month: u8, day: u8) -> Option<Self> {
         if year == 0 {
             return None;
@@ -20,13 +21,14 @@ impl Birthdate {
         Date::new(year, month, day).ok().map(Self)
     }
 
-    /// Reads strictly `YYYY-MM-DD`, as Python 3.9's `date.fromisoformat` does.
+    /// Parses `YYYY-MM-DD` only, like `date.fromisoformat` of Python 3.9.
     pub fn from_iso(text: &str) -> Option<Self> {
         (text.len() == ISO_BYTES).then(|| Self::from_unpadded(text)).flatten()
     }
 
-    /// Reads `YYYY-M-D` with or without zero padding of month and day, as Python's `strptime("%Y-%m-%d")` does; the
-    /// `typed` dialect accepts it. Blanks, signs and other digits than ASCII's are refused.
+    /// Parses `YYYY-M-D` with or without zero padding of month and day, like Python's
+    /// `strptime("%Y-%m-%d")`. The `typed` dialect accepts this form. Blanks, signs and non-ASCII
+    /// digits are rejected.
     pub fn from_unpadded(text: &str) -> Option<Self> {
         let mut parts = text.as_bytes().split(|&byte| byte == b'-');
         let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
@@ -37,7 +39,7 @@ impl Birthdate {
         Self::new(digits(year)?, digits(month)?.try_into().ok()?, digits(day)?.try_into().ok()?)
     }
 
-    /// `YYYY-MM-DD` as bytes, without allocating: rows and hashes are written from it for every bet.
+    /// Returns `YYYY-MM-DD` as bytes. Used for every row and hash, so it does not allocate.
     pub fn iso_bytes(self) -> [u8; ISO_BYTES] {
         let year = self.0.year().unsigned_abs();
         let [y1, y2] = two_digits((year / 100) as u8);
@@ -47,7 +49,7 @@ impl Birthdate {
         [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2]
     }
 
-    /// Year, month and day.
+    /// Returns year, month and day.
     pub fn parts(self) -> (u16, u8, u8) {
         (self.0.year().unsigned_abs(), self.0.month().unsigned_abs(), self.0.day().unsigned_abs())
     }
@@ -56,7 +58,7 @@ impl Birthdate {
 /// Length of `YYYY-MM-DD`.
 const ISO_BYTES: usize = 10;
 
-/// One to four ASCII digits as a number.
+/// Parses one to four ASCII digits.
 fn digits(text: &[u8]) -> Option<u16> {
     if text.is_empty() {
         return None;
@@ -84,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn impossible_dates_are_refused() {
+    fn dates_outside_the_calendar_are_rejected() {
         for text in [
             "1999-13-17",
             "2001-02-29",
@@ -99,20 +101,20 @@ mod tests {
     }
 
     #[test]
-    fn leap_days_that_exist_are_accepted() {
+    fn leap_days_of_leap_years_are_accepted() {
         for text in ["2000-02-29", "1996-02-29"] {
             assert_eq!(Birthdate::from_iso(text).unwrap().to_string(), text);
         }
     }
 
     #[test]
-    fn missing_zero_padding_is_accepted_unpadded_and_refused_as_iso() {
+    fn missing_zero_padding_is_accepted_by_from_unpadded_only() {
         assert_eq!(Birthdate::from_unpadded("1999-3-7").unwrap().to_string(), "1999-03-07");
         assert_eq!(Birthdate::from_iso("1999-3-7"), None);
     }
 
     #[test]
-    fn blanks_signs_and_other_shapes_are_refused() {
+    fn blanks_signs_and_other_forms_are_rejected() {
         for text in [
             " 1999-03-17",
             "1999-03-17 ",
@@ -134,7 +136,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_real_date_reads_back_from_its_iso_form(year in 1_u16..=9999, month in 1_u8..=12, day in 1_u8..=28) {
+        fn every_date_is_parsed_from_its_iso_form(
+            year in 1_u16..=9999, month in 1_u8..=12, day in 1_u8..=28,
+        ) {
             let date = Birthdate::new(year, month, day).unwrap();
             prop_assert_eq!(Birthdate::from_iso(&date.to_string()), Some(date));
             let bytes = date.iso_bytes();
@@ -142,7 +146,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_the_reader_panic(text in ".{0,16}") {
+        fn no_text_makes_the_parser_panic(text in ".{0,16}") {
             let _ = Birthdate::from_unpadded(&text);
         }
     }

@@ -1,19 +1,21 @@
-//! The national lottery: what a bet is, which bets win, how they are stored, and how they travel.
+//! The national lottery: bets, the winner rule, storage records and the wire dialects.
 //!
-//! Nothing here does I/O: bytes come in, [`Request`]s and [`Reply`]s come out, and the other way round. The central and the
-//! agencies own the sockets and the files.
+//! Nothing here does I/O. Codecs translate between bytes and [`Request`]s or [`Reply`]s; the
+//! central and the agencies own the sockets and the files.
 //!
 //! ```
 //! use lottery::protocol::{Decoded, Dialect, Then, typed};
 //! use lottery::{Reply, Request, Results};
 //!
 //! let mut codec = (Dialect::named("typed").unwrap().central)();
-//! let Ok(Decoded::Complete { request, .. }) = codec.decode(&typed::QUERY) else { panic!("whole request") };
+//! let Ok(Decoded::Complete { request, .. }) = codec.decode(&typed::QUERY) else {
+//!     panic!("the query is one byte")
+//! };
 //! assert_eq!(request, Request::Results);
 //!
-//! let mut answer = Vec::new();
-//! let then = codec.encode(&Reply::Results(Results { winners: 3, in_flight: 0 }), &mut answer);
-//! assert_eq!((answer, then), (vec![1, 0, 0, 0, 3], Ok(Then::Close)));
+//! let mut reply = Vec::new();
+//! let then = codec.encode(&Reply::Results(Results { winners: 3, in_flight: 0 }), &mut reply);
+//! assert_eq!((reply, then), (vec![1, 0, 0, 0, 3], Ok(Then::Close)));
 //! ```
 
 mod bet;

@@ -1,6 +1,8 @@
-//! The wire dialects, one file each: bytes in, [`Request`](crate::Request)s out, and [`Reply`](crate::Reply)s back to bytes.
+//! The wire dialects, one file each, and the table that lists them.
 //!
-//! The programs know no dialect by name: they take one from the table [`DIALECTS`] and speak it through its codecs.
+//! A dialect translates bytes to [`Request`](crate::Request)s and [`Reply`](crate::Reply)s to
+//! bytes. The programs contain no dialect's name: they look it up in [`DIALECTS`] and use its
+//! codecs.
 
 mod binary;
 mod codec;
@@ -22,7 +24,8 @@ pub use error::{ProtocolError, Unencodable};
 pub use packet::{Packet, check_separator};
 pub use rule::{Rule, Step};
 
-/// Every dialect there is. A new one is a file beside `typed`, its `mod` line above, and a row here; nothing else changes.
+/// All dialects. A new dialect needs a file beside `typed`, its `mod` line above and a row here;
+/// nothing else changes.
 pub const DIALECTS: &[Dialect] = &[
     typed::DIALECT,
     counted::DIALECT,
@@ -33,9 +36,11 @@ pub const DIALECTS: &[Dialect] = &[
     echo::DIALECT,
 ];
 
-/// Largest request in bytes that a central takes. 65,535 records of the course's data have about 3 MB; a request that
-/// announces or reaches more is refused, so that memory per connection stays bounded (invariant I8).
+/// Largest request that a central accepts, in bytes. 65,535 records of the course's data take about
+/// 3 MB. The central rejects a request that announces or reaches more, which bounds the memory per
+/// connection (invariant I8).
 pub const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
-/// Largest packet an agency of ours sends, in bytes, everything included. Source: the assignment ("8 kB").
+/// Largest packet that this project's agencies send, in bytes, headers included. Source: the
+/// assignment ("8 kB").
 pub const MAX_PACKET_BYTES: usize = 8192;

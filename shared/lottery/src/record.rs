@@ -1,35 +1,38 @@
-//! How bets are written to disk: rows of `bets.csv` as the course's `store_bets` writes them, and lines of `winners.log`.
+//! Writes bets in the formats of the stored files: rows of `bets.csv`, as the course's `store_bets`
+//! writes them, and lines of `winners.log`.
 
 use csv::{QuoteStyle, Terminator, WriterBuilder};
 
 use crate::Bet;
-use crate::decimal::Decimal;
 
-/// Appends one row a bet to `rows`: agency, first name, last name, document, birthdate (ISO), number; comma, minimal
-/// quoting, CRLF. A bet without a number writes 0.
+/// Appends one row per bet to `rows`: agency, first name, last name, document, birthdate (ISO) and
+/// number, separated by commas, with minimal quoting and CRLF. A bet without a number writes 0.
 ///
 /// # Errors
-/// Never in practice (the writer is memory); the `csv` crate's signature is passed on rather than hidden behind a panic.
+/// Writing to memory does not fail in practice. The `csv` crate's result is returned so that this
+/// function needs no panic.
 pub fn write_rows(bets: &[Bet<'_>], rows: &mut Vec<u8>) -> csv::Result<()> {
     let mut writer = WriterBuilder::new()
         .has_headers(false)
         .quote_style(QuoteStyle::Necessary)
         .terminator(Terminator::CRLF)
         .from_writer(rows);
+    let mut digits = itoa::Buffer::new();
     for bet in bets {
-        writer.write_field(Decimal::from(u32::from(bet.agency)).as_bytes())?;
+        writer.write_field(digits.format(bet.agency))?;
         writer.write_field(bet.first_name)?;
         writer.write_field(bet.last_name)?;
         writer.write_field(bet.document.as_str())?;
         writer.write_field(bet.birthdate.iso_bytes())?;
-        writer.write_field(Decimal::from(bet.number.unwrap_or(0)).as_bytes())?;
+        writer.write_field(digits.format(bet.number.unwrap_or(0)))?;
         writer.write_record(None::<&[u8]>)?;
     }
     writer.flush()?;
     Ok(())
 }
 
-/// Appends the line of `winners.log` for a winner, in the format of the 2022 assignment's winners file:
+/// Appends the line of `winners.log` for a winner, in the format of the winners file of the 2022
+/// assignment:
 /// `Full name: F L | Document: D | Date of Birth: DD/MM/YYYY`.
 pub fn write_winner_line(bet: &Bet<'_>, lines: &mut Vec<u8>) {
     let (year, month, day) = bet.birthdate.parts();
@@ -64,8 +67,8 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_what_the_course_writes() {
-        // The line quoted in the course's own notes on store_bets.
+    fn a_row_equals_what_store_bets_of_the_course_writes() {
+        // Quoted from the course's notes on store_bets.
         let lorca = bet(1, "Santiago Lionel", "Lorca", Some(7574));
         assert_eq!(rows(&[lorca]), "1,Santiago Lionel,Lorca,30904465,1999-03-17,7574\r\n");
     }
@@ -76,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn only_fields_that_need_quotes_get_them() {
+    fn only_fields_that_need_quotes_are_quoted() {
         let quoted = bet(65535, "Ana, la \"Ñata\"", "O'Higgins", Some(u32::MAX));
         assert_eq!(
             rows(&[quoted]),
@@ -85,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_winner_line_is_in_the_format_of_the_assignment() {
+    fn a_winner_line_has_the_format_of_the_assignment() {
         let mut line = Vec::new();
         write_winner_line(&bet(1, "Santiago Lionel", "Lorca", None), &mut line);
         assert_eq!(
@@ -96,14 +99,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rows_read_back_as_the_bets_that_were_written(names in prop::collection::vec(("\\PC{0,20}", "[\",a ]{0,8}"), 1..20)) {
-            let bets: Vec<_> = names.iter().map(|(first, last)| bet(7, first, last, Some(12))).collect();
+        fn rows_are_read_back_as_the_bets_written(
+            names in prop::collection::vec(("\\PC{0,20}", "[\",a ]{0,8}"), 1..20),
+        ) {
+            let bets: Vec<_> =
+                names.iter().map(|(first, last)| bet(7, first, last, Some(12))).collect();
             let text = rows(&bets);
-            let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes());
+            let mut reader =
+                csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes());
             let read: Vec<_> = reader.records().map(Result::unwrap).collect();
             prop_assert_eq!(read.len(), bets.len());
             for (row, bet) in read.iter().zip(&bets) {
-                prop_assert_eq!(row, vec!["7", bet.first_name, bet.last_name, "30904465", "1999-03-17", "12"]);
+                let (first, last) = (bet.first_name, bet.last_name);
+                prop_assert_eq!(row, vec!["7", first, last, "30904465", "1999-03-17", "12"]);
             }
         }
     }

@@ -1,61 +1,63 @@
-//! The vocabulary between the dialects and the central: what can be asked and what can be answered.
+//! Requests and replies: everything that dialects and the central exchange.
 //!
-//! A dialect turns bytes into a [`Request`] and a [`Reply`] into bytes; the central knows only these.
+//! A dialect translates bytes to a [`Request`] and a [`Reply`] to bytes. The central uses only
+//! these types and no dialect.
 
 use crate::Bet;
 
-/// What an agency asks of the central. Texts borrow from the connection's buffer.
+/// A request of an agency. Texts borrow from the connection's buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request<'a> {
-    /// Store these bets, all or none.
+    /// Store these bets, all or none of them.
     Store(Vec<Bet<'a>>),
-    /// Tell the winners so far and how many agencies are in flight.
+    /// Return the winners so far and the number of agencies in flight.
     Results,
-    /// Note that this agency has sent all its bets.
+    /// Record that this agency has sent all its bets.
     Finish {
-        /// Which agency, not 0.
+        /// Number of the agency, at least 1.
         agency: u16,
     },
-    /// Wait for the draw, then tell this agency its winners.
+    /// Wait for the draw, then return the winners of this agency.
     Winners {
-        /// Which agency, not 0.
+        /// Number of the agency, at least 1.
         agency: u16,
-        /// The same message says that the agency has sent all its bets.
+        /// True if the same message announces that the agency has sent all its bets.
         finished: bool,
     },
-    /// Send this line back.
+    /// Send this text back.
     Echo(&'a [u8]),
-    /// Nothing: the agency has read its winners and closes.
+    /// Close the connection: the agency has received its winners. No reply.
     Close,
 }
 
-/// What the central answers.
+/// A reply of the central.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply<'a> {
     /// The batch is stored.
     Stored {
-        /// Bets in it.
+        /// Number of bets in the batch.
         bets: usize,
-        /// Those that won, in the order they came.
+        /// The winning bets, in the order of the batch.
         winners: Vec<Bet<'a>>,
     },
     /// The answer to [`Request::Results`].
     Results(Results),
-    /// It is noted that the agency has finished.
+    /// The central has recorded that the agency has finished.
     Finished,
-    /// The draw was held; these are the documents of the agency's own winners, in the order of storage.
+    /// The draw has taken place; the documents of the agency's own winners, in storage order.
     Winners(Vec<&'a str>),
-    /// The draw was not held yet, and this central does not let anybody wait who has not finished.
+    /// The draw has not taken place, and this central rejects early queries instead of delaying
+    /// them.
     NotYet,
-    /// The line of [`Request::Echo`].
+    /// The text of [`Request::Echo`].
     Echo(&'a [u8]),
 }
 
-/// The state of the lottery at the moment of a query.
+/// The reply to [`Request::Results`]: the state of the lottery at the moment of the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Results {
     /// Winners among all stored bets.
     pub winners: u64,
-    /// Agencies whose batch has begun and not ended; 0 makes the answer a total, anything else a partial one.
+    /// Number of batches in flight. The result is a total if this is 0, otherwise it is partial.
     pub in_flight: u32,
 }

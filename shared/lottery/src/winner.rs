@@ -1,18 +1,20 @@
-//! Which bets win: the one rule of the lottery.
+//! The rule that decides which bets win.
 
 use crate::Bet;
 
-/// The number that wins. Source: `has_won` of the course's skeleton, which must not be changed.
+/// The winning number. Source: `has_won` in the course's skeleton, which must not be changed.
 pub const WINNING_NUMBER: u32 = 7574;
 
-/// A bet without a number wins when the hash of its text is divisible by this. Source: the 2022 assignment's `is_winner`,
-/// which took Python's hash modulo 17; that hash is random per start, so any stable hash is compatible with it.
+/// A bet without a number wins if the hash of its text is divisible by this value. Source:
+/// `is_winner` of the 2022 assignment, which takes Python's hash modulo 17. That hash differs per
+/// process, so any stable hash is compatible with it.
 pub const UNNUMBERED_WINNER_DIVISOR: u64 = 17;
 
-/// Whether the bet wins: by its number where it has one, else by the FNV-1a hash (64 bit) of
-/// `first;last;document;YYYY-MM-DD`, which is the same on every machine and easy to check from any language.
+/// Returns true if the bet wins.
 ///
-/// A number 0 is a number: it loses.
+/// A bet with a number, 0 included, wins if that is [`WINNING_NUMBER`]. A bet without a number wins
+/// by the 64-bit FNV-1a hash of `first;last;document;YYYY-MM-DD`, which is the same on every
+/// machine and easy to compute in any language.
 pub fn is_winner(bet: &Bet<'_>) -> bool {
     match bet.number {
         Some(number) => number == WINNING_NUMBER,
@@ -20,7 +22,8 @@ pub fn is_winner(bet: &Bet<'_>) -> bool {
     }
 }
 
-/// FNV-1a over the four fields joined by `;`. Constants: Fowler, Noll and Vo, 64-bit variant.
+/// Returns the FNV-1a hash of the four fields joined by `;`. Constants: Fowler, Noll and Vo, 64-bit
+/// variant.
 fn fingerprint(bet: &Bet<'_>) -> u64 {
     const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
@@ -67,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_hash_is_fnv_1a_of_the_four_fields_joined_by_semicolons() {
-        // Computed with an independent implementation (Python, arbitrary precision integers).
+        // Computed with an independent implementation in Python.
         assert_eq!(fingerprint(&bet(None)), 0x0520_3c56_607f_251a);
     }
 }

@@ -1,11 +1,12 @@
-//! Rounds of 2 and 4 processes that meet at a Barrier, beside a pthread barrier in C and Python's Barrier.
+//! Rounds of 2 and 4 processes at a `Barrier`, compared with a pthread barrier in C and Python's
+//! `Barrier`.
 
 mod common;
 
 use common::{CProgram, Figure, Outcome, Sides, Table, python, rate, segment};
 use multiprocessing::Plan;
 
-/// Python does a tenth.
+/// Rounds per turn. Python does a tenth of them.
 const ROUNDS: u32 = 60_000;
 
 fn main() -> Outcome {

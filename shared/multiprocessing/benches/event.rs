@@ -1,5 +1,5 @@
-//! Wakes of two processes that wake each other by turns with two Events, beside flags in C on bare futexes and on condition
-//! variables, Python's Event and raw_sync's.
+//! Wake-ups of two processes that wake each other with two `Event`s, compared with flags in C on
+//! bare futexes and on condition variables, Python's `Event` and raw_sync's.
 
 mod common;
 
@@ -9,7 +9,7 @@ use multiprocessing::{Event, Plan};
 use raw_sync::Timeout;
 use raw_sync::events::EventState;
 
-/// Of two wakes each; Python does a tenth.
+/// Rounds per turn, of two wake-ups each. Python does a tenth of them.
 const ROUNDS: u32 = 50_000;
 
 fn main() -> Outcome {

@@ -8,7 +8,7 @@ fork = multiprocessing.get_context("fork")
 
 
 def seconds_of(processes, work):
-    """Lets so many processes do the work, and returns how long that lasts."""
+    """Runs the work in this many processes, and returns how long that takes."""
     begun = time.monotonic()
     started = [fork.Process(target=work) for _ in range(processes)]
     for process in started:

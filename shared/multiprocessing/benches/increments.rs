@@ -1,5 +1,6 @@
-//! Locked increments by 1, 2 and 4 processes, and pairs of taking a lock and giving it back: a Value and a Lock beside C on a robust
-//! pthread mutex, raw_sync's mutex, and Python's Value and Lock.
+//! Locked increments by 1, 2 and 4 processes, and pairs of lock and unlock, of a `Value` and a
+//! `Lock`, compared with a robust pthread mutex in C, raw_sync's mutex, and Python's `Value` and
+//! `Lock`.
 
 mod common;
 
@@ -7,7 +8,7 @@ use common::raw::GuardedNumber;
 use common::{CProgram, Figure, Outcome, Sides, Table, python, rate, segment};
 use multiprocessing::Plan;
 
-/// Of all processes together; Python, many times slower, does a fortieth.
+/// Increments of all processes together. Python, which is much slower, does a fortieth of them.
 const TIMES: u32 = 4_000_000;
 
 fn main() -> Outcome {

@@ -1,12 +1,12 @@
-//! Round trips and messages of two processes through a pipe, beside a stream socketpair in C, which a killed sender tears, and Python's
-//! Pipe.
+//! Round trips and messages of two processes through a pipe, compared with a stream socketpair in
+//! C, whose messages a killed sender tears, and Python's `Pipe`.
 
 mod common;
 
 use common::{CProgram, Figure, Outcome, Sides, Table, python, rate_beside};
 use multiprocessing::pipe;
 
-/// Bytes of a message, and how many messages a turn has.
+/// Bytes of a message, and messages per turn.
 const SIZES: [(u32, u32); 4] = [(8, 20_000), (4 << 10, 20_000), (64 << 10, 5_000), (1 << 20, 300)];
 
 fn main() -> Outcome {

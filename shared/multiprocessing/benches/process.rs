@@ -1,4 +1,5 @@
-//! Children that are started, end at once and are joined, one after the other, beside fork and waitpid in C and Python's Process.
+//! Starts and joins of children that end at once, one after the other, compared with fork and
+//! waitpid in C and Python's `Process`.
 
 mod common;
 
@@ -7,7 +8,7 @@ use std::time::Instant;
 use common::{CProgram, Figure, Outcome, Sides, Table, python};
 use multiprocessing::Process;
 
-/// Python does a tenth.
+/// Rounds per turn. Python does a tenth of them.
 const CHILDREN: u32 = 1500;
 
 fn main() -> Outcome {

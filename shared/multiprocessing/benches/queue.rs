@@ -1,12 +1,13 @@
-//! Messages from one process to another through a Queue and a JoinableQueue, beside a ring in C under a robust mutex with condition
-//! variables, and Python's Queue, SimpleQueue and JoinableQueue.
+//! Messages from one process to another through a `Queue` and a `JoinableQueue`, compared with a
+//! ring in C under a robust mutex with condition variables, and Python's `Queue`, `SimpleQueue` and
+//! `JoinableQueue`.
 
 mod common;
 
 use common::{CProgram, Figure, Outcome, Sides, Table, python, rate_beside, segment};
 use multiprocessing::Plan;
 
-/// What Python does in a turn.
+/// Messages of Python per turn.
 const IN_PYTHON: u32 = 10_000;
 
 fn main() -> Outcome {
@@ -48,7 +49,7 @@ fn through(capacity: u32, messages: u32) -> Figure {
     )
 }
 
-/// As [`through`], and each is told to be done.
+/// Like [`through`], and completes each task.
 fn tasks_through(capacity: u32, messages: u32) -> Figure {
     let plan = Plan::new().joinable_queue::<u64>("tasks", capacity as usize);
     let tasks = segment(&plan)?.joinable_queue::<u64>("tasks")?;

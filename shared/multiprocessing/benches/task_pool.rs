@@ -1,5 +1,5 @@
-//! Trivial tasks through a TaskPool, beside Python's Pool with as many workers; and what no pool can beat: a bare round trip of a byte
-//! between two processes, in C.
+//! Trivial tasks through a `TaskPool`, compared with Python's `Pool` with as many workers, and with
+//! a lower limit for any pool: the bare round trip of a byte between two processes in C.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::time::Instant;
 use common::{CProgram, Figure, Outcome, Sides, Table, python};
 use multiprocessing::{TaskError, TaskPool};
 
-/// How tasks are given to the pool, and how many; Python knows the ways by their numbers.
+/// How tasks are given to the pool, and how many. Python knows the ways by their numbers.
 const WAYS: [(&str, u32); 4] =
     [("apply, one by one", 3_000), ("map", 10_000), ("map, chunks of 1", 10_000), ("imap", 10_000)];
 
@@ -36,7 +36,7 @@ fn main() -> Outcome {
     table.end()
 }
 
-/// So many tasks against the clock, without start and end of the pool; their results are checked.
+/// Returns the rate of tasks, without start and end of the pool, and checks their results.
 fn tasks(way: u32, workers: u32, items: u32) -> Figure {
     let square = |item: u64| item * item;
     let pool = TaskPool::new(workers as usize)?;

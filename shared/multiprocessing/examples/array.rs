@@ -1,5 +1,5 @@
-//! An array: two children change the elements in place, one after the other, for each holds the lock of all.
-//! `cargo run -p shm-multiprocessing --example array`
+//! An array: two children change its elements in place, one after the other, under its lock.
+//! Run it with `cargo run -p shm-multiprocessing --example array`.
 
 use multiprocessing::{Plan, Process, Segment, SegmentName};
 
@@ -12,8 +12,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let add = |amount: u32| {
         let prizes = &prizes;
         Process::spawn(move || {
-            // The guard is the slice of the elements. Who was killed with it in hand would leave it half changed, and the next
-            // one would be told: see the example `lock`.
+            // The guard is the slice of the elements. A child killed with it would leave them half
+            // changed, and the next holder would learn of it: see the example `lock`.
             let Ok(mut all) = prizes.lock() else { return 1 };
             for (place, prize) in all.iter_mut().enumerate() {
                 *prize += amount * place as u32;

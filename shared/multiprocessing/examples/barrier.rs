@@ -1,4 +1,5 @@
-//! A barrier: two children go in step, and are told when one is killed. `cargo run -p shm-multiprocessing --example barrier`
+//! A barrier: two children go in step, and the survivor learns when the other one is killed.
+//! Run it with `cargo run -p shm-multiprocessing --example barrier`.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let walker = || {
             loop {
                 if let Err(error) = step.wait() {
-                    println!("told: {error}");
+                    println!("survivor: {error}");
                     return 0;
                 }
                 std::thread::sleep(pause);
@@ -23,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let mut survivor = walk(Duration::from_millis(10))?;
     let mut victim = walk(Duration::from_millis(20))?;
-    // From here on they are missed, even if they die before they have come for the first time.
+    // From here on, the death of either breaks the barrier, even before its first wait.
     step.enrol(survivor.pid())?;
     step.enrol(victim.pid())?;
     std::thread::sleep(Duration::from_millis(100));

@@ -1,5 +1,5 @@
-//! A bounded semaphore: giving back more than was taken is an error.
-//! `cargo run -p shm-multiprocessing --example bounded_semaphore`
+//! A bounded semaphore: releasing more units than were acquired is an error.
+//! Run it with `cargo run -p shm-multiprocessing --example bounded_semaphore`.
 
 use multiprocessing::{Plan, Process, Segment, SegmentName};
 
@@ -8,10 +8,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let segment = Segment::create(&name, &Plan::new().bounded_semaphore("tickets", 2))?;
     let tickets = segment.bounded_semaphore("tickets")?;
 
-    // Taken here and given back by another process.
+    // Acquired here and released by another process.
     tickets.acquire()?.forget();
     let mut returning = Process::spawn(|| i32::from(tickets.release(1).is_err()))?;
-    println!("given back: {}, free: {}", returning.join()?, tickets.get_value());
+    println!("released: {}, free: {}", returning.join()?, tickets.get_value());
     match tickets.release(1) {
         Ok(()) => println!("never printed"),
         Err(error) => println!("{error}"),

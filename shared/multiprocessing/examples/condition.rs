@@ -1,5 +1,5 @@
 //! A condition: a child waits until the other one has put something down.
-//! `cargo run -p shm-multiprocessing --example condition`
+//! Run it with `cargo run -p shm-multiprocessing --example condition`.
 
 use multiprocessing::{Plan, Process, Segment, SegmentName};
 

@@ -1,4 +1,5 @@
-//! An event: children that wait for one signal to begin. `cargo run -p shm-multiprocessing --example event`
+//! An event: two children wait until it is set.
+//! Run it with `cargo run -p shm-multiprocessing --example event`.
 
 use std::time::Duration;
 

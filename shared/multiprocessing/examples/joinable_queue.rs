@@ -1,11 +1,11 @@
-//! A joinable queue: whoever puts tasks waits until they are done, and is told when some were lost with a killed process.
-//! `cargo run -p shm-multiprocessing --example joinable_queue`
+//! A joinable queue: the producer waits until all tasks are done, and learns how many were lost.
+//! Run it with `cargo run -p shm-multiprocessing --example joinable_queue`.
 
 use std::time::Duration;
 
 use multiprocessing::{JoinableQueue, Plan, Process, QueueError, Segment, SegmentName};
 
-/// Does tasks, each of which takes so many milliseconds, until there are no more.
+/// Does tasks, each given as its duration in milliseconds, until the queue is closed and empty.
 fn work(tasks: &JoinableQueue<u64>) -> Result<(), QueueError> {
     loop {
         let task = match tasks.get() {
@@ -29,22 +29,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     tasks.join()?;
 
-    // An hour of work, and its worker is killed over it.
+    // The worker is killed during an hour of work.
     tasks.put(3_600_000)?;
     while !tasks.is_empty() {
         std::thread::sleep(Duration::from_millis(1));
     }
     victim.kill()?;
     victim.join()?;
-    let mut heir = Process::spawn(worker)?;
+    let mut replacement = Process::spawn(worker)?;
     tasks.put(4)?;
     tasks.close()?;
-    // Python would wait for the dead one's task for ever.
+    // Python would wait for the task of the dead worker for ever.
     match tasks.join() {
         Err(QueueError::Lost { tasks }) => println!("lost: {tasks}"),
         joined => joined?,
     }
-    println!("the heir ended with {}", heir.join()?);
+    println!("the replacement ended with {}", replacement.join()?);
     println!("{tasks}");
     Ok(())
 }

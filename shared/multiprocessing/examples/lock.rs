@@ -1,5 +1,5 @@
-//! A lock whose holder is killed half-way: the next one is told, puts right what the lock guards, and goes on.
-//! `cargo run -p shm-multiprocessing --example lock`
+//! A lock whose holder is killed half-way: the next holder learns of it and repairs the data.
+//! Run it with `cargo run -p shm-multiprocessing --example lock`.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         Err(LockError::Failed(failure)) => return Err(failure.into()),
     };
-    println!("put right: {:?}", accounts.iter().collect::<Vec<_>>());
+    println!("repaired: {:?}", accounts.iter().collect::<Vec<_>>());
     drop(guard);
     println!("{lock:?}");
     Ok(())

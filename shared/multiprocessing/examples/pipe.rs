@@ -1,5 +1,5 @@
-//! Pipes: a parent gives jobs to two workers and waits for what comes first. One is killed in the middle, and the parent is told.
-//! `cargo run -p shm-multiprocessing --example pipe`
+//! Pipes: a parent gives jobs to two workers. One is killed, and the parent notices it.
+//! Run it with `cargo run -p shm-multiprocessing --example pipe`.
 
 use multiprocessing::{Connection, PipeError, Process, pipe, wait};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ fn work(end: &Connection) -> Result<(), PipeError> {
 
 fn start() -> Result<(Connection, Process), Box<dyn std::error::Error>> {
     let (here, there) = pipe()?;
-    // Handed over: the end is the worker's alone, so its death is the end of the pipe.
+    // Only the worker has this end, so its death closes the pipe.
     let worker = Process::spawn_with(there, |there| match work(&there) {
         Err(PipeError::Closed) => 0,
         _ => 1,
@@ -37,12 +37,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     workers[1].kill()?;
-    // In Python somebody might still have a copy of the worker's end, and this would wait for ever.
+    // In Python, another process might have a copy of this end, and the call would wait for ever.
     match ends[1].recv::<(u32, u64)>() {
         Err(PipeError::Closed) => println!("worker 1 is gone: {}", workers[1].join()?),
         other => println!("{other:?}"),
     }
     ends.clear();
-    println!("worker 0, which was told that there is no more: {}", workers[0].join()?);
+    println!("worker 0, which saw the end of its pipe: {}", workers[0].join()?);
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! A pool: as many workers as there are processors, watched over. One is killed and replaced; its successor has the pool stopped.
-//! `cargo run -p shm-multiprocessing --example pool`
+//! A pool with one worker per processor. One is killed, and its replacement stops the pool.
+//! Run it with `cargo run -p shm-multiprocessing --example pool`.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use multiprocessing::{Exit, Pool, PoolEvent, PoolOptions, RepairOutcome, Worker,
 use nix::sys::signal::{Signal, kill, raise};
 use nix::unistd::Pid;
 
-/// The supervisor's own, of which every worker gets a copy when it is started.
+/// The state of the supervisor. Every worker starts with a copy of it.
 struct Service {
     deaths: u32,
 }
@@ -17,11 +17,11 @@ impl Workload for Service {
         worker.ready();
         let signalled = match (worker.slot(), self.deaths) {
             (0, 0) => raise(Signal::SIGKILL),
-            // As somebody would who stops the service.
+            // As an operator stops a service.
             (0, _) => kill(Pid::parent(), Signal::SIGTERM),
             _ => Ok(()),
         };
-        // Here connections would be accepted, or whatever the work may be.
+        // The work, such as accepting connections, goes here.
         while !worker.stop_requested() {
             std::thread::sleep(Duration::from_millis(5));
         }

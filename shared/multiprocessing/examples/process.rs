@@ -1,5 +1,5 @@
-//! Processes: a function in a child, its exit code, and the ways in which a child may end otherwise.
-//! `cargo run -p shm-multiprocessing --example process`
+//! Processes: a function in a child, its exit code, and the other ways in which a child may end.
+//! Run it with `cargo run -p shm-multiprocessing --example process`.
 
 use std::time::Duration;
 
@@ -21,11 +21,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(exit) => println!("never printed: {exit}"),
         None => println!("one still sleeps"),
     }
-    // Asks it to end. `kill` does not ask. If this program ended instead, its children would end with it.
+    // `terminate` asks the child to end, `kill` does not ask. Children also end with this program.
     sleeps.terminate()?;
     println!("it was ended: {}", sleeps.join()?);
 
-    // A child would have a copy of everything but the threads: that is refused.
+    // Refused, because a child would have a copy of everything except the threads.
     let thread = std::thread::spawn(std::thread::park);
     match Process::spawn(|| 0) {
         Err(error @ SpawnError::ManyThreads { .. }) => println!("{error}"),

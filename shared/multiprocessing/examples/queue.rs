@@ -1,5 +1,5 @@
-//! A queue: two children work off what their parent puts, until it is closed and nothing is left.
-//! `cargo run -p shm-multiprocessing --example queue`
+//! A queue: two children do the jobs that their parent puts, until the queue is closed and empty.
+//! Run it with `cargo run -p shm-multiprocessing --example queue`.
 
 use multiprocessing::{Plan, Process, Queue, QueueError, Segment, SegmentName, Shareable};
 
@@ -7,7 +7,7 @@ use multiprocessing::{Plan, Process, Queue, QueueError, Segment, SegmentName, Sh
 #[repr(C)]
 struct Job {
     number: u32,
-    /// How many are to be added up.
+    /// How many numbers to add up.
     summands: u32,
 }
 
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let worker = || i32::from(work(&jobs, &sums).is_err());
     let mut workers = [Process::spawn(worker)?, Process::spawn(worker)?];
     for number in 1..=10 {
-        // Waits while four are not yet begun.
+        // Waits while four jobs are in the queue.
         jobs.put(Job { number, summands: 1000 * number })?;
     }
     jobs.close()?;

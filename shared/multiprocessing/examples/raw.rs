@@ -1,5 +1,5 @@
-//! Raw values and arrays: numbers without a lock that any process reads and changes in one step.
-//! `cargo run -p shm-multiprocessing --example raw`
+//! Raw values and arrays: numbers that any process reads and changes atomically, without a lock.
+//! Run it with `cargo run -p shm-multiprocessing --example raw`.
 
 use multiprocessing::{Plan, Process, Segment, SegmentName};
 

@@ -1,5 +1,5 @@
-//! A re-entrant lock: a function that locks calls another one that does, and a killed holder is told of.
-//! `cargo run -p shm-multiprocessing --example rlock`
+//! A re-entrant lock: a locking function calls another one, and a killed holder is reported.
+//! Run it with `cargo run -p shm-multiprocessing --example rlock`.
 
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
-//! A segment that another program opens: it knows the name, and finds the rest in the directory of the segment.
-//! `cargo run -p shm-multiprocessing --example segment`
+//! A segment that another program opens by name. The directory of the segment describes the rest.
+//! Run it with `cargo run -p shm-multiprocessing --example segment`.
 
 use std::process::Command;
 
 use multiprocessing::{Plan, Segment, SegmentName};
 
-/// Makes a segment and starts another program.
+/// Creates a segment and starts another program.
 fn make() -> Result<(), Box<dyn std::error::Error>> {
     let name = SegmentName::new(&format!("example-segment.{}", std::process::id()))?;
     let plan = Plan::new().value::<u64>("winners").raw_array::<i16>("temperatures", 3).lock("lock");
@@ -13,7 +13,7 @@ fn make() -> Result<(), Box<dyn std::error::Error>> {
     let winners = segment.value::<u64>("winners")?;
     winners.set(41)?;
 
-    // This very program, but it might be any: nothing is inherited, not even the memory.
+    // This program again, but it could be any other: it inherits nothing, not even the memory.
     let other = Command::new(std::env::current_exe()?).arg(name.as_str()).status()?;
     println!("the other program: {other}");
     println!("winners: {}", winners.get());
@@ -25,7 +25,7 @@ fn make() -> Result<(), Box<dyn std::error::Error>> {
 /// The other program.
 fn open(name: &str) -> Result<(), Box<dyn std::error::Error>> {
     let segment = Segment::open(&SegmentName::new(name)?)?;
-    println!("its maker lives: {}", segment.creator_is_alive());
+    println!("its creator lives: {}", segment.creator_is_alive());
     for object in segment.objects() {
         println!("{} {:?}: {}", object.kind, object.name, segment.snapshot(object));
     }

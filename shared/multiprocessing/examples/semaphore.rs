@@ -1,5 +1,5 @@
-//! A semaphore: of three children at most two work at a time, and what a killed one held comes back.
-//! `cargo run -p shm-multiprocessing --example semaphore`
+//! A semaphore: at most two of three children work at a time, and units of a killed one come back.
+//! Run it with `cargo run -p shm-multiprocessing --example semaphore`.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use multiprocessing::{Plan, Process, Segment, SegmentName};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let name = SegmentName::new(&format!("example-semaphore.{}", std::process::id()))?;
-    let segment = Segment::create(&name, &Plan::new().semaphore("desks", 2))?;
-    let desks = segment.semaphore("desks")?;
+    let segment = Segment::create(&name, &Plan::new().semaphore("seats", 2))?;
+    let seats = segment.semaphore("seats")?;
 
     let work = |work: Duration| {
         Process::spawn(|| {
-            let Ok(_desk) = desks.acquire() else { return 1 };
+            let Ok(_desk) = seats.acquire() else { return 1 };
             std::thread::sleep(work);
             0
         })
@@ -22,14 +22,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for worker in &mut workers {
         println!("worked: {}", worker.join()?);
     }
-    while desks.get_value() > 1 {
+    while seats.get_value() > 1 {
         std::thread::sleep(Duration::from_millis(1));
     }
-    println!("{desks}");
+    println!("{seats}");
     sleeper.kill()?;
     sleeper.join()?;
 
-    let both = [desks.acquire()?, desks.acquire()?];
+    let both = [seats.acquire()?, seats.acquire()?];
     let recovered: u64 = both.iter().map(|desk| desk.recovered()).sum();
     println!("taken back from the dead: {recovered}");
     Ok(())

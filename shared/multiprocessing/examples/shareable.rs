@@ -1,9 +1,9 @@
-//! Structures that processes share: a list of records of fixed size, as Python's `ShareableList` is one.
-//! `cargo run -p shm-multiprocessing --example shareable`
+//! Structures that processes share: a list of fixed-size records, like Python's `ShareableList`.
+//! Run it with `cargo run -p shm-multiprocessing --example shareable`.
 
 use multiprocessing::{Plan, Process, Segment, SegmentName, Shareable};
 
-/// What all processes know of an agency. Text has a fixed length, padded with NUL.
+/// The record of an agency. Text has a fixed length and is padded with NUL.
 #[derive(Clone, Copy, Shareable)]
 #[repr(C)]
 struct Agency {
@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         Err(error) => println!("{error}"),
     }
-    // Any program finds the records by name; `python/read_segment.py` prints them.
+    // Any program can find the records by name, and `python/read_segment.py` prints them.
     println!("{} bytes are shared", segment.objects()[0].bytes);
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! A pool of tasks: workers look for primes, one of them is killed, and whoever waits for its task is told.
-//! `cargo run -p shm-multiprocessing --example task_pool`
+//! A task pool: workers look for primes, one of them is killed, and its task fails.
+//! Run it with `cargo run -p shm-multiprocessing --example task_pool`.
 
 use multiprocessing::{TaskError, TaskPool};
 
@@ -14,7 +14,7 @@ fn primes_between(first: u64, last: u64) -> usize {
     (first..=last).filter(|&number| is_prime(number)).count()
 }
 
-/// What the kernel does to a process that takes too much memory.
+/// Dies as a process does that takes too much memory.
 fn kill_myself(_: ()) {
     let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
 }
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let thousands = (0..5).map(|thousand| (1000 * thousand + 1, 1000 * thousand + 1000));
     println!("by thousands: {:?}", pool.starmap(primes_between, thousands)?);
 
-    // These two wait side by side.
+    // Two tasks run at the same time.
     let killed = pool.apply_async(kill_myself, ());
     let answer = pool.apply_async(|number: u64| 2 * number, 21);
     match killed.get() {

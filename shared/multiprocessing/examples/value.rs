@@ -1,5 +1,5 @@
-//! A value: children add to it, and one that is killed in the middle of a change leaves it whole.
-//! `cargo run -p shm-multiprocessing --example value`
+//! A value: children add to it, and a child killed in the middle of a change leaves it whole.
+//! Run it with `cargo run -p shm-multiprocessing --example value`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let name = SegmentName::new(&format!("example-value.{}", std::process::id()))?;
     let plan = Plan::new().value::<[u64; 2]>("total").event("changing");
     let segment = Segment::create(&name, &plan)?;
-    // How many sums, and what they add up to: the two must always fit.
+    // The number of summands and their sum, which must always match.
     let total = segment.value::<[u64; 2]>("total")?;
     let changing = segment.event("changing")?;
 

@@ -1,49 +1,50 @@
-//! What `counted` and `sentinel` share: bets as fields of bytes, in which documents and numbers are integers.
+//! Encoding and decoding shared by `counted` and `sentinel`, whose bets are binary fields with
+//! integer documents and numbers.
 
 use byteorder::{BigEndian, ByteOrder};
 
 use super::{AgencyOptions, ProtocolError, Unencodable};
 use crate::{Bet, Birthdate, InvalidBet, decimal};
 
-/// Bytes of a date, `YYYY-MM-DD`.
+/// Length of a date, `YYYY-MM-DD`.
 const DATE_BYTES: usize = 10;
-/// Bytes of a document.
+/// Length of a document, a u32.
 pub(super) const DOCUMENT_BYTES: usize = 4;
 
-/// Bytes from which fields are taken, first to last. A field that is not all there is `None`.
+/// A reader of consecutive fields. Each method returns `None` if the field is incomplete.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fields<'b> {
-    /// What was not taken yet.
+    /// Bytes not yet read.
     pub rest: &'b [u8],
 }
 
 impl<'b> Fields<'b> {
-    /// The next bytes.
+    /// Reads the next `count` bytes.
     pub fn bytes(&mut self, count: usize) -> Option<&'b [u8]> {
         let (taken, rest) = self.rest.split_at_checked(count)?;
         self.rest = rest;
         Some(taken)
     }
 
-    /// The next bytes, as many as the type says: `from_be_bytes` makes an integer of them.
+    /// Reads the next `N` bytes as an array, from which `from_be_bytes` makes an integer.
     pub fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (taken, rest) = self.rest.split_first_chunk()?;
         self.rest = rest;
         Some(*taken)
     }
 
-    /// An unsigned integer of `width` bytes, 1 to 4.
+    /// Reads an unsigned integer of `width` bytes, 1 to 4.
     pub fn length(&mut self, width: usize) -> Option<usize> {
         self.bytes(width).map(|bytes| BigEndian::read_uint(bytes, width) as usize)
     }
 
-    /// A date, not checked.
+    /// Reads the bytes of a date without checking them.
     pub fn date(&mut self) -> Option<&'b [u8]> {
         self.bytes(DATE_BYTES)
     }
 }
 
-/// A bet as it lies on the wire, with nothing checked.
+/// The fields of a bet on the wire, not yet checked.
 #[derive(Debug)]
 pub(super) struct RawBet<'b> {
     pub agency: u8,
@@ -55,7 +56,7 @@ pub(super) struct RawBet<'b> {
 }
 
 impl<'b> RawBet<'b> {
-    /// The bet, if it is one. `record` says which of the batch it is, counted from 1.
+    /// Returns the bet if its fields are valid. `record` is its position in the batch, from 1.
     pub fn checked(&self, record: usize) -> Result<Bet<'b>, ProtocolError> {
         let text =
             |bytes| std::str::from_utf8(bytes).map_err(|_| ProtocolError::NotUtf8 { record });
@@ -72,7 +73,8 @@ impl<'b> RawBet<'b> {
     }
 }
 
-/// The agency of a run as the wire carries it. The programs keep it within the dialect's `max_agency`.
+/// Returns the agency's number as the byte on the wire. The programs keep it within the dialect's
+/// `max_agency`.
 pub(super) fn agency_byte(options: &AgencyOptions) -> u8 {
     debug_assert!(
         (1..=255).contains(&options.agency),
@@ -82,20 +84,20 @@ pub(super) fn agency_byte(options: &AgencyOptions) -> u8 {
     options.agency as u8
 }
 
-/// Document and number of a bet as the integers that travel.
+/// Returns document and number of a bet as the integers on the wire.
 ///
-/// A document with leading zeros is refused: it would arrive as another text.
+/// A document with leading zeros is rejected, because the central would decode a different text.
 pub(super) fn document_and_number(bet: &Bet<'_>) -> Result<(u32, u32), Unencodable> {
     let document = integer(bet.document.as_str())?;
     Ok((document, bet.number.ok_or(Unencodable::Missing { field: "number" })?))
 }
 
-/// Refuses to carry `value` of `what` where at most `max` fit.
+/// Returns `value` if it is at most `max`, otherwise an error that names `what`.
 pub(super) fn within(what: &'static str, value: usize, max: usize) -> Result<usize, Unencodable> {
     if value > max { Err(Unencodable::OverLimit { what, value, max }) } else { Ok(value) }
 }
 
-/// The documents of winners as integers.
+/// Encodes the documents of winners as integers.
 pub(super) fn documents(winners: &[&str]) -> Result<Vec<u8>, Unencodable> {
     let mut bytes = Vec::with_capacity(DOCUMENT_BYTES * winners.len());
     for text in winners {
@@ -104,7 +106,7 @@ pub(super) fn documents(winners: &[&str]) -> Result<Vec<u8>, Unencodable> {
     Ok(bytes)
 }
 
-/// The integers that are the documents of winners, as texts.
+/// Decodes the documents of winners to texts.
 pub(super) fn read_documents(bytes: &[u8]) -> Vec<String> {
     bytes
         .chunks_exact(DOCUMENT_BYTES)

@@ -1,185 +1,185 @@
-//! The two sides of a dialect: what a central and an agency need of it, bytes in and bytes out.
+//! The traits that a dialect implements: one codec for the central and one for the agency.
 //!
-//! A codec belongs to one connection (the central's) or one run (the agency's) and does no I/O. The caller keeps the bytes and shows
-//! everything that has arrived of the current message, from its first byte; how the bytes were split or coalesced on the way makes
-//! no difference.
+//! A codec does no I/O. A central's codec belongs to one connection, an agency's codec to one run.
+//! The caller keeps the received bytes and passes everything that has arrived of the current
+//! message, from its first byte. How the network splits or joins the bytes does not affect the
+//! result.
 
 use std::fmt::Debug;
 
 use super::{ProtocolError, Unencodable};
 use crate::{Bet, Reply, Request, Results};
 
-/// How far the bytes shown to [`CentralCodec::decode`] go.
+/// The result of [`CentralCodec::decode`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Decoded<'b> {
-    /// The message is not all there yet.
+    /// The message is not complete yet.
     Incomplete,
-    /// A whole message.
+    /// A complete message.
     Complete {
-        /// What is asked; borrows from the bytes shown.
+        /// The request, which borrows from the buffer.
         request: Request<'b>,
-        /// Bytes of the message. What follows them is the next message, where the dialect has one.
+        /// Length of the message in bytes. The next message starts after it.
         consumed: usize,
     },
-    /// A whole message that asks for nothing: a greeting.
+    /// A complete message that is not a request, such as a greeting.
     Skip {
-        /// Bytes of the message.
+        /// Length of the message in bytes.
         consumed: usize,
     },
 }
 
-/// A message that cannot be carried out.
+/// A message that the central rejects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Why not.
+    /// The reason.
     pub error: ProtocolError,
-    /// Bets of the batch it announced, where it was one.
+    /// Number of bets that the batch announced, if the message is a batch.
     pub bets: Option<usize>,
-    /// Bytes of the message, where its end is known: the connection may go on behind it. `None`: nothing on it can be understood
-    /// any more.
+    /// Length of the message in bytes, if its end is known; the next message starts after it.
+    /// `None` if the rest of the connection cannot be decoded.
     pub consumed: Option<usize>,
 }
 
 impl From<ProtocolError> for Refusal {
-    /// A refusal after which nothing can be understood.
+    /// Returns a refusal after which the rest of the connection cannot be decoded.
     fn from(error: ProtocolError) -> Self {
         Self { error, bets: None, consumed: None }
     }
 }
 
-/// What becomes of a connection after the bytes of a reply.
+/// What the central does with the connection after a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
-    /// The next message may come.
+    /// Waits for the next message.
     Continue,
-    /// The central closes.
+    /// Closes the connection.
     Close,
 }
 
-/// The central's side of a dialect, for one connection.
+/// The central's codec of a dialect, for one connection.
 pub trait CentralCodec: Debug {
-    /// Whether the bytes shown, which start a message, begin a batch: from then on the agency is in flight.
+    /// Returns true if `buffer`, which starts at the first byte of a message, starts a batch. From
+    /// then on the batch counts as in flight.
     fn begins_batch(&self, buffer: &[u8]) -> bool;
 
-    /// Reads what has arrived. `buffer` starts at the first byte of the message and grows from call to call until the message is
-    /// whole or refused; then the next one starts.
+    /// Decodes the message at the start of `buffer`.
     ///
-    /// # Errors
-    /// [`Refusal`] as soon as the bytes can be no valid message any more.
+    /// The caller passes the same bytes and all later ones until the message is complete or
+    /// rejected. The next call then starts at the next message. A message is rejected as soon as
+    /// its bytes cannot become a valid one.
     fn decode<'b>(&mut self, buffer: &'b [u8]) -> Result<Decoded<'b>, Refusal>;
 
-    /// Reads what has arrived when the peer has ended its side and no more will come. Most dialects understand nothing then that
-    /// they did not understand before.
+    /// Decodes the message at the start of `buffer` when the peer has ended its side of the
+    /// connection.
     ///
-    /// # Errors
-    /// As [`decode`](Self::decode).
+    /// The default treats the message as incomplete, because most dialects mark the end of a
+    /// message in its bytes.
     fn decode_last<'b>(&mut self, _buffer: &'b [u8]) -> Result<Decoded<'b>, Refusal> {
         Ok(Decoded::Incomplete)
     }
 
-    /// Appends the bytes of the reply to the last request.
+    /// Appends the reply to the last request to `out`.
     ///
     /// # Errors
-    /// [`Unencodable`] when the dialect cannot carry it; nothing was appended, and the connection is to be closed.
+    /// If the dialect cannot encode the reply. Nothing is appended, and the caller closes the
+    /// connection.
     fn encode(&mut self, reply: &Reply<'_>, out: &mut Vec<u8>) -> Result<Then, Unencodable>;
 
-    /// Appends the dialect's error reply, if it has one: to bytes that cannot be understood (`error`), or to a request that was
-    /// understood and cannot be carried out (`None`).
+    /// Appends the dialect's error reply, if it has one. `error` is the reason why the message was
+    /// rejected, or `None` if a valid request failed.
     fn refuse(&mut self, error: Option<&ProtocolError>, out: &mut Vec<u8>) -> Then;
 }
 
-/// What became of a bet offered to a batch.
+/// The result of [`AgencyCodec::push`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Push {
-    /// It is in the batch.
+    /// The bet is in the batch.
     Added,
-    /// The batch is full, by bets or by bytes; send it, then offer the bet again.
+    /// The batch has no room for the bet. Send the batch, then push the bet again.
     Full,
 }
 
-/// What a central answers to a batch.
+/// The reply to a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Receipt {
-    /// Every bet of it is stored.
+    /// The whole batch is stored.
     Stored {
-        /// How many of them won, in a dialect that says so.
+        /// Number of winning bets, if the dialect reports it.
         winners: Option<usize>,
     },
-    /// None of it is stored.
+    /// Nothing of the batch is stored.
     Refused,
 }
 
-/// What a central answers to the question for the winners.
+/// The reply to the question for the winners.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The winners of all agencies, so far or in total.
+    /// The winners of all agencies, partial or total.
     Results(Results),
-    /// The draw was held: this many winners are the agency's own.
+    /// The draw has taken place: the number of the agency's own winners.
     Winners(u64),
-    /// The draw was not held yet; ask again.
+    /// The draw has not taken place; ask again later.
     NotYet,
-    /// The central cannot answer, and says why.
+    /// The central reports an error, with this text.
     Refused(String),
 }
 
-/// The agency's side of a dialect. It holds the batch that is being filled.
+/// The agency's codec of a dialect. It holds the batch that is being filled.
+///
+/// The methods that decode a reply return `None` while bytes are missing, and an error if the bytes
+/// are not a reply of this kind.
 pub trait AgencyCodec: Debug + Send {
-    /// The bytes to send first on every connection, before any message.
+    /// Returns the bytes to send first on every connection.
     fn greeting(&self) -> Vec<u8> {
         Vec::new()
     }
 
-    /// Offers a bet to the batch. An empty batch has room for every bet that can be carried.
+    /// Adds a bet to the batch if there is room. An empty batch has room for any bet.
     ///
     /// # Errors
-    /// [`Unencodable`] when the dialect cannot carry it; the batch is as it was.
+    /// If the dialect cannot encode the bet. The batch is unchanged.
     fn push(&mut self, bet: &Bet<'_>) -> Result<Push, Unencodable>;
 
-    /// Bets in the batch.
+    /// Returns the number of bets in the batch.
     fn bets(&self) -> usize;
 
-    /// The bytes of the batch, which must not be empty. At most [`MAX_PACKET_BYTES`](super::MAX_PACKET_BYTES).
+    /// Returns the bytes of the batch, at most [`MAX_PACKET_BYTES`](super::MAX_PACKET_BYTES). The
+    /// batch must not be empty.
     fn packet(&mut self) -> &[u8];
 
-    /// Empties the batch for the next bets.
+    /// Removes all bets from the batch.
     fn clear(&mut self);
 
-    /// Reads the reply to a batch; `None` while bytes are missing.
-    ///
-    /// # Errors
-    /// [`ProtocolError`] when the bytes can be no such reply.
+    /// Decodes the reply to a batch.
     fn receipt(&self, reply: &[u8]) -> Result<Option<Receipt>, ProtocolError>;
 
-    /// The bytes that say the agency has sent all its bets, in a dialect where that is a message of its own and acknowledged.
+    /// Returns the message that announces that all bets are sent, if the dialect has a separate one
+    /// that the central acknowledges.
     fn notification(&self) -> Option<Vec<u8>> {
         None
     }
 
-    /// Reads the acknowledgement of the notification; `None` while bytes are missing.
-    ///
-    /// # Errors
-    /// [`ProtocolError`] when the bytes can be no such reply.
+    /// Decodes the acknowledgement of the notification.
     fn acknowledgement(&self, reply: &[u8]) -> Result<Option<()>, ProtocolError> {
         Err(ProtocolError::TrailingBytes(reply.len()))
     }
 
-    /// The bytes that ask for the winners, and, where there is no notification of its own, say that all bets are sent.
+    /// Returns the message that asks for the winners. In a dialect without a notification it also
+    /// announces that all bets are sent.
     fn question(&self) -> Vec<u8>;
 
-    /// Reads the reply to the question; `None` while bytes are missing.
-    ///
-    /// # Errors
-    /// [`ProtocolError`] when the bytes can be no such reply.
+    /// Decodes the reply to the question.
     fn answer(&self, reply: &[u8]) -> Result<Option<Answer>, ProtocolError>;
 
-    /// The documents of the winners that a reply names, in its order: the reply to the question where the draw tells them, the
-    /// reply to a batch where that does. `None` where the dialect never names any, and for bytes that are no such reply or not
-    /// all of it.
+    /// Returns the winners' documents in a complete reply, in its order. This is the reply to the
+    /// question, or in `typed` the reply to a batch. Returns `None` for any other bytes, and in a
+    /// dialect whose replies contain no documents.
     fn documents(&self, _reply: &[u8]) -> Option<Vec<String>> {
         None
     }
 
-    /// The bytes to send when the winners have arrived, before closing.
+    /// Returns the bytes to send after receiving the winners, before closing the connection.
     fn final_message(&self) -> &'static [u8] {
         &[]
     }

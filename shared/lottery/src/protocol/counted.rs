@@ -1,19 +1,22 @@
-//! The `counted` dialect in two editions: bets of binary fields, a count before them, one byte as the reply.
+//! The `counted` dialect in two editions: a count, then bets of binary fields; the reply is one
+//! byte.
 //!
-//! All integers are unsigned big-endian, all text is UTF-8. An integer of the edition's *width* is a u16 as the dialect is
-//! described (`counted`), a u8 as the original programs run (`counted-u8`).
+//! All integers are unsigned big-endian, all text is UTF-8. An integer of the edition's *width* is
+//! a u16 in `counted`, as the original's description says, and a u8 in `counted-u8`, as its
+//! programs do.
 //!
 //! | message | layout |
 //! |---|---|
-//! | bet | u8 agency, width length, first name, width length, last name, u32 document, birthdate `YYYY-MM-DD`, u16 number |
+//! | name | width length, that many bytes |
+//! | bet | u8 agency, first name, last name, u32 document, birthdate `YYYY-MM-DD`, u16 number |
 //! | batch | u16 count (1 to 65535), bets |
-//! | batch reply | u8 `0` stored, `1` not stored; then the connection ends |
-//! | end | u16 `0`, u8 agency: all bets are sent, and the winners are wanted |
+//! | batch reply | u8 `0` stored; `1` not stored, then the central closes |
+//! | end | u16 `0`, u8 agency: announces that all bets are sent and asks for the winners |
 //! | winners | width count, u32 documents |
-//! | final byte | u8 `1` (`counted`) or `3` (`counted-u8`); a central takes either |
+//! | final byte | u8 `1` (`counted`) or `3` (`counted-u8`); the central accepts either |
 //!
-//! A connection belongs to one agency, 1 to 255. An agency of ours opens one for each message, as the original programs do; a
-//! central of ours takes several messages on one.
+//! A connection belongs to one agency, 1 to 255. By default the agency opens one connection per
+//! message, like the original programs. The central accepts several messages per connection.
 
 mod rules;
 
@@ -32,7 +35,7 @@ use super::{
 };
 use crate::{Bet, InvalidBet, MAX_TEXT_BYTES, Reply, Request};
 
-/// The row of the edition that the dialect's description gives.
+/// The row of the dialect table for the edition that the original's description specifies.
 pub const DIALECT: Dialect = Dialect {
     name: "counted",
     connections: CONNECTIONS,
@@ -43,7 +46,7 @@ pub const DIALECT: Dialect = Dialect {
     rules: || rules::rules(Edition::U16),
 };
 
-/// The row of the edition that the original programs speak.
+/// The row of the dialect table for the edition that the original programs implement.
 pub const DIALECT_U8: Dialect = Dialect {
     name: "counted-u8",
     connections: CONNECTIONS,
@@ -58,19 +61,19 @@ const CONNECTIONS: &[ConnectionUse] = &[ConnectionUse::PerRequest, ConnectionUse
 
 /// The u16 before the bets of a batch.
 const COUNT_BYTES: usize = 2;
-/// The end message: a count of 0 and the agency.
+/// Length of the end message: a count of 0 and the agency.
 const END_BYTES: usize = COUNT_BYTES + 1;
 const STORED: u8 = 0;
 const REFUSED: u8 = 1;
-/// What agencies of either edition send when they have their winners.
+/// The final bytes of both editions.
 const FINAL_BYTES: [u8; 2] = [1, 3];
 
-/// What tells one edition from the other.
+/// The differences between the two editions.
 #[derive(Clone, Copy, Debug)]
 struct Edition {
     /// Bytes of the length before a name and of the count before the winners.
     width: usize,
-    /// What an agency sends when it has its winners.
+    /// The byte that an agency sends after receiving its winners.
     final_byte: &'static [u8; 1],
 }
 
@@ -78,13 +81,13 @@ impl Edition {
     const U16: Self = Self { width: 2, final_byte: &[1] };
     const U8: Self = Self { width: 1, final_byte: &[3] };
 
-    /// The largest count of winners.
+    /// Returns the largest count of winners.
     fn max_count(self) -> usize {
         (1 << (8 * self.width)) - 1
     }
 
-    /// Reads bet number `record` of a batch, or `None` while it is not all there. A name too long for any bet is refused before
-    /// its bytes arrive.
+    /// Reads bet number `record` of a batch, or returns `None` while it is incomplete. A name
+    /// longer than a bet allows is rejected before its bytes arrive.
     fn read_bet<'b>(
         self,
         fields: &mut Fields<'b>,
@@ -120,7 +123,7 @@ impl Edition {
         Ok(fields.bytes(bytes))
     }
 
-    /// Appends a bet of `agency`.
+    /// Appends a bet as one of `agency`.
     fn put_bet(self, agency: u8, bet: &Bet<'_>, out: &mut Vec<u8>) -> Result<(), Unencodable> {
         bet.validate()?;
         let (document, number) = document_and_number(bet)?;
@@ -136,7 +139,7 @@ impl Edition {
         Ok(())
     }
 
-    /// The documents in the reply to the end message; `None` while bytes are missing.
+    /// Returns the documents in the reply to the end message, or `None` while bytes are missing.
     fn read_winners(self, reply: &[u8]) -> Result<Option<&[u8]>, ProtocolError> {
         let mut fields = Fields { rest: reply };
         let count = fields.length(self.width);
@@ -155,24 +158,25 @@ impl Edition {
     }
 }
 
-/// The central's side.
+/// The central's codec.
 #[derive(Debug)]
 struct CountedCentralCodec {
     edition: Edition,
-    /// Whose connection it is: the agency of its first bet or end message.
+    /// The agency that the connection belongs to: that of its first bet or end message.
     agency: Option<u8>,
-    /// The winners are told; the agency's final byte is next.
+    /// True if the winners were sent and the agency's final byte is next.
     awaits_final: bool,
-    /// Of the batch that is arriving.
+    /// Progress of the batch that is arriving.
     progress: Progress,
 }
 
-/// How much of a batch was already found whole, so that one which arrives byte by byte is not read from its start each time.
+/// How far a batch was scanned, so that a batch which arrives byte by byte is not scanned from its
+/// start each time.
 #[derive(Debug, Default)]
 struct Progress {
-    /// Bets.
+    /// Number of complete bets.
     bets: usize,
-    /// Offset of the first byte after them, 0 before there is any.
+    /// Offset of the first byte after them; 0 before the first one.
     end: usize,
 }
 
@@ -200,7 +204,8 @@ impl CountedCentralCodec {
         buffer: &'b [u8],
         announced: usize,
     ) -> Result<Decoded<'b>, ProtocolError> {
-        // What lies behind the limit is never looked at: so it makes no difference whether it is there already.
+        // Bytes beyond the limit are never read, so the result does not depend on whether they have
+        // already arrived.
         let buffer = &buffer[..buffer.len().min(MAX_REQUEST_BYTES)];
         let Progress { mut bets, mut end } = mem::take(&mut self.progress);
         end = end.max(COUNT_BYTES);
@@ -226,7 +231,7 @@ impl CountedCentralCodec {
 }
 
 impl CentralCodec for CountedCentralCodec {
-    /// True when both bytes of a count that is not 0 are there.
+    /// Returns true once both bytes of a count other than 0 have arrived.
     fn begins_batch(&self, buffer: &[u8]) -> bool {
         !self.awaits_final && matches!(buffer, [high, low, ..] if (*high, *low) != (0, 0))
     }
@@ -270,14 +275,14 @@ impl CentralCodec for CountedCentralCodec {
         Ok(Then::Continue)
     }
 
-    /// There is one error reply for everything, and nothing on the connection can be understood behind it.
+    /// Appends the one error reply and closes: the start of the next message is unknown.
     fn refuse(&mut self, _error: Option<&ProtocolError>, out: &mut Vec<u8>) -> Then {
         out.push(REFUSED);
         Then::Close
     }
 }
 
-/// The agency's side. Its bets travel as those of the run's agency, whatever agency they name.
+/// The agency's codec. It sends all bets with the number of its own agency.
 #[derive(Debug)]
 struct CountedAgencyCodec {
     edition: Edition,

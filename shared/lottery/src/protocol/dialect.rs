@@ -1,40 +1,41 @@
-//! What a dialect is to the programs: a row of a table. They know no dialect by name.
+//! The row of the dialect table: everything that the programs know of a dialect.
 
 use super::{AgencyCodec, CentralCodec, DIALECTS, Rule};
 
 /// One wire dialect.
 #[derive(Debug)]
 pub struct Dialect {
-    /// Its name in settings and log lines.
+    /// Name in settings and log lines.
     pub name: &'static str,
-    /// How an agency may use its connections; the first is what ours does.
+    /// How agencies may use connections; the first entry is the default of this project's agency.
     pub connections: &'static [ConnectionUse],
-    /// Whether the answer to the question for the winners waits for the draw, for as long as that takes.
+    /// True if the reply to the question for the winners waits for the draw, without a time limit.
     pub waits_for_draw: bool,
-    /// Largest number of an agency that it carries.
+    /// Largest agency number that the dialect can encode.
     pub max_agency: u16,
-    /// Begins the central's side of a connection.
+    /// Creates the central's codec for a connection.
     pub central: fn() -> Box<dyn CentralCodec>,
-    /// Begins the agency's side of a run; `None` where an agency sends messages instead of bets (the echo exercise).
+    /// Creates the agency's codec for a run; `None` if the dialect has no bets (`echo`).
     pub agency: Option<NewAgency>,
-    /// What every server of it must do, of which each error of an agency is one.
+    /// Returns the rules that every server of the dialect must keep, including its replies to
+    /// invalid messages.
     pub rules: fn() -> Vec<Rule>,
 }
 
-/// Begins the agency's side of a run.
+/// A function that creates the agency's codec for a run.
 pub type NewAgency = fn(&AgencyOptions) -> Box<dyn AgencyCodec>;
 
 /// How an agency uses its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionUse {
-    /// One connection for everything.
+    /// One connection for all requests.
     Kept,
-    /// A new connection for every request.
+    /// A new connection per request.
     PerRequest,
 }
 
 impl ConnectionUse {
-    /// Its name in settings.
+    /// Returns the name in settings.
     pub fn name(self) -> &'static str {
         match self {
             Self::Kept => "kept",
@@ -43,19 +44,20 @@ impl ConnectionUse {
     }
 }
 
-/// What the agency's side of a dialect has to know.
+/// Options of an agency's codec.
 #[derive(Clone, Copy, Debug)]
 pub struct AgencyOptions {
     /// Number of the agency.
     pub agency: u16,
-    /// Most bets in one packet, at least 1.
+    /// Maximum number of bets per packet, at least 1.
     pub max_bets: u16,
-    /// Whether a `framed` batch begins with the line that counts its bets, as the original programs want it.
+    /// True if a `framed` batch starts with the line that counts its bets, which the original
+    /// programs require.
     pub with_count: bool,
 }
 
 impl Dialect {
-    /// The dialect of this name.
+    /// Returns the dialect with this name.
     pub fn named(name: &str) -> Option<&'static Self> {
         DIALECTS.iter().find(|dialect| dialect.name == name)
     }
@@ -72,19 +74,19 @@ impl Dialect {
         names
     };
 
-    /// Returns the names of all dialects, separated by commas.
+    /// Returns all names, separated by commas, for messages.
     pub fn names() -> String {
         Self::NAMES.join(", ")
     }
 
-    /// Whether a connection carries more than one request, in whichever way agencies use it.
+    /// Returns true if a connection may carry more than one request.
     pub fn keeps_connections(&self) -> bool {
         self.connections.contains(&ConnectionUse::Kept)
     }
 }
 
 impl PartialEq for Dialect {
-    /// A dialect is its name.
+    /// Compares the names, which are unique.
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
     }

@@ -1,136 +1,136 @@
-//! What can be wrong with bytes of a peer, and with a bet that a dialect cannot carry.
+//! The errors of decoding a peer's bytes and of encoding a bet or a reply.
 
 use crate::InvalidBet;
 
-/// Why a message from the peer cannot be understood.
+/// The reason why a message of the peer is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
-    /// The first byte names no request.
-    #[error("unknown request type {0}")]
+    /// The first byte is not a request type.
+    #[error("unknown request type {0}, expected 0 for a batch or 1 for a query")]
     UnknownRequest(u8),
-    /// A batch of no bets.
+    /// The batch has no bets, and the dialect does not allow an empty one.
     #[error("batch of 0 records")]
     EmptyBatch,
-    /// The message is larger than a central takes.
-    #[error("request of more than {max} bytes")]
+    /// The message exceeds the dialect's limit.
+    #[error("request of more than the allowed {max} bytes")]
     TooLarge {
-        /// The limit, [`MAX_REQUEST_BYTES`](super::MAX_REQUEST_BYTES).
+        /// The limit in bytes.
         max: usize,
     },
-    /// A record announces more bytes than any valid bet has.
+    /// A record announces more bytes than a valid bet can have.
     #[error("record {record} announces {bytes} bytes, at most {max} are allowed")]
     RecordTooLong {
-        /// Which record of the batch, counted from 1.
+        /// Position in the batch, from 1.
         record: usize,
         /// The announced length.
         bytes: usize,
         /// The limit.
         max: usize,
     },
-    /// A record has another number of fields than the dialect knows.
+    /// A record has the wrong number of fields.
     #[error("record {record} has {found} fields, expected {expected}")]
     FieldCount {
-        /// Which record of the batch, counted from 1.
+        /// Position in the batch, from 1.
         record: usize,
-        /// How many fields it has.
+        /// Number of fields in the record.
         found: usize,
-        /// What the dialect wants, in words.
+        /// Number of fields that the dialect requires, in words.
         expected: &'static str,
     },
     /// A record is not UTF-8.
     #[error("record {record} is not UTF-8")]
     NotUtf8 {
-        /// Which record of the batch, counted from 1.
+        /// Position in the batch, from 1.
         record: usize,
     },
-    /// A record holds a bet that breaks the rules of bets.
+    /// The bet of a record is invalid.
     #[error("record {record}: {source}")]
     Bet {
-        /// Which record of the batch, counted from 1.
+        /// Position in the batch, from 1.
         record: usize,
-        /// The rule it breaks.
+        /// The reason.
         source: InvalidBet,
     },
-    /// A reply of the central starts with a byte that no reply starts with.
+    /// The first byte of a reply is not a reply type.
     #[error("unknown reply type {0}")]
     UnknownReply(u8),
-    /// A reply goes on after its end.
+    /// Bytes follow a complete reply.
     #[error("{0} bytes after the end of the reply")]
     TrailingBytes(usize),
-    /// A record, which is a line in the dialects of text, cannot be taken apart.
+    /// A record, which is a line in the text dialects, cannot be parsed.
     #[error("record {record} {reason}")]
     Malformed {
-        /// Which record of the message, counted from 1.
+        /// Position in the message, from 1.
         record: usize,
-        /// What is wrong with it, as the end of a sentence.
+        /// The reason, as a predicate of the record: "has no agency".
         reason: &'static str,
     },
-    /// A batch announces another number of records than it has, or none that can be read.
+    /// The number of records announced is not a number, or not the number received.
     #[error("the batch announces {announced:?} records and has {found}")]
     Count {
-        /// What stood there, cut to a readable length.
+        /// Beginning of the received text.
         announced: String,
-        /// How many there are.
+        /// Number of records received.
         found: usize,
     },
-    /// A message that is no batch does not look as it must.
+    /// A message other than a batch has the wrong format.
     #[error("invalid {message} format: {text}")]
     Format {
-        /// Which message.
+        /// Name of the message.
         message: &'static str,
-        /// What stood there, one line, cut to a readable length.
+        /// Beginning of the received text, as one line.
         text: String,
     },
-    /// A message came where the dialect has no place for it.
-    #[error("a message that must not follow {after}")]
+    /// The dialect does not allow this message at this point of the connection.
+    #[error("this message must not follow {after}")]
     OutOfPlace {
-        /// What it followed.
+        /// The messages before it.
         after: &'static str,
     },
-    /// A line of the central is no reply to what was said.
+    /// A line of the central is not a reply to the last message.
     #[error("unexpected reply {text:?}")]
     UnexpectedReply {
-        /// What stood there, one line, cut to a readable length.
+        /// Beginning of the received text, as one line.
         text: String,
     },
-    /// The agency calls itself 0, which is no agency.
-    #[error("0 is the number of no agency")]
+    /// The agency number is 0.
+    #[error("agency 0 is not valid, agencies are numbered from 1")]
     NoAgency,
-    /// A connection belongs to one agency, and this is another.
-    #[error("agency {found} on a connection of agency {expected}")]
+    /// The agency differs from the one that the connection belongs to.
+    #[error("agency {found} on a connection of agency {expected}; use one connection per agency")]
     OtherAgency {
-        /// Who it is now.
+        /// The agency of this message.
         found: u16,
-        /// Who it was before.
+        /// The agency of the connection.
         expected: u16,
     },
-    /// The fields of a record end before or behind the place where its length ends it.
+    /// The fields of a record are shorter or longer than the length before it.
     #[error("the fields of record {record} do not fill it exactly")]
     Layout {
-        /// Which record of the batch, counted from 1.
+        /// Position in the batch, from 1.
         record: usize,
     },
-    /// Something in a record is more than the dialect allows.
+    /// A quantity in a record exceeds the dialect's limit.
     #[error("record {record}: {what}: {value}, at most {max} are allowed")]
     OverLimit {
-        /// Which record of the batch, counted from 1.
+        /// Position in the batch, from 1.
         record: usize,
-        /// What is counted.
+        /// Name of the limited quantity.
         what: &'static str,
-        /// How much there is.
+        /// Its value.
         value: usize,
         /// The limit.
         max: usize,
     },
-    /// The byte that an agency sends behind its winners is another than the dialect knows.
-    #[error("unknown final byte {0}")]
+    /// The byte that an agency sends after receiving its winners has an unknown value.
+    #[error("unknown final byte {0}, expected 1 or 3")]
     UnknownFinalByte(u8),
-    /// No reply of a central starts with these bytes.
-    #[error("no reply starts with the bytes {0:02x?}")]
+    /// The first bytes are not the start of any reply.
+    #[error("unknown reply that starts with the bytes {0:02x?}")]
     NoSuchReply(Vec<u8>),
 }
 
-/// Refuses what follows a reply that is whole.
+/// Returns an error if bytes follow a complete reply.
 pub(super) fn no_trailing_bytes(trailing: &[u8]) -> Result<(), ProtocolError> {
     match trailing.len() {
         0 => Ok(()),
@@ -138,41 +138,41 @@ pub(super) fn no_trailing_bytes(trailing: &[u8]) -> Result<(), ProtocolError> {
     }
 }
 
-/// Why a bet or a reply cannot be put on the wire of a dialect.
+/// The reason why a dialect cannot encode a bet or a reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unencodable {
-    /// A field holds the dialect's separator, which it has no way to escape.
+    /// A field contains the dialect's separator, which cannot be escaped.
     #[error("{field} holds {separator:?}, which separates the fields on the wire")]
     Separator {
-        /// Which field.
+        /// Name of the field.
         field: &'static str,
         /// The separator.
         separator: char,
     },
-    /// The bet breaks a rule of bets; the central would refuse it.
+    /// The bet is invalid; the central would reject it.
     #[error(transparent)]
     Invalid(#[from] InvalidBet),
     /// The dialect has no such reply.
     #[error("the dialect has no such reply")]
     Reply,
-    /// The bet has no such field, and the dialect has no way to leave it out.
-    #[error("the bet has no {field}, which the wire needs")]
+    /// The bet lacks a field that the dialect requires.
+    #[error("the bet has no {field}, which this dialect requires")]
     Missing {
-        /// Which field.
+        /// Name of the field.
         field: &'static str,
     },
-    /// A text that the dialect carries as a number is none, or would come back as another text.
+    /// A text that the dialect encodes as an integer is not a plain decimal.
     #[error("{field} is not a plain decimal from 0 to 4294967295")]
     NotNumeric {
-        /// Which field.
+        /// Name of the field.
         field: &'static str,
     },
-    /// Something is more than the dialect carries.
-    #[error("{what}: {value}, at most {max} fit the wire")]
+    /// A quantity exceeds what the dialect can encode.
+    #[error("{what}: {value}, at most {max} can be encoded in this dialect")]
     OverLimit {
-        /// What is counted.
+        /// Name of the limited quantity.
         what: &'static str,
-        /// How much there is.
+        /// Its value.
         value: usize,
         /// The limit.
         max: usize,

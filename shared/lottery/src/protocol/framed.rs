@@ -1,16 +1,18 @@
-//! The dialect of text with a length before it: batches, `FINISHED` and `QUERY_WINNERS`, answered with one line each.
+//! The `framed` dialect: text with a length before it, answered with one line per message.
 //!
-//! A message of an agency is a u16 length, big-endian, and so many bytes of UTF-8 text; a reply is a line that ends in `\n`.
+//! A message of an agency is a big-endian u16 length and UTF-8 text of that many bytes. A reply is
+//! a line that ends in `\n`.
 //!
 //! | message | text |
 //! |---|---|
-//! | batch | optionally a line with the number of bets, then lines `agency\|first\|last\|document\|birthdate\|number` |
+//! | batch | optionally a line with the number of bets, then one line per bet |
+//! | bet | `agency\|first\|last\|document\|birthdate\|number` |
 //! | batch reply | `SUCCESS\|bets`, or `FAIL\|0` |
-//! | all bets are sent | `FINISHED\|agency` |
-//! | reply to it | `ACK` |
+//! | notification that all bets are sent | `FINISHED\|agency` |
+//! | notification reply | `ACK` |
 //! | query | `QUERY_WINNERS\|agency` |
-//! | query reply | `WINNERS\|document\|document`, none: `WINNERS\|` |
-//! | errors | `ERROR\|text` |
+//! | query reply | `WINNERS\|document\|document`; without winners `WINNERS\|` |
+//! | error reply | `ERROR\|text` |
 
 mod rules;
 
@@ -21,7 +23,7 @@ use super::{
 };
 use crate::{Bet, Reply, Request};
 
-/// Its row in the table of dialects.
+/// The row of the dialect table.
 pub const DIALECT: Dialect = Dialect {
     name: "framed",
     connections: &[ConnectionUse::Kept, ConnectionUse::PerRequest],
@@ -33,17 +35,17 @@ pub const DIALECT: Dialect = Dialect {
 };
 
 const LENGTH_BYTES: usize = 2;
-/// The largest count of a batch and its line break.
+/// Length of the largest count of a batch and its line break.
 const COUNT_LINE_BYTES: usize = 6;
 const SEPARATOR: char = '|';
 const FINISHED: &str = "FINISHED|";
 const QUERY: &str = "QUERY_WINNERS|";
 const NOT_YET: &str = "Lottery not yet completed";
 
-/// The kinds of messages, told apart by how the text begins.
+/// The kind of a message, which the beginning of its text determines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Kind {
-    /// Everything that is none of the others.
+    /// Any text that is not one of the other kinds.
     #[default]
     Batch,
     Finished,
@@ -61,30 +63,33 @@ impl Kind {
         }
     }
 
-    /// Whether a text that begins like this may still become another kind than a batch.
-    fn is_open(text: &[u8]) -> bool {
+    /// Returns true if a text that starts with `text` may still be of another kind than a batch.
+    fn is_undecided(text: &[u8]) -> bool {
         [FINISHED, QUERY].iter().any(|word| word.as_bytes().starts_with(text))
     }
 }
 
-/// The central's side.
+/// The central's codec.
 #[derive(Debug, Default)]
 pub struct FramedCentralCodec {
-    /// What came last, to refuse it with the right line.
+    /// Kind of the last message, which selects the error reply.
     last: Kind,
-    /// A FINISHED came, in a good form or not: nothing but a query may follow, and the reply to it is the last.
+    /// True after a `FINISHED`, well-formed or not. Only a query may follow it, and the reply to
+    /// that query is the last on the connection.
     finished: bool,
 }
 
 impl CentralCodec for FramedCentralCodec {
-    /// Decided by the first bytes of the text.
+    /// Returns true once the first bytes of the text exclude the other kinds of message.
     fn begins_batch(&self, buffer: &[u8]) -> bool {
         let Some((length, arrived)) = buffer.split_first_chunk::<LENGTH_BYTES>() else {
             return false;
         };
         let whole = arrived.get(..u16::from_be_bytes(*length).into());
         let text = whole.unwrap_or(arrived).trim_ascii_start();
-        !self.finished && Kind::of(text) == Kind::Batch && (whole.is_some() || !Kind::is_open(text))
+        !self.finished
+            && Kind::of(text) == Kind::Batch
+            && (whole.is_some() || !Kind::is_undecided(text))
     }
 
     fn decode<'b>(&mut self, buffer: &'b [u8]) -> Result<Decoded<'b>, Refusal> {
@@ -127,7 +132,7 @@ impl CentralCodec for FramedCentralCodec {
             Reply::Finished => out.extend_from_slice(b"ACK\n"),
             Reply::Winners(documents) => put_winners(documents, out)?,
             Reply::NotYet => {
-                // To be asked again, on this connection too.
+                // The agency may ask again on this connection, even after `FINISHED`.
                 put_error(NOT_YET, out);
                 return Ok(Then::Continue);
             }
@@ -157,19 +162,20 @@ impl CentralCodec for FramedCentralCodec {
 }
 
 impl FramedCentralCodec {
-    /// The reply to the query after FINISHED is the last on a connection.
+    /// Returns what happens to the connection after the reply to the last message: it ends after a
+    /// query that follows `FINISHED`.
     fn then(&self) -> Then {
         if self.finished && self.last == Kind::Query { Then::Close } else { Then::Continue }
     }
 }
 
-/// The text of a message, without blanks at its ends.
+/// Returns the text of a message without blanks at its ends.
 fn read_text(payload: &[u8]) -> Result<&str, ProtocolError> {
     match std::str::from_utf8(payload) {
         Ok(text) => Ok(text.trim_ascii()),
         Err(error) => {
             let mut before = payload[..error.valid_up_to()].split(|&byte| byte == b'\n');
-            // The line that counts the bets is no record.
+            // The line that counts the bets is not a record.
             let counted = before.next().is_some_and(|first| !first.contains(&(SEPARATOR as u8)));
             let record = before.count() + usize::from(!counted);
             Err(ProtocolError::NotUtf8 { record: record.max(1) })
@@ -177,12 +183,14 @@ fn read_text(payload: &[u8]) -> Result<&str, ProtocolError> {
     }
 }
 
-/// How many lines of a batch that cannot be read look like bets.
+/// Counts the lines of a batch that contain a separator. Used to report the number of bets in a
+/// batch that is not UTF-8.
 fn lines_of_bets(payload: &[u8]) -> usize {
     payload.split(|&byte| byte == b'\n').filter(|line| line.contains(&(SEPARATOR as u8))).count()
 }
 
-/// Reads a batch, with or without the line that counts its bets. Blank lines count, but are no bets.
+/// Parses a batch, with or without the line that counts its bets. The count includes blank lines,
+/// which are not bets.
 fn read_batch(text: &str) -> Result<Request<'_>, Refusal> {
     let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
     let (count, lines) = if first.contains(SEPARATOR) { (None, text) } else { (Some(first), rest) };
@@ -227,7 +235,7 @@ fn read_bet(line: &str, record: usize) -> Result<Bet<'_>, ProtocolError> {
         .map_err(|source| ProtocolError::Bet { record, source })
 }
 
-/// Reads a message that is a word and an agency; `message` names it in the error.
+/// Parses a message of a word and an agency. `message` is its name in the error.
 fn read_agency(text: &str, word: &str, message: &'static str) -> Result<u16, Refusal> {
     text.strip_prefix(word)
         .and_then(|agency| text::agency(agency, 1).ok())
@@ -238,8 +246,8 @@ fn put_error(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(format!("ERROR|{text}\n").as_bytes());
 }
 
-/// Appends the documents of the winners. A single empty document would look like no winner at all, and no winner must be
-/// counted wrong.
+/// Appends the documents of the winners. Rejects documents that the agency would count wrongly: a
+/// single empty one looks like no winner, and one with a separator like two.
 fn put_winners(documents: &[&str], out: &mut Vec<u8>) -> Result<(), Unencodable> {
     if documents == [""] {
         return Err(Unencodable::Missing { field: "document" });
@@ -254,7 +262,7 @@ fn put_winners(documents: &[&str], out: &mut Vec<u8>) -> Result<(), Unencodable>
     Ok(())
 }
 
-/// The agency's side.
+/// The agency's codec.
 #[derive(Debug)]
 pub struct FramedAgencyCodec {
     agency: u16,
@@ -263,24 +271,25 @@ pub struct FramedAgencyCodec {
 }
 
 impl FramedAgencyCodec {
-    /// An agency with an empty batch.
+    /// Creates a codec with an empty batch.
     pub fn new(options: &AgencyOptions) -> Self {
         let AgencyOptions { agency, max_bets, with_count } = *options;
         Self { agency, batch: Packet::new(max_bets, header_bytes(with_count), 0), with_count }
     }
 }
 
-/// Room for what stands before the bets.
+/// Returns the largest length of the header before the bets.
 fn header_bytes(with_count: bool) -> usize {
     LENGTH_BYTES + if with_count { COUNT_LINE_BYTES } else { 0 }
 }
 
-/// A message with its length.
+/// Returns a message with its length before it.
 fn framed(text: &[u8]) -> Vec<u8> {
     [&length_of(text.len())[..], text].concat()
 }
 
-/// The u16 before so many bytes. An agency's texts fit: none has more than [`MAX_PACKET_BYTES`](super::MAX_PACKET_BYTES).
+/// Returns a length as u16. An agency's texts fit: they have at most
+/// [`MAX_PACKET_BYTES`](super::MAX_PACKET_BYTES).
 fn length_of(bytes: usize) -> [u8; LENGTH_BYTES] {
     u16::try_from(bytes).unwrap_or(u16::MAX).to_be_bytes()
 }
@@ -304,7 +313,8 @@ impl AgencyCodec for FramedAgencyCodec {
         self.batch.bets()
     }
 
-    /// The count has one to five digits, so the packet begins where its header does and not where the room for it does.
+    /// Returns the batch. The count has one to five digits, so a short header leaves unused bytes
+    /// at the start of the buffer.
     fn packet(&mut self) -> &[u8] {
         let count =
             if self.with_count { format!("{}\n", self.batch.count()) } else { String::new() };
@@ -366,7 +376,8 @@ impl AgencyCodec for FramedAgencyCodec {
     }
 }
 
-/// The documents behind `WINNERS|`: nothing there is no document rather than an empty one.
+/// Returns the documents after `WINNERS|`. An empty text has no documents, rather than an empty
+/// one.
 fn documents_in(text: &str) -> impl Iterator<Item = &str> {
     Fields::<{ SEPARATOR as u8 }>::new(text).filter(move |_| !text.is_empty())
 }

@@ -1,4 +1,5 @@
-//! The dialect of lines: bets one a line, `BetBatchEnd` behind them, `ReadyForLottery` when all are sent.
+//! The `line` dialect: one bet per line, `BetBatchEnd` after each batch, `ReadyForLottery` after
+//! all.
 //!
 //! All text is UTF-8 and ends in `\n`.
 //!
@@ -6,9 +7,9 @@
 //! |---|---|
 //! | bet | `[AGENCY a] Bet number,first,last,document,birthdate` |
 //! | end of a batch | `[AGENCY a] BetBatchEnd` |
-//! | batch reply | the end of the batch, as it came |
-//! | all bets are sent | `[AGENCY a] ReadyForLottery` |
-//! | reply to it, after the draw | `Winners n` |
+//! | batch reply | the end of the batch, unchanged |
+//! | notification that all bets are sent | `[AGENCY a] ReadyForLottery` |
+//! | notification reply, after the draw | `Winners n` |
 
 mod rules;
 
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{Bet, Reply, Request};
 
-/// Its row in the table of dialects.
+/// The row of the dialect table.
 pub const DIALECT: Dialect = Dialect {
     name: "line",
     connections: &[ConnectionUse::Kept, ConnectionUse::PerRequest],
@@ -31,8 +32,8 @@ pub const DIALECT: Dialect = Dialect {
     rules: rules::rules,
 };
 
-/// Longest line in bytes. No valid bet comes near it, but the fields behind the fifth are ignored, however long they are; when
-/// a line reaches more, the message is refused.
+/// Longest line in bytes, including the line break; a message with a longer one is rejected. A
+/// valid bet is much shorter, but fields after the fifth are ignored and may have any length.
 pub const MAX_LINE_BYTES: usize = MAX_PACKET_BYTES;
 
 const PREFIX: &str = "[AGENCY";
@@ -40,25 +41,27 @@ const BATCH_END: &str = "BetBatchEnd";
 const READY: &str = "ReadyForLottery";
 const SEPARATOR: char = ',';
 
-/// The central's side.
+/// The central's codec.
 #[derive(Debug, Default)]
 pub struct LineCentralCodec {
     progress: Progress,
-    /// The line that ended the last batch, line break included: the reply to it.
+    /// The line that ended the last batch, including its line break: the reply to the batch.
     batch_end: Vec<u8>,
 }
 
-/// What is known of the message that is arriving, so that one which arrives byte by byte is not read from its start each time.
+/// How far a message was scanned, so that a message which arrives byte by byte is not scanned from
+/// its start each time.
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
-    /// Whole lines, every one a good bet.
+    /// Number of complete lines, all of them valid bets.
     lines: usize,
-    /// Offset of the first byte after them. The line there is short enough to be looked through again.
+    /// Offset of the first byte after them. The incomplete line there is short enough to be scanned
+    /// again.
     end: usize,
 }
 
 impl CentralCodec for LineCentralCodec {
-    /// Decided by the keyword of the first line, when that is whole.
+    /// Returns true once the first line is complete and its keyword is not `ReadyForLottery`.
     fn begins_batch(&self, buffer: &[u8]) -> bool {
         let within = buffer.get(..MAX_LINE_BYTES).unwrap_or(buffer);
         let Some(end) = within.iter().position(|&byte| byte == b'\n') else { return false };
@@ -87,7 +90,7 @@ impl CentralCodec for LineCentralCodec {
         }
     }
 
-    /// There is no error reply.
+    /// Closes: the dialect has no error reply.
     fn refuse(&mut self, _error: Option<&ProtocolError>, _out: &mut Vec<u8>) -> Then {
         Then::Close
     }
@@ -105,7 +108,9 @@ impl LineCentralCodec {
                 Command::read(line, record).map_err(|error| self.refused(buffer, error))?;
             match command.keyword {
                 BATCH_END if earlier > 0 => {
-                    // The bets of earlier calls were checked and let go of. Now that all is there, everything is read once more.
+                    // Earlier calls checked their bets and dropped them, because bets borrow from
+                    // the buffer. Now that the message is complete, it is read again from its
+                    // start.
                     self.progress = Progress::default();
                     return self.read_on(buffer);
                 }
@@ -130,7 +135,7 @@ impl LineCentralCodec {
         Ok(Decoded::Incomplete)
     }
 
-    /// Refuses the line after the whole ones.
+    /// Returns the refusal of the line after the complete ones.
     fn refused(&self, buffer: &[u8], error: ProtocolError) -> Refusal {
         let bets = self.begins_batch(buffer).then_some(self.progress.lines + 1);
         Refusal { error, bets, consumed: None }
@@ -138,16 +143,17 @@ impl LineCentralCodec {
 }
 
 impl Progress {
-    /// The next line with its line break, and the offset after it; `None` while it is not whole.
+    /// Returns the next line with its line break and the offset after it, or `None` while it is
+    /// incomplete.
     fn next_line<'b>(&self, buffer: &'b [u8]) -> Result<Option<(&'b [u8], usize)>, ProtocolError> {
         let found = buffer[self.end..].iter().position(|&byte| byte == b'\n');
         let end = found.map(|at| self.end + at + 1);
-        // A line whose end has not arrived ends after the next byte at the earliest.
+        // A line without its line break is at least one byte longer than the buffer.
         let earliest = end.unwrap_or(buffer.len() + 1);
         if earliest - self.end > MAX_LINE_BYTES {
             return Err(ProtocolError::Malformed {
                 record: self.lines + 1,
-                reason: "is longer than a line may be",
+                reason: "exceeds the maximum length of a line",
             });
         }
         if earliest > MAX_REQUEST_BYTES {
@@ -157,7 +163,7 @@ impl Progress {
     }
 }
 
-/// A line taken apart: `[AGENCY a] keyword rest`.
+/// A parsed line: `[AGENCY a] keyword rest`.
 #[derive(Debug)]
 struct Command<'b> {
     agency: u16,
@@ -166,7 +172,7 @@ struct Command<'b> {
 }
 
 impl<'b> Command<'b> {
-    /// Reads a line, with or without its line break. Words may be apart by any number of blanks.
+    /// Parses a line, with or without its line break. Any number of blanks may separate the words.
     fn read(line: &'b [u8], record: usize) -> Result<Self, ProtocolError> {
         let line = std::str::from_utf8(line).map_err(|_| ProtocolError::NotUtf8 { record })?;
         let (prefix, rest) = first_word(line.trim_ascii_end());
@@ -175,14 +181,14 @@ impl<'b> Command<'b> {
         let Some(agency) =
             agency.strip_suffix(']').filter(|_| prefix == PREFIX && !keyword.is_empty())
         else {
-            let reason = "is no line of the form [AGENCY a] keyword";
+            let reason = "is not a line of the form [AGENCY a] keyword";
             return Err(ProtocolError::Malformed { record, reason });
         };
         let agency = text::agency(agency, record)?;
         Ok(Self { agency, keyword, rest: rest.trim_ascii_start() })
     }
 
-    /// Reads the bet behind the keyword. Fields after the fifth are ignored.
+    /// Parses the bet after the keyword. Fields after the fifth are ignored.
     fn bet(&self, record: usize) -> Result<Bet<'b>, ProtocolError> {
         let mut fields = Fields::<{ SEPARATOR as u8 }>::new(self.rest);
         let (Some(number), Some(first_name), Some(last_name), Some(document), Some(birthdate)) =
@@ -196,24 +202,24 @@ impl<'b> Command<'b> {
     }
 }
 
-/// The first word of a text and what follows it.
+/// Splits a text after its first word.
 fn first_word(text: &str) -> (&str, &str) {
     let text = text.trim_ascii_start();
     let end = text.bytes().position(|byte| byte.is_ascii_whitespace());
     text.split_at(end.unwrap_or(text.len()))
 }
 
-/// The agency's side.
+/// The agency's codec.
 #[derive(Debug)]
 pub struct LineAgencyCodec {
     agency: u16,
     batch: Packet,
-    /// The line after the bets, without its line break: what the reply must be.
+    /// The line after the bets, without its line break; the reply must be equal to it.
     batch_end: String,
 }
 
 impl LineAgencyCodec {
-    /// An agency with an empty batch.
+    /// Creates a codec with an empty batch.
     pub fn new(options: &AgencyOptions) -> Self {
         let batch_end = format!("{PREFIX} {}] {BATCH_END}", options.agency);
         let batch = Packet::new(options.max_bets, 0, batch_end.len() + 1);
@@ -244,7 +250,7 @@ impl AgencyCodec for LineAgencyCodec {
     fn packet(&mut self) -> &[u8] {
         let packet = self.batch.bytes();
         let trailer = format!("{}\n", self.batch_end);
-        // No bet looks like the trailer, so a batch that is asked for twice gets one only.
+        // A second call must not append the trailer again. No bet is equal to it.
         if !packet.ends_with(trailer.as_bytes()) {
             packet.extend_from_slice(trailer.as_bytes());
         }

@@ -1,12 +1,9 @@
-//! A batch being filled on the agency's side, kept within the limits of a packet.
+//! The batch that an agency fills, limited in bets and in bytes.
 
 use super::{MAX_PACKET_BYTES, Push, Unencodable};
 use crate::Bet;
 
-/// Checks that no text of a bet holds a character that separates the fields on the wire.
-///
-/// # Errors
-/// [`Unencodable::Separator`] for the first that does.
+/// Checks that no text of the bet contains the character that separates fields on the wire.
 pub fn check_separator(bet: &Bet<'_>, separator: char) -> Result<(), Unencodable> {
     match bet.texts().into_iter().find(|(_, text)| text.contains(separator)) {
         Some((field, _)) => Err(Unencodable::Separator { field, separator }),
@@ -14,20 +11,22 @@ pub fn check_separator(bet: &Bet<'_>, separator: char) -> Result<(), Unencodable
     }
 }
 
-/// The bytes of a batch and how many bets are in them. A dialect says how a bet is written and what stands around all of them.
+/// The bytes of a batch and the number of its bets. The dialect writes the bets, the header before
+/// them and the trailer after them.
 #[derive(Debug)]
 pub struct Packet {
     bytes: Vec<u8>,
     bets: usize,
     max_bets: usize,
-    /// Bytes that stand before the bets; overwritten when the packet is complete.
+    /// Bytes reserved before the bets. The dialect overwrites them when the packet is complete.
     header: usize,
-    /// Bytes that will be added behind the bets.
+    /// Bytes that the dialect appends after the bets.
     trailer: usize,
 }
 
 impl Packet {
-    /// An empty batch of up to `max_bets` bets (at least 1), with room for `header` bytes before and `trailer` bytes behind them.
+    /// Creates an empty batch for at most `max_bets` bets (at least 1), with room for `header`
+    /// bytes before and `trailer` bytes after them.
     pub fn new(max_bets: u16, header: usize, trailer: usize) -> Self {
         let mut packet =
             Self { bytes: Vec::new(), bets: 0, max_bets: max_bets.max(1).into(), header, trailer };
@@ -35,32 +34,30 @@ impl Packet {
         packet
     }
 
-    /// Bets in it.
+    /// Returns the number of bets.
     pub fn bets(&self) -> usize {
         self.bets
     }
 
-    /// The number of bets as the wire carries it: `max_bets` is a u16.
+    /// Returns the number of bets as the u16 on the wire. It fits, because `max_bets` is a u16.
     pub fn count(&self) -> u16 {
         u16::try_from(self.bets).unwrap_or(u16::MAX)
     }
 
-    /// Everything written so far, the header included.
+    /// Returns all bytes written so far, including the header.
     pub fn bytes(&mut self) -> &mut Vec<u8> {
         debug_assert!(self.bets > 0, "an empty batch must not be sent");
         &mut self.bytes
     }
 
-    /// Offers a bet, which `put` writes.
-    ///
-    /// # Errors
-    /// What `put` says; the batch is as it was.
+    /// Adds a bet, which `put` writes, if there is room. The batch is unchanged if `put` fails.
     pub fn push(
         &mut self,
         put: impl FnOnce(&mut Vec<u8>) -> Result<(), Unencodable>,
     ) -> Result<Push, Unencodable> {
         let before = self.bytes.len();
-        // Written even when there is no place for it: a bet that cannot be carried is told of at once, wherever it stands.
+        // The bet is written even if the batch is full, so that the error of a bet which the
+        // dialect cannot encode does not depend on its position.
         let written = put(&mut self.bytes);
         let fits = self.bets < self.max_bets && self.bytes.len() + self.trailer <= MAX_PACKET_BYTES;
         if written.is_ok() && fits {
@@ -71,7 +68,7 @@ impl Packet {
         written.map(|()| Push::Full)
     }
 
-    /// Empties it.
+    /// Removes all bets.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.bytes.resize(self.header, 0);

@@ -1,33 +1,36 @@
-//! The rules of a dialect as conversations, so that any server of it can be held against them: ours by the tests, others by
-//! `client check`.
+//! The rules of a dialect, written as conversations with a server. The tests check this project's
+//! central against them, and `client check` checks any server.
 //!
-//! Rules are for a central before its draw. They store no winners and finish no agency, so that a draw afterwards has the result its
-//! own bets give it. Bytes of a message may be sent in any pieces; a rule holds however they are cut.
+//! Rules apply to a central before its draw. They store no winner and finish no agency, so they do
+//! not change the result of a later draw. A rule holds regardless of how the network splits the
+//! messages.
 
-/// One rule and the conversation that shows whether it holds.
+/// A rule and the conversation that verifies it.
 #[derive(Debug)]
 pub struct Rule {
-    /// What must be so, as a sentence: "a batch with an impossible date is refused with 01".
+    /// The rule as a sentence: "a batch with an impossible date is refused with 01".
     pub name: &'static str,
-    /// What is said and heard, in order, on a new connection.
+    /// The steps of the conversation, in order, on a new connection.
     pub steps: Vec<Step>,
 }
 
-/// One turn of a conversation.
+/// A step of a conversation, from the client's point of view.
 #[derive(Debug)]
 pub enum Step {
-    /// Say these bytes.
+    /// Sends these bytes.
     Send(Vec<u8>),
-    /// Hear exactly these bytes.
+    /// Expects exactly these bytes.
     Expect(Vec<u8>),
-    /// Hear one of these.
+    /// Expects one of these replies.
     ExpectOneOf(Vec<Vec<u8>>),
-    /// Hear bytes of this description: `None` while they are not all there, then whether they are right.
+    /// Expects bytes of the described form. The function returns `None` while bytes are missing,
+    /// then true if they have this form.
     ExpectShape(&'static str, fn(&[u8]) -> Option<bool>),
-    /// Hear nothing: the server ends the connection, or stays silent (several of the originals cannot end it).
+    /// Expects no bytes: the server closes the connection or stays silent, because several of the
+    /// original servers do not close it.
     ExpectNothing,
-    /// Say nothing more.
+    /// Ends the sending side of the connection.
     HalfClose,
-    /// Leave and come back: the following steps are on a new connection.
+    /// Opens a new connection for the following steps.
     Reconnect,
 }

@@ -1,18 +1,20 @@
-//! The `sentinel` dialect: batches of binary packets on one connection, with 9000 and 9001 where a length would stand.
+//! The `sentinel` dialect: batches of binary packets, with 9000 and 9001 in place of a length.
 //!
-//! All integers are unsigned big-endian, all text is UTF-8.
+//! All integers are unsigned big-endian, all text is UTF-8. A *size* is the number of bytes that
+//! follow it.
 //!
 //! | message | layout |
 //! |---|---|
-//! | hello | u8 agency (1 to 255), first on the connection: every bet of it is of this agency |
-//! | packet | u16 bytes that follow, u8 length, first name, u8 length, last name, birthdate `YYYY-MM-DD`, u32 document, u32 number |
-//! | batch | u16 bytes that follow, packets |
+//! | hello | u8 agency (1 to 255), first on the connection: the agency of all its bets |
+//! | name | u8 length, that many bytes |
+//! | packet | u16 size, first name, last name, birthdate `YYYY-MM-DD`, u32 document, u32 number |
+//! | batch | u16 size, packets |
 //! | batch reply | `ACK` or `ERR` |
-//! | notification | u16 `9000`: all bets are sent, and the winners are wanted |
-//! | winners | u16 `9001`, u16 bytes that follow, u32 documents; then the connection ends |
+//! | notification | u16 `9000`: announces that all bets are sent and asks for the winners |
+//! | winners | u16 `9001`, u16 size, u32 documents; then the central closes |
 //!
-//! A name has at most 30 characters. A batch in which one packet is wrong is answered with `ERR`, and nothing of it is taken; the
-//! connection goes on. An empty batch is answered with `ACK`.
+//! A name has at most 30 characters. The central answers a batch with an invalid packet with `ERR`,
+//! stores nothing of it and continues. It answers an empty batch with `ACK`.
 
 mod rules;
 
@@ -29,7 +31,7 @@ use super::{
 };
 use crate::{Bet, Reply, Request};
 
-/// Its row in the table of dialects.
+/// The row of the dialect table.
 pub const DIALECT: Dialect = Dialect {
     name: "sentinel",
     connections: &[ConnectionUse::Kept],
@@ -50,21 +52,21 @@ const NOTIFICATION: u16 = 9000;
 const WINNERS: u16 = 9001;
 const ACK: &[u8] = b"ACK";
 const ERR: &[u8] = b"ERR";
-/// As many as their length in bytes can tell.
+/// Largest number of winners: their length in bytes is a u16.
 const MAX_WINNERS: usize = u16::MAX as usize / DOCUMENT_BYTES;
 
-// The length of a batch that an agency of ours sends is never taken for a notification.
+// A longer packet could have 9000 in its length field, which the central reads as a notification.
 const _: () = assert!(MAX_PACKET_BYTES < NOTIFICATION as usize);
 
-/// The central's side.
+/// The central's codec.
 #[derive(Debug, Default)]
 struct SentinelCentralCodec {
-    /// Whose connection it is, once the hello has come.
+    /// The agency that the connection belongs to; `None` until the hello has arrived.
     agency: Option<u8>,
 }
 
 impl CentralCodec for SentinelCentralCodec {
-    /// True when both bytes of a batch's length are there.
+    /// Returns true once both bytes of a batch's length have arrived.
     fn begins_batch(&self, buffer: &[u8]) -> bool {
         self.agency.is_some() && length(buffer).is_some_and(|length| length != NOTIFICATION)
     }
@@ -108,7 +110,7 @@ impl CentralCodec for SentinelCentralCodec {
         }
     }
 
-    /// A bad hello has no reply; whatever comes after a good one has, and the connection goes on.
+    /// Closes without a reply after an invalid hello; otherwise appends `ERR` and continues.
     fn refuse(&mut self, _error: Option<&ProtocolError>, out: &mut Vec<u8>) -> Then {
         if self.agency.is_none() {
             return Then::Close;
@@ -131,12 +133,13 @@ impl SentinelCentralCodec {
     }
 }
 
-/// The u16 at the start, once it is there.
+/// Returns the u16 at the start of the buffer, or `None` while it is incomplete.
 fn length(buffer: &[u8]) -> Option<u16> {
     buffer.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))
 }
 
-/// The packets of a batch, without their lengths; `None` for the last if it is cut off.
+/// An iterator over the packets of a batch, without their lengths. It yields `None` for a last
+/// packet that the end of the batch truncates.
 #[derive(Clone, Debug)]
 struct Packets<'b> {
     rest: &'b [u8],
@@ -177,7 +180,7 @@ fn decode_packets(
     Ok(bets)
 }
 
-/// The fields of a packet, if they fill it exactly.
+/// Reads the fields of a packet, or returns `None` if they do not fill it exactly.
 fn read_packet(agency: u8, packet: &[u8]) -> Option<RawBet<'_>> {
     let mut fields = Fields { rest: packet };
     let [first_length] = fields.array()?;
@@ -191,7 +194,7 @@ fn read_packet(agency: u8, packet: &[u8]) -> Option<RawBet<'_>> {
     fields.rest.is_empty().then_some(bet)
 }
 
-/// How many characters the names have.
+/// Returns the number of characters in each name, with the text for an error.
 fn name_lengths(bet: &Bet<'_>) -> [(&'static str, usize); 2] {
     [
         ("characters of the first name", bet.first_name.chars().count()),
@@ -209,7 +212,7 @@ fn put_packet(bet: &Bet<'_>, out: &mut Vec<u8>) -> Result<(), Unencodable> {
     let length_at = out.len();
     out.extend_from_slice(&[0; LENGTH_BYTES]);
     for name in [bet.first_name, bet.last_name] {
-        // A character has at most 4 bytes, so the length fits.
+        // 30 characters have at most 120 bytes, so the length fits a u8.
         out.push(name.len() as u8);
         out.extend_from_slice(name.as_bytes());
     }
@@ -221,7 +224,7 @@ fn put_packet(bet: &Bet<'_>, out: &mut Vec<u8>) -> Result<(), Unencodable> {
     Ok(())
 }
 
-/// The agency's side.
+/// The agency's codec.
 #[derive(Debug)]
 struct SentinelAgencyCodec {
     agency: u8,
@@ -286,7 +289,7 @@ impl AgencyCodec for SentinelAgencyCodec {
     }
 }
 
-/// The documents in the reply to the notification; `None` while bytes are missing.
+/// Returns the documents in the reply to the notification, or `None` while bytes are missing.
 fn read_winners(reply: &[u8]) -> Result<Option<&[u8]>, ProtocolError> {
     let mut fields = Fields { rest: reply };
     let Some(code) = fields.array() else { return Ok(None) };
@@ -302,7 +305,7 @@ fn read_winners(reply: &[u8]) -> Result<Option<&[u8]>, ProtocolError> {
     Ok(Some(documents))
 }
 
-/// The error that shows the first bytes of what is no reply.
+/// Returns the error with the first `shown` bytes of an unknown reply.
 fn no_such_reply(reply: &[u8], shown: usize) -> ProtocolError {
     ProtocolError::NoSuchReply(reply.iter().copied().take(shown).collect())
 }

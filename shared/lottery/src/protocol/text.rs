@@ -1,29 +1,23 @@
-//! What the dialects of text lines read and write alike: integers as Python reads them, fields, and replies of one line.
+//! Parsing shared by the text dialects: integers in Python's form, fields, and one-line replies.
 
 use std::str::FromStr;
 
 use super::ProtocolError;
 use crate::{Bet, Birthdate, InvalidBet};
 
-/// An unsigned integer as Python's `int()` reads it, as far as anybody writes them: blanks around it, a leading `+` and leading
-/// zeros are fine. Underscores and a minus are not.
+/// Parses an unsigned integer like Python's `int()`: with blanks around it, a leading `+` and
+/// leading zeros, but without a minus or underscores.
 pub fn integer<T: FromStr>(text: &str) -> Option<T> {
     text.trim().parse().ok()
 }
 
-/// The number of the agency in a record: an [`integer`] from 1 to 65535.
-///
-/// # Errors
-/// [`ProtocolError::Malformed`] for anything else.
+/// Parses the agency of a record, an [`integer`] from 1 to 65535.
 pub fn agency(text: &str, record: usize) -> Result<u16, ProtocolError> {
     let reason = "has no agency from 1 to 65535";
     integer(text).filter(|&agency| agency != 0).ok_or(ProtocolError::Malformed { record, reason })
 }
 
-/// The bet of these texts; first name, last name and document are taken as they are.
-///
-/// # Errors
-/// The first rule of bets that they break.
+/// Parses birthdate and number and returns the bet, whose other texts stay as they are.
 pub fn bet<'b>(
     agency: u16,
     [first_name, last_name, document]: [&'b str; 3],
@@ -38,18 +32,20 @@ pub fn bet<'b>(
     Ok(bet)
 }
 
-/// The fields between the separators of a line, at least one; the separator is an ASCII character. `str::split` gives the same, but
-/// its searcher is made for long texts: on these it took a fifth of the instructions of all the work on a batch (callgrind).
+/// An iterator over the fields between the separators of a line, at least one.
+///
+/// `str::split` yields the same fields, but its searcher is made for long texts: with it, splitting
+/// took a fifth of all instructions for a batch (measured with callgrind).
 #[derive(Debug)]
 pub struct Fields<'b, const SEPARATOR: u8> {
-    /// What follows the last separator seen; `None` when that was the last field.
+    /// The text after the last separator found; `None` after the last field.
     rest: Option<&'b str>,
 }
 
 impl<'b, const SEPARATOR: u8> Fields<'b, SEPARATOR> {
-    /// The fields of this line.
+    /// Returns the fields of this line.
     pub fn new(line: &'b str) -> Self {
-        const { assert!(SEPARATOR.is_ascii(), "it could be a part of another character") };
+        const { assert!(SEPARATOR.is_ascii(), "the separator could be part of another character") };
         Self { rest: Some(line) }
     }
 }
@@ -65,10 +61,8 @@ impl<'b, const SEPARATOR: u8> Iterator for Fields<'b, SEPARATOR> {
     }
 }
 
-/// A reply of one line without its line break; `None` while that has not arrived.
-///
-/// # Errors
-/// When more follows the line, or it is not UTF-8.
+/// Returns a one-line reply without its line break, or `None` while that has not arrived. Fails if
+/// bytes follow the line or it is not UTF-8.
 pub fn reply_line(reply: &[u8]) -> Result<Option<&str>, ProtocolError> {
     let Some(end) = reply.iter().position(|&byte| byte == b'\n') else { return Ok(None) };
     let extra = reply.len() - end - 1;
@@ -81,12 +75,13 @@ pub fn reply_line(reply: &[u8]) -> Result<Option<&str>, ProtocolError> {
     }
 }
 
-/// The error for a line that is no reply to what was said.
+/// Returns the error for a line that is not a reply to the last message.
 pub fn unexpected(line: &str) -> ProtocolError {
     ProtocolError::UnexpectedReply { text: excerpt(line) }
 }
 
-/// The beginning of a peer's text as one line: at most 120 characters, none of them a control character.
+/// Returns the first 120 characters of a peer's text, with control characters replaced by blanks,
+/// so that it fits in one log line or error reply.
 pub fn excerpt(text: &str) -> String {
     const SHOWN: usize = 120;
     text.chars().take(SHOWN).map(|shown| if shown.is_control() { ' ' } else { shown }).collect()
@@ -97,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn integers_may_have_blanks_around_a_plus_and_leading_zeros() {
+    fn an_integer_may_have_blanks_around_it_a_plus_and_leading_zeros() {
         for text in ["7", " 7", "7\r", "+7", "007", " +07 "] {
             assert_eq!(integer(text), Some(7_u32), "{text:?}");
         }
@@ -105,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn underscores_signs_other_digits_and_larger_numbers_are_no_integers() {
+    fn underscores_other_signs_non_ascii_digits_and_larger_numbers_are_rejected() {
         for text in
             ["", " ", "+", "-7", "-0", "++7", "+ 7", "1_000", "7.0", "0x7", "٧", "4294967296"]
         {
@@ -114,13 +109,13 @@ mod tests {
     }
 
     #[test]
-    fn agencies_are_the_numbers_from_1_to_65535() {
+    fn an_agency_is_a_number_from_1_to_65535() {
         let read = ["0", "1", "01", "65535", "65536", "-1"].map(|text| agency(text, 1).ok());
         assert_eq!(read, [None, Some(1), Some(1), Some(65535), None, None]);
     }
 
     #[test]
-    fn an_excerpt_is_one_short_line() {
+    fn an_excerpt_has_one_line_of_at_most_120_characters() {
         assert_eq!(excerpt("FINISHED|2\r\n|x"), "FINISHED|2  |x");
         assert_eq!(excerpt(&"ñ".repeat(70_000)), "ñ".repeat(120));
     }

@@ -1,10 +1,11 @@
-//! The main dialect: one request-type byte, one request a connection, partial or total winners.
+//! The `typed` dialect, the main one: a request-type byte, one request per connection, and queries
+//! answered with a partial or total number of winners.
 //!
 //! All integers are unsigned big-endian, all text is UTF-8.
 //!
 //! | message | layout |
 //! |---|---|
-//! | record | u16 length, then `first;last;document;birthdate` or `first;last;document;birthdate;number` |
+//! | record | u16 length, then `first;last;document;birthdate`, optionally followed by `;number` |
 //! | batch | u8 `0`, u16 count (1 to 65535), records |
 //! | batch reply | u16 count of winners, their records in the order of the request |
 //! | query | u8 `1` |
@@ -21,26 +22,25 @@ use super::{
     MAX_REQUEST_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Then, Unencodable,
     check_separator, error::no_trailing_bytes,
 };
-use crate::decimal::{self, Decimal};
-use crate::{Bet, Birthdate, InvalidBet, MAX_TEXT_BYTES, Reply, Request, Results};
+use crate::{Bet, Birthdate, InvalidBet, MAX_TEXT_BYTES, Reply, Request, Results, decimal};
 
-/// Its row in the table of dialects.
+/// The row of the dialect table.
 pub const DIALECT: Dialect = Dialect {
     name: "typed",
     connections: &[ConnectionUse::PerRequest],
     waits_for_draw: false,
-    // No agency travels, so any may speak it.
+    // Messages carry no agency number, so the dialect does not limit it.
     max_agency: u16::MAX,
     central: || Box::<TypedCentralCodec>::default(),
     agency: Some(|options| Box::new(TypedAgencyCodec::new(options))),
     rules: rules::rules,
 };
 
-/// The whole query for the results.
+/// The complete query for the results.
 pub const QUERY: [u8; 1] = [QUERY_TYPE];
 
-/// Longest record that can hold a valid bet: three texts, an ISO date, a ten-digit number and four separators. A record that
-/// announces more is refused before its bytes arrive.
+/// Length of the longest valid record: three texts, an ISO date, a ten-digit number and four
+/// separators. A record that announces more is rejected before its bytes arrive.
 pub const MAX_RECORD_BYTES: usize = 3 * MAX_TEXT_BYTES + 10 + 10 + 4;
 
 const BATCH_TYPE: u8 = 0;
@@ -48,23 +48,23 @@ const QUERY_TYPE: u8 = 1;
 const PARTIAL: u8 = 0;
 const TOTAL: u8 = 1;
 const SEPARATOR: u8 = b';';
-/// Type byte and count.
+/// The type byte and the u16 count.
 const BATCH_HEADER_BYTES: usize = 3;
-/// The u16 before a record and before the winners.
+/// The u16 before a record, and before the winners of a reply.
 const LENGTH_BYTES: usize = 2;
 
-/// The central's side. Remembers which records it has already seen whole, so that a batch which arrives byte by byte is not
-/// scanned from its start each time.
+/// The central's codec. It stores how far a batch was scanned, so that a batch which arrives byte
+/// by byte is not scanned from its start each time.
 #[derive(Debug, Default)]
 pub struct TypedCentralCodec {
-    /// Records seen whole.
+    /// Number of complete records.
     records: usize,
-    /// Offset of the first byte after them, 0 before the header was read.
+    /// Offset of the first byte after them; 0 until the header has arrived.
     scanned: usize,
 }
 
 impl CentralCodec for TypedCentralCodec {
-    /// True from the type byte on.
+    /// Returns true from the type byte on.
     fn begins_batch(&self, buffer: &[u8]) -> bool {
         buffer.first() == Some(&BATCH_TYPE)
     }
@@ -80,7 +80,8 @@ impl CentralCodec for TypedCentralCodec {
         }
     }
 
-    /// Counts saturate at what the wire can carry: 65,535 agencies in flight, 4,294,967,295 winners.
+    /// Encodes the reply. Counts saturate at their largest value on the wire: 65,535 in flight,
+    /// 4,294,967,295 winners.
     fn encode(&mut self, reply: &Reply<'_>, out: &mut Vec<u8>) -> Result<Then, Unencodable> {
         match reply {
             Reply::Stored { winners, .. } => {
@@ -103,7 +104,7 @@ impl CentralCodec for TypedCentralCodec {
         Ok(Then::Close)
     }
 
-    /// There is no error reply.
+    /// Closes: the dialect has no error reply.
     fn refuse(&mut self, _error: Option<&ProtocolError>, _out: &mut Vec<u8>) -> Then {
         Then::Close
     }
@@ -134,8 +135,8 @@ impl TypedCentralCodec {
     }
 }
 
-/// Offset after the record that starts at `start`, or `None` while its length has not arrived. The offset may lie beyond the
-/// buffer: then the record is announced but not there.
+/// Returns the offset after the record that starts at `start`, or `None` while its length has not
+/// arrived. The offset is beyond the buffer while the record is incomplete.
 fn record_end(buffer: &[u8], start: usize, record: usize) -> Result<Option<usize>, ProtocolError> {
     let Some(length) = buffer.get(start..start + LENGTH_BYTES) else { return Ok(None) };
     let bytes = usize::from(BigEndian::read_u16(length));
@@ -149,7 +150,7 @@ fn record_end(buffer: &[u8], start: usize, record: usize) -> Result<Option<usize
     Ok(Some(end))
 }
 
-/// Reads `count` records that are known to be all there.
+/// Decodes `count` records that are known to be complete.
 fn decode_records(mut bytes: &[u8], count: usize) -> Result<Vec<Bet<'_>>, ProtocolError> {
     let mut bets = Vec::with_capacity(count);
     for record in 1..=count {
@@ -173,7 +174,8 @@ fn decode_record(bytes: &[u8], record: usize) -> Result<Bet<'_>, ProtocolError> 
     let invalid = |source| ProtocolError::Bet { record, source };
     let birthdate =
         Birthdate::from_unpadded(date).ok_or_else(|| invalid(InvalidBet::birthdate(date)))?;
-    // Plain decimals only: the reply repeats the record as it came, and this way it can be rendered from the number.
+    // Only plain decimals: the reply repeats the record byte for byte, and is written from the
+    // number.
     let number = number
         .map(|digits| decimal::parse(digits).ok_or_else(|| invalid(InvalidBet::number(digits))))
         .transpose()?;
@@ -187,7 +189,8 @@ fn put_u16(out: &mut Vec<u8>, value: usize) {
     out.extend_from_slice(&u16::try_from(value).unwrap_or(u16::MAX).to_be_bytes());
 }
 
-/// Appends a record with its length. Its bytes fit u16: a decoded or validated bet has at most [`MAX_RECORD_BYTES`].
+/// Appends a record with its length, which fits a u16: the record of a valid bet has at most
+/// [`MAX_RECORD_BYTES`].
 fn put_record(bet: &Bet<'_>, out: &mut Vec<u8>) {
     let length_at = out.len();
     out.extend_from_slice(&[0; LENGTH_BYTES]);
@@ -198,21 +201,21 @@ fn put_record(bet: &Bet<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&bet.birthdate.iso_bytes());
     if let Some(number) = bet.number {
         out.push(SEPARATOR);
-        out.extend_from_slice(Decimal::from(number).as_bytes());
+        out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
     let bytes = out.len() - length_at - LENGTH_BYTES;
-    debug_assert!(bytes <= MAX_RECORD_BYTES, "a record of {bytes} bytes was let through");
+    debug_assert!(bytes <= MAX_RECORD_BYTES, "a record of {bytes} bytes passed validation");
     BigEndian::write_u16(&mut out[length_at..], u16::try_from(bytes).unwrap_or(u16::MAX));
 }
 
-/// The agency's side.
+/// The agency's codec.
 #[derive(Debug)]
 pub struct TypedAgencyCodec {
     batch: Packet,
 }
 
 impl TypedAgencyCodec {
-    /// An agency with an empty batch.
+    /// Creates a codec with an empty batch.
     pub fn new(options: &AgencyOptions) -> Self {
         Self { batch: Packet::new(options.max_bets, BATCH_HEADER_BYTES, 0) }
     }
@@ -263,10 +266,7 @@ impl AgencyCodec for TypedAgencyCodec {
     }
 }
 
-/// Reads the reply to a batch on the agency's side: its winners, or `None` while bytes are missing.
-///
-/// # Errors
-/// [`ProtocolError`] when the bytes can be no such reply.
+/// Decodes the reply to a batch: its winners, or `None` while bytes are missing.
 pub fn decode_winners(buffer: &[u8]) -> Result<Option<Vec<Bet<'_>>>, ProtocolError> {
     if buffer.len() < LENGTH_BYTES {
         return Ok(None);
@@ -283,10 +283,7 @@ pub fn decode_winners(buffer: &[u8]) -> Result<Option<Vec<Bet<'_>>>, ProtocolErr
     decode_records(&buffer[LENGTH_BYTES..], count).map(Some)
 }
 
-/// Reads the reply to a query on the agency's side, or `None` while bytes are missing.
-///
-/// # Errors
-/// [`ProtocolError`] when the bytes can be no such reply.
+/// Decodes the reply to a query, or returns `None` while bytes are missing.
 pub fn decode_results(buffer: &[u8]) -> Result<Option<Results>, ProtocolError> {
     let (in_flight, rest) = match buffer {
         [TOTAL, rest @ ..] => (0, rest),

@@ -25,8 +25,8 @@ static void put(int socket, char *message, uint64_t bytes) {
 }
 
 static void take(int socket, char *message, uint64_t bytes) {
-    uint64_t told;
-    if (recv(socket, &told, sizeof told, MSG_WAITALL) != sizeof told || told != bytes ||
+    uint64_t count;
+    if (recv(socket, &count, sizeof count, MSG_WAITALL) != sizeof count || count != bytes ||
         recv(socket, message, bytes, MSG_WAITALL) != (ssize_t)bytes)
         _exit(1);
 }

@@ -1,4 +1,4 @@
-//! On what the benches run, and what else ran there.
+//! The machine that the benches run on, and what else runs there.
 
 use std::error::Error;
 use std::fs::read_to_string;
@@ -9,7 +9,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use nix::unistd::{SysconfVar, sysconf};
 
-/// Processors, kernel, the other sides' versions, and the day.
+/// Returns processors, kernel, versions of the other sides, and the date.
 pub fn described() -> Result<String, Box<dyn Error>> {
     let processors = read_to_string("/proc/cpuinfo")?;
     let model =
@@ -34,10 +34,10 @@ fn first_line(program: &str, argument: &str) -> Result<String, Box<dyn Error>> {
     Ok(String::from_utf8(output.stdout)?.lines().next().unwrap_or_default().to_owned())
 }
 
-/// Watches what other programs use of the processors.
+/// Measures how much processor time other programs use.
 pub struct Others {
     begun: Instant,
-    /// Processor seconds up to then that others had not used.
+    /// Processor seconds at the start that other programs had not used.
     left: f64,
 }
 
@@ -46,19 +46,21 @@ impl Others {
         Ok(Self { begun: Instant::now(), left: left_by_others()? })
     }
 
-    /// Their share of all processors since then, in per cent.
+    /// Returns the share of all processors that other programs have used since then, in percent.
     pub fn share(&self) -> Result<f64, Box<dyn Error>> {
         let all = self.begun.elapsed().as_secs_f64() * count() as f64;
         Ok((100.0 - 100.0 * (left_by_others()? - self.left) / all).max(0.0))
     }
 }
 
-/// Processor seconds since the machine started that nobody used, and those of this process and of the children it has joined.
+/// Returns the idle processor seconds since the machine started, plus those of this process and of
+/// its joined children.
 fn left_by_others() -> Result<f64, Box<dyn Error>> {
     let ticks = sysconf(SysconfVar::CLK_TCK)?.unwrap_or(100) as f64;
     let statistics = read_to_string("/proc/stat")?;
     let all = statistics.lines().next().unwrap_or_default().split_whitespace().skip(1);
-    // The first columns are user, nice, system, idle and iowait. Idle time is measured exactly, the others only sampled.
+    // The first columns are user, nice, system, idle and iowait. Idle time is measured exactly, the
+    // others only sampled.
     let idle = all
         .skip(3)
         .take(2)

@@ -1,4 +1,4 @@
-//! What the benches share: how each side is run, processes against the clock, and the table.
+//! What the benches share: running each side, timing processes, and the table.
 #![allow(dead_code, reason = "no bench uses all of it")]
 
 mod machine;
@@ -15,18 +15,19 @@ use multiprocessing::{Plan, Process, Segment, SegmentName};
 pub use programs::{CProgram, python};
 pub use table::{Sides, Table};
 
-/// What `main` of a bench returns.
+/// The result of `main` of a bench.
 pub type Outcome = Result<(), Box<dyn Error>>;
-/// How often something happened per second, in one turn.
+/// Events per second in one turn.
 pub type Figure = Result<f64, Box<dyn Error>>;
 
-/// A segment of this bench's own.
+/// Creates a segment for this bench.
 pub fn segment(plan: &Plan) -> Result<Segment, Box<dyn Error>> {
     Ok(Segment::create(&SegmentName::new(&format!("bench.{}", id()))?, plan)?)
 }
 
-/// How often per second something happens that each of so many processes does `each` times in `body`, all together. It returns
-/// whether all went well. Starts and ends of the processes are part of the time.
+/// Returns the rate per second at which all processes together do something that each does `each`
+/// times in `body`. `body` returns true if all went well. The time includes starts and ends of the
+/// processes.
 pub fn rate(processes: u32, each: u32, body: impl Fn() -> bool) -> Figure {
     let begun = Instant::now();
     let started: Result<Vec<_>, _> =
@@ -39,8 +40,8 @@ pub fn rate(processes: u32, each: u32, body: impl Fn() -> bool) -> Figure {
     Ok(f64::from(processes) * f64::from(each) / begun.elapsed().as_secs_f64())
 }
 
-/// How often per second something happens that this process does `times` in `body` while another one does its part in `other`. Both
-/// return whether all went well.
+/// Returns the rate per second at which this process does something `times` times in `body`, while
+/// another process does its part in `other`. Both return true if all went well.
 pub fn rate_beside(
     times: u32,
     other: impl FnOnce() -> bool,

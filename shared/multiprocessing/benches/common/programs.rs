@@ -1,4 +1,4 @@
-//! The other sides' programs: in C, compiled for the bench, and in Python.
+//! The programs of the other sides: in C, compiled for the bench, and in Python.
 
 use std::error::Error;
 use std::fs::remove_file;
@@ -26,7 +26,7 @@ impl CProgram {
         }
     }
 
-    /// Runs it for a turn; it prints its figure.
+    /// Runs the program for a turn, and returns the number that it prints.
     pub fn run(&self, arguments: &[u32]) -> Figure {
         printed(Command::new(&self.0).args(arguments.iter().map(u32::to_string)))
     }
@@ -38,7 +38,7 @@ impl Drop for CProgram {
     }
 }
 
-/// Runs a function of `benches/in_python.py` for a turn; it returns its figure.
+/// Runs a function of `benches/in_python.py` for a turn, and returns its result.
 pub fn python(function: &str, arguments: &[u32]) -> Figure {
     let mut program = Command::new("python3");
     printed(
@@ -53,7 +53,7 @@ fn beside(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("benches").join(name)
 }
 
-/// The one number that a program prints.
+/// Returns the one number that a program prints.
 fn printed(command: &mut Command) -> Figure {
     let output = command.output()?;
     if !output.status.success() {

@@ -1,17 +1,17 @@
-//! The table that a bench prints, in Markdown: the sides run by turns, each turn of one beside those of the others.
+//! The Markdown table that a bench prints. The sides run alternately, turn by turn.
 
 use std::error::Error;
 
 use super::machine::{Others, described};
 use super::{Figure, Outcome};
 
-/// Turns that every side has.
+/// Number of turns of each side.
 const TURNS: usize = 9;
 
-/// One way of doing something, run for a turn.
+/// One side, which runs for a turn.
 type Side<'a> = Option<&'a dyn Fn() -> Figure>;
 
-/// Those who do the same thing. `None` where one of them has nothing of the kind.
+/// The sides that do the same. `None` for a side that has nothing comparable.
 pub struct Sides<'a> {
     pub ours: &'a dyn Fn() -> Figure,
     pub c: Side<'a>,
@@ -25,7 +25,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Prints the head of a table of what happens how often per second.
+    /// Prints the head of a table of rates per second.
     pub fn begin(title: &str) -> Result<Self, Box<dyn Error>> {
         println!(
             "### {title}\n\n{}. Per second, medians (least to most) of {TURNS} turns.\n",
@@ -41,7 +41,7 @@ impl Table {
         let sides = [Some(sides.ours), sides.c, sides.python, sides.raw_sync];
         let mut figures = [const { Vec::new() }; 4];
         for turn in 0..TURNS {
-            // Nobody always comes after the same one.
+            // The order changes, so that no side always follows the same one.
             for side in (0..sides.len()).map(|index| (index + turn) % sides.len()) {
                 if let Some(run) = sides[side] {
                     figures[side].push(run()?);
@@ -80,13 +80,14 @@ fn figures_cell(figures: &[f64]) -> String {
     })
 }
 
-/// How many times the other side's figure ours is, turn by turn: what disturbs one turn disturbs both sides of it.
+/// Returns the ratio of our rate to that of another side, turn by turn, because a disturbance
+/// affects both sides of a turn.
 fn ratio_cell(ours: &[f64], other: &[f64]) -> String {
     let ratios: Vec<f64> = ours.iter().zip(other).map(|(ours, other)| ours / other).collect();
     cell(&ratios, |ratio| if ratio < 10.0 { format!("{ratio:.2}") } else { format!("{ratio:.0}") })
 }
 
-/// Median, least and most; nothing of nothing.
+/// Returns median, minimum and maximum, or `None` without values.
 fn cell(figures: &[f64], shown: impl Fn(f64) -> String) -> String {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);

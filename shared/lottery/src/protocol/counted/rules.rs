@@ -1,5 +1,6 @@
-//! What every server of either edition of `counted` must do. Each batch has its own connection: the original server ends one
-//! after its reply.
+//! The rules that every server of either edition of `counted` must keep.
+//!
+//! Each batch has its own connection: the original server handles one message per connection.
 
 use super::{Edition, REFUSED, STORED};
 use crate::protocol::{Rule, Step};
@@ -7,15 +8,16 @@ use crate::protocol::{Rule, Step};
 const AGENCY: u8 = 1;
 const DATE: &[u8; 10] = b"2001-08-29";
 
-/// The rules, in the order in which they are tried.
+/// Returns the rules, in the order in which they are checked.
 pub fn rules(edition: Edition) -> Vec<Rule> {
     let bet = |first_name: &[u8], last_name: &[u8], date| {
-        Loser { first_name, last_name, date }.bytes(edition)
+        LosingBet { first_name, last_name, date }.bytes(edition)
     };
     let good = || bet("Tiago Nicolás".as_bytes(), b"Rivera", DATE);
     let stored = |bets: &[Vec<u8>]| vec![Step::Send(batch(bets)), Step::Expect(vec![STORED])];
     let refused = |name, bad: Vec<u8>| {
-        // The bad bet is the last: a server that closes at the bad one and leaves bytes unread destroys its own reply.
+        // The invalid bet is the last one. A server that closes with unread bytes resets the
+        // connection, which may destroy its own reply.
         Rule { name, steps: vec![Step::Send(batch(&[good(), bad])), Step::Expect(vec![REFUSED])] }
     };
     let unanswered = |name, bytes| Rule {
@@ -55,13 +57,13 @@ pub fn rules(edition: Edition) -> Vec<Rule> {
 }
 
 /// A bet that does not win.
-struct Loser<'a> {
+struct LosingBet<'a> {
     first_name: &'a [u8],
     last_name: &'a [u8],
     date: &'a [u8; 10],
 }
 
-impl Loser<'_> {
+impl LosingBet<'_> {
     fn bytes(&self, edition: Edition) -> Vec<u8> {
         let mut bytes = vec![AGENCY];
         for name in [self.first_name, self.last_name] {

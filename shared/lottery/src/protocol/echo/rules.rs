@@ -1,17 +1,21 @@
-//! What every server of `echo` must do.
+//! The rules that every server of `echo` must keep.
 
 use super::message;
 use crate::protocol::{Rule, Step};
 
-/// The rules, in the order in which they are tried.
+/// Returns the rules, in the order in which they are checked.
 pub fn rules() -> Vec<Rule> {
-    let echoed = |name, sent: &[u8], heard: &[u8]| Rule {
+    let echoed = |name, sent: &[u8], received: &[u8]| Rule {
         name,
-        steps: vec![Step::Send(sent.to_vec()), Step::Expect(heard.to_vec()), Step::ExpectNothing],
+        steps: vec![
+            Step::Send(sent.to_vec()),
+            Step::Expect(received.to_vec()),
+            Step::ExpectNothing,
+        ],
     };
-    let said = message(1, 1);
+    let sent = message(1, 1);
     vec![
-        echoed("a message is sent back, and nothing after it", &said, &said),
+        echoed("a message is sent back, and nothing after it", &sent, &sent),
         echoed(
             "blanks at the end of a message are not sent back",
             b"two words \t \r\n",

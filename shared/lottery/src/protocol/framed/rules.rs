@@ -1,53 +1,73 @@
-//! What every server of `framed` must do.
+//! The rules that every server of `framed` must keep.
 
 use super::framed;
 use crate::protocol::{Rule, Step};
 
-/// T of the vectors; it does not win.
+/// Bet T of the test vectors. It does not win.
 const RIVERA: &str = "1|Tiago Nicolás|Rivera|34407251|2001-08-29|1033\n";
 
-/// The rules, in the order in which they are tried.
+const FAIL: &[u8] = b"FAIL|0\n";
+
+/// Returns the rules, in the order in which they are checked.
 pub fn rules() -> Vec<Rule> {
-    let fail = || b"FAIL|0\n".to_vec();
-    let send = |text: &str| Step::Send(framed(text.as_bytes()));
-    let expect = |line: &str| Step::Expect(format!("{line}\n").into_bytes());
+    [stored_batches(), refused_messages(), connection_ends()].into_iter().flatten().collect()
+}
+
+fn stored_batches() -> Vec<Rule> {
     let stored = |name, text: &str, bets| Rule {
         name,
         steps: vec![send(text), expect(&format!("SUCCESS|{bets}"))],
     };
-    let refused = |name, text: &str| Rule { name, steps: vec![send(text), Step::Expect(fail())] };
     vec![
         stored("a batch is answered with the number of its bets", &format!("1\n{RIVERA}"), 1),
         stored("the last line break is optional", format!("1\n{RIVERA}").trim_end(), 1),
-        stored("a blank line counts and is no bet", &format!("3\n{RIVERA}\n{RIVERA}"), 2),
+        stored("a blank line is counted but is not a bet", &format!("3\n{RIVERA}\n{RIVERA}"), 2),
         stored("a batch of 0 bets is answered", "0\n", 0),
         Rule {
-            // The description has no such line, the original programs want it.
+            // The original's description has no such line, but its programs require it.
             name: "a batch without the line that counts its bets is stored or refused",
-            steps: vec![send(RIVERA), Step::ExpectOneOf(vec![b"SUCCESS|1\n".to_vec(), fail()])],
+            steps: vec![
+                send(RIVERA),
+                Step::ExpectOneOf(vec![b"SUCCESS|1\n".to_vec(), FAIL.to_vec()]),
+            ],
         },
+    ]
+}
+
+fn refused_messages() -> Vec<Rule> {
+    let refused =
+        |name, text: &str| Rule { name, steps: vec![send(text), Step::Expect(FAIL.to_vec())] };
+    vec![
         refused("an empty message is refused", ""),
-        refused("a count that is no number is refused", &format!("x\n{RIVERA}")),
+        refused("a count that is not a number is refused", &format!("x\n{RIVERA}")),
         refused("more bets than announced are refused", &format!("1\n{RIVERA}{RIVERA}")),
         refused("fewer bets than announced are refused", &format!("2\n{RIVERA}")),
         refused("a bet of 5 fields is refused", "1\n1|A|B|1|1999-03-17"),
         refused("a bet of 7 fields is refused", "1\n1|A|B|1|1999-03-17|1|1"),
         refused("an impossible date is refused", "1\n1|A|B|1|1999-13-17|1"),
-        refused("an agency that is no number is refused", "1\nx|A|B|1|1999-03-17|1"),
-        refused("a number that is none is refused", "1\n1|A|B|1|1999-03-17|x"),
-        refused("one bad bet refuses the whole batch", &format!("2\n{RIVERA}1|A|B|1|1999-13-17|1")),
+        refused("an agency that is not a number is refused", "1\nx|A|B|1|1999-03-17|1"),
+        refused("a bet number that is not an integer is refused", "1\n1|A|B|1|1999-03-17|x"),
+        refused(
+            "a batch with one invalid bet is refused as a whole",
+            &format!("2\n{RIVERA}1|A|B|1|1999-13-17|1"),
+        ),
         refused("an unknown word is refused", "HELLO|1"),
         refused("FINISHED without an agency is refused", "FINISHED"),
+    ]
+}
+
+fn connection_ends() -> Vec<Rule> {
+    vec![
         Rule {
-            name: "a message that is not UTF-8 is refused and the last",
+            name: "a message that is not UTF-8 is refused and ends the connection",
             steps: vec![
                 Step::Send(framed(b"1\n1|\xFF|B|1|1999-03-17|1\n")),
-                Step::Expect(fail()),
+                Step::Expect(FAIL.to_vec()),
                 Step::ExpectNothing,
             ],
         },
         Rule {
-            name: "a FINISHED with too much is answered with an error, and only a query may follow",
+            name: "a FINISHED with too many fields gets an ERROR, and only a query may follow",
             steps: vec![
                 send("FINISHED|2|x"),
                 expect("ERROR|Invalid finished message format: FINISHED|2|x"),
@@ -64,4 +84,13 @@ pub fn rules() -> Vec<Rule> {
             ],
         },
     ]
+}
+
+fn send(text: &str) -> Step {
+    Step::Send(framed(text.as_bytes()))
+}
+
+/// Expects one line.
+fn expect(line: &str) -> Step {
+    Step::Expect(format!("{line}\n").into_bytes())
 }

@@ -1,13 +1,13 @@
-//! What every server of `line` must do.
+//! The rules that every server of `line` must keep.
 
 use crate::protocol::{Rule, Step};
 
 const END: &str = "[AGENCY 1] BetBatchEnd\n";
 
-/// T of the vectors, without its line break; it does not win.
+/// Bet T of the test vectors, without its line break. It does not win.
 const RIVERA: &str = "[AGENCY 1] Bet 1033,Tiago Nicolás,Rivera,34407251,2001-08-29";
 
-/// The rules, in the order in which they are tried.
+/// Returns the rules, in the order in which they are checked.
 pub fn rules() -> Vec<Rule> {
     let send = |text: String| Step::Send(text.into_bytes());
     let echoed = |name, bets: String| Rule {
@@ -21,7 +21,7 @@ pub fn rules() -> Vec<Rule> {
     vec![
         echoed("a batch is answered with the line that ends it", format!("{RIVERA}\n")),
         echoed("an empty batch is answered with the line that ends it", String::new()),
-        echoed("a carriage return before the line break is harmless", format!("{RIVERA}\r\n")),
+        echoed("a carriage return before the line break is ignored", format!("{RIVERA}\r\n")),
         echoed("fields after the birthdate are ignored", format!("{RIVERA},more,fields\n")),
         echoed(
             "a line with any other keyword is a bet",
@@ -29,7 +29,10 @@ pub fn rules() -> Vec<Rule> {
         ),
         refused("a bet of 4 fields gets no reply", "[AGENCY 1] Bet 1,A,B,1"),
         refused("an impossible date gets no reply", "[AGENCY 1] Bet 1,A,B,1,1999-13-17"),
-        refused("a number that is none gets no reply", "[AGENCY 1] Bet x,A,B,1,1999-03-17"),
+        refused(
+            "a number that is not an integer gets no reply",
+            "[AGENCY 1] Bet x,A,B,1,1999-03-17",
+        ),
         refused(
             "a comma in a name shifts the fields and gets no reply",
             "[AGENCY 1] Bet 1,A,A,B,1,1999-03-17",

@@ -1,4 +1,4 @@
-//! What every server of `sentinel` must do. The last two are those that the original servers break.
+//! The rules that every server of `sentinel` must keep. The original servers break the last two.
 
 use super::{ACK, ERR};
 use crate::protocol::{Rule, Step};
@@ -6,7 +6,7 @@ use crate::protocol::{Rule, Step};
 const HELLO: u8 = 1;
 const DATE: &[u8] = b"2001-08-29";
 
-/// The rules, in the order in which they are tried.
+/// Returns the rules, in the order in which they are checked.
 pub fn rules() -> Vec<Rule> {
     let good = || packet("Tiago Nicolás".as_bytes(), b"Rivera", DATE);
     let refused = |name, bad: Vec<u8>| Rule {
@@ -53,7 +53,7 @@ pub fn rules() -> Vec<Rule> {
             "a date of 9 characters is answered with ERR",
             packet(b"A", b"B", "2001-08-é".as_bytes()),
         ),
-        refused("a packet cut off by the end of the batch is answered with ERR", cut),
+        refused("a packet truncated by the end of the batch is answered with ERR", cut),
         refused("an impossible date is answered with ERR", packet(b"A", b"B", b"1999-13-17")),
         Rule {
             name: "a batch that ends too early gets no reply",
@@ -62,7 +62,7 @@ pub fn rules() -> Vec<Rule> {
     ]
 }
 
-/// After the hello: batches, each with the reply to it.
+/// Returns the steps after connecting: the hello, then each batch and the reply to it.
 fn conversation(batches: &[(Vec<u8>, &[u8])]) -> Vec<Step> {
     let mut steps = vec![Step::Send(vec![HELLO])];
     for (batch, reply) in batches {
@@ -71,7 +71,7 @@ fn conversation(batches: &[(Vec<u8>, &[u8])]) -> Vec<Step> {
     steps
 }
 
-/// The packet of a bet that does not win.
+/// Returns the packet of a bet that does not win.
 fn packet(first_name: &[u8], last_name: &[u8], date: &[u8]) -> Vec<u8> {
     let mut fields = Vec::new();
     for name in [first_name, last_name] {

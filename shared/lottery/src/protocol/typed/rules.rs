@@ -1,12 +1,12 @@
-//! What every server of `typed` must do.
+//! The rules that every server of `typed` must keep.
 
 use super::{QUERY, decode_results};
 use crate::protocol::{Rule, Step};
 
-/// T of the vectors, four fields: whether it wins is for each server to say.
+/// Bet T of the test vectors, with four fields. Servers may differ on whether it wins.
 const RIVERA: &[u8] = "Tiago Nicolás;Rivera;34407251;2001-08-29".as_bytes();
 
-/// The rules, in the order in which they are tried.
+/// Returns the rules, in the order in which they are checked.
 pub fn rules() -> Vec<Rule> {
     let refused =
         |name, bytes: Vec<u8>| Rule { name, steps: vec![Step::Send(bytes), Step::ExpectNothing] };
@@ -14,7 +14,7 @@ pub fn rules() -> Vec<Rule> {
     dateless.truncate(dateless.len() - 3);
     vec![
         Rule {
-            name: "a batch is answered with its winners",
+            name: "a batch is answered with its winning records",
             steps: vec![
                 Step::Send(batch(&[RIVERA])),
                 Step::ExpectOneOf(vec![vec![0, 0], [&[0, 1][..], &record(RIVERA)].concat()]),

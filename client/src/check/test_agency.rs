@@ -1,0 +1,228 @@
+//! An agency of the check: sends requests and returns what the server replies.
+
+use std::fmt;
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use lottery::Bet;
+use lottery::protocol::{
+    AgencyCodec, AgencyOptions, Answer, ConnectionUse, NewAgency, ProtocolError, Push, Receipt,
+};
+
+use super::connection::{Pieces, TestConnection};
+use super::excerpt::excerpt;
+use super::target::{Target, cannot_connect};
+
+/// Pause before a query that was answered with "not yet" or a partial result is repeated.
+const QUERY_PAUSE: Duration = Duration::from_millis(50);
+
+/// One agency. After a failure it continues on a new connection, so that one broken rule does not
+/// look like several. Its errors describe what was received instead of the expected reply.
+#[derive(Debug)]
+pub(super) struct TestAgency<'t> {
+    /// Number of the agency.
+    pub(super) number: u16,
+    target: &'t Target,
+    codec: Box<dyn AgencyCodec>,
+    /// The open connection.
+    connection: Option<TestConnection>,
+}
+
+/// Winners in a reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Winners {
+    /// Number of winners.
+    pub(super) count: u64,
+    /// Their documents, if the dialect transmits them.
+    pub(super) documents: Option<Vec<String>>,
+}
+
+impl Winners {
+    /// Returns winners with these documents, or only their number if `like` has no documents.
+    pub(super) fn of(documents: Vec<String>, like: &Self) -> Self {
+        Self {
+            count: documents.len() as u64,
+            documents: like.documents.is_some().then_some(documents),
+        }
+    }
+}
+
+impl fmt::Display for Winners {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} winner{}", self.count, if self.count == 1 { "" } else { "s" })?;
+        match &self.documents {
+            Some(documents) if !documents.is_empty() => write!(f, " ({})", documents.join(", ")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<'t> TestAgency<'t> {
+    /// Creates agency `number` without a connection.
+    pub(super) fn new(number: u16, target: &'t Target, new_codec: NewAgency) -> Self {
+        let options = AgencyOptions { agency: number, max_bets: u16::MAX, with_count: true };
+        Self { number, target, codec: new_codec(&options), connection: None }
+    }
+
+    /// Returns true if the dialect has a separate notification that all bets are sent.
+    pub(super) fn notifies(&self) -> bool {
+        self.codec.notification().is_some()
+    }
+
+    /// Sends a batch. Returns its winners if the dialect reports them in the acknowledgement.
+    pub(super) fn store(&mut self, bets: &[Bet<'_>]) -> Result<Option<Winners>, String> {
+        self.codec.clear();
+        for bet in bets {
+            let pushed = self.codec.push(bet).map_err(|error| error.to_string())?;
+            debug_assert_eq!(pushed, Push::Added, "the batches of the check are small");
+        }
+        let packet = self.codec.packet().to_vec();
+        match self.exchange(&packet, |codec, reply| codec.receipt(reply))? {
+            (Receipt::Stored { winners }, reply) => {
+                Ok(winners.map(|count| self.winners_in(count as u64, &reply)))
+            }
+            (Receipt::Refused, reply) => Err(format!("refused, {}", excerpt(&reply))),
+        }
+    }
+
+    /// Sends the notification that all bets are sent, if the dialect has one.
+    pub(super) fn notify(&mut self) -> Result<(), String> {
+        match self.codec.notification() {
+            Some(message) => {
+                self.exchange(&message, |codec, reply| codec.acknowledgement(reply)).map(|_| ())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Sends the query for the winners without waiting for the answer.
+    pub(super) fn query(&mut self) -> Result<(), String> {
+        let question = self.codec.question();
+        self.send(&question)
+    }
+
+    /// Returns an excerpt of what has already been received in answer to the query. Returns `None`
+    /// if that is nothing, or "not yet".
+    pub(super) fn early_answer(&mut self) -> Option<String> {
+        let received = self.connection.as_mut()?.peek();
+        match self.codec.answer(received) {
+            _ if received.is_empty() => None,
+            Ok(Some(Answer::NotYet)) => {
+                self.disconnect();
+                None
+            }
+            _ => Some(excerpt(received)),
+        }
+    }
+
+    /// Receives the winners. Sends the query if it has not been sent on this connection, and again
+    /// after "not yet".
+    pub(super) fn winners(&mut self) -> Result<Winners, String> {
+        let deadline = Instant::now() + self.target.timeout;
+        loop {
+            if self.connection.is_none() {
+                self.query()?;
+            }
+            match self.receive(|codec, reply| codec.answer(reply))? {
+                (Answer::Winners(count), reply) => {
+                    if let Some(connection) = &mut self.connection {
+                        let message = self.codec.final_message();
+                        connection.send(message, Pieces::Whole, self.target.timeout);
+                    }
+                    self.disconnect();
+                    return Ok(self.winners_in(count, &reply));
+                }
+                (Answer::NotYet, _) if Instant::now() < deadline => {
+                    sleep(QUERY_PAUSE);
+                    self.disconnect();
+                }
+                (_, reply) => return Err(excerpt(&reply)),
+            }
+        }
+    }
+
+    /// Repeats the query for results until the answer is a total of at least `least` winners.
+    pub(super) fn total(&mut self, least: u64) -> Result<(), String> {
+        let deadline = Instant::now() + self.target.timeout;
+        loop {
+            let question = self.codec.question();
+            let (answer, reply) = self.exchange(&question, |codec, reply| codec.answer(reply))?;
+            match answer {
+                Answer::Results(results) if results.in_flight == 0 && results.winners >= least => {
+                    return Ok(());
+                }
+                _ if Instant::now() < deadline => sleep(QUERY_PAUSE),
+                _ => return Err(excerpt(&reply)),
+            }
+        }
+    }
+
+    /// Connects and sends the greeting, unless the open connection can be reused.
+    pub(super) fn connect(&mut self) -> Result<(), String> {
+        let reusable = self.target.connection_use == ConnectionUse::Kept;
+        if !(reusable && self.connection.as_mut().is_some_and(TestConnection::is_idle)) {
+            let mut connection = self.target.connect().map_err(|error| cannot_connect(&error))?;
+            connection.send(&self.codec.greeting(), Pieces::Whole, self.target.timeout);
+            self.connection = Some(connection);
+        }
+        Ok(())
+    }
+
+    /// Closes the connection and discards what it has received.
+    pub(super) fn disconnect(&mut self) {
+        self.connection = None;
+    }
+
+    fn send(&mut self, message: &[u8]) -> Result<(), String> {
+        self.connect()?;
+        if let Some(connection) = &mut self.connection {
+            connection.send(message, Pieces::Whole, self.target.timeout);
+        }
+        Ok(())
+    }
+
+    /// Sends a request. Returns the decoded reply and its bytes.
+    fn exchange<T>(
+        &mut self,
+        message: &[u8],
+        read: impl Fn(&dyn AgencyCodec, &[u8]) -> Result<Option<T>, ProtocolError>,
+    ) -> Result<(T, Vec<u8>), String> {
+        self.send(message)?;
+        self.receive(read)
+    }
+
+    fn receive<T>(
+        &mut self,
+        read: impl Fn(&dyn AgencyCodec, &[u8]) -> Result<Option<T>, ProtocolError>,
+    ) -> Result<(T, Vec<u8>), String> {
+        let Some(connection) = &mut self.connection else { return Err("no connection".to_owned()) };
+        let codec = &*self.codec;
+        let decode = |received: &[u8]| read(codec, received).transpose();
+        let unexpected = match connection.receive(self.target.timeout, decode) {
+            Ok(Ok(reply)) => return Ok((reply, connection.take_all())),
+            Ok(Err(_)) => excerpt(&connection.take_trailing()),
+            Err(received) => received,
+        };
+        self.disconnect();
+        Err(unexpected)
+    }
+
+    fn winners_in(&self, count: u64, reply: &[u8]) -> Winners {
+        Winners { count, documents: self.codec.documents(reply) }
+    }
+}
+
+/// Runs `act` for all agencies at the same time. Returns the results in the order of the agencies.
+pub(super) fn concurrently<'t, T: Send>(
+    agencies: &mut [TestAgency<'t>],
+    act: impl Fn(&mut TestAgency<'t>) -> T + Sync,
+) -> Vec<T> {
+    let act = &act;
+    thread::scope(|scope| {
+        let threads: Vec<_> =
+            agencies.iter_mut().map(|agency| scope.spawn(move || act(agency))).collect();
+        let results = threads.into_iter().map(thread::ScopedJoinHandle::join);
+        let unwind = |panic| std::panic::resume_unwind(panic);
+        results.map(|result| result.unwrap_or_else(unwind)).collect()
+    })
+}

@@ -1,0 +1,18 @@
+//! Tests of the client program. Each starts the real program in an empty directory and plays the
+//! central that it connects to.
+#![allow(clippy::unwrap_used)]
+
+mod batches;
+mod check;
+mod config;
+mod connections;
+mod dialects;
+mod draw;
+mod echo;
+mod generate;
+mod replies;
+mod rows;
+mod signals;
+mod single_bet;
+mod startup;
+mod support;

@@ -1,0 +1,110 @@
+//! The commit: all batches and finish marks of a round, under one lock of the ledger.
+
+use conventions::log_line::{Outcome, info};
+use multiprocessing::ValueGuard;
+
+use super::{Central, Fatal, Rejected, Shared, lock_ledger, publish};
+use crate::storage::{Batches, FileError, Group, Ledger, LedgerWords, Storage, StorageError};
+
+/// What became of everything in a commit. Nothing may be acknowledged before it is published.
+#[derive(Debug)]
+pub struct Committed {
+    /// One result per batch of the group, in order.
+    pub batches: Vec<Result<(), Rejected>>,
+    /// One result per agency, in order.
+    pub finished: Vec<Result<(), Rejected>>,
+}
+
+impl Central {
+    /// Stores the batches of a group, then marks agencies as finished. They count once
+    /// [`publish`](Self::publish) has run.
+    ///
+    /// Each batch is stored whole or not at all. If the group cannot be stored together, for
+    /// example because the disk is nearly full, each batch is tried alone. Marking an agency again
+    /// changes nothing.
+    pub fn commit(&mut self, group: &Group, agencies: &[u16]) -> Result<Committed, Fatal> {
+        let mut guard = lock_ledger(&self.shared, &self.storage)?;
+        self.check_durability()?;
+        let batches = if self.is_closed() {
+            (0..group.len()).map(|_| Err(Rejected::Closed)).collect()
+        } else {
+            match store(&self.shared, &mut self.storage, &mut guard, group.all()) {
+                Ok(results) => results,
+                Err(fatal) => {
+                    // The ledger may not match the files any more. The lock dies with this process,
+                    // so that its next owner recovers.
+                    std::mem::forget(guard);
+                    return Err(fatal);
+                }
+            }
+        };
+        if batches.iter().any(Result::is_ok) {
+            self.unpublished = Some(Ledger::from(*guard));
+        }
+        // An agency that was marked before is acknowledged again, and its mark may not be durable
+        // yet.
+        self.unsynced |= !agencies.is_empty();
+        let mark = |agency: &u16| mark_finished(&self.shared, &self.storage, *agency);
+        let finished = agencies.iter().map(|agency| mark(agency).map_err(Rejected::from)).collect();
+        Ok(Committed { batches, finished })
+    }
+}
+
+/// Stores batches together, or else one by one. The caller holds the ledger's lock.
+fn store(
+    shared: &Shared,
+    storage: &mut Storage,
+    ledger: &mut ValueGuard<'_, LedgerWords>,
+    batches: Batches<'_>,
+) -> Result<Vec<Result<(), Rejected>>, Fatal> {
+    let mut results = Vec::with_capacity(batches.len());
+    if batches.len() > 1 {
+        let (stored, _) = append(shared, storage, ledger, batches)?;
+        results.extend((0..stored).map(|_| Ok(())));
+    }
+    for batch in batches.each().skip(results.len()) {
+        results.push(match append(shared, storage, ledger, batch)? {
+            (0, Some(refused)) => Err(refused.into()),
+            _ => Ok(()),
+        });
+    }
+    Ok(results)
+}
+
+/// Appends batches. Returns how many of them, from the first, are stored, and why not all of them.
+fn append(
+    shared: &Shared,
+    storage: &mut Storage,
+    ledger: &mut ValueGuard<'_, LedgerWords>,
+    batches: Batches<'_>,
+) -> Result<(usize, Option<FileError>), Fatal> {
+    let before = Ledger::from(**ledger);
+    match storage.append(before, batches) {
+        Ok(after) => {
+            **ledger = after.into();
+            Ok((batches.len(), None))
+        }
+        Err(StorageError::File(refused)) => {
+            // Only the journal knows what of it is stored.
+            let after = storage.recover(false)?.ledger;
+            **ledger = after.into();
+            Ok(((after.batches - before.batches) as usize, Some(refused)))
+        }
+        Err(error) => Err(publish::durability_lost(shared, error)),
+    }
+}
+
+/// Marks an agency as finished. The caller holds the ledger's lock.
+fn mark_finished(shared: &Shared, storage: &Storage, agency: u16) -> Result<(), FileError> {
+    if storage.has_finished(agency)? {
+        return Ok(());
+    }
+    storage.mark_finished(agency)?;
+    let finished = shared.finished.fetch_add(1) + 1;
+    info("agency_finished", Outcome::Success)
+        .with("agency", agency)
+        .with("finished", finished)
+        .with("expected", shared.expected.load())
+        .write();
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! Errors of the central, one type per severity.
+
+use std::io;
+
+use multiprocessing::LockFailure;
+
+use crate::storage::{FileError, StorageError};
+
+/// Why one request, or one attempt at the draw, failed. Nothing of it is stored, and the central
+/// goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejected {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The draw is due or was held.
+    #[error("the bets are closed: every expected agency has finished")]
+    Closed,
+    /// The result of the draw cannot be read.
+    #[error("the winners of agency {agency} cannot be read: {source}")]
+    Draw {
+        /// The agency that asked for its winners.
+        agency: u16,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The batch could not be written as rows.
+    #[error("not stored: {0}")]
+    Rows(#[from] csv::Error),
+}
+
+/// Why the process must end: it cannot rely on the storage or the shared memory any more.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// The storage is damaged, or what it holds is unknown.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A sync failed in another process: what is on the disk is unknown.
+    #[error("the storage failed to become durable; restart the central to recover it")]
+    NotDurable,
+    /// A lock cannot be taken.
+    #[error("shared memory: {0}")]
+    Lock(#[from] LockFailure),
+}
+
+impl From<FileError> for Fatal {
+    fn from(error: FileError) -> Self {
+        Self::Storage(error.into())
+    }
+}
+
+/// Why the supervisor could not repair what a dead worker left.
+#[derive(Debug, thiserror::Error)]
+pub enum RepairError {
+    /// A living process holds a lock for too long. The repair can be tried again.
+    #[error("shared memory: a living process holds the lock of {0} and does not give it back")]
+    Busy(&'static str),
+    /// Trying again does not help.
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+}

@@ -1,0 +1,64 @@
+//! Errors of the storage: one refused file operation, or a storage that cannot be used.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An operation on one file that the operating system refused. The storage stays usable.
+#[derive(Debug, thiserror::Error)]
+#[error("{action} {}: {source}", .path.display())]
+pub struct FileError {
+    /// The operation, as a participle: `writing`.
+    action: &'static str,
+    /// The file.
+    path: PathBuf,
+    /// The reason.
+    source: io::Error,
+}
+
+impl FileError {
+    /// Returns what turns an I/O error of this operation into a [`FileError`], for `map_err`.
+    pub fn of(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self { action, path: path.to_owned(), source }
+    }
+}
+
+/// A storage that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// Another central uses the directory.
+    #[error(
+        "storage {} is in use by another central{owner}: stop it or choose another \
+         SERVER_STORAGE_DIR",
+        .directory.display()
+    )]
+    InUse {
+        /// The directory.
+        directory: PathBuf,
+        /// ` (pid N)`, where known.
+        owner: String,
+    },
+    /// The operating system refused an operation.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A sync failed, so what was written may not be on the disk. A second sync would prove
+    /// nothing: the kernel reports a lost page once.
+    #[error(
+        "making {} durable: {source}; what is on the disk is unknown, restart the central to \
+         recover",
+        .path.display()
+    )]
+    NotDurable {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The files contradict each other in a way that no crash of a central leaves behind.
+    #[error("{}: {reason}", .path.display())]
+    Inconsistent {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do about it.
+        reason: String,
+    },
+}

@@ -1,0 +1,206 @@
+//! Batches that are committed together: their rows and winner lines, one after the other.
+
+use super::{Ledger, clear_buffer};
+
+/// Bytes from which a group is full. Below the bytes that reused buffers keep, so that groups of
+/// ordinary batches never make a worker allocate.
+const FULL_BYTES: usize = 192 * 1024;
+
+/// The rows and winner lines of the batches that the next commit stores. Reused from commit to
+/// commit.
+#[derive(Debug, Default)]
+pub struct Group {
+    /// Rows of `bets.csv`.
+    rows: Vec<u8>,
+    /// Lines of `winners.log`.
+    lines: Vec<u8>,
+    /// One per batch, in the order of their rows and lines.
+    sizes: Vec<BatchSize>,
+}
+
+/// What one batch adds to the storage.
+#[derive(Clone, Copy, Debug)]
+struct BatchSize {
+    /// Bytes of `bets.csv`.
+    rows: usize,
+    /// Bytes of `winners.log`.
+    lines: usize,
+    bets: u64,
+    winners: u64,
+}
+
+/// Consecutive batches of a [`Group`].
+#[derive(Clone, Copy, Debug)]
+pub struct Batches<'a> {
+    /// Their rows of `bets.csv`.
+    pub rows: &'a [u8],
+    /// Their lines of `winners.log`.
+    pub lines: &'a [u8],
+    sizes: &'a [BatchSize],
+}
+
+/// One batch of a [`Group`].
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// Its rows of `bets.csv`.
+    pub rows: &'a [u8],
+    /// Its lines of `winners.log`.
+    pub lines: &'a [u8],
+    bets: u64,
+    winners: u64,
+}
+
+impl Group {
+    /// Adds a batch of `bets` bets, `winners` of which win. `write` appends its rows and its winner
+    /// lines; if it fails, the group is left as it was.
+    pub fn add<E>(
+        &mut self,
+        bets: usize,
+        winners: usize,
+        write: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (rows, lines) = (self.rows.len(), self.lines.len());
+        if let Err(error) = write(&mut self.rows, &mut self.lines) {
+            self.rows.truncate(rows);
+            self.lines.truncate(lines);
+            return Err(error);
+        }
+        self.sizes.push(BatchSize {
+            rows: self.rows.len() - rows,
+            lines: self.lines.len() - lines,
+            bets: bets as u64,
+            winners: winners as u64,
+        });
+        Ok(())
+    }
+
+    /// Returns the number of batches.
+    pub fn len(&self) -> usize {
+        self.sizes.len()
+    }
+
+    /// Returns true if there is no batch.
+    pub fn is_empty(&self) -> bool {
+        self.sizes.is_empty()
+    }
+
+    /// Returns true if the group should be committed before another batch is added, so that the
+    /// memory of a round stays bounded.
+    pub fn is_full(&self) -> bool {
+        self.rows.len() + self.lines.len() >= FULL_BYTES
+    }
+
+    /// Returns all batches, to be stored with one write per file.
+    pub fn all(&self) -> Batches<'_> {
+        Batches { rows: &self.rows, lines: &self.lines, sizes: &self.sizes }
+    }
+
+    /// Removes all batches.
+    pub fn clear(&mut self) {
+        clear_buffer(&mut self.rows);
+        clear_buffer(&mut self.lines);
+        self.sizes.clear();
+    }
+}
+
+impl<'a> Batches<'a> {
+    /// Returns the number of batches.
+    pub fn len(&self) -> usize {
+        self.sizes.len()
+    }
+
+    /// Returns each batch, in order.
+    pub fn iter(self) -> impl Iterator<Item = Batch<'a>> {
+        self.each().map(|one| {
+            let BatchSize { bets, winners, .. } = one.sizes[0];
+            Batch { rows: one.rows, lines: one.lines, bets, winners }
+        })
+    }
+
+    /// Returns each batch as a sequence of one, in order.
+    pub fn each(self) -> impl Iterator<Item = Batches<'a>> {
+        let (mut rows, mut lines) = (self.rows, self.lines);
+        self.sizes.chunks(1).map(move |sizes| {
+            let (row, later_rows) = rows.split_at(sizes[0].rows);
+            let (line, later_lines) = lines.split_at(sizes[0].lines);
+            (rows, lines) = (later_rows, later_lines);
+            Batches { rows: row, lines: line, sizes }
+        })
+    }
+
+    /// Returns the totals after these batches, given those before.
+    pub fn added_to(self, before: Ledger) -> Ledger {
+        self.iter().fold(before, |ledger, batch| batch.added_to(ledger))
+    }
+}
+
+impl Batch<'_> {
+    /// Returns the totals after this batch, given those before.
+    pub fn added_to(&self, before: Ledger) -> Ledger {
+        Ledger {
+            batches: before.batches + 1,
+            bets: before.bets + self.bets,
+            winners: before.winners + self.winners,
+            rows_end: before.rows_end + self.rows.len() as u64,
+            lines_end: before.lines_end + self.lines.len() as u64,
+            ..before
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Adds a batch of one bet with these bytes.
+    fn add(group: &mut Group, rows: &[u8], lines: &[u8], outcome: Result<(), ()>) {
+        let added = group.add(1, usize::from(!lines.is_empty()), |to_rows, to_lines| {
+            to_rows.extend_from_slice(rows);
+            to_lines.extend_from_slice(lines);
+            outcome
+        });
+        assert_eq!(added, outcome);
+    }
+
+    #[test]
+    fn batches_come_back_one_by_one_and_together() {
+        let mut group = Group::default();
+        add(&mut group, b"one\r\n", b"", Ok(()));
+        add(&mut group, b"two\r\n", b"winner\n", Ok(()));
+        let each: Vec<_> = group.all().iter().map(|batch| (batch.rows, batch.lines)).collect();
+        assert_eq!(each, [(&b"one\r\n"[..], &b""[..]), (b"two\r\n", b"winner\n")]);
+        assert_eq!(group.all().rows, b"one\r\ntwo\r\n");
+        let after = group.all().added_to(Ledger { bets: 5, ..Ledger::default() });
+        let expected = Ledger {
+            batches: 2,
+            bets: 7,
+            winners: 1,
+            rows_end: 10,
+            lines_end: 7,
+            ..Ledger::default()
+        };
+        assert_eq!(after, expected);
+    }
+
+    #[test]
+    fn a_batch_that_cannot_be_written_leaves_the_group_as_it_was() {
+        let mut group = Group::default();
+        add(&mut group, b"one\r\n", b"", Ok(()));
+        add(&mut group, b"half a r", b"half a l", Err(()));
+        add(&mut group, b"two\r\n", b"", Ok(()));
+        assert_eq!((group.len(), group.all().rows), (2, &b"one\r\ntwo\r\n"[..]));
+        assert!(group.all().lines.is_empty());
+    }
+
+    #[test]
+    fn a_group_is_full_before_reused_buffers_would_be_given_back() {
+        let mut group = Group::default();
+        while !group.is_full() {
+            add(&mut group, &[b'x'; 8192], b"", Ok(()));
+        }
+        let capacity = group.rows.capacity();
+        group.clear();
+        assert!(group.is_empty());
+        assert_eq!(group.rows.capacity(), capacity);
+    }
+}

@@ -1,0 +1,267 @@
+//! One connection of an agency: its bytes, and its phase.
+//!
+//! A connection is *receiving* until a request is whole, *committing* while the request's ticket
+//! waits for the commit, and *answering* until the reply is sent. Then it closes or, where the
+//! dialect keeps connections, receives the next request. An agency that asks for its winners before
+//! the draw *waits* in between. A connection *lingers* before it closes if bytes of the peer may
+//! still be on their way. Closing at once would make the kernel reset the connection, and a reset
+//! can destroy a reply that the peer has not read yet.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use lottery::protocol::{CentralCodec, Dialect, Then};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv, send};
+use socket2::{SockRef, TcpKeepalive};
+
+use super::table::Token;
+
+/// How long a connection may linger.
+const LINGER: Duration = Duration::from_secs(2);
+/// How many bytes a lingering connection reads and discards at most.
+const LINGER_BYTES: usize = 256 * 1024;
+/// Idle time after which the kernel probes a peer that waits for the draw, which may take days. A
+/// peer that answers no probe has vanished, and its connection ends.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+/// Time between two probes.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// Unanswered probes after which the kernel gives the connection up.
+const KEEPALIVE_PROBES: u32 = 4;
+
+/// A connection and everything it needs. Between requests it owns no buffer.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    /// Address of the peer.
+    pub peer: SocketAddr,
+    /// Names this connection in events and tickets.
+    pub token: Token,
+    /// The dialect of its listening socket.
+    pub dialect: &'static Dialect,
+    /// Decodes its requests and encodes its replies.
+    pub codec: Box<dyn CentralCodec>,
+    /// Bytes that have arrived and belong to no decoded request yet.
+    pub buffer: Vec<u8>,
+    /// When it is closed, whatever its phase; `None` while it waits for the draw.
+    pub deadline: Option<Instant>,
+    /// True while its agency counts as in flight. The ticket of a batch takes this mark over.
+    pub in_flight: bool,
+    /// What epoll watches for; `None` before it is registered. Only the table changes it.
+    pub watched: Option<Watched>,
+    /// True while it is in the queue for the next round. Only the table changes it.
+    pub in_queue: bool,
+    /// The phase.
+    pub phase: Phase,
+}
+
+/// Readiness that epoll watches for. It always reports errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// Errors only.
+    Errors,
+    /// Bytes to read.
+    Input,
+    /// Room to write.
+    Output,
+    /// The peer's end only: the bytes it sends are not read.
+    Hangup,
+}
+
+/// Phase of a connection.
+#[derive(Debug)]
+pub enum Phase {
+    /// A request is arriving.
+    Receiving,
+    /// The buffer may hold another whole request, which is decoded in the next round.
+    Queued,
+    /// The request's ticket is in a round and not answered yet.
+    Committing {
+        /// True once the peer has sent more, which must not wake the worker again and again.
+        muted: bool,
+    },
+    /// The agency waits for the draw.
+    Waiting {
+        /// The agency that asked for its winners.
+        agency: u16,
+    },
+    /// The reply is being sent.
+    Answering {
+        /// The whole reply.
+        reply: Vec<u8>,
+        /// Bytes of it that the kernel has taken.
+        sent: usize,
+        /// What follows it.
+        then: Then,
+        /// True if closing has to wait for bytes that the peer is still sending.
+        linger: bool,
+    },
+    /// The reply is sent. Bytes of the peer are discarded until it ends.
+    Lingering {
+        /// How many more bytes.
+        left: usize,
+    },
+    /// The connection is done; the table removes it.
+    Closed,
+}
+
+/// Result of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// This many bytes.
+    Bytes(usize),
+    /// No bytes at the moment.
+    Blocked,
+    /// The peer has closed its side.
+    Ended,
+    /// The connection is broken.
+    Broken(Errno),
+}
+
+/// Result of sending a reply as far as the kernel takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// All of it.
+    Whole {
+        /// What follows it.
+        then: Then,
+        /// True if closing has to wait for bytes that the peer is still sending.
+        linger: bool,
+    },
+    /// Not all of it; the kernel takes no more at the moment.
+    Partly,
+    /// The connection is broken.
+    Broken,
+}
+
+impl Connection {
+    /// Returns a connection that was just accepted.
+    pub fn new(
+        stream: TcpStream,
+        peer: SocketAddr,
+        token: Token,
+        dialect: &'static Dialect,
+        deadline: Instant,
+    ) -> Self {
+        Self {
+            stream,
+            peer,
+            token,
+            dialect,
+            codec: (dialect.central)(),
+            buffer: Vec::new(),
+            deadline: Some(deadline),
+            in_flight: false,
+            watched: None,
+            in_queue: false,
+            phase: Phase::Receiving,
+        }
+    }
+
+    /// Returns true if no byte of an unanswered request has arrived.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Receiving) && self.buffer.is_empty()
+    }
+
+    /// Returns the bytes it keeps in memory.
+    pub fn buffered(&self) -> usize {
+        let reply = match &self.phase {
+            Phase::Answering { reply, .. } => reply.capacity(),
+            _ => 0,
+        };
+        self.buffer.capacity() + reply
+    }
+
+    /// Returns what epoll should watch for in this phase. Where no event is expected, that is what
+    /// it watches for already: changing it would cost a system call per request.
+    pub fn wants(&self) -> Option<Watched> {
+        match self.phase {
+            Phase::Receiving | Phase::Lingering { .. } => Some(Watched::Input),
+            Phase::Answering { .. } => Some(Watched::Output),
+            Phase::Waiting { .. } => Some(Watched::Hangup),
+            Phase::Committing { muted: true } => Some(Watched::Errors),
+            Phase::Committing { muted: false } | Phase::Queued | Phase::Closed => self.watched,
+        }
+    }
+
+    /// Starts to wait for the draw, without a deadline and without spare memory.
+    pub fn wait_for_draw(&mut self, agency: u16) {
+        self.phase = Phase::Waiting { agency };
+        self.deadline = None;
+        self.buffer.shrink_to_fit();
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE_AFTER)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_PROBES);
+        // Fails if the peer is gone already, which epoll reports anyway.
+        let _: io::Result<()> = SockRef::from(&self.stream).set_tcp_keepalive(&keepalive);
+    }
+
+    /// Reads into `bytes` without blocking.
+    pub fn read(&self, bytes: &mut [u8]) -> Read {
+        // The flag, unlike a non-blocking socket, saves a system call per connection.
+        match retry(|| recv(self.stream.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT)) {
+            Ok(0) => Read::Ended,
+            Ok(read) => Read::Bytes(read),
+            Err(Errno::EAGAIN) => Read::Blocked,
+            Err(errno) => Read::Broken(errno),
+        }
+    }
+
+    /// Sends what is left of the reply without blocking.
+    pub fn send(&mut self) -> Sent {
+        let Phase::Answering { reply, sent, then, linger } = &mut self.phase else {
+            return Sent::Broken;
+        };
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        while *sent < reply.len() {
+            match retry(|| send(self.stream.as_raw_fd(), &reply[*sent..], flags)) {
+                Ok(written) => *sent += written,
+                Err(Errno::EAGAIN) => return Sent::Partly,
+                Err(_) => return Sent::Broken,
+            }
+        }
+        Sent::Whole { then: *then, linger: *linger }
+    }
+
+    /// Closes the sending side and starts to linger until the peer closes its own.
+    pub fn linger(&mut self) {
+        // Fails if the peer is gone already; then the next read ends the connection.
+        let _: io::Result<()> = self.stream.shutdown(Shutdown::Write);
+        self.phase = Phase::Lingering { left: LINGER_BYTES };
+        self.buffer = Vec::new();
+        let last = Instant::now() + LINGER;
+        self.deadline = Some(self.deadline.map_or(last, |deadline| deadline.min(last)));
+    }
+
+    /// Discards what a lingering connection receives. Returns true once it has lingered enough.
+    pub fn discard(&mut self, scratch: &mut [u8]) -> bool {
+        loop {
+            let read = self.read(scratch);
+            let Phase::Lingering { left } = &mut self.phase else { return true };
+            match read {
+                Read::Blocked => return false,
+                Read::Bytes(read) if read < *left => *left -= read,
+                Read::Bytes(_) | Read::Ended | Read::Broken(_) => return true,
+            }
+        }
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+/// Repeats a call that a signal interrupted.
+fn retry(mut call: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
+    }
+}

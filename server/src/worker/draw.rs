@@ -1,0 +1,105 @@
+//! The worker's part in the draw: makes it, in pieces, when it is due and no other worker does.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use conventions::log_line::{Outcome, error};
+use nix::sys::eventfd::EventFd;
+
+use crate::central::{Central, Fatal, Rejected};
+use crate::storage::Drawing;
+
+/// Bytes of bets read per round: some milliseconds, during which this worker's connections wait.
+const PIECE_BYTES: u64 = 1024 * 1024;
+/// Time between a failed attempt, for example on a full disk, and the next.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The draw as far as this worker is concerned.
+#[derive(Debug)]
+pub struct DrawAttempt {
+    /// Wakes every worker when written to: the draw was held, or another worker must make it.
+    drawn: Arc<EventFd>,
+    /// The draw that this worker is making, and true once it has seen all bets.
+    drawing: Option<(Drawing, bool)>,
+    /// No attempt before this time.
+    not_before: Option<Instant>,
+}
+
+impl DrawAttempt {
+    /// Returns an attempt that has not begun.
+    pub fn new(drawn: Arc<EventFd>) -> Self {
+        Self { drawn, drawing: None, not_before: None }
+    }
+
+    /// Returns true if this worker has a piece of the draw to make now.
+    pub fn is_under_way(&self) -> bool {
+        self.drawing.is_some() && !self.is_paused()
+    }
+
+    /// Returns true if the last attempt failed a moment ago.
+    fn is_paused(&self) -> bool {
+        self.not_before.is_some_and(|time| Instant::now() < time)
+    }
+
+    /// Returns true if a draw is due and was not held. This worker may have to make it later, even
+    /// if another one is making it now.
+    pub fn is_due(&self, central: &Central) -> bool {
+        central.is_closed() && !central.was_drawn()
+    }
+
+    /// Does this round's part of the draw, if there is any for this worker.
+    pub fn advance(&mut self, central: &mut Central, slot: usize) -> Result<(), Fatal> {
+        if self.is_paused() {
+            return Ok(());
+        }
+        match self.advance_by_a_piece(central, slot)? {
+            Ok(false) => {}
+            Ok(true) => self.wake_all(),
+            Err(failed) => {
+                error("sorteo", Outcome::Fail).with("error", failed).write();
+                self.not_before = Some(Instant::now() + RETRY);
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins the draw, or reads a piece of the bets, or writes the result. Returns true once the
+    /// draw was held.
+    fn advance_by_a_piece(
+        &mut self,
+        central: &mut Central,
+        slot: usize,
+    ) -> Result<Result<bool, Rejected>, Fatal> {
+        Ok(match self.drawing.take() {
+            None => central.begin_draw(slot)?.map(|begun| {
+                self.drawing = begun.map(|drawing| (drawing, false));
+                false
+            }),
+            Some((mut drawing, false)) => {
+                central.advance_draw(&mut drawing, PIECE_BYTES).map(|complete| {
+                    self.drawing = Some((drawing, complete));
+                    false
+                })
+            }
+            Some((drawing, true)) => {
+                central.keep_draw(&drawing).map(|()| true).inspect_err(|_| {
+                    // Most likely the disk is full. The next attempt need not read the bets again.
+                    self.drawing = Some((drawing, true));
+                })
+            }
+        })
+    }
+
+    /// Leaves a draw that is not held yet to the other workers.
+    pub fn leave(&mut self, central: &Central) {
+        if self.drawing.take().is_some() {
+            central.leave_draw();
+            self.wake_all();
+        }
+    }
+
+    fn wake_all(&self) {
+        // If this is lost with the process, the others notice when they check their deadlines.
+        let _ = self.drawn.write(1);
+    }
+}

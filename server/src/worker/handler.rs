@@ -1,0 +1,294 @@
+//! What a worker does with one connection when it is ready: reads and decodes requests, sends
+//! replies, closes.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use conventions::log_line::{Outcome, debug, error};
+use lottery::protocol::Then;
+
+use super::connection::{Connection, Phase, Read, Sent};
+use super::request::{Origin, RequestOutcome, Requests, answer};
+use super::round::Answerable;
+use super::{LAST_CHANCE, READ_BYTES};
+use crate::central::Fatal;
+
+/// Handles the connections of a worker, one at a time. The table hands each out.
+pub struct Handler<'a> {
+    /// The path of a request.
+    pub requests: Requests<'a>,
+    /// When draining ends; `None` while serving.
+    pub draining: Option<Instant>,
+    /// Where bytes are read to.
+    scratch: Box<[u8]>,
+}
+
+impl<'a> Handler<'a> {
+    /// Returns a handler that serves.
+    pub fn new(requests: Requests<'a>) -> Self {
+        Self { requests, draining: None, scratch: vec![0; READ_BYTES].into_boxed_slice() }
+    }
+
+    /// Does for a connection what is possible without blocking.
+    pub fn advance(&mut self, connection: &mut Connection) -> Result<(), Fatal> {
+        match &mut connection.phase {
+            Phase::Receiving | Phase::Queued => return self.receive(connection),
+            Phase::Answering { .. } => return self.send(connection),
+            Phase::Lingering { .. } => {
+                if connection.discard(&mut self.scratch) {
+                    self.finish(connection);
+                }
+            }
+            Phase::Waiting { .. } => {
+                // Only the peer's end is watched for.
+                debug("consulta_ganadores", Outcome::Fail)
+                    .with("error", "the agency left before the draw")
+                    .write();
+                self.finish(connection);
+            }
+            Phase::Committing { muted } => *muted = true,
+            Phase::Closed => {}
+        }
+        Ok(())
+    }
+
+    /// Decodes the next request of a queued connection, unless an event of this round has done so.
+    pub fn advance_queued(&mut self, connection: &mut Connection) -> Result<(), Fatal> {
+        match connection.phase {
+            Phase::Queued => self.receive(connection),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends a connection after epoll has reported an error.
+    pub fn reset(&mut self, connection: &mut Connection) -> Result<(), Fatal> {
+        match connection.phase {
+            Phase::Waiting { .. } => return self.advance(connection),
+            // It connected and left without sending anything.
+            _ if connection.is_idle() => self.finish(connection),
+            _ => self.close(connection, "reset by peer"),
+        }
+        Ok(())
+    }
+
+    /// Answers a ticket of a connection.
+    pub fn answer(
+        &mut self,
+        connection: &mut Connection,
+        answerable: Answerable,
+    ) -> Result<(), Fatal> {
+        let outcome = answer(answerable, &mut *connection.codec);
+        self.apply(connection, outcome)
+    }
+
+    fn receive(&mut self, connection: &mut Connection) -> Result<(), Fatal> {
+        connection.phase = Phase::Receiving;
+        // The bytes of an earlier read come first.
+        let mut outcome = match connection.buffer.is_empty() {
+            true => RequestOutcome::Incomplete,
+            false => self.decode(connection, 0, false)?,
+        };
+        while let RequestOutcome::Incomplete = outcome {
+            match connection.read(&mut self.scratch) {
+                Read::Blocked => return Ok(()),
+                Read::Ended | Read::Broken(_) if connection.is_idle() => {
+                    // It connected and left without sending anything.
+                    self.finish(connection);
+                    return Ok(());
+                }
+                Read::Ended => {
+                    outcome = self.decode(connection, 0, true)?;
+                    if let RequestOutcome::Incomplete = outcome {
+                        self.close(connection, "closed before the end of its request");
+                        return Ok(());
+                    }
+                }
+                Read::Broken(errno) => {
+                    self.close(connection, errno.desc());
+                    return Ok(());
+                }
+                Read::Bytes(read) => {
+                    outcome = self.decode(connection, read, false)?;
+                    // A short read has emptied the socket: another would only cost a system call.
+                    if matches!(outcome, RequestOutcome::Incomplete) && read < self.scratch.len() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        self.apply(connection, outcome)
+    }
+
+    /// Decodes the connection's bytes, the last `read` of which are in the scratch buffer, and
+    /// starts the first request among them. `ended` says that no more will come.
+    fn decode(
+        &mut self,
+        connection: &mut Connection,
+        read: usize,
+        ended: bool,
+    ) -> Result<RequestOutcome, Fatal> {
+        let arrived = &self.scratch[..read];
+        // A request that arrives whole, as most do, is never copied.
+        let buffered = !connection.buffer.is_empty();
+        if buffered {
+            connection.buffer.extend_from_slice(arrived);
+        }
+        let bytes = if buffered { connection.buffer.as_slice() } else { arrived };
+        let mut origin = Origin {
+            connection: connection.token,
+            ip: connection.peer.ip(),
+            in_flight: connection.in_flight,
+        };
+        let codec = &mut *connection.codec;
+        let (used, outcome) = self.requests.decode(bytes, ended, &mut origin, codec)?;
+        connection.in_flight = origin.in_flight;
+        if buffered {
+            connection.buffer.drain(..used);
+        } else {
+            connection.buffer.extend_from_slice(&arrived[used..]);
+        }
+        if connection.buffer.is_empty() {
+            connection.buffer = Vec::new();
+        }
+        let is_first = match outcome {
+            RequestOutcome::Incomplete => !connection.buffer.is_empty() && (!buffered || used > 0),
+            _ => !buffered,
+        };
+        if is_first && connection.dialect.keeps_connections() && self.draining.is_none() {
+            // With the first bytes of a request, its own time replaces the idle time.
+            connection.deadline = Some(Instant::now() + self.requests.limits.request_timeout);
+        }
+        Ok(outcome)
+    }
+
+    fn apply(&mut self, connection: &mut Connection, outcome: RequestOutcome) -> Result<(), Fatal> {
+        match outcome {
+            RequestOutcome::Incomplete => Ok(()),
+            RequestOutcome::Committing => {
+                // The ticket holds the mark from here on, whatever happens to the connection.
+                connection.in_flight = false;
+                connection.phase = Phase::Committing { muted: false };
+                Ok(())
+            }
+            RequestOutcome::Winners { agency } => self.answer_or_wait(connection, agency),
+            RequestOutcome::Reply { bytes, then } => self.reply(connection, bytes, then, false),
+            RequestOutcome::Refuse { reason, bytes, then } => {
+                self.release_mark(connection);
+                self.log_refused(connection.peer, &reason);
+                // Most likely, more bytes of the refused request are on their way.
+                self.reply(connection, bytes, then, true)
+            }
+            RequestOutcome::Close => {
+                self.finish(connection);
+                Ok(())
+            }
+        }
+    }
+
+    /// Answers with the winners of an agency if the draw was held; otherwise the agency waits for
+    /// it.
+    fn answer_or_wait(&mut self, connection: &mut Connection, agency: u16) -> Result<(), Fatal> {
+        if self.requests.central.was_drawn() {
+            let outcome = self.requests.winners(agency, &mut *connection.codec);
+            return self.apply(connection, outcome);
+        }
+        if self.draining.is_some() {
+            // As every connection that waited when draining began.
+            self.finish(connection);
+        } else {
+            connection.wait_for_draw(agency);
+        }
+        Ok(())
+    }
+
+    /// Answers a connection that has waited for the draw, after the draw.
+    pub fn answer_waiting(&mut self, connection: &mut Connection) -> Result<(), Fatal> {
+        let Phase::Waiting { agency } = connection.phase else { return Ok(()) };
+        match self.requests.winners(agency, &mut *connection.codec) {
+            // Nothing was read while it waited, and the agency may have sent its question again.
+            RequestOutcome::Reply { bytes, then } => self.reply(connection, bytes, then, true),
+            outcome => self.apply(connection, outcome),
+        }
+    }
+
+    /// Starts to send a reply. `linger` says that the peer is still sending, so that closing has to
+    /// wait.
+    fn reply(
+        &mut self,
+        connection: &mut Connection,
+        reply: Vec<u8>,
+        then: Then,
+        linger: bool,
+    ) -> Result<(), Fatal> {
+        let linger = linger || !connection.buffer.is_empty();
+        connection.phase = Phase::Answering { reply, sent: 0, then, linger };
+        let timeout = self.requests.limits.request_timeout;
+        connection.deadline.get_or_insert_with(|| Instant::now() + timeout);
+        self.send(connection)
+    }
+
+    fn send(&mut self, connection: &mut Connection) -> Result<(), Fatal> {
+        match connection.send() {
+            Sent::Partly => {}
+            Sent::Broken => self.close(connection, "left before its reply was sent"),
+            Sent::Whole { then: Then::Continue, .. } => self.expect_next(connection),
+            Sent::Whole { then: Then::Close, linger: true } => {
+                connection.linger();
+                return self.advance(connection);
+            }
+            Sent::Whole { then: Then::Close, linger: false } => self.finish(connection),
+        }
+        Ok(())
+    }
+
+    /// Goes on to the next request of a kept connection.
+    fn expect_next(&self, connection: &mut Connection) {
+        let is_idle = connection.buffer.is_empty();
+        connection.phase = if is_idle { Phase::Receiving } else { Phase::Queued };
+        let (now, limits) = (Instant::now(), self.requests.limits);
+        connection.deadline = Some(match self.draining {
+            None if is_idle => now + limits.idle_timeout,
+            None => now + limits.request_timeout,
+            Some(end) => end.min(now + LAST_CHANCE),
+        });
+    }
+
+    /// Closes a connection that is done.
+    fn finish(&self, connection: &mut Connection) {
+        self.release_mark(connection);
+        connection.phase = Phase::Closed;
+    }
+
+    /// Closes a connection before it is done, and logs why, unless it owes and expects nothing.
+    pub fn close(&self, connection: &mut Connection, reason: &str) {
+        let silent = match connection.phase {
+            Phase::Lingering { .. } => true,
+            Phase::Waiting { .. } => self.draining.is_some(),
+            _ => {
+                connection.is_idle()
+                    && (self.draining.is_some() || connection.dialect.keeps_connections())
+            }
+        };
+        if !silent {
+            self.log_refused(connection.peer, reason);
+        }
+        self.finish(connection);
+    }
+
+    /// Takes the agency of a connection out of flight, with nothing stored.
+    fn release_mark(&self, connection: &mut Connection) {
+        if std::mem::take(&mut connection.in_flight) {
+            self.requests.central.abandon(self.requests.slot);
+        }
+    }
+
+    /// Counts and logs that something a peer sent was refused.
+    fn log_refused(&self, peer: SocketAddr, reason: &str) {
+        self.requests.central.shared().worker_refused.fetch_add(self.requests.slot, 1);
+        error("receive_message", Outcome::Fail)
+            .with("ip", peer.ip())
+            .with("port", peer.port())
+            .with("error", reason)
+            .write();
+    }
+}

@@ -1,0 +1,256 @@
+//! What a decoded request does: it joins the round, or it is answered at once. Every reply is
+//! encoded here, whether its request was committed before or needs no commit.
+
+use std::net::IpAddr;
+
+use conventions::log_line::{Outcome, debug, error, info};
+use lottery::protocol::{CentralCodec, Decoded, Refusal, Then};
+use lottery::{Bet, Reply, Request, Results};
+
+use super::Limits;
+use super::round::{Answerable, Pending, Round, Single, Ticket};
+use super::table::Token;
+use crate::central::{Central, Fatal, Rejected};
+
+/// What happens to a connection after its bytes were decoded, or after its ticket is answerable.
+#[derive(Debug)]
+pub enum RequestOutcome {
+    /// The request is incomplete: wait for more bytes.
+    Incomplete,
+    /// The request is in the round: wait for its ticket.
+    Committing,
+    /// Answer with the winners of an agency, once the draw was held.
+    Winners {
+        /// The agency.
+        agency: u16,
+    },
+    /// Send a reply.
+    Reply {
+        /// The encoded reply.
+        bytes: Vec<u8>,
+        /// What follows it.
+        then: Then,
+    },
+    /// Log why the request failed, then send a reply.
+    Refuse {
+        /// Why it failed.
+        reason: String,
+        /// The encoded reply.
+        bytes: Vec<u8>,
+        /// What follows it.
+        then: Then,
+    },
+    /// Close without a reply.
+    Close,
+}
+
+/// The connection that a request came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// The connection.
+    pub connection: Token,
+    /// Address of its peer.
+    pub ip: IpAddr,
+    /// True if it holds an in-flight mark.
+    pub in_flight: bool,
+}
+
+/// The path of a request through a worker, from decoded bytes to an encoded reply.
+pub struct Requests<'a> {
+    /// Slot of the worker.
+    pub slot: usize,
+    /// The worker's access to shared state and storage.
+    pub central: &'a mut Central,
+    /// The worker's limits.
+    pub limits: Limits,
+    /// The batches and finish marks of this pass of the event loop.
+    pub round: Round,
+}
+
+impl Requests<'_> {
+    /// Decodes and starts the first request in `bytes`, and marks its agency as in flight from the
+    /// moment when the codec sees a batch. `ended` says that no more bytes will come. Returns how
+    /// many bytes were used.
+    pub fn decode(
+        &mut self,
+        bytes: &[u8],
+        ended: bool,
+        origin: &mut Origin,
+        codec: &mut dyn CentralCodec,
+    ) -> Result<(usize, RequestOutcome), Fatal> {
+        let mut used = 0;
+        loop {
+            let message = &bytes[used..];
+            if !origin.in_flight && codec.begins_batch(message) {
+                origin.in_flight = true;
+                self.central.begin(self.slot);
+            }
+            let decoded = if ended { codec.decode_last(message) } else { codec.decode(message) };
+            match decoded {
+                Ok(Decoded::Incomplete) => return Ok((used, RequestOutcome::Incomplete)),
+                Ok(Decoded::Skip { consumed }) => used += consumed,
+                Ok(Decoded::Complete { request, consumed }) => {
+                    return Ok((used + consumed, self.start(request, *origin, codec)?));
+                }
+                Err(refusal) => {
+                    used += refusal.consumed.unwrap_or(message.len());
+                    return Ok((used, refuse_bytes(codec, refusal)));
+                }
+            }
+        }
+    }
+
+    /// Starts a request: adds it to the round, or answers it at once.
+    fn start(
+        &mut self,
+        request: Request<'_>,
+        origin: Origin,
+        codec: &mut dyn CentralCodec,
+    ) -> Result<RequestOutcome, Fatal> {
+        Ok(match request {
+            Request::Store(bets) => self.store(&bets, origin, codec),
+            Request::Results => self.results(codec)?,
+            Request::Finish { agency } => {
+                self.round.finish(origin.connection, agency, Pending::Finish);
+                RequestOutcome::Committing
+            }
+            Request::Winners { agency, finished: true } => {
+                let request = Pending::FinishThenWinners { agency };
+                self.round.finish(origin.connection, agency, request);
+                RequestOutcome::Committing
+            }
+            Request::Winners { .. }
+                if !self.limits.early_queries_wait && !self.central.was_drawn() =>
+            {
+                encode(codec, &Reply::NotYet)
+            }
+            Request::Winners { agency, .. } => RequestOutcome::Winners { agency },
+            Request::Echo(text) => {
+                info("receive_message", Outcome::Success)
+                    .with("ip", origin.ip)
+                    .with("msg", String::from_utf8_lossy(text))
+                    .write();
+                encode(codec, &Reply::Echo(text))
+            }
+            Request::Close => RequestOutcome::Close,
+        })
+    }
+
+    fn store(
+        &mut self,
+        bets: &[Bet<'_>],
+        origin: Origin,
+        codec: &mut dyn CentralCodec,
+    ) -> RequestOutcome {
+        match self.round.prepare(origin.connection, origin.in_flight, bets) {
+            Ok(()) => RequestOutcome::Committing,
+            Err(rejected) => {
+                log_rejected(bets.len());
+                refuse(codec, &rejected)
+            }
+        }
+    }
+
+    /// Answers with the winners so far and the number of agencies in flight.
+    fn results(&mut self, codec: &mut dyn CentralCodec) -> Result<RequestOutcome, Fatal> {
+        let results = self.central.results()?;
+        self.central.shared().worker_queries.fetch_add(self.slot, 1);
+        let Results { winners, in_flight } = results;
+        let line = if in_flight == 0 {
+            debug("consulta_ganadores", Outcome::Success)
+        } else {
+            debug("consulta_ganadores", Outcome::InProgress).with("agencias_en_proceso", in_flight)
+        };
+        line.with("cant_ganadores", winners).write();
+        Ok(encode(codec, &Reply::Results(results)))
+    }
+
+    /// Answers with the winners of an agency, after the draw.
+    pub fn winners(&mut self, agency: u16, codec: &mut dyn CentralCodec) -> RequestOutcome {
+        let documents = match self.central.winners_of(agency) {
+            Ok(documents) => documents,
+            Err(rejected) => return refuse(codec, &rejected),
+        };
+        self.central.shared().worker_queries.fetch_add(self.slot, 1);
+        debug("consulta_ganadores", Outcome::Success)
+            .with("agency", agency)
+            .with("cant_ganadores", documents.len())
+            .write();
+        encode(codec, &Reply::Winners(documents.iter().map(String::as_str).collect()))
+    }
+
+    /// Ends the round: commits and publishes it. Returns the tickets to answer.
+    pub fn end_round(&mut self) -> Result<Vec<Answerable>, Fatal> {
+        self.round.commit(self.central, self.slot)?;
+        let answerable = self.round.publish(self.central, self.slot)?;
+        answerable.iter().for_each(|(ticket, result)| self.record(ticket, result));
+        Ok(answerable)
+    }
+
+    /// Counts and logs a batch, even if its connection is gone by now.
+    fn record(&self, ticket: &Ticket, result: &Result<(), Rejected>) {
+        let Pending::Batch { bets, single, .. } = &ticket.request else { return };
+        if result.is_err() {
+            log_rejected(*bets);
+            return;
+        }
+        self.central.shared().worker_batches.fetch_add(self.slot, 1);
+        self.central.shared().worker_bets.fetch_add(self.slot, *bets as u64);
+        if let Some(Single { document, number }) = single {
+            info("apuesta_almacenada", Outcome::Success)
+                .with("dni", document)
+                .with("numero", number)
+                .write();
+        }
+        info("apuesta_recibida", Outcome::Success).with("cantidad", bets).write();
+    }
+}
+
+/// Returns the answer to a ticket.
+pub fn answer((ticket, result): Answerable, codec: &mut dyn CentralCodec) -> RequestOutcome {
+    match (ticket.request, result) {
+        (_, Err(rejected)) => refuse(codec, &rejected),
+        (Pending::Batch { bets, winners, .. }, Ok(())) => {
+            encode(codec, &Reply::Stored { bets, winners: winners.bets() })
+        }
+        (Pending::Finish, Ok(())) => encode(codec, &Reply::Finished),
+        (Pending::FinishThenWinners { agency }, Ok(())) => RequestOutcome::Winners { agency },
+    }
+}
+
+/// Encodes a reply. One that the dialect cannot carry becomes no bytes: no answer is better than a
+/// wrong one.
+fn encode(codec: &mut dyn CentralCodec, reply: &Reply<'_>) -> RequestOutcome {
+    let mut bytes = Vec::new();
+    match codec.encode(reply, &mut bytes) {
+        Ok(then) => RequestOutcome::Reply { bytes, then },
+        Err(reason) => {
+            error("send_reply", Outcome::Fail).with("error", reason).write();
+            RequestOutcome::Reply { bytes: Vec::new(), then: Then::Close }
+        }
+    }
+}
+
+/// Refuses a request that was understood.
+fn refuse(codec: &mut dyn CentralCodec, rejected: &Rejected) -> RequestOutcome {
+    let mut bytes = Vec::new();
+    let then = codec.refuse(None, &mut bytes);
+    RequestOutcome::Refuse { reason: rejected.to_string(), bytes, then }
+}
+
+/// Refuses bytes that the codec cannot decode.
+fn refuse_bytes(codec: &mut dyn CentralCodec, refusal: Refusal) -> RequestOutcome {
+    let Refusal { error: reason, bets, consumed } = refusal;
+    if let Some(bets) = bets {
+        log_rejected(bets);
+    }
+    let mut bytes = Vec::new();
+    let then = codec.refuse(Some(&reason), &mut bytes);
+    // Without the end of the message, nothing behind it can be decoded.
+    let then = if consumed.is_some() { then } else { Then::Close };
+    RequestOutcome::Refuse { reason: reason.to_string(), bytes, then }
+}
+
+fn log_rejected(bets: usize) {
+    error("apuesta_recibida", Outcome::Fail).with("cantidad", bets).write();
+}

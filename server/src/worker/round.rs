@@ -1,0 +1,141 @@
+//! A round: the batches and finish marks of one pass of the event loop, and the ticket of each.
+//!
+//! A round is *committed* with one lock of the ledger, more often if it becomes too large, and
+//! *published* once, at its end. Only then are its tickets answered. A ticket names its connection
+//! instead of borrowing it, because the connection may be gone when the answer is known.
+
+use lottery::{Bet, is_winner, write_rows, write_winner_line};
+
+use super::table::Token;
+use super::winners::Winners;
+use crate::central::{Central, Fatal, Rejected};
+use crate::storage::Group;
+
+/// The right of a connection to an answer, once its request is committed and published or rejected.
+#[derive(Debug)]
+pub struct Ticket {
+    /// The connection to answer.
+    pub connection: Token,
+    /// True if the request holds an in-flight mark, which the round releases.
+    pub in_flight: bool,
+    /// The request, as far as its answer and its log lines need it.
+    pub request: Pending,
+}
+
+/// A request in a round.
+#[derive(Debug)]
+pub enum Pending {
+    /// A batch.
+    Batch {
+        /// Bets in it.
+        bets: usize,
+        /// The winners among them.
+        winners: Winners,
+        /// The bet, if it is the only one and has a number.
+        single: Option<Single>,
+    },
+    /// An agency has finished.
+    Finish,
+    /// An agency has finished and asks for its winners.
+    FinishThenWinners {
+        /// The agency.
+        agency: u16,
+    },
+}
+
+/// What the log says about a batch of one bet.
+#[derive(Debug)]
+pub struct Single {
+    /// Its document.
+    pub document: String,
+    /// Its number.
+    pub number: u32,
+}
+
+/// A ticket and the result of its request.
+pub type Answerable = (Ticket, Result<(), Rejected>);
+
+/// The batches and finish marks of one pass of the event loop.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// The prepared batches that are not committed yet.
+    group: Group,
+    /// One per batch in `group`.
+    batches: Vec<Ticket>,
+    /// Agencies to be marked as finished.
+    agencies: Vec<u16>,
+    /// One per agency in `agencies`.
+    finishes: Vec<Ticket>,
+    /// Tickets whose requests are committed, or rejected, and not published.
+    committed: Vec<Answerable>,
+}
+
+impl Round {
+    /// Prepares a batch: writes its rows and winner lines into the round. No lock is held.
+    pub fn prepare(
+        &mut self,
+        connection: Token,
+        in_flight: bool,
+        bets: &[Bet<'_>],
+    ) -> Result<(), Rejected> {
+        let mut winners = Winners::default();
+        bets.iter().filter(|bet| is_winner(bet)).for_each(|bet| winners.push(bet));
+        self.group.add(bets.len(), winners.len(), |rows, lines| {
+            winners.bets().iter().for_each(|winner| write_winner_line(winner, lines));
+            write_rows(bets, rows)
+        })?;
+        let single = match bets {
+            [Bet { document, number: Some(number), .. }] => {
+                Some(Single { document: document.to_string(), number: *number })
+            }
+            _ => None,
+        };
+        let request = Pending::Batch { bets: bets.len(), winners, single };
+        self.batches.push(Ticket { connection, in_flight, request });
+        Ok(())
+    }
+
+    /// Adds an agency that has finished. `request` says what its connection waits for.
+    pub fn finish(&mut self, connection: Token, agency: u16, request: Pending) {
+        self.agencies.push(agency);
+        self.finishes.push(Ticket { connection, in_flight: false, request });
+    }
+
+    /// Returns true if the round should be committed before it grows further.
+    pub fn is_full(&self) -> bool {
+        self.group.is_full()
+    }
+
+    /// Commits what the round holds, and gives up the in-flight marks of rejected batches.
+    pub fn commit(&mut self, central: &mut Central, slot: usize) -> Result<(), Fatal> {
+        if self.group.is_empty() && self.agencies.is_empty() {
+            return Ok(());
+        }
+        let results = central.commit(&self.group, &self.agencies)?;
+        self.group.clear();
+        self.agencies.clear();
+        let tickets = self.batches.drain(..).chain(self.finishes.drain(..));
+        for (ticket, result) in tickets.zip(results.batches.into_iter().chain(results.finished)) {
+            if ticket.in_flight && result.is_err() {
+                central.abandon(slot);
+            }
+            self.committed.push((ticket, result));
+        }
+        Ok(())
+    }
+
+    /// Publishes what was committed, and returns the tickets that may be answered now.
+    pub fn publish(
+        &mut self,
+        central: &mut Central,
+        slot: usize,
+    ) -> Result<Vec<Answerable>, Fatal> {
+        if self.committed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let is_marked = |(ticket, result): &&Answerable| ticket.in_flight && result.is_ok();
+        let ended = self.committed.iter().filter(is_marked).count();
+        central.publish(slot, u16::try_from(ended).unwrap_or(u16::MAX))?;
+        Ok(std::mem::take(&mut self.committed))
+    }
+}

@@ -1,0 +1,4 @@
+//! The main job with complete datasets.
+
+mod draw;
+mod typed;

@@ -1,0 +1,9 @@
+//! The draw: who waits for it, who receives which winners, and what can go wrong.
+
+mod descriptors;
+mod errors;
+mod files;
+mod late_queries;
+mod stop;
+mod waiting;
+mod winners;

@@ -1,0 +1,5 @@
+//! No client takes more than its share of connections, time and memory.
+
+mod memory;
+mod shares;
+mod stalled;

@@ -1,0 +1,5 @@
+//! What operators see: status, health, shared memory and the log.
+
+mod log_lines;
+mod status;
+mod stuck_log;

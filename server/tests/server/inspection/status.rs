@@ -1,0 +1,277 @@
+//! The commands `status`, `health` and `ipcs`, with and without a running central.
+
+use std::fs;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use crate::harness::{
+    AgencyConnection, CentralProcess, Program, Setup, eventually, eventually_within, kill,
+    packet_of, reserve_port,
+};
+use nix::sys::signal::Signal;
+use nix::unistd::{User, getuid};
+use serde_json::Value;
+
+fn setup() -> Setup {
+    Setup::new()
+}
+
+fn ask(setup: &Setup, what: &str, port: u16) -> Output {
+    setup.run(&[what, "--port", &port.to_string()])
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Returns the exit code of `server health` and its output.
+fn health(setup: &Setup, port: u16) -> (i32, String) {
+    let output = ask(setup, "health", port);
+    (output.status.code().unwrap(), text(&output.stderr))
+}
+
+/// Sends one request of each kind, and begins a batch that stays in flight until the returned
+/// connection closes.
+fn busy(central: &CentralProcess<'_>) -> AgencyConnection {
+    central.request(&packet_of("a", 3, 2));
+    central.request(&packet_of("b", 4, 0));
+    central.request(&[9]);
+    let mut agency = central.connect();
+    agency.send(&[0]);
+    eventually("in flight", || central.number("agencies_in_flight"), |count| *count == 1);
+    central.results();
+    agency
+}
+
+#[test]
+fn without_a_central_status_and_health_fail_with_one_line_and_ipcs_lists_nothing() {
+    let setup = setup();
+    let taken = reserve_port();
+    let port = taken.local_addr().unwrap().port();
+    for what in ["status", "health"] {
+        let output = ask(&setup, what, port);
+        assert_eq!(
+            (output.status.code(), text(&output.stdout)),
+            (Some(1), String::new()),
+            "{what}"
+        );
+        let said = text(&output.stderr);
+        let expected =
+            format!("action: {what} | result: fail | error: no central runs on port {port}");
+        assert!(said.lines().count() == 1 && said.contains(&expected), "{said}");
+    }
+    let table = text(&ask(&setup, "ipcs", port).stdout);
+    assert!(
+        table.contains("POSIX Shared Memory Segments")
+            && !table.contains(&format!("lottery.{port} "))
+    );
+}
+
+#[test]
+fn the_status_has_every_field_with_its_value() {
+    let setup = setup();
+    let central = setup.start();
+    let _agency = busy(&central);
+    let status = central.status();
+    let pids = central.worker_pids();
+    let expected = [
+        ("port", Value::from(central.port)),
+        ("phase", "serving".into()),
+        ("supervisor_pid", central.program.pid().into()),
+        ("winners", 2.into()),
+        ("bets", 7.into()),
+        ("agencies_in_flight", 1.into()),
+        ("agencies_finished", 0.into()),
+        ("agencies_expected", 5.into()),
+        ("drawn", false.into()),
+        ("waiting", 0.into()),
+        ("worker_deaths", 0.into()),
+        ("lock_recoveries", 0.into()),
+        ("storage_failed", false.into()),
+    ];
+    for (field, value) in &expected {
+        assert_eq!(&status[field], value, "{field}");
+    }
+    assert!(status["uptime_seconds"].as_u64().unwrap() < 60);
+    assert_eq!(status.as_object().unwrap().len(), expected.len() + 2, "{status}");
+    let workers = status["workers"].as_array().unwrap();
+    let sum =
+        |field: &str| workers.iter().map(|worker| worker[field].as_u64().unwrap()).sum::<u64>();
+    for (field, total) in [
+        ("restarts", 0),
+        ("connections", 1),
+        ("waiting", 0),
+        ("in_flight", 1),
+        ("batches", 2),
+        ("bets", 7),
+        ("queries", 1),
+        ("refused", 1),
+    ] {
+        assert_eq!(sum(field), total, "{field} of {status}");
+    }
+    for (slot, worker) in workers.iter().enumerate() {
+        assert_eq!((&worker["slot"], &worker["state"]), (&slot.into(), &"ready".into()));
+        assert_eq!(worker["pid"], pids[slot]);
+        assert!(worker["uptime_seconds"].as_u64().unwrap() < 60);
+        assert_eq!(worker.as_object().unwrap().len(), 12, "{worker}");
+    }
+    let table = text(&ask(&setup, "status", central.port).stdout);
+    for part in ["serving", "winners 2, bets 7, agencies in flight 1", "ready", "refused"] {
+        assert!(table.contains(part), "no {part:?} in {table}");
+    }
+}
+
+#[test]
+fn status_with_watch_prints_each_change_and_ends_with_the_central() {
+    let setup = setup();
+    let central = setup.start();
+    let port = central.port.to_string();
+    let mut watching =
+        Program::start(&mut setup.command(&["status", "--json", "--watch", "--port", &port]));
+    watching.line_with("\"winners\":0,");
+    central.request(&packet_of("a", 1, 1));
+    watching.line_with("\"winners\":1,");
+    assert_eq!(central.stop().0, 0);
+    assert_eq!(watching.exit_code(), 1);
+    watching.line_with("error: no central runs on port");
+}
+
+/// Returns the words of the lines about one segment: its own line, and one per object.
+fn segment(table: &str, port: u16) -> Vec<Vec<&str>> {
+    let mut lines =
+        table.lines().skip_while(|line| !line.starts_with(&format!("/lottery.{port} ")));
+    let own = lines.next().unwrap_or_else(|| panic!("no segment of {port} in {table}"));
+    let objects = lines.take_while(|line| line.starts_with("    "));
+    std::iter::once(own).chain(objects).map(|line| line.split_whitespace().collect()).collect()
+}
+
+#[test]
+fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
+    let setup = setup();
+    let central = setup.start();
+    let _agency = busy(&central);
+    let name = format!("/lottery.{}", central.port);
+    let user = User::from_uid(getuid()).unwrap().map_or(getuid().to_string(), |user| user.name);
+    let bytes = fs::metadata(format!("/dev/shm{name}")).unwrap().len().to_string();
+    let creator = format!("{})", central.program.pid());
+    // The supervisor and two workers are attached. A parallel test that lists the segments of this
+    // machine is attached too for a moment.
+    let expected = [&name, &user, "600", &bytes, "3", "alive", "(creator", &creator];
+    let listed = || text(&ask(&setup, "ipcs", central.port).stdout);
+    let table = eventually("the segment's line", listed, |table| {
+        segment(table, central.port)[0] == expected
+    });
+    let lines = segment(&table, central.port);
+    assert_eq!(lines[1], ["object", "kind", "type", "length", "value"]);
+    let pids = central.worker_pids();
+    let pids = format!("[{}, {}]", pids[0], pids[1]);
+    let port = central.port.to_string();
+    let objects = [
+        ("ledger", "Value", "u64", "7", None),
+        ("sync", "Lock", "u8", "0", Some("free")),
+        ("durable", "RawValue", "u64", "1", Some("0")),
+        ("storage_failed", "RawValue", "u8", "1", Some("0")),
+        ("winners", "Value", "u64", "1", Some("2")),
+        ("bets", "RawValue", "u64", "1", Some("7")),
+        ("finished", "RawValue", "u32", "1", Some("0")),
+        ("expected", "RawValue", "u32", "1", Some("5")),
+        ("draw_owner", "RawValue", "u32", "1", Some("0")),
+        ("drawn", "RawValue", "u8", "1", Some("0")),
+        ("processing", "RawArray", "u16", "2", None),
+        ("port", "RawValue", "u16", "1", Some(port.as_str())),
+        ("phase", "RawValue", "u8", "1", Some("1")),
+        ("deaths", "RawValue", "u64", "1", Some("0")),
+        ("last_death_ms", "RawValue", "u64", "1", Some("0")),
+        ("worker_pid", "RawArray", "u32", "2", Some(pids.as_str())),
+        ("worker_state", "RawArray", "u8", "2", Some("[2, 2]")),
+        ("worker_started_ms", "RawArray", "u64", "2", None),
+        ("worker_restarts", "RawArray", "u32", "2", Some("[0, 0]")),
+        ("worker_connections", "RawArray", "u32", "2", None),
+        ("worker_waiting", "RawArray", "u32", "2", Some("[0, 0]")),
+        ("worker_batches", "RawArray", "u64", "2", None),
+        ("worker_bets", "RawArray", "u64", "2", None),
+        ("worker_queries", "RawArray", "u64", "2", None),
+        ("worker_refused", "RawArray", "u64", "2", None),
+    ];
+    assert_eq!(lines.len() - 2, objects.len(), "{table}");
+    for ((object, kind, element, length, value), line) in objects.into_iter().zip(&lines[2..]) {
+        assert_eq!(line[..4], [object, kind, element, length], "{table}");
+        assert!(
+            value.is_none_or(|value| line[4..].join(" ") == value),
+            "{object} is not {value:?} in {table}"
+        );
+    }
+    let processing = lines.iter().find(|line| line[0] == "processing").unwrap()[4..].join(" ");
+    assert!(["[0, 1]", "[1, 0]"].contains(&processing.as_str()), "{processing}");
+}
+
+#[test]
+fn the_central_is_healthy_once_every_worker_accepts_and_not_before() {
+    const WORKERS: u64 = 64;
+    let mut setup = setup().with("SERVER_WORKERS", &WORKERS.to_string());
+    let port = setup.keep_port();
+    let mut program = Program::start(&mut setup.command(&["run"]));
+    let patience = Duration::from_secs(20);
+    let (_, said) =
+        eventually_within(patience, "health", || health(&setup, port), |(code, _)| *code == 0);
+    assert!(
+        said.contains(&format!("action: health | result: success | workers: {WORKERS}")),
+        "{said}"
+    );
+    let status: Value = serde_json::from_slice(
+        &setup.run(&["status", "--json", "--port", &port.to_string()]).stdout,
+    )
+    .unwrap();
+    let workers = status["workers"].as_array().unwrap();
+    assert_eq!(workers.len() as u64, WORKERS);
+    assert!(workers.iter().all(|worker| worker["state"] == "ready"), "{status}");
+    program.line_with("action: listen | result: success");
+    program.signal(Signal::SIGTERM);
+    assert_eq!(program.exit_code(), 0);
+    assert_eq!(health(&setup, port).0, 1);
+}
+
+#[test]
+fn the_central_is_not_healthy_while_a_worker_is_missing() {
+    // After this many crashes in a row the next worker starts a third of a second later. One more
+    // crash would stop the central.
+    const CRASHES: usize = 7;
+    let setup = setup();
+    let central = setup.start();
+    let healthy = |central: &CentralProcess<'_>| health(&setup, central.port).0 == 0;
+    assert!(healthy(&central));
+    let mut last = 0;
+    for _ in 0..CRASHES {
+        eventually("all workers again", || healthy(&central), |healthy| *healthy);
+        let pid = eventually("another worker", || central.worker_pids()[0], |pid| *pid != last);
+        assert!(kill(pid, Signal::SIGALRM));
+        last = pid;
+    }
+    let killed = Instant::now();
+    let (_, said) =
+        eventually("not healthy", || health(&setup, central.port), |(code, _)| *code == 1);
+    assert!(
+        said.contains("error: 1 of 2 workers accept"),
+        "{said}, {:?} after the last",
+        killed.elapsed()
+    );
+    eventually("healthy again", || healthy(&central), |healthy| *healthy);
+    assert_eq!(central.number("worker_deaths"), CRASHES as u64);
+}
+
+#[test]
+fn a_central_that_is_stopping_is_no_longer_healthy() {
+    let setup = setup().with("SERVER_GRACE", "5s");
+    let mut central = setup.start();
+    let mut agency = central.connect();
+    let batch = packet_of("last", 10, 1);
+    agency.send(&batch[..20]);
+    eventually("in flight", || central.results().in_flight, |count| *count == 1);
+    central.program.signal(Signal::SIGTERM);
+    eventually("draining", || central.status()["phase"].clone(), |phase| phase == "draining");
+    let (code, said) = health(&setup, central.port);
+    assert!(code == 1 && said.contains("error: the central is stopping"), "{code}, {said}");
+    agency.send(&batch[20..]);
+    assert_eq!(agency.read_to_end()[..2], [0, 1]);
+    assert_eq!(central.program.exit_code(), 0);
+}

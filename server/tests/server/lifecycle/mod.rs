@@ -1,0 +1,7 @@
+//! From the settings and the start of a central to its stop.
+
+mod address;
+mod config;
+mod pool;
+mod signals;
+mod stop;

@@ -1,0 +1,13 @@
+//! Tests of the server as a program. Every test starts real processes in a directory of its own.
+// A test that cannot continue fails by panicking.
+#![allow(clippy::unwrap_used)]
+
+mod datasets;
+mod deaths;
+mod draw;
+mod fairness;
+mod harness;
+mod inspection;
+mod lifecycle;
+mod storage;
+mod wire;

@@ -1,0 +1,118 @@
+//! The disk is full, or a file has reached its size limit: a batch that does not fit is refused and
+//! leaves nothing, stored batches stay, and once there is room the central goes on.
+
+use std::fs;
+use std::process::Command;
+
+use crate::harness::{BatchRecord, CentralProcess, Setup, can_mount, eventually, is_alive};
+
+/// Bets of a batch: about 7 kB.
+const BETS: usize = 120;
+/// More batches than fit on the disk.
+const ENOUGH: usize = 2000;
+
+fn setup(durability: &str) -> Setup {
+    Setup::new().with("SERVER_DURABILITY", durability).with("LOGGING_LEVEL", "INFO")
+}
+
+/// Sends batches until one is refused. Returns the number of stored batches.
+fn fill(central: &CentralProcess<'_>, record: &BatchRecord) {
+    let stored =
+        (0..ENOUGH).take_while(|_| record.send_batch(central.port, BETS, BETS / 2)).count();
+    assert!((1..ENOUGH).contains(&stored), "{stored} batches were stored");
+}
+
+/// Asserts that a refused batch leaves nothing in the files, no dead worker, and correct totals.
+fn assert_unharmed(
+    central: &CentralProcess<'_>,
+    workers: &[u32],
+    record: &BatchRecord,
+    read: impl Fn(&str) -> Vec<u8>,
+) {
+    central.none_in_flight_within_a_second();
+    let totals = record.check_files(&read("bets.csv"), &read("winners.log"));
+    assert_eq!(central.results().winners, totals.winners);
+    assert_eq!(central.number("bets"), totals.bets);
+    assert_eq!(totals.bets, (record.acknowledged() * BETS) as u64, "a refused batch is not stored");
+    assert!(workers.iter().all(|pid| is_alive(*pid)));
+    assert_eq!(central.worker_pids(), workers);
+    assert_eq!(central.number("worker_deaths"), 0);
+}
+
+/// Fills a storage of 12 MB, of which the journal takes 8 and a filler 2, and makes room again by
+/// removing the filler.
+fn fills_and_goes_on(durability: &str) {
+    if !can_mount() {
+        return;
+    }
+    let (setup, record) = (setup(durability), BatchRecord::default());
+    let central = setup.start_on_small_disk("head -c 2097152 /dev/zero > storage/filler &&");
+    let seen = |file: &str| central.inside(&setup.stored(file));
+    let read = |file: &str| fs::read(seen(file)).unwrap();
+    let workers = central.worker_pids();
+
+    fill(&central, &record);
+    let line = central.program.line_with("action: receive_message | result: fail");
+    assert!(line.contains("No space left") && line.contains("ip: 127.0.0.1"), "{line}");
+    assert_unharmed(&central, &workers, &record, read);
+    for bets in [BETS, BETS, 1, BETS] {
+        // A batch that is small enough may fit.
+        record.send_batch(central.port, bets, 0);
+    }
+    let before = record.acknowledged();
+    fs::remove_file(seen("filler")).unwrap();
+
+    assert!(record.send_batch(central.port, BETS, BETS / 2), "there is room again");
+    assert!(record.acknowledged() > before);
+    let totals = record.check_files(&read("bets.csv"), &read("winners.log"));
+    assert_eq!((central.results().winners, central.number("bets")), (totals.winners, totals.bets));
+    assert_eq!(central.worker_pids(), workers);
+    assert_eq!(central.stop().0, 0);
+}
+
+#[test]
+fn a_batch_that_does_not_fit_the_disk_is_refused_and_the_central_goes_on() {
+    fills_and_goes_on("process");
+}
+
+#[test]
+fn a_batch_that_does_not_fit_the_disk_is_refused_and_the_central_goes_on_with_durability_disk() {
+    fills_and_goes_on("disk");
+}
+
+#[test]
+fn a_file_size_limit_refuses_the_batch_and_kills_no_worker() {
+    let (setup, record) = (setup("process"), BatchRecord::default());
+    fs::create_dir(setup.stored("")).unwrap();
+    // Stored bets that nearly reach the limit of 9 MB.
+    let row = b"0,Santiago Lionel,Lorca,0-0,1999-03-17,1033\r\n";
+    fs::write(setup.stored("bets.csv"), row.repeat(190_000)).unwrap();
+    // Only the soft limit, in blocks of 512 bytes, so that it can be raised again.
+    let script = "ulimit -S -f 18432 && exec \"$0\" run";
+    let central = setup.start_by(&mut setup.shell(&[], script));
+    let (before, workers) = (setup.read_stored("bets.csv").len(), central.worker_pids());
+    let read =
+        |file: &str| setup.read_stored(file).split_off(if file == "bets.csv" { before } else { 0 });
+
+    let stored =
+        (0..ENOUGH).take_while(|_| record.send_batch(central.port, BETS, BETS / 2)).count();
+    assert!((1..ENOUGH).contains(&stored), "{stored} batches were stored");
+    let line = central.program.line_with("action: receive_message | result: fail");
+    assert!(line.contains("File too large"), "{line}");
+    assert_eq!(central.worker_pids(), workers, "SIGXFSZ killed no worker");
+    let totals = record.check_files(&read("bets.csv"), &read("winners.log"));
+    assert_eq!(totals.bets, (stored * BETS) as u64);
+
+    for pid in &workers {
+        let raised = Command::new("prlimit")
+            .args(["--pid", &pid.to_string(), "--fsize=unlimited:"])
+            .status();
+        assert!(raised.unwrap().success());
+    }
+    let stored = || record.send_batch(central.port, BETS, BETS / 2);
+    eventually("a batch is stored again", stored, |stored| *stored);
+    let totals = record.check_files(&read("bets.csv"), &read("winners.log"));
+    assert_eq!(central.results().winners, totals.winners);
+    assert_eq!(central.number("worker_deaths"), 0);
+    assert_eq!(central.stop().0, 0);
+}

@@ -1,0 +1,11 @@
+//! Requests and replies over real connections, valid and invalid, in every dialect.
+
+mod bad_input;
+mod conformance;
+mod cut_messages;
+mod dialect_errors;
+mod in_flight;
+mod mixed;
+mod oversized;
+mod requests;
+mod rules;

@@ -1,0 +1,15 @@
+//! Tests of the lottery crate through its public interface, one module per dialect or subject.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+mod counted;
+mod documents;
+mod echo;
+mod every_dialect;
+mod framed;
+mod line;
+mod one_place;
+mod sentinel;
+mod typed;

@@ -1,0 +1,6 @@
+//! The supervised pool: it replaces dead workers and stops gracefully.
+
+mod stop;
+mod supervised;
+mod supervision;
+mod surroundings;

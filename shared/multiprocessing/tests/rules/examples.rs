@@ -1,0 +1,148 @@
+//! Every program in `examples/` ends well, prints its point, and leaves nothing behind.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The beginnings of lines by which each program shows its point, worked out by hand.
+const SAID: [(&str, &[&str]); 18] = [
+    // One child adds 1, 2 and 3, the other one 100, 200 and 300.
+    ("array", &["in the end: [0, 101, 202, 303], the largest is Some(303)"]),
+    (
+        "barrier",
+        &[
+            "survivor: the barrier is broken: a party was killed (",
+            "the survivor ended with exit code 0",
+        ],
+    ),
+    ("bounded_semaphore", &["releasing 1 units too many: the semaphore has no more than 2"]),
+    ("condition", &["consumed 7574", "producer: exit code 0", "consumer: exit code 0"]),
+    ("event", &["two runners wait", "one ran: exit code 0"]),
+    (
+        "joinable_queue",
+        &["did 3 ms of work", "did 4 ms of work", "lost: 1", "0 of 8 messages, closed (1 lost)"],
+    ),
+    // Of 100, 30 have left the first account and not reached the second.
+    ("lock", &["it left [70, 0] in the accounts", "repaired: [100, 0]"]),
+    // 0 + 1 + ... + 7, by the worker of the odd jobs.
+    (
+        "pipe",
+        &[
+            "worker 1, job 7: 28",
+            "worker 1 is gone: SIGKILL",
+            "worker 0, which saw the end of its pipe: exit code 0",
+        ],
+    ),
+    (
+        "pool",
+        &["worker 0 was ended by SIGKILL", "SIGTERM stops the pool", "the pool ended: Stopped"],
+    ),
+    (
+        "process",
+        &["one returned: exit code 42", "one panicked: exit code 101", "it was ended: SIGTERM"],
+    ),
+    // 1 + 2 + ... + n is n (n + 1) / 2, here for 1000 and 10000.
+    ("queue", &["job 1: 500500", "job 10: 50005000", "sums: 0 of 16 messages"]),
+    // Three workers, 1000 steps each; the last step of the third one is 999 times 3.
+    ("raw", &["served: 3000", "by each: [1000, 1000, 1000]", "slowest: 2997 ms"]),
+    ("rlock", &["held by ", "free (recovered 1 times)"]),
+    (
+        "segment",
+        &["its creator lives: true", "Value \"winners\": 41", "Lock \"lock\": free", "winners: 42"],
+    ),
+    ("semaphore", &["taken back from the dead: 1"]),
+    ("shareable", &["agency 1 in Rosario: 10 bets of 2.5", "agency 2 in Ushuaia: 20 bets of 2.5"]),
+    // There are 168 primes below 1000. 100 is divided by 5, 0 and 4.
+    (
+        "task_pool",
+        &[
+            "primes: [false, true, true, false, true, false, true]",
+            "by thousands: [168, ",
+            "a worker ended by SIGKILL",
+            "and the other task gave 42",
+            "quotient 20",
+            "panicked: attempt to divide by zero",
+            "quotient 25",
+        ],
+    ),
+    // Twice 1 + 2 + ... + 1000.
+    ("value", &["after one that was killed: [2000, 1001000]", "and one more: [2001, 1001000]"]),
+];
+
+/// Returns the names of the programs.
+fn programs() -> BTreeSet<String> {
+    let files = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).unwrap();
+    files
+        .map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Runs a program to its end within a limit, and returns its output and its pid.
+fn run(name: &str) -> (Output, u32) {
+    // Cargo builds the programs in a directory beside that of this test.
+    let test = std::env::current_exe().unwrap();
+    let program = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
+    let mut command = Command::new(&program);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running =
+        command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+    let pid = running.id();
+    let begun = Instant::now();
+    // The program prints less than a pipe holds.
+    while running.try_wait().unwrap().is_none() {
+        if begun.elapsed() > Duration::from_secs(30) {
+            // Its children end with it.
+            running.kill().unwrap();
+            let output = running.wait_with_output().unwrap();
+            panic!("{name} hangs, after {}", String::from_utf8_lossy(&output.stdout));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    (running.wait_with_output().unwrap(), pid)
+}
+
+#[test]
+fn this_test_knows_what_every_example_prints() {
+    let expected: BTreeSet<_> = SAID.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(programs(), expected, "the programs in examples/ and those that this test knows");
+    assert!(SAID.iter().all(|(_, lines)| !lines.is_empty()));
+}
+
+#[test]
+fn every_example_prints_its_point_ends_well_and_leaves_no_segment() {
+    for (name, lines) in SAID {
+        let (output, pid) = run(name);
+        let (said, errors) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{name}: {}\n{said}\n{errors}", output.status);
+        for line in lines {
+            let is_there = said.lines().any(|other| other.starts_with(line));
+            assert!(is_there, "{name} does not say {line:?}:\n{said}\n{errors}");
+        }
+        let left = fs::read_dir("/dev/shm").unwrap().flatten().map(|entry| entry.file_name());
+        let of_it =
+            |entry: &std::ffi::OsString| entry.to_string_lossy().ends_with(&format!(".{pid}"));
+        let left: Vec<_> = left.filter(of_it).collect();
+        assert!(left.is_empty(), "{name} leaves {left:?}");
+    }
+}
+
+#[test]
+fn every_example_fits_on_a_page() {
+    for name in programs() {
+        let source = format!("{}/examples/{name}.rs", env!("CARGO_MANIFEST_DIR"));
+        let source = fs::read_to_string(source).unwrap();
+        assert!(source.lines().count() <= 50, "{name} has {} lines", source.lines().count());
+        assert!(source.starts_with("//! "), "{name} does not say what it shows");
+        assert!(
+            source.contains(&format!("--example {name}`")),
+            "{name} does not say how to run it"
+        );
+        assert!(
+            !source.contains("unwrap") && !source.contains("unsafe"),
+            "{name} is no example to follow"
+        );
+    }
+}

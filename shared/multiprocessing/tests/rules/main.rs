@@ -1,0 +1,8 @@
+//! Rules that the pages, the examples, the public interface and the soaks of this crate keep.
+#![allow(clippy::unwrap_used)]
+
+mod conformance;
+mod examples;
+mod layers;
+mod public_surface;
+mod soaks;

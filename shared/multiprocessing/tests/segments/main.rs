@@ -1,0 +1,16 @@
+//! Tests of segments: creating, opening, removing and inspecting them, also from Python.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod inspect;
+mod python;
+mod reclaim;
+mod segment;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    common::main()
+}
