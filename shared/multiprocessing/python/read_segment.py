@@ -15,9 +15,12 @@ from collections import namedtuple
 from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
 
-MAGIC, LAYOUT_VERSION, READY = b"SHMPROC\0", 1, 1
-HEADER = struct.Struct("8s I I Q I I Q Q 16x")  # magic, layout, state, bytes, objects, creator, its start, creation time
-ENTRY = struct.Struct("32s I I Q Q Q")  # name, kind, type, length, offset, bytes
+MAGIC, LAYOUT_VERSION, READY = b"SHMPROC\0", 2, 1
+# Magic, layout, state, bytes, objects, creator, its start, creation time; the rest is reserved.
+HEADER = struct.Struct("8s I I Q I I Q Q 80x")
+# Name, kind, type, length, offset, bytes; the rest is reserved.
+ENTRY = struct.Struct("32s I I Q Q Q 64x")
+PREAMBLE = struct.Struct("8s I I")  # magic, layout and state, the same in every layout
 LOCK_BYTES, VERSION_OFFSET = 64, 56
 KINDS = {
     1: "Lock", 2: "Value", 3: "RawValue", 4: "Array", 5: "RawArray", 6: "RLock", 7: "Semaphore", 8: "BoundedSemaphore",
@@ -53,11 +56,16 @@ def attach(name):
 def directory(buffer):
     """Returns the objects of a mapped segment (the `buf` of a SharedMemory) by name. Raises
     ValueError if the buffer is not a segment of this library."""
+    if len(buffer) < PREAMBLE.size:
+        raise ValueError("too short for a segment of shm-multiprocessing")
+    magic, layout, state = PREAMBLE.unpack_from(buffer)
+    if magic != MAGIC or (layout == LAYOUT_VERSION and state != READY):
+        raise ValueError("no segment of shm-multiprocessing, or not initialized yet")
+    if layout != LAYOUT_VERSION:
+        raise ValueError(f"the segment has layout version {layout}; this program reads version {LAYOUT_VERSION}")
     if len(buffer) < HEADER.size:
         raise ValueError("too short for a segment of shm-multiprocessing")
-    magic, layout, state, total, count = HEADER.unpack_from(buffer)[:5]
-    if (magic, layout, state) != (MAGIC, LAYOUT_VERSION, READY):
-        raise ValueError("no segment of shm-multiprocessing, or another layout version, or not initialized yet")
+    total, count = HEADER.unpack_from(buffer)[3:5]
     if total != len(buffer) or HEADER.size + count * ENTRY.size > total:
         raise ValueError("the header does not fit the size of the segment")
     objects = {}
