@@ -74,11 +74,11 @@ mod sealed {
 /// Messages have any length. Each arrives whole, once, and at one receiver, also if several
 /// processes send to an end or receive from it. So when a process is killed
 ///
-/// while it sends: the whole message is in flight, or nothing of it;
-/// while it receives: the message is lost with it, or still there;
-/// while it waits: other processes go on, and no message is lost;
-/// and no other process has its end: a waiter at the other end gets [`PipeError::Closed`] at once,
-/// after it has received what was sent before.
+/// * while it sends: the whole message is in flight, or nothing of it;
+/// * while it receives: the message is lost with it, or still there;
+/// * while it waits: other processes go on, and no message is lost;
+/// * and no other process has its end: a waiter at the other end gets [`PipeError::Closed`] at
+///   once, after it has received what was sent before.
 ///
 /// For the last point no other process may have the end without knowing:
 /// [`Process::spawn_with`](crate::Process::spawn_with) takes care of that. Processes that are not

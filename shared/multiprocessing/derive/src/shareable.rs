@@ -75,7 +75,7 @@ impl Structure {
             group(Delimiter::Parenthesis, [source("&"), group(Delimiter::Bracket, [elements])]),
             source(";"),
         ]);
-        // SAFETY of the generated implementation: all fields are Shareable, because `elements` names
+        // SAFETY of the generated code: all fields are Shareable, because `elements` names
         // their trait. Their order is defined. `check` rules out padding between them and at the
         // end. The trait requires `Copy`, which rules out a destructor.
         let mut implementation = source("const _: () = ::core::assert!");

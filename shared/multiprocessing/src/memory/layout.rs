@@ -1,9 +1,9 @@
-//! The bytes of a segment: a header, a directory of the named objects, the objects. This page is for
-//! authors of readers in other languages.
+//! The bytes of a segment: a header, a directory of the named objects, the objects. This page is
+//! for authors of readers in other languages.
 //!
 //! All numbers are in the byte order of the machine (little-endian on x86-64 and AArch64). A reader
-//! ignores reserved bytes and a writer sets them to 0: a later version may give them a meaning, with
-//! 0 for "unknown".
+//! ignores reserved bytes and a writer sets them to 0: a later version may give them a meaning,
+//! with 0 for "unknown".
 //!
 //! | offset | bytes | what |
 //! |---:|---:|---|
@@ -63,11 +63,11 @@
 //!   (done or lost), tasks lost u32, how often the last unfinished task was finished u32. Bit 33 of
 //!   the waiters says that a process may sleep until that happens. Row: count = tasks in progress.
 //!
-//! A record is a lock block, two copies as of a Value, and the signal line. The signal line is a u32
-//! that counts announcements and that processes sleep on, 4 bytes unused, a u64 with the time of the
-//! last search for dead processes (milliseconds of the monotonic clock), and 48 bytes unused. Each
-//! copy is 64 bytes of numbers (u64; the last one is the number of rows in use), then the rows: pid,
-//! start time, count, mark (u64 each).
+//! A record is a lock block, two copies as of a Value, and the signal line. The signal line is a
+//! u32 that counts announcements and that processes sleep on, 4 bytes unused, a u64 with the time
+//! of the last search for dead processes (milliseconds of the monotonic clock), and 48 bytes
+//! unused. Each copy is 64 bytes of numbers (u64; the last one is the number of rows in use), then
+//! the rows: pid, start time, count, mark (u64 each).
 //!
 //! The length of an object is the number of elements; of a record, the number of rows it has room
 //! for; of a queue, the number of elements in its ring, padding included. The bytes of a joinable

@@ -28,7 +28,7 @@ const BACKLOG: i32 = 128;
 /// | `listener = Listener('\0name')` | `let listener = Listener::bind("name")?;` |
 /// | `connection = listener.accept()` | `let connection = listener.accept()?;` |
 /// | `connection = Client('\0name')` | `let connection = Connection::connect("name")?;` |
-/// | `authkey`, challenge and answer | none: the kernel tells who the other one is |
+/// | `authkey`, challenge and answer | none: the kernel identifies the other process |
 ///
 /// The name is an abstract socket address of Linux: 107 bytes at most, known in one network
 /// namespace, and no file. Nothing is left behind when a process is killed: the name is free when

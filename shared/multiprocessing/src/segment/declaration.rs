@@ -60,12 +60,12 @@ pub use shm_multiprocessing_derive::SharedState;
 /// | `#[shared(units = ...)]` | [`Semaphore`], [`BoundedSemaphore`] |
 /// | `#[shared(parties = ...)]` | [`Barrier`] |
 /// | `#[shared(capacity = ...)]` | [`Queue`], [`JoinableQueue`] |
-/// | `#[shared(lock = field)]` | [`Condition`](crate::Condition), whose lock is that field, a [`Lock`] or [`RLock`] |
-/// | `#[shared(segment)]` | the one field of type [`Segment`], which keeps the entry in `/dev/shm` |
+/// | `#[shared(lock = field)]` | [`Condition`](crate::Condition) with that lock |
+/// | `#[shared(segment)]` | the [`Segment`], which keeps its entry in `/dev/shm` |
 ///
 /// | attribute of the structure | meaning |
 /// |---|---|
-/// | `#[shared(args(a: A, b: B))]` | what the creator chooses: [`Args`](Self::Args) is `()`, `A` or `(A, B)` |
+/// | `#[shared(args(a: A, b: B))]` | [`Args`](Self::Args) is `()`, `A` or `(A, B)` |
 /// | `#[shared(participants = ...)]` | [`Plan::participants`] for all objects |
 ///
 /// # What is checked

@@ -34,8 +34,8 @@ impl Segment {
     /// moment. Never removes the entry.
     ///
     /// # Errors
-    /// [`SegmentError::NotFound`], [`SegmentError::OtherLayout`] when another version of this library
-    /// made it, [`SegmentError::Foreign`] when it is no segment of this library.
+    /// [`SegmentError::NotFound`], [`SegmentError::OtherLayout`] when another version of this
+    /// library made it, [`SegmentError::Foreign`] when it is no segment of this library.
     pub fn open(name: &SegmentName) -> Result<Self, SegmentError> {
         Self::open_finished(name)?.ok_or_else(|| never_finished(name))
     }
@@ -123,9 +123,9 @@ impl Segment {
     /// there was one.
     ///
     /// # Errors
-    /// [`SegmentError::InUse`] when any of these processes lives, [`SegmentError::Foreign`] when the
-    /// entry is no segment of this library (remove it by hand), [`SegmentError::OtherLayout`] when a
-    /// newer version made it.
+    /// [`SegmentError::InUse`] when any of these processes lives, [`SegmentError::Foreign`] when
+    /// the entry is no segment of this library (remove it by hand), [`SegmentError::OtherLayout`]
+    /// when a newer version made it.
     pub fn reclaim(name: &SegmentName) -> Result<bool, SegmentError> {
         let creator = match Self::open_finished(name) {
             Ok(Some(segment)) => segment.header.creator_pid,
@@ -190,7 +190,7 @@ impl Segment {
         let entries = fs::read_dir(DIRECTORY)?.flatten();
         let names = entries.filter_map(|entry| SegmentName::new(entry.file_name().to_str()?).ok());
         let ours = names.filter(|name| name.as_str().starts_with(prefix));
-        // One that is not finished may be in the making; waiting to see whether it is would be waiting for each of them.
+        // Does not wait for unfinished ones, which would take up to a second for each of them.
         let finished = ours.filter(|name| match Self::open_now(name) {
             Ok(_) => true,
             Err(error) => is_older(&error),
@@ -214,7 +214,8 @@ fn read_creator(name: &SegmentName) -> Result<u32, SegmentError> {
     Ok(u32::from_ne_bytes(pid))
 }
 
-/// Whether the entry was made and never finished: nothing written at all, or a header that is not declared ready.
+/// Returns true if the entry was made and never finished: nothing was written, or the header is not
+/// declared ready.
 fn is_unfinished(name: &SegmentName) -> bool {
     let nothing_written = |mut entry: &File| {
         let mut chunk = [0; 4096];

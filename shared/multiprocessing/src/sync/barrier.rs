@@ -43,10 +43,10 @@ use crate::sys::mapping::Place;
 /// The barrier records its parties: the processes that took part in the last round, have come for
 /// this one, or were [enrolled](Self::enrol). When one of them is killed
 ///
-/// waiting, running the action, or busy elsewhere: the waiters detect that within 200 ms. The
-/// barrier is broken for all parties, with [`BreakCause::PartyDied`], until a process calls
-/// [`reset`](Self::reset);
-/// arriving as the last one: the round is over for all or for none.
+/// * waiting, running the action, or busy elsewhere: the waiters detect that within 200 ms. The
+///   barrier is broken for all parties, with [`BreakCause::PartyDied`], until a process calls
+///   [`reset`](Self::reset);
+/// * arriving as the last one: the round is over for all or for none.
 ///
 /// A process that ends in order is not a dead party: one that drops its last handle, or a child
 /// whose body returns. One that panics or calls `exit` is. A process that dies before its first

@@ -40,12 +40,12 @@ use crate::sys::mapping::Place;
 /// The condition records who waits, in order of arrival, and which of them were notified. When a
 /// process is killed
 ///
-/// while it waits: it is removed;
-/// notified, before its wait has returned: within 200 ms its notification goes to the next process
-/// that was waiting when it was given, so none is lost;
-/// while it holds the lock: the next holder gets
-/// [`LockError::OwnerDied`](crate::LockError::OwnerDied), also at the end of a wait;
-/// while it notifies: all of the notified waiters are, or none.
+/// * while it waits: it is removed;
+/// * notified, before its wait has returned: within 200 ms its notification goes to the next
+///   process that was waiting when it was given, so none is lost;
+/// * while it holds the lock: the next holder gets
+///   [`LockError::OwnerDied`](crate::LockError::OwnerDied), also at the end of a wait;
+/// * while it notifies: all of the notified waiters are, or none.
 ///
 /// The handle can be cloned and is inherited by forked children.
 #[derive(Clone)]

@@ -30,10 +30,10 @@ const CHANGE: u32 = 2;
 /// It is one word that changes in one step, so it cannot be torn and leaks nothing. When a process
 /// is killed
 ///
-/// while it waits: other processes go on;
-/// while it sets the event: the event is set or not, and stays so without its setter. If the setter
-/// is killed between its two steps, storing and waking, the waiters detect the change within 100
-/// ms.
+/// * while it waits: other processes go on;
+/// * while it sets the event: the event is set or not, and stays so without its setter. If the
+///   setter is killed between its two steps, storing and waking, the waiters detect the change
+///   within 100 ms.
 ///
 /// An event cannot know which process shall set it: if that one may be killed, wait with a timeout.
 /// The handle can be cloned and is inherited by forked children.

@@ -47,13 +47,13 @@ use crate::sys::mapping::Place;
 /// A message is written to a free place of the ring, and becomes visible by one store. When a
 /// process is killed
 ///
-/// while it puts: the whole message is there, or nothing of it, and no gap;
-/// while it takes one: the message is taken and lost with it, or is still there (a
-/// [`JoinableQueue`] reports lost ones);
-/// while it waits: other processes go on. If it had just been woken, the message or the free place
-/// goes to the next process that comes, or to a waiter, within 100 ms;
-/// while it closes the queue: the queue is closed for all processes or for none. Waiters detect
-/// that within 100 ms.
+/// * while it puts: the whole message is there, or nothing of it, and no gap;
+/// * while it takes one: the message is taken and lost with it, or is still there (a
+///   [`JoinableQueue`] reports lost ones);
+/// * while it waits: other processes go on. If it had just been woken, the message or the free
+///   place goes to the next process that comes, or to a waiter, within 100 ms;
+/// * while it closes the queue: the queue is closed for all processes or for none. Waiters detect
+///   that within 100 ms.
 ///
 /// A queue does not know which processes shall put, take or close: where those may be killed, wait
 /// with a timeout. The handle can be cloned and is inherited by forked children.

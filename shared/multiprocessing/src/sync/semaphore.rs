@@ -49,11 +49,12 @@ const MOST_UNITS: u64 = i32::MAX as u64;
 /// The semaphore records which process holds how many units by [`Permit`]s. When a process is
 /// killed
 ///
-/// while it holds permits: their units are free again. A waiter detects the death within 200 ms and
-/// gets the number from [`Permit::recovered`]; [`recovered`](Self::recovered) counts them all;
-/// while it waits: it held nothing, and other processes go on. If it had just been woken, the unit
-/// goes to another waiter within 100 ms;
-/// while it takes or gives back: that has happened or has not.
+/// * while it holds permits: their units are free again. A waiter detects the death within 200 ms
+///   and gets the number from [`Permit::recovered`]; [`recovered`](Self::recovered) counts them
+///   all;
+/// * while it waits: it held nothing, and other processes go on. If it had just been woken, the
+///   unit goes to another waiter within 100 ms;
+/// * while it takes or gives back: that has happened or has not.
 ///
 /// A unit that was [forgotten](Permit::forget) belongs to no process; only
 /// [`release`](Self::release) gives it back. The handle can be cloned and is inherited by forked

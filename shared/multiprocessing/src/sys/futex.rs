@@ -51,7 +51,7 @@ pub(crate) fn wait(
 /// Wakes at most `count` sleepers of the kinds in `bits`.
 pub(crate) fn wake(word: &AtomicU32, count: u32, bits: u32) {
     let count = count.min(i32::MAX.cast_unsigned());
-    // SAFETY: as in `wait`; the kernel only looks up who sleeps at this address.
+    // SAFETY: as in `wait`; the kernel only looks up the sleepers at this address.
     let result = unsafe {
         libc::syscall(
             libc::SYS_futex,

@@ -15,7 +15,7 @@ use crate::sync::participant::Identity;
 use crate::sync::record::Full;
 use crate::sys::deadline::Deadline;
 
-/// A [`Queue`](crate::Queue) of tasks. A taker marks each as done, and other processes wait until
+/// A [`Queue`] of tasks. A taker marks each as done, and other processes wait until
 /// all are, as with Python's `multiprocessing.JoinableQueue`.
 ///
 /// | Python | here |
@@ -26,16 +26,16 @@ use crate::sys::deadline::Deadline;
 /// | `queue.task_done()` | `drop(task)` |
 /// | `task_done()` too often: `ValueError` | cannot be written |
 /// | `queue.join()` | `queue.join()?`, or `queue.join_timeout(secs)?` |
-/// | all else | as a [`Queue`](crate::Queue) |
+/// | all else | as a [`Queue`] |
 ///
 /// The queue records how many tasks each process has in progress, in the same store by which they
 /// are taken. When a process is killed
 ///
-/// with tasks in progress, or taking one, or marking one as done: each is still in the queue, or
-/// done, or *lost*. No process gets a lost task again, because it may be half done. A join detects
-/// the loss within 200 ms, does not wait for the task, and returns [`QueueError::Lost`];
-/// while it joins: other processes go on;
-/// in any other call: as with a [`Queue`](crate::Queue).
+/// * with tasks in progress, or taking one, or marking one as done: each is still in the queue, or
+///   done, or *lost*. No process gets a lost task again, because it may be half done. A join
+///   detects the loss within 200 ms, does not wait for the task, and returns [`QueueError::Lost`];
+/// * while it joins: other processes go on;
+/// * in any other call: as with a [`Queue`].
 ///
 /// A queue does not know which processes shall take what is left in it: where all of those may be
 /// killed, join with a timeout. A process that joins with a task of its own in progress waits for
