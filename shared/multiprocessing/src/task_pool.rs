@@ -1,18 +1,18 @@
-//! A pool of workers that call functions with arguments and send the results back.
+//! A pool of worker processes that call functions with arguments and return the results.
 
 mod async_result;
-mod backlog;
 mod builder;
+mod claims;
 mod client;
 mod dispatcher;
 mod error;
 mod function;
 mod imap;
-mod member;
+mod in_flight;
 mod message;
-mod offers;
 mod panics;
 mod worker;
+mod worker_handle;
 mod workers;
 
 use std::num::NonZeroUsize;
@@ -34,15 +34,15 @@ use crate::pipe::encode;
 use crate::process::Process;
 use crate::sys::deadline::Deadline;
 
-/// How long the dispatcher may take to end when it is asked to. Then it is killed.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How many tasks each worker gets by default, as in Python: enough that a worker which finishes
-/// early takes over from a slow one.
+/// How long the dispatcher may take to end after a request to terminate. It is killed after that.
+const TERMINATE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Number of tasks per worker into which the arguments are divided by default, as in Python.
+/// Several per worker let a fast worker take over from a slow one.
 const TASKS_PER_WORKER: usize = 4;
-/// How many tasks of an iterator of results are in flight per worker: twice as many as it may be
-/// given ahead, so that there are more when these are done. With half of them one worker does half
-/// as many trivial tasks per second.
-const TASKS_AHEAD: usize = 2 * offers::MOST;
+/// Most tasks in flight per worker for an [`Imap`]. This is twice the number that a worker queues,
+/// so that the dispatcher can refill it. With half of it, one worker runs half as many trivial
+/// tasks per second.
+const IMAP_TASKS_PER_WORKER: usize = 2 * claims::CAPACITY;
 
 /// A pool of worker processes that call functions, like Python's `multiprocessing.Pool`.
 ///
@@ -51,16 +51,16 @@ const TASKS_AHEAD: usize = 2 * offers::MOST;
 /// | `pool = Pool(4)` | `let pool = TaskPool::new(4)?;` |
 /// | `Pool(4, initializer=f)` | `TaskPool::builder(4).initializer(f).start()?` |
 /// | `Pool(4, maxtasksperchild=10)` | `TaskPool::builder(4).max_tasks_per_child(10).start()?` |
-/// | `pool.apply(power, (2, 10))` | `pool.apply(power, (2, 10))?`, `power` takes a tuple |
+/// | `pool.apply(power, (2, 10))` | `pool.apply(power, (2, 10))?`, where `power` takes a tuple |
 /// | `pool.map(square, range(10))` | `pool.map(square, 0..10)?` |
 /// | `pool.map(square, range(10), chunksize=5)` | `pool.map_chunked(square, 0..10, chunk)?` |
-/// | `pool.starmap(pow, [(2, 10), (3, 5)])` | `pool.starmap(u64::pow, [(2, 10), (3, 5)])?` |
+/// | `pool.starmap(pow, pairs)` | `pool.starmap(u64::pow, pairs)?`; for more arguments, `map` |
 /// | `pool.imap(f, xs)` | `pool.imap(f, xs)`, an iterator of `Result` |
 /// | `pool.imap_unordered(f, xs)` | `pool.imap_unordered(f, xs)`, an iterator of `Result` |
 /// | `pool.apply_async(f, (x,))` | `pool.apply_async(f, x)`, an [`AsyncResult`] |
 /// | `pool.map_async(f, xs)` | `pool.map_async(f, xs)`, an [`AsyncResult`] |
 /// | `pool.close(); pool.join()` | `pool.join()?` |
-/// | `pool.terminate()`, the end of a `with` block | dropping it |
+/// | `pool.terminate()`, the end of a `with` block | dropping the pool |
 ///
 /// ```
 /// use multiprocessing::TaskPool;
@@ -70,10 +70,10 @@ const TASKS_AHEAD: usize = 2 * offers::MOST;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// A task is a function that captures nothing. The workers were forked when the pool was started,
-/// so they have the functions of the program, but no values that were made since. Make what all
-/// tasks need before, in a `static`, or in each worker by the initializer. Handles of shared memory
-/// work in both:
+/// A task is a function that captures nothing. The workers are forked when the pool starts: they
+/// have the program's functions, but no values that were created later. State that all tasks need
+/// is created before the pool, in a `static`, or in each worker by the initializer. Handles of
+/// shared memory work in both:
 ///
 /// ```
 /// use std::sync::OnceLock;
@@ -96,31 +96,36 @@ const TASKS_AHEAD: usize = 2 * offers::MOST;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Arguments and results have any type that serde encodes. The initializer and the tasks have none
-/// of the ends of [`pipe`](crate::pipe())s that the program had. Tasks may start processes, pools
-/// and threads, though a worker in which a thread remains can start no more processes. Ctrl-C is
-/// for the owner: dispatcher and workers ignore SIGINT. Like every forked child they have copies of
-/// the files and sockets that were open when the pool was started: start it first.
+/// Arguments and results may have any type that serde encodes. Tasks may start processes, pools and
+/// threads of their own, but a worker in which a thread is left running can start no more
+/// processes. Dispatcher and workers ignore SIGINT, because Ctrl-C is for the owner.
+///
+/// Like every forked child, dispatcher and workers keep copies of the files and sockets that were
+/// open when the pool was started, so start the pool first. Ends of a [`pipe`](crate::pipe()) are
+/// closed in them.
 ///
 /// # What happens when a process is killed
 ///
-/// * A worker: the task that it had begun, or one of more than 4 KiB that was in flight to it,
-///   fails with [`TaskError::WorkerDied`]. Nothing else fails: another worker starts and does what
-///   this one was given ahead. Of a chunk of arguments all fail, because it is unknown which of
-///   them were done. The task is not tried again, because it may have been the cause.
-/// * The dispatcher (the process of the pool that starts the workers): every task without a result
+/// * A worker: the task that it was running fails with [`TaskError::WorkerDied`]. So does a task of
+///   more than 4 KiB that was in flight to it. All arguments of a chunk fail together, because it
+///   is unknown which calls had finished. The task is not retried, since it may have caused the
+///   death. No other task fails: a new worker starts, and the tasks queued for the dead one run
+///   elsewhere.
+/// * The dispatcher (the pool's own process, which starts the workers): every task without a result
 ///   fails with [`TaskError::PoolEnded`], and the workers end.
 /// * The owner: the dispatcher and all workers end at once.
 ///
-/// A *stopped* worker is waited for, like a slow one. A panic of a task is its error,
-/// [`TaskError::Panicked`], with the place. The worker goes on.
+/// The pool waits for a worker that is *stopped*, as for one whose task takes long. A panic of a
+/// task becomes its error, [`TaskError::Panicked`], with its location. The worker keeps running.
 ///
-/// A process with one thread starts the pool. From then on its owner may have many threads, and
-/// each of them may use it. Tasks and results that are not taken cost memory in the dispatcher, and
-/// nothing waits because of them. Those of more than 64 KiB cost a descriptor for a moment: an
-/// owner that has none left loses such a result, with [`TaskError::System`].
+/// # Threads and memory
+///
+/// Starting the pool requires a process with one thread. After that the owner may have many, and
+/// all of them may use the pool. Unfinished tasks and untaken results occupy memory in the
+/// dispatcher and block nothing. A task or result of more than 64 KiB also needs a descriptor while
+/// it is sent. An owner that has none left loses such a result, with [`TaskError::System`].
 #[derive(Debug)]
-#[must_use = "the pool ends when this is dropped"]
+#[must_use = "dropping this ends the pool"]
 pub struct TaskPool {
     client: Arc<Client>,
     dispatcher: Process,
@@ -128,12 +133,15 @@ pub struct TaskPool {
 }
 
 impl TaskPool {
-    /// Starts a pool of this many workers.
+    /// Starts a pool with this many workers.
+    ///
+    /// # Errors
+    /// The same as for [`TaskPoolBuilder::start`].
     pub fn new(workers: usize) -> Result<Self, StartError> {
         Self::builder(workers).start()
     }
 
-    /// Returns a builder of a pool of this many workers.
+    /// Returns a builder for a pool with this many workers.
     pub fn builder(workers: usize) -> TaskPoolBuilder {
         TaskPoolBuilder::new(workers)
     }
@@ -153,18 +161,18 @@ impl TaskPool {
         A: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        // As a slice, because an array would be encoded without its length.
+        // A slice, because an array would be encoded without its length.
         let task = encode(&[argument][..]).map_err(TaskError::from);
         let task = task.and_then(|bytes| self.client.submit(Call::of(function), &bytes));
         AsyncResult::of_one(self.client.clone(), task)
     }
 
-    /// Calls the function with each argument, in chunks, and returns the results in order. Waits
-    /// until all are done, also if one of them failed.
+    /// Calls the function with each argument, in chunks, and returns the results in the order of
+    /// the arguments. Waits for all calls even if one has failed.
     ///
     /// # Errors
-    /// The error of the first argument that failed. [`imap`](Self::imap) returns the other results
-    /// nevertheless.
+    /// The error of the first failed call, in the order of the arguments. [`imap`](Self::imap) also
+    /// returns the other results.
     pub fn map<A, R>(
         &self,
         function: fn(A) -> R,
@@ -177,8 +185,11 @@ impl TaskPool {
         self.map_async(function, arguments).get()
     }
 
-    /// As [`map`](Self::map), with `chunk` arguments per task: more mean less to send, fewer a more
-    /// even share.
+    /// Works like [`map`](Self::map), with this many arguments per task. Larger chunks reduce the
+    /// number of messages, smaller ones spread the work more evenly.
+    ///
+    /// # Errors
+    /// The same as for [`map`](Self::map).
     pub fn map_chunked<A, R>(
         &self,
         function: fn(A) -> R,
@@ -192,7 +203,7 @@ impl TaskPool {
         self.submit_all(Call::of(function), arguments, Some(chunk)).get()
     }
 
-    /// As [`map`](Self::map), without waiting for the results.
+    /// Works like [`map`](Self::map), without waiting for the results.
     pub fn map_async<A, R>(
         &self,
         function: fn(A) -> R,
@@ -205,7 +216,10 @@ impl TaskPool {
         self.submit_all(Call::of(function), arguments, None)
     }
 
-    /// As [`map`](Self::map) with a function of two arguments.
+    /// Works like [`map`](Self::map), with a function of two arguments.
+    ///
+    /// # Errors
+    /// The same as for [`map`](Self::map).
     pub fn starmap<A, B, R>(
         &self,
         function: fn(A, B) -> R,
@@ -218,7 +232,7 @@ impl TaskPool {
         self.starmap_async(function, arguments).get()
     }
 
-    /// As [`starmap`](Self::starmap), without waiting for the results.
+    /// Works like [`starmap`](Self::starmap), without waiting for the results.
     pub fn starmap_async<A, B, R>(
         &self,
         function: fn(A, B) -> R,
@@ -231,7 +245,8 @@ impl TaskPool {
         self.submit_all(Call::of_pair(function), arguments, None)
     }
 
-    /// Calls the function with each argument and yields the results one by one, in order.
+    /// Calls the function with each argument, and returns an iterator over the results in the order
+    /// of the arguments.
     pub fn imap<A, R, I>(&self, function: fn(A) -> R, arguments: I) -> Imap<R, I::IntoIter>
     where
         A: Serialize + DeserializeOwned,
@@ -241,7 +256,7 @@ impl TaskPool {
         self.imap_chunked(function, arguments, NonZeroUsize::MIN)
     }
 
-    /// As [`imap`](Self::imap), with `chunk` arguments per task.
+    /// Works like [`imap`](Self::imap), with this many arguments per task.
     pub fn imap_chunked<A, R, I>(
         &self,
         function: fn(A) -> R,
@@ -256,7 +271,7 @@ impl TaskPool {
         self.results(Call::of(function), arguments, chunk, true)
     }
 
-    /// As [`imap`](Self::imap), each result as soon as it arrives.
+    /// Works like [`imap`](Self::imap), but returns each result as soon as it arrives.
     pub fn imap_unordered<A, R, I>(
         &self,
         function: fn(A) -> R,
@@ -270,7 +285,7 @@ impl TaskPool {
         self.imap_unordered_chunked(function, arguments, NonZeroUsize::MIN)
     }
 
-    /// As [`imap_unordered`](Self::imap_unordered), with `chunk` arguments per task.
+    /// Works like [`imap_unordered`](Self::imap_unordered), with this many arguments per task.
     pub fn imap_unordered_chunked<A, R, I>(
         &self,
         function: fn(A) -> R,
@@ -297,8 +312,8 @@ impl TaskPool {
         R: DeserializeOwned,
         I: IntoIterator<Item = A>,
     {
-        let ahead = self.workers.saturating_mul(TASKS_AHEAD);
-        Imap::new(self.client.clone(), call, arguments.into_iter(), chunk, ahead, in_order)
+        let window = self.workers.saturating_mul(IMAP_TASKS_PER_WORKER);
+        Imap::new(self.client.clone(), call, arguments.into_iter(), chunk, window, in_order)
     }
 
     fn submit_all<A: Serialize, R: DeserializeOwned>(
@@ -313,7 +328,8 @@ impl TaskPool {
         AsyncResult::of_all(self.client.clone(), self.submit_chunks(call, &arguments, chunk))
     }
 
-    /// Adds all tasks or none: an argument that cannot be encoded is found before anything is done.
+    /// Submits all chunks or none. It encodes all arguments first, so that no task runs if one of
+    /// them cannot be encoded.
     fn submit_chunks<A: Serialize>(
         &self,
         call: Call,
@@ -334,9 +350,11 @@ impl TaskPool {
         Ok(tasks)
     }
 
-    /// Accepts no more tasks, and waits until all are done and the workers have ended, like
-    /// Python's `close()` and `join()`. Results that were not taken yet stay. Workers that are
-    /// still preparing get five seconds.
+    /// Closes the pool, and waits until all tasks are finished and the workers have ended, like
+    /// Python's `close()` and `join()`.
+    ///
+    /// Results that were not taken yet remain available. Workers that are still running the
+    /// initializer get five seconds to end.
     ///
     /// # Errors
     /// [`TaskError::PoolEnded`] if the dispatcher was killed, [`TaskError::Inherited`] in a forked
@@ -345,7 +363,11 @@ impl TaskPool {
         self.join_until(Deadline::NEVER).map(drop)
     }
 
-    /// As [`join`](Self::join), at most this long. Returns true if all is done.
+    /// Works like [`join`](Self::join), but waits at most this long. Returns true if the pool has
+    /// ended.
+    ///
+    /// # Errors
+    /// The same as for [`join`](Self::join).
     pub fn join_timeout(&mut self, timeout: Duration) -> Result<bool, TaskError> {
         self.join_until(Deadline::after(timeout)?)
     }
@@ -354,16 +376,17 @@ impl TaskPool {
         if !self.client.close(deadline)? || !self.client.wait_for_end(deadline)? {
             return Ok(false);
         }
-        if self.client.is_cut_off() {
-            // The dispatcher goes on, and its results will never be taken.
+        if self.client.is_broken() {
+            // The dispatcher still runs, but its results are not received any more.
             let _ = self.dispatcher.kill();
         }
-        // Otherwise it has closed the connection as its last action.
+        // Otherwise the dispatcher has closed the connection, which is the last thing it does.
         match self.dispatcher.join_until(deadline) {
             Ok(Some(exit)) if exit.is_success() => Ok(true),
             Ok(None) => Ok(false),
-            // Where SIGCHLD is ignored, the kernel reports no child's end.
-            Err(Errno::ECHILD) if self.client.has_all() => Ok(true),
+            // The exit status is lost if SIGCHLD is ignored. A killed dispatcher leaves results
+            // missing.
+            Err(Errno::ECHILD) if self.client.has_all_results() => Ok(true),
             Ok(Some(_)) | Err(Errno::ECHILD) => Err(TaskError::PoolEnded),
             Err(errno) => Err(errno.into()),
         }
@@ -371,14 +394,14 @@ impl TaskPool {
 }
 
 impl Drop for TaskPool {
-    /// Ends the workers at once, whatever they do.
+    /// Ends the workers at once, even during a task.
     fn drop(&mut self) {
-        if !self.client.is_ours() || self.dispatcher.exit().is_some() {
+        if !self.client.is_owner() || self.dispatcher.exit().is_some() {
             return;
         }
-        let asked = self.client.terminate(PATIENCE);
-        if !asked || matches!(self.dispatcher.join_timeout(PATIENCE), Ok(None)) {
-            // Its workers end with it.
+        let asked = self.client.terminate(TERMINATE_TIMEOUT);
+        if !asked || matches!(self.dispatcher.join_timeout(TERMINATE_TIMEOUT), Ok(None)) {
+            // The workers end with the dispatcher.
             let _ = self.dispatcher.kill();
             let _ = self.dispatcher.join();
         }

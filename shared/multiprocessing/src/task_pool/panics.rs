@@ -1,4 +1,4 @@
-//! The report of a worker about a task that panicked.
+//! Turns the panic of a task into the error that its caller receives.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -9,14 +9,16 @@ use super::error::TaskError;
 use crate::sys::fork::generation;
 
 thread_local! {
-    /// Where the last panic of this thread was, with a backtrace if it was requested.
+    /// Location of the last panic of this thread, and the backtrace if one is enabled.
     static PLACE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// From here on, notes panics of this thread of this process instead of printing them, because the
-/// waiter for the task gets them. Panics of threads and children that tasks start are printed as
-/// usual, because no waiter gets those.
-pub(super) fn note_instead_of_printing() {
+/// From now on, records panics of this thread of this process instead of printing them, since the
+/// caller of the task receives them as an error.
+///
+/// Panics of threads and child processes that a task starts reach no caller, so they are still
+/// printed.
+pub(super) fn record_instead_of_printing() {
     let print = panic::take_hook();
     let (worker, thread) = (generation(), thread::current().id());
     panic::set_hook(Box::new(move |info| {
@@ -32,12 +34,12 @@ pub(super) fn note_instead_of_printing() {
     }));
 }
 
-/// Returns the error for the waiter of a task that panicked.
+/// Returns the error for the caller of a task that panicked with this payload.
 pub(super) fn task_error(payload: Box<dyn Any + Send>) -> TaskError {
     let text = payload.downcast::<String>().map(|text| *text);
     let text = text.or_else(|payload| payload.downcast::<&str>().map(|text| (*text).to_owned()));
     let message = text.unwrap_or_else(|payload| {
-        // Its destructor might panic as well.
+        // Leaked, because its destructor might panic as well.
         std::mem::forget(payload);
         "a panic without a text".to_owned()
     });
