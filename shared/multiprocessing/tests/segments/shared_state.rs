@@ -1,5 +1,5 @@
-//! One declaration makes the plan, the handles and the directory, and a segment that differs from it
-//! is refused with the name of the object.
+//! One declaration makes the plan, the handles and the directory, and a segment that differs from
+//! it is refused with the name of the object.
 
 use multiprocessing::{
     Array, Barrier, BoundedSemaphore, Condition, Event, JoinableQueue, Lock, ObjectKind, Plan,
