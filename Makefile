@@ -6,7 +6,7 @@ BETS ?= 1000
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo down logs ipcs test check soak bench data build docker-image docker-compose-up docker-compose-down docker-compose-logs
+.PHONY: help up demo down logs ipcs test check soak chaos bench data build docker-image docker-compose-up docker-compose-down docker-compose-logs
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F '|' '{ printf "make %-19s %s\n", $$1, $$2 }'
@@ -34,6 +34,9 @@ test: ## all tests, including the examples in the documentation: about 5 minutes
 
 soak: ## kill 20,000 processes per primitive of the library at random (KILLS, ONLY: names): about 7 minutes
 	@sh scripts/soak.sh
+
+chaos: ## kill workers and whole centrals at random under load (ROUNDS: 100), long
+	@sh scripts/chaos.sh
 
 bench: ## measure, and compare with the reference servers
 	@sh benches/run.sh

@@ -210,7 +210,9 @@ impl<'a> EventLoop<'a> {
     ) -> Result<(), WorkerError> {
         self.table.with(token, |connection| handle(&mut self.handler, connection))?;
         let Requests { slot, central, round, .. } = &mut self.handler.requests;
-        if round.is_full() {
+        if round.must_end() {
+            self.end_round()?;
+        } else if round.is_full() {
             round.commit(central, *slot)?;
         }
         self.make_room()?;

@@ -85,10 +85,11 @@ fn append(
             Ok((batches.len(), None))
         }
         Err(StorageError::File(refused)) => {
-            // Only the journal knows what of it is stored.
+            // Only the journal knows what of it is stored. There may be fewer batches than before,
+            // if bets were removed from the files meanwhile.
             let after = storage.recover(false)?.ledger;
             **ledger = after.into();
-            Ok(((after.batches - before.batches) as usize, Some(refused)))
+            Ok((after.batches.saturating_sub(before.batches) as usize, Some(refused)))
         }
         Err(error) => Err(publish::durability_lost(shared, error)),
     }

@@ -1,8 +1,9 @@
 //! A round: the batches and finish marks of one pass of the event loop, and the ticket of each.
 //!
 //! A round is *committed* with one lock of the ledger, more often if it becomes too large, and
-//! *published* once, at its end. Only then are its tickets answered. A ticket names its connection
-//! instead of borrowing it, because the connection may be gone when the answer is known.
+//! *published* once, at its end. Only then are its tickets answered. It ends early if its answers
+//! take too much memory. A ticket names its connection instead of borrowing it, because the
+//! connection may be gone when the answer is known.
 
 use lottery::{Bet, is_winner, write_rows, write_winner_line};
 
@@ -10,6 +11,10 @@ use super::table::Token;
 use super::winners::Winners;
 use crate::central::{Central, Fatal, Rejected};
 use crate::storage::Group;
+
+/// Bytes of winners that a round keeps for its answers before it ends early. Rounds of ordinary
+/// batches keep far less.
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// The right of a connection to an answer, once its request is committed and published or rejected.
 #[derive(Debug)]
@@ -68,6 +73,8 @@ pub struct Round {
     finishes: Vec<Ticket>,
     /// Tickets whose requests are committed, or rejected, and not published.
     committed: Vec<Answerable>,
+    /// Bytes that the winners in all tickets keep in memory.
+    answer_bytes: usize,
 }
 
 impl Round {
@@ -84,6 +91,7 @@ impl Round {
             winners.bets().iter().for_each(|winner| write_winner_line(winner, lines));
             write_rows(bets, rows)
         })?;
+        self.answer_bytes += winners.bytes();
         let single = match bets {
             [Bet { document, number: Some(number), .. }] => {
                 Some(Single { document: document.to_string(), number: *number })
@@ -104,6 +112,11 @@ impl Round {
     /// Returns true if the round should be committed before it grows further.
     pub fn is_full(&self) -> bool {
         self.group.is_full()
+    }
+
+    /// Returns true if the round should end before it grows further.
+    pub fn must_end(&self) -> bool {
+        self.answer_bytes >= MAX_ANSWER_BYTES
     }
 
     /// Commits what the round holds, and gives up the in-flight marks of rejected batches.
@@ -136,6 +149,7 @@ impl Round {
         let is_marked = |(ticket, result): &&Answerable| ticket.in_flight && result.is_ok();
         let ended = self.committed.iter().filter(is_marked).count();
         central.publish(slot, u16::try_from(ended).unwrap_or(u16::MAX))?;
+        self.answer_bytes = 0;
         Ok(std::mem::take(&mut self.committed))
     }
 }

@@ -44,6 +44,11 @@ impl Winners {
         self.bets.len()
     }
 
+    /// Returns the bytes they keep in memory.
+    pub fn bytes(&self) -> usize {
+        self.texts.capacity() + self.bets.capacity() * size_of::<Winner>()
+    }
+
     /// Returns the winners as bets.
     pub fn bets(&self) -> Vec<Bet<'_>> {
         let mut texts = self.texts.as_str();

@@ -8,7 +8,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::harness::{BatchRecord, Load, Random, Setup, StoppedProcess, eventually_within, kill};
+use crate::harness::{
+    BatchRecord, Load, Random, Setup, StoppedProcess, eventually_within, in_rounds, kill,
+};
 use nix::sys::signal::Signal;
 
 /// Workers killed with each durability.
@@ -81,20 +83,20 @@ fn kill_all(durability: &str) {
 
 #[test]
 fn kills_of_workers_at_random_moments_lose_and_miscount_nothing() {
-    kill_workers("process");
+    in_rounds(|| kill_workers("process"));
 }
 
 #[test]
 fn kills_of_workers_at_random_moments_lose_and_miscount_nothing_with_durability_disk() {
-    kill_workers("disk");
+    in_rounds(|| kill_workers("disk"));
 }
 
 #[test]
 fn kills_of_all_processes_at_random_moments_lose_and_miscount_nothing() {
-    kill_all("process");
+    in_rounds(|| kill_all("process"));
 }
 
 #[test]
 fn kills_of_all_processes_at_random_moments_lose_and_miscount_nothing_with_durability_disk() {
-    kill_all("disk");
+    in_rounds(|| kill_all("disk"));
 }

@@ -17,6 +17,7 @@ mod participant;
 mod proc_files;
 mod program;
 mod random;
+mod rounds;
 mod setup;
 mod stopped_process;
 mod vectors;
@@ -32,9 +33,12 @@ pub use packets::{
     bet, codec, large_packet, packet_in, packet_of, packet_of_bets, packet_of_records,
 };
 pub use participant::Participant;
-pub use proc_files::{bytes_read, cpu_time, is_alive, private_bytes, shared_memory_entries};
+pub use proc_files::{
+    bytes_read, cpu_time, is_alive, peak_bytes, private_bytes, shared_memory_entries,
+};
 pub use program::{Program, client_program, kill};
 pub use random::Random;
+pub use rounds::in_rounds;
 pub use setup::{Setup, reserve_port};
 pub use stopped_process::StoppedProcess;
 pub use vectors::{

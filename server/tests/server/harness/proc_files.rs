@@ -43,6 +43,13 @@ pub fn private_bytes(pid: u32) -> u64 {
         .sum()
 }
 
+/// Returns the most memory that a process has used so far.
+pub fn peak_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
 /// Returns how many bytes a process has read from files since its start. Bytes received from
 /// sockets do not count.
 pub fn bytes_read(pid: u32) -> u64 {

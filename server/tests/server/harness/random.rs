@@ -1,6 +1,6 @@
 //! Random schedules whose seed is printed, so that a failed one can run again.
 
-use std::thread::sleep;
+use std::thread::{current, sleep};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand_chacha::ChaCha8Rng;
@@ -14,14 +14,15 @@ const SEED: &str = "TEST_SEED";
 pub struct Random(ChaCha8Rng);
 
 impl Random {
-    /// Returns a source with the seed in `TEST_SEED`, or with a new seed. Prints the seed.
+    /// Returns a source with the seed in `TEST_SEED`, or with a new seed. Prints the seed
+    /// and the test, because tests run at the same time.
     pub fn seeded() -> Self {
         let given = std::env::var(SEED).ok().and_then(|text| text.parse().ok());
         let now = || {
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
         };
         let seed = given.unwrap_or_else(now);
-        println!("{SEED}={seed}");
+        println!("{SEED}={seed} {}", current().name().unwrap_or_default());
         Self(ChaCha8Rng::seed_from_u64(seed))
     }
 

@@ -4,7 +4,10 @@
 use std::fs;
 use std::process::Command;
 
-use crate::harness::{BatchRecord, CentralProcess, Setup, can_mount, eventually, is_alive};
+use crate::harness::{
+    BatchRecord, CentralProcess, Setup, can_mount, eventually, is_alive, large_packet,
+};
+use lottery::protocol::typed;
 
 /// Bets of a batch: about 7 kB.
 const BETS: usize = 120;
@@ -115,4 +118,21 @@ fn a_file_size_limit_refuses_the_batch_and_kills_no_worker() {
     assert_eq!(central.results().winners, totals.winners);
     assert_eq!(central.number("worker_deaths"), 0);
     assert_eq!(central.stop().0, 0);
+}
+
+#[test]
+fn a_batch_that_does_not_fit_is_refused_also_if_stored_bets_have_vanished() {
+    let setup = setup("process").with("SERVER_WORKERS", "1");
+    let script = "ulimit -S -f 18432 && exec \"$0\" run";
+    let central = setup.start_by(&mut setup.shell(&[], script));
+    let workers = central.worker_pids();
+    // 2.3 MB of rows each, so that the fifth passes the limit of 9 MB.
+    let send = |number: usize| {
+        central.request(&large_packet(&format!("mark-of-the-batch-{number}"), 50_000, 0))
+    };
+    (0..4).for_each(|number| assert!(typed::decode_winners(&send(number)).unwrap().is_some()));
+    fs::write(setup.stored("bets.csv"), "").unwrap();
+    assert_eq!(typed::decode_winners(&send(4)).unwrap(), None, "acknowledged and not stored");
+    assert_eq!((central.worker_pids(), central.number("worker_deaths")), (workers, 0));
+    assert_eq!(setup.rows().len(), 0);
 }

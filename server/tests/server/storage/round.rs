@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 
 use crate::harness::{
     AgencyConnection, BatchRecord, CentralProcess, Random, Setup, StoppedProcess, bet, codec,
-    eventually, kill, large_packet, packet_in, packet_of,
+    eventually, in_rounds, kill, large_packet, packet_in, packet_of,
 };
 
 fn setup(durability: &str) -> Setup {
@@ -192,11 +192,11 @@ fn kill_in_a_round(durability: &str) {
 
 #[test]
 fn a_worker_killed_during_a_commit_leaves_each_batch_of_the_round_whole_or_out() {
-    kill_in_a_round("process");
+    in_rounds(|| kill_in_a_round("process"));
 }
 
 #[test]
 fn a_worker_killed_during_a_commit_leaves_each_batch_of_the_round_whole_or_out_with_durability_disk()
  {
-    kill_in_a_round("disk");
+    in_rounds(|| kill_in_a_round("disk"));
 }
