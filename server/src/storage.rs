@@ -96,7 +96,10 @@ impl Storage {
             }
         }
         let mut recovery = storage.recover(true)?;
-        recovery.ledger = storage.checkpoint(recovery.ledger)?;
+        // The new epoch overwrites the bytes of restored batches, which an earlier run may have
+        // promised to keep.
+        let durably = durability == Durability::Disk || recovery.restored;
+        recovery.ledger = storage.start_epoch(recovery.ledger, durably)?;
         Ok((storage, recovery))
     }
 
@@ -137,13 +140,17 @@ impl Storage {
     /// Starts a new epoch of the journal, after making the files durable where that is promised.
     /// The caller holds the ledger's lock, or is the only process.
     pub fn checkpoint(&self, ledger: Ledger) -> Result<Ledger, StorageError> {
-        if self.durability == Durability::Disk {
+        self.start_epoch(ledger, self.durability == Durability::Disk)
+    }
+
+    fn start_epoch(&self, ledger: Ledger, durably: bool) -> Result<Ledger, StorageError> {
+        if durably {
             self.bets.sync_data().map_err(self.not_durable("bets.csv"))?;
             self.winners.sync_data().map_err(self.not_durable("winners.log"))?;
         }
         let next = self.journal.checkpoint(ledger);
         let next = next.map_err(self.file_error("writing", "journal"))?;
-        if self.durability == Durability::Disk {
+        if durably {
             self.sync()?;
         }
         Ok(next)

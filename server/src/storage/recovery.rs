@@ -18,6 +18,8 @@ pub struct Recovery {
     pub cut: u64,
     /// Batches since the last checkpoint, found whole or restored from the journal.
     pub replayed: u64,
+    /// True if batches were written again from their bytes in the journal.
+    pub restored: bool,
     /// True if there was no journal and the totals were counted from `bets.csv`.
     pub counted: bool,
 }
@@ -41,8 +43,10 @@ impl Storage {
             Contents::Epoch(start, records) => {
                 // Before anything is written: a replay behind a hole would pass for a whole file.
                 self.check_reach(&start)?;
-                let ledger = self.last_whole(start, &records, at_start)?;
-                Recovery { ledger, replayed: ledger.batches - start.batches, ..Recovery::default() }
+                let restored = at_start && self.restore(&records)?;
+                let ledger = self.last_whole(start, &records)?;
+                let replayed = ledger.batches - start.batches;
+                Recovery { ledger, replayed, restored, ..Recovery::default() }
             }
         };
         recovery.cut = self.length(&self.bets, "bets.csv")? - recovery.ledger.rows_end;
@@ -70,20 +74,20 @@ impl Storage {
         Ok(())
     }
 
-    /// Returns the totals after the last batch whose bytes are in the files.
-    fn last_whole(
-        &self,
-        start: Ledger,
-        records: &[Record],
-        at_start: bool,
-    ) -> Result<Ledger, FileError> {
-        if at_start {
-            for record in records {
-                if let Some(offset) = record.payload {
-                    self.replay(record, offset)?;
-                }
+    /// Writes the batches again whose bytes are in the journal. Returns true if there are any.
+    fn restore(&self, records: &[Record]) -> Result<bool, FileError> {
+        let mut restored = false;
+        for record in records {
+            if let Some(offset) = record.payload {
+                self.replay(record, offset)?;
+                restored = true;
             }
         }
+        Ok(restored)
+    }
+
+    /// Returns the totals after the last batch whose bytes are in the files.
+    fn last_whole(&self, start: Ledger, records: &[Record]) -> Result<Ledger, FileError> {
         for record in records.iter().rev() {
             if self.is_whole(record)? {
                 return Ok(record.after);
