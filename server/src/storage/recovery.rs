@@ -54,12 +54,12 @@ impl Storage {
         Ok(recovery)
     }
 
-    /// Checks that the files reach at least as far as a checkpoint. No crash of a central takes
-    /// back what a checkpoint counts.
-    fn check_reach(&self, start: &Ledger) -> Result<(), StorageError> {
+    /// Checks that the files reach at least as far as these totals. No crash of a central takes back
+    /// what a checkpoint or a living process counts.
+    pub(super) fn check_reach(&self, counted: &Ledger) -> Result<(), StorageError> {
         let ends = [
-            (&self.bets, "bets.csv", start.rows_end, "bets"),
-            (&self.winners, "winners.log", start.lines_end, "winners"),
+            (&self.bets, "bets.csv", counted.rows_end, "bets"),
+            (&self.winners, "winners.log", counted.lines_end, "winners"),
         ];
         for (file, name, end, what) in ends {
             let length = self.length(file, name)?;
