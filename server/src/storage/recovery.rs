@@ -195,3 +195,59 @@ pub fn bet_of(row: &csv::StringRecord) -> Option<Bet<'_>> {
         number: (agency, number).ne(&(0, 0)).then_some(number),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::{Durability, Group};
+    use super::*;
+
+    /// A group with a batch per element: this many rows and one winner line.
+    fn group(batches: &[usize]) -> Group {
+        let mut group = Group::default();
+        for (name, bets) in batches.iter().enumerate() {
+            let added = group.add(*bets, 1, |rows, lines| {
+                (0..*bets).for_each(|bet| rows.extend(format!("{name}-{bet}\r\n").into_bytes()));
+                lines.extend(format!("winner of {name}\n").into_bytes());
+                Ok::<_, ()>(())
+            });
+            added.unwrap();
+        }
+        group
+    }
+
+    #[test]
+    fn a_group_whose_records_are_torn_at_any_byte_leaves_whole_batches_and_the_rest_can_follow() {
+        for durability in [Durability::Process, Durability::Disk] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = |file| directory.path().join(file);
+            let files = || ["bets.csv", "winners.log"].map(|file| fs::read(path(file)).unwrap());
+            let (mut storage, start) = Storage::open(directory.path(), durability).unwrap();
+            let before = storage.append(start.ledger, group(&[2]).all()).unwrap().0;
+            let [rows_before, lines_before] = files();
+
+            let batches = [3, 0, 5];
+            let group_of_all = group(&batches);
+            let after = storage.append(before, group_of_all.all()).unwrap().0;
+            let whole = files();
+            let mut records = vec![0; (after.journal_end - before.journal_end) as usize];
+            let journal = File::options().read(true).write(true).open(path("journal")).unwrap();
+            journal.read_exact_at(&mut records, before.journal_end).unwrap();
+            for torn in 0..records.len() {
+                let left = [&records[..torn], &vec![0xA5; records.len() - torn]].concat();
+                journal.write_all_at(&left, before.journal_end).unwrap();
+                let mut ledger = storage.recover(false).unwrap().ledger;
+                let stored = (ledger.batches - before.batches) as usize;
+                let prefix = group(&batches[..stored]);
+                let rows = [&rows_before, prefix.all().rows].concat();
+                let lines = [&lines_before, prefix.all().lines].concat();
+                assert!(files() == [rows, lines], "torn at {torn}, {stored} batches");
+                for batch in group_of_all.all().each().skip(stored) {
+                    ledger = storage.append(ledger, batch).unwrap().0;
+                }
+                assert!(ledger == after && files() == whole, "torn at {torn}");
+            }
+        }
+    }
+}
