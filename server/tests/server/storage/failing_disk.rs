@@ -149,3 +149,16 @@ fn batches_of_a_killed_run_with_durability_disk_are_durable_before_a_run_without
         assert_eq!(central.stop().0, 0);
     }
 }
+
+#[test]
+fn a_new_file_of_finished_agencies_is_durable_before_it_gets_its_name() {
+    let setup = Setup::new();
+    let Some((mut command, now)) = failing_sync_of("finished.new", &setup) else { return };
+    fs::write(&now, "").unwrap();
+    let mut program = Program::start(&mut command);
+    program.line_with("finished: Input/output error");
+    assert_eq!(program.exit_code(), 1);
+    drop(program);
+    assert!(!setup.stored("finished").exists());
+    assert_eq!(setup.start().stop().0, 0);
+}
