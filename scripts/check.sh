@@ -7,6 +7,7 @@ sh scripts/need.sh cargo git
 cargo fmt --all --check
 cargo clippy --workspace --all-targets --locked -- --deny warnings
 sh scripts/prose.sh
+sh scripts/sizes.sh
 if command -v shellcheck >/dev/null 2>&1; then
     shellcheck --external-sources scripts/*.sh benches/*.sh ./*.sh .ci/run .ci/check-*
 else

@@ -65,19 +65,18 @@ impl Central {
 
     /// Begins a batch in worker `slot`: its agency is in flight.
     pub fn begin(&self, slot: usize) {
-        self.shared.processing.fetch_add(slot, 1);
+        self.shared.begin_batch(slot);
     }
 
     /// Ends a batch of worker `slot` of which nothing is stored.
     pub fn abandon(&self, slot: usize) {
-        let before = self.shared.processing.fetch_sub(slot, 1);
-        debug_assert!(before > 0, "a batch ended that never began");
+        self.shared.end_batches(slot, 1);
     }
 
     /// Returns the state of the lottery now. Winners and in-flight marks belong to the same moment.
     pub fn results(&self) -> Result<Results, Fatal> {
         let winners = take_over(self.shared.winners.lock())?;
-        Ok(Results { winners: *winners, in_flight: self.shared.in_flight() })
+        Ok(Results { winners: *winners, in_flight: self.shared.agencies_in_flight() })
     }
 
     /// Closes the storage in order, after every worker has ended. The next start has nothing to

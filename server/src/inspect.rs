@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use conventions::log_line::{Outcome, error, info};
-use multiprocessing::{Segment, SegmentError, segments};
+use multiprocessing::{Segment, SegmentError, SharedState, segments};
 
 use self::status::Status;
 use crate::central::{NAME_PREFIX, Phase, Shared, WorkerState};
@@ -70,9 +70,8 @@ pub fn health(port: u16) -> ExitCode {
         Ok(shared) => shared,
         Err(reason) => return failed("health", &reason),
     };
-    let workers = shared.worker_state.len();
-    let ready =
-        shared.worker_state.iter().filter(|state| *state == WorkerState::Ready as u8).count();
+    let accepts = |slot: &usize| shared.worker_state.load(*slot) == WorkerState::Ready as u8;
+    let (workers, ready) = (shared.slots().len(), shared.slots().filter(accepts).count());
     match Phase::from_byte(shared.phase.load()) {
         Phase::Serving if ready == workers => {
             info("health", Outcome::Success).with("workers", workers).write();
@@ -93,8 +92,8 @@ fn attach(port: u16) -> Result<Shared, AttachError> {
         0 => <[u16; 1]>::try_from(running_ports()).map_or(0, |[only]| only),
         port => port,
     };
-    let shared = match Segment::open(&Shared::name(port)?) {
-        Ok(segment) => Shared::of(segment)?,
+    let shared = match Shared::open(&Shared::name(port)?) {
+        Ok(shared) => shared,
         Err(SegmentError::NotFound { .. }) => {
             let list: Vec<_> = running_ports().iter().map(u16::to_string).collect();
             let others = match list.as_slice() {

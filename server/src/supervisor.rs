@@ -68,7 +68,7 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
     };
     let listeners = config.listen_addresses.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
     let port = listeners.first().map_or(0, |listener| listener.address.port());
-    let shared = Shared::create(&Shared::name(port)?, config.workers.get())?;
+    let shared = Shared::create_reclaiming(&Shared::name(port)?, config.workers.get())?;
     shared.port.store(port);
     let central = Central::new(shared, storage, recovery.ledger, config.agencies)?;
     if central.was_drawn() {

@@ -21,7 +21,7 @@ impl Central {
         // Killed from here on, this worker leaves marks that the supervisor takes back. In the
         // other order it could leave winners uncounted with no agency in flight, and a query would
         // be answered with a total that lacks them.
-        self.shared.processing.fetch_sub(slot, ended);
+        self.shared.end_batches(slot, ended);
         Ok(())
     }
 

@@ -24,7 +24,7 @@ impl Central {
         if let Err(RepairError::Busy(_)) = published {
             return published;
         }
-        self.shared.processing.store(slot, 0);
+        self.shared.end_all_batches(slot);
         self.shared.worker_connections.store(slot, 0);
         self.shared.worker_waiting.store(slot, 0);
         if self.shared.draw_owner.load() == slot as u32 + 1 {

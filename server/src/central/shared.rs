@@ -1,25 +1,17 @@
-//! The state that all processes of a central share, and who may write what in it.
+//! The state that all processes of a central share: its objects, and who may write them.
 //!
-//! | object | written by |
-//! |---|---|
-//! | `ledger` | whoever holds its lock and appends to the storage |
-//! | `sync` | lock only: its holder makes the storage durable for everybody who waits |
-//! | `durable` | the holder of `sync` |
-//! | `storage_failed` | whoever finds that the storage lost something; never reset |
-//! | `winners`, `bets` | whoever holds the lock of `winners`; never go down |
-//! | `finished` | whoever holds the lock of `ledger` |
-//! | `expected` | the supervisor, at the start |
-//! | `draw_owner` | a worker that finds it 0 and holds the lock of `ledger`; back to 0 by that worker, or the supervisor when it is dead |
-//! | `drawn` | the worker in `draw_owner`; never reset |
-//! | `processing[w]` | worker w alone; the supervisor when w is dead |
-//! | `worker_…[w]` | worker w alone; the supervisor when w is dead, except that it counts `worker_restarts` |
-//! | `port`, `phase`, `deaths`, `last_death_ms` | the supervisor |
+//! [`Shared`] is the only declaration of the objects. The documentation of each field names the
+//! processes that write it. An object that a later version adds does not disturb a reader of this
+//! version, which ignores what it does not declare.
 
+use std::ops::Range;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use conventions::log_line::{Outcome, info};
-use multiprocessing::{Lock, Plan, RawArray, RawValue, Segment, SegmentError, SegmentName, Value};
+use multiprocessing::{
+    Lock, RawArray, RawValue, Segment, SegmentError, SegmentName, SharedState, Value,
+};
 
 use crate::storage::LedgerWords;
 
@@ -31,12 +23,12 @@ pub enum Phase {
     Starting = 0,
     /// Every worker has accepted connections since the start.
     Serving = 1,
-    /// It finishes what has begun and takes nothing new.
+    /// Finishes what has begun and takes nothing new.
     Draining = 2,
 }
 
 impl Phase {
-    /// The phase of a stored byte.
+    /// Returns the phase of a stored byte.
     pub fn from_byte(byte: u8) -> Self {
         match byte {
             0 => Self::Starting,
@@ -61,7 +53,7 @@ pub enum WorkerState {
 }
 
 impl WorkerState {
-    /// The state of a stored byte.
+    /// Returns the state of a stored byte.
     pub fn from_byte(byte: u8) -> Self {
         match byte {
             1 => Self::Starting,
@@ -73,78 +65,105 @@ impl WorkerState {
 }
 
 /// Handles to everything shared. Clones are the same state.
-#[derive(Clone, Debug)]
+///
+/// A slot is the place of one worker; a worker that replaces a dead one takes its slot. The objects
+/// whose names start with `worker_` have one element per slot. The arrays may have more slots than
+/// there are workers; the elements of unused slots are 0.
+#[derive(Clone, Debug, SharedState)]
+#[shared(args(slots: usize))]
 pub struct Shared {
-    /// The segment itself; its creator's last handle removes it.
+    /// The segment itself. The last handle of its creator removes it.
+    #[shared(segment)]
     pub segment: Segment,
-    /// Totals of what is appended to the storage; its lock orders the appends.
+    /// Totals of what is appended to the storage. Written by the holder of its lock, which orders
+    /// the appends.
     pub ledger: Value<LedgerWords>,
-    /// Held by the one process that syncs.
+    /// Held by the one process that syncs the storage, for all processes that wait for it.
     pub sync: Lock,
-    /// Batches that survive a power loss.
+    /// Batches that survive a power loss. Written by the holder of `sync`, and by the supervisor
+    /// when it repairs; never goes down.
     pub durable: RawValue<u64>,
-    /// 1 once a sync has failed: what is on disk is unknown, so nothing more may be acknowledged.
+    /// 1 once a sync has failed: the content of the disk is unknown, so nothing more may be
+    /// acknowledged. Written by the process that sees the failure; never reset.
     pub storage_failed: RawValue<u8>,
-    /// Winners among the published bets. Its lock also orders publishing: winners and `processing` change together.
+    /// Winners among the published bets. Written by the holder of its lock; never goes down. The
+    /// lock also orders publishing: a batch is counted and leaves `in_flight` under it.
     pub winners: Value<u64>,
-    /// Published bets.
+    /// Published bets. Written by the holder of the lock of `winners`; never goes down.
     pub bets: RawValue<u64>,
-    /// Distinct agencies that have finished.
+    /// Distinct agencies that have finished, which is the number of marks in the file of that name.
+    /// Written by the holder of the lock of `ledger`.
     pub finished: RawValue<u32>,
-    /// Agencies the draw waits for.
+    /// Agencies that the draw waits for. Written by the supervisor at the start.
     pub expected: RawValue<u32>,
-    /// The worker that makes the draw, its slot plus 1; 0 if nobody does.
+    /// The slot of the worker that makes the draw plus 1, or 0. Written by a worker that finds 0
+    /// and holds the lock of `ledger`; set back to 0 by that worker, or by the supervisor when the
+    /// worker is dead.
     pub draw_owner: RawValue<u32>,
-    /// 1 once the draw was held.
+    /// 1 once there is a `draw.csv`. Written by the worker in `draw_owner`, and by the supervisor
+    /// at the start; never reset.
     pub drawn: RawValue<u8>,
-    /// Per worker: batch requests begun (type byte read) and not ended. The original's byte holds 0 or 1; ours counts the
-    /// connections of a worker, and a byte would wrap at 256 of them.
-    pub processing: RawArray<u16>,
-    /// Port the central listens on.
+    /// 1 while the worker has any batch in flight, per slot. Written by the worker alone; by the
+    /// supervisor when the worker is dead. See [`begin_batch`](Self::begin_batch).
+    #[shared(len = slots)]
+    pub processing: RawArray<u8>,
+    /// Batches that have begun (type byte read) and not ended, per slot. A worker has one per
+    /// connection at most. Written like `processing`.
+    #[shared(len = slots)]
+    pub in_flight: RawArray<u16>,
+    /// Workers, which have the slots from 0. Written by the supervisor at the start.
+    pub workers: RawValue<u32>,
+    /// Port the central listens on. Written by the supervisor at the start.
     pub port: RawValue<u16>,
-    /// A [`Phase`].
+    /// A [`Phase`]. Written by the supervisor.
     pub phase: RawValue<u8>,
-    /// Workers that ended though nobody had asked them to.
+    /// Workers that ended without a request to stop. Written by the supervisor.
     pub deaths: RawValue<u64>,
-    /// When the last of them did, milliseconds since 1970; 0 if none.
+    /// Time of the last such end in milliseconds since 1970, or 0. Written by the supervisor.
     pub last_death_ms: RawValue<u64>,
-    /// Per worker: process id.
+    /// Process id. Written by the supervisor.
+    #[shared(len = slots)]
     pub worker_pid: RawArray<u32>,
-    /// Per worker: a [`WorkerState`].
+    /// A [`WorkerState`]. Written by the worker; by the supervisor when the worker is dead.
+    #[shared(len = slots)]
     pub worker_state: RawArray<u8>,
-    /// Per worker: start time, milliseconds since 1970.
+    /// Start time in milliseconds since 1970. Written by the supervisor.
+    #[shared(len = slots)]
     pub worker_started_ms: RawArray<u64>,
-    /// Per slot: workers started in it, less one.
+    /// Workers started in the slot, less one. Written by the supervisor.
+    #[shared(len = slots)]
     pub worker_restarts: RawArray<u32>,
-    /// Per worker: open connections.
+    /// Open connections. Written by the worker; by the supervisor when the worker is dead.
+    #[shared(len = slots)]
     pub worker_connections: RawArray<u32>,
-    /// Per worker: connections that wait for the draw.
+    /// Connections that wait for the draw. Written by the worker; by the supervisor when the worker
+    /// is dead.
+    #[shared(len = slots)]
     pub worker_waiting: RawArray<u32>,
-    /// Per slot: batches stored. This and the following never go back, whoever dies.
+    /// Batches stored. Written by the worker. This and the following counters never go down, also
+    /// when a worker dies.
+    #[shared(len = slots)]
     pub worker_batches: RawArray<u64>,
-    /// Per slot: bets stored.
+    /// Bets stored. Written by the worker.
+    #[shared(len = slots)]
     pub worker_bets: RawArray<u64>,
-    /// Per slot: queries answered.
+    /// Queries answered. Written by the worker.
+    #[shared(len = slots)]
     pub worker_queries: RawArray<u64>,
-    /// Per slot: connections closed for bad input, slowness or lack of room.
+    /// Connections closed for bad input, slowness or lack of room. Written by the worker.
+    #[shared(len = slots)]
     pub worker_refused: RawArray<u64>,
 }
 
 impl Shared {
-    /// The name of the segment of the central that listens on a port.
-    ///
-    /// # Errors
-    /// Never: a number makes a valid name; the type of the library is passed on.
+    /// Returns the name of the segment of the central that listens on a port.
     pub fn name(port: u16) -> Result<SegmentName, multiprocessing::InvalidName> {
         SegmentName::new(&format!("{NAME_PREFIX}{port}"))
     }
 
-    /// Makes the segment of the central on a port. Segments that killed centrals have left are removed first, of any port:
-    /// nobody may ever start on the others again.
-    ///
-    /// # Errors
-    /// [`SegmentError`]; [`SegmentError::InUse`] when processes of another central on this port live.
-    pub fn create(name: &SegmentName, workers: usize) -> Result<Self, SegmentError> {
+    /// Creates the segment of a central. First removes the segments that killed centrals left on
+    /// any port, because no central may ever start on those ports again.
+    pub fn create_reclaiming(name: &SegmentName, workers: usize) -> Result<Self, SegmentError> {
         let deadline = Instant::now() + PREDECESSOR;
         loop {
             match Segment::reclaim_all(NAME_PREFIX) {
@@ -152,92 +171,65 @@ impl Shared {
                     let names: Vec<_> = reclaimed.iter().map(SegmentName::as_str).collect();
                     info("recovery", Outcome::Success).with("segments", names.join(" ")).write();
                 }
-                // A start needs no more than its own name, and creating says whether that is free.
+                // A start needs no more than its own name, and `create` says whether that is free.
                 Ok(_) | Err(_) => {}
             }
-            match Segment::create(name, &plan(workers)) {
-                // Its last worker is just ending, or another start is reclaiming it at this moment.
+            match Self::create(name, workers) {
+                // The last worker of the central before is just ending, or another start reclaims
+                // the segment at this moment.
                 Err(SegmentError::Exists { .. }) if Instant::now() < deadline => {
                     sleep(Duration::from_millis(5))
                 }
-                // Says who has it.
+                // The error of `reclaim` names the living owner.
                 Err(SegmentError::Exists { .. }) => drop(Segment::reclaim(name)?),
-                created => return Self::of(created?),
+                created => {
+                    let shared = created?;
+                    shared.workers.store(workers as u32);
+                    return Ok(shared);
+                }
             }
         }
     }
 
-    /// The state in an existing segment.
+    /// Returns the slots of the workers.
+    pub fn slots(&self) -> Range<usize> {
+        // Any process of this user can write the number.
+        0..(self.workers.load() as usize).min(self.worker_pid.len())
+    }
+
+    /// Notes that a batch begins in the worker of a slot.
+    pub fn begin_batch(&self, slot: usize) {
+        // `processing` is set before the count rises and cleared after the count falls, so it is 1
+        // whenever the count is not 0, also when the worker is killed in between.
+        self.processing.store(slot, 1);
+        self.in_flight.fetch_add(slot, 1);
+    }
+
+    /// Notes that batches end in the worker of a slot.
+    pub fn end_batches(&self, slot: usize, ended: u16) {
+        let before = self.in_flight.fetch_sub(slot, ended);
+        debug_assert!(before >= ended, "a batch ended that never began");
+        if before == ended {
+            self.processing.store(slot, 0);
+        }
+    }
+
+    /// Takes all batches of a dead worker out of flight.
+    pub fn end_all_batches(&self, slot: usize) {
+        self.in_flight.store(slot, 0);
+        self.processing.store(slot, 0);
+    }
+
+    /// Returns the agencies in flight now: the sum of `in_flight`.
     ///
-    /// # Errors
-    /// [`SegmentError::Object`] when it is no central's.
-    pub fn of(segment: Segment) -> Result<Self, SegmentError> {
-        Ok(Self {
-            ledger: segment.value("ledger")?,
-            sync: segment.lock("sync")?,
-            durable: segment.raw_value("durable")?,
-            storage_failed: segment.raw_value("storage_failed")?,
-            winners: segment.value("winners")?,
-            bets: segment.raw_value("bets")?,
-            finished: segment.raw_value("finished")?,
-            expected: segment.raw_value("expected")?,
-            draw_owner: segment.raw_value("draw_owner")?,
-            drawn: segment.raw_value("drawn")?,
-            processing: segment.raw_array("processing")?,
-            port: segment.raw_value("port")?,
-            phase: segment.raw_value("phase")?,
-            deaths: segment.raw_value("deaths")?,
-            last_death_ms: segment.raw_value("last_death_ms")?,
-            worker_pid: segment.raw_array("worker_pid")?,
-            worker_state: segment.raw_array("worker_state")?,
-            worker_started_ms: segment.raw_array("worker_started_ms")?,
-            worker_restarts: segment.raw_array("worker_restarts")?,
-            worker_connections: segment.raw_array("worker_connections")?,
-            worker_waiting: segment.raw_array("worker_waiting")?,
-            worker_batches: segment.raw_array("worker_batches")?,
-            worker_bets: segment.raw_array("worker_bets")?,
-            worker_queries: segment.raw_array("worker_queries")?,
-            worker_refused: segment.raw_array("worker_refused")?,
-            segment,
-        })
-    }
-
-    /// Agencies in flight now: the sum of `processing`.
-    pub fn in_flight(&self) -> u32 {
-        self.processing.iter().map(u32::from).sum()
+    /// The sum is taken over the counts, not over `processing`: a partial result reports the number
+    /// of agencies, of which one worker may have many.
+    pub fn agencies_in_flight(&self) -> u32 {
+        self.in_flight.iter().map(u32::from).sum()
     }
 }
 
-/// How long a start waits for the name of its segment.
+/// How long a start waits until the name of its segment is free.
 const PREDECESSOR: Duration = Duration::from_secs(1);
-/// Names of the segments of centrals start with this; the port follows.
+/// Start of the names of all segments of centrals; the port follows.
 pub const NAME_PREFIX: &str = "lottery.";
-
-fn plan(workers: usize) -> Plan {
-    Plan::new()
-        .value::<LedgerWords>("ledger")
-        .lock("sync")
-        .raw_value::<u64>("durable")
-        .raw_value::<u8>("storage_failed")
-        .value::<u64>("winners")
-        .raw_value::<u64>("bets")
-        .raw_value::<u32>("finished")
-        .raw_value::<u32>("expected")
-        .raw_value::<u32>("draw_owner")
-        .raw_value::<u8>("drawn")
-        .raw_array::<u16>("processing", workers)
-        .raw_value::<u16>("port")
-        .raw_value::<u8>("phase")
-        .raw_value::<u64>("deaths")
-        .raw_value::<u64>("last_death_ms")
-        .raw_array::<u32>("worker_pid", workers)
-        .raw_array::<u8>("worker_state", workers)
-        .raw_array::<u64>("worker_started_ms", workers)
-        .raw_array::<u32>("worker_restarts", workers)
-        .raw_array::<u32>("worker_connections", workers)
-        .raw_array::<u32>("worker_waiting", workers)
-        .raw_array::<u64>("worker_batches", workers)
-        .raw_array::<u64>("worker_bets", workers)
-        .raw_array::<u64>("worker_queries", workers)
-        .raw_array::<u64>("worker_refused", workers)
-}

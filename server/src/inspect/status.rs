@@ -78,7 +78,7 @@ impl Status {
             restarts: shared.worker_restarts.load(slot),
             connections: shared.worker_connections.load(slot),
             waiting: shared.worker_waiting.load(slot),
-            in_flight: shared.processing.load(slot),
+            in_flight: shared.in_flight.load(slot),
             batches: shared.worker_batches.load(slot),
             bets: shared.worker_bets.load(slot),
             queries: shared.worker_queries.load(slot),
@@ -96,7 +96,7 @@ impl Status {
             uptime_seconds: created.as_secs(),
             winners: shared.winners.get(),
             bets: shared.bets.load(),
-            agencies_in_flight: shared.in_flight(),
+            agencies_in_flight: shared.agencies_in_flight(),
             agencies_finished: shared.finished.load(),
             agencies_expected: shared.expected.load(),
             drawn: shared.drawn.load() != 0,
@@ -104,7 +104,7 @@ impl Status {
             worker_deaths: shared.deaths.load(),
             lock_recoveries: locks.into_iter().map(multiprocessing::Lock::recoveries).sum(),
             storage_failed: shared.storage_failed.load() != 0,
-            workers: (0..shared.worker_pid.len()).map(worker).collect(),
+            workers: shared.slots().map(worker).collect(),
         }
     }
 

@@ -1,13 +1,14 @@
-"""Makes a segment that the Rust library shm-multiprocessing opens by name, with its types and its limits.
+"""Creates a segment that the Rust library shm-multiprocessing can open by name.
 
     from write_segment import WrittenSegment
 
     with WrittenSegment("jobs", [("next", "RawValue", "u64", 1), ("busy", "RawArray", "u16", 8)]) as segment:
         segment["next"][0] = 7574           # Segment::open(&name)?.raw_value::<u64>("next")?.load() == 7574
-        segment["busy"][3]                  # what anybody stored there
+        segment["busy"][3]                  # the value that any process stored last
 
-Raw objects only: the lock of a Value or an Array is a robust mutex of the C library, which Python cannot make. A number is
-written and read in one step, but `segment["next"][0] += 1` is two: give every number one writer, or let Rust do the adding.
+Only raw objects are supported. The lock of a Value or an Array is a robust mutex of the C library,
+which Python cannot create. Each number is read or written in one step, but
+`segment["next"][0] += 1` takes two. Give every number one writer, or add in Rust.
 """
 import fcntl
 import os
@@ -21,11 +22,14 @@ ALIGNMENT, STATE_INDEX, LONGEST_NAME = 64, 3, 31
 
 
 class WrittenSegment:
-    """A segment made by this process and removed when it is closed, also by the end of the process. It keeps to the library's
-    rules: mode 0600, and a lock on the entry as long as this process or a child of it lives, so that nobody reclaims it."""
+    """A segment created by this process. It is removed when it is closed or when the process ends.
+
+    It follows the rules of the library: mode 0600, and a lock on the entry as long as this process
+    or a child of it lives, so that no other process reclaims it."""
 
     def __init__(self, name, plan):
-        """`plan` is a list of (name, "RawValue" or "RawArray", integer type such as "u64", length); all start as zeros."""
+        """Creates a segment with all values 0. `plan` is a list of tuples: name, "RawValue" or
+        "RawArray", integer type such as "u64", length."""
         entries, total = _laid_out(plan)
         self._views, self._creator, self._entry = {}, os.getpid(), None
         self._memory = SharedMemory(name=name, create=True, size=total)
@@ -45,18 +49,19 @@ class WrittenSegment:
         )
         for index, entry in enumerate(entries):
             ENTRY.pack_into(buffer, HEADER.size + index * ENTRY.size, *entry)
-        # Last: from here on others may open it.
+        # Written last, because other processes may open the segment from now on.
         with buffer[: HEADER.size] as header, header.cast("I") as words:
             words[STATE_INDEX] = READY
         for of in directory(buffer).values():
             self._views[of.name] = buffer[of.offset : of.offset + of.bytes].cast(FORMATS[of.type])
 
     def __getitem__(self, name):
-        """The elements of an object: a memoryview, which is indexed, assigned to and turned into a list like an array."""
+        """Returns the elements of an object as a memoryview. Read and assign them by index."""
         return self._views[name]
 
     def close(self):
-        """Removes the entry, in the process that made it. Who has the segment open keeps the memory."""
+        """Removes the entry, in the process that created it. Processes that have the segment open
+        keep the memory."""
         for view in self._views.values():
             view.release()
         self._views = {}
@@ -82,9 +87,9 @@ def _laid_out(plan):
         if not 0 < len(encoded) <= LONGEST_NAME or b"\0" in encoded or name in names:
             raise ValueError(f"object name {name!r} is repeated, or not 1 to {LONGEST_NAME} bytes without NUL")
         if kind not in ("RawValue", "RawArray") or length < 1 or (kind == "RawValue" and length > 1):
-            raise ValueError(f"object {name!r}: Python can make a RawValue of length 1, and a RawArray")
+            raise ValueError(f"object {name!r}: Python can create only a RawValue of length 1 or a RawArray")
         if element not in FORMATS or element.startswith("f"):
-            raise ValueError(f"object {name!r}: raw objects hold integers, u8 to u64 and i8 to i64")
+            raise ValueError(f"object {name!r}: raw objects hold integers, u8 to u64 or i8 to i64")
         names.add(name)
         size = struct.calcsize(FORMATS[element]) * length
         offset = -(-end // ALIGNMENT) * ALIGNMENT
@@ -94,6 +99,7 @@ def _laid_out(plan):
 
 
 def _start_ticks():
-    """Field 22 of /proc/self/stat; the second one, in parentheses, may hold anything."""
+    """Returns the start time, field 22 of /proc/self/stat. Field 2, in parentheses, may contain any
+    character, so the fields are counted from its end."""
     with open("/proc/self/stat", "rb") as stat:
         return int(stat.read().rpartition(b")")[2].split()[19])

@@ -1,5 +1,5 @@
-//! Pages that belong to no item of this crate. They are there for rustdoc alone, which runs their examples: no program can name
-//! these modules.
+//! Pages that belong to no item of this crate. These modules exist only for rustdoc, which also
+//! runs the examples of the pages; no program can name them.
 
 #[doc = include_str!("../docs/fork-safety.md")]
 pub mod fork_safety {}

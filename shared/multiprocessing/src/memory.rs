@@ -1,4 +1,4 @@
-//! The bytes of a segment: what they mean, which types they may be, and how processes read and write them.
+//! The bytes of a segment: what they mean, which types they may have, and how they are accessed.
 
 pub(crate) mod cell;
 pub(crate) mod element;

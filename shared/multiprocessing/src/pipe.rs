@@ -25,22 +25,22 @@ use self::message::{receive, send_bytes, send_descriptor};
 use self::socket::Socket;
 use crate::sys::deadline::Deadline;
 
-/// Both directions: what [`pipe`] makes.
+/// The direction of both ends of a [`pipe`].
 #[derive(Debug)]
 pub struct Duplex(());
-/// The end of a [`one_way_pipe`] that receives.
+/// The direction of the receiving end of a [`one_way_pipe`].
 #[derive(Debug)]
 pub struct ReceiveOnly(());
-/// The end of a [`one_way_pipe`] that sends.
+/// The direction of the sending end of a [`one_way_pipe`].
 #[derive(Debug)]
 pub struct SendOnly(());
 
-/// A direction in which messages are sent.
+/// A direction that allows sending.
 pub trait Sends: sealed::Direction {}
 impl Sends for Duplex {}
 impl Sends for SendOnly {}
 
-/// A direction from which messages are received.
+/// A direction that allows receiving.
 pub trait Receives: sealed::Direction {}
 impl Receives for Duplex {}
 impl Receives for ReceiveOnly {}
@@ -57,48 +57,52 @@ mod sealed {
 /// | Python | here |
 /// |---|---|
 /// | `a, b = Pipe()` | `let (a, b) = pipe()?;` |
-/// | `r, w = Pipe(duplex=False)` | `let (r, w) = one_way_pipe()?;` the wrong direction does not compile |
-/// | `p = Process(target=f, args=(b,)); p.start(); b.close()` | `let p = Process::spawn_with(b, f)?;` |
+/// | `r, w = Pipe(duplex=False)` | `let (r, w) = one_way_pipe()?;` |
+/// | `Process(target=f, args=(b,)).start(); b.close()` | `let p = Process::spawn_with(b, f)?;` |
 /// | `a.send({'bets': [7574]})` | `a.send(&bets)?` of any type that is `serde::Serialize` |
 /// | `bets = b.recv()` | `let bets: Vec<u16> = b.recv()?;` any type that is `serde::Deserialize` |
 /// | `a.send_bytes(b'hello')`, `b.recv_bytes()` | `a.send_bytes(b"hello")?`, `b.recv_bytes()?` |
 /// | `a.send_bytes(text, 2, 3)` | `a.send_bytes(&text[2..5])?` |
-/// | `b.recv_bytes_into(buffer)`, `BufferTooShort` | `b.recv_bytes_into(&mut buffer)?`, [`PipeError::TooShort`] |
+/// | `b.recv_bytes_into(buffer)` | `b.recv_bytes_into(&mut buffer)?` |
+/// | `BufferTooShort` | [`PipeError::TooShort`] |
 /// | `b.poll()`, `b.poll(0.5)` | `b.poll(Duration::ZERO)?`, `b.poll(Duration::from_millis(500))?` |
-/// | `wait([a, b, p.sentinel], timeout)` | [`wait_timeout(&[&a, &b, &p], timeout)`](crate::wait_timeout) |
+/// | `wait([a, p.sentinel], timeout)` | [`wait_timeout(&[&a, &p], timeout)`](crate::wait_timeout) |
 /// | `send_handle(a, fd, pid)`, `recv_handle(b)` | `a.send_fd(&file)?`, `b.recv_fd()?` |
 /// | `EOFError`, `BrokenPipeError` | [`PipeError::Closed`] |
 /// | `a.close()` | `drop(a)` |
 ///
-/// Messages are of any length. Each one arrives whole, once, and at one receiver, also when several processes send to an end or
-/// receive from it. So when a process is killed
+/// Messages have any length. Each arrives whole, once, and at one receiver, also if several
+/// processes send to an end or receive from it. So when a process is killed
 ///
-/// * while it sends: the whole message is on its way, or nothing of it;
-/// * while it receives: the message is gone with it, or still there;
-/// * while it waits: nobody is hindered, and no message is gone;
-/// * and nobody else had its end: whoever waits at the other end is told at once, by [`PipeError::Closed`], after having received
-///   what was sent before.
+/// * while it sends: the whole message is in flight, or nothing of it;
+/// * while it receives: the message is lost with it, or still there;
+/// * while it waits: other processes go on, and no message is lost;
+/// * and no other process has its end: a waiter at the other end gets [`PipeError::Closed`] at
+///   once, after it has received what was sent before.
 ///
-/// The last point needs that nobody else *has* the end, without knowing: [`Process::spawn_with`](crate::Process::spawn_with)
-/// takes care of it. Processes that are not of one family find each other by a [`Listener`].
+/// For the last point no other process may have the end without knowing:
+/// [`Process::spawn_with`](crate::Process::spawn_with) takes care of that. Processes that are not
+/// of one family find each other by a [`Listener`].
 ///
-/// Sending waits while about 200 kB are on their way (`net.core.wmem_default`, which must be more than 64 KiB), or four messages of
-/// more than 64 KiB. Each of these needs a file descriptor until it is received, at both ends: see [`PipeError::NoRoom`].
+/// Sending waits while about 200 kB are in flight (`net.core.wmem_default`, which must be more than
+/// 64 KiB), or four messages of more than 64 KiB. Each of these needs a file descriptor until it is
+/// received, at both ends: see [`PipeError::NoRoom`].
 pub struct Connection<D = Duplex> {
     socket: Socket,
     direction: PhantomData<fn() -> D>,
 }
 
-/// A pipe for both directions, like Python's `Pipe()`.
+/// Makes a pipe for both directions, like Python's `Pipe()`.
 ///
 /// # Errors
-/// [`PipeError::System`], mostly because of too many open files.
+/// [`PipeError::System`], usually because of too many open files.
 pub fn pipe() -> Result<(Connection, Connection), PipeError> {
     let (one, other) = Socket::pair()?;
     Ok((Connection::new(one), Connection::new(other)))
 }
 
-/// A pipe from the second end to the first one, like Python's `Pipe(duplex=False)`. The wrong direction does not compile:
+/// Makes a pipe from the second end to the first one, like Python's `Pipe(duplex=False)`. The wrong
+/// direction does not compile:
 ///
 /// ```compile_fail,E0599
 /// let (receiver, _sender) = multiprocessing::one_way_pipe()?;
@@ -111,12 +115,10 @@ pub fn pipe() -> Result<(Connection, Connection), PipeError> {
 /// sender.poll(std::time::Duration::ZERO)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-///
-/// # Errors
-/// As [`pipe`].
 pub fn one_way_pipe() -> Result<(Connection<ReceiveOnly>, Connection<SendOnly>), PipeError> {
     let (receiver, sender) = Socket::pair()?;
-    // Not only the type keeps the direction: a descriptor of an end can be sent, and made an end of any type.
+    // The type alone does not keep the direction: the descriptor of an end can be sent, and made an
+    // end of any type.
     shutdown(sender.as_fd().as_raw_fd(), Shutdown::Read)?;
     Ok((Connection::new(receiver), Connection::new(sender)))
 }
@@ -128,18 +130,12 @@ impl<D> Connection<D> {
 }
 
 impl<D: Sends> Connection<D> {
-    /// Sends a value, encoded; waits while the pipe is full, however long that takes.
-    ///
-    /// # Errors
-    /// [`PipeError::Encode`], [`PipeError::Closed`], or what the system says.
+    /// Sends a value, encoded. Waits while the pipe is full, without a limit.
     pub fn send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), PipeError> {
         self.send_bytes(&encode(value)?)
     }
 
-    /// As [`send`](Self::send); waits at most this long. Whether it was sent.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
+    /// As [`send`](Self::send), but waits at most this long. Returns true if it was sent.
     pub fn send_timeout<T: Serialize + ?Sized>(
         &self,
         value: &T,
@@ -148,34 +144,24 @@ impl<D: Sends> Connection<D> {
         self.send_bytes_timeout(&encode(value)?, timeout)
     }
 
-    /// Sends a message of these bytes, which may be none; waits while the pipe is full, however long that takes.
-    ///
-    /// # Errors
-    /// [`PipeError::Closed`], or what the system says.
+    /// Sends a message of these bytes, which may be none. Waits while the pipe is full, without a
+    /// limit.
     pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), PipeError> {
         done(send_bytes(&self.socket, bytes, Deadline::NEVER)?)
     }
 
-    /// As [`send_bytes`](Self::send_bytes); waits at most this long. Whether it was sent.
-    ///
-    /// # Errors
-    /// As [`send_bytes`](Self::send_bytes).
+    /// As [`send_bytes`](Self::send_bytes), but waits at most this long. Returns true if it was
+    /// sent.
     pub fn send_bytes_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<bool, PipeError> {
         Ok(send_bytes(&self.socket, bytes, Deadline::after(timeout)?)?.is_some())
     }
 
-    /// Sends a file, a socket or an end of a pipe: the receiver gets a descriptor of its own for it.
-    ///
-    /// # Errors
-    /// As [`send_bytes`](Self::send_bytes).
+    /// Sends a file, a socket or an end of a pipe: the receiver gets its own descriptor for it.
     pub fn send_fd(&self, descriptor: impl AsFd) -> Result<(), PipeError> {
         done(send_descriptor(&self.socket, descriptor.as_fd(), Deadline::NEVER)?)
     }
 
-    /// As [`send_fd`](Self::send_fd); waits at most this long. Whether it was sent.
-    ///
-    /// # Errors
-    /// As [`send_bytes`](Self::send_bytes).
+    /// As [`send_fd`](Self::send_fd), but waits at most this long. Returns true if it was sent.
     pub fn send_fd_timeout(
         &self,
         descriptor: impl AsFd,
@@ -186,18 +172,12 @@ impl<D: Sends> Connection<D> {
 }
 
 impl<D: Receives> Connection<D> {
-    /// Receives the next message as a value of this type; waits for one, however long that takes.
-    ///
-    /// # Errors
-    /// [`PipeError::Closed`], [`PipeError::Decode`] when it is something else, or what the system says.
+    /// Receives the next message as a value of this type. Waits for one without a limit.
     pub fn recv<T: DeserializeOwned>(&self) -> Result<T, PipeError> {
         done(receive(&self.socket, Deadline::NEVER, |message| message.into_value())?)
     }
 
-    /// As [`recv`](Self::recv), at most this long; `None` when the time is over.
-    ///
-    /// # Errors
-    /// As [`recv`](Self::recv).
+    /// As [`recv`](Self::recv), at most this long. `None` if the time is over.
     pub fn recv_timeout<T: DeserializeOwned>(
         &self,
         timeout: Duration,
@@ -205,36 +185,28 @@ impl<D: Receives> Connection<D> {
         receive(&self.socket, Deadline::after(timeout)?, |message| message.into_value())
     }
 
-    /// Receives the bytes of the next message; waits for one, however long that takes.
-    ///
-    /// # Errors
-    /// [`PipeError::Closed`], or what the system says.
+    /// Receives the bytes of the next message. Waits for one without a limit.
     pub fn recv_bytes(&self) -> Result<Vec<u8>, PipeError> {
         done(receive(&self.socket, Deadline::NEVER, |message| message.into_bytes())?)
     }
 
-    /// As [`recv_bytes`](Self::recv_bytes), at most this long; `None` when the time is over.
-    ///
-    /// # Errors
-    /// As [`recv_bytes`](Self::recv_bytes).
+    /// As [`recv_bytes`](Self::recv_bytes), at most this long. `None` if the time is over.
     pub fn recv_bytes_timeout(&self, timeout: Duration) -> Result<Option<Vec<u8>>, PipeError> {
         receive(&self.socket, Deadline::after(timeout)?, |message| message.into_bytes())
     }
 
-    /// Receives the bytes of the next message into the room, from its start, and returns how many there are; waits for one,
-    /// however long that takes.
+    /// Receives the bytes of the next message into the start of `room`, and returns how many there
+    /// are. Waits for one without a limit.
     ///
     /// # Errors
-    /// [`PipeError::TooShort`] with the message when there are more bytes than room; then the room is as it was. Otherwise as
-    /// [`recv_bytes`](Self::recv_bytes).
+    /// [`PipeError::TooShort`] with the message if it has more bytes than `room`, which is then
+    /// unchanged.
     pub fn recv_bytes_into(&self, room: &mut [u8]) -> Result<usize, PipeError> {
         done(receive(&self.socket, Deadline::NEVER, |message| message.into_room(room))?)
     }
 
-    /// As [`recv_bytes_into`](Self::recv_bytes_into), at most this long; `None` when the time is over.
-    ///
-    /// # Errors
-    /// As [`recv_bytes_into`](Self::recv_bytes_into).
+    /// As [`recv_bytes_into`](Self::recv_bytes_into), at most this long. `None` if the time is
+    /// over.
     pub fn recv_bytes_into_timeout(
         &self,
         room: &mut [u8],
@@ -243,47 +215,43 @@ impl<D: Receives> Connection<D> {
         receive(&self.socket, Deadline::after(timeout)?, |message| message.into_room(room))
     }
 
-    /// Receives a descriptor that was sent; waits for the next message, however long that takes.
+    /// Receives a descriptor that was sent. Waits for the next message without a limit.
     ///
     /// # Errors
-    /// [`PipeError::NoDescriptor`] when the next message is one of bytes, [`PipeError::Closed`], or what the system says.
+    /// [`PipeError::NoDescriptor`] with the message if the next message is one of bytes.
     pub fn recv_fd(&self) -> Result<OwnedFd, PipeError> {
         done(receive(&self.socket, Deadline::NEVER, |message| message.into_descriptor())?)
     }
 
-    /// As [`recv_fd`](Self::recv_fd), at most this long; `None` when the time is over.
-    ///
-    /// # Errors
-    /// As [`recv_fd`](Self::recv_fd).
+    /// As [`recv_fd`](Self::recv_fd), at most this long. `None` if the time is over.
     pub fn recv_fd_timeout(&self, timeout: Duration) -> Result<Option<OwnedFd>, PipeError> {
         receive(&self.socket, Deadline::after(timeout)?, |message| message.into_descriptor())
     }
 
-    /// Whether receiving would not wait: a message is there, or none can come any more. Waits for that at most this long.
-    /// Takes nothing away; where several processes receive, another one may be quicker.
-    ///
-    /// # Errors
-    /// What the system says.
+    /// Returns true if receiving would not wait: a message is there, or none can come any more.
+    /// Waits for that at most this long. It takes nothing, so where several processes receive,
+    /// another one may take the message first.
     pub fn poll(&self, timeout: Duration) -> Result<bool, PipeError> {
         Ok(self.socket.is_readable(Deadline::after(timeout)?)?)
     }
 }
 
-/// A wait without end never ends in vain; this keeps the types honest without a panic.
+/// Unwraps the outcome of a wait without a deadline, which always has one.
 fn done<R>(outcome: Option<R>) -> Result<R, PipeError> {
     outcome.ok_or(PipeError::System(Errno::EAGAIN))
 }
 
 impl<D> AsFd for Connection<D> {
-    /// For [`wait`](crate::wait()), and to send an end through another pipe.
+    /// Returns the descriptor, for [`wait`](crate::wait()) and to send the end through another
+    /// pipe.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
 impl<D: sealed::Direction> From<OwnedFd> for Connection<D> {
-    /// An end that was sent through another pipe. It keeps its direction, whatever the type says: the wrong one is
-    /// [`PipeError::Closed`].
+    /// Makes an end of a descriptor that was sent through another pipe. It keeps its direction,
+    /// whatever the type says: using the wrong one fails with [`PipeError::Closed`].
     fn from(descriptor: OwnedFd) -> Self {
         Self::new(Socket::new(descriptor))
     }

@@ -1,10 +1,13 @@
-//! A supervised pool of forked workers: n copies of one function, each with a slot number that outlives it.
+//! A supervised pool of forked workers: `n` copies of one function. Each worker runs in a numbered
+//! slot, and its replacement runs in the same slot.
 //!
-//! The supervisor forks the workers and then only watches: it reaps what died, has its mess repaired, starts a new one in the
-//! same slot, and stops everything in order. It runs no thread and serves nobody, so little can go wrong in it.
+//! The supervisor forks the workers. After that it only reaps dead workers, runs the repair of the
+//! state they left, starts replacements, and stops the pool gracefully. It has no other thread and
+//! handles no requests, which keeps it simple.
 //!
-//! Life of a slot: *starting* (forked) → *ready* (the worker said so) → *dead* → repaired → *starting* again, at once or after
-//! a back-off; or, while the pool stops, *dead* for good.
+//! Life cycle of a slot: *starting* (forked) → *ready* (reported by the worker) → *dead* → repaired
+//! → *starting* again, at once or after a back-off. While the pool stops, a dead worker is not
+//! replaced.
 
 mod backoff;
 mod slot;
@@ -26,89 +29,96 @@ pub use worker::Worker;
 use crate::sys::exit::Exit;
 use crate::sys::fork::SpawnError;
 
-/// Exit code by which a worker says that it cannot serve and another could not either (a bad file, a failed disk): the pool
-/// stops instead of trying again.
+/// Exit code of a worker whose replacement would fail as well, for example because of a corrupt
+/// file or a failed disk. The pool stops instead of starting a replacement.
 pub const CANNOT_SERVE: i32 = 3;
 
-/// Signals that operators try on other servers. They must not end this one by their default action.
+/// Signals that have a meaning for other servers. Their default action would end or stop this one.
 const IGNORED: [Signal; 5] =
     [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGTTIN, Signal::SIGTTOU];
 
-/// What a pool does. The same value is used by the supervisor and, as the copy that fork makes, by every worker.
+/// The program that a pool runs. The supervisor uses the value itself, and each worker uses the
+/// copy that fork makes.
 pub trait Workload {
-    /// Serves in a worker process until [`Worker::stop_requested`], then returns the exit code. It calls [`Worker::ready`] once it
-    /// can serve. Returning [`CANNOT_SERVE`] stops the pool.
+    /// Serves in a worker process until [`Worker::stop_requested`], then returns the exit code. It
+    /// calls [`Worker::ready`] once it can serve. Returning [`CANNOT_SERVE`] stops the pool.
     fn work(&mut self, worker: &Worker) -> i32;
 
-    /// Puts right, in the supervisor, what a dead worker left in shared memory. Runs before the slot is used again. It must
-    /// not wait for a living worker without a limit, for the supervisor has everybody to watch: when something is in the way, it
-    /// answers [`RepairOutcome::Again`], and the slot stays empty until it has succeeded or the pool stops.
+    /// Repairs, in the supervisor, the shared state that a dead worker left. Runs before the slot
+    /// is used again.
+    ///
+    /// It must not wait for a living worker without a limit, since the supervisor watches no other
+    /// worker meanwhile. If a living process blocks the repair, it returns
+    /// [`RepairOutcome::Again`]. The slot then stays empty until a repair succeeds or the pool
+    /// stops.
     fn repair(&mut self, slot: usize, exit: Exit) -> RepairOutcome;
 
-    /// Is told what happens, in the supervisor.
+    /// Handles an event of the pool, in the supervisor.
     fn observe(&mut self, event: &PoolEvent);
 }
 
-/// What came of an attempt to put right what a dead worker left.
+/// Outcome of an attempt to repair the state that a dead worker left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RepairOutcome {
     /// The slot can be used again.
     Done,
-    /// A living process is in the way; it shall be tried again in a moment.
+    /// A living process blocks the repair. The supervisor retries it shortly.
     Again,
 }
 
-/// Something that happened in a pool.
+/// An event in the life of a pool.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum PoolEvent {
     /// A worker was forked.
     Started {
-        /// In which slot.
+        /// The worker's slot.
         slot: usize,
-        /// As which process.
+        /// The worker's process id.
         pid: Pid,
     },
     /// A worker can serve.
     Ready {
-        /// Which.
+        /// The worker's slot.
         slot: usize,
     },
-    /// Every worker can serve. Once in a pool's life.
+    /// Every worker can serve. Reported once in the life of a pool.
     AllReady,
-    /// A worker ended though nobody had asked it to. Repaired already.
+    /// A worker ended although the pool had not asked it to. The repair was attempted before this
+    /// event.
     Died {
-        /// In which slot.
+        /// The worker's slot.
         slot: usize,
-        /// Which process.
+        /// The worker's process id.
         pid: Pid,
-        /// How.
+        /// How the worker ended.
         exit: Exit,
-        /// After how long.
+        /// How long the worker had run.
         uptime: Duration,
-        /// What the supervisor does about it.
+        /// The supervisor's decision about the slot.
         next: Next,
     },
-    /// No worker could be forked; tried again after a pause.
+    /// Forking a replacement failed. The supervisor retries after a pause.
     SpawnFailed {
-        /// For which slot.
+        /// The slot that stays empty.
         slot: usize,
-        /// Why not.
+        /// Text of the error.
         reason: String,
     },
-    /// The pool begins to stop: workers are asked to finish, within the grace.
+    /// The pool begins to stop: it asks the workers to finish within the grace period.
     Stopping {
-        /// The signal that asked for it; `None` when the pool gave up by itself.
+        /// The signal that requested the stop, or `None` if a worker's death caused it.
         signal: Option<Signal>,
     },
-    /// Workers that had not ended were killed: the grace was over, or a second signal asked for haste.
+    /// The supervisor killed the remaining workers, either because the grace period was over or
+    /// because a signal requested an immediate stop.
     Killed {
-        /// How many.
+        /// Number of workers killed.
         workers: usize,
     },
-    /// A signal came that means nothing to the pool.
+    /// The supervisor received a signal that has no effect on the pool.
     Ignored {
-        /// Which.
+        /// The signal.
         signal: Signal,
     },
 }
@@ -116,23 +126,23 @@ pub enum PoolEvent {
 /// How a pool ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// A signal asked it to, and every worker is gone.
+    /// A signal requested the stop, and every worker has ended.
     Stopped,
-    /// A worker said that nobody could serve in its place ([`CANNOT_SERVE`]).
+    /// A worker ended with [`CANNOT_SERVE`].
     CannotServe {
-        /// In which slot.
+        /// The worker's slot.
         slot: usize,
     },
-    /// A slot's workers died again and again.
+    /// The workers of a slot crashed too many times in a row.
     CrashLoop {
-        /// Which slot.
+        /// The slot.
         slot: usize,
-        /// How the last one ended.
+        /// How its last worker ended.
         exit: Exit,
     },
 }
 
-/// How a pool shall be.
+/// Configuration of a [`Pool`].
 #[derive(Clone, Copy, Debug)]
 pub struct PoolOptions {
     /// Number of workers.
@@ -141,24 +151,25 @@ pub struct PoolOptions {
     pub grace: Duration,
 }
 
-/// Why a pool could not run.
+/// Error of creating or starting a [`Pool`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PoolError {
-    /// The first workers could not be started; those that were are gone again.
+    /// One of the first workers could not be started. Those started before it were killed and
+    /// reaped.
     #[error("starting worker {slot}: {source}")]
     Start {
-        /// For which slot.
+        /// The slot of the worker.
         slot: usize,
-        /// Why not.
+        /// Error of the fork.
         source: SpawnError,
     },
-    /// The operating system refused.
+    /// A system call failed.
     #[error("{action}: {source}")]
     System {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
-        /// Why not.
+        /// Error of the system call.
         source: Errno,
     },
 }

@@ -17,9 +17,9 @@ use crate::sys::exit::Exit;
 use crate::sys::fork::{SpawnError, fork_child};
 use crate::sys::wait::poll_until;
 
-/// A running or ended child. It ends when its parent ends, however that happens, unless one of them changed its user meanwhile (see
-/// [`fork_safety`](crate::guide::fork_safety)). Dropping the handle leaves the child running
-/// and, once it has ended, a zombie until the parent ends: join it.
+/// A child process, running or ended. It ends when its parent ends, in whatever way, unless one of
+/// them changed its user meanwhile (see [`fork_safety`](crate::guide::fork_safety)). Dropping the
+/// handle leaves the child running, and a zombie once it has ended, until the parent ends: join it.
 #[derive(Debug)]
 pub struct Process {
     pid: Pid,
@@ -29,28 +29,31 @@ pub struct Process {
 }
 
 impl Process {
-    /// Forks a child that runs `body` and exits with the code it returns (its low 8 bits). A panic in it is printed and exits
-    /// with 101. It inherits the signal mask: a child of a [`Pool`](crate::Pool)'s supervisor or worker has SIGTERM blocked.
-    /// The child drops what the closure owns, and nothing else of its parent's. What else to mind fills a page:
-    /// [fork safety](crate::guide::fork_safety).
+    /// Forks a child that runs `body` and exits with the code it returns (its low 8 bits). A panic
+    /// in it is printed, and the child exits with 101. The child inherits the signal mask: a child
+    /// of a [`Pool`](crate::Pool)'s supervisor or worker has SIGTERM blocked. It drops what the
+    /// closure owns, and nothing else of its parent. The page on [fork
+    /// safety](crate::guide::fork_safety) lists the rest.
     ///
     /// # Errors
-    /// [`SpawnError`]; among them a parent with more than one thread, which every `#[test]` has.
+    /// [`SpawnError::ManyThreads`] if the parent has more than one thread, as every `#[test]` has.
     pub fn spawn(body: impl FnOnce() -> i32) -> Result<Self, SpawnError> {
         let mask = SigSet::thread_get_mask().map_err(SpawnError::Fork)?;
         Self::spawn_masked(&mask, body)
     }
 
-    /// As [`spawn`](Self::spawn), and hands ends of pipes over: these are the child's, no longer the parent's, and of every other
-    /// end that the parent has, the child keeps none. So each end is open in one process, and when that is killed, whoever waits
-    /// at the other end is told. With [`spawn`](Self::spawn) the child inherits all of them instead, and an end that somebody
-    /// holds without using it keeps up the wait for ever.
+    /// As [`spawn`](Self::spawn), and hands ends of pipes over to the child. They are the child's,
+    /// no longer the parent's, and the child closes its copies of all other ends of the parent. So
+    /// each end is open in one process, and a waiter at the other end learns of its death. With
+    /// [`spawn`](Self::spawn) the child inherits all ends instead. An end that a process has
+    /// without using it keeps the waiter waiting for ever.
     ///
     /// ```
-    /// use multiprocessing::{Process, pipe};
+    /// use multiprocessing::{Connection, Process, pipe};
     ///
     /// let (here, there) = pipe()?;
-    /// let mut child = Process::spawn_with(there, |there| i32::from(there.send("hello").is_err()))?;
+    /// let greet = |there: Connection| i32::from(there.send("hello").is_err());
+    /// let mut child = Process::spawn_with(there, greet)?;
     /// assert_eq!(here.recv::<String>()?, "hello");
     /// assert!(child.join()?.is_success());
     /// assert!(here.recv::<String>().is_err());
@@ -63,17 +66,19 @@ impl Process {
         let release = release_all_but(&ends).map_err(SpawnError::Fork)?;
         Self::spawn(move || match release.in_child() {
             Ok(()) => body(ends),
-            // It would keep up waits that it knows nothing of, which is worse than not starting.
+            // The child would keep ends open that it does not know of, which is worse than not
+            // starting.
             Err(errno) => errno as i32,
         })
     }
 
-    /// As [`spawn`](Self::spawn), with these signals blocked in the child.
+    /// As [`spawn`](Self::spawn), with this signal mask in the child.
     pub(crate) fn spawn_masked(
         mask: &SigSet,
         body: impl FnOnce() -> i32,
     ) -> Result<Self, SpawnError> {
-        // Leaving a barrier is for an orderly return. After a panic the barrier must see a dead party.
+        // A child leaves its barriers only when it returns in order: after a panic they must see a
+        // dead party.
         let body = || {
             let code = body();
             leave_all();
@@ -83,7 +88,8 @@ impl Process {
         match pidfd_open(pid) {
             Ok(ended) => Ok(Self { pid, ended, exit: None }),
             Err(errno) => {
-                // Without the descriptor nobody could wait for it with a timeout: undo.
+                // Without the descriptor no wait for the child could have a timeout: undo the
+                // start.
                 let _ = kill(pid, Signal::SIGKILL);
                 let _ = waitpid(pid, None);
                 Err(SpawnError::Fork(errno))
@@ -91,34 +97,32 @@ impl Process {
         }
     }
 
-    /// The child's process id.
+    /// Returns the process id of the child.
     pub fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// How the child ended, as far as a join has found out.
+    /// Returns how the child ended, if a join has found that out.
     pub fn exit(&self) -> Option<Exit> {
         self.exit
     }
 
-    /// Whether the child still runs.
+    /// Returns true if the child still runs.
     pub fn is_alive(&mut self) -> bool {
         matches!(self.join_timeout(Duration::ZERO), Ok(None))
     }
 
-    /// Waits for the end of the child. Asked again, it answers the same.
+    /// Waits for the end of the child. Later calls return the same.
     ///
     /// # Errors
-    /// [`Errno::ECHILD`] when somebody else reaped the child.
+    /// [`Errno::ECHILD`] if the child was reaped by other code of this process.
     pub fn join(&mut self) -> Result<Exit, Errno> {
-        // A wait without end never ends in vain; this keeps the types honest without a panic.
+        // Cannot happen: a wait without a deadline ends only with the child.
         self.join_until(Deadline::NEVER)?.ok_or(Errno::EAGAIN)
     }
 
-    /// Waits for the end of the child at most this long; `None` when the time is over. Signals do not shorten or lengthen it.
-    ///
-    /// # Errors
-    /// As [`join`](Self::join).
+    /// Waits for the end of the child at most this long. `None` if the time is over. Signals do not
+    /// shorten or lengthen it.
     pub fn join_timeout(&mut self, timeout: Duration) -> Result<Option<Exit>, Errno> {
         self.join_until(Deadline::after(timeout)?)
     }
@@ -131,23 +135,21 @@ impl Process {
         Ok(self.exit)
     }
 
-    /// Asks the child to end (SIGTERM). No effect once it was joined.
+    /// Asks the child to end (SIGTERM). Has no effect once it was joined.
     ///
     /// # Errors
-    /// [`Errno::EPERM`] when the child changed its user, [`Errno::ESRCH`] when it has ended and somebody else reaped it.
+    /// [`Errno::EPERM`] if the child changed its user, [`Errno::ESRCH`] if it has ended and was
+    /// reaped by other code of this process.
     pub fn terminate(&self) -> Result<(), Errno> {
         self.signal(Signal::SIGTERM)
     }
 
-    /// Ends the child at once (SIGKILL). No effect once it was joined.
-    ///
-    /// # Errors
-    /// As [`terminate`](Self::terminate).
+    /// Kills the child (SIGKILL). Has no effect once it was joined.
     pub fn kill(&self) -> Result<(), Errno> {
         self.signal(Signal::SIGKILL)
     }
 
-    /// Sends the child a signal, unless it was joined.
+    /// Sends a signal to the child, unless it was joined.
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), Errno> {
         match self.exit {
             Some(_) => Ok(()),
@@ -157,7 +159,8 @@ impl Process {
 }
 
 impl AsFd for Process {
-    /// A descriptor that is readable once the child has ended (Python's `sentinel`), for use with poll.
+    /// Returns a descriptor that is readable once the child has ended (Python's `sentinel`), for
+    /// poll.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ended.as_fd()
     }

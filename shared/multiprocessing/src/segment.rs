@@ -1,6 +1,10 @@
-//! A named segment: made by one process, found by name by any other, removed by its maker or reclaimed after it.
+//! A named segment: one process creates it, any other opens it by name, and its creator removes it
+//! or a later process reclaims it.
 
 mod claim;
+pub(crate) mod declaration;
+#[cfg(doctest)]
+mod declared;
 mod error;
 mod found;
 mod inspect;
@@ -16,6 +20,7 @@ use shared_memory::ShmemConf;
 use zerocopy::IntoBytes;
 
 use self::claim::Claim;
+pub use self::declaration::SharedState;
 pub use self::error::SegmentError;
 use self::error::{io_error, shmem_error, system};
 pub use self::inspect::{Listing, Snapshot, segments};
@@ -24,7 +29,7 @@ use crate::memory::cell::{atomic, write_bytes, write_words};
 use crate::memory::element::{AtomicElement, Shareable, sealed::Atomic};
 use crate::memory::layout::{
     ENTRY_BYTES, HEAD_BYTES, HEADER_BYTES, Header, LAYOUT_VERSION, LOCK_BYTES, MAGIC, Object,
-    ObjectKind, READY, STATE_OFFSET, kinds,
+    ObjectKind, READY, STATE_OFFSET, Shape, kinds,
 };
 use crate::sync::condition::ConditionLock;
 use crate::sync::mutex::LockPlace;
@@ -33,30 +38,33 @@ use crate::sys::mapping::{Mapping, Place};
 use crate::sys::name::{DIRECTORY, SegmentName};
 use crate::sys::proc::start_ticks;
 
-/// A named segment of POSIX shared memory and the directory of what is inside.
+/// A named segment of POSIX shared memory with a directory of the objects inside.
 ///
-/// Its creator holds a `flock` on the entry as long as it or a forked child lives; that is how a stale entry is told from one
-/// in use. When the creating process drops its last handle, or dies while children of it live, the entry is removed.
+/// Its creator holds a `flock` on the entry as long as it or a forked child lives; the absence of
+/// that lock identifies a stale entry. The entry is removed when the creating process drops its
+/// last handle, or dies while children of it live.
 #[derive(Clone, Debug)]
 pub struct Segment {
     name: SegmentName,
     header: Header,
     objects: Arc<[Object]>,
     memory: Place,
-    /// The creator's claim; `None` in a process that opened the segment by name. Kept for its drop.
+    /// The creator's claim. `None` in a process that opened the segment by name. Kept for its drop.
     _claim: Option<Arc<Claim>>,
 }
 
 impl Segment {
-    /// Makes a segment with what is planned, all zero. The entry is made exclusively, readable and writable by its owner only
-    /// (mode 0600), and its pages are reserved at once: too small a `/dev/shm` is an error here, not a SIGBUS later.
+    /// Creates a segment with the planned objects, all zero. The entry must not exist. Only its
+    /// owner can read and write it (mode 0600). Its pages are reserved at once: too small a
+    /// `/dev/shm` is an error here, not a SIGBUS later.
     ///
     /// # Errors
-    /// [`SegmentError::Exists`] when the name is taken (see [`reclaim`](Self::reclaim)), [`SegmentError::Plan`],
-    /// [`SegmentError::NoSpace`], or what the system says.
+    /// [`SegmentError::Exists`] if the name is taken (see [`reclaim`](Self::reclaim)),
+    /// [`SegmentError::Plan`], [`SegmentError::NoSpace`].
     pub fn create(name: &SegmentName, plan: &Plan) -> Result<Self, SegmentError> {
         let (objects, bytes) = plan.laid_out().map_err(SegmentError::Plan)?;
-        // The claim needs two descriptors. Without room for them it would fail when there is an entry, and leave it behind.
+        // The claim needs two descriptors. Without room for them it would fail after the entry was
+        // made, and leave the entry behind.
         let room = File::open(DIRECTORY).and_then(|one| Ok((one.try_clone()?, one)));
         let room = room.map_err(|error| io_error(name, "making room for", error))?;
         let mapped = ShmemConf::new().os_id(name.as_str()).size(bytes).create();
@@ -73,9 +81,12 @@ impl Segment {
             creator_pid: std::process::id(),
             creator_start_ticks: start_ticks(getpid()).unwrap_or(0),
             created_unix_ms: unix_ms(),
-            reserved: [0; 16],
+            pid_namespace: 0,
+            time_namespace: 0,
+            reserved: [0; 64],
         };
-        // In one system call: whenever this process is killed, there is nothing of the header or all of it.
+        // One system call writes all of it, so a kill of this process leaves all of the header or
+        // nothing.
         let written = claim.entry.write_all_at(header.as_bytes(), 0);
         written.map_err(|error| io_error(name, "writing the header of", error))?;
         for (index, (object, head)) in objects.iter().zip(plan.heads()).enumerate() {
@@ -100,33 +111,33 @@ impl Segment {
         })
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &SegmentName {
         &self.name
     }
 
-    /// What is inside, in the order of the directory.
+    /// Returns the objects, in the order of the directory.
     pub fn objects(&self) -> &[Object] {
         &self.objects
     }
 
-    /// The process that made it. It may be gone, and another may have its number: compare with
-    /// [`creator_is_alive`](Self::creator_is_alive).
+    /// Returns the process that created it. That process may be gone and its number reused: compare
+    /// with [`creator_is_alive`](Self::creator_is_alive).
     pub fn creator(&self) -> Pid {
         Pid::from_raw(self.header.creator_pid.cast_signed())
     }
 
-    /// Whether the process that made it lives: same number and same start time.
+    /// Returns true if the process that created it lives, by its number and start time.
     pub fn creator_is_alive(&self) -> bool {
         start_ticks(self.creator()) == Some(self.header.creator_start_ticks)
     }
 
-    /// When it was made.
+    /// Returns when it was created.
     pub fn created(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(self.header.created_unix_ms)
     }
 
-    /// The bytes of an object of this segment.
+    /// Returns the bytes of an object of this segment.
     pub(crate) fn place(&self, object: &Object) -> Place {
         self.memory.part(object.offset, object.bytes)
     }
@@ -138,17 +149,24 @@ impl Segment {
         kind: ObjectKind,
         open: impl FnOnce(Place, &Object) -> Option<P>,
     ) -> Result<P, SegmentError> {
-        let fits = |object: &&Object| {
-            object.name == name && object.kind == kind && object.element == P::ELEMENT
-        };
-        let found = self.objects.iter().find(fits);
-        found.and_then(|object| open(self.place(object), object)).ok_or_else(|| {
-            SegmentError::Object {
-                name: self.name.clone(),
-                object: name.to_owned(),
-                wanted: format!("{kind} of {}", P::wanted()),
-            }
+        let named = self.objects.iter().find(|object| object.name == name);
+        let fits = named.filter(|object| object.kind == kind && object.element == P::ELEMENT);
+        fits.and_then(|object| open(self.place(object), object)).ok_or_else(|| {
+            let has_elements = |object: &&Object| object.kind.shape() != Shape::Lock;
+            let found = named.map(|object| match has_elements(&object) {
+                true => format!("{} of {}, length {}", object.kind, object.element, object.length),
+                false => object.kind.to_string(),
+            });
+            let wanted = match kind.shape() {
+                Shape::Lock => kind.to_string(),
+                _ => format!("{kind} of {}", P::wanted()),
+            };
+            self.mismatch(name, wanted, found)
         })
+    }
+
+    fn mismatch(&self, object: &str, wanted: String, found: Option<String>) -> SegmentError {
+        SegmentError::Object { name: self.name.clone(), object: object.to_owned(), wanted, found }
     }
 }
 
@@ -158,8 +176,8 @@ macro_rules! handles {
         $_code:literal: $module:ident::$kind:ident $(<$type:ident: $bound:ident>)?, $_shape:ident,
         $method:ident($($_size:ident: $_size_type:ty)?) $(with ($with:ident: $with_type:ty))?;
     )*) => {
-        /// One method for each kind of object. Each returns a handle, or [`SegmentError::Object`] if
-        /// the segment has no object of this name, kind and type.
+        /// One method for each kind of object. Each returns a handle, or [`SegmentError::Object`]
+        /// if the segment has no object of this name, kind and type.
         #[allow(private_bounds)] // `ConditionLock` is an implementation detail of both locks.
         impl Segment {
             $(

@@ -1,25 +1,24 @@
-//! A pool of workers that call functions with arguments and send the results back.
+//! A pool of worker processes that call functions with arguments and return the results.
 
 mod async_result;
-mod backlog;
 mod builder;
+mod claims;
 mod client;
 mod dispatcher;
+mod end;
 mod error;
 mod function;
 mod imap;
-mod member;
+mod in_flight;
 mod message;
-mod offers;
 mod panics;
 mod worker;
+mod worker_handle;
 mod workers;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
 
-use nix::errno::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -32,31 +31,32 @@ pub use self::imap::Imap;
 use self::message::TaskId;
 use crate::pipe::encode;
 use crate::process::Process;
-use crate::sys::deadline::Deadline;
 
-/// How long the dispatcher may take to end when it was asked to. It is killed then.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How many tasks there are for each worker when nobody says how large they shall be, as in Python: so many that a worker that
-/// is done early takes over from a slow one.
+/// Number of tasks per worker into which the arguments are divided by default, as in Python.
+/// Several per worker let a fast worker take over from a slow one.
 const TASKS_PER_WORKER: usize = 4;
-/// How many tasks of an iterator of results are under way for each worker: twice as many as it may be given ahead, so that there
-/// are more when these are done. With half of them one worker does half as many trivial tasks a second.
-const TASKS_AHEAD: usize = 2 * offers::MOST;
+/// Most tasks in flight per worker for an [`Imap`]. This is twice the number that a worker queues,
+/// so that the dispatcher can refill it. With half of it, one worker runs half as many trivial
+/// tasks per second.
+const IMAP_TASKS_PER_WORKER: usize = 2 * claims::CAPACITY;
 
 /// A pool of worker processes that call functions, like Python's `multiprocessing.Pool`.
 ///
 /// | Python | here |
 /// |---|---|
 /// | `pool = Pool(4)` | `let pool = TaskPool::new(4)?;` |
-/// | `Pool(4, initializer=f, maxtasksperchild=10)` | `TaskPool::builder(4).initializer(f).max_tasks_per_child(10).start()?` |
-/// | `pool.apply(power, (2, 10))` | `pool.apply(power, (2, 10))?` with `fn power((base, exponent): (u64, u32)) -> u64` |
+/// | `Pool(4, initializer=f)` | `TaskPool::builder(4).initializer(f).start()?` |
+/// | `Pool(4, maxtasksperchild=10)` | `TaskPool::builder(4).max_tasks_per_child(10).start()?` |
+/// | `pool.apply(power, (2, 10))` | `pool.apply(power, (2, 10))?`, where `power` takes a tuple |
 /// | `pool.map(square, range(10))` | `pool.map(square, 0..10)?` |
 /// | `pool.map(square, range(10), chunksize=5)` | `pool.map_chunked(square, 0..10, chunk)?` |
-/// | `pool.starmap(pow, [(2, 10), (3, 5)])` | `pool.starmap(u64::pow, [(2, 10), (3, 5)])?`; of more arguments: `map` and a tuple |
-/// | `pool.imap(f, xs)`, `pool.imap_unordered(f, xs)` | `pool.imap(f, xs)`, `pool.imap_unordered(f, xs)`: iterators of `Result` |
-/// | `pool.apply_async(f, (x,))`, `pool.map_async(f, xs)` | `pool.apply_async(f, x)`, `pool.map_async(f, xs)`: an [`AsyncResult`] |
+/// | `pool.starmap(pow, pairs)` | `pool.starmap(u64::pow, pairs)?`; for more arguments, `map` |
+/// | `pool.imap(f, xs)` | `pool.imap(f, xs)`, an iterator of `Result` |
+/// | `pool.imap_unordered(f, xs)` | `pool.imap_unordered(f, xs)`, an iterator of `Result` |
+/// | `pool.apply_async(f, (x,))` | `pool.apply_async(f, x)`, an [`AsyncResult`] |
+/// | `pool.map_async(f, xs)` | `pool.map_async(f, xs)`, an [`AsyncResult`] |
 /// | `pool.close(); pool.join()` | `pool.join()?` |
-/// | `pool.terminate()`, the end of a `with` block | dropping it |
+/// | `pool.terminate()`, the end of a `with` block | dropping the pool |
 ///
 /// ```
 /// use multiprocessing::TaskPool;
@@ -66,9 +66,10 @@ const TASKS_AHEAD: usize = 2 * offers::MOST;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// A task is a function that captures nothing: the workers were forked when the pool was started, and have the program's
-/// functions, but not what came into being since. What all tasks need is made before, in a `static`, or by the initializer in
-/// each worker; handles of shared memory work in both:
+/// A task is a function that captures nothing. The workers are forked when the pool starts: they
+/// have the program's functions, but no values that were created later. State that all tasks need
+/// is created before the pool, in a `static`, or in each worker by the initializer. Handles of
+/// shared memory work in both:
 ///
 /// ```
 /// use std::sync::OnceLock;
@@ -91,28 +92,36 @@ const TASKS_AHEAD: usize = 2 * offers::MOST;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Arguments and results are of any type that serde encodes. The initializer and the tasks have none of the ends of
-/// [`pipe`](crate::pipe())s that the program had. Tasks may start processes and pools of their own, and threads, though a worker in
-/// which a thread is left can start no more processes. Ctrl-C is for the owner: dispatcher and workers ignore SIGINT. Of files and
-/// sockets that were open when the pool was started they have copies until they end, as every forked child: start it first.
+/// Arguments and results may have any type that serde encodes. Tasks may start processes, pools and
+/// threads of their own, but a worker in which a thread is left running can start no more
+/// processes. Dispatcher and workers ignore SIGINT, because Ctrl-C is for the owner.
+///
+/// Like every forked child, dispatcher and workers keep copies of the files and sockets that were
+/// open when the pool was started, so start the pool first. Ends of a [`pipe`](crate::pipe()) are
+/// closed in them.
 ///
 /// # What happens when a process is killed
 ///
-/// * A worker: the task that it had begun, or one of more than 4 KiB that was on its way to it, fails with [`TaskError::WorkerDied`],
-///   and nothing else does: another worker is started, and does what this one was given ahead. Of a chunk of arguments, all fail:
-///   nobody knows which of them were done. The task is not tried again, for it may have been the reason.
-/// * The dispatcher (the pool's own process, which starts the workers): every task that has no result fails with
-///   [`TaskError::PoolEnded`], and the workers end.
+/// * A worker: the task that it was running fails with [`TaskError::WorkerDied`]. So does a task of
+///   more than 4 KiB that was in flight to it. All arguments of a chunk fail together, because it
+///   is unknown which calls had finished. The task is not retried, since it may have caused the
+///   death. No other task fails: a new worker starts, and the tasks queued for the dead one run
+///   elsewhere.
+/// * The dispatcher (the pool's own process, which starts the workers): every task without a result
+///   fails with [`TaskError::PoolEnded`], and the workers end.
 /// * The owner: the dispatcher and all workers end at once.
 ///
-/// A worker that is *stopped* is waited for, as one that takes long. A panic of a task is its error, [`TaskError::Panicked`], with
-/// the place; the worker goes on.
+/// The pool waits for a worker that is *stopped*, as for one whose task takes long. A panic of a
+/// task becomes its error, [`TaskError::Panicked`], with its location. The worker keeps running.
 ///
-/// The pool is started by a process with one thread; from then on its owner may have many, and each of them may use it. Tasks
-/// and results that nobody takes cost memory, in the dispatcher, and nobody waits because of them. Those of more than 64 KiB cost
-/// a descriptor for a moment: an owner that has none left loses such a result, with [`TaskError::System`].
+/// # Threads and memory
+///
+/// Starting the pool requires a process with one thread. After that the owner may have many, and
+/// all of them may use the pool. Unfinished tasks and untaken results occupy memory in the
+/// dispatcher and block nothing. A task or result of more than 64 KiB also needs a descriptor while
+/// it is sent. An owner that has none left loses such a result, with [`TaskError::System`].
 #[derive(Debug)]
-#[must_use = "the pool ends when this is dropped"]
+#[must_use = "dropping this ends the pool"]
 pub struct TaskPool {
     client: Arc<Client>,
     dispatcher: Process,
@@ -120,23 +129,20 @@ pub struct TaskPool {
 }
 
 impl TaskPool {
-    /// Starts a pool of so many workers.
+    /// Starts a pool with this many workers.
     ///
     /// # Errors
-    /// As [`TaskPoolBuilder::start`].
+    /// The same as for [`TaskPoolBuilder::start`].
     pub fn new(workers: usize) -> Result<Self, StartError> {
         Self::builder(workers).start()
     }
 
-    /// A pool of so many workers that is to be described further.
+    /// Returns a builder for a pool with this many workers.
     pub fn builder(workers: usize) -> TaskPoolBuilder {
         TaskPoolBuilder::new(workers)
     }
 
     /// Calls the function in a worker and waits for the result.
-    ///
-    /// # Errors
-    /// [`TaskError`].
     pub fn apply<A, R>(&self, function: fn(A) -> R, argument: A) -> Result<R, TaskError>
     where
         A: Serialize + DeserializeOwned,
@@ -145,23 +151,24 @@ impl TaskPool {
         self.apply_async(function, argument).get()
     }
 
-    /// Has the function called in a worker, without waiting for the result.
+    /// Calls the function in a worker, without waiting for the result.
     pub fn apply_async<A, R>(&self, function: fn(A) -> R, argument: A) -> AsyncResult<R>
     where
         A: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        // As a slice: an array would be encoded without its length.
+        // A slice, because an array would be encoded without its length.
         let task = encode(&[argument][..]).map_err(TaskError::from);
         let task = task.and_then(|bytes| self.client.submit(Call::of(function), &bytes));
         AsyncResult::of_one(self.client.clone(), task)
     }
 
-    /// Calls the function with each argument, in chunks, and returns the results in their order. Waits until all are done, also
-    /// when one of them failed.
+    /// Calls the function with each argument, in chunks, and returns the results in the order of
+    /// the arguments. Waits for all calls even if one has failed.
     ///
     /// # Errors
-    /// The first argument's error, of those that have one. To have the other results nevertheless: [`imap`](Self::imap).
+    /// The error of the first failed call, in the order of the arguments. [`imap`](Self::imap) also
+    /// returns the other results.
     pub fn map<A, R>(
         &self,
         function: fn(A) -> R,
@@ -174,10 +181,11 @@ impl TaskPool {
         self.map_async(function, arguments).get()
     }
 
-    /// As [`map`](Self::map), with so many arguments in a task: more mean less to send, fewer a more even share.
+    /// Works like [`map`](Self::map), with this many arguments per task. Larger chunks reduce the
+    /// number of messages, smaller ones spread the work more evenly.
     ///
     /// # Errors
-    /// As [`map`](Self::map).
+    /// The same as for [`map`](Self::map).
     pub fn map_chunked<A, R>(
         &self,
         function: fn(A) -> R,
@@ -191,7 +199,7 @@ impl TaskPool {
         self.submit_all(Call::of(function), arguments, Some(chunk)).get()
     }
 
-    /// As [`map`](Self::map), without waiting for the results.
+    /// Works like [`map`](Self::map), without waiting for the results.
     pub fn map_async<A, R>(
         &self,
         function: fn(A) -> R,
@@ -204,10 +212,10 @@ impl TaskPool {
         self.submit_all(Call::of(function), arguments, None)
     }
 
-    /// As [`map`](Self::map) with a function of two arguments.
+    /// Works like [`map`](Self::map), with a function of two arguments.
     ///
     /// # Errors
-    /// As [`map`](Self::map).
+    /// The same as for [`map`](Self::map).
     pub fn starmap<A, B, R>(
         &self,
         function: fn(A, B) -> R,
@@ -220,7 +228,7 @@ impl TaskPool {
         self.starmap_async(function, arguments).get()
     }
 
-    /// As [`starmap`](Self::starmap), without waiting for the results.
+    /// Works like [`starmap`](Self::starmap), without waiting for the results.
     pub fn starmap_async<A, B, R>(
         &self,
         function: fn(A, B) -> R,
@@ -233,7 +241,8 @@ impl TaskPool {
         self.submit_all(Call::of_pair(function), arguments, None)
     }
 
-    /// Calls the function with each argument and gives the results one by one, in their order.
+    /// Calls the function with each argument, and returns an iterator over the results in the order
+    /// of the arguments.
     pub fn imap<A, R, I>(&self, function: fn(A) -> R, arguments: I) -> Imap<R, I::IntoIter>
     where
         A: Serialize + DeserializeOwned,
@@ -243,7 +252,7 @@ impl TaskPool {
         self.imap_chunked(function, arguments, NonZeroUsize::MIN)
     }
 
-    /// As [`imap`](Self::imap), with so many arguments in a task.
+    /// Works like [`imap`](Self::imap), with this many arguments per task.
     pub fn imap_chunked<A, R, I>(
         &self,
         function: fn(A) -> R,
@@ -258,7 +267,7 @@ impl TaskPool {
         self.results(Call::of(function), arguments, chunk, true)
     }
 
-    /// As [`imap`](Self::imap), each result as soon as it is there.
+    /// Works like [`imap`](Self::imap), but returns each result as soon as it arrives.
     pub fn imap_unordered<A, R, I>(
         &self,
         function: fn(A) -> R,
@@ -272,7 +281,7 @@ impl TaskPool {
         self.imap_unordered_chunked(function, arguments, NonZeroUsize::MIN)
     }
 
-    /// As [`imap_unordered`](Self::imap_unordered), with so many arguments in a task.
+    /// Works like [`imap_unordered`](Self::imap_unordered), with this many arguments per task.
     pub fn imap_unordered_chunked<A, R, I>(
         &self,
         function: fn(A) -> R,
@@ -299,8 +308,8 @@ impl TaskPool {
         R: DeserializeOwned,
         I: IntoIterator<Item = A>,
     {
-        let ahead = self.workers.saturating_mul(TASKS_AHEAD);
-        Imap::new(self.client.clone(), call, arguments.into_iter(), chunk, ahead, in_order)
+        let window = self.workers.saturating_mul(IMAP_TASKS_PER_WORKER);
+        Imap::new(self.client.clone(), call, arguments.into_iter(), chunk, window, in_order)
     }
 
     fn submit_all<A: Serialize, R: DeserializeOwned>(
@@ -315,7 +324,8 @@ impl TaskPool {
         AsyncResult::of_all(self.client.clone(), self.submit_chunks(call, &arguments, chunk))
     }
 
-    /// All of them or none: an argument that cannot be encoded is noticed before anything is done.
+    /// Submits all chunks or none. It encodes all arguments first, so that no task runs if one of
+    /// them cannot be encoded.
     fn submit_chunks<A: Serialize>(
         &self,
         call: Call,
@@ -334,57 +344,5 @@ impl TaskPool {
             }
         }
         Ok(tasks)
-    }
-
-    /// Takes no more tasks, and waits until all are done and the workers have ended, like Python's `close()` and `join()`. Results
-    /// that were not asked for yet stay. Workers that are still preparing are given five seconds.
-    ///
-    /// # Errors
-    /// [`TaskError::PoolEnded`] when the dispatcher was killed, [`TaskError::Inherited`] in a forked child, or what the system
-    /// says.
-    pub fn join(&mut self) -> Result<(), TaskError> {
-        self.join_until(Deadline::NEVER).map(drop)
-    }
-
-    /// As [`join`](Self::join), at most this long. Whether all is done.
-    ///
-    /// # Errors
-    /// As [`join`](Self::join).
-    pub fn join_timeout(&mut self, timeout: Duration) -> Result<bool, TaskError> {
-        self.join_until(Deadline::after(timeout)?)
-    }
-
-    fn join_until(&mut self, deadline: Deadline) -> Result<bool, TaskError> {
-        if !self.client.close(deadline)? || !self.client.wait_for_end(deadline)? {
-            return Ok(false);
-        }
-        if self.client.is_cut_off() {
-            // It goes on, and nobody will ever take what it sends.
-            let _ = self.dispatcher.kill();
-        }
-        // Else it has closed the connection, as the last thing it did.
-        match self.dispatcher.join_until(deadline) {
-            Ok(Some(exit)) if exit.is_success() => Ok(true),
-            Ok(None) => Ok(false),
-            // Where SIGCHLD is ignored nobody is told how a child ended.
-            Err(Errno::ECHILD) if self.client.has_all() => Ok(true),
-            Ok(Some(_)) | Err(Errno::ECHILD) => Err(TaskError::PoolEnded),
-            Err(errno) => Err(errno.into()),
-        }
-    }
-}
-
-impl Drop for TaskPool {
-    /// Ends the workers at once, whatever they are doing.
-    fn drop(&mut self) {
-        if !self.client.is_ours() || self.dispatcher.exit().is_some() {
-            return;
-        }
-        let asked = self.client.terminate(PATIENCE);
-        if !asked || matches!(self.dispatcher.join_timeout(PATIENCE), Ok(None)) {
-            // Its workers end with it.
-            let _ = self.dispatcher.kill();
-            let _ = self.dispatcher.join();
-        }
     }
 }

@@ -217,7 +217,7 @@ fn a_worker_that_receives_sigterm_during_the_draw_leaves_it_to_another_at_once()
     let setup = before_a_long_draw("framed:0,typed:0");
     let central = setup.start();
     let (pids, typed) = (central.worker_pids(), central.port_of("typed"));
-    let processing = central.segment().raw_array::<u16>("processing").unwrap();
+    let processing = central.segment().raw_array::<u16>("in_flight").unwrap();
     // Each worker has a client that prevents its end for most of the grace period.
     let half = large_packet("half", 10, 0);
     let _slow = [0, 1].map(|slot| {

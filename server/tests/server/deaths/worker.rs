@@ -20,7 +20,7 @@ fn setup() -> Setup {
 /// Sends the first half of a batch to the worker of this slot, by stopping the other workers
 /// meanwhile.
 fn half_sent_to(central: &CentralProcess<'_>, slot: usize, packet: &[u8]) -> AgencyConnection {
-    let processing = central.segment().raw_array::<u16>("processing").unwrap();
+    let processing = central.segment().raw_array::<u16>("in_flight").unwrap();
     let before = processing.load(slot);
     let pids = central.worker_pids();
     let others = pids.iter().enumerate().filter(|(other, _)| *other != slot);
@@ -49,7 +49,7 @@ fn locked(value: &multiprocessing::Value<u64>) -> ValueGuard<'_, u64> {
 fn stored_by_one(setup: &Setup, central: &CentralProcess<'_>) -> (AgencyConnection, usize) {
     let mut agency = central.connect();
     agency.send(&packet_of("stored", 3, 2));
-    let processing = central.segment().raw_array::<u16>("processing").unwrap();
+    let processing = central.segment().raw_array::<u16>("in_flight").unwrap();
     let busy = || (0..2).find(|slot| processing.load(*slot) == 1 && setup.rows().len() == 3);
     let slot = eventually("stored", busy, Option::is_some).unwrap();
     (agency, slot)
@@ -114,7 +114,7 @@ fn a_batch_that_is_stored_but_not_answered_when_its_worker_dies_counts() {
         let guard = locked(&winners);
         let (mut agency, slot) = stored_by_one(&setup, &central);
         let (pid, processing) =
-            (central.worker_pids()[slot], segment.raw_array::<u16>("processing").unwrap());
+            (central.worker_pids()[slot], segment.raw_array::<u16>("in_flight").unwrap());
 
         kill(pid, Signal::SIGKILL);
         assert!(agency.read_until_gone().is_empty());
@@ -137,7 +137,7 @@ fn a_batch_of_a_dead_worker_stays_in_flight_until_it_can_be_counted() {
     let guard = locked(&winners);
     let (_agency, slot) = stored_by_one(&setup, &central);
     let (pid, processing) =
-        (central.worker_pids()[slot], segment.raw_array::<u16>("processing").unwrap());
+        (central.worker_pids()[slot], segment.raw_array::<u16>("in_flight").unwrap());
 
     kill(pid, Signal::SIGKILL);
     // This test holds the lock that counting needs, as a stopped process would.

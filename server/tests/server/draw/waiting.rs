@@ -34,7 +34,7 @@ fn a_query_split_in_two_right_behind_the_notification_waits_like_any_other() {
     agency.send(&[&finished, half].concat());
     others.iter_mut().for_each(|other| other.send(&large_packet("b", 1000, 0)));
     drop(worker);
-    let processing = central.segment().raw_array::<u16>("processing").unwrap();
+    let processing = central.segment().raw_array::<u16>("in_flight").unwrap();
     eventually("the other batches in flight", || processing.load(0), |count| *count > 0);
     agency.send(rest);
 

@@ -177,7 +177,9 @@ fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
         ("expected", "RawValue", "u32", "1", Some("5")),
         ("draw_owner", "RawValue", "u32", "1", Some("0")),
         ("drawn", "RawValue", "u8", "1", Some("0")),
-        ("processing", "RawArray", "u16", "2", None),
+        ("processing", "RawArray", "u8", "2", None),
+        ("in_flight", "RawArray", "u16", "2", None),
+        ("workers", "RawValue", "u32", "1", Some("2")),
         ("port", "RawValue", "u16", "1", Some(port.as_str())),
         ("phase", "RawValue", "u8", "1", Some("1")),
         ("deaths", "RawValue", "u64", "1", Some("0")),
@@ -201,8 +203,10 @@ fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
             "{object} is not {value:?} in {table}"
         );
     }
-    let processing = lines.iter().find(|line| line[0] == "processing").unwrap()[4..].join(" ");
+    let array = |name| lines.iter().find(|line| line[0] == name).unwrap()[4..].join(" ");
+    let (processing, in_flight) = (array("processing"), array("in_flight"));
     assert!(["[0, 1]", "[1, 0]"].contains(&processing.as_str()), "{processing}");
+    assert_eq!(in_flight, processing, "one batch is in flight");
 }
 
 #[test]

@@ -163,7 +163,7 @@ fn a_worker_killed_during_a_stop_leaves_nothing_of_the_batch_it_was_receiving() 
     let mut central = setup.start();
     let packet = packet_of("a", 100, 50);
     let mut agency = begun(&central, &packet[..packet.len() / 2]);
-    let processing = central.segment().raw_array::<u16>("processing").unwrap();
+    let processing = central.segment().raw_array::<u16>("in_flight").unwrap();
     let slot = (0..2).find(|slot| processing.load(*slot) == 1).unwrap();
     let pid = central.worker_pids()[slot];
     central.program.signal(Signal::SIGTERM);

@@ -64,7 +64,7 @@ fn a_message_cut_by_a_reset_or_never_completed_leaves_nothing() {
         let begun = || {
             let mut agency = central.connect();
             agency.send(&bytes[..bytes.len() - 1]);
-            let processing = central.segment().raw_array::<u16>("processing").unwrap();
+            let processing = central.segment().raw_array::<u16>("in_flight").unwrap();
             eventually("a batch in flight", || processing.iter().sum::<u16>(), |count| *count == 1);
             agency
         };

@@ -143,12 +143,18 @@ fn more_agencies_in_flight_than_a_byte_can_count_are_counted_exactly() {
         [0, 300_u16.to_be_bytes()[0], 300_u16.to_be_bytes()[1], 0, 0, 0, 0]
     );
     assert_eq!(central.number("agencies_in_flight"), 300);
+    let segment = central.segment();
+    let processing = segment.raw_array::<u8>("processing").unwrap();
+    let counts = segment.raw_array::<u16>("in_flight").unwrap();
+    assert_eq!((processing.load(0), counts.load(0)), (1, 300));
     agencies.drain(..50).for_each(drop);
     wait_for_in_flight(&central, 250);
     agencies.drain(..100).for_each(AgencyConnection::reset);
     wait_for_in_flight(&central, 150);
+    assert_eq!(processing.load(0), 1, "some batches are still in flight");
     drop(agencies);
     central.none_in_flight_within_a_second();
+    eventually("the byte is cleared after the count", || processing.load(0), |byte| *byte == 0);
 }
 
 #[test]

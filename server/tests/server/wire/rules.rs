@@ -88,7 +88,7 @@ fn every_rule_of_every_dialect_holds_and_a_client_that_breaks_one_harms_no_other
         let setup = Setup::new().with("SERVER_PROTOCOL", dialect.name);
         let central = setup.start();
         let workers = central.worker_pids();
-        let processing = central.segment().raw_array::<u16>("processing").unwrap();
+        let processing = central.segment().raw_array::<u16>("in_flight").unwrap();
         for rule in (dialect.rules)() {
             for in_pieces in [false, true] {
                 println!("{}: {} (in pieces: {in_pieces})", dialect.name, rule.name);

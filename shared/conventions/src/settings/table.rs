@@ -16,8 +16,8 @@ pub struct Setting {
     pub value_name: &'static str,
     /// Value when no source sets one; empty if there is none.
     pub default: &'static str,
-    /// Accepted values, as the end of a sentence that begins with "expected". `{choices}` stands for
-    /// the choices.
+    /// Accepted values, as the end of a sentence that begins with "expected". `{choices}` stands
+    /// for the choices.
     pub accepted: &'static str,
     /// Values that shells complete; empty if there are too many to list.
     pub choices: &'static [&'static str],

@@ -1,4 +1,5 @@
-//! Typed access to places in shared memory: atomics, word-wise copies, and slices for those who hold the lock.
+//! Typed access to places in shared memory: atomics, word-wise copies, and slices for the holder of
+//! the lock.
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;
@@ -10,28 +11,29 @@ use zerocopy::FromBytes;
 use crate::memory::element::{AtomicElement, Shareable, sealed::Atomic};
 use crate::sys::mapping::Place;
 
-/// Bytes a value is copied in.
+/// Bytes of a word. Values are copied in words.
 pub(crate) const WORD: usize = size_of::<u64>();
 
-/// The atomic at element `index` of the place.
+/// Returns the atomic at element `index` of the place.
 ///
 /// # Panics
-/// When the place has no such element.
+/// If the place has no such element.
 pub(crate) fn atomic<T: AtomicElement>(place: &Place, index: usize) -> &<T as Atomic>::Cell {
     let at = index.checked_mul(size_of::<T>()).filter(|at| at + size_of::<T>() <= place.bytes());
     let at = at.unwrap_or_else(|| panic!("element {index} of {}", place.bytes() / size_of::<T>()));
     let element = place.start().wrapping_add(at).cast::<<T as Atomic>::Cell>();
     assert!(element.is_aligned(), "element not aligned");
-    // SAFETY: inside the place and aligned, both checked above; the cell is the standard library's atomic of the same size
-    // as `T` (sealed trait), for which any bytes are valid; all processes access this memory through atomics only, because
-    // the directory gives a raw object only to raw handles.
+    // SAFETY: the cell is inside the place and aligned, both checked above. It is the atomic of the
+    // standard library with the size of `T` (sealed trait), for which any bytes are valid. All
+    // processes access this memory through atomics only, because the directory gives a raw object
+    // only to raw handles.
     unsafe { &*element }
 }
 
-/// So many words of the place, from word `first` on.
+/// Returns `count` words of the place, from word `first` on.
 ///
 /// # Panics
-/// When the place has not so many: places come from the layout, so that would be a bug.
+/// If the place has fewer words. Places come from the layout, so that would be a bug.
 #[inline]
 fn words(place: &Place, first: usize, count: usize) -> &[AtomicU64] {
     let end = first.saturating_add(count).saturating_mul(WORD);
@@ -40,17 +42,19 @@ fn words(place: &Place, first: usize, count: usize) -> &[AtomicU64] {
         "no such words"
     );
     let start = place.start().wrapping_add(first * WORD).cast::<AtomicU64>();
-    // SAFETY: inside the place and aligned, both checked above; any bytes are valid atomics, and all processes access words through
-    // atomics only; the place stays mapped as long as it is borrowed.
+    // SAFETY: the words are inside the place and aligned, both checked above. Any bytes are valid
+    // atomics, and all processes access words through atomics only. The place stays mapped while it
+    // is borrowed.
     unsafe { slice::from_raw_parts(start, count) }
 }
 
-/// Copies a value that starts at word `first` out of the place, word by word. The bytes may belong to two different values when
-/// somebody writes at the same time: the caller must find that out (see `copies`).
+/// Copies a value that starts at word `first` out of the place, word by word. If another process
+/// writes at the same time, the bytes may belong to two different values: the caller must detect
+/// that (see `copies`).
 pub(crate) fn read_words<T: Shareable>(place: &Place, first: usize) -> T {
     let mut value = MaybeUninit::<T>::zeroed();
-    // SAFETY: as many bytes as the value has, all initialised; `Shareable` has no padding that writing could leave out, and the
-    // value is not used while the slice lives.
+    // SAFETY: the slice has as many bytes as the value, all initialised. `Shareable` has no padding
+    // that writing could leave out, and the value is not used while the slice lives.
     let bytes =
         unsafe { slice::from_raw_parts_mut(value.as_mut_ptr().cast::<u8>(), size_of::<T>()) };
     let words = words(place, first, bytes.len().div_ceil(WORD));
@@ -63,8 +67,8 @@ pub(crate) fn read_words<T: Shareable>(place: &Place, first: usize) -> T {
 }
 
 fn bytes_of<T: Shareable>(value: &T) -> &[u8] {
-    // SAFETY: as many bytes as the value has, all initialised, for `Shareable` has no padding; nothing in it changes through a
-    // shared reference, and the slice borrows it.
+    // SAFETY: the slice has as many bytes as the value, all initialised, because `Shareable` has no
+    // padding. Nothing in the value changes through a shared reference, and the slice borrows it.
     unsafe { slice::from_raw_parts(ptr::from_ref(value).cast::<u8>(), size_of::<T>()) }
 }
 
@@ -79,8 +83,8 @@ pub(crate) fn write_words<T: Shareable>(place: &Place, first: usize, value: &T) 
     }
 }
 
-/// Copies the elements, of `size` bytes each, out of the place, for inspection: each is read in one step, so that a number that
-/// is changing is never torn.
+/// Copies the elements, of `size` bytes each, out of the place, for inspection. Each is read in one
+/// step, so that a number that is changing is never torn.
 pub(crate) fn read_elements(place: &Place, size: usize) -> Vec<u8> {
     fn read<T: AtomicElement>(place: &Place) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(place.bytes());
@@ -97,14 +101,14 @@ pub(crate) fn read_elements(place: &Place, size: usize) -> Vec<u8> {
     }
 }
 
-/// Copies bytes into the place; for the creator, before anybody else knows the segment.
+/// Copies bytes into the place. For the creator, before any other process knows the segment.
 pub(crate) fn write_bytes(place: &Place, bytes: &[u8]) {
     for (index, byte) in bytes.iter().enumerate() {
         atomic::<u8>(place, index).store(*byte, Ordering::Relaxed);
     }
 }
 
-/// A word of bookkeeping that is no object of its own.
+/// Returns a word of bookkeeping that is no object of its own.
 #[inline]
 pub(crate) fn word(place: &Place, index: usize) -> &AtomicU64 {
     &words(place, index, 1)[0]
@@ -117,8 +121,9 @@ pub(crate) fn read_structure<S: FromBytes>(place: &Place) -> Option<S> {
         .and_then(|bytes| S::read_from_bytes(&bytes).ok())
 }
 
-/// The elements of the place. Making a reference from the pointer needs the lock that guards the place: nobody else may read or
-/// write through references meanwhile. (Inspectors of other processes read bytes and form no reference.)
+/// Returns the elements of the place. Making a reference from the pointer needs the lock that
+/// guards the place, so that no other thread or process reads or writes through references
+/// meanwhile. (Inspecting processes read bytes and form no reference.)
 pub(crate) fn elements<T: Shareable>(place: &Place) -> *mut [T] {
     let start = place.start().cast::<T>();
     assert!(start.is_aligned() && size_of::<T>() > 0, "array elements must be sized and aligned");
@@ -140,16 +145,16 @@ mod tests {
         write_words(&place, 2, &[7_u64, 8]);
         assert_eq!(read_words::<[u64; 3]>(&place, 1), [0, 7, 8]);
 
-        let had = |place, first, count| {
+        let got = |place, first, count| {
             catch_unwind(AssertUnwindSafe(|| words(place, first, count).len())).ok()
         };
         assert_eq!(
-            [had(&place, 0, 4), had(&place, 3, 1), had(&place, 4, 0)],
+            [got(&place, 0, 4), got(&place, 3, 1), got(&place, 4, 0)],
             [Some(4), Some(1), Some(0)]
         );
         for (first, count) in [(0, 5), (3, 2), (4, 1), (usize::MAX, 1), (1, usize::MAX)] {
-            assert_eq!(had(&place, first, count), None, "{count} words from word {first} on");
+            assert_eq!(got(&place, first, count), None, "{count} words from word {first} on");
         }
-        assert_eq!(had(&place.part(1, 16), 0, 1), None, "not aligned");
+        assert_eq!(got(&place.part(1, 16), 0, 1), None, "not aligned");
     }
 }

@@ -1,17 +1,19 @@
-//! What may be shared: types that are plain bytes in any process, and how the directory names them.
+//! The types that processes can share: plain bytes in any process, with a number type in the
+//! directory.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::{
     AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering,
 };
 
-/// Makes a structure one that processes can share: see the trait of the same name.
+/// Makes a structure one that processes can share. See the trait of the same name.
 pub use shm_multiprocessing_derive::Shareable;
 
 use crate::memory::layout::{ALIGNMENT, ElementType};
 
-/// A type that means the same in every process: any bytes are a valid value, and it has no padding, no pointers and no
-/// destructor. Numbers and arrays of numbers are, and a structure of these becomes one by a derive:
+/// A type with the same meaning in every process: any bytes are a valid value, and it has no
+/// padding, no pointers and no destructor. Numbers and arrays of numbers qualify. A derive makes a
+/// structure of these qualify too:
 ///
 /// ```
 /// use multiprocessing::{Plan, Segment, SegmentName, Shareable};
@@ -32,33 +34,34 @@ use crate::memory::layout::{ALIGNMENT, ElementType};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The derive does not compile for what must not be shared:
+/// The derive does not compile for a type that must not be shared:
 ///
-/// | a field or structure | because |
+/// | refused | because |
 /// |---|---|
 /// | references, pointers, `Box`, `String`, `Vec` | an address means nothing in another process |
-/// | `bool`, `char`, enums, `NonZeroU64`, `Option` | some bytes are no value of these, and whoever writes the segment can write any |
-/// | padding between or behind the fields | what is in it is undefined, and it would be copied |
-/// | a destructor | nobody owns what is shared |
+/// | `bool`, `char`, enums, `NonZeroU64`, `Option` | some bytes are no value of these types |
+/// | padding between or behind the fields | its bytes are undefined, and they would be copied |
+/// | a destructor | no process owns what is shared |
 /// | no `#[repr(C)]` | every program may order the fields differently |
-/// | generic parameters, unions, no fields at all | the layout must be known, and one |
+/// | generic parameters, unions, no fields at all | there must be one known layout |
 ///
 /// The derive expects this crate under its own name, `multiprocessing`.
 ///
 /// # Safety
-/// For an implementation by hand, which nothing needs: all of the above must hold, the size must be a multiple of the
-/// element's, and no part of it may change through a shared reference.
+/// An implementation by hand, which no program needs, must fulfil all of the above. The size must
+/// be a multiple of that of the element, and no part of the value may change through a shared
+/// reference.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be shared with other processes",
     note = "numbers, arrays of them, and structures of these with `#[derive(Clone, Copy, Shareable)]` and `#[repr(C)]` can"
 )]
 pub unsafe trait Shareable: Copy + 'static {
-    /// The number type it is made of, as the segment's directory records it, for readers of any language: the one that all
-    /// fields have, or bytes.
+    /// The number type that the directory of the segment records, for readers in any language: the
+    /// one that all fields have, or bytes.
     const ELEMENT: ElementType;
 }
 
-/// How many numbers of its element type a `T` is made of.
+/// Returns how many numbers of its element type a `T` consists of.
 pub(crate) const fn elements_in<T: Shareable>() -> usize {
     const {
         assert!(size_of::<T>() > 0, "a type without bytes has nothing to share");
@@ -71,13 +74,15 @@ pub(crate) const fn elements_in<T: Shareable>() -> usize {
     size_of::<T>() / T::ELEMENT.size()
 }
 
-/// A number that the processor reads and writes whole, for [`RawValue`](crate::RawValue) and [`RawArray`](crate::RawArray).
+/// A number that the processor reads and writes in one step, for [`RawValue`](crate::RawValue) and
+/// [`RawArray`](crate::RawArray).
 pub trait AtomicElement: Shareable + sealed::Atomic {}
 
 pub(crate) mod sealed {
-    /// The operations of an atomic of the same size; sealed, because the memory behind it is cast to `Self::Cell`.
+    /// The operations of an atomic of the same size. Sealed, because the memory behind it is cast
+    /// to `Self::Cell`.
     pub trait Atomic: Sized {
-        /// The standard library's atomic of the same size and representation.
+        /// The atomic of the standard library with the same size and representation.
         type Cell: 'static;
         fn load(cell: &Self::Cell) -> Self;
         fn store(cell: &Self::Cell, value: Self);
@@ -89,12 +94,13 @@ pub(crate) mod sealed {
 
 macro_rules! atomic_elements {
     ($($type:ty, $cell:ty, $element:ident;)*) => {$(
-        // SAFETY: an integer: any bytes are a value, and all of it is bytes.
+        // SAFETY: the type is an integer, so any bytes are a value and all of it is bytes.
         unsafe impl Shareable for $type {
             const ELEMENT: ElementType = ElementType::$element;
         }
         impl AtomicElement for $type {}
-        // Acquire and release everywhere: a reader that sees a flag must see what was written before it.
+        // Acquire and release everywhere: a reader that sees a flag must also see what was written
+        // before the flag.
         impl sealed::Atomic for $type {
             type Cell = $cell;
             fn load(cell: &$cell) -> Self {
@@ -135,7 +141,7 @@ unsafe impl Shareable for f32 {
 unsafe impl Shareable for f64 {
     const ELEMENT: ElementType = ElementType::F64;
 }
-// SAFETY: elements follow each other without padding, and are Shareable.
+// SAFETY: elements follow each other without padding, and are `Shareable`.
 unsafe impl<T: Shareable, const N: usize> Shareable for [T; N] {
     const ELEMENT: ElementType = T::ELEMENT;
 }

@@ -1,43 +1,77 @@
-//! The bytes of a segment: a header, a directory of the named objects, the objects. The page for those who write a reader.
+//! The bytes of a segment: a header, a directory of the named objects, the objects. This page is
+//! for authors of readers in other languages.
 //!
-//! All numbers are in the machine's byte order (Linux on x86-64 and AArch64: little-endian).
+//! All numbers are in the byte order of the machine (little-endian on x86-64 and AArch64). A reader
+//! ignores reserved bytes and a writer sets them to 0: a later version may give them a meaning,
+//! with 0 for "unknown".
 //!
 //! | offset | bytes | what |
 //! |---:|---:|---|
 //! | 0 | 8 | magic `SHMPROC` and NUL |
-//! | 8 | 4 | layout version, now 1 |
+//! | 8 | 4 | layout version, now 2 |
 //! | 12 | 4 | state: 0 being made, 1 ready |
 //! | 16 | 8 | bytes of the whole segment |
 //! | 24 | 4 | number of objects |
 //! | 28 | 4 | pid of the creator |
 //! | 32 | 8 | start time of the creator, clock ticks since boot (field 22 of `/proc/PID/stat`) |
 //! | 40 | 8 | time of creation, milliseconds since 1970 |
-//! | 48 | 16 | reserved, 0 |
-//! | 64 | 64 each | directory entries: name (32 bytes, NUL padded), kind u32, element type u32, length u64, offset u64, bytes u64 |
+//! | 48 | 8 | reserved for the id of the creator's pid namespace, 0 |
+//! | 56 | 8 | reserved for the id of the creator's time namespace, 0 |
+//! | 64 | 64 | reserved, 0 |
+//! | 128 | 128 each | directory entries |
 //!
-//! Every object starts at a multiple of 64 bytes (a cache line, so that neighbours do not slow each other down):
+//! A directory entry:
 //!
-//! | kind | code | bytes |
-//! |---|---:|---|
-//! | Lock | 1 | lock block: `pthread_mutex_t` (48 bytes reserved; the first four are the holder's thread id, by the kernel's robust futex rules), recoveries u64, version u64 |
-//! | Value | 2 | lock block, then two copies of the value, each padded to 8 bytes; the current one is number `version % 2` |
-//! | RawValue | 3 | the value |
-//! | Array | 4 | lock block, then the elements |
-//! | RawArray | 5 | the elements |
-//! | RLock | 6 | lock block; its version is the holder's depth |
-//! | Semaphore | 7 | record; numbers: free units, most free units, units taken back from the dead. Row: count = units held |
-//! | BoundedSemaphore | 8 | as Semaphore |
-//! | Event | 9 | one u32: bit 0 is set, the rest counts the changes |
-//! | Condition | 10 | record; numbers: tickets given out, notifications passed on. Row: count = 0 waiting, or the next ticket when it was notified; mark = its ticket |
-//! | Barrier | 11 | record; numbers: parties, arrived, generation, rounds, breaks, generation of the last break, cause of the break (0 none). Row: mark = round it is a party of |
-//! | Queue | 12 | record without rows; numbers: elements of a message, messages put, messages taken, 16 bytes unused, and who waits: bits 0 to 15 count those who sleep until there is room, bits 16 to 31 until there is a message, and bit 32 says that it is closed. Then the ring: as many messages as there is room for, each padded to 8 bytes; number `n`, from 0, is at `n` modulo their number |
-//! | JoinableQueue | 13 | as Queue, with rows; the numbers that are unused there: tasks finished (done or lost), tasks lost u32, how often the last unfinished task was finished u32; and bit 33: somebody may sleep until that happens. Row: count = tasks in hand |
+//! | offset | bytes | what |
+//! |---:|---:|---|
+//! | 0 | 32 | name, padded with NUL |
+//! | 32 | 4 | kind |
+//! | 36 | 4 | element type |
+//! | 40 | 8 | length |
+//! | 48 | 8 | offset of the object in the segment |
+//! | 56 | 8 | bytes of the object |
+//! | 64 | 8 | reserved for a fingerprint of the type, 0 |
+//! | 72 | 56 | reserved, 0 |
 //!
-//! A record is a lock block, two copies as of a Value, and the signal line: a u32 that counts announcements and is slept on, 4
-//! bytes unused, a u64 with the time of the last look for the dead (milliseconds of the monotonic clock), 48 bytes unused. Each
-//! copy is 64 bytes of numbers (u64; the last one is how many rows are in use), then the rows: pid, start time, count, mark (u64
-//! each). The object's length is how many rows there is room for; of a queue, how many elements its ring has, padding included,
-//! and what the object's bytes are more than those of the rest are rows.
+//! Version 1 had headers and entries of 64 bytes. It is refused, and can be reclaimed.
+//!
+//! Every object starts at a multiple of 64 bytes, the size of a cache line, so that processes that
+//! write neighbours do not slow each other down:
+//!
+//! - **Lock** (1): a lock block. That is a `pthread_mutex_t` (48 bytes reserved; the first four are
+//!   the holder's thread id, by the kernel's robust futex rules), recoveries u64, version u64.
+//! - **Value** (2): a lock block, then two copies of the value, each padded to 8 bytes. The current
+//!   copy is number `version % 2`.
+//! - **RawValue** (3): the value.
+//! - **Array** (4): a lock block, then the elements.
+//! - **RawArray** (5): the elements.
+//! - **RLock** (6): a lock block. Its version is the holder's depth.
+//! - **Semaphore** (7): a record. Numbers: free units, most free units, units recovered from dead
+//!   processes. Row: count = units held.
+//! - **BoundedSemaphore** (8): as Semaphore.
+//! - **Event** (9): one u32. Bit 0 says that it is set, the rest counts the changes.
+//! - **Condition** (10): a record. Numbers: tickets given out, notifications passed on. Row: count
+//!   = 0 while it waits, the next ticket at that moment once it is notified; mark = its ticket.
+//! - **Barrier** (11): a record. Numbers: parties, arrived, generation, rounds, breaks, generation
+//!   of the last break, cause of the break (0 none). Row: mark = the round it is a party of.
+//! - **Queue** (12): a record without rows, then the ring. Numbers: elements of a message, messages
+//!   put, messages taken, 16 bytes unused, and the waiters. In these, bits 0 to 15 count the
+//!   sleepers for room, bits 16 to 31 the sleepers for a message, and bit 32 says that the queue is
+//!   closed. The ring holds as many messages as there is room for, each padded to 8 bytes. Message
+//!   number `n`, from 0, is at `n` modulo the capacity.
+//! - **JoinableQueue** (13): as Queue, with rows. The numbers that are unused there: tasks finished
+//!   (done or lost), tasks lost u32, how often the last unfinished task was finished u32. Bit 33 of
+//!   the waiters says that a process may sleep until that happens. Row: count = tasks in progress.
+//!
+//! A record is a lock block, two copies as of a Value, and the signal line. The signal line is a
+//! u32 that counts announcements and that processes sleep on, 4 bytes unused, a u64 with the time
+//! of the last search for dead processes (milliseconds of the monotonic clock), and 48 bytes
+//! unused. Each copy is 64 bytes of numbers (u64; the last one is the number of rows in use), then
+//! the rows: pid, start time, count, mark (u64 each).
+//!
+//! The length of an object is the number of elements; of a record, the number of rows it has room
+//! for; of a queue, the number of elements in its ring, padding included. The bytes of a joinable
+//! queue beyond those of its ring and its numbers are rows.
 
 mod element_type;
 mod kind;
@@ -48,10 +82,10 @@ pub use self::element_type::{ElementType, Scalar};
 pub use self::kind::ObjectKind;
 pub(crate) use self::kind::{Shape, kinds};
 
-/// First bytes of every segment of ours.
+/// First bytes of every segment of this library.
 pub(crate) const MAGIC: [u8; 8] = *b"SHMPROC\0";
 /// Version of everything this module describes.
-pub(crate) const LAYOUT_VERSION: u32 = 1;
+pub(crate) const LAYOUT_VERSION: u32 = 2;
 /// Header state once every object is there.
 pub(crate) const READY: u32 = 1;
 /// Offset of the header's state.
@@ -60,16 +94,25 @@ pub(crate) const STATE_OFFSET: usize = 12;
 pub(crate) const LOCK_BYTES: usize = 64;
 /// Bytes of the numbers of a record.
 pub(crate) const HEAD_BYTES: usize = 64;
-/// Bytes of the line of a record that sleepers use.
+/// Bytes of the signal line of a record.
 pub(crate) const SIGNAL_BYTES: usize = 64;
 /// Bytes of a row of a record.
 pub(crate) const ROW_BYTES: usize = 32;
-/// Objects start at multiples of this.
+/// Every object starts at a multiple of this.
 pub(crate) const ALIGNMENT: usize = 64;
-/// Longest name of an object; its field holds one NUL more.
+/// Longest name of an object. Its field holds one NUL more.
 pub(crate) const MAX_OBJECT_NAME_BYTES: usize = 31;
 
-/// The first 64 bytes.
+/// The first 16 bytes. They are the same in every version of the layout.
+#[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Preamble {
+    pub(crate) magic: [u8; 8],
+    pub(crate) layout_version: u32,
+    state: u32,
+}
+
+/// The first 128 bytes.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct Header {
@@ -81,7 +124,11 @@ pub(crate) struct Header {
     pub(crate) creator_pid: u32,
     pub(crate) creator_start_ticks: u64,
     pub(crate) created_unix_ms: u64,
-    pub(crate) reserved: [u8; 16],
+    /// Reserved for the id of the creator's pid namespace, 0.
+    pub(crate) pid_namespace: u64,
+    /// Reserved for the id of the creator's time namespace, 0.
+    pub(crate) time_namespace: u64,
+    pub(crate) reserved: [u8; 64],
 }
 
 /// One directory entry.
@@ -94,28 +141,36 @@ pub(crate) struct Entry {
     length: u64,
     offset: u64,
     bytes: u64,
+    /// Reserved for a fingerprint of the type, 0.
+    fingerprint: u64,
+    reserved: [u8; 56],
 }
 
+pub(crate) const PREAMBLE_BYTES: usize = size_of::<Preamble>();
 pub(crate) const HEADER_BYTES: usize = size_of::<Header>();
 pub(crate) const ENTRY_BYTES: usize = size_of::<Entry>();
-const _: () = assert!(HEADER_BYTES == 64 && ENTRY_BYTES == 64);
+/// Offset of the creator's pid in a header, the same in every version of the layout.
+pub(crate) const CREATOR_OFFSET: usize = std::mem::offset_of!(Header, creator_pid);
+const _: () = assert!(PREAMBLE_BYTES == 16 && HEADER_BYTES == 128 && ENTRY_BYTES == 128);
+const _: () = assert!(CREATOR_OFFSET == 28 && STATE_OFFSET + 4 == PREAMBLE_BYTES);
 
-/// One named object of a segment, as its directory tells it.
+/// One named object of a segment, as the directory describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Object {
     /// Its name, unique in the segment.
     pub name: String,
-    /// What it is.
+    /// Its kind.
     pub kind: ObjectKind,
-    /// What it is made of; `U8` for a lock.
+    /// The type of its elements; `U8` for a lock.
     pub element: ElementType,
-    /// Number of elements; 0 for a lock; for a semaphore, condition or barrier how many processes can take part; for a
-    /// queue those of its ring, where each message is padded to 8 bytes.
+    /// Number of elements. 0 for a lock. For a semaphore, condition or barrier, the number of
+    /// processes that can take part. For a queue, the elements in its ring, where each message is
+    /// padded to 8 bytes.
     pub length: usize,
-    /// Where it starts in the segment.
+    /// Where it starts in the segment, in bytes.
     pub offset: usize,
-    /// Its bytes, lock included.
+    /// Its size in bytes, with the lock.
     pub bytes: usize,
 }
 
@@ -130,11 +185,13 @@ impl Object {
             length: self.length as u64,
             offset: self.offset as u64,
             bytes: self.bytes as u64,
+            fingerprint: 0,
+            reserved: [0; 56],
         }
     }
 
-    /// Reads a directory entry of a segment of `total` bytes; `None` when it makes no sense, because whoever can write the
-    /// segment can write the directory.
+    /// Reads a directory entry of a segment of `total` bytes. Returns `None` if it makes no sense:
+    /// any process that can write the segment can write the directory.
     pub(crate) fn from_entry(entry: &Entry, total: usize) -> Option<Self> {
         let name_bytes = entry.name.iter().position(|&byte| byte == 0)?;
         let kind = ObjectKind::from_code(entry.kind)?;
@@ -179,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_point_outside_or_lie_about_their_size_are_refused() {
+    fn entries_with_a_wrong_place_or_size_are_refused() {
         let (objects, total) = plan().laid_out().unwrap();
         let good = objects[1].entry();
         let lies = [
@@ -199,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_joinable_queue_takes_besides_its_ring_is_whole_rows() {
+    fn a_joinable_queue_has_whole_rows_besides_its_ring() {
         let (objects, total) = plan().laid_out().unwrap();
         let good = objects[5].entry();
         assert_eq!(

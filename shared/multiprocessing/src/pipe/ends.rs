@@ -1,4 +1,4 @@
-//! What a child is given for itself when it is started.
+//! The ends of pipes that a process hands over to a child.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
@@ -7,20 +7,22 @@ use nix::errno::Errno;
 use super::Connection;
 use super::socket::Release;
 
-/// What a process hands over to a child, see [`Process::spawn_with`](crate::Process::spawn_with): an end of a pipe, a
-/// [`Listener`](crate::Listener), a tuple of up to four, an array or a vector of them, or `()` for none.
+/// What a process can hand over to a child, see
+/// [`Process::spawn_with`](crate::Process::spawn_with): an end of a pipe, a
+/// [`Listener`](crate::Listener), a tuple of up to four, an array or a vector of them, or `()` for
+/// none.
 pub trait Ends: sealed::Ends {}
 
 pub(super) mod sealed {
     use std::os::fd::RawFd;
 
-    /// Notes the descriptors of the ends.
+    /// Lists the descriptors of the ends.
     pub trait Ends {
         fn list(&self, descriptors: &mut Vec<RawFd>);
     }
 }
 
-/// Prepares a child that keeps these ends and no other one.
+/// Prepares a child that keeps these ends and closes all others.
 pub(crate) fn release_all_but(ends: &impl Ends) -> Result<Release, Errno> {
     let mut kept = Vec::new();
     ends.list(&mut kept);

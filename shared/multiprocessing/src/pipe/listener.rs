@@ -1,4 +1,4 @@
-//! A name under which processes that are not of one family find each other.
+//! Listening under a name, by which processes that are not of one family find each other.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
@@ -17,26 +17,30 @@ use super::socket::Socket;
 use super::{Connection, done};
 use crate::sys::deadline::Deadline;
 
-/// So many connections may wait to be accepted; who comes next waits in its call of connect.
+/// How many connections may wait to be accepted. A further client waits inside connect(2).
 const BACKLOG: i32 = 128;
 
-/// Accepts connections under a name, like Python's `multiprocessing.connection.Listener` with an abstract address.
+/// Accepts connections under a name, like Python's `multiprocessing.connection.Listener` with an
+/// abstract address.
 ///
 /// | Python | here |
 /// |---|---|
 /// | `listener = Listener('\0name')` | `let listener = Listener::bind("name")?;` |
 /// | `connection = listener.accept()` | `let connection = listener.accept()?;` |
 /// | `connection = Client('\0name')` | `let connection = Connection::connect("name")?;` |
-/// | `authkey`, challenge and answer | none: the kernel tells who the other one is |
+/// | `authkey`, challenge and answer | none: the kernel identifies the other process |
 ///
-/// The name is one of Linux's abstract socket addresses: 107 bytes at most, known in one network namespace, and no file. Whatever is
-/// killed, nothing is left behind: the name is free when the last process that has the listener is gone. Such a name has no
-/// permissions, so both sides ask the kernel whose process the other one is, and a connection to or from another user is refused.
-/// Another user can take a name first, though: that is [`PipeError::AddressInUse`] here and [`PipeError::OtherUser`] there.
+/// The name is an abstract socket address of Linux: 107 bytes at most, known in one network
+/// namespace, and no file. Nothing is left behind when a process is killed: the name is free when
+/// the last process that has the listener is gone. Such a name has no permissions. So both sides
+/// ask the kernel which user the other process belongs to, and refuse a connection with another
+/// user. Another user can take a name first, though: that is [`PipeError::AddressInUse`] for the
+/// listener and [`PipeError::OtherUser`] for the client.
 ///
-/// Who connected, sent and left, or was killed, before it was accepted has sent all the same. Several processes may accept, and a
-/// listener can wait beside other things in [`wait`](crate::wait()). A child has it from [`Process::spawn`](crate::Process::spawn), but
-/// from [`Process::spawn_with`](crate::Process::spawn_with) only when it is handed over.
+/// Messages of a client arrive even if it left or was killed before it was accepted. Several
+/// processes may accept, and a listener can wait beside other objects in [`wait`](crate::wait()). A
+/// child inherits it from [`Process::spawn`](crate::Process::spawn), but from
+/// [`Process::spawn_with`](crate::Process::spawn_with) only if it is handed over.
 ///
 /// ```
 /// use multiprocessing::{Connection, Listener};
@@ -56,31 +60,28 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Takes the name, which nobody may listen under.
+    /// Takes the name and listens.
     ///
     /// # Errors
-    /// [`PipeError::AddressInUse`], or what the system says: [`Errno::ENAMETOOLONG`].
+    /// [`PipeError::AddressInUse`] if another listener has the name, and [`Errno::ENAMETOOLONG`].
     pub fn bind(name: &str) -> Result<Self, PipeError> {
-        // Several processes may be told of one connection: those that come too late must not wait for the next one inside of
-        // accept, where no time ends.
+        // The kernel may wake several processes for one connection. Those that come too late must
+        // not wait for the next one inside accept(2), which knows no deadline.
         let socket = Socket::unconnected(SockFlag::SOCK_NONBLOCK)?;
         bind(socket.as_fd().as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes())?)?;
         listen(&socket, Backlog::new(BACKLOG)?)?;
         Ok(Self { socket })
     }
 
-    /// Accepts the next connection of a process of this user; waits for one, however long that takes.
+    /// Accepts the next connection of a process of this user. Waits for one without a limit.
     ///
     /// # Errors
-    /// [`PipeError::NotHandedOver`], or what the system says. After [`Errno::EMFILE`] the connection can still be accepted.
+    /// [`PipeError::NotHandedOver`]. After [`Errno::EMFILE`] the connection can still be accepted.
     pub fn accept(&self) -> Result<Connection, PipeError> {
         done(self.accept_until(Deadline::NEVER)?)
     }
 
-    /// As [`accept`](Self::accept), at most this long; `None` when the time is over.
-    ///
-    /// # Errors
-    /// As [`accept`](Self::accept).
+    /// As [`accept`](Self::accept), at most this long. `None` if the time is over.
     pub fn accept_timeout(&self, timeout: Duration) -> Result<Option<Connection>, PipeError> {
         self.accept_until(Deadline::after(timeout)?)
     }
@@ -91,10 +92,10 @@ impl Listener {
                 Ok(Some(socket)) if is_of_this_user(&socket)? => {
                     return Ok(Some(Connection::new(socket)));
                 }
-                // Many of them must not take this one's time.
+                // Connections of other users must not use up the time of this call.
                 Ok(Some(_foreign)) if !deadline.has_passed()? => {}
                 Ok(_) => return Ok(None),
-                // What stands in for a listener that was given up does not listen.
+                // The socket that replaces a listener that was not handed over does not listen.
                 Err(Errno::EINVAL) => return Err(PipeError::NotHandedOver),
                 Err(errno) => return Err(errno.into()),
             }
@@ -103,19 +104,16 @@ impl Listener {
 }
 
 impl Connection {
-    /// Connects to the [`Listener`] of this name; waits while too many others do, however long that takes. What is sent before it
-    /// is accepted is not lost.
+    /// Connects to the [`Listener`] of this name. Waits without a limit while too many others
+    /// connect. Messages that are sent before it is accepted are not lost.
     ///
     /// # Errors
-    /// [`PipeError::NobodyListens`], at once; [`PipeError::OtherUser`]; or what the system says.
+    /// [`PipeError::NoListener`] at once, or [`PipeError::OtherUser`].
     pub fn connect(name: &str) -> Result<Self, PipeError> {
         done(connect_until(name, Deadline::NEVER)?)
     }
 
-    /// As [`connect`](Self::connect), at most this long; `None` when the time is over.
-    ///
-    /// # Errors
-    /// As [`connect`](Self::connect).
+    /// As [`connect`](Self::connect), at most this long. `None` if the time is over.
     pub fn connect_timeout(name: &str, timeout: Duration) -> Result<Option<Self>, PipeError> {
         connect_until(name, Deadline::after(timeout)?)
     }
@@ -126,13 +124,15 @@ fn connect_until(name: &str, deadline: Deadline) -> Result<Option<Connection>, P
     let socket = Socket::unconnected(SockFlag::empty())?;
     loop {
         if let Some(left) = deadline.left()? {
-            // None at all would be for ever. It may stay: no other call waits in the kernel to send.
+            // A timeout of 0 would mean no timeout. It may stay set: no other call waits in the
+            // kernel to send.
             let left = TimeVal::microseconds(left.num_microseconds().max(1));
             setsockopt(&socket, SendTimeout, &left)?;
         }
         match connect(socket.as_fd().as_raw_fd(), &address) {
             Ok(()) => break,
-            // Under a storm of signals it never gets as far as to say that there is no room.
+            // Under a storm of signals connect(2) never gets as far as to report that there is no
+            // room.
             Err(Errno::EAGAIN | Errno::EINTR) if deadline.has_passed()? => return Ok(None),
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
@@ -145,13 +145,14 @@ fn connect_until(name: &str, deadline: Deadline) -> Result<Option<Connection>, P
     }
 }
 
-/// Whether the one at the other end is, or was, a process of the user as whom this one acts.
+/// Returns true if the process at the other end belongs, or belonged, to the effective user of this
+/// one.
 fn is_of_this_user(socket: &Socket) -> Result<bool, Errno> {
     Ok(getsockopt(socket, PeerCredentials)?.uid() == geteuid().as_raw())
 }
 
 impl AsFd for Listener {
-    /// For [`wait`](crate::wait()).
+    /// Returns the descriptor, for [`wait`](crate::wait()).
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

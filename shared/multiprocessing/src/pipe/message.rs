@@ -1,4 +1,4 @@
-//! What goes through a pipe as one message: bytes of any length, or a descriptor.
+//! The messages of a pipe: bytes of any length, or a descriptor.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -16,39 +16,44 @@ use super::error::PipeError;
 use super::socket::{Arrival, Socket};
 use crate::sys::deadline::Deadline;
 
-/// So many bytes of a message are in its packet, and what is longer goes on in a file in memory whose descriptor the packet
-/// brings along: the kernel takes no packet of any length, and a message in several packets could be torn by a death or by
-/// another sender. Bytes in a packet cost a quarter of those in a file, but for more than about 80 KiB of them the kernel needs
-/// pages in a row, which it may not find. That the packet of a longer message is full as well limits how many of them can be on their way.
+/// How many bytes of a message its packet holds. The rest of a longer message is in a file in
+/// memory, whose descriptor travels with the packet. The kernel limits the length of packets, and a
+/// message in several packets could be torn by a death or by another sender. Bytes in a packet cost
+/// a quarter of those in a file, but for more than about 80 KiB the kernel needs contiguous pages,
+/// which it may not find. The packet of a longer message is full as well, which limits how many of
+/// these are in flight.
 const LONGEST_PACKET: usize = 1 << 16;
 
-/// First bytes of packets. That of a large one has the number of bytes in the file behind it, little-endian.
+/// First bytes of packets. In a large one they are followed by the number of bytes in the file,
+/// little-endian.
 const BYTES: u8 = 1;
 const LARGE: u8 = 2;
 const DESCRIPTOR: u8 = 3;
 
-/// Bytes of the number in the packet of a large message.
+/// Bytes of that number.
 const NUMBER_BYTES: usize = 8;
 
-/// Room for an encoded value to begin with: growing to the size of a small structure costs a tenth of sending it.
+/// Initial room for an encoded value: growing to the size of a small structure costs a tenth of
+/// sending it.
 const COMMON_BYTES: usize = 256;
 
-/// What `st_blocks` counts in.
+/// The unit of `st_blocks`.
 const BLOCK_BYTES: u64 = 512;
 
 thread_local! {
-    /// Room for a packet. Taken out while it is in use, for decoding a value may receive another one.
+    /// Room for a packet. It is taken out while it is in use, because decoding a value may receive
+    /// another one.
     static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A message that came.
+/// A received message.
 pub(super) enum Message<'a> {
     Bytes(Cow<'a, [u8]>),
     Descriptor(OwnedFd),
 }
 
 impl<'a> Message<'a> {
-    /// What an arrival is that took the start of this room.
+    /// Reads an arrival whose bytes are at the start of this room.
     fn of(arrival: Arrival, room: &'a [u8]) -> Result<Self, PipeError> {
         let bytes = &room[..arrival.bytes];
         match (arrival.tag, arrival.attached) {
@@ -99,13 +104,13 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The bytes of a value.
+/// Encodes a value.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, PipeError> {
     let bytes = Vec::with_capacity(COMMON_BYTES);
     postcard::to_extend(value, bytes).map_err(|error| PipeError::Encode(error.into()))
 }
 
-/// The value of these bytes, all of them.
+/// Decodes a value from these bytes, which it must use up.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, PipeError> {
     let failed = |error: postcard::Error| PipeError::Decode(error.into());
     match postcard::take_from_bytes(bytes).map_err(failed)? {
@@ -114,7 +119,7 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, PipeError> 
     }
 }
 
-/// Sends bytes. `None` when there was no room all the time.
+/// Sends bytes. `None` if there was no room until the deadline.
 pub(super) fn send_bytes(
     socket: &Socket,
     bytes: &[u8],
@@ -126,14 +131,14 @@ pub(super) fn send_bytes(
         return Ok(socket.send(&[BYTES], bytes, None, deadline)?);
     };
     let file = File::from(memfd_create(c"multiprocessing-message", MFdFlags::MFD_CLOEXEC)?);
-    // The position, which the receiver has in common with this process, stays at the start.
+    // The file position, which the receiver shares with this process, stays at the start.
     file.write_all_at(rest, 0).map_err(os_error)?;
     let mut head = [LARGE; 1 + NUMBER_BYTES];
     head[1..].copy_from_slice(&(rest.len() as u64).to_le_bytes());
     Ok(socket.send(&head, start, Some(file.as_fd()), deadline)?)
 }
 
-/// Sends a descriptor. `None` when there was no room all the time.
+/// Sends a descriptor. `None` if there was no room until the deadline.
 pub(super) fn send_descriptor(
     socket: &Socket,
     descriptor: BorrowedFd,
@@ -142,7 +147,7 @@ pub(super) fn send_descriptor(
     Ok(socket.send(&[DESCRIPTOR], &[], Some(descriptor), deadline)?)
 }
 
-/// What `take` makes of the next message; `None` when none came all the time.
+/// Returns what `take` makes of the next message. `None` if none came until the deadline.
 pub(super) fn receive<R>(
     socket: &Socket,
     deadline: Deadline,
@@ -158,9 +163,9 @@ pub(super) fn receive<R>(
     outcome
 }
 
-/// The bytes of a message that starts so and goes on in a file, by so many. Whoever sent it could lie about that and have one
-/// without end, or with nothing in it; it has to have paid for what this process is to make room for. The file is not mapped:
-/// its sender could shorten it, and a read notices.
+/// Reads the rest of a message, `rest` bytes, from its file. The sender could lie about the length,
+/// with a file that has no end or is empty. So this process makes room only for bytes that the file
+/// really has. The file is not mapped, because the sender could shorten it; a read notices that.
 fn read_on(start: &[u8], rest: u64, file: File) -> Result<Vec<u8>, PipeError> {
     let file_is = file.metadata().map_err(os_error)?;
     if !file_is.is_file()

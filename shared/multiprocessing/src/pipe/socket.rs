@@ -1,8 +1,8 @@
-//! A socket that keeps messages apart, and the list of those that this process has.
+//! A socket that keeps messages apart, and the list of the sockets of this process.
 //!
-//! Of the kind `SOCK_SEQPACKET`: the kernel takes a whole message or none and hands out a whole one, also when several processes
-//! send, several receive, and any of them is killed. A stream would leave half a message in the pipe, and what follows it would
-//! be read as nonsense.
+//! The socket has the type `SOCK_SEQPACKET`: the kernel takes a whole message or none and hands out
+//! a whole one, also if several processes send and receive and any of them is killed. In a stream
+//! half a message could stay in the pipe, and the receiver would read what follows as nonsense.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeSet;
@@ -23,10 +23,12 @@ use super::error::PipeError;
 use crate::sys::deadline::Deadline;
 use crate::sys::wait::poll_until;
 
-/// Room for what comes with a packet, in words of 8 bytes. More descriptors than fit are closed by the kernel.
+/// Room for the control data of a packet, in words of 8 bytes. The kernel closes descriptors that
+/// do not fit.
 const CONTROL_WORDS: usize = 8;
 
-/// Descriptors of the sockets of this process; a forked child inherits the list and what is on it.
+/// Descriptors of the sockets of this process. A forked child inherits the list and the sockets on
+/// it.
 static OPEN: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
 
 fn open() -> MutexGuard<'static, BTreeSet<RawFd>> {
@@ -39,25 +41,25 @@ pub(crate) struct Socket {
     descriptor: OwnedFd,
 }
 
-/// What came out of a socket.
+/// What was received from a socket.
 pub(super) struct Arrival {
     /// The first byte of the message.
     pub(super) tag: u8,
-    /// How many bytes of the room the others took.
+    /// Number of bytes that the rest of the message takes of the room.
     pub(super) bytes: usize,
-    /// The descriptor that came with it.
+    /// The descriptor that came with the message.
     pub(super) attached: Option<OwnedFd>,
 }
 
 impl Socket {
-    /// Two that are connected.
+    /// Makes two connected sockets.
     pub(super) fn pair() -> Result<(Self, Self), Errno> {
         let (one, other) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         Ok((Self::new(one), Self::new(other)))
     }
 
-    /// One that is not connected yet.
+    /// Makes a socket that is not connected yet.
     pub(super) fn unconnected(flags: SockFlag) -> Result<Self, Errno> {
         Ok(Self::new(socket(
             AddressFamily::Unix,
@@ -72,14 +74,16 @@ impl Socket {
         Self { descriptor }
     }
 
-    /// The next connection to this socket, which listens and does not block; `None` when none came all the time.
+    /// Accepts the next connection to this socket, which listens and does not block. `None` if none
+    /// came until the deadline.
     pub(super) fn accept(&self, deadline: Deadline) -> Result<Option<Self>, Errno> {
         self.until(deadline, PollFlags::POLLIN, || {
             accept4(&self.descriptor, SockFlag::SOCK_CLOEXEC).map(Self::new)
         })
     }
 
-    /// Sends a message of a head and bytes, and maybe a descriptor. `None` when there was no room all the time.
+    /// Sends a message of a head and bytes, with a descriptor if there is one. `None` if there was
+    /// no room until the deadline.
     pub(super) fn send(
         &self,
         head: &[u8],
@@ -97,7 +101,8 @@ impl Socket {
         })
     }
 
-    /// The next message, which must fit into the room; `None` when none came all the time.
+    /// Receives the next message, which must fit into the room. `None` if none came until the
+    /// deadline.
     pub(super) fn recv(
         &self,
         room: &mut [u8],
@@ -127,19 +132,20 @@ impl Socket {
         }
     }
 
-    /// Whether it would not wait, now or within the time.
+    /// Returns true if receiving would not wait. Waits for that until the deadline.
     pub(super) fn is_readable(&self, deadline: Deadline) -> Result<bool, Errno> {
         poll_until(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], deadline)
     }
 
-    /// Whether nothing can come any more: tells the end from a packet of no bytes.
+    /// Returns true if nothing can come any more. This tells the end from an empty packet.
     fn has_no_peer(&self) -> Result<bool, Errno> {
         let hung_up = PollFlags::from_bits_retain(libc::POLLRDHUP);
         poll_until(&mut [PollFd::new(self.as_fd(), hung_up)], Deadline::after(Duration::ZERO)?)
     }
 
-    /// Tries until it works or the time is over; once more when it is over. The attempt does not wait itself: whoever is killed when
-    /// it was woken inside of recvmsg(2) takes a message with it, and whoever only looked does not.
+    /// Repeats an attempt until it succeeds or the deadline passes, and once more after that. The
+    /// attempt itself does not wait: a process that is killed just after it was woken inside
+    /// recvmsg(2) takes a message with it, one that only polls does not.
     fn until<R>(
         &self,
         deadline: Deadline,
@@ -153,16 +159,17 @@ impl Socket {
                 Err(Errno::EAGAIN) => {
                     poll_until(&mut [PollFd::new(self.as_fd(), event)], deadline)?;
                 }
-                // As many descriptors of this user are on their way, through whichever sockets, as this process may have open:
-                // as good as full. What can be waited for is the end of the other side; for the rest one must look.
+                // This user has as many descriptors in flight, over all sockets, as this process
+                // may have open, so the socket counts as full. Poll reports only the end of the
+                // other side, so the rest needs repeated checks.
                 Err(Errno::ETOOMANYREFS) => {
                     poll_until(
                         &mut [PollFd::new(self.as_fd(), PollFlags::empty())],
                         deadline.look()?,
                     )?;
                 }
-                // The other end is gone, without having read everything, and what it sent before is still to come. The kernel
-                // says so once.
+                // The other end is gone and did not read everything. What it sent before is still
+                // to come. The kernel reports this once.
                 Err(Errno::ECONNRESET) if event == PollFlags::POLLIN => {}
                 Err(Errno::EINTR) => {}
                 outcome => return outcome.map(Some),
@@ -183,18 +190,18 @@ impl Drop for Socket {
     }
 }
 
-/// The kernel's `struct cmsghdr`.
+/// The `struct cmsghdr` of the kernel.
 #[derive(FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 struct ControlHead {
-    /// Of head and body; 0 behind the last one, for the room was empty.
+    /// Bytes of head and body; 0 behind the last one, because the room was zeroed.
     bytes: usize,
     level: i32,
     kind: i32,
 }
 
-/// The descriptors among what came with a packet, cut off or not. They belong to this process, and one that was not found would
-/// stay open for ever.
+/// Returns the descriptors in the control data of a packet, even if it was cut off. They belong to
+/// this process, and one that was missed would stay open for ever.
 fn attached(mut control: &[u8]) -> Vec<OwnedFd> {
     let mut found = Vec::new();
     while let Ok((head, _)) = ControlHead::read_from_prefix(control)
@@ -205,7 +212,8 @@ fn attached(mut control: &[u8]) -> Vec<OwnedFd> {
                 .chunks_exact(size_of::<RawFd>())
                 .filter_map(|it| RawFd::read_from_bytes(it).ok())
             {
-                // SAFETY: the kernel has just opened it for this process, and nobody else knows its number.
+                // SAFETY: the kernel has just opened it for this process, and no other code knows
+                // its number.
                 found.push(unsafe { OwnedFd::from_raw_fd(number) });
             }
         }
@@ -215,28 +223,31 @@ fn attached(mut control: &[u8]) -> Vec<OwnedFd> {
     found
 }
 
-/// What a forked child does about the sockets that it inherited: prepared by the parent, for in the child little may fail.
+/// What a forked child does about the sockets that it inherited. The parent prepares it, because
+/// little may fail in the child.
 pub(crate) struct Release {
     given_up: Vec<RawFd>,
-    /// A socket that is connected to nobody.
-    nobody: OwnedFd,
+    /// A socket that is not connected.
+    unconnected: OwnedFd,
 }
 
 impl Release {
-    /// Of all sockets of this process but these.
+    /// Prepares the release of all sockets of this process except these.
     pub(super) fn of_all_but(kept: &[RawFd]) -> Result<Self, Errno> {
-        let nobody =
+        let unconnected =
             socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
         let given_up = open().iter().filter(|socket| !kept.contains(socket)).copied().collect();
-        Ok(Self { given_up, nobody })
+        Ok(Self { given_up, unconnected })
     }
 
-    /// Closes them in the calling process. The handles stay: they are connected to nobody from here on.
+    /// Closes them in the calling process. The handles stay, without a connection.
     pub(crate) fn in_child(self) -> Result<(), Errno> {
         for socket in self.given_up {
-            // SAFETY: the number belongs to a `Socket`, in memory that this process got a copy of, and to nobody else; the
-            // `Socket` goes on owning an open descriptor, which is another file. dup3(2) touches no memory.
-            let replaced = unsafe { libc::dup3(self.nobody.as_raw_fd(), socket, libc::O_CLOEXEC) };
+            // SAFETY: the number belongs to a `Socket`, in memory that this process has a copy of,
+            // and to nothing else. That `Socket` keeps owning an open descriptor, which now refers
+            // to another file. dup3(2) touches no memory.
+            let replaced =
+                unsafe { libc::dup3(self.unconnected.as_raw_fd(), socket, libc::O_CLOEXEC) };
             Errno::result(replaced)?;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! When a dead worker is replaced: at once, after a pause, or never again because its slot only crashes.
+//! The restart policy of a slot: replace a dead worker at once, after a pause, or give up.
 
 use std::time::Duration;
 
@@ -6,32 +6,32 @@ use nix::sys::signal::Signal;
 
 use crate::sys::exit::Exit;
 
-/// A worker that served at least this long before it died did not crash at its start: the count begins anew.
+/// Minimum uptime of a ready worker whose death is not part of a crash loop. It resets the counts.
 const HEALTHY: Duration = Duration::from_secs(5);
-/// Pause before the third start in a row; it doubles from there.
+/// Pause after the second early death in a row. It doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// Longest pause, so that a slot is served again within a second of its cause going away.
+/// Longest pause. A slot serves again within a second of the cause of its deaths going away.
 const LONGEST_PAUSE: Duration = Duration::from_millis(800);
-/// Crashes in a row after which the slot is given up. With the pauses in between this takes about 0.7 s plus the crashes.
+/// Crashes in a row after which the supervisor gives up. The pauses in between sum to about 0.7 s.
 const CRASHES_TO_GIVE_UP: u32 = 8;
 
-/// What the supervisor does about a dead worker.
+/// The supervisor's decision after the death of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Starts another at once.
+    /// Starts a replacement at once.
     Restart,
-    /// Starts another after this pause.
+    /// Starts a replacement after this pause.
     RestartAfter(Duration),
-    /// Stops the pool: this slot only crashes.
+    /// Stops the pool, because the workers of this slot crash in a loop.
     GiveUp,
-    /// Stops the pool: the worker said that nobody could serve in its place.
+    /// Stops the pool, because the worker ended with [`CANNOT_SERVE`](crate::CANNOT_SERVE).
     CannotServe,
-    /// Nothing: the pool is stopping.
+    /// Leaves the slot empty, because the pool is stopping.
     Stay,
 }
 
 impl Next {
-    /// Returns the pause before another worker starts in the slot, if one shall.
+    /// Returns the pause before a replacement starts, or `None` if there is no replacement.
     pub(crate) fn pause(self) -> Option<Duration> {
         match self {
             Self::Restart => Some(Duration::ZERO),
@@ -41,18 +41,21 @@ impl Next {
     }
 }
 
-/// The history of one slot.
+/// Counts of recent deaths in one slot.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Backoff {
-    /// Early deaths in a row, whatever the cause.
+    /// Early deaths in a row, of any cause.
     early_deaths: u32,
-    /// Those among them that the worker brought on itself.
+    /// Early deaths in a row that the worker caused itself.
     crashes: u32,
 }
 
 impl Backoff {
-    /// Notes a death and decides. A worker that somebody else killed (SIGKILL) or asked to end (SIGTERM, which a worker answers
-    /// with exit code 0) never counts as a crash: an operator or the kernel's memory killer is no reason to give up serving.
+    /// Counts a death and decides what happens to the slot.
+    ///
+    /// A worker that another process killed (SIGKILL) or asked to end (SIGTERM, after which a ready
+    /// worker exits with 0) never counts as a crash. The pool must not give up because of an
+    /// operator or the kernel's OOM killer.
     pub(super) fn after_death(&mut self, exit: Exit, uptime: Duration, was_ready: bool) -> Next {
         let killed = exit.is_signal(Signal::SIGKILL) || exit.is_signal(Signal::SIGTERM);
         if was_ready && (killed || uptime >= HEALTHY) {
@@ -84,7 +87,7 @@ mod tests {
     const KILL: Exit = Exit::Signal { signal: Signal::SIGKILL, core_dumped: false };
 
     #[test]
-    fn a_slot_that_only_crashes_is_given_up_after_growing_pauses() {
+    fn a_crash_loop_is_given_up_after_growing_pauses() {
         let mut backoff = Backoff::default();
         let decisions: Vec<_> = (0..CRASHES_TO_GIVE_UP)
             .map(|_| backoff.after_death(ABORT, Duration::ZERO, true))
@@ -95,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn serving_for_a_while_makes_up_for_earlier_crashes() {
+    fn a_death_after_healthy_uptime_resets_the_crash_count() {
         let mut backoff = Backoff::default();
         for _ in 0..100 {
             assert_ne!(backoff.after_death(ABORT, Duration::ZERO, true), Next::GiveUp);
@@ -104,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn ready_workers_that_others_kill_are_replaced_at_once_for_ever() {
+    fn killed_ready_workers_are_always_replaced_at_once() {
         let mut backoff = Backoff::default();
         for _ in 0..10_000 {
             assert_eq!(backoff.after_death(KILL, Duration::ZERO, true), Next::Restart);
@@ -112,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn ready_workers_that_end_when_asked_are_replaced_for_ever_with_pauses_of_less_than_a_second() {
+    fn ready_workers_that_exit_with_0_are_always_replaced_within_a_second() {
         let mut backoff = Backoff::default();
         let last =
             (0..10_000).map(|_| backoff.after_death(Exit::Code(0), Duration::ZERO, true)).last();
@@ -120,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_killed_while_starting_are_replaced_for_ever_with_pauses_of_less_than_a_second() {
+    fn workers_killed_while_starting_are_always_replaced_within_a_second() {
         let mut backoff = Backoff::default();
         let last = (0..10_000).map(|_| backoff.after_death(KILL, Duration::ZERO, false)).last();
         assert_eq!(last, Some(Next::RestartAfter(LONGEST_PAUSE)));

@@ -1,5 +1,5 @@
-//! The life cycle of a slot, in which one worker follows the other: *due* → *running* → *ready* →
-//! dead → *due* again, at once or after a pause, until the slot is given up.
+//! The life cycle of a slot, in which each worker replaces the one before: *due* → *running* →
+//! *ready* → dead → *due* again, at once or after a pause, until the slot is given up.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,14 @@ use super::backoff::{Backoff, Next};
 use crate::process::Process;
 use crate::sys::exit::Exit;
 
-/// Pause after a fork that failed: the machine is out of processes or memory.
+/// Pause after a failed fork, which means that the machine is out of processes or memory.
 pub(crate) const SPAWN_PAUSE: Duration = Duration::from_millis(500);
-/// Pause between two attempts to repair what a dead worker left.
+/// Pause between two attempts to repair the state that a dead worker left.
 const REPAIR_PAUSE: Duration = Duration::from_millis(100);
-/// Stands for the end of a worker that the program around the pool reaped.
+/// Recorded when other code of this process has reaped the worker, so that its status is lost.
 const UNKNOWN: Exit = Exit::Code(255);
 
-/// One place in a pool. `W` is what the pool keeps of a running worker beside its process.
+/// One numbered place for a worker. `W` is the data that a pool keeps per running worker.
 #[derive(Debug)]
 pub(crate) struct Slot<W> {
     state: State<W>,
@@ -26,16 +26,16 @@ pub(crate) struct Slot<W> {
 
 #[derive(Debug)]
 enum State<W> {
-    /// No worker runs here and none is due. Holds the end of the last one, if there was one.
+    /// No worker runs here and none is due. Holds how the last worker ended, if there was one.
     Empty(Option<Exit>),
     /// A new worker is due at this time.
     Due(Instant),
-    /// What the last worker left is not repaired yet.
+    /// The state that the last worker left is not repaired yet.
     Unrepaired {
         exit: Exit,
-        /// When to try again.
+        /// Time of the next attempt.
         retry: Instant,
-        /// When a new worker is due after the repair.
+        /// Earliest start of the new worker.
         due: Instant,
     },
     Running(Running<W>),
@@ -51,7 +51,7 @@ pub(crate) struct Running<W> {
     pub(crate) worker: W,
 }
 
-/// A worker that has ended, and was removed from its slot.
+/// A worker that has ended and was removed from its slot.
 pub(crate) struct Dead<W> {
     pub(crate) pid: Pid,
     pub(crate) exit: Exit,
@@ -66,7 +66,7 @@ impl<W> Slot<W> {
         Self { state: State::Empty(None), backoff: Backoff::default() }
     }
 
-    /// Puts a worker that was just started into the slot.
+    /// Stores a worker that was just started.
     pub(crate) fn start(&mut self, process: Process, worker: W) {
         let started = Instant::now();
         self.state = State::Running(Running { process, started, is_ready: false, worker });
@@ -80,7 +80,7 @@ impl<W> Slot<W> {
         }
     }
 
-    /// As [`running`](Self::running), to change it.
+    /// Returns the worker for modification, if one runs.
     pub(crate) fn running_mut(&mut self) -> Option<&mut Running<W>> {
         match &mut self.state {
             State::Running(running) => Some(running),
@@ -88,7 +88,7 @@ impl<W> Slot<W> {
         }
     }
 
-    /// Returns the worker, if one runs, and gives up the slot.
+    /// Consumes the slot and returns the worker, if one runs.
     pub(crate) fn into_running(self) -> Option<Running<W>> {
         match self.state {
             State::Running(running) => Some(running),
@@ -96,7 +96,7 @@ impl<W> Slot<W> {
         }
     }
 
-    /// Returns when this slot needs attention: a repair or a new worker is due.
+    /// Returns when the next repair attempt or the next start is due.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         match self.state {
             State::Due(at) | State::Unrepaired { retry: at, .. } => Some(at),
@@ -109,7 +109,7 @@ impl<W> Slot<W> {
         matches!(self.state, State::Due(at) if now >= at)
     }
 
-    /// Returns the end of the worker whose remains are to be repaired now.
+    /// Returns how the last worker ended, if a repair of its state is due.
     pub(super) fn repair_due(&self, now: Instant) -> Option<Exit> {
         match self.state {
             State::Unrepaired { exit, retry, .. } if now >= retry => Some(exit),
@@ -117,18 +117,18 @@ impl<W> Slot<W> {
         }
     }
 
-    /// Makes a new worker due after this pause.
+    /// Schedules a new worker after this pause.
     pub(crate) fn due_after(&mut self, pause: Duration) {
         self.state = State::Due(Instant::now() + pause);
     }
 
-    /// Makes a repair due. After it a new worker is due, but not before this pause is over.
+    /// Schedules a repair now, and a new worker once it has succeeded and this pause is over.
     pub(super) fn repair_then_due_after(&mut self, exit: Exit, pause: Duration) {
         let now = Instant::now();
         self.state = State::Unrepaired { exit, retry: now, due: now + pause };
     }
 
-    /// Notes whether an attempt to repair succeeded.
+    /// Records whether a repair attempt succeeded.
     pub(super) fn repaired(&mut self, succeeded: bool) {
         if let State::Unrepaired { exit, due, .. } = self.state {
             let retry = Instant::now() + REPAIR_PAUSE;
@@ -137,14 +137,14 @@ impl<W> Slot<W> {
         }
     }
 
-    /// Lets no new worker become due. A running one stays.
+    /// Cancels a scheduled repair or start. A running worker stays.
     pub(super) fn stop(&mut self) {
         if self.running().is_none() {
             self.state = State::Empty(None);
         }
     }
 
-    /// Returns how the last worker ended, if none runs and none is due.
+    /// Returns how the last worker ended, if none runs and no replacement is scheduled.
     pub(crate) fn given_up(&self) -> Option<Exit> {
         match self.state {
             State::Empty(exit) => exit,
@@ -161,7 +161,7 @@ impl<W> Slot<W> {
         }
     }
 
-    /// Removes a worker that ended in this way, and leaves the slot empty.
+    /// Removes the worker, which has ended in this way, and leaves the slot empty.
     pub(crate) fn remove_dead(&mut self, exit: Exit) -> Option<Dead<W>> {
         match std::mem::replace(&mut self.state, State::Empty(Some(exit))) {
             State::Running(Running { process, started, is_ready, worker }) => Some(Dead {
@@ -178,12 +178,12 @@ impl<W> Slot<W> {
         }
     }
 
-    /// Forgets earlier deaths: a worker of this slot has done its work.
+    /// Resets the death counts, because a worker of this slot has done useful work.
     pub(crate) fn forget_deaths(&mut self) {
         self.backoff = Backoff::default();
     }
 
-    /// Counts a death and decides what to do about it.
+    /// Counts a death and decides what happens to the slot.
     pub(crate) fn after_death(&mut self, dead: &Dead<W>) -> Next {
         self.backoff.after_death(dead.exit, dead.uptime, dead.was_ready)
     }

@@ -1,4 +1,5 @@
-//! The supervisor's loop: it waits for signals and for its workers, and never touches what a living worker owns.
+//! The supervisor's event loop. It reacts to signals and to workers, and never touches state that a
+//! living worker owns.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -23,31 +24,34 @@ use crate::sys::exit::Exit;
 use crate::sys::fork::SpawnError;
 use crate::sys::signal::set_disposition;
 
-/// Signals that stop the pool in order; a second one of them, in haste.
+/// Signals that request a graceful stop. A second one requests an immediate stop.
 const STOP: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
-/// Least pause between two attempts to kill what a stop left over.
+/// Minimum pause between two attempts to kill workers that outlive a stop.
 const KILL_PAUSE: Duration = Duration::from_secs(1);
 
-/// The moment this far away.
-fn moment_after(wait: Duration) -> Instant {
+/// Returns the time after this wait, capped so that the addition cannot overflow.
+fn deadline_after(wait: Duration) -> Instant {
     Instant::now() + wait.min(LONGEST_WAIT)
 }
 
-/// A supervised pool of workers. Make it first thing in `main`: from then on no signal is lost, whatever is set up before
-/// [`run`](Self::run).
+/// A supervised pool of forked workers.
+///
+/// Create it first in `main`. Signals that arrive while the program sets itself up are then kept
+/// for [`run`](Self::run).
 #[derive(Debug)]
 pub struct Pool {
     options: PoolOptions,
+    /// Delivers the blocked signals as data.
     signals: SignalFd,
+    /// Read end of the pipe on which workers report that they are ready.
     ready_reader: OwnedFd,
+    /// Write end of that pipe. Each worker gets a duplicate.
     ready_writer: OwnedFd,
 }
 
 impl Pool {
-    /// Blocks the signals a pool reacts to, so that they wait for [`run`](Self::run), and makes the supervisor's descriptors.
-    ///
-    /// # Errors
-    /// [`PoolError::System`] when the system is out of descriptors.
+    /// Blocks the signals that a pool handles, so that they stay pending until [`run`](Self::run),
+    /// and opens the supervisor's descriptors.
     pub fn new(options: PoolOptions) -> Result<Self, PoolError> {
         let mask: SigSet =
             STOP.into_iter().chain(IGNORED).chain([Signal::SIGQUIT, Signal::SIGCHLD]).collect();
@@ -58,9 +62,9 @@ impl Pool {
             .map_err(|source| PoolError::System { action: "making a signal descriptor", source })?;
         let (ready_reader, ready_writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
             .map_err(|source| PoolError::System { action: "making a pipe", source })?;
-        // A log line into a closed pipe must not end the supervisor, nor a write that makes a file larger than its limit: both
-        // are errors of the write. And whoever started it may ignore SIGCHLD, which is inherited: the kernel would reap the
-        // workers itself and tell nobody.
+        // A write to a closed pipe or beyond a file size limit must fail instead of killing the
+        // supervisor. An ignored SIGCHLD, inherited from the process that started this one, would
+        // make the kernel reap the workers and discard their exit status.
         set_disposition(Signal::SIGPIPE, SigHandler::SigIgn)
             .and_then(|()| set_disposition(Signal::SIGXFSZ, SigHandler::SigIgn))
             .and_then(|()| set_disposition(Signal::SIGCHLD, SigHandler::SigDfl))
@@ -71,19 +75,22 @@ impl Pool {
         Ok(Self { options, signals, ready_reader, ready_writer })
     }
 
-    /// Starts the workers and watches over them until the pool has ended. SIGTERM, SIGINT and SIGHUP stop it in order; a second one
-    /// of them, or SIGQUIT, kills what is left.
+    /// Starts the workers and supervises them until the pool has ended.
+    ///
+    /// SIGTERM, SIGINT and SIGHUP request a graceful stop. A second one of them, or SIGQUIT, kills
+    /// the remaining workers.
     ///
     /// # Errors
-    /// [`PoolError::Start`] when the first workers cannot be forked.
+    /// [`PoolError::Start`] if one of the first workers cannot be forked. Later failures are
+    /// retried.
     pub fn run(self, workload: &mut impl Workload) -> Result<Outcome, PoolError> {
         let slots = (0..self.options.workers.get()).map(|_| Slot::empty()).collect();
-        Watch {
+        Supervisor {
             pool: &self,
             workload,
             slots,
-            announced: false,
-            stop: None,
+            all_ready_reported: false,
+            kill_at: None,
             outcome: Outcome::Stopped,
         }
         .run()
@@ -91,18 +98,19 @@ impl Pool {
 }
 
 /// A running pool.
-struct Watch<'a, W> {
+struct Supervisor<'a, W> {
     pool: &'a Pool,
     workload: &'a mut W,
     slots: Vec<Slot<()>>,
-    /// Whether [`PoolEvent::AllReady`] was told.
-    announced: bool,
-    /// When workers that have not ended are killed; `None` while serving.
-    stop: Option<Instant>,
+    /// True once [`PoolEvent::AllReady`] was reported.
+    all_ready_reported: bool,
+    /// When the remaining workers are killed. `None` unless the pool is stopping.
+    kill_at: Option<Instant>,
+    /// The result of the run once all workers have ended.
     outcome: Outcome,
 }
 
-impl<W: Workload> Watch<'_, W> {
+impl<W: Workload> Supervisor<'_, W> {
     fn run(mut self) -> Result<Outcome, PoolError> {
         for slot in 0..self.slots.len() {
             if let Err(source) = self.start(slot) {
@@ -119,40 +127,42 @@ impl<W: Workload> Watch<'_, W> {
             self.handle_ready();
             self.handle_signals();
             self.reap();
-            if self.stop.is_some() && self.running().next().is_none() {
+            if self.kill_at.is_some() && self.running().next().is_none() {
                 return Ok(self.outcome);
             }
-            self.keep_time();
+            self.handle_deadlines();
         }
     }
 
-    /// Sleeps until a signal, a worker's message, or the deadline.
+    /// Waits for a signal, a worker's message, or the deadline.
     fn wait(&self, deadline: Option<Instant>) {
         let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
-            // One more millisecond, since poll cuts fractions and would wake just before the deadline, again and again.
+            // poll takes whole milliseconds. Rounding down would busy-loop just before the
+            // deadline.
             PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
         });
         let mut sources = [
             PollFd::new(self.pool.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.pool.ready_reader.as_fd(), PollFlags::POLLIN),
         ];
-        // Whatever it returns, everything is looked at.
+        // The caller checks every source, so the result does not matter.
         let _ = poll(&mut sources, timeout);
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.slots.iter().filter_map(Slot::next_due).chain(self.stop).min()
+        self.slots.iter().filter_map(Slot::next_due).chain(self.kill_at).min()
     }
 
-    /// Does what is due: kills the stragglers of a stop, or starts workers whose pause is over.
-    fn keep_time(&mut self) {
+    /// Handles expired deadlines: kills the workers that outlive a stop, or runs the repairs and
+    /// starts that are due.
+    fn handle_deadlines(&mut self) {
         let now = Instant::now();
-        if let Some(deadline) = self.stop {
+        if let Some(deadline) = self.kill_at {
             if now >= deadline {
                 self.kill_all();
-                // SIGKILL cannot be refused; what is left of the wait is the kernel's.
-                self.stop = Some(moment_after(self.pool.options.grace.max(KILL_PAUSE)));
+                // A killed worker may take long to end only inside the kernel.
+                self.kill_at = Some(deadline_after(self.pool.options.grace.max(KILL_PAUSE)));
             }
             return;
         }
@@ -175,7 +185,8 @@ impl<W: Workload> Watch<'_, W> {
         })?;
         let Self { workload, slots, .. } = self;
         let process = Process::spawn_masked(&Worker::mask(), || {
-            // Its copies of the siblings' descriptors: every worker shall have the same ones, whenever it started.
+            // Closes the inherited descriptors of the other workers, so that every worker has the
+            // same ones no matter when it started.
             slots.clear();
             match Worker::new(slot, writer) {
                 Ok(worker) => workload.work(&worker),
@@ -188,24 +199,26 @@ impl<W: Workload> Watch<'_, W> {
         Ok(())
     }
 
-    /// Reads which workers have become ready.
+    /// Reads the reports of workers that have become ready.
     fn handle_ready(&mut self) {
         let mut message = [0; size_of::<u32>()];
         while let Ok(4) = read(&self.pool.ready_reader, &mut message) {
-            // Workers sign with their pid, not their slot: what a dead one said must not count for its successor.
+            // The report holds the pid, not the slot, so that the report of a dead worker does not
+            // count for its replacement.
             let pid = Pid::from_raw(u32::from_ne_bytes(message).cast_signed());
             let running = self.slots.iter_mut().map(Slot::running_mut).enumerate();
-            let signed = |running: &Running<()>| running.process.pid() == pid && !running.is_ready;
-            let mut newly = running.filter_map(|(slot, running)| Some((slot, running?)));
-            let Some((slot, running)) = newly.find(|(_, running)| signed(running)) else {
+            let is_sender =
+                |running: &Running<()>| running.process.pid() == pid && !running.is_ready;
+            let mut running = running.filter_map(|(slot, running)| Some((slot, running?)));
+            let Some((slot, running)) = running.find(|(_, running)| is_sender(running)) else {
                 continue;
             };
             running.is_ready = true;
             self.workload.observe(&PoolEvent::Ready { slot });
         }
         let ready = self.running().filter(|running| running.is_ready).count();
-        if !self.announced && self.stop.is_none() && ready == self.slots.len() {
-            self.announced = true;
+        if !self.all_ready_reported && self.kill_at.is_none() && ready == self.slots.len() {
+            self.all_ready_reported = true;
             self.workload.observe(&PoolEvent::AllReady);
         }
     }
@@ -216,31 +229,31 @@ impl<W: Workload> Watch<'_, W> {
             match signal {
                 Signal::SIGCHLD => {}
                 Signal::SIGQUIT => self.stop_now(signal),
-                _ if STOP.contains(&signal) && self.stop.is_some() => self.stop_now(signal),
-                _ if STOP.contains(&signal) => self.stop_in_order(Some(signal)),
+                _ if STOP.contains(&signal) && self.kill_at.is_some() => self.stop_now(signal),
+                _ if STOP.contains(&signal) => self.stop_gracefully(Some(signal)),
                 _ => self.workload.observe(&PoolEvent::Ignored { signal }),
             }
         }
     }
 
-    /// Asks every worker to finish.
-    fn stop_in_order(&mut self, signal: Option<Signal>) {
-        if self.stop.is_some() {
+    /// Asks every worker to finish, and starts the grace period.
+    fn stop_gracefully(&mut self, signal: Option<Signal>) {
+        if self.kill_at.is_some() {
             return;
         }
-        self.stop = Some(moment_after(self.pool.options.grace));
+        self.kill_at = Some(deadline_after(self.pool.options.grace));
         self.workload.observe(&PoolEvent::Stopping { signal });
         for slot in &mut self.slots {
             slot.stop();
             if let Some(running) = slot.running() {
-                // It may be dead already; then it is reaped in a moment.
+                // An error means that the worker is dead already. The loop reaps it next.
                 let _ = running.process.terminate();
             }
         }
     }
 
     fn stop_now(&mut self, signal: Signal) {
-        self.stop_in_order(Some(signal));
+        self.stop_gracefully(Some(signal));
         self.kill_all();
     }
 
@@ -248,7 +261,7 @@ impl<W: Workload> Watch<'_, W> {
         let mut workers = 0;
         for running in self.running() {
             workers += 1;
-            // As in `stop_in_order`.
+            // An error means the same as in `stop_gracefully`.
             let _ = running.process.kill();
         }
         if workers > 0 {
@@ -256,14 +269,14 @@ impl<W: Workload> Watch<'_, W> {
         }
     }
 
-    /// Takes note of everybody who has ended.
+    /// Reaps every child that has ended.
     fn reap(&mut self) {
         self.reap_workers();
         if getpid() != Pid::from_raw(1) {
             return;
         }
-        // As the first process of a container, the supervisor inherits everybody's orphans, and nobody else waits for them. They
-        // are looked at before they are reaped: a worker that has ended in this moment must not be taken for one.
+        // As the first process of a container, the supervisor becomes the parent of all orphans and
+        // must reap them. It checks each pid first: a worker that has just ended is not an orphan.
         while let Some(pid) = ended_child() {
             if self.running().any(|running| running.process.pid() == pid) {
                 self.reap_workers();
@@ -276,7 +289,7 @@ impl<W: Workload> Watch<'_, W> {
     fn reap_workers(&mut self) {
         for slot in 0..self.slots.len() {
             let Some(exit) = self.slots[slot].exit() else { continue };
-            // It may have reported that it is ready just before it ended.
+            // The worker may have reported ready just before it ended.
             self.handle_ready();
             if let Some(dead) = self.slots[slot].remove_dead(exit) {
                 self.handle_death(slot, &dead);
@@ -286,7 +299,7 @@ impl<W: Workload> Watch<'_, W> {
 
     fn handle_death(&mut self, slot: usize, dead: &Dead<()>) {
         let Dead { pid, exit, uptime, .. } = *dead;
-        let stopping = self.stop.is_some();
+        let stopping = self.kill_at.is_some();
         let next = match exit {
             _ if stopping => Next::Stay,
             Exit::Code(CANNOT_SERVE) => Next::CannotServe,
@@ -296,8 +309,8 @@ impl<W: Workload> Watch<'_, W> {
             self.slots[slot].repair_then_due_after(exit, pause);
             self.repair(slot, exit);
         } else {
-            // The pool stops: no worker follows that could find what this one left, and there is no
-            // time for another attempt.
+            // The pool stops. There is no replacement that would see the unrepaired state, and a
+            // retry would delay the stop.
             self.workload.repair(slot, exit);
         }
         if !(stopping && exit.is_success()) {
@@ -308,10 +321,11 @@ impl<W: Workload> Watch<'_, W> {
             Next::CannotServe => self.outcome = Outcome::CannotServe { slot },
             Next::Restart | Next::RestartAfter(_) | Next::Stay => return,
         }
-        self.stop_in_order(None);
+        self.stop_gracefully(None);
     }
 
-    /// Tries to repair what a dead worker left. Its successor starts only after that.
+    /// Attempts to repair the state that a dead worker left. Its replacement starts only after a
+    /// successful repair.
     fn repair(&mut self, slot: usize, exit: Exit) {
         let outcome = self.workload.repair(slot, exit);
         self.slots[slot].repaired(outcome == RepairOutcome::Done);

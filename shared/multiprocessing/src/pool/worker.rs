@@ -1,4 +1,4 @@
-//! What a worker process knows of its pool: its slot, how to say that it is ready, and when to stop.
+//! The worker's side of a pool: its slot, its report that it is ready, and requests to stop.
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,30 +11,34 @@ use nix::unistd::write;
 use super::IGNORED;
 use crate::sys::signal::set_disposition;
 
-/// The pool as one of its workers sees it.
+/// A worker's handle of its pool.
 #[derive(Debug)]
 pub struct Worker {
     slot: usize,
-    /// Write end of the pipe on which workers tell the supervisor that they are ready.
+    /// Write end of the pipe on which workers report that they are ready.
     ready: OwnedFd,
-    /// Delivers SIGTERM as data, so that stopping is an event like any other and interrupts nothing.
+    /// Delivers SIGTERM as data, so that a stop interrupts no system call.
     stop: SignalFd,
+    /// True once a stop was requested.
     stopping: Cell<bool>,
 }
 
 impl Worker {
-    /// Signals that a worker keeps blocked: SIGTERM is read from [`stop_fd`](Self::stop_fd).
+    /// Returns the signals that a worker keeps blocked. It reads SIGTERM from
+    /// [`stop_fd`](Self::stop_fd).
     pub(super) fn mask() -> SigSet {
         [Signal::SIGTERM].into_iter().collect()
     }
 
-    /// Settles the signals of a worker process. Runs in the child.
+    /// Sets the signal dispositions of a worker process. Runs in the child.
     pub(super) fn new(slot: usize, ready: OwnedFd) -> Result<Self, Errno> {
-        // A terminal sends these three to the whole process group; the supervisor turns them into one orderly stop.
+        // A terminal sends these to the whole process group. The supervisor handles them and sends
+        // SIGTERM to each worker.
         let terminal = [Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
-        // A broken connection or a file at its limit is an error of a write, not a reason to die.
+        // A write to a broken connection or beyond a file size limit must fail, not kill the
+        // worker.
         let writing = [Signal::SIGPIPE, Signal::SIGXFSZ];
-        // The rest are sent to every process of a name by operators.
+        // Operators may send the rest to all processes of one name.
         for signal in terminal.into_iter().chain(writing).chain(IGNORED) {
             set_disposition(signal, SigHandler::SigIgn)?;
         }
@@ -43,19 +47,19 @@ impl Worker {
         Ok(Self { slot, ready, stop, stopping: Cell::new(false) })
     }
 
-    /// The number of this worker's place in the pool, from 0. Its successors have the same.
+    /// Returns the number of this worker's slot, from 0. A replacement has the same number.
     pub fn slot(&self) -> usize {
         self.slot
     }
 
-    /// Tells the supervisor that this worker can serve.
+    /// Reports to the supervisor that this worker can serve.
     pub fn ready(&self) {
         let message = std::process::id().to_ne_bytes();
-        // Fails only when the supervisor is gone, and then this process is about to end.
+        // Any other error means that the supervisor is gone, and then this process is about to end.
         while let Err(Errno::EINTR) = write(&self.ready, &message) {}
     }
 
-    /// Whether the pool wants this worker to finish. Once true it stays true.
+    /// Returns true if the pool has requested a stop. Once true, it stays true.
     pub fn stop_requested(&self) -> bool {
         if let Ok(Some(_)) = self.stop.read_signal() {
             self.stopping.set(true);
@@ -63,7 +67,8 @@ impl Worker {
         self.stopping.get()
     }
 
-    /// Readable when [`stop_requested`](Self::stop_requested) has news, for use with epoll or poll.
+    /// Returns a descriptor for epoll or poll. It is readable when a request to stop has arrived
+    /// that [`stop_requested`](Self::stop_requested) has not seen yet.
     pub fn stop_fd(&self) -> BorrowedFd<'_> {
         self.stop.as_fd()
     }

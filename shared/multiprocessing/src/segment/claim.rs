@@ -1,4 +1,4 @@
-//! The creator's hold on a segment: the lock by which others see that it is in use, and the duty to remove it.
+//! The creator's claim on a segment: the lock that marks it as in use, and the duty to remove it.
 
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::MetadataExt;
@@ -14,22 +14,24 @@ use crate::sys::name::SegmentName;
 use crate::sys::orphans::{forget_segment, remember_segment};
 use crate::sys::proc::maps;
 
-/// The creator's hold on the entry in `/dev/shm`.
+/// The creator's claim on the entry in `/dev/shm`.
 #[derive(Debug)]
 pub(super) struct Claim {
     name: SegmentName,
     creator: Pid,
     inode: u64,
-    /// Carries the `flock`. Forked children inherit it, so the claim lasts until the last of them ends.
+    /// Carries the `flock`. Forked children inherit it, so the claim lasts until the last of them
+    /// ends.
     pub(super) entry: File,
 }
 
 impl Claim {
-    /// Locks the entry of a segment just made and mapped, and reserves its pages.
+    /// Locks the entry of a segment that was just made and mapped, and reserves its pages.
     pub(super) fn stake(name: &SegmentName, bytes: usize) -> Result<Self, SegmentError> {
         let entry = shm_open(name.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty());
         let entry = File::from(entry.map_err(|errno| system(name, "opening", errno))?);
-        // Before this lock anybody may take the entry for a dead creator's: remove it, and make another of the name.
+        // Before this lock another process may take the entry for that of a dead creator, remove
+        // it, and make another one of the same name.
         let exists = || SegmentError::Exists { name: name.clone() };
         match entry.try_lock() {
             Ok(()) => {}
@@ -40,7 +42,8 @@ impl Claim {
         if inode(name) != Some(locked) || !maps(getpid().as_raw(), locked) {
             return Err(exists());
         }
-        // From here on the entry is ours, and an error below removes it by dropping this.
+        // From here on the entry belongs to this claim. An error below drops the claim, which
+        // removes it.
         let claim = Self { name: name.clone(), creator: getpid(), inode: locked, entry };
         claim.reserve(bytes)?;
         remember_segment(&name.path(), locked);
@@ -60,7 +63,7 @@ impl Claim {
 }
 
 impl Drop for Claim {
-    /// Removes the entry, in the process that made it only: a forked child that drops its copy must not.
+    /// Removes the entry, in the process that made it. A forked child that drops its copy must not.
     fn drop(&mut self) {
         if getpid() == self.creator {
             if inode(&self.name) == Some(self.inode) {
@@ -71,7 +74,7 @@ impl Drop for Claim {
     }
 }
 
-/// The inode an entry leads to now.
+/// Returns the inode that an entry leads to now.
 pub(super) fn inode(name: &SegmentName) -> Option<u64> {
     fs::metadata(name.path()).ok().map(|metadata| metadata.ino())
 }

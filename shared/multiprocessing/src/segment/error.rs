@@ -1,77 +1,97 @@
-//! Why a segment cannot be made, opened or used.
+//! The errors of creating, opening and using a segment.
 
 use std::io;
 
 use nix::errno::Errno;
 use shared_memory::ShmemError;
 
+use crate::memory::layout::LAYOUT_VERSION;
 use crate::sys::name::SegmentName;
 
-/// Why a segment cannot be made or used.
+/// The error of creating, opening or using a segment.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SegmentError {
     /// The name is taken.
     #[error("shared memory {name} exists already")]
     Exists {
-        /// Which one.
+        /// The name.
         name: SegmentName,
     },
-    /// The name is taken by processes that live.
+    /// Living processes use the segment of this name.
     #[error("shared memory {name} is in use by the living process {creator} or its children")]
     InUse {
-        /// Which one.
+        /// The name.
         name: SegmentName,
-        /// Who made it.
+        /// The process that created it.
         creator: u32,
     },
     /// There is no such segment.
     #[error("there is no shared memory {name}")]
     NotFound {
-        /// Which one.
+        /// The name.
         name: SegmentName,
     },
-    /// The entry is no segment of this library, or one of another layout.
+    /// The segment was made by another version of this library.
     #[error(
-        "/dev/shm/{name} is no segment of this library: {reason}; remove that file if nobody uses it"
+        "shared memory {name} has layout version {version}; this program reads version {LAYOUT_VERSION}"
+    )]
+    OtherLayout {
+        /// The segment.
+        name: SegmentName,
+        /// The version of its layout.
+        version: u32,
+    },
+    /// The entry is no segment of this library, or a broken one.
+    #[error(
+        "/dev/shm/{name} is no segment of this library: {reason}; remove that file if no process uses it"
     )]
     Foreign {
-        /// Which one.
+        /// The name.
         name: SegmentName,
-        /// What gave it away.
+        /// What differs.
         reason: String,
     },
-    /// The plan asks for something impossible.
+    /// The plan is impossible.
     #[error("segment plan: {0}")]
     Plan(String),
-    /// `/dev/shm` has not enough room.
+    /// `/dev/shm` has too little room.
     #[error(
         "/dev/shm has no room for {bytes} bytes: enlarge it (Docker: --shm-size) or remove what fills it"
     )]
     NoSpace {
-        /// How many were asked for.
+        /// Bytes that the plan needs.
         bytes: usize,
     },
-    /// The segment has no such object, or it is of another kind or type.
-    #[error("shared memory {name} has no {wanted} named {object:?}")]
+    /// The segment has no such object, or it has another kind, element type or length.
+    #[error("shared memory {name}: {}", mismatch(object, wanted, found.as_deref()))]
     Object {
-        /// Which segment.
+        /// The segment.
         name: SegmentName,
-        /// The name asked for.
+        /// The name of the object.
         object: String,
-        /// Kind and type asked for.
+        /// The kind, element type and length that the program expects.
         wanted: String,
+        /// What the segment has under this name, if anything.
+        found: Option<String>,
     },
-    /// The operating system refused.
+    /// The operating system returned an error.
     #[error("{action} shared memory {name}: {source}")]
     System {
-        /// What was tried.
+        /// What was attempted.
         action: &'static str,
-        /// On which segment.
+        /// The segment.
         name: SegmentName,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
+}
+
+fn mismatch(object: &str, wanted: &str, found: Option<&str>) -> String {
+    match found {
+        Some(found) => format!("object {object:?} is {found}; expected {wanted}"),
+        None => format!("there is no object {object:?}; expected {wanted}"),
+    }
 }
 
 pub(super) fn io_error(

@@ -1,4 +1,5 @@
-//! Segments that somebody else made: opening one by name, and removing one whose maker is gone.
+//! Segments that other processes created: opening one by name, and removing one whose creator is
+//! gone.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
@@ -16,32 +17,36 @@ use super::error::{SegmentError, io_error, shmem_error, system};
 use crate::memory::cell::{atomic, read_structure};
 use crate::memory::element::sealed::Atomic;
 use crate::memory::layout::{
-    ENTRY_BYTES, Entry, HEADER_BYTES, Header, LAYOUT_VERSION, MAGIC, Object, READY, STATE_OFFSET,
+    CREATOR_OFFSET, ENTRY_BYTES, Entry, HEADER_BYTES, Header, LAYOUT_VERSION, MAGIC, Object,
+    PREAMBLE_BYTES, Preamble, READY, STATE_OFFSET,
 };
 use crate::sys::mapping::{Mapping, Place};
 use crate::sys::name::{DIRECTORY, SegmentName};
 use crate::sys::orphans::removal_lock;
 use crate::sys::proc::attached;
 
-/// How long another process may take between making a segment's entry and declaring it ready. It takes microseconds; a
-/// creator that was killed in between is told from one that is slow by this.
+/// How long a creator may take between making the entry and declaring the segment ready, which
+/// normally takes microseconds. After this time the creator counts as killed in between.
 const MAKING: Duration = Duration::from_secs(1);
 
 impl Segment {
-    /// Opens an existing segment. Waits up to a second for one that is being made at this moment. It never removes the entry.
+    /// Opens an existing segment. Waits up to a second for one that is being created at this
+    /// moment. Never removes the entry.
     ///
     /// # Errors
-    /// [`SegmentError::NotFound`], [`SegmentError::Foreign`] when it is none of ours or of another layout, or what the system says.
+    /// [`SegmentError::NotFound`], [`SegmentError::OtherLayout`] when another version of this
+    /// library made it, [`SegmentError::Foreign`] when it is no segment of this library.
     pub fn open(name: &SegmentName) -> Result<Self, SegmentError> {
         Self::open_finished(name)?.ok_or_else(|| never_finished(name))
     }
 
-    /// As [`open`](Self::open), without waiting for anybody.
+    /// As [`open`](Self::open), without waiting.
     pub(crate) fn open_now(name: &SegmentName) -> Result<Self, SegmentError> {
         Self::try_open(name)?.ok_or_else(|| never_finished(name))
     }
 
-    /// As [`open`](Self::open); `None` when it is in the making for so long that its creator must be dead.
+    /// As [`open`](Self::open). `None` if it is unfinished for so long that its creator must be
+    /// dead.
     fn open_finished(name: &SegmentName) -> Result<Option<Self>, SegmentError> {
         let deadline = Instant::now() + MAKING;
         loop {
@@ -53,7 +58,7 @@ impl Segment {
         }
     }
 
-    /// `None` when the entry is one that may be in the making.
+    /// Tries to open the segment. `None` if it may be unfinished.
     fn try_open(name: &SegmentName) -> Result<Option<Self>, SegmentError> {
         let foreign = |reason: String| SegmentError::Foreign { name: name.clone(), reason };
         let size =
@@ -61,11 +66,11 @@ impl Segment {
         if size == 0 {
             return Ok(None);
         }
-        if size < HEADER_BYTES as u64 {
+        if size < PREAMBLE_BYTES as u64 {
             return Err(foreign(format!("it has {size} bytes")));
         }
         let mapped = match ShmemConf::new().os_id(name.as_str()).open() {
-            // It was replaced since, by one that has no size yet: such a one cannot be mapped.
+            // The entry was replaced meanwhile by one that has no size yet, which cannot be mapped.
             Err(ShmemError::MapOpenFailed(errno)) if errno == Errno::EINVAL as u32 => {
                 return Ok(None);
             }
@@ -73,27 +78,26 @@ impl Segment {
         };
         let mapping = Mapping::new(mapped);
         let memory = Place::whole(&mapping);
-        if memory.bytes() < HEADER_BYTES {
-            return Err(foreign("it is too short".to_owned()));
+        let too_short = || foreign("it is too short".to_owned());
+        if memory.bytes() < PREAMBLE_BYTES {
+            return Err(too_short());
         }
-        // First, for the rest is only there to be read once this says so.
+        // Before the rest, which is complete only once the state says so.
         let state = u32::load(atomic::<u32>(&memory.part(STATE_OFFSET, 4), 0));
-        let header: Header =
-            read_structure(&memory).ok_or_else(|| foreign("it is too short".to_owned()))?;
+        let preamble: Preamble = read_structure(&memory).ok_or_else(too_short)?;
         // The header may be arriving at this moment, byte by byte.
         let arriving = |(&byte, &last): (&u8, &u8)| byte == 0 || byte == last;
-        if state == 0 && header.magic.iter().zip(&MAGIC).all(arriving) {
+        if state == 0 && preamble.magic.iter().zip(&MAGIC).all(arriving) {
             return Ok(None);
         }
-        if header.magic != MAGIC {
+        if preamble.magic != MAGIC {
             return Err(foreign("its first bytes are not SHMPROC".to_owned()));
         }
-        if header.layout_version != LAYOUT_VERSION {
-            return Err(foreign(format!(
-                "its layout is version {}, not {LAYOUT_VERSION}",
-                header.layout_version
-            )));
+        if preamble.layout_version != LAYOUT_VERSION {
+            let version = preamble.layout_version;
+            return Err(SegmentError::OtherLayout { name: name.clone(), version });
         }
+        let header: Header = read_structure(&memory).ok_or_else(too_short)?;
         if state != READY {
             return Err(foreign(format!("its state is {state}")));
         }
@@ -114,24 +118,29 @@ impl Segment {
         Ok(Some(Self { name: name.clone(), header, objects: objects.into(), memory, _claim: None }))
     }
 
-    /// Removes the entry of a segment whose creator and its children are gone, so that the name can be used again. Whether
+    /// Removes the entry of a segment whose creator and its children are gone, so that the name can
+    /// be used again. Segments of older versions of this library are removed too. Returns true if
     /// there was one.
     ///
     /// # Errors
-    /// [`SegmentError::InUse`] when any of them lives; [`SegmentError::Foreign`] when the entry is none of ours (remove it by
-    /// hand); or what the system says.
+    /// [`SegmentError::InUse`] when any of these processes lives, [`SegmentError::Foreign`] when
+    /// the entry is no segment of this library (remove it by hand), [`SegmentError::OtherLayout`]
+    /// when a newer version made it.
     pub fn reclaim(name: &SegmentName) -> Result<bool, SegmentError> {
         let creator = match Self::open_finished(name) {
             Ok(Some(segment)) => segment.header.creator_pid,
+            Err(error) if is_older(&error) => read_creator(name)?,
             Ok(None) if is_unfinished(name) => {
-                // Its creator is slow, not dead, or it is another program's that has written nothing yet.
+                // Its creator is slow, not dead, or another program made the entry and has written
+                // nothing yet.
                 if let Some(pid) = inode(name).map(attached).unwrap_or_default().first() {
                     let creator = pid.as_raw().cast_unsigned();
                     return Err(SegmentError::InUse { name: name.clone(), creator });
                 }
                 0
             }
-            // Another program's after all, or somebody was faster and has made a new one.
+            // Another program made the entry, or another process has reclaimed it first and created
+            // a new one.
             Ok(None) => match Self::try_open(name) {
                 Ok(Some(segment)) => segment.header.creator_pid,
                 Ok(None) => return Err(never_finished(name)),
@@ -152,7 +161,8 @@ impl Segment {
             }
             Err(TryLockError::Error(error)) => return Err(io_error(name, "locking", error)),
         }
-        // A child of the dead creator that has given its hold on the segment up may be removing the entry at this moment.
+        // A child of the dead creator that has released its claim may be removing the entry at this
+        // moment.
         match fcntl(&entry, FcntlArg::F_OFD_SETLK(&removal_lock())) {
             Ok(_) => {}
             Err(Errno::EAGAIN | Errno::EACCES) => {
@@ -160,7 +170,8 @@ impl Segment {
             }
             Err(errno) => return Err(system(name, "locking", errno)),
         }
-        // Between opening and locking somebody else may have reclaimed it and made a new one of the same name.
+        // Between opening and locking another process may have reclaimed it and created a new one
+        // of the same name.
         let locked = entry.metadata().map_err(|error| io_error(name, "examining", error))?.ino();
         if inode(name) != Some(locked) {
             return Self::reclaim(name);
@@ -169,22 +180,42 @@ impl Segment {
         Ok(true)
     }
 
-    /// Reclaims every segment whose name starts with `prefix` and whose creator and its children are gone, as
-    /// [`reclaim`](Self::reclaim) does; passes over those that are in use or not this user's. Returns the names reclaimed.
+    /// Reclaims every segment whose name starts with `prefix` and whose creator and its children
+    /// are gone, as [`reclaim`](Self::reclaim) does. Skips those that are in use or belong to
+    /// another user. Returns the reclaimed names.
     ///
     /// # Errors
-    /// When `/dev/shm` cannot be listed.
+    /// If `/dev/shm` cannot be listed.
     pub fn reclaim_all(prefix: &str) -> io::Result<Vec<SegmentName>> {
         let entries = fs::read_dir(DIRECTORY)?.flatten();
         let names = entries.filter_map(|entry| SegmentName::new(entry.file_name().to_str()?).ok());
         let ours = names.filter(|name| name.as_str().starts_with(prefix));
-        // One that is not finished may be in the making; waiting to see whether it is would be waiting for each of them.
-        let finished = ours.filter(|name| Self::open_now(name).is_ok());
+        // Does not wait for unfinished ones, which would take up to a second for each of them.
+        let finished = ours.filter(|name| match Self::open_now(name) {
+            Ok(_) => true,
+            Err(error) => is_older(&error),
+        });
         Ok(finished.filter(|name| matches!(Self::reclaim(name), Ok(true))).collect())
     }
 }
 
-/// Whether the entry was made and never finished: nothing written at all, or a header that is not declared ready.
+/// Returns true if an older version of this library made the segment. Its rules for the lock on the
+/// entry are the same.
+fn is_older(error: &SegmentError) -> bool {
+    matches!(error, SegmentError::OtherLayout { version, .. } if *version < LAYOUT_VERSION)
+}
+
+/// Returns the creator of a segment of any version.
+fn read_creator(name: &SegmentName) -> Result<u32, SegmentError> {
+    let mut pid = [0; 4];
+    File::open(name.path())
+        .and_then(|entry| entry.read_exact_at(&mut pid, CREATOR_OFFSET as u64))
+        .map_err(|error| io_error(name, "reading", error))?;
+    Ok(u32::from_ne_bytes(pid))
+}
+
+/// Returns true if the entry was made and never finished: nothing was written, or the header is not
+/// declared ready.
 fn is_unfinished(name: &SegmentName) -> bool {
     let nothing_written = |mut entry: &File| {
         let mut chunk = [0; 4096];
@@ -196,7 +227,7 @@ fn is_unfinished(name: &SegmentName) -> bool {
             }
         }
     };
-    // Opening anything but a file might wait: a pipe, for its writer.
+    // Opening anything but a file might block: a pipe waits for its writer.
     if !fs::symlink_metadata(name.path()).is_ok_and(|metadata| metadata.is_file()) {
         return false;
     }

@@ -1,4 +1,5 @@
-//! Looking at segments from outside, without locks and without stopping anybody: who made them, who has them, what is inside.
+//! Inspection of segments from outside, without locks and without stopping a process: creators,
+//! users and contents.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -17,7 +18,7 @@ use crate::sys::mapping::Place;
 use crate::sys::name::{DIRECTORY, SegmentName};
 use crate::sys::proc::attached;
 
-/// A segment of ours as `/dev/shm` shows it.
+/// A segment of this library as `/dev/shm` lists it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Listing {
@@ -29,34 +30,37 @@ pub struct Listing {
     pub permissions: u32,
     /// Its size in bytes.
     pub bytes: u64,
-    /// Processes that have it mapped, as far as this user may see them; their number is `nattch` in the words of `ipcs`.
+    /// Processes that map it, as far as this user may see them. Their number is `nattch` in the
+    /// terms of `ipcs`.
     pub attached: Vec<Pid>,
-    /// The segment itself, or why it could not be opened.
+    /// The segment, or why it cannot be opened.
     pub segment: Result<Segment, SegmentError>,
 }
 
 impl Listing {
-    /// Whether nobody uses it any more: its creator is gone and no process has it mapped.
+    /// Returns true if the segment is no longer in use: its creator is gone and no process maps it.
     pub fn is_stale(&self) -> bool {
         self.attached.is_empty()
             && self.segment.as_ref().is_ok_and(|segment| !segment.creator_is_alive())
     }
 }
 
-/// What an object holds at the moment of looking.
+/// What an object holds at the moment of the query.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// The elements; none for a lock.
     pub elements: Vec<Scalar>,
-    /// For what has a lock of its own to hold: the thread that holds it, and how often a holder died and was repaired after.
+    /// The thread that holds the lock, and how often a successor repaired after a dead holder.
+    /// `None` without a lock, and where `state` says more.
     pub lock: Option<(Option<Pid>, u64)>,
-    /// For a primitive that processes wait for: how it stands, in words. For a queue, how many messages there are of how many.
+    /// The state in words, for a primitive that processes wait for.
     pub state: Option<String>,
 }
 
 impl fmt::Display for Snapshot {
-    /// `7574`, `[0, 2, 0]`, and for a pure lock `free` or `held by 4711`; a lock that was held or recovered is mentioned behind.
+    /// `7574`, `[0, 2, 0]`, and for a pure lock `free` or `held by 4711`. Behind it: the holder of
+    /// a lock, and recoveries.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(state) = &self.state {
             return f.write_str(state);
@@ -87,8 +91,8 @@ impl fmt::Display for Snapshot {
 }
 
 impl Segment {
-    /// Returns what an object of this segment holds now. Takes no lock: the elements of an array are
-    /// read one after the other.
+    /// Returns what an object of this segment holds now. Takes no lock: the elements of an array
+    /// are read one after the other.
     pub fn snapshot(&self, object: &Object) -> Snapshot {
         let place = self.place(object);
         if let Some(state) = describe(&place, object) {
@@ -114,7 +118,7 @@ impl Segment {
     }
 }
 
-/// Names the type of a kind's handles; of one for any type, that for bytes.
+/// Names the type of the handles of a kind. If it is generic, names that for bytes.
 macro_rules! of_bytes {
     ($module:ident::$kind:ident) => {
         crate::sync::$module::$kind
@@ -144,10 +148,10 @@ macro_rules! descriptions {
 }
 kinds!(descriptions);
 
-/// Every segment of this library in `/dev/shm` that this user may read, by name.
+/// Returns every segment of this library in `/dev/shm` that this user may read, by name.
 ///
 /// # Errors
-/// When `/dev/shm` cannot be listed.
+/// If `/dev/shm` cannot be listed.
 pub fn segments() -> std::io::Result<Vec<Listing>> {
     let mut listings = Vec::new();
     for entry in fs::read_dir(DIRECTORY)? {
@@ -156,7 +160,7 @@ pub fn segments() -> std::io::Result<Vec<Listing>> {
         else {
             continue;
         };
-        // An entry may be gone between listing and looking.
+        // The entry may be gone since the listing.
         let Ok(metadata) = entry.metadata() else { continue };
         if !metadata.is_file() || !has_magic(&name) {
             continue;
@@ -175,7 +179,7 @@ pub fn segments() -> std::io::Result<Vec<Listing>> {
     Ok(listings)
 }
 
-/// Whether an entry starts as segments of this library do.
+/// Returns true if an entry starts with the magic of this library.
 fn has_magic(name: &SegmentName) -> bool {
     let mut start = [0; MAGIC.len()];
     File::open(name.path()).and_then(|entry| entry.read_exact_at(&mut start, 0)).is_ok()

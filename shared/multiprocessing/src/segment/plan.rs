@@ -1,4 +1,4 @@
-//! What a segment shall hold: its objects, their places, and the numbers they start with.
+//! The plan of a segment: its objects, their places, and the numbers they start with.
 
 use crate::memory::element::{AtomicElement, Shareable};
 use crate::memory::layout::{
@@ -7,10 +7,11 @@ use crate::memory::layout::{
 };
 use crate::sync::primitive::{Planned, Primitive};
 
-/// How many processes can take part in one primitive at the same time, unless [`Plan::participants`] says otherwise.
+/// How many processes can take part in one primitive at the same time by default.
 const PARTICIPANTS: usize = 64;
 
-/// Which objects a segment shall hold. All start as zeros, but for the numbers given here; locks start free.
+/// The objects of a segment to be created. All start as zeros except for the numbers given here.
+/// Locks start free.
 #[derive(Clone, Debug)]
 pub struct Plan {
     objects: Vec<PlannedObject>,
@@ -34,13 +35,15 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// Of nothing yet.
+    /// Returns a plan without objects.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Makes room for so many processes to take part at the same time in each semaphore, condition, barrier and joinable queue that
-    /// is added from here on: hold units, wait, be a party, have tasks in hand. At first it is 64, each takes 64 bytes, and one too many is told.
+    /// Makes room for this many processes to take part at the same time in each semaphore,
+    /// condition, barrier and joinable queue that is added from here on: to hold units, wait, be a
+    /// party, have tasks in progress. The default is 64. Each takes 64 bytes, and one too many gets
+    /// an error.
     pub fn participants(mut self, participants: usize) -> Self {
         self.participants = participants;
         self
@@ -63,10 +66,11 @@ impl Plan {
         self.objects.iter().map(|planned| &planned.head)
     }
 
-    /// Gives every object its place. Returns the objects and the bytes of the whole segment, or what is wrong with the plan.
+    /// Gives every object its place. Returns the objects and the bytes of the whole segment. The
+    /// error says what is wrong with the plan.
     pub(crate) fn laid_out(&self) -> Result<(Vec<Object>, usize), String> {
         let mut end = HEADER_BYTES + ENTRY_BYTES * self.objects.len();
-        // The system counts file sizes in signed numbers.
+        // File sizes are signed.
         let limit = isize::MAX as usize - ALIGNMENT;
         let mut placed: Vec<Object> = Vec::with_capacity(self.objects.len());
         for PlannedObject { object, problem, .. } in &self.objects {
@@ -152,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_on_limits_tells_the_numbers_of_the_code() {
+    fn the_page_on_limits_states_the_numbers_of_the_code() {
         let limits = include_str!("../../docs/limits.md");
         assert!(limits.contains(&format!("**{PARTICIPANTS} participants**")));
         assert!(

@@ -13,10 +13,11 @@ use crate::sync::lock::{Lock, LockError, LockGuard, MarkConsistent};
 use crate::sync::primitive::{Planned, Primitive};
 use crate::sys::mapping::Place;
 
-/// A shared array with its own lock, like Python's `multiprocessing.Array`. Its length never changes.
+/// A shared array with its own lock, like Python's `multiprocessing.Array`. Its length never
+/// changes.
 ///
-/// Changes are made in place: a holder that is killed may leave them half done, and the next one is told
-/// ([`LockError::OwnerDied`]).
+/// Changes are made in place. A holder that is killed may leave them half done, and the next holder
+/// gets [`LockError::OwnerDied`].
 #[derive(Clone)]
 pub struct Array<T> {
     lock: Lock,
@@ -41,20 +42,17 @@ impl<T: Shareable> Array<T> {
         Some(Self { lock: Lock::new(place.part(0, LOCK_BYTES)), elements, kind: PhantomData })
     }
 
-    /// Number of elements.
+    /// Returns the number of elements.
     pub fn len(&self) -> usize {
         self.elements.bytes() / size_of::<T>()
     }
 
-    /// Whether it has no elements.
+    /// Returns true if it has no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Waits for the lock; the guard is the slice of the elements.
-    ///
-    /// # Errors
-    /// As [`Lock::lock`].
     pub fn lock(&self) -> Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
         self.lock
             .lock()
@@ -62,10 +60,7 @@ impl<T: Shareable> Array<T> {
             .map_err(|error| error.map(|guard| self.guard(guard)))
     }
 
-    /// As [`lock`](Self::lock), at most this long; `None` when the time is over.
-    ///
-    /// # Errors
-    /// As [`Lock::lock`].
+    /// As [`lock`](Self::lock), at most this long. `None` if the time is over.
     pub fn lock_timeout(
         &self,
         timeout: Duration,
@@ -75,15 +70,16 @@ impl<T: Shareable> Array<T> {
         guarded.map_err(|error| error.map(|guard| self.guard(guard)))
     }
 
-    /// The lock, to look at.
+    /// Returns the lock, for inspection.
     pub fn get_lock(&self) -> &Lock {
         &self.lock
     }
 
     fn guard<'a>(&'a self, lock: LockGuard<'a>) -> ArrayGuard<'a, T> {
-        // SAFETY: inside the place and aligned (`elements`), and any bytes are a valid `T` (`Shareable`).
-        // `lock` is this array's lock and lives as long as the slice, inside the guard; it refuses a second guard meanwhile,
-        // in this thread too (it is error-checking).
+        // SAFETY: the elements are inside the place and aligned (`elements`), and any bytes are a
+        // valid `T` (`Shareable`). `lock` is this array's lock and lives as long as the slice,
+        // inside the guard. It is error-checking, so it refuses a second guard meanwhile, in this
+        // thread too.
         let elements = unsafe { &mut *elements(&self.elements) };
         ArrayGuard { elements, lock }
     }
@@ -144,12 +140,12 @@ impl<T: AtomicElement> RawArray<T> {
         Some(Self { elements, kind: PhantomData })
     }
 
-    /// Number of elements.
+    /// Returns the number of elements.
     pub fn len(&self) -> usize {
         self.elements.bytes() / size_of::<T>()
     }
 
-    /// Whether it has no elements.
+    /// Returns true if it has no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -25,27 +25,32 @@ use crate::sys::deadline::Deadline;
 use crate::sys::futex::ANY;
 use crate::sys::mapping::Place;
 
-/// A place where a number of processes wait for each other, round after round, like Python's `multiprocessing.Barrier`.
+/// A place where a number of processes wait for each other, round after round, like Python's
+/// `multiprocessing.Barrier`.
 ///
 /// | Python | here |
 /// |---|---|
 /// | `meet = Barrier(3)` | `Plan::new().barrier("meet", 3)`, `segment.barrier("meet")?` |
-/// | `Barrier(3, action=f, timeout=2)` | `segment.barrier("meet")?.with_action(f).with_timeout(secs)` before forking |
+/// | `Barrier(3, action=f)` | `segment.barrier("meet")?.with_action(f)` before forking |
+/// | `Barrier(3, timeout=2)` | `segment.barrier("meet")?.with_timeout(secs)` before forking |
 /// | `index = meet.wait()` | `let index = meet.wait()?;` |
 /// | `meet.wait(timeout=0.5)` | `meet.wait_timeout(Duration::from_millis(500))?` |
 /// | `except BrokenBarrierError:` | `Err(BarrierError::Broken(cause))` |
 /// | `meet.abort()`, `meet.reset()` | `meet.abort()?`, `meet.reset()?` |
-/// | `meet.parties`, `meet.n_waiting`, `meet.broken` | `meet.parties()`, `meet.n_waiting()`, `meet.is_broken()` |
+/// | `meet.parties`, `meet.n_waiting` | `meet.parties()`, `meet.n_waiting()` |
+/// | `meet.broken` | `meet.is_broken()` |
 ///
-/// The barrier writes down its parties: who took part in the last round or has come for this one, or was [enrolled](Self::enrol).
-/// When one of them is killed,
+/// The barrier records its parties: the processes that took part in the last round, have come for
+/// this one, or were [enrolled](Self::enrol). When one of them is killed
 ///
-/// * waiting, running the action, or busy elsewhere: those who wait find that out within a fifth of a second, and the barrier is
-///   broken for everybody, with [`BreakCause::PartyDied`], until somebody calls [`reset`](Self::reset);
+/// * waiting, running the action, or busy elsewhere: the waiters detect that within 200 ms. The
+///   barrier is broken for all parties, with [`BreakCause::PartyDied`], until a process calls
+///   [`reset`](Self::reset);
 /// * arriving as the last one: the round is over for all or for none.
 ///
-/// A process that ends in order is no dead party: one that drops its last handle, or a child whose body returns. One that
-/// panics or calls `exit` is. A process that dies before its first [`wait`](Self::wait) is not known, unless its parent enrols it.
+/// A process that ends in order is not a dead party: one that drops its last handle, or a child
+/// whose body returns. One that panics or calls `exit` is. A process that dies before its first
+/// [`wait`](Self::wait) is unknown, unless its parent enrols it.
 ///
 /// The handle can be cloned and is inherited by forked children.
 #[derive(Clone)]
@@ -55,8 +60,9 @@ pub struct Barrier {
     timeout: Option<Duration>,
 }
 
-/// How often one who waits lets others run before it sleeps. Parties that come within microseconds of each other then need no
-/// sleep and no wake-up, which take longer than the rest of a round; where nobody else wants to run it is over in microseconds.
+/// How often a waiter yields before it sleeps. Parties that come within microseconds of each other
+/// then need no sleep and no wake-up, which take longer than the rest of a round. If no other
+/// process wants to run, this takes microseconds.
 const YIELDS: u32 = 16;
 
 impl Primitive for Barrier {
@@ -90,34 +96,31 @@ impl Barrier {
         Some(Self::new(&place))
     }
 
-    /// The same barrier with something that one of the parties, the last to come, runs before the others go on. Each process gives
-    /// its own handle the action, or inherits a handle that has it.
+    /// Adds an action, which the last party to come runs before the others go on. Each process adds
+    /// it to its own handle, or inherits a handle that has it.
     ///
-    /// If the action panics the barrier is broken, and the panic goes on in the process that ran it.
+    /// If the action panics the barrier is broken, and the panic goes on in the process that ran
+    /// it.
     pub fn with_action(mut self, action: impl Fn() + Send + Sync + 'static) -> Self {
         self.action = Some(Arc::new(action));
         self
     }
 
-    /// The same barrier with a limit for [`wait`](Self::wait).
+    /// Adds a timeout for [`wait`](Self::wait).
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Waits until as many as there are parties wait; then all go on, each with another number from 0 in the order they came.
-    ///
-    /// # Errors
-    /// [`BarrierError::Broken`] when the barrier is broken or breaks meanwhile, [`BarrierError::Full`], or what the system says.
+    /// Waits until all parties wait. Then all go on, each with another number from 0 in order of
+    /// arrival.
     pub fn wait(&self) -> Result<usize, BarrierError> {
         self.timeout
             .map_or_else(|| self.wait_until(Deadline::NEVER), |timeout| self.wait_timeout(timeout))
     }
 
-    /// As [`wait`](Self::wait), at most this long. When the time is over the barrier breaks, for everybody.
-    ///
-    /// # Errors
-    /// As [`wait`](Self::wait).
+    /// As [`wait`](Self::wait), at most this long. When the time is over the barrier breaks for all
+    /// parties.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<usize, BarrierError> {
         self.wait_until(Deadline::after(timeout).map_err(LockFailure::from)?)
     }
@@ -133,7 +136,8 @@ impl Barrier {
                 Ok(Entry::Broken(cause)) => return Err(BarrierError::Broken(cause)),
                 Ok(Entry::Last(ticket)) => return self.finish(ticket),
                 Ok(Entry::Waits(ticket)) => ticket,
-                // Of the round that is ending, which is over for this one when it is over for them.
+                // The process belongs to the round that is ending, which is over for it when it is
+                // over for the others.
                 Ok(Entry::TooMany(ticket)) => {
                     self.sleep_through(ticket, seen, deadline)?;
                     continue;
@@ -176,25 +180,26 @@ impl Barrier {
         }
     }
 
-    /// Does what the last to come must do.
+    /// Runs the action, if there is one, and completes the round. For the last party to come.
     fn finish(&self, ticket: Ticket) -> Result<usize, BarrierError> {
         let Some(action) = &self.action else {
-            // The round was completed by coming.
+            // The round was completed on arrival.
             self.announce();
             return Ok(ticket.index);
         };
-        // Outside of the record's lock: an action may take its time, and look at the barrier.
+        // Outside the lock of the record: an action may take time, and look at the barrier.
         let acted = catch_unwind(AssertUnwindSafe(|| action()));
         let Err(panic) = acted else {
             self.end(ticket, State::complete)?;
             return Ok(ticket.index);
         };
-        // What counts is the panic.
+        // The panic matters more than this outcome.
         let _ = self.end(ticket, |rounds| rounds.break_by(BreakCause::ActionFailed));
         resume_unwind(panic)
     }
 
-    /// Ends the round of the ticket in this way, unless it has ended already, and says how it ended.
+    /// Ends the round of the ticket in this way, unless it has ended already, and returns how it
+    /// ended.
     fn end(
         &self,
         ticket: Ticket,
@@ -213,7 +218,7 @@ impl Barrier {
         }
     }
 
-    /// Forgets the dead, and breaks the barrier if one of them was a party.
+    /// Removes dead processes, and breaks the barrier if one of them was a party.
     fn remove_dead(&self, dead: &[Identity]) -> Result<(), LockFailure> {
         if self.record().update(|rounds| rounds.remove_dead(dead))? {
             self.announce();
@@ -225,12 +230,12 @@ impl Barrier {
         self.record().announce(u64::MAX, ANY);
     }
 
-    /// Counts a process as a party before it has come: a child that was just started, whose death would not be known otherwise.
-    /// It has to come for this round.
+    /// Counts a process as a party before it has come, such as a child that was just started, whose
+    /// death would be unnoticed otherwise. The process must come for this round.
     ///
     /// # Errors
-    /// [`BarrierError::Broken`] when there is no such process: then the barrier is broken for everybody. As [`wait`](Self::wait)
-    /// otherwise.
+    /// [`BarrierError::Broken`] if there is no such process: then the barrier is broken for all
+    /// parties.
     pub fn enrol(&self, process: Pid) -> Result<(), BarrierError> {
         let Some(party) = Identity::of(process) else {
             let cause = BreakCause::PartyDied(process);
@@ -240,10 +245,8 @@ impl Barrier {
         self.record().update(|rounds| rounds.enrol(party))?.map_err(|Full| BarrierError::Full)
     }
 
-    /// Breaks the barrier: those who wait, and those who come, get [`BarrierError::Broken`] until [`reset`](Self::reset).
-    ///
-    /// # Errors
-    /// What the system says.
+    /// Breaks the barrier. Waiters and newcomers get [`BarrierError::Broken`] until
+    /// [`reset`](Self::reset).
     pub fn abort(&self) -> Result<(), LockFailure> {
         self.break_by(BreakCause::Aborted)
     }
@@ -254,11 +257,8 @@ impl Barrier {
         Ok(())
     }
 
-    /// Makes the barrier whole and empty: those who wait get [`BarrierError::Broken`], those who come from here on wait for a round
-    /// of their own. Dead parties are forgotten.
-    ///
-    /// # Errors
-    /// What the system says.
+    /// Makes the barrier whole and empty. Waiters get [`BarrierError::Broken`]; newcomers wait for
+    /// a new round. Dead parties are removed.
     pub fn reset(&self) -> Result<(), LockFailure> {
         let dead = self.record().dead();
         self.record().update(|rounds| rounds.reset(&dead))?;
@@ -266,17 +266,17 @@ impl Barrier {
         Ok(())
     }
 
-    /// How many it waits for.
+    /// Returns the number of parties.
     pub fn parties(&self) -> usize {
         self.record().head().parties()
     }
 
-    /// How many wait at this moment.
+    /// Returns how many wait at this moment.
     pub fn n_waiting(&self) -> usize {
         self.record().head().arrived()
     }
 
-    /// Whether it is broken.
+    /// Returns true if it is broken.
     pub fn is_broken(&self) -> bool {
         self.record().head().broken().is_some()
     }

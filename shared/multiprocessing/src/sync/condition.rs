@@ -1,4 +1,4 @@
-//! Waiting for something to become true that a lock guards.
+//! Waiting until something that a lock guards becomes true.
 
 mod held;
 mod waiters;
@@ -19,28 +19,33 @@ use crate::sync::record::{Full, Record, State};
 use crate::sys::deadline::Deadline;
 use crate::sys::mapping::Place;
 
-/// Waiting for something to become true that a [`Lock`] or an [`RLock`](crate::RLock) guards, like Python's
-/// `multiprocessing.Condition`.
+/// A variable for waiting until something that a [`Lock`] or an [`RLock`](crate::RLock) guards
+/// becomes true, like Python's `multiprocessing.Condition`.
 ///
 /// | Python | here |
 /// |---|---|
-/// | `changed = Condition(lock)` | `Plan::new().condition("changed")`, `segment.condition("changed", &lock)?` |
+/// | `changed = Condition(lock)` | `Plan::new().condition("changed")`, |
+/// | | `segment.condition("changed", &lock)?` |
 /// | `with changed:` | `let guard = lock.lock()?;` |
 /// | `changed.wait()` | `let guard = changed.wait(guard)?;` |
-/// | `ok = changed.wait(0.5)` | `let (guard, ok) = changed.wait_timeout(guard, Duration::from_millis(500))?;` |
-/// | `changed.wait_for(f)`, `changed.wait_for(f, 0.5)` | `changed.wait_for(guard, f)?`, `changed.wait_for_timeout(guard, half, f)?` |
-/// | `changed.notify(2)`, `changed.notify_all()` | `changed.notify(&guard, 2)?`, `changed.notify_all(&guard)?` |
+/// | `ok = changed.wait(0.5)` | `let (guard, ok) = changed.wait_timeout(guard, half)?;` |
+/// | `changed.wait_for(f)` | `changed.wait_for(guard, f)?` |
+/// | `changed.wait_for(f, 0.5)` | `changed.wait_for_timeout(guard, half, f)?` |
+/// | `changed.notify(2)` | `changed.notify(&guard, 2)?` |
+/// | `changed.notify_all()` | `changed.notify_all(&guard)?` |
 ///
-/// A wait takes the guard and returns it: while it waits, the lock is free; an `RLock` however often it was taken. Give every
-/// handle of one condition the same lock.
+/// A wait takes the guard and returns it. While it waits the lock is free, an `RLock` at any depth.
+/// Give every handle of one condition the same lock.
 ///
-/// The condition writes down who waits, in the order they came, and who of them was notified. When a process is killed
+/// The condition records who waits, in order of arrival, and which of them were notified. When a
+/// process is killed
 ///
-/// * while it waits: it is forgotten;
-/// * notified, before its wait has returned: within a fifth of a second its notification goes to the next one who was waiting when
-///   it was given, so that the dead swallow nothing;
-/// * while it holds the lock: whoever has the lock next is told, by [`LockError::OwnerDied`](crate::LockError::OwnerDied), the waits that end included;
-/// * while it notifies: all of those it meant are notified, or none.
+/// * while it waits: it is removed;
+/// * notified, before its wait has returned: within 200 ms its notification goes to the next
+///   process that was waiting when it was given, so none is lost;
+/// * while it holds the lock: the next holder gets
+///   [`LockError::OwnerDied`](crate::LockError::OwnerDied), also at the end of a wait;
+/// * while it notifies: all of the notified waiters are, or none.
 ///
 /// The handle can be cloned and is inherited by forked children.
 #[derive(Clone)]
@@ -49,26 +54,25 @@ pub struct Condition {
     lock: Lock,
 }
 
-#[allow(private_bounds)] // `Held` is an implementation detail; the guards of `Lock` and `RLock` have it.
+#[allow(private_bounds)] // `Held` is an implementation detail of the guards of both locks.
 impl Condition {
     /// Returns the condition of an object, for what this lock guards.
     pub(crate) fn open(place: Place, _object: &Object, lock: &impl ConditionLock) -> Option<Self> {
         Some(Self { record: Arc::new(Record::new(&place)), lock: lock.lock().clone() })
     }
 
-    /// Gives the lock back, waits until it is notified, however long that takes, and takes the lock again.
+    /// Releases the lock, waits without a limit until it is notified, and takes the lock again.
     ///
     /// # Errors
-    /// [`ConditionError::Full`], or [`ConditionError::Lock`] as for locking: after [`LockError::OwnerDied`](crate::LockError::OwnerDied) nothing is said of
-    /// whether it was notified, so ask for what is waited for.
+    /// [`ConditionError::Full`], or [`ConditionError::Lock`] as for locking. After
+    /// [`LockError::OwnerDied`](crate::LockError::OwnerDied) the caller does not learn if it was
+    /// notified, and must check what it waits for.
     pub fn wait<G: Held>(&self, guard: G) -> Result<G, ConditionError<G>> {
         self.wait_until(guard, Deadline::NEVER).map(|(guard, _)| guard)
     }
 
-    /// As [`wait`](Self::wait), at most this long, and then for the lock. Whether it was notified.
-    ///
-    /// # Errors
-    /// As [`wait`](Self::wait).
+    /// As [`wait`](Self::wait), for at most this long plus the wait for the lock. Returns true if
+    /// it was notified.
     pub fn wait_timeout<G: Held>(
         &self,
         guard: G,
@@ -77,10 +81,11 @@ impl Condition {
         self.wait_until(guard, Deadline::after(timeout).map_err(LockFailure::from)?)
     }
 
-    /// Waits, with the lock free in between, until the predicate is true. It is asked with the lock held.
+    /// Waits, with the lock free in between, until the predicate is true. The predicate runs with
+    /// the lock held.
     ///
     /// # Errors
-    /// As [`wait`](Self::wait). After a dead holder of the lock the predicate was not asked again.
+    /// As [`wait`](Self::wait). After a dead holder of the lock the predicate did not run again.
     pub fn wait_for<G: Held>(
         &self,
         guard: G,
@@ -89,10 +94,8 @@ impl Condition {
         self.wait_for_until(guard, Deadline::NEVER, predicate).map(|(guard, _)| guard)
     }
 
-    /// As [`wait_for`](Self::wait_for), at most this long, and then for the lock. What the predicate said last.
-    ///
-    /// # Errors
-    /// As [`wait_for`](Self::wait_for).
+    /// As [`wait_for`](Self::wait_for), for at most this long plus the wait for the lock. Returns
+    /// the last result of the predicate.
     pub fn wait_for_timeout<G: Held>(
         &self,
         guard: G,
@@ -131,14 +134,15 @@ impl Condition {
         let suspended = guard.suspend();
         let slept = self.sleep_until(ticket, deadline);
         let resumed = G::resume(suspended);
-        // Not before the lock is had: who is killed until here has not been notified, and another one shall be.
+        // Only with the lock held: a process that is killed before this counts as not notified, and
+        // its notification goes to another one.
         let notified = self.record.update(|waiters| waiters.leave(ticket))?;
         let guard = resumed?;
         slept?;
         Ok((guard, notified))
     }
 
-    /// Writes this process down as waiting.
+    /// Records this process as waiting.
     fn line_up(&self) -> Result<Result<u64, Full>, LockFailure> {
         let lined_up = self.record.update_as(State::line_up)?;
         if lined_up.is_ok() {
@@ -148,7 +152,7 @@ impl Condition {
         self.record.update_as(State::line_up)
     }
 
-    /// Sleeps until the ticket is notified, or the time is over.
+    /// Sleeps until the ticket is notified or the deadline passes.
     fn sleep_until(&self, ticket: u64, deadline: Deadline) -> Result<(), LockFailure> {
         loop {
             let seen = self.record.announcements();
@@ -163,18 +167,18 @@ impl Condition {
         }
     }
 
-    /// Forgets the dead, and passes their notifications on.
+    /// Removes dead processes, and passes their notifications on.
     fn remove_dead(&self, dead: &[Identity]) -> Result<(), LockFailure> {
         let given = self.record.update(|waiters| waiters.remove_dead(dead))?;
         self.announce(given);
         Ok(())
     }
 
-    /// Notifies this many of those who wait, those first who came first. Returns how many there were; it is given to the living
-    /// among them in the end.
+    /// Notifies this many waiters, in order of arrival. Returns how many there were. Notifications
+    /// of dead waiters pass to living ones.
     ///
     /// # Errors
-    /// [`LockFailure::NotHeld`] when the guard is of another lock, or inherited by fork; or what the system says.
+    /// [`LockFailure::NotHeld`] if the guard belongs to another lock or was inherited by fork.
     pub fn notify<G: Held>(&self, guard: &G, waiters: usize) -> Result<usize, LockFailure> {
         if !guard.holds(&self.lock) {
             return Err(LockFailure::NotHeld);
@@ -184,10 +188,7 @@ impl Condition {
         Ok(given.count)
     }
 
-    /// Notifies all who wait. Returns how many there were.
-    ///
-    /// # Errors
-    /// As [`notify`](Self::notify).
+    /// Notifies all waiters. Returns how many there were.
     pub fn notify_all<G: Held>(&self, guard: &G) -> Result<usize, LockFailure> {
         self.notify(guard, usize::MAX)
     }

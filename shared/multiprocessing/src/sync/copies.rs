@@ -1,4 +1,5 @@
-//! Two copies of something and the lock that guards them: whoever is killed wherever, one of them is whole and known to be.
+//! Two copies of some data and the lock that guards them. One copy is whole at every moment,
+//! wherever a process is killed.
 
 use std::sync::atomic::{Ordering, fence};
 
@@ -7,8 +8,8 @@ use crate::memory::layout::LOCK_BYTES;
 use crate::sync::lock::Lock;
 use crate::sys::mapping::Place;
 
-/// A lock block and two copies behind it, one behind the other. The current one is number `version % 2`; a change is written to
-/// the other one and committed by one store to the version.
+/// A lock block and two copies behind it. The current copy is number `version % 2`. A change is
+/// written to the other one and committed by one store to the version.
 #[derive(Clone)]
 pub(crate) struct Copies {
     lock: Lock,
@@ -16,7 +17,7 @@ pub(crate) struct Copies {
 }
 
 impl Copies {
-    /// The copies that fill the place behind its lock block.
+    /// Returns the copies that fill the place behind its lock block.
     pub(crate) fn new(place: &Place) -> Self {
         let bytes = (place.bytes() - LOCK_BYTES) / 2;
         let copy = |index: usize| place.part(LOCK_BYTES + index * bytes, bytes);
@@ -27,15 +28,16 @@ impl Copies {
         &self.lock
     }
 
-    /// What `read` makes of the current copy. Takes no lock and never waits for a holder. What it reads may be of two commits
-    /// mixed; then it is called again.
+    /// Returns what `read` makes of the current copy. Takes no lock and never waits for a holder.
+    /// If a commit mixes with the read, `read` is called again.
     pub(crate) fn read<R>(&self, read: impl Fn(&Place) -> R) -> R {
         let version = &self.lock.block().version;
         loop {
             let before = version.load(Ordering::Acquire);
             let value = read(self.copy(before));
-            // Commit number `before + 2` is the first to write where we read, and it starts only after `before + 1` is done: an
-            // unchanged version means nobody wrote there meanwhile.
+            // Commit number `before + 2` is the first to write to the copy that was read, and it
+            // starts only after `before + 1` is done. So an unchanged version means that nothing
+            // was written there meanwhile.
             fence(Ordering::Acquire);
             if version.load(Ordering::Relaxed) == before {
                 return value;
@@ -43,21 +45,23 @@ impl Copies {
         }
     }
 
-    /// The current copy. The caller holds the lock.
+    /// Returns the current copy. The caller holds the lock.
     #[inline]
     pub(crate) fn current(&self) -> &Place {
-        // For its effect on the cache. Both copies of a small value lie in one line; asked for by an address that does not depend
-        // on the version, that line comes from the last holder's processor together with the version's and not after it. Where
-        // processors contend, an update takes a sixth less time for it.
+        // This load is for its effect on the cache. Both copies of a small value are in one line.
+        // Its address does not depend on the version, so that line comes from the last holder's
+        // processor together with the version's line and not after it. Under contention an update
+        // takes a sixth less time.
         word(&self.copies[0], 0).load(Ordering::Relaxed);
         self.copy(self.lock.block().version.load(Ordering::Acquire))
     }
 
-    /// Makes current what `write` writes. The caller holds the lock.
+    /// Makes what `write` writes the current copy. The caller holds the lock.
     pub(crate) fn commit(&self, write: impl FnOnce(&Place)) {
         let version = &self.lock.block().version;
         let next = version.load(Ordering::Relaxed).wrapping_add(1);
-        // Pairs with the fence in `read`: whoever sees one of the words below also sees the version before them.
+        // Pairs with the fence in `read`: a reader that sees one of the words below also sees the
+        // version before them.
         fence(Ordering::Release);
         write(self.copy(next));
         version.store(next, Ordering::Release);

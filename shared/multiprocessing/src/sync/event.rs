@@ -14,7 +14,7 @@ use crate::sys::mapping::Place;
 
 /// The bit that says that the event is set. The rest of the word counts the changes.
 const SET: u32 = 1;
-/// One change more.
+/// What a change adds to the word.
 const CHANGE: u32 = 2;
 
 /// A flag that processes wait for, like Python's `multiprocessing.Event`. It starts unset.
@@ -27,14 +27,16 @@ const CHANGE: u32 = 2;
 /// | `started.wait()` | `started.wait()?` |
 /// | `if started.wait(2.5):` | `if started.wait_timeout(Duration::from_millis(2500))? {` |
 ///
-/// It is one word that changes in one step, so there is nothing to tear and nothing to leak. When a process is killed
+/// It is one word that changes in one step, so it cannot be torn and leaks nothing. When a process
+/// is killed
 ///
-/// * while it waits: nobody notices, nobody is hindered;
-/// * while it sets the event: the event is set or not, and stays so without its setter. Killed between the two steps of setting,
-///   storing and waking, it leaves the waiters to find out by themselves, a tenth of a second later at most.
+/// * while it waits: other processes go on;
+/// * while it sets the event: the event is set or not, and stays so without its setter. If the
+///   setter is killed between its two steps, storing and waking, the waiters detect the change
+///   within 100 ms.
 ///
-/// An event cannot know who ought to set it: where that process may be killed, wait with a timeout. The handle can be cloned and is
-/// inherited by forked children.
+/// An event cannot know which process shall set it: if that one may be killed, wait with a timeout.
+/// The handle can be cloned and is inherited by forked children.
 #[derive(Clone)]
 pub struct Event {
     place: Place,
@@ -60,39 +62,34 @@ impl Event {
         (object.length == 1).then_some(Self { place })
     }
 
-    /// Whether it is set now.
+    /// Returns true if it is set now.
     pub fn is_set(&self) -> bool {
         self.word().load(Ordering::Acquire) & SET != 0
     }
 
-    /// Sets it: everybody who waits goes on. What this process wrote to shared memory before, they see.
+    /// Sets it and wakes all waiters. They see what this process wrote to shared memory before.
     pub fn set(&self) {
         let change = |word: u32| (word & SET == 0).then(|| word.wrapping_add(CHANGE) | SET);
-        // Fails when it is set already; then the one who set it has woken everybody.
+        // Fails if it is set already; then the process that set it has woken the waiters.
         if self.word().fetch_update(Ordering::AcqRel, Ordering::Acquire, change).is_ok() {
             futex::wake(self.word(), u32::MAX, futex::ANY);
         }
     }
 
-    /// Unsets it: from here on one has to wait for it again.
+    /// Clears it: from here on a wait waits again.
     pub fn clear(&self) {
         let change = |word: u32| (word & SET != 0).then(|| word.wrapping_add(CHANGE) & !SET);
-        // Fails when it is not set, and that is what is wanted.
+        // Fails if it is not set, which is the wanted result.
         let _ = self.word().fetch_update(Ordering::AcqRel, Ordering::Acquire, change);
     }
 
-    /// Waits until it is set, however long that takes. One that is set and cleared while somebody waits was set, and ends the wait.
-    ///
-    /// # Errors
-    /// [`LockFailure::System`] when the system refuses to wait.
+    /// Waits without a limit until it is set. An event that is set and cleared during the wait ends
+    /// the wait too.
     pub fn wait(&self) -> Result<(), LockFailure> {
         self.wait_until(Deadline::NEVER).map(drop)
     }
 
-    /// As [`wait`](Self::wait), at most this long. Whether it was set.
-    ///
-    /// # Errors
-    /// As [`wait`](Self::wait).
+    /// As [`wait`](Self::wait), at most this long. Returns true if it was set.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<bool, LockFailure> {
         self.wait_until(Deadline::after(timeout)?)
     }
@@ -104,7 +101,8 @@ impl Event {
         }
         loop {
             futex::wait(self.word(), before, deadline.next_look()?, futex::ANY)?;
-            // It was not set; any other word means that it was set since, even if it was cleared again.
+            // It was not set. Any other word means that it was set since, even if it was cleared
+            // again.
             if self.word().load(Ordering::Acquire) != before {
                 return Ok(true);
             }

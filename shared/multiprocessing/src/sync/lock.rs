@@ -1,4 +1,4 @@
-//! The cross-process mutex: whoever gets it after a dead holder is told, and must repair before going on.
+//! The cross-process mutex. A holder that follows a dead one learns of it and must repair first.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -16,7 +16,8 @@ use crate::sync::primitive::{Planned, Primitive};
 use crate::sys::fork::generation;
 use crate::sys::mapping::Place;
 
-/// A mutex shared by processes, like Python's `multiprocessing.Lock`, except that a holder's death does not block the others.
+/// A mutex shared by processes, like Python's `multiprocessing.Lock`, except that the death of a
+/// holder does not block the others.
 ///
 /// The handle can be cloned and inherited by forked children; every copy is the same lock.
 #[derive(Clone)]
@@ -24,36 +25,40 @@ pub struct Lock {
     place: LockPlace,
 }
 
-/// Holds a [`Lock`] until dropped. It belongs to the thread that locked: the kernel frees a mutex when its *thread* dies.
+/// Holds a [`Lock`] until it is dropped. It belongs to the thread that locked: the kernel frees a
+/// mutex when its *thread* dies.
 #[must_use = "the lock is given back when the guard is dropped"]
 pub struct LockGuard<'a> {
     block: &'a LockBlock,
-    /// The process that locked, as [`generation`] counts; a forked child has copies of its parent's guards.
+    /// The process that locked, by its [`generation`]. A forked child has copies of its parent's
+    /// guards.
     generation: u32,
     /// Guards stay in their thread.
     thread: PhantomData<*mut ()>,
 }
 
-/// Why a lock was not simply handed over.
+/// The error of taking a lock. The guard may be inside.
 #[derive(Debug)]
 pub enum LockError<G> {
-    /// It is yours, but its last holder died while holding it: what it guards may be half changed. The guard is inside.
+    /// The caller holds the lock, but its last holder died holding it: what it guards may be half
+    /// changed. The guard is inside.
     OwnerDied(Inherited<G>),
-    /// It is not yours.
+    /// The caller does not hold the lock.
     Failed(LockFailure),
 }
 
-/// Why a lock cannot be had.
+/// The reason why a lock cannot be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockFailure {
-    /// A successor of a dead holder gave the lock back without repairing: nobody can ever have it again.
-    #[error("the lock is lost: its holder died and the one who inherited it did not repair")]
+    /// A successor of a dead holder released the lock without repairing. It can never be taken
+    /// again.
+    #[error("the lock is lost: its holder died and its successor did not repair")]
     Unrecoverable,
-    /// This thread holds it already and would wait for itself for ever.
+    /// The calling thread holds it already and would wait for itself for ever.
     #[error("this thread already holds the lock")]
     Deadlock,
-    /// What was to be done needs the lock, and this thread does not hold it.
+    /// The call needs the lock, and the calling thread does not hold it.
     #[error("this thread does not hold the lock")]
     NotHeld,
     /// The operating system refused.
@@ -61,12 +66,13 @@ pub enum LockFailure {
     System(Errno),
 }
 
-/// A guard inherited from a dead holder. MarkConsistent what it guards, then call [`repaired`](Self::repaired). Dropping it without makes
-/// the lock unusable for everyone ([`LockFailure::Unrecoverable`]): half-changed data must not pass for whole.
-#[must_use = "repair what the lock guards and call `repaired`, or nobody can lock it again"]
+/// A guard inherited from a dead holder. Repair what it guards, then call
+/// [`repaired`](Self::repaired). Dropping it without that makes the lock unusable for all processes
+/// ([`LockFailure::Unrecoverable`]), so that half-changed data never passes for whole.
+#[must_use = "repair what the lock guards and call `repaired`, or the lock is lost for all processes"]
 pub struct Inherited<G>(G);
 
-/// What a guard must be able to do for [`Inherited`].
+/// What [`Inherited`] needs of a guard.
 pub(crate) trait MarkConsistent {
     /// Declares the guarded data sound.
     fn mark_consistent(&self);
@@ -77,15 +83,15 @@ impl<G> Inherited<G> {
         Self(guard)
     }
 
-    /// The same inheritance with another guard around it.
+    /// Wraps the guard into another one.
     pub(crate) fn map<H>(self, wrap: impl FnOnce(G) -> H) -> Inherited<H> {
         Inherited(wrap(self.0))
     }
 }
 
-#[allow(private_bounds)] // `MarkConsistent` is an implementation detail; every guard of this crate has it.
+#[allow(private_bounds)] // `MarkConsistent` is an implementation detail of every guard.
 impl<G: MarkConsistent> Inherited<G> {
-    /// What the lock guards is sound again: the guard is an ordinary one from here on.
+    /// Declares that what the lock guards is sound again, and returns the guard as an ordinary one.
     pub fn repaired(self) -> G {
         self.0.mark_consistent();
         self.0
@@ -157,7 +163,7 @@ impl Lock {
         (object.length == 0).then(|| Self::new(place))
     }
 
-    /// The lock whose block starts the place.
+    /// Returns the lock whose block starts the place.
     pub(crate) fn new(place: Place) -> Self {
         Self { place: LockPlace::new(place) }
     }
@@ -166,26 +172,20 @@ impl Lock {
         self.place.block()
     }
 
-    /// Waits for the lock, however long it takes. Signals do not interrupt it.
+    /// Waits for the lock without a limit. Signals do not interrupt it.
     ///
     /// # Errors
-    /// [`LockError::OwnerDied`] with the guard when the last holder died; [`LockError::Failed`] when the lock cannot be had.
+    /// [`LockError::OwnerDied`] with the guard if the last holder died, or [`LockError::Failed`].
     pub fn lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         LockGuard::lock(self.block())
     }
 
-    /// Takes the lock if it is free; `None` when it is not.
-    ///
-    /// # Errors
-    /// As [`lock`](Self::lock).
+    /// Takes the lock if it is free. `None` if it is not.
     pub fn try_lock(&self) -> Result<Option<LockGuard<'_>>, LockError<LockGuard<'_>>> {
         LockGuard::taken(self.block(), self.block().try_lock())
     }
 
-    /// Waits for the lock at most this long on the monotonic clock; `None` when the time is over.
-    ///
-    /// # Errors
-    /// As [`lock`](Self::lock).
+    /// Waits for the lock at most this long on the monotonic clock. `None` if the time is over.
     pub fn lock_timeout(
         &self,
         timeout: Duration,
@@ -193,20 +193,21 @@ impl Lock {
         LockGuard::taken(self.block(), self.block().lock_timeout(timeout))
     }
 
-    /// The thread that holds the lock at this moment, for display. A process with one thread has its pid here.
+    /// Returns the thread that holds the lock at this moment, for display. A process with one
+    /// thread has its pid here.
     pub fn holder(&self) -> Option<Pid> {
         self.block().holder()
     }
 
-    /// How many times a holder died and its successor repaired.
+    /// Returns how many times a holder died and its successor repaired.
     pub fn recoveries(&self) -> u64 {
         self.block().recoveries.load(Ordering::Acquire)
     }
 }
 
 impl Drop for Lock {
-    /// A guard that was forgotten instead of dropped leaves the mutex in the thread's list of those it holds, which the C
-    /// library and the kernel follow: then the memory must stay mapped to the end.
+    /// A forgotten guard leaves the mutex in the list of those that its thread holds, which the C
+    /// library and the kernel follow. Then the memory must stay mapped to the end.
     fn drop(&mut self) {
         if self
             .holder()
@@ -221,11 +222,11 @@ impl<'a> LockGuard<'a> {
     /// Waits for the lock of this block.
     pub(crate) fn lock(block: &'a LockBlock) -> Result<Self, LockError<Self>> {
         let guard = Self::taken(block, block.lock())?;
-        // An untimed wait never ends busy; this keeps the types honest without a panic.
+        // Cannot happen: a wait without a deadline never ends busy.
         guard.ok_or(LockError::Failed(LockFailure::System(Errno::EBUSY)))
     }
 
-    /// What asking for the lock of this block came to.
+    /// Makes a guard of the outcome of locking this block.
     fn taken(
         block: &'a LockBlock,
         result: Result<Acquired, Errno>,
@@ -243,7 +244,7 @@ impl<'a> LockGuard<'a> {
         self.block
     }
 
-    /// Whether this process locked. A forked child that inherited the guard holds nothing.
+    /// Returns true if this process locked. A forked child that inherited the guard holds nothing.
     pub(crate) fn is_ours(&self) -> bool {
         self.generation == generation()
     }

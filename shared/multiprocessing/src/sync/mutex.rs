@@ -1,7 +1,9 @@
-//! The lock block: a robust process-shared pthread mutex with its bookkeeping, at a place in shared memory.
+//! The lock block: a robust process-shared pthread mutex with its bookkeeping, at a place in shared
+//! memory.
 //!
-//! Robust means: when its holder dies, the kernel hands the mutex to the next one and says so (`EOWNERDEAD`), even to one that
-//! is already waiting. Not `raw_sync`'s mutex: that one is not robust, a SIGKILL of its holder locks everyone out for ever.
+//! Robust means: if its holder dies, the kernel passes the mutex to the next process and reports
+//! that (`EOWNERDEAD`), even to one that already waits. The mutex of `raw_sync` is not robust: a
+//! SIGKILL of its holder locks all others out for ever.
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
@@ -17,24 +19,25 @@ use crate::memory::layout::LOCK_BYTES;
 use crate::sys::deadline::{Deadline, known_look, new_look};
 use crate::sys::mapping::Place;
 
-/// Bytes kept for the mutex: 40 are used on x86-64, 48 on AArch64.
+/// Bytes reserved for the mutex: 40 are used on x86-64, 48 on AArch64.
 const MUTEX_BYTES: usize = 48;
 const _: () = assert!(size_of::<libc::pthread_mutex_t>() <= MUTEX_BYTES);
 
-/// A lock block as it lies in shared memory; the table in `layout` describes it.
+/// A lock block as it is in shared memory; the page in `layout` describes it.
 #[repr(C)]
 pub(crate) struct LockBlock {
     mutex: UnsafeCell<MaybeUninit<[u64; MUTEX_BYTES / 8]>>,
-    /// How many times a holder died and a successor repaired. Written by the holder.
+    /// Number of times that a holder died and a successor repaired. Written by the holder.
     pub(crate) recoveries: AtomicU64,
-    /// Number of commits to the [`Value`](crate::Value) this block guards; for an [`RLock`](crate::RLock) the holder's depth. Written
-    /// by the holder.
+    /// Number of commits to the [`Value`](crate::Value) that this block guards. For an
+    /// [`RLock`](crate::RLock) the depth of the holder. Written by the holder.
     pub(crate) version: AtomicU64,
 }
 
 const _: () = assert!(size_of::<LockBlock>() == LOCK_BYTES);
 
-// SAFETY: the mutex is only touched through pthread calls, which synchronise between threads and processes; the rest is atomic.
+// SAFETY: the mutex is only touched through pthread calls, which synchronise between threads and
+// processes. The rest is atomic.
 unsafe impl Sync for LockBlock {}
 
 /// A place that starts with a lock block.
@@ -42,10 +45,11 @@ unsafe impl Sync for LockBlock {}
 pub(crate) struct LockPlace(Place);
 
 impl LockPlace {
-    /// Checked here, once: [`block`](Self::block) is called several times in every critical section.
+    /// Checks the place once, here: [`block`](Self::block) is called several times in every
+    /// critical section.
     ///
     /// # Panics
-    /// When no lock block can be there: places come from the layout, so that would be a bug here.
+    /// If no lock block can be there. Places come from the layout, so that would be a bug here.
     pub(crate) fn new(place: Place) -> Self {
         let fits = place.bytes() >= LOCK_BYTES && place.start().cast::<LockBlock>().is_aligned();
         assert!(fits, "no lock block here");
@@ -53,25 +57,26 @@ impl LockPlace {
     }
 
     pub(crate) fn block(&self) -> &LockBlock {
-        // SAFETY: inside the place and aligned, checked in `new`; the place stays mapped while `self` lives; any bytes are a valid
-        // block (integers and uninitialised memory); only shared references to it are ever made.
+        // SAFETY: the block is inside the place and aligned, checked in `new`. The place stays
+        // mapped while `self` lives. Any bytes are a valid block (integers and uninitialised
+        // memory). Only shared references to it are ever made.
         unsafe { &*self.0.start().cast::<LockBlock>() }
     }
 }
 
-/// What came of trying to get the mutex.
+/// The outcome of an attempt to lock the mutex.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Acquired {
-    /// It is ours.
+    /// The caller holds it.
     Clean,
-    /// It is ours, and its last holder died with it.
+    /// The caller holds it, and its last holder died holding it.
     OwnerDied,
-    /// Somebody else holds it, or still did at the deadline.
+    /// Another thread holds it, or still did at the deadline.
     Busy,
 }
 
-// Not in the libc crate; glibc 2.30 and later have it. Needed because the deadline of `pthread_mutex_timedlock` is on the wall
-// clock, which jumps.
+// Missing in the libc crate; glibc has it since 2.30. It is needed because the deadline of
+// `pthread_mutex_timedlock` is on the wall clock, which jumps.
 unsafe extern "C" {
     fn pthread_mutex_clocklock(
         mutex: *mut libc::pthread_mutex_t,
@@ -85,11 +90,13 @@ impl LockBlock {
         self.mutex.get().cast()
     }
 
-    /// Makes the mutex, once, by the creator of the segment, before anybody else can know it.
+    /// Initialises the mutex. The creator of the segment calls this once, before any other process
+    /// knows the segment.
     pub(crate) fn initialise(&self) -> Result<(), Errno> {
         let mut attributes = MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
         let attributes = attributes.as_mut_ptr();
-        // SAFETY: `attributes` is valid for writes and initialised by this call before any other use.
+        // SAFETY: `attributes` is valid for writes and initialised by this call before any other
+        // use.
         check(unsafe { libc::pthread_mutexattr_init(attributes) })?;
         // SAFETY: initialised above.
         check(unsafe {
@@ -99,28 +106,31 @@ impl LockBlock {
         check(unsafe {
             libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST)
         })?;
-        // Error-checking: locking twice in one thread is reported instead of waiting for oneself for ever, and unlocking in a
-        // forked child that inherited a guard is refused instead of freeing the parent's lock.
+        // Error-checking: locking twice in one thread is reported instead of waiting for ever.
+        // Unlocking in a forked child that inherited a guard is refused instead of freeing the lock
+        // of the parent.
         // SAFETY: initialised above.
         check(unsafe {
             libc::pthread_mutexattr_settype(attributes, libc::PTHREAD_MUTEX_ERRORCHECK)
         })?;
-        // SAFETY: the block has room for a mutex (asserted above) and nobody else uses it yet.
+        // SAFETY: the block has room for a mutex (asserted above), and no other code uses it yet.
         check(unsafe { libc::pthread_mutex_init(self.mutex(), attributes) })?;
         // SAFETY: initialised above, not used afterwards.
         check(unsafe { libc::pthread_mutexattr_destroy(attributes) })
     }
 
-    /// Waits for the mutex, for ever.
+    /// Waits for the mutex without a limit.
     pub(crate) fn lock(&self) -> Result<Acquired, Errno> {
-        // One that is free is had whatever the deadline. To look whether it is free would already take a tenth of the time.
+        // Takes a free mutex even if the time has passed, so a cached time is enough. Checking
+        // first whether it is free would take a tenth of the time of this call.
         match self.lock_until(known_look()) {
             Ok(Acquired::Busy) => self.wait_to_lock(),
             outcome => outcome,
         }
     }
 
-    /// Waits for a mutex that was not free. Apart from [`lock`](Self::lock), which is short without it.
+    /// Waits for a mutex that was not free. It is apart from [`lock`](Self::lock) to keep that
+    /// short.
     #[cold]
     fn wait_to_lock(&self) -> Result<Acquired, Errno> {
         loop {
@@ -131,10 +141,12 @@ impl LockBlock {
         }
     }
 
-    /// Takes the mutex if it is free. One that this very thread holds is not: nobody would wait, so there is no deadlock.
+    /// Takes the mutex if it is free. If the calling thread holds it, it is busy: the call would
+    /// not wait, so there is no deadlock.
     ///
-    /// Not by `pthread_mutex_trylock`: glibc's (2.36 at least) takes a lost mutex before it says so and does not give it back, and
-    /// whoever comes next waits for ever.
+    /// This does not use `pthread_mutex_trylock`. That of glibc (2.36 at least) takes an
+    /// unrecoverable mutex before it reports the state, and does not release it, so the next caller
+    /// waits for ever.
     pub(crate) fn try_lock(&self) -> Result<Acquired, Errno> {
         match self.lock_until(TimeSpec::new(0, 0)) {
             Err(Errno::EDEADLK) => Ok(Acquired::Busy),
@@ -144,9 +156,10 @@ impl LockBlock {
 
     /// Waits for the mutex at most this long, on the monotonic clock.
     ///
-    /// Giving the mutex back wakes one waiter. If that one is killed before it runs, while another process has taken the mutex,
-    /// nobody remembers that there are more waiters: they would sleep on although the mutex is free. (Neither the kernel's robust
-    /// list nor glibc covers this.) So everybody looks again after a `LONGEST_SLEEP`.
+    /// Unlocking wakes one waiter. That waiter may be killed before it runs, while another process
+    /// has taken the mutex. Then no process remembers that there are more waiters, and they would
+    /// sleep on although the mutex is free. Neither the kernel's robust list nor glibc covers this.
+    /// So every waiter checks again after `LONGEST_SLEEP`.
     pub(crate) fn lock_timeout(&self, timeout: Duration) -> Result<Acquired, Errno> {
         let deadline = Deadline::after(timeout)?;
         loop {
@@ -159,30 +172,36 @@ impl LockBlock {
 
     fn lock_until(&self, deadline: TimeSpec) -> Result<Acquired, Errno> {
         let deadline: &libc::timespec = deadline.as_ref();
-        // SAFETY: as in `lock`; the deadline is a valid timespec for the length of the call.
+        // SAFETY: the mutex is initialised and stays mapped while `self` is borrowed. The deadline
+        // is a valid timespec for the length of the call.
         acquired(unsafe { pthread_mutex_clocklock(self.mutex(), libc::CLOCK_MONOTONIC, deadline) })
     }
 
-    /// Declares the guarded data sound again after [`Acquired::OwnerDied`]. The caller holds the mutex.
+    /// Declares the guarded data sound again after [`Acquired::OwnerDied`]. The caller holds the
+    /// mutex.
     pub(crate) fn mark_consistent(&self) {
-        // SAFETY: as in `lock`; when the caller did not get it from a dead owner this only returns EINVAL.
+        // SAFETY: as in `lock_until`. If the caller did not get it from a dead holder, this only
+        // returns EINVAL.
         let result = unsafe { libc::pthread_mutex_consistent(self.mutex()) };
         debug_assert_eq!(result, 0, "repaired a mutex that was not inherited from a dead holder");
         self.recoveries.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Gives the mutex back. In a process that inherited the guard by fork it does nothing.
+    /// Unlocks the mutex. Does nothing in a process that inherited the guard by fork.
     pub(crate) fn unlock(&self) {
-        // SAFETY: as in `lock`; an error-checking mutex refuses anyone but its holder.
+        // SAFETY: as in `lock_until`. An error-checking mutex refuses all callers but its holder.
         let result = unsafe { libc::pthread_mutex_unlock(self.mutex()) };
         debug_assert!(matches!(result, 0 | libc::EPERM), "unlocking failed with {result}");
     }
 
-    /// The thread that holds the mutex now, if any: for display, it may have changed when the caller looks.
+    /// Returns the thread that holds the mutex now, if any. For display only: it may have changed
+    /// when the caller looks.
     pub(crate) fn holder(&self) -> Option<Pid> {
-        /// The thread id in a robust futex word; the rest are flags (`FUTEX_TID_MASK` of the kernel's ABI).
+        /// The thread id in a robust futex word; the rest are flags (`FUTEX_TID_MASK` of the
+        /// kernel's ABI).
         const TID_MASK: u32 = 0x3fff_ffff;
-        // SAFETY: glibc keeps the futex word of a mutex in its first four bytes; aligned, as the block is.
+        // SAFETY: glibc keeps the futex word of a mutex in its first four bytes, which are aligned
+        // because the block is.
         let word = unsafe { &*self.mutex().cast::<AtomicU32>() };
         let holder = word.load(Ordering::Acquire) & TID_MASK;
         (holder != 0).then(|| Pid::from_raw(holder.cast_signed()))

@@ -1,4 +1,5 @@
-//! Who takes part in something: a process as a table in shared memory names it, so that its death can be found out by anybody.
+//! The identity of a participant: a process as a table in shared memory names it, so that any other
+//! process can detect its death.
 
 use std::cell::Cell;
 use std::process;
@@ -10,24 +11,26 @@ use crate::memory::layout::ROW_BYTES;
 use crate::sys::fork::generation;
 use crate::sys::proc::{has_ended, start_ticks};
 
-/// A process, never to be taken for another one: its number and when it started.
+/// A process, identified by its number and its start time, so that it is never confused with
+/// another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Shareable)]
 #[repr(C)]
 pub(crate) struct Identity {
     pid: u64,
-    /// Clock ticks since boot; 0 where there is no `/proc` to tell.
+    /// The start time in clock ticks since boot; 0 without `/proc`.
     started: u64,
 }
 
 thread_local! {
-    /// Who the thread of this number, in the process of this generation, belongs to. A forked child inherits what its parent knew,
-    /// and finds that it is another thread; and where numbers are used again, that more forks are behind it.
+    /// The process that the thread of this number belongs to, in the process of this generation. A
+    /// forked child inherits this entry and finds that its own thread has another number. If the
+    /// number is reused, the generation differs.
     static KNOWN: Cell<Option<(Pid, u32, Identity)>> = const { Cell::new(None) };
 }
 
 impl Identity {
-    /// The calling process. Its number is a system call away, and most callers have just had a mutex whose word says which thread
-    /// they are: so that is asked for.
+    /// Returns the identity of the calling process. Its number costs a system call, but most
+    /// callers have just locked a mutex, whose word holds the thread id: they pass that.
     pub(crate) fn of_thread(thread: Pid) -> Self {
         match KNOWN.get() {
             Some((known, forks, own)) if known == thread && forks == generation() => own,
@@ -40,33 +43,34 @@ impl Identity {
         }
     }
 
-    /// The calling process.
+    /// Returns the identity of the calling process.
     pub(crate) fn own() -> Self {
         Self::of_thread(gettid())
     }
 
-    /// A number that no forked child shares with its parent, not even one that gets the pid of a dead ancestor.
+    /// Returns a number that no forked child shares with its parent, not even a child that gets the
+    /// pid of a dead ancestor.
     pub(crate) fn key(self) -> u64 {
         self.pid << 32 | u64::from(generation())
     }
 
-    /// A process of this number that lives now; `None` when there is none.
+    /// Returns the process that has this number now, if there is one.
     pub(crate) fn of(pid: Pid) -> Option<Self> {
         Some(Self { pid: u64::try_from(pid.as_raw()).ok()?, started: start_ticks(pid)? })
     }
 
-    /// Its number, which may be another process's when it is dead.
+    /// Returns the number, which may belong to another process if this one is dead.
     pub(crate) fn pid(self) -> Pid {
         Pid::from_raw(self.pid as i32)
     }
 
-    /// Whether it has ended for certain.
+    /// Returns true if the process has certainly ended.
     pub(crate) fn is_dead(self) -> bool {
         has_ended(self.pid(), self.started)
     }
 }
 
-/// One row of a table of participants. What the numbers mean is up to the primitive.
+/// One row of a table of participants. Each primitive gives the numbers its own meaning.
 #[derive(Clone, Copy, Debug, Shareable)]
 #[repr(C)]
 pub(crate) struct Row {

@@ -29,8 +29,8 @@ pub(crate) trait Primitive {
     /// The element type that the directory names.
     const ELEMENT: ElementType;
 
-    /// Plans an object in which up to `participants` processes take part at the same time. The error
-    /// is the second half of a sentence that begins with the object.
+    /// Plans an object in which up to `participants` processes take part at the same time. The
+    /// error is the second half of a sentence that begins with the object.
     fn planned(size: Self::Size, participants: usize) -> Result<Planned, String>;
 
     /// Returns the second half of an error that begins with the kind that was looked for.

@@ -19,37 +19,44 @@ use crate::sync::lock::LockFailure;
 use crate::sync::primitive::{Planned, Primitive};
 use crate::sys::mapping::Place;
 
-/// A line of at most so many messages, put and taken by any number of processes, like Python's `multiprocessing.Queue(maxsize)`.
+/// A line of messages with a capacity, into and out of which any number of processes put and take,
+/// like Python's `multiprocessing.Queue(maxsize)`.
 ///
 /// | Python | here |
 /// |---|---|
-/// | `queue = Queue(16)` | `Plan::new().queue::<u64>("queue", 16)`, `segment.queue::<u64>("queue")?` |
+/// | `queue = Queue(16)` | `Plan::new().queue::<u64>("queue", 16)`, |
+/// | | `segment.queue::<u64>("queue")?` |
 /// | `queue.put(7)` | `queue.put(7)?` |
-/// | `queue.put(7, timeout=0.5)`, `queue.put_nowait(7)` | `queue.put_timeout(7, Duration::from_millis(500))?`, `queue.try_put(7)?` |
+/// | `queue.put(7, timeout=0.5)` | `queue.put_timeout(7, Duration::from_millis(500))?` |
+/// | `queue.put_nowait(7)` | `queue.try_put(7)?` |
 /// | `queue.Full` | [`QueueError::Full`] |
 /// | `queue.get()` | `queue.get()?` |
-/// | `queue.get(timeout=0.5)`, `queue.get_nowait()` | `queue.get_timeout(Duration::from_millis(500))?`, `queue.try_get()?` |
+/// | `queue.get(timeout=0.5)` | `queue.get_timeout(Duration::from_millis(500))?` |
+/// | `queue.get_nowait()` | `queue.try_get()?` |
 /// | `queue.Empty` | `None` |
-/// | `queue.qsize()`, `queue.empty()`, `queue.full()` | `queue.len()`, `queue.is_empty()`, `queue.is_full()`, also of a closed one |
-/// | a last message for each who takes: `None`, by habit | `queue.close()?`, once, for all: they get what is left and then [`QueueError::Closed`] |
-/// | `queue.close()`: this process puts no more | nothing: dropping its handles is enough, and the others go on |
-/// | `queue.join_thread()` | nothing: no thread stands between a message and the queue, and once `put` returns it is there |
+/// | `queue.qsize()`, `queue.empty()`, `queue.full()` | `len()`, `is_empty()`, `is_full()` |
+/// | a last message `None` for each taker | `queue.close()?`, once, for all takers |
+/// | `queue.close()`: this process puts no more | dropping its handles is enough |
+/// | `queue.join_thread()` | not needed: once `put` returns the message is in the queue |
 /// | `ValueError`: the queue is closed | [`QueueError::Closed`] |
-/// | `SimpleQueue()` | a queue, and the two calls without a timeout: it would be no simpler. It is bounded, as all memory is |
+/// | `SimpleQueue()` | a queue, bounded as all memory is |
 ///
-/// Messages are of one type, which is [`Shareable`], and are copied. They come out in the order in which they were put; of those of
-/// one process this is the order in which it put them.
+/// Messages are of one type, which is [`Shareable`], and are copied. They come out in the order in
+/// which they were put. The messages of one process keep the order in which it put them.
 ///
-/// A message is written to a place of the ring that is free, and then is there by one store. When a process is killed
+/// A message is written to a free place of the ring, and becomes visible by one store. When a
+/// process is killed
 ///
-/// * while it puts: the whole message is there, or nothing of it, and no gap either;
-/// * while it takes one: the message is taken and lost with it, or is still there (a [`JoinableQueue`] tells of lost ones);
-/// * while it waits: nobody is hindered. If it had just been woken, the message or the free place goes to the next one who comes,
-///   or to one who waits, within a tenth of a second;
-/// * while it closes the queue: the queue is closed for everybody, or for nobody. Those who wait find out within a tenth of a second.
+/// * while it puts: the whole message is there, or nothing of it, and no gap;
+/// * while it takes one: the message is taken and lost with it, or is still there (a
+///   [`JoinableQueue`] reports lost ones);
+/// * while it waits: other processes go on. If it had just been woken, the message or the free
+///   place goes to the next process that comes, or to a waiter, within 100 ms;
+/// * while it closes the queue: the queue is closed for all processes or for none. Waiters detect
+///   that within 100 ms.
 ///
-/// A queue does not know who ought to put or take, or to close it: where those processes may be killed, wait with a timeout. The
-/// handle can be cloned and is inherited by forked children.
+/// A queue does not know which processes shall put, take or close: where those may be killed, wait
+/// with a timeout. The handle can be cloned and is inherited by forked children.
 #[derive(Clone)]
 pub struct Queue<T, K = Plain> {
     ring: Ring<T>,
@@ -124,9 +131,9 @@ impl<T: Shareable, K: Kind> Queue<T, K> {
         self.ring.put(message, Some(timeout))
     }
 
-    /// Closes the queue for all processes, for ever. Nothing more can be put. A taker, also one that
-    /// waits already, gets what is left and then [`QueueError::Closed`]; a join waits for what is
-    /// left. Closing it again changes nothing.
+    /// Closes the queue for all processes, for ever. Nothing more can be put. A taker, also one
+    /// that waits already, gets what is left and then [`QueueError::Closed`]; a join waits for what
+    /// is left. Closing it again changes nothing.
     pub fn close(&self) -> Result<(), LockFailure> {
         self.ring.close()
     }
@@ -167,17 +174,11 @@ impl<T: Shareable> Queue<T> {
     }
 
     /// Takes the first message; `None` if there is none now.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
     pub fn try_get(&self) -> Result<Option<T>, QueueError> {
         self.get_timeout(Duration::ZERO)
     }
 
     /// Takes the first message; waits for one at most this long. `None` if the time is over.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
     pub fn get_timeout(&self, timeout: Duration) -> Result<Option<T>, QueueError> {
         self.get_within(Some(timeout))
     }

@@ -1,5 +1,5 @@
-//! What the synchronisation primitives are made of: a few numbers and a table of participants that are whole at every moment,
-//! a word to sleep on, and the look around for the dead.
+//! The shared part of the primitives: a few numbers and a table of participants that are whole at
+//! every moment, a word to sleep on, and the check for dead participants.
 
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -14,17 +14,19 @@ use crate::sys::deadline::{Deadline, now};
 use crate::sys::futex;
 use crate::sys::mapping::Place;
 
-/// Numbers at the start of a record: at most seven `u64`, for the eighth counts the rows.
+/// The numbers at the start of a record: at most seven `u64`, because the eighth counts the rows.
 pub(crate) trait Head: Shareable {}
 
-/// Which word of a copy counts the rows.
+/// The word of a copy that counts the rows.
 const ROWS_WORD: usize = HEAD_BYTES / WORD - 1;
-/// Where the signal line keeps the time of the last look around.
+/// The word of the signal line that holds the time of the last check.
 const LOOKED_OFFSET: usize = 8;
-/// For so long after a look nobody looks again: each of many waiters would read the same files of `/proc`.
+/// How long after a check no process checks again. Otherwise each of many waiters would read the
+/// same files of `/proc`.
 const BETWEEN_LOOKS_MS: u64 = 50;
 
-/// A shared record, changed under a lock and committed whole. A holder of the lock that is killed changes nothing.
+/// A shared record, changed under a lock and committed whole. A holder of the lock that is killed
+/// changes nothing.
 pub(crate) struct Record<H> {
     copies: Copies,
     signal: Place,
@@ -32,14 +34,14 @@ pub(crate) struct Record<H> {
     head: PhantomData<H>,
 }
 
-/// What a record holds.
+/// The contents of a record.
 pub(crate) struct State<H> {
     pub(crate) head: H,
     rows: Vec<Row>,
     capacity: usize,
 }
 
-/// The table of participants has no room for one more.
+/// The error of a table of participants without room for one more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
@@ -58,17 +60,18 @@ impl<H: Head> Record<H> {
         }
     }
 
-    /// What was committed last. Takes no lock.
+    /// Returns what was committed last. Takes no lock.
     pub(crate) fn get(&self) -> State<H> {
         self.copies.read(|copy| self.decode(copy))
     }
 
-    /// The head of what was committed last.
+    /// Returns the head of what was committed last.
     pub(crate) fn head(&self) -> H {
         self.copies.read(|copy| read_words(copy, 0))
     }
 
-    /// Changes the record under its lock, all in one commit. The lock is never lost: what it guards is always whole.
+    /// Changes the record under its lock, all in one commit. The lock never becomes unrecoverable,
+    /// because what it guards is always whole.
     pub(crate) fn update<R>(
         &self,
         change: impl FnOnce(&mut State<H>) -> R,
@@ -76,7 +79,7 @@ impl<H: Head> Record<H> {
         self.update_as(|state, _| change(state))
     }
 
-    /// As [`update`](Self::update), by one who wants to know who it is.
+    /// As [`update`](Self::update), and passes the identity of the calling process.
     pub(crate) fn update_as<R>(
         &self,
         change: impl FnOnce(&mut State<H>, Identity) -> R,
@@ -100,26 +103,28 @@ impl<H: Head> Record<H> {
     }
 
     fn decode(&self, copy: &Place) -> State<H> {
-        // Torn while somebody commits, and then read again; until then it must not lead out of the place.
+        // Torn while another process commits, and then read again. Until then it must not lead
+        // outside the place.
         let used = read_words::<u64>(copy, ROWS_WORD).min(self.capacity as u64) as usize;
         let rows = (0..used).map(|index| read_words(copy, row_word(index))).collect();
         State { head: read_words(copy, 0), rows, capacity: self.capacity }
     }
 
-    /// The number of announcements so far. Read before looking at the record, and then given to [`sleep`](Self::sleep), it
-    /// loses none.
+    /// Returns the number of announcements so far. A caller that reads it before it looks at the
+    /// record, and then passes it to [`sleep`](Self::sleep), misses none.
     pub(crate) fn announcements(&self) -> u32 {
         self.announced().load(Ordering::Acquire)
     }
 
-    /// Tells sleepers of the kinds in `bits`, at most so many, that the record has changed for them. A process that is killed
-    /// between its change and this leaves them to find out by themselves.
+    /// Wakes at most this many sleepers of the kinds in `bits`, because the record has changed for
+    /// them. If a process is killed between its change and this call, they detect the change by
+    /// themselves.
     pub(crate) fn announce(&self, sleepers: u64, bits: u32) {
         self.announced().fetch_add(1, Ordering::AcqRel);
         futex::wake(self.announced(), u32::try_from(sleepers).unwrap_or(u32::MAX), bits);
     }
 
-    /// Sleeps until the next announcement after `seen`, for a tenth of a second, or until the deadline.
+    /// Sleeps until the next announcement after `seen`, for at most 100 ms, or until the deadline.
     pub(crate) fn sleep(
         &self,
         seen: u32,
@@ -129,20 +134,21 @@ impl<H: Head> Record<H> {
         Ok(futex::wait(self.announced(), seen, deadline.next_look()?, bits)?)
     }
 
-    /// Those participants that are dead, for one who has slept. None when anybody has looked just now.
+    /// Returns the dead participants, for a caller that has slept. Returns none if any process has
+    /// just checked.
     pub(crate) fn look_for_dead(&self) -> Result<Vec<Identity>, LockFailure> {
         let looked: &AtomicU64 = word(&self.signal, LOOKED_OFFSET / WORD);
         let now = now()?;
         let now = now.tv_sec().cast_unsigned() * 1000 + now.tv_nsec().cast_unsigned() / 1_000_000;
         let last = looked.load(Ordering::Relaxed);
         let due = now.wrapping_sub(last) >= BETWEEN_LOOKS_MS;
-        // One of several that come at the same time.
+        // Several processes got here at the same time, and another one checks.
         let mine =
             due && looked.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         Ok(if mine { self.dead() } else { Vec::new() })
     }
 
-    /// Those participants that are dead.
+    /// Returns the dead participants.
     pub(crate) fn dead(&self) -> Vec<Identity> {
         let own = Identity::own();
         let mut others: Vec<_> =
@@ -157,7 +163,7 @@ impl<H: Head> Record<H> {
     }
 }
 
-/// Where a row starts in a copy, in words.
+/// Returns the word of a copy at which a row starts.
 fn row_word(index: usize) -> usize {
     (HEAD_BYTES + index * ROW_BYTES) / WORD
 }
@@ -171,7 +177,7 @@ impl<H> State<H> {
         &mut self.rows
     }
 
-    /// The row of a process, if it has one.
+    /// Returns the row of a process, if it has one.
     pub(crate) fn row(&mut self, who: Identity) -> Option<&mut Row> {
         self.rows.iter_mut().find(|row| row.who == who)
     }
@@ -185,7 +191,7 @@ impl<H> State<H> {
         }
     }
 
-    /// Takes the rows out for which `leaves` is true.
+    /// Removes the rows for which `leaves` is true, and returns them.
     pub(crate) fn remove(&mut self, mut leaves: impl FnMut(&Row) -> bool) -> Vec<Row> {
         let (gone, kept) = self.rows.iter().partition(|row| leaves(row));
         self.rows = kept;

@@ -14,8 +14,8 @@ use crate::sync::mutex::{Acquired, LockBlock};
 use crate::sync::primitive::{Planned, Primitive};
 use crate::sys::mapping::Place;
 
-/// A mutex that the thread which holds it may take again, like Python's `multiprocessing.RLock`. It is free once every guard is
-/// dropped.
+/// A mutex that its holder, a thread, may take again, like Python's `multiprocessing.RLock`. It is
+/// free once every guard is dropped.
 ///
 /// | Python | here |
 /// |---|---|
@@ -23,11 +23,11 @@ use crate::sys::mapping::Place;
 /// | `with lock:` | `let guard = lock.lock()?;` until it is dropped |
 /// | `lock.acquire(block=False)` | `lock.try_lock()?` |
 /// | `lock.acquire(timeout=0.5)` | `lock.lock_timeout(Duration::from_millis(500))?` |
-/// | `lock.release()` by one that does not hold it: `AssertionError` | cannot be written: a guard gives back, once, in its thread |
+/// | `lock.release()` without holding it: `AssertionError` | cannot be written |
 ///
-/// When the holder is killed, however often it had taken the lock, the next one gets the guard inside [`LockError::OwnerDied`], as
-/// with a [`Lock`], and must repair before it goes on; its depth is 1. Whoever waits already is woken for it at once. A waiter that
-/// is killed hinders nobody.
+/// If the holder is killed, at any depth, the next one gets the guard inside
+/// [`LockError::OwnerDied`], as with a [`Lock`], and must repair first. Its depth is 1. A process
+/// that waits already is woken for it at once. A waiter that is killed blocks no other.
 ///
 /// The handle can be cloned and is inherited by forked children; every copy is the same lock.
 #[derive(Clone)]
@@ -35,8 +35,8 @@ pub struct RLock {
     lock: Lock,
 }
 
-/// One of its holder's holds on an [`RLock`]; the last one to be dropped gives it back. It stays in the thread that locked. The copy
-/// of it that a forked child inherits holds nothing.
+/// One hold on an [`RLock`]; dropping the last one frees the lock. It stays in the thread that
+/// locked. The copy that a forked child inherits holds nothing.
 #[must_use = "the lock is given back when the guard is dropped"]
 pub struct RLockGuard<'a> {
     block: &'a LockBlock,
@@ -63,7 +63,7 @@ impl RLock {
         (object.length == 0).then(|| Self { lock: Lock::new(place) })
     }
 
-    /// The lock it is made of.
+    /// Returns the lock that this is made of.
     pub(crate) fn plain(&self) -> &Lock {
         &self.lock
     }
@@ -72,28 +72,24 @@ impl RLock {
         self.lock.block()
     }
 
-    /// Takes the lock; waits for it if another thread holds it, however long that takes. Signals do not interrupt it.
+    /// Takes the lock. Waits without a limit if another thread holds it. Signals do not interrupt
+    /// it.
     ///
     /// # Errors
-    /// [`LockError::OwnerDied`] with the guard when the last holder died; [`LockError::Failed`] when the lock cannot be had.
+    /// [`LockError::OwnerDied`] with the guard if the last holder died, or [`LockError::Failed`].
     pub fn lock(&self) -> Result<RLockGuard<'_>, LockError<RLockGuard<'_>>> {
         let guard = self.guard(self.block().lock())?;
-        // An untimed wait never ends busy; this keeps the types honest without a panic.
+        // Cannot happen: a wait without a deadline never ends busy.
         guard.ok_or(LockError::Failed(LockFailure::System(Errno::EBUSY)))
     }
 
-    /// Takes the lock if no other thread holds it; `None` when one does.
-    ///
-    /// # Errors
-    /// As [`lock`](Self::lock).
+    /// Takes the lock if no other thread holds it. `None` if one does.
     pub fn try_lock(&self) -> Result<Option<RLockGuard<'_>>, LockError<RLockGuard<'_>>> {
         self.lock_timeout(Duration::ZERO)
     }
 
-    /// As [`lock`](Self::lock), at most this long on the monotonic clock; `None` when the time is over.
-    ///
-    /// # Errors
-    /// As [`lock`](Self::lock).
+    /// As [`lock`](Self::lock), at most this long on the monotonic clock. `None` if the time is
+    /// over.
     pub fn lock_timeout(
         &self,
         timeout: Duration,
@@ -101,17 +97,18 @@ impl RLock {
         self.guard(self.block().lock_timeout(timeout))
     }
 
-    /// The thread that holds the lock at this moment, for display. A process with one thread has its pid here.
+    /// Returns the thread that holds the lock at this moment, for display. A process with one
+    /// thread has its pid here.
     pub fn holder(&self) -> Option<Pid> {
         self.block().holder()
     }
 
-    /// How many guards its holder has at this moment, for display.
+    /// Returns how many guards its holder has at this moment, for display.
     pub fn depth(&self) -> u64 {
         self.holder().map_or(0, |_| self.block().version.load(Ordering::Acquire))
     }
 
-    /// How many times a holder died and its successor repaired.
+    /// Returns how many times a holder died and its successor repaired.
     pub fn recoveries(&self) -> u64 {
         self.lock.recoveries()
     }
@@ -136,12 +133,13 @@ impl<'a> RLockGuard<'a> {
         self.block
     }
 
-    /// Whether the calling thread holds the lock. A forked child that inherited the guard does not.
+    /// Returns true if the calling thread holds the lock. A forked child that inherited the guard
+    /// does not.
     pub(crate) fn is_ours(&self) -> bool {
         self.block.holder() == Some(gettid())
     }
 
-    /// The guard of a mutex that was just asked for: it stands for so many holds.
+    /// Makes a guard of the outcome of locking the mutex. It stands for `depth` holds.
     fn taken(
         self,
         result: Result<Acquired, Errno>,
@@ -155,12 +153,12 @@ impl<'a> RLockGuard<'a> {
             Ok(Acquired::OwnerDied) => return Err(LockError::OwnerDied(Inherited::new(self))),
             _ => {}
         }
-        // It holds nothing, and its drop would give back.
+        // The guard holds nothing, and its drop would release the lock.
         std::mem::forget(self);
         result.map(|_| None).map_err(|errno| LockError::Failed(errno.into()))
     }
 
-    /// Gives the lock back, however often its holder has taken it. Returns how often.
+    /// Releases the lock at any depth, and returns that depth.
     pub(crate) fn suspend(self) -> (&'a LockBlock, u64) {
         let block = self.block;
         std::mem::forget(self);
@@ -169,7 +167,7 @@ impl<'a> RLockGuard<'a> {
         (block, depth)
     }
 
-    /// Takes the lock again, as often as it was taken before.
+    /// Takes the lock again, at this depth.
     pub(crate) fn resume(block: &'a LockBlock, depth: u64) -> Result<Self, LockError<Self>> {
         let guard = Self { block, thread: PhantomData }.taken(block.lock(), depth)?;
         guard.ok_or(LockError::Failed(LockFailure::System(Errno::EBUSY)))
@@ -197,7 +195,7 @@ impl fmt::Debug for RLockGuard<'_> {
 }
 
 impl fmt::Display for RLock {
-    /// `free`, or `held by 4711, depth 2`; that a holder died is mentioned behind.
+    /// `free`, or `held by 4711, depth 2`, followed by the number of recoveries.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.holder() {
             Some(holder) => write!(f, "held by {holder}, depth {}", self.depth())?,

@@ -1,4 +1,4 @@
-//! Units that processes take and give back, and that come back by themselves from the dead.
+//! Units that processes take and give back, and that are recovered from dead processes.
 
 use std::fmt;
 use std::ops::Deref;
@@ -17,20 +17,20 @@ use crate::sys::deadline::Deadline;
 use crate::sys::futex::ANY;
 use crate::sys::mapping::Place;
 
-/// The numbers of a semaphore, as the table in `layout` lists them.
+/// The numbers of a semaphore, as the page in `layout` lists them.
 #[derive(Clone, Copy, Shareable)]
 #[repr(C)]
 struct Units {
     free: u64,
-    /// What free and held ones together may never exceed.
+    /// The limit of free and held units together.
     most: u64,
-    /// How many were taken back from dead processes so far.
+    /// Number of units recovered from dead processes so far.
     recovered: u64,
 }
 
 impl Head for Units {}
 
-/// Most free units of a semaphore without a bound of its own (`SEM_VALUE_MAX`).
+/// The limit of a semaphore without a bound of its own (`SEM_VALUE_MAX`).
 const MOST_UNITS: u64 = i32::MAX as u64;
 
 /// A number of units that processes take and give back, like Python's `multiprocessing.Semaphore`.
@@ -41,36 +41,42 @@ const MOST_UNITS: u64 = i32::MAX as u64;
 /// | `with gate:` | `let permit = gate.acquire()?;` until it is dropped |
 /// | `gate.acquire(block=False)` | `gate.try_acquire()?` |
 /// | `gate.acquire(timeout=0.5)` | `gate.acquire_timeout(Duration::from_millis(500))?` |
-/// | `gate.acquire()` here, `gate.release()` in another process | `gate.acquire()?.forget()` here, `gate.release(1)?` there |
+/// | `gate.acquire()`, without a release here | `gate.acquire()?.forget()` |
+/// | `gate.release()` in another process | `gate.release(1)?` |
 /// | `gate.release(2)` | `gate.release(2)?` |
 /// | `gate.get_value()` | `gate.get_value()` |
 ///
-/// The semaphore writes down which process holds how many units by [`Permit`]s. When a process is killed
+/// The semaphore records which process holds how many units by [`Permit`]s. When a process is
+/// killed
 ///
-/// * while it holds permits: their units are free again. Whoever waits finds that out within a fifth of a second, and the one who
-///   does is told by [`Permit::recovered`]; [`recovered`](Self::recovered) counts them all;
-/// * while it waits: it held nothing, and nobody is hindered. If it had just been woken, the unit goes to another one who waits,
-///   within a tenth of a second;
+/// * while it holds permits: their units are free again. A waiter detects the death within 200 ms
+///   and gets the number from [`Permit::recovered`]; [`recovered`](Self::recovered) counts them
+///   all;
+/// * while it waits: it held nothing, and other processes go on. If it had just been woken, the
+///   unit goes to another waiter within 100 ms;
 /// * while it takes or gives back: that has happened or has not.
 ///
-/// A unit that was [forgotten](Permit::forget) belongs to no process and comes back by [`release`](Self::release) alone. The handle
-/// can be cloned and is inherited by forked children; a permit stays its process's.
+/// A unit that was [forgotten](Permit::forget) belongs to no process; only
+/// [`release`](Self::release) gives it back. The handle can be cloned and is inherited by forked
+/// children. A permit stays with its process.
 #[derive(Clone)]
 pub struct Semaphore {
     record: Arc<Record<Units>>,
 }
 
-/// A [`Semaphore`] that refuses to be given more units than it started with, like Python's `multiprocessing.BoundedSemaphore`.
+/// A [`Semaphore`] that refuses more units than it started with, like Python's
+/// `multiprocessing.BoundedSemaphore`.
 ///
 /// | Python | here |
 /// |---|---|
-/// | `gate = BoundedSemaphore(3)` | `Plan::new().bounded_semaphore("gate", 3)`, `segment.bounded_semaphore("gate")?` |
-/// | `gate.release()` once too often: `ValueError` | `gate.release(1)`: [`SemaphoreError::TooMany`] |
+/// | `gate = BoundedSemaphore(3)` | `Plan::new().bounded_semaphore("gate", 3)`, |
+/// | | `segment.bounded_semaphore("gate")?` |
+/// | `gate.release()` too often: `ValueError` | `gate.release(1)`: [`SemaphoreError::TooMany`] |
 #[derive(Clone)]
 pub struct BoundedSemaphore(Semaphore);
 
-/// One unit of a [`Semaphore`], given back when this is dropped or when the process dies. It can go to another thread; the copy of
-/// it that a forked child inherits holds nothing.
+/// One unit of a [`Semaphore`]. It is given back when this is dropped or when the process dies. It
+/// can go to another thread. The copy that a forked child inherits holds nothing.
 #[must_use = "the unit is given back when the permit is dropped"]
 pub struct Permit {
     semaphore: Semaphore,
@@ -79,36 +85,36 @@ pub struct Permit {
     held: bool,
 }
 
-/// Why a semaphore refuses.
+/// The error of a semaphore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SemaphoreError {
-    /// With these there would be more units than the semaphore may have, those that are held by permits included.
+    /// There would be more units than the semaphore may have, those that permits hold included.
     #[error("releasing {released} units too many: the semaphore has no more than {most}")]
     TooMany {
-        /// How many were to be released; none were.
+        /// Number of units to be released. None were.
         released: u64,
-        /// How many it may have.
+        /// The limit of the semaphore.
         most: u64,
     },
-    /// As many living processes hold permits as there is room to write down; see
+    /// The record has no room for another holder of permits; see
     /// [`Plan::participants`](crate::Plan::participants).
-    #[error("no more room to write down who holds a permit")]
+    #[error("no more room to record which process holds a permit")]
     Full,
     /// The operating system refused.
     #[error(transparent)]
     Failed(#[from] LockFailure),
 }
 
-/// A unit that was taken.
+/// A taken unit.
 struct Taken {
-    /// How many units of dead processes became free before.
+    /// Number of units recovered from dead processes just before.
     recovered: u64,
     free: u64,
 }
 
 impl State<Units> {
-    /// Takes back what the dead held, then a unit if one is free.
+    /// Recovers the units of dead processes, then takes a unit if one is free.
     fn take(&mut self, own: Identity, dead: &[Identity]) -> Result<Option<Taken>, Full> {
         let recovered =
             self.remove(|row| dead.contains(&row.who)).iter().map(|row| row.count).sum();
@@ -125,7 +131,7 @@ impl State<Units> {
         Ok(Some(Taken { recovered, free: self.head.free }))
     }
 
-    /// Strikes a unit off those that a process holds. Whether it held one.
+    /// Removes a unit from those that a process holds. Returns true if it held one.
     fn strike(&mut self, own: Identity) -> bool {
         let held = self.row(own).map(|row| row.count -= 1).is_some();
         self.remove(|row| row.count == 0);
@@ -169,34 +175,25 @@ impl Semaphore {
         Some(Self::new(&place))
     }
 
-    /// Takes a unit; waits for one, however long that takes.
-    ///
-    /// # Errors
-    /// [`SemaphoreError::Full`], or what the system says.
+    /// Takes a unit. Waits for one without a limit.
     pub fn acquire(&self) -> Result<Permit, SemaphoreError> {
         let permit = self.acquire_until(Deadline::NEVER)?;
-        // A wait without end never ends in vain; this keeps the types honest without a panic.
+        // Cannot happen: a wait without a deadline ends only with a unit.
         permit.ok_or(SemaphoreError::Failed(LockFailure::System(Errno::EBUSY)))
     }
 
-    /// Takes a unit if one is free; `None` when there is none.
-    ///
-    /// # Errors
-    /// As [`acquire`](Self::acquire).
+    /// Takes a unit if one is free. `None` if none is.
     pub fn try_acquire(&self) -> Result<Option<Permit>, SemaphoreError> {
         self.acquire_timeout(Duration::ZERO)
     }
 
-    /// Takes a unit; waits for one at most this long. `None` when the time is over.
-    ///
-    /// # Errors
-    /// As [`acquire`](Self::acquire).
+    /// Takes a unit. Waits for one at most this long. `None` if the time is over.
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<Option<Permit>, SemaphoreError> {
         self.acquire_until(Deadline::after(timeout).map_err(LockFailure::from)?)
     }
 
     fn acquire_until(&self, deadline: Deadline) -> Result<Option<Permit>, SemaphoreError> {
-        // Those found dead by a look around just made, if one was.
+        // The dead processes that a check just found, if one was made.
         let mut found: Option<Vec<Identity>> = None;
         let mut made_room = false;
         loop {
@@ -229,11 +226,11 @@ impl Semaphore {
         }
     }
 
-    /// Adds units that nobody holds a permit for: forgotten ones, or new ones. Any process may.
+    /// Adds units that no permit holds: forgotten ones, or new ones. Any process may.
     ///
     /// # Errors
-    /// [`SemaphoreError::TooMany`], and none is added, when the semaphore would have more than its bound, or more than
-    /// `i32::MAX` where it has none.
+    /// [`SemaphoreError::TooMany`], without adding any, if the semaphore would exceed its bound, or
+    /// `i32::MAX` without a bound.
     pub fn release(&self, units: u64) -> Result<(), SemaphoreError> {
         self.record.update(|state| {
             let sum = state.head.free.saturating_add(state.held()).saturating_add(units);
@@ -247,30 +244,32 @@ impl Semaphore {
         Ok(())
     }
 
-    /// How many units are free at this moment. Those that dead processes held are counted once somebody has noticed the death.
+    /// Returns how many units are free at this moment. Units of dead processes count once another
+    /// process has noticed the death.
     pub fn get_value(&self) -> u64 {
         self.record.head().free
     }
 
-    /// How many units were taken back from dead processes so far.
+    /// Returns how many units were recovered from dead processes so far.
     pub fn recovered(&self) -> u64 {
         self.record.head().recovered
     }
 }
 
 impl Permit {
-    /// How many units of dead processes became free when this one was taken: their work may be half done.
+    /// Returns how many units were recovered from dead processes when this one was taken: their
+    /// work may be half done.
     pub fn recovered(&self) -> u64 {
         self.recovered
     }
 
-    /// Lets go of the unit without giving it back: from here on it belongs to no process, and is given back by
-    /// [`Semaphore::release`], here or in any other process.
+    /// Detaches the unit without giving it back. From here on it belongs to no process;
+    /// [`Semaphore::release`] gives it back, in any process.
     pub fn forget(mut self) {
         self.stop_holding(false);
     }
 
-    /// Ends the holding of the unit; it becomes free or not.
+    /// Ends the holding of the unit, which becomes free or not.
     fn stop_holding(&mut self, free: bool) {
         if !std::mem::take(&mut self.held) {
             return;
@@ -280,7 +279,8 @@ impl Permit {
             units.head.free += u64::from(freed);
             freed
         });
-        // The lock of a record is never lost, and the rest cannot be mended here: the unit comes back when this process ends.
+        // The lock of a record never becomes unrecoverable, and other failures cannot be repaired
+        // here. The unit comes back when this process ends.
         if freed == Ok(true) {
             self.semaphore.record.announce(1, ANY);
         }
@@ -300,7 +300,7 @@ impl fmt::Debug for Permit {
 }
 
 impl fmt::Display for Semaphore {
-    /// `1 free, 2 held by 4711`; units taken back from the dead are mentioned behind.
+    /// `1 free, 2 held by 4711`, followed by the number of units recovered from dead processes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.record.get();
         write!(f, "{} free", state.head.free)?;

@@ -15,9 +15,9 @@ use crate::sys::mapping::Place;
 
 /// A shared value with its own lock, like Python's `multiprocessing.Value`.
 ///
-/// A change is made on a copy and committed by one store when the guard is dropped. So the value is whole at every moment,
-/// whoever is killed wherever: readers without the lock see the last committed value, and a successor of a dead holder finds
-/// the value as it was before.
+/// A change is made on a copy and committed by one store when the guard is dropped. So the value is
+/// whole wherever a process is killed. Readers without the lock see the last committed value, and a
+/// successor of a dead holder finds the value as it was before.
 #[derive(Clone)]
 pub struct Value<T> {
     copies: Copies,
@@ -32,6 +32,10 @@ impl<T: Shareable> Primitive for Value<T> {
     fn planned((): Self::Size, _participants: usize) -> Result<Planned, String> {
         Ok(Planned::elements(elements_in::<T>()))
     }
+
+    fn wanted() -> String {
+        format!("{}, length {}", T::ELEMENT, elements_in::<T>())
+    }
 }
 
 impl<T: Shareable> Value<T> {
@@ -41,24 +45,18 @@ impl<T: Shareable> Value<T> {
             .then(|| Self { copies: Copies::new(&place), kind: PhantomData })
     }
 
-    /// The last committed value. Takes no lock and never waits for a holder.
+    /// Returns the last committed value. Takes no lock and never waits for a holder.
     pub fn get(&self) -> T {
         self.copies.read(|copy| read_words(copy, 0))
     }
 
     /// Replaces the value under the lock.
-    ///
-    /// # Errors
-    /// As [`update`](Self::update).
     pub fn set(&self, value: T) -> Result<(), LockFailure> {
         self.update(|current| *current = value).map(drop)
     }
 
-    /// Changes the value under the lock and returns the new one. A dead holder's lock is taken over here, since the value is
-    /// always whole; [`lock`](Self::lock) tells about it.
-    ///
-    /// # Errors
-    /// [`LockFailure`] when the lock cannot be had.
+    /// Changes the value under the lock and returns the new one. A dead holder's lock is taken over
+    /// here, because the value is always whole; [`lock`](Self::lock) reports it.
     pub fn update(&self, change: impl FnOnce(&mut T)) -> Result<T, LockFailure> {
         let _guard = match self.get_lock().lock() {
             Ok(guard) => guard,
@@ -71,11 +69,11 @@ impl<T: Shareable> Value<T> {
         Ok(value)
     }
 
-    /// Waits for the value's lock, as Python's `value.get_lock()` in a `with` does.
+    /// Waits for the lock of the value, as Python's `value.get_lock()` in a `with` does.
     ///
     /// # Errors
-    /// As [`Lock::lock`]. With [`LockError::OwnerDied`] the value itself is whole, with all of the dead holder's change or with
-    /// none of it; what else the lock guards is for the caller to repair.
+    /// As [`Lock::lock`]. With [`LockError::OwnerDied`] the value itself is whole, with all of the
+    /// dead holder's change or none of it. The caller repairs what else the lock guards.
     pub fn lock(&self) -> Result<ValueGuard<'_, T>, LockError<ValueGuard<'_, T>>> {
         self.get_lock()
             .lock()
@@ -83,10 +81,7 @@ impl<T: Shareable> Value<T> {
             .map_err(|error| error.map(|guard| self.guard(guard)))
     }
 
-    /// As [`lock`](Self::lock), at most this long; `None` when the time is over.
-    ///
-    /// # Errors
-    /// As [`lock`](Self::lock).
+    /// As [`lock`](Self::lock), at most this long. `None` if the time is over.
     pub fn lock_timeout(
         &self,
         timeout: Duration,
@@ -96,7 +91,7 @@ impl<T: Shareable> Value<T> {
         guarded.map_err(|error| error.map(|guard| self.guard(guard)))
     }
 
-    /// The lock, to look at.
+    /// Returns the lock, for inspection.
     pub fn get_lock(&self) -> &Lock {
         self.copies.lock()
     }
@@ -113,21 +108,23 @@ impl<T: Shareable + fmt::Debug> fmt::Debug for Value<T> {
     }
 }
 
-/// Holds the lock of a [`Value`] and a copy of it. Changes become visible, all at once, when the guard is dropped; not when it is
-/// dropped by a panic, and not in a forked child that inherited it.
+/// Holds the lock of a [`Value`] and a copy of it. Changes become visible, all at once, when the
+/// guard is dropped. They are discarded if a panic drops it, or a forked child that inherited it.
 #[must_use = "the lock is given back when the guard is dropped"]
 pub struct ValueGuard<'a, T: Shareable> {
     value: &'a Value<T>,
     copy: T,
     changed: bool,
-    /// Whether it was made by a destructor that a panic runs; then the panic is no reason to give the change up.
+    /// True if a destructor that a panic runs made it. Then the panic is no reason to discard the
+    /// change.
     unwinding: bool,
-    /// Dropped after the commit in `drop`: fields go last.
+    /// Dropped after the commit in `drop`, because fields are dropped last.
     lock: LockGuard<'a>,
 }
 
 impl<T: Shareable> ValueGuard<'_, T> {
-    /// Makes the changes so far visible now, with the lock still held: for whoever must change something else *after* the value.
+    /// Makes the changes so far visible now, with the lock still held, for a caller that must
+    /// change something else *after* the value.
     pub fn commit(&mut self) {
         if std::mem::take(&mut self.changed) && self.lock.is_ours() {
             self.value.copies.commit(|copy| write_words(copy, 0, &self.copy));
@@ -169,7 +166,8 @@ impl<T: Shareable> Drop for ValueGuard<'_, T> {
     }
 }
 
-/// A shared number without a lock, like Python's `RawValue`, but atomic: never torn, and adding is one step.
+/// A shared number without a lock, like Python's `RawValue`, but atomic: never torn, and adding is
+/// one step.
 #[derive(Clone)]
 pub struct RawValue<T> {
     place: Place,
@@ -192,7 +190,7 @@ impl<T: AtomicElement> RawValue<T> {
         (object.length == 1).then_some(Self { place, kind: PhantomData })
     }
 
-    /// The value now.
+    /// Returns the value.
     pub fn load(&self) -> T {
         T::load(self.cell())
     }

@@ -7,29 +7,31 @@ use nix::sys::signal::Signal;
 /// How a process ended: by itself or by a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It exited with this code, 0 to 255. A real-time signal, which has no name, is told as shells do: 128 and its number.
+    /// The process exited with this code, 0 to 255. A real-time signal, which has no name, is
+    /// reported as shells do: 128 plus its number.
     Code(i32),
-    /// A signal ended it.
+    /// A signal ended the process.
     Signal {
-        /// Which signal.
+        /// The signal.
         signal: Signal,
-        /// Whether the kernel wrote a core file.
+        /// True if the kernel wrote a core file.
         core_dumped: bool,
     },
 }
 
 impl Exit {
-    /// Whether it exited with code 0.
+    /// Returns true if the process exited with code 0.
     pub fn is_success(self) -> bool {
         self == Self::Code(0)
     }
 
-    /// Whether it was ended by this signal.
+    /// Returns true if this signal ended the process.
     pub fn is_signal(self, expected: Signal) -> bool {
         matches!(self, Self::Signal { signal, .. } if signal == expected)
     }
 
-    /// The end by the signal of this number. Real-time signals have no names: they become codes, as shells write them.
+    /// Returns the end by the signal of this number. Real-time signals have no names: they become
+    /// codes, as in shells.
     pub(crate) fn by_signal(number: i32, core_dumped: bool) -> Self {
         match Signal::try_from(number) {
             Ok(signal) => Self::Signal { signal, core_dumped },
@@ -37,7 +39,7 @@ impl Exit {
         }
     }
 
-    /// The end that the wait status of a dead process tells of.
+    /// Returns the end that a wait status describes.
     fn from_status(status: i32) -> Self {
         if libc::WIFEXITED(status) {
             Self::Code(libc::WEXITSTATUS(status))
@@ -48,7 +50,7 @@ impl Exit {
 }
 
 impl Exit {
-    /// The wait status that [`from_status`](Self::from_status) reads as this.
+    /// Returns the wait status that [`from_status`](Self::from_status) reads as this.
     fn status(self) -> i32 {
         match self {
             Self::Code(code) => (code & 0xff) << 8,
@@ -69,7 +71,7 @@ impl fmt::Display for Exit {
     }
 }
 
-/// The end of a process as one number, for messages.
+/// Encodes the end of a process as one number, for messages.
 pub(crate) mod as_status {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

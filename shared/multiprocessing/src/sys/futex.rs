@@ -1,7 +1,8 @@
-//! Sleeping on a word of shared memory until somebody changes it: the kernel's futex, nothing on top.
+//! Sleeping on a word of shared memory until another process changes it: the futex of the kernel
+//! without anything on top.
 //!
-//! The kernel keeps the sleepers, and forgets one that is killed: nobody ever waits for a dead sleeper to answer, as glibc's
-//! condition variables and barriers do.
+//! The kernel keeps the list of sleepers and removes one that is killed. So no process ever waits
+//! for an answer of a dead sleeper, unlike with the condition variables and barriers of glibc.
 #![allow(unsafe_code)]
 
 use std::ptr;
@@ -10,11 +11,12 @@ use std::sync::atomic::AtomicU32;
 use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
 
-/// Sleepers of every kind: for [`wait`] to be woken by any, for [`wake`] to wake all.
+/// All kinds of sleepers: [`wait`] is woken with any kind, [`wake`] wakes all kinds.
 pub(crate) const ANY: u32 = u32::MAX;
 
-/// Sleeps until somebody wakes sleepers of one of the kinds in `bits`, if the word still is `seen`, and no longer than the monotonic
-/// clock shows `deadline`. May end early for no reason; signals do not end it.
+/// Sleeps until sleepers of one of the kinds in `bits` are woken, if the word is still `seen`, or
+/// until the monotonic clock shows `deadline`. May return early for no reason. Signals do not end
+/// the sleep.
 pub(crate) fn wait(
     word: &AtomicU32,
     seen: u32,
@@ -23,8 +25,9 @@ pub(crate) fn wait(
 ) -> Result<(), Errno> {
     let deadline: &libc::timespec = deadline.as_ref();
     loop {
-        // SAFETY: the word is aligned and mapped as long as the reference lives, the deadline is a valid timespec for the length
-        // of the call, and the kernel writes to neither. Not private: processes share the word.
+        // SAFETY: the word is aligned and mapped as long as the reference lives, the deadline is a
+        // valid timespec for the length of the call, and the kernel writes to neither. The futex is
+        // not private, because processes share the word.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_futex,
@@ -48,7 +51,7 @@ pub(crate) fn wait(
 /// Wakes at most `count` sleepers of the kinds in `bits`.
 pub(crate) fn wake(word: &AtomicU32, count: u32, bits: u32) {
     let count = count.min(i32::MAX.cast_unsigned());
-    // SAFETY: as in `wait`; the kernel only looks up who sleeps at this address.
+    // SAFETY: as in `wait`; the kernel only looks up the sleepers at this address.
     let result = unsafe {
         libc::syscall(
             libc::SYS_futex,

@@ -1,4 +1,4 @@
-//! A piece of shared memory mapped into this process, and the places inside it.
+//! Shared memory that is mapped into this process, and the places inside it.
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use shared_memory::Shmem;
 
-/// Mapped shared memory. It stays mapped as long as any handle to anything inside lives.
+/// A mapping of shared memory. It stays mapped as long as any handle to something inside it lives.
 pub(crate) struct Mapping {
     memory: Memory,
 }
@@ -18,25 +18,26 @@ pub(crate) struct Mapping {
 enum Memory {
     /// It has an entry in `/dev/shm`.
     Named(Shmem),
-    /// Nobody finds it but the children that this process forks from here on.
+    /// Only this process and the children that it forks from now on can reach it.
     Nameless { start: NonNull<c_void>, bytes: usize },
 }
 
-// SAFETY: the mapping is plain memory of the whole process; it is not Send only because it holds a raw pointer. All
-// access goes through atomics or under a lock (see `cell` and `mutex`), and unmapping happens once, in the last owner's drop.
+// SAFETY: the mapping is plain memory of the whole process; it is not Send only because it holds a
+// raw pointer. All access goes through atomics or under a lock (see `cell` and `mutex`), and
+// unmapping happens once, in the last owner's drop.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Takes over mapped memory. It is never removed from `/dev/shm` by this: the crate's own ownership would unlink the
-    /// entry under everybody when a forked child drops its copy.
+    /// Takes over mapped memory. Its entry in `/dev/shm` is never removed here: with the ownership
+    /// of the crate, a forked child that drops its copy would remove the entry while others use it.
     pub(crate) fn new(mut memory: Shmem) -> Arc<Self> {
         memory.set_owner(false);
         Arc::new(Self { memory: Memory::Named(memory) })
     }
 
-    /// So many bytes, all 0, that this process and its children share.
+    /// Maps this many zero bytes that this process and its children share.
     pub(crate) fn nameless(bytes: NonZeroUsize) -> Result<Arc<Self>, Errno> {
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: the kernel chooses where, so no other mapping is touched.
@@ -44,7 +45,7 @@ impl Mapping {
         Ok(Arc::new(Self { memory: Memory::Nameless { start, bytes: bytes.get() } }))
     }
 
-    /// Bytes mapped.
+    /// Returns the number of mapped bytes.
     pub(crate) fn bytes(&self) -> usize {
         match &self.memory {
             Memory::Named(memory) => memory.len(),
@@ -63,7 +64,8 @@ impl Mapping {
 impl Drop for Memory {
     fn drop(&mut self) {
         if let Self::Nameless { start, bytes } = self {
-            // SAFETY: it was mapped here with so many bytes, and every place in it keeps the mapping alive.
+            // SAFETY: it was mapped in `nameless` with this many bytes, and every place in it keeps
+            // the mapping alive.
             let unmapped = unsafe { munmap(*start, *bytes) };
             debug_assert_eq!(unmapped, Ok(()));
         }
@@ -75,7 +77,8 @@ impl Drop for Memory {
 pub(crate) struct Place {
     /// Keeps it mapped.
     mapping: Arc<Mapping>,
-    /// Kept, though it follows from the mapping: finding it again takes a twentieth of the time of a locked increment.
+    /// Follows from the mapping. It is stored because computing it takes a twentieth of the time of
+    /// a locked increment.
     start: *mut u8,
     bytes: usize,
 }
@@ -86,15 +89,15 @@ unsafe impl Send for Place {}
 unsafe impl Sync for Place {}
 
 impl Place {
-    /// All of a mapping.
+    /// Returns the place that is all of a mapping.
     pub(crate) fn whole(mapping: &Arc<Mapping>) -> Self {
         Self { mapping: Arc::clone(mapping), start: mapping.start(), bytes: mapping.bytes() }
     }
 
-    /// A range inside this one.
+    /// Returns a range inside this one.
     ///
     /// # Panics
-    /// When it is not inside: offsets come from the layout, so that would be a bug here.
+    /// If the range is not inside. Offsets come from the layout, so that would be a bug here.
     pub(crate) fn part(&self, offset: usize, bytes: usize) -> Self {
         assert!(
             offset.checked_add(bytes).is_some_and(|end| end <= self.bytes),
@@ -105,12 +108,13 @@ impl Place {
         Self { mapping: Arc::clone(&self.mapping), start, bytes }
     }
 
-    /// Bytes of the range.
+    /// Returns the number of bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Where the range starts in this process. Valid for reads and writes of [`bytes`](Self::bytes) bytes while `self` lives.
+    /// Returns where the range starts in this process. Valid for reads and writes of
+    /// [`bytes`](Self::bytes) bytes while `self` lives.
     pub(crate) fn start(&self) -> *mut u8 {
         self.start
     }

@@ -1,29 +1,26 @@
-//! The name of a segment: what `/dev/shm` lists.
+//! The names of segments, which are those of their entries in `/dev/shm`.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where Linux shows POSIX shared memory.
+/// The directory in which Linux shows POSIX shared memory.
 pub(crate) const DIRECTORY: &str = "/dev/shm";
 
 /// Longest name in bytes (`NAME_MAX` of Linux).
 const MAX_BYTES: usize = 255;
 
-/// A valid name of a segment: 1 to 255 bytes of ASCII letters, digits, `.`, `_` and `-`, not starting with a dot. It is the
-/// name of the entry in `/dev/shm`, without the leading slash.
+/// A valid name of a segment: 1 to 255 bytes of ASCII letters, digits, `.`, `_` and `-`, not
+/// starting with a dot. It is the name of the entry in `/dev/shm`, without the leading slash.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentName(String);
 
-/// The text is no [`SegmentName`].
+/// The error of a text that is no [`SegmentName`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("segment name {0:?} is not 1 to 255 of A-Z a-z 0-9 . _ - with no dot in front")]
 pub struct InvalidName(String);
 
 impl SegmentName {
-    /// Checks the text.
-    ///
-    /// # Errors
-    /// [`InvalidName`] when it is empty, too long, starts with a dot or has other characters (a slash or NUL among them).
+    /// Checks the text and makes it a name.
     pub fn new(text: &str) -> Result<Self, InvalidName> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         let valid = (1..=MAX_BYTES).contains(&text.len())
@@ -32,12 +29,12 @@ impl SegmentName {
         if valid { Ok(Self(text.to_owned())) } else { Err(InvalidName(text.to_owned())) }
     }
 
-    /// The name without a slash.
+    /// Returns the name, without a slash.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The entry the name has in `/dev/shm`.
+    /// Returns the path of the entry in `/dev/shm`.
     pub fn path(&self) -> PathBuf {
         PathBuf::from(DIRECTORY).join(&self.0)
     }

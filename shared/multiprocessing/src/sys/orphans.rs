@@ -67,10 +67,10 @@ impl RemovableSegment {
 
     /// Removes the entry if there is one and its path still leads to its inode. Async-signal-safe.
     ///
-    /// Siblings get here at the same moment. Between one sibling's look at the path and its removal,
-    /// another sibling might remove the entry, and a new creator might make one of the same name.
-    /// So a sibling takes the [`removal_lock`] on the inode before the look. If another process has
-    /// the lock, the entry is left to that process.
+    /// Siblings get here at the same moment. Between one sibling's look at the path and its
+    /// removal, another sibling might remove the entry, and a new creator might make one of the
+    /// same name. So a sibling takes the [`removal_lock`] on the inode before the look. If another
+    /// process has the lock, the entry is left to that process.
     fn remove(&self) {
         let path = self.path.as_ptr().cast::<libc::c_char>();
         // SAFETY: `path` is static and its last byte is always NUL; open(2) is async-signal-safe.
@@ -157,8 +157,8 @@ pub(super) fn remove_segments_of_ending(parent: Pid) {
 }
 
 /// Runs in a child when a signal says that its parent is gone: removes the segments of the parent
-/// and its own, and ends the process at once. Makes only async-signal-safe calls. If another process
-/// sent the signal, this does nothing.
+/// and its own, and ends the process at once. Makes only async-signal-safe calls. If another
+/// process sent the signal, this does nothing.
 extern "C" fn orphaned(_signal: libc::c_int) {
     // SAFETY: getppid(2) is async-signal-safe and cannot fail.
     let parent = unsafe { libc::getppid() };

@@ -1,4 +1,4 @@
-//! What `/proc` tells of processes: who they are, and who has a piece of shared memory.
+//! What `/proc` reports about processes: their identity, and which of them map a segment.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -11,10 +11,10 @@ use nix::unistd::Pid;
 
 use crate::sys::name::DIRECTORY;
 
-/// A thread's flag of the kernel (`PF_EXITING`).
+/// The kernel's flag of a thread that is exiting (`PF_EXITING`).
 const EXITING: u32 = 4;
 
-/// Processes other than this one that have a file of `/dev/shm` mapped, by its inode.
+/// Returns the processes other than this one that map a file of `/dev/shm`, by its inode.
 pub(crate) fn attached(inode: u64) -> Vec<Pid> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let own = std::process::id().cast_signed();
@@ -26,12 +26,12 @@ pub(crate) fn attached(inode: u64) -> Vec<Pid> {
     attached
 }
 
-/// Whether a process has the inode mapped from `/dev/shm`. A line of `/proc/PID/maps` is: range, permissions, offset, device,
-/// inode, path.
+/// Returns true if a process maps the inode from `/dev/shm`. A line of `/proc/PID/maps` is: range,
+/// permissions, offset, device, inode, path.
 pub(crate) fn maps(pid: i32, inode: u64) -> bool {
-    // Paths of other files in it may be no valid text.
+    // The paths of other files in it may be invalid text.
     let Ok(maps) = fs::read(format!("/proc/{pid}/maps")) else { return false };
-    // Where it really is: on some systems it is a link.
+    // Resolves the directory, which is a link on some systems.
     let Ok(directory) = fs::canonicalize(DIRECTORY) else { return false };
     String::from_utf8_lossy(&maps).lines().any(|line| {
         let mut fields = line.split_ascii_whitespace();
@@ -40,12 +40,14 @@ pub(crate) fn maps(pid: i32, inode: u64) -> bool {
     })
 }
 
-/// When a process started, in clock ticks since boot: with its pid it names a process for ever. `None` when it is gone.
+/// Returns when a process started, in clock ticks since boot. Together with its pid this identifies
+/// a process for ever. `None` if the process is gone.
 pub(crate) fn start_ticks(pid: Pid) -> Option<u64> {
     started(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Whether the process that started then is gone for certain. One that cannot be looked at, for whatever reason, lives.
+/// Returns true if the process that started at this time is certainly gone. A process that cannot
+/// be examined, for whatever reason, counts as alive.
 pub(crate) fn has_ended(pid: Pid, start: u64) -> bool {
     match fs::read(format!("/proc/{pid}/stat")) {
         Ok(stat) if start != 0 => started(&stat) != Some(start),
@@ -53,14 +55,14 @@ pub(crate) fn has_ended(pid: Pid, start: u64) -> bool {
     }
 }
 
-/// Whether all threads of a process are ending: it is killed or exits, and the kernel is about to close or has closed what it had, and
-/// may not have told its children yet. One that cannot be looked at is not, and neither is one that cannot be found: `/proc` may hide
-/// it (`hidepid`).
+/// Returns true if all threads of a process are ending: it was killed or exits. The kernel is about
+/// to close its files, or has closed them, and may not have signalled its children yet. Returns
+/// false if the process cannot be examined or found: `/proc` may hide it (`hidepid`).
 pub(crate) fn is_ending(pid: Pid) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
     let ends = |thread: PathBuf| match fs::read(thread.join("stat")) {
         Ok(stat) => flags(&stat).is_some_and(|flags| flags & EXITING != 0),
-        // The kernel says so when it ends between open and read.
+        // The thread ended between open and read.
         Err(error) => {
             error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
         }
@@ -68,23 +70,23 @@ pub(crate) fn is_ending(pid: Pid) -> bool {
     threads.flatten().all(|thread| ends(thread.path()))
 }
 
-/// The kernel's flags of a thread that its `stat` tells.
+/// Returns the kernel's flags of a thread from its `stat`.
 fn flags(stat: &[u8]) -> Option<u32> {
     fields(&String::from_utf8_lossy(stat)).nth(6)?.parse().ok() // field 9
 }
 
-/// What follows the command in parentheses, from the third field on: the command may hold anything, so they count from the
-/// parenthesis that closes it.
+/// Returns what follows the command in parentheses, from the third field on. The command may
+/// contain anything, so the fields count from the last closing parenthesis.
 fn fields(stat: &str) -> SplitAsciiWhitespace<'_> {
     stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_ascii_whitespace()
 }
 
-/// The start time that `/proc/PID/stat` tells, unless the process is dead already.
+/// Returns the start time from `/proc/PID/stat`, unless the process is dead already.
 fn started(stat: &[u8]) -> Option<u64> {
     let stat = String::from_utf8_lossy(stat);
     let mut fields = fields(&stat);
     let state = fields.next()?;
-    // A zombie is dead; only its parent has not noticed.
+    // A zombie is dead; only its parent has not reaped it.
     if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() } // field 22
 }
 
@@ -95,8 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_ending_when_it_has_ended_and_is_not_reaped_and_not_while_it_lives_or_cannot_be_found()
-     {
+    fn a_process_is_ending_if_it_has_ended_and_is_not_reaped() {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let pid = Pid::from_raw(child.id().cast_signed());
         assert!(!is_ending(pid) && start_ticks(pid).is_some());

@@ -1,4 +1,5 @@
-//! Waiting for several things at once: ends of pipes, children, sockets, whatever has a descriptor.
+//! Waiting for several objects at once: ends of pipes, children, sockets, anything with a
+//! descriptor.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -8,12 +9,13 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 
 use crate::sys::deadline::Deadline;
 
-/// Waits until at least one of these has something to read, has ended or has been closed, however long that takes, like Python's
-/// `multiprocessing.connection.wait`. A [`Connection`](crate::Connection) is ready when a message is there or none can come any
-/// more (so one that only sends always is), a [`Listener`](crate::Listener) when somebody connects, a [`Process`](crate::Process) when
-/// it has ended; sockets and other files of one's own can wait beside them.
+/// Waits without a limit until at least one of these objects is ready, like Python's
+/// `multiprocessing.connection.wait`. A [`Connection`](crate::Connection) is ready when it has a
+/// message or none can come any more, so one that only sends always is. A
+/// [`Listener`](crate::Listener) is ready when a client connects, a [`Process`](crate::Process)
+/// when it has ended. Sockets and other files can wait beside them.
 ///
-/// Returns the places of those that are ready, in order. With nothing to wait for it returns at once.
+/// Returns the indexes of those that are ready, in order. Without any object it returns at once.
 ///
 /// ```
 /// use multiprocessing::{pipe, wait};
@@ -26,15 +28,13 @@ use crate::sys::deadline::Deadline;
 /// ```
 ///
 /// # Errors
-/// What poll(2) says, [`Errno::EINVAL`] when there are more than this process may open.
+/// [`Errno::EINVAL`] if there are more objects than this process may open.
 pub fn wait(objects: &[&dyn AsFd]) -> Result<Vec<usize>, Errno> {
     ready(objects, Deadline::NEVER)
 }
 
-/// As [`wait`], at most this long; nothing is ready when the time is over. Signals do not shorten or lengthen it.
-///
-/// # Errors
-/// As [`wait`].
+/// As [`wait`], at most this long. The result is empty if the time is over. Signals do not shorten
+/// or lengthen it.
 pub fn wait_timeout(objects: &[&dyn AsFd], timeout: Duration) -> Result<Vec<usize>, Errno> {
     ready(objects, Deadline::after(timeout)?)
 }
@@ -54,7 +54,7 @@ fn ready(objects: &[&dyn AsFd], deadline: Deadline) -> Result<Vec<usize>, Errno>
         .collect())
 }
 
-/// Waits until one of these is ready. Whether one is.
+/// Waits until one of these is ready, and returns true if one is.
 pub(crate) fn poll_until(polled: &mut [PollFd], deadline: Deadline) -> Result<bool, Errno> {
     loop {
         match ppoll(polled, deadline.left()?, None) {

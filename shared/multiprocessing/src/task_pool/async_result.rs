@@ -1,4 +1,4 @@
-//! What will come of tasks that somebody did not want to wait for.
+//! The results of tasks that were submitted without waiting.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,46 +7,52 @@ use serde::de::DeserializeOwned;
 
 use super::client::Client;
 use super::error::TaskError;
-use super::message::{TaskId, result_parts};
+use super::message::{TaskId, parse_result};
 use crate::pipe::decode;
 use crate::sys::deadline::Deadline;
 
-/// What comes of a task as it was sent: of each item, or an error for all of them.
+/// Decoded result of a task: one outcome per argument, or one error for all of them.
 type Outcomes<R> = Result<Vec<Result<R, TaskError>>, TaskError>;
 
-/// The result of a task that a pool is at work on, like Python's `AsyncResult`. Dropping it gives the result up, not the task.
+/// The future result of submitted tasks, like Python's `AsyncResult`.
+///
+/// Dropping it discards the result. The tasks still run.
 ///
 /// | Python | here |
 /// |---|---|
 /// | `result.get()` | `result.get()?` |
-/// | `result.get(timeout=1)` | `if result.wait_timeout(Duration::from_secs(1))? { result.get()? }` |
-/// | `result.wait()`, `result.wait(1)` | `result.wait()?`, `result.wait_timeout(Duration::from_secs(1))?` |
+/// | `result.get(timeout=1)` | `if result.wait_timeout(second)? { result.get()? }` |
+/// | `result.wait()` | `result.wait()?` |
+/// | `result.wait(1)` | `result.wait_timeout(second)?` |
 /// | `result.ready()` | `result.wait_timeout(Duration::ZERO)?` |
 /// | `result.successful()`, `callback`, `error_callback` | `match result.get()` |
 #[derive(Debug)]
-#[must_use = "the result is given up when this is dropped"]
+#[must_use = "dropping this discards the result"]
 pub struct AsyncResult<T> {
     client: Arc<Client>,
-    /// All of them, or why there are none.
+    /// The submitted tasks, or the error of submitting them.
     tasks: Result<Vec<TaskId>, TaskError>,
-    /// Makes the result of what came of the tasks.
+    /// Builds the result from the results of the tasks.
     assemble: fn(&Client, &[TaskId]) -> Result<T, TaskError>,
 }
 
 impl<T> AsyncResult<T> {
-    /// Waits until the tasks are done, however long that takes.
+    /// Waits until the tasks are finished, without a limit.
     ///
     /// # Errors
-    /// [`TaskError::Inherited`] in a forked child.
+    /// [`TaskError::Inherited`] in a forked child. Errors of the tasks are reported by
+    /// [`get`](Self::get).
     pub fn wait(&self) -> Result<(), TaskError> {
         self.wait_until(Deadline::NEVER).map(drop)
     }
 
-    /// Waits until the tasks are done, at most this long. Whether they are, or it is known that they never will be; then
-    /// [`get`](Self::get) does not wait.
+    /// Waits until the tasks are finished, at most this long.
+    ///
+    /// Returns true if they are finished or can no longer finish, so that [`get`](Self::get)
+    /// returns without waiting.
     ///
     /// # Errors
-    /// As [`wait`](Self::wait).
+    /// The same as for [`wait`](Self::wait).
     pub fn wait_timeout(&self, timeout: Duration) -> Result<bool, TaskError> {
         self.wait_until(Deadline::after(timeout)?)
     }
@@ -60,10 +66,11 @@ impl<T> AsyncResult<T> {
         Ok(true)
     }
 
-    /// The result; waits for it, however long that takes. Of several tasks all are waited for, also when one of them failed.
+    /// Waits for the result without a limit, and returns it. Waits for all tasks even if one has
+    /// failed.
     ///
     /// # Errors
-    /// The first task's error, of those that have one.
+    /// The error of the first failed task, in the order of the arguments.
     pub fn get(mut self) -> Result<T, TaskError> {
         self.wait()?;
         let tasks = std::mem::replace(&mut self.tasks, Ok(Vec::new()))?;
@@ -72,7 +79,7 @@ impl<T> AsyncResult<T> {
 }
 
 impl<R: DeserializeOwned> AsyncResult<R> {
-    /// Of one task with one argument.
+    /// Creates the result of one task with one argument.
     pub(super) fn of_one(client: Arc<Client>, task: Result<TaskId, TaskError>) -> Self {
         let assemble = |client: &Client, tasks: &[TaskId]| {
             let result = all(client, tasks)?.pop();
@@ -84,15 +91,16 @@ impl<R: DeserializeOwned> AsyncResult<R> {
 }
 
 impl<R: DeserializeOwned> AsyncResult<Vec<R>> {
-    /// Of several tasks with several arguments each.
+    /// Creates the result of several tasks with several arguments each.
     pub(super) fn of_all(client: Arc<Client>, tasks: Result<Vec<TaskId>, TaskError>) -> Self {
         Self { client, tasks, assemble: all }
     }
 }
 
+/// Takes the results of all tasks, or returns the first error.
 fn all<R: DeserializeOwned>(client: &Client, tasks: &[TaskId]) -> Result<Vec<R>, TaskError> {
     let outcomes = tasks.iter().map(|task| outcomes::<R>(client, *task));
-    // All are taken, for nobody will ask for what is behind an error.
+    // Takes every result even after an error, because the client would keep the rest forever.
     let outcomes: Vec<_> = outcomes.collect();
     let mut results = Vec::new();
     for outcome in outcomes {
@@ -103,10 +111,10 @@ fn all<R: DeserializeOwned>(client: &Client, tasks: &[TaskId]) -> Result<Vec<R>,
     Ok(results)
 }
 
-/// What came of a task that is done.
+/// Takes and decodes the result of a finished task.
 pub(super) fn outcomes<R: DeserializeOwned>(client: &Client, task: TaskId) -> Outcomes<R> {
     let message = client.take(task)?;
-    let (_, outcomes) = result_parts(&message).unwrap_or_default();
+    let (_, outcomes) = parse_result(&message).unwrap_or_default();
     decode::<Outcomes<R>>(outcomes).unwrap_or_else(|error| Err(error.into()))
 }
 

@@ -1,4 +1,4 @@
-//! How a pool of tasks is described and started.
+//! Configures and starts a task pool.
 
 use std::sync::Arc;
 
@@ -6,15 +6,15 @@ use nix::errno::Errno;
 
 use super::client::Client;
 use super::error::StartError;
-use super::function::Code;
-use super::workers::Duties;
+use super::function::LoadedCode;
+use super::workers::WorkerOptions;
 use super::{TaskPool, dispatcher};
 use crate::pipe::pipe;
 use crate::process::Process;
 use crate::sys::fork::SpawnError;
 
-/// How a pool of tasks shall be.
-#[must_use = "nothing is started before `start`"]
+/// Configuration of a [`TaskPool`].
+#[must_use = "`start` starts the pool"]
 pub struct TaskPoolBuilder<F = fn()> {
     workers: usize,
     tasks_per_worker: u64,
@@ -28,15 +28,19 @@ impl TaskPoolBuilder {
 }
 
 impl<F: Fn()> TaskPoolBuilder<F> {
-    /// Every worker calls this once, before its first task. When it panics the worker ends and another one is tried, with growing
-    /// pauses. If there is nobody but workers that end before they have begun a task, again and again, the tasks fail as well, with
-    /// [`TaskError::NotReady`](super::TaskError::NotReady), and no more are started. Those that somebody kills do not count.
+    /// Sets a function that every worker calls once, before its first task.
+    ///
+    /// If it panics, the worker ends and another one starts, after growing pauses. If all workers
+    /// repeatedly end before they start a task, the pool starts no more of them, and its tasks fail
+    /// with [`TaskError::NotReady`](super::TaskError::NotReady). Workers killed by another process
+    /// do not count.
     pub fn initializer<G: Fn()>(self, initializer: G) -> TaskPoolBuilder<G> {
         let Self { workers, tasks_per_worker, .. } = self;
         TaskPoolBuilder { workers, tasks_per_worker, initializer }
     }
 
-    /// A worker ends after so many tasks, and another takes its place: what they leak is limited.
+    /// Sets the number of tasks after which a worker ends and is replaced. That limits what leaking
+    /// tasks can accumulate.
     pub fn max_tasks_per_child(mut self, tasks: u64) -> Self {
         self.tasks_per_worker = tasks;
         self
@@ -45,7 +49,8 @@ impl<F: Fn()> TaskPoolBuilder<F> {
     /// Starts the dispatcher and the workers.
     ///
     /// # Errors
-    /// [`StartError`]; among them a program with more than one thread, and no workers or tasks at all.
+    /// Also fails if the program has more than one thread, or if the number of workers or of tasks
+    /// per worker is 0.
     pub fn start(self) -> Result<TaskPool, StartError> {
         let Self { workers, tasks_per_worker, initializer } = self;
         if workers == 0 {
@@ -54,14 +59,15 @@ impl<F: Fn()> TaskPoolBuilder<F> {
         if tasks_per_worker == 0 {
             return Err(StartError::NoTasks);
         }
-        let code = Code::known();
+        let code = LoadedCode::current();
         let (here, there) = pipe()?;
         let dispatch = |there| {
-            dispatcher::run(there, Duties { workers, tasks_per_worker, initializer: &initializer })
+            let options = WorkerOptions { workers, tasks_per_worker, initializer: &initializer };
+            dispatcher::run(there, options)
         };
         let dispatcher = Process::spawn_with(there, dispatch).map_err(StartError::Dispatcher)?;
         let failed = here.recv::<Option<(usize, i32)>>();
-        // On an error it is dropped, and so the dispatcher's end waited for.
+        // On an error, dropping the pool waits for the end of the dispatcher.
         let pool = TaskPool { client: Arc::new(Client::new(here, code)), dispatcher, workers };
         match failed? {
             None => Ok(pool),

@@ -1,55 +1,59 @@
-//! The owner's side of a pool of tasks: gives tasks to the dispatcher and keeps the results until they are asked for.
+//! The owner's side of a task pool: submits tasks to the dispatcher, and keeps results until the
+//! caller takes them.
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::error::TaskError;
-use super::function::{Call, Code, failure};
-use super::message::{TaskId, close, result, result_parts, task, terminate};
+use super::function::{Call, LoadedCode, failure};
+use super::message::{TaskId, close, parse_result, result, task, terminate};
 use crate::pipe::{Connection, PipeError};
 use crate::sys::deadline::Deadline;
 use crate::sys::fork::generation;
 
-/// A pool as its owner's threads share it.
+/// The connection to a dispatcher, shared by the owner's threads.
 #[derive(Debug)]
 pub(super) struct Client {
     dispatcher: Connection,
-    code: Code,
-    /// The process that has the pool, as [`generation`] counts.
+    code: LoadedCode,
+    /// Fork [`generation`] of the process that owns the pool.
     generation: u32,
     state: Mutex<State>,
-    /// The thread that received has something, or has stopped waiting for it.
+    /// Notified when the receiving thread has received a message or stopped receiving.
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// Id of the last submitted task.
     last: TaskId,
-    /// Tasks whose results somebody will ask for, and what was sent about those that are done.
+    /// Tasks whose results are still wanted, with the result message of those that are finished.
     tasks: HashMap<TaskId, Option<Vec<u8>>>,
-    /// The task whose result comes next, if it was announced.
+    /// The task whose result comes next, if the dispatcher has announced it.
     announced: Option<TaskId>,
-    /// Whether a thread waits for the dispatcher right now. It is the only one that does.
-    somebody_receives: bool,
-    /// How many threads wait for that one.
-    followers: usize,
-    /// Whether nothing can come from the dispatcher any more: it is gone, or this process is cut off from it.
+    /// True while a thread receives from the dispatcher. Only one does at a time.
+    is_receiving: bool,
+    /// Number of threads that wait for the receiving one.
+    waiters: usize,
+    /// True once no more results can arrive.
     has_ended: bool,
-    is_cut_off: bool,
-    /// Whether no more tasks are taken.
+    /// True if results were lost while the dispatcher may still run.
+    is_broken: bool,
+    /// True once the pool accepts no more tasks.
     is_closed: bool,
-    /// Whether the dispatcher was told so.
-    has_said_so: bool,
+    /// True once the dispatcher was sent the request to close.
+    is_close_sent: bool,
 }
 
-/// So many results are taken in when the time is over: the one that is waited for may be among them, and they may never end.
-const MOST_LATE: usize = 64;
+/// Most messages that a wait receives after its deadline. The awaited result may be among those
+/// that have already arrived, but they must not keep the wait from ending.
+const MAX_LATE_MESSAGES: usize = 64;
 
 impl State {
-    /// Notes what came of a task, unless nobody will ask for it.
-    fn note(&mut self, message: Vec<u8>) {
-        let Some((id, outcomes)) = result_parts(&message) else { return };
+    /// Stores the result of a task, unless it is no longer wanted.
+    fn store(&mut self, message: Vec<u8>) {
+        let Some((id, outcomes)) = parse_result(&message) else { return };
         self.announced = outcomes.is_empty().then_some(id);
         if !outcomes.is_empty()
             && let Some(outcome) = self.tasks.get_mut(&id)
@@ -58,29 +62,31 @@ impl State {
         }
     }
 
-    fn note_failure(&mut self, error: PipeError) {
+    /// Handles a failure to receive a result.
+    fn store_failure(&mut self, error: PipeError) {
         match (error, self.announced) {
-            // There was no descriptor left to receive a large one with. It is lost, and no other.
+            // No descriptor was left to receive a large result. Only that result is lost.
             (error @ (PipeError::NoRoom | PipeError::System(_)), Some(id)) => {
-                self.note(result(id, &failure(&error.into())));
+                self.store(result(id, &failure(&error.into())));
             }
             (error, _) => {
                 self.has_ended = true;
-                // What was lost cannot be told from what is still to come: nothing can be waited for any more.
-                self.is_cut_off = !matches!(error, PipeError::Closed);
+                // The result of an unknown task is lost, so a wait for any task might never end.
+                self.is_broken = !matches!(error, PipeError::Closed);
             }
         }
     }
 }
 
 impl Client {
-    pub(super) fn new(dispatcher: Connection, code: Code) -> Self {
+    pub(super) fn new(dispatcher: Connection, code: LoadedCode) -> Self {
         let (state, changed) = (Mutex::default(), Condvar::new());
         Self { dispatcher, code, generation: generation(), state, changed }
     }
 
-    /// Whether this process has the pool. A forked child has a copy of the handle, and must not touch the dispatcher.
-    pub(super) fn is_ours(&self) -> bool {
+    /// Returns true if this process owns the pool. A forked child has a copy of the handle, and
+    /// must not talk to the dispatcher.
+    pub(super) fn is_owner(&self) -> bool {
         self.generation == generation()
     }
 
@@ -88,9 +94,9 @@ impl Client {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a task to the pool.
+    /// Submits a task.
     pub(super) fn submit(&self, call: Call, arguments: &[u8]) -> Result<TaskId, TaskError> {
-        if !self.is_ours() {
+        if !self.is_owner() {
             return Err(TaskError::Inherited);
         }
         if !self.code.contains(call) {
@@ -106,8 +112,9 @@ impl Client {
             state.tasks.insert(id, None);
             id
         };
-        // Without the lock: while this waits for room, another thread may receive. The dispatcher makes room whatever happens: it
-        // takes tasks in also when nobody takes its results.
+        // Sent without the lock, so that another thread can receive while this one waits for room.
+        // The dispatcher always makes room: it receives tasks even while its results are not
+        // received.
         match self.dispatcher.send_bytes(&task(id, call, arguments)) {
             Ok(()) => Ok(id),
             Err(error) => {
@@ -117,78 +124,82 @@ impl Client {
         }
     }
 
-    /// Nobody will ask for the result of this task.
+    /// Discards the result of a task that is no longer wanted.
     pub(super) fn forget(&self, task: TaskId) {
         self.state().tasks.remove(&task);
     }
 
-    /// Waits until one of these tasks is done or never will be, and says which; `None` when the time is over.
+    /// Waits until one of these tasks is finished or can no longer finish, and returns its index.
+    /// Returns `None` when the deadline passes first.
     pub(super) fn wait_any(
         &self,
         tasks: &[TaskId],
         deadline: Deadline,
     ) -> Result<Option<usize>, TaskError> {
         self.wait_until(deadline, |state| {
-            let is_done = |id: &TaskId| !matches!(state.tasks.get(id), Some(None));
-            tasks.iter().position(is_done).or(state.has_ended.then_some(0))
+            let is_finished = |id: &TaskId| !matches!(state.tasks.get(id), Some(None));
+            tasks.iter().position(is_finished).or(state.has_ended.then_some(0))
         })
     }
 
-    /// What was sent about a task that is done, and is not asked for again.
+    /// Removes and returns the result message of a finished task.
     pub(super) fn take(&self, task: TaskId) -> Result<Vec<u8>, TaskError> {
         self.state().tasks.remove(&task).flatten().ok_or(TaskError::PoolEnded)
     }
 
-    /// Waits until the dispatcher is gone, and with it the pool. Whether it is.
+    /// Waits until no more results can arrive. Returns false when the deadline passes first.
     pub(super) fn wait_for_end(&self, deadline: Deadline) -> Result<bool, TaskError> {
         let ended = self.wait_until(deadline, |state| state.has_ended.then_some(()))?;
         Ok(ended.is_some())
     }
 
-    /// Whether the dispatcher may go on and cannot be heard any more.
-    pub(super) fn is_cut_off(&self) -> bool {
-        self.state().is_cut_off
+    /// Returns true if results were lost while the dispatcher may still run.
+    pub(super) fn is_broken(&self) -> bool {
+        self.state().is_broken
     }
 
-    /// Whether everything that somebody will ask for is there.
-    pub(super) fn has_all(&self) -> bool {
+    /// Returns true if every result that is still wanted has arrived.
+    pub(super) fn has_all_results(&self) -> bool {
         self.state().tasks.values().all(Option::is_some)
     }
 
-    /// Takes no more tasks, and tells the dispatcher, which ends when all are done. Whether it could be told within the time.
+    /// Accepts no more tasks, and requests that the dispatcher ends once all tasks are finished.
+    /// Returns false if the deadline passes before the request is sent.
     pub(super) fn close(&self, deadline: Deadline) -> Result<bool, TaskError> {
-        if !self.is_ours() {
+        if !self.is_owner() {
             return Err(TaskError::Inherited);
         }
         let mut state = self.state();
         state.is_closed = true;
-        if state.has_said_so {
+        if state.is_close_sent {
             return Ok(true);
         }
         drop(state);
-        let said = match left(deadline)? {
+        let sent = match left(deadline)? {
             None => self.dispatcher.send_bytes(&close()).map(|()| true),
             Some(left) => self.dispatcher.send_bytes_timeout(&close(), left),
         };
-        // When it is gone already, that is found out by whoever waits for its end.
-        let said = said.unwrap_or(true);
-        self.state().has_said_so = said;
-        Ok(said)
+        // If the dispatcher has ended already, the wait for its end reports that.
+        let sent = sent.unwrap_or(true);
+        self.state().is_close_sent = sent;
+        Ok(sent)
     }
 
-    /// Asks the dispatcher to end at once. Whether it could be asked within the time.
+    /// Requests that the dispatcher ends at once. Returns false if the timeout passes before the
+    /// request is sent.
     pub(super) fn terminate(&self, timeout: Duration) -> bool {
         self.state().is_closed = true;
         self.dispatcher.send_bytes_timeout(&terminate(), timeout).unwrap_or(true)
     }
 
-    /// Waits until there is an answer or the time is over. Of the threads that wait, one receives, for all of them.
+    /// Waits until `answer` returns a value or the deadline passes. One of the waiting threads
+    /// receives messages for all of them.
     fn wait_until<R>(
         &self,
         deadline: Deadline,
         answer: impl Fn(&State) -> Option<R>,
     ) -> Result<Option<R>, TaskError> {
-        if !self.is_ours() {
+        if !self.is_owner() {
             return Err(TaskError::Inherited);
         }
         let mut state = self.state();
@@ -199,41 +210,41 @@ impl Client {
             }
             let left = left(deadline)?;
             late += usize::from(left == Some(Duration::ZERO));
-            if late > MOST_LATE {
+            if late > MAX_LATE_MESSAGES {
                 return Ok(None);
             }
-            if state.somebody_receives {
+            if state.is_receiving {
                 if left == Some(Duration::ZERO) {
                     return Ok(None);
                 }
-                state.followers += 1;
+                state.waiters += 1;
                 let woken = self.changed.wait_timeout(state, left.unwrap_or(Duration::MAX));
                 state = woken.unwrap_or_else(PoisonError::into_inner).0;
-                state.followers -= 1;
+                state.waiters -= 1;
                 continue;
             }
-            state.somebody_receives = true;
+            state.is_receiving = true;
             drop(state);
-            // Also when no time is left: something may be there already.
-            let came = match left {
+            // Receives even if no time is left, because a message may have arrived already.
+            let received = match left {
                 None => self.dispatcher.recv_bytes().map(Some),
                 Some(left) => self.dispatcher.recv_bytes_timeout(left),
             };
             state = self.state();
-            state.somebody_receives = false;
-            if state.followers > 0 {
+            state.is_receiving = false;
+            if state.waiters > 0 {
                 self.changed.notify_all();
             }
-            match came {
-                Ok(Some(message)) => state.note(message),
+            match received {
+                Ok(Some(message)) => state.store(message),
                 Ok(None) => return Ok(None),
-                Err(error) => state.note_failure(error),
+                Err(error) => state.store_failure(error),
             }
         }
     }
 }
 
-/// How long there is left; `None` for ever.
+/// Returns the time until the deadline, or `None` if there is no deadline.
 fn left(deadline: Deadline) -> Result<Option<Duration>, TaskError> {
     Ok(deadline.left()?.map(Duration::from))
 }
@@ -247,26 +258,26 @@ mod tests {
         Call::of(|number: u64| number)
     }
 
-    /// A client with three tasks, and what stands for its dispatcher.
+    /// Returns a client with three submitted tasks, and the dispatcher's end of its connection.
     fn client() -> (Client, Connection, [TaskId; 3]) {
         let (here, there) = pipe().unwrap();
-        let client = Client::new(here, Code::known());
+        let client = Client::new(here, LoadedCode::current());
         let tasks = [(); 3].map(|()| client.submit(call(), b"").unwrap());
         (client, there, tasks)
     }
 
-    fn is_done(client: &Client, task: TaskId) -> bool {
+    fn is_finished(client: &Client, task: TaskId) -> bool {
         client.wait_any(&[task], Deadline::after(Duration::ZERO).unwrap()).unwrap().is_some()
     }
 
     #[test]
-    fn nothing_is_kept_of_tasks_that_are_given_up_or_whose_results_were_taken() {
+    fn discarded_tasks_and_taken_results_are_not_kept() {
         let (client, dispatcher, [first, second, third]) = client();
         client.forget(first);
         for task in [first, second, third, 99] {
             dispatcher.send_bytes(&result(task, b"done")).unwrap();
         }
-        assert!(is_done(&client, third));
+        assert!(is_finished(&client, third));
         client.forget(second);
         assert_eq!(client.take(third), Ok(result(third, b"done")));
         assert_eq!(client.take(third), Err(TaskError::PoolEnded));
@@ -274,18 +285,18 @@ mod tests {
     }
 
     #[test]
-    fn a_result_that_was_announced_and_lost_fails_its_task_only() {
+    fn losing_an_announced_result_fails_only_its_task() {
         let (client, dispatcher, [first, second, third]) = client();
         dispatcher.send_bytes(&result(first, &[])).unwrap();
-        assert!(!is_done(&client, first));
-        client.state().note_failure(PipeError::NoRoom);
-        assert!(is_done(&client, first) && !is_done(&client, second));
+        assert!(!is_finished(&client, first));
+        client.state().store_failure(PipeError::NoRoom);
+        assert!(is_finished(&client, first) && !is_finished(&client, second));
         dispatcher.send_bytes(&result(second, &[])).unwrap();
         dispatcher.send_bytes(&result(second, b"done")).unwrap();
-        assert!(is_done(&client, second) && !is_done(&client, third));
-        // Not announced: it may have been anybody's.
-        client.state().note_failure(PipeError::NoRoom);
-        assert!(is_done(&client, third));
+        assert!(is_finished(&client, second) && !is_finished(&client, third));
+        // Without an announcement, the lost result may belong to any task.
+        client.state().store_failure(PipeError::NoRoom);
+        assert!(is_finished(&client, third));
         assert_eq!(
             (client.take(third), client.submit(call(), b"")),
             (Err(TaskError::PoolEnded), Err(TaskError::PoolEnded))
@@ -294,28 +305,27 @@ mod tests {
     }
 
     #[test]
-    fn when_the_time_is_over_some_more_results_are_taken_in_and_not_all() {
+    fn a_wait_receives_a_limited_number_of_results_after_its_deadline() {
         let (client, dispatcher, [first, ..]) = client();
         let sent = (1000..).take_while(|&task| {
             dispatcher
-                .send_bytes_timeout(&result(task, b"of somebody else"), Duration::ZERO)
+                .send_bytes_timeout(&result(task, b"of another task"), Duration::ZERO)
                 .unwrap()
         });
-        assert!(sent.count() > MOST_LATE);
-        assert!(!is_done(&client, first));
-        assert!(client.dispatcher.poll(Duration::ZERO).unwrap(), "some are left");
+        assert!(sent.count() > MAX_LATE_MESSAGES);
+        assert!(!is_finished(&client, first));
+        assert!(client.dispatcher.poll(Duration::ZERO).unwrap(), "some results are left");
         dispatcher.send_bytes(&result(first, b"done")).unwrap();
-        assert!((0..10).any(|_| is_done(&client, first)));
+        assert!((0..10).any(|_| is_finished(&client, first)));
     }
 
     #[test]
-    fn a_process_that_lost_something_unannounced_is_cut_off_and_one_whose_dispatcher_is_gone_is_not()
-     {
-        for (error, is_cut_off) in [(PipeError::Closed, false), (PipeError::Malformed, true)] {
+    fn losing_an_unannounced_result_breaks_the_connection_and_a_closed_one_is_not_broken() {
+        for (error, is_broken) in [(PipeError::Closed, false), (PipeError::Malformed, true)] {
             let (client, _dispatcher, [first, ..]) = client();
-            client.state().note_failure(error);
-            assert!(is_done(&client, first));
-            assert_eq!(client.is_cut_off(), is_cut_off);
+            client.state().store_failure(error);
+            assert!(is_finished(&client, first));
+            assert_eq!(client.is_broken(), is_broken);
         }
     }
 }

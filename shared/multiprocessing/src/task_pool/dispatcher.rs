@@ -1,9 +1,13 @@
-//! The dispatcher of a pool of tasks: a process of its own that starts the workers, gives them the tasks, and hands the results back.
+//! The dispatcher of a task pool: the process that starts the workers, sends them tasks, and
+//! returns their results to the owner.
 //!
-//! It is a process because only a process with one thread may fork, and whoever has the pool shall be free to have many; and
-//! because tasks shall go on while the owner is busy with other things. When all workers are at work each is given a few short tasks
-//! ahead, so that none waits for the dispatcher between them. Those that nobody has begun are taken back for a worker that has nothing
-//! to do, so that no task waits behind a long one, and when their worker dies, so that nothing fails but the task it was at.
+//! It is a separate process for two reasons. Only a process with one thread may fork, and the owner
+//! may have many. Tasks also go on while the owner does other work.
+//!
+//! A busy worker gets a few short tasks in advance, so that it does not wait for the dispatcher
+//! between two tasks. The dispatcher takes queued tasks back in two cases. If another worker is
+//! idle, no task waits behind a long one. If the worker dies, only the task that it was running
+//! fails.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -16,111 +20,119 @@ use nix::sys::signal::{SigHandler, Signal};
 
 use super::error::TaskError;
 use super::function::failure;
-use super::message::{Order, WaitingTask, result, result_parts};
-use super::workers::{Duties, Workers};
+use super::message::{QueuedTask, Request, parse_result, result};
+use super::workers::{WorkerOptions, Workers};
 use crate::pipe::{Connection, PipeError};
 use crate::sys::deadline::Deadline;
 use crate::sys::signal::set_disposition;
 use crate::sys::wait::poll_until;
 
-/// How long workers that have nothing more to do may take to end.
+/// How long idle workers may take to end before they are killed.
 const GRACE: Duration = Duration::from_secs(5);
-/// So many orders are taken in before the workers are looked after again.
-const ORDERS_AT_ONCE: usize = 64;
-/// So many results are handed back before the workers are looked after again.
-const RESULTS_AT_ONCE: usize = 64;
-/// Larger results are announced: to receive them the owner needs a descriptor, and may have none.
-const ANNOUNCED: usize = 1 << 15;
+/// Most requests received per loop round, so that workers are served in between.
+const MAX_REQUESTS: usize = 64;
+/// Most results sent per loop round, so that workers are served in between.
+const MAX_RESULTS: usize = 64;
+/// Longest result that is not announced. To receive a larger one the owner may need a descriptor,
+/// and if it has none it must still learn which task has lost its result.
+const MAX_UNANNOUNCED_BYTES: usize = 1 << 15;
 
 struct Dispatcher<'a> {
     owner: Connection,
     workers: Workers<'a>,
-    /// Tasks that lie with no worker.
-    waiting: VecDeque<WaitingTask>,
-    /// Results that the owner has not taken yet.
+    /// Tasks that are in flight to no worker.
+    queued: VecDeque<QueuedTask>,
+    /// Results to be sent to the owner.
     results: VecDeque<Vec<u8>>,
-    /// Whether the owner will send no more tasks.
+    /// True once the owner has closed the pool and submits no more tasks.
     is_closed: bool,
-    /// Whether a task was refused by a worker that has room, and a result by the owner's socket: too many descriptors are on their way
-    /// between processes of this user, and nobody tells when there are fewer.
+    /// True if the last task was refused although a worker accepts it.
+    ///
+    /// The kernel refuses a descriptor while this user has too many in flight between processes. No
+    /// event reports when that changes, so [`wait`](Self::wait) polls with a limit.
     is_task_refused: bool,
+    /// True if the last result was refused although the owner's socket has room, for the same
+    /// reason.
     is_result_refused: bool,
 }
 
-/// Which of the polled descriptors are ready.
+/// The polled sources that are ready.
 struct Ready {
     owner: bool,
-    /// Slots of workers that sent something or ended, and whether they ended.
+    /// Slots of the workers that sent a message or ended, and whether they ended.
     workers: Vec<(usize, bool)>,
 }
 
-/// Runs a pool for its owner, to whom it first says whether all workers were started: nothing, or which one was not and the
-/// number of the error. Returns the exit code.
-pub(super) fn run(owner: Connection, duties: Duties) -> i32 {
-    // Ctrl-C is for the owner: when it ends, the pool does. And whoever started it may ignore SIGCHLD, which is inherited: the
-    // kernel would reap the workers itself and tell nobody how they ended.
+/// Runs a pool for its owner, and returns the exit code.
+///
+/// It first reports to the owner whether the workers were started: `None`, or the slot of the first
+/// failure and its errno.
+pub(super) fn run(owner: Connection, options: WorkerOptions) -> i32 {
+    // Ctrl-C is for the owner: the pool ends with it. An ignored SIGCHLD, inherited from the owner,
+    // would make the kernel reap the workers and discard their exit status.
     let _ = set_disposition(Signal::SIGINT, SigHandler::SigIgn);
     let _ = set_disposition(Signal::SIGCHLD, SigHandler::SigDfl);
-    let (workers, started) = Workers::start(duties);
+    let (workers, started) = Workers::start(options);
     let failed = started.err().map(|(worker, errno)| (worker, errno as i32));
-    let is_told = owner.send(&failed).is_ok();
+    let is_reported = owner.send(&failed).is_ok();
     let mut dispatcher = Dispatcher {
         owner,
         workers,
-        waiting: VecDeque::new(),
+        queued: VecDeque::new(),
         results: VecDeque::new(),
         is_closed: false,
         is_task_refused: false,
         is_result_refused: false,
     };
-    let done = if failed.is_none() && is_told { dispatcher.serve() } else { Ok(false) };
+    let done = if failed.is_none() && is_reported { dispatcher.serve() } else { Ok(false) };
     let all_done = matches!(done, Ok(true));
     dispatcher.workers.end(if all_done { GRACE } else { Duration::ZERO });
     i32::from(done.is_err())
 }
 
 impl Dispatcher<'_> {
-    /// Works until the owner has closed the pool and everything is done, or the owner wants no more. Whether everything is done.
+    /// Serves until the pool has ended. Returns true if the owner closed it and all tasks are
+    /// finished, or false if the owner terminated it or is gone.
     fn serve(&mut self) -> Result<bool, PipeError> {
         loop {
             self.workers.start_due();
-            self.hand_out();
-            self.fail_what_nobody_will_do();
-            self.hand_back()?;
+            self.send_tasks();
+            self.fail_tasks_without_workers();
+            self.send_results()?;
             if self.is_closed && self.is_idle() {
                 return Ok(true);
             }
             let ready = self.wait()?;
             for (slot, has_ended) in ready.workers {
                 for result in self.workers.receive(slot) {
-                    self.keep(result);
+                    self.queue_result(result);
                 }
                 if has_ended {
-                    let (unbegun, lost) = self.workers.remove_dead(slot);
-                    self.wait_again(unbegun);
+                    let (not_started, lost) = self.workers.remove_dead(slot);
+                    self.requeue(not_started);
                     self.results.extend(lost);
                 }
             }
-            if ready.owner && !self.take_orders()? {
+            if ready.owner && !self.receive_requests()? {
                 return Ok(false);
             }
         }
     }
 
     fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.results.is_empty() && self.workers.are_idle()
+        self.queued.is_empty() && self.results.is_empty() && self.workers.are_idle()
     }
 
-    /// Waits until something happens or somebody is due.
+    /// Waits until a source is ready or a worker is due to start.
     fn wait(&self) -> Result<Ready, Errno> {
         let mut events = PollFlags::POLLIN;
         events.set(PollFlags::POLLOUT, !self.results.is_empty() && !self.is_result_refused);
         let mut polled = vec![PollFd::new(self.owner.as_fd(), events)];
-        // Two places for each worker.
+        // Two entries per worker.
         let mut slots = Vec::new();
-        for (slot, came, ended) in self.workers.sources() {
+        for (slot, messages, ended) in self.workers.sources() {
             slots.push(slot);
-            polled.extend([came, ended].map(|source| PollFd::new(source, PollFlags::POLLIN)));
+            polled.extend([messages, ended].map(|source| PollFd::new(source, PollFlags::POLLIN)));
         }
         let deadline = match self.workers.next_due() {
             Some(moment) => Deadline::after(moment.saturating_duration_since(Instant::now()))?,
@@ -136,53 +148,54 @@ impl Dispatcher<'_> {
         Ok(Ready { owner, workers: ready.map(|(slot, pair)| (slot, is_ready(&pair[1]))).collect() })
     }
 
-    /// Gives tasks to the workers that have least to do.
-    fn hand_out(&mut self) {
+    /// Sends tasks to workers as long as one accepts them.
+    fn send_tasks(&mut self) {
         self.is_task_refused = false;
         let overtaken = self.workers.take_back_overtaken();
-        self.wait_again(overtaken);
-        while let Some(task) = self.waiting.pop_front().or_else(|| self.workers.take_back()) {
-            match self.workers.give(task) {
+        self.requeue(overtaken);
+        while let Some(task) = self.queued.pop_front().or_else(|| self.workers.take_back()) {
+            match self.workers.send(task) {
                 Ok(()) => {}
                 Err(((id, _), Some(error))) => {
                     self.results.push_back(result(id, &failure(&error.into())))
                 }
                 Err((task, None)) => {
-                    self.is_task_refused = self.workers.takes(task.1.len());
-                    return self.waiting.push_front(task);
+                    self.is_task_refused = self.workers.accept(task.1.len());
+                    return self.queued.push_front(task);
                 }
             }
         }
     }
 
-    /// Puts tasks that were given out before in front of all those that were not, in the order in which they came.
-    fn wait_again(&mut self, mut tasks: Vec<WaitingTask>) {
+    /// Puts tasks that were taken back to the front of the queue, in the order of submission.
+    fn requeue(&mut self, mut tasks: Vec<QueuedTask>) {
         tasks.sort_unstable_by_key(|(id, _)| Reverse(*id));
-        tasks.into_iter().for_each(|task| self.waiting.push_front(task));
+        tasks.into_iter().for_each(|task| self.queued.push_front(task));
     }
 
-    /// When no worker will ever be ready, the tasks fail instead of waiting.
-    fn fail_what_nobody_will_do(&mut self) {
+    /// Fails the queued tasks if no worker will ever be ready, so that their callers do not wait
+    /// forever.
+    fn fail_tasks_without_workers(&mut self) {
         if let Some(exit) = self.workers.have_given_up() {
             let error = failure(&TaskError::NotReady { exit });
-            self.results.extend(self.waiting.drain(..).map(|(id, _)| result(id, &error)));
+            self.results.extend(self.queued.drain(..).map(|(id, _)| result(id, &error)));
         }
     }
 
-    /// Keeps a result for the owner.
-    fn keep(&mut self, message: Vec<u8>) {
-        if message.len() > ANNOUNCED
-            && let Some((id, _)) = result_parts(&message)
+    /// Queues a result for the owner, behind an announcement if it is large.
+    fn queue_result(&mut self, message: Vec<u8>) {
+        if message.len() > MAX_UNANNOUNCED_BYTES
+            && let Some((id, _)) = parse_result(&message)
         {
             self.results.push_back(result(id, &[]));
         }
         self.results.push_back(message);
     }
 
-    /// Sends results to the owner while it takes them.
-    fn hand_back(&mut self) -> Result<(), PipeError> {
+    /// Sends results to the owner as long as its socket has room.
+    fn send_results(&mut self) -> Result<(), PipeError> {
         self.is_result_refused = false;
-        for _ in 0..RESULTS_AT_ONCE {
+        for _ in 0..MAX_RESULTS {
             let Some(front) = self.results.front_mut() else { break };
             match self.owner.send_bytes_timeout(front, Duration::ZERO) {
                 Ok(true) => {
@@ -190,16 +203,18 @@ impl Dispatcher<'_> {
                     self.results.pop_front();
                 }
                 Ok(false) => {
-                    // Twice in a row: there may have been room for it only since.
+                    // Room may have appeared only after the attempt. So a refusal counts only if
+                    // the next attempt fails as well.
                     let had_room =
                         std::mem::replace(&mut self.is_result_refused, has_room(&self.owner)?);
                     if had_room || !self.is_result_refused {
                         break;
                     }
                 }
-                // A large one needs a file, and there may be too many. That it failed is told in a few bytes.
+                // A large result needs a file, and too many may be open. The short error still
+                // fits.
                 Err(PipeError::System(errno)) => {
-                    let id = result_parts(front).map(|(id, _)| id).unwrap_or_default();
+                    let id = parse_result(front).map(|(id, _)| id).unwrap_or_default();
                     *front = result(id, &failure(&errno.into()));
                     if !self.owner.send_bytes_timeout(front, Duration::ZERO)? {
                         break;
@@ -212,22 +227,22 @@ impl Dispatcher<'_> {
         Ok(())
     }
 
-    /// Takes in what the owner wants. Whether it wants the pool to go on.
-    fn take_orders(&mut self) -> Result<bool, PipeError> {
-        for _ in 0..ORDERS_AT_ONCE {
-            let order = match self.owner.recv_bytes_timeout(Duration::ZERO) {
-                Ok(Some(order)) => order,
+    /// Receives requests of the owner. Returns false if the pool must end at once.
+    fn receive_requests(&mut self) -> Result<bool, PipeError> {
+        for _ in 0..MAX_REQUESTS {
+            let request = match self.owner.recv_bytes_timeout(Duration::ZERO) {
+                Ok(Some(request)) => request,
                 Ok(None) => break,
-                // The owner is gone, or has dropped the pool.
+                // The owner has ended, or has dropped the pool.
                 Err(PipeError::Closed) => return Ok(false),
-                // Nobody knows which task it was, and its owner would wait for it for ever. It is not for want of a descriptor: what
-                // starting workers took for a moment is free.
+                // A task of unknown id is lost, and the owner would wait for it forever. The cause
+                // is not a lack of descriptors: those used while starting workers are free again.
                 Err(error) => return Err(error),
             };
-            match Order::of(&order) {
-                Some(Order::Task(id)) => self.waiting.push_back((id, order)),
-                Some(Order::Close) => self.is_closed = true,
-                Some(Order::Terminate) => return Ok(false),
+            match Request::parse(&request) {
+                Some(Request::Task(id)) => self.queued.push_back((id, request)),
+                Some(Request::Close) => self.is_closed = true,
+                Some(Request::Terminate) => return Ok(false),
                 None => return Err(PipeError::Malformed),
             }
         }
@@ -235,7 +250,7 @@ impl Dispatcher<'_> {
     }
 }
 
-/// Whether a socket has room for a message, as far as it says.
+/// Returns true if poll reports that a socket has room for a message.
 fn has_room(socket: &Connection) -> Result<bool, Errno> {
     poll_until(
         &mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)],

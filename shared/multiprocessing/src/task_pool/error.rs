@@ -1,4 +1,4 @@
-//! Why a pool did not start, and why a task has no result.
+//! Errors of starting a task pool and of running a task.
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -7,81 +7,86 @@ use crate::pipe::PipeError;
 use crate::sys::exit::Exit;
 use crate::sys::fork::SpawnError;
 
-/// Why a pool of tasks could not be started. Whatever was started is gone again.
+/// Error of starting a task pool. The processes that were started have ended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// Nobody would do the work.
-    #[error("a pool of 0 workers would do nothing: ask for at least 1")]
+    /// The number of workers is 0.
+    #[error("a task pool needs at least 1 worker")]
     NoWorkers,
-    /// Every worker would end before its first task.
-    #[error("workers for 0 tasks each would do nothing: ask for at least 1")]
+    /// The number of tasks per worker is 0.
+    #[error("a worker must be allowed at least 1 task")]
     NoTasks,
-    /// The process that hands the tasks out was not started.
+    /// The dispatcher, which starts the workers, could not be started.
     #[error("starting the dispatcher: {0}")]
     Dispatcher(#[source] SpawnError),
-    /// A worker was not started.
+    /// A worker could not be started.
     #[error("starting worker {worker}: {source}")]
     Worker {
-        /// Which one, from 0.
+        /// Number of the worker, from 0.
         worker: usize,
-        /// Why not.
+        /// Error of the fork.
         source: SpawnError,
     },
-    /// The way to the dispatcher failed.
-    #[error("talking to the dispatcher: {0}")]
+    /// The connection to the dispatcher failed.
+    #[error("connection to the dispatcher: {0}")]
     Pipe(#[from] PipeError),
 }
 
-/// Why a task has no result.
+/// Error of a task that has no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TaskError {
-    /// The worker ended while it had the task: it was killed, or the task ended the process. Whether the task was done, and how
-    /// much of it, nobody knows. Tasks that it had not begun are not concerned, but for one of more than 4 KiB that was on its way to
-    /// it and may have been the reason. Another worker takes its place.
+    /// The worker ended during the task: it was killed, or the task ended the process. The task may
+    /// have run in full, in part, or not at all.
+    ///
+    /// Tasks that the worker had not started are not affected, except one of more than 4 KiB that
+    /// was in flight to it and may have caused its death. The worker is replaced.
     #[error("worker {pid} ended during the task: {exit}")]
     WorkerDied {
         /// The worker's process id.
         pid: i32,
-        /// How it ended.
+        /// How the worker ended.
         #[serde(with = "crate::sys::exit::as_status")]
         exit: Exit,
     },
-    /// The function panicked. The worker goes on.
+    /// The function panicked. The worker keeps running.
     #[error("the task panicked in worker {pid} at {place}: {message}")]
     Panicked {
-        /// What the panic said.
+        /// Message of the panic.
         message: String,
-        /// File, line and column, and below them the backtrace if `RUST_BACKTRACE` asks for one.
+        /// File, line and column, followed by the backtrace if `RUST_BACKTRACE` enables it.
         place: String,
         /// The worker's process id.
         pid: i32,
     },
-    /// The argument or the result cannot be encoded.
+    /// Encoding the argument or the result failed.
     #[error("{0}")]
     Encode(String),
-    /// The argument or the result is not what its type expects: it is encoded in one way and decoded in another.
+    /// Decoding the argument or the result failed, because its type does not decode its own
+    /// encoding.
     #[error("{0}")]
     Decode(String),
-    /// The function is of a library that was loaded after the pool was started: the workers do not have it. Or it is of any library,
-    /// and one has been unloaded since: nobody knows whether they have the same.
+    /// The function's code may not exist in the workers. Its library was loaded after the pool was
+    /// started, or a library was unloaded since.
     #[error("the function's library was loaded after the pool was started, or one was unloaded")]
     UnknownFunction,
-    /// Workers end before they have begun a task, most likely in the initializer, again and again, and no more are started.
+    /// All workers repeatedly ended before they started a task, most likely in the initializer. The
+    /// pool starts no more of them.
     #[error("no worker becomes ready: the last one ended with {exit} before its first task")]
     NotReady {
-        /// How the last one ended.
+        /// How the last worker ended.
         #[serde(with = "crate::sys::exit::as_status")]
         exit: Exit,
     },
-    /// The pool was joined, terminated or dropped, or its dispatcher was killed, before the task had a result.
+    /// The pool was joined, terminated or dropped, or its dispatcher was killed, before the task
+    /// had a result.
     #[error("the pool ended before the task was done")]
     PoolEnded,
-    /// The operating system refused, with this number (errno).
-    #[error("the operating system refused: {}", Errno::from_raw(*.0))]
+    /// A system call failed with this errno.
+    #[error("system call failed: {}", Errno::from_raw(*.0))]
     System(i32),
-    /// This process was forked from the one that has the pool, and has only a copy of the handle.
+    /// This process is a forked child of the pool's owner and has only a copy of the handle.
     #[error("the pool belongs to the process that started it")]
     Inherited,
 }

@@ -1,4 +1,4 @@
-//! Names a function for a process that was forked from this one, where it is at the same address.
+//! Refers to a function by its address, which is the same in a forked process.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
@@ -14,10 +14,10 @@ use super::error::TaskError;
 use super::panics;
 use crate::pipe::{decode, encode};
 
-/// Decodes arguments, calls the function at this address with each, and encodes what came of it.
+/// Decodes arguments, calls the function at this address with each, and encodes the outcomes.
 type Run = fn(function: usize, arguments: &[u8]) -> Vec<u8>;
 
-/// What a task calls: the addresses of a function, and of the [`Run`] that knows its types.
+/// The addresses of the function that a task calls, and of the [`Run`] for its types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Call {
     pub(super) run: u64,
@@ -25,12 +25,12 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Of a function of one argument.
+    /// Refers to a function of one argument.
     pub(super) fn of<A: DeserializeOwned, R: Serialize>(function: fn(A) -> R) -> Self {
         Self::new(run::<A, R>, function as usize)
     }
 
-    /// Of a function of two arguments, which come as a pair.
+    /// Refers to a function of two arguments, which are encoded as a pair.
     pub(super) fn of_pair<A, B, R>(function: fn(A, B) -> R) -> Self
     where
         (A, B): DeserializeOwned,
@@ -43,18 +43,21 @@ impl Call {
         Self { run: run as usize as u64, function: function as u64 }
     }
 
-    /// Calls it in a worker. What comes back are the encoded results, or an error for all of them.
+    /// Calls the function in a worker with each argument. Returns the encoded outcomes, or one
+    /// encoded error for all arguments.
     pub(super) fn perform(self, arguments: &[u8]) -> Vec<u8> {
-        // SAFETY: `Call::new` made this number of a `Run` in the process that owns the pool, and it has come through sockets
-        // that only that process and its dispatcher ever had. The worker is a fork of a fork of that process, and `Code` has
-        // seen that what is at the address was there before the fork: so it is that `Run` here as well.
+        // SAFETY: `Call::new` made this number from a `Run` in the owner of the pool, and it came
+        // through sockets that only the owner, its dispatcher and this worker hold. The worker is a
+        // fork of a fork of the owner. The owner checked with `LoadedCode` that the code at the
+        // address was loaded before those forks, so the same `Run` is at the address here.
         let run = unsafe { mem::transmute::<usize, Run>(self.run as usize) };
         run(self.function as usize, arguments)
     }
 }
 
 fn run<A: DeserializeOwned, R: Serialize>(function: usize, arguments: &[u8]) -> Vec<u8> {
-    // SAFETY: as in `perform`: `Call::of` put this number and this very `Run`, for these types, side by side.
+    // SAFETY: as in `perform`. `Call::of` pairs this number with this instance of `run`, so the
+    // types match.
     let function = unsafe { mem::transmute::<usize, fn(A) -> R>(function) };
     run_each(arguments, function)
 }
@@ -63,12 +66,12 @@ fn run_pair<A, B, R: Serialize>(function: usize, arguments: &[u8]) -> Vec<u8>
 where
     (A, B): DeserializeOwned,
 {
-    // SAFETY: as in `run`, by `Call::of_pair`.
+    // SAFETY: as in `run`, with the pair made by `Call::of_pair`.
     let function = unsafe { mem::transmute::<usize, fn(A, B) -> R>(function) };
     run_each(arguments, |(first, second)| function(first, second))
 }
 
-/// One by one; an error of one is no error of the others.
+/// Calls with each argument. A panic affects only the outcome of its own argument.
 fn run_each<A: DeserializeOwned, R: Serialize>(arguments: &[u8], call: impl Fn(A) -> R) -> Vec<u8> {
     let arguments = match decode::<Vec<A>>(arguments) {
         Ok(arguments) => arguments,
@@ -77,15 +80,15 @@ fn run_each<A: DeserializeOwned, R: Serialize>(arguments: &[u8], call: impl Fn(A
     let outcome =
         |argument| catch_unwind(AssertUnwindSafe(|| call(argument))).map_err(panics::task_error);
     let outcomes: Vec<Result<R, TaskError>> = arguments.into_iter().map(outcome).collect();
-    // What a pool of any types reads, see `failure`.
+    // Wrapped in `Ok`, because `failure` sends an `Err` in its place.
     match encode(&Ok::<_, TaskError>(&outcomes)) {
         Ok(bytes) => bytes,
-        Err(_) => only_the_encodable(outcomes),
+        Err(_) => encode_encodable(outcomes),
     }
 }
 
-/// At least one result cannot be sent. That is an error of its own task only.
-fn only_the_encodable<R: Serialize>(outcomes: Vec<Result<R, TaskError>>) -> Vec<u8> {
+/// Encodes outcomes of which at least one cannot be encoded. That one becomes an error.
+fn encode_encodable<R: Serialize>(outcomes: Vec<Result<R, TaskError>>) -> Vec<u8> {
     let encodable = |outcome: Result<R, TaskError>| {
         outcome.and_then(|result| match encode(&result) {
             Ok(_) => Ok(result),
@@ -96,26 +99,30 @@ fn only_the_encodable<R: Serialize>(outcomes: Vec<Result<R, TaskError>>) -> Vec<
     encode(&Ok::<_, TaskError>(outcomes)).unwrap_or_else(|error| failure(&error.into()))
 }
 
-/// What is sent in place of results, whatever type they would have had.
+/// Encodes an error that takes the place of the outcomes of all arguments, for any result type.
 pub(super) fn failure(error: &TaskError) -> Vec<u8> {
-    // An error is numbers and texts: it is always encodable.
+    // Cannot fail: an error consists of numbers and strings.
     encode(&Err::<(), _>(error)).unwrap_or_default()
 }
 
-/// The code that this process had when a pool was started: its workers have it at the same addresses. What is loaded later they
-/// do not have, and where something was unloaded they have what the owner has no more.
+/// The code that was loaded when a pool was started. Its workers have the same code at the same
+/// addresses.
+///
+/// Workers lack what the owner loads later. If the owner unloads a library, its addresses may later
+/// hold code that the workers lack as well.
 #[derive(Debug, Default)]
-pub(super) struct Code {
-    /// Of the program itself, which is never unloaded.
+pub(super) struct LoadedCode {
+    /// Address ranges of the program itself, which is never unloaded.
     program: Vec<Range<u64>>,
+    /// Address ranges of the libraries.
     libraries: Vec<Range<u64>>,
-    /// How many libraries had been unloaded by then.
+    /// Number of libraries that had been unloaded before the pool was started.
     unloaded: u64,
 }
 
-impl Code {
-    /// What there is now.
-    pub(super) fn known() -> Self {
+impl LoadedCode {
+    /// Returns the code that is loaded now.
+    pub(super) fn current() -> Self {
         let mut code = Self::default();
         for_each_object(&mut |object, segments| {
             code.unloaded = object.dlpi_subs;
@@ -126,7 +133,7 @@ impl Code {
                 let start = object.dlpi_addr.wrapping_add(segment.p_vaddr);
                 start..start.wrapping_add(segment.p_memsz)
             });
-            // The program comes first.
+            // The loader visits the program first.
             if code.program.is_empty() { &mut code.program } else { &mut code.libraries }
                 .extend(ranges);
             true
@@ -134,18 +141,20 @@ impl Code {
         code
     }
 
-    /// Whether workers have the same at these addresses.
+    /// Returns true if workers have the same code at the addresses of this call.
     pub(super) fn contains(&self, call: Call) -> bool {
         let is_in =
             |address, ranges: &[Range<u64>]| ranges.iter().any(|range| range.contains(&address));
         let is_known = |address| {
-            is_in(address, &self.program) || self.has_all() && is_in(address, &self.libraries)
+            is_in(address, &self.program)
+                || self.has_all_libraries() && is_in(address, &self.libraries)
         };
         is_known(call.run) && is_known(call.function)
     }
 
-    /// Whether no library was unloaded since. Otherwise nobody knows what is in its place now.
-    fn has_all(&self) -> bool {
+    /// Returns true if no library was unloaded since. Otherwise another one may have taken its
+    /// place.
+    fn has_all_libraries(&self) -> bool {
         let mut unloaded = 0;
         for_each_object(&mut |object, _| {
             unloaded = object.dlpi_subs;
@@ -155,26 +164,30 @@ impl Code {
     }
 }
 
-/// What is told about one of the things that a process is loaded from, and where its segments are. Returns whether to go on.
+/// Receives the description of a loaded object and its segments. Returns true to continue.
 type Visit<'a> = &'a mut dyn FnMut(&libc::dl_phdr_info, &[libc::Elf64_Phdr]) -> bool;
 
-/// Visits the program and its libraries.
+/// Visits the program and its libraries, until a visit returns false.
 fn for_each_object(mut visit: Visit) {
     unsafe extern "C" fn one(
         object: *mut libc::dl_phdr_info,
         _size: usize,
         visit: *mut libc::c_void,
     ) -> c_int {
-        // SAFETY: the loader passes on the pointer that it was given below, to a `Visit` that nobody else uses meanwhile.
+        // SAFETY: this is the pointer passed to the loader below. It points to a `Visit` that
+        // nothing else uses during the call.
         let visit = unsafe { &mut *visit.cast::<Visit>() };
-        // SAFETY: the loader's description, valid during the call. glibc has had all its fields since version 2.4.
+        // SAFETY: the loader's description is valid during the call. All its fields exist in glibc
+        // since version 2.4.
         let object = unsafe { &*object };
-        // SAFETY: they describe what is loaded and stay as long as it is, which the loader sees to during the call.
+        // SAFETY: the headers live as long as the object is loaded, and the loader holds its lock
+        // against unloading during the call.
         let segments =
             unsafe { slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)) };
         c_int::from(!visit(object, segments))
     }
-    // SAFETY: `one` is called only during this call, with the pointer to `visit`. It does not unwind: visits only look and note.
+    // SAFETY: the loader calls `one` only during this call, with the pointer to `visit`. It does
+    // not unwind, because the visits only read and store values.
     unsafe { libc::dl_iterate_phdr(Some(one), (&raw mut visit).cast()) };
 }
 
@@ -201,19 +214,18 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_sent_is_an_error_of_its_own_task_only() {
-        // Sequences whose length is not known before cannot be encoded.
-        struct Unknown(bool);
-        impl Serialize for Unknown {
+    fn a_result_that_cannot_be_encoded_is_an_error_of_its_own_argument_only() {
+        struct Encodable(bool);
+        impl Serialize for Encodable {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 if self.0 {
-                    Err(serde::ser::Error::custom("not this one"))
-                } else {
                     serializer.serialize_u8(7)
+                } else {
+                    Err(serde::ser::Error::custom("not encodable"))
                 }
             }
         }
-        let outcomes: Outcomes<u8> = call(Call::of(Unknown), &[false, true, false]);
+        let outcomes: Outcomes<u8> = call(Call::of(Encodable), &[true, false, true]);
         let outcomes = outcomes.unwrap();
         assert_eq!((&outcomes[0], &outcomes[2]), (&Ok(7), &Ok(7)));
         assert!(matches!(&outcomes[1], Err(TaskError::Encode(_))), "{outcomes:?}");
@@ -226,8 +238,8 @@ mod tests {
     }
 
     #[test]
-    fn functions_that_workers_have_are_known_and_nothing_else() {
-        let before = Code::known();
+    fn only_code_that_the_workers_have_is_accepted() {
+        let before = LoadedCode::current();
         let own = Call::of(square);
         let at = |address| Call { function: address, ..own };
         let data = &raw const before as u64;
@@ -239,18 +251,18 @@ mod tests {
         let (of_libc, late) = (at(libc::getpid as *const () as u64), c"libthread_db.so.1");
         assert!(before.contains(own) && before.contains(of_libc));
 
-        // SAFETY: a library of glibc's, without code that runs when it is loaded.
+        // SAFETY: this library of glibc has no code that runs when it is loaded.
         let library = unsafe { libc::dlopen(late.as_ptr(), libc::RTLD_LAZY) };
         assert!(!library.is_null(), "glibc has no {late:?}");
-        // SAFETY: a handle from the line above.
+        // SAFETY: the handle comes from `dlopen` above.
         let loaded_later = at(unsafe { libc::dlsym(library, c"td_init".as_ptr()) } as u64);
-        let after = Code::known();
+        let after = LoadedCode::current();
         assert!(!before.contains(loaded_later) && after.contains(loaded_later));
         assert!(before.contains(own) && before.contains(of_libc));
 
-        // SAFETY: nobody uses anything of it.
+        // SAFETY: no code or data of the library is in use.
         assert_eq!(unsafe { libc::dlclose(library) }, 0);
-        // What is in its place, and that of other libraries, may be something else than the workers have.
+        // Other code may now be at the addresses of any library.
         for code in [before, after] {
             assert!(!code.contains(loaded_later) && !code.contains(of_libc) && code.contains(own));
         }

@@ -1,4 +1,4 @@
-//! Results one by one, while arguments are still being made.
+//! Iterates over results while the arguments are still being produced.
 
 use std::collections::VecDeque;
 use std::iter::Fuse;
@@ -17,32 +17,34 @@ use super::message::TaskId;
 use crate::pipe::encode;
 use crate::sys::deadline::Deadline;
 
-/// The results of tasks whose arguments come from an iterator, made by [`TaskPool::imap`](super::TaskPool::imap) and its sisters.
+/// Iterator over the results of tasks whose arguments come from an iterator. Created by
+/// [`TaskPool::imap`](super::TaskPool::imap) and its variants.
 ///
-/// Arguments are taken from the iterator as workers need them, sixteen tasks for each worker ahead of the results that were asked
-/// for, and so it may be endless. (Python takes all of them at once.) Dropping this gives up what was not asked for; tasks that
-/// were given to the pool are done nevertheless.
+/// It takes arguments as the workers need them, sixteen tasks per worker ahead of the results that
+/// were requested. So the iterator of arguments may be endless. (Python takes all arguments at
+/// once.) Dropping this discards the remaining results. Tasks that were submitted still run.
 #[derive(Debug)]
-#[must_use = "nothing is done before the first result is asked for"]
+#[must_use = "no task is submitted before the first result is requested"]
 pub struct Imap<R, I> {
     client: Arc<Client>,
     call: Call,
     arguments: Fuse<I>,
-    /// How many arguments make a task.
+    /// Number of arguments per task.
     chunk: NonZeroUsize,
-    /// How many tasks are under way at the same time.
-    ahead: usize,
+    /// Most tasks in flight at the same time.
+    window: usize,
     in_order: bool,
-    under_way: VecDeque<Task>,
+    in_flight: VecDeque<Task>,
+    /// Results that arrived and were not returned yet.
     ready: VecDeque<Result<R, TaskError>>,
 }
 
-/// A task under way.
+/// A task in flight.
 #[derive(Debug)]
 struct Task {
-    /// The number of the task, or why the pool did not get it.
+    /// Id of the task, or the error of submitting it.
     id: Result<TaskId, TaskError>,
-    /// How many arguments it has.
+    /// Number of its arguments.
     arguments: usize,
 }
 
@@ -57,35 +59,37 @@ where
         call: Call,
         arguments: I,
         chunk: NonZeroUsize,
-        ahead: usize,
+        window: usize,
         in_order: bool,
     ) -> Self {
-        let (under_way, ready) = (VecDeque::new(), VecDeque::new());
-        Self { client, call, arguments: arguments.fuse(), chunk, ahead, in_order, under_way, ready }
+        let (in_flight, ready) = (VecDeque::new(), VecDeque::new());
+        let arguments = arguments.fuse();
+        Self { client, call, arguments, chunk, window, in_order, in_flight, ready }
     }
 
-    /// Waits until [`next`](Iterator::next) would not wait, at most this long. Whether it would not.
+    /// Waits until [`next`](Iterator::next) can return without waiting, at most this long. Returns
+    /// true if it can.
     ///
     /// # Errors
-    /// [`TaskError::Inherited`] in a forked child, or what the system says.
+    /// [`TaskError::Inherited`] in a forked child. Errors of the tasks are items of the iterator.
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<bool, TaskError> {
         self.wait_until(Deadline::after(timeout)?)
     }
 
     fn wait_until(&mut self, deadline: Deadline) -> Result<bool, TaskError> {
         while self.ready.is_empty() {
-            self.go_ahead();
-            if self.under_way.is_empty() {
+            self.submit_ahead();
+            if self.in_flight.is_empty() {
                 return Ok(true);
             }
-            let candidates = if self.in_order { 1 } else { self.under_way.len() };
-            // One that the pool did not get is done.
+            let candidates = if self.in_order { 1 } else { self.in_flight.len() };
+            // A task that could not be submitted has its outcome already.
             let place =
-                match self.under_way.iter().take(candidates).position(|task| task.id.is_err()) {
+                match self.in_flight.iter().take(candidates).position(|task| task.id.is_err()) {
                     Some(place) => Some(place),
                     None => {
                         let tasks: Vec<_> = self
-                            .under_way
+                            .in_flight
                             .iter()
                             .take(candidates)
                             .flat_map(|task| task.id.clone())
@@ -93,7 +97,7 @@ where
                         self.client.wait_any(&tasks, deadline)?
                     }
                 };
-            let Some(task) = place.and_then(|place| self.under_way.remove(place)) else {
+            let Some(task) = place.and_then(|place| self.in_flight.remove(place)) else {
                 return Ok(false);
             };
             match task.id.and_then(|id| outcomes(&self.client, id)) {
@@ -104,16 +108,16 @@ where
         Ok(true)
     }
 
-    /// Gives the pool as many tasks as may be under way.
-    fn go_ahead(&mut self) {
-        while self.under_way.len() < self.ahead {
+    /// Submits tasks until the window is full or the arguments are exhausted.
+    fn submit_ahead(&mut self) {
+        while self.in_flight.len() < self.window {
             let arguments: Vec<A> = self.arguments.by_ref().take(self.chunk.get()).collect();
             if arguments.is_empty() {
                 return;
             }
             let bytes = encode(&arguments).map_err(TaskError::from);
             let id = bytes.and_then(|bytes| self.client.submit(self.call, &bytes));
-            self.under_way.push_back(Task { id, arguments: arguments.len() });
+            self.in_flight.push_back(Task { id, arguments: arguments.len() });
         }
     }
 }
@@ -126,14 +130,15 @@ where
 {
     type Item = Result<R, TaskError>;
 
-    /// The next result; waits for it, however long that takes. After an error the others still come.
+    /// Waits for the next result without a limit, and returns it. Other results follow an error.
     fn next(&mut self) -> Option<Self::Item> {
         match self.wait_until(Deadline::NEVER) {
             Ok(_) => self.ready.pop_front(),
             Err(error) => {
-                // Nothing will come any more, and whoever asks again shall not be told the same for ever.
-                self.give_up();
-                self.ahead = 0;
+                // No result will arrive any more. The iterator ends after this error, so that a
+                // caller that skips errors does not loop forever.
+                self.discard();
+                self.window = 0;
                 Some(Err(error))
             }
         }
@@ -141,13 +146,14 @@ where
 }
 
 impl<R, I> Imap<R, I> {
-    fn give_up(&mut self) {
-        self.under_way.drain(..).flat_map(|task| task.id).for_each(|task| self.client.forget(task));
+    /// Discards the results of the tasks in flight.
+    fn discard(&mut self) {
+        self.in_flight.drain(..).flat_map(|task| task.id).for_each(|task| self.client.forget(task));
     }
 }
 
 impl<R, I> Drop for Imap<R, I> {
     fn drop(&mut self) {
-        self.give_up();
+        self.discard();
     }
 }

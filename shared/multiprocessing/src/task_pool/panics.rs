@@ -1,4 +1,4 @@
-//! What a worker tells of a task that panicked.
+//! Turns the panic of a task into the error that its caller receives.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -9,13 +9,16 @@ use super::error::TaskError;
 use crate::sys::fork::generation;
 
 thread_local! {
-    /// Where the last panic of this thread was, and the way there if it was asked for.
+    /// Location of the last panic of this thread, and the backtrace if one is enabled.
     static PLACE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// From here on, panics of this thread of this process are noted instead of printed: who waits for the task is told. Those of
-/// threads and children that tasks start are printed as ever, for of them nobody is told.
-pub(super) fn note_instead_of_printing() {
+/// From now on, records panics of this thread of this process instead of printing them, since the
+/// caller of the task receives them as an error.
+///
+/// Panics of threads and child processes that a task starts reach no caller, so they are still
+/// printed.
+pub(super) fn record_instead_of_printing() {
     let print = panic::take_hook();
     let (worker, thread) = (generation(), thread::current().id());
     panic::set_hook(Box::new(move |info| {
@@ -31,12 +34,12 @@ pub(super) fn note_instead_of_printing() {
     }));
 }
 
-/// The error that a panic is for whoever waits for the task.
+/// Returns the error for the caller of a task that panicked with this payload.
 pub(super) fn task_error(payload: Box<dyn Any + Send>) -> TaskError {
     let text = payload.downcast::<String>().map(|text| *text);
     let text = text.or_else(|payload| payload.downcast::<&str>().map(|text| (*text).to_owned()));
     let message = text.unwrap_or_else(|payload| {
-        // Its destructor might panic as well.
+        // Leaked, because its destructor might panic as well.
         std::mem::forget(payload);
         "a panic without a text".to_owned()
     });

@@ -1,54 +1,57 @@
-//! The workers of a pool of tasks as its dispatcher keeps them: each is given tasks, a few ahead, and replaced when it ends.
+//! The dispatcher's workers: chooses the worker for each task, and replaces workers that end.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::backlog::Remains;
+use super::claims::{CAPACITY, ClaimTable};
 use super::error::TaskError;
 use super::function::failure;
-use super::member::Member;
-use super::message::{WaitingTask, result};
-use super::offers::{MOST, Offers};
+use super::in_flight::Unfinished;
+use super::message::{QueuedTask, result};
 use super::worker::work;
+use super::worker_handle::WorkerHandle;
 use crate::pipe::PipeError;
 use crate::pool::{Running, SPAWN_PAUSE, Slot};
 use crate::sys::exit::Exit;
 
-/// Pause between two attempts in a slot whose workers only end, while other workers are ready.
+/// Pause between two starts in a slot that was given up, while workers of other slots are ready.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// When the workers have done so many tasks each, on the average, and one none, what that one has not begun is given to others: behind
-/// its long task it could wait for ever while others overtake it.
-const OVERTAKEN: u64 = 2 * MOST as u64;
+/// If the workers have finished this many tasks each, on average, since one of them made progress,
+/// its queued tasks go to other workers. They would otherwise starve behind a long task.
+const OVERTAKEN: u64 = 2 * CAPACITY as u64;
 
-/// What a pool's processes shall do, beside tasks.
-pub(super) struct Duties<'a> {
+/// Configuration of the workers.
+pub(super) struct WorkerOptions<'a> {
+    /// Number of workers.
     pub(super) workers: usize,
-    /// After so many tasks a worker ends and another takes its place.
+    /// Number of tasks after which a worker ends and is replaced.
     pub(super) tasks_per_worker: u64,
+    /// Called once in each worker before its first task.
     pub(super) initializer: &'a dyn Fn(),
 }
 
 /// The workers, each in its slot.
 pub(super) struct Workers<'a> {
-    duties: Duties<'a>,
-    slots: Vec<Slot<Member>>,
-    /// The offers of each slot, for one worker after the other.
-    offers: Vec<Offers>,
-    /// How many tasks were done.
-    done: u64,
+    options: WorkerOptions<'a>,
+    slots: Vec<Slot<WorkerHandle>>,
+    /// The claim table of each slot. A replacement uses the table of the worker before it.
+    claims: Vec<ClaimTable>,
+    /// Number of tasks that all workers have finished.
+    finished: u64,
 }
 
 impl<'a> Workers<'a> {
-    /// Starts the first workers, or says which one could not be and why; those that were end with it.
-    pub(super) fn start(duties: Duties<'a>) -> (Self, Result<(), (usize, Errno)>) {
-        let mut workers = Self { duties, slots: Vec::new(), offers: Vec::new(), done: 0 };
-        match Offers::of_workers(workers.duties.workers) {
-            Ok(offers) => workers.offers = offers,
+    /// Starts the first workers. On failure it also returns the slot and the error, and the caller
+    /// ends the workers that were started.
+    pub(super) fn start(options: WorkerOptions<'a>) -> (Self, Result<(), (usize, Errno)>) {
+        let mut workers = Self { options, slots: Vec::new(), claims: Vec::new(), finished: 0 };
+        match ClaimTable::for_workers(workers.options.workers) {
+            Ok(claims) => workers.claims = claims,
             Err(errno) => return (workers, Err((0, errno))),
         }
-        for slot in 0..workers.offers.len() {
+        for slot in 0..workers.claims.len() {
             workers.slots.push(Slot::empty());
             if let Err(errno) = workers.start_worker(slot) {
                 return (workers, Err((slot, errno)));
@@ -58,14 +61,15 @@ impl<'a> Workers<'a> {
     }
 
     fn start_worker(&mut self, slot: usize) -> Result<(), Errno> {
-        let Self { duties, slots, offers, .. } = self;
-        let (process, member) =
-            Member::start(&offers[slot], duties.tasks_per_worker, |dispatcher| {
-                // Every worker has the same descriptors, whenever it starts: none of its siblings'.
+        let Self { options, slots, claims, .. } = self;
+        let (process, handle) =
+            WorkerHandle::start(&claims[slot], options.tasks_per_worker, |dispatcher| {
+                // Closes the inherited descriptors of the other workers, so that every worker has
+                // the same ones no matter when it started.
                 slots.clear();
-                work(dispatcher, &offers[slot], duties.initializer, duties.tasks_per_worker)
+                work(dispatcher, &claims[slot], options.initializer, options.tasks_per_worker)
             })?;
-        self.slots[slot].start(process, member);
+        self.slots[slot].start(process, handle);
         Ok(())
     }
 
@@ -84,26 +88,26 @@ impl<'a> Workers<'a> {
         self.slots.iter().filter_map(Slot::next_due).min()
     }
 
-    fn running(&self) -> impl Iterator<Item = &Running<Member>> {
+    fn running(&self) -> impl Iterator<Item = &Running<WorkerHandle>> {
         self.slots.iter().filter_map(Slot::running)
     }
 
-    fn running_mut(&mut self) -> impl Iterator<Item = &mut Running<Member>> {
+    fn running_mut(&mut self) -> impl Iterator<Item = &mut Running<WorkerHandle>> {
         self.slots.iter_mut().filter_map(Slot::running_mut)
     }
 
-    /// Returns true if no worker has a task.
+    /// Returns true if no worker has a task in flight.
     pub(super) fn are_idle(&self) -> bool {
-        self.running().all(|running| running.worker.backlog.is_empty())
+        self.running().all(|running| running.worker.in_flight.is_empty())
     }
 
-    /// Returns how the last worker ended, if none will ever be ready.
+    /// Returns how a worker ended if all slots are given up, so that no worker will ever be ready.
     pub(super) fn have_given_up(&self) -> Option<Exit> {
         self.slots.iter().map(Slot::given_up).collect::<Option<Vec<_>>>()?.pop()
     }
 
-    /// Returns, per running worker, its slot, what is readable when it has sent something, and what
-    /// is readable when it has ended.
+    /// Returns, per running worker, its slot, a descriptor that is readable when it has sent a
+    /// message, and a descriptor that is readable when it has ended.
     pub(super) fn sources(&self) -> impl Iterator<Item = (usize, BorrowedFd<'_>, BorrowedFd<'_>)> {
         self.slots.iter().enumerate().filter_map(|(slot, place)| {
             let Running { process, worker, .. } = place.running()?;
@@ -112,80 +116,90 @@ impl<'a> Workers<'a> {
         })
     }
 
-    /// Returns true if a worker may be given a task of this many bytes.
-    pub(super) fn takes(&self, bytes: usize) -> bool {
-        self.running().any(|running| running.takes(bytes))
+    /// Returns true if a worker accepts a task of this many bytes.
+    pub(super) fn accept(&self, bytes: usize) -> bool {
+        self.running().any(|running| running.accepts(bytes))
     }
 
-    /// Gives a task to one of the workers that have least to do. Or returns it, when all have enough or there is no room, or with the
-    /// reason why it cannot be sent.
-    pub(super) fn give(
+    /// Sends a task to the worker with the fewest tasks in flight.
+    ///
+    /// On failure it returns the task, with the error, or with `None` if no worker accepts the task
+    /// or the socket has no room.
+    pub(super) fn send(
         &mut self,
-        mut task: WaitingTask,
-    ) -> Result<(), (WaitingTask, Option<PipeError>)> {
+        mut task: QueuedTask,
+    ) -> Result<(), (QueuedTask, Option<PipeError>)> {
         loop {
-            let done = self.done;
-            let takers = self.running_mut().filter(|running| running.takes(task.1.len()));
-            let Some(least) = takers.min_by_key(|running| running.worker.backlog.len()) else {
+            let finished = self.finished;
+            let candidates = self.running_mut().filter(|running| running.accepts(task.1.len()));
+            let Some(chosen) = candidates.min_by_key(|running| running.worker.in_flight.len())
+            else {
                 return Err((task, None));
             };
-            match least.worker.give(task, done) {
-                // It has just ended, and was not given the task.
+            match chosen.worker.send(task, finished) {
+                // The worker has just ended, and did not receive the task.
                 Err((returned, Some(PipeError::Closed))) => task = returned,
-                given => return given,
+                sent => return sent,
             }
         }
     }
 
-    /// Takes a task back that nobody has begun, from the worker that has most to do, if another one has nothing.
-    pub(super) fn take_back(&mut self) -> Option<WaitingTask> {
-        let is_idle =
-            |running: &Running<Member>| running.worker.backlog.is_empty() && running.takes(0);
+    /// Takes back a task from the worker with the most tasks in flight, if another worker is idle.
+    pub(super) fn take_back(&mut self) -> Option<QueuedTask> {
+        let is_idle = |running: &Running<WorkerHandle>| {
+            running.worker.in_flight.is_empty() && running.accepts(0)
+        };
         if !self.running().any(is_idle) {
             return None;
         }
-        let busiest = self.running_mut().max_by_key(|running| running.worker.backlog.len())?;
+        let busiest = self.running_mut().max_by_key(|running| running.worker.in_flight.len())?;
         busiest.worker.take_back()
     }
 
-    /// Takes back what is overtaken: what lies with workers that are long at work on one task.
-    pub(super) fn take_back_overtaken(&mut self) -> Vec<WaitingTask> {
-        let most = self.done.saturating_sub(OVERTAKEN.saturating_mul(self.slots.len() as u64));
-        let members = self.running_mut().map(|running| &mut running.worker);
-        let overtaken = members.filter(|member| member.done_before < most);
-        overtaken.flat_map(|member| std::iter::from_fn(|| member.take_back())).collect()
+    /// Takes back the queued tasks of workers that have made no progress while others have (see
+    /// [`OVERTAKEN`]).
+    pub(super) fn take_back_overtaken(&mut self) -> Vec<QueuedTask> {
+        let overtaken = OVERTAKEN.saturating_mul(self.slots.len() as u64);
+        let limit = self.finished.saturating_sub(overtaken);
+        let workers = self.running_mut().map(|running| &mut running.worker);
+        let overtaken = workers.filter(|worker| worker.last_progress < limit);
+        overtaken.flat_map(|worker| std::iter::from_fn(|| worker.take_back())).collect()
     }
 
-    /// Receives what a worker has sent, and returns the results of its tasks.
+    /// Receives the messages of a worker, and returns the results of its tasks.
     pub(super) fn receive(&mut self, slot: usize) -> Vec<Vec<u8>> {
         let Some(Running { is_ready, worker, .. }) = self.slots[slot].running_mut() else {
             return Vec::new();
         };
         let was_ready = *is_ready;
-        let results = worker.receive(is_ready, &mut self.done);
+        let results = worker.receive(is_ready, &mut self.finished);
         if !was_ready && *is_ready {
             self.retry_given_up();
         }
         results
     }
 
-    /// Makes workers due in slots that were given up: one was just ready, so another may be.
+    /// Schedules workers in slots that were given up. One worker has become ready, so others may
+    /// too.
     fn retry_given_up(&mut self) {
         for slot in self.slots.iter_mut().filter(|slot| slot.given_up().is_some()) {
             slot.due_after(Duration::ZERO);
         }
     }
 
-    /// Replaces a worker that has ended and whose messages were received. Returns the tasks that it
-    /// had not begun, and the results of those that it had begun: that it died.
-    pub(super) fn remove_dead(&mut self, slot: usize) -> (Vec<WaitingTask>, Vec<Vec<u8>>) {
+    /// Removes a worker that has ended, after its messages were received, and schedules a
+    /// replacement.
+    ///
+    /// Returns the tasks that the worker had not started, and the results of those that are lost:
+    /// the error [`TaskError::WorkerDied`].
+    pub(super) fn remove_dead(&mut self, slot: usize) -> (Vec<QueuedTask>, Vec<Vec<u8>>) {
         let place = &mut self.slots[slot];
         let Some(mut dead) = place.exit().and_then(|exit| place.remove_dead(exit)) else {
             return (Vec::new(), Vec::new());
         };
-        let Remains { unbegun, lost } = dead.worker.backlog.remains();
-        // A worker that has begun a task is replaced at once, whatever happened before: tasks may
-        // kill as many workers as they like.
+        let Unfinished { not_started, lost } = dead.worker.in_flight.drain();
+        // A worker that has started a task is replaced at once, because tasks that kill their
+        // workers must not stop the pool.
         if dead.worker.has_worked || !lost.is_empty() {
             place.forget_deaths();
         }
@@ -196,19 +210,19 @@ impl<'a> Workers<'a> {
         }
         let (pid, exit) = (dead.pid.as_raw(), dead.exit);
         let death = |task| result(task, &failure(&TaskError::WorkerDied { pid, exit }));
-        (unbegun, lost.into_iter().map(death).collect())
+        (not_started, lost.into_iter().map(death).collect())
     }
 
-    /// Ends every worker and waits until they are gone. Those that are at work after the grace are killed.
+    /// Ends all workers and reaps them. Kills those that are still running after the grace period.
     pub(super) fn end(self, grace: Duration) {
-        // Closing a connection, which happens here, tells its worker to end.
+        // This closes the connections, which makes each worker end after its current task.
         let running = self.slots.into_iter().filter_map(Slot::into_running);
         let mut processes: Vec<_> = running.map(|running| running.process).collect();
         let deadline = Instant::now() + grace;
         for process in &mut processes {
             let left = deadline.saturating_duration_since(Instant::now());
             if matches!(process.join_timeout(left), Ok(None)) {
-                // It reaches also those that are stopped or block signals.
+                // SIGKILL also ends workers that are stopped or block signals.
                 let _ = process.kill();
             }
         }
@@ -218,9 +232,9 @@ impl<'a> Workers<'a> {
     }
 }
 
-impl Running<Member> {
-    /// Returns true if the worker may be given a task of this many bytes now.
-    fn takes(&self, bytes: usize) -> bool {
-        self.is_ready && self.worker.takes(bytes)
+impl Running<WorkerHandle> {
+    /// Returns true if the worker accepts a task of this many bytes now.
+    fn accepts(&self, bytes: usize) -> bool {
+        self.is_ready && self.worker.accepts(bytes)
     }
 }

@@ -340,8 +340,8 @@ fn a_joinable_queue_of_another_type_or_a_plain_queue_is_refused() {
         segment.joinable_queue::<[u8; 8]>("plain").map(drop),
     ] {
         let message = refused.unwrap_err().to_string();
-        assert!(message.contains(" has no JoinableQueue "), "{message}");
+        assert!(message.contains("; expected JoinableQueue of "), "{message}");
     }
     let message = segment.queue::<[u8; 8]>("eight").map(drop).unwrap_err().to_string();
-    assert!(message.contains(" has no Queue "), "{message}");
+    assert!(message.contains("; expected Queue of "), "{message}");
 }

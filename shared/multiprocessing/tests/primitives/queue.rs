@@ -477,6 +477,6 @@ fn a_queue_of_another_message_type_is_refused() {
         segment.queue::<[u32; 3]>("eight").map(drop),
     ] {
         let message = refused.unwrap_err().to_string();
-        assert!(message.contains(" has no Queue "), "{message}");
+        assert!(message.contains("; expected Queue of "), "{message}");
     }
 }

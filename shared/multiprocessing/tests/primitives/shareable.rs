@@ -180,8 +180,8 @@ proptest! {
         let segment = Segment::create(&name, &plan).unwrap();
         let objects = segment.objects();
         prop_assert_eq!(objects.len(), kinds.len());
-        // Behind the header and the directory entries, each of 64 bytes.
-        let mut end = 64 * (1 + objects.len());
+        // Behind the header and the directory entries, each of 128 bytes.
+        let mut end = 128 * (1 + objects.len());
         for object in objects {
             prop_assert!(object.offset >= end && object.offset < end + 64);
             prop_assert_eq!(object.offset % 64, 0);

@@ -32,7 +32,7 @@ fn is_listed(name: &str) -> bool {
 }
 
 fn is_free(name: &str) -> bool {
-    matches!(Connection::connect(name), Err(PipeError::NobodyListens))
+    matches!(Connection::connect(name), Err(PipeError::NoListener))
 }
 
 /// _TestListener.test_multiple_bind, test_context and test_abstract_socket.
@@ -201,10 +201,10 @@ fn a_waiting_connect_goes_on_when_there_is_room_and_fails_when_the_listener_is_g
     here.send(&()).unwrap();
     join_all([accepted]);
 
-    let fails = || assert!(matches!(Connection::connect(name), Err(PipeError::NobodyListens)));
+    let fails = || assert!(matches!(Connection::connect(name), Err(PipeError::NoListener)));
     let fails_in_time = || {
         let outcome = Connection::connect_timeout(name, LIMIT);
-        assert!(matches!(outcome, Err(PipeError::NobodyListens)), "{outcome:?}");
+        assert!(matches!(outcome, Err(PipeError::NoListener)), "{outcome:?}");
     };
     let failing = [child(fails), child(fails_in_time)];
     failing.iter().for_each(|process| wait_until_blocked(process.pid()));

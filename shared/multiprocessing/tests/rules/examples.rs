@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// The beginnings of lines by which each program shows its point, worked out by hand.
-const SAID: [(&str, &[&str]); 18] = [
+const SAID: [(&str, &[&str]); 19] = [
     // One child adds 1, 2 and 3, the other one 100, 200 and 300.
     ("array", &["in the end: [0, 101, 202, 303], the largest is Some(303)"]),
     (
@@ -54,6 +54,8 @@ const SAID: [(&str, &[&str]); 18] = [
     ),
     ("semaphore", &["taken back from the dead: 1"]),
     ("shareable", &["agency 1 in Rosario: 10 bets of 2.5", "agency 2 in Ushuaia: 20 bets of 2.5"]),
+    // 1 + 2 + ... + 6.
+    ("shared_state", &["3 workers served 21", "3 objects in example-shared-state."]),
     // There are 168 primes below 1000. 100 is divided by 5, 0 and 4.
     (
         "task_pool",
@@ -86,8 +88,10 @@ fn run(name: &str) -> (Output, u32) {
     let program = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
     let mut command = Command::new(&program);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut running =
-        command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+    let mut running = command.spawn().unwrap_or_else(|error| {
+        // `cargo test --test rules` does not build them; `cargo test` does.
+        panic!("{}: {error}; build it with cargo build --examples", program.display())
+    });
     let pid = running.id();
     let begun = Instant::now();
     // The program prints less than a pipe holds.

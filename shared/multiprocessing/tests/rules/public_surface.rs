@@ -190,7 +190,7 @@ fn the_list_changes_if_and_only_if_programs_can_see_the_change() {
         (true, "    NoSpace {", "    TooFull {"),
         (
             true,
-            "        /// How many were asked for.\n        bytes: usize,",
+            "        /// Bytes that the plan needs.\n        bytes: usize,",
             "        bytes: u32,",
         ),
         (
@@ -211,7 +211,7 @@ fn the_list_changes_if_and_only_if_programs_can_see_the_change() {
         (true, "pub struct Permit {", "pub struct Permit<'a> {"),
         (false, "    fn word(&self)", "    pub(crate) fn word(&self)"),
         (false, "    place: Place,\n}", "    place: Box<Place>,\n}"),
-        (false, "/// A flag that processes wait for", "/// A signal that processes wait for"),
+        (false, "/// Returns true if it is set now.", "/// Returns true if it was set."),
         (false, "pub(super) enum Outcome {", "pub(super) enum Outcome {\n    Perhaps,"),
         (false, "    pub fn forget(mut self) {", "    pub fn forget(self) {"),
         (

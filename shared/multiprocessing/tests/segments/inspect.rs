@@ -203,5 +203,5 @@ fn foreign_files_are_not_listed_and_broken_segments_are_listed_with_a_reason() {
     fs::remove_file(broken.path()).unwrap();
     assert!(foreign_listing.is_none());
     let reason = broken_listing.unwrap().segment.unwrap_err().to_string();
-    assert!(reason.contains("layout is version 9"), "{reason}");
+    assert!(reason.contains("layout version 9"), "{reason}");
 }

@@ -8,6 +8,7 @@ mod inspect;
 mod python;
 mod reclaim;
 mod segment;
+mod shared_state;
 
 use std::process::ExitCode;
 

@@ -175,12 +175,12 @@ fn python_refuses_a_foreign_file_with_one_line() {
     let cases = [
         ("too short", b"short".to_vec()),
         ("no segment", vec![7; 4096]),
-        ("no segment", altered(8, 2)),
+        ("layout version 1; this program reads version 2", altered(8, 1)),
         ("no segment", altered(12, 0)),
         ("does not fit", altered(24, 2)),
         ("does not fit", good[..good.len() - 1].to_vec()),
-        ("'numbers' is not inside", altered(64 + 40, 200)),
-        ("'numbers' is not inside", altered(64 + 50, 1)),
+        ("'numbers' is not inside", altered(128 + 40, 200)),
+        ("'numbers' is not inside", altered(128 + 50, 1)),
     ];
     for (reason, bytes) in cases {
         fs::write(name.path(), bytes).unwrap();

@@ -113,7 +113,12 @@ fn wrong_names_kinds_and_types_are_errors() {
         assert!(matches!(refusal, Err(SegmentError::Object { .. })), "{refusal:?}");
     }
     let message = segment.lock("value").unwrap_err().to_string();
-    assert!(message.ends_with("has no Lock of u8 named \"value\""), "{message}");
+    assert!(
+        message.ends_with("object \"value\" is Value of u64, length 1; expected Lock"),
+        "{message}"
+    );
+    let message = segment.lock("missing").unwrap_err().to_string();
+    assert!(message.ends_with("there is no object \"missing\"; expected Lock"), "{message}");
 }
 
 #[apply(test)]
@@ -158,11 +163,11 @@ fn entries_of_another_layout_are_refused() {
     };
     let cases: [(&str, Vec<u8>); 7] = [
         ("not SHMPROC", altered(0, b"PROCSHM\0")),
-        ("layout is version 2", altered(8, &2_u32.to_ne_bytes())),
         ("does not fit", altered(24, &u32::MAX.to_ne_bytes())),
-        ("entry 1 makes no sense", altered(64 + 64 + 40, &u32::MAX.to_ne_bytes())),
+        ("entry 1 makes no sense", altered(128 + 128 + 40, &u32::MAX.to_ne_bytes())),
         ("does not fit", good[..good.len() - 1].to_vec()),
         ("it has 5 bytes", b"short".to_vec()),
+        ("it is too short", good[..100].to_vec()),
         ("never finished", Vec::new()),
     ];
     for (reason, bytes) in cases {
@@ -174,6 +179,57 @@ fn entries_of_another_layout_are_refused() {
         };
         assert!(error.to_string().contains(reason), "{error} for {reason}");
     }
+}
+
+/// A segment as layout version 1 has it, with nothing in it or with one lock.
+fn version_1(objects: u32) -> Vec<u8> {
+    let mut bytes = vec![0; 64 + 128 * objects as usize];
+    bytes[..8].copy_from_slice(b"SHMPROC\0");
+    bytes[8..12].copy_from_slice(&1_u32.to_ne_bytes());
+    bytes[12..16].copy_from_slice(&1_u32.to_ne_bytes());
+    let total = bytes.len() as u64;
+    bytes[16..24].copy_from_slice(&total.to_ne_bytes());
+    bytes[24..28].copy_from_slice(&objects.to_ne_bytes());
+    bytes[28..32].copy_from_slice(&4711_u32.to_ne_bytes());
+    bytes
+}
+
+#[apply(test)]
+fn a_segment_of_another_layout_version_is_refused_with_both_versions() {
+    let name = unique_name();
+    let newer = [version_1(1), vec![0; 128]].concat();
+    let newer = [&newer[..8], &3_u32.to_ne_bytes(), &newer[12..]].concat();
+    for (version, bytes) in [(1, version_1(0)), (1, version_1(1)), (3, newer)] {
+        fs::write(name.path(), bytes).unwrap();
+        let refused = Segment::open(&name).unwrap_err();
+        fs::remove_file(name.path()).unwrap();
+        assert!(matches!(refused, SegmentError::OtherLayout { .. }), "{refused:?}");
+        let expected = format!("has layout version {version}; this program reads version 2");
+        assert!(refused.to_string().ends_with(&expected), "{refused}");
+    }
+}
+
+#[apply(test)]
+fn a_segment_of_an_older_layout_is_reclaimed_once_its_processes_are_gone() {
+    let name = unique_name();
+    fs::write(name.path(), version_1(1)).unwrap();
+    let entry = OpenOptions::new().write(true).read(true).open(name.path()).unwrap();
+    entry.lock().unwrap();
+    let refused = Segment::reclaim(&name);
+    assert!(
+        matches!(refused, Err(SegmentError::InUse { creator: 4711, .. })),
+        "its lock is held: {refused:?}"
+    );
+    drop(entry);
+    assert_eq!(Segment::reclaim_all(name.as_str()).unwrap(), std::slice::from_ref(&name));
+    assert!(!name.path().exists());
+    // What a newer version does with the lock is unknown.
+    let newer = [&version_1(1)[..8], &3_u32.to_ne_bytes(), &version_1(1)[12..]].concat();
+    fs::write(name.path(), newer).unwrap();
+    let refused = Segment::reclaim(&name);
+    assert!(matches!(refused, Err(SegmentError::OtherLayout { version: 3, .. })), "{refused:?}");
+    assert!(name.path().exists());
+    fs::remove_file(name.path()).unwrap();
 }
 
 #[apply(test)]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use multiprocessing::{Event, Plan, Segment};
+use multiprocessing::{Event, Plan, Process, RawValue, Segment};
 
 use crate::common::{
     Random, apply, child, fact, join_all, kill_and_join, kill_at_random, kill_at_work, kills,
@@ -100,25 +100,7 @@ fn survives_its_setters(segment: &Segment, event: &Event, kills: u32) {
         event.clear();
         stage.store(0);
         let now = round.fetch_add(1) + 1;
-        let delay = Duration::from_nanos(random.below(PAUSE.as_nanos() as u64));
-        let mut setter = child(|| {
-            let begun = Instant::now();
-            while begun.elapsed() < delay {
-                std::hint::spin_loop();
-            }
-            stage.store(1);
-            event.set();
-            stage.store(2);
-            sleep_for_ever();
-        });
-        wait_until_at_work(&mut setter);
-        if random.below(2) == 0 {
-            random.pause(PAUSE);
-        } else {
-            while stage.load() == 0 {
-                std::hint::spin_loop();
-            }
-        }
+        let mut setter = start_setter(event, &stage, &mut random);
         let both = random.below(2) == 1;
         kill_at_work(&mut setter);
         if both {
@@ -145,4 +127,29 @@ fn survives_its_setters(segment: &Segment, event: &Event, kills: u32) {
     survivors.into_iter().chain([dying]).for_each(kill_and_join);
     fact("recoveries", meanwhile);
     fact("longest_ms", longest.as_millis());
+}
+
+/// Starts a process that sets the event once after a random delay. Returns at a random moment
+/// before, during or after that.
+fn start_setter(event: &Event, stage: &RawValue<u8>, random: &mut Random) -> Process {
+    let delay = Duration::from_nanos(random.below(PAUSE.as_nanos() as u64));
+    let mut setter = child(|| {
+        let begun = Instant::now();
+        while begun.elapsed() < delay {
+            std::hint::spin_loop();
+        }
+        stage.store(1);
+        event.set();
+        stage.store(2);
+        sleep_for_ever();
+    });
+    wait_until_at_work(&mut setter);
+    if random.below(2) == 0 {
+        random.pause(PAUSE);
+    } else {
+        while stage.load() == 0 {
+            std::hint::spin_loop();
+        }
+    }
+    setter
 }

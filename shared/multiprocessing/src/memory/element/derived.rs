@@ -1,5 +1,6 @@
-//! Structures that can be made [`Shareable`](super::Shareable), and what does not compile: examples for the documentation tests
-//! only. All come from one template, so that a refused one differs from an accepted one in nothing but the line that is wrong.
+//! Structures that can be made [`Shareable`](super::Shareable), and structures that do not compile:
+//! examples for the documentation tests only. All come from one template, so that a refused
+//! structure differs from an accepted one only in the wrong line.
 
 macro_rules! structures {
     ($($name:ident, $outcome:literal, $layout:literal, $structure:literal;)*) => {$(
@@ -30,7 +31,7 @@ mod accepted {
     }
 }
 
-/// Fields of eight bytes or more, so that none of these is refused for its padding.
+/// Fields of eight bytes or more, so that no structure here is refused for its padding.
 mod fields {
     structures! {
         Accepted, "", "#[repr(C)]", "struct Shared(u64, i64);";

@@ -1,8 +1,8 @@
-//! The number types that a directory names, and the numbers read by them.
+//! The number types that a directory names, and the numbers that are read by them.
 
 use std::fmt;
 
-/// The number types of the directory. The codes are part of the layout: never reuse one.
+/// A number type of the directory. The codes are part of the layout: never reuse one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[repr(u32)]
@@ -43,12 +43,12 @@ impl ElementType {
         Self::F64,
     ];
 
-    /// The type of a directory code.
+    /// Returns the type of a directory code.
     pub(crate) fn from_code(code: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|element| *element as u32 == code)
     }
 
-    /// Bytes of one element.
+    /// Returns the bytes of one element.
     pub const fn size(self) -> usize {
         match self {
             Self::U8 | Self::I8 => 1,
@@ -58,7 +58,7 @@ impl ElementType {
         }
     }
 
-    /// The type that all of these are, or bytes.
+    /// Returns the type that all of these are, or bytes if they differ.
     #[doc(hidden)] // For the derive.
     pub const fn common(fields: &[Self]) -> Self {
         let [first, others @ ..] = fields else { return Self::U8 };
@@ -72,7 +72,7 @@ impl ElementType {
         *first
     }
 
-    /// The element's bytes, exactly [`size`](Self::size) of them, as a number.
+    /// Returns the element's bytes, exactly [`size`](Self::size) of them, as a number.
     pub(crate) fn scalar(self, bytes: &[u8]) -> Scalar {
         let mut wide = [0; 8];
         wide[..bytes.len()].copy_from_slice(bytes);
@@ -106,15 +106,15 @@ impl fmt::Display for ElementType {
     }
 }
 
-/// One element read by a tool that learns the type from the directory.
+/// One element, as a tool reads it that learns the type from the directory.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Scalar {
-    /// From `u8` to `u64`.
+    /// A number from `u8` to `u64`.
     Unsigned(u64),
-    /// From `i8` to `i64`.
+    /// A number from `i8` to `i64`.
     Signed(i64),
-    /// `f32` or `f64`.
+    /// A number of type `f32` or `f64`.
     Float(f64),
 }
 

@@ -35,8 +35,8 @@ macro_rules! kinds {
             8: semaphore::BoundedSemaphore, Record, bounded_semaphore(units: u64);
             /// Adds an [`Event`](crate::Event), not set.
             9: event::Event, Elements, event();
-            /// Adds a [`Condition`](crate::Condition). The handle needs the [`Lock`](crate::Lock) or
-            /// [`RLock`](crate::RLock) that guards what its waiters wait for.
+            /// Adds a [`Condition`](crate::Condition). The handle needs the [`Lock`](crate::Lock)
+            /// or [`RLock`](crate::RLock) that guards what its waiters wait for.
             10: condition::Condition, Record, condition() with (lock: &impl ConditionLock);
             /// Adds a [`Barrier`](crate::Barrier) for `parties` parties, at least 1.
             11: barrier::Barrier, Record, barrier(parties: usize);

@@ -1,17 +1,17 @@
-//! Why a barrier is broken, in words and as a number in shared memory.
+//! The causes of a broken barrier, in words and as a number in shared memory.
 
 use nix::unistd::Pid;
 
 use crate::sync::lock::LockFailure;
 
-/// What broke a barrier.
+/// The cause of a broken barrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BreakCause {
-    /// Somebody called [`abort`](crate::Barrier::abort).
+    /// A process called [`abort`](crate::Barrier::abort).
     #[error("it was aborted")]
     Aborted,
-    /// A party waited as long as it wanted to, in vain.
+    /// A party waited until its timeout.
     #[error("a party ran out of time")]
     TimedOut,
     /// A party died.
@@ -20,20 +20,21 @@ pub enum BreakCause {
     /// The action panicked.
     #[error("the action failed")]
     ActionFailed,
-    /// Somebody called [`reset`](crate::Barrier::reset) while others waited.
+    /// A process called [`reset`](crate::Barrier::reset) while others waited.
     #[error("it was reset")]
     Reset,
 }
 
-/// Why a wait at a barrier failed.
+/// The error of a wait at a barrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BarrierError {
-    /// The barrier is broken, or broke meanwhile. Python's `BrokenBarrierError`.
+    /// The barrier is broken, or broke during the wait. Python's `BrokenBarrierError`.
     #[error("the barrier is broken: {0}")]
     Broken(BreakCause),
-    /// More processes take part at once than there is room to write down; see [`Plan::participants`](crate::Plan::participants).
-    #[error("no more room to write down who is a party")]
+    /// The record has no room for another party; see
+    /// [`Plan::participants`](crate::Plan::participants).
+    #[error("no more room to record another party")]
     Full,
     /// The operating system refused.
     #[error(transparent)]
@@ -41,7 +42,7 @@ pub enum BarrierError {
 }
 
 impl BreakCause {
-    /// As a number that is not 0: the kind, and above it the pid if there is one.
+    /// Returns the cause as a number that is not 0: the kind, and above it the pid if there is one.
     pub(super) fn code(self) -> u64 {
         match self {
             Self::Aborted => 1,

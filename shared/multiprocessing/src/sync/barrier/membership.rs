@@ -1,4 +1,4 @@
-//! How a process ceases to be a party in order, so that its end is not taken for a death.
+//! How a process stops being a party in order, so that its end does not count as a death.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -7,17 +7,21 @@ use super::round::Rounds;
 use crate::sync::participant::Identity;
 use crate::sync::record::Record;
 
-/// What all clones of a barrier's handle share. The last one of a process that goes takes the process off the barrier's list.
+/// What all clones of a barrier's handle share. Dropping the last one in a process takes the
+/// process off the list of parties.
 pub(super) struct Membership {
     record: Record<Rounds>,
-    /// The process that waits through this handle; forked children have a copy of it that names their parent.
+    /// The process that waits through this handle. Forked children have a copy that names their
+    /// parent.
     process: AtomicU64,
 }
 
-/// The handles through which this process waits. A forked child inherits its parent's, which do not concern it.
+/// The handles through which this process waits. A forked child inherits its parent's, and ignores
+/// them.
 static JOINED: Mutex<Vec<Weak<Membership>>> = Mutex::new(Vec::new());
 
-/// Leaves every barrier, at the orderly end of a forked child, whose handles are its parent's and are not dropped.
+/// Leaves every barrier. For the orderly end of a forked child, which does not drop its handles
+/// because they are its parent's.
 pub(crate) fn leave_all() {
     let joined = std::mem::take(&mut *JOINED.lock().unwrap_or_else(PoisonError::into_inner));
     joined.iter().filter_map(Weak::upgrade).for_each(|membership| membership.leave());
@@ -47,7 +51,7 @@ impl Membership {
     fn leave(&self) {
         let own = Identity::own();
         if self.process.load(Ordering::Relaxed) == own.key() {
-            // If the system refuses, the end of this process will look like a death, and that is told.
+            // If this fails, the end of this process counts as a death, which the others report.
             let _ = self.record.update(|rounds| rounds.leave(own));
         }
     }

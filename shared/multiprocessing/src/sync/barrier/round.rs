@@ -1,35 +1,36 @@
-//! The rounds of a barrier: who has come, who has to, and how a round ended for those who slept through its end.
+//! The rounds of a barrier: which parties have come, which are missing, and how a round ended for
+//! those that slept through its end.
 
 use super::broken::BreakCause;
 use crate::memory::element::Shareable;
 use crate::sync::participant::{Identity, Row};
 use crate::sync::record::{Full, Head, State};
 
-/// The numbers of a barrier, as the table in `layout` lists them.
+/// The numbers of a barrier, as the page in `layout` lists them.
 #[derive(Clone, Copy, Shareable)]
 #[repr(C)]
 pub(super) struct Rounds {
     parties: u64,
-    /// How many have come for this round. All of them, while the action runs.
+    /// Number of parties that have come for this round. All of them, while the action runs.
     arrived: u64,
-    /// Rounds begun so far, those that broke included: what a sleeper knows its round by.
+    /// Number of rounds begun so far, broken ones included. A sleeper identifies its round by this.
     generation: u64,
-    /// Rounds completed so far: what a party's row is marked with.
+    /// Number of rounds completed so far. The row of a party is marked with this.
     rounds: u64,
-    /// How often it broke.
+    /// Number of breaks.
     breaks: u64,
     /// The generation that the last break ended.
     last_break: u64,
-    /// Why it broke last, and [`BROKEN`] while it is.
+    /// The cause of the last break, with [`BROKEN`] while it is broken.
     cause: u64,
 }
 
 impl Head for Rounds {}
 
-/// The bit of the cause that says that the barrier is broken now. Without it a reset has mended it.
+/// The bit of the cause that says that the barrier is broken now. A reset clears it.
 const BROKEN: u64 = 1 << 63;
 
-/// What somebody who comes gets.
+/// The place of a process in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ticket {
     pub(super) index: usize,
@@ -37,19 +38,20 @@ pub(super) struct Ticket {
     breaks: u64,
 }
 
-/// What coming to a barrier leads to.
+/// The outcome of coming to a barrier.
 pub(super) enum Entry {
-    /// It is broken.
+    /// The barrier is broken.
     Broken(BreakCause),
-    /// One of those who wait.
+    /// The process waits.
     Waits(Ticket),
-    /// The last one.
+    /// The process is the last one.
     Last(Ticket),
-    /// None of this round: all have come, and the action runs. The ticket is for waiting until that is over.
+    /// All parties have come already and the action runs. The ticket is for waiting until that is
+    /// over.
     TooMany(Ticket),
 }
 
-/// How the round of a ticket stands.
+/// The state of the round of a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Waiting,
@@ -66,7 +68,7 @@ impl Rounds {
         self.arrived as usize
     }
 
-    /// Why it is broken, if it is.
+    /// Returns why it is broken, if it is.
     pub(super) fn broken(&self) -> Option<BreakCause> {
         (self.cause & BROKEN != 0).then(|| BreakCause::from_code(self.cause))
     }
@@ -79,8 +81,8 @@ impl Rounds {
         if self.generation == ticket.generation {
             return Outcome::Waiting;
         }
-        // The one break since was in a later round. Had there been two, nothing would be known of the first, and somebody who
-        // slept through both is told of the second.
+        // The one break since was in a later round. After two breaks nothing is known of the first,
+        // and a process that slept through both gets the cause of the second.
         let broke_later = self.breaks == ticket.breaks + 1 && self.last_break != ticket.generation;
         if self.breaks == ticket.breaks || broke_later {
             Outcome::Completed
@@ -91,7 +93,7 @@ impl Rounds {
 }
 
 impl State<Rounds> {
-    /// Lets somebody in. The last one completes the round, if that shall be done `at_once`.
+    /// Lets a process in. The last one completes the round if `at_once` is true.
     pub(super) fn enter(&mut self, own: Identity, at_once: bool) -> Result<Entry, Full> {
         if let Some(cause) = self.head.broken() {
             return Ok(Entry::Broken(cause));
@@ -111,7 +113,7 @@ impl State<Rounds> {
         Ok(Entry::Last(ticket))
     }
 
-    /// Writes down a process as a party of this round.
+    /// Records a process as a party of this round.
     pub(super) fn enrol(&mut self, party: Identity) -> Result<(), Full> {
         let rounds = self.head.rounds;
         if let Some(row) = self.row(party) {
@@ -135,7 +137,7 @@ impl State<Rounds> {
         self.head.arrived = 0;
     }
 
-    /// Breaks the barrier, unless it is broken: what broke it first counts.
+    /// Breaks the barrier, unless it is broken: the first cause counts.
     pub(super) fn break_by(&mut self, cause: BreakCause) {
         if self.head.broken().is_none() {
             self.head.cause = cause.code() | BROKEN;
@@ -153,7 +155,8 @@ impl State<Rounds> {
         self.head.cause &= !BROKEN;
     }
 
-    /// Forgets dead processes; breaks the barrier if one of them was a party. Whether it was.
+    /// Removes dead processes, and breaks the barrier if one of them was a party. Returns true if
+    /// so.
     pub(super) fn remove_dead(&mut self, dead: &[Identity]) -> bool {
         let rounds = self.head.rounds;
         let gone = self.remove(|row| dead.contains(&row.who));
@@ -164,13 +167,14 @@ impl State<Rounds> {
         party.is_some()
     }
 
-    /// Forgets a process that ends in order.
+    /// Removes a process that ends in order.
     pub(super) fn leave(&mut self, party: Identity) {
         self.remove(|row| row.who == party);
     }
 }
 
-/// Whether the round that has the number `rounds` waits for the process of this row: it came to it, or to the one before.
+/// Returns true if the round number `rounds` waits for the process of this row, which came to this
+/// round or the one before.
 fn is_party(row: &Row, rounds: u64) -> bool {
     row.mark + 1 >= rounds
 }

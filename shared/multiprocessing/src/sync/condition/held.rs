@@ -1,4 +1,5 @@
-//! The locks that a condition goes with, and what it does to their guards: check one, give its lock back, take it again.
+//! The locks that a condition works with, and what it does with their guards: check one, release
+//! its lock, take it again.
 
 use std::fmt;
 use std::ptr;
@@ -7,9 +8,9 @@ use crate::sync::lock::{Lock, LockError, LockFailure, LockGuard};
 use crate::sync::mutex::LockBlock;
 use crate::sync::rlock::{RLock, RLockGuard};
 
-/// A lock that a condition can go with.
+/// A lock that a condition works with.
 pub(crate) trait ConditionLock {
-    /// What it is made of.
+    /// Returns the lock that it is made of.
     fn lock(&self) -> &Lock;
 }
 
@@ -27,11 +28,11 @@ impl ConditionLock for RLock {
 
 /// A guard of such a lock.
 pub(crate) trait Held: Sized {
-    /// What is left of the guard while the lock is given back.
+    /// What remains of the guard while the lock is released.
     type Suspended;
-    /// Whether it is one of this lock, and this thread holds it.
+    /// Returns true if it is a guard of this lock, and this thread holds it.
     fn holds(&self, lock: &Lock) -> bool;
-    /// Gives the lock back.
+    /// Releases the lock.
     fn suspend(self) -> Self::Suspended;
     /// Takes the lock again.
     fn resume(suspended: Self::Suspended) -> Result<Self, LockError<Self>>;
@@ -69,15 +70,15 @@ impl<'a> Held for RLockGuard<'a> {
     }
 }
 
-/// Why a wait for a condition ended without the guard simply coming back.
+/// The error of a wait that returns no ordinary guard.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConditionError<G> {
-    /// As many wait as there is room to write down; see [`Plan::participants`](crate::Plan::participants). The lock was not given
-    /// back.
+    /// The record has no room for another waiter; see
+    /// [`Plan::participants`](crate::Plan::participants). The lock was not released.
     Full(G),
-    /// What became of the lock when it was taken again. [`LockFailure::NotHeld`] when the guard given was of another lock, or
-    /// inherited by fork; it is dropped then.
+    /// The outcome of taking the lock again. It is [`LockFailure::NotHeld`] if the guard belonged
+    /// to another lock or was inherited by fork; the guard is dropped then.
     Lock(LockError<G>),
 }
 
@@ -96,7 +97,7 @@ impl<G> From<LockError<G>> for ConditionError<G> {
 impl<G> fmt::Display for ConditionError<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full(_) => f.write_str("no more room to write down who waits"),
+            Self::Full(_) => f.write_str("no more room to record another waiter"),
             Self::Lock(error) => error.fmt(f),
         }
     }

@@ -1,4 +1,4 @@
-//! Who waits for a condition: a line of tickets, and which of them were notified.
+//! The waiters of a condition: a line of tickets, and which of them were notified.
 
 use std::fmt;
 
@@ -6,26 +6,27 @@ use crate::memory::element::Shareable;
 use crate::sync::participant::{Identity, Row};
 use crate::sync::record::{Full, Head, State};
 
-/// The numbers of a condition, as the table in `layout` lists them. A row's mark is its ticket; its count is 0 while it waits, and
-/// the next ticket at that moment once it is notified. Rows are in the order of their tickets.
+/// The numbers of a condition, as the page in `layout` lists them. A row's mark is its ticket. Its
+/// count is 0 while it waits, and the next ticket at that moment once it is notified. Rows are in
+/// the order of tnext_waiter tickets.
 #[derive(Clone, Copy, Shareable)]
 #[repr(C)]
 pub(super) struct Waiters {
-    /// Tickets given out so far; the first one is 1.
+    /// Number of tickets given out; the first one is 1.
     last_ticket: u64,
     passed_on: u64,
 }
 
 impl Head for Waiters {}
 
-/// How many were notified, and which kinds of sleepers they are.
+/// How many waiters were notified, and which kinds of sleepers they are.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Given {
     pub(super) count: usize,
     pub(super) kinds: u32,
 }
 
-/// The kind of sleeper that the holder of a ticket is: few others are woken with it.
+/// Returns the kind of sleeper that the holder of a ticket is. Few others are woken with it.
 pub(super) fn kind(ticket: u64) -> u32 {
     1 << (ticket % u64::from(u32::BITS))
 }
@@ -50,12 +51,12 @@ impl State<Waiters> {
         self.rows().iter().any(|row| row.mark == ticket && row.count > 0)
     }
 
-    /// Takes a ticket out of the line. Whether it was notified.
+    /// Takes a ticket out of the line. Returns true if it was notified.
     pub(super) fn leave(&mut self, ticket: u64) -> bool {
         self.remove(|row| row.mark == ticket).iter().any(|row| row.count > 0)
     }
 
-    /// Notifies so many that are not yet, the first in the line first.
+    /// Notifies this many waiters that are not yet notified, from the front of the line.
     pub(super) fn notify(&mut self, waiters: usize) -> Given {
         let next_ticket = self.head.last_ticket + 1;
         let mut given = Given::default();
@@ -65,14 +66,15 @@ impl State<Waiters> {
         given
     }
 
-    /// Takes the dead out of the line, and gives what they were notified of to the next who waited at that time.
+    /// Takes dead processes out of the line. Each of tnext_waiter notifications goes to the next
+    /// process that waited when it was given.
     pub(super) fn remove_dead(&mut self, dead: &[Identity]) -> Given {
         let removed = self.remove(|row| dead.contains(&row.who));
         let mut given = Given::default();
         for notified in removed.iter().filter(|row| row.count > 0) {
             let waited = |row: &&mut Row| row.count == 0 && row.mark < notified.count;
-            if let Some(heir) = self.rows_mut().iter_mut().find(waited) {
-                given.add(heir, notified.count);
+            if let Some(next_waiter) = self.rows_mut().iter_mut().find(waited) {
+                given.add(next_waiter, notified.count);
             }
         }
         self.head.passed_on += given.count as u64;
@@ -81,7 +83,7 @@ impl State<Waiters> {
 }
 
 impl fmt::Display for State<Waiters> {
-    /// `2 wait`; notifications that were passed on from the dead are mentioned behind.
+    /// `2 wait`, followed by the number of notifications passed on from dead processes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} wait", self.rows().len())?;
         match self.head.passed_on {

@@ -1,4 +1,4 @@
-//! The numbers of a queue, and who has how many of its tasks in hand.
+//! The numbers of a queue, and how many of its tasks each process has in progress.
 
 use std::fmt;
 
@@ -6,36 +6,40 @@ use crate::memory::element::Shareable;
 use crate::sync::participant::{Identity, Row};
 use crate::sync::record::{Full, Head, State};
 
-/// The numbers of a queue, as the table in `layout` lists them. In a joinable one a row's count is how many tasks a process has in
-/// hand; a plain one has no rows, and nothing is ever finished.
+/// The numbers of a queue, as the page in `layout` lists them. In a joinable one the count of a row
+/// is the number of tasks that a process has in progress. A plain one has no rows, and nothing is
+/// ever finished.
 #[derive(Clone, Copy, Shareable)]
 #[repr(C)]
 pub(super) struct Counts {
-    /// Of how many elements a message is.
+    /// Number of elements of a message.
     pub(super) message: u64,
     /// Messages put so far, and taken so far.
     pub(super) put: u64,
     pub(super) taken: u64,
-    /// Tasks done so far, and lost ones.
+    /// Number of tasks finished so far, done or lost.
     finished: u64,
-    /// How many of these were lost.
+    /// Number of these that were lost.
     pub(super) lost: u32,
-    /// How often the last unfinished task was finished. Who waits for that sees it here, also when more was put meanwhile.
+    /// Number of times that the last unfinished task was finished. A join sees its end here, also
+    /// if more was put meanwhile.
     pub(super) rounds: u32,
-    /// Who sleeps, and whether it is closed. One number, because a word that was changed in part is slow to read as a whole.
+    /// The sleepers, and whether it is closed. One number, because a word that was changed in part
+    /// is slow to read as a whole.
     waits: u64,
 }
 
 impl Head for Counts {}
 
-/// Most sleepers of a [`Side`] that `waits` counts, in its lowest bits or above them. Further ones find out by themselves.
+/// Most sleepers of a [`Side`] that `waits` counts, in its lowest bits or above them. Further ones
+/// detect changes by themselves.
 const MOST_ASLEEP: u64 = 0xffff;
 /// The bit of `waits` that says that the queue is closed.
 const CLOSED: u64 = 1 << 32;
-/// The bit of `waits` that says that somebody may sleep until all is finished.
+/// The bit of `waits` that says that a process may sleep until all is finished.
 const JOINED: u64 = 1 << 33;
 
-/// What a process does to the queue, and the kind of sleeper it is.
+/// What a process does with the queue, and the kind of sleeper that it is.
 #[derive(Clone, Copy)]
 pub(super) enum Side {
     Put = 0,
@@ -45,7 +49,7 @@ pub(super) enum Side {
 /// The kind of sleeper that waits until all is finished.
 pub(super) const JOINS: u32 = 1 << 2;
 
-/// The kinds of sleepers that a close concerns.
+/// The kinds of sleepers that a close wakes.
 pub(super) const BOTH_SIDES: u32 = 1 << Side::Put as u32 | 1 << Side::Get as u32;
 
 impl Side {
@@ -60,7 +64,7 @@ impl Side {
         1 << self as u32
     }
 
-    /// Where `waits` counts it.
+    /// Returns where `waits` counts it.
     fn shift(self) -> u32 {
         MOST_ASLEEP.count_ones() * self as u32
     }
@@ -79,12 +83,12 @@ impl Counts {
         self.waits & CLOSED != 0
     }
 
-    /// Nobody sleeps at a closed queue but those who join.
+    /// Only joins sleep at a closed queue.
     pub(super) fn close(&mut self) {
         self.waits = self.waits & JOINED | CLOSED;
     }
 
-    /// Whether one who comes need not wait: there is what it wants, or never will be.
+    /// Returns true if a process need not wait: there is what it wants, or never will be.
     pub(super) fn has_an_answer(&self, side: Side, capacity: u64) -> bool {
         let finds = match side {
             Side::Put => self.waiting() < capacity,
@@ -93,8 +97,9 @@ impl Counts {
         finds || self.is_closed()
     }
 
-    /// How many of a side sleep and were not called since. Never too few of those that live, unless somebody was killed between
-    /// counting one out and calling it; too many where sleepers are gone, and then somebody calls in vain.
+    /// Returns how many of a side sleep and were not woken since. It is never too low for living
+    /// ones, unless a process was killed between counting one out and waking it. It is too high if
+    /// sleepers are gone, which costs a needless wake-up.
     pub(super) fn asleep(&self, side: Side) -> u64 {
         self.waits >> side.shift() & MOST_ASLEEP
     }
@@ -105,7 +110,7 @@ impl Counts {
         }
     }
 
-    /// Counts one out who sleeps. Whether there was one.
+    /// Counts out one sleeper. Returns true if there was one.
     pub(super) fn count_out(&mut self, side: Side) -> bool {
         let any = self.asleep(side) > 0;
         if any {
@@ -114,19 +119,19 @@ impl Counts {
         any
     }
 
-    /// Whether one who wants to sleep until all is finished will be called.
+    /// Returns true if a process that sleeps until all is finished will be woken.
     pub(super) fn is_joined(&self) -> bool {
         self.waits & JOINED != 0
     }
 
-    /// Has the one who finishes the last task call, if there is one to be finished.
+    /// Asks the process that finishes the last task to wake sleepers, if a task is unfinished.
     pub(super) fn join(&mut self) {
         if self.unfinished() > 0 {
             self.waits |= JOINED;
         }
     }
 
-    /// Counts tasks as finished. Whether somebody is to be called because all are.
+    /// Counts tasks as finished. Returns true if sleepers must be woken because all are.
     fn finish(&mut self, tasks: u64, lost: u64) -> bool {
         self.finished = self.finished.wrapping_add(tasks);
         self.lost = self.lost.saturating_add(u32::try_from(lost).unwrap_or(u32::MAX));
@@ -141,7 +146,7 @@ impl Counts {
 }
 
 impl State<Counts> {
-    /// Writes down that a process has one task more in hand.
+    /// Records that a process has one more task in progress.
     pub(super) fn hand_to(&mut self, who: Identity) -> Result<(), Full> {
         match self.row(who) {
             Some(row) => row.count = row.count.saturating_add(1),
@@ -150,7 +155,8 @@ impl State<Counts> {
         Ok(())
     }
 
-    /// Takes a task out of the hand of a process: done, or lost. Whether somebody is to be called because all are finished.
+    /// Records that a task of a process is done or lost. Returns true if sleepers must be woken
+    /// because all are finished.
     pub(super) fn put_down(&mut self, who: Identity, lost: bool) -> bool {
         let Some(row) = self.row(who) else { return false };
         row.count = row.count.saturating_sub(1);
@@ -158,7 +164,8 @@ impl State<Counts> {
         self.head.finish(1, u64::from(lost))
     }
 
-    /// Counts what the dead had in hand as lost. Whether somebody is to be called because all are finished.
+    /// Counts the tasks of dead processes as lost. Returns true if sleepers must be woken because
+    /// all are finished.
     pub(super) fn remove_dead(&mut self, dead: &[Identity]) -> bool {
         let removed = self.remove(|row| dead.contains(&row.who));
         let lost = removed.iter().fold(0, |sum: u64, row| sum.saturating_add(row.count));
@@ -166,11 +173,11 @@ impl State<Counts> {
     }
 }
 
-/// How a queue stands that has room for so many messages.
+/// The state of a queue and its capacity.
 pub(super) struct Standing(pub(super) State<Counts>, pub(super) u64);
 
 impl fmt::Display for Standing {
-    /// `3 of 16 messages, closed, 2 held by 4711 (1 lost)`; what is not so is left out.
+    /// `3 of 16 messages, closed, 2 held by 4711 (1 lost)`, without what does not apply.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(state, capacity) = self;
         let counts = &state.head;

@@ -1,29 +1,30 @@
-//! Why a queue refuses.
+//! The errors of queues.
 
 use crate::sync::lock::LockFailure;
 
-/// Why a message was not put, or none was taken, or a join tells more than that all is done.
+/// The error of putting, taking or joining.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum QueueError {
-    /// There was no room for the message, all the time that was given.
+    /// There was no room for the message until the timeout.
     #[error("the queue is full")]
     Full,
-    /// Somebody has [closed](crate::Queue::close) the queue: it takes no message any more, and has none left to give.
+    /// The queue is [closed](crate::Queue::close): it takes no more messages and has none left.
     #[error("the queue is closed")]
     Closed,
-    /// Of a [`JoinableQueue::join`](crate::JoinableQueue::join): nothing is left to be done, but so many tasks were not. Those who
-    /// had them in hand died or panicked.
-    #[error("{tasks} tasks were lost with those who had them in hand")]
+    /// From [`JoinableQueue::join`](crate::JoinableQueue::join): nothing is left to be done, but
+    /// tasks were lost, because their processes died or panicked.
+    #[error("{tasks} tasks were lost: their processes died or panicked")]
     Lost {
-        /// How many of which this handle had not told yet.
+        /// Number of lost tasks that this handle had not reported yet.
         tasks: u64,
     },
-    /// Of a [`JoinableQueue`](crate::JoinableQueue): as many living processes have tasks in hand as there is room to write down; see
-    /// [`Plan::participants`](crate::Plan::participants). No message was taken.
-    #[error("no more room to write down who has a task in hand")]
+    /// From [`JoinableQueue::get`](crate::JoinableQueue::get): the record has no room for another
+    /// process with tasks in progress; see [`Plan::participants`](crate::Plan::participants). No
+    /// message was taken.
+    #[error("no more room to record which process has tasks in progress")]
     TooManyHolders,
-    /// The operating system refused.
+    /// The operating system returned an error.
     #[error(transparent)]
     Failed(#[from] LockFailure),
 }

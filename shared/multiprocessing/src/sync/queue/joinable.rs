@@ -1,4 +1,4 @@
-//! A queue that knows which of its messages are done with.
+//! A queue that tracks which of its messages are done.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,28 +15,31 @@ use crate::sync::participant::Identity;
 use crate::sync::record::Full;
 use crate::sys::deadline::Deadline;
 
-/// A [`Queue`](crate::Queue) of tasks: whoever takes one says when it is done, and others wait until all are, as with Python's
-/// `multiprocessing.JoinableQueue`.
+/// A [`Queue`] of tasks. A taker marks each as done, and other processes wait until
+/// all are, as with Python's `multiprocessing.JoinableQueue`.
 ///
 /// | Python | here |
 /// |---|---|
-/// | `queue = JoinableQueue(16)` | `Plan::new().joinable_queue::<u64>("queue", 16)`, `segment.joinable_queue::<u64>("queue")?` |
-/// | `item = queue.get()` ... `queue.task_done()` | `let task = queue.get()?;` until it is dropped: a [`Task`] |
-/// | `task_done()` once too often: `ValueError` | cannot be written |
-/// | `queue.join()` | `queue.join()?`, or for a limited time `queue.join_timeout(secs)?` |
-/// | all else | as a [`Queue`](crate::Queue) |
+/// | `queue = JoinableQueue(16)` | `Plan::new().joinable_queue::<u64>("queue", 16)`, |
+/// | | `segment.joinable_queue::<u64>("queue")?` |
+/// | `item = queue.get()` | `let task = queue.get()?;`, a [`Task`] |
+/// | `queue.task_done()` | `drop(task)` |
+/// | `task_done()` too often: `ValueError` | cannot be written |
+/// | `queue.join()` | `queue.join()?`, or `queue.join_timeout(secs)?` |
+/// | all else | as a [`Queue`] |
 ///
-/// The queue writes down which process has how many tasks in hand, in the same store by which they are taken. When a process is
-/// killed
+/// The queue records how many tasks each process has in progress, in the same store by which they
+/// are taken. When a process is killed
 ///
-/// * with tasks in hand, or taking one, or saying that one is done: each is still in the queue, or done, or *lost*. Nobody gets a
-///   lost one again, for it may be half done. Whoever joins finds out within a fifth of a second, does not wait for it, and is
-///   told: [`QueueError::Lost`];
-/// * while it joins: nobody is hindered;
-/// * in any other call: as with a [`Queue`](crate::Queue).
+/// * with tasks in progress, or taking one, or marking one as done: each is still in the queue, or
+///   done, or *lost*. No process gets a lost task again, because it may be half done. A join
+///   detects the loss within 200 ms, does not wait for the task, and returns [`QueueError::Lost`];
+/// * while it joins: other processes go on;
+/// * in any other call: as with a [`Queue`].
 ///
-/// A queue does not know who ought to take what is left in it: where those may all be killed, join with a timeout. And who joins
-/// with a task in its own hand waits for itself. The handle can be cloned and is inherited by forked children.
+/// A queue does not know which processes shall take what is left in it: where all of those may be
+/// killed, join with a timeout. A process that joins with a task of its own in progress waits for
+/// itself. The handle can be cloned and is inherited by forked children.
 pub type JoinableQueue<T> = Queue<T, Joinable>;
 
 /// A taken message is a [`Task`], and joins wait until all tasks are done.
@@ -59,27 +62,21 @@ impl Clone for Joinable {
 }
 
 impl<T: Shareable> JoinableQueue<T> {
-    /// Takes the first message; waits for one, however long that takes.
+    /// Takes the first message. Waits for one without a limit.
     ///
     /// # Errors
-    /// [`QueueError::Closed`] when the queue is closed, or is closed meanwhile, and nothing is left in it,
-    /// [`QueueError::TooManyHolders`], or what the system says.
+    /// [`QueueError::Closed`] if the queue is closed, also while this waits, and empty;
+    /// [`QueueError::TooManyHolders`].
     pub fn get(&self) -> Result<Task<T>, QueueError> {
         endless(self.get_within(None)?)
     }
 
-    /// Takes the first message; `None` when there is none now.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
+    /// Takes the first message. `None` if there is none now.
     pub fn try_get(&self) -> Result<Option<Task<T>>, QueueError> {
         self.get_timeout(Duration::ZERO)
     }
 
-    /// Takes the first message; waits for one at most this long. `None` when the time is over.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
+    /// Takes the first message. Waits for one at most this long. `None` if the time is over.
     pub fn get_timeout(&self, timeout: Duration) -> Result<Option<Task<T>>, QueueError> {
         self.get_within(Some(timeout))
     }
@@ -88,13 +85,13 @@ impl<T: Shareable> JoinableQueue<T> {
         let deadline = deadline(timeout)?;
         let take = || {
             self.ring.get_until(deadline, |state, own| {
-                // First its row: where there is no room for one, nothing may be taken.
+                // The row comes first: without room for one, nothing may be taken.
                 state.hand_to(own).map_err(|Full| QueueError::TooManyHolders)?;
                 Ok((self.ring.take(&mut state.head), own))
             })
         };
         let taken = match take() {
-            // Some of those who are written down may be dead.
+            // Some of the recorded processes may be dead.
             Err(QueueError::TooManyHolders) => {
                 self.remove_dead(&self.ring.record.dead())?;
                 take()
@@ -105,19 +102,18 @@ impl<T: Shareable> JoinableQueue<T> {
         taken.map(|taken| taken.map(task))
     }
 
-    /// Waits until every message that was put is done with, or was so at one moment since; however long that takes.
+    /// Waits without a limit until every message that was put is done, or until all were done at
+    /// one moment during the wait.
     ///
     /// # Errors
-    /// [`QueueError::Lost`] when the wait is over but tasks were lost. The joins by one handle tell of each once, so that the next
-    /// one tells of later ones only; those by a new handle begin with all there were. Or what the system says.
+    /// [`QueueError::Lost`] if the wait is over but tasks were lost. The joins by one handle report
+    /// each lost task once. The first join by a new handle reports all so far.
     pub fn join(&self) -> Result<(), QueueError> {
         self.join_until(Deadline::NEVER).map(drop)
     }
 
-    /// As [`join`](Self::join), at most this long. Whether all was done; `false` when the time is over.
-    ///
-    /// # Errors
-    /// As [`join`](Self::join).
+    /// As [`join`](Self::join), at most this long. Returns true if all was done, and false if the
+    /// time is over.
     pub fn join_timeout(&self, timeout: Duration) -> Result<bool, QueueError> {
         self.join_until(deadline(Some(timeout))?)
     }
@@ -127,7 +123,7 @@ impl<T: Shareable> JoinableQueue<T> {
         let rounds = record.head().rounds;
         loop {
             self.remove_dead(&record.look_for_dead()?)?;
-            // Asks for no lock, for those who work need it: only to be called, and then sleeps.
+            // Takes the lock only to be woken, and then sleeps: the workers need it.
             let seen = record.announcements();
             let counts = record.head();
             if counts.unfinished() == 0 || counts.rounds != rounds {
@@ -144,7 +140,7 @@ impl<T: Shareable> JoinableQueue<T> {
         }
     }
 
-    /// What a join comes to when so many tasks were lost so far.
+    /// Returns the outcome of a join if this many tasks were lost so far.
     fn report_lost(&self, lost: u32) -> Result<bool, QueueError> {
         match lost.saturating_sub(self.kind.reported.fetch_max(lost, Ordering::Relaxed)) {
             0 => Ok(true),
@@ -152,7 +148,7 @@ impl<T: Shareable> JoinableQueue<T> {
         }
     }
 
-    /// Counts what the dead had in hand as lost.
+    /// Counts the tasks of dead processes as lost.
     fn remove_dead(&self, dead: &[Identity]) -> Result<(), LockFailure> {
         if !dead.is_empty() && self.ring.record.update(|state| state.remove_dead(dead))? {
             self.ring.record.announce(u64::MAX, JOINS);
@@ -160,13 +156,14 @@ impl<T: Shareable> JoinableQueue<T> {
         Ok(())
     }
 
-    /// How many messages were put and are not done with at this moment: those that wait to be taken, and those in somebody's hand.
-    /// What dead processes had in hand is counted as lost once somebody has noticed the death.
+    /// Returns how many messages were put and are not done at this moment: waiting ones and tasks
+    /// in progress. Tasks of dead processes count as lost once another process has noticed the
+    /// death.
     pub fn unfinished(&self) -> usize {
         self.ring.record.head().unfinished() as usize
     }
 
-    /// How many tasks were lost so far, as far as anybody has noticed.
+    /// Returns how many tasks were lost so far, as far as a process has noticed.
     pub fn lost(&self) -> u64 {
         self.ring.record.head().lost.into()
     }
@@ -211,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn who_joins_finds_out_that_all_is_done_also_when_nobody_calls() {
+    fn a_join_detects_that_all_is_done_even_without_a_wake_up() {
         let (_segment, queue) = queue("uncalled");
         queue.put(1).unwrap();
         let task = queue.get().unwrap();
@@ -227,12 +224,12 @@ mod tests {
     }
 
     #[test]
-    fn who_joins_goes_on_when_all_was_done_for_a_moment() {
+    fn a_join_ends_if_all_was_done_for_a_moment() {
         let (_segment, queue) = queue("moment");
         queue.put(1).unwrap();
         let task = queue.get().unwrap();
         let outcome = joined_while(&queue, || {
-            // In one commit, so that nobody can see the moment.
+            // In one commit, so that no process can see the moment.
             let finished = queue.ring.record.update_as(|state, own| {
                 let finished = state.put_down(own, false);
                 state.head.put += 1;
@@ -246,8 +243,8 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_task_is_told_once_by_every_handle() {
-        let (segment, queue) = queue("told");
+    fn every_handle_reports_a_lost_task_once() {
+        let (segment, queue) = queue("reported");
         let lose = || {
             queue.put(7).unwrap();
             let task = queue.get().unwrap();
@@ -271,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_lie_end_no_process() {
+    fn corrupt_numbers_end_no_process() {
         let (_segment, queue) = queue("lies");
         queue.put(1).unwrap();
         let task = queue.get().unwrap();

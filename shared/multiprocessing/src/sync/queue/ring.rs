@@ -1,5 +1,5 @@
-//! What every queue is made of: a ring of slots for messages, the record that counts them, and those who wait for room or for a
-//! message.
+//! The common part of all queues: a ring of slots for messages, the record that counts them, and
+//! the waits for room or for a message.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -29,7 +29,7 @@ pub(super) struct Ring<T> {
     kind: PhantomData<T>,
 }
 
-/// Bytes of a message in the ring.
+/// Returns the bytes of a message in the ring.
 const fn slot_bytes<T>() -> usize {
     size_of::<T>().next_multiple_of(WORD)
 }
@@ -72,14 +72,14 @@ impl<T: Shareable> Ring<T> {
         fits.then(|| Self { record: Arc::new(record), slots, capacity, kind: PhantomData })
     }
 
-    /// Puts a message at the end; waits for room at most this long, or however long that takes.
+    /// Puts a message at the end. Waits for room at most this long, or without a limit.
     pub(super) fn put(&self, message: T, timeout: Option<Duration>) -> Result<(), QueueError> {
         let put = self.repeat_until(deadline(timeout)?, Side::Put, |state, _| {
             let counts = &mut state.head;
             if counts.is_closed() {
                 return Err(QueueError::Closed);
             }
-            // The place was read before its message was counted as taken, so nobody needs what is there.
+            // The place was read before its message was counted as taken, so its content is free.
             write_words(&self.slots, self.slot_word(counts.put), &message);
             counts.put = counts.put.wrapping_add(1);
             Ok(())
@@ -87,13 +87,13 @@ impl<T: Shareable> Ring<T> {
         if put? { Ok(()) } else { Err(QueueError::Full) }
     }
 
-    /// Takes the first message by `take`; waits for one until the deadline.
+    /// Takes the first message by `take`. Waits for one until the deadline.
     pub(super) fn get_until<R>(
         &self,
         deadline: Deadline,
         take: impl Fn(&mut State<Counts>, Identity) -> Result<R, QueueError>,
     ) -> Result<Option<R>, QueueError> {
-        // Kept here, for messages may be long, and each layer that hands one on may copy it.
+        // Kept here, because messages may be long, and each layer that passes one on may copy it.
         let mut taken = None;
         self.repeat_until(deadline, Side::Get, |state, own| {
             if state.head.waiting() == 0 {
@@ -105,27 +105,27 @@ impl<T: Shareable> Ring<T> {
         Ok(taken)
     }
 
-    /// Takes the first message, which must be there, under the lock of the record.
+    /// Takes the first message, which must be there. The caller holds the lock of the record.
     pub(super) fn take(&self, counts: &mut Counts) -> T {
         let message = read_words(&self.slots, self.slot_word(counts.taken));
         counts.taken = counts.taken.wrapping_add(1);
         message
     }
 
-    /// Where in the ring the message of this number is, in words.
+    /// Returns where in the ring the message of this number is, in words.
     fn slot_word(&self, number: u64) -> usize {
         (number % self.capacity) as usize * (slot_bytes::<T>() / WORD)
     }
 
-    /// Takes a step as soon as there is something to put into or to take from, or the queue is closed. Whether it was taken before
-    /// the time was over.
+    /// Takes a step as soon as the side can proceed or the queue is closed. Returns true if it was
+    /// taken before the deadline.
     fn repeat_until(
         &self,
         deadline: Deadline,
         side: Side,
         mut step: impl FnMut(&mut State<Counts>, Identity) -> Result<(), QueueError>,
     ) -> Result<bool, QueueError> {
-        // What the announcements were when this process counted itself as asleep.
+        // The announcements at the time when this process counted itself as asleep.
         let mut counted = None;
         loop {
             let over = deadline.has_passed().map_err(LockFailure::from)?;
@@ -139,7 +139,8 @@ impl<T: Shareable> Ring<T> {
                 if !over {
                     state.head.count_in(side);
                 } else if counted == Some(self.record.announcements()) {
-                    // Nobody was called since: it is still counted, or the call that is to come is for another one then.
+                    // No process was woken since. So this one is still counted, or the wake-up to
+                    // come is for another one.
                     state.head.count_out(side);
                 }
                 (None, false)
@@ -158,7 +159,7 @@ impl<T: Shareable> Ring<T> {
         }
     }
 
-    /// Sleeps until it is called: counted as asleep, it need not ask for the lock before.
+    /// Sleeps until it is woken. It is counted as asleep, so it needs no lock before.
     fn sleep(&self, seen: u32, deadline: Deadline, side: Side) -> Result<(), LockFailure> {
         while self.record.announcements() == seen
             && !self.record.head().has_an_answer(side, self.capacity)
@@ -171,7 +172,7 @@ impl<T: Shareable> Ring<T> {
 }
 
 impl<T> Ring<T> {
-    /// Closes the queue, all in one commit, and calls those who wait.
+    /// Closes the queue in one commit, and wakes the waiters.
     pub(super) fn close(&self) -> Result<(), LockFailure> {
         self.record.update(|state| state.head.close())?;
         self.record.announce(u64::MAX, BOTH_SIDES);
@@ -182,7 +183,7 @@ impl<T> Ring<T> {
         self.record.head().is_closed()
     }
 
-    /// How many messages wait to be taken.
+    /// Returns how many messages wait to be taken.
     pub(super) fn len(&self) -> usize {
         self.record.head().waiting() as usize
     }
@@ -192,12 +193,12 @@ impl<T> Ring<T> {
     }
 }
 
-/// When a wait of at most this long, or without end, is over.
+/// Returns the deadline of a wait of at most this long, or without a limit.
 pub(super) fn deadline(timeout: Option<Duration>) -> Result<Deadline, LockFailure> {
     Ok(timeout.map_or(Ok(Deadline::NEVER), Deadline::after)?)
 }
 
-/// A wait without end never ends in vain; this keeps the types honest without a panic.
+/// Unwraps the outcome of a wait without a deadline, which always has one.
 pub(super) fn endless<R>(outcome: Option<R>) -> Result<R, QueueError> {
     outcome.ok_or(QueueError::Failed(LockFailure::System(Errno::EBUSY)))
 }
@@ -230,7 +231,8 @@ mod tests {
         segment.place(&segment.objects()[0])
     }
 
-    /// The lock of a queue, whose holder died halfway. The kernel treats the end of a thread that holds it like that of a process.
+    /// Returns the lock of a queue whose holder died halfway. The kernel treats the end of a thread
+    /// that holds it like that of a process.
     fn left_halfway(segment: &Segment, halfway: impl FnOnce() + Send) -> Lock {
         let lock = Lock::new(place(segment).part(0, LOCK_BYTES));
         let dies_halfway = || {
@@ -242,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_written_by_one_who_died_before_it_was_counted_is_not_there() {
+    fn a_message_of_a_process_that_died_before_counting_it_is_not_there() {
         let (segment, queue) = queue("dead");
         queue.put(1).unwrap();
         let lock = left_halfway(&segment, || write_words(&queue.ring.slots, 1, &u64::MAX));
@@ -256,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_somebody_died_closing_is_not_closed_before_the_commit_and_is_after_it() {
+    fn a_process_that_dies_closing_a_queue_closes_it_only_with_the_commit() {
         let (segment, queue) = queue("closing");
         queue.put(1).unwrap();
         let mut closed = queue.ring.record.head();
@@ -271,7 +273,7 @@ mod tests {
             [Ok(Some(1)), Ok(Some(2)), Ok(None)]
         );
 
-        // Who waits finds out without having been called.
+        // A waiter detects the close without being woken.
         let begun = Instant::now();
         let waiting = || queue.get_timeout(Duration::from_secs(30));
         thread::scope(|scope| {
@@ -286,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waited_in_vain_is_not_counted_as_asleep() {
+    fn a_waiter_that_timed_out_is_not_counted_as_asleep() {
         let (_segment, queue) = queue("vain");
         let timeout = Duration::from_millis(1);
         for _ in 0..10 {
@@ -302,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_lie_lead_nowhere_outside_of_the_ring() {
+    fn corrupt_numbers_lead_nowhere_outside_the_ring() {
         let (segment, queue) = queue("lies");
         let lie = |lie: &dyn Fn(&mut Counts)| {
             queue.ring.record.update(|state| lie(&mut state.head)).unwrap()

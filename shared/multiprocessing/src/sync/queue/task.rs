@@ -1,4 +1,4 @@
-//! A message that somebody works on.
+//! A message that a process works on.
 
 use std::fmt;
 use std::ops::Deref;
@@ -9,12 +9,14 @@ use super::counts::{Counts, JOINS};
 use crate::sync::participant::Identity;
 use crate::sync::record::Record;
 
-/// A message of a [`JoinableQueue`](crate::JoinableQueue) in the hand of the process that took it; dereferences to the message. The
-/// task is done when this is dropped: Python's `task_done()`, which cannot be forgotten, nor called once too often.
+/// A message of a [`JoinableQueue`](crate::JoinableQueue) that the process which took it works on.
+/// It dereferences to the message. The task is done when this is dropped: Python's `task_done()`,
+/// which can be neither forgotten nor called too often.
 ///
-/// It is *lost* instead, and whoever [joins](crate::JoinableQueue::join) is told, when the process ends before, however it ends, and
-/// when this is dropped by a panic that unwinds the stack: what panicked has not done its work. It can go to another thread. The
-/// copy of it that a forked child inherits is a copy of the message and no more: dropping it does nothing.
+/// It is *lost* instead if the process ends before, in whatever way, or if a panic that unwinds the
+/// stack drops this, because what panicked has not done its work. A
+/// [join](crate::JoinableQueue::join) reports lost tasks. A task can go to another thread. The copy
+/// that a forked child inherits is only a copy of the message: dropping it does nothing.
 #[must_use = "the task is done when this is dropped"]
 pub struct Task<T> {
     record: Arc<Record<Counts>>,
@@ -23,7 +25,7 @@ pub struct Task<T> {
 }
 
 impl<T> Task<T> {
-    /// One that the record says its owner has in hand.
+    /// Makes the task that the record counts for its owner.
     pub(super) fn new(record: Arc<Record<Counts>>, message: T, owner: Identity) -> Self {
         Self { record, message, owner }
     }
@@ -41,7 +43,8 @@ impl<T> Drop for Task<T> {
         let lost = thread::panicking();
         let call =
             self.record.update_as(|state, own| own == self.owner && state.put_down(own, lost));
-        // The lock of a record is never lost, and the rest cannot be mended here: the task is lost when this process ends.
+        // The lock of a record never becomes unrecoverable, and other failures cannot be repaired
+        // here. The task is lost when this process ends.
         if call == Ok(true) {
             self.record.announce(u64::MAX, JOINS);
         }

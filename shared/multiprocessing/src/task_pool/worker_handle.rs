@@ -1,0 +1,124 @@
+//! The dispatcher's handle of one worker: the connection to it and its tasks in flight.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use super::claims::ClaimTable;
+use super::in_flight::InFlight;
+use super::message::{QueuedTask, parse_result};
+use super::worker::READY;
+use crate::pipe::{Connection, PipeError, pipe};
+use crate::process::Process;
+use crate::sys::fork::SpawnError;
+
+pub(super) struct WorkerHandle {
+    /// `None` once receiving has failed, because the worker is ending.
+    connection: Option<Connection>,
+    /// True once the worker has finished a task.
+    pub(super) has_worked: bool,
+    /// How many more tasks may be sent to the worker.
+    tasks_left: u64,
+    pub(super) in_flight: InFlight,
+    /// Count of tasks finished by all workers when this worker last made progress: when it sent its
+    /// last result, or received a task while idle.
+    pub(super) last_progress: u64,
+}
+
+impl WorkerHandle {
+    /// Starts a worker that runs at most this many tasks. `work` is the body of its process.
+    pub(super) fn start(
+        claims: &ClaimTable,
+        tasks: u64,
+        work: impl FnOnce(&Connection) -> i32,
+    ) -> Result<(Process, Self), Errno> {
+        let (here, there) = pipe().map_err(|error| match error {
+            PipeError::System(errno) => errno,
+            _ => Errno::EIO,
+        })?;
+        let process =
+            Process::spawn_with(there, |there| work(&there)).map_err(|error| match error {
+                SpawnError::Fork(errno) => errno,
+                // Only a library that is linked into the program can have started a thread here.
+                SpawnError::ManyThreads { .. } => Errno::EDEADLK,
+                SpawnError::Threads(error) => {
+                    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+                }
+            })?;
+        let handle = Self {
+            connection: Some(here),
+            has_worked: false,
+            tasks_left: tasks,
+            in_flight: InFlight::new(claims.clone()),
+            last_progress: 0,
+        };
+        Ok((process, handle))
+    }
+
+    /// Returns a descriptor that is readable when the worker has sent a message, or `None` once the
+    /// worker has closed its end.
+    pub(super) fn source(&self) -> Option<BorrowedFd<'_>> {
+        self.connection.as_ref().map(Connection::as_fd)
+    }
+
+    /// Returns true if a task of this many bytes may be sent once the worker is ready.
+    pub(super) fn accepts(&self, bytes: usize) -> bool {
+        self.connection.is_some() && self.tasks_left > 0 && self.in_flight.accepts(bytes)
+    }
+
+    /// Sends a task that it [`accepts`](Self::accepts). `finished` is the count of tasks that all
+    /// workers have finished.
+    ///
+    /// On failure it returns the task, with the error or with `None` if the socket has no room.
+    pub(super) fn send(
+        &mut self,
+        task: QueuedTask,
+        finished: u64,
+    ) -> Result<(), (QueuedTask, Option<PipeError>)> {
+        let Some(connection) = &self.connection else {
+            return Err((task, Some(PipeError::Closed)));
+        };
+        if self.in_flight.is_empty() {
+            self.last_progress = finished;
+        }
+        let sent = self.in_flight.send(connection, task);
+        match &sent {
+            Ok(()) => self.tasks_left -= 1,
+            // The worker has just ended. Its earlier messages are still to be received.
+            Err((_, Some(PipeError::Closed))) => self.tasks_left = 0,
+            Err(_) => {}
+        }
+        sent
+    }
+
+    /// Takes back the oldest task that the worker has not started, but never the oldest in flight.
+    pub(super) fn take_back(&mut self) -> Option<QueuedTask> {
+        let task = self.in_flight.take_back();
+        self.tasks_left += u64::from(task.is_some());
+        task
+    }
+
+    /// Receives the messages that the worker has sent. Sets `is_ready` if the worker has reported
+    /// it, adds the number of results to `finished`, and returns the results.
+    pub(super) fn receive(&mut self, is_ready: &mut bool, finished: &mut u64) -> Vec<Vec<u8>> {
+        let mut results = Vec::new();
+        while let Some(connection) = &self.connection {
+            match connection.recv_bytes_timeout(Duration::ZERO) {
+                Ok(Some(message)) if message == READY => *is_ready = true,
+                Ok(Some(message)) => {
+                    if parse_result(&message).is_some_and(|(id, _)| self.in_flight.complete(id)) {
+                        self.has_worked = true;
+                        *finished += 1;
+                        self.last_progress = *finished;
+                        results.push(message);
+                    }
+                }
+                Ok(None) => break,
+                // The worker is ending. Its process descriptor reports the end.
+                Err(_) => self.connection = None,
+            }
+        }
+        results
+    }
+}
