@@ -123,7 +123,8 @@ impl Storage {
         }
     }
 
-    /// As [`append`](Self::append), but after [`StorageError::File`] the files have to be recovered.
+    /// As [`append`](Self::append), but after [`StorageError::File`] the caller has to recover the
+    /// files.
     fn try_append(
         &mut self,
         before: Ledger,

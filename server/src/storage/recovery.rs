@@ -54,8 +54,8 @@ impl Storage {
         Ok(recovery)
     }
 
-    /// Checks that the files reach at least as far as these totals. No crash of a central takes back
-    /// what a checkpoint or a living process counts.
+    /// Checks that the files reach at least as far as these totals. No crash of a central takes
+    /// back what a checkpoint or a living process counts.
     pub(super) fn check_reach(&self, counted: &Ledger) -> Result<(), StorageError> {
         let ends = [
             (&self.bets, "bets.csv", counted.rows_end, "bets"),
