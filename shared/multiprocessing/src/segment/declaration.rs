@@ -12,13 +12,13 @@ use crate::sync::semaphore::{BoundedSemaphore, Semaphore};
 use crate::sync::value::{RawValue, Value};
 use crate::sys::name::SegmentName;
 
-/// Declares the objects of a segment as the fields of a structure. See the trait of the same name.
 pub use shm_multiprocessing_derive::SharedState;
 
 /// A structure whose fields are the objects of one segment.
 ///
 /// The derive writes the [`Plan`], looks up every handle, and checks a segment that another program
-/// made. The name of an object is the name of its field, so no program names an object by a string:
+/// created. The name of an object is the name of its field, so no program names an object by a
+/// string:
 ///
 /// ```
 /// use multiprocessing::{Lock, RawArray, Segment, SegmentName, SharedState, Value};
@@ -50,8 +50,8 @@ pub use shm_multiprocessing_derive::SharedState;
 ///
 /// # Attributes
 ///
-/// The type of a field says the kind of the object and its element type. Some kinds need one more
-/// number, which may be any expression of the arguments:
+/// The type of a field determines the kind of the object and its element type. Some kinds need one
+/// more number, which may be any expression of the arguments:
 ///
 /// | attribute of the field | for |
 /// |---|---|
@@ -71,7 +71,7 @@ pub use shm_multiprocessing_derive::SharedState;
 /// # What is checked
 ///
 /// [`open`](Self::open) and [`of`](Self::of) return [`SegmentError::Object`], which names the
-/// object, when an object is missing or has another kind, element type or length. Objects that are
+/// object, if an object is missing or has another kind, element type or length. Objects that are
 /// not declared are ignored, so a declaration can grow.
 ///
 /// An argument that is a whole `len`, `capacity` or `parties` is read back from the first such
@@ -99,7 +99,7 @@ pub trait SharedState: Sized {
     }
 }
 
-/// The declaration of an object whose type says everything.
+/// The declaration of an object that needs no attribute.
 #[derive(Clone, Copy, Debug)]
 pub struct NoAttribute;
 
@@ -122,7 +122,7 @@ pub struct Capacity(pub usize);
 /// A type of handle that a field of a [`SharedState`] may have, with the attribute it needs.
 #[diagnostic::on_unimplemented(
     message = "the shared object `{Self}` cannot be declared with `{Size}`",
-    label = "needs another `#[shared(...)]` attribute, or is no shared object",
+    label = "needs another `#[shared(...)]` attribute, or is not a shared object",
     note = "`Lock`, `RLock`, `Event`, `Value` and `RawValue` take no attribute; `Array` and \
             `RawArray` take `len`, semaphores `units`, `Barrier` `parties`, queues `capacity`, \
             `Condition` `lock`",
