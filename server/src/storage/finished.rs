@@ -21,9 +21,12 @@ impl Finished {
     /// because marks may be missing.
     pub fn open(path: &Path) -> io::Result<Self> {
         if !path.exists() {
-            // Created whole under another name: a crash must not leave one that looks damaged.
+            // Created whole under another name: neither a crash nor a power loss may leave one that
+            // looks damaged.
             let unfinished = path.with_extension("new");
-            File::create(&unfinished)?.set_len(BYTES)?;
+            let file = File::create(&unfinished)?;
+            file.set_len(BYTES)?;
+            file.sync_data()?;
             fs::rename(&unfinished, path)?;
         }
         let file = OpenOptions::new().read(true).write(true).open(path)?;

@@ -24,7 +24,7 @@ impl Planned {
 /// object of this kind and element type, or `None` if the rest of the object does not fit.
 pub(crate) trait Primitive {
     /// The arguments that determine its size.
-    type Size;
+    type Size: Default + PartialEq;
 
     /// The element type that the directory names.
     const ELEMENT: ElementType;
@@ -36,6 +36,17 @@ pub(crate) trait Primitive {
     /// Returns the second half of an error that begins with the kind that was looked for.
     fn wanted() -> String {
         Self::ELEMENT.to_string()
+    }
+
+    /// Returns the size that was planned, which a declaration must match. `None` if the object does
+    /// not keep it.
+    fn size(&self) -> Option<Self::Size> {
+        None
+    }
+
+    /// Works like [`wanted`](Self::wanted), for a look-up that also checks the size.
+    fn wanted_with(_size: Self::Size) -> String {
+        Self::wanted()
     }
 
     /// Describes the state of an object in words, for a primitive that consists of more than
