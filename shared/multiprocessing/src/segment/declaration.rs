@@ -49,11 +49,11 @@ pub use shm_multiprocessing_derive::SharedState;
 ///
 /// | attribute of the field | for |
 /// |---|---|
-/// | none | [`Lock`](crate::Lock), [`RLock`](crate::RLock), [`Event`](crate::Event), [`Value`](crate::Value), [`RawValue`](crate::RawValue) |
-/// | `#[shared(len = ...)]` | [`Array`](crate::Array), [`RawArray`](crate::RawArray) |
-/// | `#[shared(units = ...)]` | [`Semaphore`](crate::Semaphore), [`BoundedSemaphore`](crate::BoundedSemaphore) |
-/// | `#[shared(parties = ...)]` | [`Barrier`](crate::Barrier) |
-/// | `#[shared(capacity = ...)]` | [`Queue`](crate::Queue), [`JoinableQueue`](crate::JoinableQueue) |
+/// | none | [`Lock`], [`RLock`], [`Event`], [`Value`], [`RawValue`] |
+/// | `#[shared(len = ...)]` | [`Array`], [`RawArray`] |
+/// | `#[shared(units = ...)]` | [`Semaphore`], [`BoundedSemaphore`] |
+/// | `#[shared(parties = ...)]` | [`Barrier`] |
+/// | `#[shared(capacity = ...)]` | [`Queue`], [`JoinableQueue`] |
 /// | `#[shared(lock = field)]` | [`Condition`](crate::Condition) with that lock |
 /// | `#[shared(segment)]` | the [`Segment`], which keeps its entry in `/dev/shm` |
 ///
@@ -72,6 +72,19 @@ pub use shm_multiprocessing_derive::SharedState;
 /// object, and all other sizes that depend on it are checked against it. Sizes that depend on an
 /// argument that cannot be read back are accepted as they are. The units of a semaphore change
 /// while it is in use and are never checked.
+///
+/// [`Array`]: crate::Array
+/// [`Barrier`]: crate::Barrier
+/// [`BoundedSemaphore`]: crate::BoundedSemaphore
+/// [`Event`]: crate::Event
+/// [`JoinableQueue`]: crate::JoinableQueue
+/// [`Lock`]: crate::Lock
+/// [`Queue`]: crate::Queue
+/// [`RLock`]: crate::RLock
+/// [`RawArray`]: crate::RawArray
+/// [`RawValue`]: crate::RawValue
+/// [`Semaphore`]: crate::Semaphore
+/// [`Value`]: crate::Value
 pub trait SharedState: Sized {
     /// What the creator chooses: the `args` of the declaration, as `()`, one type or a tuple.
     type Args;
