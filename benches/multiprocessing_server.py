@@ -198,7 +198,7 @@ def answer(state, slot, stream, parse_date):
 
 
 def work(state, slot, listener, style, parent):
-    """Serves one connection at a time, for ever."""
+    """Serves one connection at a time, forever."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

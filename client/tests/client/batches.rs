@@ -40,7 +40,7 @@ fn a_batch_is_the_bytes_of_the_protocol_and_the_connection_is_closed_after_its_r
     expected.extend_from_slice(THREE_RECORDS[0].as_bytes());
     assert_eq!(connection.packet, expected);
     connection.reply(&[0, 0]);
-    // The central keeps its side open, so an agency that waits for its end would wait for ever.
+    // The central keeps its side open, so an agency that waits for its end would wait forever.
     connection.assert_closed_by_agency();
     central.answer_total(0);
     assert_eq!(agency.finish().code, Some(0));

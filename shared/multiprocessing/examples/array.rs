@@ -12,8 +12,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let add = |amount: u32| {
         let prizes = &prizes;
         Process::spawn(move || {
-            // The guard is the slice of the elements. A child killed with it would leave them half
-            // changed, and the next holder would learn of it: see the example `lock`.
+            // The guard is the slice of the elements. A child that is killed while it has the guard
+            // would leave them half changed, and the next holder would learn of it: see the example
+            // `lock`.
             let Ok(mut all) = prizes.lock() else { return 1 };
             for (place, prize) in all.iter_mut().enumerate() {
                 *prize += amount * place as u32;

@@ -1,5 +1,5 @@
-//! A barrier: two children go in step, and the survivor learns when the other one is killed.
-//! Run it with `cargo run -p shm-multiprocessing --example barrier`.
+//! A barrier: two children run in step, and the survivor learns that the other one was killed. Run
+//! it with `cargo run -p shm-multiprocessing --example barrier`.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! A condition: a child waits until the other one has put something down.
-//! Run it with `cargo run -p shm-multiprocessing --example condition`.
+//! A condition: one child waits until another one has produced an item. Run it with `cargo run -p
+//! shm-multiprocessing --example condition`.
 
 use multiprocessing::{Plan, Process, Segment, SegmentName};
 

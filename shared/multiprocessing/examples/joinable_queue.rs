@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut replacement = Process::spawn(worker)?;
     tasks.put(4)?;
     tasks.close()?;
-    // Python would wait for the task of the dead worker for ever.
+    // Python would wait forever for the task of the dead worker.
     match tasks.join() {
         Err(QueueError::Lost { tasks }) => println!("lost: {tasks}"),
         joined => joined?,

@@ -1,5 +1,5 @@
-//! A lock whose holder is killed half-way: the next holder learns of it and repairs the data.
-//! Run it with `cargo run -p shm-multiprocessing --example lock`.
+//! A lock whose holder is killed halfway through a change: the next holder learns of it and repairs
+//! the data. Run it with `cargo run -p shm-multiprocessing --example lock`.
 
 use std::time::Duration;
 

@@ -37,7 +37,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     workers[1].kill()?;
-    // In Python, another process might have a copy of this end, and the call would wait for ever.
+    // In Python, another process might have a copy of the other end, and the call would wait
+    // forever.
     match ends[1].recv::<(u32, u64)>() {
         Err(PipeError::Closed) => println!("worker 1 is gone: {}", workers[1].join()?),
         other => println!("{other:?}"),

@@ -17,7 +17,7 @@ impl Workload for Service {
         worker.ready();
         let signalled = match (worker.slot(), self.deaths) {
             (0, 0) => raise(Signal::SIGKILL),
-            // As an operator stops a service.
+            // An operator would stop the service in this way.
             (0, _) => kill(Pid::parent(), Signal::SIGTERM),
             _ => Ok(()),
         };

@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(exit) => println!("never printed: {exit}"),
         None => println!("one still sleeps"),
     }
-    // `terminate` asks the child to end, `kill` does not ask. Children also end with this program.
+    // `terminate` sends SIGTERM, `kill` sends SIGKILL. Children also end when this program ends.
     sleeps.terminate()?;
     println!("it was ended: {}", sleeps.join()?);
 

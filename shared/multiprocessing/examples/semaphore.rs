@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let work = |work: Duration| {
         Process::spawn(|| {
-            let Ok(_desk) = seats.acquire() else { return 1 };
+            let Ok(_seat) = seats.acquire() else { return 1 };
             std::thread::sleep(work);
             0
         })
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     sleeper.join()?;
 
     let both = [seats.acquire()?, seats.acquire()?];
-    let recovered: u64 = both.iter().map(|desk| desk.recovered()).sum();
-    println!("taken back from the dead: {recovered}");
+    let recovered: u64 = both.iter().map(|seat| seat.recovered()).sum();
+    println!("recovered from dead processes: {recovered}");
     Ok(())
 }

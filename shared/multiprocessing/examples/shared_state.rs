@@ -1,5 +1,5 @@
-//! One structure declares all objects of a segment; no object is named by a string.
-//! `cargo run -p shm-multiprocessing --example shared_state`
+//! One structure declares all objects of a segment; no object is named by a string. Run it with
+//! `cargo run -p shm-multiprocessing --example shared_state`.
 
 use multiprocessing::{Process, Queue, RawArray, Segment, SegmentName, SharedState, Value};
 
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for mut worker in workers {
         worker.join()?;
     }
-    // Any other program that has the declaration finds and checks the objects by the name alone.
+    // Any other program that has the declaration opens the segment by its name.
     let seen = Shared::open(&name)?;
     println!("{} workers served {}", seen.processing.len(), seen.served.get());
     println!("{} objects in {}", seen.segment.objects().len(), seen.segment.name());

@@ -14,7 +14,7 @@ fn primes_between(first: u64, last: u64) -> usize {
     (first..=last).filter(|&number| is_prime(number)).count()
 }
 
-/// Dies as a process does that takes too much memory.
+/// Ends the process as the kernel does when memory runs out.
 fn kill_myself(_: ()) {
     let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
 }

@@ -3,7 +3,8 @@
 //! torn data.**
 //!
 //! A [`Segment`] is a named piece of POSIX shared memory with a directory of the objects inside, so
-//! that any tool can decode it. A [`Plan`] lists those objects, and handles to them come by name:
+//! that any tool can decode it. A [`Plan`] lists those objects, and the segment returns handles to
+//! them by name:
 //!
 //! | Python | here |
 //! |---|---|
@@ -50,7 +51,7 @@
 //!
 //! A program with more than a few objects declares them as the fields of one structure, with a
 //! derive. [`SharedState`] then writes the plan, looks up the handles and checks a segment that
-//! another program made. No object is named by a string:
+//! another program created. No object is named by a string:
 //!
 //! ```
 //! use multiprocessing::{RawArray, Segment, SegmentName, SharedState, Value};
@@ -77,36 +78,37 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Each part has a program of one page in `examples/`.
+//! `examples/` has a one-page program for each part.
 //!
 //! # What happens when a process is killed
 //!
 //! - **Holding a [`Lock`]**: the next holder gets the guard inside [`LockError::OwnerDied`] and
-//!   must repair before it goes on.
-//! - **Holding an [`RLock`]**, at any depth: as with a [`Lock`]. Its successor's depth is 1.
+//!   must repair the data before it continues.
+//! - **Holding an [`RLock`]**, at any depth: as with a [`Lock`]. The depth of the next holder is 1.
 //! - **Holding units of a [`Semaphore`]**: they are free again, and the process that finds them
 //!   gets their number from [`Permit::recovered`].
-//! - **Having set an [`Event`], or waiting for it**: the event stays as it is, and the others go
-//!   on.
-//! - **Waiting for a [`Condition`]**: it is removed. A notification that it had not used goes to
-//!   the next waiter.
+//! - **Having set an [`Event`], or waiting for it**: the event stays as it is, and the others
+//!   continue.
+//! - **Waiting for a [`Condition`]**: the waiter is removed. If it was notified and its wait had
+//!   not returned, the notification goes to the next waiter.
 //! - **As a party of a [`Barrier`]**: the barrier is broken for all parties
 //!   ([`BarrierError::Broken`]) until [`Barrier::reset`].
-//! - **Putting into a [`Queue`] or taking from it**: the whole message is there, or nothing of it.
-//!   A message that it had just taken is lost with it.
+//! - **Putting into a [`Queue`] or taking from it**: the queue has the whole message, or nothing of
+//!   it. A message that the process had just taken is lost.
 //! - **Closing a [`Queue`]**: it is closed for all processes or for none.
 //! - **With a [`Task`] of a [`JoinableQueue`] in progress**: the task is lost. A join does not wait
 //!   for it and returns [`QueueError::Lost`].
 //! - **Sending through a [`pipe()`], or receiving**: the whole message is in flight, or nothing of
-//!   it. A message that it had just taken is lost with it.
-//! - **Owning an end of a [`pipe()`] that was handed over to it**: a waiter at the other end gets
+//!   it. A message that the process had just taken is lost.
+//! - **Owning an end of a [`pipe()`]** that was handed over to it: a waiter at the other end gets
 //!   [`PipeError::Closed`].
 //! - **As a [`Listener`]**: its name is free, and clients that were not accepted get an error.
-//! - **Changing a [`Value`]**: the value is the old one, whole. One store commits a change.
+//! - **Changing a [`Value`]**: the value is whole, and has all of the change or nothing of it. One
+//!   store commits a change.
 //! - **Changing an [`Array`] under its lock**: the next holder gets the guard inside
-//!   [`LockError::OwnerDied`] and decides.
-//! - **As a worker of a [`TaskPool`]**: the task that it ran fails with an error that says so, and
-//!   a new worker starts.
+//!   [`LockError::OwnerDied`] and decides what to do with the elements.
+//! - **As a worker of a [`TaskPool`]**: the task that it was running fails with an error that says
+//!   so, and a new worker starts.
 //! - **As a worker of a [`Pool`]**: it is reaped, [`Workload::repair`] runs, and a new worker
 //!   starts in the same slot.
 //! - **As the parent**: its children end at once, and its segments are removed.
@@ -117,21 +119,21 @@
 //!
 //! # From Python
 //!
-//! `python/read_segment.py` prints what a segment holds, without this library and without
-//! disturbing a process. `python/write_segment.py` makes a segment of raw numbers that
-//! [`Segment::open`] accepts like any other. `CONFORMANCE.md` compares the rest of Python's
-//! `multiprocessing` point by point.
+//! `python/read_segment.py` prints what a segment holds, without this library and without stopping
+//! a process. `python/write_segment.py` creates a segment of raw numbers that [`Segment::open`]
+//! accepts like any other. `CONFORMANCE.md` compares the rest of Python's `multiprocessing` point
+//! by point.
 //!
 //! # What it needs, and what it does not do
 //!
-//! - It needs Linux with glibc, and works for one user on one machine. Two more pages say the rest:
-//!   [what it does not do](guide::limits), and [what a forked child is](guide::fork_safety). Read
-//!   the second one before the first [`Process::spawn`].
+//! - It needs Linux with glibc, and works for one user on one machine. Two pages have the details:
+//!   [its limits](guide::limits) and [fork safety](guide::fork_safety). Read the second one before
+//!   you use [`Process::spawn`].
 //! - Only a process with one thread can fork; [`Process::spawn`] refuses otherwise. A `#[test]` has
 //!   two threads.
-//! - A *stopped* process is not a dead one: others wait for it.
+//! - A *stopped* process counts as alive: others wait for it.
 //! - There are no read-write locks. Condition variables and barriers of pthreads are not used
-//!   inside: they hang if a waiter is killed, or count it as alive.
+//!   inside, because they hang if a waiter is killed, or count it as alive.
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 compile_error!("shm-multiprocessing needs Linux and the C library of GNU");
@@ -141,12 +143,12 @@ compile_error!("shm-multiprocessing needs Linux and the C library of GNU");
 #[doc = include_str!("../README.md")]
 mod readme {}
 
-// The derives name this crate, also when they are used inside it.
+// The derives refer to this crate by its name, even inside the crate itself.
 extern crate self as multiprocessing;
 
 #[cfg(doc)]
 pub mod guide;
-/// What the derive of [`SharedState`] names. No program needs it.
+/// The items that the derive of [`SharedState`] refers to. Programs do not use them.
 #[doc(hidden)]
 pub mod declaration {
     pub use crate::segment::declaration::{Capacity, Declared, Len, NoAttribute, Parties, Units};

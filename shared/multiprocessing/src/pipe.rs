@@ -71,18 +71,18 @@ mod sealed {
 /// | `EOFError`, `BrokenPipeError` | [`PipeError::Closed`] |
 /// | `a.close()` | `drop(a)` |
 ///
-/// Messages have any length. Each arrives whole, once, and at one receiver, also if several
+/// Messages have any length. Each arrives whole, once, and at one receiver, even if several
 /// processes send to an end or receive from it. So when a process is killed
 ///
 /// * while it sends: the whole message is in flight, or nothing of it;
-/// * while it receives: the message is lost with it, or still there;
-/// * while it waits: other processes go on, and no message is lost;
-/// * and no other process has its end: a waiter at the other end gets [`PipeError::Closed`] at
+/// * while it receives: the message is lost with it, or can still be received;
+/// * while it waits: other processes continue, and no message is lost;
+/// * while no other process has its end: a waiter at the other end gets [`PipeError::Closed`] at
 ///   once, after it has received what was sent before.
 ///
-/// For the last point no other process may have the end without knowing:
-/// [`Process::spawn_with`](crate::Process::spawn_with) takes care of that. Processes that are not
-/// of one family find each other by a [`Listener`].
+/// For the last point, no other process may have a copy of the end, such as one that a child
+/// inherited. [`Process::spawn_with`](crate::Process::spawn_with) ensures that. Unrelated processes
+/// connect through a [`Listener`].
 ///
 /// Sending waits while about 200 kB are in flight (`net.core.wmem_default`, which must be more than
 /// 64 KiB), or four messages of more than 64 KiB. Each of these needs a file descriptor until it is
@@ -92,7 +92,7 @@ pub struct Connection<D = Duplex> {
     direction: PhantomData<fn() -> D>,
 }
 
-/// Makes a pipe for both directions, like Python's `Pipe()`.
+/// Creates a pipe for both directions, like Python's `Pipe()`.
 ///
 /// # Errors
 /// [`PipeError::System`], usually because of too many open files.
@@ -101,8 +101,8 @@ pub fn pipe() -> Result<(Connection, Connection), PipeError> {
     Ok((Connection::new(one), Connection::new(other)))
 }
 
-/// Makes a pipe from the second end to the first one, like Python's `Pipe(duplex=False)`. The wrong
-/// direction does not compile:
+/// Creates a pipe from the second end to the first one, like Python's `Pipe(duplex=False)`. The
+/// wrong direction does not compile:
 ///
 /// ```compile_fail,E0599
 /// let (receiver, _sender) = multiprocessing::one_way_pipe()?;
@@ -117,8 +117,8 @@ pub fn pipe() -> Result<(Connection, Connection), PipeError> {
 /// ```
 pub fn one_way_pipe() -> Result<(Connection<ReceiveOnly>, Connection<SendOnly>), PipeError> {
     let (receiver, sender) = Socket::pair()?;
-    // The type alone does not keep the direction: the descriptor of an end can be sent, and made an
-    // end of any type.
+    // The type alone does not fix the direction, because the descriptor of an end can be sent and
+    // turned into an end of any type.
     shutdown(sender.as_fd().as_raw_fd(), Shutdown::Read)?;
     Ok((Connection::new(receiver), Connection::new(sender)))
 }
@@ -135,7 +135,7 @@ impl<D: Sends> Connection<D> {
         self.send_bytes(&encode(value)?)
     }
 
-    /// As [`send`](Self::send), but waits at most this long. Returns true if it was sent.
+    /// Works like [`send`](Self::send), but waits at most this long. Returns true if it was sent.
     pub fn send_timeout<T: Serialize + ?Sized>(
         &self,
         value: &T,
@@ -150,8 +150,8 @@ impl<D: Sends> Connection<D> {
         done(send_bytes(&self.socket, bytes, Deadline::NEVER)?)
     }
 
-    /// As [`send_bytes`](Self::send_bytes), but waits at most this long. Returns true if it was
-    /// sent.
+    /// Works like [`send_bytes`](Self::send_bytes), but waits at most this long. Returns true if it
+    /// was sent.
     pub fn send_bytes_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<bool, PipeError> {
         Ok(send_bytes(&self.socket, bytes, Deadline::after(timeout)?)?.is_some())
     }
@@ -161,7 +161,8 @@ impl<D: Sends> Connection<D> {
         done(send_descriptor(&self.socket, descriptor.as_fd(), Deadline::NEVER)?)
     }
 
-    /// As [`send_fd`](Self::send_fd), but waits at most this long. Returns true if it was sent.
+    /// Works like [`send_fd`](Self::send_fd), but waits at most this long. Returns true if it was
+    /// sent.
     pub fn send_fd_timeout(
         &self,
         descriptor: impl AsFd,
@@ -177,7 +178,8 @@ impl<D: Receives> Connection<D> {
         done(receive(&self.socket, Deadline::NEVER, |message| message.into_value())?)
     }
 
-    /// As [`recv`](Self::recv), at most this long. `None` if the time is over.
+    /// Works like [`recv`](Self::recv), but waits at most this long. Returns `None` if the time is
+    /// over.
     pub fn recv_timeout<T: DeserializeOwned>(
         &self,
         timeout: Duration,
@@ -190,7 +192,8 @@ impl<D: Receives> Connection<D> {
         done(receive(&self.socket, Deadline::NEVER, |message| message.into_bytes())?)
     }
 
-    /// As [`recv_bytes`](Self::recv_bytes), at most this long. `None` if the time is over.
+    /// Works like [`recv_bytes`](Self::recv_bytes), but waits at most this long. Returns `None` if
+    /// the time is over.
     pub fn recv_bytes_timeout(&self, timeout: Duration) -> Result<Option<Vec<u8>>, PipeError> {
         receive(&self.socket, Deadline::after(timeout)?, |message| message.into_bytes())
     }
@@ -205,8 +208,8 @@ impl<D: Receives> Connection<D> {
         done(receive(&self.socket, Deadline::NEVER, |message| message.into_room(room))?)
     }
 
-    /// As [`recv_bytes_into`](Self::recv_bytes_into), at most this long. `None` if the time is
-    /// over.
+    /// Works like [`recv_bytes_into`](Self::recv_bytes_into), but waits at most this long. Returns
+    /// `None` if the time is over.
     pub fn recv_bytes_into_timeout(
         &self,
         room: &mut [u8],
@@ -223,14 +226,15 @@ impl<D: Receives> Connection<D> {
         done(receive(&self.socket, Deadline::NEVER, |message| message.into_descriptor())?)
     }
 
-    /// As [`recv_fd`](Self::recv_fd), at most this long. `None` if the time is over.
+    /// Works like [`recv_fd`](Self::recv_fd), but waits at most this long. Returns `None` if the
+    /// time is over.
     pub fn recv_fd_timeout(&self, timeout: Duration) -> Result<Option<OwnedFd>, PipeError> {
         receive(&self.socket, Deadline::after(timeout)?, |message| message.into_descriptor())
     }
 
-    /// Returns true if receiving would not wait: a message is there, or none can come any more.
-    /// Waits for that at most this long. It takes nothing, so where several processes receive,
-    /// another one may take the message first.
+    /// Returns true if receiving would not wait: a message has arrived, or none can come any more.
+    /// Waits for that at most this long. It takes nothing, so another receiving process may take
+    /// the message first.
     pub fn poll(&self, timeout: Duration) -> Result<bool, PipeError> {
         Ok(self.socket.is_readable(Deadline::after(timeout)?)?)
     }
@@ -250,8 +254,8 @@ impl<D> AsFd for Connection<D> {
 }
 
 impl<D: sealed::Direction> From<OwnedFd> for Connection<D> {
-    /// Makes an end of a descriptor that was sent through another pipe. It keeps its direction,
-    /// whatever the type says: using the wrong one fails with [`PipeError::Closed`].
+    /// Turns a descriptor that was sent through another pipe into an end. The end keeps its
+    /// direction, whatever its type is: using the wrong one fails with [`PipeError::Closed`].
     fn from(descriptor: OwnedFd) -> Self {
         Self::new(Socket::new(descriptor))
     }

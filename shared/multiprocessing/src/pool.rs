@@ -2,8 +2,8 @@
 //! slot, and its replacement runs in the same slot.
 //!
 //! The supervisor forks the workers. After that it only reaps dead workers, runs the repair of the
-//! state they left, starts replacements, and stops the pool gracefully. It has no other thread and
-//! handles no requests, which keeps it simple.
+//! state they left, starts replacements, and stops the pool gracefully. It has one thread and
+//! handles no requests, so that it can safely fork at any time.
 //!
 //! Life cycle of a slot: *starting* (forked) → *ready* (reported by the worker) → *dead* → repaired
 //! → *starting* again, at once or after a back-off. While the pool stops, a dead worker is not

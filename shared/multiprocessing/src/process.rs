@@ -17,9 +17,10 @@ use crate::sys::exit::Exit;
 use crate::sys::fork::{SpawnError, fork_child};
 use crate::sys::wait::poll_until;
 
-/// A child process, running or ended. It ends when its parent ends, in whatever way, unless one of
-/// them changed its user meanwhile (see [`fork_safety`](crate::guide::fork_safety)). Dropping the
-/// handle leaves the child running, and a zombie once it has ended, until the parent ends: join it.
+/// A child process, running or ended. It ends when its parent ends for any reason, unless one of
+/// them has changed its user (see [`fork_safety`](crate::guide::fork_safety)). Dropping the handle
+/// neither ends nor joins the child. A child that is never joined stays a zombie, once it has
+/// ended, until the parent ends.
 #[derive(Debug)]
 pub struct Process {
     pid: Pid,
@@ -31,8 +32,8 @@ pub struct Process {
 impl Process {
     /// Forks a child that runs `body` and exits with the code it returns (its low 8 bits). A panic
     /// in it is printed, and the child exits with 101. The child inherits the signal mask: a child
-    /// of a [`Pool`](crate::Pool)'s supervisor or worker has SIGTERM blocked. It drops what the
-    /// closure owns, and nothing else of its parent. The page on [fork
+    /// of a [`Pool`](crate::Pool)'s supervisor or worker has SIGTERM blocked. The child drops what
+    /// the closure owns, but no other values of its parent. The page on [fork
     /// safety](crate::guide::fork_safety) lists the rest.
     ///
     /// # Errors
@@ -42,11 +43,11 @@ impl Process {
         Self::spawn_masked(&mask, body)
     }
 
-    /// As [`spawn`](Self::spawn), and hands ends of pipes over to the child. They are the child's,
-    /// no longer the parent's, and the child closes its copies of all other ends of the parent. So
-    /// each end is open in one process, and a waiter at the other end learns of its death. With
-    /// [`spawn`](Self::spawn) the child inherits all ends instead. An end that a process has
-    /// without using it keeps the waiter waiting for ever.
+    /// Works like [`spawn`](Self::spawn), and moves ends of pipes into the child. The parent closes
+    /// these ends, and the child closes its copies of all other ends of the parent. So each end is
+    /// open in one process only, and a waiter at the other end learns of the death of that process.
+    /// With [`spawn`](Self::spawn) the child inherits all ends instead. A copy of an end in a
+    /// process that does not use it would keep that waiter waiting forever.
     ///
     /// ```
     /// use multiprocessing::{Connection, Process, pipe};
@@ -61,24 +62,24 @@ impl Process {
     /// ```
     ///
     /// # Errors
-    /// As [`spawn`](Self::spawn). The ends are closed then.
+    /// The same as for [`spawn`](Self::spawn). The ends are closed then.
     pub fn spawn_with<E: Ends>(ends: E, body: impl FnOnce(E) -> i32) -> Result<Self, SpawnError> {
         let release = release_all_but(&ends).map_err(SpawnError::Fork)?;
         Self::spawn(move || match release.in_child() {
             Ok(()) => body(ends),
-            // The child would keep ends open that it does not know of, which is worse than not
+            // The child would keep ends open without knowing of them, which is worse than not
             // starting.
             Err(errno) => errno as i32,
         })
     }
 
-    /// As [`spawn`](Self::spawn), with this signal mask in the child.
+    /// Works like [`spawn`](Self::spawn), with this signal mask in the child.
     pub(crate) fn spawn_masked(
         mask: &SigSet,
         body: impl FnOnce() -> i32,
     ) -> Result<Self, SpawnError> {
-        // A child leaves its barriers only when it returns in order: after a panic they must see a
-        // dead party.
+        // A child leaves its barriers only when its body returns. After a panic the barriers must
+        // see a dead party.
         let body = || {
             let code = body();
             leave_all();
@@ -102,7 +103,7 @@ impl Process {
         self.pid
     }
 
-    /// Returns how the child ended, if a join has found that out.
+    /// Returns how the child ended, if a join has already returned it.
     pub fn exit(&self) -> Option<Exit> {
         self.exit
     }
@@ -112,7 +113,7 @@ impl Process {
         matches!(self.join_timeout(Duration::ZERO), Ok(None))
     }
 
-    /// Waits for the end of the child. Later calls return the same.
+    /// Waits for the end of the child. Later calls return the same result.
     ///
     /// # Errors
     /// [`Errno::ECHILD`] if the child was reaped by other code of this process.
@@ -121,8 +122,8 @@ impl Process {
         self.join_until(Deadline::NEVER)?.ok_or(Errno::EAGAIN)
     }
 
-    /// Waits for the end of the child at most this long. `None` if the time is over. Signals do not
-    /// shorten or lengthen it.
+    /// Waits for the end of the child at most this long. Returns `None` if the time is over.
+    /// Signals do not change the length of the wait.
     pub fn join_timeout(&mut self, timeout: Duration) -> Result<Option<Exit>, Errno> {
         self.join_until(Deadline::after(timeout)?)
     }

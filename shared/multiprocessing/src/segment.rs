@@ -40,16 +40,17 @@ use crate::sys::proc::start_ticks;
 
 /// A named segment of POSIX shared memory with a directory of the objects inside.
 ///
-/// Its creator holds a `flock` on the entry as long as it or a forked child lives; the absence of
-/// that lock identifies a stale entry. The entry is removed when the creating process drops its
-/// last handle, or dies while children of it live.
+/// Its creator and the children that it forks hold a `flock` on the entry as long as one of them
+/// lives. An entry without that lock is stale. The entry is removed when the creating process drops
+/// its last handle, or dies while children of it live.
 #[derive(Clone, Debug)]
 pub struct Segment {
     name: SegmentName,
     header: Header,
     objects: Arc<[Object]>,
     memory: Place,
-    /// The creator's claim. `None` in a process that opened the segment by name. Kept for its drop.
+    /// The creator's claim, which removes the entry when it is dropped. `None` in a process that
+    /// opened the segment by name.
     _claim: Option<Arc<Claim>>,
 }
 
@@ -85,8 +86,8 @@ impl Segment {
             time_namespace: 0,
             reserved: [0; 64],
         };
-        // One system call writes all of it, so a kill of this process leaves all of the header or
-        // nothing.
+        // One system call writes all of it, so if this process is killed, the entry has the whole
+        // header or nothing.
         let written = claim.entry.write_all_at(header.as_bytes(), 0);
         written.map_err(|error| io_error(name, "writing the header of", error))?;
         for (index, (object, head)) in objects.iter().zip(plan.heads()).enumerate() {
@@ -121,13 +122,13 @@ impl Segment {
         &self.objects
     }
 
-    /// Returns the process that created it. That process may be gone and its number reused: compare
-    /// with [`creator_is_alive`](Self::creator_is_alive).
+    /// Returns the process that created it. That process may be gone and its pid reused: see
+    /// [`creator_is_alive`](Self::creator_is_alive).
     pub fn creator(&self) -> Pid {
         Pid::from_raw(self.header.creator_pid.cast_signed())
     }
 
-    /// Returns true if the process that created it lives, by its number and start time.
+    /// Returns true if the process that created it is alive. Compares both pid and start time.
     pub fn creator_is_alive(&self) -> bool {
         start_ticks(self.creator()) == Some(self.header.creator_start_ticks)
     }
@@ -142,7 +143,7 @@ impl Segment {
         self.memory.part(object.offset, object.bytes)
     }
 
-    /// Returns what `open` makes of the object of this name, kind and element type.
+    /// Opens the object of this name, kind and element type with `open`.
     fn handle<P: Primitive>(
         &self,
         name: &str,

@@ -9,13 +9,15 @@ use proc_macro::TokenStream;
 
 use tokens::Refusal;
 
-/// Makes a structure one that processes can share. See the trait of the same name.
+/// Implements the trait of the same name for a structure. The documentation of the trait explains
+/// what the structure must look like.
 #[proc_macro_derive(Shareable)]
 pub fn shareable(item: TokenStream) -> TokenStream {
     shareable::derive(item).unwrap_or_else(Refusal::into_error)
 }
 
-/// Declares the objects of a segment as the fields of a structure. See the trait of the same name.
+/// Implements the trait of the same name for a structure. The documentation of the trait explains
+/// the attributes.
 #[proc_macro_derive(SharedState, attributes(shared))]
 pub fn shared_state(item: TokenStream) -> TokenStream {
     shared_state::derive(item).unwrap_or_else(Refusal::into_error)

@@ -14,7 +14,7 @@ pub fn derive(item: TokenStream) -> Result<TokenStream, Refusal> {
         .map_err(|reason| Refusal::new(Span::call_site(), reason))
 }
 
-/// What the derive needs to know of a structure.
+/// The parts of a structure that the derive needs.
 struct Structure {
     name: TokenTree,
     /// The types of its fields, with their spans, so that the compiler points at the wrong one.

@@ -41,7 +41,7 @@ struct Field {
     attribute: Attribute,
 }
 
-/// What the attribute of a field says.
+/// The content of the attribute of a field.
 enum Attribute {
     None,
     Segment(Span),
@@ -105,7 +105,7 @@ impl Declaration {
                     && matches!(other.attribute, Attribute::None)
             };
             if !self.fields.iter().any(is_lock) {
-                let reason = format!("`{lock}` is no field of this structure that is a lock");
+                let reason = format!("`{lock}` is not a field of this structure that is a lock");
                 return Err(Refusal::new(lock.span(), reason));
             }
         }
@@ -225,7 +225,7 @@ fn take_value(tokens: &mut Tokens, key: Span) -> Result<TokenStream, Refusal> {
     Ok(value)
 }
 
-/// Returns the identifier that is the whole of an expression.
+/// Returns the identifier that an expression consists of, if it is a single one.
 fn only_ident(expression: &TokenStream) -> Option<Ident> {
     let mut tokens = expression.clone().into_iter();
     match (tokens.next(), tokens.next()) {

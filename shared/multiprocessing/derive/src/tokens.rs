@@ -1,4 +1,4 @@
-//! What both derives need to read and write tokens without another crate.
+//! Functions that both derives use to read and write tokens without another crate.
 
 use std::iter::Peekable;
 
@@ -10,7 +10,7 @@ use proc_macro::{
 /// The tokens that are still to be read.
 pub type Tokens = Peekable<IntoIter>;
 
-/// Why a derive refuses a structure, and where the compiler shall point.
+/// Why a derive refuses a structure, and the place that the compiler reports.
 pub struct Refusal {
     pub reason: String,
     pub span: Span,
@@ -21,7 +21,7 @@ impl Refusal {
         Self { reason: reason.into(), span }
     }
 
-    /// Returns a `compile_error!` that points at the span.
+    /// Returns a `compile_error!` that is reported at the span.
     pub fn into_error(self) -> TokenStream {
         let mut reason = Literal::string(&self.reason);
         reason.set_span(self.span);
@@ -32,7 +32,7 @@ impl Refusal {
         }
         tokens.extend([punct('!', Spacing::Alone)]);
         tokens.extend(group(Delimiter::Brace, [TokenTree::from(reason).into()]));
-        // The compiler points at the whole call.
+        // So the compiler marks the whole call.
         tokens.into_iter().map(|token| spanned(token, self.span)).collect()
     }
 }
@@ -57,7 +57,7 @@ pub fn take_attributes(tokens: &mut Tokens) -> Vec<TokenStream> {
     attributes
 }
 
-/// Returns what the parentheses of an attribute hold, if it has this name.
+/// Returns the content of the parentheses of an attribute, if it has this name.
 pub fn arguments_of(attribute: &TokenStream, name: &str) -> Option<Group> {
     let mut tokens = attribute.clone().into_iter();
     match (tokens.next(), tokens.next()) {
@@ -87,7 +87,7 @@ pub fn take_until_comma(tokens: &mut Tokens) -> TokenStream {
             match punct.as_char() {
                 ',' if depth == 0 => break,
                 '<' => depth += 1,
-                // The head of an arrow closes nothing.
+                // The `>` of an arrow closes nothing.
                 '>' if !arrow => depth = depth.saturating_sub(1),
                 _ => {}
             }
@@ -111,7 +111,7 @@ pub fn group(delimiter: Delimiter, content: impl IntoIterator<Item = TokenStream
     TokenTree::Group(Group::new(delimiter, content.into_iter().collect())).into()
 }
 
-/// Returns the tokens of a text that is known to be made of whole ones.
+/// Returns the tokens of a text that is known to be valid.
 pub fn source(text: &str) -> TokenStream {
     text.parse().unwrap_or_default()
 }

@@ -33,7 +33,7 @@ pub(crate) fn atomic<T: AtomicElement>(place: &Place, index: usize) -> &<T as At
 /// Returns `count` words of the place, from word `first` on.
 ///
 /// # Panics
-/// If the place has fewer words. Places come from the layout, so that would be a bug.
+/// If the place has fewer words. Places come from the layout, so that would be a bug of this crate.
 #[inline]
 fn words(place: &Place, first: usize, count: usize) -> &[AtomicU64] {
     let end = first.saturating_add(count).saturating_mul(WORD);
@@ -108,7 +108,7 @@ pub(crate) fn write_bytes(place: &Place, bytes: &[u8]) {
     }
 }
 
-/// Returns a word of bookkeeping that is no object of its own.
+/// Returns a word that is not an object of its own.
 #[inline]
 pub(crate) fn word(place: &Place, index: usize) -> &AtomicU64 {
     &words(place, index, 1)[0]
@@ -121,9 +121,9 @@ pub(crate) fn read_structure<S: FromBytes>(place: &Place) -> Option<S> {
         .and_then(|bytes| S::read_from_bytes(&bytes).ok())
 }
 
-/// Returns the elements of the place. Making a reference from the pointer needs the lock that
-/// guards the place, so that no other thread or process reads or writes through references
-/// meanwhile. (Inspecting processes read bytes and form no reference.)
+/// Returns the elements of the place. A caller that makes a reference of the pointer must hold the
+/// lock that guards the place, so that no other thread or process reads or writes through
+/// references at the same time. (Inspecting processes read bytes and form no reference.)
 pub(crate) fn elements<T: Shareable>(place: &Place) -> *mut [T] {
     let start = place.start().cast::<T>();
     assert!(start.is_aligned() && size_of::<T>() > 0, "array elements must be sized and aligned");

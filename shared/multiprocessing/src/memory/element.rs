@@ -6,14 +6,13 @@ use std::sync::atomic::{
     AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering,
 };
 
-/// Makes a structure one that processes can share. See the trait of the same name.
 pub use shm_multiprocessing_derive::Shareable;
 
 use crate::memory::layout::{ALIGNMENT, ElementType};
 
 /// A type with the same meaning in every process: any bytes are a valid value, and it has no
-/// padding, no pointers and no destructor. Numbers and arrays of numbers qualify. A derive makes a
-/// structure of these qualify too:
+/// padding, no pointers and no destructor. Numbers and arrays of numbers are such types. A derive
+/// implements the trait for structures of them:
 ///
 /// ```
 /// use multiprocessing::{Plan, Segment, SegmentName, Shareable};
@@ -48,16 +47,16 @@ use crate::memory::layout::{ALIGNMENT, ElementType};
 /// The derive expects this crate under its own name, `multiprocessing`.
 ///
 /// # Safety
-/// An implementation by hand, which no program needs, must fulfil all of the above. The size must
-/// be a multiple of that of the element, and no part of the value may change through a shared
-/// reference.
+/// A manual implementation, which no program needs, must meet all of these requirements. The size
+/// of the type must be a multiple of the size of its element, and no part of a value may change
+/// through a shared reference.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be shared with other processes",
     note = "numbers, arrays of them, and structures of these with `#[derive(Clone, Copy, Shareable)]` and `#[repr(C)]` can"
 )]
 pub unsafe trait Shareable: Copy + 'static {
     /// The number type that the directory of the segment records, for readers in any language: the
-    /// one that all fields have, or bytes.
+    /// type of all fields, or bytes if they differ.
     const ELEMENT: ElementType;
 }
 

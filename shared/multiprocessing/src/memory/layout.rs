@@ -36,7 +36,7 @@
 //! Version 1 had headers and entries of 64 bytes. It is refused, and can be reclaimed.
 //!
 //! Every object starts at a multiple of 64 bytes, the size of a cache line, so that processes that
-//! write neighbours do not slow each other down:
+//! write to neighbouring objects do not slow each other down:
 //!
 //! - **Lock** (1): a lock block. That is a `pthread_mutex_t` (48 bytes reserved; the first four are
 //!   the holder's thread id, by the kernel's robust futex rules), recoveries u64, version u64.
@@ -49,19 +49,20 @@
 //! - **Semaphore** (7): a record. Numbers: free units, most free units, units recovered from dead
 //!   processes. Row: count = units held.
 //! - **BoundedSemaphore** (8): as Semaphore.
-//! - **Event** (9): one u32. Bit 0 says that it is set, the rest counts the changes.
+//! - **Event** (9): one u32. Bit 0 is 1 if it is set, and the other bits count the changes.
 //! - **Condition** (10): a record. Numbers: tickets given out, notifications passed on. Row: count
 //!   = 0 while it waits, the next ticket at that moment once it is notified; mark = its ticket.
 //! - **Barrier** (11): a record. Numbers: parties, arrived, generation, rounds, breaks, generation
 //!   of the last break, cause of the break (0 none). Row: mark = the round it is a party of.
 //! - **Queue** (12): a record without rows, then the ring. Numbers: elements of a message, messages
 //!   put, messages taken, 16 bytes unused, and the waiters. In these, bits 0 to 15 count the
-//!   sleepers for room, bits 16 to 31 the sleepers for a message, and bit 32 says that the queue is
-//!   closed. The ring holds as many messages as there is room for, each padded to 8 bytes. Message
-//!   number `n`, from 0, is at `n` modulo the capacity.
-//! - **JoinableQueue** (13): as Queue, with rows. The numbers that are unused there: tasks finished
-//!   (done or lost), tasks lost u32, how often the last unfinished task was finished u32. Bit 33 of
-//!   the waiters says that a process may sleep until that happens. Row: count = tasks in progress.
+//!   sleepers for room, bits 16 to 31 the sleepers for a message, and bit 32 is 1 if the queue is
+//!   closed. The ring has as many places as the capacity, each for one message padded to 8 bytes.
+//!   Message number `n`, from 0, is at `n` modulo the capacity.
+//! - **JoinableQueue** (13): as Queue, with rows. The bytes that are unused in a Queue hold: tasks
+//!   finished (done or lost), tasks lost u32, number of times that the last unfinished task was
+//!   finished u32. Bit 33 of the waiters is 1 if a process may be sleeping until that happens. Row:
+//!   count = tasks in progress.
 //!
 //! A record is a lock block, two copies as of a Value, and the signal line. The signal line is a
 //! u32 that counts announcements and that processes sleep on, 4 bytes unused, a u64 with the time
@@ -86,7 +87,7 @@ pub(crate) use self::kind::{Shape, kinds};
 pub(crate) const MAGIC: [u8; 8] = *b"SHMPROC\0";
 /// Version of everything this module describes.
 pub(crate) const LAYOUT_VERSION: u32 = 2;
-/// Header state once every object is there.
+/// State of the header when all objects are initialised.
 pub(crate) const READY: u32 = 1;
 /// Offset of the header's state.
 pub(crate) const STATE_OFFSET: usize = 12;
@@ -190,8 +191,8 @@ impl Object {
         }
     }
 
-    /// Reads a directory entry of a segment of `total` bytes. Returns `None` if it makes no sense:
-    /// any process that can write the segment can write the directory.
+    /// Reads a directory entry of a segment of `total` bytes. Returns `None` if it is invalid,
+    /// because any process that can write the segment can write the directory.
     pub(crate) fn from_entry(entry: &Entry, total: usize) -> Option<Self> {
         let name_bytes = entry.name.iter().position(|&byte| byte == 0)?;
         let kind = ObjectKind::from_code(entry.kind)?;

@@ -28,7 +28,7 @@ pub enum PipeError {
     #[error("the value cannot be sent: {0}")]
     Encode(#[source] Box<dyn Error + Send + Sync>),
     /// The message does not encode a value of this type. It is lost.
-    #[error("the message is no value of this type: {0}")]
+    #[error("the message is not a value of this type: {0}")]
     Decode(#[source] Box<dyn Error + Send + Sync>),
     /// A message came where a descriptor was expected. It is kept here.
     #[error("a message of {} bytes came instead of a descriptor", .0.len())]
@@ -37,7 +37,7 @@ pub enum PipeError {
     #[error("a descriptor came instead of a message")]
     Descriptor,
     /// The packet was not sent by this library. It is lost; the next one may be a message.
-    #[error("the packet that came through the pipe is no message")]
+    #[error("the packet is not a message of this library")]
     Malformed,
     /// Another listener has this name.
     #[error("another listener has this name")]

@@ -1,4 +1,4 @@
-//! Listening under a name, by which processes that are not of one family find each other.
+//! Listening under a name, so that unrelated processes can connect.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
@@ -31,11 +31,11 @@ const BACKLOG: i32 = 128;
 /// | `authkey`, challenge and answer | none: the kernel identifies the other process |
 ///
 /// The name is an abstract socket address of Linux: 107 bytes at most, known in one network
-/// namespace, and no file. Nothing is left behind when a process is killed: the name is free when
-/// the last process that has the listener is gone. Such a name has no permissions. So both sides
-/// ask the kernel which user the other process belongs to, and refuse a connection with another
-/// user. Another user can take a name first, though: that is [`PipeError::AddressInUse`] for the
-/// listener and [`PipeError::OtherUser`] for the client.
+/// namespace, and no file. A killed process leaves nothing behind: the name is free once no process
+/// has the listener any more. Such a name has no permissions. So both sides ask the kernel for the
+/// user of the other process, and refuse a connection with another user. Another user can take a
+/// name first, however. Then the listener gets [`PipeError::AddressInUse`] and the client
+/// [`PipeError::OtherUser`].
 ///
 /// Messages of a client arrive even if it left or was killed before it was accepted. Several
 /// processes may accept, and a listener can wait beside other objects in [`wait`](crate::wait()). A
@@ -81,7 +81,8 @@ impl Listener {
         done(self.accept_until(Deadline::NEVER)?)
     }
 
-    /// As [`accept`](Self::accept), at most this long. `None` if the time is over.
+    /// Works like [`accept`](Self::accept), but waits at most this long. Returns `None` if the time
+    /// is over.
     pub fn accept_timeout(&self, timeout: Duration) -> Result<Option<Connection>, PipeError> {
         self.accept_until(Deadline::after(timeout)?)
     }
@@ -104,8 +105,8 @@ impl Listener {
 }
 
 impl Connection {
-    /// Connects to the [`Listener`] of this name. Waits without a limit while too many others
-    /// connect. Messages that are sent before it is accepted are not lost.
+    /// Connects to the [`Listener`] of this name. Waits without a limit while too many other
+    /// connections wait to be accepted. Messages that are sent before it is accepted are not lost.
     ///
     /// # Errors
     /// [`PipeError::NoListener`] at once, or [`PipeError::OtherUser`].
@@ -113,7 +114,8 @@ impl Connection {
         done(connect_until(name, Deadline::NEVER)?)
     }
 
-    /// As [`connect`](Self::connect), at most this long. `None` if the time is over.
+    /// Works like [`connect`](Self::connect), but waits at most this long. Returns `None` if the
+    /// time is over.
     pub fn connect_timeout(name: &str, timeout: Duration) -> Result<Option<Self>, PipeError> {
         connect_until(name, Deadline::after(timeout)?)
     }
@@ -131,8 +133,7 @@ fn connect_until(name: &str, deadline: Deadline) -> Result<Option<Connection>, P
         }
         match connect(socket.as_fd().as_raw_fd(), &address) {
             Ok(()) => break,
-            // Under a storm of signals connect(2) never gets as far as to report that there is no
-            // room.
+            // Frequent signals can keep connect(2) from ever reporting that there is no room.
             Err(Errno::EAGAIN | Errno::EINTR) if deadline.has_passed()? => return Ok(None),
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),

@@ -20,8 +20,8 @@ use crate::sys::deadline::Deadline;
 /// memory, whose descriptor travels with the packet. The kernel limits the length of packets, and a
 /// message in several packets could be torn by a death or by another sender. Bytes in a packet cost
 /// a quarter of those in a file, but for more than about 80 KiB the kernel needs contiguous pages,
-/// which it may not find. The packet of a longer message is full as well, which limits how many of
-/// these are in flight.
+/// which it may not find. The packet of a longer message is full too, which limits the number of
+/// such messages in flight.
 const LONGEST_PACKET: usize = 1 << 16;
 
 /// First bytes of packets. In a large one they are followed by the number of bytes in the file,
@@ -110,7 +110,7 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, PipeEr
     postcard::to_extend(value, bytes).map_err(|error| PipeError::Encode(error.into()))
 }
 
-/// Decodes a value from these bytes, which it must use up.
+/// Decodes a value from these bytes, which must hold nothing else.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, PipeError> {
     let failed = |error: postcard::Error| PipeError::Decode(error.into());
     match postcard::take_from_bytes(bytes).map_err(failed)? {
@@ -119,7 +119,7 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, PipeError> 
     }
 }
 
-/// Sends bytes. `None` if there was no room until the deadline.
+/// Sends bytes. Returns `None` if there was no room until the deadline.
 pub(super) fn send_bytes(
     socket: &Socket,
     bytes: &[u8],
@@ -138,7 +138,7 @@ pub(super) fn send_bytes(
     Ok(socket.send(&head, start, Some(file.as_fd()), deadline)?)
 }
 
-/// Sends a descriptor. `None` if there was no room until the deadline.
+/// Sends a descriptor. Returns `None` if there was no room until the deadline.
 pub(super) fn send_descriptor(
     socket: &Socket,
     descriptor: BorrowedFd,
@@ -147,7 +147,8 @@ pub(super) fn send_descriptor(
     Ok(socket.send(&[DESCRIPTOR], &[], Some(descriptor), deadline)?)
 }
 
-/// Returns what `take` makes of the next message. `None` if none came until the deadline.
+/// Receives the next message and returns the result of `take` for it. Returns `None` if no message
+/// came until the deadline.
 pub(super) fn receive<R>(
     socket: &Socket,
     deadline: Deadline,
@@ -163,9 +164,10 @@ pub(super) fn receive<R>(
     outcome
 }
 
-/// Reads the rest of a message, `rest` bytes, from its file. The sender could lie about the length,
-/// with a file that has no end or is empty. So this process makes room only for bytes that the file
-/// really has. The file is not mapped, because the sender could shorten it; a read notices that.
+/// Reads the rest of a message, `rest` bytes, from its file. The sender could announce a wrong
+/// length, and the file could be endless or empty. So this process makes room only for bytes that
+/// the file really has. The file is not mapped, because the sender could shorten it. A read detects
+/// that.
 fn read_on(start: &[u8], rest: u64, file: File) -> Result<Vec<u8>, PipeError> {
     let file_is = file.metadata().map_err(os_error)?;
     if !file_is.is_file()

@@ -1,8 +1,9 @@
 //! A socket that keeps messages apart, and the list of the sockets of this process.
 //!
-//! The socket has the type `SOCK_SEQPACKET`: the kernel takes a whole message or none and hands out
-//! a whole one, also if several processes send and receive and any of them is killed. In a stream
-//! half a message could stay in the pipe, and the receiver would read what follows as nonsense.
+//! The socket has the type `SOCK_SEQPACKET`: the kernel takes a whole message or none and delivers
+//! whole messages, even if several processes send and receive and any of them is killed. In a
+//! stream, half a message could stay in the pipe, and the receiver would misread everything after
+//! it.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeSet;
@@ -52,14 +53,14 @@ pub(super) struct Arrival {
 }
 
 impl Socket {
-    /// Makes two connected sockets.
+    /// Creates two connected sockets.
     pub(super) fn pair() -> Result<(Self, Self), Errno> {
         let (one, other) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         Ok((Self::new(one), Self::new(other)))
     }
 
-    /// Makes a socket that is not connected yet.
+    /// Creates a socket that is not connected yet.
     pub(super) fn unconnected(flags: SockFlag) -> Result<Self, Errno> {
         Ok(Self::new(socket(
             AddressFamily::Unix,
@@ -74,16 +75,16 @@ impl Socket {
         Self { descriptor }
     }
 
-    /// Accepts the next connection to this socket, which listens and does not block. `None` if none
-    /// came until the deadline.
+    /// Accepts the next connection to this socket, which listens and does not block. Returns `None`
+    /// if none came until the deadline.
     pub(super) fn accept(&self, deadline: Deadline) -> Result<Option<Self>, Errno> {
         self.until(deadline, PollFlags::POLLIN, || {
             accept4(&self.descriptor, SockFlag::SOCK_CLOEXEC).map(Self::new)
         })
     }
 
-    /// Sends a message of a head and bytes, with a descriptor if there is one. `None` if there was
-    /// no room until the deadline.
+    /// Sends a message of a head and bytes, with a descriptor if there is one. Returns `None` if
+    /// there was no room until the deadline.
     pub(super) fn send(
         &self,
         head: &[u8],
@@ -101,8 +102,8 @@ impl Socket {
         })
     }
 
-    /// Receives the next message, which must fit into the room. `None` if none came until the
-    /// deadline.
+    /// Receives the next message, which must fit into the room. Returns `None` if none came until
+    /// the deadline.
     pub(super) fn recv(
         &self,
         room: &mut [u8],
@@ -137,15 +138,15 @@ impl Socket {
         poll_until(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], deadline)
     }
 
-    /// Returns true if nothing can come any more. This tells the end from an empty packet.
+    /// Returns true if nothing can come any more. This distinguishes the end from an empty packet.
     fn has_no_peer(&self) -> Result<bool, Errno> {
         let hung_up = PollFlags::from_bits_retain(libc::POLLRDHUP);
         poll_until(&mut [PollFd::new(self.as_fd(), hung_up)], Deadline::after(Duration::ZERO)?)
     }
 
     /// Repeats an attempt until it succeeds or the deadline passes, and once more after that. The
-    /// attempt itself does not wait: a process that is killed just after it was woken inside
-    /// recvmsg(2) takes a message with it, one that only polls does not.
+    /// attempt itself does not wait. A process that is killed just after it was woken inside
+    /// recvmsg(2) would lose a message. One that only polls loses none.
     fn until<R>(
         &self,
         deadline: Deadline,
@@ -194,14 +195,14 @@ impl Drop for Socket {
 #[derive(FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 struct ControlHead {
-    /// Bytes of head and body; 0 behind the last one, because the room was zeroed.
+    /// Bytes of head and body. 0 after the last one, because the room was zeroed.
     bytes: usize,
     level: i32,
     kind: i32,
 }
 
 /// Returns the descriptors in the control data of a packet, even if it was cut off. They belong to
-/// this process, and one that was missed would stay open for ever.
+/// this process, and one that was missed would stay open forever.
 fn attached(mut control: &[u8]) -> Vec<OwnedFd> {
     let mut found = Vec::new();
     while let Ok((head, _)) = ControlHead::read_from_prefix(control)
@@ -223,8 +224,8 @@ fn attached(mut control: &[u8]) -> Vec<OwnedFd> {
     found
 }
 
-/// What a forked child does about the sockets that it inherited. The parent prepares it, because
-/// little may fail in the child.
+/// The release of the sockets that a forked child inherited. The parent prepares it, so that little
+/// can fail in the child.
 pub(crate) struct Release {
     given_up: Vec<RawFd>,
     /// A socket that is not connected.

@@ -10,7 +10,7 @@ use crate::sys::exit::Exit;
 const HEALTHY: Duration = Duration::from_secs(5);
 /// Pause after the second early death in a row. It doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// Longest pause. A slot serves again within a second of the cause of its deaths going away.
+/// Longest pause. Once the cause of the deaths is gone, a slot serves again within a second.
 const LONGEST_PAUSE: Duration = Duration::from_millis(800);
 /// Crashes in a row after which the supervisor gives up. The pauses in between sum to about 0.7 s.
 const CRASHES_TO_GIVE_UP: u32 = 8;

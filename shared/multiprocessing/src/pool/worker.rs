@@ -11,7 +11,7 @@ use nix::unistd::write;
 use super::IGNORED;
 use crate::sys::signal::set_disposition;
 
-/// A worker's handle of its pool.
+/// A worker's handle to its pool.
 #[derive(Debug)]
 pub struct Worker {
     slot: usize,

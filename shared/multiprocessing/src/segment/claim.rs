@@ -26,12 +26,12 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// Locks the entry of a segment that was just made and mapped, and reserves its pages.
+    /// Locks the entry of a segment that was just created and mapped, and reserves its pages.
     pub(super) fn stake(name: &SegmentName, bytes: usize) -> Result<Self, SegmentError> {
         let entry = shm_open(name.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty());
         let entry = File::from(entry.map_err(|errno| system(name, "opening", errno))?);
-        // Before this lock another process may take the entry for that of a dead creator, remove
-        // it, and make another one of the same name.
+        // Before this process has the lock, another process may mistake the entry for that of a
+        // dead creator, remove it, and create another one of the same name.
         let exists = || SegmentError::Exists { name: name.clone() };
         match entry.try_lock() {
             Ok(()) => {}
@@ -63,7 +63,8 @@ impl Claim {
 }
 
 impl Drop for Claim {
-    /// Removes the entry, in the process that made it. A forked child that drops its copy must not.
+    /// Removes the entry, in the process that created it. A forked child that drops its copy must
+    /// not.
     fn drop(&mut self) {
         if getpid() == self.creator {
             if inode(&self.name) == Some(self.inode) {
@@ -74,7 +75,7 @@ impl Drop for Claim {
     }
 }
 
-/// Returns the inode that an entry leads to now.
+/// Returns the inode that an entry refers to now.
 pub(super) fn inode(name: &SegmentName) -> Option<u64> {
     fs::metadata(name.path()).ok().map(|metadata| metadata.ino())
 }

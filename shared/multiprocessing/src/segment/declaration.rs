@@ -6,13 +6,13 @@ use crate::memory::layout::{ObjectKind, kinds};
 use crate::sync::primitive::Primitive;
 use crate::sys::name::SegmentName;
 
-/// Declares the objects of a segment as the fields of a structure. See the trait of the same name.
 pub use shm_multiprocessing_derive::SharedState;
 
 /// A structure whose fields are the objects of one segment.
 ///
 /// The derive writes the [`Plan`], looks up every handle, and checks a segment that another program
-/// made. The name of an object is the name of its field, so no program names an object by a string:
+/// created. The name of an object is the name of its field, so no program names an object by a
+/// string:
 ///
 /// ```
 /// use multiprocessing::{Lock, RawArray, Segment, SegmentName, SharedState, Value};
@@ -44,16 +44,16 @@ pub use shm_multiprocessing_derive::SharedState;
 ///
 /// # Attributes
 ///
-/// The type of a field says the kind of the object and its element type. Some kinds need one more
-/// number, which may be any expression of the arguments:
+/// The type of a field determines the kind of the object and its element type. Some kinds need one
+/// more number, which may be any expression of the arguments:
 ///
 /// | attribute of the field | for |
 /// |---|---|
-/// | none | [`Lock`](crate::Lock), [`RLock`](crate::RLock), [`Event`](crate::Event), [`Value`](crate::Value), [`RawValue`](crate::RawValue) |
-/// | `#[shared(len = ...)]` | [`Array`](crate::Array), [`RawArray`](crate::RawArray) |
-/// | `#[shared(units = ...)]` | [`Semaphore`](crate::Semaphore), [`BoundedSemaphore`](crate::BoundedSemaphore) |
-/// | `#[shared(parties = ...)]` | [`Barrier`](crate::Barrier) |
-/// | `#[shared(capacity = ...)]` | [`Queue`](crate::Queue), [`JoinableQueue`](crate::JoinableQueue) |
+/// | none | [`Lock`], [`RLock`], [`Event`], [`Value`], [`RawValue`] |
+/// | `#[shared(len = ...)]` | [`Array`], [`RawArray`] |
+/// | `#[shared(units = ...)]` | [`Semaphore`], [`BoundedSemaphore`] |
+/// | `#[shared(parties = ...)]` | [`Barrier`] |
+/// | `#[shared(capacity = ...)]` | [`Queue`], [`JoinableQueue`] |
 /// | `#[shared(lock = field)]` | [`Condition`](crate::Condition) with that lock |
 /// | `#[shared(segment)]` | the [`Segment`], which keeps its entry in `/dev/shm` |
 ///
@@ -65,13 +65,26 @@ pub use shm_multiprocessing_derive::SharedState;
 /// # What is checked
 ///
 /// [`open`](Self::open) and [`of`](Self::of) return [`SegmentError::Object`], which names the
-/// object, when an object is missing or has another kind, element type or length. Objects that are
+/// object, if an object is missing or has another kind, element type or length. Objects that are
 /// not declared are ignored, so a declaration can grow.
 ///
 /// An argument that is a whole `len`, `capacity` or `parties` is read back from the first such
 /// object, and all other sizes that depend on it are checked against it. Sizes that depend on an
 /// argument that cannot be read back are accepted as they are. The units of a semaphore change
 /// while it is in use and are never checked.
+///
+/// [`Array`]: crate::Array
+/// [`Barrier`]: crate::Barrier
+/// [`BoundedSemaphore`]: crate::BoundedSemaphore
+/// [`Event`]: crate::Event
+/// [`JoinableQueue`]: crate::JoinableQueue
+/// [`Lock`]: crate::Lock
+/// [`Queue`]: crate::Queue
+/// [`RLock`]: crate::RLock
+/// [`RawArray`]: crate::RawArray
+/// [`RawValue`]: crate::RawValue
+/// [`Semaphore`]: crate::Semaphore
+/// [`Value`]: crate::Value
 pub trait SharedState: Sized {
     /// What the creator chooses: the `args` of the declaration, as `()`, one type or a tuple.
     type Args;
@@ -93,7 +106,7 @@ pub trait SharedState: Sized {
     }
 }
 
-/// The declaration of an object whose type says everything.
+/// The declaration of an object that needs no attribute.
 #[derive(Clone, Copy, Debug)]
 pub struct NoAttribute(pub ());
 
@@ -116,7 +129,7 @@ pub struct Capacity(pub usize);
 /// A type of handle that a field of a [`SharedState`] may have, with the attribute it needs.
 #[diagnostic::on_unimplemented(
     message = "the shared object `{Self}` cannot be declared with `{Size}`",
-    label = "needs another `#[shared(...)]` attribute, or is no shared object",
+    label = "needs another `#[shared(...)]` attribute, or is not a shared object",
     note = "`Lock`, `RLock`, `Event`, `Value` and `RawValue` take no attribute; `Array` and \
             `RawArray` take `len`, semaphores `units`, `Barrier` `parties`, queues `capacity`, \
             `Condition` `lock`",

@@ -1,6 +1,6 @@
-//! Structures that can declare a segment, and what does not compile: examples for the documentation
-//! tests only. All come from one template, so that a refused one differs from an accepted one in
-//! nothing but the line that is wrong.
+//! Structures that can declare a segment, and structures that do not compile: examples for the
+//! documentation tests only. All come from one template, so that a refused structure differs from
+//! an accepted one only in the wrong line.
 
 macro_rules! declarations {
     ($($name:ident, $outcome:literal, $options:literal, $fields:literal;)*) => {$(

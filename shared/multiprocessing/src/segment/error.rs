@@ -32,7 +32,7 @@ pub enum SegmentError {
         /// The name.
         name: SegmentName,
     },
-    /// The segment was made by another version of this library.
+    /// A version of this library with another layout created the segment.
     #[error(
         "shared memory {name} has layout version {version}; this program reads version {LAYOUT_VERSION}"
     )]
@@ -42,9 +42,9 @@ pub enum SegmentError {
         /// The version of its layout.
         version: u32,
     },
-    /// The entry is no segment of this library, or a broken one.
+    /// The entry is not a segment of this library, or is a broken one.
     #[error(
-        "/dev/shm/{name} is no segment of this library: {reason}; remove that file if no process uses it"
+        "/dev/shm/{name} is not a segment of this library: {reason}; remove that file if no process uses it"
     )]
     Foreign {
         /// The name.

@@ -25,8 +25,8 @@ use crate::sys::name::{DIRECTORY, SegmentName};
 use crate::sys::orphans::removal_lock;
 use crate::sys::proc::attached;
 
-/// How long a creator may take between making the entry and declaring the segment ready, which
-/// normally takes microseconds. After this time the creator counts as killed in between.
+/// How long a creator may take from creating the entry to declaring the segment ready, which
+/// normally takes microseconds. After this time the creator counts as killed.
 const MAKING: Duration = Duration::from_secs(1);
 
 impl Segment {
@@ -34,19 +34,19 @@ impl Segment {
     /// moment. Never removes the entry.
     ///
     /// # Errors
-    /// [`SegmentError::NotFound`], [`SegmentError::OtherLayout`] when another version of this
-    /// library made it, [`SegmentError::Foreign`] when it is no segment of this library.
+    /// [`SegmentError::NotFound`], [`SegmentError::OtherLayout`] if a version of this library with
+    /// another layout created it, [`SegmentError::Foreign`] if it is not a segment of this library.
     pub fn open(name: &SegmentName) -> Result<Self, SegmentError> {
         Self::open_finished(name)?.ok_or_else(|| never_finished(name))
     }
 
-    /// As [`open`](Self::open), without waiting.
+    /// Works like [`open`](Self::open), without waiting.
     pub(crate) fn open_now(name: &SegmentName) -> Result<Self, SegmentError> {
         Self::try_open(name)?.ok_or_else(|| never_finished(name))
     }
 
-    /// As [`open`](Self::open). `None` if it is unfinished for so long that its creator must be
-    /// dead.
+    /// Works like [`open`](Self::open). Returns `None` if the segment stays unfinished for so long
+    /// that its creator must be dead.
     fn open_finished(name: &SegmentName) -> Result<Option<Self>, SegmentError> {
         let deadline = Instant::now() + MAKING;
         loop {
@@ -58,7 +58,7 @@ impl Segment {
         }
     }
 
-    /// Tries to open the segment. `None` if it may be unfinished.
+    /// Tries to open the segment. Returns `None` if it may be unfinished.
     fn try_open(name: &SegmentName) -> Result<Option<Self>, SegmentError> {
         let foreign = |reason: String| SegmentError::Foreign { name: name.clone(), reason };
         let size =
@@ -70,7 +70,7 @@ impl Segment {
             return Err(foreign(format!("it has {size} bytes")));
         }
         let mapped = match ShmemConf::new().os_id(name.as_str()).open() {
-            // The entry was replaced meanwhile by one that has no size yet, which cannot be mapped.
+            // The entry has been replaced by one that has no size yet, which cannot be mapped.
             Err(ShmemError::MapOpenFailed(errno)) if errno == Errno::EINVAL as u32 => {
                 return Ok(None);
             }
@@ -82,7 +82,7 @@ impl Segment {
         if memory.bytes() < PREAMBLE_BYTES {
             return Err(too_short());
         }
-        // Before the rest, which is complete only once the state says so.
+        // Read before the rest, which is complete only once the state says so.
         let state = u32::load(atomic::<u32>(&memory.part(STATE_OFFSET, 4), 0));
         let preamble: Preamble = read_structure(&memory).ok_or_else(too_short)?;
         // The header may be arriving at this moment, byte by byte.
@@ -123,24 +123,24 @@ impl Segment {
     /// there was one.
     ///
     /// # Errors
-    /// [`SegmentError::InUse`] when any of these processes lives, [`SegmentError::Foreign`] when
-    /// the entry is no segment of this library (remove it by hand), [`SegmentError::OtherLayout`]
-    /// when a newer version made it.
+    /// [`SegmentError::InUse`] if any of these processes lives, [`SegmentError::Foreign`] if the
+    /// entry is not a segment of this library (remove it by hand), [`SegmentError::OtherLayout`] if
+    /// a newer version created it.
     pub fn reclaim(name: &SegmentName) -> Result<bool, SegmentError> {
         let creator = match Self::open_finished(name) {
             Ok(Some(segment)) => segment.header.creator_pid,
             Err(error) if is_older(&error) => read_creator(name)?,
             Ok(None) if is_unfinished(name) => {
-                // Its creator is slow, not dead, or another program made the entry and has written
-                // nothing yet.
+                // Its creator is slow, not dead, or another program created the entry and has
+                // written nothing yet.
                 if let Some(pid) = inode(name).map(attached).unwrap_or_default().first() {
                     let creator = pid.as_raw().cast_unsigned();
                     return Err(SegmentError::InUse { name: name.clone(), creator });
                 }
                 0
             }
-            // Another program made the entry, or another process has reclaimed it first and created
-            // a new one.
+            // Another program created the entry, or another process has reclaimed it first and
+            // created a new one.
             Ok(None) => match Self::try_open(name) {
                 Ok(Some(segment)) => segment.header.creator_pid,
                 Ok(None) => return Err(never_finished(name)),
@@ -199,8 +199,8 @@ impl Segment {
     }
 }
 
-/// Returns true if an older version of this library made the segment. Its rules for the lock on the
-/// entry are the same.
+/// Returns true if an older version of this library created the segment. Its rules for the lock on
+/// the entry are the same.
 fn is_older(error: &SegmentError) -> bool {
     matches!(error, SegmentError::OtherLayout { version, .. } if *version < LAYOUT_VERSION)
 }
@@ -214,8 +214,8 @@ fn read_creator(name: &SegmentName) -> Result<u32, SegmentError> {
     Ok(u32::from_ne_bytes(pid))
 }
 
-/// Returns true if the entry was made and never finished: nothing was written, or the header is not
-/// declared ready.
+/// Returns true if the entry was created and never finished: nothing was written, or the header is
+/// not declared ready.
 fn is_unfinished(name: &SegmentName) -> bool {
     let nothing_written = |mut entry: &File| {
         let mut chunk = [0; 4096];

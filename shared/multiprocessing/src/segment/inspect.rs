@@ -51,16 +51,16 @@ impl Listing {
 pub struct Snapshot {
     /// The elements; none for a lock.
     pub elements: Vec<Scalar>,
-    /// The thread that holds the lock, and how often a successor repaired after a dead holder.
-    /// `None` without a lock, and where `state` says more.
+    /// The thread that holds the lock, and the number of repairs after dead holders. `None` for an
+    /// object without a lock, and for one with a `state`.
     pub lock: Option<(Option<Pid>, u64)>,
     /// The state in words, for a primitive that processes wait for.
     pub state: Option<String>,
 }
 
 impl fmt::Display for Snapshot {
-    /// `7574`, `[0, 2, 0]`, and for a pure lock `free` or `held by 4711`. Behind it: the holder of
-    /// a lock, and recoveries.
+    /// `7574`, `[0, 2, 0]`, and for a pure lock `free` or `held by 4711`, followed by the holder of
+    /// an object's lock and the number of recoveries.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(state) = &self.state {
             return f.write_str(state);
@@ -118,7 +118,7 @@ impl Segment {
     }
 }
 
-/// Names the type of the handles of a kind. If it is generic, names that for bytes.
+/// Names the type of the handles of a kind. If it is generic, names the one for bytes.
 macro_rules! of_bytes {
     ($module:ident::$kind:ident) => {
         crate::sync::$module::$kind
@@ -134,7 +134,8 @@ macro_rules! descriptions {
         $_code:literal: $module:ident::$kind:ident $(<$type:ident: $_bound:ident>)?, $_shape:ident,
         $_method:ident($($_size:ident: $_size_type:ty)?) $(with ($($_with:tt)*))?;
     )*) => {
-        /// Returns in words how an object stands, if it is more than its elements and a lock.
+        /// Describes the state of an object in words, if it consists of more than elements and a
+        /// lock.
         fn describe(place: &Place, object: &Object) -> Option<String> {
             match object.kind {
                 $(

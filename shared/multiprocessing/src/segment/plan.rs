@@ -20,11 +20,12 @@ pub struct Plan {
 
 #[derive(Clone, Debug)]
 struct PlannedObject {
-    /// Its offset is not set, and its bytes are those of rows that its length does not count.
+    /// Its offset is not set, and its bytes are only those of the rows that its length does not
+    /// count.
     object: Object,
     /// First numbers of its record, if it has one.
     head: [u64; 2],
-    /// Why it cannot be made.
+    /// Why the object is impossible.
     problem: Option<String>,
 }
 
@@ -72,7 +73,7 @@ impl Plan {
         self.objects.iter().map(|planned| &planned.head)
     }
 
-    /// Gives every object its place. Returns the objects and the bytes of the whole segment. The
+    /// Assigns a place to every object. Returns the objects and the bytes of the whole segment. The
     /// error says what is wrong with the plan.
     pub(crate) fn laid_out(&self) -> Result<(Vec<Object>, usize), String> {
         let mut end = HEADER_BYTES + ENTRY_BYTES * self.objects.len();

@@ -16,8 +16,8 @@ use crate::sys::mapping::Place;
 /// A shared array with its own lock, like Python's `multiprocessing.Array`. Its length never
 /// changes.
 ///
-/// Changes are made in place. A holder that is killed may leave them half done, and the next holder
-/// gets [`LockError::OwnerDied`].
+/// Holders change the elements in place. A holder that is killed may leave a change half done, and
+/// the next holder gets [`LockError::OwnerDied`].
 #[derive(Clone)]
 pub struct Array<T> {
     lock: Lock,
@@ -60,7 +60,7 @@ impl<T: Shareable> Array<T> {
         self.len() == 0
     }
 
-    /// Waits for the lock; the guard is the slice of the elements.
+    /// Waits for the lock. The guard dereferences to the slice of the elements.
     pub fn lock(&self) -> Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
         self.lock
             .lock()
@@ -68,7 +68,8 @@ impl<T: Shareable> Array<T> {
             .map_err(|error| error.map(|guard| self.guard(guard)))
     }
 
-    /// As [`lock`](Self::lock), at most this long. `None` if the time is over.
+    /// Works like [`lock`](Self::lock), but waits at most this long. Returns `None` if the time is
+    /// over.
     pub fn lock_timeout(
         &self,
         timeout: Duration,
@@ -166,10 +167,10 @@ impl<T: AtomicElement> RawArray<T> {
         self.len() == 0
     }
 
-    /// The element now.
+    /// Returns the element.
     ///
     /// # Panics
-    /// When there is no element `index`, as slices do; so do the other methods.
+    /// If there is no element `index`, as with a slice. The other methods panic in the same case.
     pub fn load(&self, index: usize) -> T {
         T::load(self.cell(index))
     }
@@ -179,17 +180,17 @@ impl<T: AtomicElement> RawArray<T> {
         T::store(self.cell(index), value);
     }
 
-    /// Adds to the element, wrapping at the type's limits, and returns it as it was before.
+    /// Adds to the element, wrapping at the type's limits, and returns its previous value.
     pub fn fetch_add(&self, index: usize, value: T) -> T {
         T::fetch_add(self.cell(index), value)
     }
 
-    /// Subtracts from the element, wrapping at the type's limits, and returns it as it was before.
+    /// Subtracts from the element, wrapping at the type's limits, and returns its previous value.
     pub fn fetch_sub(&self, index: usize, value: T) -> T {
         T::fetch_sub(self.cell(index), value)
     }
 
-    /// The elements one after the other, each as it is when its turn comes.
+    /// Returns an iterator over the elements. It reads each element only when it reaches it.
     pub fn iter(&self) -> impl Iterator<Item = T> + '_ {
         (0..self.len()).map(|index| self.load(index))
     }

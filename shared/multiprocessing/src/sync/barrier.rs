@@ -40,7 +40,7 @@ use crate::sys::mapping::Place;
 /// | `meet.parties`, `meet.n_waiting` | `meet.parties()`, `meet.n_waiting()` |
 /// | `meet.broken` | `meet.is_broken()` |
 ///
-/// The barrier records its parties: the processes that took part in the last round, have come for
+/// The barrier records its parties: the processes that took part in the last round, have arrived in
 /// this one, or were [enrolled](Self::enrol). When one of them is killed
 ///
 /// * waiting, running the action, or busy elsewhere: the waiters detect that within 200 ms. The
@@ -48,9 +48,10 @@ use crate::sys::mapping::Place;
 ///   [`reset`](Self::reset);
 /// * arriving as the last one: the round is over for all or for none.
 ///
-/// A process that ends in order is not a dead party: one that drops its last handle, or a child
-/// whose body returns. One that panics or calls `exit` is. A process that dies before its first
-/// [`wait`](Self::wait) is unknown, unless its parent enrols it.
+/// A process leaves the barrier when it drops its last handle, and a child also when its body
+/// returns. Its end is then not the death of a party, but a panic or a call of `exit` is. The
+/// barrier does not notice the death of a process before its first [`wait`](Self::wait), unless its
+/// parent enrols it.
 ///
 /// The handle can be cloned and is inherited by forked children.
 #[derive(Clone)]
@@ -60,8 +61,8 @@ pub struct Barrier {
     timeout: Option<Duration>,
 }
 
-/// How often a waiter yields before it sleeps. Parties that come within microseconds of each other
-/// then need no sleep and no wake-up, which take longer than the rest of a round. If no other
+/// How often a waiter yields before it sleeps. Parties that arrive within microseconds of each
+/// other then need no sleep and no wake-up, which take longer than the rest of a round. If no other
 /// process wants to run, this takes microseconds.
 const YIELDS: u32 = 16;
 
@@ -104,11 +105,11 @@ impl Barrier {
         Some(Self::new(&place))
     }
 
-    /// Adds an action, which the last party to come runs before the others go on. Each process adds
-    /// it to its own handle, or inherits a handle that has it.
+    /// Adds an action, which the last party to arrive runs before the others continue. Each process
+    /// adds it to its own handle, or inherits a handle that has it.
     ///
-    /// If the action panics the barrier is broken, and the panic goes on in the process that ran
-    /// it.
+    /// If the action panics, the barrier breaks, and the panic continues in the process that ran
+    /// the action.
     pub fn with_action(mut self, action: impl Fn() + Send + Sync + 'static) -> Self {
         self.action = Some(Arc::new(action));
         self
@@ -120,15 +121,15 @@ impl Barrier {
         self
     }
 
-    /// Waits until all parties wait. Then all go on, each with another number from 0 in order of
-    /// arrival.
+    /// Waits until all parties wait. Then all continue, each with its number in the order of
+    /// arrival, from 0.
     pub fn wait(&self) -> Result<usize, BarrierError> {
         self.timeout
             .map_or_else(|| self.wait_until(Deadline::NEVER), |timeout| self.wait_timeout(timeout))
     }
 
-    /// As [`wait`](Self::wait), at most this long. When the time is over the barrier breaks for all
-    /// parties.
+    /// Works like [`wait`](Self::wait), but waits at most this long. If the time is over, the
+    /// barrier breaks for all parties.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<usize, BarrierError> {
         self.wait_until(Deadline::after(timeout).map_err(LockFailure::from)?)
     }
@@ -144,8 +145,8 @@ impl Barrier {
                 Ok(Entry::Broken(cause)) => return Err(BarrierError::Broken(cause)),
                 Ok(Entry::Last(ticket)) => return self.finish(ticket),
                 Ok(Entry::Waits(ticket)) => ticket,
-                // The process belongs to the round that is ending, which is over for it when it is
-                // over for the others.
+                // The process waits for the end of the current round, and its wait ends with that
+                // of the others.
                 Ok(Entry::TooMany(ticket)) => {
                     self.sleep_through(ticket, seen, deadline)?;
                     continue;
@@ -188,14 +189,16 @@ impl Barrier {
         }
     }
 
-    /// Runs the action, if there is one, and completes the round. For the last party to come.
+    /// Runs the action, if there is one, and completes the round. Called by the last party to
+    /// arrive.
     fn finish(&self, ticket: Ticket) -> Result<usize, BarrierError> {
         let Some(action) = &self.action else {
             // The round was completed on arrival.
             self.announce();
             return Ok(ticket.index);
         };
-        // Outside the lock of the record: an action may take time, and look at the barrier.
+        // Outside the lock of the record, because an action may take time, and may read the
+        // barrier.
         let acted = catch_unwind(AssertUnwindSafe(|| action()));
         let Err(panic) = acted else {
             self.end(ticket, State::complete)?;
@@ -206,7 +209,7 @@ impl Barrier {
         resume_unwind(panic)
     }
 
-    /// Ends the round of the ticket in this way, unless it has ended already, and returns how it
+    /// Ends the round of the ticket with `end`, unless it has ended already, and returns how it
     /// ended.
     fn end(
         &self,
@@ -238,8 +241,8 @@ impl Barrier {
         self.record().announce(u64::MAX, ANY);
     }
 
-    /// Counts a process as a party before it has come, such as a child that was just started, whose
-    /// death would be unnoticed otherwise. The process must come for this round.
+    /// Counts a process as a party before it arrives, such as a child that was just started.
+    /// Otherwise its death before that would not be noticed. The process must arrive in this round.
     ///
     /// # Errors
     /// [`BarrierError::Broken`] if there is no such process: then the barrier is broken for all
@@ -253,7 +256,7 @@ impl Barrier {
         self.record().update(|rounds| rounds.enrol(party))?.map_err(|Full| BarrierError::Full)
     }
 
-    /// Breaks the barrier. Waiters and newcomers get [`BarrierError::Broken`] until
+    /// Breaks the barrier. All waits, present and later, fail with [`BarrierError::Broken`] until
     /// [`reset`](Self::reset).
     pub fn abort(&self) -> Result<(), LockFailure> {
         self.break_by(BreakCause::Aborted)
@@ -265,8 +268,8 @@ impl Barrier {
         Ok(())
     }
 
-    /// Makes the barrier whole and empty. Waiters get [`BarrierError::Broken`]; newcomers wait for
-    /// a new round. Dead parties are removed.
+    /// Makes the barrier usable and empty again. Present waiters get [`BarrierError::Broken`].
+    /// Later waits belong to a new round. Dead parties are removed.
     pub fn reset(&self) -> Result<(), LockFailure> {
         let dead = self.record().dead();
         self.record().update(|rounds| rounds.reset(&dead))?;

@@ -34,18 +34,18 @@ use crate::sys::mapping::Place;
 /// | `changed.notify(2)` | `changed.notify(&guard, 2)?` |
 /// | `changed.notify_all()` | `changed.notify_all(&guard)?` |
 ///
-/// A wait takes the guard and returns it. While it waits the lock is free, an `RLock` at any depth.
-/// Give every handle of one condition the same lock.
+/// A wait takes the guard and returns it. During the wait the lock is free, even if an `RLock` was
+/// held at a greater depth. Give every handle of one condition the same lock.
 ///
 /// The condition records who waits, in order of arrival, and which of them were notified. When a
 /// process is killed
 ///
-/// * while it waits: it is removed;
+/// * while it waits: it is removed from the waiters;
 /// * notified, before its wait has returned: within 200 ms its notification goes to the next
 ///   process that was waiting when it was given, so none is lost;
 /// * while it holds the lock: the next holder gets
-///   [`LockError::OwnerDied`](crate::LockError::OwnerDied), also at the end of a wait;
-/// * while it notifies: all of the notified waiters are, or none.
+///   [`LockError::OwnerDied`](crate::LockError::OwnerDied), even at the end of a wait;
+/// * while it notifies: either all of the waiters are notified, or none.
 ///
 /// The handle can be cloned and is inherited by forked children.
 #[derive(Clone)]
@@ -56,7 +56,7 @@ pub struct Condition {
 
 #[allow(private_bounds)] // `Held` is an implementation detail of the guards of both locks.
 impl Condition {
-    /// Returns the condition of an object, for what this lock guards.
+    /// Returns the condition of an object, for the data that this lock guards.
     pub(crate) fn open(place: Place, _object: &Object, lock: &impl ConditionLock) -> Option<Self> {
         Some(Self { record: Arc::new(Record::new(&place)), lock: lock.lock().clone() })
     }
@@ -65,14 +65,14 @@ impl Condition {
     ///
     /// # Errors
     /// [`ConditionError::Full`], or [`ConditionError::Lock`] as for locking. After
-    /// [`LockError::OwnerDied`](crate::LockError::OwnerDied) the caller does not learn if it was
-    /// notified, and must check what it waits for.
+    /// [`LockError::OwnerDied`](crate::LockError::OwnerDied) the caller does not learn whether it
+    /// was notified, and must check the state that it waits for.
     pub fn wait<G: Held>(&self, guard: G) -> Result<G, ConditionError<G>> {
         self.wait_until(guard, Deadline::NEVER).map(|(guard, _)| guard)
     }
 
-    /// As [`wait`](Self::wait), for at most this long plus the wait for the lock. Returns true if
-    /// it was notified.
+    /// Works like [`wait`](Self::wait), for at most this long plus the wait for the lock. Returns
+    /// true if the process was notified.
     pub fn wait_timeout<G: Held>(
         &self,
         guard: G,
@@ -81,11 +81,12 @@ impl Condition {
         self.wait_until(guard, Deadline::after(timeout).map_err(LockFailure::from)?)
     }
 
-    /// Waits, with the lock free in between, until the predicate is true. The predicate runs with
-    /// the lock held.
+    /// Waits until the predicate is true. The lock is free during each wait, and held while the
+    /// predicate runs.
     ///
     /// # Errors
-    /// As [`wait`](Self::wait). After a dead holder of the lock the predicate did not run again.
+    /// The same as for [`wait`](Self::wait). After
+    /// [`LockError::OwnerDied`](crate::LockError::OwnerDied) the predicate did not run again.
     pub fn wait_for<G: Held>(
         &self,
         guard: G,
@@ -94,8 +95,8 @@ impl Condition {
         self.wait_for_until(guard, Deadline::NEVER, predicate).map(|(guard, _)| guard)
     }
 
-    /// As [`wait_for`](Self::wait_for), for at most this long plus the wait for the lock. Returns
-    /// the last result of the predicate.
+    /// Works like [`wait_for`](Self::wait_for), for at most this long plus the wait for the lock.
+    /// Returns the last result of the predicate.
     pub fn wait_for_timeout<G: Held>(
         &self,
         guard: G,
@@ -174,8 +175,8 @@ impl Condition {
         Ok(())
     }
 
-    /// Notifies this many waiters, in order of arrival. Returns how many there were. Notifications
-    /// of dead waiters pass to living ones.
+    /// Notifies this many waiters, in order of arrival. Returns how many were notified.
+    /// Notifications of dead waiters pass to living ones.
     ///
     /// # Errors
     /// [`LockFailure::NotHeld`] if the guard belongs to another lock or was inherited by fork.
@@ -188,7 +189,7 @@ impl Condition {
         Ok(given.count)
     }
 
-    /// Notifies all waiters. Returns how many there were.
+    /// Notifies all waiters. Returns how many were notified.
     pub fn notify_all<G: Held>(&self, guard: &G) -> Result<usize, LockFailure> {
         self.notify(guard, usize::MAX)
     }

@@ -1,5 +1,5 @@
-//! Two copies of some data and the lock that guards them. One copy is whole at every moment,
-//! wherever a process is killed.
+//! Two copies of some data and the lock that guards them. One copy is whole at every moment, at
+//! whatever point a process is killed.
 
 use std::sync::atomic::{Ordering, fence};
 
@@ -28,8 +28,8 @@ impl Copies {
         &self.lock
     }
 
-    /// Returns what `read` makes of the current copy. Takes no lock and never waits for a holder.
-    /// If a commit mixes with the read, `read` is called again.
+    /// Returns the result of `read` for the current copy. Takes no lock and never waits for a
+    /// holder. Calls `read` again if a commit has overlapped with it.
     pub(crate) fn read<R>(&self, read: impl Fn(&Place) -> R) -> R {
         let version = &self.lock.block().version;
         loop {
@@ -48,7 +48,7 @@ impl Copies {
     /// Returns the current copy. The caller holds the lock.
     #[inline]
     pub(crate) fn current(&self) -> &Place {
-        // This load is for its effect on the cache. Both copies of a small value are in one line.
+        // This load only serves to fill the cache. Both copies of a small value are in one line.
         // Its address does not depend on the version, so that line comes from the last holder's
         // processor together with the version's line and not after it. Under contention an update
         // takes a sixth less time.
@@ -56,7 +56,7 @@ impl Copies {
         self.copy(self.lock.block().version.load(Ordering::Acquire))
     }
 
-    /// Makes what `write` writes the current copy. The caller holds the lock.
+    /// Lets `write` fill the other copy, and makes that the current one. The caller holds the lock.
     pub(crate) fn commit(&self, write: impl FnOnce(&Place)) {
         let version = &self.lock.block().version;
         let next = version.load(Ordering::Relaxed).wrapping_add(1);

@@ -12,7 +12,7 @@ use crate::sys::deadline::Deadline;
 use crate::sys::futex;
 use crate::sys::mapping::Place;
 
-/// The bit that says that the event is set. The rest of the word counts the changes.
+/// The bit that is 1 while the event is set. The other bits of the word count the changes.
 const SET: u32 = 1;
 /// What a change adds to the word.
 const CHANGE: u32 = 2;
@@ -27,16 +27,15 @@ const CHANGE: u32 = 2;
 /// | `started.wait()` | `started.wait()?` |
 /// | `if started.wait(2.5):` | `if started.wait_timeout(Duration::from_millis(2500))? {` |
 ///
-/// It is one word that changes in one step, so it cannot be torn and leaks nothing. When a process
-/// is killed
+/// It is one word that changes in one step, so it cannot be torn. When a process is killed
 ///
-/// * while it waits: other processes go on;
+/// * while it waits: other processes continue;
 /// * while it sets the event: the event is set or not, and stays so without its setter. If the
 ///   setter is killed between its two steps, storing and waking, the waiters detect the change
 ///   within 100 ms.
 ///
-/// An event cannot know which process shall set it: if that one may be killed, wait with a timeout.
-/// The handle can be cloned and is inherited by forked children.
+/// An event does not know which process is expected to set it. If that process may be killed, wait
+/// with a timeout. The handle can be cloned and is inherited by forked children.
 #[derive(Clone)]
 pub struct Event {
     place: Place,
@@ -57,7 +56,7 @@ impl Primitive for Event {
 }
 
 impl Event {
-    /// Returns the event of an object, if that is one.
+    /// Returns the event of an object, if the object is a single word.
     pub(crate) fn open(place: Place, object: &Object) -> Option<Self> {
         (object.length == 1).then_some(Self { place })
     }
@@ -70,16 +69,16 @@ impl Event {
     /// Sets it and wakes all waiters. They see what this process wrote to shared memory before.
     pub fn set(&self) {
         let change = |word: u32| (word & SET == 0).then(|| word.wrapping_add(CHANGE) | SET);
-        // Fails if it is set already; then the process that set it has woken the waiters.
+        // Fails if the event is set already. Then the process that set it wakes the waiters.
         if self.word().fetch_update(Ordering::AcqRel, Ordering::Acquire, change).is_ok() {
             futex::wake(self.word(), u32::MAX, futex::ANY);
         }
     }
 
-    /// Clears it: from here on a wait waits again.
+    /// Clears it. Later waits wait until it is set again.
     pub fn clear(&self) {
         let change = |word: u32| (word & SET != 0).then(|| word.wrapping_add(CHANGE) & !SET);
-        // Fails if it is not set, which is the wanted result.
+        // Fails if the event is not set, which is the wanted result.
         let _ = self.word().fetch_update(Ordering::AcqRel, Ordering::Acquire, change);
     }
 
@@ -89,7 +88,8 @@ impl Event {
         self.wait_until(Deadline::NEVER).map(drop)
     }
 
-    /// As [`wait`](Self::wait), at most this long. Returns true if it was set.
+    /// Works like [`wait`](Self::wait), but waits at most this long. Returns true if the event was
+    /// set.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<bool, LockFailure> {
         self.wait_until(Deadline::after(timeout)?)
     }
@@ -101,7 +101,7 @@ impl Event {
         }
         loop {
             futex::wait(self.word(), before, deadline.next_look()?, futex::ANY)?;
-            // It was not set. Any other word means that it was set since, even if it was cleared
+            // The event was not set. If the word differs, it was set since, even if it was cleared
             // again.
             if self.word().load(Ordering::Acquire) != before {
                 return Ok(true);

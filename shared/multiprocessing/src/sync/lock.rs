@@ -1,4 +1,5 @@
-//! The cross-process mutex. A holder that follows a dead one learns of it and must repair first.
+//! The cross-process mutex. The next holder after a dead one learns of the death and must repair
+//! the data first.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -51,11 +52,11 @@ pub enum LockError<G> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockFailure {
-    /// A successor of a dead holder released the lock without repairing. It can never be taken
-    /// again.
+    /// The next holder after a dead one released the lock without a repair. No process can take the
+    /// lock again.
     #[error("the lock is lost: its holder died and its successor did not repair")]
     Unrecoverable,
-    /// The calling thread holds it already and would wait for itself for ever.
+    /// The calling thread holds the lock already and would wait for itself forever.
     #[error("this thread already holds the lock")]
     Deadlock,
     /// The call needs the lock, and the calling thread does not hold it.
@@ -68,11 +69,11 @@ pub enum LockFailure {
 
 /// A guard inherited from a dead holder. Repair what it guards, then call
 /// [`repaired`](Self::repaired). Dropping it without that makes the lock unusable for all processes
-/// ([`LockFailure::Unrecoverable`]), so that half-changed data never passes for whole.
+/// ([`LockFailure::Unrecoverable`]), so that no process takes half-changed data for whole.
 #[must_use = "repair what the lock guards and call `repaired`, or the lock is lost for all processes"]
 pub struct Inherited<G>(G);
 
-/// What [`Inherited`] needs of a guard.
+/// The operation that [`Inherited`] needs of a guard.
 pub(crate) trait MarkConsistent {
     /// Declares the guarded data sound.
     fn mark_consistent(&self);
@@ -83,7 +84,7 @@ impl<G> Inherited<G> {
         Self(guard)
     }
 
-    /// Wraps the guard into another one.
+    /// Wraps the guard in another one.
     pub(crate) fn map<H>(self, wrap: impl FnOnce(G) -> H) -> Inherited<H> {
         Inherited(wrap(self.0))
     }
@@ -158,12 +159,12 @@ impl Primitive for Lock {
 }
 
 impl Lock {
-    /// Returns the lock of an object, if that is one.
+    /// Returns the lock of an object, if the object has the size of one.
     pub(crate) fn open(place: Place, object: &Object) -> Option<Self> {
         (object.length == 0).then(|| Self::new(place))
     }
 
-    /// Returns the lock whose block starts the place.
+    /// Returns the lock whose block is at the start of the place.
     pub(crate) fn new(place: Place) -> Self {
         Self { place: LockPlace::new(place) }
     }
@@ -180,12 +181,13 @@ impl Lock {
         LockGuard::lock(self.block())
     }
 
-    /// Takes the lock if it is free. `None` if it is not.
+    /// Takes the lock if it is free. Returns `None` if it is not.
     pub fn try_lock(&self) -> Result<Option<LockGuard<'_>>, LockError<LockGuard<'_>>> {
         LockGuard::taken(self.block(), self.block().try_lock())
     }
 
-    /// Waits for the lock at most this long on the monotonic clock. `None` if the time is over.
+    /// Waits for the lock at most this long on the monotonic clock. Returns `None` if the time is
+    /// over.
     pub fn lock_timeout(
         &self,
         timeout: Duration,
@@ -199,7 +201,7 @@ impl Lock {
         self.block().holder()
     }
 
-    /// Returns how many times a holder died and its successor repaired.
+    /// Returns how many times a holder died and the next one repaired the data.
     pub fn recoveries(&self) -> u64 {
         self.block().recoveries.load(Ordering::Acquire)
     }
@@ -207,7 +209,7 @@ impl Lock {
 
 impl Drop for Lock {
     /// A forgotten guard leaves the mutex in the list of those that its thread holds, which the C
-    /// library and the kernel follow. Then the memory must stay mapped to the end.
+    /// library and the kernel follow. Then the memory must stay mapped until the process ends.
     fn drop(&mut self) {
         if self
             .holder()
@@ -222,7 +224,7 @@ impl<'a> LockGuard<'a> {
     /// Waits for the lock of this block.
     pub(crate) fn lock(block: &'a LockBlock) -> Result<Self, LockError<Self>> {
         let guard = Self::taken(block, block.lock())?;
-        // Cannot happen: a wait without a deadline never ends busy.
+        // Cannot happen: a wait without a deadline never ends with a busy lock.
         guard.ok_or(LockError::Failed(LockFailure::System(Errno::EBUSY)))
     }
 
@@ -244,7 +246,8 @@ impl<'a> LockGuard<'a> {
         self.block
     }
 
-    /// Returns true if this process locked. A forked child that inherited the guard holds nothing.
+    /// Returns true if this process took the lock. A forked child that inherited the guard holds
+    /// nothing.
     pub(crate) fn is_ours(&self) -> bool {
         self.generation == generation()
     }

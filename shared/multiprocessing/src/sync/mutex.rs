@@ -1,9 +1,9 @@
 //! The lock block: a robust process-shared pthread mutex with its bookkeeping, at a place in shared
 //! memory.
 //!
-//! Robust means: if its holder dies, the kernel passes the mutex to the next process and reports
-//! that (`EOWNERDEAD`), even to one that already waits. The mutex of `raw_sync` is not robust: a
-//! SIGKILL of its holder locks all others out for ever.
+//! Robust means that if the holder dies, the next process gets the mutex and learns of the death
+//! (`EOWNERDEAD`), even if it was waiting already. The mutex of `raw_sync` is not robust: after a
+//! SIGKILL of its holder it stays locked forever.
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
@@ -27,7 +27,8 @@ const _: () = assert!(size_of::<libc::pthread_mutex_t>() <= MUTEX_BYTES);
 #[repr(C)]
 pub(crate) struct LockBlock {
     mutex: UnsafeCell<MaybeUninit<[u64; MUTEX_BYTES / 8]>>,
-    /// Number of times that a holder died and a successor repaired. Written by the holder.
+    /// Number of times that a holder died and the next one repaired the data. Written by the
+    /// holder.
     pub(crate) recoveries: AtomicU64,
     /// Number of commits to the [`Value`](crate::Value) that this block guards. For an
     /// [`RLock`](crate::RLock) the depth of the holder. Written by the holder.
@@ -49,7 +50,8 @@ impl LockPlace {
     /// critical section.
     ///
     /// # Panics
-    /// If no lock block can be there. Places come from the layout, so that would be a bug here.
+    /// If no lock block fits there. Places come from the layout, so that would be a bug of this
+    /// crate.
     pub(crate) fn new(place: Place) -> Self {
         let fits = place.bytes() >= LOCK_BYTES && place.start().cast::<LockBlock>().is_aligned();
         assert!(fits, "no lock block here");
@@ -106,7 +108,7 @@ impl LockBlock {
         check(unsafe {
             libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST)
         })?;
-        // Error-checking: locking twice in one thread is reported instead of waiting for ever.
+        // Error-checking: locking twice in one thread is reported instead of waiting forever.
         // Unlocking in a forked child that inherited a guard is refused instead of freeing the lock
         // of the parent.
         // SAFETY: initialised above.
@@ -129,7 +131,7 @@ impl LockBlock {
         }
     }
 
-    /// Waits for a mutex that was not free. It is apart from [`lock`](Self::lock) to keep that
+    /// Waits for a mutex that was not free. It is a separate function to keep [`lock`](Self::lock)
     /// short.
     #[cold]
     fn wait_to_lock(&self) -> Result<Acquired, Errno> {
@@ -146,7 +148,7 @@ impl LockBlock {
     ///
     /// This does not use `pthread_mutex_trylock`. That of glibc (2.36 at least) takes an
     /// unrecoverable mutex before it reports the state, and does not release it, so the next caller
-    /// waits for ever.
+    /// waits forever.
     pub(crate) fn try_lock(&self) -> Result<Acquired, Errno> {
         match self.lock_until(TimeSpec::new(0, 0)) {
             Err(Errno::EDEADLK) => Ok(Acquired::Busy),
@@ -157,8 +159,8 @@ impl LockBlock {
     /// Waits for the mutex at most this long, on the monotonic clock.
     ///
     /// Unlocking wakes one waiter. That waiter may be killed before it runs, while another process
-    /// has taken the mutex. Then no process remembers that there are more waiters, and they would
-    /// sleep on although the mutex is free. Neither the kernel's robust list nor glibc covers this.
+    /// has taken the mutex. Then no process knows that there are more waiters, and they would stay
+    /// asleep although the mutex is free. Neither the kernel's robust list nor glibc covers this.
     /// So every waiter checks again after `LONGEST_SLEEP`.
     pub(crate) fn lock_timeout(&self, timeout: Duration) -> Result<Acquired, Errno> {
         let deadline = Deadline::after(timeout)?;
@@ -194,8 +196,8 @@ impl LockBlock {
         debug_assert!(matches!(result, 0 | libc::EPERM), "unlocking failed with {result}");
     }
 
-    /// Returns the thread that holds the mutex now, if any. For display only: it may have changed
-    /// when the caller looks.
+    /// Returns the thread that holds the mutex now, if any. For display only, because it may change
+    /// at any time.
     pub(crate) fn holder(&self) -> Option<Pid> {
         /// The thread id in a robust futex word; the rest are flags (`FUTEX_TID_MASK` of the
         /// kernel's ABI).

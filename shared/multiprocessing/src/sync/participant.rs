@@ -1,4 +1,4 @@
-//! The identity of a participant: a process as a table in shared memory names it, so that any other
+//! The identity of a participant: how a table in shared memory names a process, so that any other
 //! process can detect its death.
 
 use std::cell::Cell;
@@ -11,8 +11,8 @@ use crate::memory::layout::ROW_BYTES;
 use crate::sys::fork::generation;
 use crate::sys::proc::{has_ended, start_ticks};
 
-/// A process, identified by its number and its start time, so that it is never confused with
-/// another.
+/// A process, identified by its pid and its start time, so that it is never confused with a later
+/// one that has the same pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Shareable)]
 #[repr(C)]
 pub(crate) struct Identity {

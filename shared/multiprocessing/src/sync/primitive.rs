@@ -1,9 +1,9 @@
-//! What a segment must know about a primitive to plan and to show one.
+//! The trait that lets a segment plan, open and describe a primitive.
 
 use crate::memory::layout::{ElementType, Object};
 use crate::sys::mapping::Place;
 
-/// What a plan says about an object, beside its name, kind and element type.
+/// What a plan records about an object besides its name, kind and element type.
 pub(crate) struct Planned {
     /// Number of elements.
     pub(crate) length: usize,
@@ -23,7 +23,7 @@ impl Planned {
 /// A kind of shared object. Its handle also has a function `open`, which returns the handle of an
 /// object of this kind and element type, or `None` if the rest of the object does not fit.
 pub(crate) trait Primitive {
-    /// What a plan says about its size.
+    /// The arguments that determine its size.
     type Size: Default + PartialEq;
 
     /// The element type that the directory names.
@@ -38,19 +38,19 @@ pub(crate) trait Primitive {
         Self::ELEMENT.to_string()
     }
 
-    /// Returns what the plan said about its size, which a declaration must agree with. `None` if
-    /// the object does not keep it.
+    /// Returns the size that was planned, which a declaration must match. `None` if the object does
+    /// not keep it.
     fn size(&self) -> Option<Self::Size> {
         None
     }
 
-    /// Returns what [`wanted`](Self::wanted) does, if the size was looked for too.
+    /// Works like [`wanted`](Self::wanted), for a look-up that also checks the size.
     fn wanted_with(_size: Self::Size) -> String {
         Self::wanted()
     }
 
-    /// Returns in words how an object stands, for a primitive that is more than its elements and a
-    /// lock.
+    /// Describes the state of an object in words, for a primitive that consists of more than
+    /// elements and a lock.
     fn describe(_place: &Place, _object: &Object) -> Option<String> {
         None
     }

@@ -1,4 +1,4 @@
-//! A line of messages between processes, in a ring of fixed size.
+//! A bounded queue of messages between processes, in a ring of fixed size.
 
 mod counts;
 mod error;
@@ -19,8 +19,8 @@ use crate::sync::lock::LockFailure;
 use crate::sync::primitive::{Planned, Primitive};
 use crate::sys::mapping::Place;
 
-/// A line of messages with a capacity, into and out of which any number of processes put and take,
-/// like Python's `multiprocessing.Queue(maxsize)`.
+/// A bounded queue of messages for any number of producers and consumers, like Python's
+/// `multiprocessing.Queue(maxsize)`.
 ///
 /// | Python | here |
 /// |---|---|
@@ -42,29 +42,29 @@ use crate::sys::mapping::Place;
 /// | `SimpleQueue()` | a queue, bounded as all memory is |
 ///
 /// Messages are of one type, which is [`Shareable`], and are copied. They come out in the order in
-/// which they were put. The messages of one process keep the order in which it put them.
+/// which they were put.
 ///
 /// A message is written to a free place of the ring, and becomes visible by one store. When a
 /// process is killed
 ///
-/// * while it puts: the whole message is there, or nothing of it, and no gap;
-/// * while it takes one: the message is taken and lost with it, or is still there (a
+/// * while it puts a message: the queue has the whole message, or nothing of it, and no gap;
+/// * while it takes a message: the message is lost with the process, or is still in the queue (a
 ///   [`JoinableQueue`] reports lost ones);
-/// * while it waits: other processes go on. If it had just been woken, the message or the free
+/// * while it waits: other processes continue. If it had just been woken, the message or the free
 ///   place goes to the next process that comes, or to a waiter, within 100 ms;
 /// * while it closes the queue: the queue is closed for all processes or for none. Waiters detect
 ///   that within 100 ms.
 ///
-/// A queue does not know which processes shall put, take or close: where those may be killed, wait
-/// with a timeout. The handle can be cloned and is inherited by forked children.
+/// A queue does not know which processes are expected to put, take or close. If those may be
+/// killed, wait with a timeout. The handle can be cloned and is inherited by forked children.
 #[derive(Clone)]
 pub struct Queue<T, K = Plain> {
     ring: Ring<T>,
     kind: K,
 }
 
-/// What a handle keeps about what becomes of the messages that were taken: nothing, or what a
-/// [`JoinableQueue`] needs for joins.
+/// The state that a handle keeps about taken messages: none, or what a [`JoinableQueue`] needs for
+/// joins.
 pub trait Kind: Default {
     /// Name of the handle's type.
     const NAME: &'static str;
@@ -72,7 +72,7 @@ pub trait Kind: Default {
     const HAS_ROWS: bool;
 }
 
-/// A taken message is the taker's.
+/// The kind of a plain queue: a taken message is a plain value.
 #[derive(Clone, Default)]
 pub struct Plain;
 
@@ -108,17 +108,17 @@ impl<T: Shareable, K: Kind> Primitive for Queue<T, K> {
     }
 }
 
-/// What a [`JoinableQueue`] does too.
+/// The methods that a [`JoinableQueue`] has too.
 impl<T: Shareable, K: Kind> Queue<T, K> {
-    /// Returns the queue of an object, if that is one of messages of this type.
+    /// Returns the queue of an object, if its messages have this type.
     pub(crate) fn open(place: Place, object: &Object) -> Option<Self> {
         Ring::new(&place, object).map(|ring| Self { ring, kind: K::default() })
     }
 
-    /// Puts a message at the end; waits for room without a limit.
+    /// Puts a message at the end. Waits for room without a limit.
     ///
     /// # Errors
-    /// [`QueueError::Closed`] if the queue is closed, also while this waits.
+    /// [`QueueError::Closed`] if the queue is closed, even if that happens during the wait.
     pub fn put(&self, message: T) -> Result<(), QueueError> {
         self.ring.put(message, None)
     }
@@ -126,22 +126,23 @@ impl<T: Shareable, K: Kind> Queue<T, K> {
     /// Puts a message at the end if there is room.
     ///
     /// # Errors
-    /// [`QueueError::Full`] if there is none; otherwise as [`put`](Self::put).
+    /// [`QueueError::Full`] if there is none. Otherwise the same as for [`put`](Self::put).
     pub fn try_put(&self, message: T) -> Result<(), QueueError> {
         self.put_timeout(message, Duration::ZERO)
     }
 
-    /// Puts a message at the end; waits for room at most this long.
+    /// Puts a message at the end. Waits for room at most this long.
     ///
     /// # Errors
-    /// [`QueueError::Full`] if the time is over; otherwise as [`put`](Self::put).
+    /// [`QueueError::Full`] if the time is over. Otherwise the same as for [`put`](Self::put).
     pub fn put_timeout(&self, message: T, timeout: Duration) -> Result<(), QueueError> {
         self.ring.put(message, Some(timeout))
     }
 
-    /// Closes the queue for all processes, for ever. Nothing more can be put. A taker, also one
-    /// that waits already, gets what is left and then [`QueueError::Closed`]; a join waits for what
-    /// is left. Closing it again changes nothing.
+    /// Closes the queue permanently, for all processes. No more messages can be put. Consumers,
+    /// including those that wait already, get the remaining messages and then
+    /// [`QueueError::Closed`]. A join waits for the remaining tasks. Closing a closed queue has no
+    /// effect.
     pub fn close(&self) -> Result<(), LockFailure> {
         self.ring.close()
     }
@@ -151,12 +152,12 @@ impl<T: Shareable, K: Kind> Queue<T, K> {
         self.ring.is_closed()
     }
 
-    /// Returns how many messages wait to be taken at this moment.
+    /// Returns how many messages are in the queue at this moment.
     pub fn len(&self) -> usize {
         self.ring.len()
     }
 
-    /// Returns true if no message waits to be taken at this moment.
+    /// Returns true if the queue has no message at this moment.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -166,27 +167,29 @@ impl<T: Shareable, K: Kind> Queue<T, K> {
         self.len() >= self.capacity()
     }
 
-    /// Returns how many messages there is room for, besides tasks in progress.
+    /// Returns how many messages the queue has room for. Tasks in progress take no room.
     pub fn capacity(&self) -> usize {
         self.ring.capacity()
     }
 }
 
 impl<T: Shareable> Queue<T> {
-    /// Takes the first message; waits for one without a limit.
+    /// Takes the first message. Waits for one without a limit.
     ///
     /// # Errors
-    /// [`QueueError::Closed`] if the queue is closed, also while this waits, and empty.
+    /// [`QueueError::Closed`] if the queue is closed, even if that happens during the wait, and
+    /// empty.
     pub fn get(&self) -> Result<T, QueueError> {
         endless(self.get_within(None)?)
     }
 
-    /// Takes the first message; `None` if there is none now.
+    /// Takes the first message. Returns `None` if there is none.
     pub fn try_get(&self) -> Result<Option<T>, QueueError> {
         self.get_timeout(Duration::ZERO)
     }
 
-    /// Takes the first message; waits for one at most this long. `None` if the time is over.
+    /// Takes the first message. Waits for one at most this long. Returns `None` if the time is
+    /// over.
     pub fn get_timeout(&self, timeout: Duration) -> Result<Option<T>, QueueError> {
         self.get_within(Some(timeout))
     }

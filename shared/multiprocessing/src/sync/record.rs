@@ -21,12 +21,12 @@ pub(crate) trait Head: Shareable {}
 const ROWS_WORD: usize = HEAD_BYTES / WORD - 1;
 /// The word of the signal line that holds the time of the last check.
 const LOOKED_OFFSET: usize = 8;
-/// How long after a check no process checks again. Otherwise each of many waiters would read the
-/// same files of `/proc`.
+/// Minimum time between two checks, by whichever process. Otherwise each of many waiters would read
+/// the same files of `/proc`.
 const BETWEEN_LOOKS_MS: u64 = 50;
 
-/// A shared record, changed under a lock and committed whole. A holder of the lock that is killed
-/// changes nothing.
+/// A shared record, changed under a lock and committed whole. A process that is killed during a
+/// change leaves the record as it was.
 pub(crate) struct Record<H> {
     copies: Copies,
     signal: Place,
@@ -79,7 +79,7 @@ impl<H: Head> Record<H> {
         self.update_as(|state, _| change(state))
     }
 
-    /// As [`update`](Self::update), and passes the identity of the calling process.
+    /// Works like [`update`](Self::update), and passes the identity of the calling process.
     pub(crate) fn update_as<R>(
         &self,
         change: impl FnOnce(&mut State<H>, Identity) -> R,
@@ -103,22 +103,22 @@ impl<H: Head> Record<H> {
     }
 
     fn decode(&self, copy: &Place) -> State<H> {
-        // Torn while another process commits, and then read again. Until then it must not lead
-        // outside the place.
+        // This number is torn if another process commits at the same time. Then it is read again,
+        // but it must not lead outside the place before that.
         let used = read_words::<u64>(copy, ROWS_WORD).min(self.capacity as u64) as usize;
         let rows = (0..used).map(|index| read_words(copy, row_word(index))).collect();
         State { head: read_words(copy, 0), rows, capacity: self.capacity }
     }
 
-    /// Returns the number of announcements so far. A caller that reads it before it looks at the
-    /// record, and then passes it to [`sleep`](Self::sleep), misses none.
+    /// Returns the number of announcements so far. A caller that reads it before it reads the
+    /// record, and then passes it to [`sleep`](Self::sleep), misses no announcement.
     pub(crate) fn announcements(&self) -> u32 {
         self.announced().load(Ordering::Acquire)
     }
 
     /// Wakes at most this many sleepers of the kinds in `bits`, because the record has changed for
-    /// them. If a process is killed between its change and this call, they detect the change by
-    /// themselves.
+    /// them. If the process is killed between its change and this call, the sleepers detect the
+    /// change at their next check.
     pub(crate) fn announce(&self, sleepers: u64, bits: u32) {
         self.announced().fetch_add(1, Ordering::AcqRel);
         futex::wake(self.announced(), u32::try_from(sleepers).unwrap_or(u32::MAX), bits);

@@ -1,4 +1,4 @@
-//! The cross-process mutex that its holder may take again.
+//! The cross-process mutex that its holder may take again (a reentrant lock).
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -26,8 +26,8 @@ use crate::sys::mapping::Place;
 /// | `lock.release()` without holding it: `AssertionError` | cannot be written |
 ///
 /// If the holder is killed, at any depth, the next one gets the guard inside
-/// [`LockError::OwnerDied`], as with a [`Lock`], and must repair first. Its depth is 1. A process
-/// that waits already is woken for it at once. A waiter that is killed blocks no other.
+/// [`LockError::OwnerDied`], as with a [`Lock`], and must repair the data first. Its depth is 1.
+/// The kernel wakes a waiting process at once. A waiter that is killed blocks no other.
 ///
 /// The handle can be cloned and is inherited by forked children; every copy is the same lock.
 #[derive(Clone)]
@@ -58,12 +58,12 @@ impl Primitive for RLock {
 }
 
 impl RLock {
-    /// Returns the lock of an object, if that is one.
+    /// Returns the lock of an object, if the object has the size of one.
     pub(crate) fn open(place: Place, object: &Object) -> Option<Self> {
         (object.length == 0).then(|| Self { lock: Lock::new(place) })
     }
 
-    /// Returns the lock that this is made of.
+    /// Returns the underlying lock.
     pub(crate) fn plain(&self) -> &Lock {
         &self.lock
     }
@@ -79,17 +79,17 @@ impl RLock {
     /// [`LockError::OwnerDied`] with the guard if the last holder died, or [`LockError::Failed`].
     pub fn lock(&self) -> Result<RLockGuard<'_>, LockError<RLockGuard<'_>>> {
         let guard = self.guard(self.block().lock())?;
-        // Cannot happen: a wait without a deadline never ends busy.
+        // Cannot happen: a wait without a deadline never ends with a busy lock.
         guard.ok_or(LockError::Failed(LockFailure::System(Errno::EBUSY)))
     }
 
-    /// Takes the lock if no other thread holds it. `None` if one does.
+    /// Takes the lock if no other thread holds it. Returns `None` if one does.
     pub fn try_lock(&self) -> Result<Option<RLockGuard<'_>>, LockError<RLockGuard<'_>>> {
         self.lock_timeout(Duration::ZERO)
     }
 
-    /// As [`lock`](Self::lock), at most this long on the monotonic clock. `None` if the time is
-    /// over.
+    /// Works like [`lock`](Self::lock), but waits at most this long on the monotonic clock. Returns
+    /// `None` if the time is over.
     pub fn lock_timeout(
         &self,
         timeout: Duration,
@@ -108,7 +108,7 @@ impl RLock {
         self.holder().map_or(0, |_| self.block().version.load(Ordering::Acquire))
     }
 
-    /// Returns how many times a holder died and its successor repaired.
+    /// Returns how many times a holder died and the next one repaired the data.
     pub fn recoveries(&self) -> u64 {
         self.lock.recoveries()
     }

@@ -1,4 +1,4 @@
-//! Units that processes take and give back, and that are recovered from dead processes.
+//! Units that processes acquire and release, and that other processes recover from dead ones.
 
 use std::fmt;
 use std::ops::Deref;
@@ -30,10 +30,10 @@ struct Units {
 
 impl Head for Units {}
 
-/// The limit of a semaphore without a bound of its own (`SEM_VALUE_MAX`).
+/// The limit of a semaphore that is not bounded (`SEM_VALUE_MAX`).
 const MOST_UNITS: u64 = i32::MAX as u64;
 
-/// A number of units that processes take and give back, like Python's `multiprocessing.Semaphore`.
+/// A number of units that processes acquire and release, like Python's `multiprocessing.Semaphore`.
 ///
 /// | Python | here |
 /// |---|---|
@@ -52,9 +52,9 @@ const MOST_UNITS: u64 = i32::MAX as u64;
 /// * while it holds permits: their units are free again. A waiter detects the death within 200 ms
 ///   and gets the number from [`Permit::recovered`]; [`recovered`](Self::recovered) counts them
 ///   all;
-/// * while it waits: it held nothing, and other processes go on. If it had just been woken, the
+/// * while it waits: it holds nothing, and other processes continue. If it had just been woken, the
 ///   unit goes to another waiter within 100 ms;
-/// * while it takes or gives back: that has happened or has not.
+/// * while it acquires or releases: the operation is complete or has no effect.
 ///
 /// A unit that was [forgotten](Permit::forget) belongs to no process; only
 /// [`release`](Self::release) gives it back. The handle can be cloned and is inherited by forked
@@ -75,8 +75,8 @@ pub struct Semaphore {
 #[derive(Clone)]
 pub struct BoundedSemaphore(Semaphore);
 
-/// One unit of a [`Semaphore`]. It is given back when this is dropped or when the process dies. It
-/// can go to another thread. The copy that a forked child inherits holds nothing.
+/// One unit of a [`Semaphore`]. The unit is released when the permit is dropped or when the process
+/// dies. A permit can move to another thread. The copy that a forked child inherits holds nothing.
 #[must_use = "the unit is given back when the permit is dropped"]
 pub struct Permit {
     semaphore: Semaphore,
@@ -92,7 +92,7 @@ pub enum SemaphoreError {
     /// There would be more units than the semaphore may have, those that permits hold included.
     #[error("releasing {released} units too many: the semaphore has no more than {most}")]
     TooMany {
-        /// Number of units to be released. None were.
+        /// Number of units to be released. None of them was.
         released: u64,
         /// The limit of the semaphore.
         most: u64,
@@ -108,7 +108,7 @@ pub enum SemaphoreError {
 
 /// A taken unit.
 struct Taken {
-    /// Number of units recovered from dead processes just before.
+    /// Number of units recovered from dead processes just before this one was taken.
     recovered: u64,
     free: u64,
 }
@@ -182,18 +182,18 @@ impl Semaphore {
         permit.ok_or(SemaphoreError::Failed(LockFailure::System(Errno::EBUSY)))
     }
 
-    /// Takes a unit if one is free. `None` if none is.
+    /// Takes a unit if one is free. Returns `None` if none is.
     pub fn try_acquire(&self) -> Result<Option<Permit>, SemaphoreError> {
         self.acquire_timeout(Duration::ZERO)
     }
 
-    /// Takes a unit. Waits for one at most this long. `None` if the time is over.
+    /// Takes a unit. Waits for one at most this long. Returns `None` if the time is over.
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<Option<Permit>, SemaphoreError> {
         self.acquire_until(Deadline::after(timeout).map_err(LockFailure::from)?)
     }
 
     fn acquire_until(&self, deadline: Deadline) -> Result<Option<Permit>, SemaphoreError> {
-        // The dead processes that a check just found, if one was made.
+        // The dead processes that the last check found, if there was a check.
         let mut found: Option<Vec<Identity>> = None;
         let mut made_room = false;
         loop {
@@ -226,7 +226,7 @@ impl Semaphore {
         }
     }
 
-    /// Adds units that no permit holds: forgotten ones, or new ones. Any process may.
+    /// Adds units that no permit holds: forgotten ones, or new ones. Any process may do this.
     ///
     /// # Errors
     /// [`SemaphoreError::TooMany`], without adding any, if the semaphore would exceed its bound, or
@@ -263,13 +263,13 @@ impl Permit {
         self.recovered
     }
 
-    /// Detaches the unit without giving it back. From here on it belongs to no process;
-    /// [`Semaphore::release`] gives it back, in any process.
+    /// Detaches the unit without releasing it. After that it belongs to no process, and any process
+    /// may return it by [`Semaphore::release`].
     pub fn forget(mut self) {
         self.stop_holding(false);
     }
 
-    /// Ends the holding of the unit, which becomes free or not.
+    /// Stops counting the unit as held by this process. The unit becomes free if `free` is true.
     fn stop_holding(&mut self, free: bool) {
         if !std::mem::take(&mut self.held) {
             return;
@@ -309,7 +309,7 @@ impl fmt::Display for Semaphore {
         }
         match state.head.recovered {
             0 => Ok(()),
-            recovered => write!(f, " ({recovered} taken back from the dead)"),
+            recovered => write!(f, " ({recovered} recovered from dead processes)"),
         }
     }
 }
@@ -343,7 +343,7 @@ impl BoundedSemaphore {
 
 impl Deref for BoundedSemaphore {
     type Target = Semaphore;
-    /// As in Python, it is a semaphore in everything but its bound.
+    /// As in Python, it is a semaphore in everything except its bound.
     fn deref(&self) -> &Semaphore {
         &self.0
     }

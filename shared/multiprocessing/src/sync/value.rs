@@ -16,8 +16,8 @@ use crate::sys::mapping::Place;
 /// A shared value with its own lock, like Python's `multiprocessing.Value`.
 ///
 /// A change is made on a copy and committed by one store when the guard is dropped. So the value is
-/// whole wherever a process is killed. Readers without the lock see the last committed value, and a
-/// successor of a dead holder finds the value as it was before.
+/// whole at whatever point a process is killed. Readers without the lock see the last committed
+/// value. The next holder after a dead one finds the last committed value too.
 #[derive(Clone)]
 pub struct Value<T> {
     copies: Copies,
@@ -39,7 +39,7 @@ impl<T: Shareable> Primitive for Value<T> {
 }
 
 impl<T: Shareable> Value<T> {
-    /// Returns the value of an object, if that is one of this size.
+    /// Returns the value of an object, if the object has this size.
     pub(crate) fn open(place: Place, object: &Object) -> Option<Self> {
         (object.length == elements_in::<T>())
             .then(|| Self { copies: Copies::new(&place), kind: PhantomData })
@@ -55,8 +55,9 @@ impl<T: Shareable> Value<T> {
         self.update(|current| *current = value).map(drop)
     }
 
-    /// Changes the value under the lock and returns the new one. A dead holder's lock is taken over
-    /// here, because the value is always whole; [`lock`](Self::lock) reports it.
+    /// Changes the value under the lock and returns the new one. If the last holder died, this
+    /// takes the lock all the same, because the value is always whole. [`lock`](Self::lock) reports
+    /// such a death.
     pub fn update(&self, change: impl FnOnce(&mut T)) -> Result<T, LockFailure> {
         let _guard = match self.get_lock().lock() {
             Ok(guard) => guard,
@@ -72,8 +73,9 @@ impl<T: Shareable> Value<T> {
     /// Waits for the lock of the value, as Python's `value.get_lock()` in a `with` does.
     ///
     /// # Errors
-    /// As [`Lock::lock`]. With [`LockError::OwnerDied`] the value itself is whole, with all of the
-    /// dead holder's change or none of it. The caller repairs what else the lock guards.
+    /// The same as for [`Lock::lock`]. With [`LockError::OwnerDied`] the value itself is whole,
+    /// with all of the dead holder's change or none of it. The caller repairs anything else that
+    /// the lock guards.
     pub fn lock(&self) -> Result<ValueGuard<'_, T>, LockError<ValueGuard<'_, T>>> {
         self.get_lock()
             .lock()
@@ -81,7 +83,8 @@ impl<T: Shareable> Value<T> {
             .map_err(|error| error.map(|guard| self.guard(guard)))
     }
 
-    /// As [`lock`](Self::lock), at most this long. `None` if the time is over.
+    /// Works like [`lock`](Self::lock), but waits at most this long. Returns `None` if the time is
+    /// over.
     pub fn lock_timeout(
         &self,
         timeout: Duration,
@@ -109,21 +112,22 @@ impl<T: Shareable + fmt::Debug> fmt::Debug for Value<T> {
 }
 
 /// Holds the lock of a [`Value`] and a copy of it. Changes become visible, all at once, when the
-/// guard is dropped. They are discarded if a panic drops it, or a forked child that inherited it.
+/// guard is dropped. They are discarded if a panic drops the guard, or if a forked child drops an
+/// inherited one.
 #[must_use = "the lock is given back when the guard is dropped"]
 pub struct ValueGuard<'a, T: Shareable> {
     value: &'a Value<T>,
     copy: T,
     changed: bool,
-    /// True if a destructor that a panic runs made it. Then the panic is no reason to discard the
-    /// change.
+    /// True if the guard was created during a panic, in a destructor. Then that panic is not a
+    /// reason to discard the change.
     unwinding: bool,
     /// Dropped after the commit in `drop`, because fields are dropped last.
     lock: LockGuard<'a>,
 }
 
 impl<T: Shareable> ValueGuard<'_, T> {
-    /// Makes the changes so far visible now, with the lock still held, for a caller that must
+    /// Makes the changes so far visible now, while the lock is still held. For a caller that must
     /// change something else *after* the value.
     pub fn commit(&mut self) {
         if std::mem::take(&mut self.changed) && self.lock.is_ours() {
@@ -166,8 +170,7 @@ impl<T: Shareable> Drop for ValueGuard<'_, T> {
     }
 }
 
-/// A shared number without a lock, like Python's `RawValue`, but atomic: never torn, and adding is
-/// one step.
+/// A shared number without a lock, like Python's `RawValue`, but every operation is atomic.
 #[derive(Clone)]
 pub struct RawValue<T> {
     place: Place,
@@ -185,7 +188,7 @@ impl<T: AtomicElement> Primitive for RawValue<T> {
 }
 
 impl<T: AtomicElement> RawValue<T> {
-    /// Returns the value of an object, if that is one.
+    /// Returns the value of an object, if the object is a single element.
     pub(crate) fn open(place: Place, object: &Object) -> Option<Self> {
         (object.length == 1).then_some(Self { place, kind: PhantomData })
     }
@@ -200,17 +203,17 @@ impl<T: AtomicElement> RawValue<T> {
         T::store(self.cell(), value);
     }
 
-    /// Adds, wrapping at the type's limits, and returns the value before.
+    /// Adds, wrapping at the type's limits, and returns the previous value.
     pub fn fetch_add(&self, value: T) -> T {
         T::fetch_add(self.cell(), value)
     }
 
-    /// Subtracts, wrapping at the type's limits, and returns the value before.
+    /// Subtracts, wrapping at the type's limits, and returns the previous value.
     pub fn fetch_sub(&self, value: T) -> T {
         T::fetch_sub(self.cell(), value)
     }
 
-    /// Raises the value to at least this and returns the value before.
+    /// Raises the value to at least this, and returns the previous value.
     pub fn fetch_max(&self, value: T) -> T {
         T::fetch_max(self.cell(), value)
     }

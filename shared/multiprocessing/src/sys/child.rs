@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use crate::sys::exit::Exit;
 
 /// Opens a descriptor that becomes readable when the child `pid` ends. The caller must not have
-/// reaped the child yet, so that the number still means this child.
+/// reaped the child yet, so that the pid still refers to this child.
 pub(crate) fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
     // SAFETY: pidfd_open(2) takes two integers and touches no memory.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
@@ -22,7 +22,7 @@ pub(crate) fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
 }
 
 /// Sends a signal to the process that a descriptor of [`pidfd_open`] refers to. Unlike kill(2), it
-/// never reaches another process that has got the number of a reaped child.
+/// never reaches another process that has the reused pid of a reaped child.
 pub(crate) fn pidfd_send_signal(process: BorrowedFd, signal: Signal) -> Result<(), Errno> {
     let no_details = ptr::null::<libc::siginfo_t>();
     // SAFETY: pidfd_send_signal(2) only reads what the pointer points to, and accepts null: the
@@ -56,7 +56,7 @@ pub(crate) fn reap_unknown(child: Pid) {
 }
 
 /// Looks for one of these children that has ended, and returns how it ended. This does not use nix,
-/// which has no names for real-time signals and would lose an end by one of them.
+/// which has no names for real-time signals and would not report the end of a child by one of them.
 fn wait(which: libc::idtype_t, id: libc::id_t, more: i32) -> Result<Option<(Pid, Exit)>, Errno> {
     // SAFETY: an all-zero `siginfo_t` is a valid value of that plain C structure.
     let mut info: libc::siginfo_t = unsafe { mem::zeroed() };

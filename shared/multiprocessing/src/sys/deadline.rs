@@ -11,8 +11,8 @@ use nix::time::{ClockId, clock_gettime};
 /// was killed, and a process that it waits for may be dead.
 pub(crate) const LONGEST_SLEEP: TimeSpec = TimeSpec::new(0, 100_000_000);
 
-/// The longest timeout. A longer one is cut to this length, so that the sum of clock and timeout
-/// does not overflow.
+/// The longest timeout. A longer one is shortened to this length, so that the sum of clock and
+/// timeout does not overflow.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(1 << 32);
 
 /// The time of the next check that this process computed last: seconds, and in the lowest bits

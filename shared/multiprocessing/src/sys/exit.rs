@@ -30,8 +30,8 @@ impl Exit {
         matches!(self, Self::Signal { signal, .. } if signal == expected)
     }
 
-    /// Returns the end by the signal of this number. Real-time signals have no names: they become
-    /// codes, as in shells.
+    /// Returns the exit caused by the signal with this number. Real-time signals have no names:
+    /// they become codes, as in shells.
     pub(crate) fn by_signal(number: i32, core_dumped: bool) -> Self {
         match Signal::try_from(number) {
             Ok(signal) => Self::Signal { signal, core_dumped },
@@ -39,7 +39,7 @@ impl Exit {
         }
     }
 
-    /// Returns the end that a wait status describes.
+    /// Returns the exit that a wait status describes.
     fn from_status(status: i32) -> Self {
         if libc::WIFEXITED(status) {
             Self::Code(libc::WEXITSTATUS(status))
@@ -50,7 +50,7 @@ impl Exit {
 }
 
 impl Exit {
-    /// Returns the wait status that [`from_status`](Self::from_status) reads as this.
+    /// Returns the wait status that [`from_status`](Self::from_status) turns into this value.
     fn status(self) -> i32 {
         match self {
             Self::Code(code) => (code & 0xff) << 8,

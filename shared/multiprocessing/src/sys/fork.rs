@@ -21,8 +21,8 @@ const PANICKED: i32 = 101;
 /// before it removes the thread.
 const THREAD_LEAVING: Duration = Duration::from_millis(10);
 
-/// Number of forks between this process and the first one of the family. It tells an inherited
-/// guard from one of this process.
+/// Number of forks between this process and the first one of the family. It distinguishes an
+/// inherited guard from one of this process.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
 /// The error of starting a process.
@@ -30,7 +30,7 @@ static GENERATION: AtomicU32 = AtomicU32::new(0);
 #[non_exhaustive]
 pub enum SpawnError {
     /// The process has more than one thread. A forked child has only the forking thread, so a lock
-    /// that another thread holds at that moment stays locked in the child for ever.
+    /// that another thread holds at that moment stays locked in the child forever.
     #[error("fork from a process with {threads} threads: start processes before threads")]
     ManyThreads {
         /// Number of threads.
@@ -74,7 +74,7 @@ pub(crate) fn fork_child(mask: &SigSet, body: impl FnOnce() -> i32) -> Result<Pi
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut saved))
         .map_err(SpawnError::Fork)?;
     // SAFETY: this process has one thread (checked above), so no thread that is missing in the
-    // child holds a lock of the allocator or of stdio. The child may go on like any process.
+    // child holds a lock of the allocator or of stdio. So the child may run any code.
     let forked = unsafe { fork() };
     match forked {
         Ok(ForkResult::Child) => {

@@ -2,7 +2,7 @@
 //! without anything on top.
 //!
 //! The kernel keeps the list of sleepers and removes one that is killed. So no process ever waits
-//! for an answer of a dead sleeper, unlike with the condition variables and barriers of glibc.
+//! for a dead sleeper, unlike with the condition variables and barriers of glibc.
 #![allow(unsafe_code)]
 
 use std::ptr;
@@ -15,8 +15,8 @@ use nix::sys::time::TimeSpec;
 pub(crate) const ANY: u32 = u32::MAX;
 
 /// Sleeps until sleepers of one of the kinds in `bits` are woken, if the word is still `seen`, or
-/// until the monotonic clock shows `deadline`. May return early for no reason. Signals do not end
-/// the sleep.
+/// until the monotonic clock shows `deadline`. May return early without a wake-up. Signals do not
+/// end the sleep.
 pub(crate) fn wait(
     word: &AtomicU32,
     seen: u32,
@@ -41,7 +41,7 @@ pub(crate) fn wait(
         };
         match Errno::result(result) {
             Ok(_) | Err(Errno::EAGAIN | Errno::ETIMEDOUT) => return Ok(()),
-            // The deadline is a moment, not a length: waiting again keeps it.
+            // The deadline is a point in time, so waiting again does not extend it.
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }

@@ -30,8 +30,8 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Takes over mapped memory. Its entry in `/dev/shm` is never removed here: with the ownership
-    /// of the crate, a forked child that drops its copy would remove the entry while others use it.
+    /// Takes over mapped memory. Its entry in `/dev/shm` is never removed here. If `shared_memory`
+    /// owned the entry, a forked child that drops its copy would remove it while others use it.
     pub(crate) fn new(mut memory: Shmem) -> Arc<Self> {
         memory.set_owner(false);
         Arc::new(Self { memory: Memory::Named(memory) })
@@ -75,7 +75,7 @@ impl Drop for Memory {
 /// A range of a mapping that is known to lie inside it.
 #[derive(Clone)]
 pub(crate) struct Place {
-    /// Keeps it mapped.
+    /// Keeps the range mapped.
     mapping: Arc<Mapping>,
     /// Follows from the mapping. It is stored because computing it takes a twentieth of the time of
     /// a locked increment.

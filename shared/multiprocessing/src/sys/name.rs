@@ -14,13 +14,15 @@ const MAX_BYTES: usize = 255;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentName(String);
 
-/// The error of a text that is no [`SegmentName`].
+/// The error of a text that is not a valid [`SegmentName`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("segment name {0:?} is not 1 to 255 of A-Z a-z 0-9 . _ - with no dot in front")]
+#[error(
+    "segment name {0:?} is invalid: it needs 1 to 255 of A-Z a-z 0-9 . _ - and no dot in front"
+)]
 pub struct InvalidName(String);
 
 impl SegmentName {
-    /// Checks the text and makes it a name.
+    /// Checks the text and returns it as a name.
     pub fn new(text: &str) -> Result<Self, InvalidName> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         let valid = (1..=MAX_BYTES).contains(&text.len())

@@ -16,12 +16,12 @@ use nix::unistd::{Pid, getpid, getppid};
 use crate::sys::name::DIRECTORY;
 use crate::sys::proc::is_ending;
 
-/// The signal that a child gets when its parent is gone. On Linux only the init process has another
-/// use for it.
+/// The signal that a child gets when its parent is gone. On Linux only the init process uses it
+/// otherwise.
 pub(super) const ORPHANED: Signal = Signal::SIGPWR;
 /// Exit code of a child that ends because its parent is gone.
 const ABANDONED: i32 = 102;
-/// How long a thread sleeps between two looks at [`REMOVING`] until the process ends.
+/// How long a thread sleeps at a time while another thread is about to end the process.
 const ENDING: Duration = Duration::from_millis(10);
 /// How many segments, of this process and its parent together, orphans can remove. Further segments
 /// stay until the next creator reclaims them.
@@ -33,7 +33,7 @@ const CLAIMED: u64 = u64::MAX;
 
 /// The parent of this process if it was forked here, 0 otherwise. The signal handler reads it.
 static PARENT: AtomicI32 = AtomicI32::new(0);
-/// Entries in `/dev/shm` that this process or its parent made. A forked child inherits the list.
+/// Entries in `/dev/shm` that this process or its parent created. A forked child inherits the list.
 static SEGMENTS: [RemovableSegment; REMOVABLE] = [const { RemovableSegment::new() }; REMOVABLE];
 /// True once a thread of this process removes the entries above, after which it ends the process.
 /// A second thread, or the signal handler in the middle of the removal, would find the removal lock
@@ -46,7 +46,7 @@ struct RemovableSegment {
     path: [AtomicU8; PATH_BYTES],
     /// 0 if the slot is free, [`CLAIMED`] while it is being filled in.
     inode: AtomicU64,
-    /// The process that made it: this one or its parent.
+    /// The process that created it: this one or its parent.
     creator: AtomicI32,
 }
 
@@ -67,10 +67,10 @@ impl RemovableSegment {
 
     /// Removes the entry if there is one and its path still leads to its inode. Async-signal-safe.
     ///
-    /// Siblings get here at the same moment. Between one sibling's look at the path and its
-    /// removal, another sibling might remove the entry, and a new creator might make one of the
-    /// same name. So a sibling takes the [`removal_lock`] on the inode before the look. If another
-    /// process has the lock, the entry is left to that process.
+    /// Siblings get here at the same moment. Between one sibling's check of the path and its
+    /// removal, another sibling might remove the entry, and a new creator might create one of the
+    /// same name. So a sibling takes the [`removal_lock`] on the inode before it checks. If another
+    /// process has the lock, that process removes the entry.
     fn remove(&self) {
         let path = self.path.as_ptr().cast::<libc::c_char>();
         // SAFETY: `path` is static and its last byte is always NUL; open(2) is async-signal-safe.
@@ -109,7 +109,8 @@ pub(crate) fn removal_lock() -> libc::flock {
     }
 }
 
-/// Notes an entry that this process made, so that its children remove it if this process is killed.
+/// Records an entry that this process created, so that its children remove it if this process is
+/// killed.
 pub(crate) fn remember_segment(path: &Path, inode: u64) {
     let claim = |slot: &&RemovableSegment| {
         slot.inode.compare_exchange(0, CLAIMED, Ordering::AcqRel, Ordering::Acquire).is_ok()
@@ -149,7 +150,7 @@ pub(super) fn remove_segments_of_ending(parent: Pid) {
     let mut segments = SEGMENTS.iter().filter(is_of_parent).peekable();
     if segments.peek().is_some() && (getppid() != parent || is_ending(parent)) {
         while REMOVING.swap(true, Ordering::AcqRel) {
-            // Another thread has got the signal and is about to end this process.
+            // Another thread handles the signal and is about to end this process.
             thread::sleep(ENDING);
         }
         segments.for_each(RemovableSegment::remove);
@@ -169,8 +170,8 @@ extern "C" fn orphaned(_signal: libc::c_int) {
     exit_now(ABANDONED)
 }
 
-/// Ends the process without running destructors or exit handlers. Those belong to the parent, whose
-/// copies this process has.
+/// Ends the process without running destructors or exit handlers. Those belong to the parent: this
+/// process has only copies.
 pub(super) fn exit_now(code: i32) -> ! {
     // SAFETY: _exit(2) does not return and is async-signal-safe.
     unsafe { libc::_exit(code) }
@@ -183,7 +184,7 @@ pub(super) fn end_with(parent: Pid) -> Result<(), Errno> {
     // SAFETY: the handler uses async-signal-safe calls and atomics only.
     unsafe { sigaction(ORPHANED, &action) }?;
     prctl::set_pdeathsig(ORPHANED)?;
-    // If the parent died before the line above, no signal comes.
+    // If the parent died before the call above, no signal comes.
     if getppid() != parent {
         orphaned(ORPHANED as libc::c_int);
     }
@@ -219,7 +220,7 @@ mod tests {
         fcntl(&made, FcntlArg::F_OFD_SETLK(&removal_lock())).unwrap();
         slot.remove();
         assert!(path.exists(), "removed although another process held the removal lock");
-        // The other process has removed it, and a new creator has made another entry.
+        // The other process has removed it, and a new creator has created another entry.
         remove_file(&path).unwrap();
         drop((made, File::create_new(&path).unwrap()));
         slot.remove();

@@ -41,13 +41,13 @@ pub(crate) fn maps(pid: i32, inode: u64) -> bool {
 }
 
 /// Returns when a process started, in clock ticks since boot. Together with its pid this identifies
-/// a process for ever. `None` if the process is gone.
+/// a process, even after the pid is reused. `None` if the process is gone.
 pub(crate) fn start_ticks(pid: Pid) -> Option<u64> {
     started(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// Returns true if the process that started at this time is certainly gone. A process that cannot
-/// be examined, for whatever reason, counts as alive.
+/// be examined counts as alive.
 pub(crate) fn has_ended(pid: Pid, start: u64) -> bool {
     match fs::read(format!("/proc/{pid}/stat")) {
         Ok(stat) if start != 0 => started(&stat) != Some(start),

@@ -11,11 +11,11 @@ use crate::sys::deadline::Deadline;
 
 /// Waits without a limit until at least one of these objects is ready, like Python's
 /// `multiprocessing.connection.wait`. A [`Connection`](crate::Connection) is ready when it has a
-/// message or none can come any more, so one that only sends always is. A
+/// message, or when no message can come any more. So an end that only sends is always ready. A
 /// [`Listener`](crate::Listener) is ready when a client connects, a [`Process`](crate::Process)
 /// when it has ended. Sockets and other files can wait beside them.
 ///
-/// Returns the indexes of those that are ready, in order. Without any object it returns at once.
+/// Returns the indexes of those that are ready, in order. With an empty list it returns at once.
 ///
 /// ```
 /// use multiprocessing::{pipe, wait};
@@ -33,8 +33,8 @@ pub fn wait(objects: &[&dyn AsFd]) -> Result<Vec<usize>, Errno> {
     ready(objects, Deadline::NEVER)
 }
 
-/// As [`wait`], at most this long. The result is empty if the time is over. Signals do not shorten
-/// or lengthen it.
+/// Works like [`wait`], but waits at most this long. The result is empty if the time is over.
+/// Signals do not change the length of the wait.
 pub fn wait_timeout(objects: &[&dyn AsFd], timeout: Duration) -> Result<Vec<usize>, Errno> {
     ready(objects, Deadline::after(timeout)?)
 }
@@ -54,7 +54,7 @@ fn ready(objects: &[&dyn AsFd], deadline: Deadline) -> Result<Vec<usize>, Errno>
         .collect())
 }
 
-/// Waits until one of these is ready, and returns true if one is.
+/// Waits until one of these is ready or the deadline passes. Returns true if one is ready.
 pub(crate) fn poll_until(polled: &mut [PollFd], deadline: Deadline) -> Result<bool, Errno> {
     loop {
         match ppoll(polled, deadline.left()?, None) {

@@ -13,8 +13,7 @@ use crate::sys::mapping::{Mapping, Place};
 /// worker's entries share.
 ///
 /// Measured with trivial tasks: with 4, a worker does half as many per second, because it waits for
-/// the dispatcher more often. With 16, a single worker does half as many again, and two workers do
-/// no more.
+/// the dispatcher more often. With 16, a single worker does 50 % more, and two workers do no more.
 pub(super) const CAPACITY: usize = 8;
 
 /// Empty entry. Message numbers start at 1.

@@ -1,4 +1,4 @@
-//! Iterates over results while the arguments are still being produced.
+//! Iterators over results, while the arguments are still being produced.
 
 use std::collections::VecDeque;
 use std::iter::Fuse;

@@ -1,4 +1,4 @@
-//! The dispatcher's handle of one worker: the connection to it and its tasks in flight.
+//! The dispatcher's handle to one worker: the connection to it and its tasks in flight.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;

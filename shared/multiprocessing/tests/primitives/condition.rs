@@ -248,7 +248,7 @@ fn dead_waiters_are_forgotten_and_their_notifications_are_passed_on() {
     drop(guard);
     assert_eq!(
         format!("{changed:?}"),
-        "Condition(0 wait (1 notifications passed on from the dead))"
+        "Condition(0 wait (1 notifications passed on from dead processes))"
     );
 
     // A waiter learns of a holder killed with the lock when its wait ends.

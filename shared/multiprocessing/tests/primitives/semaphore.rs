@@ -138,7 +138,7 @@ fn the_units_of_a_killed_holder_are_free_again_and_one_waiter_learns_of_it() {
     gate.release(1).unwrap();
     join_all([living]);
     assert_eq!((gate.get_value(), gate.recovered()), (1, 6));
-    assert_eq!(format!("{gate}"), "1 free (6 taken back from the dead)");
+    assert_eq!(format!("{gate}"), "1 free (6 recovered from dead processes)");
 }
 
 #[apply(test)]

@@ -52,7 +52,7 @@ const SAID: [(&str, &[&str]); 19] = [
         "segment",
         &["its creator lives: true", "Value \"winners\": 41", "Lock \"lock\": free", "winners: 42"],
     ),
-    ("semaphore", &["taken back from the dead: 1"]),
+    ("semaphore", &["recovered from dead processes: 1"]),
     ("shareable", &["agency 1 in Rosario: 10 bets of 2.5", "agency 2 in Ushuaia: 20 bets of 2.5"]),
     // 1 + 2 + ... + 6.
     ("shared_state", &["3 workers served 21", "3 objects in example-shared-state."]),

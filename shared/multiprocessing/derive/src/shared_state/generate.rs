@@ -1,4 +1,4 @@
-//! Writes the implementation of `SharedState` that a declaration stands for.
+//! Writes the implementation of `SharedState` for a declaration.
 
 use proc_macro::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 
@@ -161,7 +161,7 @@ impl Field {
         found
     }
 
-    /// Writes the statement that keeps the handle until the structure is made.
+    /// Writes the statement that keeps the handle until the structure is built.
     fn bound(&self, handle: TokenStream) -> TokenStream {
         let mut statement = source("let");
         statement.extend([local_name(&self.name)]);
@@ -170,8 +170,8 @@ impl Field {
     }
 }
 
-/// Returns tokens whose variables the program cannot see, and which cannot see its variables: a
-/// field may have the name of an argument.
+/// Returns tokens whose variables are separate from those of the program (hygiene), because a field
+/// may have the name of an argument.
 fn local(text: &str) -> TokenStream {
     fn hidden(token: TokenTree) -> TokenTree {
         match token {

@@ -1,6 +1,6 @@
-//! Structures that can be made [`Shareable`](super::Shareable), and structures that do not compile:
-//! examples for the documentation tests only. All come from one template, so that a refused
-//! structure differs from an accepted one only in the wrong line.
+//! Structures that the derive of [`Shareable`](super::Shareable) accepts, and structures that do
+//! not compile with it: examples for the documentation tests only. All come from one template, so
+//! that a refused structure differs from an accepted one only in the wrong line.
 
 macro_rules! structures {
     ($($name:ident, $outcome:literal, $layout:literal, $structure:literal;)*) => {$(

@@ -14,7 +14,7 @@ use super::{ElementType, HEAD_BYTES, LOCK_BYTES, ROW_BYTES, SIGNAL_BYTES};
 /// - the name that the methods of `Plan` and [`Segment`](crate::Segment) share,
 /// - the argument of the method of `Plan`, whose name selects the attribute in a
 ///   [`SharedState`](crate::SharedState),
-/// - behind `with`, the argument of the method of `Segment`.
+/// - after `with`, the argument of the method of `Segment`.
 macro_rules! kinds {
     ($macro:ident) => {
         $macro! {

@@ -1,4 +1,4 @@
-//! How a process stops being a party in order, so that its end does not count as a death.
+//! How a process leaves a barrier, so that its end does not count as the death of a party.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -7,8 +7,8 @@ use super::round::Rounds;
 use crate::sync::participant::Identity;
 use crate::sync::record::Record;
 
-/// What all clones of a barrier's handle share. Dropping the last one in a process takes the
-/// process off the list of parties.
+/// The part that all clones of a barrier's handle share. Dropping the last clone in a process
+/// removes the process from the parties.
 pub(super) struct Membership {
     record: Record<Rounds>,
     /// The process that waits through this handle. Forked children have a copy that names their
@@ -20,8 +20,8 @@ pub(super) struct Membership {
 /// them.
 static JOINED: Mutex<Vec<Weak<Membership>>> = Mutex::new(Vec::new());
 
-/// Leaves every barrier. For the orderly end of a forked child, which does not drop its handles
-/// because they are its parent's.
+/// Leaves every barrier. Called at the normal end of a forked child, which does not drop the
+/// handles that belong to its parent.
 pub(crate) fn leave_all() {
     let joined = std::mem::take(&mut *JOINED.lock().unwrap_or_else(PoisonError::into_inner));
     joined.iter().filter_map(Weak::upgrade).for_each(|membership| membership.leave());
@@ -36,7 +36,7 @@ impl Membership {
         &self.record
     }
 
-    /// Notes that the calling process waits through this handle.
+    /// Records that the calling process waits through this handle.
     pub(super) fn joins(self: &Arc<Self>, process: Identity) {
         let own = process.key();
         if self.process.load(Ordering::Relaxed) != own

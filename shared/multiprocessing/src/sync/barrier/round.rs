@@ -1,5 +1,5 @@
-//! The rounds of a barrier: which parties have come, which are missing, and how a round ended for
-//! those that slept through its end.
+//! The rounds of a barrier: which parties have arrived, which are missing, and how a round ended
+//! for parties that were asleep at its end.
 
 use super::broken::BreakCause;
 use crate::memory::element::Shareable;
@@ -11,7 +11,8 @@ use crate::sync::record::{Full, Head, State};
 #[repr(C)]
 pub(super) struct Rounds {
     parties: u64,
-    /// Number of parties that have come for this round. All of them, while the action runs.
+    /// Number of parties that have arrived in this round. While the action runs, that is all of
+    /// them.
     arrived: u64,
     /// Number of rounds begun so far, broken ones included. A sleeper identifies its round by this.
     generation: u64,
@@ -27,7 +28,7 @@ pub(super) struct Rounds {
 
 impl Head for Rounds {}
 
-/// The bit of the cause that says that the barrier is broken now. A reset clears it.
+/// The bit of the cause that is set while the barrier is broken. A reset clears it.
 const BROKEN: u64 = 1 << 63;
 
 /// The place of a process in a round.
@@ -38,7 +39,7 @@ pub(super) struct Ticket {
     breaks: u64,
 }
 
-/// The outcome of coming to a barrier.
+/// The outcome of arriving at a barrier.
 pub(super) enum Entry {
     /// The barrier is broken.
     Broken(BreakCause),
@@ -46,8 +47,8 @@ pub(super) enum Entry {
     Waits(Ticket),
     /// The process is the last one.
     Last(Ticket),
-    /// All parties have come already and the action runs. The ticket is for waiting until that is
-    /// over.
+    /// All parties have arrived already and the action runs. With the ticket, the process waits
+    /// until the action is over.
     TooMany(Ticket),
 }
 
@@ -81,8 +82,9 @@ impl Rounds {
         if self.generation == ticket.generation {
             return Outcome::Waiting;
         }
-        // The one break since was in a later round. After two breaks nothing is known of the first,
-        // and a process that slept through both gets the cause of the second.
+        // True if the only break since the ticket was in a later round. After two breaks nothing is
+        // known of the first one, and a process that slept through both gets the cause of the
+        // second.
         let broke_later = self.breaks == ticket.breaks + 1 && self.last_break != ticket.generation;
         if self.breaks == ticket.breaks || broke_later {
             Outcome::Completed
@@ -93,7 +95,7 @@ impl Rounds {
 }
 
 impl State<Rounds> {
-    /// Lets a process in. The last one completes the round if `at_once` is true.
+    /// Records the arrival of a process. The last one completes the round if `at_once` is true.
     pub(super) fn enter(&mut self, own: Identity, at_once: bool) -> Result<Entry, Full> {
         if let Some(cause) = self.head.broken() {
             return Ok(Entry::Broken(cause));
@@ -137,7 +139,7 @@ impl State<Rounds> {
         self.head.arrived = 0;
     }
 
-    /// Breaks the barrier, unless it is broken: the first cause counts.
+    /// Breaks the barrier, unless it is broken already: the first cause counts.
     pub(super) fn break_by(&mut self, cause: BreakCause) {
         if self.head.broken().is_none() {
             self.head.cause = cause.code() | BROKEN;
@@ -156,7 +158,7 @@ impl State<Rounds> {
     }
 
     /// Removes dead processes, and breaks the barrier if one of them was a party. Returns true if
-    /// so.
+    /// it breaks.
     pub(super) fn remove_dead(&mut self, dead: &[Identity]) -> bool {
         let rounds = self.head.rounds;
         let gone = self.remove(|row| dead.contains(&row.who));
@@ -167,14 +169,14 @@ impl State<Rounds> {
         party.is_some()
     }
 
-    /// Removes a process that ends in order.
+    /// Removes a process that leaves the barrier.
     pub(super) fn leave(&mut self, party: Identity) {
         self.remove(|row| row.who == party);
     }
 }
 
-/// Returns true if the round number `rounds` waits for the process of this row, which came to this
-/// round or the one before.
+/// Returns true if the round number `rounds` waits for the process of this row: it arrived in this
+/// round or in the one before.
 fn is_party(row: &Row, rounds: u64) -> bool {
     row.mark + 1 >= rounds
 }

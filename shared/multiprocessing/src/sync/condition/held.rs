@@ -1,5 +1,5 @@
-//! The locks that a condition works with, and what it does with their guards: check one, release
-//! its lock, take it again.
+//! The locks that a condition works with, and its operations on their guards: check a guard,
+//! release its lock, take the lock again.
 
 use std::fmt;
 use std::ptr;
@@ -10,7 +10,7 @@ use crate::sync::rlock::{RLock, RLockGuard};
 
 /// A lock that a condition works with.
 pub(crate) trait ConditionLock {
-    /// Returns the lock that it is made of.
+    /// Returns the underlying lock.
     fn lock(&self) -> &Lock;
 }
 

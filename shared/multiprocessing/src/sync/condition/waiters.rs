@@ -8,11 +8,11 @@ use crate::sync::record::{Full, Head, State};
 
 /// The numbers of a condition, as the page in `layout` lists them. A row's mark is its ticket. Its
 /// count is 0 while it waits, and the next ticket at that moment once it is notified. Rows are in
-/// the order of tnext_waiter tickets.
+/// the order of their tickets.
 #[derive(Clone, Copy, Shareable)]
 #[repr(C)]
 pub(super) struct Waiters {
-    /// Number of tickets given out; the first one is 1.
+    /// Number of tickets issued; the first one is 1.
     last_ticket: u64,
     passed_on: u64,
 }
@@ -26,7 +26,7 @@ pub(super) struct Given {
     pub(super) kinds: u32,
 }
 
-/// Returns the kind of sleeper that the holder of a ticket is. Few others are woken with it.
+/// Returns the kind of sleeper for a ticket. There are 32 kinds, so waking one wakes few others.
 pub(super) fn kind(ticket: u64) -> u32 {
     1 << (ticket % u64::from(u32::BITS))
 }
@@ -51,7 +51,7 @@ impl State<Waiters> {
         self.rows().iter().any(|row| row.mark == ticket && row.count > 0)
     }
 
-    /// Takes a ticket out of the line. Returns true if it was notified.
+    /// Removes a ticket from the line. Returns true if it was notified.
     pub(super) fn leave(&mut self, ticket: u64) -> bool {
         self.remove(|row| row.mark == ticket).iter().any(|row| row.count > 0)
     }
@@ -66,8 +66,8 @@ impl State<Waiters> {
         given
     }
 
-    /// Takes dead processes out of the line. Each of tnext_waiter notifications goes to the next
-    /// process that waited when it was given.
+    /// Removes dead processes from the line. Each of their notifications goes to the next process
+    /// that was waiting when it was given.
     pub(super) fn remove_dead(&mut self, dead: &[Identity]) -> Given {
         let removed = self.remove(|row| dead.contains(&row.who));
         let mut given = Given::default();
@@ -88,7 +88,7 @@ impl fmt::Display for State<Waiters> {
         write!(f, "{} wait", self.rows().len())?;
         match self.head.passed_on {
             0 => Ok(()),
-            passed_on => write!(f, " ({passed_on} notifications passed on from the dead)"),
+            passed_on => write!(f, " ({passed_on} notifications passed on from dead processes)"),
         }
     }
 }

@@ -21,11 +21,11 @@ pub(super) struct Counts {
     finished: u64,
     /// Number of these that were lost.
     pub(super) lost: u32,
-    /// Number of times that the last unfinished task was finished. A join sees its end here, also
-    /// if more was put meanwhile.
+    /// Number of times that the last unfinished task was finished. A join detects its end by this
+    /// number, even if more messages were put since.
     pub(super) rounds: u32,
-    /// The sleepers, and whether it is closed. One number, because a word that was changed in part
-    /// is slow to read as a whole.
+    /// The sleepers, and whether the queue is closed. It is one number, because a word that was
+    /// changed in part is slow to read as a whole.
     waits: u64,
 }
 
@@ -34,9 +34,9 @@ impl Head for Counts {}
 /// Most sleepers of a [`Side`] that `waits` counts, in its lowest bits or above them. Further ones
 /// detect changes by themselves.
 const MOST_ASLEEP: u64 = 0xffff;
-/// The bit of `waits` that says that the queue is closed.
+/// The bit of `waits` that is set once the queue is closed.
 const CLOSED: u64 = 1 << 32;
-/// The bit of `waits` that says that a process may sleep until all is finished.
+/// The bit of `waits` that is set while a process may be sleeping until all tasks are finished.
 const JOINED: u64 = 1 << 33;
 
 /// What a process does with the queue, and the kind of sleeper that it is.
@@ -46,7 +46,7 @@ pub(super) enum Side {
     Get = 1,
 }
 
-/// The kind of sleeper that waits until all is finished.
+/// The kind of sleeper that waits until all tasks are finished.
 pub(super) const JOINS: u32 = 1 << 2;
 
 /// The kinds of sleepers that a close wakes.
@@ -64,7 +64,7 @@ impl Side {
         1 << self as u32
     }
 
-    /// Returns where `waits` counts it.
+    /// Returns the lowest bit of the count of this side in `waits`.
     fn shift(self) -> u32 {
         MOST_ASLEEP.count_ones() * self as u32
     }
@@ -88,7 +88,7 @@ impl Counts {
         self.waits = self.waits & JOINED | CLOSED;
     }
 
-    /// Returns true if a process need not wait: there is what it wants, or never will be.
+    /// Returns true if a process need not wait: it can proceed, or never will be able to.
     pub(super) fn has_an_answer(&self, side: Side, capacity: u64) -> bool {
         let finds = match side {
             Side::Put => self.waiting() < capacity,
@@ -97,9 +97,9 @@ impl Counts {
         finds || self.is_closed()
     }
 
-    /// Returns how many of a side sleep and were not woken since. It is never too low for living
-    /// ones, unless a process was killed between counting one out and waking it. It is too high if
-    /// sleepers are gone, which costs a needless wake-up.
+    /// Returns how many processes of a side sleep and were not woken since. It is never too low for
+    /// living ones, unless a process was killed between counting one out and waking it. It is too
+    /// high if sleepers are gone, which costs a needless wake-up.
     pub(super) fn asleep(&self, side: Side) -> u64 {
         self.waits >> side.shift() & MOST_ASLEEP
     }
@@ -119,7 +119,7 @@ impl Counts {
         any
     }
 
-    /// Returns true if a process that sleeps until all is finished will be woken.
+    /// Returns true if the process that finishes the last task will wake sleepers.
     pub(super) fn is_joined(&self) -> bool {
         self.waits & JOINED != 0
     }
@@ -131,7 +131,8 @@ impl Counts {
         }
     }
 
-    /// Counts tasks as finished. Returns true if sleepers must be woken because all are.
+    /// Counts tasks as finished. Returns true if sleepers must be woken because all tasks are
+    /// finished.
     fn finish(&mut self, tasks: u64, lost: u64) -> bool {
         self.finished = self.finished.wrapping_add(tasks);
         self.lost = self.lost.saturating_add(u32::try_from(lost).unwrap_or(u32::MAX));

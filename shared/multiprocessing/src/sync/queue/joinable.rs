@@ -28,24 +28,25 @@ use crate::sys::deadline::Deadline;
 /// | `queue.join()` | `queue.join()?`, or `queue.join_timeout(secs)?` |
 /// | all else | as a [`Queue`] |
 ///
-/// The queue records how many tasks each process has in progress, in the same store by which they
-/// are taken. When a process is killed
+/// The queue records how many tasks each process has in progress. Taking a task and recording it is
+/// one commit. When a process is killed
 ///
 /// * with tasks in progress, or taking one, or marking one as done: each is still in the queue, or
 ///   done, or *lost*. No process gets a lost task again, because it may be half done. A join
 ///   detects the loss within 200 ms, does not wait for the task, and returns [`QueueError::Lost`];
-/// * while it joins: other processes go on;
-/// * in any other call: as with a [`Queue`].
+/// * while it joins: other processes continue;
+/// * in any other call: the same as for a [`Queue`].
 ///
-/// A queue does not know which processes shall take what is left in it: where all of those may be
-/// killed, join with a timeout. A process that joins with a task of its own in progress waits for
+/// A queue does not know which processes are expected to take its tasks. If all of those may be
+/// killed, join with a timeout. A process that joins while it has a task in progress waits for
 /// itself. The handle can be cloned and is inherited by forked children.
 pub type JoinableQueue<T> = Queue<T, Joinable>;
 
-/// A taken message is a [`Task`], and joins wait until all tasks are done.
+/// The kind of a joinable queue: a taken message is a [`Task`], and joins wait until all tasks are
+/// done.
 #[derive(Default)]
 pub struct Joinable {
-    /// How many lost tasks the joins by this handle have reported.
+    /// How many lost tasks the joins through this handle have reported.
     reported: AtomicU32,
 }
 
@@ -55,7 +56,7 @@ impl Kind for Joinable {
 }
 
 impl Clone for Joinable {
-    /// From here on the joins by either handle report what is lost.
+    /// Each handle reports the tasks that are lost from now on.
     fn clone(&self) -> Self {
         Self { reported: AtomicU32::new(self.reported.load(Ordering::Relaxed)) }
     }
@@ -65,18 +66,19 @@ impl<T: Shareable> JoinableQueue<T> {
     /// Takes the first message. Waits for one without a limit.
     ///
     /// # Errors
-    /// [`QueueError::Closed`] if the queue is closed, also while this waits, and empty;
-    /// [`QueueError::TooManyHolders`].
+    /// [`QueueError::Closed`] if the queue is closed, even if that happens during the wait, and
+    /// empty; [`QueueError::TooManyHolders`].
     pub fn get(&self) -> Result<Task<T>, QueueError> {
         endless(self.get_within(None)?)
     }
 
-    /// Takes the first message. `None` if there is none now.
+    /// Takes the first message. Returns `None` if there is none.
     pub fn try_get(&self) -> Result<Option<Task<T>>, QueueError> {
         self.get_timeout(Duration::ZERO)
     }
 
-    /// Takes the first message. Waits for one at most this long. `None` if the time is over.
+    /// Takes the first message. Waits for one at most this long. Returns `None` if the time is
+    /// over.
     pub fn get_timeout(&self, timeout: Duration) -> Result<Option<Task<T>>, QueueError> {
         self.get_within(Some(timeout))
     }
@@ -85,7 +87,7 @@ impl<T: Shareable> JoinableQueue<T> {
         let deadline = deadline(timeout)?;
         let take = || {
             self.ring.get_until(deadline, |state, own| {
-                // The row comes first: without room for one, nothing may be taken.
+                // The row comes first, because nothing may be taken without room for a row.
                 state.hand_to(own).map_err(|Full| QueueError::TooManyHolders)?;
                 Ok((self.ring.take(&mut state.head), own))
             })
@@ -102,18 +104,19 @@ impl<T: Shareable> JoinableQueue<T> {
         taken.map(|taken| taken.map(task))
     }
 
-    /// Waits without a limit until every message that was put is done, or until all were done at
-    /// one moment during the wait.
+    /// Waits without a limit until every message that was put is done. The wait also ends if all
+    /// were done at some moment during the wait and more were put after that.
     ///
     /// # Errors
-    /// [`QueueError::Lost`] if the wait is over but tasks were lost. The joins by one handle report
-    /// each lost task once. The first join by a new handle reports all so far.
+    /// [`QueueError::Lost`] if the wait is over but tasks were lost. The joins through one handle
+    /// report each lost task once. The first join through a handle of [`Segment`](crate::Segment)
+    /// reports all tasks lost so far.
     pub fn join(&self) -> Result<(), QueueError> {
         self.join_until(Deadline::NEVER).map(drop)
     }
 
-    /// As [`join`](Self::join), at most this long. Returns true if all was done, and false if the
-    /// time is over.
+    /// Works like [`join`](Self::join), but waits at most this long. Returns true if everything was
+    /// done, and false if the time is over.
     pub fn join_timeout(&self, timeout: Duration) -> Result<bool, QueueError> {
         self.join_until(deadline(Some(timeout))?)
     }
@@ -123,7 +126,8 @@ impl<T: Shareable> JoinableQueue<T> {
         let rounds = record.head().rounds;
         loop {
             self.remove_dead(&record.look_for_dead()?)?;
-            // Takes the lock only to be woken, and then sleeps: the workers need it.
+            // Takes the lock only to request a wake-up, and then sleeps, because the workers need
+            // the lock.
             let seen = record.announcements();
             let counts = record.head();
             if counts.unfinished() == 0 || counts.rounds != rounds {
@@ -156,14 +160,14 @@ impl<T: Shareable> JoinableQueue<T> {
         Ok(())
     }
 
-    /// Returns how many messages were put and are not done at this moment: waiting ones and tasks
-    /// in progress. Tasks of dead processes count as lost once another process has noticed the
-    /// death.
+    /// Returns how many messages were put and are not done at this moment: those in the queue and
+    /// tasks in progress. Tasks of dead processes count as lost once another process has noticed
+    /// the death.
     pub fn unfinished(&self) -> usize {
         self.ring.record.head().unfinished() as usize
     }
 
-    /// Returns how many tasks were lost so far, as far as a process has noticed.
+    /// Returns how many tasks were lost so far. A death counts once a process has noticed it.
     pub fn lost(&self) -> u64 {
         self.ring.record.head().lost.into()
     }
@@ -189,7 +193,7 @@ mod tests {
     /// Longer than any wait here lasts.
     const LIMIT: Duration = Duration::from_secs(30);
 
-    /// What a join comes to that already waits while something happens to the queue.
+    /// Returns the result of a join that already waits while something happens to the queue.
     fn joined_while(
         queue: &JoinableQueue<u64>,
         happens: impl FnOnce(),
@@ -213,12 +217,12 @@ mod tests {
         queue.put(1).unwrap();
         let task = queue.get().unwrap();
         let outcome = joined_while(&queue, || {
-            // As one does it that is killed before it calls.
+            // This is what a process does that is killed before it wakes the sleepers.
             let finished = queue.ring.record.update_as(|state, own| state.put_down(own, false));
             assert_eq!(finished, Ok(true));
         });
         assert_eq!((outcome, queue.unfinished()), (Ok(true), 0));
-        // It was put down already: it is not done a second time.
+        // The task was counted as finished above, so this drop must not count it again.
         drop(task);
         assert_eq!((queue.unfinished(), queue.lost()), (0, 0));
     }
@@ -229,7 +233,7 @@ mod tests {
         queue.put(1).unwrap();
         let task = queue.get().unwrap();
         let outcome = joined_while(&queue, || {
-            // In one commit, so that no process can see the moment.
+            // In one commit, so that no process can see the state in between.
             let finished = queue.ring.record.update_as(|state, own| {
                 let finished = state.put_down(own, false);
                 state.head.put += 1;

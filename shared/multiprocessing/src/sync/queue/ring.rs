@@ -50,11 +50,11 @@ fn parts(place: &Place, object: &Object) -> (Record<Counts>, Place) {
     (Record::new(&place.part(0, record)), place.part(record, slots))
 }
 
-/// Returns in words how a queue stands.
+/// Describes the state of a queue in words.
 pub(super) fn describe(place: &Place, object: &Object) -> String {
     let (record, slots) = parts(place, object);
     let state = record.get();
-    // Any process can have written this number, so it may be any.
+    // Any process can have written this number, so it may have any value.
     let message = object.element.size().saturating_mul(state.head.message as usize);
     let slot = message.checked_next_multiple_of(WORD).unwrap_or(usize::MAX);
     let capacity = slots.bytes().checked_div(slot).unwrap_or(0);
@@ -62,7 +62,7 @@ pub(super) fn describe(place: &Place, object: &Object) -> String {
 }
 
 impl<T: Shareable> Ring<T> {
-    /// Returns the ring of a queue, if that is one of messages of this type.
+    /// Returns the ring of a queue, if its messages have this type.
     pub(super) fn new(place: &Place, object: &Object) -> Option<Self> {
         let (record, slots) = parts(place, object);
         let capacity = (slots.bytes() / slot_bytes::<T>()) as u64;
@@ -139,8 +139,8 @@ impl<T: Shareable> Ring<T> {
                 if !over {
                     state.head.count_in(side);
                 } else if counted == Some(self.record.announcements()) {
-                    // No process was woken since. So this one is still counted, or the wake-up to
-                    // come is for another one.
+                    // No process was woken since. So this one is still counted, or the next wake-up
+                    // is for another one.
                     state.head.count_out(side);
                 }
                 (None, false)

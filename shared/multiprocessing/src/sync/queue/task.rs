@@ -13,10 +13,10 @@ use crate::sync::record::Record;
 /// It dereferences to the message. The task is done when this is dropped: Python's `task_done()`,
 /// which can be neither forgotten nor called too often.
 ///
-/// It is *lost* instead if the process ends before, in whatever way, or if a panic that unwinds the
-/// stack drops this, because what panicked has not done its work. A
-/// [join](crate::JoinableQueue::join) reports lost tasks. A task can go to another thread. The copy
-/// that a forked child inherits is only a copy of the message: dropping it does nothing.
+/// The task is *lost* instead if the process ends before that for any reason, or if a panic drops
+/// the task, because the code that panicked has not done its work. A
+/// [join](crate::JoinableQueue::join) reports lost tasks. A task can move to another thread. The
+/// copy that a forked child inherits is only a copy of the message: dropping it does nothing.
 #[must_use = "the task is done when this is dropped"]
 pub struct Task<T> {
     record: Arc<Record<Counts>>,
@@ -25,7 +25,7 @@ pub struct Task<T> {
 }
 
 impl<T> Task<T> {
-    /// Makes the task that the record counts for its owner.
+    /// Returns the task that the record counts for its owner.
     pub(super) fn new(record: Arc<Record<Counts>>, message: T, owner: Identity) -> Self {
         Self { record, message, owner }
     }

@@ -41,7 +41,7 @@ proptest! {
         let (here, there) = pipe().unwrap();
         thread::scope(|scope| {
             let numbered = sizes.iter().enumerate();
-            // Dropped when an assertion fails, so that the sender does not wait for ever.
+            // Dropped when an assertion fails, so that the sender does not wait forever.
             let here = here;
             scope.spawn(move || numbered.for_each(|(at, size)| there.send_bytes(&pattern(at, *size)).unwrap()));
             for (at, size) in sizes.iter().enumerate() {
@@ -344,7 +344,7 @@ fn foreign_packets_are_errors_and_their_descriptors_are_closed() {
     );
     send_raw(&raw, b"\x03", &[&writer]);
     assert!(matches!(end.recv::<String>(), Err(PipeError::Descriptor)));
-    // This would wait for ever if one of the descriptors were still open.
+    // This would wait forever if one of the descriptors were still open.
     drop(writer);
     assert_eq!(reader.read(&mut [0]).unwrap(), 0);
     send_raw(&raw, b"\x01\x05hello", &[]);
