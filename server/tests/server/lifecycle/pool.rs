@@ -76,7 +76,7 @@ fn workers_that_cannot_start_end_the_central_with_an_exit_code_of_its_own() {
         lines.iter().filter(|line| line.contains("WARNING  action: worker | result: fail")).count();
     assert_eq!(deaths, 8, "{lines:#?}");
     let last = lines.last().unwrap();
-    assert!(last.contains("ERROR") && last.contains("die again and again"), "{last}");
+    assert!(last.contains("ERROR") && last.contains("keep dying"), "{last}");
 }
 
 #[test]
