@@ -1,6 +1,6 @@
 #!/bin/sh
-# Checks what a machine can check of the style guide in CONTRIBUTING.md: words that prose avoids,
-# and lines of prose over 100 columns. Prints each place and fails if there is one.
+# Checks the rules of the style guide in CONTRIBUTING.md that a machine can check: words to avoid,
+# and prose over 100 columns. Prints each violation and fails if there are any.
 set -eu
 cd "$(dirname "$0")/.."
 

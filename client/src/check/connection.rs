@@ -118,7 +118,7 @@ impl TestConnection {
         }
     }
 
-    /// Waits a moment for trailing bytes and consumes everything.
+    /// Waits briefly for trailing bytes and consumes everything.
     pub(super) fn take_trailing(&mut self) -> Vec<u8> {
         let deadline = Instant::now() + TRAILING_TIME;
         while self.end.is_none() && self.read(deadline) {}

@@ -257,7 +257,7 @@ fn a_number_that_the_dialect_cannot_carry_is_refused_and_the_largest_it_can_is_a
         let name = dialect.name;
         let expected = match most {
             65535 => "a number from 1 to 65535".to_owned(),
-            _ => format!("a number from 1 to {most}, the largest that {name} carries"),
+            _ => format!("a number from 1 to {most}, the largest that {name} can encode"),
         };
         let id = most + 1;
         assert_eq!(

@@ -116,7 +116,7 @@ fn a_variable_that_is_set_but_empty_counts_as_not_set() {
 }
 
 #[test]
-fn an_empty_value_in_the_file_is_a_value_and_is_judged() {
+fn an_empty_value_in_the_file_counts_as_set_and_is_validated() {
     let settings = resolve(&[], &[], &[("id", "1"), ("SERVER_PORT", "")]).unwrap();
     let message = settings.get("SERVER_PORT", port).unwrap_err().to_string();
     assert_eq!(
@@ -224,7 +224,7 @@ fn a_file_that_cannot_be_used_is_named_with_the_reason() {
     let error = flags(&["--config", "/dev/zero"]).resolve().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the configuration file /dev/zero has more than 1048576 bytes: name a configuration file"
+        "the configuration file /dev/zero has more than 1048576 bytes; is it a configuration file?"
     );
 }
 
