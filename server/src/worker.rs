@@ -34,7 +34,8 @@ use self::table::{Table, Token};
 use crate::central::{Central, Fatal, WorkerState};
 use crate::listener::Listener;
 
-/// Bytes read at a time. A whole batch of our own agency (8 kB) fits and needs no further buffer.
+/// Bytes read at a time. A whole batch of this project's agency (8 kB) fits and needs no further
+/// buffer.
 const READ_BYTES: usize = 64 * 1024;
 /// Bytes that all connections of a worker may keep in memory together. Beyond it, the connection
 /// that buffers the most is closed.

@@ -163,7 +163,7 @@ fn a_bad_value_is_named_in_one_line_with_its_source_and_the_accepted_form() {
 }
 
 #[test]
-fn a_key_without_default_that_no_source_sets_is_named_with_the_ways_to_set_it() {
+fn a_key_without_a_default_that_no_source_sets_is_named_with_the_ways_to_set_it() {
     let error = resolve(&[], &[], &[]).unwrap().get("id", port).unwrap_err();
     assert_eq!(
         error.to_string(),

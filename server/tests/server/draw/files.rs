@@ -136,8 +136,8 @@ fn failed_start(setup: &Setup, port: u16) -> String {
 }
 
 #[test]
-fn a_draw_csv_that_is_damaged_or_of_other_bets_prevents_the_start_and_the_message_says_what_to_do()
-{
+fn a_draw_csv_that_is_damaged_or_covers_other_bets_prevents_the_start_and_the_message_says_what_to_do()
+ {
     let mut setup = setup(3);
     let port = setup.keep_port();
     let central = setup.start();
