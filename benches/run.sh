@@ -32,17 +32,11 @@ invocation=$(env | sed -n 's/^\(BENCH_[A-Z]*\)=\(.*\)/\1="\2"/p' | sort | tr '\n
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/.."
 
-# need PROGRAM HOW_TO_GET_IT
-need() {
-    command -v "$1" >/dev/null || { echo "$1 is missing: $2" >&2; exit 1; }
-}
-need cargo "install Rust with rustup, https://rustup.rs"
-need cc "install a C compiler, for example with apt-get install gcc libc6-dev"
-need python3 "install Python 3.8 or newer, for example with apt-get install python3"
+. scripts/programs.sh
+sh scripts/need.sh cargo cc python3
 
-target=${CARGO_TARGET_DIR:-target}
 cpus=$(nproc)
-: "${BENCH_ROUNDS:=5}" "${BENCH_SECONDS:=3}" "${BENCH_CLIENTS:=4}" "${BENCH_BATCH:=}" "${BENCH_DIR:=$target}"
+: "${BENCH_ROUNDS:=5}" "${BENCH_SECONDS:=3}" "${BENCH_CLIENTS:=4}" "${BENCH_BATCH:=}"
 : "${BENCH_PROTOCOL:=typed}" "${BENCH_KEPT:=}"
 if [ "$BENCH_PROTOCOL" = typed ]; then
     : "${BENCH_SERVERS:=bare process disk python python-tuned}"
@@ -52,7 +46,8 @@ else
 fi
 : "${BENCH_WORKERS:=$((cpus > 2 ? cpus : 2))}"
 
-cargo build --quiet --release -p server -p lottery-bench
+build server lottery-bench
+: "${BENCH_DIR:=$(dirname "$(program server)")}"
 mkdir -p "$BENCH_DIR"
 BENCH_WORK=$(mktemp -d "$(cd "$BENCH_DIR" && pwd)/bench.XXXXXX")
 BENCH_BIN=$BENCH_WORK/bin
@@ -70,7 +65,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 mkdir "$BENCH_BIN"
-cp "$target/release/server" "$target/release/lottery-bench" "$BENCH_BIN"
+cp "$(program server)" "$(program lottery-bench)" "$BENCH_BIN"
 cc -std=c11 -O2 -Wall -Wextra -o "$BENCH_BIN/bare_prefork" "$here/bare_prefork.c"
 
 # Every run gets its own network namespace if possible. Then no firewall tracks its connections (at

@@ -97,7 +97,10 @@ impl Storage {
             }
         }
         let mut recovery = storage.recover(true)?;
-        recovery.ledger = storage.checkpoint(recovery.ledger)?;
+        // The new epoch overwrites the bytes of restored batches, which an earlier run may have
+        // promised to keep.
+        let durably = durability == Durability::Disk || recovery.restored;
+        recovery.ledger = storage.start_epoch(recovery.ledger, durably)?;
         Ok((storage, recovery))
     }
 
@@ -106,26 +109,50 @@ impl Storage {
         self.durability
     }
 
-    /// Appends batches and returns the totals after them. The caller holds the ledger's lock.
-    ///
-    /// After [`StorageError::File`], such as a full disk, some of the batches may be stored. The
-    /// caller must call [`recover`](Self::recover) and continue with its ledger. After any other
-    /// error, nothing more may be appended.
-    pub fn append(&mut self, before: Ledger, batches: Batches<'_>) -> Result<Ledger, StorageError> {
+    /// Appends batches. Returns the totals of what is stored, and the reason if some of the batches
+    /// are not. The caller holds the ledger's lock, and must append nothing after an error.
+    pub fn append(
+        &mut self,
+        before: Ledger,
+        batches: Batches<'_>,
+    ) -> Result<(Ledger, Option<FileError>), StorageError> {
+        match self.try_append(before, batches) {
+            Ok(result) => Ok(result),
+            // Only the journal shows which of them are stored.
+            Err(StorageError::File(refused)) => Ok((self.recover(false)?.ledger, Some(refused))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Appends batches like [`append`](Self::append), but the caller must recover the files after
+    /// [`StorageError::File`].
+    fn try_append(
+        &mut self,
+        before: Ledger,
+        batches: Batches<'_>,
+    ) -> Result<(Ledger, Option<FileError>), StorageError> {
         let with_payload = self.durability == Durability::Disk;
         let mut before = before;
         if !self.journal.has_room(&before, batches, with_payload) {
             before = self.checkpoint(before)?;
         }
-        self.write_files(&before, batches)?;
-        if self.journal.has_room(&before, batches, with_payload) {
+        if let Err(refused) = self.write_files(&before, batches) {
+            // Probably the disk is full. The journal has no record of these batches, so cutting the
+            // files is enough. Reading the journal for each batch of a round would hold the lock
+            // for seconds.
+            self.check_reach(&before)?;
+            self.truncate(&before)?;
+            return Ok((before, Some(refused)));
+        }
+        let after = if self.journal.has_room(&before, batches, with_payload) {
             let appended = self.journal.append(before, batches, with_payload);
-            Ok(appended.map_err(self.file_error("writing", "journal"))?)
+            appended.map_err(self.file_error("writing", "journal"))?
         } else {
             // The records do not fit in an empty journal, so a checkpoint commits the batches
             // instead.
-            self.checkpoint(batches.added_to(before))
-        }
+            self.checkpoint(batches.added_to(before))?
+        };
+        Ok((after, None))
     }
 
     fn write_files(&self, before: &Ledger, batches: Batches<'_>) -> Result<(), FileError> {
@@ -138,13 +165,17 @@ impl Storage {
     /// Makes the files durable if that is promised, then starts a new epoch of the journal. The
     /// caller holds the ledger's lock, or is the only process.
     pub fn checkpoint(&self, ledger: Ledger) -> Result<Ledger, StorageError> {
-        if self.durability == Durability::Disk {
+        self.start_epoch(ledger, self.durability == Durability::Disk)
+    }
+
+    fn start_epoch(&self, ledger: Ledger, durably: bool) -> Result<Ledger, StorageError> {
+        if durably {
             self.bets.sync_data().map_err(self.not_durable("bets.csv"))?;
             self.winners.sync_data().map_err(self.not_durable("winners.log"))?;
         }
         let next = self.journal.checkpoint(ledger);
         let next = next.map_err(self.file_error("writing", "journal"))?;
-        if self.durability == Durability::Disk {
+        if durably {
             self.sync()?;
         }
         Ok(next)

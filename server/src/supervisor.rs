@@ -237,7 +237,7 @@ fn allow_many_descriptors() {
 }
 
 fn log_recovery(recovery: &Recovery) {
-    let Recovery { ledger, cut, replayed, counted } = *recovery;
+    let Recovery { ledger, cut, replayed, counted, .. } = *recovery;
     if ledger.bets == 0 && cut == 0 {
         return;
     }

@@ -1,5 +1,7 @@
 //! Start in any order: an agency waits a limited time for its central and logs each attempt.
 
+use std::net::ToSocketAddrs;
+
 use crate::support::{ClosedPort, FakeCentral, Setup, THREE_RECORDS, THREE_ROWS};
 
 #[test]
@@ -82,6 +84,11 @@ fn a_name_that_cannot_be_resolved_is_retried() {
 
 #[test]
 fn an_agency_connects_to_a_host_name() {
+    // A minimal system may lack /etc/hosts.
+    if ("localhost", 0).to_socket_addrs().is_err() {
+        eprintln!("left out: this system does not resolve localhost");
+        return;
+    }
     let central = FakeCentral::new();
     let address = format!("localhost:{}", central.address().port());
     let agency = Setup::agency(central.address(), THREE_ROWS).args(["--server", &address]).start();

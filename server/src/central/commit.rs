@@ -80,20 +80,13 @@ fn append(
     batches: Batches<'_>,
 ) -> Result<(usize, Option<FileError>), Fatal> {
     let before = Ledger::from(**ledger);
-    match storage.append(before, batches) {
-        Ok(after) => {
-            **ledger = after.into();
-            Ok((batches.len(), None))
-        }
-        Err(StorageError::File(refused)) => {
-            // Only the journal shows which batches are stored. There may be fewer than before, if
-            // bets were removed from the files in the meantime.
-            let after = storage.recover(false)?.ledger;
-            **ledger = after.into();
-            Ok((after.batches.saturating_sub(before.batches) as usize, Some(refused)))
-        }
-        Err(error) => Err(publish::durability_lost(shared, error)),
-    }
+    let (after, refused) = storage.append(before, batches).map_err(|error| match error {
+        StorageError::NotDurable { .. } => publish::durability_lost(shared, error),
+        error => error.into(),
+    })?;
+    **ledger = after.into();
+    // There may be fewer batches than before, if bets were removed from the files in the meantime.
+    Ok((after.batches.saturating_sub(before.batches) as usize, refused))
 }
 
 /// Marks an agency as finished. The caller holds the ledger's lock.

@@ -21,10 +21,12 @@ impl Finished {
     /// length, because marks may be missing.
     pub fn open(path: &Path) -> io::Result<Self> {
         if !path.exists() {
-            // The file is created under another name and renamed when it is complete, so that a
-            // crash does not leave one that looks damaged.
+            // The file is created under another name and renamed when it is complete, so that
+            // neither a crash nor a power loss leaves one that looks damaged.
             let unfinished = path.with_extension("new");
-            File::create(&unfinished)?.set_len(BYTES)?;
+            let file = File::create(&unfinished)?;
+            file.set_len(BYTES)?;
+            file.sync_data()?;
             fs::rename(&unfinished, path)?;
         }
         let file = OpenOptions::new().read(true).write(true).open(path)?;

@@ -18,6 +18,8 @@ pub struct Recovery {
     pub cut: u64,
     /// Batches since the last checkpoint, found whole or restored from the journal.
     pub replayed: u64,
+    /// True if batches were written again from their bytes in the journal.
+    pub restored: bool,
     /// True if there was no journal and the totals were counted from `bets.csv`.
     pub counted: bool,
 }
@@ -41,8 +43,10 @@ impl Storage {
                 // Check before anything is written: replaying behind missing bytes would hide that
                 // they are missing.
                 self.check_reach(&start)?;
-                let ledger = self.last_whole(start, &records, at_start)?;
-                Recovery { ledger, replayed: ledger.batches - start.batches, ..Recovery::default() }
+                let restored = at_start && self.restore(&records)?;
+                let ledger = self.last_whole(start, &records)?;
+                let replayed = ledger.batches - start.batches;
+                Recovery { ledger, replayed, restored, ..Recovery::default() }
             }
         };
         recovery.cut = self.length(&self.bets, "bets.csv")? - recovery.ledger.rows_end;
@@ -50,12 +54,12 @@ impl Storage {
         Ok(recovery)
     }
 
-    /// Checks that the files are at least as long as a checkpoint says. No crash of a central
-    /// removes bytes that a checkpoint counts.
-    fn check_reach(&self, start: &Ledger) -> Result<(), StorageError> {
+    /// Checks that the files are at least as long as these totals say. No crash of a central
+    /// removes bytes that a checkpoint or a running process counts.
+    pub(super) fn check_reach(&self, counted: &Ledger) -> Result<(), StorageError> {
         let ends = [
-            (&self.bets, "bets.csv", start.rows_end, "bets"),
-            (&self.winners, "winners.log", start.lines_end, "winners"),
+            (&self.bets, "bets.csv", counted.rows_end, "bets"),
+            (&self.winners, "winners.log", counted.lines_end, "winners"),
         ];
         for (file, name, end, what) in ends {
             let length = self.length(file, name)?;
@@ -70,20 +74,20 @@ impl Storage {
         Ok(())
     }
 
-    /// Returns the totals after the last batch whose bytes are in the files.
-    fn last_whole(
-        &self,
-        start: Ledger,
-        records: &[Record],
-        at_start: bool,
-    ) -> Result<Ledger, FileError> {
-        if at_start {
-            for record in records {
-                if let Some(offset) = record.payload {
-                    self.replay(record, offset)?;
-                }
+    /// Writes the batches again whose bytes are in the journal. Returns true if there are any.
+    fn restore(&self, records: &[Record]) -> Result<bool, FileError> {
+        let mut restored = false;
+        for record in records {
+            if let Some(offset) = record.payload {
+                self.replay(record, offset)?;
+                restored = true;
             }
         }
+        Ok(restored)
+    }
+
+    /// Returns the totals after the last batch whose bytes are in the files.
+    fn last_whole(&self, start: Ledger, records: &[Record]) -> Result<Ledger, FileError> {
         for record in records.iter().rev() {
             if self.is_whole(record)? {
                 return Ok(record.after);
@@ -190,4 +194,60 @@ pub fn bet_of(row: &csv::StringRecord) -> Option<Bet<'_>> {
         birthdate: Birthdate::from_iso(birthdate?)?,
         number: (agency, number).ne(&(0, 0)).then_some(number),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::{Durability, Group};
+    use super::*;
+
+    /// A group with a batch per element: this many rows and one winner line.
+    fn group(batches: &[usize]) -> Group {
+        let mut group = Group::default();
+        for (name, bets) in batches.iter().enumerate() {
+            let added = group.add(*bets, 1, |rows, lines| {
+                (0..*bets).for_each(|bet| rows.extend(format!("{name}-{bet}\r\n").into_bytes()));
+                lines.extend(format!("winner of {name}\n").into_bytes());
+                Ok::<_, ()>(())
+            });
+            added.unwrap();
+        }
+        group
+    }
+
+    #[test]
+    fn a_group_whose_records_are_torn_at_any_byte_leaves_whole_batches_and_the_rest_can_follow() {
+        for durability in [Durability::Process, Durability::Disk] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = |file| directory.path().join(file);
+            let files = || ["bets.csv", "winners.log"].map(|file| fs::read(path(file)).unwrap());
+            let (mut storage, start) = Storage::open(directory.path(), durability).unwrap();
+            let before = storage.append(start.ledger, group(&[2]).all()).unwrap().0;
+            let [rows_before, lines_before] = files();
+
+            let batches = [3, 0, 5];
+            let group_of_all = group(&batches);
+            let after = storage.append(before, group_of_all.all()).unwrap().0;
+            let whole = files();
+            let mut records = vec![0; (after.journal_end - before.journal_end) as usize];
+            let journal = File::options().read(true).write(true).open(path("journal")).unwrap();
+            journal.read_exact_at(&mut records, before.journal_end).unwrap();
+            for torn in 0..records.len() {
+                let left = [&records[..torn], &vec![0xA5; records.len() - torn]].concat();
+                journal.write_all_at(&left, before.journal_end).unwrap();
+                let mut ledger = storage.recover(false).unwrap().ledger;
+                let stored = (ledger.batches - before.batches) as usize;
+                let prefix = group(&batches[..stored]);
+                let rows = [&rows_before, prefix.all().rows].concat();
+                let lines = [&lines_before, prefix.all().lines].concat();
+                assert!(files() == [rows, lines], "torn at {torn}, {stored} batches");
+                for batch in group_of_all.all().one_by_one().skip(stored) {
+                    ledger = storage.append(ledger, batch).unwrap().0;
+                }
+                assert!(ledger == after && files() == whole, "torn at {torn}");
+            }
+        }
+    }
 }

@@ -8,7 +8,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::harness::{AgencyConnection, Participant, Setup, large_packet, left_out};
+use crate::harness::{
+    AgencyConnection, Participant, Program, Setup, large_packet, left_out, packet_of,
+};
 
 /// Fails the next `fdatasync` of the file whose path ends with `$FAIL_SYNC_OF` if the file
 /// `$FAIL_SYNC_NOW` exists, and removes the latter.
@@ -125,4 +127,38 @@ fn a_failed_sync_of_the_finished_agencies_stops_the_central_before_it_acknowledg
     let central = setup.start();
     assert!(central.number("agencies_finished") >= 1, "the acknowledged agency has finished");
     assert_eq!(central.stop().0, 0);
+}
+
+#[test]
+fn batches_of_a_killed_run_with_durability_disk_are_durable_before_a_run_without_it_stores_more() {
+    for file in ["bets.csv", "winners.log", "journal"] {
+        let mut setup = Setup::new().with("SERVER_DURABILITY", "disk");
+        let central = setup.start();
+        assert!(central.request(&packet_of("acknowledged", 10, 4)).len() > 2);
+        central.kill_all();
+
+        setup.set("SERVER_DURABILITY", "process");
+        let Some((mut command, now)) = failing_sync_of(file, &setup) else { return };
+        fs::write(&now, "").unwrap();
+        let mut program = Program::start(&mut command);
+        program.line_with(&format!("{file} durable"));
+        assert_eq!(program.exit_code(), 1);
+        drop(program);
+        let central = setup.start();
+        assert_eq!((central.number("bets"), central.results().winners), (10, 4), "{file}");
+        assert_eq!(central.stop().0, 0);
+    }
+}
+
+#[test]
+fn a_new_file_of_finished_agencies_is_durable_before_it_gets_its_name() {
+    let setup = Setup::new();
+    let Some((mut command, now)) = failing_sync_of("finished.new", &setup) else { return };
+    fs::write(&now, "").unwrap();
+    let mut program = Program::start(&mut command);
+    program.line_with("finished: Input/output error");
+    assert_eq!(program.exit_code(), 1);
+    drop(program);
+    assert!(!setup.stored("finished").exists());
+    assert_eq!(setup.start().stop().0, 0);
 }

@@ -9,8 +9,8 @@ use lottery::protocol::{Answer, Push, Receipt, typed};
 use nix::sys::signal::Signal;
 
 use crate::harness::{
-    AgencyConnection, BatchRecord, CentralProcess, Random, Setup, StoppedProcess, bet, codec,
-    eventually, in_rounds, kill, large_packet, packet_in, packet_of,
+    AgencyConnection, BatchRecord, CentralProcess, Random, Setup, StoppedProcess, bet, bytes_read,
+    codec, eventually, in_rounds, kill, large_packet, packet_in, packet_of,
 };
 
 fn setup(durability: &str) -> Setup {
@@ -121,6 +121,33 @@ fn a_batch_that_does_not_fit_is_refused_and_the_others_of_its_round_are_stored()
         assert_eq!((central.worker_pids(), central.number("worker_deaths")), (vec![worker], 0));
         assert_eq!(central.stop().0, 0);
     }
+}
+
+#[test]
+fn refused_batches_do_not_hold_the_lock_of_the_ledger_while_the_journal_is_read() {
+    /// A limit on the size of files, in blocks of 512 bytes. The journal is smaller.
+    const LIMIT_BLOCKS: usize = 18_432;
+    let setup = setup("process");
+    fs::create_dir(setup.stored("")).unwrap();
+    let row = b"0,Santiago Lionel,Lorca,0-0,1999-03-17,1033\r\n";
+    let rows_before = (LIMIT_BLOCKS * 512 - 30_000) / row.len();
+    fs::write(setup.stored("bets.csv"), row.repeat(rows_before)).unwrap();
+    let script = format!("ulimit -S -f {LIMIT_BLOCKS} && exec \"$0\" run");
+    let central = setup.start_by(&mut setup.shell(&[], &script));
+    let worker = central.worker_pids()[0];
+    for batch in 0..200 {
+        assert!(central.request(&packet_of(&batch.to_string(), 1, 0)).len() > 1);
+    }
+    let packets: Vec<_> =
+        (0..30).map(|batch| large_packet(&format!("l{batch}"), 1500, 0)).collect();
+    let before = bytes_read(worker);
+    for reply in replies(in_one_round(&central, worker, &packets)) {
+        assert_eq!(typed::decode_winners(&reply).unwrap(), None);
+    }
+    let read = bytes_read(worker) - before;
+    assert!(read < 50_000, "{read} bytes");
+    assert_eq!(central.number("bets"), rows_before as u64 + 200);
+    assert_eq!(central.number("agencies_in_flight"), 0);
 }
 
 #[test]

@@ -14,7 +14,7 @@ const EXCEPTIONS: [(&str, &str, &str); 6] = [
         "echo",
         "its messages are not bets, so the agency has no codec for them",
     ),
-    ("client/src/check/together.rs", "echo", "the same"),
+    ("client/src/check/concurrent.rs", "echo", "the same"),
     ("client/src/config/table.rs", "typed", "the default"),
     ("server/src/config/table.rs", "typed", "the default, and the example of a list"),
     ("server/src/config/table.rs", "echo", "the example of a list"),
