@@ -224,7 +224,8 @@ impl Supervisor {
     }
 }
 
-/// Raises the limit of open descriptors as far as the system allows: each waiting agency needs one.
+/// Raises the limit of open descriptors to the maximum that the system allows, because each
+/// waiting agency needs one.
 fn allow_many_descriptors() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard

@@ -2,7 +2,7 @@
 //!
 //! Agency 1 finishes last, when all others have finished and are waiting. The agency with the
 //! highest number also tries the rules of `--beyond`. Every wait ends within the reply timeout,
-//! whatever the server does.
+//! even if the server does not answer.
 
 use std::thread::sleep;
 

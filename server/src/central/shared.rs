@@ -201,7 +201,7 @@ impl Shared {
 
     /// Records that a batch begins in the worker of a slot.
     pub fn begin_batch(&self, slot: usize) {
-        // `processing` is set before the count rises and cleared after the count falls, so it is 1
+        // `processing` is set before the count rises and cleared after the count falls. So it is 1
         // whenever the count is not 0, even if the worker is killed in between.
         self.processing.store(slot, 1);
         self.in_flight.fetch_add(slot, 1);

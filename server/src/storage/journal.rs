@@ -1,5 +1,5 @@
-//! The journal beside `bets.csv`: where each batch ends. It distinguishes a whole batch from a torn
-//! one, and it makes recovery take the same time however much is stored.
+//! The journal beside `bets.csv`: where each batch ends. It distinguishes a whole batch from a
+//! torn one. It bounds the time of recovery, regardless of how much is stored.
 //!
 //! The file has a fixed size. Two checkpoint pages take turns: each holds an epoch and the totals
 //! at its start, and the higher epoch counts, so a page torn while it is written loses nothing. The
@@ -273,7 +273,7 @@ mod tests {
         (directory, journal)
     }
 
-    /// A group with one batch per element: these rows and one winner line.
+    /// Returns a group with one batch per element: these rows and one winner line.
     fn group(batches: &[&[u8]]) -> Group {
         let mut group = Group::default();
         for rows in batches {

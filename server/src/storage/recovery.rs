@@ -203,7 +203,7 @@ mod tests {
     use super::super::{Durability, Group};
     use super::*;
 
-    /// A group with a batch per element: this many rows and one winner line.
+    /// Returns a group with one batch per element: this many rows and one winner line.
     fn group(batches: &[usize]) -> Group {
         let mut group = Group::default();
         for (name, bets) in batches.iter().enumerate() {

@@ -174,8 +174,8 @@ impl Connection {
         self.buffer.capacity() + reply
     }
 
-    /// Returns what epoll should watch for in this phase. In phases that last less than a round
-    /// this is what it already watches for, because a change would cost a system call per request.
+    /// Returns what epoll should watch for in this phase. In brief phases that is what it already
+    /// watches for, because a change would cost a system call per request.
     pub fn wants(&self) -> Option<Watched> {
         match self.phase {
             Phase::Receiving | Phase::Lingering { .. } => Some(Watched::Input),

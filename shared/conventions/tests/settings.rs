@@ -49,7 +49,7 @@ static TABLE: Table = Table {
     global_flags: false,
 };
 
-/// One `key=value` per line.
+/// Parses one `key=value` per line.
 fn parse(text: &str) -> Result<Vec<FileValue>, String> {
     let value = |(index, line): (usize, &str)| {
         let (key, value) = line.split_once('=').ok_or(format!("has no = in line {}", index + 1))?;

@@ -104,7 +104,7 @@ impl CentralCodec for TypedCentralCodec {
         Ok(Then::Close)
     }
 
-    /// Closes: the dialect has no error reply.
+    /// Closes the connection, because the dialect has no error reply.
     fn refuse(&mut self, _error: Option<&ProtocolError>, _out: &mut Vec<u8>) -> Then {
         Then::Close
     }
