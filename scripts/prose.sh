@@ -29,7 +29,7 @@ wide=$(git ls-files --cached --others --exclude-standard '*.rs' '*.sh' '*.py' '*
     awk -v file="$file" '
         file ~ /\.md$/ && /^```/ { code = !code }
         file ~ /\.md$/ && (code || /^ *\|/ || /\]\(|https?:/) { next }
-        file ~ /\.rs$/ && !/^ *\/\// { next }
+        file ~ /\.rs$/ && (!/^ *\/\// || /^ *\/\/[\/!] *\|/) { next }
         file ~ /\.(sh|py)$/ && !/^ *#/ { next }
         /https?:\/\// { next }
         # awk may count bytes: every byte of a character but its first is a continuation byte.

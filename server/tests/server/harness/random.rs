@@ -18,12 +18,14 @@ impl Random {
     /// and the test, because tests run at the same time.
     pub fn seeded() -> Self {
         let given = std::env::var(SEED).ok().and_then(|text| text.parse().ok());
-        let now = || {
-            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
-        };
-        let seed = given.unwrap_or_else(now);
+        let seed = given.unwrap_or_else(new_seed);
         println!("{SEED}={seed} {}", current().name().unwrap_or_default());
         Self(ChaCha8Rng::seed_from_u64(seed))
+    }
+
+    /// Returns a source whose numbers differ in every test, also if `TEST_SEED` is given.
+    pub fn unseeded() -> Self {
+        Self(ChaCha8Rng::seed_from_u64(new_seed()))
     }
 
     /// Returns another source, seeded from this one, for another thread.
@@ -46,4 +48,9 @@ impl Random {
     pub fn pause(&mut self, longest: Duration) {
         sleep(Duration::from_nanos(self.below(longest.as_nanos() as u64 + 1)));
     }
+}
+
+/// Returns the time in nanoseconds.
+fn new_seed() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }

@@ -101,7 +101,8 @@ impl Setup {
     pub fn keep_port(&mut self) -> u16 {
         const FIRST: u64 = 10_000;
         const EPHEMERAL: u64 = 32_000;
-        let mut random = Random::seeded();
+        // Tests that run at the same time with the same seed must not choose the same port.
+        let mut random = Random::unseeded();
         let ports = std::iter::repeat_with(|| (FIRST + random.below(EPHEMERAL - FIRST)) as u16);
         let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
         let port = ports.take(100).find(is_free).unwrap();

@@ -1,15 +1,9 @@
 //! The trait behind `#[derive(SharedState)]`: one structure declares the objects of a segment.
 
 use super::{Plan, Segment, SegmentError};
-use crate::memory::element::{AtomicElement, Shareable, elements_in};
-use crate::sync::array::{Array, RawArray};
-use crate::sync::barrier::Barrier;
-use crate::sync::event::Event;
-use crate::sync::lock::Lock;
-use crate::sync::queue::{JoinableQueue, Queue};
-use crate::sync::rlock::RLock;
-use crate::sync::semaphore::{BoundedSemaphore, Semaphore};
-use crate::sync::value::{RawValue, Value};
+use crate::memory::element::{AtomicElement, Shareable};
+use crate::memory::layout::{ObjectKind, kinds};
+use crate::sync::primitive::Primitive;
 use crate::sys::name::SegmentName;
 
 /// Declares the objects of a segment as the fields of a structure. See the trait of the same name.
@@ -55,11 +49,11 @@ pub use shm_multiprocessing_derive::SharedState;
 ///
 /// | attribute of the field | for |
 /// |---|---|
-/// | none | [`Lock`], [`RLock`], [`Event`], [`Value`], [`RawValue`] |
-/// | `#[shared(len = ...)]` | [`Array`], [`RawArray`] |
-/// | `#[shared(units = ...)]` | [`Semaphore`], [`BoundedSemaphore`] |
-/// | `#[shared(parties = ...)]` | [`Barrier`] |
-/// | `#[shared(capacity = ...)]` | [`Queue`], [`JoinableQueue`] |
+/// | none | [`Lock`](crate::Lock), [`RLock`](crate::RLock), [`Event`](crate::Event), [`Value`](crate::Value), [`RawValue`](crate::RawValue) |
+/// | `#[shared(len = ...)]` | [`Array`](crate::Array), [`RawArray`](crate::RawArray) |
+/// | `#[shared(units = ...)]` | [`Semaphore`](crate::Semaphore), [`BoundedSemaphore`](crate::BoundedSemaphore) |
+/// | `#[shared(parties = ...)]` | [`Barrier`](crate::Barrier) |
+/// | `#[shared(capacity = ...)]` | [`Queue`](crate::Queue), [`JoinableQueue`](crate::JoinableQueue) |
 /// | `#[shared(lock = field)]` | [`Condition`](crate::Condition) with that lock |
 /// | `#[shared(segment)]` | the [`Segment`], which keeps its entry in `/dev/shm` |
 ///
@@ -101,7 +95,7 @@ pub trait SharedState: Sized {
 
 /// The declaration of an object whose type says everything.
 #[derive(Clone, Copy, Debug)]
-pub struct NoAttribute;
+pub struct NoAttribute(pub ());
 
 /// `#[shared(len = ...)]`: elements of an array.
 #[derive(Clone, Copy, Debug)]
@@ -136,148 +130,80 @@ pub trait Declared<Size>: Sized {
     fn find(segment: &Segment, name: &str, size: Option<Size>) -> Result<Self, SegmentError>;
 
     /// Returns the size that the object was created with, or 0 for one that does not keep it.
-    fn size(&self) -> usize {
-        0
-    }
+    fn size(&self) -> Size;
 }
 
-/// Implements [`Declared`] for kinds that need no attribute. `Plan` and `Segment` have a method of
-/// the same name for each.
-macro_rules! declared_without_attribute {
-    ($(impl<$($element:ident: $bound:ident)?> $type:ty, $method:ident;)*) => {$(
-        impl<$($element: $bound)?> Declared<NoAttribute> for $type {
-            fn add(plan: Plan, name: &str, _: NoAttribute) -> Plan {
-                plan.$method$(::<$element>)?(name)
-            }
+/// Names the attribute that stands for the argument of a row of the table.
+macro_rules! attribute {
+    () => {
+        NoAttribute
+    };
+    (length) => {
+        Len
+    };
+    (units) => {
+        Units
+    };
+    (parties) => {
+        Parties
+    };
+    (capacity) => {
+        Capacity
+    };
+}
 
-            fn find(
-                segment: &Segment,
-                name: &str,
-                _: Option<NoAttribute>,
-            ) -> Result<Self, SegmentError> {
-                segment.$method(name)
+/// Writes items only if the parentheses before them are empty.
+macro_rules! if_empty {
+    (() $($item:tt)*) => { $($item)* };
+    (($($_some:tt)+) $($item:tt)*) => {};
+}
+
+macro_rules! declared {
+    ($(
+        $(#[$_doc:meta])*
+        $_code:literal: $module:ident::$kind:ident $(<$type:ident: $bound:ident>)?, $_shape:ident,
+        $method:ident($($size:ident: $_size_type:ty)?) $(with ($($with:tt)*))?;
+    )*) => {$(
+        // The derive itself handles a kind whose handle needs another object.
+        if_empty! {
+            ($($($with)*)?)
+            impl $(<$type: $bound>)? Declared<attribute!($($size)?)>
+                for crate::sync::$module::$kind $(<$type>)?
+            {
+                fn add(plan: Plan, name: &str, size: attribute!($($size)?)) -> Plan {
+                    plan.object::<Self>(name, ObjectKind::$kind, size.0)
+                }
+
+                fn find(
+                    segment: &Segment,
+                    name: &str,
+                    size: Option<attribute!($($size)?)>,
+                ) -> Result<Self, SegmentError> {
+                    let object = segment.$method(name)?;
+                    of_size(segment, name, ObjectKind::$kind, object, size.map(|size| size.0))
+                }
+
+                fn size(&self) -> attribute!($($size)?) {
+                    attribute!($($size)?)(Primitive::size(self).unwrap_or_default())
+                }
             }
         }
     )*};
 }
+kinds!(declared);
 
-declared_without_attribute! {
-    impl<> Lock, lock;
-    impl<> RLock, rlock;
-    impl<> Event, event;
-    impl<T: Shareable> Value<T>, value;
-    impl<T: AtomicElement> RawValue<T>, raw_value;
-}
-
-impl<T: Shareable> Declared<Len> for Array<T> {
-    fn add(plan: Plan, name: &str, Len(length): Len) -> Plan {
-        plan.array::<T>(name, length)
-    }
-
-    fn find(segment: &Segment, name: &str, size: Option<Len>) -> Result<Self, SegmentError> {
-        let text = |length: usize| {
-            format!("Array of {}, length {}", T::ELEMENT, length.saturating_mul(elements_in::<T>()))
-        };
-        sized(segment, name, segment.array(name)?, size.map(|Len(length)| length), text)
-    }
-
-    fn size(&self) -> usize {
-        self.len()
-    }
-}
-
-impl<T: AtomicElement> Declared<Len> for RawArray<T> {
-    fn add(plan: Plan, name: &str, Len(length): Len) -> Plan {
-        plan.raw_array::<T>(name, length)
-    }
-
-    fn find(segment: &Segment, name: &str, size: Option<Len>) -> Result<Self, SegmentError> {
-        let text = |length| format!("RawArray of {}, length {length}", T::ELEMENT);
-        sized(segment, name, segment.raw_array(name)?, size.map(|Len(length)| length), text)
-    }
-
-    fn size(&self) -> usize {
-        self.len()
-    }
-}
-
-impl Declared<Units> for Semaphore {
-    fn add(plan: Plan, name: &str, Units(units): Units) -> Plan {
-        plan.semaphore(name, units)
-    }
-
-    fn find(segment: &Segment, name: &str, _: Option<Units>) -> Result<Self, SegmentError> {
-        segment.semaphore(name)
-    }
-}
-
-impl Declared<Units> for BoundedSemaphore {
-    fn add(plan: Plan, name: &str, Units(units): Units) -> Plan {
-        plan.bounded_semaphore(name, units)
-    }
-
-    fn find(segment: &Segment, name: &str, _: Option<Units>) -> Result<Self, SegmentError> {
-        segment.bounded_semaphore(name)
-    }
-}
-
-impl Declared<Parties> for Barrier {
-    fn add(plan: Plan, name: &str, Parties(parties): Parties) -> Plan {
-        plan.barrier(name, parties)
-    }
-
-    fn find(segment: &Segment, name: &str, size: Option<Parties>) -> Result<Self, SegmentError> {
-        let text = |parties| format!("Barrier of {parties} parties");
-        sized(segment, name, segment.barrier(name)?, size.map(|Parties(parties)| parties), text)
-    }
-
-    fn size(&self) -> usize {
-        self.parties()
-    }
-}
-
-impl<T: Shareable> Declared<Capacity> for Queue<T> {
-    fn add(plan: Plan, name: &str, Capacity(capacity): Capacity) -> Plan {
-        plan.queue::<T>(name, capacity)
-    }
-
-    fn find(segment: &Segment, name: &str, size: Option<Capacity>) -> Result<Self, SegmentError> {
-        let text = |capacity| format!("Queue of {capacity} messages");
-        sized(segment, name, segment.queue(name)?, size.map(|Capacity(capacity)| capacity), text)
-    }
-
-    fn size(&self) -> usize {
-        self.capacity()
-    }
-}
-
-impl<T: Shareable> Declared<Capacity> for JoinableQueue<T> {
-    fn add(plan: Plan, name: &str, Capacity(capacity): Capacity) -> Plan {
-        plan.joinable_queue::<T>(name, capacity)
-    }
-
-    fn find(segment: &Segment, name: &str, size: Option<Capacity>) -> Result<Self, SegmentError> {
-        let text = |capacity| format!("JoinableQueue of {capacity} messages");
-        let queue = segment.joinable_queue(name)?;
-        sized(segment, name, queue, size.map(|Capacity(capacity)| capacity), text)
-    }
-
-    fn size(&self) -> usize {
-        self.capacity()
-    }
-}
-
-/// Returns the object if it has the wanted size. `text` describes an object of a size.
-fn sized<T: Declared<Size>, Size>(
+/// Returns the object unless it has another size than the wanted one.
+fn of_size<P: Primitive>(
     segment: &Segment,
     name: &str,
-    object: T,
-    wanted: Option<usize>,
-    text: impl Fn(usize) -> String,
-) -> Result<T, SegmentError> {
-    match wanted {
-        Some(wanted) if object.size() != wanted => {
-            Err(segment.mismatch(name, text(wanted), Some(text(object.size()))))
+    kind: ObjectKind,
+    object: P,
+    wanted: Option<P::Size>,
+) -> Result<P, SegmentError> {
+    let text = |size| format!("{kind} of {}", P::wanted_with(size));
+    match (object.size(), wanted) {
+        (Some(size), Some(wanted)) if size != wanted => {
+            Err(segment.mismatch(name, text(wanted), Some(text(size))))
         }
         _ => Ok(object),
     }

@@ -49,7 +49,13 @@ impl Plan {
         self
     }
 
-    fn object<P: Primitive>(mut self, name: &str, kind: ObjectKind, size: P::Size) -> Self {
+    /// Adds an object of this kind, of which `P` is the handle.
+    pub(super) fn object<P: Primitive>(
+        mut self,
+        name: &str,
+        kind: ObjectKind,
+        size: P::Size,
+    ) -> Self {
         let planned = P::planned(size, self.participants);
         let problem = planned.as_ref().err().cloned();
         let Planned { length, rows, head } = planned.unwrap_or_else(|_| Planned::elements(0));

@@ -33,6 +33,14 @@ impl<T: Shareable> Primitive for Array<T> {
     fn planned(length: Self::Size, _participants: usize) -> Result<Planned, String> {
         Ok(Planned::elements(length.saturating_mul(elements_in::<T>())))
     }
+
+    fn size(&self) -> Option<Self::Size> {
+        Some(self.len())
+    }
+
+    fn wanted_with(length: Self::Size) -> String {
+        format!("{}, length {}", T::ELEMENT, length.saturating_mul(elements_in::<T>()))
+    }
 }
 
 impl<T: Shareable> Array<T> {
@@ -131,6 +139,14 @@ impl<T: AtomicElement> Primitive for RawArray<T> {
 
     fn planned(length: Self::Size, _participants: usize) -> Result<Planned, String> {
         Ok(Planned::elements(length))
+    }
+
+    fn size(&self) -> Option<Self::Size> {
+        Some(self.len())
+    }
+
+    fn wanted_with(length: Self::Size) -> String {
+        format!("{}, length {length}", T::ELEMENT)
     }
 }
 

@@ -77,6 +77,14 @@ impl Primitive for Barrier {
         Ok(Planned { head: [parties as u64, 0], ..Planned::elements(participants) })
     }
 
+    fn size(&self) -> Option<Self::Size> {
+        Some(self.parties())
+    }
+
+    fn wanted_with(parties: Self::Size) -> String {
+        format!("{parties} parties")
+    }
+
     fn describe(place: &Place, _object: &Object) -> Option<String> {
         Some(Self::new(place).to_string())
     }

@@ -24,7 +24,7 @@ impl Planned {
 /// object of this kind and element type, or `None` if the rest of the object does not fit.
 pub(crate) trait Primitive {
     /// What a plan says about its size.
-    type Size;
+    type Size: Default + PartialEq;
 
     /// The element type that the directory names.
     const ELEMENT: ElementType;
@@ -36,6 +36,17 @@ pub(crate) trait Primitive {
     /// Returns the second half of an error that begins with the kind that was looked for.
     fn wanted() -> String {
         Self::ELEMENT.to_string()
+    }
+
+    /// Returns what the plan said about its size, which a declaration must agree with. `None` if
+    /// the object does not keep it.
+    fn size(&self) -> Option<Self::Size> {
+        None
+    }
+
+    /// Returns what [`wanted`](Self::wanted) does, if the size was looked for too.
+    fn wanted_with(_size: Self::Size) -> String {
+        Self::wanted()
     }
 
     /// Returns in words how an object stands, for a primitive that is more than its elements and a

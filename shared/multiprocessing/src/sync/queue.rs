@@ -95,6 +95,14 @@ impl<T: Shareable, K: Kind> Primitive for Queue<T, K> {
         format!("messages of {} {}", elements_in::<T>(), T::ELEMENT)
     }
 
+    fn size(&self) -> Option<Self::Size> {
+        Some(self.capacity())
+    }
+
+    fn wanted_with(capacity: Self::Size) -> String {
+        format!("{capacity} messages")
+    }
+
     fn describe(place: &Place, object: &Object) -> Option<String> {
         Some(ring::describe(place, object))
     }

@@ -19,13 +19,16 @@ use items::{Item, in_one_line, items, subject};
 const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rules/public_surface/list.txt");
 
 /// The macros that write items that programs can name: implementations for numbers, the table of
-/// the kinds of object, and the kinds and methods of `Plan` and `Segment` that follow from it.
-const MACROS: [&str; 5] = [
+/// the kinds of object, and what follows from it: the kinds, the methods of `Plan` and `Segment`,
+/// and the attributes of declarations.
+const MACROS: [&str; 7] = [
     "atomic_elements!",
     "macro_rules! kinds",
     "macro_rules! define",
     "macro_rules! additions",
     "macro_rules! handles",
+    "macro_rules! attribute",
+    "macro_rules! declared",
 ];
 
 /// Sources by their path.
@@ -206,6 +209,7 @@ fn the_list_changes_if_and_only_if_programs_can_see_the_change() {
         (true, "    u8, AtomicU8, U8;", ""),
         (true, "1: lock::Lock, Lock, lock();", "1: lock::Lock, Lock, mutex();"),
         (true, "self, name: &str $(, $size: $size_type)?", "self, name: String"),
+        (true, "    (parties) => {\n        Parties", "    (parties) => {\n        Units"),
         (true, "unsafe impl Shareable for f64 {", "unsafe impl Shareable for char {"),
         (true, "    type Target = Semaphore;", "    type Target = Self;"),
         (true, "pub struct Permit {", "pub struct Permit<'a> {"),

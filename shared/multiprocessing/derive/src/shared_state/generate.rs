@@ -71,7 +71,7 @@ impl Declaration {
             let mut handle = source("&");
             handle.extend(field.found(local("::core::option::Option::None")));
             body.extend([source("="), field.declared(), source("::size")]);
-            body.extend([group(Delimiter::Parenthesis, [handle]), source(";")]);
+            body.extend([group(Delimiter::Parenthesis, [handle]), source(".0;")]);
         }
         // The locks of the conditions come before the conditions.
         let (conditions, objects): (Vec<_>, Vec<_>) =
@@ -145,7 +145,7 @@ impl Field {
     /// Writes the size of the object, as a value of a type in `multiprocessing::declaration`.
     fn size(&self) -> TokenStream {
         let Attribute::Size(kind, expression) = &self.attribute else {
-            return source("::multiprocessing::declaration::NoAttribute");
+            return source("::multiprocessing::declaration::NoAttribute(())");
         };
         let mut size = source(&format!("::multiprocessing::declaration::{kind}"));
         size.extend(group(Delimiter::Parenthesis, [expression.clone()]));

@@ -12,7 +12,9 @@ use super::{ElementType, HEAD_BYTES, LOCK_BYTES, ROW_BYTES, SIGNAL_BYTES};
 /// - the module in `sync` and the type of the handle,
 /// - the [`Shape`],
 /// - the name that the methods of `Plan` and [`Segment`](crate::Segment) share,
-/// - the arguments of the method of `Plan` and, behind `with`, of that of `Segment`.
+/// - the argument of the method of `Plan`, whose name selects the attribute in a
+///   [`SharedState`](crate::SharedState),
+/// - behind `with`, the argument of the method of `Segment`.
 macro_rules! kinds {
     ($macro:ident) => {
         $macro! {
