@@ -1,4 +1,4 @@
-# Every target says what it does; the work is done in scripts/.
+# Each target is described after `##`. Most of the work is done by scripts/.
 
 # Input of `make data`.
 AGENCIES ?= 5
@@ -14,13 +14,13 @@ help: ## this list
 up: ## run the central and five agencies, in containers if Docker with Compose is installed (PROTOCOL: a dialect)
 	@sh scripts/up.sh
 
-demo: ## the same as local processes (SERVER_PORT: 12345)
+demo: ## the same, always as local processes (SERVER_PORT: 12345)
 	@sh scripts/local.sh
 
-down: ## stop what is running and remove what it left, the bets included
+down: ## stop what is running and remove what it left, including the bets
 	@sh scripts/down.sh
 
-logs: ## print the logs of what is running (FOLLOW=1: and follow them)
+logs: ## print the logs of what is running (FOLLOW=1: then follow them)
 	@sh scripts/logs.sh
 
 ipcs: ## show the central's shared memory, with its own tool and with the system's
@@ -55,7 +55,7 @@ docker-image: ## build the images server:latest and client:latest
 docker-compose-up: ## build the images and start docker-compose-dev.yaml (default: five agencies)
 	@sh scripts/compose.sh up
 
-docker-compose-down: ## stop those containers in order and remove them, the bets included
+docker-compose-down: ## stop those containers gracefully and remove them, including the bets
 	@sh scripts/compose.sh down
 
 docker-compose-logs: ## follow their logs

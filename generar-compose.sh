@@ -17,7 +17,7 @@ cd "$(dirname "$0")"
 . scripts/programs.sh
 sh scripts/need.sh cargo rustc
 
-# A Compose file is used with images, so this build shares its dependencies with theirs.
+# Built like the programs in the images where possible, so that they share compiled dependencies.
 if links_statically; then
     build_static compose
 else

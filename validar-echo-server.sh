@@ -11,7 +11,7 @@ host=server
 port=$(sed -n 's/^[[:space:]]*SERVER_PORT[[:space:]]*[=:][[:space:]]*\([0-9]\{1,\}\).*/\1/p' server/config.ini | head -n 1)
 port=${port:-12345}
 container=$project-netcat-$$
-# Different in each run, so that only an echo can reply with it.
+# Different in each run, so that only an echo can return it.
 message="echo test $$ $(od -An -N8 -tx8 /dev/urandom | tr -d ' ')"
 
 # fail [REASON]: prints the result, and the reason on standard error.

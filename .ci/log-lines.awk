@@ -1,5 +1,6 @@
-# Reads what Compose prints of the logs as the course's tests read it, and prints each line of an action as
-# source|action|result|name=value|..., which is what the checks look at. A line that those tests could not read ends it.
+# Reads the output of `compose logs` as the course's tests do, and prints each line of an action as
+# source|action|result|name=value|..., for the checks. Fails at a line that those tests could not
+# read.
 BEGIN { FS = "|" }
 
 function trim(text) {

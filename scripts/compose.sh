@@ -11,7 +11,8 @@ up)
     compose up --detach
     ;;
 down)
-    # The file sets a grace for the central only, and an agency may be in the middle of a batch.
+    # The file sets a grace period for the central only, and an agency may be in the middle of a
+    # batch.
     ! containers_exist || compose stop --timeout 15
     remove_project
     ;;

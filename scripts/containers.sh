@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the lottery in containers: the central and five agencies. Follows the agencies until they
-# end, prints their results and leaves the central running. It first removes the containers and the
-# bets of an earlier run, which this run's results would include.
+# exit, prints their results and leaves the central running. First removes the containers and the
+# bets of an earlier run, because this run's results would include those bets.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/engine.sh
@@ -10,7 +10,7 @@ sh scripts/need.sh cargo rustc docker
 
 agencies="client1 client2 client3 client4 client5"
 
-# All three at once: separate builds would compile the dependencies twice.
+# Build all three at once: separate builds would compile the dependencies twice.
 build_static server client compose
 sh scripts/pack.sh "$(program server)" "$(program client)"
 "$(program compose)" --protocol "${PROTOCOL:-}" "$compose_file" 5
@@ -27,7 +27,7 @@ stop_following() {
     [ -z "$follower" ] || kill "$follower" 2>/dev/null || true
 }
 trap stop_following EXIT
-trap 'echo "no longer following; the containers run on until make down"; exit 130' INT
+trap 'echo "no longer following; the containers keep running until make down"; exit 130' INT
 trap 'exit 143' TERM
 
 # shellcheck disable=SC2086 # several words

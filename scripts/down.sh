@@ -1,5 +1,6 @@
 #!/bin/sh
-# Stops exactly what `make up` or `make demo` started, and removes what it left, the bets included.
+# Stops exactly what `make up` or `make demo` started, and removes what it left, including the
+# bets.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/engine.sh

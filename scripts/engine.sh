@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Asks the Docker engine; to be sourced.
+# Functions that use the Docker engine; to be sourced.
 
 # Compose prefixes its networks with the project: tp0_testing_net, which other containers may join.
 project=tp0
@@ -10,7 +10,7 @@ engine_answers() {
     command -v docker >/dev/null 2>&1 && docker version --format '{{.Server.Version}}' >/dev/null 2>&1
 }
 
-# Prints the command that Compose is installed as, and fails if it is not.
+# Prints the command of the installed Compose. Fails if there is none.
 compose_command() {
     if docker compose version >/dev/null 2>&1; then
         echo "docker compose"
@@ -21,8 +21,8 @@ compose_command() {
     fi
 }
 
-# Succeeds if static programs can be linked. Some distributions package the static C library on its
-# own.
+# Succeeds if static programs can be linked. Some distributions package the static C library
+# separately.
 links_statically() {
     probe=$(mktemp -d)
     echo 'int main(void) { return 0; }' >"$probe/main.c"

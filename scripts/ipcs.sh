@@ -24,6 +24,6 @@ if lsipc -M >/dev/null 2>&1; then
     lsipc -M
 else
     version=$(ipcs --version | sed 's/.*util-linux/util-linux/')
-    echo "the system's tools ($version) show System V segments only; ours are POSIX ones, files in /dev/shm," \
+    echo "the system's tools ($version) show System V segments only; the central's are POSIX segments, files in /dev/shm," \
         "which lsipc -M shows from util-linux 2.41 on"
 fi

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Runs the lottery as local processes: the central and five agencies. Follows the agencies until
-# they end, prints their results and leaves the central running. The run writes only into .run/. It
-# first removes what an earlier run left there, the bets included: this run's results would count
-# them.
+# they exit, prints their results and leaves the central running. Writes only into .run/. First
+# removes what an earlier run left there, including its bets, because this run's results would
+# include them.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/processes.sh
@@ -72,7 +72,7 @@ show() {
     done
 }
 
-# agency NUMBER: runs one agency to its end.
+# agency NUMBER: runs one agency until it exits.
 agency() {
     CLI_ID=$1 CLI_SERVER_ADDRESS=127.0.0.1:$SERVER_PORT \
         "$client" run --config client/config.yaml </dev/null 2>&1 &
@@ -96,7 +96,7 @@ if [ ! -d "$run" ] || [ -e "$run/stopping" ]; then
     echo "stopped by make down" >&2
     exit 1
 elif ! alive server; then
-    echo "the central has ended: $(tail -n 1 "$run/server.log")" >&2
+    echo "the central has exited: $(tail -n 1 "$run/server.log")" >&2
     stop_all
     exit 1
 fi

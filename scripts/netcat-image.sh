@@ -1,11 +1,10 @@
 #!/bin/sh
 # Prints the name of a local image that has netcat, as /bin/busybox. If there is none, builds one
-# around a static busybox of this machine or of Debian's package, and asks a registry only when that
-# fails.
+# around a static busybox of this machine or of Debian's package. Pulls an image only if that fails.
 set -eu
 
-made=tp0-netcat:latest
-for image in "$made" busybox alpine; do
+built=tp0-netcat:latest
+for image in "$built" busybox alpine; do
     if docker image inspect "$image" >/dev/null 2>&1; then
         echo "$image"
         exit
@@ -23,12 +22,12 @@ make_image() {
     mkdir -p "$work/context"
     cp "$1" "$work/context/busybox"
     printf 'FROM scratch\nCOPY busybox /bin/busybox\n' >"$work/context/Dockerfile"
-    docker build --tag "$made" "$work/context" >/dev/null 2>&1 || return 1
-    if docker run --rm --network none "$made" /bin/busybox --list 2>/dev/null | grep -qx nc; then
-        echo "$made"
+    docker build --tag "$built" "$work/context" >/dev/null 2>&1 || return 1
+    if docker run --rm --network none "$built" /bin/busybox --list 2>/dev/null | grep -qx nc; then
+        echo "$built"
         exit
     fi
-    docker rmi "$made" >/dev/null 2>&1 || true
+    docker rmi "$built" >/dev/null 2>&1 || true
 }
 
 if busybox=$(command -v busybox); then

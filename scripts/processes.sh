@@ -4,8 +4,8 @@
 
 run=.run
 
-# Prints the start time of a process in ticks since boot; prints nothing if it has ended, zombies
-# included. A pid that the system has reused comes with another start time.
+# Prints the start time of a process in ticks since boot, or nothing if it has exited, even if it
+# is a zombie. A pid that the system has reused has another start time.
 began() {
     # The name in parentheses may contain spaces. After it, the state is field 1 and the start time
     # field 20.
@@ -26,15 +26,15 @@ alive() {
     [ -n "$time" ] && [ "$(began "$pid")" = "$time" ]
 }
 
-# stop NAME: sends TERM, waits as long as the central's own stop may take (8 s and 2 s), then sends
-# KILL.
+# stop NAME: sends TERM, waits longer than the central's own stop may take (8 s and 2 s), then
+# sends KILL.
 stop() {
     alive "$1" || return 0
     kill -TERM "$pid" 2>/dev/null || return 0
     tenths=0
     while alive "$1"; do
         if [ "$tenths" -ge 120 ]; then
-            echo "$1 ($pid) did not stop within 12 s and is killed" >&2
+            echo "$1 ($pid) did not stop within 12 s: killing it" >&2
             kill -KILL "$pid" 2>/dev/null || return 0
             return 0
         fi
@@ -43,8 +43,8 @@ stop() {
     done
 }
 
-# Stops every recorded process, agencies before the central, and removes what the run left. The file
-# `stopping` distinguishes a stop from the run's own end for a script that follows it.
+# Stops every recorded process, agencies before the central, and removes what the run left. From
+# the file `stopping`, a script that follows the run sees that it was stopped.
 stop_all() {
     [ -d "$run" ] || return 0
     touch "$run/stopping"

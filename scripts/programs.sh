@@ -2,13 +2,13 @@
 # Builds the programs of this workspace and finds them; to be sourced, from the root of the
 # checkout.
 
-# The paths of the programs that the last build made, one per line.
+# The paths of the programs that the last build produced, one per line.
 programs=
 
-# Asks cargo for the paths instead of composing them: the build directory depends on
+# Builds programs and sets `programs` to the paths that cargo reports. The paths depend on
 # CARGO_TARGET_DIR, CARGO_BUILD_TARGET_DIR, CARGO_BUILD_TARGET and the user's cargo configuration.
 build_with() {
-    # Before cargo starts: its first line may come late, while it waits for a lock or for the
+    # Printed before cargo starts, whose first line may come late while it waits for a lock or the
     # registry.
     echo "building the programs: about 2 minutes the first time, seconds after that" >&2
     messages=$(cargo build --release --locked --message-format json-render-diagnostics "$@")
@@ -22,8 +22,7 @@ build() {
     build_with "$@"
 }
 
-# build_static PACKAGE...: builds programs that need no library of the system, for images FROM
-# scratch.
+# build_static PACKAGE...: builds programs that need no system library, for images FROM scratch.
 build_static() {
     # The target is named even where it is this machine's own: without it RUSTFLAGS would also apply
     # to the procedural macros, which the compiler loads and which cannot be static.
@@ -45,7 +44,7 @@ linux_target() {
     esac
 }
 
-# program NAME: prints the path of a program that the last build made.
+# program NAME: prints the path of a program that the last build produced.
 program() {
     printf '%s\n' "$programs" | grep "/$1\$"
 }

@@ -3,7 +3,7 @@
 # input. Fails if the agency failed.
 set -eu
 
-# A dialect without winners has no result; its last line says that the agency is done.
+# A dialect without winners has no result, so the last line of the run is shown instead.
 answer=$(awk '
     match($0, /action: consulta_ganadores.*/) { winners = substr($0, RSTART) }
     match($0, /action: loop_finished.*/) { end = substr($0, RSTART) }

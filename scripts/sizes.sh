@@ -1,6 +1,6 @@
 #!/bin/sh
-# Checks that source files have at most 400 lines and tests at most 600, so that each file stays one
-# subject. Prints the files that are longer and fails if there is one.
+# Checks that source files have at most 400 lines and tests at most 600, so that each file keeps to
+# one subject. Prints the longer files and fails if there are any.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs every test: with cargo-nextest where it is installed, else with cargo test. Names the tests
-# that this machine leaves out, and why.
+# Runs every test: with cargo-nextest where it is installed, else with cargo test. Prints which
+# tests this machine cannot run, and why.
 set -eu
 cd "$(dirname "$0")/.."
 sh scripts/need.sh cargo cc
@@ -21,6 +21,6 @@ if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run --workspace --locked --no-fail-fast
     cargo test --workspace --locked --doc
 else
-    # Without a choice of targets, because a test runs the examples, which are built only then.
+    # Select no targets: one test runs the examples, which cargo builds only without a selection.
     cargo test --workspace --locked --no-fail-fast
 fi

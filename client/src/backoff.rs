@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 /// Upper bound of the first pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Upper bound of every pause, reached with the seventh attempt.
+/// Upper bound of every pause, reached after the seventh failed attempt.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Pauses between the attempts of one request.

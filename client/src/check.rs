@@ -27,7 +27,7 @@ use self::target::{Target, cannot_connect};
 use crate::config;
 use crate::stop::{Stop, Wake, exit_code};
 
-/// End of the help text.
+/// Text at the end of the help.
 pub(crate) const AFTER_HELP: &str = "\
 The server must be freshly started: a draw happens once, and a server may refuse every bet after it.
 It must wait for as many agencies as --agencies says. With --no-draw the server stays usable, but
@@ -124,7 +124,7 @@ impl Check {
             |reason| CheckError::Unreachable { address: self.address.clone(), reason };
         let target = Target::new(&self.address, self.connection()?, self.timeout, stop)
             .map_err(|error| unreachable(error.to_string()))?;
-        // The first rule uses this connection: some servers serve one connection after the other,
+        // The first rule uses this connection. Some servers serve one connection after the other,
         // and an unused one would block them.
         let first = target.connect().map_err(|error| unreachable(cannot_connect(&error)))?;
 

@@ -1,4 +1,4 @@
-//! The command line: what a user can type, before any of it is judged.
+//! The command line: what a user can type, before any of it is validated.
 
 use clap::{Args, Parser, Subcommand};
 use conventions::documents::Documents;
@@ -19,7 +19,7 @@ pub(crate) struct Cli {
     pub(crate) run: RunArgs,
 }
 
-/// Ends the help: what scripts need.
+/// Text at the end of the help: what scripts need.
 const AFTER_HELP: &str = "\
 A flag wins over the environment, the environment over the file, the file over the default.
 With NOMBRE, APELLIDO, DOCUMENTO, NACIMIENTO and NUMERO in the environment the agency sends that bet
@@ -38,7 +38,7 @@ pub(crate) enum Command {
     /// Test any server against the rules of its dialect, and list which of them it keeps
     #[command(after_help = check::AFTER_HELP)]
     Check(Check),
-    /// Text that is derived from this command line.
+    /// Documents that are generated from this command line.
     #[command(flatten)]
     Documents(Documents),
 }

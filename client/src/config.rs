@@ -1,4 +1,4 @@
-//! An agency's settings, judged, and the single bet of the environment.
+//! An agency's settings, validated, and the single bet from the environment.
 
 mod single_bet;
 mod table;
@@ -21,18 +21,18 @@ pub(crate) use self::table::{AUTO, Flags};
 /// Placeholder for the agency's number in the path of its bets.
 const ID_PLACEHOLDER: &str = "{id}";
 
-/// Why there is no usable configuration; one line each.
+/// Why there is no usable configuration. Each error is one line.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     /// A file, a key or a value is wrong.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// The bet of the environment cannot be sent.
+    /// The bet from the environment cannot be sent.
     #[error(transparent)]
     SingleBet(#[from] SingleBetError),
-    /// The environment has a bet, but the dialect carries none.
+    /// The environment has a bet, but the dialect carries no bets.
     #[error(
-        "the bet of the environment cannot be sent: {dialect} carries no bets; \
+        "the bet from the environment cannot be sent: {dialect} carries no bets; \
          choose another protocol, or unset the variables of the bet"
     )]
     NoBets {
@@ -41,7 +41,7 @@ pub(crate) enum ConfigError {
     },
 }
 
-/// The settings of a run, judged.
+/// The validated settings of a run.
 #[derive(Debug)]
 pub(crate) struct Config {
     /// Number of the agency, 1 to 65535.
@@ -76,8 +76,8 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Judges every value; the first one that its setting or the dialect does not accept is the
-    /// error.
+    /// Validates every value. Fails with the first one that its setting or the dialect does not
+    /// accept.
     pub(crate) fn from_settings(
         settings: &Settings,
         with_count: bool,
@@ -113,7 +113,7 @@ impl Config {
         self.protocol.agency.map(|begin| begin(&AgencyOptions { agency, max_bets, with_count }))
     }
 
-    /// Logs the first line of every run: the course's keys, then ours.
+    /// Logs the first line of every run: the course's keys, then those of this project.
     pub(crate) fn log(&self) {
         log_line::info("config", Outcome::Success)
             .with("client_id", self.id)
@@ -128,20 +128,20 @@ impl Config {
     }
 }
 
-/// Reads the number of the agency, which the dialect has to be able to carry.
+/// Reads the number of the agency, which the dialect must be able to encode.
 fn agency_number(settings: &Settings, protocol: &Dialect) -> Result<u16, SettingsError> {
     let most = protocol.max_agency;
     let id = settings.get("id", |text| positive(text).filter(|id| *id <= most));
     id.map_err(|error| match most {
         u16::MAX => error,
         _ => error.expecting(format!(
-            "a number from 1 to {most}, the largest that {} carries",
+            "a number from 1 to {most}, the largest that {} can encode",
             protocol.name
         )),
     })
 }
 
-/// Reads the use of connections, which the dialect has to allow.
+/// Reads the use of connections, which the dialect must allow.
 fn connection_use(settings: &Settings, protocol: &Dialect) -> Result<ConnectionUse, SettingsError> {
     let found = settings.get("connection", |text| connection(text, protocol));
     found.map_err(|error| {

@@ -117,7 +117,7 @@ impl<'s> Connection<'s> {
         }
         reply.clear();
         loop {
-            // The reply is never there yet, so waiting first saves a read.
+            // The reply has almost never arrived yet, so waiting first saves a read.
             self.wait(PollFlags::POLLIN, &mut exchange)?;
             let before = reply.len();
             reply.resize(before + before.clamp(READ_BYTES[0], READ_BYTES[1]), 0);

@@ -56,7 +56,7 @@ pub(crate) enum RowError {
         found: usize,
     },
     /// The row has another number of columns than the first one. A bet that lost its number would
-    /// be drawn by another rule.
+    /// win by another rule.
     #[error("{found} columns, but the rows before have {expected}")]
     OtherColumns {
         /// Number of its columns.

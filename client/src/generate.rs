@@ -156,15 +156,15 @@ impl BetGenerator {
         }
         let person = Person::random(&mut self.rng);
         // Selection sampling: each remaining bet wins with the same probability, and the number of
-        // winners comes out exact.
+        // winners is exact.
         let wins = below(&mut self.rng, self.bets) < self.winners;
         self.bets -= 1;
         self.winners -= u32::from(wins);
         let number = if wins {
             WINNING_NUMBER
         } else {
-            // Choose from one number fewer and move those from the winning one on up by one, so
-            // that the winning number cannot come out.
+            // Choose from one number fewer, and add one to every number from the winning one
+            // upwards, so that the winning number cannot result.
             let number = below(&mut self.rng, NUMBERS - 1);
             number + u32::from(number >= WINNING_NUMBER)
         };
@@ -172,8 +172,8 @@ impl BetGenerator {
     }
 }
 
-/// Returns a random number from 0 to below `end`. Not taken from a library, because the result must
-/// not change with a new version.
+/// Returns a random number from 0 to below `end`. It does not use a library, because the result
+/// must not change with a new version.
 fn below(rng: &mut ChaCha8Rng, end: u32) -> u32 {
     ((u64::from(rng.next_u32()) * u64::from(end)) >> 32) as u32
 }

@@ -1,5 +1,4 @@
-//! An agency of the national lottery: runs the command of the command line and exits with a
-//! documented code.
+//! An agency of the national lottery: runs the given command and exits with a documented code.
 //!
 //! Exit codes: 0 done (also after a graceful stop by a signal), 1 failed, 2 wrong usage or
 //! configuration, 128 + the signal's number (143 for SIGTERM, 130 for SIGINT) when a signal cut the
@@ -54,7 +53,7 @@ fn main() -> ExitCode {
         None => run(&cli.run),
     };
     ExitCode::from(ended.unwrap_or_else(|error| {
-        complain(&format!("{error:#}"));
+        print_error(&format!("{error:#}"));
         FAILED
     }))
 }
@@ -65,7 +64,7 @@ fn run(args: &RunArgs) -> anyhow::Result<u8> {
         Ok(Some(config)) => config,
         Ok(None) => return Ok(0),
         Err(error) => {
-            complain(&error.to_string());
+            print_error(&error.to_string());
             return Ok(USAGE);
         }
     };
@@ -89,14 +88,14 @@ fn run(args: &RunArgs) -> anyhow::Result<u8> {
 fn configure(args: &RunArgs) -> Result<Option<Config>, ConfigError> {
     let settings = args.settings.resolve()?;
     if args.settings.print_config {
-        say(&settings.effective());
+        print(&settings.effective());
         return Ok(None);
     }
     let single_bet =
         SingleBet::from_environment(|name| std::env::var_os(name)).map_err(ConfigError::from)?;
     let config = Config::from_settings(&settings, !args.without_count, single_bet)?;
     if args.settings.check_config {
-        say("the configuration is valid\n");
+        print("the configuration is valid\n");
     }
     Ok((!args.settings.check_config).then_some(config))
 }
@@ -106,7 +105,8 @@ fn report(error: &RunError, config: &Config, stop: &Stop) -> u8 {
     error.line(config).write();
     match (error, stop.requested()) {
         (RunError::Stopped { .. }, _) => 0,
-        // The signal cut a batch in flight short. Any other error would have come without it too.
+        // The signal cut a batch in flight short. Any other error would also have occurred without
+        // the signal.
         (error, Some(signal)) if error.is_in_doubt() => {
             log_line::error("exit", Outcome::Fail)
                 .with("client_id", config.id)
@@ -121,11 +121,11 @@ fn report(error: &RunError, config: &Config, stop: &Stop) -> u8 {
 /// Runs `client generate` and returns the exit code.
 fn generate(plan: &Plan) -> anyhow::Result<u8> {
     if let Err(error) = plan.check() {
-        complain(&error.to_string());
+        print_error(&error.to_string());
         return Ok(USAGE);
     }
     let stop = Stop::install().context("cannot listen for signals")?;
-    match plan.write_files(&stop, |file| say(&format!("{file}\n"))) {
+    match plan.write_files(&stop, |file| print(&format!("{file}\n"))) {
         Ok(()) => Ok(0),
         // A run that is stopped keeps its stored batches and exits with 0. Missing files are a
         // failure.
@@ -137,28 +137,28 @@ fn generate(plan: &Plan) -> anyhow::Result<u8> {
 /// Runs `client check` and returns the exit code.
 fn check(args: &Check) -> anyhow::Result<u8> {
     if let Err(error) = args.connection() {
-        complain(&error.to_string());
+        print_error(&error.to_string());
         return Ok(USAGE);
     }
     let stop = Stop::install().context("cannot listen for signals")?;
-    let kept = args.run(stop, say)?;
+    let kept = args.run(stop, print)?;
     Ok(if kept { 0 } else { FAILED })
 }
 
 /// Prints the completion script or manual page that the user asked for.
 fn print_document(documents: &Documents) -> anyhow::Result<u8> {
     let text = documents.text(Cli::command()).unwrap_or_else(|error| error.exit());
-    say(&String::from_utf8_lossy(&text));
+    print(&String::from_utf8_lossy(&text));
     Ok(0)
 }
 
 /// Prints to standard output. A reader that has closed the pipe is not a failure of the program.
-fn say(text: &str) {
+fn print(text: &str) {
     let _closed = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// Prints one line to standard error, for messages before the log exists or beside it.
-fn complain(message: &str) {
+/// Prints one line to standard error, for errors outside of a run, which has its log.
+fn print_error(message: &str) {
     let line: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let _closed = writeln!(std::io::stderr(), "client: {line}");
 }

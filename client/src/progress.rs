@@ -1,7 +1,7 @@
-//! Progress of the sending: a bar on a terminal, otherwise a log line every few seconds.
+//! Progress of sending: a bar on a terminal, otherwise a log line every few seconds.
 //!
 //! Log lines go to standard output and the bar to standard error. Both may be the same terminal, so
-//! code that logs during a run uses [`Progress::log`], which hides the bar meanwhile.
+//! code that logs during a run uses [`Progress::log`], which hides the bar for that time.
 
 use std::cell::Cell;
 use std::env;
@@ -115,7 +115,7 @@ impl Progress {
         }
     }
 
-    /// Logs a line. Hides the bar meanwhile if both share a terminal.
+    /// Logs a line. Hides the bar for that time if both share a terminal.
     pub(crate) fn log(
         &self,
         level: Level,

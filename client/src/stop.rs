@@ -13,11 +13,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 
 /// Time after a signal in which a batch that has been sent may still be acknowledged. When it
-/// passes, the batch is in doubt and the program ends with the signal's exit code. It is below the
+/// passes, the batch is in doubt and the program exits with the signal's exit code. It is below the
 /// 10 s after which container engines kill.
 pub(crate) const FINISH_LIMIT: Duration = Duration::from_secs(5);
 
-/// Time after a signal in which the program must end. When it passes, a thread ends the process
+/// Time after a signal in which the program must exit. When it passes, a thread ends the process
 /// with the signal's exit code, even if another thread hangs in a system call (a file system that
 /// does not respond, a full pipe without a reader).
 const END_LIMIT: Duration = Duration::from_secs(7);

@@ -23,9 +23,9 @@ pub(crate) struct ComposeFile {
 /// One container.
 #[derive(Debug, Serialize)]
 pub(crate) struct Service {
-    /// Name of the container, which prefixes its log lines.
+    /// Name of the container, which `compose logs` prints before its log lines.
     pub(crate) container_name: String,
-    /// Image of this machine; the engine pulls none.
+    /// Image, which must have been built on this machine.
     pub(crate) image: &'static str,
     /// `NAME=value` pairs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -37,7 +37,7 @@ pub(crate) struct Service {
     /// Services that it waits for, with the condition.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) depends_on: BTreeMap<&'static str, Dependency>,
-    /// Check by which the engine finds out that the service is ready.
+    /// Check that the engine runs to find out if the service is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) healthcheck: Option<Healthcheck>,
     /// Time between TERM and KILL; the engine's default is 10 s.
@@ -48,7 +48,7 @@ pub(crate) struct Service {
     pub(crate) shm_size: Option<&'static str>,
     /// True if the root file system cannot be written.
     pub(crate) read_only: bool,
-    /// Capabilities that the container loses.
+    /// Capabilities that the container drops.
     pub(crate) cap_drop: Vec<&'static str>,
     /// Options such as `no-new-privileges:true`.
     pub(crate) security_opt: Vec<&'static str>,
@@ -56,8 +56,8 @@ pub(crate) struct Service {
 
 /// A mount of a container.
 ///
-/// It has the long form, with which the engine reports a missing file of the host. With the short
-/// form the engine creates a directory in its place.
+/// Written in the long form, with which the engine reports a missing file of the host. With the
+/// short form, the engine would create a directory in its place.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(crate) enum Mount {

@@ -9,7 +9,7 @@ use crate::file::{
     Subnet,
 };
 
-/// Service and container of the central. Agencies use this name in `server.address` of
+/// Name of the central's service and container. Agencies use this name in `server.address` of
 /// `client/config.yaml`.
 const CENTRAL: &str = "server";
 
@@ -47,8 +47,8 @@ pub(crate) fn topology(agencies: u16, dialect: Option<&Dialect>) -> ComposeFile 
     }
 }
 
-/// Returns the service of the central. The central does the duties of a first process itself, so it
-/// needs no `init`.
+/// Returns the service of the central. The central handles signals and reaps its children as
+/// process 1 must, so it needs no `init`.
 fn central(agencies: u16, dialect: Option<&Dialect>) -> Service {
     // The environment wins over `config.ini`, so it sets nothing that the file can set. The number
     // of agencies is the exception: the file cannot know it, and a draw that waits for more
@@ -98,8 +98,8 @@ fn agency(number: u16, dialect: Option<&Dialect>) -> Service {
     }
 }
 
-/// Returns true if the dialect carries bets, which the echo exercise does not. An unknown dialect
-/// counts as one that does, because bets that are mounted and not used do no harm.
+/// Returns true if the dialect carries bets, which `echo` does not. An unknown dialect counts as
+/// one that does, because mounting unused bets does no harm.
 fn has_bets(dialect: Option<&Dialect>) -> bool {
     dialect.is_none_or(|dialect| dialect.agency.is_some())
 }

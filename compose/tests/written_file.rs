@@ -140,7 +140,7 @@ fn an_echo_exercise_of_any_size_has_no_bets_and_no_draw() {
 #[test]
 fn the_environment_sets_nothing_that_the_configuration_files_can_set() {
     // The files cannot know the number of an agency, the number of agencies and the dialect.
-    let ours = ["CLI_ID", "CLI_PROTOCOL", "SERVER_AGENCIES", "SERVER_PROTOCOL"];
+    let known = ["CLI_ID", "CLI_PROTOCOL", "SERVER_AGENCIES", "SERVER_PROTOCOL"];
     for protocol in ["", "echo", "typed"] {
         let file = read_back_in(protocol, 3);
         for name in services(&file) {
@@ -148,7 +148,7 @@ fn the_environment_sets_nothing_that_the_configuration_files_can_set() {
                 file["services"][name]["environment"].as_sequence().into_iter().flatten()
             {
                 let (key, _) = variable.as_str().unwrap().split_once('=').unwrap();
-                assert!(ours.contains(&key), "{name} has {key}");
+                assert!(known.contains(&key), "{name} has {key}");
                 assert!(!protocol.is_empty() || !key.ends_with("PROTOCOL"), "{name} has {key}");
             }
         }

@@ -1,9 +1,11 @@
-//! The central: one process's access to the shared state and the storage, which it keeps in step.
+//! The central: one process's access to the shared state and the storage, which it keeps
+//! consistent.
 //!
-//! A batch passes four points. It *begins* when its type byte is read: its agency is in flight. It
-//! is *committed* to the files, under the ledger's lock. It is *published*: durable as promised,
-//! then its winners counted and its mark released, together. Only then is it acknowledged. A worker
-//! may be killed between any two of them; [`Central::repair`] finishes or forgets what it left.
+//! A batch passes four points. It *begins* when its first bytes identify it as a batch: from then
+//! on its agency is in flight. It is *committed* to the files under the ledger's lock. It is
+//! *published*: first it becomes durable as promised, then its winners are counted and its
+//! in-flight mark is released, together. Only then is it acknowledged. A worker may be killed
+//! between any two of these points. [`Central::repair`] then publishes or discards what it left.
 
 mod commit;
 mod draw;
@@ -28,17 +30,16 @@ use crate::storage::{Draw, Ledger, LedgerWords, Storage};
 pub struct Central {
     shared: Shared,
     storage: Storage,
-    /// The totals after the last batch that this process has committed and not published.
+    /// The totals after the last batch that this process has committed but not published.
     unpublished: Option<Ledger>,
-    /// True while this process has marked agencies as finished and not made the marks durable.
+    /// True while this process has marked agencies as finished but not made the marks durable.
     unsynced: bool,
-    /// The result of the draw, once it was held and an agency asked for its winners.
+    /// The result of the draw, once this process has opened it.
     draw: Option<Draw>,
 }
 
 impl Central {
-    /// Brings shared state and storage together at the start of a central: publishes what is
-    /// stored.
+    /// Initializes the shared state of a starting central from its storage.
     ///
     /// `agencies` is the number of distinct agencies that the draw waits for.
     pub fn new(
@@ -63,12 +64,12 @@ impl Central {
         &self.shared
     }
 
-    /// Begins a batch in worker `slot`: its agency is in flight.
+    /// Begins a batch in worker `slot`: its agency is in flight from now on.
     pub fn begin(&self, slot: usize) {
         self.shared.begin_batch(slot);
     }
 
-    /// Ends a batch of worker `slot` of which nothing is stored.
+    /// Releases the in-flight mark of a batch of worker `slot` that is not stored.
     pub fn abandon(&self, slot: usize) {
         self.shared.end_batches(slot, 1);
     }
@@ -79,7 +80,7 @@ impl Central {
         Ok(Results { winners: *winners, in_flight: self.shared.agencies_in_flight() })
     }
 
-    /// Closes the storage in order, after every worker has ended. The next start has nothing to
+    /// Closes the storage after every worker has exited, so that the next start has nothing to
     /// recover.
     pub fn close(&self) -> Result<(), Fatal> {
         self.check_durability()?;
@@ -89,8 +90,8 @@ impl Central {
     }
 }
 
-/// Locks the ledger. After a dead owner it first finds out from the files what is stored and which
-/// agencies have finished.
+/// Locks the ledger. If the previous owner died, first recovers the ledger and the number of
+/// finished agencies from the files.
 fn lock_ledger<'a>(
     shared: &'a Shared,
     storage: &Storage,
@@ -98,7 +99,7 @@ fn lock_ledger<'a>(
     shared.ledger.lock().or_else(|error| recover_ledger(error, shared, storage))
 }
 
-/// Returns the ledger's guard after a dead owner, recovered from the files.
+/// Recovers the ledger of a dead owner from the files and returns its guard.
 fn recover_ledger<'a>(
     error: LockError<ValueGuard<'a, LedgerWords>>,
     shared: &Shared,
@@ -110,7 +111,7 @@ fn recover_ledger<'a>(
             shared.finished.store(storage.count_finished()?);
             **inherited = recovery.ledger.into();
             warn("recovery", Outcome::Success)
-                .with("reason", "a process died while it held the lock of the storage")
+                .with("reason", "a process died while it held the storage lock")
                 .with("bets", recovery.ledger.bets)
                 .with("discarded_bytes", recovery.cut)
                 .write();
@@ -120,8 +121,8 @@ fn recover_ledger<'a>(
     }
 }
 
-/// Returns the guard of a value, also after a dead owner. The value itself is whole then, and its
-/// lock guards nothing else.
+/// Returns the guard of a value, even if its previous owner died: the value is still whole, and
+/// its lock guards nothing else.
 fn take_over<'a, T: Shareable>(
     locked: Result<ValueGuard<'a, T>, LockError<ValueGuard<'a, T>>>,
 ) -> Result<ValueGuard<'a, T>, Fatal> {

@@ -18,11 +18,11 @@ pub struct Cli {
     pub settings: Flags,
 }
 
-/// Ends the help: what scripts and operators need.
+/// Text at the end of the help: what scripts and operators need.
 const AFTER_HELP: &str = "\
 A flag wins over the environment, the environment over the file, the file over the default.
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 a worker cannot serve, 4 workers die
-again and again, 5 the address is in use, not of this machine or not allowed.
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 a worker cannot serve, 4 workers keep
+crashing, 5 the address is in use, not available on this machine or not permitted.
 Signals: TERM, INT and HUP stop the central gracefully, a second one or QUIT at once. USR1, USR2,
 WINCH, TTIN and TTOU are logged and ignored.";
 
@@ -40,11 +40,11 @@ pub enum Command {
         #[arg(long)]
         watch: bool,
     },
-    /// Show the objects in all shared memory segments of centrals, in the layout of `ipcs -m`
+    /// Show all shared memory segments and their objects, in the layout of `ipcs -m`
     Ipcs,
     /// Exit with 0 if every worker of the running central accepts connections, with 1 if not
     Health,
-    /// Text that is derived from this command line.
+    /// Documents that are generated from this command line.
     #[command(flatten)]
     Documents(Documents),
 }

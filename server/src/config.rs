@@ -1,4 +1,4 @@
-//! The central's settings, judged: what `run` and the inspecting commands work with.
+//! The central's settings, validated: what `run` and the inspecting commands use.
 
 mod ini;
 mod listen_address;
@@ -17,10 +17,10 @@ use self::listen_address::listen_addresses;
 pub use self::table::Flags;
 use crate::storage::Durability;
 
-/// Largest number of workers: each is a process with its own slot in shared memory.
+/// Maximum number of workers. Each is a process with its own slot in shared memory.
 const MAX_WORKERS: usize = 1024;
-/// Shortest time that a setting accepts. A shorter one would end requests and stops that do no
-/// harm.
+/// Shortest duration that a setting accepts. A shorter one would cut off ordinary requests and
+/// graceful stops.
 const MIN_TIME: Duration = Duration::from_millis(100);
 
 /// The central's settings.
@@ -34,11 +34,11 @@ pub struct Config {
     pub backlog: u32,
     /// Lowest level that is logged.
     pub log_level: LevelFilter,
-    /// The same as the user wrote it.
+    /// The level as the user wrote it.
     pub log_level_text: String,
     /// Distinct agencies that the draw waits for.
     pub agencies: u16,
-    /// True if a query for winners waits for the draw, false if it is refused before.
+    /// True if a query for winners before the draw waits for it, false if it is refused.
     pub early_queries_wait: bool,
     /// Processes in the pool.
     pub workers: NonZeroUsize,
@@ -51,12 +51,12 @@ pub struct Config {
     /// Time for a request, from its first byte to the end of the reply. Where a connection carries
     /// one request only, from the start of the connection.
     pub request_timeout: Duration,
-    /// Time a kept connection may be silent between two requests.
+    /// Time that a kept connection may stay idle between two requests.
     pub idle_timeout: Duration,
 }
 
 impl Config {
-    /// Judges the values of the settings; the first one that is not accepted is the error.
+    /// Validates the values of the settings. Fails with the first one that is not accepted.
     pub fn from_settings(settings: &Settings) -> Result<Self, SettingsError> {
         let port = settings.get("SERVER_PORT", |text| text.parse().ok())?;
         Ok(Self {
@@ -103,8 +103,8 @@ fn time(text: &str) -> Option<Duration> {
 /// Reads a number of workers, or `auto`.
 fn workers(text: &str) -> Option<NonZeroUsize> {
     if text == "auto" {
-        // With one worker a query would wait for every batch before it, and no client would ever
-        // see a partial answer.
+        // At least 2, so that one worker still serves while another waits for a sync or is being
+        // replaced.
         let cpus = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         return Some(cpus.max(NonZeroUsize::MIN.saturating_add(1)));
     }

@@ -4,17 +4,17 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
-    /// Done, or stopped in order.
+    /// Done, or stopped gracefully.
     Done = 0,
-    /// Ran, but failed.
+    /// Failed.
     Failed = 1,
     /// Wrong usage or configuration.
     Usage = 2,
     /// A worker cannot serve, so the central stopped.
     WorkerCannotServe = 3,
-    /// The workers of a slot died again and again.
+    /// The workers of a slot kept crashing.
     CrashLoop = 4,
-    /// The address is in use, not of this machine, or not allowed.
+    /// The address is in use, not available on this machine, or not permitted.
     Address = 5,
 }
 

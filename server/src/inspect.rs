@@ -33,7 +33,7 @@ enum AttachError {
     Name(#[from] multiprocessing::InvalidName),
 }
 
-/// Prints the status of the central on a port.
+/// Prints the status of the central whose first port is `port`.
 pub fn status(port: u16, json: bool, watch: bool) -> ExitCode {
     loop {
         let shared = match attach(port) {
@@ -53,7 +53,7 @@ pub fn status(port: u16, json: bool, watch: bool) -> ExitCode {
     }
 }
 
-/// Prints every segment of this library with the objects inside.
+/// Prints every segment of the library with its objects.
 pub fn ipcs() -> ExitCode {
     match segments() {
         Ok(listings) => {
@@ -64,7 +64,7 @@ pub fn ipcs() -> ExitCode {
     }
 }
 
-/// Checks that every worker of the central on a port accepts connections.
+/// Checks that every worker of the central whose first port is `port` accepts connections.
 pub fn health(port: u16) -> ExitCode {
     let shared = match attach(port) {
         Ok(shared) => shared,
@@ -84,10 +84,10 @@ pub fn health(port: u16) -> ExitCode {
     }
 }
 
-/// Attaches to the shared state of the central on a port, or, with port 0, of the only central
-/// there is.
+/// Attaches to the shared state of the central whose first port is `port`. Port 0 means the only
+/// running central.
 fn attach(port: u16) -> Result<Shared, AttachError> {
-    // Only with port 0: searching looks at every process of the machine.
+    // Search only for port 0, because a search examines every process of the machine.
     let port = match port {
         0 => <[u16; 1]>::try_from(running_ports()).map_or(0, |[only]| only),
         port => port,
@@ -107,7 +107,7 @@ fn attach(port: u16) -> Result<Shared, AttachError> {
     if shared.segment.creator_is_alive() { Ok(shared) } else { Err(AttachError::Dead { port }) }
 }
 
-/// Returns the ports of the centrals on this machine, as far as this user may see them.
+/// Returns the first ports of the running centrals that this user may see.
 fn running_ports() -> Vec<u16> {
     let listings = segments().unwrap_or_default();
     let alive = listings
@@ -118,7 +118,7 @@ fn running_ports() -> Vec<u16> {
         .collect()
 }
 
-/// Writes to standard output. Returns false if its reader has left.
+/// Writes to standard output. Returns false if the reader has closed it.
 fn printed(text: &str) -> bool {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()

@@ -8,22 +8,23 @@ use lottery::protocol::Dialect;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// How long a start waits for the last workers of a killed central to release the port.
-const PREDECESSOR: Duration = Duration::from_secs(1);
+const PORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
-    /// The socket; accepting from it does not block.
+    /// The non-blocking socket.
     pub socket: TcpListener,
     /// The dialect of its connections.
     pub dialect: &'static Dialect,
-    /// The address it listens on, with the port that the system has chosen if any was requested.
+    /// The bound address. If port 0 was requested, it has the port that the system chose.
     pub address: SocketAddr,
-    /// Most connections that the kernel queues: the requested number, or the machine's limit.
+    /// Maximum number of connections that the kernel queues: the requested number, or the
+    /// machine's limit if that is lower.
     pub backlog: u32,
 }
 
-/// An address that cannot be listened on.
+/// Failure to listen on an address.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {reason}")]
 pub struct ListenError {
@@ -32,7 +33,7 @@ pub struct ListenError {
 }
 
 impl Listener {
-    /// Listens on `ip` (an address, or a host name) and `port` (0 = any free one).
+    /// Listens on `ip` (an address, or a host name) and `port` (0 means any free one).
     pub fn bind(
         ip: &str,
         port: u16,
@@ -40,7 +41,7 @@ impl Listener {
         dialect: &'static Dialect,
     ) -> Result<Self, ListenError> {
         let wanted = SocketAddr::new(address_of(ip), port);
-        let deadline = Instant::now() + PREDECESSOR;
+        let deadline = Instant::now() + PORT_TIMEOUT;
         loop {
             match listen(wanted, backlog) {
                 Ok((socket, address)) => {
@@ -60,7 +61,7 @@ impl Listener {
 
 fn listen(address: SocketAddr, backlog: u32) -> io::Result<(TcpListener, SocketAddr)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restart must not wait for the closed connections of the run before.
+    // A restart must not wait for the closed connections of the previous run.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
@@ -71,7 +72,7 @@ fn listen(address: SocketAddr, backlog: u32) -> io::Result<(TcpListener, SocketA
 }
 
 fn reason(error: &io::Error) -> String {
-    let way_out = match error.kind() {
+    let advice = match error.kind() {
         io::ErrorKind::AddrInUse => {
             "; stop the program that uses it, or choose another SERVER_PORT (0 = any free one)"
         }
@@ -79,16 +80,17 @@ fn reason(error: &io::Error) -> String {
             "; ports below 1024 need privileges: choose another SERVER_PORT"
         }
         io::ErrorKind::AddrNotAvailable => {
-            "; it is no address of this machine: choose another SERVER_IP (0.0.0.0 = all)"
+            "; it is not an address of this machine: choose another SERVER_IP (0.0.0.0 = all)"
         }
         _ => "",
     };
-    format!("{error}{way_out}")
+    format!("{error}{advice}")
 }
 
-/// Returns the address to bind. A literal address is used as it is. A host name means the first of
-/// its addresses that belongs to this machine, or all addresses if none does: the course's
-/// `SERVER_IP = server` is the container's name for itself, and means all.
+/// Returns the address to bind. A literal address is used unchanged. A host name means the first of
+/// its addresses that belongs to this machine, or all addresses if none does. The course sets
+/// `SERVER_IP = server`, which resolves only in the container's network and elsewhere means all
+/// addresses.
 fn address_of(ip: &str) -> IpAddr {
     let all = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     if let Ok(literal) = ip.parse() {
@@ -99,7 +101,7 @@ fn address_of(ip: &str) -> IpAddr {
     resolved.iter().find(|address| is_local(address)).map_or(all, SocketAddr::ip)
 }
 
-/// Returns the machine's limit for a listen queue. The kernel silently cuts a longer one.
+/// Returns the machine's limit for a listen queue. The kernel silently shortens a longer one.
 fn longest_backlog() -> u32 {
     let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
     limit.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(u32::MAX)

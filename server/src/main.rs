@@ -29,7 +29,7 @@ fn main() -> process::ExitCode {
     let cli = Cli::parse();
     logger::init(LevelFilter::Info, Stream::Stderr);
     let code = match &cli.command {
-        // A wrong configuration must not keep the user from the manual.
+        // The manual must be available even if the configuration is wrong.
         Some(Command::Documents(documents)) => print_document(documents),
         _ => dispatch(&cli).unwrap_or_else(|reason| {
             error("config", Outcome::Fail).with("error", &reason).write();
@@ -39,7 +39,7 @@ fn main() -> process::ExitCode {
     code.into()
 }
 
-/// Runs the command, or returns what is wrong with the configuration.
+/// Runs the command. Fails if the configuration is wrong.
 fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
     let settings = cli.settings.resolve()?;
     if cli.settings.print_config {

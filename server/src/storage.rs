@@ -2,9 +2,9 @@
 //! result of the draw, and the lock that keeps a second central out.
 //!
 //! A commit runs under the ledger's lock and stores a group of batches: the rows with one write,
-//! the winner lines with one write, then one journal record per batch, all with one write. Only the
-//! record makes a batch count. Whatever a killed process wrote before it is cut off by the next
-//! one.
+//! the winner lines with one write, then one journal record per batch, all with one write. A batch
+//! is stored only once its record is there. The next process cuts off rows and lines that a killed
+//! process left without a record.
 
 mod draw;
 mod error;
@@ -48,8 +48,9 @@ impl fmt::Display for Durability {
     }
 }
 
-/// Bytes that a reused buffer keeps. Many times an 8 kB packet, so that ordinary batches never
-/// allocate. More is given back, or a worker would stay as large as the largest batch it ever saw.
+/// Capacity in bytes that a reused buffer keeps: many times an 8 kB packet, so that ordinary
+/// batches never allocate. Larger buffers shrink, or a worker would keep the memory of the largest
+/// batch it ever received.
 const KEPT_BYTES: usize = 256 * 1024;
 
 /// The open storage. The supervisor opens it before it forks the workers, and all processes share
@@ -62,8 +63,8 @@ pub struct Storage {
     winners: File,
     journal: Journal,
     finished: Finished,
-    /// Carries the lock. Workers inherit it, so the storage is free when the last of them has
-    /// ended.
+    /// Holds the lock of the storage. Workers inherit it, so the lock is released when the last of
+    /// them has exited.
     _lock: File,
 }
 
@@ -74,7 +75,7 @@ impl Storage {
         directory: &Path,
         durability: Durability,
     ) -> Result<(Self, Recovery), StorageError> {
-        let creating = "making the storage directory (SERVER_STORAGE_DIR)";
+        let creating = "creating the storage directory (SERVER_STORAGE_DIR)";
         fs::create_dir_all(directory).map_err(FileError::of(creating, directory))?;
         let lock = lock::lock(directory)?;
         let (journal, finished) = (directory.join("journal"), directory.join("finished"));
@@ -88,7 +89,7 @@ impl Storage {
             _lock: lock,
         };
         if durability == Durability::Disk {
-            // A file whose directory entry is lost in a power failure is lost itself.
+            // A file whose directory entry is lost in a power failure is lost too.
             for entries in [Some(directory), directory.parent()].into_iter().flatten() {
                 let entries = if entries.as_os_str().is_empty() { Path::new(".") } else { entries };
                 let synced = File::open(entries).and_then(|entries| entries.sync_all());
@@ -117,14 +118,14 @@ impl Storage {
     ) -> Result<(Ledger, Option<FileError>), StorageError> {
         match self.try_append(before, batches) {
             Ok(result) => Ok(result),
-            // Only the journal knows which of them are stored.
+            // Only the journal shows which of them are stored.
             Err(StorageError::File(refused)) => Ok((self.recover(false)?.ledger, Some(refused))),
             Err(error) => Err(error),
         }
     }
 
-    /// As [`append`](Self::append), but after [`StorageError::File`] the caller has to recover the
-    /// files.
+    /// Appends batches like [`append`](Self::append), but the caller must recover the files after
+    /// [`StorageError::File`].
     fn try_append(
         &mut self,
         before: Ledger,
@@ -136,8 +137,9 @@ impl Storage {
             before = self.checkpoint(before)?;
         }
         if let Err(refused) = self.write_files(&before, batches) {
-            // Most likely the disk is full. The journal knows nothing of these batches. Reading it
-            // for each batch of a round would hold the lock for seconds.
+            // Probably the disk is full. The journal has no record of these batches, so cutting the
+            // files is enough. Reading the journal for each batch of a round would hold the lock
+            // for seconds.
             self.check_reach(&before)?;
             self.truncate(&before)?;
             return Ok((before, Some(refused)));
@@ -146,7 +148,8 @@ impl Storage {
             let appended = self.journal.append(before, batches, with_payload);
             appended.map_err(self.file_error("writing", "journal"))?
         } else {
-            // Larger than the whole journal: the batches are their own checkpoint.
+            // The records do not fit in an empty journal, so a checkpoint commits the batches
+            // instead.
             self.checkpoint(batches.added_to(before))?
         };
         Ok((after, None))
@@ -159,8 +162,8 @@ impl Storage {
         lines.map_err(self.file_error("writing", "winners.log"))
     }
 
-    /// Starts a new epoch of the journal, after making the files durable where that is promised.
-    /// The caller holds the ledger's lock, or is the only process.
+    /// Makes the files durable if that is promised, then starts a new epoch of the journal. The
+    /// caller holds the ledger's lock, or is the only process.
     pub fn checkpoint(&self, ledger: Ledger) -> Result<Ledger, StorageError> {
         self.start_epoch(ledger, self.durability == Durability::Disk)
     }
@@ -178,8 +181,8 @@ impl Storage {
         Ok(next)
     }
 
-    /// Makes every batch appended so far survive a power loss. If this fails, nothing that was
-    /// appended since the last success can be relied on.
+    /// Makes every batch appended so far survive a power loss. If this fails, any batch appended
+    /// since the last success may be lost.
     pub fn sync(&self) -> Result<(), StorageError> {
         self.journal.sync().map_err(self.not_durable("journal"))
     }
@@ -210,31 +213,31 @@ impl Storage {
         Ok(Drawing::new(bets, ledger.rows_end))
     }
 
-    /// Continues a draw for about `bytes` bytes. Returns true once it has seen every bet.
+    /// Continues a draw for about `bytes` bytes. Returns true once it has read every bet.
     pub fn advance_draw(&self, drawing: &mut Drawing, bytes: u64) -> Result<bool, FileError> {
         drawing.advance(bytes).map_err(self.file_error("drawing from", "bets.csv"))
     }
 
-    /// Writes the result of a draw. If this fails, the draw was not held.
-    pub fn keep_draw(&self, drawing: &Drawing) -> Result<(), FileError> {
-        let kept = drawing.keep(&self.directory, self.durability == Durability::Disk);
-        kept.map_err(self.file_error("writing", draw::FILE))
+    /// Writes the result of a draw. If this fails, the draw has not been held.
+    pub fn write_draw(&self, drawing: &Drawing) -> Result<(), FileError> {
+        let written = drawing.write(&self.directory, self.durability == Durability::Disk);
+        written.map_err(self.file_error("writing", draw::FILE))
     }
 
-    /// Returns the result of the draw, if it was held. A damaged file is an error.
+    /// Returns the result of the draw, if it has been held. A damaged file is an error.
     pub fn draw(&self) -> Result<Option<Draw>, FileError> {
         Draw::open(&self.directory).map_err(self.file_error("reading", draw::FILE))
     }
 
-    /// As [`draw`](Self::draw), and checks that the draw was held over `bets` bets, because nothing
-    /// can be stored after it.
+    /// Returns the same as [`draw`](Self::draw). Fails if the draw was not held over `bets` bets,
+    /// because nothing can be stored after it.
     pub fn draw_over(&self, bets: u64) -> Result<Option<Draw>, StorageError> {
         let draw = self.draw()?;
         match &draw {
             Some(held) if held.bets != bets => {
                 let reason = format!(
-                    "the draw was held over {} bets and bets.csv has {bets}; restore bets.csv, or \
-                     move this file away to have another draw held",
+                    "the draw was held over {} bets, but bets.csv has {bets}; restore bets.csv, \
+                     or move this file away to hold another draw",
                     held.bets
                 );
                 Err(StorageError::Inconsistent { path: self.directory.join(draw::FILE), reason })
@@ -251,7 +254,7 @@ impl Storage {
         lines.map_err(self.file_error("truncating", "winners.log"))
     }
 
-    // The two below build the path only for an error.
+    // These two build the path only for an error.
 
     fn not_durable(&self, file: &str) -> impl FnOnce(io::Error) -> StorageError {
         move |source| StorageError::NotDurable { path: self.directory.join(file), source }
@@ -262,7 +265,7 @@ impl Storage {
     }
 }
 
-/// Empties a reused buffer and gives back what exceeds [`KEPT_BYTES`].
+/// Empties a reused buffer and frees the capacity beyond [`KEPT_BYTES`].
 fn clear_buffer(buffer: &mut Vec<u8>) {
     buffer.clear();
     buffer.shrink_to(KEPT_BYTES);

@@ -1,5 +1,5 @@
-//! The supervisor of the central: sets everything up and forks the workers. Then it only watches,
-//! repairs what a dead worker left, and stops everything in order.
+//! The supervisor of the central: sets everything up and forks the workers. Then it watches the
+//! workers, repairs what a dead one left, and stops the central gracefully.
 //!
 //! It serves no clients, and takes locks only to repair, for a limited time.
 
@@ -25,10 +25,10 @@ use crate::storage::{Recovery, Storage, StorageError};
 use crate::worker::{self, Limits, WorkerError};
 
 /// Time between two log lines about a repair that a living process blocks. The repair itself is
-/// tried many times per second.
+/// retried many times per second.
 const LOG_BLOCKED_EVERY: Duration = Duration::from_secs(5);
 
-/// Why a central could not start, or ended before it was asked to.
+/// Why a central could not start, or exited without being asked to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address cannot be listened on.
@@ -46,21 +46,22 @@ pub enum StartError {
     /// The pool of workers cannot run.
     #[error(transparent)]
     Pool(#[from] PoolError),
-    /// The kernel has no descriptor left.
+    /// The eventfd for the draw cannot be created.
     #[error("event descriptor: {0}")]
     System(#[from] Errno),
-    /// The port makes no segment name; cannot happen.
+    /// The port does not form a valid segment name. This cannot happen.
     #[error(transparent)]
     Name(#[from] multiprocessing::InvalidName),
 }
 
 /// Runs a central until it is stopped.
 pub fn run(config: &Config) -> Result<ExitCode, StartError> {
-    // First of all: from here on a signal waits until the pool runs and can stop in order.
+    // Create the pool first: it blocks signals, so from here on a signal waits until the pool runs
+    // and can stop gracefully.
     let pool = Pool::new(PoolOptions { workers: config.workers, grace: config.grace })?;
     allow_many_descriptors();
-    // In this order a start right after a kill -9 can wait for the last workers, which hold the
-    // lock of the storage and then the port.
+    // Lock the storage before binding the port. After a kill -9, the last workers of the previous
+    // central still hold both, and opening the storage waits until they have exited.
     let (storage, recovery) = Storage::open(&config.storage_dir, config.durability)?;
     log_recovery(&recovery);
     let bind = |address: &ListenAddress| {
@@ -72,8 +73,8 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
     shared.port.store(port);
     let central = Central::new(shared, storage, recovery.ledger, config.agencies)?;
     if central.was_drawn() {
-        let advice = "the draw of this storage was held: no more bets; a new lottery needs another \
-                      SERVER_STORAGE_DIR";
+        let advice = "the draw of this storage has been held, so bets are closed; a new lottery \
+                      needs another SERVER_STORAGE_DIR";
         info("sorteo", Outcome::InProgress).with("reason", advice).write();
     }
     log_config(config, port);
@@ -87,7 +88,7 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
         central,
         ready: ready_lines(config, &listeners),
         listeners,
-        // Never read, so each write adds up. An overflow would take 2^64 draws.
+        // Never read, so its counter only grows. An overflow would take 2^64 writes.
         drawn: Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?),
         limits,
         died: vec![false; config.workers.get()],
@@ -102,7 +103,7 @@ struct Supervisor {
     central: Central,
     /// The supervisor's own handles, closed when the pool stops so that the ports become free.
     listeners: Vec<Listener>,
-    /// Wakes every worker when the draw was held.
+    /// Wakes every worker when the draw has been held or must be taken over.
     drawn: Arc<EventFd>,
     limits: Limits,
     /// Logged once every worker accepts; one line per listening socket.
@@ -135,7 +136,7 @@ impl Workload for Supervisor {
 
     fn repair(&mut self, slot: usize, _exit: Exit) -> RepairOutcome {
         let Err(reason) = self.central.repair(slot) else { return RepairOutcome::Done };
-        // A stopped process may be continued. Nothing else here improves by waiting.
+        // A stopped process may be continued later. No other error here goes away by waiting.
         let again = matches!(reason, RepairError::Busy(_));
         if !again || self.logged_blocked.is_none_or(|time| time.elapsed() >= LOG_BLOCKED_EVERY) {
             self.logged_blocked = Some(Instant::now());
@@ -194,7 +195,7 @@ impl Workload for Supervisor {
 }
 
 impl Supervisor {
-    /// Ends in order, after every worker has ended.
+    /// Closes the storage and returns the exit code, after every worker has exited.
     fn end(self, outcome: multiprocessing::Outcome) -> ExitCode {
         let closed = self.central.close();
         let code = match outcome {
@@ -208,8 +209,7 @@ impl Supervisor {
                 ExitCode::WorkerCannotServe
             }
             multiprocessing::Outcome::CrashLoop { slot, exit } => {
-                let reason =
-                    format!("the workers of this slot die again and again, the last by {exit}");
+                let reason = format!("the workers of this slot keep dying, the last one by {exit}");
                 error("exit", Outcome::Fail).with("worker", slot).with("error", reason).write();
                 ExitCode::CrashLoop
             }
@@ -224,7 +224,8 @@ impl Supervisor {
     }
 }
 
-/// Raises the limit of open descriptors as far as the system allows: each waiting agency needs one.
+/// Raises the limit of open descriptors to the maximum that the system allows, because each
+/// waiting agency needs one.
 fn allow_many_descriptors() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard
@@ -277,7 +278,7 @@ fn ready_lines(config: &Config, listeners: &[Listener]) -> Vec<Line> {
     listeners.iter().map(line).collect()
 }
 
-/// Says how a worker ended, with the likely cause.
+/// Describes how a worker died, with the likely cause.
 fn describe(exit: Exit) -> String {
     let hint = if exit.is_signal(Signal::SIGKILL) { " (out of memory, or a kill -9?)" } else { "" };
     format!("{exit}{hint}")
@@ -285,10 +286,10 @@ fn describe(exit: Exit) -> String {
 
 fn follow_up(next: Next) -> String {
     match next {
-        Next::Restart => "another in its place".to_owned(),
-        Next::RestartAfter(pause) => format!("another in its place in {}", GoDuration(pause)),
+        Next::Restart => "start a replacement".to_owned(),
+        Next::RestartAfter(pause) => format!("start a replacement in {}", GoDuration(pause)),
         Next::GiveUp | Next::CannotServe => "stop the central".to_owned(),
-        Next::Stay => "nothing, the central is stopping".to_owned(),
+        Next::Stay => "none, the central is stopping".to_owned(),
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Each pass of the loop is a round. It takes what the kernel has ready, prepares the batches that
 //! are whole, commits and publishes them together, and only then answers them. An agency that is
-//! slow, silent, or waits for the draw costs a place in a table, not a worker.
+//! slow, silent, or waits for the draw occupies an entry in a table, not a worker.
 
 mod connection;
 mod draw;
@@ -34,26 +34,27 @@ use self::table::{Table, Token};
 use crate::central::{Central, Fatal, WorkerState};
 use crate::listener::Listener;
 
-/// Bytes read at a time. A whole batch of our own agency (8 kB) fits and needs no further buffer.
+/// Bytes read at a time. A whole batch of this project's agency (8 kB) fits and needs no further
+/// buffer.
 const READ_BYTES: usize = 64 * 1024;
 /// Bytes that all connections of a worker may keep in memory together. Beyond it, the connection
 /// that buffers the most is closed.
 const MAX_BUFFERED_BYTES: usize = 64 * 1024 * 1024;
-/// Time between two checks of the deadlines: how much longer than allowed a connection may live.
+/// Time between two checks of the deadlines. A connection may outlive its deadline by this much.
 const DEADLINE_CHECK: Duration = Duration::from_millis(250);
-/// Part of the grace that a stop keeps back, to end in order before the supervisor kills.
+/// Part of the grace that remains for a worker to exit before the supervisor kills it.
 const GRACE_RESERVE: Duration = Duration::from_millis(500);
 /// How long a connection that has sent nothing may still begin a request during a stop: its bytes
 /// may be on their way.
 const LAST_CHANCE: Duration = Duration::from_millis(500);
-/// Connections accepted at a time.
+/// Maximum number of connections accepted in a row.
 const ACCEPTS: usize = 64;
-/// Events taken from the kernel at a time.
+/// Maximum number of events taken from the kernel at once.
 const EVENTS: usize = 256;
 
 /// Token of the stop request.
 const STOP: u64 = u64::MAX;
-/// Token of the eventfd that says the draw was held.
+/// Token of the eventfd that wakes every worker for the draw.
 const DRAWN: u64 = u64::MAX - 1;
 /// First token of the listening sockets; [`DRAWN`] ends their range. Tokens of connections are
 /// smaller, because their keys fit 32 bits, and no memory holds a table of 2^32 - 1 connections.
@@ -65,19 +66,19 @@ pub struct Limits {
     /// Time from the first byte of a request to the end of its reply. Where a connection carries
     /// one request, the time starts when it is accepted.
     pub request_timeout: Duration,
-    /// Time a connection may be silent between two requests.
+    /// Time that a connection may stay idle between two requests.
     pub idle_timeout: Duration,
-    /// True if an agency that asks for its winners before the draw waits for it, even if the same
-    /// message does not say that it has finished.
+    /// True if a query for winners before the draw waits for it, even if the same message does not
+    /// say that the agency has finished.
     pub early_queries_wait: bool,
-    /// Time a stop may take before the supervisor kills.
+    /// Time that a stop may take before the supervisor kills the worker.
     pub grace: Duration,
 }
 
-/// Why a worker ended before it was asked to.
+/// Why a worker exits without being asked to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// The process cannot rely on the storage or the shared memory any more.
+    /// The process can no longer rely on the storage or the shared memory.
     #[error(transparent)]
     Fatal(#[from] Fatal),
     /// The kernel refused something that the event loop needs.
@@ -85,7 +86,7 @@ pub enum WorkerError {
     System(#[from] Errno),
 }
 
-/// Serves until asked to stop. After an error the process must end.
+/// Serves until asked to stop. After an error the process must exit.
 pub fn serve(
     worker: &Worker,
     listeners: Vec<Listener>,
@@ -95,7 +96,7 @@ pub fn serve(
 ) -> Result<(), WorkerError> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(worker.stop_fd(), EpollEvent::new(EpollFlags::EPOLLIN, STOP))?;
-    // By edge: each write wakes every worker, and no worker has to read what all share.
+    // Edge-triggered: each write wakes every worker, and no worker has to read the shared counter.
     epoll.add(&*drawn, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, DRAWN))?;
     let intakes =
         (LISTENERS..).zip(listeners).map(|(token, listener)| Intake::new(listener, token, &epoll));
@@ -123,7 +124,7 @@ struct EventLoop<'a> {
     table: Table<'a>,
     handler: Handler<'a>,
     draw: DrawAttempt,
-    /// The numbers of connections and of waiting ones, as last written to shared memory.
+    /// Numbers of connections and of waiting ones that were last written to shared memory.
     published: (usize, usize),
 }
 
@@ -145,7 +146,7 @@ impl<'a> EventLoop<'a> {
                 self.visit(token, Handler::advance_queued)?;
             }
             self.end_round()?;
-            self.attend_draw()?;
+            self.advance_draw()?;
             if !self.is_draining() && worker.stop_requested() {
                 self.drain()?;
             }
@@ -174,7 +175,7 @@ impl<'a> EventLoop<'a> {
     }
 
     /// Returns how long to wait for events: not at all if there is work left, and without a limit
-    /// only if nothing can become overdue.
+    /// only if no deadline, pause or draw is pending.
     fn timeout(&self) -> EpollTimeout {
         if self.table.has_queued() || self.draw.is_under_way() {
             return EpollTimeout::ZERO;
@@ -202,7 +203,8 @@ impl<'a> EventLoop<'a> {
         }
     }
 
-    /// Lets the handler handle a connection, then keeps the worker's limits.
+    /// Lets the handler handle a connection, then enforces the limits of the round and of the
+    /// worker.
     fn visit(
         &mut self,
         token: Token,
@@ -220,10 +222,10 @@ impl<'a> EventLoop<'a> {
         Ok(())
     }
 
-    /// Closes the connection that buffers the most bytes, until all together keep no more than
-    /// allowed. Closing the one that needs a little more at the moment would be unfair: a few
-    /// connections that send megabytes and never end would shut out everyone whose batch arrives in
-    /// two pieces.
+    /// Closes the connections that buffer the most bytes until all together keep no more than
+    /// allowed. Closing the connection that needs more bytes now would be unfair: a few clients
+    /// that send megabytes and never finish would shut out every client whose batch arrives in two
+    /// pieces.
     fn make_room(&mut self) -> Result<(), WorkerError> {
         while self.table.buffered() > MAX_BUFFERED_BYTES {
             let Some(largest) = self.table.largest() else { break };
@@ -254,15 +256,15 @@ impl<'a> EventLoop<'a> {
         }
     }
 
-    /// Accepts connections that the kernel has queued, and returns how many. Accepts a limited
-    /// number, so that those accepted before do not wait, and no more than this worker's share of
-    /// those that stay.
+    /// Accepts connections that the kernel has queued, and returns how many. Stops after a limited
+    /// number, so that open connections do not wait, and leaves long-lived connections to workers
+    /// that have fewer.
     fn accept(&mut self, index: usize) -> Result<usize, WorkerError> {
         for accepted in 0..ACCEPTS {
             let shares = self.intakes[index].stays && !self.is_draining();
             let others_have_fewer = shares && self.others_have_fewer();
             let intake = &mut self.intakes[index];
-            if others_have_fewer && intake.leaves_it_to_others(self.epoll) {
+            if others_have_fewer && intake.defer_to_others(self.epoll) {
                 return Ok(accepted);
             }
             let Some((stream, peer)) = intake.accept(self.epoll, self.table.len()) else {
@@ -277,7 +279,7 @@ impl<'a> EventLoop<'a> {
                 .with("port", peer.port())
                 .write();
             let token = self.table.insert(stream, peer, dialect, deadline);
-            // Most often the request is there already.
+            // Usually the request has already arrived.
             self.visit(token, Handler::advance)?;
         }
         Ok(ACCEPTS)
@@ -302,8 +304,8 @@ impl<'a> EventLoop<'a> {
         Ok(())
     }
 
-    /// Does this round's part of the draw, and answers the agencies that waited for it.
-    fn attend_draw(&mut self) -> Result<(), WorkerError> {
+    /// Does this round's part of the draw, and answers the agencies that have waited for it.
+    fn advance_draw(&mut self) -> Result<(), WorkerError> {
         let Requests { slot, central, .. } = &mut self.handler.requests;
         if self.handler.draining.is_none() {
             self.draw.advance(central, *slot)?;
@@ -332,7 +334,7 @@ impl<'a> EventLoop<'a> {
         Ok(())
     }
 
-    /// Begins a graceful stop: takes what the kernel has queued, then nothing new.
+    /// Begins a graceful stop: accepts what the kernel has queued, then nothing new.
     fn drain(&mut self) -> Result<(), WorkerError> {
         let Requests { slot, limits, .. } = self.handler.requests;
         self.central().shared().worker_state.store(slot, WorkerState::Draining as u8);
@@ -343,13 +345,13 @@ impl<'a> EventLoop<'a> {
             self.intakes[intake].close(self.epoll);
         }
         info("close_listener", Outcome::Success).with("worker", slot).write();
-        self.draw.leave(self.handler.requests.central);
+        self.draw.give_up(self.handler.requests.central);
         let now = Instant::now();
         let grace = limits.grace.saturating_sub(GRACE_RESERVE).max(limits.grace / 2);
         let end = now + grace;
         self.handler.draining = Some(end);
         self.table.shorten_deadlines(|connection| match connection.phase {
-            // This run does not hold its draw any more. The agency can ask the next run.
+            // A stopping central does not hold the draw. The agency can ask the next run.
             Phase::Waiting { .. } => now,
             Phase::Lingering { .. } => now + LAST_CHANCE,
             _ if connection.is_idle() => now + LAST_CHANCE,

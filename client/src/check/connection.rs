@@ -15,8 +15,8 @@ use nix::poll::PollFlags;
 use super::excerpt::excerpt;
 use crate::stop::{Interrupt, Stop, Wake};
 
-/// Largest number of pieces per message. A message of up to this many bytes is sent byte by byte, a
-/// longer one in this many pieces, so that any message takes only tens of milliseconds.
+/// Largest number of pieces per message. A message of up to this many bytes is sent byte by byte,
+/// a longer one in this many pieces. So any message takes only tens of milliseconds.
 const MAX_PIECES: usize = 128;
 /// Pause after each piece, so that the server can read it alone.
 const PIECE_PAUSE: Duration = Duration::from_micros(200);
@@ -118,7 +118,7 @@ impl TestConnection {
         }
     }
 
-    /// Waits a moment for trailing bytes and consumes everything.
+    /// Waits briefly for trailing bytes and consumes everything.
     pub(super) fn take_trailing(&mut self) -> Vec<u8> {
         let deadline = Instant::now() + TRAILING_TIME;
         while self.end.is_none() && self.read(deadline) {}

@@ -64,7 +64,7 @@ fn run_step(
         }
         Step::ExpectNothing => {
             let judge = |received: &[u8]| (!received.is_empty()).then_some(());
-            // An error means silence or the end of the connection, which is as good.
+            // An error means silence or the end of the connection, and both are accepted.
             if connection.receive(target.silence(), judge).is_ok() {
                 let received = excerpt(&connection.take_trailing());
                 return Err(Violation { expected: "nothing".to_owned(), received });

@@ -2,7 +2,7 @@
 //!
 //! Agency 1 finishes last, when all others have finished and are waiting. The agency with the
 //! highest number also tries the rules of `--beyond`. Every wait ends within the reply timeout,
-//! whatever the server does.
+//! even if the server does not answer.
 
 use std::thread::sleep;
 
@@ -116,7 +116,7 @@ impl<'t> Draw<'t> {
         waiting.iter_mut().find_map(early).map_or(Ok(()), Err)
     }
 
-    /// Lets the agency with the highest number notify once more, on another connection.
+    /// Makes the agency with the highest number notify again, on another connection.
     fn notify_again(&self, waiting: &mut [TestAgency<'_>]) -> Result<(), String> {
         let mut again = self.agency(self.agencies);
         let sent = again.notify().and_then(|()| again.query());

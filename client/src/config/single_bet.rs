@@ -1,4 +1,4 @@
-//! The single bet of the environment, which the agency sends instead of a file.
+//! The single bet from the environment, which the agency sends instead of a file.
 
 use std::ffi::OsString;
 
@@ -21,20 +21,20 @@ pub(crate) struct SingleBet {
     pub(crate) number: u32,
 }
 
-/// Why the bet of the environment cannot be sent.
+/// Why the bet from the environment cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SingleBetError {
     /// Some variables are set, others are not.
-    #[error("the bet of the environment is incomplete: {missing} not set, of {}", VARIABLES.join(", "))]
+    #[error("the bet from the environment is incomplete: {missing} not set, of {}", VARIABLES.join(", "))]
     Incomplete {
         /// Variables that are not set, separated by commas.
         missing: String,
     },
     /// A variable is not UTF-8.
-    #[error("the bet of the environment is not accepted: {0} is not UTF-8")]
+    #[error("the bet from the environment is not accepted: {0} is not UTF-8")]
     NotUtf8(&'static str),
     /// A field breaks a rule of bets.
-    #[error("the bet of the environment is not accepted: {0}")]
+    #[error("the bet from the environment is not accepted: {0}")]
     Invalid(#[from] InvalidBet),
 }
 

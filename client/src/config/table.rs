@@ -128,7 +128,7 @@ const SETTINGS: &[Setting] = &[
         default: "60s",
         accepted: "a duration, such as 60s; 0s for a single attempt",
         choices: &[],
-        help: "Time during which the agency retries to reach the central",
+        help: "Time during which the agency keeps trying to reach the central",
         details: "",
     },
     Setting {
@@ -172,7 +172,7 @@ mod tests {
             .collect();
         let values = yaml::parse(&with_defaults.join("\n")).unwrap();
         for Setting { key, default, .. } in TABLE.settings {
-            // An agency gets its number from the environment, and finds the central by its
+            // An agency gets its number from the environment, and the file names the central's
             // container.
             let expected = match *key {
                 "id" => continue,

@@ -8,7 +8,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<FileValue>, String> {
     let value: Value =
         serde_yaml::from_str(text).map_err(|source| format!("is not YAML: {source}"))?;
     let mut pairs = Vec::new();
-    // A file of comments only is the null value, which sets nothing.
+    // A file with only comments parses to null, which sets nothing.
     if !value.is_null() {
         flatten("", &value, &mut pairs)
             .map_err(|(place, found)| format!("has {found} at {place}: expected key: value"))?;
@@ -71,7 +71,8 @@ struct Line<'a> {
     key: &'a str,
 }
 
-/// Returns the lines that set a key or begin a map. The parser does not say where it found a value.
+/// Returns the lines that set a key or begin a map, because the parser does not report where it
+/// found a value.
 fn lines(text: &str) -> Vec<Line<'_>> {
     (1..).zip(text.lines()).filter_map(|(number, line)| Line::new(number, line)).collect()
 }

@@ -40,7 +40,7 @@ fn a_batch_is_the_bytes_of_the_protocol_and_the_connection_is_closed_after_its_r
     expected.extend_from_slice(THREE_RECORDS[0].as_bytes());
     assert_eq!(connection.packet, expected);
     connection.reply(&[0, 0]);
-    // The central keeps its side open, so an agency that waits for its end would wait forever.
+    // The central keeps its side open, so an agency that waits for it to close would wait forever.
     connection.assert_closed_by_agency();
     central.answer_total(0);
     assert_eq!(agency.finish().code, Some(0));
@@ -119,7 +119,7 @@ fn an_agency_with_an_empty_file_only_sends_the_query() {
 }
 
 #[test]
-fn rows_without_number_become_records_of_four_fields() {
+fn rows_without_a_number_become_records_of_four_fields() {
     let central = FakeCentral::new();
     let rows = "Santiago Lionel,Lorca,30904465,1999-03-17\r\nAna,\"Sosa, hija\",1,1999-3-7\r\n";
     let agency = Setup::agency(central.address(), rows).start();

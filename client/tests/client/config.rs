@@ -173,7 +173,7 @@ fn a_missing_number_is_named_with_the_ways_to_set_it() {
 }
 
 #[test]
-fn an_unknown_key_is_named_with_its_value_its_line_and_the_one_that_was_meant() {
+fn an_unknown_key_is_named_with_its_value_its_line_and_the_most_similar_key() {
     let line = complaint(Setup::new().file("config.yaml", "id: 1\nbatch:\n  maxAmmount: 10\n"));
     let expected = "client: unknown key \"batch.maxAmmount\" = \"10\" (config.yaml:3): did you mean batch.maxAmount? known keys are id, ";
     assert!(line.starts_with(expected), "{line}");
@@ -245,7 +245,7 @@ fn every_dialect_is_accepted_by_its_name_and_the_error_for_another_name_lists_th
 }
 
 #[test]
-fn a_number_that_the_dialect_cannot_carry_is_refused_and_the_largest_it_can_is_accepted() {
+fn a_number_that_the_dialect_cannot_encode_is_refused_and_the_largest_that_it_can_is_accepted() {
     for dialect in DIALECTS {
         let start = |id: u32| {
             let id = id.to_string();
@@ -257,7 +257,7 @@ fn a_number_that_the_dialect_cannot_carry_is_refused_and_the_largest_it_can_is_a
         let name = dialect.name;
         let expected = match most {
             65535 => "a number from 1 to 65535".to_owned(),
-            _ => format!("a number from 1 to {most}, the largest that {name} carries"),
+            _ => format!("a number from 1 to {most}, the largest that {name} can encode"),
         };
         let id = most + 1;
         assert_eq!(
@@ -295,7 +295,7 @@ fn a_use_of_connections_that_the_dialect_does_not_allow_is_refused_with_those_it
 }
 
 #[test]
-fn a_file_that_is_no_configuration_is_refused_with_the_reason() {
+fn a_file_that_is_not_a_configuration_is_refused_with_the_reason() {
     for (content, reason) in [
         ("id: [1", "client: the configuration file config.yaml is not YAML: "),
         (
@@ -324,7 +324,7 @@ fn a_file_of_comments_only_sets_nothing() {
 }
 
 #[test]
-fn printing_shows_a_configuration_that_is_not_valid_too() {
+fn an_invalid_configuration_is_printed_too() {
     let ended = printed(Setup::new().args(["--loop-period", "soon"]));
     assert_value(&ended, "period", "soon", "flag --loop-period");
     assert_eq!(ended.lines[1..3], ["# not set", "# id:"]);
@@ -399,7 +399,7 @@ fn help_and_version_go_to_standard_output_with_exit_code_0() {
 }
 
 #[test]
-fn the_log_shows_the_level_as_it_was_given_and_keeps_to_it() {
+fn the_log_shows_the_level_as_it_was_given_and_obeys_it() {
     let central = FakeCentral::new();
     let setup =
         Setup::agency(central.address(), THREE_ROWS).args(["--log-level", "warning"]).start();

@@ -188,7 +188,7 @@ fn a_central_that_does_not_restart_ends_the_run_with_all_rows_stored() {
 }
 
 #[test]
-fn a_central_that_closes_after_every_query_is_not_retried_for_ever() {
+fn a_central_that_closes_after_every_query_is_not_retried_forever() {
     let central = FakeCentral::new();
     let mut agency = Setup::speaking("counted", central.address(), "").start();
     let began = Instant::now();

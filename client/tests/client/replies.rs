@@ -216,7 +216,7 @@ fn an_unanswered_query_is_retried() {
 }
 
 #[test]
-fn a_query_is_not_retried_for_ever() {
+fn a_query_is_not_retried_forever() {
     let central = FakeCentral::new();
     let agency = Setup::agency(central.address(), THREE_ROWS).start();
     central.accept_batch();

@@ -23,7 +23,7 @@ fn the_log_line_names_file_row_reason_and_stored_rows() {
     assert_eq!(
         refused(b"Ana,Paz,1,2001-02-29,7\r\n"),
         "action: read_bets | result: fail | client_id: 1 | file: bets.csv | row: 4 | rows_stored: 1-2 | error: \
-         birthdate \"2001-02-29\" is no calendar date of the form YYYY-MM-DD; nothing from row 3 on was sent"
+         birthdate \"2001-02-29\" is not a calendar date of the form YYYY-MM-DD; nothing from row 3 on was sent"
     );
 }
 
@@ -35,9 +35,9 @@ fn each_fault_of_a_row_is_reported_with_its_reason() {
         (b"Ana,Paz,1,2000-01-01", "4 columns, but the rows before have 5"),
         (b"Ana,Paz,1,2000-01-01,7,8", "6 columns, but the rows before have 5"),
         (b"\"Ana,Paz,1,2000-01-01,7", "1 columns, but the rows before have 5"),
-        (b"Ana,Paz,1,2000-13-01,7", "birthdate \"2000-13-01\" is no calendar date"),
-        (b"Ana,Paz,1,,7", "birthdate \"\" is no calendar date"),
-        (b"Ana,Paz,1, 2000-01-01,7", "birthdate \" 2000-01-01\" is no calendar date"),
+        (b"Ana,Paz,1,2000-13-01,7", "birthdate \"2000-13-01\" is not a calendar date"),
+        (b"Ana,Paz,1,,7", "birthdate \"\" is not a calendar date"),
+        (b"Ana,Paz,1, 2000-01-01,7", "birthdate \" 2000-01-01\" is not a calendar date"),
         (
             b"Ana,Paz,1,2000-01-01,4294967296",
             "number \"4294967296\" is not a plain decimal from 0 to 4294967295",

@@ -78,7 +78,7 @@ fn missing_or_empty_variables_are_named() {
         assert_eq!(
             ended.errors,
             format!(
-                "client: the bet of the environment is incomplete: {missing} not set, of NOMBRE, APELLIDO, DOCUMENTO, \
+                "client: the bet from the environment is incomplete: {missing} not set, of NOMBRE, APELLIDO, DOCUMENTO, \
                  NACIMIENTO, NUMERO\n"
             )
         );
@@ -110,13 +110,13 @@ fn the_variables_are_not_keys_of_the_configuration_file() {
 fn an_invalid_bet_is_a_wrong_configuration() {
     let central = FakeCentral::new();
     for (name, value, reason) in [
-        ("NACIMIENTO", "1999-02-29", "birthdate \"1999-02-29\" is no calendar date"),
+        ("NACIMIENTO", "1999-02-29", "birthdate \"1999-02-29\" is not a calendar date"),
         ("NUMERO", "-1", "number \"-1\" is not a plain decimal"),
         ("NOMBRE", "San\ntiago", "first name holds the control character U+000A"),
     ] {
         let ended = with_bet("typed", &central, &BET).env(name, value).finish();
         assert_eq!(ended.code, Some(2), "{ended:?}");
-        let begin = format!("client: the bet of the environment is not accepted: {reason}");
+        let begin = format!("client: the bet from the environment is not accepted: {reason}");
         assert!(ended.errors.starts_with(&begin), "{}", ended.errors);
     }
     let ended = with_bet("typed", &central, &BET)
@@ -125,7 +125,7 @@ fn an_invalid_bet_is_a_wrong_configuration() {
     assert_eq!(ended.code, Some(2));
     assert_eq!(
         ended.errors,
-        "client: the bet of the environment is not accepted: APELLIDO is not UTF-8\n"
+        "client: the bet from the environment is not accepted: APELLIDO is not UTF-8\n"
     );
     central.assert_no_other_connection();
 }
@@ -136,7 +136,7 @@ fn a_dialect_without_bets_cannot_send_the_bet() {
     assert_eq!(ended.code, Some(2));
     assert_eq!(
         ended.errors,
-        "client: the bet of the environment cannot be sent: echo carries no bets; \
+        "client: the bet from the environment cannot be sent: echo carries no bets; \
          choose another protocol, or unset the variables of the bet\n"
     );
 }

@@ -6,7 +6,7 @@ use multiprocessing::ValueGuard;
 use super::{Central, Fatal, Rejected, Shared, lock_ledger, publish};
 use crate::storage::{Batches, FileError, Group, Ledger, LedgerWords, Storage, StorageError};
 
-/// What became of everything in a commit. Nothing may be acknowledged before it is published.
+/// The results of a commit. Nothing may be acknowledged before it is published.
 #[derive(Debug)]
 pub struct Committed {
     /// One result per batch of the group, in order.
@@ -31,8 +31,8 @@ impl Central {
             match store(&self.shared, &mut self.storage, &mut guard, group.all()) {
                 Ok(results) => results,
                 Err(fatal) => {
-                    // The ledger may not match the files any more. The lock dies with this process,
-                    // so that its next owner recovers.
+                    // The ledger may no longer match the files. Without an unlock, the lock stays
+                    // held until this process exits, and the next owner recovers.
                     std::mem::forget(guard);
                     return Err(fatal);
                 }
@@ -50,7 +50,8 @@ impl Central {
     }
 }
 
-/// Stores batches together, or else one by one. The caller holds the ledger's lock.
+/// Stores batches together, then tries those that failed again, one by one. The caller holds the
+/// ledger's lock.
 fn store(
     shared: &Shared,
     storage: &mut Storage,
@@ -62,7 +63,7 @@ fn store(
         let (stored, _) = append(shared, storage, ledger, batches)?;
         results.extend((0..stored).map(|_| Ok(())));
     }
-    for batch in batches.each().skip(results.len()) {
+    for batch in batches.one_by_one().skip(results.len()) {
         results.push(match append(shared, storage, ledger, batch)? {
             (0, Some(refused)) => Err(refused.into()),
             _ => Ok(()),
@@ -84,7 +85,7 @@ fn append(
         error => error.into(),
     })?;
     **ledger = after.into();
-    // There are fewer batches than before if bets were removed from the files meanwhile.
+    // There may be fewer batches than before, if bets were removed from the files in the meantime.
     Ok((after.batches.saturating_sub(before.batches) as usize, refused))
 }
 

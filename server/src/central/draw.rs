@@ -1,9 +1,9 @@
-//! The draw in the shared state: when it is due, which worker makes it, and its result.
+//! The draw in the shared state: when it is due, which worker runs it, and its result.
 //!
-//! Bets close when the last expected agency finishes, under the same lock under which batches are
-//! stored, so the draw is held over exactly what is stored then. One worker makes it, in pieces
-//! between its other work. If that worker dies, another begins anew. The draw was held once its
-//! file is in place; no question for winners is answered before.
+//! Bets close when the last expected agency finishes. Agencies finish under the same lock as
+//! batches are stored, so the draw covers exactly what is stored then. One worker runs it, in
+//! pieces between its other work. If that worker dies, another one starts over. The draw has been
+//! held once its file is in place. No query for winners is answered before that.
 
 use std::io;
 
@@ -13,21 +13,22 @@ use super::{Central, Fatal, Rejected, lock_ledger};
 use crate::storage::{Drawing, FileError, Ledger};
 
 impl Central {
-    /// Returns true if bets are closed: every expected agency has finished, or the draw was held.
+    /// Returns true if bets are closed: every expected agency has finished, or the draw has been
+    /// held.
     pub fn is_closed(&self) -> bool {
         self.was_drawn() || self.shared.finished.load() >= self.shared.expected.load()
     }
 
-    /// Returns true if the draw was held.
+    /// Returns true if the draw has been held.
     pub fn was_drawn(&self) -> bool {
         self.shared.drawn.load() != 0
     }
 
-    /// Begins the draw in worker `slot` if it is due and no worker makes it.
+    /// Begins the draw in worker `slot` if it is due and no worker is running it.
     pub fn begin_draw(&mut self, slot: usize) -> Result<Result<Option<Drawing>, Rejected>, Fatal> {
         // Read `draw_owner` before `drawn`: the owner clears itself only after it has set `drawn`.
         let due = || self.is_closed() && self.shared.draw_owner.load() == 0 && !self.was_drawn();
-        // Without the lock first: every worker asks in every round.
+        // Check without the lock first, because every worker checks in every round.
         if !due() {
             return Ok(Ok(None));
         }
@@ -43,34 +44,34 @@ impl Central {
         self.make_durable(ledger)?;
         self.make_finished_durable()?;
         let begun = self.storage.begin_draw(&ledger).map(Some);
-        Ok(begun.map_err(|error| self.give_up_draw(error)))
+        Ok(begun.map_err(|error| self.give_up_after(error)))
     }
 
-    /// Continues the draw for about `bytes` bytes of bets. Returns true once it has seen all of
-    /// them. After an error, any worker may begin it anew.
+    /// Continues the draw for about `bytes` bytes of bets. Returns true once it has read all bets.
+    /// After an error, any worker may start over.
     pub fn advance_draw(&self, drawing: &mut Drawing, bytes: u64) -> Result<bool, Rejected> {
-        self.storage.advance_draw(drawing, bytes).map_err(|error| self.give_up_draw(error))
+        self.storage.advance_draw(drawing, bytes).map_err(|error| self.give_up_after(error))
     }
 
-    /// Ends a draw that has seen all bets: from now on it was held. After an error, it may be tried
-    /// again.
-    pub fn keep_draw(&self, drawing: &Drawing) -> Result<(), Rejected> {
-        self.storage.keep_draw(drawing)?;
-        // Before any agency can be answered. Without further keys: the course's tests match this
-        // line.
+    /// Stores the result of a draw that has read all bets. From then on the draw has been held.
+    /// After an error, the caller may retry.
+    pub fn finish_draw(&self, drawing: &Drawing) -> Result<(), Rejected> {
+        self.storage.write_draw(drawing)?;
+        // Log before any agency can be answered, and without further keys, because the course's
+        // tests match this line.
         info("sorteo", Outcome::Success).write();
         self.shared.drawn.store(1);
         self.shared.draw_owner.store(0);
         Ok(())
     }
 
-    /// Gives up the draw that this worker has begun, so that any worker may begin it anew.
-    pub fn leave_draw(&self) {
+    /// Gives up the draw that this worker has begun, so that any worker may start over.
+    pub fn give_up_draw(&self) {
         self.shared.draw_owner.store(0);
     }
 
-    fn give_up_draw(&self, error: FileError) -> Rejected {
-        self.leave_draw();
+    fn give_up_after(&self, error: FileError) -> Rejected {
+        self.give_up_draw();
         error.into()
     }
 
@@ -79,7 +80,7 @@ impl Central {
         if self.draw.is_none() {
             self.draw = self.storage.draw()?;
         }
-        // Only if the file was taken away: an empty answer would be a wrong one.
+        // This happens only if the file was removed. An empty answer would be wrong.
         let gone = || io::Error::new(io::ErrorKind::NotFound, "draw.csv is gone");
         let documents = self.draw.as_ref().ok_or_else(gone).and_then(|draw| draw.documents(agency));
         documents.map_err(|source| Rejected::Draw { agency, source })

@@ -7,13 +7,13 @@ use multiprocessing::LockFailure;
 use crate::storage::{FileError, StorageError};
 
 /// Why one request, or one attempt at the draw, failed. Nothing of it is stored, and the central
-/// goes on.
+/// continues.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejected {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The draw is due or was held.
+    /// The draw is due or has been held.
     #[error("the bets are closed: every expected agency has finished")]
     Closed,
     /// The result of the draw cannot be read.
@@ -29,13 +29,13 @@ pub enum Rejected {
     Rows(#[from] csv::Error),
 }
 
-/// Why the process must end: it cannot rely on the storage or the shared memory any more.
+/// Why the process must exit: it can no longer rely on the storage or the shared memory.
 #[derive(Debug, thiserror::Error)]
 pub enum Fatal {
     /// The storage is damaged, or what it holds is unknown.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// A sync failed in another process: what is on the disk is unknown.
+    /// A sync failed in some process: what is on the disk is unknown.
     #[error("the storage failed to become durable; restart the central to recover it")]
     NotDurable,
     /// A lock cannot be taken.
@@ -52,10 +52,10 @@ impl From<FileError> for Fatal {
 /// Why the supervisor could not repair what a dead worker left.
 #[derive(Debug, thiserror::Error)]
 pub enum RepairError {
-    /// A living process holds a lock for too long. The repair can be tried again.
-    #[error("shared memory: a living process holds the lock of {0} and does not give it back")]
+    /// A living process holds a lock for too long. The repair can be retried.
+    #[error("shared memory: a living process holds the lock of {0} and does not release it")]
     Busy(&'static str),
-    /// Trying again does not help.
+    /// A retry does not help.
     #[error(transparent)]
     Fatal(#[from] Fatal),
 }

@@ -6,9 +6,9 @@ use super::{Central, Fatal, Shared, take_over};
 use crate::storage::{Durability, Ledger, StorageError};
 
 impl Central {
-    /// Publishes everything this process has committed: makes it durable as promised, then counts
-    /// its winners and releases `ended` marks of worker `slot`, together. After that it may be
-    /// acknowledged.
+    /// Publishes everything that this process has committed: makes it durable as promised, then
+    /// counts its winners and releases `ended` marks of worker `slot`, together. After that, the
+    /// caller may acknowledge it.
     pub fn publish(&mut self, slot: usize, ended: u16) -> Result<(), Fatal> {
         if std::mem::take(&mut self.unsynced) {
             self.make_finished_durable()?;
@@ -18,15 +18,15 @@ impl Central {
         let mut winners = take_over(self.shared.winners.lock())?;
         raise(&mut winners, published.winners);
         self.shared.bets.fetch_max(published.bets);
-        // Killed from here on, this worker leaves marks that the supervisor takes back. In the
-        // other order it could leave winners uncounted with no agency in flight, and a query would
-        // be answered with a total that lacks them.
+        // If this worker is killed from here on, the supervisor releases its marks. In the other
+        // order, winners could be uncounted while no agency is in flight, and a query would be
+        // answered with a total that lacks them.
         self.shared.end_batches(slot, ended);
         Ok(())
     }
 
     /// Makes at least the batches up to `committed` durable, if that is promised. Returns the
-    /// totals up to which they are.
+    /// totals up to which batches may be published.
     ///
     /// This is a group commit across workers: one sync serves every batch that was appended when it
     /// began, so a process that had to wait for the lock usually finds its own batches durable.
@@ -78,8 +78,8 @@ impl Central {
     }
 }
 
-/// Records for all processes that a sync has failed. The next sync would succeed without what was
-/// lost.
+/// Records for all processes that a sync has failed. A later sync would succeed although the data
+/// is lost.
 pub(super) fn durability_lost(shared: &Shared, error: StorageError) -> Fatal {
     shared.storage_failed.store(1);
     error.into()

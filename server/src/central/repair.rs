@@ -6,21 +6,21 @@ use super::publish::raise;
 use super::{Central, RepairError, WorkerState, recover_ledger, take_over};
 use crate::storage::{Durability, Ledger};
 
-/// How long one attempt to repair waits for a lock. Living workers hold locks for microseconds, or
-/// for the time of one `fdatasync`. A worker that was stopped (SIGSTOP) while it holds one must not
-/// stop the supervisor too.
-const PATIENCE: Duration = Duration::from_millis(250);
+/// How long one attempt to repair waits for a lock. Running workers hold locks for microseconds,
+/// or for the time of one `fdatasync`. A worker that was stopped (SIGSTOP) while it holds a lock
+/// must not block the supervisor.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl Central {
-    /// Repairs what a dead worker left: recovers the storage if it died while writing, publishes
-    /// what it had committed, and takes its agencies out of flight.
+    /// Repairs what a dead worker left: recovers the storage if the worker died while writing,
+    /// publishes what it had committed, and takes its agencies out of flight.
     ///
-    /// After [`RepairError::Busy`] nothing is done. The agencies must stay in flight until the
-    /// batches of the dead worker are counted, or a query would be answered with a total that is
-    /// too low. After [`RepairError::Fatal`] they are out of flight all the same.
+    /// After [`RepairError::Busy`] the agencies stay in flight and the repair must be retried:
+    /// until the batches of the dead worker are counted, a query must not be answered with a total.
+    /// After [`RepairError::Fatal`] the agencies are out of flight nevertheless.
     pub fn repair(&self, slot: usize) -> Result<(), RepairError> {
         self.shared.worker_state.store(slot, WorkerState::Dead as u8);
-        let published = self.publish_for_the_dead();
+        let published = self.publish_committed();
         if let Err(RepairError::Busy(_)) = published {
             return published;
         }
@@ -28,14 +28,14 @@ impl Central {
         self.shared.worker_connections.store(slot, 0);
         self.shared.worker_waiting.store(slot, 0);
         if self.shared.draw_owner.load() == slot as u32 + 1 {
-            self.leave_draw();
+            self.give_up_draw();
         }
         published
     }
 
-    fn publish_for_the_dead(&self) -> Result<(), RepairError> {
+    fn publish_committed(&self) -> Result<(), RepairError> {
         let committed = {
-            let guard = match self.shared.ledger.lock_timeout(PATIENCE) {
+            let guard = match self.shared.ledger.lock_timeout(LOCK_TIMEOUT) {
                 Ok(guard) => guard.ok_or(RepairError::Busy("ledger"))?,
                 Err(error) => recover_ledger(error, &self.shared, &self.storage)?,
             };
@@ -43,10 +43,10 @@ impl Central {
         };
         self.check_durability()?;
         if self.storage.durability() == Durability::Disk {
-            // Without the lock of `sync`: two syncs at the same time do no harm.
+            // The lock of `sync` is not needed: two concurrent syncs do no harm.
             self.sync(committed)?;
         }
-        let mut winners = match self.shared.winners.lock_timeout(PATIENCE) {
+        let mut winners = match self.shared.winners.lock_timeout(LOCK_TIMEOUT) {
             Ok(guard) => guard.ok_or(RepairError::Busy("winners"))?,
             Err(error) => take_over(Err(error))?,
         };

@@ -1,8 +1,8 @@
 //! The state that all processes of a central share: its objects, and who may write them.
 //!
 //! [`Shared`] is the only declaration of the objects. The documentation of each field names the
-//! processes that write it. An object that a later version adds does not disturb a reader of this
-//! version, which ignores what it does not declare.
+//! processes that write it. A reader ignores objects that it does not declare, so a later version
+//! may add some.
 
 use std::ops::Range;
 use std::thread::sleep;
@@ -23,7 +23,7 @@ pub enum Phase {
     Starting = 0,
     /// Every worker has accepted connections since the start.
     Serving = 1,
-    /// Finishes what has begun and takes nothing new.
+    /// Finishes what has begun and accepts nothing new.
     Draining = 2,
 }
 
@@ -48,7 +48,7 @@ pub enum WorkerState {
     Starting = 1,
     /// Accepts connections.
     Ready = 2,
-    /// Finishes its connections and takes no new ones.
+    /// Finishes its connections and accepts no new ones.
     Draining = 3,
 }
 
@@ -64,7 +64,7 @@ impl WorkerState {
     }
 }
 
-/// Handles to everything shared. Clones are the same state.
+/// Handles to the shared objects. All clones refer to the same state.
 ///
 /// A slot is the place of one worker; a worker that replaces a dead one takes its slot. The objects
 /// whose names start with `worker_` have one element per slot. The arrays may have more slots than
@@ -72,31 +72,32 @@ impl WorkerState {
 #[derive(Clone, Debug, SharedState)]
 #[shared(args(slots: usize))]
 pub struct Shared {
-    /// The segment itself. The last handle of its creator removes it.
+    /// The segment itself. It is removed when its creator drops the last handle.
     #[shared(segment)]
     pub segment: Segment,
     /// Totals of what is appended to the storage. Written by the holder of its lock, which orders
     /// the appends.
     pub ledger: Value<LedgerWords>,
-    /// Held by the one process that syncs the storage, for all processes that wait for it.
+    /// Held by the one process that syncs the storage, on behalf of all processes that wait for
+    /// it.
     pub sync: Lock,
     /// Batches that survive a power loss. Written by the holder of `sync`, and by the supervisor
-    /// when it repairs; never goes down.
+    /// when it repairs; never decreases.
     pub durable: RawValue<u64>,
     /// 1 once a sync has failed: the content of the disk is unknown, so nothing more may be
     /// acknowledged. Written by the process that sees the failure; never reset.
     pub storage_failed: RawValue<u8>,
-    /// Winners among the published bets. Written by the holder of its lock; never goes down. The
+    /// Winners among the published bets. Written by the holder of its lock; never decreases. The
     /// lock also orders publishing: a batch is counted and leaves `in_flight` under it.
     pub winners: Value<u64>,
-    /// Published bets. Written by the holder of the lock of `winners`; never goes down.
+    /// Published bets. Written by the holder of the lock of `winners`; never decreases.
     pub bets: RawValue<u64>,
-    /// Distinct agencies that have finished, which is the number of marks in the file of that name.
-    /// Written by the holder of the lock of `ledger`.
+    /// Distinct agencies that have finished: the number of marks in the file `finished`. Written
+    /// by the holder of the lock of `ledger`.
     pub finished: RawValue<u32>,
     /// Agencies that the draw waits for. Written by the supervisor at the start.
     pub expected: RawValue<u32>,
-    /// The slot of the worker that makes the draw plus 1, or 0. Written by a worker that finds 0
+    /// 1 plus the slot of the worker that runs the draw, or 0. Written by a worker that finds 0
     /// and holds the lock of `ledger`; set back to 0 by that worker, or by the supervisor when the
     /// worker is dead.
     pub draw_owner: RawValue<u32>,
@@ -107,19 +108,19 @@ pub struct Shared {
     /// supervisor when the worker is dead. See [`begin_batch`](Self::begin_batch).
     #[shared(len = slots)]
     pub processing: RawArray<u8>,
-    /// Batches that have begun (type byte read) and not ended, per slot. A worker has one per
-    /// connection at most. Written like `processing`.
+    /// Batches that have begun and not ended, per slot: at most one per connection. Written like
+    /// `processing`.
     #[shared(len = slots)]
     pub in_flight: RawArray<u16>,
-    /// Workers, which have the slots from 0. Written by the supervisor at the start.
+    /// Number of workers; their slots start at 0. Written by the supervisor at the start.
     pub workers: RawValue<u32>,
-    /// Port the central listens on. Written by the supervisor at the start.
+    /// First port that the central listens on. Written by the supervisor at the start.
     pub port: RawValue<u16>,
     /// A [`Phase`]. Written by the supervisor.
     pub phase: RawValue<u8>,
-    /// Workers that ended without a request to stop. Written by the supervisor.
+    /// Workers that died without being asked to stop. Written by the supervisor.
     pub deaths: RawValue<u64>,
-    /// Time of the last such end in milliseconds since 1970, or 0. Written by the supervisor.
+    /// Time of the last such death in milliseconds since 1970, or 0. Written by the supervisor.
     pub last_death_ms: RawValue<u64>,
     /// Process id. Written by the supervisor.
     #[shared(len = slots)]
@@ -130,7 +131,7 @@ pub struct Shared {
     /// Start time in milliseconds since 1970. Written by the supervisor.
     #[shared(len = slots)]
     pub worker_started_ms: RawArray<u64>,
-    /// Workers started in the slot, less one. Written by the supervisor.
+    /// Workers started in the slot after the first one. Written by the supervisor.
     #[shared(len = slots)]
     pub worker_restarts: RawArray<u32>,
     /// Open connections. Written by the worker; by the supervisor when the worker is dead.
@@ -140,7 +141,7 @@ pub struct Shared {
     /// is dead.
     #[shared(len = slots)]
     pub worker_waiting: RawArray<u32>,
-    /// Batches stored. Written by the worker. This and the following counters never go down, also
+    /// Batches stored. Written by the worker. This and the following counters never decrease, even
     /// when a worker dies.
     #[shared(len = slots)]
     pub worker_batches: RawArray<u64>,
@@ -150,33 +151,34 @@ pub struct Shared {
     /// Queries answered. Written by the worker.
     #[shared(len = slots)]
     pub worker_queries: RawArray<u64>,
-    /// Connections closed for bad input, slowness or lack of room. Written by the worker.
+    /// Requests refused, and connections closed before they were done. Written by the worker.
     #[shared(len = slots)]
     pub worker_refused: RawArray<u64>,
 }
 
 impl Shared {
-    /// Returns the name of the segment of the central that listens on a port.
+    /// Returns the segment name of the central whose first port is `port`.
     pub fn name(port: u16) -> Result<SegmentName, multiprocessing::InvalidName> {
         SegmentName::new(&format!("{NAME_PREFIX}{port}"))
     }
 
     /// Creates the segment of a central. First removes the segments that killed centrals left on
-    /// any port, because no central may ever start on those ports again.
+    /// any port, because no central may ever start on those ports again to remove them.
     pub fn create_reclaiming(name: &SegmentName, workers: usize) -> Result<Self, SegmentError> {
-        let deadline = Instant::now() + PREDECESSOR;
+        let deadline = Instant::now() + NAME_TIMEOUT;
         loop {
             match Segment::reclaim_all(NAME_PREFIX) {
                 Ok(reclaimed) if !reclaimed.is_empty() => {
                     let names: Vec<_> = reclaimed.iter().map(SegmentName::as_str).collect();
                     info("recovery", Outcome::Success).with("segments", names.join(" ")).write();
                 }
-                // A start needs no more than its own name, and `create` says whether that is free.
+                // A failure does not matter here: this start needs only its own name, and `create`
+                // reports if that is taken.
                 Ok(_) | Err(_) => {}
             }
             match Self::create(name, workers) {
-                // The last worker of the central before is just ending, or another start reclaims
-                // the segment at this moment.
+                // The last worker of the previous central is still exiting, or another start is
+                // reclaiming the segment.
                 Err(SegmentError::Exists { .. }) if Instant::now() < deadline => {
                     sleep(Duration::from_millis(5))
                 }
@@ -193,19 +195,19 @@ impl Shared {
 
     /// Returns the slots of the workers.
     pub fn slots(&self) -> Range<usize> {
-        // Any process of this user can write the number.
+        // Clamped, because any process of this user can write the number.
         0..(self.workers.load() as usize).min(self.worker_pid.len())
     }
 
-    /// Notes that a batch begins in the worker of a slot.
+    /// Records that a batch begins in the worker of a slot.
     pub fn begin_batch(&self, slot: usize) {
-        // `processing` is set before the count rises and cleared after the count falls, so it is 1
-        // whenever the count is not 0, also when the worker is killed in between.
+        // `processing` is set before the count rises and cleared after the count falls. So it is 1
+        // whenever the count is not 0, even if the worker is killed in between.
         self.processing.store(slot, 1);
         self.in_flight.fetch_add(slot, 1);
     }
 
-    /// Notes that batches end in the worker of a slot.
+    /// Records that batches end in the worker of a slot.
     pub fn end_batches(&self, slot: usize, ended: u16) {
         let before = self.in_flight.fetch_sub(slot, ended);
         debug_assert!(before >= ended, "a batch ended that never began");
@@ -222,14 +224,14 @@ impl Shared {
 
     /// Returns the agencies in flight now: the sum of `in_flight`.
     ///
-    /// The sum is taken over the counts, not over `processing`: a partial result reports the number
-    /// of agencies, of which one worker may have many.
+    /// `processing` is not enough: a partial result reports the number of agencies, and one worker
+    /// may serve many.
     pub fn agencies_in_flight(&self) -> u32 {
         self.in_flight.iter().map(u32::from).sum()
     }
 }
 
-/// How long a start waits until the name of its segment is free.
-const PREDECESSOR: Duration = Duration::from_secs(1);
-/// Start of the names of all segments of centrals; the port follows.
+/// How long a start waits for the name of its segment to become free.
+const NAME_TIMEOUT: Duration = Duration::from_secs(1);
+/// Prefix of the segment names of all centrals, before the port.
 pub const NAME_PREFIX: &str = "lottery.";

@@ -5,7 +5,7 @@ use conventions::settings::{EffectiveValue, FileValue};
 
 /// Reads the values of section DEFAULT.
 pub fn parse(text: &str) -> Result<Vec<FileValue>, String> {
-    // Keys keep their case, so that messages show them as they stand in the file.
+    // Keys keep their case, so that messages show them as the file spells them.
     let mut ini = Ini::new_cs();
     ini.set_default_section("DEFAULT");
     // As in Python's reader, a comment has its own line: a value may contain a # or a semicolon.
@@ -24,7 +24,7 @@ pub fn parse(text: &str) -> Result<Vec<FileValue>, String> {
             key,
         })
         .collect();
-    // The parser returns a map. Of two spellings of one key the later line has to win.
+    // The parser returns a map. If a key appears in two spellings, the later line must win.
     values.sort_by_key(|value| value.line);
     Ok(values)
 }
@@ -50,7 +50,8 @@ pub fn write(values: &[EffectiveValue<'_>]) -> String {
     text
 }
 
-/// Ends a line. Control characters are escaped, because a line break would start another key.
+/// Returns the text as one line. Escapes control characters, because a line break would start
+/// another key.
 fn one_line(text: &str) -> String {
     let escaped = text.chars().map(|symbol| match symbol.is_control() {
         true => symbol.escape_default().to_string(),

@@ -5,13 +5,14 @@ use lottery::protocol::Dialect;
 /// A port and the dialect of its connections.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ListenAddress {
-    /// Port; 0 = any free one.
+    /// Port; 0 means any free one.
     pub port: u16,
     /// Dialect of its connections.
     pub dialect: &'static Dialect,
 }
 
-/// Reads a list of dialects, each with its port; one of them may leave it to `default_port`.
+/// Parses a list of dialects, each with its port. One of them may omit the port and then gets
+/// `default_port`.
 pub(super) fn listen_addresses(text: &str, default_port: u16) -> Option<Vec<ListenAddress>> {
     let mut addresses: Vec<ListenAddress> = Vec::new();
     let mut default_taken = false;
@@ -25,7 +26,7 @@ pub(super) fn listen_addresses(text: &str, default_port: u16) -> Option<Vec<List
         }
         let dialect = Dialect::named(name.trim())?;
         let address = ListenAddress { port: port.unwrap_or(default_port), dialect };
-        // Port 0 is another free one each time.
+        // Each port 0 becomes a different free port.
         if address.port != 0 && addresses.iter().any(|other| other.port == address.port) {
             return None;
         }

@@ -5,7 +5,7 @@ use lottery::protocol::Dialect;
 
 use super::ini;
 
-/// The settings of the central. The environment variable of a setting is named as its key.
+/// The settings of the central. The environment variable of a setting has the name of its key.
 pub static TABLE: Table = Table {
     settings: SETTINGS,
     variable_prefix: "",
@@ -44,7 +44,7 @@ const SETTINGS: &[Setting] = &[
         accepted: "an IP address or a host name",
         choices: &[],
         help: "Address to listen on",
-        details: "A host name that is not of this machine means all its addresses.",
+        details: "A host name that is not an address of this machine means all addresses.",
     },
     Setting {
         key: "SERVER_LISTEN_BACKLOG",
@@ -75,7 +75,7 @@ const SETTINGS: &[Setting] = &[
                    dialects: {choices}",
         choices: &Dialect::NAMES,
         help: "Wire dialect, or several on different ports",
-        details: "One dialect of a list may leave its port to SERVER_PORT.",
+        details: "One dialect of a list may omit its port and then uses SERVER_PORT.",
     },
     Setting {
         key: "SERVER_WORKERS",
@@ -137,7 +137,7 @@ const SETTINGS: &[Setting] = &[
         accepted: "a duration of at least 100ms, such as 8s or 1m30s",
         choices: &[],
         help: "Time for a graceful stop",
-        details: "Workers that have not ended by then are killed.",
+        details: "Workers that are still running then are killed.",
     },
     Setting {
         key: "SERVER_REQUEST_TIMEOUT",
@@ -156,7 +156,7 @@ const SETTINGS: &[Setting] = &[
         default: "5m",
         accepted: "a duration of at least 100ms, such as 5m",
         choices: &[],
-        help: "Time a kept connection may be silent between two requests",
+        help: "Time that a kept connection may stay idle between two requests",
         details: "Waiting for the draw does not count.",
     },
 ];

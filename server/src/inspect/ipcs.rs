@@ -5,10 +5,10 @@ use std::fmt::Write;
 use multiprocessing::{Listing, Segment};
 use nix::unistd::{Uid, User};
 
-/// Longest value shown; a longer one, of an array, is cut.
+/// Maximum length of a value in characters. Longer ones, which are arrays, are cut.
 const MAX_VALUE_CHARS: usize = 120;
 
-/// Least width of the column of kinds.
+/// Minimum width of the column of kinds.
 const KIND_CHARS: usize = 9;
 
 /// Returns all listings as a table in the form of `ipcs`.
@@ -62,14 +62,14 @@ fn objects(segment: &Segment, text: &mut String) {
     }
 }
 
-/// Returns the user's name, or its number if the system knows no name.
+/// Returns the user's name, or the user id if the system has no name for it.
 fn owner(uid: u32) -> String {
     let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     user.map_or_else(|| uid.to_string(), |user| user.name)
 }
 
 /// Returns `alive` if the creator lives, `orphaned` if only its children do, `stale` if no process
-/// does.
+/// does, and `unreadable` if the segment cannot be opened.
 fn status(listing: &Listing) -> String {
     match &listing.segment {
         Ok(segment) if segment.creator_is_alive() => {

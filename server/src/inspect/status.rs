@@ -11,7 +11,7 @@ use crate::central::{Phase, Shared, WorkerState, unix_ms};
 /// The state of a central at one moment. Counters never decrease while the central lives.
 #[derive(Debug, Serialize)]
 pub struct Status {
-    /// Port it listens on.
+    /// First port that it listens on.
     port: u16,
     /// `starting`, `serving` or `draining`.
     phase: &'static str,
@@ -21,21 +21,21 @@ pub struct Status {
     uptime_seconds: u64,
     /// Winners among the stored bets.
     winners: u64,
-    /// Stored bets, of earlier runs too.
+    /// Stored bets, including those of earlier runs.
     bets: u64,
-    /// Agencies with a batch that has begun and not ended.
+    /// Agencies with a batch in flight.
     agencies_in_flight: u32,
     /// Distinct agencies that have finished.
     agencies_finished: u32,
-    /// Agencies the draw waits for.
+    /// Agencies that the draw waits for.
     agencies_expected: u32,
-    /// True once the draw was held.
+    /// True once the draw has been held.
     drawn: bool,
     /// Connections that wait for the draw.
     waiting: u32,
-    /// Workers that ended without being asked to.
+    /// Workers that died without being asked to stop.
     worker_deaths: u64,
-    /// Times the owner of a lock died and the next owner repaired.
+    /// Number of times that the owner of a lock died and the next owner repaired.
     lock_recoveries: u64,
     /// True once the disk has failed, so that nothing more is acknowledged.
     storage_failed: bool,
@@ -110,11 +110,11 @@ impl Status {
 
     /// Returns the status as one JSON object on one line.
     pub fn json(&self) -> String {
-        // Numbers and fixed texts only: nothing that JSON cannot hold.
+        // Cannot fail: the status holds only numbers and fixed texts.
         serde_json::to_string(self).unwrap_or_default() + "\n"
     }
 
-    /// Returns the status as a table for people.
+    /// Returns the status as a table for humans.
     pub fn table(&self) -> String {
         let uptime = |seconds: u64| GoDuration(Duration::from_secs(seconds)).to_string();
         let mut text = format!(
@@ -168,11 +168,11 @@ impl Status {
         text
     }
 
-    /// Returns the progress of the draw, for people.
+    /// Returns the progress of the draw, for humans.
     fn draw(&self) -> String {
         let Self { agencies_finished: finished, agencies_expected: expected, waiting, .. } = self;
         match self.drawn {
-            true => "the draw was held: bets are closed".to_owned(),
+            true => "the draw has been held: bets are closed".to_owned(),
             false => format!(
                 "draw: {finished} of {expected} agencies have finished, {waiting} wait for it"
             ),

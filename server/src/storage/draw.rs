@@ -19,9 +19,9 @@ use super::recovery::bet_of;
 
 /// Name of the file.
 pub const FILE: &str = "draw.csv";
-/// Its name while it is not whole.
+/// Name of the file until it is complete.
 const UNFINISHED: &str = "draw.csv.new";
-/// First field of its first row.
+/// First field of the first row.
 const TITLE: &str = "draw";
 
 /// A draw in progress. It advances in pieces, so that its worker can serve connections in between.
@@ -31,7 +31,7 @@ pub struct Drawing {
     row: StringRecord,
     bets: u64,
     winners: u64,
-    /// Rows of the file, per agency. Only the winners, which are few, are kept in memory.
+    /// Rows of the file, per agency. Memory holds only the winners, which are few.
     sections: BTreeMap<u16, Vec<u8>>,
 }
 
@@ -52,7 +52,8 @@ impl Read for FromStart {
 }
 
 impl Drawing {
-    /// Begins a draw over the first `end` bytes of `bets`, to which nothing is appended any more.
+    /// Begins a draw over the first `end` bytes of `bets`. Nothing may be appended to the file
+    /// from then on.
     pub fn new(bets: File, end: u64) -> Self {
         let reader = csv::ReaderBuilder::new()
             .has_headers(false)
@@ -61,7 +62,7 @@ impl Drawing {
         Self { reader, row: StringRecord::new(), bets: 0, winners: 0, sections: BTreeMap::new() }
     }
 
-    /// Continues for about `bytes` bytes. Returns true once it has seen every bet.
+    /// Continues for about `bytes` bytes. Returns true once it has read every bet.
     pub fn advance(&mut self, bytes: u64) -> io::Result<bool> {
         let enough = self.reader.position().byte() + bytes;
         while self.reader.position().byte() < enough {
@@ -71,7 +72,7 @@ impl Drawing {
             self.bets += 1;
             // The reader's own line numbers are one behind when lines end in CRLF.
             let bet = bet_of(&self.row)
-                .ok_or_else(|| io::Error::other(format!("line {} is no bet", self.bets)))?;
+                .ok_or_else(|| io::Error::other(format!("line {} is not a bet", self.bets)))?;
             // Agency 0 stands for dialects without agencies: no agency can ask for its winners.
             if bet.agency != 0 && is_winner(&bet) {
                 self.winners += 1;
@@ -82,8 +83,8 @@ impl Drawing {
         Ok(false)
     }
 
-    /// Writes the result. If this fails, the draw was not held.
-    pub fn keep(&self, directory: &Path, durable: bool) -> io::Result<()> {
+    /// Writes the result. If this fails, the draw has not been held.
+    pub fn write(&self, directory: &Path, durable: bool) -> io::Result<()> {
         let unfinished = directory.join(UNFINISHED);
         let mut file = File::create(&unfinished)?;
         let mut title = Vec::new();
@@ -108,18 +109,19 @@ fn put_row(fields: &[&str], out: &mut Vec<u8>) -> io::Result<()> {
     writer.flush()
 }
 
-/// The result of a draw that was held.
+/// The result of a draw.
 #[derive(Debug)]
 pub struct Draw {
     file: File,
-    /// Number of bets it was held over.
+    /// Number of bets that the draw was held over.
     pub bets: u64,
-    /// The bytes with the rows of each agency.
+    /// Byte range of the rows of each agency.
     sections: BTreeMap<u16, Range<u64>>,
 }
 
 impl Draw {
-    /// Opens the result, if there is one. A file that no draw leaves behind is `InvalidData`.
+    /// Opens the result, if there is one. Fails with `InvalidData` if the file is not a complete
+    /// result.
     pub fn open(directory: &Path) -> io::Result<Option<Self>> {
         let file = match File::open(directory.join(FILE)) {
             Ok(file) => file,
@@ -129,9 +131,9 @@ impl Draw {
         let mut reader = reader(FromStart { file: file.try_clone()?, position: 0 });
         let mut row = ByteRecord::new();
         let damaged = || {
-            let way_out = "it is not as a draw leaves it; move it away to have another draw held \
-                           over the same bets";
-            io::Error::new(io::ErrorKind::InvalidData, way_out)
+            let advice = "it is not the complete result of a draw; move it away to hold the draw \
+                          again over the same bets";
+            io::Error::new(io::ErrorKind::InvalidData, advice)
         };
         reader.read_byte_record(&mut row)?;
         if row.get(0) != Some(TITLE.as_bytes()) {
@@ -149,7 +151,7 @@ impl Draw {
             draw.sections.entry(agency).or_insert(start..end).end = end;
             (start, found) = (end, found + 1);
         }
-        // A file cut within its last row would name a wrong document.
+        // A file truncated within its last row would report a wrong document.
         let mut last = [0];
         draw.file.read_exact_at(&mut last, reader.position().byte() - 1)?;
         if found == winners && last == *b"\n" { Ok(Some(draw)) } else { Err(damaged()) }
@@ -196,9 +198,9 @@ mod tests {
         assert!(drawing.advance(u64::MAX / 2).unwrap());
         assert!(
             Draw::open(directory.path()).unwrap().is_none(),
-            "the draw is held only once its result is written"
+            "the draw has been held only once its result is written"
         );
-        drawing.keep(directory.path(), true).unwrap();
+        drawing.write(directory.path(), true).unwrap();
         let draw = Draw::open(directory.path()).unwrap().unwrap();
         assert_eq!(draw.bets, 5);
         assert!(fs::read(directory.path().join(FILE)).unwrap().starts_with(b"draw,5,3\r\n"));
@@ -217,7 +219,7 @@ mod tests {
             pieces += 1;
         }
         assert!(pieces >= 5, "one bet per piece: {pieces}");
-        drawing.keep(directory.path(), false).unwrap();
+        drawing.write(directory.path(), false).unwrap();
         assert_eq!(
             Draw::open(directory.path()).unwrap().unwrap().documents(2).unwrap(),
             ["11", "55"]
@@ -234,10 +236,10 @@ mod tests {
     }
 
     #[test]
-    fn a_result_that_was_cut_is_no_result() {
+    fn a_truncated_result_is_rejected() {
         let (directory, mut drawing) = drawing(BETS);
         drawing.advance(u64::MAX / 2).unwrap();
-        drawing.keep(directory.path(), false).unwrap();
+        drawing.write(directory.path(), false).unwrap();
         let path = directory.path().join(FILE);
         let whole = fs::read(&path).unwrap();
         let last_row = whole.len() - b"2,55\r\n".len();
@@ -248,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_is_no_bet_is_named() {
+    fn the_error_names_the_line_that_is_not_a_bet() {
         let (_directory, mut drawing) =
             drawing(b"1,Ana,Lorca,11,1999-03-17,1\r\n1,Ana,Lorca,11,never,1\r\n");
         let error = drawing.advance(1000).unwrap_err().to_string();

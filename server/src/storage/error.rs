@@ -16,7 +16,8 @@ pub struct FileError {
 }
 
 impl FileError {
-    /// Returns what turns an I/O error of this operation into a [`FileError`], for `map_err`.
+    /// Returns a function for `map_err` that turns an I/O error of this operation into a
+    /// [`FileError`].
     pub fn of(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self { action, path: path.to_owned(), source }
     }

@@ -17,12 +17,12 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// Opens the file, creating it if there is none. A file of another length is `InvalidData`,
-    /// because marks may be missing.
+    /// Opens the file, creating it if there is none. Fails with `InvalidData` if it has another
+    /// length, because marks may be missing.
     pub fn open(path: &Path) -> io::Result<Self> {
         if !path.exists() {
-            // Created whole under another name: neither a crash nor a power loss may leave one that
-            // looks damaged.
+            // The file is created under another name and renamed when it is complete, so that
+            // neither a crash nor a power loss leaves one that looks damaged.
             let unfinished = path.with_extension("new");
             let file = File::create(&unfinished)?;
             file.set_len(BYTES)?;
@@ -32,9 +32,9 @@ impl Finished {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         let length = file.metadata()?.len();
         if length != BYTES {
-            let way_out =
-                "restore it; or remove it, and every agency has to send again that it has finished";
-            let reason = format!("it has {length} bytes instead of {BYTES}: {way_out}");
+            let advice =
+                "restore it; or remove it, and every agency must report again that it has finished";
+            let reason = format!("it has {length} bytes instead of {BYTES}: {advice}");
             return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
         }
         Ok(Self { file })

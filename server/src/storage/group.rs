@@ -2,8 +2,8 @@
 
 use super::{Ledger, clear_buffer};
 
-/// Bytes from which a group is full. Below the bytes that reused buffers keep, so that groups of
-/// ordinary batches never make a worker allocate.
+/// Size in bytes at which a group is full. It is below the capacity that reused buffers keep, so
+/// that groups of ordinary batches do not make a worker allocate.
 const FULL_BYTES: usize = 192 * 1024;
 
 /// The rows and winner lines of the batches that the next commit stores. Reused from commit to
@@ -52,7 +52,7 @@ pub struct Batch<'a> {
 
 impl Group {
     /// Adds a batch of `bets` bets, `winners` of which win. `write` appends its rows and its winner
-    /// lines; if it fails, the group is left as it was.
+    /// lines; if it fails, the group is unchanged.
     pub fn add<E>(
         &mut self,
         bets: usize,
@@ -111,14 +111,14 @@ impl<'a> Batches<'a> {
 
     /// Returns each batch, in order.
     pub fn iter(self) -> impl Iterator<Item = Batch<'a>> {
-        self.each().map(|one| {
+        self.one_by_one().map(|one| {
             let BatchSize { bets, winners, .. } = one.sizes[0];
             Batch { rows: one.rows, lines: one.lines, bets, winners }
         })
     }
 
     /// Returns each batch as a sequence of one, in order.
-    pub fn each(self) -> impl Iterator<Item = Batches<'a>> {
+    pub fn one_by_one(self) -> impl Iterator<Item = Batches<'a>> {
         let (mut rows, mut lines) = (self.rows, self.lines);
         self.sizes.chunks(1).map(move |sizes| {
             let (row, later_rows) = rows.split_at(sizes[0].rows);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_full_before_reused_buffers_would_be_given_back() {
+    fn a_full_group_fits_in_the_capacity_that_reused_buffers_keep() {
         let mut group = Group::default();
         while !group.is_full() {
             add(&mut group, &[b'x'; 8192], b"", Ok(()));

@@ -1,10 +1,11 @@
-//! The journal beside `bets.csv`: where each batch ends. It distinguishes a whole batch from a torn
-//! one, and it makes recovery take the same time however much is stored.
+//! The journal beside `bets.csv`: where each batch ends. It distinguishes a whole batch from a
+//! torn one. It bounds the time of recovery, regardless of how much is stored.
 //!
 //! The file has a fixed size. Two checkpoint pages take turns: each holds an epoch and the totals
 //! at its start, and the higher epoch counts, so a page torn while it is written loses nothing. The
-//! records of that epoch follow, one per batch. The first that does not match its epoch, sequence
-//! or checksum ends them. When the file is full, a new epoch starts over.
+//! records of that epoch follow, one per batch. They end at the first one that does not match its
+//! epoch, sequence or checksum. When the file is full, a checkpoint starts a new epoch, whose
+//! records overwrite the old ones.
 //!
 //! A record is the commit of its batch. With durability `disk` it also carries the batch itself.
 //! Then one `fdatasync` of this file, which never grows, makes a batch durable, and recovery
@@ -89,8 +90,8 @@ impl Part {
 }
 
 impl Journal {
-    /// Opens the journal, creating it and reserving its space if necessary. So a full file system
-    /// fails here and not in the middle of a batch.
+    /// Opens the journal, creating it and reserving its space if necessary. The reservation makes
+    /// a full file system fail here and not in the middle of a batch.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
@@ -131,8 +132,8 @@ impl Journal {
         Ok(ledger)
     }
 
-    /// Starts a new epoch with the totals of `ledger` and returns its ledger. The caller has made
-    /// the files durable before, if that is promised. If it fails, the old epoch still counts.
+    /// Starts a new epoch with the totals of `ledger` and returns its ledger. The caller must have
+    /// made the files durable, if that is promised. If this fails, the old epoch still counts.
     pub fn checkpoint(&self, ledger: Ledger) -> io::Result<Ledger> {
         let next = Ledger { epoch: ledger.epoch + 1, journal_end: RECORDS_START, ..ledger };
         let nothing = Part::of(&[]);
@@ -239,8 +240,8 @@ fn le_bytes(words: &[u64; HEADER_WORDS]) -> [u8; HEADER_BYTES] {
     bytes
 }
 
-/// Reads a header. Returns `None` if the bytes are no header, or a torn one. A payload is marked as
-/// present; its offset is still unknown.
+/// Parses a header. Returns `None` if the bytes are not a header, or a torn one. If there is a
+/// payload, its offset is set to 0 until the caller knows it.
 fn parse(bytes: &[u8; HEADER_BYTES]) -> Option<Record> {
     let mut words = [0; HEADER_WORDS];
     for (word, chunk) in words.iter_mut().zip(bytes.as_chunks().0) {
@@ -272,7 +273,7 @@ mod tests {
         (directory, journal)
     }
 
-    /// A group with one batch per element: these rows and one winner line.
+    /// Returns a group with one batch per element: these rows and one winner line.
     fn group(batches: &[&[u8]]) -> Group {
         let mut group = Group::default();
         for rows in batches {
@@ -330,7 +331,7 @@ mod tests {
             let start = together.checkpoint(Ledger::default()).unwrap();
             let mut ledger = alone.checkpoint(Ledger::default()).unwrap();
             let end = together.append(start, group.all(), with_payload).unwrap();
-            for batch in group.all().each() {
+            for batch in group.all().one_by_one() {
                 ledger = alone.append(ledger, batch, with_payload).unwrap();
             }
             assert_eq!(ledger, end);
@@ -344,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_torn_at_any_byte_is_no_record() {
+    fn a_record_torn_at_any_byte_does_not_count() {
         let (_directory, mut journal) = journal();
         let start = journal.checkpoint(Ledger::default()).unwrap();
         let group = group(&[b"row\r\n", b"second row\r\n"]);

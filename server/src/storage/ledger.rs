@@ -11,7 +11,7 @@ pub struct Ledger {
     pub winners: u64,
     /// Length of `bets.csv` in bytes. Bytes after it belong to a batch that was never acknowledged.
     pub rows_end: u64,
-    /// Length of `winners.log` in bytes, likewise.
+    /// Length of `winners.log` in bytes. The same holds for bytes after it.
     pub lines_end: u64,
     /// Number of the last checkpoint of the journal. Later records belong to this epoch.
     pub epoch: u64,

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::{FileError, StorageError, open_file};
 
-/// How long a start waits for the last workers of a killed central to end and release the storage.
-const PREDECESSOR: Duration = Duration::from_secs(2);
+/// How long a start waits for the last workers of a killed central to exit and release the
+/// storage.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time between two attempts.
 const RETRY: Duration = Duration::from_millis(5);
 
@@ -17,7 +18,7 @@ const RETRY: Duration = Duration::from_millis(5);
 pub fn lock(directory: &Path) -> Result<File, StorageError> {
     let path = directory.join("lock");
     let mut file = open_file(&path)?;
-    let deadline = Instant::now() + PREDECESSOR;
+    let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {
         match file.try_lock() {
             Ok(()) => break,
@@ -31,13 +32,13 @@ pub fn lock(directory: &Path) -> Result<File, StorageError> {
             }
         }
     }
-    // Only for the message above: the lock itself is what counts.
+    // The process id is only for the error above. The `flock` alone protects the storage.
     let noted = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     noted.map_err(FileError::of("writing", &path))?;
     Ok(file)
 }
 
-/// Returns who holds the lock, as its file says: ` (pid N)`.
+/// Returns the owner that the lock file names, as ` (pid N)`.
 fn owner(file: &mut File) -> String {
     let mut text = String::new();
     let pid: Option<u32> =
@@ -45,9 +46,9 @@ fn owner(file: &mut File) -> String {
     match pid {
         None => String::new(),
         Some(pid) if Path::new(&format!("/proc/{pid}")).exists() => format!(" (pid {pid})"),
-        // Workers end with their supervisor, except one that is stopped and cannot.
+        // Workers exit with their supervisor, except one that is stopped (SIGSTOP).
         Some(pid) => {
-            format!(" (pid {pid} is gone, but a worker of it is left: a stopped one, maybe)")
+            format!(" (pid {pid} has exited, but one of its workers has not and may be stopped)")
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Recovery: from what a killed central or worker left to the last whole batch.
+//! Recovery: restores the storage to its last whole batch after a process was killed.
 
 use std::fs::File;
 use std::io;
@@ -28,20 +28,20 @@ impl Storage {
     /// Finds the last whole batch and cuts off what follows it. The caller holds the ledger's lock,
     /// or is the only process.
     ///
-    /// `at_start`: the machine may have lost power since the files were written, so batches whose
-    /// bytes are in the journal are written again. After the death of a mere process the files are
-    /// as they were written.
+    /// `at_start` is true if the machine may have lost power since the files were written. Then
+    /// batches whose bytes are in the journal are written again. After the death of a process
+    /// alone, the kernel still has everything that was written.
     pub fn recover(&self, at_start: bool) -> Result<Recovery, StorageError> {
         let contents = self.journal.read().map_err(self.file_error("reading", "journal"))?;
         let mut recovery = match contents {
             Contents::Empty => self.count()?,
             Contents::Damaged => {
-                let way_out =
-                    "it is damaged; move it away to have the totals counted from bets.csv";
-                return Err(self.inconsistent("journal", way_out.to_owned()));
+                let advice = "it is damaged; move it away to count the totals from bets.csv";
+                return Err(self.inconsistent("journal", advice.to_owned()));
             }
             Contents::Epoch(start, records) => {
-                // Before anything is written: a replay behind a hole would pass for a whole file.
+                // Check before anything is written: replaying behind missing bytes would hide that
+                // they are missing.
                 self.check_reach(&start)?;
                 let restored = at_start && self.restore(&records)?;
                 let ledger = self.last_whole(start, &records)?;
@@ -54,8 +54,8 @@ impl Storage {
         Ok(recovery)
     }
 
-    /// Checks that the files reach at least as far as these totals. No crash of a central takes
-    /// back what a checkpoint or a living process counts.
+    /// Checks that the files are at least as long as these totals say. No crash of a central
+    /// removes bytes that a checkpoint or a running process counts.
     pub(super) fn check_reach(&self, counted: &Ledger) -> Result<(), StorageError> {
         let ends = [
             (&self.bets, "bets.csv", counted.rows_end, "bets"),
@@ -65,8 +65,8 @@ impl Storage {
             let length = self.length(file, name)?;
             if length < end {
                 let reason = format!(
-                    "it has {length} bytes and the journal counts {end}: {what} are missing; \
-                     restore the file, or move the journal away to have the totals counted anew"
+                    "it has {length} bytes, but the journal counts {end}: {what} are missing; \
+                     restore the file, or move the journal away to count the totals again"
                 );
                 return Err(self.inconsistent(name, reason));
             }
@@ -122,7 +122,7 @@ impl Storage {
         if rows_end == 0 {
             let lines_end = self.length(&self.winners, "winners.log")?;
             if lines_end > 0 {
-                let reason = "it has winners though bets.csv is empty; restore bets.csv or move \
+                let reason = "it has winners, but bets.csv is empty; restore bets.csv or move \
                               this file away";
                 return Err(self.inconsistent("winners.log", reason.to_owned()));
             }
@@ -132,7 +132,7 @@ impl Storage {
         let read = self.bets.read_exact_at(&mut last, rows_end - 1);
         read.map_err(self.file_error("reading", "bets.csv"))?;
         if last != *b"\n" {
-            let reason = "its last line has no end and there is no journal that says where the last \
+            let reason = "its last line is incomplete and there is no journal to show where the last \
                           batch ends; complete or remove that line";
             return Err(self.inconsistent("bets.csv", reason.to_owned()));
         }
@@ -146,7 +146,7 @@ impl Storage {
             let bet = bet_of(&row).ok_or_else(|| {
                 let line = ledger.bets + 1;
                 let columns = "agency, first name, last name, document, birthdate, number";
-                self.inconsistent("bets.csv", format!("line {line} is no bet ({columns})"))
+                self.inconsistent("bets.csv", format!("line {line} is not a bet ({columns})"))
             })?;
             ledger.bets += 1;
             if is_winner(&bet) {
@@ -169,7 +169,7 @@ impl Storage {
     }
 }
 
-/// Returns true if the part of a file that ends at `end` is the recorded one.
+/// Returns true if the bytes of a file before `end` match the recorded length and checksum.
 fn holds(file: &File, end: u64, part: Part) -> io::Result<bool> {
     let Some(start) = end.checked_sub(part.length.into()) else { return Ok(false) };
     let mut bytes = vec![0; part.length as usize];
@@ -180,8 +180,8 @@ fn holds(file: &File, end: u64, part: Part) -> io::Result<bool> {
     }
 }
 
-/// Parses a row of `bets.csv`. A row with agency 0 and number 0 is a record of the dialect that
-/// carries neither.
+/// Parses a row of `bets.csv`. Agency 0 together with number 0 means a bet without a number, in
+/// the dialect without agencies.
 pub fn bet_of(row: &csv::StringRecord) -> Option<Bet<'_>> {
     let [agency, first_name, last_name, document, birthdate, number] =
         [0, 1, 2, 3, 4, 5].map(|column| row.get(column));
@@ -203,7 +203,7 @@ mod tests {
     use super::super::{Durability, Group};
     use super::*;
 
-    /// A group with a batch per element: this many rows and one winner line.
+    /// Returns a group with one batch per element: this many rows and one winner line.
     fn group(batches: &[usize]) -> Group {
         let mut group = Group::default();
         for (name, bets) in batches.iter().enumerate() {
@@ -243,7 +243,7 @@ mod tests {
                 let rows = [&rows_before, prefix.all().rows].concat();
                 let lines = [&lines_before, prefix.all().lines].concat();
                 assert!(files() == [rows, lines], "torn at {torn}, {stored} batches");
-                for batch in group_of_all.all().each().skip(stored) {
+                for batch in group_of_all.all().one_by_one().skip(stored) {
                     ledger = storage.append(ledger, batch).unwrap().0;
                 }
                 assert!(ledger == after && files() == whole, "torn at {torn}");

@@ -21,10 +21,10 @@ use super::table::Token;
 
 /// How long a connection may linger.
 const LINGER: Duration = Duration::from_secs(2);
-/// How many bytes a lingering connection reads and discards at most.
+/// Maximum number of bytes that a lingering connection reads and discards.
 const LINGER_BYTES: usize = 256 * 1024;
-/// Idle time after which the kernel probes a peer that waits for the draw, which may take days. A
-/// peer that answers no probe has vanished, and its connection ends.
+/// Idle time after which the kernel probes a peer that waits for the draw, which may take days. If
+/// the peer answers no probe, its machine has vanished and the kernel ends the connection.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 /// Time between two probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
@@ -45,9 +45,9 @@ pub struct Connection {
     pub codec: Box<dyn CentralCodec>,
     /// Bytes that have arrived and belong to no decoded request yet.
     pub buffer: Vec<u8>,
-    /// When it is closed, whatever its phase; `None` while it waits for the draw.
+    /// Time at which it is closed, in any phase; `None` while it waits for the draw.
     pub deadline: Option<Instant>,
-    /// True while its agency counts as in flight. The ticket of a batch takes this mark over.
+    /// True while it holds an in-flight mark. The ticket of a batch takes this mark over.
     pub in_flight: bool,
     /// What epoll watches for; `None` before it is registered. Only the table changes it.
     pub watched: Option<Watched>,
@@ -79,7 +79,7 @@ pub enum Phase {
     Queued,
     /// The request's ticket is in a round and not answered yet.
     Committing {
-        /// True once the peer has sent more, which must not wake the worker again and again.
+        /// True once the peer has sent more bytes. They must not wake the worker repeatedly.
         muted: bool,
     },
     /// The agency waits for the draw.
@@ -98,9 +98,9 @@ pub enum Phase {
         /// True if closing has to wait for bytes that the peer is still sending.
         linger: bool,
     },
-    /// The reply is sent. Bytes of the peer are discarded until it ends.
+    /// The reply is sent. Bytes of the peer are discarded until it closes its side.
     Lingering {
-        /// How many more bytes.
+        /// Bytes that may still be discarded.
         left: usize,
     },
     /// The connection is done; the table removes it.
@@ -174,8 +174,8 @@ impl Connection {
         self.buffer.capacity() + reply
     }
 
-    /// Returns what epoll should watch for in this phase. Where no event is expected, that is what
-    /// it watches for already: changing it would cost a system call per request.
+    /// Returns what epoll should watch for in this phase. In brief phases that is what it already
+    /// watches for, because a change would cost a system call per request.
     pub fn wants(&self) -> Option<Watched> {
         match self.phase {
             Phase::Receiving | Phase::Lingering { .. } => Some(Watched::Input),
@@ -186,7 +186,7 @@ impl Connection {
         }
     }
 
-    /// Starts to wait for the draw, without a deadline and without spare memory.
+    /// Starts to wait for the draw, without a deadline and without unused buffer capacity.
     pub fn wait_for_draw(&mut self, agency: u16) {
         self.phase = Phase::Waiting { agency };
         self.deadline = None;
@@ -195,13 +195,13 @@ impl Connection {
             .with_time(KEEPALIVE_AFTER)
             .with_interval(KEEPALIVE_INTERVAL)
             .with_retries(KEEPALIVE_PROBES);
-        // Fails if the peer is gone already, which epoll reports anyway.
+        // This fails if the peer is already gone, which epoll reports anyway.
         let _: io::Result<()> = SockRef::from(&self.stream).set_tcp_keepalive(&keepalive);
     }
 
     /// Reads into `bytes` without blocking.
     pub fn read(&self, bytes: &mut [u8]) -> Read {
-        // The flag, unlike a non-blocking socket, saves a system call per connection.
+        // The flag saves the system call that would make the socket non-blocking.
         match retry(|| recv(self.stream.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT)) {
             Ok(0) => Read::Ended,
             Ok(read) => Read::Bytes(read),
@@ -210,7 +210,7 @@ impl Connection {
         }
     }
 
-    /// Sends what is left of the reply without blocking.
+    /// Sends the rest of the reply without blocking.
     pub fn send(&mut self) -> Sent {
         let Phase::Answering { reply, sent, then, linger } = &mut self.phase else {
             return Sent::Broken;
@@ -228,7 +228,7 @@ impl Connection {
 
     /// Closes the sending side and starts to linger until the peer closes its own.
     pub fn linger(&mut self) {
-        // Fails if the peer is gone already; then the next read ends the connection.
+        // This fails if the peer is already gone; then the next read ends the connection.
         let _: io::Result<()> = self.stream.shutdown(Shutdown::Write);
         self.phase = Phase::Lingering { left: LINGER_BYTES };
         self.buffer = Vec::new();

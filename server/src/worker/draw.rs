@@ -1,4 +1,4 @@
-//! The worker's part in the draw: makes it, in pieces, when it is due and no other worker does.
+//! The worker's part in the draw: runs it, in pieces, when it is due and no other worker does.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,17 +9,18 @@ use nix::sys::eventfd::EventFd;
 use crate::central::{Central, Fatal, Rejected};
 use crate::storage::Drawing;
 
-/// Bytes of bets read per round: some milliseconds, during which this worker's connections wait.
+/// Bytes of bets read per round. This takes a few milliseconds, during which the worker's
+/// connections wait.
 const PIECE_BYTES: u64 = 1024 * 1024;
 /// Time between a failed attempt, for example on a full disk, and the next.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The draw as far as this worker is concerned.
+/// This worker's attempt at the draw.
 #[derive(Debug)]
 pub struct DrawAttempt {
-    /// Wakes every worker when written to: the draw was held, or another worker must make it.
+    /// Wakes every worker when written to: the draw has been held, or another worker must run it.
     drawn: Arc<EventFd>,
-    /// The draw that this worker is making, and true once it has seen all bets.
+    /// The draw that this worker is running, and true once it has read all bets.
     drawing: Option<(Drawing, bool)>,
     /// No attempt before this time.
     not_before: Option<Instant>,
@@ -31,7 +32,7 @@ impl DrawAttempt {
         Self { drawn, drawing: None, not_before: None }
     }
 
-    /// Returns true if this worker has a piece of the draw to make now.
+    /// Returns true if this worker has a piece of the draw to do now.
     pub fn is_under_way(&self) -> bool {
         self.drawing.is_some() && !self.is_paused()
     }
@@ -41,8 +42,8 @@ impl DrawAttempt {
         self.not_before.is_some_and(|time| Instant::now() < time)
     }
 
-    /// Returns true if a draw is due and was not held. This worker may have to make it later, even
-    /// if another one is making it now.
+    /// Returns true if a draw is due and has not been held. This worker may have to run it later,
+    /// even if another one is running it now.
     pub fn is_due(&self, central: &Central) -> bool {
         central.is_closed() && !central.was_drawn()
     }
@@ -64,7 +65,7 @@ impl DrawAttempt {
     }
 
     /// Begins the draw, or reads a piece of the bets, or writes the result. Returns true once the
-    /// draw was held.
+    /// draw has been held.
     fn advance_by_a_piece(
         &mut self,
         central: &mut Central,
@@ -82,24 +83,26 @@ impl DrawAttempt {
                 })
             }
             Some((drawing, true)) => {
-                central.keep_draw(&drawing).map(|()| true).inspect_err(|_| {
-                    // Most likely the disk is full. The next attempt need not read the bets again.
+                central.finish_draw(&drawing).map(|()| true).inspect_err(|_| {
+                    // Probably the disk is full. Keep the result, so that the next attempt does
+                    // not read the bets again.
                     self.drawing = Some((drawing, true));
                 })
             }
         })
     }
 
-    /// Leaves a draw that is not held yet to the other workers.
-    pub fn leave(&mut self, central: &Central) {
+    /// Gives up a draw that is under way, so that another worker runs it.
+    pub fn give_up(&mut self, central: &Central) {
         if self.drawing.take().is_some() {
-            central.leave_draw();
+            central.give_up_draw();
             self.wake_all();
         }
     }
 
     fn wake_all(&self) {
-        // If this is lost with the process, the others notice when they check their deadlines.
+        // If the process dies before this write, the others notice when they check their
+        // deadlines.
         let _ = self.drawn.write(1);
     }
 }

@@ -13,23 +13,23 @@ use super::round::Answerable;
 use super::{LAST_CHANCE, READ_BYTES};
 use crate::central::Fatal;
 
-/// Handles the connections of a worker, one at a time. The table hands each out.
+/// Handles the connections of a worker, one at a time.
 pub struct Handler<'a> {
     /// The path of a request.
     pub requests: Requests<'a>,
     /// When draining ends; `None` while serving.
     pub draining: Option<Instant>,
-    /// Where bytes are read to.
+    /// Buffer for reads, shared by all connections.
     scratch: Box<[u8]>,
 }
 
 impl<'a> Handler<'a> {
-    /// Returns a handler that serves.
+    /// Returns a handler that is not draining.
     pub fn new(requests: Requests<'a>) -> Self {
         Self { requests, draining: None, scratch: vec![0; READ_BYTES].into_boxed_slice() }
     }
 
-    /// Does for a connection what is possible without blocking.
+    /// Advances a connection as far as possible without blocking.
     pub fn advance(&mut self, connection: &mut Connection) -> Result<(), Fatal> {
         match &mut connection.phase {
             Phase::Receiving | Phase::Queued => return self.receive(connection),
@@ -40,7 +40,7 @@ impl<'a> Handler<'a> {
                 }
             }
             Phase::Waiting { .. } => {
-                // Only the peer's end is watched for.
+                // In this phase epoll reports only that the peer has closed.
                 debug("consulta_ganadores", Outcome::Fail)
                     .with("error", "the agency left before the draw")
                     .write();
@@ -64,7 +64,7 @@ impl<'a> Handler<'a> {
     pub fn reset(&mut self, connection: &mut Connection) -> Result<(), Fatal> {
         match connection.phase {
             Phase::Waiting { .. } => return self.advance(connection),
-            // It connected and left without sending anything.
+            // The peer connected and left without sending anything.
             _ if connection.is_idle() => self.finish(connection),
             _ => self.close(connection, "reset by peer"),
         }
@@ -92,7 +92,7 @@ impl<'a> Handler<'a> {
             match connection.read(&mut self.scratch) {
                 Read::Blocked => return Ok(()),
                 Read::Ended | Read::Broken(_) if connection.is_idle() => {
-                    // It connected and left without sending anything.
+                    // The peer connected and left without sending anything.
                     self.finish(connection);
                     return Ok(());
                 }
@@ -109,7 +109,8 @@ impl<'a> Handler<'a> {
                 }
                 Read::Bytes(read) => {
                     outcome = self.decode(connection, read, false)?;
-                    // A short read has emptied the socket: another would only cost a system call.
+                    // A short read has emptied the socket. Another read would only cost a system
+                    // call.
                     if matches!(outcome, RequestOutcome::Incomplete) && read < self.scratch.len() {
                         return Ok(());
                     }
@@ -120,7 +121,7 @@ impl<'a> Handler<'a> {
     }
 
     /// Decodes the connection's bytes, the last `read` of which are in the scratch buffer, and
-    /// starts the first request among them. `ended` says that no more will come.
+    /// starts the first request among them. `ended` is true if no more bytes will arrive.
     fn decode(
         &mut self,
         connection: &mut Connection,
@@ -155,7 +156,7 @@ impl<'a> Handler<'a> {
             _ => !buffered,
         };
         if is_first && connection.dialect.keeps_connections() && self.draining.is_none() {
-            // With the first bytes of a request, its own time replaces the idle time.
+            // From the first bytes of a request on, the request timeout replaces the idle timeout.
             connection.deadline = Some(Instant::now() + self.requests.limits.request_timeout);
         }
         Ok(outcome)
@@ -165,7 +166,7 @@ impl<'a> Handler<'a> {
         match outcome {
             RequestOutcome::Incomplete => Ok(()),
             RequestOutcome::Committing => {
-                // The ticket holds the mark from here on, whatever happens to the connection.
+                // From here on the ticket holds the mark, even if the connection closes.
                 connection.in_flight = false;
                 connection.phase = Phase::Committing { muted: false };
                 Ok(())
@@ -175,7 +176,7 @@ impl<'a> Handler<'a> {
             RequestOutcome::Refuse { reason, bytes, then } => {
                 self.release_mark(connection);
                 self.log_refused(connection.peer, &reason);
-                // Most likely, more bytes of the refused request are on their way.
+                // More bytes of the refused request are probably on their way.
                 self.reply(connection, bytes, then, true)
             }
             RequestOutcome::Close => {
@@ -185,15 +186,15 @@ impl<'a> Handler<'a> {
         }
     }
 
-    /// Answers with the winners of an agency if the draw was held; otherwise the agency waits for
-    /// it.
+    /// Answers with the winners of an agency if the draw has been held. Otherwise the agency waits
+    /// for it.
     fn answer_or_wait(&mut self, connection: &mut Connection, agency: u16) -> Result<(), Fatal> {
         if self.requests.central.was_drawn() {
             let outcome = self.requests.winners(agency, &mut *connection.codec);
             return self.apply(connection, outcome);
         }
         if self.draining.is_some() {
-            // As every connection that waited when draining began.
+            // Draining has closed every other waiting connection too.
             self.finish(connection);
         } else {
             connection.wait_for_draw(agency);
@@ -205,14 +206,14 @@ impl<'a> Handler<'a> {
     pub fn answer_waiting(&mut self, connection: &mut Connection) -> Result<(), Fatal> {
         let Phase::Waiting { agency } = connection.phase else { return Ok(()) };
         match self.requests.winners(agency, &mut *connection.codec) {
-            // Nothing was read while it waited, and the agency may have sent its question again.
+            // Nothing was read while it waited, and the agency may have sent its query again.
             RequestOutcome::Reply { bytes, then } => self.reply(connection, bytes, then, true),
             outcome => self.apply(connection, outcome),
         }
     }
 
-    /// Starts to send a reply. `linger` says that the peer is still sending, so that closing has to
-    /// wait.
+    /// Starts to send a reply. `linger` is true if the peer may still be sending, so that closing
+    /// has to wait.
     fn reply(
         &mut self,
         connection: &mut Connection,
@@ -241,7 +242,7 @@ impl<'a> Handler<'a> {
         Ok(())
     }
 
-    /// Goes on to the next request of a kept connection.
+    /// Continues with the next request of a kept connection.
     fn expect_next(&self, connection: &mut Connection) {
         let is_idle = connection.buffer.is_empty();
         connection.phase = if is_idle { Phase::Receiving } else { Phase::Queued };
@@ -259,7 +260,8 @@ impl<'a> Handler<'a> {
         connection.phase = Phase::Closed;
     }
 
-    /// Closes a connection before it is done, and logs why, unless it owes and expects nothing.
+    /// Closes a connection before it is done. Logs the reason, unless this is a normal end: of a
+    /// lingering connection, of an idle kept one, or of an idle or waiting one while draining.
     pub fn close(&self, connection: &mut Connection, reason: &str) {
         let silent = match connection.phase {
             Phase::Lingering { .. } => true,
@@ -275,14 +277,14 @@ impl<'a> Handler<'a> {
         self.finish(connection);
     }
 
-    /// Takes the agency of a connection out of flight, with nothing stored.
+    /// Releases the in-flight mark of a connection whose batch is not stored.
     fn release_mark(&self, connection: &mut Connection) {
         if std::mem::take(&mut connection.in_flight) {
             self.requests.central.abandon(self.requests.slot);
         }
     }
 
-    /// Counts and logs that something a peer sent was refused.
+    /// Counts and logs a refused request or a connection that was closed early.
     fn log_refused(&self, peer: SocketAddr, reason: &str) {
         self.requests.central.shared().worker_refused.fetch_add(self.requests.slot, 1);
         error("receive_message", Outcome::Fail)

@@ -12,18 +12,18 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use crate::listener::Listener;
 
-/// Most connections of a worker. Further ones wait in the kernel's queue, or another worker takes
-/// them.
+/// Maximum number of connections per worker. Further ones wait in the kernel's queue, or another
+/// worker accepts them.
 const MAX_CONNECTIONS: usize = 8192;
-/// Descriptors that connections leave free: for the files, the listening sockets, the epoll
-/// instance and the draw, which opens some more.
+/// Descriptors that connections must leave free for the files, the listening sockets, the epoll
+/// instance and the draw, which opens more files.
 const RESERVED_DESCRIPTORS: usize = 64;
 /// First pause after accepting failed for lack of descriptors or memory. Each failure in a row
 /// doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a worker leaves a new connection to workers that have fewer.
-const LEFT_TO_OTHERS: Duration = Duration::from_millis(2);
+const DEFER_TIME: Duration = Duration::from_millis(2);
 /// Time between two log lines about a lack of room.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
@@ -34,12 +34,12 @@ pub struct Intake {
     pub dialect: &'static Dialect,
     /// Names it in epoll events.
     token: u64,
-    /// Most connections of this worker.
+    /// Maximum number of connections of this worker.
     max_connections: usize,
-    /// True if its connections usually stay for long.
+    /// True if its connections usually carry several requests.
     pub stays: bool,
-    /// True if the last connection was left to the other workers.
-    has_left_it: bool,
+    /// True if the next connection has been left to the other workers once.
+    has_deferred: bool,
     /// `None` once the worker accepts nothing new.
     socket: Option<TcpListener>,
     /// True while epoll watches the socket.
@@ -62,7 +62,7 @@ impl Intake {
             token,
             max_connections: max_connections(),
             stays,
-            has_left_it: false,
+            has_deferred: false,
             socket: Some(listener.socket),
             open: true,
             paused_until: None,
@@ -71,7 +71,7 @@ impl Intake {
         })
     }
 
-    /// Returns true if epoll watches the socket, or never will again: no pause has to end.
+    /// Returns true if no pause has to end: epoll watches the socket, or never will again.
     pub fn is_open(&self) -> bool {
         self.open || self.socket.is_none()
     }
@@ -87,7 +87,7 @@ impl Intake {
         loop {
             match self.socket.as_ref()?.accept() {
                 Ok(accepted) => {
-                    self.has_left_it = false;
+                    self.has_deferred = false;
                     self.pause = FIRST_PAUSE;
                     return Some(accepted);
                 }
@@ -101,8 +101,8 @@ impl Intake {
                     self.report(&error.to_string());
                     return None;
                 }
-                // The peer gave up while it waited in the queue (ECONNABORTED and the like). The
-                // next connection may be fine.
+                // The peer gave up while it waited in the queue (ECONNABORTED and similar errors).
+                // The next connection may be fine.
                 Err(_) => {}
             }
         }
@@ -121,15 +121,16 @@ impl Intake {
         }
     }
 
-    /// Leaves the next connection to workers with fewer connections, for a moment and once. Returns
-    /// false the second time: if the connection is still there, the others are busy, or stopped.
-    pub fn leaves_it_to_others(&mut self, epoll: &Epoll) -> bool {
-        if std::mem::take(&mut self.has_left_it) {
+    /// Pauses accepting for a moment, so that a worker with fewer connections takes the next one.
+    /// Returns false the second time in a row: if the connection is still queued, the others are
+    /// busy or stopped.
+    pub fn defer_to_others(&mut self, epoll: &Epoll) -> bool {
+        if std::mem::take(&mut self.has_deferred) {
             return false;
         }
-        self.has_left_it = true;
+        self.has_deferred = true;
         self.shut(epoll);
-        self.paused_until = Some(Instant::now() + LEFT_TO_OTHERS);
+        self.paused_until = Some(Instant::now() + DEFER_TIME);
         true
     }
 
@@ -160,17 +161,17 @@ impl Intake {
     }
 }
 
-/// Returns how many connections this process may have, given its limit of descriptors.
+/// Returns how many connections this process may have under its descriptor limit.
 fn max_connections() -> usize {
     let descriptors =
         getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| soft as usize);
-    // With hardly any descriptors at all, half of them.
+    // Under a very low limit, connections get half of the descriptors.
     descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(descriptors / 2).min(MAX_CONNECTIONS)
 }
 
-/// Watches a listening socket. A short-lived connection wakes one worker. One that stays wakes
-/// `all`, so that the worker with the fewest takes it: the kernel asks in the same order each time,
-/// so if it woke only one worker, that would always be the same.
+/// Watches a listening socket. A short-lived connection wakes one worker. With `all`, a connection
+/// wakes all workers, so that the one with the fewest connections takes it. The kernel wakes in a
+/// fixed order, so waking only one worker would always choose the same.
 fn watch(epoll: &Epoll, socket: &TcpListener, token: u64, all: bool) -> Result<(), Errno> {
     let exclusive = if all { EpollFlags::empty() } else { EpollFlags::EPOLLEXCLUSIVE };
     epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN | exclusive, token))

@@ -19,7 +19,7 @@ pub enum RequestOutcome {
     Incomplete,
     /// The request is in the round: wait for its ticket.
     Committing,
-    /// Answer with the winners of an agency, once the draw was held.
+    /// Answer with the winners of an agency, once the draw has been held.
     Winners {
         /// The agency.
         agency: u16,
@@ -68,9 +68,9 @@ pub struct Requests<'a> {
 }
 
 impl Requests<'_> {
-    /// Decodes and starts the first request in `bytes`, and marks its agency as in flight from the
-    /// moment when the codec sees a batch. `ended` says that no more bytes will come. Returns how
-    /// many bytes were used.
+    /// Decodes and starts the first request in `bytes`. Marks its agency as in flight as soon as
+    /// the codec recognizes a batch. `ended` is true if no more bytes will arrive. Returns how many
+    /// bytes were used.
     pub fn decode(
         &mut self,
         bytes: &[u8],
@@ -218,8 +218,8 @@ pub fn answer((ticket, result): Answerable, codec: &mut dyn CentralCodec) -> Req
     }
 }
 
-/// Encodes a reply. One that the dialect cannot carry becomes no bytes: no answer is better than a
-/// wrong one.
+/// Encodes a reply. If the dialect cannot encode it, the connection closes without a reply: no
+/// answer is better than a wrong one.
 fn encode(codec: &mut dyn CentralCodec, reply: &Reply<'_>) -> RequestOutcome {
     let mut bytes = Vec::new();
     match codec.encode(reply, &mut bytes) {

@@ -16,14 +16,14 @@ use crate::storage::Group;
 /// batches keep far less.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
-/// The right of a connection to an answer, once its request is committed and published or rejected.
+/// The answer that a connection is due once its request is committed and published, or rejected.
 #[derive(Debug)]
 pub struct Ticket {
     /// The connection to answer.
     pub connection: Token,
     /// True if the request holds an in-flight mark, which the round releases.
     pub in_flight: bool,
-    /// The request, as far as its answer and its log lines need it.
+    /// What the answer and the log lines need of the request.
     pub request: Pending,
 }
 
@@ -71,7 +71,7 @@ pub struct Round {
     agencies: Vec<u16>,
     /// One per agency in `agencies`.
     finishes: Vec<Ticket>,
-    /// Tickets whose requests are committed, or rejected, and not published.
+    /// Tickets whose requests are committed or rejected, but not published.
     committed: Vec<Answerable>,
     /// Bytes that the winners in all tickets keep in memory.
     answer_bytes: usize,
@@ -119,7 +119,7 @@ impl Round {
         self.answer_bytes >= MAX_ANSWER_BYTES
     }
 
-    /// Commits what the round holds, and gives up the in-flight marks of rejected batches.
+    /// Commits what the round holds, and releases the in-flight marks of rejected batches.
     pub fn commit(&mut self, central: &mut Central, slot: usize) -> Result<(), Fatal> {
         if self.group.is_empty() && self.agencies.is_empty() {
             return Ok(());

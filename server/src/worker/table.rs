@@ -1,8 +1,8 @@
 //! The table of a worker's connections. It registers each with epoll as its phase requires, and
 //! counts what they keep in memory and how many wait for the draw.
 //!
-//! [`Table::with`] hands a connection out once per event. Its registration and the counts are
-//! brought up to date when it comes back, in this one place.
+//! [`Table::with`] lends a connection to a function once per event. It then updates the
+//! registration and the counts, in this one place.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
@@ -59,7 +59,7 @@ impl<'e> Table<'e> {
         Self { epoll, connections, serial: 0, buffered: 0, waiting: 0, queued }
     }
 
-    /// Adds a connection. It is registered with epoll only if it is still there after the first
+    /// Adds a connection. It is registered with epoll only if it is still open after the first
     /// [`with`](Self::with), because most are served before they have to wait.
     pub fn insert(
         &mut self,
@@ -75,15 +75,15 @@ impl<'e> Table<'e> {
         token
     }
 
-    /// Hands a connection to `handle`, then updates registration and counts by its new phase, or
-    /// removes it if it is closed. Does nothing if the connection is gone.
+    /// Calls `handle` with a connection, then updates its registration and the counts for its new
+    /// phase, or removes it if it is closed. Does nothing if the connection is gone.
     pub fn with<E: Into<WorkerError>>(
         &mut self,
         token: Token,
         handle: impl FnOnce(&mut Connection) -> Result<(), E>,
     ) -> Result<(), WorkerError> {
-        let there = self.connections.get_mut(token.key());
-        let Some(connection) = there.filter(|there| there.token == token) else { return Ok(()) };
+        let found = self.connections.get_mut(token.key());
+        let Some(connection) = found.filter(|found| found.token == token) else { return Ok(()) };
         self.buffered -= connection.buffered();
         self.waiting -= usize::from(is_waiting(connection));
         let handled = handle(connection);
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_connection_is_gone_and_its_token_names_no_later_one() {
+    fn a_closed_connection_is_removed_and_its_token_does_not_name_a_later_one() {
         let epoll = epoll();
         let mut table = Table::new(&epoll);
         let (_peer, first) = connect(&mut table);

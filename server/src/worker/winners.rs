@@ -3,7 +3,7 @@
 
 use lottery::{Bet, Birthdate};
 
-/// Winning bets, in the order of their batch. Without any it owns no memory.
+/// Winning bets, in the order of their batch. An empty list owns no memory.
 #[derive(Debug, Default)]
 pub struct Winners {
     /// First name, last name and document of each winner, one after the other.
@@ -11,7 +11,7 @@ pub struct Winners {
     bets: Vec<Winner>,
 }
 
-/// A winning bet. The lengths say which part of the texts is its own.
+/// A winning bet. Its fields of text are lengths, in the order of `texts`.
 #[derive(Debug)]
 struct Winner {
     agency: u16,

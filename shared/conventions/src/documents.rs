@@ -1,15 +1,16 @@
-//! Texts that a program derives from its own command line: completion scripts and manual pages.
+//! Documents that a program generates from its own command line: completion scripts and manual
+//! pages.
 
 use clap::error::ErrorKind;
 use clap::{Command, Subcommand};
 use clap_complete::Shell;
 
-/// The subcommands that print such a text.
+/// The subcommands that print such a document.
 #[derive(Debug, Subcommand)]
 pub enum Documents {
     /// Print the completion script of a shell
     Completions {
-        /// Shell that runs the script
+        /// Shell that will run the script
         shell: Shell,
     },
     /// Print the manual page of the program or of one of its commands
@@ -20,10 +21,9 @@ pub enum Documents {
 }
 
 impl Documents {
-    /// Returns the text for the program that `command` describes.
+    /// Returns the document for the program that `command` describes.
     ///
-    /// # Errors
-    /// A usage error if the program has no command of the name that was asked for.
+    /// Fails with a usage error if the program has no command with the given name.
     pub fn text(&self, mut command: Command) -> Result<Vec<u8>, clap::Error> {
         let mut text = Vec::new();
         match self {
@@ -32,7 +32,7 @@ impl Documents {
                 clap_complete::generate(*shell, &mut command, name, &mut text);
             }
             Self::Man { command: name } => {
-                // The build gives flags to subcommands and names them `program-command`.
+                // `build` adds global flags to subcommands and names them `program-command`.
                 command.build();
                 let described = match name {
                     None => command,

@@ -6,14 +6,14 @@ use std::time::Duration;
 /// Go's longest duration, about 292 years. Go refuses a longer one too.
 const LONGEST_NANOSECONDS: u128 = i64::MAX as u128;
 
-/// Digits after the point that can matter: an hour has 3.6e12 nanoseconds, the rest is below one of
-/// them.
+/// Digits after the point that are read. Even of an hour, 3.6e12 nanoseconds, the digits after
+/// these amount to less than one nanosecond.
 const FRACTION_DIGITS: usize = 18;
 
 /// Reads a duration such as `5s`, `150ms`, `1m5s`, `1.5h` or `0`, with the grammar of Go's
 /// `time.ParseDuration`.
 ///
-/// Returns `None` for everything else: a number without unit (other than 0), a negative number,
+/// Returns `None` for everything else: a number without a unit (other than 0), a negative number,
 /// blanks, or a duration that is too long for Go.
 pub fn parse(text: &str) -> Option<Duration> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);

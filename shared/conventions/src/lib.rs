@@ -1,8 +1,8 @@
-//! What the programs have in common for their users: settings, generated documents, log lines,
+//! What the programs share towards their users: settings, generated documents, log lines,
 //! durations.
 //!
-//! The crate knows neither lotteries nor sockets. The server and the client use it so that both
-//! look up values, spell durations and lay out log lines in the same way.
+//! The crate knows nothing of lotteries and sockets. Server and client use it to look up values,
+//! spell durations and format log lines in the same way.
 
 mod clean;
 pub mod documents;

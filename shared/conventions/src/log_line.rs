@@ -3,9 +3,9 @@
 //!
 //! `action: A | result: success|fail|in_progress | key: value | …`
 //!
-//! The parser splits at `|` and expects a colon in every part. So a value has `¦` instead of `|`,
-//! and control characters, which could end the line, are escaped (`\n`). A message whose line would
-//! be longer than [`logger::LINE_MAX`] is cut inside its last value, which then ends in `…`.
+//! The parser splits at `|` and expects a colon in every part. So `|` in a value is replaced by
+//! `¦`, and control characters, which could end the line, are escaped (`\n`). A message whose line
+//! would be longer than [`logger::LINE_MAX`] is cut inside its last value, which then ends in `…`.
 
 use std::fmt::{self, Display, Write};
 
@@ -17,9 +17,9 @@ use crate::logger;
 pub enum Outcome {
     /// The action is done.
     Success,
-    /// The action did not happen, or not as it should.
+    /// The action failed, entirely or in part.
     Fail,
-    /// The action has begun, or goes on.
+    /// The action is under way.
     InProgress,
 }
 
@@ -35,7 +35,7 @@ impl Display for Outcome {
 
 /// A message under construction; only [`Line::write`] logs it.
 ///
-/// If its level is disabled, nothing is formatted either, so a debug line costs one comparison.
+/// If its level is disabled, nothing is formatted, so a disabled debug line costs one comparison.
 #[derive(Debug)]
 #[must_use = "a line is logged by `write`"]
 pub struct Line {
@@ -80,7 +80,7 @@ impl Line {
             "bad key {key:?}"
         );
         let Some(text) = self.text.as_mut().filter(|_| !self.full) else { return self };
-        // The parser refuses a part without colon, so a key is written whole or not at all.
+        // The parser refuses a part without a colon, so a key is written whole or not at all.
         if text.len() + " | : ".len() + key.len() + CUT.len_utf8() > logger::MESSAGE_MAX {
             text.push(CUT);
             self.full = true;

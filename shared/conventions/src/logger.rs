@@ -1,8 +1,8 @@
 //! The log of a program: `YYYY-MM-DD HH:MM:SS LEVEL    message`, one `write` call per line.
 //!
-//! Several processes write to one pipe, and the kernel keeps a write of up to `PIPE_BUF` bytes
-//! whole. Hence one call per line, and the limit. A closed or stuck pipe loses lines, but never
-//! stops the program.
+//! Several processes write to one pipe, and the kernel does not split a write of up to `PIPE_BUF`
+//! bytes. So each line is one call, and its length is limited. A closed or stuck pipe loses lines,
+//! but never stops the program.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -26,9 +26,9 @@ pub(crate) const MESSAGE_MAX: usize = LINE_MAX - "2026-11-20 08:40:00 WARNING  \
 /// The stream to which a program logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
-    /// Standard output, as the client does.
+    /// Standard output, which the client uses.
     Stdout,
-    /// Standard error, as the server does.
+    /// Standard error, which the server uses.
     Stderr,
 }
 
@@ -37,9 +37,9 @@ pub enum Stream {
 /// Forked processes inherit the log. A second call only changes the level. Environment variables
 /// such as `RUST_LOG` are not read, because the programs have their own setting for the level.
 pub fn init(level: LevelFilter, stream: Stream) {
-    let target = Target::Pipe(Box::new(Patient { stream, stuck: false }));
-    // The level is filtered once, by `log::max_level`; a filter in the logger would pin it to the
-    // first call's.
+    let target = Target::Pipe(Box::new(LossyStream { stream, stuck: false }));
+    // Only `log::max_level` filters by level. A filter in the logger would keep the level of the
+    // first call.
     let mut builder = Builder::new();
     builder
         .filter_level(LevelFilter::Trace)
@@ -55,23 +55,24 @@ pub fn init(level: LevelFilter, stream: Stream) {
 /// A stream that drops lines while its reader is stuck (a pager, a stopped terminal, a full log
 /// driver). The program must be able to serve and to stop all the same.
 #[derive(Debug)]
-struct Patient {
+struct LossyStream {
     stream: Stream,
     /// True if the last line was dropped, so that the next one does not wait.
     stuck: bool,
 }
 
-/// Milliseconds that the first line waits for a stuck reader. Later ones do not wait.
-const PATIENCE: u8 = 200;
+/// Milliseconds that a line waits for a stuck reader. The lines after it do not wait until one is
+/// written again.
+const MAX_WAIT_MS: u8 = 200;
 
-impl Patient {
+impl LossyStream {
     /// Returns true if the stream has room for a line.
     fn is_writable(&self, stream: BorrowedFd<'_>) -> bool {
-        let patience = if self.stuck { PollTimeout::ZERO } else { PollTimeout::from(PATIENCE) };
+        let limit = if self.stuck { PollTimeout::ZERO } else { PollTimeout::from(MAX_WAIT_MS) };
         // A pipe is writable if it has room for PIPE_BUF bytes, which is enough for any line.
         let mut wanted = [PollFd::new(stream, PollFlags::POLLOUT)];
-        // After an error or an interruption the write itself finds out.
-        poll(&mut wanted, patience) != Ok(0)
+        // After an error or an interruption, the write itself reports the failure.
+        poll(&mut wanted, limit) != Ok(0)
     }
 
     fn write_to(&mut self, stream: BorrowedFd<'_>, line: &[u8]) -> io::Result<usize> {
@@ -83,7 +84,7 @@ impl Patient {
     }
 }
 
-impl io::Write for Patient {
+impl io::Write for LossyStream {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match self.stream {
             Stream::Stdout => self.write_to(io::stdout().as_fd(), line),

@@ -45,8 +45,8 @@ impl Settings {
     ///   `NAME=${NAME}` in a Compose file produces one if `NAME` is not set.
     /// - Of a repeated key in `file`, the last value counts.
     ///
-    /// Values are not judged here but by [`Settings::get`]. A key of the file that the table does
-    /// not have is an error.
+    /// [`Settings::get`] validates the values later. Fails if the file has a key that the table
+    /// does not have.
     pub fn resolve(
         table: &'static Table,
         flags: &BTreeMap<&'static str, String>,
@@ -78,11 +78,12 @@ impl Settings {
         Ok(Settings { table, file: file.path, entries })
     }
 
-    /// Returns the value of `key`, read by `parse`; `None` from `parse` means that it is not
+    /// Returns the value of `key`, read by `parse`, which returns `None` for a value that is not
     /// accepted.
     ///
     /// # Panics
-    /// If the table has no such key, which is a fault of the program and not of its user.
+    /// Panics if the table has no such key, which is a bug in the program and not an error of its
+    /// user.
     pub fn get<T>(
         &self,
         key: &str,
@@ -130,7 +131,7 @@ impl Settings {
 }
 
 impl Entry {
-    /// Returns true if no source sets a value.
+    /// Returns true if no source sets a value and there is no default.
     fn is_missing(&self) -> bool {
         self.value.is_empty() && self.source == Source::Default
     }

@@ -38,7 +38,7 @@ fn the_started_process_logs() {
         log_line::debug("hidden", Outcome::Success).write();
         log_line::warn("config", Outcome::Fail).with("reason", "a|b\nc").write();
         log_line::error("long", Outcome::Fail).with("text", "ñ".repeat(5000)).write();
-        log::info!("not one of ours\nbut one line");
+        log::info!("not from this module\nbut one line");
     }
 }
 
@@ -94,7 +94,7 @@ fn every_line_is_one_write_in_the_layout_of_the_course() {
         assert_eq!(&lines[1][20..], "WARNING  action: config | result: fail | reason: a¦b\\nc\n");
         assert!(lines[2][20..].starts_with("ERROR    action: long | result: fail | text: ñ"));
         assert!(lines[2].len() > LINE_MAX - 2 && lines[2].ends_with("ñ…\n"), "{}", lines[2].len());
-        assert_eq!(&lines[3][20..], "INFO     not one of ours\\nbut one line\n");
+        assert_eq!(&lines[3][20..], "INFO     not from this module\\nbut one line\n");
     }
 }
 
@@ -118,7 +118,7 @@ fn lines_of_several_processes_on_one_pipe_stay_whole() {
 }
 
 #[test]
-fn a_pipe_without_reader_does_not_stop_the_program() {
+fn a_pipe_without_a_reader_does_not_stop_the_program() {
     let closed = || std::io::pipe().unwrap().1;
     assert!(process("many stderr").stderr(closed()).status().unwrap().success());
     assert!(closed_from_the_start("many stderr").status().unwrap().success());

@@ -49,7 +49,7 @@ static TABLE: Table = Table {
     global_flags: false,
 };
 
-/// One `key=value` per line.
+/// Parses one `key=value` per line.
 fn parse(text: &str) -> Result<Vec<FileValue>, String> {
     let value = |(index, line): (usize, &str)| {
         let (key, value) = line.split_once('=').ok_or(format!("has no = in line {}", index + 1))?;
@@ -116,7 +116,7 @@ fn a_variable_that_is_set_but_empty_counts_as_not_set() {
 }
 
 #[test]
-fn an_empty_value_in_the_file_is_a_value_and_is_judged() {
+fn an_empty_value_in_the_file_counts_as_set_and_is_validated() {
     let settings = resolve(&[], &[], &[("id", "1"), ("SERVER_PORT", "")]).unwrap();
     let message = settings.get("SERVER_PORT", port).unwrap_err().to_string();
     assert_eq!(
@@ -163,7 +163,7 @@ fn a_bad_value_is_named_in_one_line_with_its_source_and_the_accepted_form() {
 }
 
 #[test]
-fn a_key_without_default_that_no_source_sets_is_named_with_the_ways_to_set_it() {
+fn a_key_without_a_default_that_no_source_sets_is_named_with_the_ways_to_set_it() {
     let error = resolve(&[], &[], &[]).unwrap().get("id", port).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -224,7 +224,7 @@ fn a_file_that_cannot_be_used_is_named_with_the_reason() {
     let error = flags(&["--config", "/dev/zero"]).resolve().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the configuration file /dev/zero has more than 1048576 bytes: name a configuration file"
+        "the configuration file /dev/zero has more than 1048576 bytes; is it a configuration file?"
     );
 }
 

@@ -2,8 +2,9 @@
 
 use crate::{Birthdate, Document};
 
-/// Longest first name, last name or document, in bytes. A longer one makes the bet invalid. The
-/// value is the maximum of `counted-u8`; the longest name in the course's data has 23 bytes.
+/// Maximum length of a first name, last name or document, in bytes. A longer one makes the bet
+/// invalid. This is the maximum that `counted-u8` can encode. The longest name in the course's data
+/// has 23 bytes.
 pub const MAX_TEXT_BYTES: usize = 255;
 
 /// One bet. Its texts borrow from the buffer it was decoded from, so storing a bet does not copy
@@ -45,7 +46,7 @@ pub enum InvalidBet {
         code: u32,
     },
     /// The birthdate is not a calendar date in the form that the dialect requires.
-    #[error("birthdate {text:?} is no calendar date of the form YYYY-MM-DD")]
+    #[error("birthdate {text:?} is not a calendar date of the form YYYY-MM-DD")]
     Birthdate {
         /// Beginning of the received text.
         text: String,

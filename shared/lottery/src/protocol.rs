@@ -38,7 +38,7 @@ pub const DIALECTS: &[Dialect] = &[
 
 /// Largest request that a central accepts, in bytes. 65,535 records of the course's data take about
 /// 3 MB. The central rejects a request that announces or reaches more, which bounds the memory per
-/// connection (invariant I8).
+/// connection.
 pub const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
 /// Largest packet that this project's agencies send, in bytes, headers included. Source: the

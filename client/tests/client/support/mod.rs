@@ -73,7 +73,7 @@ impl Setup {
         ])
     }
 
-    /// Like [`Setup::agency`], in this dialect.
+    /// Prepares an agency as [`Setup::agency`] does, in this dialect.
     pub(crate) fn speaking(dialect: &str, central: SocketAddr, rows: impl AsRef<[u8]>) -> Self {
         Self::agency(central, rows).args(["--protocol", dialect])
     }

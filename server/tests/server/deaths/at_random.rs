@@ -1,6 +1,6 @@
 //! Workers, or all processes, are killed at random moments under load, many times. Acknowledged
 //! batches are stored exactly once, others completely or not at all, and the winners are those of
-//! the stored bets (invariants I1, I2, I3, I5).
+//! the stored bets.
 //!
 //! The record of the agencies checks every answer; the files are compared with it when no agency
 //! sends.
@@ -28,7 +28,7 @@ fn setup(durability: &str) -> Setup {
         .with("LOGGING_LEVEL", "INFO")
 }
 
-/// Kills one worker after the other, each after the one before has been replaced.
+/// Kills one worker after the other, each after the previous one has been replaced.
 fn kill_workers(durability: &str) {
     let setup = setup(durability);
     let central = setup.start();

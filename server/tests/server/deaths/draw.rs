@@ -213,7 +213,7 @@ fn another_worker_holds_the_draw_when_its_owner_is_killed() {
 }
 
 #[test]
-fn a_worker_that_receives_sigterm_during_the_draw_leaves_it_to_another_at_once() {
+fn a_worker_that_receives_sigterm_during_the_draw_gives_it_up_to_another_at_once() {
     let setup = before_a_long_draw("framed:0,typed:0");
     let central = setup.start();
     let (pids, typed) = (central.worker_pids(), central.port_of("typed"));

@@ -83,7 +83,7 @@ fn kill_holders(durability: &str, lock: impl Fn(&CentralProcess<'_>) -> Lock) ->
 }
 
 #[test]
-fn the_next_holder_of_the_storage_lock_recovers_from_the_death_of_the_one_before() {
+fn the_next_holder_of_the_storage_lock_recovers_from_the_death_of_the_previous_one() {
     let recoveries = kill_holders("process", |central| {
         central.segment().value::<[u64; 7]>("ledger").unwrap().get_lock().clone()
     });

@@ -1,4 +1,4 @@
-//! The supervisor is killed: its workers end with it, and the next start recovers what they left.
+//! The supervisor is killed: its workers exit with it, and the next start recovers what they left.
 
 use std::fs;
 use std::sync::Arc;
@@ -61,8 +61,8 @@ fn the_next_start_reclaims_what_a_kill_of_all_processes_leaves() {
     let central = setup.start();
     assert!(central.request(&packet_of("a", 5, 3)).len() > 2);
     central.kill_all();
-    // No process is left to remove the entry, but any central that starts does, also one of a
-    // parallel test.
+    // No process is left to remove the entry, but any central that starts removes it, including
+    // one of a parallel test.
     let status = setup.run(&["status"]);
     assert_eq!(status.status.code(), Some(1));
     let reason = String::from_utf8_lossy(&status.stderr).into_owned();

@@ -17,8 +17,8 @@ fn setup() -> Setup {
     Setup::new()
 }
 
-/// Sends the first half of a batch to the worker of this slot, by stopping the other workers
-/// meanwhile.
+/// Sends the first half of a batch to the worker of this slot, by stopping the other workers for
+/// that time.
 fn half_sent_to(central: &CentralProcess<'_>, slot: usize, packet: &[u8]) -> AgencyConnection {
     let processing = central.segment().raw_array::<u16>("in_flight").unwrap();
     let before = processing.load(slot);

@@ -103,7 +103,7 @@ fn more_winners_than_fit_a_reply_are_logged_and_not_answered_with_a_wrong_count(
 }
 
 #[test]
-fn a_document_that_is_not_a_number_gets_no_answer_in_a_dialect_of_numbers() {
+fn a_document_that_is_not_a_number_gets_no_answer_in_a_dialect_with_numeric_documents() {
     let setup = setup("framed:0,counted:0,sentinel:0");
     let central = setup.start();
     let mut agency = Participant::connect(central.port, "framed", 1);
@@ -202,7 +202,7 @@ fn a_connection_in_counted_belongs_to_one_agency() {
 }
 
 #[test]
-fn leading_zeros_do_not_make_another_agency() {
+fn an_agency_number_with_leading_zeros_names_the_same_agency() {
     let setup = setup("framed").with("SERVER_AGENCIES", "2");
     let central = setup.start();
     for number in ["1", "01", " 1", "001"] {
@@ -215,7 +215,7 @@ fn leading_zeros_do_not_make_another_agency() {
 }
 
 #[test]
-fn any_message_but_a_query_after_finished_ends_the_connection_and_the_agency_stays_finished() {
+fn any_message_except_a_query_after_finished_ends_the_connection_and_the_agency_stays_finished() {
     let setup = setup("framed").with("SERVER_AGENCIES", "2");
     let central = setup.start();
     for (number, next) in (1..).zip(["batch_L", "finished_1"]) {

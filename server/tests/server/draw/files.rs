@@ -124,7 +124,7 @@ fn a_damaged_row_is_named_and_the_draw_is_held_once_the_row_is_restored() {
     let bad = String::from_utf8(good.clone()).unwrap().replacen("1999-03-17", "1999-13-17", 2);
     let bad = bad.replacen("1999-13-17", "1999-03-17", 1);
     write(bad.as_bytes());
-    assert_held_after(central, agencies, "bets.csv: line 2 is no bet", || write(&good));
+    assert_held_after(central, agencies, "bets.csv: line 2 is not a bet", || write(&good));
 }
 
 /// Asserts that a start fails, and returns its last line.
@@ -136,8 +136,8 @@ fn failed_start(setup: &Setup, port: u16) -> String {
 }
 
 #[test]
-fn a_draw_csv_that_is_damaged_or_of_other_bets_prevents_the_start_and_the_message_says_what_to_do()
-{
+fn a_draw_csv_that_is_damaged_or_covers_other_bets_prevents_the_start_and_the_message_says_what_to_do()
+ {
     let mut setup = setup(3);
     let port = setup.keep_port();
     let central = setup.start();
@@ -150,7 +150,8 @@ fn a_draw_csv_that_is_damaged_or_of_other_bets_prevents_the_start_and_the_messag
     // The three agencies have six, five and eight bets, four of which win.
     assert!(good.starts_with(b"draw,19,4\r\n"), "{}", String::from_utf8_lossy(&good));
     let text = String::from_utf8(good.clone()).unwrap();
-    let (damaged, other) = ("it is not as a draw leaves it; move it away", "move this file away");
+    let (damaged, other) =
+        ("it is not the complete result of a draw; move it away", "move this file away");
     for (bytes, reason) in [
         (String::new(), damaged),
         ("nonsense".to_owned(), damaged),

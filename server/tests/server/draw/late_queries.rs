@@ -1,5 +1,5 @@
-//! Queries after the draw get the same answer however late, also after a restart; bets after the
-//! draw are refused; queries before the draw wait or are refused (invariant I10).
+//! Queries after the draw get the same answer, however late and even after a restart. Bets after
+//! the draw are refused. Queries before the draw wait or are refused.
 
 use crate::harness::{
     CentralProcess, Participant, Setup, WINNERS_BY_AGENCY, bets_with, codec, count_draws,
@@ -44,7 +44,7 @@ fn assert_same_answers(central: &CentralProcess<'_>, dialect: &str) {
 }
 
 #[test]
-fn late_and_repeated_queries_get_the_same_answer_also_after_a_stop_and_a_kill_of_all_processes() {
+fn late_and_repeated_queries_get_the_same_answer_even_after_a_stop_or_a_kill_of_all_processes() {
     for dialect in draw_dialects() {
         for durability in ["process", "disk"] {
             let setup = setup(dialect).with("SERVER_DURABILITY", durability);

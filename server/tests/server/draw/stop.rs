@@ -1,5 +1,5 @@
-//! A stop while agencies wait for the draw closes their connections in order, and the next central
-//! answers them.
+//! A stop while agencies wait for the draw closes their connections without a reset, and the next
+//! central answers them.
 
 use std::time::Duration;
 

@@ -52,7 +52,7 @@ fn a_query_split_in_two_right_behind_the_notification_waits_like_any_other() {
 const NUMBERED: u16 = 255;
 
 #[test]
-fn as_many_agencies_as_a_byte_numbers_wait_on_two_workers_and_all_get_an_answer() {
+fn all_255_agencies_of_a_one_byte_number_wait_on_two_workers_and_get_an_answer() {
     for dialect in ["counted", "counted-u8", "sentinel"] {
         let setup = setup(dialect).with("SERVER_AGENCIES", &NUMBERED.to_string());
         let central = setup.start();

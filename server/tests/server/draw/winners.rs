@@ -137,7 +137,7 @@ fn an_agency_that_notifies_repeatedly_counts_once_and_gets_an_answer_each_time()
 }
 
 #[test]
-fn an_agency_that_notifies_again_while_it_waits_gets_an_answer_and_no_reset() {
+fn an_agency_that_notifies_again_while_it_waits_gets_an_answer_and_not_a_reset() {
     for dialect in ["line", "sentinel", "framed"] {
         let setup = setup(dialect).with("SERVER_AGENCIES", "2");
         let central = setup.start();

@@ -17,7 +17,7 @@ use socket2::{Domain, Socket, Type};
 /// Stalled clients, a third in each way.
 const STALLED: usize = 500;
 /// Request timeout, long enough for a busy machine to connect them all and to serve the honest
-/// client meanwhile.
+/// client at the same time.
 const TIMEOUT: Duration = Duration::from_secs(4);
 /// Delay that is allowed after a deadline: the central checks deadlines a few times per second, and
 /// the machine may be busy.

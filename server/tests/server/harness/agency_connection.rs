@@ -24,7 +24,7 @@ impl AgencyConnection {
         Self::try_open(port).unwrap()
     }
 
-    /// Connects to a port of this machine on which the central may have ended.
+    /// Connects to a port of this machine on which the central may have exited.
     pub fn try_open(port: u16) -> io::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -54,7 +54,7 @@ impl AgencyConnection {
         reply
     }
 
-    /// Returns everything that the central sends until the connection ends in any way, also by a
+    /// Returns everything that the central sends until the connection ends in any way, including a
     /// reset.
     pub fn read_until_gone(&mut self) -> Vec<u8> {
         let mut reply = Vec::new();
@@ -73,8 +73,8 @@ impl AgencyConnection {
         self.try_read_reply(decode).unwrap()
     }
 
-    /// Reads one reply as [`read_reply`](Self::read_reply) does, from a central that may die
-    /// meanwhile.
+    /// Reads one reply as [`read_reply`](Self::read_reply) does, from a central that may die in
+    /// the meantime.
     pub fn try_read_reply<T>(
         &mut self,
         mut decode: impl FnMut(&[u8]) -> Result<Option<T>, ProtocolError>,

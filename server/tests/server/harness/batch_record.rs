@@ -28,7 +28,8 @@ pub struct BatchRecord {
     highest_total: AtomicU64,
 }
 
-/// A batch for which at least the connection was made. Its number is its position in the record.
+/// A batch for which at least the connection was established. Its number is its position in the
+/// record.
 #[derive(Clone, Copy, Debug)]
 struct Batch {
     bets: usize,
@@ -106,7 +107,8 @@ impl BatchRecord {
         let bets = rest.len() as u64;
         rest.reverse();
         while let Some(first) = rest.last() {
-            let number = batch_of(first).unwrap_or_else(|| panic!("not a row of ours: {first:?}"));
+            let number =
+                batch_of(first).unwrap_or_else(|| panic!("not a row of this test: {first:?}"));
             let again = std::mem::replace(&mut stored[number], true);
             assert!(!again, "batch {number} is stored twice");
             let batch = batches[number];

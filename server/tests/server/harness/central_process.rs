@@ -15,7 +15,7 @@ use super::proc_files::is_alive;
 use super::program::{Program, kill};
 use super::setup::{Setup, segment_name};
 
-/// How long a central that is no longer needed may take to end by itself.
+/// How long a central that is no longer needed may take to exit by itself.
 const QUICK_STOP: Duration = Duration::from_secs(2);
 
 /// A running central. Dropping it stops the central at once, so that it removes its shared memory.
@@ -112,7 +112,7 @@ impl<'a> CentralProcess<'a> {
         eventually_within(Duration::from_secs(1), "another worker in the slot", look, replaced).0
     }
 
-    /// Waits until no batch is in flight, at most the second that invariant I5 allows.
+    /// Waits until no batch is in flight, at most one second.
     pub fn none_in_flight_within_a_second(&self) {
         let in_flight = || self.number("agencies_in_flight");
         let limit = Duration::from_secs(1);
@@ -126,7 +126,7 @@ impl<'a> CentralProcess<'a> {
         eventually("connections that wait for the draw", sum, |seen| *seen == count);
     }
 
-    /// Waits until the draw was held.
+    /// Waits until the draw has been held.
     pub fn until_drawn(&self) {
         eventually("the draw", || self.status()["drawn"].clone(), |drawn| *drawn == true);
     }
@@ -153,10 +153,10 @@ impl<'a> CentralProcess<'a> {
         self.kill_all_with(&workers);
     }
 
-    /// Kills the supervisor and these workers at this very moment: asking for the workers first
-    /// takes time.
+    /// Kills the supervisor and these workers at once, without the time that it takes to query the
+    /// workers.
     pub fn kill_all_with(mut self, workers: &[u32]) {
-        // The supervisor is stopped first, so that it replaces no worker meanwhile.
+        // The supervisor is stopped first, so that it does not replace a worker in the meantime.
         self.program.signal(Signal::SIGSTOP);
         for pid in workers {
             kill(*pid, Signal::SIGKILL);
@@ -170,7 +170,7 @@ impl<'a> CentralProcess<'a> {
 
 impl Drop for CentralProcess<'_> {
     fn drop(&mut self) {
-        // A central that the test itself ended or killed has already left what the test looks at.
+        // The test has already stopped or killed the central and examines what it left.
         self.program.try_end_by(Signal::SIGQUIT, QUICK_STOP);
     }
 }

@@ -1,4 +1,4 @@
-//! What a test does when the machine lacks something it needs: it says so and passes.
+//! Tests that the machine cannot run because it lacks something: they report that and pass.
 
 use std::io::{Write, stderr};
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 //!
 //! Every test owns its central, its directory and its port, so tests run as threads of one process
 //! (`cargo test`) and as processes of their own (`cargo nextest`). The harness ends every process
-//! that it starts, by process id, also when a test fails.
+//! that it starts, by process id, even when a test fails.
 
 mod agency_connection;
 mod batch_record;

@@ -28,7 +28,7 @@ impl Participant {
         Self::try_connect(port, dialect, number).unwrap()
     }
 
-    /// Connects as [`connect`](Self::connect) does, to a central that may have ended.
+    /// Connects as [`connect`](Self::connect) does, to a central that may have exited.
     pub fn try_connect(port: u16, dialect: &str, number: u16) -> io::Result<Self> {
         let mut codec = codec(dialect, number);
         let dialect = Dialect::named(dialect).unwrap();
@@ -42,7 +42,7 @@ impl Participant {
         Ok(connection)
     }
 
-    /// Replaces the connection by a new one.
+    /// Replaces the connection with a new one.
     pub fn reconnect(&mut self) {
         self.try_reconnect().unwrap();
     }
@@ -127,8 +127,8 @@ impl Participant {
         self.send(&self.codec.question())
     }
 
-    /// Reads the answer and sends the farewell of the dialect. Returns the number of winners and
-    /// the bytes of the reply.
+    /// Reads the answer and sends the final message of the dialect. Returns the number of winners
+    /// and the bytes of the reply.
     pub fn winners(&mut self) -> (u64, Vec<u8>) {
         self.try_winners().unwrap()
     }
@@ -143,7 +143,7 @@ impl Participant {
             codec.answer(reply)
         })?;
         let Answer::Winners(winners) = answer else { panic!("{answer:?}") };
-        // The agency has its winners, so a lost farewell does no harm.
+        // The agency has its winners, so a lost final message does no harm.
         self.connection.try_send(codec.final_message());
         Ok((winners, bytes))
     }
@@ -153,7 +153,7 @@ impl Participant {
         &mut self.connection
     }
 
-    /// Returns the connection, on which the agency sends no farewell any more.
+    /// Returns the connection, on which the agency no longer sends a final message.
     pub fn into_connection(self) -> AgencyConnection {
         self.connection
     }

@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use super::deadline::{eventually, eventually_within};
 use super::left_out::left_out;
 
-/// How long the last lines of a program that has ended may take to arrive.
+/// How long the last lines of a program that has exited may take to arrive.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Sends a signal to a process that this test started. Returns false if the process is gone.
@@ -104,7 +104,7 @@ impl Program {
         self.exit_code_within(Duration::from_secs(60))
     }
 
-    /// Returns true if the program still runs.
+    /// Returns true if the program is still running.
     pub fn is_running(&mut self) -> bool {
         self.try_end().is_none()
     }

@@ -1,8 +1,8 @@
-//! More rounds of the tests that kill at random: a normal run makes one.
+//! Repeated rounds of the tests that kill at random. A normal run has one round.
 
 use std::thread;
 
-/// Environment variable with the number of rounds, and so of kills in multiples of a normal run.
+/// Environment variable with the number of rounds.
 const ROUNDS: &str = "CHAOS_ROUNDS";
 
 /// Runs `round` as often as `CHAOS_ROUNDS` says. Each round has its own storage and seed, so that a

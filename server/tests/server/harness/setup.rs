@@ -111,7 +111,7 @@ impl Setup {
     }
 
     /// Asserts that a central that has ended leaves no process, no shared memory and no listening
-    /// socket. It has the second that invariant I9 allows after the worst end.
+    /// socket. Waits for this at most one second.
     pub fn assert_nothing_left(&self, port: u16) {
         let entry = segment_name(port).path();
         let look = || {

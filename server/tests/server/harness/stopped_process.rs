@@ -20,8 +20,8 @@ impl StoppedProcess {
         let stopped = Self { pid };
         kill(pid, Signal::SIGSTOP);
         let stands = |state: &Option<char>| matches!(state, None | Some('T' | 'Z'));
-        // Usually takes microseconds. With a pause at once, a test that stops a process a thousand
-        // times would mostly sleep.
+        // Stopping usually takes microseconds. If every poll paused, a test that stops a process a
+        // thousand times would mostly sleep.
         if !(0..200).any(|_| stands(&state(pid))) {
             eventually("a stopped process", || state(pid), stands);
         }

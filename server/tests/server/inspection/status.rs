@@ -210,7 +210,7 @@ fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
 }
 
 #[test]
-fn the_central_is_healthy_once_every_worker_accepts_and_not_before() {
+fn the_central_is_healthy_only_once_every_worker_accepts() {
     const WORKERS: u64 = 64;
     let mut setup = setup().with("SERVER_WORKERS", &WORKERS.to_string());
     let port = setup.keep_port();

@@ -1,5 +1,5 @@
-//! The reader of the log is stuck and the pipe is full: the central goes on serving, drops lines,
-//! and stops on request.
+//! The reader of the log is stuck and the pipe is full: the central continues to serve, drops
+//! lines, and stops on request.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 const REQUESTS: usize = 600;
 
 #[test]
-fn a_log_that_is_not_read_prevents_neither_serving_nor_stopping() {
+fn a_log_that_is_not_read_does_not_prevent_serving_or_stopping() {
     let mut setup = Setup::new().with("SERVER_GRACE", "1s");
     let port = setup.keep_port();
     let mut central =

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::harness::{Program, Setup, eventually, packet_of, reserve_port, shared_memory_entries};
 use lottery::Results;
 
-/// Limit of a start that is refused. The start first waits a moment, in case another central is
-/// just ending.
+/// Limit of a start that is refused. The start first waits briefly, in case another central is
+/// just exiting.
 const REFUSAL: Duration = Duration::from_secs(15);
 
 fn setup() -> Setup {
@@ -32,7 +32,7 @@ fn assert_names(line: &str, parts: &[&str]) {
 }
 
 #[test]
-fn a_port_in_use_has_an_exit_code_of_its_own_is_named_and_leaves_nothing_behind() {
+fn a_port_in_use_has_its_own_exit_code_is_named_and_leaves_nothing_behind() {
     let taken = reserve_port();
     let port = taken.local_addr().unwrap().port();
     let (code, line) = refused(&setup().with("SERVER_PORT", &port.to_string()));

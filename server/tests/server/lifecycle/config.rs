@@ -146,9 +146,9 @@ fn the_later_line_counts_for_a_key_in_two_spellings() {
 #[test]
 fn the_file_in_the_repository_and_no_file_at_all_are_accepted() {
     let place = Place::new();
-    let ours = concat!(env!("CARGO_MANIFEST_DIR"), "/config.ini");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config.ini");
     for arguments in
-        [&["--check-config"][..], &["run", "--check-config"], &["--config", ours, "--check-config"]]
+        [&["--check-config"][..], &["run", "--check-config"], &["--config", file, "--check-config"]]
     {
         let output = place.run(arguments);
         assert_eq!(

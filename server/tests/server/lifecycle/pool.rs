@@ -45,7 +45,7 @@ fn two_hundred_workers_start_serve_and_stop_cleanly() {
 }
 
 #[test]
-fn workers_that_cannot_start_end_the_central_with_an_exit_code_of_its_own() {
+fn workers_that_cannot_start_end_the_central_with_a_separate_exit_code() {
     // One descriptor too few for a worker, but enough for the supervisor. Only trying shows how
     // many that is.
     let outcome = (8..40).find_map(|descriptors| {
@@ -76,7 +76,7 @@ fn workers_that_cannot_start_end_the_central_with_an_exit_code_of_its_own() {
         lines.iter().filter(|line| line.contains("WARNING  action: worker | result: fail")).count();
     assert_eq!(deaths, 8, "{lines:#?}");
     let last = lines.last().unwrap();
-    assert!(last.contains("ERROR") && last.contains("die again and again"), "{last}");
+    assert!(last.contains("ERROR") && last.contains("keep dying"), "{last}");
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_closed_standard_error_does_not_stop_the_central() {
 }
 
 #[test]
-fn a_reader_of_the_log_that_ends_does_not_stop_the_central() {
+fn a_reader_of_the_log_that_exits_does_not_stop_the_central() {
     let (setup, port) = setup();
     // The reader takes one line and ends, so the central writes every later line into a broken
     // pipe.

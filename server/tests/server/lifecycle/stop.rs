@@ -171,7 +171,7 @@ fn a_worker_killed_during_a_stop_leaves_nothing_of_the_batch_it_was_receiving() 
     kill(pid, Signal::SIGKILL);
     assert!(agency.read_until_gone().is_empty());
     assert_eq!(central.program.exit_code_within(GRACE + MARGIN), 0);
-    central.program.line_with("next: nothing, the central is stopping");
+    central.program.line_with("next: none, the central is stopping");
     assert_starts_again(&setup, port, 0);
 }
 

@@ -15,7 +15,7 @@ fn fixtures() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/storage-v1"))
 }
 
-/// A central whose storage is a copy of a fixture.
+/// Returns the setup of a central whose storage is a copy of a fixture.
 fn setup_from(fixture: &str, durability: &str) -> Setup {
     let setup = Setup::new()
         .with("SERVER_DURABILITY", durability)

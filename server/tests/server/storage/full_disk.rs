@@ -121,7 +121,7 @@ fn a_file_size_limit_refuses_the_batch_and_kills_no_worker() {
 }
 
 #[test]
-fn a_batch_that_does_not_fit_is_refused_also_if_stored_bets_have_vanished() {
+fn a_batch_that_does_not_fit_is_refused_even_if_stored_bets_have_vanished() {
     let setup = setup("process").with("SERVER_WORKERS", "1");
     let script = "ulimit -S -f 18432 && exec \"$0\" run";
     let central = setup.start_by(&mut setup.shell(&[], script));

@@ -1,5 +1,5 @@
 //! A round of the event loop: batches that arrive together are committed together, and one that
-//! cannot be stored takes no other with it.
+//! cannot be stored does not affect the others.
 
 use std::fs;
 use std::thread;
@@ -20,8 +20,8 @@ fn setup(durability: &str) -> Setup {
         .with("LOGGING_LEVEL", "INFO")
 }
 
-/// Connects one agency per packet, and sends all packets while the only worker stands still, so
-/// that they arrive in one round.
+/// Connects one agency per packet, and sends all packets while the only worker is stopped, so that
+/// they arrive in one round.
 fn in_one_round(
     central: &CentralProcess<'_>,
     worker: u32,
@@ -151,12 +151,12 @@ fn refused_batches_do_not_hold_the_lock_of_the_ledger_while_the_journal_is_read(
 }
 
 #[test]
-fn every_request_that_arrives_in_one_piece_is_answered_also_after_refused_ones() {
+fn every_request_that_arrives_in_one_piece_is_answered_even_after_refused_ones() {
     let setup = setup("process").with("SERVER_PROTOCOL", "framed");
     let central = setup.start();
     let mut codec = codec("framed", 1);
     let good = packet_in(&mut *codec, &[bet("good", false)]);
-    // The codec judges a receipt by the batch it holds.
+    // The codec compares a receipt with the batch that it holds.
     assert_eq!(codec.push(&bet("good", false)), Ok(Push::Added));
     // A refused message is answered at once, without a commit.
     let date = good.windows(10).position(|text| text == b"1999-03-17").unwrap();
@@ -218,12 +218,12 @@ fn kill_in_a_round(durability: &str) {
 }
 
 #[test]
-fn a_worker_killed_during_a_commit_leaves_each_batch_of_the_round_whole_or_out() {
+fn a_worker_killed_during_a_commit_leaves_each_batch_of_the_round_whole_or_absent() {
     in_rounds(|| kill_in_a_round("process"));
 }
 
 #[test]
-fn a_worker_killed_during_a_commit_leaves_each_batch_of_the_round_whole_or_out_with_durability_disk()
+fn a_worker_killed_during_a_commit_leaves_each_batch_of_the_round_whole_or_absent_with_durability_disk()
  {
     in_rounds(|| kill_in_a_round("disk"));
 }

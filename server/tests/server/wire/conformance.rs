@@ -1,5 +1,4 @@
-//! `client check`, which checks any server against the rules of every dialect, finds no fault with
-//! this one.
+//! `client check`, which checks any server against the rules of its dialect, passes this one.
 
 use std::path::Path;
 use std::process::Command;

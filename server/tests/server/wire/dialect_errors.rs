@@ -1,6 +1,6 @@
 //! Bad input in the dialects with a draw gets the error reply of the dialect and one log line.
 //! Nothing is stored, the connection goes on or ends as the dialect says, and other clients are
-//! served (invariant I7). The cases are those of the descriptions of the dialects.
+//! served. The cases are those of the descriptions of the dialects.
 
 use crate::harness::{
     CentralProcess, Participant, Setup, draw_dialects, from_hex, numbered_bet, refusals, vector,

@@ -64,7 +64,7 @@ fn requests_of_the_original_programs_get_the_original_replies_byte_for_byte() {
 }
 
 #[test]
-fn records_without_number_win_by_the_hash_of_their_text_and_return_in_order() {
+fn records_without_a_number_win_by_the_hash_of_their_text_and_return_in_order() {
     let setup = setup();
     let central = setup.start();
     let record = |document: usize| format!("Ana;Paz;{document};2000-01-01");

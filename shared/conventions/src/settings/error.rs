@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: one line with the value, its place and the way out.
+//! Errors of a configuration: one line each, with the value, its place and what to do.
 
 use std::io;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ pub enum SettingsError {
         /// What the setting accepts.
         accepted: String,
     },
-    /// A setting without default that no source sets.
+    /// A setting without a default that no source sets.
     #[error(
         "{key} is not set: expected {accepted}, from the flag --{flag}, the environment variable \
          {variable} or the key {key} in {}",
@@ -46,7 +46,7 @@ pub enum SettingsError {
     /// A key that no setting has. It is refused because it is usually a typing error.
     #[error(
         "unknown key {key:?} = {value:?} ({origin}): {}known keys are {}",
-        .meant.map(|name| format!("did you mean {name}? ")).unwrap_or_default(),
+        .suggestion.map(|name| format!("did you mean {name}? ")).unwrap_or_default(),
         .table.keys().join(", ")
     )]
     UnknownKey {
@@ -57,7 +57,7 @@ pub enum SettingsError {
         /// Where it was given.
         origin: Source,
         /// The known key with nearly the same spelling.
-        meant: Option<&'static str>,
+        suggestion: Option<&'static str>,
         /// The table with all known keys.
         table: &'static Table,
     },
@@ -71,7 +71,7 @@ pub enum SettingsError {
     },
     /// A file larger than any configuration.
     #[error(
-        "the configuration file {} has more than {MAX_FILE_BYTES} bytes: name a configuration file",
+        "the configuration file {} has more than {MAX_FILE_BYTES} bytes; is it a configuration file?",
         .path.display()
     )]
     TooLarge {
@@ -109,18 +109,18 @@ impl SettingsError {
         value: &str,
         origin: Source,
     ) -> Self {
-        let meant = nearest(key, &table.keys());
-        Self::UnknownKey { key: key.to_owned(), value: value.to_owned(), origin, meant, table }
+        let suggestion = nearest(key, &table.keys());
+        Self::UnknownKey { key: key.to_owned(), value: value.to_owned(), origin, suggestion, table }
     }
 }
 
-/// Most edits between a mistyped name and the name that was probably meant.
+/// Maximum number of edits between a mistyped name and the name that it suggests.
 const MAX_EDITS: usize = 3;
 
 /// Returns the candidate with the most similar spelling, ignoring letter case, if one is similar
 /// enough.
 fn nearest(name: &str, candidates: &[&'static str]) -> Option<&'static str> {
-    // Any short name is a few edits away from another one, so at most a third of it may differ.
+    // Any two short names are only a few edits apart, so at most a third of the name may differ.
     let allowed = MAX_EDITS.min(name.chars().count() / 3);
     let edits =
         |candidate: &str| strsim::osa_distance(&name.to_lowercase(), &candidate.to_lowercase());

@@ -14,8 +14,8 @@ pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// A format of configuration files.
 #[derive(Debug)]
 pub struct FileFormat {
-    /// Reads the text of a file: its values in the order of the file, or the reason why it has no
-    /// such format.
+    /// Reads the text of a file: its values in the order of the file, or the reason why it does
+    /// not have this format.
     pub parse: fn(&str) -> Result<Vec<FileValue>, String>,
     /// Writes a file that sets the values, with a comment above each that names its source.
     pub write: fn(&[EffectiveValue]) -> String,
@@ -57,8 +57,8 @@ impl SettingsFile {
     pub fn read(path: &Path, format: &FileFormat) -> Result<Self, SettingsError> {
         let unreadable = |source| SettingsError::Unreadable { path: path.to_owned(), source };
         let mut text = String::new();
-        // The limit holds for the bytes that were read: a pipe or a growing file has no size to ask
-        // for.
+        // The limit applies to the bytes read and not to the size of the file, because a pipe has
+        // no size and a file may grow.
         let mut file = File::open(path).map_err(unreadable)?.take(MAX_FILE_BYTES + 1);
         file.read_to_string(&mut text).map_err(unreadable)?;
         if text.len() as u64 > MAX_FILE_BYTES {

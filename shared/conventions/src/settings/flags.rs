@@ -19,7 +19,7 @@ pub trait Program {
     const TABLE: &'static Table;
 }
 
-/// What the command line says about the settings of program `P`, before any value is judged.
+/// What the command line says about the settings of program `P`, before any value is validated.
 ///
 /// Embed it in the program's arguments with `#[command(flatten)]`.
 #[derive(Debug)]
@@ -40,13 +40,14 @@ const PRINT_CONFIG: &str = "print_config";
 const CHECK_CONFIG: &str = "check_config";
 
 impl<P: Program> SettingFlags<P> {
-    /// Reads the configuration file and returns all settings. Values are judged later, by
-    /// [`Settings::get`].
+    /// Reads the configuration file and returns all settings. [`Settings::get`] validates the
+    /// values later.
     ///
     /// A file that `--config` names must exist; the default file may be missing.
     pub fn resolve(&self) -> Result<Settings, SettingsError> {
         let default = Path::new(P::TABLE.file);
-        // A default file that cannot be looked at is read, so that the error names the reason.
+        // If the existence of the default file cannot be checked, it is read, so that the error
+        // names the reason.
         let path = match &self.config {
             Some(path) => Some(path.as_path()),
             None => default.try_exists().unwrap_or(true).then_some(default),
@@ -116,7 +117,7 @@ impl<P: Program> FromArgMatches for SettingFlags<P> {
     }
 }
 
-/// Returns a flag without value.
+/// Returns a flag without a value.
 fn switch(id: &'static str, name: &'static str, global: bool) -> Arg {
     Arg::new(id).long(name).action(ArgAction::SetTrue).global(global)
 }
@@ -140,9 +141,10 @@ fn flag(table: &Table, setting: &'static Setting) -> Arg {
         .hide_possible_values(true)
         .global(table.global_flags)
         .help_heading("Settings")
-        // The program judges `--id -1` itself, so that the message is the same for every source.
+        // The program rejects `--id -1` itself, so that the message is the same for every source.
         .allow_hyphen_values(true)
-        // The last one counts, so that a script can append a flag to override its own.
+        // The last one counts, so that a flag appended to a script's command overrides an earlier
+        // one.
         .overrides_with(setting.key)
         .help(format!("{} {origin}", setting.help))
         .long_help(format!(
@@ -152,7 +154,7 @@ fn flag(table: &Table, setting: &'static Setting) -> Arg {
         ))
 }
 
-/// A parser that accepts any text, because [`Settings::get`] judges it, and suggests values to
+/// A parser that accepts any text, because [`Settings::get`] validates it, and suggests values to
 /// shells.
 #[derive(Clone, Debug)]
 struct AnyText {

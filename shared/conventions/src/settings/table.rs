@@ -62,7 +62,7 @@ impl Table {
 
     /// Returns the table as README shows it.
     ///
-    /// The column of environment variables is left out if every variable is named as its key.
+    /// The column of environment variables is omitted if every variable has the name of its key.
     pub fn markdown(&self) -> String {
         let with_variables =
             self.settings.iter().any(|setting| self.variable(setting) != setting.key);
@@ -105,7 +105,7 @@ impl Setting {
     }
 }
 
-/// Marks text as code; nothing stays nothing.
+/// Marks text as code. An empty text stays empty.
 fn code(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("`{text}`") }
 }

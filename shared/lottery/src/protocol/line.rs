@@ -90,7 +90,7 @@ impl CentralCodec for LineCentralCodec {
         }
     }
 
-    /// Closes: the dialect has no error reply.
+    /// Closes the connection, because the dialect has no error reply.
     fn refuse(&mut self, _error: Option<&ProtocolError>, _out: &mut Vec<u8>) -> Then {
         Then::Close
     }

@@ -64,7 +64,7 @@ pub struct TypedCentralCodec {
 }
 
 impl CentralCodec for TypedCentralCodec {
-    /// Returns true from the type byte on.
+    /// Returns true once the type byte of a batch has arrived.
     fn begins_batch(&self, buffer: &[u8]) -> bool {
         buffer.first() == Some(&BATCH_TYPE)
     }
@@ -104,7 +104,7 @@ impl CentralCodec for TypedCentralCodec {
         Ok(Then::Close)
     }
 
-    /// Closes: the dialect has no error reply.
+    /// Closes the connection, because the dialect has no error reply.
     fn refuse(&mut self, _error: Option<&ProtocolError>, _out: &mut Vec<u8>) -> Then {
         Then::Close
     }
@@ -174,8 +174,8 @@ fn decode_record(bytes: &[u8], record: usize) -> Result<Bet<'_>, ProtocolError> 
     let invalid = |source| ProtocolError::Bet { record, source };
     let birthdate =
         Birthdate::from_unpadded(date).ok_or_else(|| invalid(InvalidBet::birthdate(date)))?;
-    // Only plain decimals: the reply repeats the record byte for byte, and is written from the
-    // number.
+    // Only plain decimals, because the reply must repeat the digits and is written from the
+    // integer.
     let number = number
         .map(|digits| decimal::parse(digits).ok_or_else(|| invalid(InvalidBet::number(digits))))
         .transpose()?;

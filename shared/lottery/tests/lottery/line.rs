@@ -233,7 +233,7 @@ fn messages_in_one_buffer_are_decoded_one_by_one() {
 }
 
 #[test]
-fn a_line_without_end_is_refused() {
+fn a_line_without_an_end_is_refused() {
     let mut wire = [vector("bet_L"), b"[AGENCY 1] Bet ".to_vec()].concat();
     let start = vector("bet_L").len();
     wire.resize(start + MAX_LINE_BYTES - 1, b'x');
