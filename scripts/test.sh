@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 sh scripts/need.sh cargo cc
 
-echo "building the tests: about 3 minutes the first time, seconds after that" >&2
+echo "building the tests: about 2 minutes the first time, seconds after that" >&2
 
 left_out() {
     echo "left out: $1" >&2
