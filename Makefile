@@ -32,7 +32,7 @@ check: ## format, lints, language, unused dependencies: under a minute when warm
 test: ## all tests, including the examples in the documentation: about 5 minutes
 	@sh scripts/test.sh
 
-soak: ## kill 20,000 processes per primitive of the library at random (KILLS, ONLY: names): about 7 minutes
+soak: ## kill 20,000 processes per primitive of the library at random (KILLS, ONLY: names): about 9 minutes
 	@sh scripts/soak.sh
 
 chaos: ## kill workers and whole centrals at random under load (ROUNDS: 100), long
