@@ -3,20 +3,23 @@
 //!
 //! It serves no clients, and takes locks only to repair, for a limited time.
 
+mod watchdog;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use conventions::duration::GoDuration;
 use conventions::log_line::{Line, Outcome, debug, error, info, warn};
 use multiprocessing::{
-    CANNOT_SERVE, Exit, Next, Pool, PoolError, PoolEvent, PoolOptions, RepairOutcome, SegmentError,
-    Worker, Workload,
+    CANNOT_SERVE, Exit, Next, Pool, PoolError, PoolEvent, PoolOptions, Progress, RepairOutcome,
+    SegmentError, Worker, Workload,
 };
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
+use self::watchdog::Watchdog;
 use crate::central::{Central, Fatal, Phase, RepairError, Shared, WorkerState, unix_ms};
 use crate::config::{Config, ListenAddress};
 use crate::exit_code::ExitCode;
@@ -69,8 +72,12 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
     };
     let listeners = config.listen_addresses.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
     let port = listeners.first().map_or(0, |listener| listener.address.port());
-    let shared = Shared::create_reclaiming(&Shared::name(port)?, config.workers.get())?;
+    let addresses: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
+    let (name, workers) = (Shared::name(port)?, config.workers.get());
+    let shared = Shared::create_reclaiming(&name, workers, addresses.len())?;
     shared.port.store(port);
+    shared.set_listening(&addresses);
+    shared.beat_as_supervisor();
     let central = Central::new(shared, storage, recovery.ledger, config.agencies)?;
     if central.was_drawn() {
         let advice = "the draw of this storage has been held, so bets are closed; a new lottery \
@@ -91,6 +98,7 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
         // Never read, so its counter only grows. An overflow would take 2^64 writes.
         drawn: Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?),
         limits,
+        watchdog: Watchdog::new(config.heartbeat_timeout),
         died: vec![false; config.workers.get()],
         logged_blocked: None,
     };
@@ -106,6 +114,8 @@ struct Supervisor {
     /// Wakes every worker when the draw has been held or must be taken over.
     drawn: Arc<EventFd>,
     limits: Limits,
+    /// Says which workers were ended, and why.
+    watchdog: Watchdog,
     /// Logged once every worker accepts; one line per listening socket.
     ready: Vec<Line>,
     /// Per slot: true once a worker of it has died.
@@ -116,6 +126,7 @@ struct Supervisor {
 
 impl Workload for Supervisor {
     fn work(&mut self, worker: &Worker) -> i32 {
+        self.central.become_worker(worker.slot());
         self.central.shared().worker_state.store(worker.slot(), WorkerState::Starting as u8);
         let (listeners, drawn) = (std::mem::take(&mut self.listeners), Arc::clone(&self.drawn));
         match worker::serve(worker, listeners, drawn, &mut self.central, self.limits) {
@@ -165,9 +176,20 @@ impl Workload for Supervisor {
                 warn("worker", Outcome::Fail)
                     .with("worker", slot)
                     .with("pid", pid)
-                    .with("error", describe(*exit))
+                    .with("error", self.watchdog.describe(*pid, *exit))
                     .with("uptime", GoDuration(whole_milliseconds(*uptime)))
                     .with("next", follow_up(*next))
+                    .write();
+            }
+            PoolEvent::Stuck { slot, pid, silent, state, signal } => {
+                let held = shared.locks_of(*pid);
+                self.watchdog.log_stuck(*slot, *pid, *silent, *state, *signal, &held);
+            }
+            PoolEvent::Backtrace { slot, pid, calls } => {
+                error("backtrace", Outcome::Fail)
+                    .with("worker", slot)
+                    .with("pid", pid)
+                    .with("calls", calls.join(" "))
                     .write();
             }
             PoolEvent::SpawnFailed { slot, reason } => {
@@ -191,6 +213,18 @@ impl Workload for Supervisor {
             // One worker is ready, or an event that a later version of the library adds.
             _ => {}
         }
+    }
+
+    fn tick(&mut self) {
+        self.central.shared().beat_as_supervisor();
+    }
+
+    fn heartbeat_timeout(&self) -> Option<Duration> {
+        self.watchdog.timeout()
+    }
+
+    fn progress(&self, slot: usize) -> Progress {
+        self.central.shared().progress(slot)
     }
 }
 
@@ -276,12 +310,6 @@ fn ready_lines(config: &Config, listeners: &[Listener]) -> Vec<Line> {
             .with("requested_backlog", config.backlog)
     };
     listeners.iter().map(line).collect()
-}
-
-/// Describes how a worker died, with the likely cause.
-fn describe(exit: Exit) -> String {
-    let hint = if exit.is_signal(Signal::SIGKILL) { " (out of memory, or a kill -9?)" } else { "" };
-    format!("{exit}{hint}")
 }
 
 fn follow_up(next: Next) -> String {

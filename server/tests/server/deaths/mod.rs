@@ -4,5 +4,6 @@ mod at_random;
 mod draw;
 mod draw_at_random;
 mod lock_holder;
+mod stopped;
 mod supervisor;
 mod worker;
