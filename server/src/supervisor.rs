@@ -21,9 +21,9 @@ use nix::sys::signal::Signal;
 pub use self::error::StartError;
 use self::lines::{describe, follow_up, log_config, log_recovery, ready_lines, whole_milliseconds};
 use crate::central::{Central, Phase, RepairError, Shared, WorkerState, unix_ms};
-use crate::config::{Config, ListenAddress};
+use crate::config::Config;
 use crate::exit_code::ExitCode;
-use crate::listener::Listener;
+use crate::listener::{Listener, addresses_of};
 use crate::storage::Storage;
 use crate::worker::{self, Limits, WorkerError};
 
@@ -41,10 +41,10 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
     // central still hold both, and opening the storage waits until they have exited.
     let (storage, recovery) = Storage::open(&config.storage_dir, config.durability)?;
     log_recovery(&recovery);
-    let bind = |address: &ListenAddress| {
-        Listener::bind(&config.ip, address.port, config.backlog, address.dialect)
-    };
+    let ips = addresses_of(&config.ip);
+    let bind = |address| Listener::bind(&ips, address, config.backlog);
     let listeners = config.listen_addresses.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+    let listeners: Vec<_> = listeners.into_iter().flatten().collect();
     let port = listeners.first().map_or(0, |listener| listener.address.port());
     let shared = Shared::create_reclaiming(&Shared::name(port)?, config.workers.get())?;
     shared.port.store(port);
