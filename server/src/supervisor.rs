@@ -156,6 +156,12 @@ impl Workload for Supervisor {
                 let why = signal.map_or("worker", Signal::as_str);
                 info("exit", Outcome::InProgress).with("reason", why).write();
             }
+            PoolEvent::StopRepeated { signal } => {
+                info("signal", Outcome::InProgress)
+                    .with("signal", signal)
+                    .with("reason", "the central is stopping already")
+                    .write();
+            }
             PoolEvent::Killed { workers } => {
                 warn("exit", Outcome::InProgress).with("killed_workers", workers).write();
             }
