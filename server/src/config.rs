@@ -2,6 +2,7 @@
 
 mod ini;
 mod listen_address;
+mod listen_ip;
 mod table;
 
 use std::num::NonZeroUsize;
@@ -14,7 +15,8 @@ use log::LevelFilter;
 
 pub use self::listen_address::ListenAddress;
 use self::listen_address::listen_addresses;
-pub use self::table::Flags;
+pub use self::listen_ip::ListenIp;
+pub use self::table::{Flags, TABLE};
 use crate::storage::Durability;
 
 /// Maximum number of workers. Each is a process with its own slot in shared memory.
@@ -28,8 +30,8 @@ const MIN_TIME: Duration = Duration::from_millis(100);
 pub struct Config {
     /// Ports with their dialects, at least one.
     pub listen_addresses: Vec<ListenAddress>,
-    /// IP address or host name of all ports.
-    pub ip: String,
+    /// Addresses or host name of all ports.
+    pub ip: ListenIp,
     /// Requested length of the listen queue.
     pub backlog: u32,
     /// Lowest level that is logged.
@@ -61,10 +63,8 @@ impl Config {
         let port = settings.get("SERVER_PORT", |text| text.parse().ok())?;
         Ok(Self {
             listen_addresses: settings
-                .get("SERVER_PROTOCOL", |text| listen_addresses(text, port))?,
-            ip: settings.get("SERVER_IP", |text| {
-                (!text.trim().is_empty()).then(|| text.trim().to_owned())
-            })?,
+                .get_explained("SERVER_PROTOCOL", |text| listen_addresses(text, port))?,
+            ip: settings.get_explained("SERVER_IP", ListenIp::parse)?,
             backlog: settings
                 .get("SERVER_LISTEN_BACKLOG", |text| {
                     text.parse::<u16>().ok().filter(|length| *length > 0)

@@ -15,9 +15,9 @@ use std::process;
 
 use clap::{CommandFactory, Parser};
 use conventions::documents::Documents;
-use conventions::log_line::{Outcome, error};
+use conventions::log_line::{Outcome, error, warn};
 use conventions::logger::{self, Stream};
-use conventions::settings::SettingsError;
+use conventions::settings::{Misspelled, SettingsError, misspelled};
 use log::LevelFilter;
 
 use crate::cli::{Cli, Command};
@@ -56,8 +56,22 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
         Some(Command::Status { json, watch }) => inspect::status(port, json, watch),
         Some(Command::Ipcs) => inspect::ipcs(),
         Some(Command::Health) => inspect::health(port),
-        Some(Command::Run | Command::Documents(_)) | None => serve(&config),
+        Some(Command::Run | Command::Documents(_)) | None => {
+            warn_of_misspelled();
+            serve(&config)
+        }
     })
+}
+
+/// Logs the variables of the environment that look like mistyped settings.
+fn warn_of_misspelled() {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for Misspelled { name, suggestion } in misspelled(&config::TABLE, names) {
+        warn("config", Outcome::Fail)
+            .with("error", format!("the environment variable {name} is not a setting"))
+            .with("next", format!("ignore it; did you mean {suggestion}?"))
+            .write();
+    }
 }
 
 fn serve(config: &Config) -> ExitCode {

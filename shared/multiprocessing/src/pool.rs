@@ -110,6 +110,11 @@ pub enum PoolEvent {
         /// The signal that requested the stop, or `None` if a worker's death caused it.
         signal: Option<Signal>,
     },
+    /// A request to stop arrived less than a second after the first one. It changes nothing.
+    StopRepeated {
+        /// The signal.
+        signal: Signal,
+    },
     /// The supervisor killed the remaining workers, either because the grace period was over or
     /// because a signal requested an immediate stop.
     Killed {
