@@ -108,7 +108,7 @@ fn report(error: &RunError, config: &Config, stop: &Stop) -> u8 {
         // The signal cut a batch in flight short. Any other error would also have occurred without
         // the signal.
         (error, Some(signal)) if error.is_in_doubt() => {
-            log_line::error("exit", Outcome::Fail)
+            log_line::error("shutdown", Outcome::Fail)
                 .with("client_id", config.id)
                 .with("signal", stop.signal_name())
                 .write();

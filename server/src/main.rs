@@ -76,7 +76,7 @@ fn warn_of_misspelled() {
 
 fn serve(config: &Config) -> ExitCode {
     supervisor::run(config).unwrap_or_else(|reason| {
-        let action = if matches!(reason, StartError::Listen(_)) { "listen" } else { "exit" };
+        let action = if matches!(reason, StartError::Listen(_)) { "listen" } else { "shutdown" };
         error(action, Outcome::Fail).with("error", &reason).write();
         match reason {
             StartError::Listen(_) => ExitCode::Address,

@@ -154,7 +154,7 @@ impl Workload for Supervisor {
                 shared.phase.store(Phase::Draining as u8);
                 self.listeners.clear();
                 let why = signal.map_or("worker", Signal::as_str);
-                info("exit", Outcome::InProgress).with("reason", why).write();
+                info("shutdown", Outcome::InProgress).with("reason", why).write();
             }
             PoolEvent::StopRepeated { signal } => {
                 info("signal", Outcome::InProgress)
@@ -163,7 +163,7 @@ impl Workload for Supervisor {
                     .write();
             }
             PoolEvent::Killed { workers } => {
-                warn("exit", Outcome::InProgress).with("killed_workers", workers).write();
+                warn("shutdown", Outcome::InProgress).with("killed_workers", workers).write();
             }
             PoolEvent::Ignored { signal } => {
                 warn("signal", Outcome::Fail)
@@ -185,7 +185,7 @@ impl Supervisor {
             multiprocessing::Outcome::Stopped if closed.is_ok() => ExitCode::Done,
             multiprocessing::Outcome::Stopped => ExitCode::Failed,
             multiprocessing::Outcome::CannotServe { slot } => {
-                error("exit", Outcome::Fail)
+                error("shutdown", Outcome::Fail)
                     .with("worker", slot)
                     .with("error", "a worker cannot serve, see above")
                     .write();
@@ -193,7 +193,7 @@ impl Supervisor {
             }
             multiprocessing::Outcome::CrashLoop { slot, exit } => {
                 let reason = format!("the workers of this slot keep dying, the last one by {exit}");
-                error("exit", Outcome::Fail).with("worker", slot).with("error", reason).write();
+                error("shutdown", Outcome::Fail).with("worker", slot).with("error", reason).write();
                 ExitCode::CrashLoop
             }
         };
