@@ -40,7 +40,8 @@ pub enum Command {
         #[arg(long)]
         watch: bool,
     },
-    /// Show all shared memory segments and their objects, in the layout of `ipcs -m`
+    /// Show all shared memory segments, or with --port that of one central, and their objects, in
+    /// the layout of `ipcs -m`
     Ipcs,
     /// Exit with 0 if every worker of the running central accepts connections, with 1 if not
     Health,
