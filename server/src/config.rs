@@ -53,6 +53,8 @@ pub struct Config {
     pub request_timeout: Duration,
     /// Time that a kept connection may stay idle between two requests.
     pub idle_timeout: Duration,
+    /// Time after which a batch that arrives too slowly is no longer in flight.
+    pub stall_time: Duration,
 }
 
 impl Config {
@@ -91,6 +93,7 @@ impl Config {
             grace: settings.get("SERVER_GRACE", time)?,
             request_timeout: settings.get("SERVER_REQUEST_TIMEOUT", time)?,
             idle_timeout: settings.get("SERVER_IDLE_TIMEOUT", time)?,
+            stall_time: settings.get("SERVER_STALL_TIME", time)?,
         })
     }
 }

@@ -9,6 +9,8 @@ mod connection;
 mod draw;
 mod handler;
 mod intake;
+mod pace;
+mod pressure;
 mod request;
 mod round;
 mod table;
@@ -37,9 +39,6 @@ use crate::listener::Listener;
 /// Bytes read at a time. A whole batch of this project's agency (8 kB) fits and needs no further
 /// buffer.
 const READ_BYTES: usize = 64 * 1024;
-/// Bytes that all connections of a worker may keep in memory together. Beyond it, the connection
-/// that buffers the most is closed.
-const MAX_BUFFERED_BYTES: usize = 64 * 1024 * 1024;
 /// Time between two checks of the deadlines. A connection may outlive its deadline by this much.
 const DEADLINE_CHECK: Duration = Duration::from_millis(250);
 /// Part of the grace that remains for a worker to exit before the supervisor kills it.
@@ -68,6 +67,8 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// Time that a connection may stay idle between two requests.
     pub idle_timeout: Duration,
+    /// Time after which a batch is no longer in flight if it arrives too slowly.
+    pub stall_time: Duration,
     /// True if a query for winners before the draw waits for it, even if the same message does not
     /// say that the agency has finished.
     pub early_queries_wait: bool,
@@ -156,6 +157,7 @@ impl<'a> EventLoop<'a> {
             }
             if now >= next_check {
                 self.close_overdue(now)?;
+                self.judge_paces(now)?;
                 next_check = now + DEADLINE_CHECK;
             }
             if self.is_draining() && self.table.is_empty() {
@@ -219,22 +221,6 @@ impl<'a> EventLoop<'a> {
         }
         self.make_room()?;
         self.publish_counts();
-        Ok(())
-    }
-
-    /// Closes the connections that buffer the most bytes until all together keep no more than
-    /// allowed. Closing the connection that needs more bytes now would be unfair: a few clients
-    /// that send megabytes and never finish would shut out every client whose batch arrives in two
-    /// pieces.
-    fn make_room(&mut self) -> Result<(), WorkerError> {
-        while self.table.buffered() > MAX_BUFFERED_BYTES {
-            let Some(largest) = self.table.largest() else { break };
-            let reason = format!(
-                "unfinished requests and replies fill the {MAX_BUFFERED_BYTES} bytes of this \
-                 worker, and this is the largest"
-            );
-            self.close(largest, &reason)?;
-        }
         Ok(())
     }
 

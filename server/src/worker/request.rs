@@ -8,6 +8,7 @@ use lottery::protocol::{CentralCodec, Decoded, Refusal, Then};
 use lottery::{Bet, Reply, Request, Results};
 
 use super::Limits;
+use super::pace::Mark;
 use super::round::{Answerable, Pending, Round, Single, Ticket};
 use super::table::Token;
 use crate::central::{Central, Fatal, Rejected};
@@ -51,8 +52,8 @@ pub struct Origin {
     pub connection: Token,
     /// Address of its peer.
     pub ip: IpAddr,
-    /// True if it holds an in-flight mark.
-    pub in_flight: bool,
+    /// Its in-flight mark.
+    pub mark: Mark,
 }
 
 /// The path of a request through a worker, from decoded bytes to an encoded reply.
@@ -81,15 +82,19 @@ impl Requests<'_> {
         let mut used = 0;
         loop {
             let message = &bytes[used..];
-            if !origin.in_flight && codec.begins_batch(message) {
-                origin.in_flight = true;
-                self.central.begin(self.slot);
+            if origin.mark == Mark::None && codec.begins_batch(message) {
+                self.begin(&mut origin.mark);
             }
             let decoded = if ended { codec.decode_last(message) } else { codec.decode(message) };
             match decoded {
                 Ok(Decoded::Incomplete) => return Ok((used, RequestOutcome::Incomplete)),
                 Ok(Decoded::Skip { consumed }) => used += consumed,
                 Ok(Decoded::Complete { request, consumed }) => {
+                    if origin.mark == Mark::Lapsed {
+                        // A batch is in flight while it is committed, so that a query sees it as
+                        // in flight until it is counted.
+                        self.begin(&mut origin.mark);
+                    }
                     return Ok((used + consumed, self.start(request, *origin, codec)?));
                 }
                 Err(refusal) => {
@@ -97,6 +102,19 @@ impl Requests<'_> {
                     return Ok((used, refuse_bytes(codec, refusal)));
                 }
             }
+        }
+    }
+
+    /// Marks a batch as in flight.
+    pub fn begin(&self, mark: &mut Mark) {
+        *mark = Mark::Held;
+        self.central.begin(self.slot);
+    }
+
+    /// Releases the mark of a batch that is not stored. `left` is what becomes of the mark.
+    pub fn abandon(&self, mark: &mut Mark, left: Mark) {
+        if std::mem::replace(mark, left) == Mark::Held {
+            self.central.abandon(self.slot);
         }
     }
 
@@ -142,7 +160,7 @@ impl Requests<'_> {
         origin: Origin,
         codec: &mut dyn CentralCodec,
     ) -> RequestOutcome {
-        match self.round.prepare(origin.connection, origin.in_flight, bets) {
+        match self.round.prepare(origin.connection, origin.mark == Mark::Held, bets) {
             Ok(()) => RequestOutcome::Committing,
             Err(rejected) => {
                 log_rejected(bets.len());
