@@ -55,6 +55,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Time after which a batch that arrives too slowly is no longer in flight.
     pub stall_time: Duration,
+    /// Log lines that one address may cause per 10 s in each worker.
+    pub log_lines: u32,
 }
 
 impl Config {
@@ -94,6 +96,7 @@ impl Config {
             request_timeout: settings.get("SERVER_REQUEST_TIMEOUT", time)?,
             idle_timeout: settings.get("SERVER_IDLE_TIMEOUT", time)?,
             stall_time: settings.get("SERVER_STALL_TIME", time)?,
+            log_lines: settings.get("SERVER_LOG_LINES", count)?,
         })
     }
 }
@@ -101,6 +104,11 @@ impl Config {
 /// Reads a duration of at least [`MIN_TIME`].
 fn time(text: &str) -> Option<Duration> {
     duration::parse(text).filter(|time| *time >= MIN_TIME)
+}
+
+/// Reads a number from 1 to 1,000,000.
+fn count(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|count| (1..=1_000_000).contains(count))
 }
 
 /// Reads a number of workers, or `auto`.

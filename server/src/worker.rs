@@ -9,6 +9,7 @@ mod connection;
 mod draw;
 mod handler;
 mod intake;
+mod log_budget;
 mod pace;
 mod pressure;
 mod request;
@@ -30,6 +31,7 @@ use self::connection::{Connection, Phase};
 use self::draw::DrawAttempt;
 use self::handler::Handler;
 use self::intake::Intake;
+use self::log_budget::LogBudget;
 use self::request::Requests;
 use self::round::Round;
 use self::table::{Table, Token};
@@ -69,6 +71,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Time after which a batch is no longer in flight if it arrives too slowly.
     pub stall_time: Duration,
+    /// Log lines that one address may cause per period in this worker.
+    pub log_lines: u32,
     /// True if a query for winners before the draw waits for it, even if the same message does not
     /// say that the agency has finished.
     pub early_queries_wait: bool,
@@ -103,7 +107,8 @@ pub fn serve(
         (LISTENERS..).zip(listeners).map(|(token, listener)| Intake::new(listener, token, &epoll));
     let intakes = intakes.collect::<Result<_, _>>()?;
     let slot = worker.slot();
-    let requests = Requests { slot, central, limits, round: Round::default() };
+    let log = LogBudget::new(limits.log_lines);
+    let requests = Requests { slot, central, limits, round: Round::default(), log };
     let mut event_loop = EventLoop {
         epoll: &epoll,
         intakes,
@@ -158,9 +163,11 @@ impl<'a> EventLoop<'a> {
             if now >= next_check {
                 self.close_overdue(now)?;
                 self.judge_paces(now)?;
+                self.handler.requests.log.advance(now);
                 next_check = now + DEADLINE_CHECK;
             }
             if self.is_draining() && self.table.is_empty() {
+                self.handler.requests.log.report();
                 let slot = self.handler.requests.slot;
                 info("close_connections", Outcome::Success).with("worker", slot).write();
                 return Ok(());
@@ -182,7 +189,9 @@ impl<'a> EventLoop<'a> {
         if self.table.has_queued() || self.draw.is_under_way() {
             return EpollTimeout::ZERO;
         }
-        let quiet = self.table.is_empty() && !self.draw.is_due(self.central());
+        let quiet = self.table.is_empty()
+            && !self.draw.is_due(self.central())
+            && !self.handler.requests.log.has_suppressed();
         if quiet && self.intakes.iter().all(Intake::is_open) {
             return EpollTimeout::NONE;
         }

@@ -171,6 +171,17 @@ const SETTINGS: &[Setting] = &[
         details: "Queries do not wait for it any longer. It is stored all the same if it is \
                   complete before its timeout.",
     },
+    Setting {
+        key: "SERVER_LOG_LINES",
+        flag: "log-lines",
+        value_name: "N",
+        default: "1000",
+        accepted: "a whole number, 1 to 1000000",
+        choices: &[],
+        help: "Log lines that the clients of one address may cause per 10 s in each worker",
+        details: "Further lines are counted, and one line says how many there were. Lines about \
+                  stored batches have 50 times this number.",
+    },
 ];
 
 #[cfg(test)]

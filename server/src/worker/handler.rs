@@ -8,6 +8,7 @@ use conventions::log_line::{Outcome, debug, error};
 use lottery::protocol::Then;
 
 use super::connection::{Connection, Phase, Read, Sent};
+use super::log_budget::Subject;
 use super::pace::{Mark, Pace};
 use super::request::{Origin, RequestOutcome, Requests, answer};
 use super::round::Answerable;
@@ -184,6 +185,12 @@ impl<'a> Handler<'a> {
                 // More bytes of the refused request are probably on their way.
                 self.reply(connection, bytes, then, true)
             }
+            RequestOutcome::Unencodable(reason) => {
+                if self.requests.log.allows(connection.peer.ip(), Subject::Other) {
+                    error("send_reply", Outcome::Fail).with("error", reason).write();
+                }
+                self.reply(connection, Vec::new(), Then::Close, true)
+            }
             RequestOutcome::Close => {
                 self.finish(connection);
                 Ok(())
@@ -267,7 +274,7 @@ impl<'a> Handler<'a> {
 
     /// Closes a connection before it is done. Logs the reason, unless this is a normal end: of a
     /// lingering connection, of an idle kept one, or of an idle or waiting one while draining.
-    pub fn close(&self, connection: &mut Connection, reason: &str) {
+    pub fn close(&mut self, connection: &mut Connection, reason: &str) {
         let silent = match connection.phase {
             Phase::Lingering { .. } => true,
             Phase::Waiting { .. } => self.draining.is_some(),
@@ -314,8 +321,11 @@ impl<'a> Handler<'a> {
     }
 
     /// Counts and logs a refused request or a connection that was closed early.
-    fn log_refused(&self, peer: SocketAddr, reason: &str) {
+    fn log_refused(&mut self, peer: SocketAddr, reason: &str) {
         self.requests.central.shared().worker_refused.fetch_add(self.requests.slot, 1);
+        if !self.requests.log.allows(peer.ip(), Subject::Other) {
+            return;
+        }
         error("receive_message", Outcome::Fail)
             .with("ip", peer.ip())
             .with("port", peer.port())
