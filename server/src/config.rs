@@ -55,6 +55,10 @@ pub struct Config {
     pub request_timeout: Duration,
     /// Time that a kept connection may stay idle between two requests.
     pub idle_timeout: Duration,
+    /// Time after which a batch that arrives too slowly is no longer in flight.
+    pub stall_time: Duration,
+    /// Log lines that one address may cause per 10 s in each worker.
+    pub log_lines: u32,
 }
 
 impl Config {
@@ -91,6 +95,8 @@ impl Config {
             grace: settings.get("SERVER_GRACE", time)?,
             request_timeout: settings.get("SERVER_REQUEST_TIMEOUT", time)?,
             idle_timeout: settings.get("SERVER_IDLE_TIMEOUT", time)?,
+            stall_time: settings.get("SERVER_STALL_TIME", time)?,
+            log_lines: settings.get("SERVER_LOG_LINES", count)?,
         })
     }
 }
@@ -98,6 +104,11 @@ impl Config {
 /// Reads a duration of at least [`MIN_TIME`].
 fn time(text: &str) -> Option<Duration> {
     duration::parse(text).filter(|time| *time >= MIN_TIME)
+}
+
+/// Reads a number from 1 to 1,000,000.
+fn count(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|count| (1..=1_000_000).contains(count))
 }
 
 /// Reads a number of workers, or `auto`.

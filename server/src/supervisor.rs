@@ -58,6 +58,8 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
     let limits = Limits {
         request_timeout: config.request_timeout,
         idle_timeout: config.idle_timeout,
+        stall_time: config.stall_time,
+        log_lines: config.log_lines,
         early_queries_wait: config.early_queries_wait,
         grace: config.grace,
     };
