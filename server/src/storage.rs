@@ -9,6 +9,8 @@
 mod draw;
 mod error;
 mod finished;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod group;
 mod journal;
 mod ledger;
