@@ -13,6 +13,9 @@ mod config;
 mod connection;
 mod dataset;
 mod failure;
+#[cfg(test)]
+#[path = "../../fuzz/corpus.rs"]
+mod fuzz_corpus;
 mod generate;
 mod messages;
 mod progress;

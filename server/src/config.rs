@@ -1,5 +1,7 @@
 //! The central's settings, validated: what `run` and the inspecting commands use.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod ini;
 mod listen_address;
 mod listen_ip;

@@ -4,6 +4,9 @@ mod central;
 mod cli;
 mod config;
 mod exit_code;
+#[cfg(test)]
+#[path = "../../fuzz/corpus.rs"]
+mod fuzz_corpus;
 mod inspect;
 mod listener;
 mod storage;
