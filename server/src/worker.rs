@@ -5,6 +5,7 @@
 //! are whole, commits and publishes them together, and only then answers them. An agency that is
 //! slow, silent, or waits for the draw occupies an entry in a table, not a worker.
 
+mod absence;
 mod connection;
 mod draw;
 mod handler;
@@ -27,6 +28,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 
+use self::absence::Absence;
 use self::connection::{Connection, Phase};
 use self::draw::DrawAttempt;
 use self::handler::Handler;
@@ -45,9 +47,12 @@ const READ_BYTES: usize = 64 * 1024;
 const DEADLINE_CHECK: Duration = Duration::from_millis(250);
 /// Part of the grace that remains for a worker to exit before the supervisor kills it.
 const GRACE_RESERVE: Duration = Duration::from_millis(500);
+/// Time between two checks of the deadlines during a stop.
+const DRAINING_CHECK: Duration = Duration::from_millis(25);
 /// How long a connection that has sent nothing may still begin a request during a stop: its bytes
-/// may be on their way.
-const LAST_CHANCE: Duration = Duration::from_millis(500);
+/// may be on their way. A stop without requests takes about this long, which must fit well into the
+/// shortest time that container engines wait, one second.
+const LAST_CHANCE: Duration = Duration::from_millis(250);
 /// Maximum number of connections accepted in a row.
 const ACCEPTS: usize = 64;
 /// Maximum number of events taken from the kernel at once.
@@ -138,12 +143,18 @@ impl<'a> EventLoop<'a> {
     fn run(&mut self, worker: &Worker) -> Result<(), WorkerError> {
         let mut events = [EpollEvent::empty(); EVENTS];
         let mut next_check = Instant::now() + DEADLINE_CHECK;
+        let mut absence = Absence::new();
         loop {
             let ready = match self.epoll.wait(&mut events, self.timeout()) {
                 Ok(ready) => ready,
                 Err(Errno::EINTR) => 0,
                 Err(errno) => return Err(errno.into()),
             };
+            if let Some(away) = absence.end(Instant::now())
+                && !self.is_draining()
+            {
+                self.table.extend_deadlines(away);
+            }
             let queued = self.table.take_queued();
             for event in &events[..ready] {
                 self.dispatch(event)?;
@@ -164,7 +175,7 @@ impl<'a> EventLoop<'a> {
                 self.close_overdue(now)?;
                 self.judge_paces(now)?;
                 self.handler.requests.log.advance(now);
-                next_check = now + DEADLINE_CHECK;
+                next_check = now + self.check_interval();
             }
             if self.is_draining() && self.table.is_empty() {
                 self.handler.requests.log.report();
@@ -183,6 +194,10 @@ impl<'a> EventLoop<'a> {
         self.handler.draining.is_some()
     }
 
+    fn check_interval(&self) -> Duration {
+        if self.is_draining() { DRAINING_CHECK } else { DEADLINE_CHECK }
+    }
+
     /// Returns how long to wait for events: not at all if there is work left, and without a limit
     /// only if no deadline, pause or draw is pending.
     fn timeout(&self) -> EpollTimeout {
@@ -196,10 +211,10 @@ impl<'a> EventLoop<'a> {
             return EpollTimeout::NONE;
         }
         let paused = self.intakes.iter().filter_map(Intake::paused_until).min();
-        let pause =
-            paused.map_or(DEADLINE_CHECK, |until| until.saturating_duration_since(Instant::now()));
+        let longest = self.check_interval();
+        let pause = paused.map_or(longest, |until| until.saturating_duration_since(Instant::now()));
         // Rounded up: a timeout of zero until the last millisecond is over would be busy waiting.
-        let pause = pause.min(DEADLINE_CHECK) + Duration::from_millis(1);
+        let pause = pause.min(longest) + Duration::from_millis(1);
         EpollTimeout::try_from(pause).unwrap_or(EpollTimeout::ZERO)
     }
 

@@ -199,6 +199,12 @@ impl Shared {
         0..(self.workers.load() as usize).min(self.worker_pid.len())
     }
 
+    /// Returns the batches that the workers of a slot have stored and the queries they have
+    /// answered.
+    pub fn served(&self, slot: usize) -> u64 {
+        self.worker_batches.load(slot) + self.worker_queries.load(slot)
+    }
+
     /// Records that a batch begins in the worker of a slot.
     pub fn begin_batch(&self, slot: usize) {
         // `processing` is set before the count rises and cleared after the count falls. So it is 1

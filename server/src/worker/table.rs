@@ -5,7 +5,7 @@
 //! registration and the counts, in this one place.
 
 use std::net::{SocketAddr, TcpStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lottery::protocol::Dialect;
 use nix::errno::Errno;
@@ -155,6 +155,13 @@ impl<'e> Table<'e> {
         connections.max_by_key(|connection| connection.buffered()).map(|largest| largest.token)
     }
 
+    /// Moves each deadline to a later time.
+    pub fn extend_deadlines(&mut self, by: Duration) {
+        for (_, connection) in &mut self.connections {
+            connection.deadline = connection.deadline.and_then(|deadline| deadline.checked_add(by));
+        }
+    }
+
     /// Moves each deadline to the time that `latest` returns, unless it is earlier.
     pub fn shorten_deadlines(&mut self, latest: impl Fn(&Connection) -> Instant) {
         for (_, connection) in &mut self.connections {
@@ -194,7 +201,6 @@ fn watch(epoll: &Epoll, connection: &mut Connection) -> Result<(), Errno> {
 mod tests {
     use std::io::Write;
     use std::net::TcpListener;
-    use std::time::Duration;
 
     use lottery::protocol::DIALECTS;
     use nix::sys::epoll::{EpollCreateFlags, EpollTimeout};
