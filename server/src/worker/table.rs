@@ -102,6 +102,21 @@ impl<'e> Table<'e> {
         Ok(watch(self.epoll, connection)?)
     }
 
+    /// Returns a connection, if it is not gone.
+    pub fn get(&self, token: Token) -> Option<&Connection> {
+        self.connections.get(token.key()).filter(|found| found.token == token)
+    }
+
+    /// Returns all connections.
+    pub fn iter(&self) -> impl Iterator<Item = &Connection> {
+        self.connections.iter().map(|(_, connection)| connection)
+    }
+
+    /// Returns how many connections were accepted after this one.
+    pub fn age(&self, token: Token) -> u32 {
+        self.serial.wrapping_sub(token.0 as u32)
+    }
+
     /// Returns the number of connections.
     pub fn len(&self) -> usize {
         self.connections.len()
@@ -140,8 +155,7 @@ impl<'e> Table<'e> {
 
     /// Returns the connections for which `wanted` returns true.
     pub fn select(&self, wanted: impl Fn(&Connection) -> bool) -> Vec<Token> {
-        let selected = self.connections.iter().filter(|(_, connection)| wanted(connection));
-        selected.map(|(_, connection)| connection.token).collect()
+        self.iter().filter(|connection| wanted(connection)).map(|found| found.token).collect()
     }
 
     /// Returns the connections that wait for the draw.
@@ -151,8 +165,7 @@ impl<'e> Table<'e> {
 
     /// Returns the connection that buffers the most bytes.
     pub fn largest(&self) -> Option<Token> {
-        let connections = self.connections.iter().map(|(_, connection)| connection);
-        connections.max_by_key(|connection| connection.buffered()).map(|largest| largest.token)
+        self.iter().max_by_key(|connection| connection.buffered()).map(|largest| largest.token)
     }
 
     /// Moves each deadline to the time that `latest` returns, unless it is earlier.

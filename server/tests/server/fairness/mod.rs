@@ -3,5 +3,6 @@
 mod log_budget;
 mod memory;
 mod pace;
+mod places;
 mod shares;
 mod stalled;
