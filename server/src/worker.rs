@@ -9,6 +9,7 @@ mod connection;
 mod draw;
 mod handler;
 mod intake;
+mod large;
 mod log_budget;
 mod pace;
 mod places;
@@ -32,6 +33,7 @@ use self::connection::{Connection, Phase};
 use self::draw::DrawAttempt;
 use self::handler::Handler;
 use self::intake::Intake;
+use self::large::LargeTurns;
 use self::log_budget::LogBudget;
 use self::places::Places;
 use self::request::Requests;
@@ -40,8 +42,7 @@ use self::table::{Table, Token};
 use crate::central::{Central, Fatal, WorkerState};
 use crate::listener::Listener;
 
-/// Bytes read at a time. A whole batch of this project's agency (8 kB) fits and needs no further
-/// buffer.
+/// Bytes of a large request that are read at a time.
 const READ_BYTES: usize = 64 * 1024;
 /// Time between two checks of the deadlines. A connection may outlive its deadline by this much.
 const DEADLINE_CHECK: Duration = Duration::from_millis(250);
@@ -120,6 +121,7 @@ pub fn serve(
         handler: Handler::new(requests),
         draw: DrawAttempt::new(drawn),
         places: Places::new(),
+        large: LargeTurns::new(),
         published: (0, 0),
     };
     event_loop.central().shared().worker_state.store(slot, WorkerState::Ready as u8);
@@ -137,6 +139,7 @@ struct EventLoop<'a> {
     draw: DrawAttempt,
     /// Connections that may lose their places.
     places: Places,
+    large: LargeTurns,
     /// Numbers of connections and of waiting ones that were last written to shared memory.
     published: (usize, usize),
 }
@@ -159,6 +162,7 @@ impl<'a> EventLoop<'a> {
                 self.visit(token, Handler::advance_queued)?;
             }
             self.end_round()?;
+            self.advance_large()?;
             self.advance_draw()?;
             if !self.is_draining() && worker.stop_requested() {
                 self.drain()?;
@@ -206,8 +210,12 @@ impl<'a> EventLoop<'a> {
         let paused = self.intakes.iter().filter_map(Intake::paused_until).min();
         let pause =
             paused.map_or(DEADLINE_CHECK, |until| until.saturating_duration_since(Instant::now()));
+        let turn = if self.table.has_deferred() { self.large.pause() } else { DEADLINE_CHECK };
+        if turn.is_zero() {
+            return EpollTimeout::ZERO;
+        }
         // Rounded up: a timeout of zero until the last millisecond is over would be busy waiting.
-        let pause = pause.min(DEADLINE_CHECK) + Duration::from_millis(1);
+        let pause = pause.min(DEADLINE_CHECK).min(turn) + Duration::from_millis(1);
         EpollTimeout::try_from(pause).unwrap_or(EpollTimeout::ZERO)
     }
 

@@ -4,6 +4,7 @@
 //! [`Table::with`] lends a connection to a function once per event. It then updates the
 //! registration and the counts, in this one place.
 
+use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
@@ -50,13 +51,22 @@ pub struct Table<'e> {
     /// Connections whose buffer may hold another request. They take turns in the next round, so
     /// that one that sends many requests at once does not hold up the others.
     queued: Vec<Token>,
+    /// Connections with a large request, in the order of their turns.
+    deferred: VecDeque<Token>,
 }
 
 impl<'e> Table<'e> {
     /// Returns an empty table.
     pub fn new(epoll: &'e Epoll) -> Self {
-        let (connections, queued) = (Slab::new(), Vec::new());
-        Self { epoll, connections, serial: 0, buffered: 0, waiting: 0, queued }
+        Self {
+            epoll,
+            connections: Slab::new(),
+            serial: 0,
+            buffered: 0,
+            waiting: 0,
+            queued: Vec::new(),
+            deferred: VecDeque::new(),
+        }
     }
 
     /// Adds a connection. It is registered with epoll only if it is still open after the first
@@ -94,9 +104,16 @@ impl<'e> Table<'e> {
         }
         self.buffered += connection.buffered();
         self.waiting += usize::from(is_waiting(connection));
-        if matches!(connection.phase, Phase::Queued) && !connection.in_queue {
-            connection.in_queue = true;
-            self.queued.push(token);
+        match connection.phase {
+            Phase::Queued if !connection.in_queue => {
+                connection.in_queue = true;
+                self.queued.push(token);
+            }
+            Phase::Deferred { .. } if !connection.in_queue => {
+                connection.in_queue = true;
+                self.deferred.push_back(token);
+            }
+            _ => {}
         }
         handled.map_err(Into::into)?;
         Ok(watch(self.epoll, connection)?)
@@ -151,6 +168,30 @@ impl<'e> Table<'e> {
             }
         }
         std::mem::take(&mut self.queued)
+    }
+
+    /// Returns true if a connection with a large request waits for its turn.
+    pub fn has_deferred(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+
+    /// Takes the connection with a large request that is next.
+    pub fn take_deferred(&mut self) -> Option<Token> {
+        while let Some(token) = self.deferred.pop_front() {
+            let found = self.connections.get_mut(token.key());
+            if let Some(connection) = found.filter(|found| found.token == token) {
+                connection.in_queue = false;
+                return Some(token);
+            }
+        }
+        None
+    }
+
+    /// Makes the connection that was deferred last the next one.
+    pub fn defer_first(&mut self) {
+        if let Some(last) = self.deferred.pop_back() {
+            self.deferred.push_front(last);
+        }
     }
 
     /// Returns the connections for which `wanted` returns true.

@@ -1,5 +1,6 @@
 //! No client takes more than its share of connections, time and memory.
 
+mod floods;
 mod log_budget;
 mod memory;
 mod pace;
