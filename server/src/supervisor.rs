@@ -59,6 +59,7 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
         request_timeout: config.request_timeout,
         idle_timeout: config.idle_timeout,
         stall_time: config.stall_time,
+        connections: config.connections,
         log_lines: config.log_lines,
         early_queries_wait: config.early_queries_wait,
         grace: config.grace,

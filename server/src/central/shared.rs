@@ -148,6 +148,9 @@ pub struct Shared {
     /// Bets stored. Written by the worker.
     #[shared(len = slots)]
     pub worker_bets: RawArray<u64>,
+    /// Batches stored that were large. Written by the worker.
+    #[shared(len = slots)]
+    pub worker_large: RawArray<u64>,
     /// Queries answered. Written by the worker.
     #[shared(len = slots)]
     pub worker_queries: RawArray<u64>,
