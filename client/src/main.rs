@@ -13,6 +13,9 @@ mod config;
 mod connection;
 mod dataset;
 mod failure;
+#[cfg(test)]
+#[path = "../../fuzz/corpus.rs"]
+mod fuzz_corpus;
 mod generate;
 mod messages;
 mod progress;
@@ -108,7 +111,7 @@ fn report(error: &RunError, config: &Config, stop: &Stop) -> u8 {
         // The signal cut a batch in flight short. Any other error would also have occurred without
         // the signal.
         (error, Some(signal)) if error.is_in_doubt() => {
-            log_line::error("exit", Outcome::Fail)
+            log_line::error("shutdown", Outcome::Fail)
                 .with("client_id", config.id)
                 .with("signal", stop.signal_name())
                 .write();

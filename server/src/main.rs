@@ -4,6 +4,9 @@ mod central;
 mod cli;
 mod config;
 mod exit_code;
+#[cfg(test)]
+#[path = "../../fuzz/corpus.rs"]
+mod fuzz_corpus;
 mod inspect;
 mod listener;
 mod storage;
@@ -14,10 +17,10 @@ use std::process;
 
 use clap::CommandFactory;
 use conventions::documents::Documents;
-use conventions::log_line::{Outcome, error};
+use conventions::log_line::{Outcome, error, warn};
 use conventions::logger::{self, Stream};
 use conventions::output::{self, OutputError};
-use conventions::settings::{SettingsError, Source};
+use conventions::settings::{Misspelled, SettingsError, Source, misspelled};
 use log::LevelFilter;
 
 use crate::cli::{Cli, Command};
@@ -56,13 +59,27 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
         Some(Command::Status { json, watch }) => inspect::status(port, json, watch),
         Some(Command::Ipcs) => inspect::ipcs(chosen),
         Some(Command::Health) => inspect::health(port),
-        Some(Command::Run | Command::Documents(_)) | None => serve(&config),
+        Some(Command::Run | Command::Documents(_)) | None => {
+            warn_of_misspelled();
+            serve(&config)
+        }
     })
+}
+
+/// Logs the variables of the environment that look like mistyped settings.
+fn warn_of_misspelled() {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for Misspelled { name, suggestion } in misspelled(&config::TABLE, names) {
+        warn("config", Outcome::Fail)
+            .with("error", format!("the environment variable {name} is not a setting"))
+            .with("next", format!("ignore it; did you mean {suggestion}?"))
+            .write();
+    }
 }
 
 fn serve(config: &Config) -> ExitCode {
     supervisor::run(config).unwrap_or_else(|reason| {
-        let action = if matches!(reason, StartError::Listen(_)) { "listen" } else { "exit" };
+        let action = if matches!(reason, StartError::Listen(_)) { "listen" } else { "shutdown" };
         error(action, Outcome::Fail).with("error", &reason).write();
         match reason {
             StartError::Listen(_) => ExitCode::Address,

@@ -11,6 +11,8 @@ mod draw;
 mod error;
 mod file;
 mod finished;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod group;
 mod journal;
 mod ledger;
