@@ -1,7 +1,10 @@
 //! The central's settings, validated: what `run` and the inspecting commands use.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod ini;
 mod listen_address;
+mod listen_ip;
 mod table;
 
 use std::num::NonZeroUsize;
@@ -14,7 +17,8 @@ use log::LevelFilter;
 
 pub use self::listen_address::ListenAddress;
 use self::listen_address::listen_addresses;
-pub use self::table::Flags;
+pub use self::listen_ip::ListenIp;
+pub use self::table::{Flags, TABLE};
 use crate::storage::Durability;
 
 /// Maximum number of workers. Each is a process with its own slot in shared memory.
@@ -31,8 +35,8 @@ const MIN_HEARTBEAT: Duration = Duration::from_secs(1);
 pub struct Config {
     /// Ports with their dialects, at least one.
     pub listen_addresses: Vec<ListenAddress>,
-    /// IP address or host name of all ports.
-    pub ip: String,
+    /// Addresses or host name of all ports.
+    pub ip: ListenIp,
     /// Requested length of the listen queue.
     pub backlog: u32,
     /// Lowest level that is logged.
@@ -58,6 +62,12 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Time for which a worker may show no heartbeat before the watchdog ends it; 0 for no limit.
     pub heartbeat_timeout: Duration,
+    /// Time after which a batch that arrives too slowly is no longer in flight.
+    pub stall_time: Duration,
+    /// Connections that each worker may have.
+    pub connections: usize,
+    /// Log lines that one address may cause per 10 s in each worker.
+    pub log_lines: u32,
 }
 
 impl Config {
@@ -66,10 +76,8 @@ impl Config {
         let port = settings.get("SERVER_PORT", |text| text.parse().ok())?;
         Ok(Self {
             listen_addresses: settings
-                .get("SERVER_PROTOCOL", |text| listen_addresses(text, port))?,
-            ip: settings.get("SERVER_IP", |text| {
-                (!text.trim().is_empty()).then(|| text.trim().to_owned())
-            })?,
+                .get_explained("SERVER_PROTOCOL", |text| listen_addresses(text, port))?,
+            ip: settings.get_explained("SERVER_IP", ListenIp::parse)?,
             backlog: settings
                 .get("SERVER_LISTEN_BACKLOG", |text| {
                     text.parse::<u16>().ok().filter(|length| *length > 0)
@@ -97,6 +105,9 @@ impl Config {
             request_timeout: settings.get("SERVER_REQUEST_TIMEOUT", time)?,
             idle_timeout: settings.get("SERVER_IDLE_TIMEOUT", time)?,
             heartbeat_timeout: settings.get("SERVER_HEARTBEAT_TIMEOUT", heartbeat_timeout)?,
+            stall_time: settings.get("SERVER_STALL_TIME", time)?,
+            connections: settings.get("SERVER_CONNECTIONS", connections)?,
+            log_lines: settings.get("SERVER_LOG_LINES", count)?,
         })
     }
 }
@@ -109,6 +120,18 @@ fn time(text: &str) -> Option<Duration> {
 /// Reads a duration of at least [`MIN_HEARTBEAT`], or 0.
 fn heartbeat_timeout(text: &str) -> Option<Duration> {
     duration::parse(text).filter(|time| time.is_zero() || *time >= MIN_HEARTBEAT)
+}
+
+/// Reads a number of connections. Shared memory counts the batches of a worker, at most one per
+/// connection, in 16 bits.
+fn connections(text: &str) -> Option<usize> {
+    let connections = text.parse::<u16>().ok().filter(|connections| *connections >= 16);
+    connections.map(usize::from)
+}
+
+/// Reads a number from 1 to 1,000,000.
+fn count(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|count| (1..=1_000_000).contains(count))
 }
 
 /// Reads a number of workers, or `auto`.

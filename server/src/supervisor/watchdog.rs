@@ -9,7 +9,7 @@ use multiprocessing::Exit;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::whole_milliseconds;
+use super::lines::{describe, whole_milliseconds};
 
 /// The limit of the watchdog, and the reasons for which it ended workers.
 #[derive(Debug)]
@@ -60,10 +60,7 @@ impl Watchdog {
     pub fn describe(&mut self, pid: Pid, exit: Exit) -> String {
         match self.stuck.extract_if(.., |(stuck, _)| *stuck == pid).last() {
             Some((_, reason)) => format!("{exit} by the watchdog: {reason}"),
-            None if exit.is_signal(Signal::SIGKILL) => {
-                format!("{exit} (out of memory, or a kill -9?)")
-            }
-            None => exit.to_string(),
+            None => describe(exit),
         }
     }
 }

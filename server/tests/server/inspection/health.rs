@@ -244,7 +244,7 @@ fn a_stopping_central_is_live_and_not_healthy() {
     agency.send(&[0]);
     eventually("in flight", || central.number("agencies_in_flight"), |count| *count == 1);
     central.program.signal(Signal::SIGTERM);
-    central.program.line_with("action: exit | result: in_progress");
+    central.program.line_with("action: shutdown | result: in_progress");
     assert_eq!(ask(&setup, central.port, &["--live"]).0, 0);
     let (code, said) = ask(&setup, central.port, &[]);
     assert!(code == 1 && said.contains("the central is stopping"), "{said}");

@@ -2,5 +2,6 @@
 
 mod health;
 mod log_lines;
+mod output;
 mod status;
 mod stuck_log;

@@ -27,8 +27,11 @@ use crate::sys::exit::Exit;
 use crate::sys::fork::SpawnError;
 use crate::sys::signal::set_disposition;
 
-/// Signals that request a graceful stop. A second one requests an immediate stop.
+/// Signals that request a graceful stop. A later one requests an immediate stop.
 const STOP: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+/// Time after the first request to stop from which on another one counts. One stop often sends
+/// several signals: to the process and to its group, by `timeout` and by a service manager.
+const REPEAT_COUNTS_AFTER: Duration = Duration::from_secs(1);
 /// Minimum pause between two attempts to kill workers that outlive a stop.
 const KILL_PAUSE: Duration = Duration::from_secs(1);
 
@@ -95,8 +98,8 @@ impl Pool {
 
     /// Starts the workers and supervises them until the pool has ended.
     ///
-    /// SIGTERM, SIGINT and SIGHUP request a graceful stop. A second one of them, or SIGQUIT, kills
-    /// the remaining workers.
+    /// SIGTERM, SIGINT and SIGHUP request a graceful stop. Another one of them, at least a second
+    /// after the first, or SIGQUIT kills the remaining workers.
     ///
     /// # Errors
     /// [`PoolError::Start`] if one of the first workers cannot be forked. Later failures are
@@ -108,6 +111,7 @@ impl Pool {
             workload,
             slots,
             all_ready_reported: false,
+            repeat_counts_at: None,
             kill_at: None,
             ticked: Instant::now(),
             outcome: Outcome::Stopped,
@@ -123,6 +127,8 @@ struct Supervisor<'a, W> {
     slots: Vec<Slot<Watch>>,
     /// True once [`PoolEvent::AllReady`] was reported.
     all_ready_reported: bool,
+    /// When another request to stop kills the remaining workers. `None` before the first one.
+    repeat_counts_at: Option<Instant>,
     /// When the remaining workers are killed. `None` unless the pool is stopping.
     kill_at: Option<Instant>,
     /// The last tick.
@@ -257,10 +263,20 @@ impl<W: Workload> Supervisor<'_, W> {
             match signal {
                 Signal::SIGCHLD => {}
                 Signal::SIGQUIT => self.stop_now(signal),
-                _ if STOP.contains(&signal) && self.kill_at.is_some() => self.stop_now(signal),
-                _ if STOP.contains(&signal) => self.stop_gracefully(Some(signal)),
+                _ if STOP.contains(&signal) => self.stop_or_repeat(signal),
                 _ => self.workload.observe(&PoolEvent::Ignored { signal }),
             }
+        }
+    }
+
+    fn stop_or_repeat(&mut self, signal: Signal) {
+        match self.repeat_counts_at {
+            None => {
+                self.repeat_counts_at = Some(deadline_after(REPEAT_COUNTS_AFTER));
+                self.stop_gracefully(Some(signal));
+            }
+            Some(time) if Instant::now() >= time => self.stop_now(signal),
+            Some(_) => self.workload.observe(&PoolEvent::StopRepeated { signal }),
         }
     }
 
@@ -329,6 +345,9 @@ impl<W: Workload> Supervisor<'_, W> {
     fn handle_death(&mut self, slot: usize, dead: &Dead<Watch>) {
         let Dead { pid, exit, uptime, .. } = *dead;
         let stopping = self.kill_at.is_some();
+        if self.workload.has_worked(slot) {
+            self.slots[slot].forget_deaths();
+        }
         let next = match exit {
             _ if stopping => Next::Stay,
             Exit::Code(CANNOT_SERVE) => Next::CannotServe,

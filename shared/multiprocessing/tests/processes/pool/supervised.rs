@@ -105,6 +105,7 @@ impl Workload for Scenario {
             PoolEvent::Stopping { signal } => {
                 format!("stopping {}", signal.map_or("by-itself", |signal| signal.as_str()))
             }
+            PoolEvent::StopRepeated { signal } => format!("repeated {signal}"),
             PoolEvent::Killed { workers } => format!("killed {workers}"),
             PoolEvent::Ignored { signal } => format!("ignored {signal}"),
             PoolEvent::Backtrace { slot, .. } => format!("backtrace {slot}"),
