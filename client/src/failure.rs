@@ -16,12 +16,14 @@ pub(crate) struct Rows {
     pub(crate) first: u64,
     /// Last row; less than `first` if the range is empty.
     pub(crate) last: u64,
+    /// Lines of the file on which the first and the last row begin, if they are known.
+    pub(crate) lines: Option<(u64, u64)>,
 }
 
 impl Rows {
     /// Returns the rows from 1 to `last`.
     fn up_to(last: u64) -> Self {
-        Self { first: 1, last }
+        Self { first: 1, last, lines: None }
     }
 
     /// Returns all rows before this range.
@@ -33,8 +35,12 @@ impl Rows {
 impl fmt::Display for Rows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Rows { first, last } if first > last => f.write_str("none"),
-            Rows { first, last } => write!(f, "{first}-{last}"),
+            Rows { first, last, .. } if first > last => f.write_str("none"),
+            // Empty lines and line breaks in quotes make lines and rows differ.
+            Rows { first, last, lines: Some((begin, end)) } if (begin, end) != (first, last) => {
+                write!(f, "{first}-{last} (lines {begin}-{end})")
+            }
+            Rows { first, last, .. } => write!(f, "{first}-{last}"),
         }
     }
 }
@@ -150,10 +156,11 @@ impl RunError {
         let line = match self {
             Self::Dataset { source, stored } => {
                 let line = with_file(begin("read_bets"));
-                let line = if let DatasetError::Row { row, .. } = source {
-                    line.with("row", row)
-                } else {
-                    line
+                let line = match source {
+                    DatasetError::Row { row, line: number, .. } => {
+                        line.with("row", row).with("file_line", number)
+                    }
+                    DatasetError::Unreadable { .. } => line,
                 };
                 line.with("rows_stored", Rows::up_to(*stored))
             }

@@ -93,7 +93,10 @@ fn configure(args: &RunArgs) -> Result<Option<Config>, ConfigError> {
     }
     let single_bet =
         SingleBet::from_environment(|name| std::env::var_os(name)).map_err(ConfigError::from)?;
-    let config = Config::from_settings(&settings, !args.without_count, single_bet)?;
+    let mut config = Config::from_settings(&settings, !args.without_count, single_bet)?;
+    if args.without_number {
+        config = config.without_number()?;
+    }
     if args.settings.check_config {
         print("the configuration is valid\n");
     }

@@ -11,6 +11,7 @@ mod draw;
 mod early_end;
 mod echo;
 mod generate;
+mod lines;
 mod replies;
 mod rows;
 mod signals;
