@@ -6,6 +6,9 @@
 //! because spreadsheets write one. Rows are counted from 1, and empty lines are not counted, so
 //! errors also name the line of the file.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fs::File;

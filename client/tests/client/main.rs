@@ -12,6 +12,7 @@ mod early_end;
 mod echo;
 mod generate;
 mod lines;
+mod output;
 mod replies;
 mod rows;
 mod signals;
