@@ -18,7 +18,7 @@ use log::LevelFilter;
 use lottery::protocol::{AgencyCodec, AgencyOptions, ConnectionUse, DIALECTS, Dialect};
 
 pub(crate) use self::single_bet::{SingleBet, SingleBetError};
-pub(crate) use self::table::{AUTO, Flags};
+pub(crate) use self::table::{AUTO, Flags, TABLE};
 
 /// Placeholder for the agency's number in the path of its bets.
 const ID_PLACEHOLDER: &str = "{id}";

@@ -114,8 +114,13 @@ pub(crate) enum RunError {
     #[error(transparent)]
     SingleBet(#[from] SingleBetFailure),
     /// A message was not echoed.
-    #[error(transparent)]
-    Message(RequestError),
+    #[error("{source}")]
+    Message {
+        /// Number of the message, from 1.
+        number: u32,
+        /// Why it was not echoed.
+        source: RequestError,
+    },
     /// A signal arrived and the run ended cleanly: every batch that was sent is acknowledged.
     #[error("stopped by {signal}")]
     Stopped {
@@ -185,8 +190,8 @@ impl RunError {
                 };
                 config.single_bet.iter().fold(begin(action), with_bet)
             }
-            Self::Message(RequestError::Unreachable { .. }) => begin("connect"),
-            Self::Message(_) => begin("receive_message"),
+            Self::Message { source: RequestError::Unreachable { .. }, .. } => begin("connect"),
+            Self::Message { .. } => begin("receive_message"),
             Self::Stopped { signal, done } => {
                 let line = log_line::info("exit", Outcome::Success)
                     .with("client_id", config.id)
@@ -199,6 +204,34 @@ impl RunError {
                 };
             }
         };
-        line.with("error", self)
+        let line = line.with("error", self);
+        match self.advice(config) {
+            Some(advice) => line.with("next", advice),
+            None => line,
+        }
+    }
+
+    /// Returns what to check if the central seems not to understand the agency: it refuses, or does
+    /// not answer, what a central of this dialect accepts before its draw. After an acknowledged
+    /// batch, the dialect is the right one.
+    fn advice(&self, config: &Config) -> Option<String> {
+        let was_understood = match self {
+            Self::Refused { rows } => rows.first > 1,
+            Self::InDoubt { rows, .. } if rows.first == 1 => false,
+            Self::SingleBet(SingleBetFailure::Refused | SingleBetFailure::InDoubt(_))
+            | Self::Message { number: 1, source: RequestError::Unanswered(_) } => false,
+            _ => return None,
+        };
+        let mut advice = "see the central's log for the reason".to_owned();
+        if !was_understood {
+            let dialect = config.protocol.name;
+            advice += &format!(
+                "; make sure that it speaks {dialect} (SERVER_PROTOCOL there, protocol here)"
+            );
+        }
+        if config.protocol.agency.is_some() {
+            advice += "; after its draw it accepts bets only in another storage directory";
+        }
+        Some(advice)
     }
 }

@@ -2,6 +2,7 @@
 //! central that it connects to.
 #![allow(clippy::unwrap_used)]
 
+mod advice;
 mod batches;
 mod check;
 mod config;
