@@ -146,7 +146,7 @@ impl<'a> Agency<'a> {
         }
         let bets = self.codec.bets() as u64;
         let (first, last) = (self.totals.bets + 1, self.totals.bets + bets);
-        let rows = Rows { first, last, lines: Some(self.lines) };
+        let rows = || Box::new(Rows { first, last, lines: Some(self.lines) });
         self.packet.clear();
         self.packet.extend_from_slice(self.codec.packet());
         let codec = &self.codec;
@@ -154,13 +154,13 @@ impl<'a> Agency<'a> {
             self.central.request(Request::Store, &self.packet, |reply| codec.receipt(reply));
         let winners = match receipt {
             Ok(Receipt::Stored { winners }) => winners,
-            Ok(Receipt::Refused) => return Err(RunError::Refused { rows }),
+            Ok(Receipt::Refused) => return Err(RunError::Refused { rows: rows() }),
             Err(RequestError::Stopped) => return Err(self.stopped()),
             Err(source @ RequestError::Unreachable { .. }) => {
                 return Err(RunError::Unsent { source, stored: self.totals.bets });
             }
             Err(source @ RequestError::Unanswered(_)) => {
-                return Err(RunError::InDoubt { source, rows });
+                return Err(RunError::InDoubt { source, rows: rows() });
             }
         };
         self.codec.clear();

@@ -267,8 +267,8 @@ pub(crate) fn decimal(text: &str) -> Option<u32> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-/// Returns true if the first row of a file is UTF-16: it begins with the mark of UTF-16, or at least
-/// a quarter of its bytes are zero. Text in Latin letters has one such byte per character.
+/// Returns true if the first row of a file is UTF-16: it begins with the mark of UTF-16, or at
+/// least a quarter of its bytes are zero. Text in Latin letters has one such byte per character.
 fn is_utf_16(row: &[u8]) -> bool {
     let zeros = row.iter().filter(|byte| **byte == 0).count();
     UTF_16_MARKS.iter().any(|mark| row.starts_with(mark)) || zeros > row.len() / 4

@@ -88,7 +88,7 @@ pub(crate) enum RunError {
         /// Why there is no acknowledgement.
         source: RequestError,
         /// The rows of the batch.
-        rows: Rows,
+        rows: Box<Rows>,
     },
     /// The central refused a batch.
     #[error(
@@ -96,7 +96,7 @@ pub(crate) enum RunError {
     )]
     Refused {
         /// The rows of the batch.
-        rows: Rows,
+        rows: Box<Rows>,
     },
     /// The query for the winners failed. All bets are stored.
     #[error("{source}; all rows are stored")]

@@ -62,7 +62,7 @@ pub enum SettingsError {
         /// Where it was given.
         origin: Source,
         /// The known key with nearly the same spelling, or the unused keys of the same section.
-        suggestions: Vec<&'static str>,
+        suggestions: Box<[&'static str]>,
         /// The table with all known keys.
         table: &'static Table,
     },
@@ -120,6 +120,7 @@ impl SettingsError {
             Some(name) => vec![name],
             None => unused_in_section(table, key, used),
         };
+        let suggestions = suggestions.into_boxed_slice();
         Self::UnknownKey { key: key.clone(), value: value.clone(), origin, suggestions, table }
     }
 }
@@ -137,8 +138,8 @@ fn did_you_mean(suggestions: &[&str]) -> String {
     }
 }
 
-/// Returns the known keys of the section of `key`, the part before its first dot, that the file does
-/// not use. Such a key often has another name in another edition of the same file.
+/// Returns the known keys of the section of `key`, the part before its first dot, that the file
+/// does not use. Such a key often has another name in another edition of the same file.
 fn unused_in_section(table: &Table, key: &str, used: &[FileValue]) -> Vec<&'static str> {
     let section = |key: &str| key.split_once('.').map(|(section, _)| section.to_lowercase());
     let Some(wanted) = section(key) else { return Vec::new() };
