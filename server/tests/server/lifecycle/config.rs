@@ -266,6 +266,13 @@ fn a_file_that_cannot_be_used_is_named_with_the_reason() {
 }
 
 #[test]
+fn a_byte_order_mark_at_the_start_of_the_file_is_skipped() {
+    let place = Place::with_file("\u{feff}[DEFAULT]\nSERVER_WORKERS = 3\n");
+    let shown = text(&place.run(&["--print-config"]).stdout);
+    assert!(shown.contains("SERVER_WORKERS = 3"), "{shown}");
+}
+
+#[test]
 fn help_and_version_exit_with_0_and_wrong_usage_does_not() {
     let place = Place::new();
     for (argument, part) in [("--help", "Exit codes:"), ("--version", env!("CARGO_PKG_VERSION"))] {
