@@ -1,6 +1,7 @@
 //! The record of what the agencies of a test have sent and what was acknowledged, to compare with
 //! the storage.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,7 +9,7 @@ use lottery::protocol::typed;
 
 use super::agency_connection::AgencyConnection;
 use super::central_process::CentralProcess;
-use super::packets::packet_of;
+use super::packets::packet_of_records;
 use super::setup::Setup;
 
 /// Everything that the agencies of a test have sent, through all restarts of the central. It checks
@@ -51,22 +52,36 @@ impl BatchRecord {
     /// Sends a batch on a new connection. Returns true if the central acknowledged it, and false if
     /// the central died or refused it.
     pub fn send_batch(&self, port: u16, bets: usize, winners: usize) -> bool {
-        let Ok(mut agency) = AgencyConnection::try_open(port) else { return false };
+        self.try_send_batch(port, bets, winners).is_some()
+    }
+
+    /// Sends a batch to a central that must acknowledge it. Returns its number.
+    pub fn send_acknowledged(&self, port: u16, bets: usize, winners: usize) -> usize {
+        self.try_send_batch(port, bets, winners).expect("the batch is acknowledged")
+    }
+
+    fn try_send_batch(&self, port: u16, bets: usize, winners: usize) -> Option<usize> {
+        let mut agency = AgencyConnection::try_open(port).ok()?;
         let number = {
             let mut batches = self.batches.lock().unwrap();
             batches.push(Batch { bets, winners, acknowledged: false });
             batches.len() - 1
         };
         self.sent.fetch_add(winners as u64, Ordering::SeqCst);
-        agency.try_send(&packet_of(&number.to_string(), bets, winners));
+        let number_of = |bet| if bet < winners { 7574 } else { 1033 };
+        let record = |bet| {
+            let document = document(number, bet);
+            format!("Santiago Lionel;Lorca;{document};1999-03-17;{}", number_of(bet))
+        };
+        agency.try_send(&packet_of_records(&(0..bets).map(record).collect::<Vec<_>>()));
         let reply = agency.read_until_gone();
-        let Some(won) = typed::decode_winners(&reply).unwrap() else { return false };
+        let won = typed::decode_winners(&reply).unwrap()?;
         let won: Vec<_> = won.iter().map(|bet| bet.document.to_string()).collect();
         let expected: Vec<_> = (0..winners).map(|bet| document(number, bet)).collect();
         assert_eq!(won, expected, "winners of batch {number}");
         self.acknowledged.fetch_add(winners as u64, Ordering::SeqCst);
         self.batches.lock().unwrap()[number].acknowledged = true;
-        true
+        Some(number)
     }
 
     /// Sends a query on a new connection. Returns true if there was an answer.
@@ -96,6 +111,19 @@ impl BatchRecord {
     /// and in one piece, there are no other rows, and `winners.log` has a line per winner in the
     /// same order.
     pub fn check_files(&self, rows: &[u8], lines: &[u8]) -> Totals {
+        let acknowledged: Vec<_> =
+            self.batches.lock().unwrap().iter().map(|batch| batch.acknowledged).collect();
+        self.check_stored(rows, lines, |batch| acknowledged[batch])
+    }
+
+    /// Compares the files as [`check_files`](Self::check_files) does, where `must_be_stored` names
+    /// the batches that no file may lack.
+    pub fn check_stored(
+        &self,
+        rows: &[u8],
+        lines: &[u8],
+        must_be_stored: impl Fn(usize) -> bool,
+    ) -> Totals {
         let text = std::str::from_utf8(rows).unwrap();
         let last = text.lines().last();
         assert!(text.is_empty() || text.ends_with("\r\n"), "torn last row: {last:?}");
@@ -124,11 +152,23 @@ impl BatchRecord {
             }
         }
         for (number, batch) in batches.iter().enumerate() {
-            let lost = batch.acknowledged && !stored[number];
+            let lost = must_be_stored(number) && !stored[number];
             assert!(!lost, "acknowledged batch {number} is lost: {batch:?}");
         }
         assert!(lines == expected_lines.as_bytes(), "winners.log does not match bets.csv");
         Totals { bets, winners }
+    }
+
+    /// Checks that each of these batches is in the rows exactly once.
+    pub fn check_contained(&self, rows: &[u8], numbers: &BTreeSet<usize>) {
+        let text = String::from_utf8_lossy(rows);
+        let batches = self.batches.lock().unwrap();
+        for number in numbers {
+            let batch = batches[*number];
+            let row = |bet| stored_row(&document(*number, bet), bet < batch.winners) + "\r\n";
+            let expected: String = (0..batch.bets).map(row).collect();
+            assert_eq!(text.matches(&expected).count(), 1, "batch {number} in the files");
+        }
     }
 
     /// Compares the record with the files of an idle central, and its files with its totals.
@@ -145,7 +185,7 @@ impl BatchRecord {
     }
 }
 
-/// Returns the document that [`packet_of`] gives to a bet.
+/// Returns the document of a bet.
 fn document(batch: usize, bet: usize) -> String {
     format!("{batch}-{bet}")
 }
