@@ -21,6 +21,7 @@ mod random;
 mod rounds;
 mod setup;
 mod stopped_process;
+mod stored_batches;
 mod vectors;
 
 pub use agency_connection::AgencyConnection;
