@@ -44,7 +44,7 @@ const ENDS: [End; 4] = [End::KillAll, End::KillSupervisor, End::Stop, End::Quit]
 #[test]
 fn whatever_happens_to_the_processes_and_the_files_nothing_acknowledged_is_lost_or_doubled() {
     let mut summary = Summary::default();
-    in_rounds(5, |random| round(random, &mut summary));
+    in_rounds(4, |random| round(random, &mut summary));
 }
 
 /// Runs several lives of a central on one storage.
