@@ -10,6 +10,8 @@
 mod commit;
 mod draw;
 mod error;
+mod failure;
+mod names;
 mod publish;
 mod repair;
 mod shared;
@@ -21,6 +23,7 @@ use lottery::Results;
 use multiprocessing::{LockError, Shareable, ValueGuard};
 
 pub use error::{Fatal, Rejected, RepairError};
+pub use failure::StorageFailure;
 pub use shared::{NAME_PREFIX, Phase, Shared, WorkerState};
 
 use crate::storage::{Draw, Ledger, LedgerWords, Storage};
@@ -82,8 +85,8 @@ impl Central {
 
     /// Closes the storage after every worker has exited, so that the next start has nothing to
     /// recover.
-    pub fn close(&self) -> Result<(), Fatal> {
-        self.check_durability()?;
+    pub fn close(&mut self) -> Result<(), Fatal> {
+        self.check_names()?;
         let mut guard = lock_ledger(&self.shared, &self.storage)?;
         *guard = self.storage.checkpoint(Ledger::from(*guard))?.into();
         Ok(())

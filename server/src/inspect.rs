@@ -74,6 +74,9 @@ pub fn health(port: u16) -> ExitCode {
         Ok(shared) => shared,
         Err(reason) => return failed("health", &reason),
     };
+    if let Some(failure) = shared.storage_failure() {
+        return failed("health", &failure);
+    }
     let accepts = |slot: &usize| shared.worker_state.load(*slot) == WorkerState::Ready as u8;
     let (workers, ready) = (shared.slots().len(), shared.slots().filter(accepts).count());
     match Phase::from_byte(shared.phase.load()) {

@@ -43,6 +43,8 @@ use crate::listener::Listener;
 const READ_BYTES: usize = 64 * 1024;
 /// Time between two checks of the deadlines. A connection may outlive its deadline by this much.
 const DEADLINE_CHECK: Duration = Duration::from_millis(250);
+/// Time between two checks whether another program has deleted or replaced the files.
+const NAMES_CHECK: Duration = Duration::from_millis(500);
 /// Part of the grace that remains for a worker to exit before the supervisor kills it.
 const GRACE_RESERVE: Duration = Duration::from_millis(500);
 /// How long a connection that has sent nothing may still begin a request during a stop: its bytes
@@ -138,12 +140,19 @@ impl<'a> EventLoop<'a> {
     fn run(&mut self, worker: &Worker) -> Result<(), WorkerError> {
         let mut events = [EpollEvent::empty(); EVENTS];
         let mut next_check = Instant::now() + DEADLINE_CHECK;
+        let mut next_watch = Instant::now();
         loop {
             let ready = match self.epoll.wait(&mut events, self.timeout()) {
                 Ok(ready) => ready,
                 Err(Errno::EINTR) => 0,
                 Err(errno) => return Err(errno.into()),
             };
+            // Before anything is acknowledged: this worker may have waited, or been stopped, for
+            // long.
+            if Instant::now() >= next_watch {
+                self.handler.requests.central.check_names()?;
+                next_watch = Instant::now() + NAMES_CHECK;
+            }
             let queued = self.table.take_queued();
             for event in &events[..ready] {
                 self.dispatch(event)?;
@@ -183,17 +192,11 @@ impl<'a> EventLoop<'a> {
         self.handler.draining.is_some()
     }
 
-    /// Returns how long to wait for events: not at all if there is work left, and without a limit
-    /// only if no deadline, pause or draw is pending.
+    /// Returns how long to wait for events: not at all if there is work left, and not so long that
+    /// this worker misses a deadline or the loss of a file.
     fn timeout(&self) -> EpollTimeout {
         if self.table.has_queued() || self.draw.is_under_way() {
             return EpollTimeout::ZERO;
-        }
-        let quiet = self.table.is_empty()
-            && !self.draw.is_due(self.central())
-            && !self.handler.requests.log.has_suppressed();
-        if quiet && self.intakes.iter().all(Intake::is_open) {
-            return EpollTimeout::NONE;
         }
         let paused = self.intakes.iter().filter_map(Intake::paused_until).min();
         let pause =

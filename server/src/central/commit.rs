@@ -3,8 +3,8 @@
 use conventions::log_line::{Outcome, info};
 use multiprocessing::ValueGuard;
 
-use super::{Central, Fatal, Rejected, Shared, lock_ledger, publish};
-use crate::storage::{Batches, FileError, Group, Ledger, LedgerWords, Storage, StorageError};
+use super::{Central, Fatal, Rejected, Shared, lock_ledger};
+use crate::storage::{Batches, FileError, Group, Ledger, LedgerWords, Storage};
 
 /// The results of a commit. Nothing may be acknowledged before it is published.
 #[derive(Debug)]
@@ -80,10 +80,8 @@ fn append(
     batches: Batches<'_>,
 ) -> Result<(usize, Option<FileError>), Fatal> {
     let before = Ledger::from(**ledger);
-    let (after, refused) = storage.append(before, batches).map_err(|error| match error {
-        StorageError::NotDurable { .. } => publish::durability_lost(shared, error),
-        error => error.into(),
-    })?;
+    let appended = storage.append(before, batches);
+    let (after, refused) = appended.map_err(|error| shared.note_failure(error.into()))?;
     **ledger = after.into();
     // There may be fewer batches than before, if bets were removed from the files in the meantime.
     Ok((after.batches.saturating_sub(before.batches) as usize, refused))

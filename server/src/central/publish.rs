@@ -2,8 +2,8 @@
 
 use multiprocessing::{LockError, LockGuard, ValueGuard};
 
-use super::{Central, Fatal, Shared, take_over};
-use crate::storage::{Durability, Ledger, StorageError};
+use super::{Central, Fatal, take_over};
+use crate::storage::{Durability, Ledger};
 
 impl Central {
     /// Publishes everything that this process has committed: makes it durable as promised, then
@@ -53,7 +53,7 @@ impl Central {
         // All processes share the file, and the kernel reports a lost page to only one of them.
         // That process has set the flag.
         self.check_durability()?;
-        self.storage.sync_finished().map_err(|error| durability_lost(&self.shared, error))
+        self.storage.sync_finished().map_err(|error| self.shared.note_failure(error.into()))
     }
 
     fn lock_sync(&self) -> Result<LockGuard<'_>, Fatal> {
@@ -67,22 +67,15 @@ impl Central {
 
     /// Syncs the journal, which holds everything up to `appended`.
     pub(super) fn sync(&self, appended: Ledger) -> Result<(), Fatal> {
-        self.storage.sync().map_err(|error| durability_lost(&self.shared, error))?;
+        self.storage.sync().map_err(|error| self.shared.note_failure(error.into()))?;
         self.shared.durable.fetch_max(appended.batches);
         Ok(())
     }
 
-    /// Fails if a sync has failed, in any process.
+    /// Fails if the storage cannot be used any more, as any process has found.
     pub(super) fn check_durability(&self) -> Result<(), Fatal> {
-        if self.shared.storage_failed.load() == 0 { Ok(()) } else { Err(Fatal::NotDurable) }
+        self.shared.storage_failure().map_or(Ok(()), |failure| Err(Fatal::Failed(failure)))
     }
-}
-
-/// Records for all processes that a sync has failed. A later sync would succeed although the data
-/// is lost.
-pub(super) fn durability_lost(shared: &Shared, error: StorageError) -> Fatal {
-    shared.storage_failed.store(1);
-    error.into()
 }
 
 /// Raises the winners to `winners`, in one step. Another process may have raised them further

@@ -84,8 +84,9 @@ pub struct Shared {
     /// Batches that survive a power loss. Written by the holder of `sync`, and by the supervisor
     /// when it repairs; never decreases.
     pub durable: RawValue<u64>,
-    /// 1 once a sync has failed: the content of the disk is unknown, so nothing more may be
-    /// acknowledged. Written by the process that sees the failure; never reset.
+    /// Not 0 once the storage cannot be used any more, so that nothing more may be acknowledged:
+    /// the code of a [`StorageFailure`](super::StorageFailure). Written by the process that sees
+    /// the failure; never reset.
     pub storage_failed: RawValue<u8>,
     /// Winners among the published bets. Written by the holder of its lock; never decreases. The
     /// lock also orders publishing: a batch is counted and leaves `in_flight` under it.

@@ -71,11 +71,6 @@ impl Intake {
         })
     }
 
-    /// Returns true if no pause has to end: epoll watches the socket, or never will again.
-    pub fn is_open(&self) -> bool {
-        self.open || self.socket.is_none()
-    }
-
     /// Accepts the next connection from the queue, if there is one and there is room for it.
     /// `connections` is the number of open ones.
     pub fn accept(&mut self, epoll: &Epoll, connections: usize) -> Option<(TcpStream, SocketAddr)> {
