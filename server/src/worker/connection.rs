@@ -80,6 +80,11 @@ pub enum Phase {
     Receiving,
     /// The buffer may hold another whole request, which is decoded in the next round.
     Queued,
+    /// A large request is arriving, and its next slice is read when it is this connection's turn.
+    Deferred {
+        /// True once the peer has sent more bytes. They must not wake the worker repeatedly.
+        muted: bool,
+    },
     /// The request's ticket is in a round and not answered yet.
     Committing {
         /// True once the peer has sent more bytes. They must not wake the worker repeatedly.
@@ -185,8 +190,13 @@ impl Connection {
             Phase::Receiving | Phase::Lingering { .. } => Some(Watched::Input),
             Phase::Answering { .. } => Some(Watched::Output),
             Phase::Waiting { .. } => Some(Watched::Hangup),
-            Phase::Committing { muted: true } => Some(Watched::Errors),
-            Phase::Committing { muted: false } | Phase::Queued | Phase::Closed => self.watched,
+            Phase::Committing { muted: true } | Phase::Deferred { muted: true } => {
+                Some(Watched::Errors)
+            }
+            Phase::Committing { muted: false }
+            | Phase::Deferred { muted: false }
+            | Phase::Queued
+            | Phase::Closed => self.watched,
         }
     }
 

@@ -208,6 +208,7 @@ fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
         ("worker_waiting", "RawArray", "u32", "2", Some("[0, 0]")),
         ("worker_batches", "RawArray", "u64", "2", None),
         ("worker_bets", "RawArray", "u64", "2", None),
+        ("worker_large", "RawArray", "u64", "2", Some("[0, 0]")),
         ("worker_queries", "RawArray", "u64", "2", None),
         ("worker_refused", "RawArray", "u64", "2", None),
     ];
