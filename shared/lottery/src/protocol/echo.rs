@@ -14,6 +14,8 @@ pub const DIALECT: Dialect = Dialect {
     connections: &[ConnectionUse::PerRequest],
     waits_for_draw: false,
     max_agency: u16::MAX,
+    // No agency gets an answer.
+    check_document: |_| Ok(()),
     central: || Box::new(EchoCentralCodec),
     agency: None,
     rules: rules::rules,
