@@ -53,6 +53,7 @@ impl DrawAttempt {
             Ok(false) => {}
             Ok(true) => self.wake_all(),
             Err(failed) => {
+                central.shared().draw_failures.fetch_add(1);
                 self.log(failed.to_string());
                 self.not_before = Some(Instant::now() + RETRY);
             }
