@@ -4,5 +4,6 @@ mod crash_loop;
 mod draw;
 mod draw_at_random;
 mod lock_holder;
+mod stopped;
 mod supervisor;
 mod worker;
