@@ -5,6 +5,7 @@
 
 mod error;
 mod lines;
+mod watchdog;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,15 +13,18 @@ use std::time::{Duration, Instant};
 use conventions::duration::GoDuration;
 use conventions::log_line::{Line, Outcome, debug, error, info, warn};
 use multiprocessing::{
-    CANNOT_SERVE, Exit, Pool, PoolEvent, PoolOptions, RepairOutcome, Worker, Workload,
+    CANNOT_SERVE, Exit, Pool, PoolEvent, PoolOptions, Progress, RepairOutcome, Worker, Workload,
 };
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
 pub use self::error::StartError;
-use self::lines::{describe, follow_up, log_config, log_recovery, ready_lines, whole_milliseconds};
-use crate::central::{Central, Phase, RepairError, Shared, WorkerState, unix_ms};
+use self::lines::{
+    follow_up, log_backtrace, log_config, log_recovery, ready_lines, whole_milliseconds,
+};
+use self::watchdog::Watchdog;
+use crate::central::{Central, Fatal, Phase, RepairError, Shared, WorkerState, unix_ms};
 use crate::config::Config;
 use crate::exit_code::ExitCode;
 use crate::listener::{Listener, addresses_of};
@@ -46,8 +50,12 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
     let listeners = config.listen_addresses.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
     let listeners: Vec<_> = listeners.into_iter().flatten().collect();
     let port = listeners.first().map_or(0, |listener| listener.address.port());
-    let shared = Shared::create_reclaiming(&Shared::name(port)?, config.workers.get())?;
+    let addresses: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
+    let (name, workers) = (Shared::name(port)?, config.workers.get());
+    let shared = Shared::create_reclaiming(&name, workers, addresses.len())?;
     shared.port.store(port);
+    shared.set_listening(&addresses);
+    shared.beat_as_supervisor();
     let central = Central::new(shared, storage, recovery.ledger, config.agencies)?;
     if central.was_drawn() {
         let advice = "the draw of this storage has been held, so bets are closed; a new lottery \
@@ -71,6 +79,7 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
         // Never read, so its counter only grows. An overflow would take 2^64 writes.
         drawn: Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?),
         limits,
+        watchdog: Watchdog::new(config.heartbeat_timeout),
         died: vec![false; config.workers.get()],
         served: vec![0; config.workers.get()],
         logged_blocked: None,
@@ -87,6 +96,8 @@ struct Supervisor {
     /// Wakes every worker when the draw has been held or must be taken over.
     drawn: Arc<EventFd>,
     limits: Limits,
+    /// Says which workers were ended, and why.
+    watchdog: Watchdog,
     /// Logged once every worker accepts; one line per listening socket.
     ready: Vec<Line>,
     /// Per slot: true once a worker of it has died.
@@ -99,6 +110,7 @@ struct Supervisor {
 
 impl Workload for Supervisor {
     fn work(&mut self, worker: &Worker) -> i32 {
+        self.central.become_worker(worker.slot());
         self.central.shared().worker_state.store(worker.slot(), WorkerState::Starting as u8);
         let (listeners, drawn) = (std::mem::take(&mut self.listeners), Arc::clone(&self.drawn));
         match worker::serve(worker, listeners, drawn, &mut self.central, self.limits) {
@@ -119,6 +131,10 @@ impl Workload for Supervisor {
 
     fn repair(&mut self, slot: usize, _exit: Exit) -> RepairOutcome {
         let Err(reason) = self.central.repair(slot) else { return RepairOutcome::Done };
+        // The process that found the storage unusable has logged it.
+        if matches!(reason, RepairError::Fatal(Fatal::Failed(_))) {
+            return RepairOutcome::Done;
+        }
         // A stopped process may be continued later. No other error here goes away by waiting.
         let again = matches!(reason, RepairError::Busy(_));
         if !again || self.logged_blocked.is_none_or(|time| time.elapsed() >= LOG_BLOCKED_EVERY) {
@@ -153,10 +169,17 @@ impl Workload for Supervisor {
                 warn("worker", Outcome::Fail)
                     .with("worker", slot)
                     .with("pid", pid)
-                    .with("error", describe(*exit))
+                    .with("error", self.watchdog.describe(*pid, *exit))
                     .with("uptime", GoDuration(whole_milliseconds(*uptime)))
                     .with("next", follow_up(*next))
                     .write();
+            }
+            PoolEvent::Stuck { slot, pid, silent, state, signal } => {
+                let held = shared.locks_of(*pid);
+                self.watchdog.log_stuck(*slot, *pid, *silent, *state, *signal, &held);
+            }
+            PoolEvent::Backtrace { slot, pid, calls } => {
+                log_backtrace(*slot, *pid, calls);
             }
             PoolEvent::SpawnFailed { slot, reason } => {
                 error("worker", Outcome::Fail).with("worker", slot).with("error", reason).write();
@@ -186,14 +209,28 @@ impl Workload for Supervisor {
             _ => {}
         }
     }
+
+    fn tick(&mut self) {
+        self.central.shared().beat_as_supervisor();
+    }
+
+    fn heartbeat_timeout(&self) -> Option<Duration> {
+        self.watchdog.timeout()
+    }
+
+    fn progress(&self, slot: usize) -> Progress {
+        self.central.shared().progress(slot)
+    }
 }
 
 impl Supervisor {
     /// Closes the storage and returns the exit code, after every worker has exited.
-    fn end(self, outcome: multiprocessing::Outcome) -> ExitCode {
+    fn end(mut self, outcome: multiprocessing::Outcome) -> ExitCode {
         let closed = self.central.close();
+        let failed = self.central.shared().storage_failure().is_some();
         let code = match outcome {
             multiprocessing::Outcome::Stopped if closed.is_ok() => ExitCode::Done,
+            multiprocessing::Outcome::Stopped if failed => ExitCode::WorkerCannotServe,
             multiprocessing::Outcome::Stopped => ExitCode::Failed,
             multiprocessing::Outcome::CannotServe { slot } => {
                 error("shutdown", Outcome::Fail)

@@ -3,6 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+
+use super::watch::Lost;
+
 /// An operation on one file that the operating system refused. The storage stays usable.
 #[derive(Debug, thiserror::Error)]
 #[error("{action} {}: {source}", .path.display())]
@@ -20,6 +24,11 @@ impl FileError {
     /// [`FileError`].
     pub fn of(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self { action, path: path.to_owned(), source }
+    }
+
+    /// Returns the error number of the operating system, or EIO if the error has none.
+    pub fn errno(&self) -> u32 {
+        self.source.raw_os_error().unwrap_or(Errno::EIO as i32).unsigned_abs()
     }
 }
 
@@ -51,6 +60,9 @@ pub enum StorageError {
         /// The reason.
         source: io::Error,
     },
+    /// Another program deleted, replaced or shortened a file.
+    #[error(transparent)]
+    Lost(#[from] Lost),
     /// The operating system refused an operation.
     #[error(transparent)]
     File(#[from] FileError),

@@ -72,8 +72,7 @@ impl EventLoop<'_> {
         }
         let slot = self.handler.requests.slot;
         let stored = self.central().shared().worker_batches.load(slot);
-        loop {
-            let Some(token) = self.table.take_deferred() else { break };
+        while let Some(token) = self.table.take_deferred() {
             self.table.with(token, |connection| self.handler.receive_large(connection))?;
             let deferred = |phase: &Phase| matches!(phase, Phase::Deferred { .. });
             if self.table.get(token).is_some_and(|connection| deferred(&connection.phase)) {
