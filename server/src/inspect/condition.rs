@@ -96,11 +96,9 @@ pub const READY: Patience = Patience {
 /// Returns every reason in the shared memory why a batch would not be served now.
 pub fn not_ready(shared: &Shared) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    let state = |slot: &usize| WorkerState::from_byte(shared.worker_state.load(*slot));
-    let (workers, ready) = {
-        let ready = shared.slots().filter(|slot| state(slot) == WorkerState::Ready);
-        (shared.slots().len(), ready.count())
-    };
+    let accepts = |slot: &usize| shared.worker_state.load(*slot) == WorkerState::Ready as u8;
+    let accepting: Vec<_> = shared.slots().filter(accepts).collect();
+    let (workers, ready) = (shared.slots().len(), accepting.len());
     match Phase::from_byte(shared.phase.load()) {
         Phase::Draining => reasons.push(Reason::Stopping),
         Phase::Starting | Phase::Serving if ready < workers => {
@@ -114,7 +112,7 @@ pub fn not_ready(shared: &Shared) -> Vec<Reason> {
     if errno != 0 {
         reasons.push(Reason::DiskRefuses { errno: errno.cast_signed() });
     }
-    if ready > 0 && shared.slots().all(|slot| shared.worker_full.load(slot) != 0) {
+    if ready > 0 && accepting.iter().all(|slot| shared.worker_full.load(*slot) != 0) {
         reasons.push(Reason::Full);
     }
     let failures = shared.draw_failures.load();
