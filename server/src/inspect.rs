@@ -12,7 +12,7 @@ use conventions::log_line::{Outcome, error, info};
 use multiprocessing::{Segment, SegmentError, SharedState, segments};
 
 use self::status::Status;
-use crate::central::{NAME_PREFIX, Phase, Shared, WorkerState};
+use crate::central::{NAME_PREFIX, Phase, Shared};
 use crate::exit_code::ExitCode;
 
 /// Time between two tables of `status --watch`.
@@ -70,8 +70,7 @@ pub fn health(port: u16) -> ExitCode {
         Ok(shared) => shared,
         Err(reason) => return failed("health", &reason),
     };
-    let accepts = |slot: &usize| shared.worker_state.load(*slot) == WorkerState::Ready as u8;
-    let (workers, ready) = (shared.slots().len(), shared.slots().filter(accepts).count());
+    let (workers, ready) = (shared.workers.load() as usize, shared.ready_workers());
     match Phase::from_byte(shared.phase.load()) {
         Phase::Serving if ready == workers => {
             info("health", Outcome::Success).with("workers", workers).write();

@@ -1,10 +1,13 @@
-//! Repair after a dead worker, by the supervisor.
+//! What the supervisor changes in the shared state: the repair after a dead worker, and the number
+//! of agencies that the draw waits for.
 
 use std::time::Duration;
 
+use multiprocessing::ValueGuard;
+
 use super::publish::raise;
 use super::{Central, RepairError, WorkerState, recover_ledger, take_over};
-use crate::storage::{Durability, Ledger};
+use crate::storage::{Durability, Ledger, LedgerWords};
 
 /// How long one attempt to repair waits for a lock. Running workers hold locks for microseconds,
 /// or for the time of one `fdatasync`. A worker that was stopped (SIGSTOP) while it holds a lock
@@ -33,14 +36,26 @@ impl Central {
         published
     }
 
+    /// Changes the number of agencies that the draw waits for. Returns false if bets are closed, in
+    /// which case the number stays: the draw covers the bets that were stored when it closed them.
+    pub fn expect(&self, agencies: u16) -> Result<bool, RepairError> {
+        let _guard = self.lock_ledger_for_a_moment()?;
+        if self.is_closed() {
+            return Ok(false);
+        }
+        self.shared.expected.store(agencies.into());
+        Ok(true)
+    }
+
+    fn lock_ledger_for_a_moment(&self) -> Result<ValueGuard<'_, LedgerWords>, RepairError> {
+        match self.shared.ledger.lock_timeout(LOCK_TIMEOUT) {
+            Ok(guard) => guard.ok_or(RepairError::Busy("ledger")),
+            Err(error) => Ok(recover_ledger(error, &self.shared, &self.storage)?),
+        }
+    }
+
     fn publish_committed(&self) -> Result<(), RepairError> {
-        let committed = {
-            let guard = match self.shared.ledger.lock_timeout(LOCK_TIMEOUT) {
-                Ok(guard) => guard.ok_or(RepairError::Busy("ledger"))?,
-                Err(error) => recover_ledger(error, &self.shared, &self.storage)?,
-            };
-            Ledger::from(*guard)
-        };
+        let committed = Ledger::from(*self.lock_ledger_for_a_moment()?);
         self.check_durability()?;
         if self.storage.durability() == Durability::Disk {
             // The lock of `sync` is not needed: two concurrent syncs do no harm.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use conventions::duration::GoDuration;
-use conventions::log_line::{Line, Outcome, debug, info};
-use multiprocessing::{Exit, Next};
+use conventions::log_line::{Line, Outcome, debug, error, info, warn};
+use multiprocessing::{Exit, Next, PoolEvent};
 use nix::sys::signal::Signal;
 
 use crate::config::Config;
@@ -55,23 +55,73 @@ pub fn ready_lines(config: &Config, listeners: &[Listener]) -> Vec<Line> {
     listeners.iter().map(line).collect()
 }
 
+/// Logs an event of the pool. `generation` is the newest one.
+pub fn log_event(event: &PoolEvent, generation: u32) {
+    let line = match event {
+        PoolEvent::Started { slot, pid } => {
+            debug("worker", Outcome::InProgress).with("worker", slot).with("pid", pid)
+        }
+        PoolEvent::Died { slot, pid, exit, uptime, next } => warn("worker", Outcome::Fail)
+            .with("worker", slot)
+            .with("pid", pid)
+            .with("error", describe(*exit))
+            .with("uptime", GoDuration(whole_milliseconds(*uptime)))
+            .with("next", follow_up(*next)),
+        PoolEvent::SpawnFailed { slot, reason } => {
+            error("worker", Outcome::Fail).with("worker", slot).with("error", reason)
+        }
+        PoolEvent::AllReady if generation > 1 => {
+            info("reload", Outcome::Success).with("generation", generation)
+        }
+        PoolEvent::Retired { slot, pid, uptime } => info("worker", Outcome::Success)
+            .with("worker", slot)
+            .with("pid", pid)
+            .with("uptime", GoDuration(whole_milliseconds(*uptime)))
+            .with("reason", "newer workers have replaced it"),
+        PoolEvent::Resized { workers } => {
+            info("workers", Outcome::Success).with("workers", workers)
+        }
+        PoolEvent::Refused { signal, reason } => warn("signal", Outcome::Fail)
+            .with("signal", signal)
+            .with("error", reason)
+            .with("next", "change nothing; server status shows the workers that still finish"),
+        PoolEvent::Stopping { signal } => {
+            let why = signal.map_or("worker", Signal::as_str);
+            info("exit", Outcome::InProgress).with("reason", why)
+        }
+        PoolEvent::StopRepeated { signal } => info("signal", Outcome::InProgress)
+            .with("signal", signal)
+            .with("reason", "the central is stopping already"),
+        PoolEvent::Killed { workers } => {
+            warn("exit", Outcome::InProgress).with("killed_workers", workers)
+        }
+        PoolEvent::Ignored { signal } => warn("signal", Outcome::Fail)
+            .with("signal", signal)
+            .with("error", "not supported, ignored"),
+        // One worker is ready, or an event that a later version of the library adds.
+        _ => return,
+    };
+    line.write();
+}
+
 /// Describes how a worker died, with the likely cause.
-pub fn describe(exit: Exit) -> String {
+fn describe(exit: Exit) -> String {
     let hint = if exit.is_signal(Signal::SIGKILL) { " (out of memory, or a kill -9?)" } else { "" };
     format!("{exit}{hint}")
 }
 
 /// Describes what the pool does about a death.
-pub fn follow_up(next: Next) -> String {
+fn follow_up(next: Next) -> String {
     match next {
         Next::Restart => "start a replacement".to_owned(),
         Next::RestartAfter(pause) => format!("start a replacement in {}", GoDuration(pause)),
         Next::GiveUp | Next::CannotServe => "stop the central".to_owned(),
         Next::Stay => "none, the central is stopping".to_owned(),
+        Next::Replaced => "none, newer workers have replaced it".to_owned(),
     }
 }
 
 /// Cuts a duration to the precision that is useful in a log.
-pub fn whole_milliseconds(time: Duration) -> Duration {
+fn whole_milliseconds(time: Duration) -> Duration {
     Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }

@@ -77,6 +77,7 @@ fn the_status_has_every_field_with_its_value() {
     let expected = [
         ("port", Value::from(central.port)),
         ("phase", "serving".into()),
+        ("generation", 1.into()),
         ("supervisor_pid", central.program.pid().into()),
         ("winners", 2.into()),
         ("bets", 7.into()),
@@ -111,9 +112,9 @@ fn the_status_has_every_field_with_its_value() {
     }
     for (slot, worker) in workers.iter().enumerate() {
         assert_eq!((&worker["slot"], &worker["state"]), (&slot.into(), &"ready".into()));
-        assert_eq!(worker["pid"], pids[slot]);
+        assert_eq!((&worker["pid"], &worker["generation"]), (&pids[slot].into(), &1.into()));
         assert!(worker["uptime_seconds"].as_u64().unwrap() < 60);
-        assert_eq!(worker.as_object().unwrap().len(), 12, "{worker}");
+        assert_eq!(worker.as_object().unwrap().len(), 13, "{worker}");
     }
     let table = text(&ask(&setup, "status", central.port).stdout);
     for part in ["serving", "winners 2, bets 7, agencies in flight 1", "ready", "refused"] {
@@ -145,6 +146,12 @@ fn segment(table: &str, port: u16) -> Vec<Vec<&str>> {
     std::iter::once(own).chain(objects).map(|line| line.split_whitespace().collect()).collect()
 }
 
+/// Returns what `ipcs` prints for an array with these values for two workers. They have ten slots,
+/// of which reloads use the others.
+fn used(first: u32, second: u32) -> String {
+    format!("[{first}, {second}{}]", ", 0".repeat(8))
+}
+
 #[test]
 fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
     let setup = setup();
@@ -164,7 +171,8 @@ fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
     let lines = segment(&table, central.port);
     assert_eq!(lines[1], ["object", "kind", "type", "length", "value"]);
     let pids = central.worker_pids();
-    let pids = format!("[{}, {}]", pids[0], pids[1]);
+    let (pids, ones, twos) = (used(pids[0], pids[1]), used(1, 1), used(2, 2));
+    let none = used(0, 0);
     let port = central.port.to_string();
     let objects = [
         ("ledger", "Value", "u64", "7", None),
@@ -177,23 +185,25 @@ fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
         ("expected", "RawValue", "u32", "1", Some("5")),
         ("draw_owner", "RawValue", "u32", "1", Some("0")),
         ("drawn", "RawValue", "u8", "1", Some("0")),
-        ("processing", "RawArray", "u8", "2", None),
-        ("in_flight", "RawArray", "u16", "2", None),
+        ("processing", "RawArray", "u8", "10", None),
+        ("in_flight", "RawArray", "u16", "10", None),
         ("workers", "RawValue", "u32", "1", Some("2")),
+        ("generation", "RawValue", "u32", "1", Some("1")),
         ("port", "RawValue", "u16", "1", Some(port.as_str())),
         ("phase", "RawValue", "u8", "1", Some("1")),
         ("deaths", "RawValue", "u64", "1", Some("0")),
         ("last_death_ms", "RawValue", "u64", "1", Some("0")),
-        ("worker_pid", "RawArray", "u32", "2", Some(pids.as_str())),
-        ("worker_state", "RawArray", "u8", "2", Some("[2, 2]")),
-        ("worker_started_ms", "RawArray", "u64", "2", None),
-        ("worker_restarts", "RawArray", "u32", "2", Some("[0, 0]")),
-        ("worker_connections", "RawArray", "u32", "2", None),
-        ("worker_waiting", "RawArray", "u32", "2", Some("[0, 0]")),
-        ("worker_batches", "RawArray", "u64", "2", None),
-        ("worker_bets", "RawArray", "u64", "2", None),
-        ("worker_queries", "RawArray", "u64", "2", None),
-        ("worker_refused", "RawArray", "u64", "2", None),
+        ("worker_generation", "RawArray", "u32", "10", Some(ones.as_str())),
+        ("worker_pid", "RawArray", "u32", "10", Some(pids.as_str())),
+        ("worker_state", "RawArray", "u8", "10", Some(twos.as_str())),
+        ("worker_started_ms", "RawArray", "u64", "10", None),
+        ("worker_restarts", "RawArray", "u32", "10", Some(none.as_str())),
+        ("worker_connections", "RawArray", "u32", "10", None),
+        ("worker_waiting", "RawArray", "u32", "10", Some(none.as_str())),
+        ("worker_batches", "RawArray", "u64", "10", None),
+        ("worker_bets", "RawArray", "u64", "10", None),
+        ("worker_queries", "RawArray", "u64", "10", None),
+        ("worker_refused", "RawArray", "u64", "10", None),
     ];
     assert_eq!(lines.len() - 2, objects.len(), "{table}");
     for ((object, kind, element, length, value), line) in objects.into_iter().zip(&lines[2..]) {
@@ -205,7 +215,7 @@ fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
     }
     let array = |name| lines.iter().find(|line| line[0] == name).unwrap()[4..].join(" ");
     let (processing, in_flight) = (array("processing"), array("in_flight"));
-    assert!(["[0, 1]", "[1, 0]"].contains(&processing.as_str()), "{processing}");
+    assert!([used(0, 1), used(1, 0)].contains(&processing), "{processing}");
     assert_eq!(in_flight, processing, "one batch is in flight");
 }
 
