@@ -6,6 +6,7 @@
 mod error;
 mod lines;
 mod reload;
+mod watchdog;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,8 @@ use std::time::{Duration, Instant};
 use conventions::log_line::{Line, Outcome, error, info, warn};
 use conventions::settings::Settings;
 use multiprocessing::{
-    CANNOT_SERVE, Exit, Next, Pool, PoolEvent, PoolOptions, RepairOutcome, Worker, Workload,
+    CANNOT_SERVE, Exit, Next, Pool, PoolEvent, PoolOptions, Progress, RepairOutcome, Worker,
+    Workload,
 };
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -22,7 +24,8 @@ use nix::unistd::Pid;
 pub use self::error::StartError;
 use self::lines::{log_config, log_event, log_recovery, ready_lines};
 use self::reload::Reloader;
-use crate::central::{Central, Phase, RepairError, Shared, WorkerState, unix_ms};
+use self::watchdog::Watchdog;
+use crate::central::{Central, Fatal, Phase, RepairError, Shared, WorkerState, unix_ms};
 use crate::config::{Config, Flags};
 use crate::exit_code::ExitCode;
 use crate::listener::{Listener, addresses_of};
@@ -55,8 +58,11 @@ pub fn run(flags: &Flags, settings: &Settings, config: Config) -> Result<ExitCod
     let listeners = config.listen_addresses.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
     let listeners: Vec<_> = listeners.into_iter().flatten().collect();
     let port = listeners.first().map_or(0, |listener| listener.address.port());
-    let shared = Shared::create_reclaiming(&Shared::name(port)?, slots)?;
+    let addresses: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
+    let shared = Shared::create_reclaiming(&Shared::name(port)?, slots, addresses.len())?;
     shared.port.store(port);
+    shared.set_listening(&addresses);
+    shared.beat_as_supervisor();
     let central = Central::new(shared, storage, recovery.ledger, config.agencies)?;
     if central.was_drawn() {
         let advice = "the draw of this storage has been held, so bets are closed; a new lottery \
@@ -71,6 +77,7 @@ pub fn run(flags: &Flags, settings: &Settings, config: Config) -> Result<ExitCod
         // Never read, so its counter only grows. An overflow would take 2^64 writes.
         drawn: Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?),
         reloader: Reloader::new(flags, settings),
+        watchdog: Watchdog::new(config.heartbeat_timeout),
         generation: 1,
         workers: config.workers.get(),
         config,
@@ -93,6 +100,8 @@ struct Supervisor<'a> {
     /// The settings that apply now.
     config: Config,
     reloader: Reloader<'a>,
+    /// Says which workers were ended, and why.
+    watchdog: Watchdog,
     /// Generation of the workers that start now.
     generation: u32,
     /// Number of workers in it.
@@ -109,11 +118,15 @@ struct Supervisor<'a> {
 
 impl Workload for Supervisor<'_> {
     fn work(&mut self, worker: &Worker) -> i32 {
+        self.central.become_worker(worker.slot());
         self.central.shared().worker_state.store(worker.slot(), WorkerState::Starting as u8);
         let (listeners, drawn) = (std::mem::take(&mut self.listeners), Arc::clone(&self.drawn));
         let limits = Limits {
             request_timeout: self.config.request_timeout,
             idle_timeout: self.config.idle_timeout,
+            stall_time: self.config.stall_time,
+            connections: self.config.connections,
+            log_lines: self.config.log_lines,
             early_queries_wait: self.config.early_queries_wait,
             grace: self.config.grace,
         };
@@ -135,6 +148,10 @@ impl Workload for Supervisor<'_> {
 
     fn repair(&mut self, slot: usize, _exit: Exit) -> RepairOutcome {
         let Err(reason) = self.central.repair(slot) else { return RepairOutcome::Done };
+        // The process that found the storage unusable has logged it.
+        if matches!(reason, RepairError::Fatal(Fatal::Failed(_))) {
+            return RepairOutcome::Done;
+        }
         // A stopped process may be continued later. No other error here goes away by waiting.
         let again = matches!(reason, RepairError::Busy(_));
         if !again || self.logged_blocked.is_none_or(|time| time.elapsed() >= LOG_BLOCKED_EVERY) {
@@ -174,6 +191,7 @@ impl Workload for Supervisor<'_> {
                 self.generation += 1;
                 self.workers = *workers;
                 self.reloader.apply(&mut self.config, &self.central, self.generation);
+                self.watchdog.limit(self.config.heartbeat_timeout);
             }
             PoolEvent::Resized { workers } => {
                 self.workers = *workers;
@@ -189,7 +207,19 @@ impl Workload for Supervisor<'_> {
             }
             _ => {}
         }
-        log_event(event, self.generation);
+        log_event(event, self.generation, &mut self.watchdog, self.central.shared());
+    }
+
+    fn tick(&mut self) {
+        self.central.shared().beat_as_supervisor();
+    }
+
+    fn heartbeat_timeout(&self) -> Option<Duration> {
+        self.watchdog.timeout()
+    }
+
+    fn progress(&self, slot: usize) -> Progress {
+        self.central.shared().progress(slot)
     }
 }
 
@@ -219,13 +249,15 @@ impl Supervisor<'_> {
     }
 
     /// Closes the storage and returns the exit code, after every worker has exited.
-    fn end(self, outcome: multiprocessing::Outcome) -> ExitCode {
+    fn end(mut self, outcome: multiprocessing::Outcome) -> ExitCode {
         let closed = self.central.close();
+        let failed = self.central.shared().storage_failure().is_some();
         let code = match outcome {
             multiprocessing::Outcome::Stopped if closed.is_ok() => ExitCode::Done,
+            multiprocessing::Outcome::Stopped if failed => ExitCode::WorkerCannotServe,
             multiprocessing::Outcome::Stopped => ExitCode::Failed,
             multiprocessing::Outcome::CannotServe { slot } => {
-                error("exit", Outcome::Fail)
+                error("shutdown", Outcome::Fail)
                     .with("worker", slot)
                     .with("error", "a worker cannot serve, see above")
                     .write();
@@ -233,7 +265,7 @@ impl Supervisor<'_> {
             }
             multiprocessing::Outcome::CrashLoop { slot, exit } => {
                 let reason = format!("the workers of this slot keep dying, the last one by {exit}");
-                error("exit", Outcome::Fail).with("worker", slot).with("error", reason).write();
+                error("shutdown", Outcome::Fail).with("worker", slot).with("error", reason).write();
                 ExitCode::CrashLoop
             }
         };

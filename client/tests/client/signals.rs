@@ -99,8 +99,8 @@ fn after_a_signal_an_unanswered_batch_is_in_doubt_and_the_exit_code_names_the_si
             ),
             "{line}"
         );
-        let exit = format!("action: exit | result: fail | client_id: 1 | signal: {name}");
-        assert_eq!(ended.line("action: exit"), exit);
+        let shutdown = format!("action: shutdown | result: fail | client_id: 1 | signal: {name}");
+        assert_eq!(ended.line("action: shutdown"), shutdown);
         ended.assert_log_parses();
     }
 }

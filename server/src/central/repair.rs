@@ -3,11 +3,9 @@
 
 use std::time::Duration;
 
-use multiprocessing::ValueGuard;
-
 use super::publish::raise;
-use super::{Central, RepairError, WorkerState, recover_ledger, take_over};
-use crate::storage::{Durability, Ledger, LedgerWords};
+use super::{Central, RepairError, WorkerState};
+use crate::storage::{Durability, Ledger};
 
 /// How long one attempt to repair waits for a lock. Running workers hold locks for microseconds,
 /// or for the time of one `fdatasync`. A worker that was stopped (SIGSTOP) while it holds a lock
@@ -30,6 +28,8 @@ impl Central {
         self.shared.end_all_batches(slot);
         self.shared.worker_connections.store(slot, 0);
         self.shared.worker_waiting.store(slot, 0);
+        self.shared.worker_on_disk.store(slot, 0);
+        self.shared.worker_full.store(slot, 0);
         if self.shared.draw_owner.load() == slot as u32 + 1 {
             self.give_up_draw();
         }
@@ -39,7 +39,7 @@ impl Central {
     /// Changes the number of agencies that the draw waits for. Returns false if bets are closed, in
     /// which case the number stays: the draw covers the bets that were stored when it closed them.
     pub fn expect(&self, agencies: u16) -> Result<bool, RepairError> {
-        let _guard = self.lock_ledger_for_a_moment()?;
+        let _guard = self.lock_ledger(LOCK_TIMEOUT)??;
         if self.is_closed() {
             return Ok(false);
         }
@@ -47,24 +47,14 @@ impl Central {
         Ok(true)
     }
 
-    fn lock_ledger_for_a_moment(&self) -> Result<ValueGuard<'_, LedgerWords>, RepairError> {
-        match self.shared.ledger.lock_timeout(LOCK_TIMEOUT) {
-            Ok(guard) => guard.ok_or(RepairError::Busy("ledger")),
-            Err(error) => Ok(recover_ledger(error, &self.shared, &self.storage)?),
-        }
-    }
-
     fn publish_committed(&self) -> Result<(), RepairError> {
-        let committed = Ledger::from(*self.lock_ledger_for_a_moment()?);
+        let committed = Ledger::from(*self.lock_ledger(LOCK_TIMEOUT)??);
         self.check_durability()?;
         if self.storage.durability() == Durability::Disk {
             // The lock of `sync` is not needed: two concurrent syncs do no harm.
             self.sync(committed)?;
         }
-        let mut winners = match self.shared.winners.lock_timeout(LOCK_TIMEOUT) {
-            Ok(guard) => guard.ok_or(RepairError::Busy("winners"))?,
-            Err(error) => take_over(Err(error))?,
-        };
+        let mut winners = self.lock_winners(LOCK_TIMEOUT)??;
         raise(&mut winners, committed.winners);
         self.shared.bets.fetch_max(committed.bets);
         Ok(())

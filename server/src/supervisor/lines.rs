@@ -7,6 +7,8 @@ use conventions::log_line::{Line, Outcome, debug, error, info, warn};
 use multiprocessing::{Exit, Next, PoolEvent};
 use nix::sys::signal::Signal;
 
+use super::watchdog::Watchdog;
+use crate::central::Shared;
 use crate::config::Config;
 use crate::listener::Listener;
 use crate::storage::Recovery;
@@ -56,7 +58,7 @@ pub fn ready_lines(config: &Config, listeners: &[Listener]) -> Vec<Line> {
 }
 
 /// Logs an event of the pool. `generation` is the newest one.
-pub fn log_event(event: &PoolEvent, generation: u32) {
+pub fn log_event(event: &PoolEvent, generation: u32, watchdog: &mut Watchdog, shared: &Shared) {
     let line = match event {
         PoolEvent::Started { slot, pid } => {
             debug("worker", Outcome::InProgress).with("worker", slot).with("pid", pid)
@@ -64,9 +66,18 @@ pub fn log_event(event: &PoolEvent, generation: u32) {
         PoolEvent::Died { slot, pid, exit, uptime, next } => warn("worker", Outcome::Fail)
             .with("worker", slot)
             .with("pid", pid)
-            .with("error", describe(*exit))
+            .with("error", watchdog.describe(*pid, *exit))
             .with("uptime", GoDuration(whole_milliseconds(*uptime)))
             .with("next", follow_up(*next)),
+        PoolEvent::Stuck { slot, pid, silent, state, signal } => {
+            let held = shared.locks_of(*pid);
+            watchdog.log_stuck(*slot, *pid, *silent, *state, *signal, &held);
+            return;
+        }
+        PoolEvent::Backtrace { slot, pid, calls } => error("backtrace", Outcome::Fail)
+            .with("worker", slot)
+            .with("pid", pid)
+            .with("calls", calls.join(" ")),
         PoolEvent::SpawnFailed { slot, reason } => {
             error("worker", Outcome::Fail).with("worker", slot).with("error", reason)
         }
@@ -87,13 +98,13 @@ pub fn log_event(event: &PoolEvent, generation: u32) {
             .with("next", "change nothing; server status shows the workers that still finish"),
         PoolEvent::Stopping { signal } => {
             let why = signal.map_or("worker", Signal::as_str);
-            info("exit", Outcome::InProgress).with("reason", why)
+            info("shutdown", Outcome::InProgress).with("reason", why)
         }
         PoolEvent::StopRepeated { signal } => info("signal", Outcome::InProgress)
             .with("signal", signal)
             .with("reason", "the central is stopping already"),
         PoolEvent::Killed { workers } => {
-            warn("exit", Outcome::InProgress).with("killed_workers", workers)
+            warn("shutdown", Outcome::InProgress).with("killed_workers", workers)
         }
         PoolEvent::Ignored { signal } => warn("signal", Outcome::Fail)
             .with("signal", signal)
@@ -105,7 +116,7 @@ pub fn log_event(event: &PoolEvent, generation: u32) {
 }
 
 /// Describes how a worker died, with the likely cause.
-fn describe(exit: Exit) -> String {
+pub fn describe(exit: Exit) -> String {
     let hint = if exit.is_signal(Signal::SIGKILL) { " (out of memory, or a kill -9?)" } else { "" };
     format!("{exit}{hint}")
 }
@@ -122,6 +133,6 @@ fn follow_up(next: Next) -> String {
 }
 
 /// Cuts a duration to the precision that is useful in a log.
-fn whole_milliseconds(time: Duration) -> Duration {
+pub fn whole_milliseconds(time: Duration) -> Duration {
     Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }

@@ -12,9 +12,6 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use crate::listener::Listener;
 
-/// Maximum number of connections per worker. Further ones wait in the kernel's queue, or another
-/// worker accepts them.
-const MAX_CONNECTIONS: usize = 8192;
 /// Descriptors that connections must leave free for the files, the listening sockets, the epoll
 /// instance and the draw, which opens more files.
 const RESERVED_DESCRIPTORS: usize = 64;
@@ -34,7 +31,8 @@ pub struct Intake {
     pub dialect: &'static Dialect,
     /// Names it in epoll events.
     token: u64,
-    /// Maximum number of connections of this worker.
+    /// Maximum number of connections of this worker. Further ones wait in the kernel's queue, or
+    /// another worker accepts them.
     max_connections: usize,
     /// True if its connections usually carry several requests.
     pub stays: bool,
@@ -48,32 +46,40 @@ pub struct Intake {
     paused_until: Option<Instant>,
     /// The next pause after a failure.
     pause: Duration,
+    /// True while there is no room for another connection.
+    is_full: bool,
     /// When a lack of room was last logged.
     reported: Option<Instant>,
 }
 
 impl Intake {
     /// Starts to watch a socket.
-    pub fn new(listener: Listener, token: u64, epoll: &Epoll) -> Result<Self, Errno> {
+    pub fn new(
+        listener: Listener,
+        token: u64,
+        epoll: &Epoll,
+        max_connections: usize,
+    ) -> Result<Self, Errno> {
         let stays = listener.dialect.connections.first() == Some(&ConnectionUse::Kept);
         watch(epoll, &listener.socket, token, stays)?;
         Ok(Self {
             dialect: listener.dialect,
             token,
-            max_connections: max_connections(),
+            max_connections,
             stays,
             has_deferred: false,
             socket: Some(listener.socket),
             open: true,
             paused_until: None,
             pause: FIRST_PAUSE,
+            is_full: false,
             reported: None,
         })
     }
 
-    /// Returns true if no pause has to end: epoll watches the socket, or never will again.
-    pub fn is_open(&self) -> bool {
-        self.open || self.socket.is_none()
+    /// Returns true if connections wait in the queue until there is room for them.
+    pub fn is_full(&self) -> bool {
+        self.is_full
     }
 
     /// Accepts the next connection from the queue, if there is one and there is room for it.
@@ -81,6 +87,7 @@ impl Intake {
     pub fn accept(&mut self, epoll: &Epoll, connections: usize) -> Option<(TcpStream, SocketAddr)> {
         if connections >= self.max_connections {
             self.shut(epoll);
+            self.is_full = true;
             self.report(&format!("{connections} connections are open in this worker"));
             return None;
         }
@@ -98,6 +105,7 @@ impl Intake {
                     // Without a pause the loop would spin: the connection stays in the queue, and
                     // epoll reports it again at once.
                     self.shut(epoll);
+                    self.is_full = true;
                     self.paused_until = Some(Instant::now() + self.pause);
                     self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                     self.report(&error.to_string());
@@ -118,6 +126,7 @@ impl Intake {
         }
         if let Some(socket) = &self.socket {
             self.paused_until = None;
+            self.is_full = false;
             // The next round tries again if the kernel has no memory for it now.
             self.open = watch(epoll, socket, self.token, self.stays).is_ok();
         }
@@ -163,12 +172,13 @@ impl Intake {
     }
 }
 
-/// Returns how many connections this process may have under its descriptor limit.
-fn max_connections() -> usize {
+/// Returns how many connections this process may have, at most `wanted`, under its descriptor
+/// limit.
+pub fn max_connections(wanted: usize) -> usize {
     let descriptors =
         getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| soft as usize);
     // Under a very low limit, connections get half of the descriptors.
-    descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(descriptors / 2).min(MAX_CONNECTIONS)
+    descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(descriptors / 2).min(wanted)
 }
 
 /// Watches a listening socket. A short-lived connection wakes one worker. With `all`, a connection

@@ -19,7 +19,8 @@ impl Workload for Service {
         worker.ready();
         // An operator would send these signals to the supervisor.
         let signal = if self.generation == 1 { Signal::SIGHUP } else { Signal::SIGTERM };
-        let sent = if worker.slot() % 2 == 0 { kill(Pid::parent(), signal) } else { Ok(()) };
+        let sent =
+            if worker.slot().is_multiple_of(2) { kill(Pid::parent(), signal) } else { Ok(()) };
         // The work goes here. After a reload, the worker finishes what it has, then returns.
         while !worker.stop_requested() {
             sleep(Duration::from_millis(5));

@@ -196,5 +196,5 @@ fn a_storage_that_cannot_be_created_is_named() {
     fs::write(setup.directory().join("file"), "no directory").unwrap();
     let (code, line) = refused(&setup);
     assert_eq!(code, 1);
-    assert_names(&line, &["file/storage", "action: exit | result: fail"]);
+    assert_names(&line, &["file/storage", "action: shutdown | result: fail"]);
 }

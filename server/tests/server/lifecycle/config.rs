@@ -13,7 +13,7 @@ const USAGE: i32 = 2;
 
 /// Every key with its default, a value for the file, one for the environment, one for the flag, and
 /// the flag.
-const KEYS: [(&str, &str, &str, &str, &str, &str); 13] = [
+const KEYS: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("SERVER_PORT", "12345", "1001", "1002", "1003", "--port"),
     ("SERVER_IP", "0.0.0.0", "127.0.0.1", "127.0.0.2", "127.0.0.3", "--ip"),
     ("SERVER_LISTEN_BACKLOG", "1024", "11", "12", "13", "--listen-backlog"),
@@ -27,6 +27,10 @@ const KEYS: [(&str, &str, &str, &str, &str, &str); 13] = [
     ("SERVER_GRACE", "8s", "1s", "2s", "1m30s", "--grace"),
     ("SERVER_REQUEST_TIMEOUT", "30s", "100ms", "5s", "6s", "--request-timeout"),
     ("SERVER_IDLE_TIMEOUT", "5m", "100ms", "5s", "6s", "--idle-timeout"),
+    ("SERVER_HEARTBEAT_TIMEOUT", "5s", "1s", "0", "10s", "--heartbeat-timeout"),
+    ("SERVER_STALL_TIME", "500ms", "100ms", "5s", "6s", "--stall-time"),
+    ("SERVER_CONNECTIONS", "8192", "16", "17", "18", "--connections"),
+    ("SERVER_LOG_LINES", "1000", "1", "2", "3", "--log-lines"),
 ];
 
 /// An empty working directory, with an empty environment.
@@ -180,6 +184,10 @@ fn a_bad_value_of_any_key_is_named_with_its_source_and_the_accepted_values() {
         ("SERVER_GRACE", &["99ms", "8", "soon", "-8s"], "at least 100ms"),
         ("SERVER_REQUEST_TIMEOUT", &["0s", "30"], "at least 100ms"),
         ("SERVER_IDLE_TIMEOUT", &["0s", "30"], "at least 100ms"),
+        ("SERVER_HEARTBEAT_TIMEOUT", &["999ms", "5", "never"], "at least 1s"),
+        ("SERVER_STALL_TIME", &["0s", "30"], "at least 100ms"),
+        ("SERVER_CONNECTIONS", &["15", "65536", "many"], "16 to 65535"),
+        ("SERVER_LOG_LINES", &["0", "-1", "1000001"], "1 to 1000000"),
         ("SERVER_EARLY_QUERY", &["ignore"], "wait or refuse"),
     ];
     let place = Place::new();
@@ -255,6 +263,13 @@ fn a_file_that_cannot_be_used_is_named_with_the_reason() {
             &["config.ini", reason],
         );
     }
+}
+
+#[test]
+fn a_byte_order_mark_at_the_start_of_the_file_is_skipped() {
+    let place = Place::with_file("\u{feff}[DEFAULT]\nSERVER_WORKERS = 3\n");
+    let shown = text(&place.run(&["--print-config"]).stdout);
+    assert!(shown.contains("SERVER_WORKERS = 3"), "{shown}");
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn ctrl_c_to_the_whole_process_group_is_one_graceful_stop() {
 
     assert!(agency.read_to_end().len() > 2);
     assert_eq!(central.program.exit_code(), 0);
-    assert_eq!(central.program.count_lines_with("action: exit | result: in_progress"), 1);
+    assert_eq!(central.program.count_lines_with("action: shutdown | result: in_progress"), 1);
     assert_eq!(
         central.program.count_lines_with("action: worker | result: fail"),
         0,

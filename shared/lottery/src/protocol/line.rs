@@ -26,7 +26,11 @@ pub const DIALECT: Dialect = Dialect {
     name: "line",
     connections: &[ConnectionUse::Kept, ConnectionUse::PerRequest],
     waits_for_draw: true,
+    number_is_optional: false,
+    originals_join_reads: true,
     max_agency: u16::MAX,
+    // The answer is a count.
+    check_document: |_| Ok(()),
     central: || Box::<LineCentralCodec>::default(),
     agency: Some(|options| Box::new(LineAgencyCodec::new(options))),
     rules: rules::rules,

@@ -29,8 +29,12 @@ pub const DIALECT: Dialect = Dialect {
     name: "typed",
     connections: &[ConnectionUse::PerRequest],
     waits_for_draw: false,
+    number_is_optional: true,
+    originals_join_reads: true,
     // Messages carry no agency number, so the dialect does not limit it.
     max_agency: u16::MAX,
+    // No agency gets an answer.
+    check_document: |_| Ok(()),
     central: || Box::<TypedCentralCodec>::default(),
     agency: Some(|options| Box::new(TypedAgencyCodec::new(options))),
     rules: rules::rules,

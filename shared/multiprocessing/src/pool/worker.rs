@@ -10,6 +10,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{getppid, write};
 
 use super::{REOPEN, RETIRE};
+use crate::sys::backtrace::report_aborts;
 use crate::sys::signal::set_disposition;
 
 /// A request to a worker to end.
@@ -44,8 +45,9 @@ impl Worker {
         [Signal::SIGTERM, RETIRE, REOPEN].into_iter().collect()
     }
 
-    /// Sets the signal dispositions of a worker process. Runs in the child.
-    pub(super) fn new(slot: usize, ready: OwnedFd) -> Result<Self, Errno> {
+    /// Sets the signal dispositions of a worker process. Runs in the child. `aborts` is the pipe
+    /// for the backtrace of an abort.
+    pub(super) fn new(slot: usize, ready: OwnedFd, aborts: OwnedFd) -> Result<Self, Errno> {
         // A terminal sends these to the whole process group. The supervisor handles them and sends
         // SIGTERM to each worker.
         let terminal = [Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
@@ -57,6 +59,7 @@ impl Worker {
         for signal in terminal.into_iter().chain(writing).chain(others) {
             set_disposition(signal, SigHandler::SigIgn)?;
         }
+        report_aborts(aborts)?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let requests = SignalFd::with_flags(&Self::mask(), flags)?;
         Ok(Self { slot, ready, requests, stop: Cell::new(None), reopen: Cell::new(false) })

@@ -5,3 +5,4 @@ mod stop;
 mod supervised;
 mod supervision;
 mod surroundings;
+mod watchdog;

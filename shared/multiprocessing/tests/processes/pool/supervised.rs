@@ -56,7 +56,7 @@ struct Scenario {
 }
 
 /// Prints a line in one write, because workers and the supervisor share the output.
-fn say(line: &str) {
+pub fn say(line: &str) {
     // The test may have ended.
     let _ = std::io::stdout().write_all(format!("{line}\n").as_bytes());
 }
@@ -72,9 +72,10 @@ fn serve(worker: &Worker, keeps: bool) {
         match worker.requested() {
             None => {}
             Some(StopRequest::Retire) if keeps => {
-                if !std::mem::replace(&mut retires, true) {
+                if !retires {
                     say(&format!("retires {slot}"));
                 }
+                retires = true;
             }
             Some(StopRequest::Retire | StopRequest::Stop) => return,
         }
@@ -155,6 +156,7 @@ impl Workload for Scenario {
             PoolEvent::StopRepeated { signal } => format!("repeated {signal}"),
             PoolEvent::Killed { workers } => format!("killed {workers}"),
             PoolEvent::Ignored { signal } => format!("ignored {signal}"),
+            PoolEvent::Backtrace { slot, .. } => format!("backtrace {slot}"),
             other => panic!("no line for {other:?}"),
         };
         say(&line);
