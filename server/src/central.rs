@@ -30,10 +30,9 @@ use crate::storage::{Draw, Ledger, LedgerWords, Storage};
 pub struct Central {
     shared: Shared,
     storage: Storage,
-    /// The totals after the last batch that this process has committed but not published.
+    /// The totals after the last batch or finish mark that this process has committed but not
+    /// published.
     unpublished: Option<Ledger>,
-    /// True while this process has marked agencies as finished but not made the marks durable.
-    unsynced: bool,
     /// The result of the draw, once this process has opened it.
     draw: Option<Draw>,
 }
@@ -51,12 +50,12 @@ impl Central {
         shared.ledger.set(ledger.into())?;
         shared.winners.set(ledger.winners)?;
         shared.bets.store(ledger.bets);
-        shared.durable.store(ledger.batches);
+        shared.durable.store(ledger.records);
         shared.expected.store(agencies.into());
-        shared.finished.store(storage.count_finished()?);
+        shared.finished.store(ledger.finished as u32);
         let draw = storage.draw_over(ledger.bets)?;
         shared.drawn.store(draw.is_some().into());
-        Ok(Self { shared, storage, unpublished: None, unsynced: false, draw })
+        Ok(Self { shared, storage, unpublished: None, draw })
     }
 
     /// Returns the shared state, for the numbers that concern neither bets nor winners.
@@ -85,7 +84,7 @@ impl Central {
     pub fn close(&self) -> Result<(), Fatal> {
         self.check_durability()?;
         let mut guard = lock_ledger(&self.shared, &self.storage)?;
-        *guard = self.storage.checkpoint(Ledger::from(*guard))?.into();
+        *guard = self.storage.close(Ledger::from(*guard))?.into();
         Ok(())
     }
 }
@@ -107,8 +106,8 @@ fn recover_ledger<'a>(
 ) -> Result<ValueGuard<'a, LedgerWords>, Fatal> {
     match error {
         LockError::OwnerDied(mut inherited) => {
-            let recovery = storage.recover(false)?;
-            shared.finished.store(storage.count_finished()?);
+            let recovery = storage.recover(Ledger::from(**inherited))?;
+            shared.finished.store(recovery.ledger.finished as u32);
             **inherited = recovery.ledger.into();
             warn("recovery", Outcome::Success)
                 .with("reason", "a process died while it held the storage lock")

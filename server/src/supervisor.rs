@@ -238,17 +238,25 @@ fn allow_many_descriptors() {
 }
 
 fn log_recovery(recovery: &Recovery) {
-    let Recovery { ledger, cut, replayed, counted, .. } = *recovery;
-    if ledger.bets == 0 && cut == 0 {
+    let Recovery { ledger, cut, kept_in, replayed, lost, counted, .. } = recovery;
+    if ledger.bets == 0 && *cut == 0 && kept_in.is_empty() {
         return;
     }
-    info("recovery", Outcome::Success)
+    let line = if *lost == 0 { info } else { warn };
+    let mut line = line("recovery", Outcome::Success)
         .with("bets", ledger.bets)
         .with("winners", ledger.winners)
         .with("journal_batches", replayed)
         .with("discarded_bytes", cut)
-        .with("counted_from_bets_csv", counted)
-        .write();
+        .with("counted_from_bets_csv", counted);
+    if !kept_in.is_empty() {
+        line = line.with("kept_in", kept_in.join(" "));
+    }
+    if *lost > 0 {
+        let reason = "the machine restarted, and SERVER_DURABILITY was process";
+        line = line.with("lost_batches", lost).with("reason", reason);
+    }
+    line.write();
 }
 
 fn log_config(config: &Config, port: u16) {

@@ -38,14 +38,21 @@ impl Central {
                 }
             }
         };
-        if batches.iter().any(Result::is_ok) {
-            self.unpublished = Some(Ledger::from(*guard));
+        let mut finished = Vec::with_capacity(agencies.len());
+        for agency in agencies {
+            match mark_finished(&self.shared, &mut self.storage, &mut guard, *agency) {
+                Ok(result) => finished.push(result.map_err(Rejected::from)),
+                Err(fatal) => {
+                    std::mem::forget(guard);
+                    return Err(fatal);
+                }
+            }
         }
         // An agency that was marked before is acknowledged again, and its mark may not be durable
         // yet.
-        self.unsynced |= !agencies.is_empty();
-        let mark = |agency: &u16| mark_finished(&self.shared, &self.storage, *agency);
-        let finished = agencies.iter().map(|agency| mark(agency).map_err(Rejected::from)).collect();
+        if !agencies.is_empty() || batches.iter().any(Result::is_ok) {
+            self.unpublished = Some(Ledger::from(*guard));
+        }
         Ok(Committed { batches, finished })
     }
 }
@@ -80,26 +87,38 @@ fn append(
     batches: Batches<'_>,
 ) -> Result<(usize, Option<FileError>), Fatal> {
     let before = Ledger::from(**ledger);
-    let (after, refused) = storage.append(before, batches).map_err(|error| match error {
-        StorageError::NotDurable { .. } => publish::durability_lost(shared, error),
-        error => error.into(),
-    })?;
+    let appended = storage.append(before, batches, shared.durable.load());
+    let (after, refused) = appended.map_err(|error| failed(shared, error))?;
     **ledger = after.into();
     // There may be fewer batches than before, if bets were removed from the files in the meantime.
     Ok((after.batches.saturating_sub(before.batches) as usize, refused))
 }
 
 /// Marks an agency as finished. The caller holds the ledger's lock.
-fn mark_finished(shared: &Shared, storage: &Storage, agency: u16) -> Result<(), FileError> {
-    if storage.has_finished(agency)? {
-        return Ok(());
+fn mark_finished(
+    shared: &Shared,
+    storage: &mut Storage,
+    ledger: &mut ValueGuard<'_, LedgerWords>,
+    agency: u16,
+) -> Result<Result<(), FileError>, Fatal> {
+    let before = Ledger::from(**ledger);
+    let finished = storage.finish(before, agency, shared.durable.load());
+    let (after, refused) = finished.map_err(|error| failed(shared, error))?;
+    **ledger = after.into();
+    if after.finished > before.finished {
+        shared.finished.store(after.finished as u32);
+        info("agency_finished", Outcome::Success)
+            .with("agency", agency)
+            .with("finished", after.finished)
+            .with("expected", shared.expected.load())
+            .write();
     }
-    storage.mark_finished(agency)?;
-    let finished = shared.finished.fetch_add(1) + 1;
-    info("agency_finished", Outcome::Success)
-        .with("agency", agency)
-        .with("finished", finished)
-        .with("expected", shared.expected.load())
-        .write();
-    Ok(())
+    Ok(refused.map_or(Ok(()), Err))
+}
+
+fn failed(shared: &Shared, error: StorageError) -> Fatal {
+    match error {
+        StorageError::NotDurable { .. } => publish::durability_lost(shared, error),
+        error => error.into(),
+    }
 }

@@ -42,7 +42,6 @@ impl Central {
         };
         // No agency may learn a winner that a power loss could take back.
         self.make_durable(ledger)?;
-        self.make_finished_durable()?;
         let begun = self.storage.begin_draw(&ledger).map(Some);
         Ok(begun.map_err(|error| self.give_up_after(error)))
     }

@@ -10,9 +10,6 @@ impl Central {
     /// counts its winners and releases `ended` marks of worker `slot`, together. After that, the
     /// caller may acknowledge it.
     pub fn publish(&mut self, slot: usize, ended: u16) -> Result<(), Fatal> {
-        if std::mem::take(&mut self.unsynced) {
-            self.make_finished_durable()?;
-        }
         let Some(committed) = self.unpublished.take() else { return Ok(()) };
         let published = self.make_durable(committed)?;
         let mut winners = take_over(self.shared.winners.lock())?;
@@ -25,7 +22,7 @@ impl Central {
         Ok(())
     }
 
-    /// Makes at least the batches up to `committed` durable, if that is promised. Returns the
+    /// Makes at least the records up to `committed` durable, if that is promised. Returns the
     /// totals up to which batches may be published.
     ///
     /// This is a group commit across workers: one sync serves every batch that was appended when it
@@ -36,24 +33,12 @@ impl Central {
         }
         let _syncing = self.lock_sync()?;
         self.check_durability()?;
-        if self.shared.durable.load() >= committed.batches {
+        if self.shared.durable.load() >= committed.records {
             return Ok(committed);
         }
         let appended = Ledger::from(self.shared.ledger.get());
         self.sync(appended)?;
         Ok(appended)
-    }
-
-    /// Makes every finished mark durable, if that is promised.
-    pub(super) fn make_finished_durable(&self) -> Result<(), Fatal> {
-        if self.storage.durability() == Durability::Process {
-            return Ok(());
-        }
-        let _syncing = self.lock_sync()?;
-        // All processes share the file, and the kernel reports a lost page to only one of them.
-        // That process has set the flag.
-        self.check_durability()?;
-        self.storage.sync_finished().map_err(|error| durability_lost(&self.shared, error))
     }
 
     fn lock_sync(&self) -> Result<LockGuard<'_>, Fatal> {
@@ -68,7 +53,7 @@ impl Central {
     /// Syncs the journal, which holds everything up to `appended`.
     pub(super) fn sync(&self, appended: Ledger) -> Result<(), Fatal> {
         self.storage.sync().map_err(|error| durability_lost(&self.shared, error))?;
-        self.shared.durable.fetch_max(appended.batches);
+        self.shared.durable.fetch_max(appended.records);
         Ok(())
     }
 

@@ -167,7 +167,7 @@ fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
     let pids = format!("[{}, {}]", pids[0], pids[1]);
     let port = central.port.to_string();
     let objects = [
-        ("ledger", "Value", "u64", "7", None),
+        ("ledger", "Value", "u64", "12", None),
         ("sync", "Lock", "u8", "0", Some("free")),
         ("durable", "RawValue", "u64", "1", Some("0")),
         ("storage_failed", "RawValue", "u8", "1", Some("0")),
