@@ -6,6 +6,7 @@
 //! is stored only once its record is there. The next process cuts off rows and lines that a killed
 //! process left without a record.
 
+mod access;
 mod boot;
 mod checkpoints;
 mod draw;
@@ -13,6 +14,8 @@ mod error;
 mod file;
 mod files;
 mod finished;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod group;
 mod journal;
 mod ledger;
@@ -23,6 +26,8 @@ mod tests;
 
 use std::fmt;
 use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 pub use draw::{Draw, Drawing};
@@ -83,8 +88,8 @@ impl Storage {
     }
 
     fn open_on(directory: &Path, run: Run) -> Result<(Self, Recovery), StorageError> {
-        let creating = "creating the storage directory (SERVER_STORAGE_DIR)";
-        fs::create_dir_all(directory).map_err(FileError::of(creating, directory))?;
+        access::create_directory(directory)?;
+        access::restrict(directory);
         let lock = lock::lock(directory)?;
         let files = Files::open(directory)?;
         let found = Journal::open(directory)?;
@@ -95,9 +100,8 @@ impl Storage {
         };
         if run.durability == Durability::Disk || recovery.unclean {
             // The new epoch overwrites the bytes of batches that an earlier run may have promised
-            // to keep. A file whose directory entry is lost in a power failure is lost too.
-            sync_directory(directory)?;
-            directory.parent().map_or(Ok(()), sync_directory)?;
+            // to keep.
+            sync_path(directory)?;
             files.sync()?;
         }
         let (journal, ledger) = match found {
@@ -188,6 +192,11 @@ impl Storage {
     fn write_files(&self, before: &Ledger, batches: Batches<'_>) -> Result<(), FileError> {
         self.files.bets.write_all_at(batches.rows, before.rows_end)?;
         self.files.winners.write_all_at(batches.lines, before.lines_end)
+    }
+
+    /// Returns true if an agency has finished.
+    pub fn has_finished(&self, agency: u16) -> Result<bool, FileError> {
+        self.files.finished.contains(agency)
     }
 
     /// Marks an agency as finished, unless it is marked already. `durable` counts the records that
@@ -310,6 +319,22 @@ impl Storage {
             _ => Ok(draw),
         }
     }
+}
+
+/// Makes the path of a directory survive a power loss, and the entries in it. Any run may have
+/// created a part of the path, so all of it is synced.
+fn sync_path(directory: &Path) -> Result<(), FileError> {
+    let path = fs::canonicalize(directory).map_err(FileError::of("examining", directory))?;
+    sync_directory(&path)?;
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    let parents = path.ancestors().skip(1);
+    parents.take_while(|parent| device(parent) == device(&path)).try_for_each(|parent| {
+        // A directory that this user cannot read was not created by a central of this user.
+        match File::open(parent) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            _ => sync_directory(parent),
+        }
+    })
 }
 
 /// Empties a reused buffer and frees the capacity beyond [`KEPT_BYTES`].

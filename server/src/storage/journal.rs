@@ -31,8 +31,8 @@ pub const FILE: &str = "journal";
 /// Name of the file until it is complete.
 const UNFINISHED: &str = "journal.new";
 /// Space for records. Between checkpoints it holds about a thousand records of 8 kB batches with
-/// their bytes, or 32,000 without. Unit tests open thousands of journals, so theirs are small.
-const RECORDS_BYTES: u64 = if cfg!(test) { 64 * 1024 } else { 8 * 1024 * 1024 };
+/// their bytes, or 32,000 without. Tests open thousands of journals, so theirs are small.
+const RECORDS_BYTES: u64 = if cfg!(any(test, fuzzing)) { 64 * 1024 } else { 8 * 1024 * 1024 };
 /// Size of the file.
 const JOURNAL_BYTES: u64 = RECORDS_START + RECORDS_BYTES;
 

@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
 use socket2::{SockRef, TcpKeepalive};
 
+use super::pace::{Mark, Pace};
 use super::table::Token;
 
 /// How long a connection may linger.
@@ -47,8 +48,10 @@ pub struct Connection {
     pub buffer: Vec<u8>,
     /// Time at which it is closed, in any phase; `None` while it waits for the draw.
     pub deadline: Option<Instant>,
-    /// True while it holds an in-flight mark. The ticket of a batch takes this mark over.
-    pub in_flight: bool,
+    /// Its in-flight mark. The ticket of a batch takes this mark over.
+    pub mark: Mark,
+    /// How fast the batch that has begun arrives.
+    pub pace: Pace,
     /// What epoll watches for; `None` before it is registered. Only the table changes it.
     pub watched: Option<Watched>,
     /// True while it is in the queue for the next round. Only the table changes it.
@@ -77,6 +80,11 @@ pub enum Phase {
     Receiving,
     /// The buffer may hold another whole request, which is decoded in the next round.
     Queued,
+    /// A large request is arriving, and its next slice is read when it is this connection's turn.
+    Deferred {
+        /// True once the peer has sent more bytes. They must not wake the worker repeatedly.
+        muted: bool,
+    },
     /// The request's ticket is in a round and not answered yet.
     Committing {
         /// True once the peer has sent more bytes. They must not wake the worker repeatedly.
@@ -153,7 +161,8 @@ impl Connection {
             codec: (dialect.central)(),
             buffer: Vec::new(),
             deadline: Some(deadline),
-            in_flight: false,
+            mark: Mark::None,
+            pace: Pace::new(Instant::now()),
             watched: None,
             in_queue: false,
             phase: Phase::Receiving,
@@ -181,8 +190,13 @@ impl Connection {
             Phase::Receiving | Phase::Lingering { .. } => Some(Watched::Input),
             Phase::Answering { .. } => Some(Watched::Output),
             Phase::Waiting { .. } => Some(Watched::Hangup),
-            Phase::Committing { muted: true } => Some(Watched::Errors),
-            Phase::Committing { muted: false } | Phase::Queued | Phase::Closed => self.watched,
+            Phase::Committing { muted: true } | Phase::Deferred { muted: true } => {
+                Some(Watched::Errors)
+            }
+            Phase::Committing { muted: false }
+            | Phase::Deferred { muted: false }
+            | Phase::Queued
+            | Phase::Closed => self.watched,
         }
     }
 

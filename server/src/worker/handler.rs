@@ -8,10 +8,16 @@ use conventions::log_line::{Outcome, debug, error};
 use lottery::protocol::Then;
 
 use super::connection::{Connection, Phase, Read, Sent};
+use super::large::LARGE_BYTES;
+use super::log_budget::Subject;
+use super::pace::{Mark, Pace};
 use super::request::{Origin, RequestOutcome, Requests, answer};
 use super::round::Answerable;
 use super::{LAST_CHANCE, READ_BYTES};
 use crate::central::Fatal;
+
+/// Reads in a slice of a large request.
+const SLICE_READS: usize = 4;
 
 /// Handles the connections of a worker, one at a time.
 pub struct Handler<'a> {
@@ -46,7 +52,7 @@ impl<'a> Handler<'a> {
                     .write();
                 self.finish(connection);
             }
-            Phase::Committing { muted } => *muted = true,
+            Phase::Committing { muted } | Phase::Deferred { muted } => *muted = true,
             Phase::Closed => {}
         }
         Ok(())
@@ -89,35 +95,63 @@ impl<'a> Handler<'a> {
             false => self.decode(connection, 0, false)?,
         };
         while let RequestOutcome::Incomplete = outcome {
-            match connection.read(&mut self.scratch) {
-                Read::Blocked => return Ok(()),
-                Read::Ended | Read::Broken(_) if connection.is_idle() => {
-                    // The peer connected and left without sending anything.
-                    self.finish(connection);
-                    return Ok(());
+            if connection.buffer.len() >= LARGE_BYTES {
+                connection.phase = Phase::Deferred { muted: false };
+                return Ok(());
+            }
+            outcome = match self.read(connection, LARGE_BYTES)? {
+                Some(outcome) => outcome,
+                None => return Ok(()),
+            };
+        }
+        self.apply(connection, outcome)
+    }
+
+    /// Reads the next slice of a large request.
+    pub fn receive_large(&mut self, connection: &mut Connection) -> Result<(), Fatal> {
+        connection.phase = Phase::Receiving;
+        // The time that it has waited for its turn is not the client's.
+        connection.pace = Pace::new(Instant::now());
+        for _ in 0..SLICE_READS {
+            match self.read(connection, READ_BYTES)? {
+                None => return Ok(()),
+                Some(RequestOutcome::Incomplete) => {}
+                Some(outcome) => return self.apply(connection, outcome),
+            }
+        }
+        connection.phase = Phase::Deferred { muted: false };
+        Ok(())
+    }
+
+    /// Reads at most `most` bytes once, and decodes. Returns `None` if the request is incomplete
+    /// and nothing more has arrived, or if the connection is closed.
+    fn read(
+        &mut self,
+        connection: &mut Connection,
+        most: usize,
+    ) -> Result<Option<RequestOutcome>, Fatal> {
+        match connection.read(&mut self.scratch[..most]) {
+            Read::Blocked => return Ok(None),
+            Read::Ended | Read::Broken(_) if connection.is_idle() => {
+                // The peer connected and left without sending anything.
+                self.finish(connection);
+            }
+            Read::Ended => match self.decode(connection, 0, true)? {
+                RequestOutcome::Incomplete => {
+                    self.close(connection, "closed before the end of its request");
                 }
-                Read::Ended => {
-                    outcome = self.decode(connection, 0, true)?;
-                    if let RequestOutcome::Incomplete = outcome {
-                        self.close(connection, "closed before the end of its request");
-                        return Ok(());
-                    }
-                }
-                Read::Broken(errno) => {
-                    self.close(connection, errno.desc());
-                    return Ok(());
-                }
-                Read::Bytes(read) => {
-                    outcome = self.decode(connection, read, false)?;
-                    // A short read has emptied the socket. Another read would only cost a system
-                    // call.
-                    if matches!(outcome, RequestOutcome::Incomplete) && read < self.scratch.len() {
-                        return Ok(());
-                    }
+                outcome => return Ok(Some(outcome)),
+            },
+            Read::Broken(errno) => self.close(connection, errno.desc()),
+            Read::Bytes(read) => {
+                let outcome = self.decode(connection, read, false)?;
+                // A short read has emptied the socket. Another read would only cost a system call.
+                if read == most || !matches!(outcome, RequestOutcome::Incomplete) {
+                    return Ok(Some(outcome));
                 }
             }
         }
-        self.apply(connection, outcome)
+        Ok(None)
     }
 
     /// Decodes the connection's bytes, the last `read` of which are in the scratch buffer, and
@@ -138,11 +172,15 @@ impl<'a> Handler<'a> {
         let mut origin = Origin {
             connection: connection.token,
             ip: connection.peer.ip(),
-            in_flight: connection.in_flight,
+            mark: connection.mark,
         };
         let codec = &mut *connection.codec;
         let (used, outcome) = self.requests.decode(bytes, ended, &mut origin, codec)?;
-        connection.in_flight = origin.in_flight;
+        let began = connection.mark == Mark::None;
+        connection.mark = origin.mark;
+        if matches!(outcome, RequestOutcome::Incomplete) && connection.mark != Mark::None {
+            self.keep_pace(connection, began, read);
+        }
         if buffered {
             connection.buffer.drain(..used);
         } else {
@@ -167,7 +205,7 @@ impl<'a> Handler<'a> {
             RequestOutcome::Incomplete => Ok(()),
             RequestOutcome::Committing => {
                 // From here on the ticket holds the mark, even if the connection closes.
-                connection.in_flight = false;
+                connection.mark = Mark::None;
                 connection.phase = Phase::Committing { muted: false };
                 Ok(())
             }
@@ -178,6 +216,12 @@ impl<'a> Handler<'a> {
                 self.log_refused(connection.peer, &reason);
                 // More bytes of the refused request are probably on their way.
                 self.reply(connection, bytes, then, true)
+            }
+            RequestOutcome::Unencodable(reason) => {
+                if self.requests.log.allows(connection.peer.ip(), Subject::Other) {
+                    error("send_reply", Outcome::Fail).with("error", reason).write();
+                }
+                self.reply(connection, Vec::new(), Then::Close, true)
             }
             RequestOutcome::Close => {
                 self.finish(connection);
@@ -262,7 +306,7 @@ impl<'a> Handler<'a> {
 
     /// Closes a connection before it is done. Logs the reason, unless this is a normal end: of a
     /// lingering connection, of an idle kept one, or of an idle or waiting one while draining.
-    pub fn close(&self, connection: &mut Connection, reason: &str) {
+    pub fn close(&mut self, connection: &mut Connection, reason: &str) {
         let silent = match connection.phase {
             Phase::Lingering { .. } => true,
             Phase::Waiting { .. } => self.draining.is_some(),
@@ -277,16 +321,43 @@ impl<'a> Handler<'a> {
         self.finish(connection);
     }
 
-    /// Releases the in-flight mark of a connection whose batch is not stored.
-    fn release_mark(&self, connection: &mut Connection) {
-        if std::mem::take(&mut connection.in_flight) {
-            self.requests.central.abandon(self.requests.slot);
+    /// Counts bytes of an incomplete batch, which began with them if `began` is true. A batch whose
+    /// mark has lapsed takes it again as soon as it keeps the rate.
+    fn keep_pace(&self, connection: &mut Connection, began: bool, bytes: usize) {
+        if began {
+            connection.pace = Pace::new(Instant::now());
+            return;
+        }
+        connection.pace.add(bytes);
+        if connection.mark == Mark::Lapsed
+            && connection.pace.is_kept(self.requests.limits.stall_time)
+        {
+            self.requests.begin(&mut connection.mark);
+            connection.pace = Pace::new(Instant::now());
         }
     }
 
+    /// Starts the next window of an incomplete batch, and releases its mark if too little has
+    /// arrived in the last one.
+    pub fn judge_pace(&mut self, connection: &mut Connection) -> Result<(), Fatal> {
+        if !connection.pace.is_kept(self.requests.limits.stall_time) {
+            self.requests.abandon(&mut connection.mark, Mark::Lapsed);
+        }
+        connection.pace = Pace::new(Instant::now());
+        Ok(())
+    }
+
+    /// Releases the in-flight mark of a connection whose batch is not stored.
+    fn release_mark(&self, connection: &mut Connection) {
+        self.requests.abandon(&mut connection.mark, Mark::None);
+    }
+
     /// Counts and logs a refused request or a connection that was closed early.
-    fn log_refused(&self, peer: SocketAddr, reason: &str) {
+    fn log_refused(&mut self, peer: SocketAddr, reason: &str) {
         self.requests.central.shared().worker_refused.fetch_add(self.requests.slot, 1);
+        if !self.requests.log.allows(peer.ip(), Subject::Other) {
+            return;
+        }
         error("receive_message", Outcome::Fail)
             .with("ip", peer.ip())
             .with("port", peer.port())

@@ -146,6 +146,22 @@ fn segment(table: &str, port: u16) -> Vec<Vec<&str>> {
 }
 
 #[test]
+fn ipcs_with_a_port_lists_only_the_segment_of_that_central() {
+    let (setup, other) = (setup(), setup());
+    let (central, second) = (setup.start(), other.start());
+    let segments = |arguments: &[&str]| -> Vec<String> {
+        let table = text(&setup.run(arguments).stdout);
+        let names = table.lines().filter_map(|line| line.split(' ').next());
+        names.filter(|name| name.starts_with("/lottery.")).map(str::to_owned).collect()
+    };
+    let [name, other_name] =
+        [&central, &second].map(|central| format!("/lottery.{}", central.port));
+    assert_eq!(segments(&["ipcs", "--port", &central.port.to_string()]), [name.as_str()]);
+    let all = segments(&["ipcs"]);
+    assert!(all.contains(&name) && all.contains(&other_name), "without a port: {all:?}");
+}
+
+#[test]
 fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
     let setup = setup();
     let central = setup.start();
@@ -192,6 +208,7 @@ fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
         ("worker_waiting", "RawArray", "u32", "2", Some("[0, 0]")),
         ("worker_batches", "RawArray", "u64", "2", None),
         ("worker_bets", "RawArray", "u64", "2", None),
+        ("worker_large", "RawArray", "u64", "2", Some("[0, 0]")),
         ("worker_queries", "RawArray", "u64", "2", None),
         ("worker_refused", "RawArray", "u64", "2", None),
     ];
