@@ -1,18 +1,20 @@
-//! The commands `status`, `ipcs` and `health`: they read the shared memory of a running central
-//! without disturbing it.
+//! The commands `status`, `ipcs` and `health`: they examine a running central without disturbing
+//! it.
 
+mod condition;
+pub mod health;
 mod ipcs;
 mod status;
 
 use std::thread::sleep;
 use std::time::Duration;
 
-use conventions::log_line::{Outcome, error, info};
+use conventions::log_line::{Outcome, error};
 use conventions::output;
 use multiprocessing::{Segment, SegmentError, SharedState, segments};
 
 use self::status::Status;
-use crate::central::{NAME_PREFIX, Phase, Shared, WorkerState};
+use crate::central::{NAME_PREFIX, Shared};
 use crate::exit_code::ExitCode;
 
 /// Time between two tables of `status --watch`.
@@ -65,26 +67,6 @@ pub fn ipcs(port: Option<u16>) -> ExitCode {
     match output::print(ipcs::table(&listings).as_bytes()) {
         Ok(_open) => ExitCode::Done,
         Err(reason) => failed("ipcs", &reason),
-    }
-}
-
-/// Checks that every worker of the central whose first port is `port` accepts connections.
-pub fn health(port: u16) -> ExitCode {
-    let shared = match attach(port) {
-        Ok(shared) => shared,
-        Err(reason) => return failed("health", &reason),
-    };
-    let accepts = |slot: &usize| shared.worker_state.load(*slot) == WorkerState::Ready as u8;
-    let (workers, ready) = (shared.slots().len(), shared.slots().filter(accepts).count());
-    match Phase::from_byte(shared.phase.load()) {
-        Phase::Serving if ready == workers => {
-            info("health", Outcome::Success).with("workers", workers).write();
-            ExitCode::Done
-        }
-        Phase::Draining => failed("health", &"the central is stopping"),
-        Phase::Starting | Phase::Serving => {
-            failed("health", &format!("{ready} of {workers} workers accept"))
-        }
     }
 }
 

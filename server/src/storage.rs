@@ -36,7 +36,6 @@ pub use group::{Batches, Group};
 pub use ledger::{Ledger, LedgerWords};
 pub use recovery::Recovery;
 
-use self::checkpoints::ROWS_PER_ENTRY;
 use self::file::sync_directory;
 use self::files::{Files, inconsistent};
 use self::journal::checkpoint::Run;
@@ -64,6 +63,9 @@ impl fmt::Display for Durability {
 /// batches never allocate. Larger buffers shrink, or a worker would keep the memory of the largest
 /// batch it ever received.
 const KEPT_BYTES: usize = 256 * 1024;
+
+/// Room that a disk must have to count as one that takes batches again: several ordinary batches.
+const TRIED_BYTES: usize = 64 * 1024;
 
 /// The open storage. The supervisor opens it before it forks the workers, and all processes share
 /// the descriptors; every write names its offset.
@@ -154,12 +156,6 @@ impl Storage {
     ) -> Result<(Ledger, Option<FileError>), StorageError> {
         let with_payload = self.run.durability == Durability::Disk;
         let acknowledged = self.acknowledged(&before, durable);
-        if before.rows_end / ROWS_PER_ENTRY > before.entered_mib.into() {
-            before = match self.files.checkpoints.append(before, acknowledged) {
-                Ok(entered) => entered,
-                Err(refused) => return Ok((before, Some(refused))),
-            };
-        }
         if !self.journal.has_room(&before, batches, with_payload) {
             before = self.checkpoint(before)?;
         }
@@ -172,7 +168,8 @@ impl Storage {
             return Ok((before, Some(refused)));
         }
         let after = if self.journal.has_room(&before, batches, with_payload) {
-            self.journal.append(before, batches, acknowledged, with_payload)?
+            let after = self.journal.append(before, batches, acknowledged, with_payload)?;
+            self.files.checkpoints.append_if_due(&before, after, acknowledged)
         } else {
             // The records do not fit in an empty journal, so a checkpoint commits the batches
             // instead.
@@ -192,6 +189,15 @@ impl Storage {
     fn write_files(&self, before: &Ledger, batches: Batches<'_>) -> Result<(), FileError> {
         self.files.bets.write_all_at(batches.rows, before.rows_end)?;
         self.files.winners.write_all_at(batches.lines, before.lines_end)
+    }
+
+    /// Returns the reason if the disk does not take more rows: writes [`TRIED_BYTES`] behind those
+    /// that are stored, and removes them. The caller holds the ledger's lock, and must append
+    /// nothing after an error.
+    pub fn try_room(&self, ledger: &Ledger) -> Result<Option<FileError>, FileError> {
+        let refused = self.files.bets.write_all_at(&vec![0; TRIED_BYTES], ledger.rows_end).err();
+        self.files.truncate(ledger)?;
+        Ok(refused)
     }
 
     /// Returns true if an agency has finished.

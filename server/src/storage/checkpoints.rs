@@ -17,7 +17,7 @@ const ENTRY_BYTES: u64 = HEADER_BYTES as u64;
 /// Space reserved at a start, so that a full disk has room for the entries of a run.
 const RESERVED_BYTES: u64 = 64 * 1024;
 /// Bytes of rows after which there is another entry.
-pub const ROWS_PER_ENTRY: u64 = 1 << 20;
+const ROWS_PER_ENTRY: u64 = 1 << 20;
 
 /// The open file.
 #[derive(Debug)]
@@ -49,6 +49,16 @@ impl Checkpoints {
         Ok(bytes.chunks(HEADER_BYTES).map(entry).collect())
     }
 
+    /// Adds an entry with these totals if the last commit has completed another MiB of rows. Returns
+    /// the ledger that counts it.
+    pub fn append_if_due(&self, before: &Ledger, after: Ledger, acknowledged: u64) -> Ledger {
+        if before.rows_end / ROWS_PER_ENTRY == after.rows_end / ROWS_PER_ENTRY {
+            return after;
+        }
+        // The batch is stored. If the disk is full, the next entry covers these rows too.
+        self.append(after, acknowledged).unwrap_or(after)
+    }
+
     /// Adds an entry with these totals behind those that the ledger counts. Returns the ledger that
     /// counts it.
     pub fn append(&self, ledger: Ledger, acknowledged: u64) -> Result<Ledger, FileError> {
@@ -62,8 +72,7 @@ impl Checkpoints {
         let entry =
             Header { kind: Kind::Entry, flags: 0, agency: 0, ledger, acknowledged, extra: link };
         self.file.write_all_at(&entry.bytes(), at)?;
-        let entered_mib = (ledger.rows_end / ROWS_PER_ENTRY) as u32;
-        Ok(Ledger { entries: ledger.entries + 1, entered_mib, ..ledger })
+        Ok(Ledger { entries: ledger.entries + 1, ..ledger })
     }
 
     /// Removes all but the first `kept` entries and reserves space for more.

@@ -28,14 +28,8 @@ impl Marks {
     }
 
     /// Returns how many agencies have finished.
-    pub fn count(&self) -> u64 {
-        self.0
-            .as_chunks()
-            .0
-            .iter()
-            .map(|eight| u64::from_ne_bytes(*eight).count_ones())
-            .map(u64::from)
-            .sum()
+    pub fn count(&self) -> u32 {
+        self.0.as_chunks().0.iter().map(|eight| u64::from_ne_bytes(*eight).count_ones()).sum()
     }
 }
 

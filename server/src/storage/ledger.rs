@@ -19,7 +19,9 @@ pub struct Ledger {
     /// Offset of the next journal record.
     pub journal_end: u64,
     /// Distinct agencies that have finished.
-    pub finished: u64,
+    pub finished: u32,
+    /// Entries of the file `checkpoints`.
+    pub entries: u32,
     /// Batches and finish marks stored since the storage was created.
     pub records: u64,
     /// CRC-32 of `bets.csv` up to `rows_end`.
@@ -28,23 +30,19 @@ pub struct Ledger {
     pub lines_checksum: u32,
     /// Hash of the last record or checkpoint and of all before it.
     pub chain: u64,
-    /// Entries of the file `checkpoints`.
-    pub entries: u32,
-    /// Whole MiB of `bets.csv` that these entries cover.
-    pub entered_mib: u32,
 }
 
 /// Number of words of a ledger.
-pub const LEDGER_WORDS: usize = 12;
+pub const LEDGER_WORDS: usize = 11;
 /// A ledger as plain words, as in shared memory and in the journal.
 pub type LedgerWords = [u64; LEDGER_WORDS];
 
 impl From<LedgerWords> for Ledger {
     fn from(words: LedgerWords) -> Self {
         let [batches, bets, winners, rows_end, lines_end, epoch, journal_end, ..] = words;
-        let [.., finished, records, checksums, chain, entries] = words;
+        let [.., counts, records, checksums, chain] = words;
+        let (finished, entries) = halves(counts);
         let (rows_checksum, lines_checksum) = halves(checksums);
-        let (entries, entered_mib) = halves(entries);
         Self {
             batches,
             bets,
@@ -54,12 +52,11 @@ impl From<LedgerWords> for Ledger {
             epoch,
             journal_end,
             finished,
+            entries,
             records,
             rows_checksum,
             lines_checksum,
             chain,
-            entries,
-            entered_mib,
         }
     }
 }
@@ -74,11 +71,10 @@ impl From<Ledger> for LedgerWords {
             ledger.lines_end,
             ledger.epoch,
             ledger.journal_end,
-            ledger.finished,
+            word(ledger.finished, ledger.entries),
             ledger.records,
             word(ledger.rows_checksum, ledger.lines_checksum),
             ledger.chain,
-            word(ledger.entries, ledger.entered_mib),
         ]
     }
 }

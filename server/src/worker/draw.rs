@@ -42,12 +42,6 @@ impl DrawAttempt {
         self.not_before.is_some_and(|time| Instant::now() < time)
     }
 
-    /// Returns true if a draw is due and has not been held. This worker may have to run it later,
-    /// even if another one is running it now.
-    pub fn is_due(&self, central: &Central) -> bool {
-        central.is_closed() && !central.was_drawn()
-    }
-
     /// Does this round's part of the draw, if there is any for this worker.
     pub fn advance(&mut self, central: &mut Central, slot: usize) -> Result<(), Fatal> {
         if self.is_paused() {
@@ -57,6 +51,7 @@ impl DrawAttempt {
             Ok(false) => {}
             Ok(true) => self.wake_all(),
             Err(failed) => {
+                central.shared().draw_failures.fetch_add(1);
                 error("sorteo", Outcome::Fail).with("error", failed).write();
                 self.not_before = Some(Instant::now() + RETRY);
             }

@@ -1,7 +1,7 @@
 //! The bytes of a header: of a record or a checkpoint of the journal, and of an entry of the file
 //! `checkpoints`.
 //!
-//! Sixteen words: the magic; kind, flags, agency and the header's own CRC-32; the ledger; the
+//! Fifteen words: the magic; kind, flags, agency and the header's own CRC-32; the ledger; the
 //! records acknowledged when it was written; and one word whose meaning depends on the kind. The
 //! chain in the ledger is a hash of this header and of the chain before it.
 
@@ -21,7 +21,7 @@ const HEADER_WORDS: usize = 4 + LEDGER_WORDS;
 /// Size of a header.
 pub const HEADER_BYTES: usize = HEADER_WORDS * 8;
 /// Word of the ledger with the chain.
-const CHAIN: usize = 2 + 10;
+const CHAIN: usize = 2 + LEDGER_WORDS - 1;
 
 /// Flag of a batch: the record carries the bytes of the batch.
 pub const WITH_PAYLOAD: u8 = 1;

@@ -107,5 +107,5 @@ pub fn finish(storage: &mut Storage, ledger: Ledger, agency: u16) -> Ledger {
 
 /// Returns the batches, bets and finished agencies of a ledger.
 pub fn totals(ledger: &Ledger) -> [u64; 3] {
-    [ledger.batches, ledger.bets, ledger.finished]
+    [ledger.batches, ledger.bets, ledger.finished.into()]
 }

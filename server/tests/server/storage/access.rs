@@ -16,7 +16,7 @@ use crate::harness::{Participant, Setup, bet, left_out, packet_of};
 const OTHER_USER: u32 = 65534;
 
 /// All files of a storage after a draw, with the rights that they get.
-const FILES: [(&str, u32); 6] = [
+const FILES: [(&str, u32); 7] = [
     ("bets.csv", 0o640),
     ("winners.log", 0o640),
     ("journal", 0o640),
