@@ -10,9 +10,11 @@
 mod commit;
 mod draw;
 mod error;
+mod failure;
 mod heartbeat;
 mod listening;
 mod locks;
+mod names;
 mod publish;
 mod repair;
 mod shared;
@@ -22,6 +24,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use lottery::Results;
 
 pub use error::{Fatal, Rejected, RepairError};
+pub use failure::StorageFailure;
 use heartbeat::Heartbeat;
 use locks::{Busy, LOCK_TIMEOUT, Waits};
 pub use shared::{NAME_PREFIX, Phase, Shared, WorkerState};
@@ -102,8 +105,8 @@ impl Central {
 
     /// Closes the storage after every worker has exited, so that the next start has nothing to
     /// recover.
-    pub fn close(&self) -> Result<(), Fatal> {
-        self.check_durability()?;
+    pub fn close(&mut self) -> Result<(), Fatal> {
+        self.check_names()?;
         let mut guard = self.lock_ledger(LOCK_TIMEOUT)??;
         *guard = self.storage.close(Ledger::from(*guard))?.into();
         Ok(())

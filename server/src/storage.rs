@@ -23,6 +23,7 @@ mod lock;
 mod recovery;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -35,11 +36,13 @@ pub use error::{FileError, StorageError};
 pub use group::{Batches, Group};
 pub use ledger::{Ledger, LedgerWords};
 pub use recovery::Recovery;
+pub use watch::Lost;
 
 use self::file::sync_directory;
 use self::files::{Files, inconsistent};
 use self::journal::checkpoint::Run;
 use self::journal::{Found, Journal};
+use self::watch::Watch;
 
 /// What an acknowledgement promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,9 +77,11 @@ pub struct Storage {
     files: Files,
     journal: Journal,
     run: Run,
-    /// Holds the lock of the storage. Workers inherit it, so the lock is released when the last of
-    /// them has exited.
-    _lock: File,
+    /// Finds out when another program deletes or replaces a file.
+    watch: Watch,
+    /// Hold the locks of the storage. Workers inherit them, so they are released when the last
+    /// worker has exited.
+    _locks: Vec<File>,
 }
 
 impl Storage {
@@ -93,8 +98,12 @@ impl Storage {
         access::create_directory(directory)?;
         access::restrict(directory);
         let lock = lock::lock(directory)?;
+        let mut locks = vec![lock];
         let files = Files::open(directory)?;
         let found = Journal::open(directory)?;
+        if !matches!(found, Found::Nothing) {
+            locks.push(lock::lock_journal(directory)?);
+        }
         let mut recovery = match &found {
             Found::Current(journal) => files.recover(journal, run.boot)?,
             Found::First(journal) => files.upgrade(journal)?,
@@ -116,12 +125,22 @@ impl Storage {
             }
             Found::First(_) | Found::Nothing => {
                 let created = Journal::create(directory, recovery.ledger, run)?;
+                locks.push(lock::lock_journal(directory)?);
                 files.checkpoints.cut(recovery.ledger.entries)?;
                 created
             }
         };
         recovery.ledger = files.checkpoints.append(ledger, ledger.records)?;
-        Ok((Self { files, journal, run, _lock: lock }, recovery))
+        let open = [
+            (files::BETS, files.bets.metadata()),
+            (files::WINNERS, files.winners.metadata()),
+            (journal::FILE, journal.file().metadata()),
+            (finished::FILE, files.finished.file().metadata()),
+            (checkpoints::FILE, files.checkpoints.file().metadata()),
+            (lock::FILE, locks[0].metadata()),
+        ];
+        let watch = Watch::new(directory, open)?;
+        Ok((Self { files, journal, run, watch, _locks: locks }, recovery))
     }
 
     /// Returns what an acknowledgement promises here.
@@ -156,6 +175,8 @@ impl Storage {
     ) -> Result<(Ledger, Option<FileError>), StorageError> {
         let with_payload = self.run.durability == Durability::Disk;
         let acknowledged = self.acknowledged(&before, durable);
+        // A file that another program has shortened would get a hole.
+        self.files.check_reach(&before)?;
         if !self.journal.has_room(&before, batches, with_payload) {
             before = self.checkpoint(before)?;
         }
@@ -163,7 +184,6 @@ impl Storage {
             // Probably the disk is full. The journal has no record of these batches, so cutting the
             // files is enough. Reading the journal for each batch of a round would hold the lock
             // for seconds.
-            self.files.check_reach(&before)?;
             self.files.truncate(&before)?;
             return Ok((before, Some(refused)));
         }
@@ -284,6 +304,12 @@ impl Storage {
     /// since the last success may be lost.
     pub fn sync(&self) -> Result<(), StorageError> {
         self.journal.sync()
+    }
+
+    /// Checks that every file is still the one that this central has open. `ledger` holds totals
+    /// that were read before the call.
+    pub fn check_names(&mut self, ledger: &Ledger, drawn: bool) -> Result<(), StorageError> {
+        Ok(self.watch.check(ledger, drawn)?)
     }
 
     /// Begins a draw over everything stored up to `ledger`.

@@ -6,8 +6,8 @@ use conventions::log_line::{Outcome, info};
 use multiprocessing::ValueGuard;
 
 use super::locks::{Busy, LOCK_TIMEOUT, lock_ledger};
-use super::{Central, Fatal, Rejected, Shared, publish};
-use crate::storage::{Batches, FileError, Group, Ledger, LedgerWords, Storage, StorageError};
+use super::{Central, Fatal, Rejected, Shared};
+use crate::storage::{Batches, FileError, Group, Ledger, LedgerWords, Storage};
 
 /// How long a try whether the disk takes writes again waits for the lock.
 const RETRY_TIMEOUT: Duration = Duration::from_millis(100);
@@ -146,7 +146,7 @@ fn append(
 ) -> Result<(usize, Option<FileError>), Fatal> {
     let before = Ledger::from(**ledger);
     let appended = storage.append(before, batches, shared.durable.load());
-    let (after, refused) = appended.map_err(|error| failed(shared, error))?;
+    let (after, refused) = appended.map_err(|error| shared.note_failure(error.into()))?;
     **ledger = after.into();
     // There may be fewer batches than before, if bets were removed from the files in the meantime.
     Ok((after.batches.saturating_sub(before.batches) as usize, refused))
@@ -161,7 +161,7 @@ fn mark_finished(
 ) -> Result<Result<(), FileError>, Fatal> {
     let before = Ledger::from(**ledger);
     let finished = storage.finish(before, agency, shared.durable.load());
-    let (after, refused) = finished.map_err(|error| failed(shared, error))?;
+    let (after, refused) = finished.map_err(|error| shared.note_failure(error.into()))?;
     **ledger = after.into();
     if after.finished > before.finished {
         shared.finished.store(after.finished);
@@ -172,11 +172,4 @@ fn mark_finished(
             .write();
     }
     Ok(refused.map_or(Ok(()), Err))
-}
-
-fn failed(shared: &Shared, error: StorageError) -> Fatal {
-    match error {
-        StorageError::NotDurable { .. } => publish::durability_lost(shared, error),
-        error => error.into(),
-    }
 }

@@ -2,8 +2,10 @@
 
 use std::io;
 
-use multiprocessing::LockFailure;
+use lottery::protocol::Unencodable;
+use multiprocessing::{LockFailure, SegmentName};
 
+use super::StorageFailure;
 use super::locks::Busy;
 use crate::storage::{FileError, StorageError};
 
@@ -25,6 +27,21 @@ pub enum Rejected {
         /// The reason.
         source: io::Error,
     },
+    /// An enabled dialect could not answer the agency if this bet won.
+    #[error(
+        "record {record}: the document {document:?} does not fit the answer of {dialect}, which \
+         this central speaks: {source}"
+    )]
+    Unanswerable {
+        /// Position in the batch, from 1.
+        record: usize,
+        /// The document.
+        document: String,
+        /// Name of the dialect.
+        dialect: &'static str,
+        /// Why the dialect cannot encode the document.
+        source: Unencodable,
+    },
     /// The batch could not be written as rows.
     #[error("not stored: {0}")]
     Rows(#[from] csv::Error),
@@ -39,9 +56,18 @@ pub enum Fatal {
     /// The storage is damaged, or what it holds is unknown.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// A sync failed in some process: what is on the disk is unknown.
-    #[error("the storage failed to become durable; restart the central to recover it")]
-    NotDurable,
+    /// Some process has found that the storage cannot be used any more.
+    #[error("{0}")]
+    Failed(StorageFailure),
+    /// The entry of the shared memory does not lead to it any more.
+    #[error(
+        "another program deleted or replaced /dev/shm/{name}, so no command finds this central; \
+         start the central again"
+    )]
+    NoSegmentEntry {
+        /// Name of the segment.
+        name: SegmentName,
+    },
     /// A lock cannot be taken.
     #[error("shared memory: {0}")]
     Lock(#[from] LockFailure),

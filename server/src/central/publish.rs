@@ -6,8 +6,8 @@ use conventions::log_line::{Outcome, warn};
 use multiprocessing::ValueGuard;
 
 use super::locks::{Busy, LOCK_TIMEOUT};
-use super::{Central, Fatal, Shared};
-use crate::storage::{Durability, Ledger, StorageError};
+use super::{Central, Fatal};
+use crate::storage::{Durability, Ledger};
 
 impl Central {
     /// Publishes everything that this process has committed: makes it durable as promised, then
@@ -47,8 +47,8 @@ impl Central {
         Ok(Ok(()))
     }
 
-    /// Makes at least the records up to `committed` durable, if that is promised. Returns the totals
-    /// up to which batches may be published, unless a lock was not free in time.
+    /// Makes at least the records up to `committed` durable, if that is promised. Returns the
+    /// totals up to which batches may be published, unless a lock was not free in time.
     ///
     /// This is a group commit across workers: one sync serves every batch that was appended when it
     /// began, so a process that had to wait for the lock usually finds its own batches durable.
@@ -76,22 +76,15 @@ impl Central {
     /// Syncs the journal, which holds everything up to `appended`.
     pub(super) fn sync(&self, appended: Ledger) -> Result<(), Fatal> {
         let synced = self.waits.heartbeat.on_disk(|| self.storage.sync());
-        synced.map_err(|error| durability_lost(&self.shared, error))?;
+        synced.map_err(|error| self.shared.note_failure(error.into()))?;
         self.shared.durable.fetch_max(appended.records);
         Ok(())
     }
 
-    /// Fails if a sync has failed, in any process.
+    /// Fails if the storage cannot be used any more, as any process has found.
     pub(super) fn check_durability(&self) -> Result<(), Fatal> {
-        if self.shared.storage_failed.load() == 0 { Ok(()) } else { Err(Fatal::NotDurable) }
+        self.shared.storage_failure().map_or(Ok(()), |failure| Err(Fatal::Failed(failure)))
     }
-}
-
-/// Records for all processes that a sync has failed. A later sync would succeed although the data
-/// is lost.
-pub(super) fn durability_lost(shared: &Shared, error: StorageError) -> Fatal {
-    shared.storage_failed.store(1);
-    error.into()
 }
 
 /// Raises the winners to `winners`, in one step. Another process may have raised them further

@@ -31,6 +31,11 @@ impl Checkpoints {
         Ok(Self { file: StoredFile::open(directory.join(FILE))? })
     }
 
+    /// Returns the file.
+    pub fn file(&self) -> &StoredFile {
+        &self.file
+    }
+
     /// Returns all entries, in order, `None` for one that is damaged. Zeros at the end of the file
     /// are no entries.
     pub fn read(&self) -> Result<Vec<Option<Header>>, FileError> {
@@ -49,8 +54,8 @@ impl Checkpoints {
         Ok(bytes.chunks(HEADER_BYTES).map(entry).collect())
     }
 
-    /// Adds an entry with these totals if the last commit has completed another MiB of rows. Returns
-    /// the ledger that counts it.
+    /// Adds an entry with these totals if the last commit has completed another MiB of rows.
+    /// Returns the ledger that counts it.
     pub fn append_if_due(&self, before: &Ledger, after: Ledger, acknowledged: u64) -> Ledger {
         if before.rows_end / ROWS_PER_ENTRY == after.rows_end / ROWS_PER_ENTRY {
             return after;

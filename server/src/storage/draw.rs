@@ -85,10 +85,15 @@ impl Drawing {
         Ok(false)
     }
 
+    /// Returns the number of bets read so far.
+    pub fn bets(&self) -> u64 {
+        self.bets
+    }
+
     /// Writes the result. If this fails, the draw has not been held.
     pub fn write(&self, directory: &Path, durable: bool) -> io::Result<()> {
         let unfinished = directory.join(UNFINISHED);
-        let mut file = access::options(access::FILE).truncate(true).open(&unfinished)?;
+        let mut file = access::options(&unfinished).truncate(true).open(&unfinished)?;
         let mut title = Vec::new();
         put_row(&[TITLE, &self.bets.to_string(), &self.winners.to_string()], &mut title)?;
         file.write_all(&title)?;

@@ -29,7 +29,7 @@ use super::{FileError, Ledger, StorageError};
 /// Name of the file.
 pub const FILE: &str = "journal";
 /// Name of the file until it is complete.
-const UNFINISHED: &str = "journal.new";
+pub const UNFINISHED: &str = "journal.new";
 /// Space for records. Between checkpoints it holds about a thousand records of 8 kB batches with
 /// their bytes, or 32,000 without. Tests open thousands of journals, so theirs are small.
 const RECORDS_BYTES: u64 = if cfg!(any(test, fuzzing)) { 64 * 1024 } else { 8 * 1024 * 1024 };
@@ -102,6 +102,11 @@ impl Journal {
         journal.file.rename(directory.join(FILE))?;
         sync_directory(directory)?;
         Ok((journal, ledger))
+    }
+
+    /// Returns the file.
+    pub fn file(&self) -> &StoredFile {
+        &self.file
     }
 
     /// Returns the path of the file.

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use conventions::duration::GoDuration;
-use conventions::log_line::{Line, Outcome, debug, info, warn};
+use conventions::log_line::{Line, Outcome, debug, error, info, warn};
 use multiprocessing::{Exit, Next};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 use crate::config::Config;
 use crate::listener::Listener;
@@ -32,6 +33,15 @@ pub fn log_recovery(recovery: &Recovery) {
         line = line.with("lost_records", lost).with("reason", reason);
     }
     line.write();
+}
+
+/// Logs where a worker was when the watchdog ended it.
+pub fn log_backtrace(slot: usize, pid: Pid, calls: &[String]) {
+    error("backtrace", Outcome::Fail)
+        .with("worker", slot)
+        .with("pid", pid)
+        .with("calls", calls.join(" "))
+        .write();
 }
 
 /// Logs the settings of a start.

@@ -19,7 +19,7 @@ const OTHER_USER: u32 = 65534;
 const FILES: [(&str, u32); 7] = [
     ("bets.csv", 0o640),
     ("winners.log", 0o640),
-    ("journal", 0o640),
+    ("journal", 0o600),
     ("checkpoints", 0o640),
     ("finished", 0o640),
     ("draw.csv", 0o640),
