@@ -101,6 +101,6 @@ fn print(text: &[u8]) -> ExitCode {
 }
 
 fn not_printed(reason: &OutputError) -> ExitCode {
-    error("exit", Outcome::Fail).with("error", reason).write();
+    error("shutdown", Outcome::Fail).with("error", reason).write();
     ExitCode::Failed
 }
