@@ -21,6 +21,7 @@ mod round;
 mod table;
 mod winners;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -109,6 +110,7 @@ pub fn serve(
     drawn: Arc<EventFd>,
     central: &mut Central,
     mut limits: Limits,
+    log_file: Option<&Path>,
 ) -> Result<(), WorkerError> {
     limits.connections = intake::max_connections(limits.connections);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -135,6 +137,7 @@ pub fn serve(
         published: (0, 0, false),
         disk_retried: None,
         has_requests: false,
+        log_file,
         retiring: false,
     };
     event_loop.central().shared().worker_state.store(slot, WorkerState::Ready as u8);
@@ -160,6 +163,8 @@ struct EventLoop<'a> {
     disk_retried: Option<Instant>,
     /// True if the supervisor has sent requests that are not handled yet.
     has_requests: bool,
+    /// File that the log goes to; `None` for standard error.
+    log_file: Option<&'a Path>,
     /// True once newer workers have taken over: it serves its connections until the last one ends.
     retiring: bool,
 }
