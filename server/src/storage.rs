@@ -6,6 +6,7 @@
 //! is stored only once its record is there. The next process cuts off rows and lines that a killed
 //! process left without a record.
 
+mod agency_winners;
 mod draw;
 mod error;
 mod finished;
@@ -21,6 +22,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+pub use agency_winners::AgencyWinners;
 pub use draw::{Draw, Drawing};
 pub use error::{FileError, StorageError};
 pub use group::{Batches, Group};

@@ -5,6 +5,7 @@
 //! are whole, commits and publishes them together, and only then answers them. An agency that is
 //! slow, silent, or waits for the draw occupies an entry in a table, not a worker.
 
+mod answers;
 mod connection;
 mod draw;
 mod handler;
@@ -29,6 +30,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 
+use self::answers::Answers;
 use self::connection::{Connection, Phase};
 use self::draw::DrawAttempt;
 use self::handler::Handler;
@@ -115,7 +117,8 @@ pub fn serve(
     let intakes = intakes.collect::<Result<_, _>>()?;
     let slot = worker.slot();
     let log = LogBudget::new(limits.log_lines);
-    let requests = Requests { slot, central, limits, answering, round: Round::default(), log };
+    let (round, answers) = (Round::default(), Answers::new());
+    let requests = Requests { slot, central, limits, answering, round, answers, log };
     let mut event_loop = EventLoop {
         epoll: &epoll,
         intakes,
@@ -164,7 +167,7 @@ impl<'a> EventLoop<'a> {
                 self.visit(token, Handler::advance_queued)?;
             }
             self.end_round()?;
-            self.advance_large()?;
+            self.advance_turn()?;
             self.advance_draw()?;
             if !self.is_draining() && worker.stop_requested() {
                 self.drain()?;
@@ -177,6 +180,7 @@ impl<'a> EventLoop<'a> {
                 self.close_overdue(now)?;
                 self.judge_paces(now)?;
                 self.free_a_place()?;
+                self.unblock_answers(now)?;
                 self.handler.requests.log.advance(now);
                 next_check = now + DEADLINE_CHECK;
             }
@@ -212,7 +216,8 @@ impl<'a> EventLoop<'a> {
         let paused = self.intakes.iter().filter_map(Intake::paused_until).min();
         let pause =
             paused.map_or(DEADLINE_CHECK, |until| until.saturating_duration_since(Instant::now()));
-        let turn = if self.table.has_deferred() { self.large.pause() } else { DEADLINE_CHECK };
+        let has_turn = self.table.has_deferred() || self.handler.requests.answers.has_work();
+        let turn = if has_turn { self.large.next_look() } else { DEADLINE_CHECK };
         if turn.is_zero() {
             return EpollTimeout::ZERO;
         }
@@ -284,12 +289,7 @@ impl<'a> EventLoop<'a> {
         if self.handler.draining.is_none() {
             self.draw.advance(central, *slot)?;
         }
-        if self.table.waiting() > 0 && self.central().was_drawn() {
-            for token in self.table.select_waiting() {
-                self.visit(token, Handler::answer_waiting)?;
-            }
-        }
-        Ok(())
+        self.answer_waiting()
     }
 
     /// Closes the connections whose deadline has passed.

@@ -10,7 +10,7 @@ use std::io;
 use conventions::log_line::{Outcome, info, warn};
 
 use super::{Central, Fatal, Rejected, lock_ledger};
-use crate::storage::{Drawing, FileError, Ledger};
+use crate::storage::{AgencyWinners, Draw, Drawing, FileError, Ledger};
 
 impl Central {
     /// Returns true if bets are closed: every expected agency has finished, or the draw has been
@@ -85,14 +85,30 @@ impl Central {
         error.into()
     }
 
-    /// Returns the documents of an agency's winners, after the draw.
-    pub fn winners_of(&mut self, agency: u16) -> Result<Vec<String>, Rejected> {
+    /// Returns the winners of an agency, after the draw. None of them is read yet.
+    pub fn winners_of(&mut self, agency: u16) -> Result<AgencyWinners, Rejected> {
         if self.draw.is_none() {
             self.draw = self.storage.draw()?;
         }
-        // This happens only if the file was removed. An empty answer would be wrong.
+        let winners = self.opened_draw().map(|draw| draw.winners(agency));
+        winners.map_err(|source| Rejected::Draw { agency, source })
+    }
+
+    /// Reads the next winners of an agency, from about `bytes` bytes of the result. Returns true
+    /// once all are read.
+    pub fn read_winners(
+        &self,
+        agency: u16,
+        winners: &mut AgencyWinners,
+        bytes: u64,
+    ) -> Result<bool, Rejected> {
+        let read = self.opened_draw().and_then(|draw| draw.read(winners, bytes));
+        read.map_err(|source| Rejected::Draw { agency, source })
+    }
+
+    fn opened_draw(&self) -> io::Result<&Draw> {
+        // There is none only if the file was removed. An empty answer would be wrong.
         let gone = || io::Error::new(io::ErrorKind::NotFound, "draw.csv is gone");
-        let documents = self.draw.as_ref().ok_or_else(gone).and_then(|draw| draw.documents(agency));
-        documents.map_err(|source| Rejected::Draw { agency, source })
+        self.draw.as_ref().ok_or_else(gone)
     }
 }

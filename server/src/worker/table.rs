@@ -204,11 +204,6 @@ impl<'e> Table<'e> {
         self.select(is_waiting)
     }
 
-    /// Returns the connection that buffers the most bytes.
-    pub fn largest(&self) -> Option<Token> {
-        self.iter().max_by_key(|connection| connection.buffered()).map(|largest| largest.token)
-    }
-
     /// Moves each deadline to the time that `latest` returns, unless it is earlier.
     pub fn shorten_deadlines(&mut self, latest: impl Fn(&Connection) -> Instant) {
         for (_, connection) in &mut self.connections {
