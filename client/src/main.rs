@@ -13,6 +13,9 @@ mod config;
 mod connection;
 mod dataset;
 mod failure;
+#[cfg(test)]
+#[path = "../../fuzz/corpus.rs"]
+mod fuzz_corpus;
 mod generate;
 mod messages;
 mod progress;
@@ -23,10 +26,12 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use conventions::documents::Documents;
 use conventions::log_line::{self, Outcome};
 use conventions::logger::{self, Stream};
+use conventions::output;
+use conventions::settings::{Misspelled, misspelled};
 
 use crate::agency::Agency;
 use crate::check::Check;
@@ -44,14 +49,13 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let ended = match cli.command {
+    let ended = output::parse::<Cli>().map_err(Into::into).and_then(|cli| match cli.command {
         Some(Command::Generate(plan)) => generate(&plan),
         Some(Command::Check(args)) => check(&args),
         Some(Command::Documents(documents)) => print_document(&documents),
         Some(Command::Run(args)) => run(&args),
         None => run(&cli.run),
-    };
+    });
     ExitCode::from(ended.unwrap_or_else(|error| {
         print_error(&format!("{error:#}"));
         FAILED
@@ -71,6 +75,7 @@ fn run(args: &RunArgs) -> anyhow::Result<u8> {
     logger::init(config.log_level, Stream::Stdout);
     let stop = Stop::install().context("cannot listen for signals")?;
     config.log();
+    warn_of_misspelled();
     let progress = Progress::new(config.id, !args.no_progress);
     let ended = match (config.codec(), &config.single_bet) {
         (None, _) => messages::run(&config, &stop, &progress),
@@ -80,6 +85,17 @@ fn run(args: &RunArgs) -> anyhow::Result<u8> {
     match ended {
         Ok(()) => Ok(0),
         Err(error) => Ok(report(&error, &config, &stop)),
+    }
+}
+
+/// Logs the variables of the environment that look like mistyped settings.
+fn warn_of_misspelled() {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for Misspelled { name, suggestion } in misspelled(&config::TABLE, names) {
+        log_line::warn("config", Outcome::Fail)
+            .with("error", format!("the environment variable {name} is not a setting"))
+            .with("next", format!("ignore it; did you mean {suggestion}?"))
+            .write();
     }
 }
 
@@ -93,7 +109,10 @@ fn configure(args: &RunArgs) -> Result<Option<Config>, ConfigError> {
     }
     let single_bet =
         SingleBet::from_environment(|name| std::env::var_os(name)).map_err(ConfigError::from)?;
-    let config = Config::from_settings(&settings, !args.without_count, single_bet)?;
+    let mut config = Config::from_settings(&settings, !args.without_count, single_bet)?;
+    if args.without_number {
+        config = config.without_number()?;
+    }
     if args.settings.check_config {
         print("the configuration is valid\n");
     }
@@ -108,7 +127,7 @@ fn report(error: &RunError, config: &Config, stop: &Stop) -> u8 {
         // The signal cut a batch in flight short. Any other error would also have occurred without
         // the signal.
         (error, Some(signal)) if error.is_in_doubt() => {
-            log_line::error("exit", Outcome::Fail)
+            log_line::error("shutdown", Outcome::Fail)
                 .with("client_id", config.id)
                 .with("signal", stop.signal_name())
                 .write();
@@ -152,9 +171,13 @@ fn print_document(documents: &Documents) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Prints to standard output. A reader that has closed the pipe is not a failure of the program.
+/// Prints a part of the result of a command. If that fails, ends the program, because the command
+/// cannot do what the user asked for.
 fn print(text: &str) {
-    let _closed = std::io::stdout().write_all(text.as_bytes());
+    if let Err(error) = output::print(text.as_bytes()) {
+        print_error(&error.to_string());
+        std::process::exit(FAILED.into());
+    }
 }
 
 /// Prints one line to standard error, for errors outside of a run, which has its log.

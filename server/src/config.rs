@@ -1,7 +1,10 @@
 //! The central's settings, validated: what `run` and the inspecting commands use.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod ini;
 mod listen_address;
+mod listen_ip;
 mod table;
 
 use std::num::NonZeroUsize;
@@ -14,7 +17,8 @@ use log::LevelFilter;
 
 pub use self::listen_address::ListenAddress;
 use self::listen_address::listen_addresses;
-pub use self::table::Flags;
+pub use self::listen_ip::ListenIp;
+pub use self::table::{Flags, TABLE};
 use crate::storage::Durability;
 
 /// Maximum number of workers. Each is a process with its own slot in shared memory.
@@ -23,13 +27,16 @@ const MAX_WORKERS: usize = 1024;
 /// graceful stops.
 const MIN_TIME: Duration = Duration::from_millis(100);
 
+/// Shortest heartbeat timeout: several times the pause between two heartbeats.
+const MIN_HEARTBEAT: Duration = Duration::from_secs(1);
+
 /// The central's settings.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Ports with their dialects, at least one.
     pub listen_addresses: Vec<ListenAddress>,
-    /// IP address or host name of all ports.
-    pub ip: String,
+    /// Addresses or host name of all ports.
+    pub ip: ListenIp,
     /// Requested length of the listen queue.
     pub backlog: u32,
     /// Lowest level that is logged.
@@ -53,6 +60,8 @@ pub struct Config {
     pub request_timeout: Duration,
     /// Time that a kept connection may stay idle between two requests.
     pub idle_timeout: Duration,
+    /// Time for which a worker may show no heartbeat before the watchdog ends it; 0 for no limit.
+    pub heartbeat_timeout: Duration,
     /// Time after which a batch that arrives too slowly is no longer in flight.
     pub stall_time: Duration,
     /// Connections that each worker may have.
@@ -67,10 +76,8 @@ impl Config {
         let port = settings.get("SERVER_PORT", |text| text.parse().ok())?;
         Ok(Self {
             listen_addresses: settings
-                .get("SERVER_PROTOCOL", |text| listen_addresses(text, port))?,
-            ip: settings.get("SERVER_IP", |text| {
-                (!text.trim().is_empty()).then(|| text.trim().to_owned())
-            })?,
+                .get_explained("SERVER_PROTOCOL", |text| listen_addresses(text, port))?,
+            ip: settings.get_explained("SERVER_IP", ListenIp::parse)?,
             backlog: settings
                 .get("SERVER_LISTEN_BACKLOG", |text| {
                     text.parse::<u16>().ok().filter(|length| *length > 0)
@@ -97,6 +104,7 @@ impl Config {
             grace: settings.get("SERVER_GRACE", time)?,
             request_timeout: settings.get("SERVER_REQUEST_TIMEOUT", time)?,
             idle_timeout: settings.get("SERVER_IDLE_TIMEOUT", time)?,
+            heartbeat_timeout: settings.get("SERVER_HEARTBEAT_TIMEOUT", heartbeat_timeout)?,
             stall_time: settings.get("SERVER_STALL_TIME", time)?,
             connections: settings.get("SERVER_CONNECTIONS", connections)?,
             log_lines: settings.get("SERVER_LOG_LINES", count)?,
@@ -107,6 +115,11 @@ impl Config {
 /// Reads a duration of at least [`MIN_TIME`].
 fn time(text: &str) -> Option<Duration> {
     duration::parse(text).filter(|time| *time >= MIN_TIME)
+}
+
+/// Reads a duration of at least [`MIN_HEARTBEAT`], or 0.
+fn heartbeat_timeout(text: &str) -> Option<Duration> {
+    duration::parse(text).filter(|time| time.is_zero() || *time >= MIN_HEARTBEAT)
 }
 
 /// Reads a number of connections. Shared memory counts the batches of a worker, at most one per

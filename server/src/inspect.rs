@@ -1,18 +1,20 @@
-//! The commands `status`, `ipcs` and `health`: they read the shared memory of a running central
-//! without disturbing it.
+//! The commands `status`, `ipcs` and `health`: they examine a running central without disturbing
+//! it.
 
+mod condition;
+pub mod health;
 mod ipcs;
 mod status;
 
-use std::io::{self, Write};
 use std::thread::sleep;
 use std::time::Duration;
 
-use conventions::log_line::{Outcome, error, info};
+use conventions::log_line::{Outcome, error};
+use conventions::output;
 use multiprocessing::{Segment, SegmentError, SharedState, segments};
 
 use self::status::Status;
-use crate::central::{NAME_PREFIX, Phase, Shared, WorkerState};
+use crate::central::{NAME_PREFIX, Shared};
 use crate::exit_code::ExitCode;
 
 /// Time between two tables of `status --watch`.
@@ -43,44 +45,28 @@ pub fn status(port: u16, json: bool, watch: bool) -> ExitCode {
         let status = Status::of(&shared);
         let text = if json { status.json() } else { status.table() };
         let shown = if watch && !json { format!("{CLEAR}{text}") } else { text };
-        if !watch || !printed(&shown) {
-            if !watch {
-                printed(&shown);
-            }
-            return ExitCode::Done;
+        match output::print(shown.as_bytes()) {
+            Err(reason) => return failed("status", &reason),
+            Ok(true) if watch => sleep(WATCH),
+            Ok(_) => return ExitCode::Done,
         }
-        sleep(WATCH);
     }
 }
 
-/// Prints every segment of the library with its objects.
-pub fn ipcs() -> ExitCode {
-    match segments() {
-        Ok(listings) => {
-            printed(&ipcs::table(&listings));
-            ExitCode::Done
-        }
-        Err(reason) => failed("ipcs", &format!("listing /dev/shm: {reason}")),
-    }
-}
-
-/// Checks that every worker of the central whose first port is `port` accepts connections.
-pub fn health(port: u16) -> ExitCode {
-    let shared = match attach(port) {
-        Ok(shared) => shared,
-        Err(reason) => return failed("health", &reason),
+/// Prints every segment of the library with its objects, or only that of the central whose first
+/// port is `port`.
+pub fn ipcs(port: Option<u16>) -> ExitCode {
+    let mut listings = match segments() {
+        Ok(listings) => listings,
+        Err(reason) => return failed("ipcs", &format!("listing /dev/shm: {reason}")),
     };
-    let accepts = |slot: &usize| shared.worker_state.load(*slot) == WorkerState::Ready as u8;
-    let (workers, ready) = (shared.slots().len(), shared.slots().filter(accepts).count());
-    match Phase::from_byte(shared.phase.load()) {
-        Phase::Serving if ready == workers => {
-            info("health", Outcome::Success).with("workers", workers).write();
-            ExitCode::Done
-        }
-        Phase::Draining => failed("health", &"the central is stopping"),
-        Phase::Starting | Phase::Serving => {
-            failed("health", &format!("{ready} of {workers} workers accept"))
-        }
+    // As in `attach`, 0 means the central that runs, whatever its port.
+    if let Some(port) = port.filter(|port| *port != 0) {
+        listings.retain(|listing| listing.name.as_str() == format!("{NAME_PREFIX}{port}"));
+    }
+    match output::print(ipcs::table(&listings).as_bytes()) {
+        Ok(_open) => ExitCode::Done,
+        Err(reason) => failed("ipcs", &reason),
     }
 }
 
@@ -116,12 +102,6 @@ fn running_ports() -> Vec<u16> {
     alive
         .filter_map(|listing| listing.name.as_str().strip_prefix(NAME_PREFIX)?.parse().ok())
         .collect()
-}
-
-/// Writes to standard output. Returns false if the reader has closed it.
-fn printed(text: &str) -> bool {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
 }
 
 fn failed(action: &str, reason: &dyn std::fmt::Display) -> ExitCode {

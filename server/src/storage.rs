@@ -6,20 +6,25 @@
 //! is stored only once its record is there. The next process cuts off rows and lines that a killed
 //! process left without a record.
 
+mod access;
 mod agency_winners;
 mod draw;
 mod error;
+mod file;
 mod finished;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod group;
 mod journal;
 mod ledger;
 mod lock;
 mod recovery;
+mod watch;
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 pub use agency_winners::AgencyWinners;
@@ -28,9 +33,12 @@ pub use error::{FileError, StorageError};
 pub use group::{Batches, Group};
 pub use ledger::{Ledger, LedgerWords};
 pub use recovery::Recovery;
+pub use watch::Lost;
 
+use self::file::{StoredFile, sync_directory};
 use self::finished::Finished;
 use self::journal::Journal;
+use self::watch::Watch;
 
 /// What an acknowledgement promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,19 +63,24 @@ impl fmt::Display for Durability {
 /// batch it ever received.
 const KEPT_BYTES: usize = 256 * 1024;
 
+/// Room that a disk must have to count as one that takes batches again: several ordinary batches.
+const TRIED_BYTES: usize = 64 * 1024;
+
 /// The open storage. The supervisor opens it before it forks the workers, and all processes share
 /// the descriptors; every write names its offset.
 #[derive(Debug)]
 pub struct Storage {
     directory: PathBuf,
     durability: Durability,
-    bets: File,
-    winners: File,
+    bets: StoredFile,
+    winners: StoredFile,
     journal: Journal,
     finished: Finished,
-    /// Holds the lock of the storage. Workers inherit it, so the lock is released when the last of
-    /// them has exited.
-    _lock: File,
+    /// Finds out when another program deletes or replaces a file.
+    watch: Watch,
+    /// Hold the locks of the storage. Workers inherit them, so they are released when the last
+    /// worker has exited.
+    _locks: [File; 2],
 }
 
 impl Storage {
@@ -77,26 +90,26 @@ impl Storage {
         directory: &Path,
         durability: Durability,
     ) -> Result<(Self, Recovery), StorageError> {
-        let creating = "creating the storage directory (SERVER_STORAGE_DIR)";
-        fs::create_dir_all(directory).map_err(FileError::of(creating, directory))?;
+        access::create_directory(directory)?;
+        access::restrict(directory);
         let lock = lock::lock(directory)?;
-        let (journal, finished) = (directory.join("journal"), directory.join("finished"));
-        let storage = Self {
-            directory: directory.to_owned(),
-            durability,
-            bets: open_file(&directory.join("bets.csv"))?,
-            winners: open_file(&directory.join("winners.log"))?,
-            journal: Journal::open(&journal).map_err(FileError::of("opening", &journal))?,
-            finished: Finished::open(&finished).map_err(FileError::of("opening", &finished))?,
-            _lock: lock,
-        };
+        let bets = StoredFile::open(directory.join("bets.csv"))?;
+        let winners = StoredFile::open(directory.join("winners.log"))?;
+        let (journal, finished) = (Journal::open(directory)?, Finished::open(directory)?);
+        let open = [
+            ("bets.csv", bets.metadata()),
+            ("winners.log", winners.metadata()),
+            ("journal", journal.file().metadata()),
+            ("finished", finished.file().metadata()),
+            (lock::FILE, lock.metadata()),
+        ];
+        let watch = Watch::new(directory, open)?;
+        let locks = [lock, lock::lock_journal(directory)?];
+        let directory = directory.to_owned();
+        let storage =
+            Self { directory, durability, bets, winners, journal, finished, watch, _locks: locks };
         if durability == Durability::Disk {
-            // A file whose directory entry is lost in a power failure is lost too.
-            for entries in [Some(directory), directory.parent()].into_iter().flatten() {
-                let entries = if entries.as_os_str().is_empty() { Path::new(".") } else { entries };
-                let synced = File::open(entries).and_then(|entries| entries.sync_all());
-                synced.map_err(FileError::of("syncing", entries))?;
-            }
+            sync_path(&storage.directory)?;
         }
         let mut recovery = storage.recover(true)?;
         // The new epoch overwrites the bytes of restored batches, which an earlier run may have
@@ -134,6 +147,8 @@ impl Storage {
         batches: Batches<'_>,
     ) -> Result<(Ledger, Option<FileError>), StorageError> {
         let with_payload = self.durability == Durability::Disk;
+        // A file that another program has shortened would get a hole.
+        self.check_reach(&before)?;
         let mut before = before;
         if !self.journal.has_room(&before, batches, with_payload) {
             before = self.checkpoint(before)?;
@@ -142,13 +157,11 @@ impl Storage {
             // Probably the disk is full. The journal has no record of these batches, so cutting the
             // files is enough. Reading the journal for each batch of a round would hold the lock
             // for seconds.
-            self.check_reach(&before)?;
             self.truncate(&before)?;
             return Ok((before, Some(refused)));
         }
         let after = if self.journal.has_room(&before, batches, with_payload) {
-            let appended = self.journal.append(before, batches, with_payload);
-            appended.map_err(self.file_error("writing", "journal"))?
+            self.journal.append(before, batches, with_payload)?
         } else {
             // The records do not fit in an empty journal, so a checkpoint commits the batches
             // instead.
@@ -158,10 +171,17 @@ impl Storage {
     }
 
     fn write_files(&self, before: &Ledger, batches: Batches<'_>) -> Result<(), FileError> {
-        let rows = self.bets.write_all_at(batches.rows, before.rows_end);
-        rows.map_err(self.file_error("writing", "bets.csv"))?;
-        let lines = self.winners.write_all_at(batches.lines, before.lines_end);
-        lines.map_err(self.file_error("writing", "winners.log"))
+        self.bets.write_all_at(batches.rows, before.rows_end)?;
+        self.winners.write_all_at(batches.lines, before.lines_end)
+    }
+
+    /// Returns the reason if the disk does not take more rows: writes [`TRIED_BYTES`] behind those
+    /// that are stored, and removes them. The caller holds the ledger's lock, and must append
+    /// nothing after an error.
+    pub fn try_room(&self, ledger: &Ledger) -> Result<Option<FileError>, FileError> {
+        let refused = self.bets.write_all_at(&vec![0; TRIED_BYTES], ledger.rows_end).err();
+        self.truncate(ledger)?;
+        Ok(refused)
     }
 
     /// Makes the files durable if that is promised, then starts a new epoch of the journal. The
@@ -172,11 +192,10 @@ impl Storage {
 
     fn start_epoch(&self, ledger: Ledger, durably: bool) -> Result<Ledger, StorageError> {
         if durably {
-            self.bets.sync_data().map_err(self.not_durable("bets.csv"))?;
-            self.winners.sync_data().map_err(self.not_durable("winners.log"))?;
+            self.bets.sync()?;
+            self.winners.sync()?;
         }
-        let next = self.journal.checkpoint(ledger);
-        let next = next.map_err(self.file_error("writing", "journal"))?;
+        let next = self.journal.checkpoint(ledger)?;
         if durably {
             self.sync()?;
         }
@@ -186,33 +205,38 @@ impl Storage {
     /// Makes every batch appended so far survive a power loss. If this fails, any batch appended
     /// since the last success may be lost.
     pub fn sync(&self) -> Result<(), StorageError> {
-        self.journal.sync().map_err(self.not_durable("journal"))
+        self.journal.sync()
     }
 
     /// Returns true if an agency has finished.
     pub fn has_finished(&self, agency: u16) -> Result<bool, FileError> {
-        self.finished.contains(agency).map_err(self.file_error("reading", "finished"))
+        self.finished.contains(agency)
     }
 
     /// Marks an agency as finished. The caller holds the ledger's lock.
     pub fn mark_finished(&self, agency: u16) -> Result<(), FileError> {
-        self.finished.insert(agency).map_err(self.file_error("writing", "finished"))
+        self.finished.insert(agency)
     }
 
     /// Returns how many agencies have finished.
     pub fn count_finished(&self) -> Result<u32, FileError> {
-        self.finished.count().map_err(self.file_error("reading", "finished"))
+        self.finished.count()
     }
 
     /// Makes every finished mark so far survive a power loss.
     pub fn sync_finished(&self) -> Result<(), StorageError> {
-        self.finished.sync().map_err(self.not_durable("finished"))
+        self.finished.sync()
+    }
+
+    /// Checks that every file is still the one that this central has open. `ledger` holds totals
+    /// that were read before the call.
+    pub fn check_names(&mut self, ledger: &Ledger, drawn: bool) -> Result<(), StorageError> {
+        Ok(self.watch.check(ledger, drawn)?)
     }
 
     /// Begins a draw over everything stored up to `ledger`.
     pub fn begin_draw(&self, ledger: &Ledger) -> Result<Drawing, FileError> {
-        let bets = self.bets.try_clone().map_err(self.file_error("reading", "bets.csv"))?;
-        Ok(Drawing::new(bets, ledger.rows_end))
+        Ok(Drawing::new(self.bets.try_clone()?, ledger.rows_end))
     }
 
     /// Continues a draw for about `bytes` bytes. Returns true once it has read every bet.
@@ -250,30 +274,34 @@ impl Storage {
 
     /// Cuts the files to the lengths in the ledger.
     fn truncate(&self, ledger: &Ledger) -> Result<(), FileError> {
-        let rows = self.bets.set_len(ledger.rows_end);
-        rows.map_err(self.file_error("truncating", "bets.csv"))?;
-        let lines = self.winners.set_len(ledger.lines_end);
-        lines.map_err(self.file_error("truncating", "winners.log"))
+        self.bets.set_length(ledger.rows_end)?;
+        self.winners.set_length(ledger.lines_end)
     }
 
-    // These two build the path only for an error.
-
-    fn not_durable(&self, file: &str) -> impl FnOnce(io::Error) -> StorageError {
-        move |source| StorageError::NotDurable { path: self.directory.join(file), source }
-    }
-
+    /// The path is built only for an error.
     fn file_error(&self, action: &'static str, file: &str) -> impl FnOnce(io::Error) -> FileError {
         move |source| FileError::of(action, &self.directory.join(file))(source)
     }
+}
+
+/// Makes the path of a directory survive a power loss, and the entries in it. Any run may have
+/// created a part of the path, so all of it is synced.
+fn sync_path(directory: &Path) -> Result<(), FileError> {
+    let path = fs::canonicalize(directory).map_err(FileError::of("examining", directory))?;
+    sync_directory(&path)?;
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    let parents = path.ancestors().skip(1);
+    parents.take_while(|parent| device(parent) == device(&path)).try_for_each(|parent| {
+        // A directory that this user cannot read was not created by a central of this user.
+        match File::open(parent) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            _ => sync_directory(parent),
+        }
+    })
 }
 
 /// Empties a reused buffer and frees the capacity beyond [`KEPT_BYTES`].
 fn clear_buffer(buffer: &mut Vec<u8>) {
     buffer.clear();
     buffer.shrink_to(KEPT_BYTES);
-}
-
-fn open_file(path: &Path) -> Result<File, FileError> {
-    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-    options.map_err(FileError::of("opening", path))
 }

@@ -3,56 +3,37 @@
 //!
 //! It serves no clients, and takes locks only to repair, for a limited time.
 
+mod error;
+mod lines;
+mod watchdog;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use conventions::duration::GoDuration;
 use conventions::log_line::{Line, Outcome, debug, error, info, warn};
 use multiprocessing::{
-    CANNOT_SERVE, Exit, Next, Pool, PoolError, PoolEvent, PoolOptions, RepairOutcome, SegmentError,
-    Worker, Workload,
+    CANNOT_SERVE, Exit, Pool, PoolEvent, PoolOptions, Progress, RepairOutcome, Worker, Workload,
 };
-use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
+pub use self::error::StartError;
+use self::lines::{
+    follow_up, log_backtrace, log_config, log_recovery, ready_lines, whole_milliseconds,
+};
+use self::watchdog::Watchdog;
 use crate::central::{Central, Fatal, Phase, RepairError, Shared, WorkerState, unix_ms};
-use crate::config::{Config, ListenAddress};
+use crate::config::Config;
 use crate::exit_code::ExitCode;
-use crate::listener::{ListenError, Listener};
-use crate::storage::{Recovery, Storage, StorageError};
+use crate::listener::{Listener, addresses_of};
+use crate::storage::Storage;
 use crate::worker::{self, Limits, WorkerError};
 
 /// Time between two log lines about a repair that a living process blocks. The repair itself is
 /// retried many times per second.
 const LOG_BLOCKED_EVERY: Duration = Duration::from_secs(5);
-
-/// Why a central could not start, or exited without being asked to stop.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The address cannot be listened on.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// The storage cannot be used.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// The shared memory cannot be created.
-    #[error(transparent)]
-    Segment(#[from] SegmentError),
-    /// Shared memory and storage could not be reconciled.
-    #[error(transparent)]
-    Central(#[from] Fatal),
-    /// The pool of workers cannot run.
-    #[error(transparent)]
-    Pool(#[from] PoolError),
-    /// The eventfd for the draw cannot be created.
-    #[error("event descriptor: {0}")]
-    System(#[from] Errno),
-    /// The port does not form a valid segment name. This cannot happen.
-    #[error(transparent)]
-    Name(#[from] multiprocessing::InvalidName),
-}
 
 /// Runs a central until it is stopped.
 pub fn run(config: &Config) -> Result<ExitCode, StartError> {
@@ -64,13 +45,17 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
     // central still hold both, and opening the storage waits until they have exited.
     let (storage, recovery) = Storage::open(&config.storage_dir, config.durability)?;
     log_recovery(&recovery);
-    let bind = |address: &ListenAddress| {
-        Listener::bind(&config.ip, address.port, config.backlog, address.dialect)
-    };
+    let ips = addresses_of(&config.ip);
+    let bind = |address| Listener::bind(&ips, address, config.backlog);
     let listeners = config.listen_addresses.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+    let listeners: Vec<_> = listeners.into_iter().flatten().collect();
     let port = listeners.first().map_or(0, |listener| listener.address.port());
-    let shared = Shared::create_reclaiming(&Shared::name(port)?, config.workers.get())?;
+    let addresses: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
+    let (name, workers) = (Shared::name(port)?, config.workers.get());
+    let shared = Shared::create_reclaiming(&name, workers, addresses.len())?;
     shared.port.store(port);
+    shared.set_listening(&addresses);
+    shared.beat_as_supervisor();
     let central = Central::new(shared, storage, recovery.ledger, config.agencies)?;
     if central.was_drawn() {
         let advice = "the draw of this storage has been held, so bets are closed; a new lottery \
@@ -94,7 +79,9 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
         // Never read, so its counter only grows. An overflow would take 2^64 writes.
         drawn: Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?),
         limits,
+        watchdog: Watchdog::new(config.heartbeat_timeout),
         died: vec![false; config.workers.get()],
+        served: vec![0; config.workers.get()],
         logged_blocked: None,
     };
     let outcome = pool.run(&mut supervisor)?;
@@ -109,16 +96,21 @@ struct Supervisor {
     /// Wakes every worker when the draw has been held or must be taken over.
     drawn: Arc<EventFd>,
     limits: Limits,
+    /// Says which workers were ended, and why.
+    watchdog: Watchdog,
     /// Logged once every worker accepts; one line per listening socket.
     ready: Vec<Line>,
     /// Per slot: true once a worker of it has died.
     died: Vec<bool>,
+    /// Per slot: batches stored and queries answered when its last worker started.
+    served: Vec<u64>,
     /// When it last logged that a living process blocks a repair.
     logged_blocked: Option<Instant>,
 }
 
 impl Workload for Supervisor {
     fn work(&mut self, worker: &Worker) -> i32 {
+        self.central.become_worker(worker.slot());
         self.central.shared().worker_state.store(worker.slot(), WorkerState::Starting as u8);
         let (listeners, drawn) = (std::mem::take(&mut self.listeners), Arc::clone(&self.drawn));
         match worker::serve(worker, listeners, drawn, &mut self.central, self.limits) {
@@ -139,6 +131,10 @@ impl Workload for Supervisor {
 
     fn repair(&mut self, slot: usize, _exit: Exit) -> RepairOutcome {
         let Err(reason) = self.central.repair(slot) else { return RepairOutcome::Done };
+        // The process that found the storage unusable has logged it.
+        if matches!(reason, RepairError::Fatal(Fatal::Failed(_))) {
+            return RepairOutcome::Done;
+        }
         // A stopped process may be continued later. No other error here goes away by waiting.
         let again = matches!(reason, RepairError::Busy(_));
         if !again || self.logged_blocked.is_none_or(|time| time.elapsed() >= LOG_BLOCKED_EVERY) {
@@ -148,6 +144,10 @@ impl Workload for Supervisor {
         if again { RepairOutcome::Again } else { RepairOutcome::Done }
     }
 
+    fn has_worked(&mut self, slot: usize) -> bool {
+        self.central.shared().served(slot) > self.served[slot]
+    }
+
     fn observe(&mut self, event: &PoolEvent) {
         let shared = self.central.shared();
         match event {
@@ -155,6 +155,7 @@ impl Workload for Supervisor {
                 shared.worker_pid.store(*slot, pid.as_raw().unsigned_abs());
                 shared.worker_started_ms.store(*slot, unix_ms());
                 shared.worker_restarts.fetch_add(*slot, u32::from(self.died[*slot]));
+                self.served[*slot] = shared.served(*slot);
                 debug("worker", Outcome::InProgress).with("worker", slot).with("pid", pid).write();
             }
             PoolEvent::AllReady => {
@@ -168,10 +169,17 @@ impl Workload for Supervisor {
                 warn("worker", Outcome::Fail)
                     .with("worker", slot)
                     .with("pid", pid)
-                    .with("error", describe(*exit))
+                    .with("error", self.watchdog.describe(*pid, *exit))
                     .with("uptime", GoDuration(whole_milliseconds(*uptime)))
                     .with("next", follow_up(*next))
                     .write();
+            }
+            PoolEvent::Stuck { slot, pid, silent, state, signal } => {
+                let held = shared.locks_of(*pid);
+                self.watchdog.log_stuck(*slot, *pid, *silent, *state, *signal, &held);
+            }
+            PoolEvent::Backtrace { slot, pid, calls } => {
+                log_backtrace(*slot, *pid, calls);
             }
             PoolEvent::SpawnFailed { slot, reason } => {
                 error("worker", Outcome::Fail).with("worker", slot).with("error", reason).write();
@@ -180,10 +188,16 @@ impl Workload for Supervisor {
                 shared.phase.store(Phase::Draining as u8);
                 self.listeners.clear();
                 let why = signal.map_or("worker", Signal::as_str);
-                info("exit", Outcome::InProgress).with("reason", why).write();
+                info("shutdown", Outcome::InProgress).with("reason", why).write();
+            }
+            PoolEvent::StopRepeated { signal } => {
+                info("signal", Outcome::InProgress)
+                    .with("signal", signal)
+                    .with("reason", "the central is stopping already")
+                    .write();
             }
             PoolEvent::Killed { workers } => {
-                warn("exit", Outcome::InProgress).with("killed_workers", workers).write();
+                warn("shutdown", Outcome::InProgress).with("killed_workers", workers).write();
             }
             PoolEvent::Ignored { signal } => {
                 warn("signal", Outcome::Fail)
@@ -195,17 +209,31 @@ impl Workload for Supervisor {
             _ => {}
         }
     }
+
+    fn tick(&mut self) {
+        self.central.shared().beat_as_supervisor();
+    }
+
+    fn heartbeat_timeout(&self) -> Option<Duration> {
+        self.watchdog.timeout()
+    }
+
+    fn progress(&self, slot: usize) -> Progress {
+        self.central.shared().progress(slot)
+    }
 }
 
 impl Supervisor {
     /// Closes the storage and returns the exit code, after every worker has exited.
-    fn end(self, outcome: multiprocessing::Outcome) -> ExitCode {
+    fn end(mut self, outcome: multiprocessing::Outcome) -> ExitCode {
         let closed = self.central.close();
+        let failed = self.central.shared().storage_failure().is_some();
         let code = match outcome {
             multiprocessing::Outcome::Stopped if closed.is_ok() => ExitCode::Done,
+            multiprocessing::Outcome::Stopped if failed => ExitCode::WorkerCannotServe,
             multiprocessing::Outcome::Stopped => ExitCode::Failed,
             multiprocessing::Outcome::CannotServe { slot } => {
-                error("exit", Outcome::Fail)
+                error("shutdown", Outcome::Fail)
                     .with("worker", slot)
                     .with("error", "a worker cannot serve, see above")
                     .write();
@@ -213,7 +241,7 @@ impl Supervisor {
             }
             multiprocessing::Outcome::CrashLoop { slot, exit } => {
                 let reason = format!("the workers of this slot keep dying, the last one by {exit}");
-                error("exit", Outcome::Fail).with("worker", slot).with("error", reason).write();
+                error("shutdown", Outcome::Fail).with("worker", slot).with("error", reason).write();
                 ExitCode::CrashLoop
             }
         };
@@ -238,65 +266,4 @@ fn allow_many_descriptors() {
             .with("error", format!("raising the descriptor limit: {errno}"))
             .write();
     }
-}
-
-fn log_recovery(recovery: &Recovery) {
-    let Recovery { ledger, cut, replayed, counted, .. } = *recovery;
-    if ledger.bets == 0 && cut == 0 {
-        return;
-    }
-    info("recovery", Outcome::Success)
-        .with("bets", ledger.bets)
-        .with("winners", ledger.winners)
-        .with("journal_batches", replayed)
-        .with("discarded_bytes", cut)
-        .with("counted_from_bets_csv", counted)
-        .write();
-}
-
-fn log_config(config: &Config, port: u16) {
-    debug("config", Outcome::Success)
-        .with("port", port)
-        .with("listen_backlog", config.backlog)
-        .with("logging_level", &config.log_level_text)
-        .with("workers", config.workers)
-        .with("storage_dir", config.storage_dir.display())
-        .with("durability", config.durability)
-        .with("grace", GoDuration(config.grace))
-        .with("request_timeout", GoDuration(config.request_timeout))
-        .with("agencies", config.agencies)
-        .write();
-}
-
-fn ready_lines(config: &Config, listeners: &[Listener]) -> Vec<Line> {
-    let line = |listener: &Listener| {
-        info("listen", Outcome::Success)
-            .with("ip", listener.address.ip())
-            .with("port", listener.address.port())
-            .with("protocol", listener.dialect.name)
-            .with("workers", config.workers)
-            .with("backlog", listener.backlog)
-            .with("requested_backlog", config.backlog)
-    };
-    listeners.iter().map(line).collect()
-}
-
-/// Describes how a worker died, with the likely cause.
-fn describe(exit: Exit) -> String {
-    let hint = if exit.is_signal(Signal::SIGKILL) { " (out of memory, or a kill -9?)" } else { "" };
-    format!("{exit}{hint}")
-}
-
-fn follow_up(next: Next) -> String {
-    match next {
-        Next::Restart => "start a replacement".to_owned(),
-        Next::RestartAfter(pause) => format!("start a replacement in {}", GoDuration(pause)),
-        Next::GiveUp | Next::CannotServe => "stop the central".to_owned(),
-        Next::Stay => "none, the central is stopping".to_owned(),
-    }
-}
-
-/// Cuts a duration to the precision that is useful in a log.
-fn whole_milliseconds(time: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }

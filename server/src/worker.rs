@@ -5,6 +5,7 @@
 //! are whole, commits and publishes them together, and only then answers them. An agency that is
 //! slow, silent, or waits for the draw occupies an entry in a table, not a worker.
 
+mod absence;
 mod answers;
 mod connection;
 mod draw;
@@ -30,6 +31,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 
+use self::absence::Absence;
 use self::answers::Answers;
 use self::connection::{Connection, Phase};
 use self::draw::DrawAttempt;
@@ -48,11 +50,18 @@ use crate::listener::Listener;
 const READ_BYTES: usize = 64 * 1024;
 /// Time between two checks of the deadlines. A connection may outlive its deadline by this much.
 const DEADLINE_CHECK: Duration = Duration::from_millis(250);
+/// Time between two tries whether a disk that refuses batches takes writes again.
+const DISK_RETRY: Duration = Duration::from_secs(1);
+/// Time between two checks whether another program has deleted or replaced the files.
+const NAMES_CHECK: Duration = Duration::from_millis(500);
 /// Part of the grace that remains for a worker to exit before the supervisor kills it.
 const GRACE_RESERVE: Duration = Duration::from_millis(500);
+/// Time between two checks of the deadlines during a stop.
+const DRAINING_CHECK: Duration = Duration::from_millis(25);
 /// How long a connection that has sent nothing may still begin a request during a stop: its bytes
-/// may be on their way.
-const LAST_CHANCE: Duration = Duration::from_millis(500);
+/// may be on their way. A stop without requests takes about this long, which must fit well into the
+/// shortest time that container engines wait, one second.
+const LAST_CHANCE: Duration = Duration::from_millis(250);
 /// Maximum number of events taken from the kernel at once.
 const EVENTS: usize = 256;
 
@@ -127,7 +136,8 @@ pub fn serve(
         draw: DrawAttempt::new(drawn),
         places: Places::new(),
         large: LargeTurns::new(),
-        published: (0, 0),
+        published: (0, 0, false),
+        disk_retried: None,
     };
     event_loop.central().shared().worker_state.store(slot, WorkerState::Ready as u8);
     worker.ready();
@@ -145,20 +155,37 @@ struct EventLoop<'a> {
     /// Connections that may lose their places.
     places: Places,
     large: LargeTurns,
-    /// Numbers of connections and of waiting ones that were last written to shared memory.
-    published: (usize, usize),
+    /// Numbers of connections and of waiting ones, and whether there is no room for another, as
+    /// last written to shared memory.
+    published: (usize, usize, bool),
+    /// When it last tried whether the disk takes writes again.
+    disk_retried: Option<Instant>,
 }
 
 impl<'a> EventLoop<'a> {
     fn run(&mut self, worker: &Worker) -> Result<(), WorkerError> {
         let mut events = [EpollEvent::empty(); EVENTS];
         let mut next_check = Instant::now() + DEADLINE_CHECK;
+        let mut next_watch = Instant::now();
+        let mut absence = Absence::new();
         loop {
             let ready = match self.epoll.wait(&mut events, self.timeout()) {
                 Ok(ready) => ready,
                 Err(Errno::EINTR) => 0,
                 Err(errno) => return Err(errno.into()),
             };
+            self.central().beat();
+            // Before anything is acknowledged: this worker may have waited, or been stopped, for
+            // long.
+            if Instant::now() >= next_watch {
+                self.handler.requests.central.check_names()?;
+                next_watch = Instant::now() + NAMES_CHECK;
+            }
+            if let Some(away) = absence.end(Instant::now())
+                && !self.is_draining()
+            {
+                self.table.extend_deadlines(away);
+            }
             let queued = self.table.take_queued();
             for event in &events[..ready] {
                 self.dispatch(event)?;
@@ -178,11 +205,12 @@ impl<'a> EventLoop<'a> {
             }
             if now >= next_check {
                 self.close_overdue(now)?;
+                self.retry_disk(now)?;
                 self.judge_paces(now)?;
                 self.free_a_place()?;
                 self.unblock_answers(now)?;
                 self.handler.requests.log.advance(now);
-                next_check = now + DEADLINE_CHECK;
+                next_check = now + self.check_interval();
             }
             if self.is_draining() && self.table.is_empty() {
                 self.handler.requests.log.report();
@@ -201,28 +229,26 @@ impl<'a> EventLoop<'a> {
         self.handler.draining.is_some()
     }
 
-    /// Returns how long to wait for events: not at all if there is work left, and without a limit
-    /// only if no deadline, pause or draw is pending.
+    fn check_interval(&self) -> Duration {
+        if self.is_draining() { DRAINING_CHECK } else { DEADLINE_CHECK }
+    }
+
+    /// Returns how long to wait for events: not at all if there is work left, and not so long that
+    /// this worker misses a deadline or the loss of a file, or the watchdog its heartbeat.
     fn timeout(&self) -> EpollTimeout {
         if self.table.has_queued() || self.draw.is_under_way() {
             return EpollTimeout::ZERO;
         }
-        let quiet = self.table.is_empty()
-            && !self.draw.is_due(self.central())
-            && !self.handler.requests.log.has_suppressed();
-        if quiet && self.intakes.iter().all(Intake::is_open) {
-            return EpollTimeout::NONE;
-        }
         let paused = self.intakes.iter().filter_map(Intake::paused_until).min();
-        let pause =
-            paused.map_or(DEADLINE_CHECK, |until| until.saturating_duration_since(Instant::now()));
+        let longest = self.check_interval();
+        let pause = paused.map_or(longest, |until| until.saturating_duration_since(Instant::now()));
         let has_turn = self.table.has_deferred() || self.handler.requests.answers.has_work();
-        let turn = if has_turn { self.large.next_look() } else { DEADLINE_CHECK };
+        let turn = if has_turn { self.large.next_look() } else { longest };
         if turn.is_zero() {
             return EpollTimeout::ZERO;
         }
         // Rounded up: a timeout of zero until the last millisecond is over would be busy waiting.
-        let pause = pause.min(DEADLINE_CHECK).min(turn) + Duration::from_millis(1);
+        let pause = pause.min(longest).min(turn) + Duration::from_millis(1);
         EpollTimeout::try_from(pause).unwrap_or(EpollTimeout::ZERO)
     }
 
@@ -244,6 +270,7 @@ impl<'a> EventLoop<'a> {
         token: Token,
         handle: impl FnOnce(&mut Handler<'a>, &mut Connection) -> Result<(), Fatal>,
     ) -> Result<(), WorkerError> {
+        self.central().beat();
         self.table.with(token, |connection| handle(&mut self.handler, connection))?;
         let Requests { slot, central, round, .. } = &mut self.handler.requests;
         if round.must_end() {
@@ -263,14 +290,16 @@ impl<'a> EventLoop<'a> {
         })
     }
 
-    /// Writes the numbers of connections to shared memory, if they have changed.
+    /// Writes to shared memory how many connections there are, if that has changed.
     fn publish_counts(&mut self) {
-        let counts = (self.table.len(), self.table.waiting());
+        let is_full = self.intakes.iter().any(Intake::is_full);
+        let counts = (self.table.len(), self.table.waiting(), is_full);
         if counts != self.published {
             self.published = counts;
             let (shared, slot) = (self.central().shared(), self.handler.requests.slot);
             shared.worker_connections.store(slot, counts.0 as u32);
             shared.worker_waiting.store(slot, counts.1 as u32);
+            shared.worker_full.store(slot, counts.2.into());
         }
     }
 
@@ -305,6 +334,17 @@ impl<'a> EventLoop<'a> {
             self.close(token, &reason)?;
         }
         self.publish_counts();
+        Ok(())
+    }
+
+    /// Finds out, once per second, whether a disk that has refused a batch takes writes again.
+    /// Otherwise the central would seem unhealthy until the next batch.
+    fn retry_disk(&mut self, now: Instant) -> Result<(), WorkerError> {
+        let refuses = self.central().shared().disk_refused.load() != 0;
+        if refuses && self.disk_retried.is_none_or(|time| now >= time + DISK_RETRY) {
+            self.disk_retried = Some(now);
+            self.handler.requests.central.retry_disk()?;
+        }
         Ok(())
     }
 

@@ -2,14 +2,18 @@
 //! central that it connects to.
 #![allow(clippy::unwrap_used)]
 
+mod advice;
 mod batches;
 mod check;
 mod config;
 mod connections;
 mod dialects;
 mod draw;
+mod early_end;
 mod echo;
 mod generate;
+mod lines;
+mod output;
 mod replies;
 mod rows;
 mod signals;

@@ -6,11 +6,15 @@
 //! held once its file is in place. No query for winners is answered before that.
 
 use std::io;
+use std::time::Duration;
 
 use conventions::log_line::{Outcome, info, warn};
 
-use super::{Central, Fatal, Rejected, lock_ledger};
+use super::{Central, Fatal, Rejected};
 use crate::storage::{AgencyWinners, Draw, Drawing, FileError, Ledger};
+
+/// How long an attempt at the draw waits for a lock. The next attempt follows soon.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Central {
     /// Returns true if bets are closed: every expected agency has finished, or the draw has been
@@ -38,7 +42,10 @@ impl Central {
             return Ok(Ok(None));
         }
         let ledger = {
-            let guard = lock_ledger(&self.shared, &self.storage)?;
+            let guard = match self.lock_ledger(LOCK_TIMEOUT)? {
+                Ok(guard) => guard,
+                Err(busy) => return Ok(Err(busy.into())),
+            };
             if !due() {
                 return Ok(Ok(None));
             }
@@ -46,22 +53,30 @@ impl Central {
             Ledger::from(*guard)
         };
         // No agency may learn a winner that a power loss could take back.
-        self.make_durable(ledger)?;
-        self.make_finished_durable()?;
-        let begun = self.storage.begin_draw(&ledger).map(Some);
-        Ok(begun.map_err(|error| self.give_up_after(error)))
+        let durable = match self.make_durable(ledger, LOCK_TIMEOUT)? {
+            Ok(_) => self.make_finished_durable(LOCK_TIMEOUT)?,
+            Err(busy) => Err(busy),
+        };
+        let begun = durable.map_err(Rejected::from).and_then(|()| {
+            Ok(Some(self.waits.heartbeat.on_disk(|| self.storage.begin_draw(&ledger))?))
+        });
+        Ok(begun.inspect_err(|_| self.give_up_draw()))
     }
 
     /// Continues the draw for about `bytes` bytes of bets. Returns true once it has read all bets.
     /// After an error, any worker may start over.
     pub fn advance_draw(&self, drawing: &mut Drawing, bytes: u64) -> Result<bool, Rejected> {
-        self.storage.advance_draw(drawing, bytes).map_err(|error| self.give_up_after(error))
+        let advanced = self.waits.heartbeat.on_disk(|| self.storage.advance_draw(drawing, bytes));
+        advanced.map_err(|error: FileError| {
+            self.give_up_draw();
+            error.into()
+        })
     }
 
     /// Stores the result of a draw that has read all bets. From then on the draw has been held.
     /// After an error, the caller may retry.
     pub fn finish_draw(&self, drawing: &Drawing) -> Result<(), Rejected> {
-        self.storage.write_draw(drawing)?;
+        self.waits.heartbeat.on_disk(|| self.storage.write_draw(drawing))?;
         if drawing.bets() == 0 {
             warn("draw", Outcome::Success)
                 .with("reason", "no bet is stored, so no agency has a winner")
@@ -80,15 +95,10 @@ impl Central {
         self.shared.draw_owner.store(0);
     }
 
-    fn give_up_after(&self, error: FileError) -> Rejected {
-        self.give_up_draw();
-        error.into()
-    }
-
     /// Returns the winners of an agency, after the draw. None of them is read yet.
     pub fn winners_of(&mut self, agency: u16) -> Result<AgencyWinners, Rejected> {
         if self.draw.is_none() {
-            self.draw = self.storage.draw()?;
+            self.draw = self.waits.heartbeat.on_disk(|| self.storage.draw())?;
         }
         let winners = self.opened_draw().map(|draw| draw.winners(agency));
         winners.map_err(|source| Rejected::Draw { agency, source })
@@ -102,7 +112,8 @@ impl Central {
         winners: &mut AgencyWinners,
         bytes: u64,
     ) -> Result<bool, Rejected> {
-        let read = self.opened_draw().and_then(|draw| draw.read(winners, bytes));
+        let draw = self.opened_draw();
+        let read = draw.and_then(|draw| self.waits.heartbeat.on_disk(|| draw.read(winners, bytes)));
         read.map_err(|source| Rejected::Draw { agency, source })
     }
 

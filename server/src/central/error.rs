@@ -3,8 +3,10 @@
 use std::io;
 
 use lottery::protocol::Unencodable;
-use multiprocessing::LockFailure;
+use multiprocessing::{LockFailure, SegmentName};
 
+use super::StorageFailure;
+use super::locks::Busy;
 use crate::storage::{FileError, StorageError};
 
 /// Why one request, or one attempt at the draw, failed. Nothing of it is stored, and the central
@@ -43,6 +45,9 @@ pub enum Rejected {
     /// The batch could not be written as rows.
     #[error("not stored: {0}")]
     Rows(#[from] csv::Error),
+    /// A living process holds a lock and does not release it.
+    #[error(transparent)]
+    Busy(#[from] Busy),
 }
 
 /// Why the process must exit: it can no longer rely on the storage or the shared memory.
@@ -51,12 +56,24 @@ pub enum Fatal {
     /// The storage is damaged, or what it holds is unknown.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// A sync failed in some process: what is on the disk is unknown.
-    #[error("the storage failed to become durable; restart the central to recover it")]
-    NotDurable,
+    /// Some process has found that the storage cannot be used any more.
+    #[error("{0}")]
+    Failed(StorageFailure),
+    /// The entry of the shared memory does not lead to it any more.
+    #[error(
+        "another program deleted or replaced /dev/shm/{name}, so no command finds this central; \
+         start the central again"
+    )]
+    NoSegmentEntry {
+        /// Name of the segment.
+        name: SegmentName,
+    },
     /// A lock cannot be taken.
     #[error("shared memory: {0}")]
     Lock(#[from] LockFailure),
+    /// A living process holds a lock and does not release it.
+    #[error(transparent)]
+    Busy(#[from] Busy),
 }
 
 impl From<FileError> for Fatal {
@@ -68,9 +85,9 @@ impl From<FileError> for Fatal {
 /// Why the supervisor could not repair what a dead worker left.
 #[derive(Debug, thiserror::Error)]
 pub enum RepairError {
-    /// A living process holds a lock for too long. The repair can be retried.
-    #[error("shared memory: a living process holds the lock of {0} and does not release it")]
-    Busy(&'static str),
+    /// A living process holds a lock and does not release it. The repair can be retried.
+    #[error("shared memory: {0}")]
+    Busy(#[from] Busy),
     /// A retry does not help.
     #[error(transparent)]
     Fatal(#[from] Fatal),

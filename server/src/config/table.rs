@@ -41,10 +41,12 @@ const SETTINGS: &[Setting] = &[
         flag: "ip",
         value_name: "IP",
         default: "0.0.0.0",
-        accepted: "an IP address or a host name",
+        accepted: "an IP address, several such as 127.0.0.1,::1, or a host name",
         choices: &[],
         help: "Address to listen on",
-        details: "A host name that is not an address of this machine means all addresses.",
+        details: "0.0.0.0 is every IPv4 address, and :: alone is every address of both families. \
+                  A host name that is not an address of this machine means 0.0.0.0, with a \
+                  warning.",
     },
     Setting {
         key: "SERVER_LISTEN_BACKLOG",
@@ -158,6 +160,16 @@ const SETTINGS: &[Setting] = &[
         choices: &[],
         help: "Time that a kept connection may stay idle between two requests",
         details: "Waiting for the draw does not count.",
+    },
+    Setting {
+        key: "SERVER_HEARTBEAT_TIMEOUT",
+        flag: "heartbeat-timeout",
+        value_name: "TIME",
+        default: "5s",
+        accepted: "a duration of at least 1s, such as 5s, or 0 for no limit",
+        choices: &[],
+        help: "Time without a heartbeat after which a stopped or stuck worker is replaced",
+        details: "Time in which a worker waits for the disk does not count.",
     },
     Setting {
         key: "SERVER_STALL_TIME",

@@ -3,6 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+
+use super::watch::Lost;
+
 /// An operation on one file that the operating system refused. The storage stays usable.
 #[derive(Debug, thiserror::Error)]
 #[error("{action} {}: {source}", .path.display())]
@@ -21,6 +25,11 @@ impl FileError {
     pub fn of(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self { action, path: path.to_owned(), source }
     }
+
+    /// Returns the error number of the operating system, or EIO if the error has none.
+    pub fn errno(&self) -> u32 {
+        self.source.raw_os_error().unwrap_or(Errno::EIO as i32).unsigned_abs()
+    }
 }
 
 /// A storage that cannot be used.
@@ -38,6 +47,22 @@ pub enum StorageError {
         /// ` (pid N)`, where known.
         owner: String,
     },
+    /// The file system has no locks, so that a second central could not be kept out.
+    #[error(
+        "storage {} is on a file system without locks ({source}): two centrals could mix their \
+         bets there; choose a SERVER_STORAGE_DIR on a local disk, or mount this file system with \
+         locks",
+        .directory.display()
+    )]
+    NoLocks {
+        /// The directory.
+        directory: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// Another program deleted, replaced or shortened a file.
+    #[error(transparent)]
+    Lost(#[from] Lost),
     /// The operating system refused an operation.
     #[error(transparent)]
     File(#[from] FileError),

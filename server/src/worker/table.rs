@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lottery::protocol::Dialect;
 use nix::errno::Errno;
@@ -204,6 +204,14 @@ impl<'e> Table<'e> {
         self.select(is_waiting)
     }
 
+    /// Moves each deadline, and the pace of each batch, to a later time.
+    pub fn extend_deadlines(&mut self, by: Duration) {
+        for (_, connection) in &mut self.connections {
+            connection.deadline = connection.deadline.and_then(|deadline| deadline.checked_add(by));
+            connection.pace.extend(by);
+        }
+    }
+
     /// Moves each deadline to the time that `latest` returns, unless it is earlier.
     pub fn shorten_deadlines(&mut self, latest: impl Fn(&Connection) -> Instant) {
         for (_, connection) in &mut self.connections {
@@ -243,7 +251,6 @@ fn watch(epoll: &Epoll, connection: &mut Connection) -> Result<(), Errno> {
 mod tests {
     use std::io::Write;
     use std::net::TcpListener;
-    use std::time::Duration;
 
     use lottery::protocol::DIALECTS;
     use nix::sys::epoll::{EpollCreateFlags, EpollTimeout};

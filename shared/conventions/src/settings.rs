@@ -7,15 +7,17 @@
 mod error;
 mod file;
 mod flags;
+mod misspelled;
 mod source;
 mod table;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-pub use self::error::SettingsError;
+pub use self::error::{SettingsError, nearest};
 pub use self::file::{EffectiveValue, FileFormat, FileValue, MAX_FILE_BYTES, SettingsFile};
 pub use self::flags::{Program, SettingFlags};
+pub use self::misspelled::{Misspelled, misspelled};
 pub use self::source::Source;
 pub use self::table::{Setting, Table};
 
@@ -55,9 +57,10 @@ impl Settings {
     ) -> Result<Settings, SettingsError> {
         let file = file.unwrap_or_else(|| SettingsFile { path: table.file.into(), values: vec![] });
         let origin = |line| Source::File { path: file.path.clone(), line };
-        for FileValue { key, value, line } in &file.values {
-            if table.find(key).is_none() {
-                return Err(SettingsError::unknown_key(table, key, value, origin(*line)));
+        for found in &file.values {
+            if table.find(&found.key).is_none() {
+                let origin = origin(found.line);
+                return Err(SettingsError::unknown_key(table, found, &file.values, origin));
             }
         }
         let entry = |setting: &'static Setting| {
@@ -89,10 +92,25 @@ impl Settings {
         key: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<T, SettingsError> {
+        self.get_explained(key, |text| parse(text).ok_or(None))
+    }
+
+    /// Returns the value of `key`, read by `parse`, which returns what is wrong with a value that
+    /// is not accepted. Panics as [`Settings::get`] does.
+    pub fn get_explained<T>(
+        &self,
+        key: &str,
+        parse: impl FnOnce(&str) -> Result<T, Option<String>>,
+    ) -> Result<T, SettingsError> {
         let entry = self.entry(key);
-        parse(&entry.value).ok_or_else(|| {
+        parse(&entry.value).map_err(|reason| {
             let Setting { key, flag, .. } = *entry.setting;
             let accepted = entry.setting.accepted();
+            let choices = entry.setting.choices;
+            // A choice may be refused because of another setting.
+            let is_choice = choices.contains(&entry.value.as_str());
+            let meant = || nearest(&entry.value, choices).filter(|_| !is_choice);
+            let reason = reason.or_else(|| Some(format!("did you mean {}?", meant()?)));
             if entry.is_missing() {
                 let variable = self.table.variable(entry.setting);
                 let file = self.file.clone();
@@ -102,6 +120,7 @@ impl Settings {
                     key,
                     value: entry.value.clone(),
                     origin: entry.source.clone(),
+                    reason: reason.map(String::into_boxed_str),
                     accepted,
                 }
             }

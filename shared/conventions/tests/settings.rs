@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use clap::{Args, Command, FromArgMatches};
 use conventions::settings::{
-    EffectiveValue, FileFormat, FileValue, Program, Setting, SettingFlags, Settings, SettingsError,
-    SettingsFile, Source, Table,
+    EffectiveValue, FileFormat, FileValue, Misspelled, Program, Setting, SettingFlags, Settings,
+    SettingsError, SettingsFile, Source, Table, misspelled,
 };
 
 static TABLE: Table = Table {
@@ -163,6 +163,25 @@ fn a_bad_value_is_named_in_one_line_with_its_source_and_the_accepted_form() {
 }
 
 #[test]
+fn the_reason_of_a_refusal_precedes_the_accepted_form() {
+    let settings = resolve(&[("SERVER_PORT", "7"), ("id", "1")], &[], &[]).unwrap();
+    let refuse = |_: &str| Err::<(), _>(Some("port 7 is taken".to_owned()));
+    assert_eq!(
+        settings.get_explained("SERVER_PORT", refuse).unwrap_err().to_string(),
+        "SERVER_PORT = \"7\" (flag --port) is not accepted: port 7 is taken; expected a port, 0 to 65535"
+    );
+}
+
+#[test]
+fn only_variables_that_nearly_have_the_name_of_a_setting_are_misspelled() {
+    let names =
+        ["APP_SERVER_PROT", "APP_SERVER_PORT", "APP_SERVER_PORT_80_TCP", "HOME", "APP_BATCH"];
+    let found = misspelled(App::TABLE, names.map(str::to_owned).into_iter());
+    let (name, suggestion) = ("APP_SERVER_PROT".to_owned(), "APP_SERVER_PORT".to_owned());
+    assert_eq!(found, [Misspelled { name, suggestion }]);
+}
+
+#[test]
 fn a_key_without_a_default_that_no_source_sets_is_named_with_the_ways_to_set_it() {
     let error = resolve(&[], &[], &[]).unwrap().get("id", port).unwrap_err();
     assert_eq!(
@@ -180,6 +199,10 @@ fn an_unknown_key_of_the_file_is_an_error_that_offers_the_nearest_one() {
         "unknown key \"server_prot\" = \"80\" (my.test:2): did you mean SERVER_PORT? \
          known keys are SERVER_PORT, batch.maxAmount, id"
     );
+    let error = resolve(&[], &[], &[("Batch.size", "10")]).unwrap_err();
+    assert!(error.to_string().contains("(my.test:1): did you mean batch.maxAmount? known keys"));
+    let error = resolve(&[], &[], &[("batch.size", "10"), ("batch.maxamount", "5")]).unwrap_err();
+    assert!(error.to_string().contains("(my.test:1): known keys are"), "{error}");
     let error = resolve(&[], &[], &[("colour", "red")]).unwrap_err();
     assert_eq!(
         error.to_string(),

@@ -9,9 +9,11 @@ mod agency_connection;
 mod batch_record;
 mod central_process;
 mod deadline;
+mod file_shim;
 mod left_out;
 mod load;
 mod log_lines;
+mod mounted;
 mod packets;
 mod participant;
 mod proc_files;
@@ -20,15 +22,18 @@ mod random;
 mod rounds;
 mod setup;
 mod stopped_process;
+mod stored_batches;
 mod vectors;
 
 pub use agency_connection::AgencyConnection;
 pub use batch_record::BatchRecord;
 pub use central_process::CentralProcess;
 pub use deadline::{eventually, eventually_within};
+pub use file_shim::FileShim;
 pub use left_out::{can_mount, course_data, has_descriptors, left_out};
 pub use load::Load;
 pub use log_lines::{count_draws, refusals, value_of};
+pub use mounted::Mounted;
 pub use packets::{
     bet, codec, large_packet, packet_in, packet_of, packet_of_bets, packet_of_records,
 };

@@ -1,5 +1,7 @@
 //! What operators see: status, health, shared memory and the log.
 
+mod health;
 mod log_lines;
+mod output;
 mod status;
 mod stuck_log;

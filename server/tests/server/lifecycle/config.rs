@@ -6,6 +6,8 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
+use crate::harness::Setup;
+
 /// Exit code for wrong usage or configuration.
 const USAGE: i32 = 2;
 
@@ -25,6 +27,7 @@ const KEYS: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("SERVER_GRACE", "8s", "1s", "2s", "1m30s", "--grace"),
     ("SERVER_REQUEST_TIMEOUT", "30s", "100ms", "5s", "6s", "--request-timeout"),
     ("SERVER_IDLE_TIMEOUT", "5m", "100ms", "5s", "6s", "--idle-timeout"),
+    ("SERVER_HEARTBEAT_TIMEOUT", "5s", "1s", "0", "10s", "--heartbeat-timeout"),
     ("SERVER_STALL_TIME", "500ms", "100ms", "5s", "6s", "--stall-time"),
     ("SERVER_CONNECTIONS", "8192", "16", "17", "18", "--connections"),
     ("SERVER_LOG_LINES", "1000", "1", "2", "3", "--log-lines"),
@@ -167,7 +170,7 @@ fn the_file_in_the_repository_and_no_file_at_all_are_accepted() {
 fn a_bad_value_of_any_key_is_named_with_its_source_and_the_accepted_values() {
     let bad = [
         ("SERVER_PORT", &["65536", "-1", "http", " ", "1\n2", "x|y"][..], "0 to 65535"),
-        ("SERVER_IP", &[" "], "an IP address or a host name"),
+        ("SERVER_IP", &[" ", "1.2.3.256", "::1/128"], "an IP address, several"),
         ("SERVER_LISTEN_BACKLOG", &["0", "65536", "many"], "1 to 65535"),
         ("LOGGING_LEVEL", &["LOUD"], "DEBUG, INFO, WARNING or ERROR"),
         (
@@ -181,6 +184,7 @@ fn a_bad_value_of_any_key_is_named_with_its_source_and_the_accepted_values() {
         ("SERVER_GRACE", &["99ms", "8", "soon", "-8s"], "at least 100ms"),
         ("SERVER_REQUEST_TIMEOUT", &["0s", "30"], "at least 100ms"),
         ("SERVER_IDLE_TIMEOUT", &["0s", "30"], "at least 100ms"),
+        ("SERVER_HEARTBEAT_TIMEOUT", &["999ms", "5", "never"], "at least 1s"),
         ("SERVER_STALL_TIME", &["0s", "30"], "at least 100ms"),
         ("SERVER_CONNECTIONS", &["15", "65536", "many"], "16 to 65535"),
         ("SERVER_LOG_LINES", &["0", "-1", "1000001"], "1 to 1000000"),
@@ -218,6 +222,29 @@ fn an_unknown_key_is_named_with_its_value_its_line_and_the_most_similar_key() {
 }
 
 #[test]
+fn a_list_of_dialects_that_is_refused_says_what_to_write() {
+    for (list, reason) in [
+        ("typed,framed", "typed and framed have no port"),
+        ("typed:1,framed:1", "typed and framed both use port 1"),
+        ("typed,framed:12345", "typed has no port and uses SERVER_PORT"),
+        ("typd", "did you mean typed?"),
+    ] {
+        let said = complaint(&Place::new().run(&["--protocol", list, "--check-config"]));
+        assert_names(&said, &[&format!("SERVER_PROTOCOL = {list:?} (flag --protocol)"), reason]);
+    }
+}
+
+#[test]
+fn a_variable_that_looks_like_a_mistyped_setting_is_named_with_the_setting_and_ignored() {
+    let setup = Setup::new().with("SERVER_AGENCIS", "9").with("SERVER_PORT_80_TCP", "tcp://1");
+    let central = setup.start();
+    let line = central.program.line_with(" WARNING ");
+    assert_names(&line, &["SERVER_AGENCIS", "did you mean SERVER_AGENCIES?"]);
+    assert_eq!(central.program.count_lines_with(" WARNING "), 1);
+    assert_eq!(central.number("agencies_expected"), 5);
+}
+
+#[test]
 fn a_file_that_cannot_be_used_is_named_with_the_reason() {
     let said = complaint(&Place::new().run(&["--config", "missing.ini"]));
     assert_names(&said, &["missing.ini", "No such file"]);
@@ -236,6 +263,13 @@ fn a_file_that_cannot_be_used_is_named_with_the_reason() {
             &["config.ini", reason],
         );
     }
+}
+
+#[test]
+fn a_byte_order_mark_at_the_start_of_the_file_is_skipped() {
+    let place = Place::with_file("\u{feff}[DEFAULT]\nSERVER_WORKERS = 3\n");
+    let shown = text(&place.run(&["--print-config"]).stdout);
+    assert!(shown.contains("SERVER_WORKERS = 3"), "{shown}");
 }
 
 #[test]

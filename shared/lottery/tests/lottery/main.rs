@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "../../../../fuzz/corpus.rs"]
+mod corpus;
 
 mod counted;
 mod documents;
 mod echo;
 mod every_dialect;
 mod framed;
+mod fuzz;
 mod line;
 mod one_place;
 mod sentinel;
