@@ -7,6 +7,7 @@
 //! process left without a record.
 
 mod access;
+mod agency_winners;
 mod boot;
 mod checkpoints;
 mod draw;
@@ -31,6 +32,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+pub use agency_winners::AgencyWinners;
 pub use draw::{Draw, Drawing};
 pub use error::{FileError, StorageError};
 pub use group::{Batches, Group};

@@ -6,6 +6,7 @@
 //! slow, silent, or waits for the draw occupies an entry in a table, not a worker.
 
 mod absence;
+mod answers;
 mod connection;
 mod draw;
 mod ending;
@@ -33,6 +34,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::EventFd;
 
 use self::absence::Absence;
+use self::answers::Answers;
 use self::connection::Connection;
 use self::draw::DrawAttempt;
 use self::handler::Handler;
@@ -125,7 +127,8 @@ pub fn serve(
     let intakes = intakes.collect::<Result<_, _>>()?;
     let slot = worker.slot();
     let log = LogBudget::new(limits.log_lines);
-    let requests = Requests { slot, central, limits, answering, round: Round::default(), log };
+    let (round, answers) = (Round::default(), Answers::new());
+    let requests = Requests { slot, central, limits, answering, round, answers, log };
     let mut event_loop = EventLoop {
         epoll: &epoll,
         intakes,
@@ -201,7 +204,7 @@ impl<'a> EventLoop<'a> {
                 self.visit(token, Handler::advance_queued)?;
             }
             self.end_round()?;
-            self.advance_large()?;
+            self.advance_turn()?;
             self.advance_draw()?;
             if std::mem::take(&mut self.has_requests) {
                 self.handle_requests(worker)?;
@@ -215,6 +218,7 @@ impl<'a> EventLoop<'a> {
                 self.retry_disk(now)?;
                 self.judge_paces(now)?;
                 self.free_a_place()?;
+                self.unblock_answers(now)?;
                 self.handler.requests.log.advance(now);
                 next_check = now + self.check_interval();
             }
@@ -249,7 +253,8 @@ impl<'a> EventLoop<'a> {
         let paused = self.intakes.iter().filter_map(Intake::paused_until).min();
         let longest = self.check_interval();
         let pause = paused.map_or(longest, |until| until.saturating_duration_since(Instant::now()));
-        let turn = if self.table.has_deferred() { self.large.pause() } else { longest };
+        let has_turn = self.table.has_deferred() || self.handler.requests.answers.has_work();
+        let turn = if has_turn { self.large.next_look() } else { longest };
         if turn.is_zero() {
             return EpollTimeout::ZERO;
         }
@@ -328,12 +333,7 @@ impl<'a> EventLoop<'a> {
         if self.handler.draining.is_none() {
             self.draw.advance(central, *slot)?;
         }
-        if self.table.waiting() > 0 && self.central().was_drawn() {
-            for token in self.table.select_waiting() {
-                self.visit(token, Handler::answer_waiting)?;
-            }
-        }
-        Ok(())
+        self.answer_waiting()
     }
 
     /// Closes the connections whose deadline has passed.
