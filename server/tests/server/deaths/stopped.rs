@@ -130,7 +130,7 @@ fn stop_holders(durability: &str, lock: impl Fn(&CentralProcess<'_>) -> Lock) {
 #[test]
 fn a_stopped_holder_of_the_storage_lock_delays_the_others_by_the_heartbeat_timeout() {
     stop_holders("process", |central| {
-        central.segment().value::<[u64; 7]>("ledger").unwrap().get_lock().clone()
+        central.segment().value::<[u64; 11]>("ledger").unwrap().get_lock().clone()
     });
 }
 
