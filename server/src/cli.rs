@@ -1,5 +1,7 @@
 //! The command line: subcommands, and a flag for every setting.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 use conventions::documents::Documents;
 
@@ -50,6 +52,12 @@ pub enum Command {
         /// Ask only whether its processes run: if not, a restart helps
         #[arg(long)]
         live: bool,
+    },
+    /// Copy the storage to a new directory, which a central can start on, while the central runs or
+    /// not
+    Backup {
+        /// Directory to create, or an empty one
+        directory: PathBuf,
     },
     /// Documents that are generated from this command line.
     #[command(flatten)]

@@ -56,8 +56,9 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
     logger::init(config.log_level, Stream::Stderr);
     let port = config.listen_addresses[0].port;
     let chosen = matches!(settings.source("SERVER_PORT"), Source::Flag(_)).then_some(port);
-    Ok(match cli.command {
-        Some(Command::Status { json, watch }) => inspect::status(port, json, watch),
+    Ok(match &cli.command {
+        Some(Command::Backup { directory }) => inspect::backup(&config.storage_dir, directory),
+        Some(Command::Status { json, watch }) => inspect::status(port, *json, *watch),
         Some(Command::Ipcs) => inspect::ipcs(chosen),
         Some(Command::Health { live: true }) => {
             inspect::health::live(port, config.heartbeat_timeout)
