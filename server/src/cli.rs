@@ -49,6 +49,8 @@ pub enum Command {
         #[arg(long)]
         live: bool,
     },
+    /// Check every byte of the storage of a stopped central; exit with 0 if all of it is intact
+    Verify,
     /// Documents that are generated from this command line.
     #[command(flatten)]
     Documents(Documents),

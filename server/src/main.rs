@@ -11,6 +11,7 @@ mod inspect;
 mod listener;
 mod storage;
 mod supervisor;
+mod verify;
 mod worker;
 
 use std::process;
@@ -62,6 +63,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
             inspect::health::live(port, config.heartbeat_timeout)
         }
         Some(Command::Health { live: false }) => inspect::health::ready(port),
+        Some(Command::Verify) => verify::run(&config.storage_dir),
         Some(Command::Run | Command::Documents(_)) | None => {
             warn_of_misspelled();
             serve(&config)

@@ -11,3 +11,4 @@ mod power_loss;
 mod recovery;
 mod round;
 mod unsupported;
+mod verify;
