@@ -21,11 +21,11 @@ use conventions::documents::Documents;
 use conventions::log_line::{Outcome, error, warn};
 use conventions::logger::{self, Stream};
 use conventions::output::{self, OutputError};
-use conventions::settings::{Misspelled, SettingsError, Source, misspelled};
+use conventions::settings::{Misspelled, Settings, SettingsError, Source, misspelled};
 use log::LevelFilter;
 
 use crate::cli::{Cli, Command};
-use crate::config::Config;
+use crate::config::{Config, Flags};
 use crate::exit_code::ExitCode;
 use crate::supervisor::StartError;
 
@@ -66,7 +66,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
         Some(Command::Verify) => verify::run(&config.storage_dir),
         Some(Command::Run | Command::Documents(_)) | None => {
             warn_of_misspelled();
-            serve(&config)
+            serve(&cli.settings, &settings, config)
         }
     })
 }
@@ -82,8 +82,8 @@ fn warn_of_misspelled() {
     }
 }
 
-fn serve(config: &Config) -> ExitCode {
-    supervisor::run(config).unwrap_or_else(|reason| {
+fn serve(flags: &Flags, settings: &Settings, config: Config) -> ExitCode {
+    supervisor::run(flags, settings, config).unwrap_or_else(|reason| {
         let action = if matches!(reason, StartError::Listen(_)) { "listen" } else { "shutdown" };
         error(action, Outcome::Fail).with("error", &reason).write();
         match reason {
