@@ -27,7 +27,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 the storage cann
 workers keep crashing, 5 the address is in use, not available on this machine or not permitted.
 Signals: TERM and INT stop the central gracefully. Another one, from a second after the first on, or
 QUIT stops it at once. HUP reloads the settings and replaces the workers, without closing a
-connection. TTIN and TTOU add and retire a worker. USR1, USR2 and WINCH are ignored.";
+connection. USR1 reopens the log file. TTIN and TTOU add and retire a worker. USR2 and WINCH are
+ignored.";
 
 /// What the program can do.
 #[derive(Debug, Subcommand)]

@@ -9,6 +9,7 @@ mod exit_code;
 mod fuzz_corpus;
 mod inspect;
 mod listener;
+mod log_file;
 mod storage;
 mod supervisor;
 mod worker;
@@ -64,6 +65,12 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
         }
         Some(Command::Health { live: false }) => inspect::health::ready(port),
         Some(Command::Run | Command::Documents(_)) | None => {
+            if let Some(path) = &config.log_file
+                && let Err(reason) = log_file::log_to(path)
+            {
+                error("config", Outcome::Fail).with("error", reason).write();
+                return Ok(ExitCode::Usage);
+            }
             warn_of_misspelled();
             serve(&cli.settings, &settings, config)
         }

@@ -7,6 +7,7 @@
 //! process left without a record.
 
 mod access;
+mod agency_winners;
 mod backup;
 mod boot;
 mod checkpoints;
@@ -32,6 +33,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+pub use agency_winners::AgencyWinners;
 pub use backup::{BackupError, Moment, back_up_running, back_up_stopped};
 pub use draw::{Draw, Drawing};
 pub use error::{FileError, StorageError};
