@@ -69,7 +69,6 @@ pub struct Disturbed<'a> {
     shim: Option<&'a FileShim>,
     pids: RawArray<u32>,
     locks: [Lock; 3],
-    workers: u64,
 }
 
 impl<'a> Disturbed<'a> {
@@ -81,8 +80,12 @@ impl<'a> Disturbed<'a> {
             segment.value::<u64>("winners").unwrap().get_lock().clone(),
             segment.lock("sync").unwrap(),
         ];
-        let workers = segment.raw_value::<u32>("workers").unwrap().load().into();
-        Self { pids: segment.raw_array("worker_pid").unwrap(), central, shim, locks, workers }
+        Self { pids: segment.raw_array("worker_pid").unwrap(), central, shim, locks }
+    }
+
+    /// Returns the process ids of the workers. Some may be dead and not replaced yet.
+    fn workers(&self) -> Vec<u32> {
+        self.pids.iter().filter(|pid| *pid != 0).collect()
     }
 
     /// Returns the central, whose end is up to the caller.
@@ -93,7 +96,7 @@ impl<'a> Disturbed<'a> {
     /// Waits for a random time, then disturbs the central in a random way.
     pub fn disturb(&mut self, random: &mut Random, summary: &mut Summary) -> Outcome {
         random.pause(PEACE);
-        let worker = self.pids.load(random.below(self.workers) as usize);
+        let worker = random.pick(&self.workers());
         let disturbance = random.pick(&DISTURBANCES);
         let mut may_end = false;
         match disturbance {
@@ -101,8 +104,7 @@ impl<'a> Disturbed<'a> {
                 summary.kills_of_workers += usize::from(kill(worker, Signal::SIGKILL));
             }
             Disturbance::KillWorkers => {
-                for slot in 0..self.workers {
-                    let pid = self.pids.load(slot as usize);
+                for pid in self.workers() {
                     summary.kills_of_workers += usize::from(kill(pid, Signal::SIGKILL));
                 }
             }
@@ -120,8 +122,8 @@ impl<'a> Disturbed<'a> {
             Disturbance::KillLockHolder => self.kill_lock_holder(random, summary),
             Disturbance::StopAll => {
                 let supervisor = StoppedProcess::new(self.central.program.pid());
-                let workers = (0..self.workers).map(|slot| self.pids.load(slot as usize));
-                let _workers: Vec<_> = workers.map(StoppedProcess::new).collect();
+                let _workers: Vec<_> =
+                    self.workers().into_iter().map(StoppedProcess::new).collect();
                 random.pause(STOPPED);
                 drop(supervisor);
                 summary.pauses += 1;
@@ -157,7 +159,7 @@ impl<'a> Disturbed<'a> {
         for _ in 0..20 {
             let holder = (0..500).find_map(|_| lock.holder());
             let Some(pid) = holder.map(|pid| pid.as_raw().cast_unsigned()) else { return };
-            if (0..self.workers).all(|slot| self.pids.load(slot as usize) != pid) {
+            if !self.workers().contains(&pid) {
                 return;
             }
             let stopped = StoppedProcess::new(pid);
@@ -202,8 +204,7 @@ impl<'a> Disturbed<'a> {
     }
 
     fn set_limit(&self, limit: &str) {
-        let workers = (0..self.workers).map(|slot| self.pids.load(slot as usize));
-        for pid in [self.central.program.pid()].into_iter().chain(workers) {
+        for pid in [self.central.program.pid()].into_iter().chain(self.workers()) {
             let mut command = Command::new("prlimit");
             command.args(["--pid", &pid.to_string(), &format!("--fsize={limit}:")]);
             // The process may be gone.
