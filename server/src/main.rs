@@ -20,11 +20,11 @@ use conventions::documents::Documents;
 use conventions::log_line::{Outcome, error, warn};
 use conventions::logger::{self, Stream};
 use conventions::output::{self, OutputError};
-use conventions::settings::{Misspelled, SettingsError, Source, misspelled};
+use conventions::settings::{Misspelled, Settings, SettingsError, Source, misspelled};
 use log::LevelFilter;
 
 use crate::cli::{Cli, Command};
-use crate::config::Config;
+use crate::config::{Config, Flags};
 use crate::exit_code::ExitCode;
 use crate::supervisor::StartError;
 
@@ -64,7 +64,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
         Some(Command::Health { live: false }) => inspect::health::ready(port),
         Some(Command::Run | Command::Documents(_)) | None => {
             warn_of_misspelled();
-            serve(&config)
+            serve(&cli.settings, &settings, config)
         }
     })
 }
@@ -80,8 +80,8 @@ fn warn_of_misspelled() {
     }
 }
 
-fn serve(config: &Config) -> ExitCode {
-    supervisor::run(config).unwrap_or_else(|reason| {
+fn serve(flags: &Flags, settings: &Settings, config: Config) -> ExitCode {
+    supervisor::run(flags, settings, config).unwrap_or_else(|reason| {
         let action = if matches!(reason, StartError::Listen(_)) { "listen" } else { "shutdown" };
         error(action, Outcome::Fail).with("error", &reason).write();
         match reason {
@@ -101,6 +101,6 @@ fn print(text: &[u8]) -> ExitCode {
 }
 
 fn not_printed(reason: &OutputError) -> ExitCode {
-    error("exit", Outcome::Fail).with("error", reason).write();
+    error("shutdown", Outcome::Fail).with("error", reason).write();
     ExitCode::Failed
 }

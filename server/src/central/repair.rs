@@ -1,4 +1,5 @@
-//! Repair after a dead worker, by the supervisor.
+//! What the supervisor changes in the shared state: the repair after a dead worker, and the number
+//! of agencies that the draw waits for.
 
 use std::time::Duration;
 
@@ -33,6 +34,17 @@ impl Central {
             self.give_up_draw();
         }
         published
+    }
+
+    /// Changes the number of agencies that the draw waits for. Returns false if bets are closed, in
+    /// which case the number stays: the draw covers the bets that were stored when it closed them.
+    pub fn expect(&self, agencies: u16) -> Result<bool, RepairError> {
+        let _guard = self.lock_ledger(LOCK_TIMEOUT)??;
+        if self.is_closed() {
+            return Ok(false);
+        }
+        self.shared.expected.store(agencies.into());
+        Ok(true)
     }
 
     fn publish_committed(&self) -> Result<(), RepairError> {
