@@ -14,7 +14,7 @@ use std::sync::Arc;
 use nix::sys::signal::Signal;
 
 use crate::harness::{BatchRecord, CentralProcess, FileShim, Load, Random, Setup, in_rounds, kill};
-use disturbance::{Disturbed, Outcome};
+use disturbance::{Disturbed, Outcome, write_settings};
 use summary::Summary;
 
 /// Lives of the central in a round, on the same files.
@@ -54,11 +54,13 @@ fn round(random: &mut Random, summary: &mut Summary) {
     let (typed, framed) = (setup.keep_port(), setup.keep_port());
     setup.set("SERVER_PROTOCOL", &format!("typed:{typed},framed:{framed}"));
     setup.set("LOGGING_LEVEL", "INFO");
+    // The number of workers comes from the file, which a reload reads again.
+    setup.set("SERVER_WORKERS", "");
     let shim = FileShim::compile(&setup);
     let record = Arc::new(BatchRecord::default());
     for _ in 0..LIVES {
         setup.set("SERVER_DURABILITY", random.pick(&["disk", "process"]));
-        setup.set("SERVER_WORKERS", random.pick(&["1", "2", "3", "4"]));
+        write_settings(&setup, random.pick(&["SERVER_WORKERS = 2", "SERVER_WORKERS = 4"]));
         let mut command = setup.command(&["run"]);
         if let Some(shim) = &shim {
             shim.preload(&mut command);
@@ -74,6 +76,7 @@ fn round(random: &mut Random, summary: &mut Summary) {
         }
         summary.lives += 1;
     }
+    write_settings(&setup, "SERVER_WORKERS = 2");
     let central = setup.start();
     summary.compare(&record, &setup, &central);
     central.none_in_flight_within_a_second();

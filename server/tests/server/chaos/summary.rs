@@ -26,6 +26,8 @@ pub struct Summary {
     pub pauses: usize,
     /// Centrals asked to stop.
     pub stops: usize,
+    /// Reloads of the settings, and changes of the number of workers.
+    pub reloads: usize,
     /// Writes that failed, or wrote a part.
     pub failed_writes: usize,
     /// Syncs that failed.
@@ -73,6 +75,7 @@ impl Drop for Summary {
             ("kills", kills as u64, of),
             ("pauses", self.pauses as u64, "SIGSTOP, then SIGCONT".to_owned()),
             ("stops", self.stops as u64, "SIGTERM or SIGQUIT".to_owned()),
+            ("reloads", self.reloads as u64, "SIGHUP, SIGTTIN or SIGTTOU".to_owned()),
             ("failed writes", self.failed_writes as u64, "error, short or torn".to_owned()),
             ("failed syncs", self.failed_syncs as u64, String::new()),
             ("full disks", self.full_disks as u64, "limits of file sizes".to_owned()),
