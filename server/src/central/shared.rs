@@ -85,8 +85,8 @@ pub struct Shared {
     /// Held by the one process that syncs the storage, on behalf of all processes that wait for
     /// it.
     pub sync: Lock,
-    /// Batches that survive a power loss. Written by the holder of `sync`, and by the supervisor
-    /// when it repairs; never decreases.
+    /// Batches and finish marks that survive a power loss. Written by the holder of `sync`, and by
+    /// the supervisor when it repairs; never decreases.
     pub durable: RawValue<u64>,
     /// Not 0 once the storage cannot be used any more, so that nothing more may be acknowledged:
     /// the code of a [`StorageFailure`](super::StorageFailure). Written by the process that sees
@@ -100,8 +100,8 @@ pub struct Shared {
     pub winners: Value<u64>,
     /// Published bets. Written by the holder of the lock of `winners`; never decreases.
     pub bets: RawValue<u64>,
-    /// Distinct agencies that have finished: the number of marks in the file `finished`. Written
-    /// by the holder of the lock of `ledger`.
+    /// Distinct agencies that have finished, as in `ledger`, for readers without a lock. Written by
+    /// the holder of the lock of `ledger`.
     pub finished: RawValue<u32>,
     /// Agencies that the draw waits for. Written by the supervisor, at the start and, with the lock
     /// of `ledger`, at a reload before bets are closed.

@@ -1,0 +1,7 @@
+//! Tests of the storage as a whole, in one process: what a start makes of damaged, older and torn
+//! files, and of failed operations.
+
+mod damage;
+mod failures;
+mod restarts;
+mod scratch;
