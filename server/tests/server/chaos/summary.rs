@@ -12,8 +12,8 @@ pub struct Summary {
     lost: usize,
     doubled: usize,
     torn: usize,
-    /// Lives of a central.
-    pub lives: usize,
+    /// Runs of a central.
+    pub runs: usize,
     /// Workers killed, lock holders included.
     pub kills_of_workers: usize,
     /// Workers killed while they held a lock.
@@ -71,7 +71,7 @@ impl Drop for Summary {
         );
         for (what, count, details) in [
             ("seed", self.seed, String::new()),
-            ("rounds", self.rounds as u64, format!("{} lives of a central", self.lives)),
+            ("rounds", self.rounds as u64, format!("{} runs of a central", self.runs)),
             ("kills", kills as u64, of),
             ("pauses", self.pauses as u64, "SIGSTOP, then SIGCONT".to_owned()),
             ("stops", self.stops as u64, "SIGTERM or SIGQUIT".to_owned()),
