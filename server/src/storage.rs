@@ -7,6 +7,8 @@
 //! process left without a record.
 
 mod access;
+mod agency_winners;
+mod backup;
 mod boot;
 mod checkpoints;
 mod draw;
@@ -32,10 +34,13 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+pub use agency_winners::AgencyWinners;
+pub use backup::{BackupError, Moment, back_up_running, back_up_stopped};
 pub use draw::{Draw, Drawing};
 pub use error::{FileError, StorageError};
 pub use group::{Batches, Group};
 pub use ledger::{Ledger, LedgerWords};
+pub use lock::owner_pid as lock_owner;
 pub use recovery::Recovery;
 pub use verify::verify;
 pub use watch::Lost;

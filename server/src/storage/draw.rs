@@ -17,6 +17,7 @@ use std::path::Path;
 use csv::{ByteRecord, StringRecord, Terminator, WriterBuilder};
 use lottery::is_winner;
 
+use super::agency_winners::AgencyWinners;
 use super::file::{sync_all, sync_directory};
 use super::ledger::checksum;
 use super::recovery::bet_of;
@@ -147,7 +148,10 @@ impl Drawing {
     pub fn has_written(&self, draw: &Draw) -> io::Result<bool> {
         let mut same = draw.bets == self.bets && draw.sections.len() == self.sections.len();
         for (agency, section) in &self.sections {
-            same &= draw.documents(*agency)? == documents_in(section)?;
+            let mut winners = draw.winners(*agency);
+            let bytes = winners.left();
+            same &= draw.read(&mut winners, bytes)?;
+            same &= winners.documents() == documents_in(section)?;
         }
         Ok(same)
     }
@@ -214,12 +218,15 @@ impl Draw {
         if found == winners && last == *b"\n" { Ok(Some(draw)) } else { Err(damaged()) }
     }
 
-    /// Returns the documents of an agency's winners, in the order of storage.
-    pub fn documents(&self, agency: u16) -> io::Result<Vec<String>> {
-        let Some(section) = self.sections.get(&agency) else { return Ok(Vec::new()) };
-        let mut rows = vec![0; (section.end - section.start) as usize];
-        self.file.read_exact_at(&mut rows, section.start)?;
-        documents_in(&rows)
+    /// Returns the winners of an agency, none of which is read yet.
+    pub fn winners(&self, agency: u16) -> AgencyWinners {
+        AgencyWinners::new(self.sections.get(&agency).cloned().unwrap_or_default())
+    }
+
+    /// Reads the next winners of an agency, from about `bytes` bytes of the file. Returns true once
+    /// all are read.
+    pub fn read(&self, winners: &mut AgencyWinners, bytes: u64) -> io::Result<bool> {
+        winners.read(&self.file, bytes)
     }
 }
 
@@ -256,6 +263,12 @@ mod tests {
         Ledger { rows_end, rows_checksum, ..Ledger::default() }
     }
 
+    fn documents_of(draw: &Draw, agency: u16) -> Vec<String> {
+        let mut winners = draw.winners(agency);
+        while !draw.read(&mut winners, 1000).unwrap() {}
+        winners.documents().into_iter().map(str::to_owned).collect()
+    }
+
     fn drawing(bets: &[u8]) -> (tempfile::TempDir, Drawing) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("bets.csv");
@@ -282,7 +295,7 @@ mod tests {
         for (agency, documents) in
             [(1, vec!["3,3"]), (2, vec!["11", "55"]), (3, vec![]), (0, vec![])]
         {
-            assert_eq!(draw.documents(agency).unwrap(), documents, "agency {agency}");
+            assert_eq!(documents_of(&draw, agency), documents, "agency {agency}");
         }
     }
 
@@ -295,10 +308,7 @@ mod tests {
         }
         assert!(pieces >= 5, "one bet per piece: {pieces}");
         drawing.write(directory.path(), false).unwrap();
-        assert_eq!(
-            Draw::open(directory.path()).unwrap().unwrap().documents(2).unwrap(),
-            ["11", "55"]
-        );
+        assert_eq!(documents_of(&Draw::open(directory.path()).unwrap().unwrap(), 2), ["11", "55"]);
     }
 
     #[test]
@@ -339,7 +349,7 @@ mod tests {
         fs::write(directory.path().join(FILE), "draw,1,1\r\n1,22\r\n").unwrap();
         let draw = Draw::open(directory.path()).unwrap().unwrap();
         assert_eq!(
-            (draw.bets, draw.checksum, draw.documents(1).unwrap()),
+            (draw.bets, draw.checksum, documents_of(&draw, 1)),
             (1, None, vec!["22".into()])
         );
         fs::write(directory.path().join(FILE), "draw,1,1,x\r\n1,22\r\n").unwrap();

@@ -89,8 +89,8 @@ impl DrawAttempt {
         })
     }
 
-    /// Logs a failure. If it repeats, logs its second, fourth, eighth time and so on, because it may
-    /// last for days.
+    /// Logs a failure. If it repeats, logs its second, fourth, eighth time and so on, because it
+    /// may last for days.
     fn log(&mut self, failed: String) {
         let (last, times) = &mut self.failed;
         if *last != failed {
