@@ -19,6 +19,7 @@ pub mod header;
 pub mod record;
 pub mod v1;
 
+use std::fs;
 use std::path::Path;
 
 use self::checkpoint::{RECORDS_START, Run};
@@ -88,20 +89,33 @@ impl Journal {
     }
 
     /// Creates the journal and begins its first epoch with these totals. The file gets its name
-    /// when it is complete and durable.
+    /// when it is complete and durable. If that fails, for example on a full disk, nothing is left.
     pub fn create(
         directory: &Path,
         totals: Ledger,
         run: Run,
     ) -> Result<(Self, Ledger), StorageError> {
-        let file = StoredFile::create(directory.join(UNFINISHED))?;
-        let mut journal = Self { file, records: Vec::new() };
-        journal.file.reserve(JOURNAL_BYTES)?;
-        let ledger = journal.checkpoint(totals, run, false)?;
-        journal.sync()?;
-        journal.file.rename(directory.join(FILE))?;
+        let unfinished = directory.join(UNFINISHED);
+        let file = StoredFile::create(unfinished.clone())?;
+        let created = Self { file, records: Vec::new() }.begin(directory, totals, run);
+        if created.is_err() {
+            let _already_renamed = fs::remove_file(unfinished);
+        }
+        created
+    }
+
+    fn begin(
+        mut self,
+        directory: &Path,
+        totals: Ledger,
+        run: Run,
+    ) -> Result<(Self, Ledger), StorageError> {
+        self.file.reserve(JOURNAL_BYTES)?;
+        let ledger = self.checkpoint(totals, run, false)?;
+        self.sync()?;
+        self.file.rename(directory.join(FILE))?;
         sync_directory(directory)?;
-        Ok((journal, ledger))
+        Ok((self, ledger))
     }
 
     /// Returns the file.

@@ -108,3 +108,19 @@ fn a_refused_write_of_a_file_that_is_shorter_than_counted_is_fatal() {
         assert!(text.contains(name) && text.contains("are missing"), "{text}");
     }
 }
+
+#[test]
+fn a_journal_that_cannot_be_created_leaves_nothing() {
+    let scratch = Scratch::new();
+    let interposed = interpose(|operation| match operation {
+        Operation::Reserve { path, .. } if path.ends_with("journal.new") => {
+            Err(Errno::ENOSPC.into())
+        }
+        _ => Ok(()),
+    });
+    let refused = scratch.open(Durability::Disk).unwrap_err().to_string();
+    assert!(refused.contains("No space left"), "{refused}");
+    drop(interposed);
+    assert!(!scratch.path("journal.new").exists() && !scratch.path("journal").exists());
+    scratch.open(Durability::Disk).unwrap();
+}

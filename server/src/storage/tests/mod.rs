@@ -5,3 +5,4 @@ mod damage;
 mod failures;
 mod restarts;
 mod scratch;
+mod upgrade;
