@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use conventions::logger;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::dup2_stderr;
@@ -28,7 +29,11 @@ pub struct LogFileError {
 /// the file that has this path then. After an error the log stays where it is.
 pub fn log_to(path: &Path) -> Result<(), LogFileError> {
     let replace = |file: File| dup2_stderr(&file).map_err(Errno::into);
-    open(path).and_then(replace).map_err(|source| LogFileError { path: path.to_owned(), source })
+    open(path)
+        .and_then(replace)
+        .map_err(|source| LogFileError { path: path.to_owned(), source })?;
+    logger::stream_was_replaced();
+    Ok(())
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use env_logger::fmt::Formatter;
 use env_logger::{Builder, Target, WriteStyle};
@@ -36,15 +37,21 @@ pub enum Stream {
     Stderr,
 }
 
+impl Stream {
+    fn without_blocking(self) -> Option<File> {
+        match self {
+            Self::Stdout => without_blocking(io::stdout().as_fd()),
+            Self::Stderr => without_blocking(io::stderr().as_fd()),
+        }
+    }
+}
+
 /// Starts logging to `stream`, from `level` upwards, in local time and without colours.
 ///
 /// Forked processes inherit the log. A second call only changes the level. Environment variables
 /// such as `RUST_LOG` are not read, because the programs have their own setting for the level.
 pub fn init(level: LevelFilter, stream: Stream) {
-    let pipe = match stream {
-        Stream::Stdout => without_blocking(io::stdout().as_fd()),
-        Stream::Stderr => without_blocking(io::stderr().as_fd()),
-    };
+    let pipe = stream.without_blocking();
     let target = Target::Pipe(Box::new(LossyStream { stream, pipe, stuck: false }));
     // Only `log::max_level` filters by level. A filter in the logger would keep the level of the
     // first call.
@@ -63,6 +70,15 @@ pub fn init(level: LevelFilter, stream: Stream) {
 /// Changes the level from which on lines are logged.
 pub fn set_level(level: LevelFilter) {
     log::set_max_level(level);
+}
+
+/// True if another file has taken the place of the stream since the last line.
+static REPLACED: AtomicBool = AtomicBool::new(false);
+
+/// Reports that the program has put another file in the place of the stream. Without this, a log
+/// that was a pipe would stay there.
+pub fn stream_was_replaced() {
+    REPLACED.store(true, Ordering::Relaxed);
 }
 
 /// A stream that drops lines while its reader is stuck (a pager, a stopped terminal, a full log
@@ -122,6 +138,9 @@ fn without_blocking(stream: BorrowedFd<'_>) -> Option<File> {
 
 impl io::Write for LossyStream {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if REPLACED.swap(false, Ordering::Relaxed) {
+            self.pipe = self.stream.without_blocking();
+        }
         // A duplicate of the handle would cost a system call per line.
         if let Some(pipe) = self.pipe.take() {
             let written = self.write_to(pipe.as_fd(), line);
