@@ -63,7 +63,7 @@ impl Central {
         shared.durable.store(ledger.records);
         shared.expected.store(agencies.into());
         shared.finished.store(ledger.finished);
-        let draw = storage.draw_over(ledger.bets)?;
+        let draw = storage.draw_over(&ledger)?;
         shared.drawn.store(draw.is_some().into());
         let waits = Waits::new(&shared);
         Ok(Self { shared, storage, unpublished: None, stalled: None, waits, draw })

@@ -1,5 +1,7 @@
 //! The command line: subcommands, and a flag for every setting.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 use conventions::documents::Documents;
 
@@ -51,6 +53,14 @@ pub enum Command {
         #[arg(long)]
         live: bool,
     },
+    /// Copy the storage to a new directory, which a central can start on, while the central runs or
+    /// not
+    Backup {
+        /// Directory to create, or an empty one
+        directory: PathBuf,
+    },
+    /// Check every byte of the storage of a stopped central; exit with 0 if all of it is intact
+    Verify,
     /// Documents that are generated from this command line.
     #[command(flatten)]
     Documents(Documents),

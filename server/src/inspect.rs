@@ -1,6 +1,7 @@
-//! The commands `status`, `ipcs` and `health`: they examine a running central without disturbing
-//! it.
+//! The commands `status`, `ipcs`, `health` and `backup`: they examine a running central without
+//! disturbing it.
 
+mod backup;
 mod condition;
 pub mod health;
 mod ipcs;
@@ -13,6 +14,7 @@ use conventions::log_line::{Outcome, error};
 use conventions::output;
 use multiprocessing::{Segment, SegmentError, SharedState, segments};
 
+pub use self::backup::backup;
 use self::status::Status;
 use crate::central::{NAME_PREFIX, Shared};
 use crate::exit_code::ExitCode;

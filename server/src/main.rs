@@ -12,6 +12,7 @@ mod listener;
 mod log_file;
 mod storage;
 mod supervisor;
+mod verify;
 mod worker;
 
 use std::process;
@@ -56,13 +57,15 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
     logger::init(config.log_level, Stream::Stderr);
     let port = config.listen_addresses[0].port;
     let chosen = matches!(settings.source("SERVER_PORT"), Source::Flag(_)).then_some(port);
-    Ok(match cli.command {
-        Some(Command::Status { json, watch }) => inspect::status(port, json, watch),
+    Ok(match &cli.command {
+        Some(Command::Backup { directory }) => inspect::backup(&config.storage_dir, directory),
+        Some(Command::Status { json, watch }) => inspect::status(port, *json, *watch),
         Some(Command::Ipcs) => inspect::ipcs(chosen),
         Some(Command::Health { live: true }) => {
             inspect::health::live(port, config.heartbeat_timeout)
         }
         Some(Command::Health { live: false }) => inspect::health::ready(port),
+        Some(Command::Verify) => verify::run(&config.storage_dir),
         Some(Command::Run | Command::Documents(_)) | None => {
             if let Some(path) = &config.log_file
                 && let Err(reason) = log_file::log_to(path)
