@@ -272,7 +272,8 @@ fn check_document(document: &str) -> Result<(), Unencodable> {
 fn put_winners(documents: &[&str], out: &mut Vec<u8>) -> Result<(), Unencodable> {
     let is_counted = |text: &&&str| !text.is_empty() || documents.len() == 1;
     documents.iter().filter(is_counted).try_for_each(|text| check_document(text))?;
-    out.extend_from_slice(format!("WINNERS|{}\n", documents.join("|")).as_bytes());
+    out.extend_from_slice(b"WINNERS|");
+    text::put_line(documents, SEPARATOR as u8, out);
     Ok(())
 }
 

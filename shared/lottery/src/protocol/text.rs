@@ -61,6 +61,17 @@ impl<'b, const SEPARATOR: u8> Iterator for Fields<'b, SEPARATOR> {
     }
 }
 
+/// Appends texts with a separator between them, and a line break. Reserves the memory at once and
+/// makes no other copy, because an answer may have many megabytes.
+pub fn put_line(texts: &[&str], separator: u8, out: &mut Vec<u8>) {
+    out.reserve_exact(texts.iter().map(|text| text.len() + 1).sum::<usize>() + 1);
+    for (index, text) in texts.iter().enumerate() {
+        out.extend((index > 0).then_some(separator));
+        out.extend_from_slice(text.as_bytes());
+    }
+    out.push(b'\n');
+}
+
 /// Returns a one-line reply without its line break, or `None` while that has not arrived. Fails if
 /// bytes follow the line or it is not UTF-8.
 pub fn reply_line(reply: &[u8]) -> Result<Option<&str>, ProtocolError> {
