@@ -7,9 +7,11 @@
 //! in-flight mark is released, together. Only then is it acknowledged. A worker may be killed
 //! between any two of these points. [`Central::repair`] then publishes or discards what it left.
 
+mod agencies;
 mod commit;
 mod draw;
 mod error;
+mod identity;
 mod publish;
 mod repair;
 mod shared;
@@ -23,6 +25,7 @@ use multiprocessing::{LockError, Shareable, ValueGuard};
 pub use error::{Fatal, Rejected, RepairError};
 pub use shared::{NAME_PREFIX, Phase, Shared, WorkerState};
 
+use crate::roster::Roster;
 use crate::storage::{Draw, Ledger, LedgerWords, Storage};
 
 /// One process's access to the central.
@@ -30,6 +33,8 @@ use crate::storage::{Draw, Ledger, LedgerWords, Storage};
 pub struct Central {
     shared: Shared,
     storage: Storage,
+    /// The agencies that may take part, and from where; `None` if any agency may.
+    roster: Option<Roster>,
     /// The totals after the last batch that this process has committed but not published.
     unpublished: Option<Ledger>,
     /// True while this process has marked agencies as finished but not made the marks durable.
@@ -41,22 +46,25 @@ pub struct Central {
 impl Central {
     /// Initializes the shared state of a starting central from its storage.
     ///
-    /// `agencies` is the number of distinct agencies that the draw waits for.
+    /// `agencies` is the number of distinct agencies that the draw waits for. With a roster, it
+    /// waits for exactly these.
     pub fn new(
         shared: Shared,
         storage: Storage,
         ledger: Ledger,
         agencies: u16,
+        roster: Option<Roster>,
     ) -> Result<Self, Fatal> {
         shared.ledger.set(ledger.into())?;
         shared.winners.set(ledger.winners)?;
         shared.bets.store(ledger.bets);
         shared.durable.store(ledger.batches);
         shared.expected.store(agencies.into());
-        shared.finished.store(storage.count_finished()?);
+        shared.set_roster(roster.iter().flat_map(Roster::numbers));
+        shared.set_finished(storage.finished_agencies()?.into_iter());
         let draw = storage.draw_over(ledger.bets)?;
         shared.drawn.store(draw.is_some().into());
-        Ok(Self { shared, storage, unpublished: None, unsynced: false, draw })
+        Ok(Self { shared, storage, roster, unpublished: None, unsynced: false, draw })
     }
 
     /// Returns the shared state, for the numbers that concern neither bets nor winners.
@@ -108,7 +116,7 @@ fn recover_ledger<'a>(
     match error {
         LockError::OwnerDied(mut inherited) => {
             let recovery = storage.recover(false)?;
-            shared.finished.store(storage.count_finished()?);
+            shared.set_finished(storage.finished_agencies()?.into_iter());
             **inherited = recovery.ledger.into();
             warn("recovery", Outcome::Success)
                 .with("reason", "a process died while it held the storage lock")

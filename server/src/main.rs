@@ -6,6 +6,7 @@ mod config;
 mod exit_code;
 mod inspect;
 mod listener;
+mod roster;
 mod storage;
 mod supervisor;
 mod worker;

@@ -197,9 +197,9 @@ impl Storage {
         self.finished.insert(agency).map_err(self.file_error("writing", "finished"))
     }
 
-    /// Returns how many agencies have finished.
-    pub fn count_finished(&self) -> Result<u32, FileError> {
-        self.finished.count().map_err(self.file_error("reading", "finished"))
+    /// Returns the agencies that have finished.
+    pub fn finished_agencies(&self) -> Result<Vec<u16>, FileError> {
+        self.finished.agencies().map_err(self.file_error("reading", "finished"))
     }
 
     /// Makes every finished mark so far survive a power loss.

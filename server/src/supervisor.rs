@@ -71,7 +71,8 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
     let port = listeners.first().map_or(0, |listener| listener.address.port());
     let shared = Shared::create_reclaiming(&Shared::name(port)?, config.workers.get())?;
     shared.port.store(port);
-    let central = Central::new(shared, storage, recovery.ledger, config.agencies)?;
+    let roster = config.roster.clone();
+    let central = Central::new(shared, storage, recovery.ledger, config.agencies, roster)?;
     if central.was_drawn() {
         let advice = "the draw of this storage has been held, so bets are closed; a new lottery \
                       needs another SERVER_STORAGE_DIR";

@@ -95,7 +95,7 @@ fn mark_finished(shared: &Shared, storage: &Storage, agency: u16) -> Result<(), 
         return Ok(());
     }
     storage.mark_finished(agency)?;
-    let finished = shared.finished.fetch_add(1) + 1;
+    let Some(finished) = shared.add_finished(agency) else { return Ok(()) };
     info("agency_finished", Outcome::Success)
         .with("agency", agency)
         .with("finished", finished)

@@ -1,6 +1,7 @@
 //! Errors of the central, one type per severity.
 
 use std::io;
+use std::net::IpAddr;
 
 use multiprocessing::LockFailure;
 
@@ -23,6 +24,31 @@ pub enum Rejected {
         agency: u16,
         /// The reason.
         source: io::Error,
+    },
+    /// The roster has no agency with the address of the peer.
+    #[error(
+        "{address} belongs to no agency's network; add its network to the roster (SERVER_ROSTER)"
+    )]
+    Stranger {
+        /// Address of the peer.
+        address: IpAddr,
+    },
+    /// The roster does not have the agency.
+    #[error("agency {agency} is not in the roster (SERVER_ROSTER)")]
+    NotInRoster {
+        /// The agency.
+        agency: u16,
+    },
+    /// The address of the peer belongs to another agency.
+    #[error(
+        "agency {agency} may not speak from {address}; the roster (SERVER_ROSTER) gives it other \
+         networks"
+    )]
+    OtherNetwork {
+        /// The agency that the request speaks for.
+        agency: u16,
+        /// Address of the peer.
+        address: IpAddr,
     },
     /// The batch could not be written as rows.
     #[error("not stored: {0}")]

@@ -13,6 +13,7 @@ use multiprocessing::{
     Lock, RawArray, RawValue, Segment, SegmentError, SegmentName, SharedState, Value,
 };
 
+use super::agencies::AGENCY_WORDS;
 use crate::storage::LedgerWords;
 
 /// What the central as a whole is doing.
@@ -92,11 +93,19 @@ pub struct Shared {
     pub winners: Value<u64>,
     /// Published bets. Written by the holder of the lock of `winners`; never decreases.
     pub bets: RawValue<u64>,
-    /// Distinct agencies that have finished: the number of marks in the file `finished`. Written
-    /// by the holder of the lock of `ledger`.
+    /// Distinct agencies that have finished and count for the draw. Written by the holder of the
+    /// lock of `ledger`.
     pub finished: RawValue<u32>,
     /// Agencies that the draw waits for. Written by the supervisor at the start.
     pub expected: RawValue<u32>,
+    /// One bit per agency number: 1 if the agency has finished and counts for the draw. Written
+    /// like `finished`.
+    #[shared(len = AGENCY_WORDS)]
+    pub finished_agencies: RawArray<u64>,
+    /// One bit per agency number: 1 if the agency is in the roster. All 0 without a roster, and
+    /// then every agency counts. Written by the supervisor at the start.
+    #[shared(len = AGENCY_WORDS)]
+    pub roster_agencies: RawArray<u64>,
     /// 1 plus the slot of the worker that runs the draw, or 0. Written by a worker that finds 0
     /// and holds the lock of `ledger`; set back to 0 by that worker, or by the supervisor when the
     /// worker is dead.

@@ -52,11 +52,12 @@ impl Finished {
         self.file.write_all_at(&[1], agency.into())
     }
 
-    /// Returns how many agencies have finished.
-    pub fn count(&self) -> io::Result<u32> {
+    /// Returns the agencies that have finished.
+    pub fn agencies(&self) -> io::Result<Vec<u16>> {
         let mut marks = vec![0; BYTES as usize];
         self.file.read_exact_at(&mut marks, 0)?;
-        Ok(marks.into_iter().map(|mark| u32::from(mark != 0)).sum())
+        let marked = (0..=u16::MAX).zip(marks).filter(|(_, mark)| *mark != 0);
+        Ok(marked.map(|(agency, _)| agency).collect())
     }
 
     /// Makes every mark survive a power loss. After a failure, the marks since the last success may
@@ -75,12 +76,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("finished");
         let finished = Finished::open(&path).unwrap();
-        assert_eq!(finished.count().unwrap(), 0);
+        assert!(finished.agencies().unwrap().is_empty());
         for agency in [1, 5, 5, u16::MAX] {
             finished.insert(agency).unwrap();
         }
         let reopened = Finished::open(&path).unwrap();
-        assert_eq!(reopened.count().unwrap(), 3);
+        assert_eq!(reopened.agencies().unwrap(), [1, 5, u16::MAX]);
         assert!(reopened.contains(5).unwrap() && reopened.contains(u16::MAX).unwrap());
         assert!(!reopened.contains(2).unwrap());
     }

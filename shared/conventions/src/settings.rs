@@ -13,7 +13,7 @@ mod table;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-pub use self::error::SettingsError;
+pub use self::error::{SettingsError, nearest};
 pub use self::file::{EffectiveValue, FileFormat, FileValue, MAX_FILE_BYTES, SettingsFile};
 pub use self::flags::{Program, SettingFlags};
 pub use self::source::Source;
@@ -89,8 +89,18 @@ impl Settings {
         key: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<T, SettingsError> {
+        self.get_explained(key, |text| parse(text).ok_or(None))
+    }
+
+    /// Returns the value of `key`, read by `parse`, which returns what is wrong with a value that
+    /// is not accepted. Panics as [`Settings::get`] does.
+    pub fn get_explained<T>(
+        &self,
+        key: &str,
+        parse: impl FnOnce(&str) -> Result<T, Option<String>>,
+    ) -> Result<T, SettingsError> {
         let entry = self.entry(key);
-        parse(&entry.value).ok_or_else(|| {
+        parse(&entry.value).map_err(|reason| {
             let Setting { key, flag, .. } = *entry.setting;
             let accepted = entry.setting.accepted();
             if entry.is_missing() {
@@ -102,6 +112,7 @@ impl Settings {
                     key,
                     value: entry.value.clone(),
                     origin: entry.source.clone(),
+                    reason: reason.map(String::into_boxed_str),
                     accepted,
                 }
             }

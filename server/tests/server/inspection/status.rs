@@ -175,6 +175,8 @@ fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
         ("bets", "RawValue", "u64", "1", Some("7")),
         ("finished", "RawValue", "u32", "1", Some("0")),
         ("expected", "RawValue", "u32", "1", Some("5")),
+        ("finished_agencies", "RawArray", "u64", "1024", None),
+        ("roster_agencies", "RawArray", "u64", "1024", None),
         ("draw_owner", "RawValue", "u32", "1", Some("0")),
         ("drawn", "RawValue", "u8", "1", Some("0")),
         ("processing", "RawArray", "u8", "2", None),

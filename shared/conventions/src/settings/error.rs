@@ -14,7 +14,10 @@ use super::table::Table;
 #[non_exhaustive]
 pub enum SettingsError {
     /// A value that its setting does not accept.
-    #[error("{key} = {value:?} ({origin}) is not accepted: expected {accepted}")]
+    #[error(
+        "{key} = {value:?} ({origin}) is not accepted: {}expected {accepted}",
+        .reason.as_ref().map(|reason| format!("{reason}; ")).unwrap_or_default()
+    )]
     Value {
         /// Key of the setting.
         key: &'static str,
@@ -22,6 +25,8 @@ pub enum SettingsError {
         value: String,
         /// Where it was given.
         origin: Source,
+        /// What is wrong with the value, if that is not evident.
+        reason: Option<Box<str>>,
         /// What the setting accepts.
         accepted: String,
     },
@@ -95,8 +100,8 @@ impl SettingsError {
     #[must_use]
     pub fn expecting(self, text: String) -> Self {
         match self {
-            Self::Value { key, value, origin, .. } => {
-                Self::Value { key, value, origin, accepted: text }
+            Self::Value { key, value, origin, reason, .. } => {
+                Self::Value { key, value, origin, reason, accepted: text }
             }
             other => other,
         }
@@ -119,7 +124,7 @@ const MAX_EDITS: usize = 3;
 
 /// Returns the candidate with the most similar spelling, ignoring letter case, if one is similar
 /// enough.
-fn nearest(name: &str, candidates: &[&'static str]) -> Option<&'static str> {
+pub fn nearest<'a>(name: &str, candidates: &[&'a str]) -> Option<&'a str> {
     // Any two short names are only a few edits apart, so at most a third of the name may differ.
     let allowed = MAX_EDITS.min(name.chars().count() / 3);
     let edits =
