@@ -12,6 +12,7 @@ mod commit;
 mod draw;
 mod error;
 mod identity;
+mod operator;
 mod publish;
 mod repair;
 mod shared;
@@ -23,6 +24,7 @@ use lottery::Results;
 use multiprocessing::{LockError, Shareable, ValueGuard};
 
 pub use error::{Fatal, Rejected, RepairError};
+pub use operator::{Answer, NoAnswer, OperatorCommand};
 pub use shared::{NAME_PREFIX, Phase, Shared, WorkerState};
 
 use crate::roster::Roster;

@@ -42,6 +42,16 @@ pub enum Command {
     },
     /// Show all shared memory segments and their objects, in the layout of `ipcs -m`
     Ipcs,
+    /// Show which agencies have finished and what the draw waits for, or change it
+    Draw {
+        /// Hold the draw of a central with SERVER_DRAW=confirm; exit with 0 once it has been held
+        #[arg(long, conflicts_with = "reopen")]
+        confirm: bool,
+        /// Open the bets again, as long as the draw has not been held: every agency has to finish
+        /// again
+        #[arg(long)]
+        reopen: bool,
+    },
     /// Exit with 0 if every worker of the running central accepts connections, with 1 if not
     Health,
     /// Documents that are generated from this command line.

@@ -41,6 +41,8 @@ pub struct Config {
     pub agencies: u16,
     /// The agencies that may take part, and from where; `None` if any agency may.
     pub roster: Option<Roster>,
+    /// True if the draw waits for an operator.
+    pub draw_needs_confirmation: bool,
     /// True if a query for winners before the draw waits for it, false if it is refused.
     pub early_queries_wait: bool,
     /// Processes in the pool.
@@ -78,6 +80,11 @@ impl Config {
             log_level_text: settings.text("LOGGING_LEVEL").to_owned(),
             agencies: agencies(settings, roster.as_ref())?,
             roster,
+            draw_needs_confirmation: settings.get("SERVER_DRAW", |text| match text {
+                "automatic" => Some(false),
+                "confirm" => Some(true),
+                _ => None,
+            })?,
             early_queries_wait: settings.get("SERVER_EARLY_QUERY", |text| match text {
                 "wait" => Some(true),
                 "refuse" => Some(false),

@@ -1,6 +1,7 @@
-//! The commands `status`, `ipcs` and `health`: they read the shared memory of a running central
-//! without disturbing it.
+//! The commands `status`, `draw`, `ipcs` and `health`: they read the shared memory of a running
+//! central without disturbing it. `draw` can also give it a command.
 
+mod draw;
 mod ipcs;
 mod status;
 
@@ -12,8 +13,9 @@ use conventions::log_line::{Outcome, error, info};
 use multiprocessing::{Segment, SegmentError, SharedState, segments};
 
 use self::status::Status;
-use crate::central::{NAME_PREFIX, Phase, Shared, WorkerState};
+use crate::central::{NAME_PREFIX, OperatorCommand, Phase, Shared, WorkerState};
 use crate::exit_code::ExitCode;
+use crate::roster::Roster;
 
 /// Time between two tables of `status --watch`.
 const WATCH: Duration = Duration::from_secs(1);
@@ -51,6 +53,24 @@ pub fn status(port: u16, json: bool, watch: bool) -> ExitCode {
         }
         sleep(WATCH);
     }
+}
+
+/// Prints the state of the draw of the central whose first port is `port`, or gives the central a
+/// command of the operator.
+pub fn draw(port: u16, command: Option<OperatorCommand>, roster: Option<&Roster>) -> ExitCode {
+    let shared = match attach(port) {
+        Ok(shared) => shared,
+        Err(reason) => return failed("draw", &reason),
+    };
+    let text = match command {
+        None => draw::state(&shared, roster),
+        Some(command) => match draw::execute(&shared, command) {
+            Ok(done) => format!("{done}\n"),
+            Err(reason) => return failed("draw", &reason),
+        },
+    };
+    printed(&text);
+    ExitCode::Done
 }
 
 /// Prints every segment of the library with its objects.

@@ -21,6 +21,7 @@ use conventions::logger::{self, Stream};
 use conventions::settings::SettingsError;
 use log::LevelFilter;
 
+use crate::central::OperatorCommand;
 use crate::cli::{Cli, Command};
 use crate::config::Config;
 use crate::exit_code::ExitCode;
@@ -55,6 +56,14 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
     let port = config.listen_addresses[0].port;
     Ok(match cli.command {
         Some(Command::Status { json, watch }) => inspect::status(port, json, watch),
+        Some(Command::Draw { confirm, reopen }) => {
+            let command = match (confirm, reopen) {
+                (true, _) => Some(OperatorCommand::Confirm),
+                (_, true) => Some(OperatorCommand::Reopen),
+                _ => None,
+            };
+            inspect::draw(port, command, config.roster.as_ref())
+        }
         Some(Command::Ipcs) => inspect::ipcs(),
         Some(Command::Health) => inspect::health(port),
         Some(Command::Run | Command::Documents(_)) | None => serve(&config),

@@ -202,6 +202,16 @@ impl Storage {
         self.finished.agencies().map_err(self.file_error("reading", "finished"))
     }
 
+    /// Clears all marks, durably if that is promised. The caller holds the ledger's lock. After an
+    /// error, some of them may be cleared.
+    pub fn clear_finished(&self) -> Result<(), StorageError> {
+        self.finished.clear().map_err(self.file_error("writing", "finished"))?;
+        match self.durability {
+            Durability::Disk => self.sync_finished(),
+            Durability::Process => Ok(()),
+        }
+    }
+
     /// Makes every finished mark so far survive a power loss.
     pub fn sync_finished(&self) -> Result<(), StorageError> {
         self.finished.sync().map_err(self.not_durable("finished"))
@@ -222,6 +232,12 @@ impl Storage {
     pub fn write_draw(&self, drawing: &Drawing) -> Result<(), FileError> {
         let written = drawing.write(&self.directory, self.durability == Durability::Disk);
         written.map_err(self.file_error("writing", draw::FILE))
+    }
+
+    /// Returns true if there is a result of the draw, whole or damaged.
+    pub fn has_draw(&self) -> Result<bool, FileError> {
+        let path = self.directory.join(draw::FILE);
+        path.try_exists().map_err(FileError::of("looking for", &path))
     }
 
     /// Returns the result of the draw, if it has been held. A damaged file is an error.

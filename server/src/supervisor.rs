@@ -73,11 +73,13 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
     shared.port.store(port);
     let roster = config.roster.clone();
     let central = Central::new(shared, storage, recovery.ledger, config.agencies, roster)?;
+    central.shared().needs_confirmation.store(config.draw_needs_confirmation.into());
     if central.was_drawn() {
         let advice = "the draw of this storage has been held, so bets are closed; a new lottery \
                       needs another SERVER_STORAGE_DIR";
         info("sorteo", Outcome::InProgress).with("reason", advice).write();
     }
+    central.shared().log_missing_confirmation();
     log_config(config, port);
     let limits = Limits {
         request_timeout: config.request_timeout,

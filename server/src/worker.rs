@@ -102,13 +102,14 @@ pub fn serve(
         (LISTENERS..).zip(listeners).map(|(token, listener)| Intake::new(listener, token, &epoll));
     let intakes = intakes.collect::<Result<_, _>>()?;
     let slot = worker.slot();
+    let reopened = central.shared().reopened.load();
     let requests = Requests { slot, central, limits, round: Round::default() };
     let mut event_loop = EventLoop {
         epoll: &epoll,
         intakes,
         table: Table::new(&epoll),
         handler: Handler::new(requests),
-        draw: DrawAttempt::new(drawn),
+        draw: DrawAttempt::new(drawn, reopened),
         published: (0, 0),
     };
     event_loop.central().shared().worker_state.store(slot, WorkerState::Ready as u8);
@@ -138,6 +139,10 @@ impl<'a> EventLoop<'a> {
                 Err(Errno::EINTR) => 0,
                 Err(errno) => return Err(errno.into()),
             };
+            // Before any event: an agency that finishes in this round does so after the reopening.
+            if self.draw.sees_reopening(self.handler.requests.central) {
+                self.close_finished()?;
+            }
             let queued = self.table.take_queued();
             for event in &events[..ready] {
                 self.dispatch(event)?;
@@ -175,12 +180,12 @@ impl<'a> EventLoop<'a> {
     }
 
     /// Returns how long to wait for events: not at all if there is work left, and without a limit
-    /// only if no deadline, pause or draw is pending.
+    /// only if no deadline, pause or draw is ahead.
     fn timeout(&self) -> EpollTimeout {
         if self.table.has_queued() || self.draw.is_under_way() {
             return EpollTimeout::ZERO;
         }
-        let quiet = self.table.is_empty() && !self.draw.is_due(self.central());
+        let quiet = self.table.is_empty() && !self.central().shared().is_draw_ahead();
         if quiet && self.intakes.iter().all(Intake::is_open) {
             return EpollTimeout::NONE;
         }
@@ -315,6 +320,28 @@ impl<'a> EventLoop<'a> {
                 self.visit(token, Handler::answer_waiting)?;
             }
         }
+        Ok(())
+    }
+
+    /// Closes the connections whose agencies have finished, after bets were reopened: the marks are
+    /// gone, and the end of the connection makes the agencies report again.
+    fn close_finished(&mut self) -> Result<(), WorkerError> {
+        let finished = self.table.select(Connection::has_finished);
+        if !finished.is_empty() {
+            let slot = self.handler.requests.slot;
+            info("close_connections", Outcome::Success)
+                .with("worker", slot)
+                .with("connections", finished.len())
+                .with("reason", "bets are open again, and these agencies must finish again")
+                .write();
+        }
+        for token in finished {
+            self.table.with(token, |connection| {
+                self.handler.finish(connection);
+                Ok::<_, Fatal>(())
+            })?;
+        }
+        self.publish_counts();
         Ok(())
     }
 

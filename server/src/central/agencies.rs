@@ -19,7 +19,7 @@ impl Shared {
     }
 
     /// Returns true if only the agencies of a roster count for the draw.
-    pub fn has_roster(&self) -> bool {
+    fn has_roster(&self) -> bool {
         self.roster_agencies.iter().any(|word| word != 0)
     }
 
@@ -27,6 +27,19 @@ impl Shared {
     fn counting(&self) -> impl Fn(&u16) -> bool {
         let all = !self.has_roster();
         move |agency| all || contains(&self.roster_agencies, *agency)
+    }
+
+    /// Returns the agencies that have finished, in ascending order.
+    pub fn finished_numbers(&self) -> Vec<u16> {
+        (0..=u16::MAX).filter(|agency| contains(&self.finished_agencies, *agency)).collect()
+    }
+
+    /// Returns the agencies of the roster that have not finished, in ascending order.
+    pub fn missing_numbers(&self) -> Vec<u16> {
+        let is_missing = |agency: &u16| {
+            contains(&self.roster_agencies, *agency) && !contains(&self.finished_agencies, *agency)
+        };
+        (0..=u16::MAX).filter(is_missing).collect()
     }
 
     /// Records that exactly these agencies have finished, and leaves out those that do not count.

@@ -26,7 +26,8 @@ impl Central {
         let mut guard = lock_ledger(&self.shared, &self.storage)?;
         self.check_durability()?;
         let batches = if self.is_closed() {
-            (0..group.len()).map(|_| Err(Rejected::Closed)).collect()
+            let rejected = || if self.was_drawn() { Rejected::Drawn } else { Rejected::Closed };
+            (0..group.len()).map(|_| Err(rejected())).collect()
         } else {
             match store(&self.shared, &mut self.storage, &mut guard, group.all()) {
                 Ok(results) => results,
@@ -101,5 +102,6 @@ fn mark_finished(shared: &Shared, storage: &Storage, agency: u16) -> Result<(), 
         .with("finished", finished)
         .with("expected", shared.expected.load())
         .write();
+    shared.log_missing_confirmation();
     Ok(())
 }

@@ -14,8 +14,17 @@ pub enum Rejected {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The draw is due or has been held.
-    #[error("the bets are closed: every expected agency has finished")]
+    /// The draw has been held.
+    #[error(
+        "the bets are closed: every expected agency has finished; a new lottery needs another \
+         SERVER_STORAGE_DIR"
+    )]
+    Drawn,
+    /// Every expected agency has finished, and the draw has not been held yet.
+    #[error(
+        "the bets are closed: every expected agency has finished; until the draw is held, \
+         `server draw --reopen` opens them again"
+    )]
     Closed,
     /// The result of the draw cannot be read.
     #[error("the winners of agency {agency} cannot be read: {source}")]

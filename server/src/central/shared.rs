@@ -110,6 +110,21 @@ pub struct Shared {
     /// and holds the lock of `ledger`; set back to 0 by that worker, or by the supervisor when the
     /// worker is dead.
     pub draw_owner: RawValue<u32>,
+    /// 1 if the draw waits for an operator. Written by the supervisor at the start.
+    pub needs_confirmation: RawValue<u8>,
+    /// 1 once an operator has confirmed the draw. Written by a worker that executes a command and
+    /// holds the lock of `ledger`; set back to 0 when bets are reopened.
+    pub confirmed: RawValue<u8>,
+    /// Number of times that an operator has reopened bets. Written like `confirmed`; never
+    /// decreases.
+    pub reopened: RawValue<u32>,
+    /// Held by the one `server draw` process that gives a command.
+    pub operator: Lock,
+    /// Number and code of the last command of an operator. Written by the holder of `operator`.
+    pub command: RawValue<u64>,
+    /// Number of the last command that was executed, and the code of the answer. Written by the
+    /// worker that executes it and holds the lock of `ledger`.
+    pub answer: RawValue<u64>,
     /// 1 once there is a `draw.csv`. Written by the worker in `draw_owner`, and by the supervisor
     /// at the start; never reset.
     pub drawn: RawValue<u8>,

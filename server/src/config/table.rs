@@ -109,6 +109,17 @@ const SETTINGS: &[Setting] = &[
                   exactly these agencies, and a connection speaks only for agencies of its network.",
     },
     Setting {
+        key: "SERVER_DRAW",
+        flag: "draw",
+        value_name: "WHEN",
+        default: "automatic",
+        accepted: "automatic or confirm",
+        choices: &["automatic", "confirm"],
+        help: "Moment of the draw",
+        details: "automatic: when every expected agency has finished. confirm: when an operator runs \
+                  `server draw --confirm` after that.",
+    },
+    Setting {
         key: "SERVER_EARLY_QUERY",
         flag: "early-query",
         value_name: "WHAT",

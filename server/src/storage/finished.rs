@@ -52,6 +52,11 @@ impl Finished {
         self.file.write_all_at(&[1], agency.into())
     }
 
+    /// Removes the marks of all agencies.
+    pub fn clear(&self) -> io::Result<()> {
+        self.file.write_all_at(&[0; BYTES as usize], 0)
+    }
+
     /// Returns the agencies that have finished.
     pub fn agencies(&self) -> io::Result<Vec<u16>> {
         let mut marks = vec![0; BYTES as usize];

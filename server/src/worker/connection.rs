@@ -49,6 +49,8 @@ pub struct Connection {
     pub deadline: Option<Instant>,
     /// True while it holds an in-flight mark. The ticket of a batch takes this mark over.
     pub in_flight: bool,
+    /// True once its agency has reported on it that it has finished.
+    pub finished: bool,
     /// What epoll watches for; `None` before it is registered. Only the table changes it.
     pub watched: Option<Watched>,
     /// True while it is in the queue for the next round. Only the table changes it.
@@ -154,6 +156,7 @@ impl Connection {
             buffer: Vec::new(),
             deadline: Some(deadline),
             in_flight: false,
+            finished: false,
             watched: None,
             in_queue: false,
             phase: Phase::Receiving,
@@ -163,6 +166,16 @@ impl Connection {
     /// Returns true if no byte of an unanswered request has arrived.
     pub fn is_idle(&self) -> bool {
         matches!(self.phase, Phase::Receiving) && self.buffer.is_empty()
+    }
+
+    /// Returns true if its agency relies on its finish mark: it waits for the draw, or will ask for
+    /// its winners next.
+    pub fn has_finished(&self) -> bool {
+        match self.phase {
+            Phase::Waiting { .. } => true,
+            Phase::Receiving | Phase::Queued => self.finished,
+            _ => false,
+        }
     }
 
     /// Returns the bytes it keeps in memory.

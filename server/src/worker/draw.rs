@@ -24,12 +24,16 @@ pub struct DrawAttempt {
     drawing: Option<(Drawing, bool)>,
     /// No attempt before this time.
     not_before: Option<Instant>,
+    /// Number of times that bets were reopened, as far as this worker has seen.
+    reopened: u32,
 }
 
 impl DrawAttempt {
     /// Returns an attempt that has not begun.
-    pub fn new(drawn: Arc<EventFd>) -> Self {
-        Self { drawn, drawing: None, not_before: None }
+    ///
+    /// `reopened` is the number of times that bets were reopened so far.
+    pub fn new(drawn: Arc<EventFd>, reopened: u32) -> Self {
+        Self { drawn, drawing: None, not_before: None, reopened }
     }
 
     /// Returns true if this worker has a piece of the draw to do now.
@@ -42,14 +46,18 @@ impl DrawAttempt {
         self.not_before.is_some_and(|time| Instant::now() < time)
     }
 
-    /// Returns true if a draw is due and has not been held. This worker may have to run it later,
-    /// even if another one is running it now.
-    pub fn is_due(&self, central: &Central) -> bool {
-        central.is_closed() && !central.was_drawn()
+    /// Returns true if bets were reopened since the last call.
+    pub fn sees_reopening(&mut self, central: &Central) -> bool {
+        let reopened = central.shared().reopened.load();
+        std::mem::replace(&mut self.reopened, reopened) != reopened
     }
 
-    /// Does this round's part of the draw, if there is any for this worker.
+    /// Executes the command of an operator, and does this round's part of the draw, if there is any
+    /// for this worker.
     pub fn advance(&mut self, central: &mut Central, slot: usize) -> Result<(), Fatal> {
+        if central.obey(slot)? {
+            self.drawing = None;
+        }
         if self.is_paused() {
             return Ok(());
         }

@@ -9,7 +9,7 @@ use lottery::protocol::Then;
 
 use super::connection::{Connection, Phase, Read, Sent};
 use super::request::{Origin, RequestOutcome, Requests, answer};
-use super::round::Answerable;
+use super::round::{Answerable, Pending, Ticket};
 use super::{LAST_CHANCE, READ_BYTES};
 use crate::central::Fatal;
 
@@ -77,6 +77,9 @@ impl<'a> Handler<'a> {
         connection: &mut Connection,
         answerable: Answerable,
     ) -> Result<(), Fatal> {
+        if matches!(answerable, (Ticket { request: Pending::Finish, .. }, Ok(()))) {
+            connection.finished = true;
+        }
         let outcome = answer(answerable, &mut *connection.codec);
         self.apply(connection, outcome)
     }
@@ -255,7 +258,7 @@ impl<'a> Handler<'a> {
     }
 
     /// Closes a connection that is done.
-    fn finish(&self, connection: &mut Connection) {
+    pub fn finish(&self, connection: &mut Connection) {
         self.release_mark(connection);
         connection.phase = Phase::Closed;
     }

@@ -4,6 +4,7 @@ mod descriptors;
 mod errors;
 mod files;
 mod late_queries;
+mod operator;
 mod roster;
 mod stop;
 mod waiting;

@@ -83,6 +83,7 @@ fn the_status_has_every_field_with_its_value() {
         ("agencies_in_flight", 1.into()),
         ("agencies_finished", 0.into()),
         ("agencies_expected", 5.into()),
+        ("awaits_confirmation", false.into()),
         ("drawn", false.into()),
         ("waiting", 0.into()),
         ("worker_deaths", 0.into()),
@@ -145,24 +146,10 @@ fn segment(table: &str, port: u16) -> Vec<Vec<&str>> {
     std::iter::once(own).chain(objects).map(|line| line.split_whitespace().collect()).collect()
 }
 
-#[test]
-fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
-    let setup = setup();
-    let central = setup.start();
-    let _agency = busy(&central);
-    let name = format!("/lottery.{}", central.port);
-    let user = User::from_uid(getuid()).unwrap().map_or(getuid().to_string(), |user| user.name);
-    let bytes = fs::metadata(format!("/dev/shm{name}")).unwrap().len().to_string();
-    let creator = format!("{})", central.program.pid());
-    // The supervisor and two workers are attached. A parallel test that lists the segments of this
-    // machine is attached too for a moment.
-    let expected = [&name, &user, "600", &bytes, "3", "alive", "(creator", &creator];
-    let listed = || text(&ask(&setup, "ipcs", central.port).stdout);
-    let table = eventually("the segment's line", listed, |table| {
-        segment(table, central.port)[0] == expected
-    });
-    let lines = segment(&table, central.port);
-    assert_eq!(lines[1], ["object", "kind", "type", "length", "value"]);
+/// Returns every object with its kind, type and length, and its value if that is known.
+fn objects(
+    central: &CentralProcess<'_>,
+) -> Vec<(&'static str, &'static str, &'static str, &'static str, Option<String>)> {
     let pids = central.worker_pids();
     let pids = format!("[{}, {}]", pids[0], pids[1]);
     let port = central.port.to_string();
@@ -178,6 +165,12 @@ fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
         ("finished_agencies", "RawArray", "u64", "1024", None),
         ("roster_agencies", "RawArray", "u64", "1024", None),
         ("draw_owner", "RawValue", "u32", "1", Some("0")),
+        ("needs_confirmation", "RawValue", "u8", "1", Some("0")),
+        ("confirmed", "RawValue", "u8", "1", Some("0")),
+        ("reopened", "RawValue", "u32", "1", Some("0")),
+        ("operator", "Lock", "u8", "0", Some("free")),
+        ("command", "RawValue", "u64", "1", Some("0")),
+        ("answer", "RawValue", "u64", "1", Some("0")),
         ("drawn", "RawValue", "u8", "1", Some("0")),
         ("processing", "RawArray", "u8", "2", None),
         ("in_flight", "RawArray", "u16", "2", None),
@@ -197,11 +190,36 @@ fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
         ("worker_queries", "RawArray", "u64", "2", None),
         ("worker_refused", "RawArray", "u64", "2", None),
     ];
+    let owned = |(object, kind, element, length, value): (_, _, _, _, Option<&str>)| {
+        (object, kind, element, length, value.map(str::to_owned))
+    };
+    objects.into_iter().map(owned).collect()
+}
+
+#[test]
+fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
+    let setup = setup();
+    let central = setup.start();
+    let _agency = busy(&central);
+    let name = format!("/lottery.{}", central.port);
+    let user = User::from_uid(getuid()).unwrap().map_or(getuid().to_string(), |user| user.name);
+    let bytes = fs::metadata(format!("/dev/shm{name}")).unwrap().len().to_string();
+    let creator = format!("{})", central.program.pid());
+    // The supervisor and two workers are attached. A parallel test that lists the segments of this
+    // machine is attached too for a moment.
+    let expected = [&name, &user, "600", &bytes, "3", "alive", "(creator", &creator];
+    let listed = || text(&ask(&setup, "ipcs", central.port).stdout);
+    let table = eventually("the segment's line", listed, |table| {
+        segment(table, central.port)[0] == expected
+    });
+    let lines = segment(&table, central.port);
+    assert_eq!(lines[1], ["object", "kind", "type", "length", "value"]);
+    let objects = objects(&central);
     assert_eq!(lines.len() - 2, objects.len(), "{table}");
     for ((object, kind, element, length, value), line) in objects.into_iter().zip(&lines[2..]) {
         assert_eq!(line[..4], [object, kind, element, length], "{table}");
         assert!(
-            value.is_none_or(|value| line[4..].join(" ") == value),
+            value.as_ref().is_none_or(|value| line[4..].join(" ") == *value),
             "{object} is not {value:?} in {table}"
         );
     }

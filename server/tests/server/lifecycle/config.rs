@@ -11,7 +11,7 @@ const USAGE: i32 = 2;
 
 /// Every key with its default, a value for the file, one for the environment, one for the flag, and
 /// the flag.
-const KEYS: [(&str, &str, &str, &str, &str, &str); 14] = [
+const KEYS: [(&str, &str, &str, &str, &str, &str); 15] = [
     ("SERVER_PORT", "12345", "1001", "1002", "1003", "--port"),
     ("SERVER_IP", "0.0.0.0", "127.0.0.1", "127.0.0.2", "127.0.0.3", "--ip"),
     ("SERVER_LISTEN_BACKLOG", "1024", "11", "12", "13", "--listen-backlog"),
@@ -20,6 +20,7 @@ const KEYS: [(&str, &str, &str, &str, &str, &str); 14] = [
     ("SERVER_WORKERS", "auto", "3", "4", "5", "--workers"),
     ("SERVER_AGENCIES", "5", "6", "7", "8", "--agencies"),
     ("SERVER_ROSTER", "none", "a.csv", "b.csv", "none", "--roster"),
+    ("SERVER_DRAW", "automatic", "confirm", "automatic", "confirm", "--draw"),
     ("SERVER_EARLY_QUERY", "wait", "refuse", "wait", "refuse", "--early-query"),
     ("SERVER_STORAGE_DIR", "./storage", "a # b", "c;d", "e = f", "--storage-dir"),
     ("SERVER_DURABILITY", "disk", "process", "disk", "process", "--durability"),
@@ -180,6 +181,7 @@ fn a_bad_value_of_any_key_is_named_with_its_source_and_the_accepted_values() {
         ("SERVER_REQUEST_TIMEOUT", &["0s", "30"], "at least 100ms"),
         ("SERVER_IDLE_TIMEOUT", &["0s", "30"], "at least 100ms"),
         ("SERVER_EARLY_QUERY", &["ignore"], "wait or refuse"),
+        ("SERVER_DRAW", &["manual"], "automatic or confirm"),
     ];
     let place = Place::new();
     for (key, values, accepted) in bad {
