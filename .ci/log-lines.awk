@@ -28,7 +28,10 @@ function refuse(reason) {
     if (NF < 3) refuse("it has fewer than three parts")
     result = after_last_colon($3)
     if (result !~ /^(success|fail|in_progress)$/) refuse("its result is " result)
-    line = trim($1) "|" after_last_colon($2) "|" result
+    action = after_last_colon($2)
+    # The tests take the first such line for the end of the program, and it must be a success.
+    if (action == "exit" && result != "success") refuse("exit with the result " result)
+    line = trim($1) "|" action "|" result
     for (i = 4; i <= NF; i++) {
         if ($i !~ /:/) refuse("a part has no colon")
         name = before_last_colon($i)

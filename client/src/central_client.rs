@@ -166,6 +166,11 @@ impl<'a> CentralClient<'a> {
         result
     }
 
+    /// Returns how long the last failed exchange waited for the draw; zero for all other exchanges.
+    pub(crate) fn waited(&self) -> Duration {
+        self.waited
+    }
+
     /// Sends the last bytes of a conversation, which have no reply. Ignores failures: only the
     /// central uses these bytes.
     pub(crate) fn send_final_message(&self, bytes: &[u8]) {

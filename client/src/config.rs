@@ -1,5 +1,7 @@
 //! An agency's settings, validated, and the single bet from the environment.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod single_bet;
 mod table;
 mod yaml;

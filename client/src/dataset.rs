@@ -5,6 +5,9 @@
 //! where needed, lines end with LF or CRLF, and there is no header. A byte order mark is skipped,
 //! because spreadsheets write one. Rows are counted from 1, and empty lines are not counted.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read};

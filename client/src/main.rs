@@ -13,6 +13,9 @@ mod config;
 mod connection;
 mod dataset;
 mod failure;
+#[cfg(test)]
+#[path = "../../fuzz/corpus.rs"]
+mod fuzz_corpus;
 mod generate;
 mod messages;
 mod progress;
@@ -23,10 +26,11 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use conventions::documents::Documents;
 use conventions::log_line::{self, Outcome};
 use conventions::logger::{self, Stream};
+use conventions::output;
 
 use crate::agency::Agency;
 use crate::check::Check;
@@ -44,14 +48,13 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let ended = match cli.command {
+    let ended = output::parse::<Cli>().map_err(Into::into).and_then(|cli| match cli.command {
         Some(Command::Generate(plan)) => generate(&plan),
         Some(Command::Check(args)) => check(&args),
         Some(Command::Documents(documents)) => print_document(&documents),
         Some(Command::Run(args)) => run(&args),
         None => run(&cli.run),
-    };
+    });
     ExitCode::from(ended.unwrap_or_else(|error| {
         print_error(&format!("{error:#}"));
         FAILED
@@ -108,7 +111,7 @@ fn report(error: &RunError, config: &Config, stop: &Stop) -> u8 {
         // The signal cut a batch in flight short. Any other error would also have occurred without
         // the signal.
         (error, Some(signal)) if error.is_in_doubt() => {
-            log_line::error("exit", Outcome::Fail)
+            log_line::error("shutdown", Outcome::Fail)
                 .with("client_id", config.id)
                 .with("signal", stop.signal_name())
                 .write();
@@ -152,9 +155,13 @@ fn print_document(documents: &Documents) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Prints to standard output. A reader that has closed the pipe is not a failure of the program.
+/// Prints a part of the result of a command. If that fails, ends the program, because the command
+/// cannot do what the user asked for.
 fn print(text: &str) {
-    let _closed = std::io::stdout().write_all(text.as_bytes());
+    if let Err(error) = output::print(text.as_bytes()) {
+        print_error(&error.to_string());
+        std::process::exit(FAILED.into());
+    }
 }
 
 /// Prints one line to standard error, for errors outside of a run, which has its log.

@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,10 @@ pub(crate) const FINISH_LIMIT: Duration = Duration::from_secs(5);
 /// with the signal's exit code, even if another thread hangs in a system call (a file system that
 /// does not respond, a full pipe without a reader).
 const END_LIMIT: Duration = Duration::from_secs(7);
+
+/// Time after the first signal from which on another one ends the program at once. One stop often
+/// sends several signals: to the process and to its group, by `timeout` and by a service manager.
+const REPEAT_COUNTS_AFTER: Duration = Duration::from_secs(1);
 
 /// Value of [`FirstSignal::number`] before any signal.
 const NONE: i32 = 0;
@@ -39,6 +43,8 @@ pub(crate) struct Stop {
 struct FirstSignal {
     /// Number of the signal, or [`NONE`]. Written once.
     number: AtomicI32,
+    /// When it arrived. Written once, after the number.
+    time: OnceLock<Instant>,
     /// The other end of [`Stop::woken`]. One byte is written to it with the first signal.
     wake: UnixStream,
 }
@@ -68,7 +74,8 @@ impl Stop {
     pub(crate) fn install() -> io::Result<Self> {
         let (wake, woken) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
-        let first = Arc::new(FirstSignal { number: AtomicI32::new(NONE), wake });
+        let first =
+            Arc::new(FirstSignal { number: AtomicI32::new(NONE), time: OnceLock::new(), wake });
 
         // ctrlc runs one closure for all three signals without their number, but the exit codes
         // differ. So ctrlc handles only SIGTERM. The other two are blocked in every thread, since
@@ -142,15 +149,22 @@ impl Stop {
 }
 
 impl FirstSignal {
-    /// Records a signal. The first one wakes the program; a second one ends it at once.
+    /// Records a signal. The first one wakes the program. Another one ends it at once, unless it
+    /// belongs to the same stop.
     fn record(&self, signal: Signal) {
         let first = self
             .number
             .compare_exchange(NONE, signal as i32, Ordering::AcqRel, Ordering::Acquire)
             .is_ok();
         if !first {
-            std::process::exit(exit_code(signal).into());
+            // Without a time, the other thread is recording the first signal at this moment.
+            if self.time.get().is_some_and(|time| time.elapsed() >= REPEAT_COUNTS_AFTER) {
+                std::process::exit(exit_code(signal).into());
+            }
+            return;
         }
+        // Cannot fail: only the first signal gets here.
+        let _set = self.time.set(Instant::now());
         // Cannot fail: the socket's buffer is empty.
         let _written = (&self.wake).write(&[1]);
         let _started = thread::Builder::new().name("end limit".to_owned()).spawn(move || {

@@ -23,8 +23,8 @@ const AFTER_HELP: &str = "\
 A flag wins over the environment, the environment over the file, the file over the default.
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 a worker cannot serve, 4 workers keep
 crashing, 5 the address is in use, not available on this machine or not permitted.
-Signals: TERM, INT and HUP stop the central gracefully, a second one or QUIT at once. USR1, USR2,
-WINCH, TTIN and TTOU are logged and ignored.";
+Signals: TERM, INT and HUP stop the central gracefully. Another one, from a second after the first on,
+or QUIT stops it at once. USR1, USR2, WINCH, TTIN and TTOU are logged and ignored.";
 
 /// What the program can do.
 #[derive(Debug, Subcommand)]
@@ -40,7 +40,8 @@ pub enum Command {
         #[arg(long)]
         watch: bool,
     },
-    /// Show all shared memory segments and their objects, in the layout of `ipcs -m`
+    /// Show all shared memory segments, or with --port that of one central, and their objects, in
+    /// the layout of `ipcs -m`
     Ipcs,
     /// Show which agencies have finished and what the draw waits for, or change it
     Draw {

@@ -1,7 +1,10 @@
 //! The central's settings, validated: what `run` and the inspecting commands use.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod ini;
 mod listen_address;
+mod listen_ip;
 mod table;
 
 use std::num::NonZeroUsize;
@@ -14,7 +17,8 @@ use log::LevelFilter;
 
 pub use self::listen_address::ListenAddress;
 use self::listen_address::listen_addresses;
-pub use self::table::Flags;
+pub use self::listen_ip::ListenIp;
+pub use self::table::{Flags, TABLE};
 use crate::roster::Roster;
 use crate::storage::Durability;
 
@@ -29,8 +33,8 @@ const MIN_TIME: Duration = Duration::from_millis(100);
 pub struct Config {
     /// Ports with their dialects, at least one.
     pub listen_addresses: Vec<ListenAddress>,
-    /// IP address or host name of all ports.
-    pub ip: String,
+    /// Addresses or host name of all ports.
+    pub ip: ListenIp,
     /// Requested length of the listen queue.
     pub backlog: u32,
     /// Lowest level that is logged.
@@ -58,6 +62,10 @@ pub struct Config {
     pub request_timeout: Duration,
     /// Time that a kept connection may stay idle between two requests.
     pub idle_timeout: Duration,
+    /// Time after which a batch that arrives too slowly is no longer in flight.
+    pub stall_time: Duration,
+    /// Log lines that one address may cause per 10 s in each worker.
+    pub log_lines: u32,
 }
 
 impl Config {
@@ -67,10 +75,8 @@ impl Config {
         let roster = settings.get_explained("SERVER_ROSTER", read_roster)?;
         Ok(Self {
             listen_addresses: settings
-                .get("SERVER_PROTOCOL", |text| listen_addresses(text, port))?,
-            ip: settings.get("SERVER_IP", |text| {
-                (!text.trim().is_empty()).then(|| text.trim().to_owned())
-            })?,
+                .get_explained("SERVER_PROTOCOL", |text| listen_addresses(text, port))?,
+            ip: settings.get_explained("SERVER_IP", ListenIp::parse)?,
             backlog: settings
                 .get("SERVER_LISTEN_BACKLOG", |text| {
                     text.parse::<u16>().ok().filter(|length| *length > 0)
@@ -101,6 +107,8 @@ impl Config {
             grace: settings.get("SERVER_GRACE", time)?,
             request_timeout: settings.get("SERVER_REQUEST_TIMEOUT", time)?,
             idle_timeout: settings.get("SERVER_IDLE_TIMEOUT", time)?,
+            stall_time: settings.get("SERVER_STALL_TIME", time)?,
+            log_lines: settings.get("SERVER_LOG_LINES", count)?,
         })
     }
 }
@@ -132,6 +140,11 @@ fn agencies(settings: &Settings, roster: Option<&Roster>) -> Result<u16, Setting
 /// Reads a duration of at least [`MIN_TIME`].
 fn time(text: &str) -> Option<Duration> {
     duration::parse(text).filter(|time| *time >= MIN_TIME)
+}
+
+/// Reads a number from 1 to 1,000,000.
+fn count(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|count| (1..=1_000_000).contains(count))
 }
 
 /// Reads a number of workers, or `auto`.

@@ -5,11 +5,11 @@ mod draw;
 mod ipcs;
 mod status;
 
-use std::io::{self, Write};
 use std::thread::sleep;
 use std::time::Duration;
 
 use conventions::log_line::{Outcome, error, info};
+use conventions::output;
 use multiprocessing::{Segment, SegmentError, SharedState, segments};
 
 use self::status::Status;
@@ -45,13 +45,11 @@ pub fn status(port: u16, json: bool, watch: bool) -> ExitCode {
         let status = Status::of(&shared);
         let text = if json { status.json() } else { status.table() };
         let shown = if watch && !json { format!("{CLEAR}{text}") } else { text };
-        if !watch || !printed(&shown) {
-            if !watch {
-                printed(&shown);
-            }
-            return ExitCode::Done;
+        match output::print(shown.as_bytes()) {
+            Err(reason) => return failed("status", &reason),
+            Ok(true) if watch => sleep(WATCH),
+            Ok(_) => return ExitCode::Done,
         }
-        sleep(WATCH);
     }
 }
 
@@ -69,18 +67,26 @@ pub fn draw(port: u16, command: Option<OperatorCommand>, roster: Option<&Roster>
             Err(reason) => return failed("draw", &reason),
         },
     };
-    printed(&text);
-    ExitCode::Done
+    match output::print(text.as_bytes()) {
+        Ok(_open) => ExitCode::Done,
+        Err(reason) => failed("draw", &reason),
+    }
 }
 
-/// Prints every segment of the library with its objects.
-pub fn ipcs() -> ExitCode {
-    match segments() {
-        Ok(listings) => {
-            printed(&ipcs::table(&listings));
-            ExitCode::Done
-        }
-        Err(reason) => failed("ipcs", &format!("listing /dev/shm: {reason}")),
+/// Prints every segment of the library with its objects, or only that of the central whose first
+/// port is `port`.
+pub fn ipcs(port: Option<u16>) -> ExitCode {
+    let mut listings = match segments() {
+        Ok(listings) => listings,
+        Err(reason) => return failed("ipcs", &format!("listing /dev/shm: {reason}")),
+    };
+    // As in `attach`, 0 means the central that runs, whatever its port.
+    if let Some(port) = port.filter(|port| *port != 0) {
+        listings.retain(|listing| listing.name.as_str() == format!("{NAME_PREFIX}{port}"));
+    }
+    match output::print(ipcs::table(&listings).as_bytes()) {
+        Ok(_open) => ExitCode::Done,
+        Err(reason) => failed("ipcs", &reason),
     }
 }
 
@@ -136,12 +142,6 @@ fn running_ports() -> Vec<u16> {
     alive
         .filter_map(|listing| listing.name.as_str().strip_prefix(NAME_PREFIX)?.parse().ok())
         .collect()
-}
-
-/// Writes to standard output. Returns false if the reader has closed it.
-fn printed(text: &str) -> bool {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
 }
 
 fn failed(action: &str, reason: &dyn std::fmt::Display) -> ExitCode {

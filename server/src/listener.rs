@@ -1,11 +1,16 @@
 //! A listening socket and its dialect: the supervisor creates it, and every worker inherits it.
 
+mod resolve;
+
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use lottery::protocol::Dialect;
 use socket2::{Domain, Protocol, Socket, Type};
+
+pub use self::resolve::addresses_of;
+use crate::config::ListenAddress;
 
 /// How long a start waits for the last workers of a killed central to release the port.
 const PORT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -33,34 +38,65 @@ pub struct ListenError {
 }
 
 impl Listener {
-    /// Listens on `ip` (an address, or a host name) and `port` (0 means any free one).
+    /// Listens on a port of every address in `ips`, of which there is at least one. Port 0 means
+    /// any port that is free on all of them.
     pub fn bind(
-        ip: &str,
-        port: u16,
+        ips: &[IpAddr],
+        wanted: &ListenAddress,
         backlog: u32,
-        dialect: &'static Dialect,
-    ) -> Result<Self, ListenError> {
-        let wanted = SocketAddr::new(address_of(ip), port);
+    ) -> Result<Vec<Self>, ListenError> {
         let deadline = Instant::now() + PORT_TIMEOUT;
         loop {
-            match listen(wanted, backlog) {
-                Ok((socket, address)) => {
+            match listen_on_all(ips, wanted.port, backlog) {
+                Ok(sockets) => {
                     let backlog = backlog.min(longest_backlog());
-                    return Ok(Self { socket, dialect, address, backlog });
+                    let listener = |(socket, address)| Self {
+                        socket,
+                        dialect: wanted.dialect,
+                        address,
+                        backlog,
+                    };
+                    return Ok(sockets.into_iter().map(listener).collect());
                 }
-                Err(error)
+                Err((_, error))
                     if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline =>
                 {
                     std::thread::sleep(Duration::from_millis(10));
                 }
-                Err(error) => return Err(ListenError { address: wanted, reason: reason(&error) }),
+                Err((address, error)) => {
+                    return Err(ListenError { address, reason: reason(&error) });
+                }
             }
         }
     }
 }
 
-fn listen(address: SocketAddr, backlog: u32) -> io::Result<(TcpListener, SocketAddr)> {
+/// A listening socket and the address that it has got.
+type Bound = (TcpListener, SocketAddr);
+
+fn listen_on_all(
+    ips: &[IpAddr],
+    mut port: u16,
+    backlog: u32,
+) -> Result<Vec<Bound>, (SocketAddr, io::Error)> {
+    // Without an IPv4 address in the list, `::` accepts IPv4 clients too.
+    let dual_stack = !ips.iter().any(IpAddr::is_ipv4);
+    let mut sockets = Vec::new();
+    for ip in ips {
+        let wanted = SocketAddr::new(*ip, port);
+        let bound = listen(wanted, dual_stack, backlog).map_err(|error| (wanted, error))?;
+        port = bound.1.port();
+        sockets.push(bound);
+    }
+    Ok(sockets)
+}
+
+fn listen(address: SocketAddr, dual_stack: bool, backlog: u32) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // The machine's default (`net.ipv6.bindv6only`) must not decide.
+        socket.set_only_v6(!dual_stack)?;
+    }
     // A restart must not wait for the closed connections of the previous run.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
@@ -87,20 +123,6 @@ fn reason(error: &io::Error) -> String {
     format!("{error}{advice}")
 }
 
-/// Returns the address to bind. A literal address is used unchanged. A host name means the first of
-/// its addresses that belongs to this machine, or all addresses if none does. The course sets
-/// `SERVER_IP = server`, which resolves only in the container's network and elsewhere means all
-/// addresses.
-fn address_of(ip: &str) -> IpAddr {
-    let all = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    if let Ok(literal) = ip.parse() {
-        return literal;
-    }
-    let resolved = (ip, 0).to_socket_addrs().map(Iterator::collect::<Vec<_>>).unwrap_or_default();
-    let is_local = |address: &SocketAddr| std::net::UdpSocket::bind(address).is_ok();
-    resolved.iter().find(|address| is_local(address)).map_or(all, SocketAddr::ip)
-}
-
 /// Returns the machine's limit for a listen queue. The kernel silently shortens a longer one.
 fn longest_backlog() -> u32 {
     let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
@@ -111,28 +133,27 @@ fn longest_backlog() -> u32 {
 mod tests {
     use super::*;
 
-    fn bind(port: u16) -> Result<Listener, ListenError> {
-        Listener::bind("127.0.0.1", port, 5, &lottery::protocol::DIALECTS[0])
+    fn bind(ips: &[IpAddr], port: u16) -> Result<Vec<Listener>, ListenError> {
+        Listener::bind(ips, &ListenAddress { port, dialect: &lottery::protocol::DIALECTS[0] }, 5)
     }
 
     #[test]
-    fn a_host_name_of_another_machine_means_all_addresses() {
-        assert_eq!(address_of("no-such-host.invalid"), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    }
-
-    #[test]
-    fn port_0_means_any_free_port() {
-        let listener = bind(0).unwrap();
-        assert_ne!(listener.address.port(), 0);
-        assert_eq!(listener.backlog, 5);
+    fn port_0_means_a_port_that_is_free_on_every_address() {
+        let ips = ["127.0.0.1", "127.0.0.2"].map(|ip| ip.parse().unwrap());
+        let listeners = bind(&ips, 0).unwrap();
+        let port = listeners[0].address.port();
+        assert_ne!(port, 0);
+        let found: Vec<_> = listeners.iter().map(|it| (it.address, it.backlog)).collect();
+        assert_eq!(found, ips.map(|ip| (SocketAddr::new(ip, port), 5)));
     }
 
     #[test]
     fn a_taken_port_is_an_error_with_advice() {
-        let taken = bind(0).unwrap();
-        let error = bind(taken.address.port()).unwrap_err().to_string();
+        let ips = ["127.0.0.1".parse().unwrap()];
+        let taken = bind(&ips, 0).unwrap();
+        let error = bind(&ips, taken[0].address.port()).unwrap_err().to_string();
         assert!(
-            error.contains("SERVER_PORT") && error.contains(&taken.address.to_string()),
+            error.contains("SERVER_PORT") && error.contains(&taken[0].address.to_string()),
             "{error}"
         );
     }

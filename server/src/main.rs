@@ -4,6 +4,9 @@ mod central;
 mod cli;
 mod config;
 mod exit_code;
+#[cfg(test)]
+#[path = "../../fuzz/corpus.rs"]
+mod fuzz_corpus;
 mod inspect;
 mod listener;
 mod roster;
@@ -11,14 +14,14 @@ mod storage;
 mod supervisor;
 mod worker;
 
-use std::io::Write;
 use std::process;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use conventions::documents::Documents;
-use conventions::log_line::{Outcome, error};
+use conventions::log_line::{Outcome, error, warn};
 use conventions::logger::{self, Stream};
-use conventions::settings::SettingsError;
+use conventions::output::{self, OutputError};
+use conventions::settings::{Misspelled, SettingsError, Source, misspelled};
 use log::LevelFilter;
 
 use crate::central::OperatorCommand;
@@ -28,12 +31,12 @@ use crate::exit_code::ExitCode;
 use crate::supervisor::StartError;
 
 fn main() -> process::ExitCode {
-    let cli = Cli::parse();
     logger::init(LevelFilter::Info, Stream::Stderr);
-    let code = match &cli.command {
+    let code = match output::parse::<Cli>() {
+        Err(reason) => not_printed(&reason),
         // The manual must be available even if the configuration is wrong.
-        Some(Command::Documents(documents)) => print_document(documents),
-        _ => dispatch(&cli).unwrap_or_else(|reason| {
+        Ok(Cli { command: Some(Command::Documents(documents)), .. }) => print_document(&documents),
+        Ok(cli) => dispatch(&cli).unwrap_or_else(|reason| {
             error("config", Outcome::Fail).with("error", &reason).write();
             ExitCode::Usage
         }),
@@ -45,8 +48,7 @@ fn main() -> process::ExitCode {
 fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
     let settings = cli.settings.resolve()?;
     if cli.settings.print_config {
-        print(settings.effective().as_bytes());
-        return Ok(ExitCode::Done);
+        return Ok(print(settings.effective().as_bytes()));
     }
     let config = Config::from_settings(&settings)?;
     if cli.settings.check_config {
@@ -54,6 +56,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
     }
     logger::init(config.log_level, Stream::Stderr);
     let port = config.listen_addresses[0].port;
+    let chosen = matches!(settings.source("SERVER_PORT"), Source::Flag(_)).then_some(port);
     Ok(match cli.command {
         Some(Command::Status { json, watch }) => inspect::status(port, json, watch),
         Some(Command::Draw { confirm, reopen }) => {
@@ -64,15 +67,29 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
             };
             inspect::draw(port, command, config.roster.as_ref())
         }
-        Some(Command::Ipcs) => inspect::ipcs(),
+        Some(Command::Ipcs) => inspect::ipcs(chosen),
         Some(Command::Health) => inspect::health(port),
-        Some(Command::Run | Command::Documents(_)) | None => serve(&config),
+        Some(Command::Run | Command::Documents(_)) | None => {
+            warn_of_misspelled();
+            serve(&config)
+        }
     })
+}
+
+/// Logs the variables of the environment that look like mistyped settings.
+fn warn_of_misspelled() {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for Misspelled { name, suggestion } in misspelled(&config::TABLE, names) {
+        warn("config", Outcome::Fail)
+            .with("error", format!("the environment variable {name} is not a setting"))
+            .with("next", format!("ignore it; did you mean {suggestion}?"))
+            .write();
+    }
 }
 
 fn serve(config: &Config) -> ExitCode {
     supervisor::run(config).unwrap_or_else(|reason| {
-        let action = if matches!(reason, StartError::Listen(_)) { "listen" } else { "exit" };
+        let action = if matches!(reason, StartError::Listen(_)) { "listen" } else { "shutdown" };
         error(action, Outcome::Fail).with("error", &reason).write();
         match reason {
             StartError::Listen(_) => ExitCode::Address,
@@ -82,11 +99,15 @@ fn serve(config: &Config) -> ExitCode {
 }
 
 fn print_document(documents: &Documents) -> ExitCode {
-    print(&documents.text(Cli::command()).unwrap_or_else(|error| error.exit()));
-    ExitCode::Done
+    print(&documents.text(Cli::command()).unwrap_or_else(|error| error.exit()))
 }
 
-/// Prints to standard output. A reader that has closed the pipe is not a failure of the program.
-fn print(text: &[u8]) {
-    let _closed = std::io::stdout().write_all(text);
+/// Prints the result of a command.
+fn print(text: &[u8]) -> ExitCode {
+    output::print(text).map_or_else(|reason| not_printed(&reason), |_open| ExitCode::Done)
+}
+
+fn not_printed(reason: &OutputError) -> ExitCode {
+    error("shutdown", Outcome::Fail).with("error", reason).write();
+    ExitCode::Failed
 }

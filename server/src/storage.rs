@@ -8,7 +8,10 @@
 
 mod draw;
 mod error;
+mod file;
 mod finished;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod group;
 mod journal;
 mod ledger;
@@ -16,9 +19,8 @@ mod lock;
 mod recovery;
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 pub use draw::{Draw, Drawing};
@@ -27,6 +29,7 @@ pub use group::{Batches, Group};
 pub use ledger::{Ledger, LedgerWords};
 pub use recovery::Recovery;
 
+use self::file::{StoredFile, sync_directory};
 use self::finished::Finished;
 use self::journal::Journal;
 
@@ -59,8 +62,8 @@ const KEPT_BYTES: usize = 256 * 1024;
 pub struct Storage {
     directory: PathBuf,
     durability: Durability,
-    bets: File,
-    winners: File,
+    bets: StoredFile,
+    winners: StoredFile,
     journal: Journal,
     finished: Finished,
     /// Holds the lock of the storage. Workers inherit it, so the lock is released when the last of
@@ -78,23 +81,19 @@ impl Storage {
         let creating = "creating the storage directory (SERVER_STORAGE_DIR)";
         fs::create_dir_all(directory).map_err(FileError::of(creating, directory))?;
         let lock = lock::lock(directory)?;
-        let (journal, finished) = (directory.join("journal"), directory.join("finished"));
         let storage = Self {
             directory: directory.to_owned(),
             durability,
-            bets: open_file(&directory.join("bets.csv"))?,
-            winners: open_file(&directory.join("winners.log"))?,
-            journal: Journal::open(&journal).map_err(FileError::of("opening", &journal))?,
-            finished: Finished::open(&finished).map_err(FileError::of("opening", &finished))?,
+            bets: StoredFile::open(directory.join("bets.csv"))?,
+            winners: StoredFile::open(directory.join("winners.log"))?,
+            journal: Journal::open(directory)?,
+            finished: Finished::open(directory)?,
             _lock: lock,
         };
         if durability == Durability::Disk {
             // A file whose directory entry is lost in a power failure is lost too.
-            for entries in [Some(directory), directory.parent()].into_iter().flatten() {
-                let entries = if entries.as_os_str().is_empty() { Path::new(".") } else { entries };
-                let synced = File::open(entries).and_then(|entries| entries.sync_all());
-                synced.map_err(FileError::of("syncing", entries))?;
-            }
+            sync_directory(directory)?;
+            directory.parent().map_or(Ok(()), sync_directory)?;
         }
         let mut recovery = storage.recover(true)?;
         // The new epoch overwrites the bytes of restored batches, which an earlier run may have
@@ -145,8 +144,7 @@ impl Storage {
             return Ok((before, Some(refused)));
         }
         let after = if self.journal.has_room(&before, batches, with_payload) {
-            let appended = self.journal.append(before, batches, with_payload);
-            appended.map_err(self.file_error("writing", "journal"))?
+            self.journal.append(before, batches, with_payload)?
         } else {
             // The records do not fit in an empty journal, so a checkpoint commits the batches
             // instead.
@@ -156,10 +154,8 @@ impl Storage {
     }
 
     fn write_files(&self, before: &Ledger, batches: Batches<'_>) -> Result<(), FileError> {
-        let rows = self.bets.write_all_at(batches.rows, before.rows_end);
-        rows.map_err(self.file_error("writing", "bets.csv"))?;
-        let lines = self.winners.write_all_at(batches.lines, before.lines_end);
-        lines.map_err(self.file_error("writing", "winners.log"))
+        self.bets.write_all_at(batches.rows, before.rows_end)?;
+        self.winners.write_all_at(batches.lines, before.lines_end)
     }
 
     /// Makes the files durable if that is promised, then starts a new epoch of the journal. The
@@ -170,11 +166,10 @@ impl Storage {
 
     fn start_epoch(&self, ledger: Ledger, durably: bool) -> Result<Ledger, StorageError> {
         if durably {
-            self.bets.sync_data().map_err(self.not_durable("bets.csv"))?;
-            self.winners.sync_data().map_err(self.not_durable("winners.log"))?;
+            self.bets.sync()?;
+            self.winners.sync()?;
         }
-        let next = self.journal.checkpoint(ledger);
-        let next = next.map_err(self.file_error("writing", "journal"))?;
+        let next = self.journal.checkpoint(ledger)?;
         if durably {
             self.sync()?;
         }
@@ -184,28 +179,28 @@ impl Storage {
     /// Makes every batch appended so far survive a power loss. If this fails, any batch appended
     /// since the last success may be lost.
     pub fn sync(&self) -> Result<(), StorageError> {
-        self.journal.sync().map_err(self.not_durable("journal"))
+        self.journal.sync()
     }
 
     /// Returns true if an agency has finished.
     pub fn has_finished(&self, agency: u16) -> Result<bool, FileError> {
-        self.finished.contains(agency).map_err(self.file_error("reading", "finished"))
+        self.finished.contains(agency)
     }
 
     /// Marks an agency as finished. The caller holds the ledger's lock.
     pub fn mark_finished(&self, agency: u16) -> Result<(), FileError> {
-        self.finished.insert(agency).map_err(self.file_error("writing", "finished"))
+        self.finished.insert(agency)
     }
 
     /// Returns the agencies that have finished.
     pub fn finished_agencies(&self) -> Result<Vec<u16>, FileError> {
-        self.finished.agencies().map_err(self.file_error("reading", "finished"))
+        self.finished.agencies()
     }
 
     /// Clears all marks, durably if that is promised. The caller holds the ledger's lock. After an
     /// error, some of them may be cleared.
     pub fn clear_finished(&self) -> Result<(), StorageError> {
-        self.finished.clear().map_err(self.file_error("writing", "finished"))?;
+        self.finished.clear()?;
         match self.durability {
             Durability::Disk => self.sync_finished(),
             Durability::Process => Ok(()),
@@ -214,13 +209,12 @@ impl Storage {
 
     /// Makes every finished mark so far survive a power loss.
     pub fn sync_finished(&self) -> Result<(), StorageError> {
-        self.finished.sync().map_err(self.not_durable("finished"))
+        self.finished.sync()
     }
 
     /// Begins a draw over everything stored up to `ledger`.
     pub fn begin_draw(&self, ledger: &Ledger) -> Result<Drawing, FileError> {
-        let bets = self.bets.try_clone().map_err(self.file_error("reading", "bets.csv"))?;
-        Ok(Drawing::new(bets, ledger.rows_end))
+        Ok(Drawing::new(self.bets.try_clone()?, ledger.rows_end))
     }
 
     /// Continues a draw for about `bytes` bytes. Returns true once it has read every bet.
@@ -264,18 +258,11 @@ impl Storage {
 
     /// Cuts the files to the lengths in the ledger.
     fn truncate(&self, ledger: &Ledger) -> Result<(), FileError> {
-        let rows = self.bets.set_len(ledger.rows_end);
-        rows.map_err(self.file_error("truncating", "bets.csv"))?;
-        let lines = self.winners.set_len(ledger.lines_end);
-        lines.map_err(self.file_error("truncating", "winners.log"))
+        self.bets.set_length(ledger.rows_end)?;
+        self.winners.set_length(ledger.lines_end)
     }
 
-    // These two build the path only for an error.
-
-    fn not_durable(&self, file: &str) -> impl FnOnce(io::Error) -> StorageError {
-        move |source| StorageError::NotDurable { path: self.directory.join(file), source }
-    }
-
+    /// The path is built only for an error.
     fn file_error(&self, action: &'static str, file: &str) -> impl FnOnce(io::Error) -> FileError {
         move |source| FileError::of(action, &self.directory.join(file))(source)
     }
@@ -285,9 +272,4 @@ impl Storage {
 fn clear_buffer(buffer: &mut Vec<u8>) {
     buffer.clear();
     buffer.shrink_to(KEPT_BYTES);
-}
-
-fn open_file(path: &Path) -> Result<File, FileError> {
-    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-    options.map_err(FileError::of("opening", path))
 }

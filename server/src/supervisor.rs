@@ -3,56 +3,33 @@
 //!
 //! It serves no clients, and takes locks only to repair, for a limited time.
 
+mod error;
+mod lines;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use conventions::duration::GoDuration;
 use conventions::log_line::{Line, Outcome, debug, error, info, warn};
 use multiprocessing::{
-    CANNOT_SERVE, Exit, Next, Pool, PoolError, PoolEvent, PoolOptions, RepairOutcome, SegmentError,
-    Worker, Workload,
+    CANNOT_SERVE, Exit, Pool, PoolEvent, PoolOptions, RepairOutcome, Worker, Workload,
 };
-use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
-use crate::central::{Central, Fatal, Phase, RepairError, Shared, WorkerState, unix_ms};
-use crate::config::{Config, ListenAddress};
+pub use self::error::StartError;
+use self::lines::{describe, follow_up, log_config, log_recovery, ready_lines, whole_milliseconds};
+use crate::central::{Central, Phase, RepairError, Shared, WorkerState, unix_ms};
+use crate::config::Config;
 use crate::exit_code::ExitCode;
-use crate::listener::{ListenError, Listener};
-use crate::storage::{Recovery, Storage, StorageError};
+use crate::listener::{Listener, addresses_of};
+use crate::storage::Storage;
 use crate::worker::{self, Limits, WorkerError};
 
 /// Time between two log lines about a repair that a living process blocks. The repair itself is
 /// retried many times per second.
 const LOG_BLOCKED_EVERY: Duration = Duration::from_secs(5);
-
-/// Why a central could not start, or exited without being asked to stop.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The address cannot be listened on.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// The storage cannot be used.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// The shared memory cannot be created.
-    #[error(transparent)]
-    Segment(#[from] SegmentError),
-    /// Shared memory and storage could not be reconciled.
-    #[error(transparent)]
-    Central(#[from] Fatal),
-    /// The pool of workers cannot run.
-    #[error(transparent)]
-    Pool(#[from] PoolError),
-    /// The eventfd for the draw cannot be created.
-    #[error("event descriptor: {0}")]
-    System(#[from] Errno),
-    /// The port does not form a valid segment name. This cannot happen.
-    #[error(transparent)]
-    Name(#[from] multiprocessing::InvalidName),
-}
 
 /// Runs a central until it is stopped.
 pub fn run(config: &Config) -> Result<ExitCode, StartError> {
@@ -64,10 +41,10 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
     // central still hold both, and opening the storage waits until they have exited.
     let (storage, recovery) = Storage::open(&config.storage_dir, config.durability)?;
     log_recovery(&recovery);
-    let bind = |address: &ListenAddress| {
-        Listener::bind(&config.ip, address.port, config.backlog, address.dialect)
-    };
+    let ips = addresses_of(&config.ip);
+    let bind = |address| Listener::bind(&ips, address, config.backlog);
     let listeners = config.listen_addresses.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+    let listeners: Vec<_> = listeners.into_iter().flatten().collect();
     let port = listeners.first().map_or(0, |listener| listener.address.port());
     let shared = Shared::create_reclaiming(&Shared::name(port)?, config.workers.get())?;
     shared.port.store(port);
@@ -84,6 +61,8 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
     let limits = Limits {
         request_timeout: config.request_timeout,
         idle_timeout: config.idle_timeout,
+        stall_time: config.stall_time,
+        log_lines: config.log_lines,
         early_queries_wait: config.early_queries_wait,
         grace: config.grace,
     };
@@ -180,10 +159,16 @@ impl Workload for Supervisor {
                 shared.phase.store(Phase::Draining as u8);
                 self.listeners.clear();
                 let why = signal.map_or("worker", Signal::as_str);
-                info("exit", Outcome::InProgress).with("reason", why).write();
+                info("shutdown", Outcome::InProgress).with("reason", why).write();
+            }
+            PoolEvent::StopRepeated { signal } => {
+                info("signal", Outcome::InProgress)
+                    .with("signal", signal)
+                    .with("reason", "the central is stopping already")
+                    .write();
             }
             PoolEvent::Killed { workers } => {
-                warn("exit", Outcome::InProgress).with("killed_workers", workers).write();
+                warn("shutdown", Outcome::InProgress).with("killed_workers", workers).write();
             }
             PoolEvent::Ignored { signal } => {
                 warn("signal", Outcome::Fail)
@@ -205,7 +190,7 @@ impl Supervisor {
             multiprocessing::Outcome::Stopped if closed.is_ok() => ExitCode::Done,
             multiprocessing::Outcome::Stopped => ExitCode::Failed,
             multiprocessing::Outcome::CannotServe { slot } => {
-                error("exit", Outcome::Fail)
+                error("shutdown", Outcome::Fail)
                     .with("worker", slot)
                     .with("error", "a worker cannot serve, see above")
                     .write();
@@ -213,7 +198,7 @@ impl Supervisor {
             }
             multiprocessing::Outcome::CrashLoop { slot, exit } => {
                 let reason = format!("the workers of this slot keep dying, the last one by {exit}");
-                error("exit", Outcome::Fail).with("worker", slot).with("error", reason).write();
+                error("shutdown", Outcome::Fail).with("worker", slot).with("error", reason).write();
                 ExitCode::CrashLoop
             }
         };
@@ -238,65 +223,4 @@ fn allow_many_descriptors() {
             .with("error", format!("raising the descriptor limit: {errno}"))
             .write();
     }
-}
-
-fn log_recovery(recovery: &Recovery) {
-    let Recovery { ledger, cut, replayed, counted, .. } = *recovery;
-    if ledger.bets == 0 && cut == 0 {
-        return;
-    }
-    info("recovery", Outcome::Success)
-        .with("bets", ledger.bets)
-        .with("winners", ledger.winners)
-        .with("journal_batches", replayed)
-        .with("discarded_bytes", cut)
-        .with("counted_from_bets_csv", counted)
-        .write();
-}
-
-fn log_config(config: &Config, port: u16) {
-    debug("config", Outcome::Success)
-        .with("port", port)
-        .with("listen_backlog", config.backlog)
-        .with("logging_level", &config.log_level_text)
-        .with("workers", config.workers)
-        .with("storage_dir", config.storage_dir.display())
-        .with("durability", config.durability)
-        .with("grace", GoDuration(config.grace))
-        .with("request_timeout", GoDuration(config.request_timeout))
-        .with("agencies", config.agencies)
-        .write();
-}
-
-fn ready_lines(config: &Config, listeners: &[Listener]) -> Vec<Line> {
-    let line = |listener: &Listener| {
-        info("listen", Outcome::Success)
-            .with("ip", listener.address.ip())
-            .with("port", listener.address.port())
-            .with("protocol", listener.dialect.name)
-            .with("workers", config.workers)
-            .with("backlog", listener.backlog)
-            .with("requested_backlog", config.backlog)
-    };
-    listeners.iter().map(line).collect()
-}
-
-/// Describes how a worker died, with the likely cause.
-fn describe(exit: Exit) -> String {
-    let hint = if exit.is_signal(Signal::SIGKILL) { " (out of memory, or a kill -9?)" } else { "" };
-    format!("{exit}{hint}")
-}
-
-fn follow_up(next: Next) -> String {
-    match next {
-        Next::Restart => "start a replacement".to_owned(),
-        Next::RestartAfter(pause) => format!("start a replacement in {}", GoDuration(pause)),
-        Next::GiveUp | Next::CannotServe => "stop the central".to_owned(),
-        Next::Stay => "none, the central is stopping".to_owned(),
-    }
-}
-
-/// Cuts a duration to the precision that is useful in a log.
-fn whole_milliseconds(time: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }

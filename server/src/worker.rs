@@ -9,6 +9,9 @@ mod connection;
 mod draw;
 mod handler;
 mod intake;
+mod log_budget;
+mod pace;
+mod pressure;
 mod request;
 mod round;
 mod table;
@@ -28,6 +31,7 @@ use self::connection::{Connection, Phase};
 use self::draw::DrawAttempt;
 use self::handler::Handler;
 use self::intake::Intake;
+use self::log_budget::LogBudget;
 use self::request::Requests;
 use self::round::Round;
 use self::table::{Table, Token};
@@ -37,9 +41,6 @@ use crate::listener::Listener;
 /// Bytes read at a time. A whole batch of this project's agency (8 kB) fits and needs no further
 /// buffer.
 const READ_BYTES: usize = 64 * 1024;
-/// Bytes that all connections of a worker may keep in memory together. Beyond it, the connection
-/// that buffers the most is closed.
-const MAX_BUFFERED_BYTES: usize = 64 * 1024 * 1024;
 /// Time between two checks of the deadlines. A connection may outlive its deadline by this much.
 const DEADLINE_CHECK: Duration = Duration::from_millis(250);
 /// Part of the grace that remains for a worker to exit before the supervisor kills it.
@@ -68,6 +69,10 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// Time that a connection may stay idle between two requests.
     pub idle_timeout: Duration,
+    /// Time after which a batch is no longer in flight if it arrives too slowly.
+    pub stall_time: Duration,
+    /// Log lines that one address may cause per period in this worker.
+    pub log_lines: u32,
     /// True if a query for winners before the draw waits for it, even if the same message does not
     /// say that the agency has finished.
     pub early_queries_wait: bool,
@@ -103,7 +108,8 @@ pub fn serve(
     let intakes = intakes.collect::<Result<_, _>>()?;
     let slot = worker.slot();
     let reopened = central.shared().reopened.load();
-    let requests = Requests { slot, central, limits, round: Round::default() };
+    let log = LogBudget::new(limits.log_lines);
+    let requests = Requests { slot, central, limits, round: Round::default(), log };
     let mut event_loop = EventLoop {
         epoll: &epoll,
         intakes,
@@ -161,9 +167,12 @@ impl<'a> EventLoop<'a> {
             }
             if now >= next_check {
                 self.close_overdue(now)?;
+                self.judge_paces(now)?;
+                self.handler.requests.log.advance(now);
                 next_check = now + DEADLINE_CHECK;
             }
             if self.is_draining() && self.table.is_empty() {
+                self.handler.requests.log.report();
                 let slot = self.handler.requests.slot;
                 info("close_connections", Outcome::Success).with("worker", slot).write();
                 return Ok(());
@@ -185,7 +194,9 @@ impl<'a> EventLoop<'a> {
         if self.table.has_queued() || self.draw.is_under_way() {
             return EpollTimeout::ZERO;
         }
-        let quiet = self.table.is_empty() && !self.central().shared().is_draw_ahead();
+        let quiet = self.table.is_empty()
+            && !self.central().shared().is_draw_ahead()
+            && !self.handler.requests.log.has_suppressed();
         if quiet && self.intakes.iter().all(Intake::is_open) {
             return EpollTimeout::NONE;
         }
@@ -224,22 +235,6 @@ impl<'a> EventLoop<'a> {
         }
         self.make_room()?;
         self.publish_counts();
-        Ok(())
-    }
-
-    /// Closes the connections that buffer the most bytes until all together keep no more than
-    /// allowed. Closing the connection that needs more bytes now would be unfair: a few clients
-    /// that send megabytes and never finish would shut out every client whose batch arrives in two
-    /// pieces.
-    fn make_room(&mut self) -> Result<(), WorkerError> {
-        while self.table.buffered() > MAX_BUFFERED_BYTES {
-            let Some(largest) = self.table.largest() else { break };
-            let reason = format!(
-                "unfinished requests and replies fill the {MAX_BUFFERED_BYTES} bytes of this \
-                 worker, and this is the largest"
-            );
-            self.close(largest, &reason)?;
-        }
         Ok(())
     }
 

@@ -1,14 +1,20 @@
 //! The end of a run: reports that all bets are sent and asks for the winners until the answer is
 //! final.
 
+use std::time::Duration;
+
 use conventions::log_line::{self, Outcome};
-use lottery::protocol::Answer;
+use lottery::protocol::{Answer, ConnectionUse};
 
 use super::Agency;
 use crate::central_client::{Request, RequestError};
 use crate::connection::ConnectionError;
 use crate::failure::RunError;
 use crate::stop::Wake;
+
+/// Time within which a central that closes after each reply has closed. A connection that ends
+/// later ends a query that was waiting for the draw.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 impl Agency<'_> {
     /// Asks for the winners, every `loop.period`, until the central gives a final answer.
@@ -50,6 +56,7 @@ impl Agency<'_> {
     /// Sends the notification if the dialect has one and the central does not know yet, then the
     /// query. After a final answer, sends the dialect's last message.
     fn query(&mut self, notified: &mut Notified) -> Result<Answer, RequestError> {
+        let kept = self.config.connection == ConnectionUse::Kept;
         let codec = &self.codec;
         let (notification, question) = (codec.notification(), codec.question());
         self.central.retry(Request::Query, |central| {
@@ -60,7 +67,13 @@ impl Agency<'_> {
                 })?;
             }
             let answer = central.exchange(Request::Query, &question, |reply| codec.answer(reply));
-            *notified = notified.after(&answer);
+            *notified = match &answer {
+                Ok(_) => Notified::Yes,
+                Err(error) if kept && was_closed(error) && central.waited() <= CLOSE_TIME => {
+                    notified.after_close()
+                }
+                Err(_) => Notified::No,
+            };
             if let Ok(Answer::Winners(_)) = answer {
                 central.send_final_message(codec.final_message());
             }
@@ -82,17 +95,27 @@ enum Notified {
 }
 
 impl Notified {
-    /// Returns the state after an acknowledged notification, if one was needed, and this result of
-    /// the query.
-    fn after(self, answer: &Result<Answer, ConnectionError>) -> Self {
-        match answer {
-            Ok(_) => Self::Yes,
+    /// Returns the state after the central has closed the kept connection instead of answering the
+    /// query.
+    fn after_close(self) -> Self {
+        match self {
             // Twice in a row is not a restart: this central closes after each reply.
-            Err(ConnectionError::Stale(_)) if self == Self::ClosedAfter => Self::Yes,
-            Err(ConnectionError::Stale(_)) => Self::ClosedAfter,
-            Err(_) => Self::No,
+            Self::ClosedAfter => Self::Yes,
+            Self::No | Self::Yes => Self::ClosedAfter,
         }
     }
+}
+
+/// Returns true if the central has ended the connection without any byte of an answer. The end may
+/// arrive before the query is written (`Stale`), or after it: as the end of the stream, or as a
+/// reset because the central never reads the query.
+fn was_closed(error: &ConnectionError) -> bool {
+    matches!(
+        error,
+        ConnectionError::Stale(_)
+            | ConnectionError::Lost { .. }
+            | ConnectionError::Closed { received: 0 }
+    )
 }
 
 fn log_winners(winners: u64) {

@@ -1,6 +1,7 @@
 //! The wait for the draw: without a time limit, across lost connections, and ended by a signal.
 
 use std::collections::BTreeSet;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::{SIGINT, SIGTERM};
@@ -94,14 +95,14 @@ fn a_connection_lost_during_the_wait_is_reopened_and_the_query_is_repeated() {
         let mut connection = central.accept();
         question.receive(&mut connection);
         connection.close();
-        let mut connection = central.accept();
-        question.receive(&mut connection);
-        connection.reset();
         // Half an answer counts as no answer.
         let mut connection = central.accept();
         question.receive(&mut connection);
         connection.reply(&question.answer[..question.answer.len() / 2]);
         connection.close();
+        let mut connection = central.accept();
+        question.receive(&mut connection);
+        connection.reset();
         let mut connection = central.accept();
         question.receive(&mut connection);
         connection.reply(&question.answer);
@@ -294,6 +295,43 @@ fn a_central_that_closes_after_each_reply_still_gets_the_query() {
     let ended = agency.finish();
     assert_eq!(ended.code, Some(0));
     assert_eq!(ended.count("consulta_ganadores | result: success | cant_ganadores: 1"), 1);
+}
+
+#[test]
+fn a_close_after_the_reply_may_arrive_when_the_query_is_already_written() {
+    for ends in [ServerConnection::close, ServerConnection::reset] {
+        let central = FakeCentral::new();
+        let agency = Setup::speaking("framed", central.address(), "")
+            .args(["--connect-timeout", "30s"])
+            .start();
+        for _ in 0..2 {
+            let mut connection = central.accept();
+            Question::framed().receive(&mut connection);
+            ends(connection);
+        }
+        let mut connection = central.accept();
+        connection.expect(&vector("framed", "query_1"));
+        connection.reply(&vector("framed", "winners_L"));
+        assert_eq!(agency.finish().code, Some(0));
+    }
+}
+
+#[test]
+fn a_central_that_restarts_while_agencies_wait_gets_the_notification_each_time() {
+    let central = FakeCentral::new();
+    let agency =
+        Setup::speaking("framed", central.address(), "").args(["--connect-timeout", "30s"]).start();
+    for _ in 0..2 {
+        let mut connection = central.accept();
+        Question::framed().receive(&mut connection);
+        // Longer than a central needs to close after a reply.
+        thread::sleep(Duration::from_millis(2500));
+        connection.close();
+    }
+    let mut connection = central.accept();
+    Question::framed().receive(&mut connection);
+    connection.reply(&vector("framed", "winners_none"));
+    assert_eq!(agency.finish().code, Some(0));
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod dialects;
 mod draw;
 mod echo;
 mod generate;
+mod output;
 mod replies;
 mod rows;
 mod signals;

@@ -99,8 +99,8 @@ fn after_a_signal_an_unanswered_batch_is_in_doubt_and_the_exit_code_names_the_si
             ),
             "{line}"
         );
-        let exit = format!("action: exit | result: fail | client_id: 1 | signal: {name}");
-        assert_eq!(ended.line("action: exit"), exit);
+        let shutdown = format!("action: shutdown | result: fail | client_id: 1 | signal: {name}");
+        assert_eq!(ended.line("action: shutdown"), shutdown);
         ended.assert_log_parses();
     }
 }
@@ -146,19 +146,34 @@ fn the_exit_line_names_the_signal() {
 }
 
 #[test]
-fn a_second_signal_ends_the_program_at_once() {
+fn another_signal_ends_the_program_at_once_from_one_second_after_the_first_on() {
     for (second, code) in [(SIGTERM, 143), (SIGINT, 130)] {
         let central = FakeCentral::new();
         let mut agency = Setup::agency(central.address(), THREE_ROWS).start();
         let mut connection = central.accept();
         connection.read_batch();
         agency.signal(SIGTERM);
-        // Pending signals of one kind merge, so wait until the first one has been handled.
-        std::thread::sleep(Duration::from_millis(300));
+        std::thread::sleep(Duration::from_millis(1100));
         assert!(agency.is_alive());
         agency.signal(second);
         assert_eq!(agency.finish_within(PROMPT).code, Some(code));
     }
+}
+
+#[test]
+fn signals_that_belong_to_one_stop_do_not_cut_a_batch_in_flight() {
+    let central = FakeCentral::new();
+    let mut agency = Setup::agency(central.address(), THREE_ROWS).start();
+    let mut connection = central.accept();
+    connection.read_batch();
+    for signal in [SIGTERM, SIGTERM, SIGINT] {
+        agency.signal(signal);
+        // Pending signals of one kind merge, so give the program time to handle this one.
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(agency.is_alive());
+    }
+    connection.reply(&[0, 0]);
+    assert_eq!(agency.finish_within(PROMPT).code, Some(0));
 }
 
 #[test]

@@ -41,10 +41,12 @@ const SETTINGS: &[Setting] = &[
         flag: "ip",
         value_name: "IP",
         default: "0.0.0.0",
-        accepted: "an IP address or a host name",
+        accepted: "an IP address, several such as 127.0.0.1,::1, or a host name",
         choices: &[],
         help: "Address to listen on",
-        details: "A host name that is not an address of this machine means all addresses.",
+        details: "0.0.0.0 is every IPv4 address, and :: alone is every address of both families. \
+                  A host name that is not an address of this machine means 0.0.0.0, with a \
+                  warning.",
     },
     Setting {
         key: "SERVER_LISTEN_BACKLOG",
@@ -180,6 +182,29 @@ const SETTINGS: &[Setting] = &[
         choices: &[],
         help: "Time that a kept connection may stay idle between two requests",
         details: "Waiting for the draw does not count.",
+    },
+    Setting {
+        key: "SERVER_STALL_TIME",
+        flag: "stall-time",
+        value_name: "TIME",
+        default: "500ms",
+        accepted: "a duration of at least 100ms, such as 500ms",
+        choices: &[],
+        help: "Time after which a batch that has begun is no longer in flight if it arrives at \
+               less than 1 kB/s",
+        details: "Queries do not wait for it any longer. It is stored all the same if it is \
+                  complete before its timeout.",
+    },
+    Setting {
+        key: "SERVER_LOG_LINES",
+        flag: "log-lines",
+        value_name: "N",
+        default: "1000",
+        accepted: "a whole number, 1 to 1000000",
+        choices: &[],
+        help: "Log lines that the clients of one address may cause per 10 s in each worker",
+        details: "Further lines are counted, and one line says how many there were. Lines about \
+                  stored batches have 50 times this number.",
     },
 ];
 

@@ -11,16 +11,12 @@
 //! Then one `fdatasync` of this file, which never grows, makes a batch durable, and recovery
 //! restores `bets.csv` from it after a power loss.
 
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use nix::fcntl::posix_fallocate;
-
-use super::clear_buffer;
+use super::file::StoredFile;
 use super::group::{Batch, Batches};
 use super::ledger::{Ledger, LedgerWords};
+use super::{FileError, StorageError, clear_buffer};
 
 /// Size of a checkpoint page: one page of the file system, so that the two never share one.
 const CHECKPOINT_BYTES: u64 = 4096;
@@ -39,7 +35,7 @@ const HEADER_BYTES: usize = HEADER_WORDS * 8;
 /// The open journal. Processes share its descriptor; all writes name their offset.
 #[derive(Debug)]
 pub struct Journal {
-    file: File,
+    file: StoredFile,
     /// Reused to put the records of a commit together.
     records: Vec<u8>,
 }
@@ -92,10 +88,9 @@ impl Part {
 impl Journal {
     /// Opens the journal, creating it and reserving its space if necessary. The reservation makes
     /// a full file system fail here and not in the middle of a batch.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        posix_fallocate(&file, 0, JOURNAL_BYTES.cast_signed())?;
+    pub fn open(directory: &Path) -> Result<Self, FileError> {
+        let file = StoredFile::open(directory.join("journal"))?;
+        file.reserve(JOURNAL_BYTES)?;
         Ok(Self { file, records: Vec::new() })
     }
 
@@ -113,7 +108,7 @@ impl Journal {
         before: Ledger,
         batches: Batches<'_>,
         with_payload: bool,
-    ) -> io::Result<Ledger> {
+    ) -> Result<Ledger, FileError> {
         clear_buffer(&mut self.records);
         let mut ledger = before;
         for batch in batches.iter() {
@@ -134,7 +129,7 @@ impl Journal {
 
     /// Starts a new epoch with the totals of `ledger` and returns its ledger. The caller must have
     /// made the files durable, if that is promised. If this fails, the old epoch still counts.
-    pub fn checkpoint(&self, ledger: Ledger) -> io::Result<Ledger> {
+    pub fn checkpoint(&self, ledger: Ledger) -> Result<Ledger, FileError> {
         let next = Ledger { epoch: ledger.epoch + 1, journal_end: RECORDS_START, ..ledger };
         let nothing = Part::of(&[]);
         let page = (next.epoch % 2) * CHECKPOINT_BYTES;
@@ -144,12 +139,12 @@ impl Journal {
 
     /// Makes everything written so far survive a power loss. After a failure, what was written may
     /// be lost, and a second sync does not bring it back.
-    pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+    pub fn sync(&self) -> Result<(), StorageError> {
+        self.file.sync()
     }
 
     /// Reads what the journal holds.
-    pub fn read(&self) -> io::Result<Contents> {
+    pub fn read(&self) -> Result<Contents, FileError> {
         let mut pages = Vec::new();
         let mut blank = true;
         for page in [0, CHECKPOINT_BYTES] {
@@ -170,7 +165,7 @@ impl Journal {
     }
 
     /// Reads the bytes of a batch that the journal carries: rows and winner lines.
-    pub fn payload(&self, record: &Record, offset: u64) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    pub fn payload(&self, record: &Record, offset: u64) -> Result<(Vec<u8>, Vec<u8>), FileError> {
         let mut rows = vec![0; record.rows.length as usize];
         let mut lines = vec![0; record.lines.length as usize];
         self.file.read_exact_at(&mut rows, offset)?;
@@ -179,7 +174,7 @@ impl Journal {
     }
 
     /// Returns the record that follows these totals, if there is a whole one.
-    fn record_after(&self, last: &Ledger) -> io::Result<Option<Record>> {
+    fn record_after(&self, last: &Ledger) -> Result<Option<Record>, FileError> {
         let at = last.journal_end;
         if at + HEADER_BYTES as u64 > JOURNAL_BYTES {
             return Ok(None);
@@ -208,7 +203,7 @@ impl Journal {
         Ok(Some(record))
     }
 
-    fn header_at(&self, offset: u64) -> io::Result<[u8; HEADER_BYTES]> {
+    fn header_at(&self, offset: u64) -> Result<[u8; HEADER_BYTES], FileError> {
         let mut bytes = [0; HEADER_BYTES];
         self.file.read_exact_at(&mut bytes, offset)?;
         Ok(bytes)
@@ -269,7 +264,7 @@ mod tests {
 
     fn journal() -> (tempfile::TempDir, Journal) {
         let directory = tempfile::tempdir().unwrap();
-        let journal = Journal::open(&directory.path().join("journal")).unwrap();
+        let journal = Journal::open(directory.path()).unwrap();
         (directory, journal)
     }
 

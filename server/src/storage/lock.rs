@@ -1,12 +1,12 @@
 //! The lock of the storage directory, which keeps a second central out.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::{FileError, StorageError, open_file};
+use super::{FileError, StorageError};
 
 /// How long a start waits for the last workers of a killed central to exit and release the
 /// storage.
@@ -17,7 +17,8 @@ const RETRY: Duration = Duration::from_millis(5);
 /// Takes the lock of a directory. Closing the file releases it.
 pub fn lock(directory: &Path) -> Result<File, StorageError> {
     let path = directory.join("lock");
-    let mut file = open_file(&path)?;
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let mut file = opened.map_err(FileError::of("opening", &path))?;
     let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {
         match file.try_lock() {

@@ -1,11 +1,10 @@
 //! Recovery: restores the storage to its last whole batch after a process was killed.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use lottery::{Bet, Birthdate, is_winner};
 
+use super::file::StoredFile;
 use super::journal::{Contents, Part, Record};
 use super::{FileError, Ledger, Storage, StorageError};
 
@@ -32,7 +31,7 @@ impl Storage {
     /// batches whose bytes are in the journal are written again. After the death of a process
     /// alone, the kernel still has everything that was written.
     pub fn recover(&self, at_start: bool) -> Result<Recovery, StorageError> {
-        let contents = self.journal.read().map_err(self.file_error("reading", "journal"))?;
+        let contents = self.journal.read()?;
         let mut recovery = match contents {
             Contents::Empty => self.count()?,
             Contents::Damaged => {
@@ -49,7 +48,7 @@ impl Storage {
                 Recovery { ledger, replayed, restored, ..Recovery::default() }
             }
         };
-        recovery.cut = self.length(&self.bets, "bets.csv")? - recovery.ledger.rows_end;
+        recovery.cut = self.bets.length()? - recovery.ledger.rows_end;
         self.truncate(&recovery.ledger)?;
         Ok(recovery)
     }
@@ -62,7 +61,7 @@ impl Storage {
             (&self.winners, "winners.log", counted.lines_end, "winners"),
         ];
         for (file, name, end, what) in ends {
-            let length = self.length(file, name)?;
+            let length = file.length()?;
             if length < end {
                 let reason = format!(
                     "it has {length} bytes, but the journal counts {end}: {what} are missing; \
@@ -98,29 +97,23 @@ impl Storage {
 
     /// Writes a batch again from its bytes in the journal.
     fn replay(&self, record: &Record, offset: u64) -> Result<(), FileError> {
-        let payload = self.journal.payload(record, offset);
-        let (rows, lines) = payload.map_err(self.file_error("reading", "journal"))?;
-        let written = self.bets.write_all_at(&rows, record.after.rows_end - rows.len() as u64);
-        written.map_err(self.file_error("writing", "bets.csv"))?;
-        let written =
-            self.winners.write_all_at(&lines, record.after.lines_end - lines.len() as u64);
-        written.map_err(self.file_error("writing", "winners.log"))
+        let (rows, lines) = self.journal.payload(record, offset)?;
+        self.bets.write_all_at(&rows, record.after.rows_end - rows.len() as u64)?;
+        self.winners.write_all_at(&lines, record.after.lines_end - lines.len() as u64)
     }
 
     /// Returns true if the files hold a batch as the journal records it.
     fn is_whole(&self, record: &Record) -> Result<bool, FileError> {
-        let rows = holds(&self.bets, record.after.rows_end, record.rows);
-        let rows = rows.map_err(self.file_error("reading", "bets.csv"))?;
-        let lines = holds(&self.winners, record.after.lines_end, record.lines);
-        Ok(rows && lines.map_err(self.file_error("reading", "winners.log"))?)
+        Ok(holds(&self.bets, record.after.rows_end, record.rows)?
+            && holds(&self.winners, record.after.lines_end, record.lines)?)
     }
 
     /// Counts the totals from `bets.csv`. The storage is new, or a program without a journal wrote
     /// it.
     fn count(&self) -> Result<Recovery, StorageError> {
-        let rows_end = self.length(&self.bets, "bets.csv")?;
+        let rows_end = self.bets.length()?;
         if rows_end == 0 {
-            let lines_end = self.length(&self.winners, "winners.log")?;
+            let lines_end = self.winners.length()?;
             if lines_end > 0 {
                 let reason = "it has winners, but bets.csv is empty; restore bets.csv or move \
                               this file away";
@@ -129,14 +122,13 @@ impl Storage {
             return Ok(Recovery::default());
         }
         let mut last = [0];
-        let read = self.bets.read_exact_at(&mut last, rows_end - 1);
-        read.map_err(self.file_error("reading", "bets.csv"))?;
+        self.bets.read_exact_at(&mut last, rows_end - 1)?;
         if last != *b"\n" {
             let reason = "its last line is incomplete and there is no journal to show where the last \
                           batch ends; complete or remove that line";
             return Err(self.inconsistent("bets.csv", reason.to_owned()));
         }
-        let file = self.bets.try_clone().map_err(self.file_error("reading", "bets.csv"))?;
+        let file = self.bets.try_clone()?;
         let mut ledger = Ledger { rows_end, ..Ledger::default() };
         let mut lines = Vec::new();
         let mut reader =
@@ -155,13 +147,8 @@ impl Storage {
             }
         }
         ledger.lines_end = lines.len() as u64;
-        let written = self.winners.write_all_at(&lines, 0);
-        written.map_err(self.file_error("writing", "winners.log"))?;
+        self.winners.write_all_at(&lines, 0)?;
         Ok(Recovery { ledger, counted: true, ..Recovery::default() })
-    }
-
-    fn length(&self, file: &File, name: &str) -> Result<u64, FileError> {
-        Ok(file.metadata().map_err(self.file_error("examining", name))?.len())
     }
 
     fn inconsistent(&self, file: &str, reason: String) -> StorageError {
@@ -170,14 +157,14 @@ impl Storage {
 }
 
 /// Returns true if the bytes of a file before `end` match the recorded length and checksum.
-fn holds(file: &File, end: u64, part: Part) -> io::Result<bool> {
+fn holds(file: &StoredFile, end: u64, part: Part) -> Result<bool, FileError> {
     let Some(start) = end.checked_sub(part.length.into()) else { return Ok(false) };
-    let mut bytes = vec![0; part.length as usize];
-    match file.read_exact_at(&mut bytes, start) {
-        Ok(()) => Ok(Part::of(&bytes) == part),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
+    if file.length()? < end {
+        return Ok(false);
     }
+    let mut bytes = vec![0; part.length as usize];
+    file.read_exact_at(&mut bytes, start)?;
+    Ok(Part::of(&bytes) == part)
 }
 
 /// Parses a row of `bets.csv`. Agency 0 together with number 0 means a bet without a number, in
@@ -198,7 +185,8 @@ pub fn bet_of(row: &csv::StringRecord) -> Option<Bet<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
+    use std::os::unix::fs::FileExt;
 
     use super::super::{Durability, Group};
     use super::*;

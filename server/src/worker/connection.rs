@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
 use socket2::{SockRef, TcpKeepalive};
 
+use super::pace::{Mark, Pace};
 use super::table::Token;
 
 /// How long a connection may linger.
@@ -47,8 +48,10 @@ pub struct Connection {
     pub buffer: Vec<u8>,
     /// Time at which it is closed, in any phase; `None` while it waits for the draw.
     pub deadline: Option<Instant>,
-    /// True while it holds an in-flight mark. The ticket of a batch takes this mark over.
-    pub in_flight: bool,
+    /// Its in-flight mark. The ticket of a batch takes this mark over.
+    pub mark: Mark,
+    /// How fast the batch that has begun arrives.
+    pub pace: Pace,
     /// True once its agency has reported on it that it has finished.
     pub finished: bool,
     /// What epoll watches for; `None` before it is registered. Only the table changes it.
@@ -155,7 +158,8 @@ impl Connection {
             codec: (dialect.central)(),
             buffer: Vec::new(),
             deadline: Some(deadline),
-            in_flight: false,
+            mark: Mark::None,
+            pace: Pace::new(Instant::now()),
             finished: false,
             watched: None,
             in_queue: false,

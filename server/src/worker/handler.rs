@@ -8,6 +8,8 @@ use conventions::log_line::{Outcome, debug, error};
 use lottery::protocol::Then;
 
 use super::connection::{Connection, Phase, Read, Sent};
+use super::log_budget::Subject;
+use super::pace::{Mark, Pace};
 use super::request::{Origin, RequestOutcome, Requests, answer};
 use super::round::{Answerable, Pending, Ticket};
 use super::{LAST_CHANCE, READ_BYTES};
@@ -141,11 +143,15 @@ impl<'a> Handler<'a> {
         let mut origin = Origin {
             connection: connection.token,
             ip: connection.peer.ip(),
-            in_flight: connection.in_flight,
+            mark: connection.mark,
         };
         let codec = &mut *connection.codec;
         let (used, outcome) = self.requests.decode(bytes, ended, &mut origin, codec)?;
-        connection.in_flight = origin.in_flight;
+        let began = connection.mark == Mark::None;
+        connection.mark = origin.mark;
+        if matches!(outcome, RequestOutcome::Incomplete) && connection.mark != Mark::None {
+            self.keep_pace(connection, began, read);
+        }
         if buffered {
             connection.buffer.drain(..used);
         } else {
@@ -170,7 +176,7 @@ impl<'a> Handler<'a> {
             RequestOutcome::Incomplete => Ok(()),
             RequestOutcome::Committing => {
                 // From here on the ticket holds the mark, even if the connection closes.
-                connection.in_flight = false;
+                connection.mark = Mark::None;
                 connection.phase = Phase::Committing { muted: false };
                 Ok(())
             }
@@ -181,6 +187,12 @@ impl<'a> Handler<'a> {
                 self.log_refused(connection.peer, &reason);
                 // More bytes of the refused request are probably on their way.
                 self.reply(connection, bytes, then, true)
+            }
+            RequestOutcome::Unencodable(reason) => {
+                if self.requests.log.allows(connection.peer.ip(), Subject::Other) {
+                    error("send_reply", Outcome::Fail).with("error", reason).write();
+                }
+                self.reply(connection, Vec::new(), Then::Close, true)
             }
             RequestOutcome::Close => {
                 self.finish(connection);
@@ -265,7 +277,7 @@ impl<'a> Handler<'a> {
 
     /// Closes a connection before it is done. Logs the reason, unless this is a normal end: of a
     /// lingering connection, of an idle kept one, or of an idle or waiting one while draining.
-    pub fn close(&self, connection: &mut Connection, reason: &str) {
+    pub fn close(&mut self, connection: &mut Connection, reason: &str) {
         let silent = match connection.phase {
             Phase::Lingering { .. } => true,
             Phase::Waiting { .. } => self.draining.is_some(),
@@ -280,16 +292,43 @@ impl<'a> Handler<'a> {
         self.finish(connection);
     }
 
-    /// Releases the in-flight mark of a connection whose batch is not stored.
-    fn release_mark(&self, connection: &mut Connection) {
-        if std::mem::take(&mut connection.in_flight) {
-            self.requests.central.abandon(self.requests.slot);
+    /// Counts bytes of an incomplete batch, which began with them if `began` is true. A batch whose
+    /// mark has lapsed takes it again as soon as it keeps the rate.
+    fn keep_pace(&self, connection: &mut Connection, began: bool, bytes: usize) {
+        if began {
+            connection.pace = Pace::new(Instant::now());
+            return;
+        }
+        connection.pace.add(bytes);
+        if connection.mark == Mark::Lapsed
+            && connection.pace.is_kept(self.requests.limits.stall_time)
+        {
+            self.requests.begin(&mut connection.mark);
+            connection.pace = Pace::new(Instant::now());
         }
     }
 
+    /// Starts the next window of an incomplete batch, and releases its mark if too little has
+    /// arrived in the last one.
+    pub fn judge_pace(&mut self, connection: &mut Connection) -> Result<(), Fatal> {
+        if !connection.pace.is_kept(self.requests.limits.stall_time) {
+            self.requests.abandon(&mut connection.mark, Mark::Lapsed);
+        }
+        connection.pace = Pace::new(Instant::now());
+        Ok(())
+    }
+
+    /// Releases the in-flight mark of a connection whose batch is not stored.
+    fn release_mark(&self, connection: &mut Connection) {
+        self.requests.abandon(&mut connection.mark, Mark::None);
+    }
+
     /// Counts and logs a refused request or a connection that was closed early.
-    fn log_refused(&self, peer: SocketAddr, reason: &str) {
+    fn log_refused(&mut self, peer: SocketAddr, reason: &str) {
         self.requests.central.shared().worker_refused.fetch_add(self.requests.slot, 1);
+        if !self.requests.log.allows(peer.ip(), Subject::Other) {
+            return;
+        }
         error("receive_message", Outcome::Fail)
             .with("ip", peer.ip())
             .with("port", peer.port())

@@ -86,10 +86,12 @@ impl Intake {
         }
         loop {
             match self.socket.as_ref()?.accept() {
-                Ok(accepted) => {
+                Ok((stream, peer)) => {
                     self.has_deferred = false;
                     self.pause = FIRST_PAUSE;
-                    return Some(accepted);
+                    // On a socket for both families, `::ffff:10.0.0.7` is the IPv4 peer 10.0.0.7.
+                    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                    return Some((stream, peer));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 Err(error) if is_exhausted(&error) => {

@@ -4,10 +4,12 @@
 use std::net::IpAddr;
 
 use conventions::log_line::{Outcome, debug, error, info};
-use lottery::protocol::{CentralCodec, Decoded, MAX_PACKET_BYTES, Refusal, Then};
+use lottery::protocol::{CentralCodec, Decoded, MAX_PACKET_BYTES, Refusal, Then, Unencodable};
 use lottery::{Bet, Reply, Request, Results};
 
 use super::Limits;
+use super::log_budget::{LogBudget, Subject};
+use super::pace::Mark;
 use super::round::{Answerable, Pending, Round, Single, Ticket};
 use super::table::Token;
 use crate::central::{Central, Fatal, Rejected};
@@ -45,6 +47,9 @@ pub enum RequestOutcome {
         /// What follows it.
         then: Then,
     },
+    /// Log why the dialect cannot encode the reply, then close without one: no answer is better
+    /// than a wrong one.
+    Unencodable(Unencodable),
     /// Close without a reply.
     Close,
 }
@@ -56,8 +61,8 @@ pub struct Origin {
     pub connection: Token,
     /// Address of its peer.
     pub ip: IpAddr,
-    /// True if it holds an in-flight mark.
-    pub in_flight: bool,
+    /// Its in-flight mark.
+    pub mark: Mark,
 }
 
 /// The path of a request through a worker, from decoded bytes to an encoded reply.
@@ -70,6 +75,8 @@ pub struct Requests<'a> {
     pub limits: Limits,
     /// The batches and finish marks of this pass of the event loop.
     pub round: Round,
+    /// The budget of the log lines that clients cause.
+    pub log: LogBudget,
 }
 
 impl Requests<'_> {
@@ -87,10 +94,9 @@ impl Requests<'_> {
         loop {
             let message = &bytes[used..];
             // A batch of a stranger is refused, and puts no agency in flight before that.
-            let begins = !origin.in_flight && codec.begins_batch(message);
+            let begins = origin.mark == Mark::None && codec.begins_batch(message);
             if begins && self.central.admits(origin.ip) {
-                origin.in_flight = true;
-                self.central.begin(self.slot);
+                self.begin(&mut origin.mark);
             }
             let decoded = if ended { codec.decode_last(message) } else { codec.decode(message) };
             match decoded {
@@ -103,13 +109,31 @@ impl Requests<'_> {
                 Ok(Decoded::Incomplete) => return Ok((used, RequestOutcome::Incomplete)),
                 Ok(Decoded::Skip { consumed }) => used += consumed,
                 Ok(Decoded::Complete { request, consumed }) => {
+                    if origin.mark == Mark::Lapsed {
+                        // A batch is in flight while it is committed, so that a query sees it as
+                        // in flight until it is counted.
+                        self.begin(&mut origin.mark);
+                    }
                     return Ok((used + consumed, self.start(request, *origin, codec)?));
                 }
                 Err(refusal) => {
                     used += refusal.consumed.unwrap_or(message.len());
-                    return Ok((used, refuse_bytes(codec, refusal)));
+                    return Ok((used, self.refuse_bytes(origin.ip, codec, refusal)));
                 }
             }
+        }
+    }
+
+    /// Marks a batch as in flight.
+    pub fn begin(&self, mark: &mut Mark) {
+        *mark = Mark::Held;
+        self.central.begin(self.slot);
+    }
+
+    /// Releases the mark of a batch that is not stored. `left` is what becomes of the mark.
+    pub fn abandon(&self, mark: &mut Mark, left: Mark) {
+        if std::mem::replace(mark, left) == Mark::Held {
+            self.central.abandon(self.slot);
         }
     }
 
@@ -128,15 +152,15 @@ impl Requests<'_> {
             Err(rejected) => return Ok(refuse(codec, &rejected)),
         }
         Ok(match request {
-            Request::Store(bets) => self.store(&bets, origin, codec),
+            Request::Store(bets) => self.store(&bets, &origin, codec),
             Request::Results => self.results(codec)?,
             Request::Finish { agency } => {
-                self.round.finish(origin.connection, agency, Pending::Finish);
+                self.round.finish(&origin, agency, Pending::Finish);
                 RequestOutcome::Committing
             }
             Request::Winners { agency, finished: true } => {
                 let request = Pending::FinishThenWinners { agency };
-                self.round.finish(origin.connection, agency, request);
+                self.round.finish(&origin, agency, request);
                 RequestOutcome::Committing
             }
             Request::Winners { .. }
@@ -146,10 +170,12 @@ impl Requests<'_> {
             }
             Request::Winners { agency, .. } => RequestOutcome::Winners { agency },
             Request::Echo(text) => {
-                info("receive_message", Outcome::Success)
-                    .with("ip", origin.ip)
-                    .with("msg", String::from_utf8_lossy(text))
-                    .write();
+                if self.log.allows(origin.ip, Subject::Other) {
+                    info("receive_message", Outcome::Success)
+                        .with("ip", origin.ip)
+                        .with("msg", String::from_utf8_lossy(text))
+                        .write();
+                }
                 encode(codec, &Reply::Echo(text))
             }
             Request::Close => RequestOutcome::Close,
@@ -159,13 +185,13 @@ impl Requests<'_> {
     fn store(
         &mut self,
         bets: &[Bet<'_>],
-        origin: Origin,
+        origin: &Origin,
         codec: &mut dyn CentralCodec,
     ) -> RequestOutcome {
-        match self.round.prepare(origin.connection, origin.in_flight, bets) {
+        match self.round.prepare(origin, bets) {
             Ok(()) => RequestOutcome::Committing,
             Err(rejected) => {
-                log_rejected(bets.len());
+                self.log_rejected(origin.ip, bets.len());
                 refuse(codec, &rejected)
             }
         }
@@ -203,19 +229,24 @@ impl Requests<'_> {
     pub fn end_round(&mut self) -> Result<Vec<Answerable>, Fatal> {
         self.round.commit(self.central, self.slot)?;
         let answerable = self.round.publish(self.central, self.slot)?;
-        answerable.iter().for_each(|(ticket, result)| self.record(ticket, result));
+        for (ticket, result) in &answerable {
+            self.record(ticket, result);
+        }
         Ok(answerable)
     }
 
     /// Counts and logs a batch, even if its connection is gone by now.
-    fn record(&self, ticket: &Ticket, result: &Result<(), Rejected>) {
+    fn record(&mut self, ticket: &Ticket, result: &Result<(), Rejected>) {
         let Pending::Batch { bets, single, .. } = &ticket.request else { return };
         if result.is_err() {
-            log_rejected(*bets);
+            self.log_rejected(ticket.ip, *bets);
             return;
         }
         self.central.shared().worker_batches.fetch_add(self.slot, 1);
         self.central.shared().worker_bets.fetch_add(self.slot, *bets as u64);
+        if !self.log.allows(ticket.ip, Subject::Stored) {
+            return;
+        }
         if let Some(Single { document, number }) = single {
             info("apuesta_almacenada", Outcome::Success)
                 .with("dni", document)
@@ -223,6 +254,30 @@ impl Requests<'_> {
                 .write();
         }
         info("apuesta_recibida", Outcome::Success).with("cantidad", bets).write();
+    }
+
+    fn log_rejected(&mut self, ip: IpAddr, bets: usize) {
+        if self.log.allows(ip, Subject::Other) {
+            error("apuesta_recibida", Outcome::Fail).with("cantidad", bets).write();
+        }
+    }
+
+    /// Refuses bytes that the codec cannot decode.
+    fn refuse_bytes(
+        &mut self,
+        ip: IpAddr,
+        codec: &mut dyn CentralCodec,
+        refusal: Refusal,
+    ) -> RequestOutcome {
+        let Refusal { error: reason, bets, consumed } = refusal;
+        if let Some(bets) = bets {
+            self.log_rejected(ip, bets);
+        }
+        let mut bytes = Vec::new();
+        let then = codec.refuse(Some(&reason), &mut bytes);
+        // Without the end of the message, nothing behind it can be decoded.
+        let then = if consumed.is_some() { then } else { Then::Close };
+        RequestOutcome::Refuse { reason: reason.to_string(), bytes, then }
     }
 }
 
@@ -238,16 +293,12 @@ pub fn answer((ticket, result): Answerable, codec: &mut dyn CentralCodec) -> Req
     }
 }
 
-/// Encodes a reply. If the dialect cannot encode it, the connection closes without a reply: no
-/// answer is better than a wrong one.
+/// Encodes a reply.
 fn encode(codec: &mut dyn CentralCodec, reply: &Reply<'_>) -> RequestOutcome {
     let mut bytes = Vec::new();
     match codec.encode(reply, &mut bytes) {
         Ok(then) => RequestOutcome::Reply { bytes, then },
-        Err(reason) => {
-            error("send_reply", Outcome::Fail).with("error", reason).write();
-            RequestOutcome::Reply { bytes: Vec::new(), then: Then::Close }
-        }
+        Err(reason) => RequestOutcome::Unencodable(reason),
     }
 }
 
@@ -266,21 +317,4 @@ fn refuse_stranger(codec: &mut dyn CentralCodec, rejected: &Rejected) -> Request
         }
         outcome => outcome,
     }
-}
-
-/// Refuses bytes that the codec cannot decode.
-fn refuse_bytes(codec: &mut dyn CentralCodec, refusal: Refusal) -> RequestOutcome {
-    let Refusal { error: reason, bets, consumed } = refusal;
-    if let Some(bets) = bets {
-        log_rejected(bets);
-    }
-    let mut bytes = Vec::new();
-    let then = codec.refuse(Some(&reason), &mut bytes);
-    // Without the end of the message, nothing behind it can be decoded.
-    let then = if consumed.is_some() { then } else { Then::Close };
-    RequestOutcome::Refuse { reason: reason.to_string(), bytes, then }
-}
-
-fn log_rejected(bets: usize) {
-    error("apuesta_recibida", Outcome::Fail).with("cantidad", bets).write();
 }

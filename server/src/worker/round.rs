@@ -5,8 +5,12 @@
 //! take too much memory. A ticket names its connection instead of borrowing it, because the
 //! connection may be gone when the answer is known.
 
+use std::net::IpAddr;
+
 use lottery::{Bet, is_winner, write_rows, write_winner_line};
 
+use super::pace::Mark;
+use super::request::Origin;
 use super::table::Token;
 use super::winners::Winners;
 use crate::central::{Central, Fatal, Rejected};
@@ -21,10 +25,19 @@ const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 pub struct Ticket {
     /// The connection to answer.
     pub connection: Token,
+    /// Address of its peer, for the log.
+    pub ip: IpAddr,
     /// True if the request holds an in-flight mark, which the round releases.
     pub in_flight: bool,
     /// What the answer and the log lines need of the request.
     pub request: Pending,
+}
+
+impl Ticket {
+    fn new(origin: &Origin, request: Pending) -> Self {
+        let Origin { connection, ip, mark } = *origin;
+        Self { connection, ip, in_flight: mark == Mark::Held, request }
+    }
 }
 
 /// A request in a round.
@@ -79,12 +92,7 @@ pub struct Round {
 
 impl Round {
     /// Prepares a batch: writes its rows and winner lines into the round. No lock is held.
-    pub fn prepare(
-        &mut self,
-        connection: Token,
-        in_flight: bool,
-        bets: &[Bet<'_>],
-    ) -> Result<(), Rejected> {
+    pub fn prepare(&mut self, origin: &Origin, bets: &[Bet<'_>]) -> Result<(), Rejected> {
         let mut winners = Winners::default();
         bets.iter().filter(|bet| is_winner(bet)).for_each(|bet| winners.push(bet));
         self.group.add(bets.len(), winners.len(), |rows, lines| {
@@ -99,14 +107,14 @@ impl Round {
             _ => None,
         };
         let request = Pending::Batch { bets: bets.len(), winners, single };
-        self.batches.push(Ticket { connection, in_flight, request });
+        self.batches.push(Ticket::new(origin, request));
         Ok(())
     }
 
     /// Adds an agency that has finished. `request` says what its connection waits for.
-    pub fn finish(&mut self, connection: Token, agency: u16, request: Pending) {
+    pub fn finish(&mut self, origin: &Origin, agency: u16, request: Pending) {
         self.agencies.push(agency);
-        self.finishes.push(Ticket { connection, in_flight: false, request });
+        self.finishes.push(Ticket::new(origin, request));
     }
 
     /// Returns true if the round should be committed before it grows further.

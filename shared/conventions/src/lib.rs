@@ -1,4 +1,4 @@
-//! What the programs share towards their users: settings, generated documents, log lines,
+//! What the programs share towards their users: settings, generated documents, output, log lines,
 //! durations.
 //!
 //! The crate knows nothing of lotteries and sockets. Server and client use it to look up values,
@@ -9,4 +9,5 @@ pub mod documents;
 pub mod duration;
 pub mod log_line;
 pub mod logger;
+pub mod output;
 pub mod settings;

@@ -52,6 +52,10 @@ pub fn line(level: log::Level, action: &str, outcome: Outcome) -> Line {
     Line { level, text, full: false }
 }
 
+/// Action of the last line after an orderly stop. The course's tests fail at the first line of this
+/// action that is not a success, so a program logs everything else about its end as `shutdown`.
+const EXIT: &str = "exit";
+
 /// Begins a message at level DEBUG, for developers.
 pub fn debug(action: &str, outcome: Outcome) -> Line {
     line(log::Level::Debug, action, outcome)
@@ -103,6 +107,7 @@ impl Line {
 /// Returns the two parts that every message has.
 fn opening(action: &str, outcome: Outcome) -> String {
     debug_assert!(is_name(action), "bad action {action:?}");
+    debug_assert!(action != EXIT || outcome == Outcome::Success, "{EXIT} with {outcome}");
     format!("action: {action} | result: {outcome}")
 }
 

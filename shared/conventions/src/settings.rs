@@ -7,6 +7,7 @@
 mod error;
 mod file;
 mod flags;
+mod misspelled;
 mod source;
 mod table;
 
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 pub use self::error::{SettingsError, nearest};
 pub use self::file::{EffectiveValue, FileFormat, FileValue, MAX_FILE_BYTES, SettingsFile};
 pub use self::flags::{Program, SettingFlags};
+pub use self::misspelled::{Misspelled, misspelled};
 pub use self::source::Source;
 pub use self::table::{Setting, Table};
 

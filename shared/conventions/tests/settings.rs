@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use clap::{Args, Command, FromArgMatches};
 use conventions::settings::{
-    EffectiveValue, FileFormat, FileValue, Program, Setting, SettingFlags, Settings, SettingsError,
-    SettingsFile, Source, Table,
+    EffectiveValue, FileFormat, FileValue, Misspelled, Program, Setting, SettingFlags, Settings,
+    SettingsError, SettingsFile, Source, Table, misspelled,
 };
 
 static TABLE: Table = Table {
@@ -160,6 +160,25 @@ fn a_bad_value_is_named_in_one_line_with_its_source_and_the_accepted_form() {
         error.expecting("another port".to_owned()).to_string(),
         "SERVER_PORT = \"12x\\n45\" (environment APP_SERVER_PORT) is not accepted: expected another port"
     );
+}
+
+#[test]
+fn the_reason_of_a_refusal_precedes_the_accepted_form() {
+    let settings = resolve(&[("SERVER_PORT", "7"), ("id", "1")], &[], &[]).unwrap();
+    let refuse = |_: &str| Err::<(), _>(Some("port 7 is taken".to_owned()));
+    assert_eq!(
+        settings.get_explained("SERVER_PORT", refuse).unwrap_err().to_string(),
+        "SERVER_PORT = \"7\" (flag --port) is not accepted: port 7 is taken; expected a port, 0 to 65535"
+    );
+}
+
+#[test]
+fn only_variables_that_nearly_have_the_name_of_a_setting_are_misspelled() {
+    let names =
+        ["APP_SERVER_PROT", "APP_SERVER_PORT", "APP_SERVER_PORT_80_TCP", "HOME", "APP_BATCH"];
+    let found = misspelled(App::TABLE, names.map(str::to_owned).into_iter());
+    let (name, suggestion) = ("APP_SERVER_PROT".to_owned(), "APP_SERVER_PORT".to_owned());
+    assert_eq!(found, [Misspelled { name, suggestion }]);
 }
 
 #[test]

@@ -131,7 +131,8 @@
 //!   you use [`Process::spawn`].
 //! - Only a process with one thread can fork; [`Process::spawn`] refuses otherwise. A `#[test]` has
 //!   two threads.
-//! - A *stopped* process counts as alive: others wait for it.
+//! - A *stopped* process counts as alive: others wait for it. Only the watchdog of a [`Pool`] ends
+//!   stopped and stuck workers ([`Workload::heartbeat_timeout`]).
 //! - There are no read-write locks. Condition variables and barriers of pthreads are not used
 //!   inside, because they hang if a waiter is killed, or count it as alive.
 
@@ -169,8 +170,8 @@ pub use pipe::{
     one_way_pipe, pipe,
 };
 pub use pool::{
-    CANNOT_SERVE, Next, Outcome, Pool, PoolError, PoolEvent, PoolOptions, RepairOutcome, Worker,
-    Workload,
+    CANNOT_SERVE, Next, Outcome, Pool, PoolError, PoolEvent, PoolOptions, Progress, RepairOutcome,
+    Worker, Workload,
 };
 pub use process::Process;
 pub use segment::{Listing, Plan, Segment, SegmentError, SharedState, Snapshot, segments};

@@ -8,10 +8,14 @@
 //! Life cycle of a slot: *starting* (forked) → *ready* (reported by the worker) → *dead* → repaired
 //! → *starting* again, at once or after a back-off. While the pool stops, a dead worker is not
 //! replaced.
+//!
+//! A pool whose workload has a [heartbeat timeout](Workload::heartbeat_timeout) also ends workers
+//! that are stopped or stuck: the watchdog sends SIGABRT, and two seconds later SIGKILL.
 
 mod backoff;
 mod slot;
 mod supervisor;
+mod watchdog;
 mod worker;
 
 use std::num::NonZeroUsize;
@@ -24,6 +28,7 @@ use nix::unistd::Pid;
 pub use backoff::Next;
 pub(crate) use slot::{Running, SPAWN_PAUSE, Slot};
 pub use supervisor::Pool;
+pub use watchdog::Progress;
 pub use worker::Worker;
 
 use crate::sys::exit::Exit;
@@ -55,6 +60,27 @@ pub trait Workload {
 
     /// Handles an event of the pool, in the supervisor.
     fn observe(&mut self, event: &PoolEvent);
+
+    /// Does what the supervisor has to do regularly. Runs about four times per second, later after
+    /// a repair that takes long. It must not wait.
+    fn tick(&mut self) {}
+
+    /// Returns how long a worker may show no progress before the watchdog ends it, or `None` for
+    /// no limit. It also limits the time from the fork of a worker to [`Worker::ready`]. The
+    /// supervisor asks at every tick.
+    ///
+    /// The watchdog sends SIGABRT, so that [`PoolEvent::Backtrace`] shows what the worker did, and
+    /// SIGKILL two seconds later. A stopped process gets SIGKILL at once. After that the worker is
+    /// repaired and replaced like any dead one. A timeout below a second is imprecise.
+    fn heartbeat_timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Returns the progress of the worker in a slot, which the worker usually writes to shared
+    /// memory. The watchdog asks at every tick.
+    fn progress(&self, _slot: usize) -> Progress {
+        Progress::default()
+    }
 }
 
 /// Outcome of an attempt to repair the state that a dead worker left.
@@ -98,6 +124,31 @@ pub enum PoolEvent {
         /// The supervisor's decision about the slot.
         next: Next,
     },
+    /// A worker has shown no progress for the heartbeat timeout, so the watchdog signals it. Its
+    /// death follows as [`PoolEvent::Died`].
+    Stuck {
+        /// The worker's slot.
+        slot: usize,
+        /// The worker's process id.
+        pid: Pid,
+        /// How long it has shown no progress.
+        silent: Duration,
+        /// What the process does, as the letter in `/proc/PID/stat`: `R` computes, `S` waits, `T`
+        /// is stopped.
+        state: char,
+        /// SIGABRT, or SIGKILL if that does not end it.
+        signal: Signal,
+    },
+    /// A worker aborted (SIGABRT), because of the watchdog or by itself.
+    Backtrace {
+        /// The worker's slot.
+        slot: usize,
+        /// The worker's process id.
+        pid: Pid,
+        /// The calls in progress from the innermost one on, each as `FILE+OFFSET`, which
+        /// `addr2line -e FILE OFFSET` explains.
+        calls: Vec<String>,
+    },
     /// Forking a replacement failed. The supervisor retries after a pause.
     SpawnFailed {
         /// The slot that stays empty.
@@ -109,6 +160,11 @@ pub enum PoolEvent {
     Stopping {
         /// The signal that requested the stop, or `None` if a worker's death caused it.
         signal: Option<Signal>,
+    },
+    /// A request to stop arrived less than a second after the first one. It changes nothing.
+    StopRepeated {
+        /// The signal.
+        signal: Signal,
     },
     /// The supervisor killed the remaining workers, either because the grace period was over or
     /// because a signal requested an immediate stop.

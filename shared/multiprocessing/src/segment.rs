@@ -19,7 +19,7 @@ use nix::unistd::{Pid, getpid};
 use shared_memory::ShmemConf;
 use zerocopy::IntoBytes;
 
-use self::claim::Claim;
+use self::claim::{Claim, inode};
 pub use self::declaration::SharedState;
 pub use self::error::SegmentError;
 use self::error::{io_error, shmem_error, system};
@@ -46,6 +46,8 @@ use crate::sys::proc::start_ticks;
 #[derive(Clone, Debug)]
 pub struct Segment {
     name: SegmentName,
+    /// The inode of its entry in `/dev/shm`.
+    inode: u64,
     header: Header,
     objects: Arc<[Object]>,
     memory: Place,
@@ -56,7 +58,8 @@ pub struct Segment {
 
 impl Segment {
     /// Creates a segment with the planned objects, all zero. The entry must not exist. Only its
-    /// owner can read and write it (mode 0600). Its pages are reserved at once: too small a
+    /// owner can read and write it (mode 0600, whatever the umask). Its pages are reserved at once:
+    /// too small a
     /// `/dev/shm` is an error here, not a SIGBUS later.
     ///
     /// # Errors
@@ -105,6 +108,7 @@ impl Segment {
         u32::store(atomic::<u32>(&memory.part(STATE_OFFSET, 4), 0), READY);
         Ok(Self {
             name: name.clone(),
+            inode: claim.inode,
             header,
             objects: objects.into(),
             memory,
@@ -131,6 +135,12 @@ impl Segment {
     /// Returns true if the process that created it is alive. Compares both pid and start time.
     pub fn creator_is_alive(&self) -> bool {
         start_ticks(self.creator()) == Some(self.header.creator_start_ticks)
+    }
+
+    /// Returns true if its entry in `/dev/shm` still leads to this segment. If another program has
+    /// removed or replaced the entry, no process can open the segment any more.
+    pub fn has_entry(&self) -> bool {
+        inode(&self.name) == Some(self.inode)
     }
 
     /// Returns when it was created.

@@ -253,6 +253,8 @@ impl Ended {
             assert!(line.contains("action:") && parts.len() >= 2, "{line:?}");
             assert_eq!(parts[1].0.trim(), "result", "{line:?}");
             assert!(["success", "fail", "in_progress"].contains(&parts[1].1.trim()), "{line:?}");
+            let is_exit = parts[0].1.trim() == "exit";
+            assert!(!is_exit || parts[1].1.trim() == "success", "{line:?}");
         }
     }
 }

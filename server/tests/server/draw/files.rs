@@ -132,7 +132,7 @@ fn failed_start(setup: &Setup, port: u16) -> String {
     let mut program = Program::start(&mut setup.command(&["run"]));
     assert_eq!(program.exit_code_within(Duration::from_secs(5)), 1, "{:?}", program.lines());
     setup.assert_nothing_left(port);
-    program.line_with("action: exit | result: fail | error: ")
+    program.line_with("action: shutdown | result: fail | error: ")
 }
 
 #[test]

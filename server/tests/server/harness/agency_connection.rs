@@ -26,7 +26,12 @@ impl AgencyConnection {
 
     /// Connects to a port of this machine on which the central may have exited.
     pub fn try_open(port: u16) -> io::Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        Self::try_open_at("127.0.0.1", port)
+    }
+
+    /// Connects to a port of an address on which no central may listen.
+    pub fn try_open_at(address: &str, port: u16) -> io::Result<Self> {
+        let stream = TcpStream::connect((address, port))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream })

@@ -60,7 +60,7 @@ pub(super) fn segment_name(port: u16) -> SegmentName {
 
 impl Setup {
     /// Returns the default setup: any free port of 127.0.0.1, two workers, durability `process`,
-    /// log level DEBUG, an empty directory.
+    /// log level DEBUG, batches that stay in flight however slowly they arrive, an empty directory.
     pub fn new() -> Self {
         raise_descriptor_limit();
         // Without symbolic links, because tests compare paths in `/proc` with paths of this
@@ -77,6 +77,8 @@ impl Setup {
             ("SERVER_WORKERS", "2"),
             ("SERVER_DURABILITY", "process"),
             ("SERVER_GRACE", "2s"),
+            // Tests that hold a batch in flight need longer than the default on a busy machine.
+            ("SERVER_STALL_TIME", "30s"),
             ("LOGGING_LEVEL", "DEBUG"),
         ];
         defaults.into_iter().for_each(|(key, value)| setup.set(key, value));

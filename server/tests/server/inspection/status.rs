@@ -146,6 +146,22 @@ fn segment(table: &str, port: u16) -> Vec<Vec<&str>> {
     std::iter::once(own).chain(objects).map(|line| line.split_whitespace().collect()).collect()
 }
 
+#[test]
+fn ipcs_with_a_port_lists_only_the_segment_of_that_central() {
+    let (setup, other) = (setup(), setup());
+    let (central, second) = (setup.start(), other.start());
+    let segments = |arguments: &[&str]| -> Vec<String> {
+        let table = text(&setup.run(arguments).stdout);
+        let names = table.lines().filter_map(|line| line.split(' ').next());
+        names.filter(|name| name.starts_with("/lottery.")).map(str::to_owned).collect()
+    };
+    let [name, other_name] =
+        [&central, &second].map(|central| format!("/lottery.{}", central.port));
+    assert_eq!(segments(&["ipcs", "--port", &central.port.to_string()]), [name.as_str()]);
+    let all = segments(&["ipcs"]);
+    assert!(all.contains(&name) && all.contains(&other_name), "without a port: {all:?}");
+}
+
 /// Returns every object with its kind, type and length, and its value if that is known.
 fn objects(
     central: &CentralProcess<'_>,

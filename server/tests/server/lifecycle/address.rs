@@ -1,10 +1,13 @@
 //! The address and the storage of a central, and what keeps two centrals apart.
 
 use std::fs;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use crate::harness::{Program, Setup, eventually, packet_of, reserve_port, shared_memory_entries};
+use crate::harness::{
+    AgencyConnection, Program, Setup, eventually, left_out, packet_of, reserve_port,
+    shared_memory_entries,
+};
 use lottery::Results;
 
 /// Limit of a start that is refused. The start first waits briefly, in case another central is
@@ -64,12 +67,69 @@ fn an_address_of_another_machine_is_refused() {
 }
 
 #[test]
-fn the_host_name_of_another_machine_means_all_addresses() {
-    let setup = setup().with("SERVER_IP", "server");
+fn the_host_name_of_another_machine_means_all_addresses_with_a_warning() {
+    let setup = setup().with("SERVER_IP", "no-such-host.invalid");
     let central = setup.start();
     let line = central.program.line_with("action: listen | result: success");
     assert_names(&line, &["ip: 0.0.0.0 | ", &format!("port: {} | ", central.port)]);
+    let warning = central.program.line_with(" WARNING ");
+    assert_names(&warning, &["SERVER_IP = no-such-host.invalid", "listen on all addresses"]);
     assert!(TcpStream::connect(("127.0.0.2", central.port)).is_ok());
+}
+
+#[test]
+fn a_mistyped_address_is_refused_instead_of_opening_the_port_to_every_network() {
+    for ip in ["127.0.0.256", "127.0.0.1/8", "l27.0.0.1", "127.1", "127.0.0.1,", "[::", "::1,::1"] {
+        let (code, line) = refused(&setup().with("SERVER_IP", ip));
+        assert_eq!(code, 2, "{ip}");
+        assert_names(&line, &[&format!("SERVER_IP = {ip:?}"), "expected an IP address, several"]);
+    }
+}
+
+/// Returns true if this machine has IPv6; if not, reports the test as left out.
+fn has_ipv6() -> bool {
+    let has = TcpListener::bind("[::1]:0").is_ok();
+    if !has {
+        left_out("this machine has no IPv6");
+    }
+    has
+}
+
+/// Returns the addresses on which a central with this SERVER_IP answers a query.
+fn answering(ip: &str) -> Vec<&'static str> {
+    let setup = setup().with("SERVER_IP", ip);
+    let central = setup.start();
+    let answers = |address: &&str| {
+        AgencyConnection::try_open_at(address, central.port)
+            .is_ok_and(|agency| agency.results() == Results { winners: 0, in_flight: 0 })
+    };
+    let answering = ["127.0.0.1", "127.0.0.2", "::1"].into_iter().filter(answers).collect();
+    assert_eq!(central.stop().0, 0);
+    answering
+}
+
+#[test]
+fn every_literal_address_and_list_of_addresses_means_exactly_these() {
+    assert_eq!(answering("127.0.0.1"), ["127.0.0.1"]);
+    assert_eq!(answering("127.0.0.1,127.0.0.2"), ["127.0.0.1", "127.0.0.2"]);
+    assert_eq!(answering("0.0.0.0"), ["127.0.0.1", "127.0.0.2"]);
+    if has_ipv6() {
+        assert_eq!(answering("[::1]"), ["::1"]);
+        assert_eq!(answering("127.0.0.1,::1"), ["127.0.0.1", "::1"]);
+        assert_eq!(answering("::"), ["127.0.0.1", "127.0.0.2", "::1"]);
+        assert_eq!(answering("127.0.0.2,::"), ["127.0.0.2", "::1"]);
+    }
+}
+
+#[test]
+fn an_ipv4_client_of_a_socket_for_both_families_is_logged_with_its_ipv4_address() {
+    if has_ipv6() {
+        let setup = setup().with("SERVER_IP", "::");
+        let central = setup.start();
+        assert!(central.request(&packet_of("a", 3, 3)).len() > 2);
+        let line = central.program.line_with("action: accept_connections | result: success");
+        assert_names(&line, &["ip: 127.0.0.1 | "]);
+    }
 }
 
 #[test]
@@ -136,5 +196,5 @@ fn a_storage_that_cannot_be_created_is_named() {
     fs::write(setup.directory().join("file"), "no directory").unwrap();
     let (code, line) = refused(&setup);
     assert_eq!(code, 1);
-    assert_names(&line, &["file/storage", "action: exit | result: fail"]);
+    assert_names(&line, &["file/storage", "action: shutdown | result: fail"]);
 }

@@ -6,12 +6,14 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
+use crate::harness::Setup;
+
 /// Exit code for wrong usage or configuration.
 const USAGE: i32 = 2;
 
 /// Every key with its default, a value for the file, one for the environment, one for the flag, and
 /// the flag.
-const KEYS: [(&str, &str, &str, &str, &str, &str); 15] = [
+const KEYS: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("SERVER_PORT", "12345", "1001", "1002", "1003", "--port"),
     ("SERVER_IP", "0.0.0.0", "127.0.0.1", "127.0.0.2", "127.0.0.3", "--ip"),
     ("SERVER_LISTEN_BACKLOG", "1024", "11", "12", "13", "--listen-backlog"),
@@ -27,6 +29,8 @@ const KEYS: [(&str, &str, &str, &str, &str, &str); 15] = [
     ("SERVER_GRACE", "8s", "1s", "2s", "1m30s", "--grace"),
     ("SERVER_REQUEST_TIMEOUT", "30s", "100ms", "5s", "6s", "--request-timeout"),
     ("SERVER_IDLE_TIMEOUT", "5m", "100ms", "5s", "6s", "--idle-timeout"),
+    ("SERVER_STALL_TIME", "500ms", "100ms", "5s", "6s", "--stall-time"),
+    ("SERVER_LOG_LINES", "1000", "1", "2", "3", "--log-lines"),
 ];
 
 /// An empty working directory, with an empty environment.
@@ -166,7 +170,7 @@ fn the_file_in_the_repository_and_no_file_at_all_are_accepted() {
 fn a_bad_value_of_any_key_is_named_with_its_source_and_the_accepted_values() {
     let bad = [
         ("SERVER_PORT", &["65536", "-1", "http", " ", "1\n2", "x|y"][..], "0 to 65535"),
-        ("SERVER_IP", &[" "], "an IP address or a host name"),
+        ("SERVER_IP", &[" ", "1.2.3.256", "::1/128"], "an IP address, several"),
         ("SERVER_LISTEN_BACKLOG", &["0", "65536", "many"], "1 to 65535"),
         ("LOGGING_LEVEL", &["LOUD"], "DEBUG, INFO, WARNING or ERROR"),
         (
@@ -180,6 +184,8 @@ fn a_bad_value_of_any_key_is_named_with_its_source_and_the_accepted_values() {
         ("SERVER_GRACE", &["99ms", "8", "soon", "-8s"], "at least 100ms"),
         ("SERVER_REQUEST_TIMEOUT", &["0s", "30"], "at least 100ms"),
         ("SERVER_IDLE_TIMEOUT", &["0s", "30"], "at least 100ms"),
+        ("SERVER_STALL_TIME", &["0s", "30"], "at least 100ms"),
+        ("SERVER_LOG_LINES", &["0", "-1", "1000001"], "1 to 1000000"),
         ("SERVER_EARLY_QUERY", &["ignore"], "wait or refuse"),
         ("SERVER_DRAW", &["manual"], "automatic or confirm"),
     ];
@@ -212,6 +218,29 @@ fn an_unknown_key_is_named_with_its_value_its_line_and_the_most_similar_key() {
         &said,
         &["\"colour\"", "\"blue\"", "config.ini:2", "known keys are SERVER_PORT, "],
     );
+}
+
+#[test]
+fn a_list_of_dialects_that_is_refused_says_what_to_write() {
+    for (list, reason) in [
+        ("typed,framed", "typed and framed have no port"),
+        ("typed:1,framed:1", "typed and framed both use port 1"),
+        ("typed,framed:12345", "typed has no port and uses SERVER_PORT"),
+        ("typd", "did you mean typed?"),
+    ] {
+        let said = complaint(&Place::new().run(&["--protocol", list, "--check-config"]));
+        assert_names(&said, &[&format!("SERVER_PROTOCOL = {list:?} (flag --protocol)"), reason]);
+    }
+}
+
+#[test]
+fn a_variable_that_looks_like_a_mistyped_setting_is_named_with_the_setting_and_ignored() {
+    let setup = Setup::new().with("SERVER_AGENCIS", "9").with("SERVER_PORT_80_TCP", "tcp://1");
+    let central = setup.start();
+    let line = central.program.line_with(" WARNING ");
+    assert_names(&line, &["SERVER_AGENCIS", "did you mean SERVER_AGENCIES?"]);
+    assert_eq!(central.program.count_lines_with(" WARNING "), 1);
+    assert_eq!(central.number("agencies_expected"), 5);
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn workers_that_cannot_start_end_the_central_with_a_separate_exit_code() {
         let code = central.exit_code();
         setup.assert_nothing_left(port);
         (code == 4).then(|| {
-            central.line_with("ERROR    action: exit | result: fail | worker: 0 | error: ");
+            central.line_with("ERROR    action: shutdown | result: fail | worker: 0 | error: ");
             Ok((central.lines(), descriptors))
         })
     });

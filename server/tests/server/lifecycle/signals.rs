@@ -1,6 +1,7 @@
 //! How a central reacts to signals of operators and terminals.
 
 use std::os::unix::process::CommandExt;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
@@ -14,6 +15,8 @@ const INTERRUPTED_STARTS: usize = 60;
 /// Approximate duration of a start.
 const START: Duration = Duration::from_millis(20);
 const AT_ONCE: Duration = Duration::from_secs(1);
+/// Time after the first stop signal from which on another one counts.
+const REPEAT_COUNTS_AFTER: Duration = Duration::from_secs(1);
 
 fn setup() -> (Setup, u16) {
     let mut setup = Setup::new().with("SERVER_GRACE", "20s");
@@ -22,8 +25,40 @@ fn setup() -> (Setup, u16) {
 }
 
 #[test]
-fn a_second_stop_signal_ends_a_graceful_stop_at_once() {
-    for second in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
+fn repeated_stop_signals_cut_no_batch_in_flight() {
+    let (setup, port) = setup();
+    let mut central = setup.start_by(setup.command(&["run"]).process_group(0));
+    let packet = packet_of("a", 10, 4);
+    let mut agencies: Vec<_> = (0..4).map(|_| central.connect()).collect();
+    agencies.iter_mut().for_each(|agency| agency.send(&packet[..100]));
+    eventually("batches in flight", || central.number("agencies_in_flight"), |count| *count == 4);
+
+    // What a terminal, `timeout` and an impatient script send together.
+    killpg(Pid::from_raw(central.program.pid().cast_signed()), Signal::SIGTERM).unwrap();
+    central.program.line_with("reason: SIGTERM");
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        central.program.signal(signal);
+        let line = format!("action: signal | result: in_progress | signal: {signal}");
+        central.program.line_with(&line);
+    }
+    agencies.iter_mut().for_each(|agency| agency.send(&packet[100..]));
+
+    for agency in &mut agencies {
+        assert!(agency.read_to_end().len() > 2, "answered");
+    }
+    assert_eq!(central.program.exit_code(), 0);
+    assert_eq!(central.program.count_lines_with("killed_workers"), 0);
+    setup.assert_nothing_left(port);
+    assert_eq!(setup.rows().len(), 40);
+}
+
+#[test]
+fn a_stop_signal_a_second_after_the_first_or_sigquit_ends_a_graceful_stop_at_once() {
+    for (second, pause) in [
+        (Signal::SIGTERM, REPEAT_COUNTS_AFTER),
+        (Signal::SIGINT, REPEAT_COUNTS_AFTER),
+        (Signal::SIGQUIT, Duration::ZERO),
+    ] {
         let (setup, port) = setup();
         let mut central = setup.start();
         assert!(central.request(&packet_of("a", 10, 4)).len() > 2);
@@ -37,6 +72,7 @@ fn a_second_stop_signal_ends_a_graceful_stop_at_once() {
 
         central.program.signal(Signal::SIGTERM);
         central.program.line_with("action: close_listener");
+        sleep(pause);
         assert!(central.program.is_running(), "it ended before the grace period");
         central.program.signal(second);
 
@@ -97,7 +133,7 @@ fn ctrl_c_to_the_whole_process_group_is_one_graceful_stop() {
 
     assert!(agency.read_to_end().len() > 2);
     assert_eq!(central.program.exit_code(), 0);
-    assert_eq!(central.program.count_lines_with("action: exit | result: in_progress"), 1);
+    assert_eq!(central.program.count_lines_with("action: shutdown | result: in_progress"), 1);
     assert_eq!(
         central.program.count_lines_with("action: worker | result: fail"),
         0,

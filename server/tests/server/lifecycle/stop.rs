@@ -77,7 +77,7 @@ fn connections_in_the_queue_at_a_stop_are_served_and_not_reset() {
         agency.send(&packet_of(&number.to_string(), 10, 1));
     }
     central.program.signal(Signal::SIGTERM);
-    central.program.line_with("action: exit | result: in_progress | reason: SIGTERM");
+    central.program.line_with("action: shutdown | result: in_progress | reason: SIGTERM");
     drop(workers);
 
     for agency in &mut agencies {
@@ -167,7 +167,7 @@ fn a_worker_killed_during_a_stop_leaves_nothing_of_the_batch_it_was_receiving() 
     let slot = (0..2).find(|slot| processing.load(*slot) == 1).unwrap();
     let pid = central.worker_pids()[slot];
     central.program.signal(Signal::SIGTERM);
-    central.program.line_with("action: exit | result: in_progress");
+    central.program.line_with("action: shutdown | result: in_progress");
     kill(pid, Signal::SIGKILL);
     assert!(agency.read_until_gone().is_empty());
     assert_eq!(central.program.exit_code_within(GRACE + MARGIN), 0);

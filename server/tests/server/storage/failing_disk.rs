@@ -156,7 +156,7 @@ fn a_new_file_of_finished_agencies_is_durable_before_it_gets_its_name() {
     let Some((mut command, now)) = failing_sync_of("finished.new", &setup) else { return };
     fs::write(&now, "").unwrap();
     let mut program = Program::start(&mut command);
-    program.line_with("finished: Input/output error");
+    program.line_with("finished.new durable: Input/output error");
     assert_eq!(program.exit_code(), 1);
     drop(program);
     assert!(!setup.stored("finished").exists());

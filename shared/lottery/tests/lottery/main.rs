@@ -3,13 +3,17 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "../../../../fuzz/corpus.rs"]
+mod corpus;
 
 mod counted;
 mod documents;
 mod echo;
 mod every_dialect;
 mod framed;
+mod fuzz;
 mod line;
 mod one_place;
+mod recognize;
 mod sentinel;
 mod typed;

@@ -1,6 +1,8 @@
 //! The supervisor's event loop. It reacts to signals and to workers, and never touches state that a
 //! living worker owns.
 
+mod tick;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,7 @@ use nix::unistd::{Pid, getpid, pipe2, read};
 
 use super::backoff::Next;
 use super::slot::{Dead, Running, SPAWN_PAUSE, Slot};
+use super::watchdog::{TICK, Watch};
 use super::worker::Worker;
 use super::{
     CANNOT_SERVE, IGNORED, Outcome, PoolError, PoolEvent, PoolOptions, RepairOutcome, Workload,
@@ -24,8 +27,11 @@ use crate::sys::exit::Exit;
 use crate::sys::fork::SpawnError;
 use crate::sys::signal::set_disposition;
 
-/// Signals that request a graceful stop. A second one requests an immediate stop.
+/// Signals that request a graceful stop. A later one requests an immediate stop.
 const STOP: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+/// Time after the first request to stop from which on another one counts. One stop often sends
+/// several signals: to the process and to its group, by `timeout` and by a service manager.
+const REPEAT_COUNTS_AFTER: Duration = Duration::from_secs(1);
 /// Minimum pause between two attempts to kill workers that outlive a stop.
 const KILL_PAUSE: Duration = Duration::from_secs(1);
 
@@ -47,6 +53,10 @@ pub struct Pool {
     ready_reader: OwnedFd,
     /// Write end of that pipe. Each worker gets a duplicate.
     ready_writer: OwnedFd,
+    /// Read end of the pipe to which aborting workers write their backtraces.
+    backtrace_reader: OwnedFd,
+    /// Write end of that pipe. Each worker gets a duplicate.
+    backtrace_writer: OwnedFd,
 }
 
 impl Pool {
@@ -60,8 +70,12 @@ impl Pool {
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&mask, flags)
             .map_err(|source| PoolError::System { action: "making a signal descriptor", source })?;
-        let (ready_reader, ready_writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
-            .map_err(|source| PoolError::System { action: "making a pipe", source })?;
+        let pipe = || {
+            pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
+                .map_err(|source| PoolError::System { action: "making a pipe", source })
+        };
+        let (ready_reader, ready_writer) = pipe()?;
+        let (backtrace_reader, backtrace_writer) = pipe()?;
         // A write to a closed pipe or beyond a file size limit must fail instead of killing the
         // supervisor. An ignored SIGCHLD, inherited from the process that started this one, would
         // make the kernel reap the workers and discard their exit status.
@@ -72,13 +86,20 @@ impl Pool {
                 action: "setting signal dispositions",
                 source,
             })?;
-        Ok(Self { options, signals, ready_reader, ready_writer })
+        Ok(Self {
+            options,
+            signals,
+            ready_reader,
+            ready_writer,
+            backtrace_reader,
+            backtrace_writer,
+        })
     }
 
     /// Starts the workers and supervises them until the pool has ended.
     ///
-    /// SIGTERM, SIGINT and SIGHUP request a graceful stop. A second one of them, or SIGQUIT, kills
-    /// the remaining workers.
+    /// SIGTERM, SIGINT and SIGHUP request a graceful stop. Another one of them, at least a second
+    /// after the first, or SIGQUIT kills the remaining workers.
     ///
     /// # Errors
     /// [`PoolError::Start`] if one of the first workers cannot be forked. Later failures are
@@ -90,7 +111,9 @@ impl Pool {
             workload,
             slots,
             all_ready_reported: false,
+            repeat_counts_at: None,
             kill_at: None,
+            ticked: Instant::now(),
             outcome: Outcome::Stopped,
         }
         .run()
@@ -101,11 +124,15 @@ impl Pool {
 struct Supervisor<'a, W> {
     pool: &'a Pool,
     workload: &'a mut W,
-    slots: Vec<Slot<()>>,
+    slots: Vec<Slot<Watch>>,
     /// True once [`PoolEvent::AllReady`] was reported.
     all_ready_reported: bool,
+    /// When another request to stop kills the remaining workers. `None` before the first one.
+    repeat_counts_at: Option<Instant>,
     /// When the remaining workers are killed. `None` unless the pool is stopping.
     kill_at: Option<Instant>,
+    /// The last tick.
+    ticked: Instant,
     /// The result of the run once all workers have ended.
     outcome: Outcome,
 }
@@ -127,6 +154,7 @@ impl<W: Workload> Supervisor<'_, W> {
             self.handle_ready();
             self.handle_signals();
             self.reap();
+            self.tick();
             if self.kill_at.is_some() && self.running().next().is_none() {
                 return Ok(self.outcome);
             }
@@ -145,13 +173,15 @@ impl<W: Workload> Supervisor<'_, W> {
         let mut sources = [
             PollFd::new(self.pool.signals.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.pool.ready_reader.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.pool.backtrace_reader.as_fd(), PollFlags::POLLIN),
         ];
         // The caller checks every source, so the result does not matter.
         let _ = poll(&mut sources, timeout);
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.slots.iter().filter_map(Slot::next_due).chain(self.kill_at).min()
+        let due = self.slots.iter().filter_map(Slot::next_due);
+        due.chain(self.kill_at).chain([self.ticked + TICK]).min()
     }
 
     /// Handles expired deadlines: kills the workers that outlive a stop, or runs the repairs and
@@ -180,21 +210,25 @@ impl<W: Workload> Supervisor<'_, W> {
     }
 
     fn start(&mut self, slot: usize) -> Result<(), SpawnError> {
-        let writer = self.pool.ready_writer.try_clone().map_err(|error| {
-            SpawnError::Fork(error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw))
-        })?;
+        let duplicate = |pipe: &OwnedFd| {
+            pipe.try_clone().map_err(|error| {
+                SpawnError::Fork(error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw))
+            })
+        };
+        let ready = duplicate(&self.pool.ready_writer)?;
+        let aborts = duplicate(&self.pool.backtrace_writer)?;
         let Self { workload, slots, .. } = self;
         let process = Process::spawn_masked(&Worker::mask(), || {
             // Closes the inherited descriptors of the other workers, so that every worker has the
             // same ones no matter when it started.
             slots.clear();
-            match Worker::new(slot, writer) {
+            match Worker::new(slot, ready, aborts) {
                 Ok(worker) => workload.work(&worker),
                 Err(errno) => errno as i32,
             }
         })?;
         let pid = process.pid();
-        self.slots[slot].start(process, ());
+        self.slots[slot].start(process, Watch::new(Instant::now()));
         self.workload.observe(&PoolEvent::Started { slot, pid });
         Ok(())
     }
@@ -208,7 +242,7 @@ impl<W: Workload> Supervisor<'_, W> {
             let pid = Pid::from_raw(u32::from_ne_bytes(message).cast_signed());
             let running = self.slots.iter_mut().map(Slot::running_mut).enumerate();
             let is_sender =
-                |running: &Running<()>| running.process.pid() == pid && !running.is_ready;
+                |running: &Running<Watch>| running.process.pid() == pid && !running.is_ready;
             let mut running = running.filter_map(|(slot, running)| Some((slot, running?)));
             let Some((slot, running)) = running.find(|(_, running)| is_sender(running)) else {
                 continue;
@@ -229,10 +263,20 @@ impl<W: Workload> Supervisor<'_, W> {
             match signal {
                 Signal::SIGCHLD => {}
                 Signal::SIGQUIT => self.stop_now(signal),
-                _ if STOP.contains(&signal) && self.kill_at.is_some() => self.stop_now(signal),
-                _ if STOP.contains(&signal) => self.stop_gracefully(Some(signal)),
+                _ if STOP.contains(&signal) => self.stop_or_repeat(signal),
                 _ => self.workload.observe(&PoolEvent::Ignored { signal }),
             }
+        }
+    }
+
+    fn stop_or_repeat(&mut self, signal: Signal) {
+        match self.repeat_counts_at {
+            None => {
+                self.repeat_counts_at = Some(deadline_after(REPEAT_COUNTS_AFTER));
+                self.stop_gracefully(Some(signal));
+            }
+            Some(time) if Instant::now() >= time => self.stop_now(signal),
+            Some(_) => self.workload.observe(&PoolEvent::StopRepeated { signal }),
         }
     }
 
@@ -289,15 +333,16 @@ impl<W: Workload> Supervisor<'_, W> {
     fn reap_workers(&mut self) {
         for slot in 0..self.slots.len() {
             let Some(exit) = self.slots[slot].exit() else { continue };
-            // The worker may have reported ready just before it ended.
+            // The worker may have sent these just before it ended.
             self.handle_ready();
+            self.handle_backtraces();
             if let Some(dead) = self.slots[slot].remove_dead(exit) {
                 self.handle_death(slot, &dead);
             }
         }
     }
 
-    fn handle_death(&mut self, slot: usize, dead: &Dead<()>) {
+    fn handle_death(&mut self, slot: usize, dead: &Dead<Watch>) {
         let Dead { pid, exit, uptime, .. } = *dead;
         let stopping = self.kill_at.is_some();
         let next = match exit {
@@ -331,7 +376,7 @@ impl<W: Workload> Supervisor<'_, W> {
         self.slots[slot].repaired(outcome == RepairOutcome::Done);
     }
 
-    fn running(&self) -> impl Iterator<Item = &Running<()>> {
+    fn running(&self) -> impl Iterator<Item = &Running<Watch>> {
         self.slots.iter().filter_map(Slot::running)
     }
 }

@@ -9,6 +9,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::write;
 
 use super::IGNORED;
+use crate::sys::backtrace::report_aborts;
 use crate::sys::signal::set_disposition;
 
 /// A worker's handle to its pool.
@@ -30,8 +31,9 @@ impl Worker {
         [Signal::SIGTERM].into_iter().collect()
     }
 
-    /// Sets the signal dispositions of a worker process. Runs in the child.
-    pub(super) fn new(slot: usize, ready: OwnedFd) -> Result<Self, Errno> {
+    /// Sets the signal dispositions of a worker process. Runs in the child. `aborts` is the pipe
+    /// for the backtrace of an abort.
+    pub(super) fn new(slot: usize, ready: OwnedFd, aborts: OwnedFd) -> Result<Self, Errno> {
         // A terminal sends these to the whole process group. The supervisor handles them and sends
         // SIGTERM to each worker.
         let terminal = [Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
@@ -42,6 +44,7 @@ impl Worker {
         for signal in terminal.into_iter().chain(writing).chain(IGNORED) {
             set_disposition(signal, SigHandler::SigIgn)?;
         }
+        report_aborts(aborts)?;
         let stop =
             SignalFd::with_flags(&Self::mask(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         Ok(Self { slot, ready, stop, stopping: Cell::new(false) })

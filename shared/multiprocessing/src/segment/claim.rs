@@ -1,25 +1,29 @@
 //! The creator's claim on a segment: the lock that marks it as in use, and the duty to remove it.
 
-use std::fs::{self, File, TryLockError};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, posix_fallocate};
-use nix::sys::mman::{shm_open, shm_unlink};
-use nix::sys::stat::Mode;
-use nix::unistd::{Pid, getpid};
+use nix::fcntl::posix_fallocate;
+use nix::sys::mman::shm_unlink;
+use nix::unistd::{Pid, geteuid, getpid};
 
 use super::error::{SegmentError, io_error, system};
 use crate::sys::name::SegmentName;
 use crate::sys::orphans::{forget_segment, remember_segment};
 use crate::sys::proc::maps;
 
+/// Permission bits of an entry: only its owner may read and write it.
+const PRIVATE: u32 = 0o600;
+
 /// The creator's claim on the entry in `/dev/shm`.
 #[derive(Debug)]
 pub(super) struct Claim {
     name: SegmentName,
     creator: Pid,
-    inode: u64,
+    pub(super) inode: u64,
     /// Carries the `flock`. Forked children inherit it, so the claim lasts until the last of them
     /// ends.
     pub(super) entry: File,
@@ -28,8 +32,7 @@ pub(super) struct Claim {
 impl Claim {
     /// Locks the entry of a segment that was just created and mapped, and reserves its pages.
     pub(super) fn stake(name: &SegmentName, bytes: usize) -> Result<Self, SegmentError> {
-        let entry = shm_open(name.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty());
-        let entry = File::from(entry.map_err(|errno| system(name, "opening", errno))?);
+        let entry = open_made_private(name).map_err(|error| io_error(name, "opening", error))?;
         // Before this process has the lock, another process may mistake the entry for that of a
         // dead creator, remove it, and create another one of the same name.
         let exists = || SegmentError::Exists { name: name.clone() };
@@ -75,7 +78,26 @@ impl Drop for Claim {
     }
 }
 
+/// Opens an entry that this process has created and gives it mode 0600. The umask may have removed
+/// even the rights of the owner.
+fn open_made_private(name: &SegmentName) -> io::Result<File> {
+    // All steps use this one descriptor, which refers to the same file even if the name does not.
+    let entry = File::options()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
+        .open(name.path())?;
+    let metadata = entry.metadata()?;
+    if metadata.uid() != geteuid().as_raw() || !metadata.is_file() {
+        return Err(io::Error::new(ErrorKind::PermissionDenied, "another user has replaced it"));
+    }
+    let path = format!("/proc/self/fd/{}", entry.as_raw_fd());
+    if metadata.mode() & 0o7777 != PRIVATE {
+        fs::set_permissions(&path, Permissions::from_mode(PRIVATE))?;
+    }
+    File::options().read(true).write(true).open(path)
+}
+
 /// Returns the inode that an entry refers to now.
 pub(super) fn inode(name: &SegmentName) -> Option<u64> {
-    fs::metadata(name.path()).ok().map(|metadata| metadata.ino())
+    fs::symlink_metadata(name.path()).ok().map(|metadata| metadata.ino())
 }

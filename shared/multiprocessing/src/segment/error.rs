@@ -32,6 +32,21 @@ pub enum SegmentError {
         /// The name.
         name: SegmentName,
     },
+    /// Another user owns the entry, or other users may open it. Such a segment could make a lock of
+    /// this program write to any address.
+    #[error(
+        "/dev/shm/{name} belongs to user {owner} and has mode {permissions:03o}: only a segment of \
+         the effective user with mode 600 is safe to use; run as its owner, or remove that file if \
+         no process uses it"
+    )]
+    NotPrivate {
+        /// The name.
+        name: SegmentName,
+        /// User id of the owner.
+        owner: u32,
+        /// Permission bits.
+        permissions: u32,
+    },
     /// A version of this library with another layout created the segment.
     #[error(
         "shared memory {name} has layout version {version}; this program reads version {LAYOUT_VERSION}"

@@ -4,11 +4,13 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::mman::shm_unlink;
+use nix::unistd::geteuid;
 use shared_memory::{ShmemConf, ShmemError};
 
 use super::Segment;
@@ -34,8 +36,10 @@ impl Segment {
     /// moment. Never removes the entry.
     ///
     /// # Errors
-    /// [`SegmentError::NotFound`], [`SegmentError::OtherLayout`] if a version of this library with
-    /// another layout created it, [`SegmentError::Foreign`] if it is not a segment of this library.
+    /// [`SegmentError::NotFound`], [`SegmentError::NotPrivate`] if the effective user does not own
+    /// it or other users may open it, [`SegmentError::OtherLayout`] if a version of this library
+    /// with another layout created it, [`SegmentError::Foreign`] if it is not a segment of this
+    /// library.
     pub fn open(name: &SegmentName) -> Result<Self, SegmentError> {
         Self::open_finished(name)?.ok_or_else(|| never_finished(name))
     }
@@ -61,22 +65,7 @@ impl Segment {
     /// Tries to open the segment. Returns `None` if it may be unfinished.
     fn try_open(name: &SegmentName) -> Result<Option<Self>, SegmentError> {
         let foreign = |reason: String| SegmentError::Foreign { name: name.clone(), reason };
-        let size =
-            fs::metadata(name.path()).map_err(|error| io_error(name, "opening", error))?.len();
-        if size == 0 {
-            return Ok(None);
-        }
-        if size < PREAMBLE_BYTES as u64 {
-            return Err(foreign(format!("it has {size} bytes")));
-        }
-        let mapped = match ShmemConf::new().os_id(name.as_str()).open() {
-            // The entry has been replaced by one that has no size yet, which cannot be mapped.
-            Err(ShmemError::MapOpenFailed(errno)) if errno == Errno::EINVAL as u32 => {
-                return Ok(None);
-            }
-            mapped => mapped.map_err(|error| shmem_error(name, "opening", error))?,
-        };
-        let mapping = Mapping::new(mapped);
+        let Some((mapping, inode)) = map_private(name)? else { return Ok(None) };
         let memory = Place::whole(&mapping);
         let too_short = || foreign("it is too short".to_owned());
         if memory.bytes() < PREAMBLE_BYTES {
@@ -115,7 +104,14 @@ impl Segment {
             object.ok_or_else(|| foreign(format!("its directory entry {index} makes no sense")))
         };
         let objects = (0..count).map(object).collect::<Result<Vec<_>, _>>()?;
-        Ok(Some(Self { name: name.clone(), header, objects: objects.into(), memory, _claim: None }))
+        Ok(Some(Self {
+            name: name.clone(),
+            inode,
+            header,
+            objects: objects.into(),
+            memory,
+            _claim: None,
+        }))
     }
 
     /// Removes the entry of a segment whose creator and its children are gone, so that the name can
@@ -123,9 +119,9 @@ impl Segment {
     /// there was one.
     ///
     /// # Errors
-    /// [`SegmentError::InUse`] if any of these processes lives, [`SegmentError::Foreign`] if the
-    /// entry is not a segment of this library (remove it by hand), [`SegmentError::OtherLayout`] if
-    /// a newer version created it.
+    /// [`SegmentError::InUse`] if any of these processes lives, [`SegmentError::NotPrivate`] and
+    /// [`SegmentError::Foreign`] if the entry is not a segment of the effective user and of this
+    /// library (remove it by hand), [`SegmentError::OtherLayout`] if a newer version created it.
     pub fn reclaim(name: &SegmentName) -> Result<bool, SegmentError> {
         let creator = match Self::open_finished(name) {
             Ok(Some(segment)) => segment.header.creator_pid,
@@ -197,6 +193,44 @@ impl Segment {
         });
         Ok(finished.filter(|name| matches!(Self::reclaim(name), Ok(true))).collect())
     }
+}
+
+/// Maps the entry and returns its inode, if it is private to this user. Returns `None` if it has no
+/// content yet or is being replaced.
+fn map_private(name: &SegmentName) -> Result<Option<(Arc<Mapping>, u64)>, SegmentError> {
+    let entry = private_entry(name)?;
+    match entry.len() {
+        0 => return Ok(None),
+        size if size < PREAMBLE_BYTES as u64 => {
+            let reason = format!("it has {size} bytes");
+            return Err(SegmentError::Foreign { name: name.clone(), reason });
+        }
+        _ => {}
+    }
+    let mapped = match ShmemConf::new().os_id(name.as_str()).open() {
+        // The entry has been replaced by one that has no size yet, which cannot be mapped.
+        Err(ShmemError::MapOpenFailed(errno)) if errno == Errno::EINVAL as u32 => return Ok(None),
+        mapped => Mapping::new(mapped.map_err(|error| shmem_error(name, "opening", error))?),
+    };
+    // The owner of the examined entry may have removed it before it was mapped, and another user
+    // may have created one of the same name.
+    Ok((inode(name) == Some(entry.ino())).then(|| (mapped, entry.ino())))
+}
+
+/// Returns the attributes of an entry. Fails unless it is a file of the effective user that no
+/// other user may open.
+fn private_entry(name: &SegmentName) -> Result<fs::Metadata, SegmentError> {
+    let entry = fs::symlink_metadata(name.path());
+    let entry = entry.map_err(|error| io_error(name, "opening", error))?;
+    let (owner, permissions) = (entry.uid(), entry.mode() & 0o7777);
+    if owner != geteuid().as_raw() || permissions & 0o077 != 0 {
+        return Err(SegmentError::NotPrivate { name: name.clone(), owner, permissions });
+    }
+    if !entry.is_file() {
+        let reason = "it is not a file".to_owned();
+        return Err(SegmentError::Foreign { name: name.clone(), reason });
+    }
+    Ok(entry)
 }
 
 /// Returns true if an older version of this library created the segment. Its rules for the lock on

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::sync::atomic::Ordering;
 
 use nix::unistd::Pid;
@@ -183,6 +183,8 @@ pub fn segments() -> std::io::Result<Vec<Listing>> {
 /// Returns true if an entry starts with the magic of this library.
 fn has_magic(name: &SegmentName) -> bool {
     let mut start = [0; MAGIC.len()];
-    File::open(name.path()).and_then(|entry| entry.read_exact_at(&mut start, 0)).is_ok()
-        && start == MAGIC
+    // Another user may replace the entry by a pipe, which must not block this process.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let entry = File::options().read(true).custom_flags(flags).open(name.path());
+    entry.and_then(|entry| entry.read_exact_at(&mut start, 0)).is_ok() && start == MAGIC
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::SplitAsciiWhitespace;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
@@ -70,6 +71,28 @@ pub(crate) fn is_ending(pid: Pid) -> bool {
     threads.flatten().all(|thread| ends(thread.path()))
 }
 
+/// What a process does at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Activity {
+    /// The letter in `/proc/PID/stat`: `R` runnable, `S` waits, `D` waits uninterruptibly, `T` and
+    /// `t` stopped, `Z` ended.
+    pub(crate) state: char,
+    /// Processor time since its start, in steps of 10 ms.
+    pub(crate) processor: Duration,
+}
+
+/// Returns what a process does now; `None` if it is gone.
+pub(crate) fn activity(pid: Pid) -> Option<Activity> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    let mut fields = fields(&stat);
+    let state = fields.next()?.chars().next()?;
+    let (user, system) = (fields.nth(10)?, fields.next()?); // fields 14 and 15
+    let ticks = user.parse::<u64>().ok()? + system.parse::<u64>().ok()?;
+    // Linux reports in units of USER_HZ, which is 100 on every machine.
+    Some(Activity { state, processor: Duration::from_millis(10 * ticks) })
+}
+
 /// Returns the kernel's flags of a thread from its `stat`.
 fn flags(stat: &[u8]) -> Option<u32> {
     fields(&String::from_utf8_lossy(stat)).nth(6)?.parse().ok() // field 9
@@ -95,6 +118,25 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+
+    #[test]
+    fn the_activity_of_a_process_is_its_state_and_its_processor_time() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed());
+        let state = |expected| while activity(pid).unwrap().state != expected {};
+        state('S');
+        kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+        state('T');
+        child.kill().unwrap();
+        state('Z');
+        child.wait().unwrap();
+        assert_eq!(activity(pid), None);
+
+        let this = || activity(Pid::this()).unwrap().processor;
+        let before = this();
+        while this() == before {}
+        assert!(this() - before < Duration::from_secs(10), "{before:?} to {:?}", this());
+    }
 
     #[test]
     fn a_process_is_ending_if_it_has_ended_and_is_not_reaped() {

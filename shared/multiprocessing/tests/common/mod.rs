@@ -21,7 +21,7 @@ pub use children::*;
 pub use harness::{Entry, Test, leave_out, main, tests};
 pub(crate) use harness::{program, soak, test};
 pub use macro_rules_attribute::apply;
-pub use names::{name, segment, unique_name};
+pub use names::{name, segment, unique_name, write_entry};
 pub use pipes::*;
 pub use program::Program;
 pub use python::{needs_python, python, python_lines, read_segment, running_python};

@@ -1,6 +1,9 @@
 //! Names of segments, all derived from the one that the starting process chose, so that it finds
 //! what is left of them.
 
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use multiprocessing::{Plan, Segment, SegmentName};
@@ -28,4 +31,10 @@ pub fn unique_name() -> SegmentName {
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
     let start = given_name().unwrap_or_else(|| format!("mp-test.{}", std::process::id()));
     SegmentName::new(&format!("{start}.{number}")).unwrap()
+}
+
+/// Writes an entry of `/dev/shm` by hand, with the mode of a segment.
+pub fn write_entry(name: &SegmentName, bytes: impl AsRef<[u8]>) {
+    let options = File::options().write(true).create(true).truncate(true).mode(0o600).clone();
+    options.open(name.path()).unwrap().write_all(bytes.as_ref()).unwrap();
 }

@@ -7,7 +7,7 @@ use multiprocessing::{Listing, Plan, Scalar, Segment, SegmentName, Snapshot, seg
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, gettid, getuid};
 
-use crate::common::{Program, apply, is_gone, test, unique_name, wait_until};
+use crate::common::{Program, apply, is_gone, test, unique_name, wait_until, write_entry};
 use crate::reclaim::{family, freeze};
 
 fn listing(name: &SegmentName) -> Option<Listing> {
@@ -191,13 +191,13 @@ impl Drop for Stop<'_> {
 #[apply(test)]
 fn foreign_files_are_not_listed_and_broken_segments_are_listed_with_a_reason() {
     let foreign = unique_name();
-    fs::write(foreign.path(), [7; 4096]).unwrap();
+    write_entry(&foreign, [7; 4096]);
     let broken = unique_name();
     let segment = Segment::create(&broken, &Plan::new().lock("lock")).unwrap();
     let mut bytes = fs::read(broken.path()).unwrap();
     drop(segment);
     bytes[8] = 9;
-    fs::write(broken.path(), bytes).unwrap();
+    write_entry(&broken, bytes);
     let (foreign_listing, broken_listing) = (listing(&foreign), listing(&broken));
     fs::remove_file(foreign.path()).unwrap();
     fs::remove_file(broken.path()).unwrap();

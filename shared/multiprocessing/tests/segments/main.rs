@@ -5,6 +5,7 @@
 mod common;
 
 mod inspect;
+mod private;
 mod python;
 mod reclaim;
 mod segment;

@@ -11,7 +11,7 @@ use nix::unistd::{Pid, mkfifo};
 
 use crate::common::{
     LIMIT, Program, apply, child, fact, is_gone, join_all, kill_and_join, name, parse_pid,
-    process_state, program, segment, sleep_for_ever, test, unique_name, wait_until,
+    process_state, program, segment, sleep_for_ever, test, unique_name, wait_until, write_entry,
 };
 
 /// Creates a segment and starts children that wait to be killed, two of which want its lock. Prints
@@ -110,7 +110,7 @@ fn entries_that_were_never_finished_are_reclaimed() {
     half_made[12] = 0;
     drop(segment);
     for bytes in [Vec::new(), vec![0; 4096], half_made] {
-        fs::write(name.path(), bytes).unwrap();
+        write_entry(&name, bytes);
         assert!(Segment::reclaim(&name).unwrap());
         assert!(!name.path().exists());
     }
@@ -122,7 +122,7 @@ fn an_entry_that_an_orphan_is_removing_is_not_reclaimed() {
     let segment = Segment::create(&name, &Plan::new().lock("lock")).unwrap();
     let stale = fs::read(name.path()).unwrap();
     drop(segment);
-    fs::write(name.path(), stale).unwrap();
+    write_entry(&name, stale);
     let orphan = File::options().write(true).open(name.path()).unwrap();
     let whole = nix::libc::flock {
         l_type: nix::libc::F_WRLCK as i16,
@@ -145,7 +145,7 @@ fn foreign_entries_are_refused_and_left_untouched() {
     let mut sparse = vec![0; 9000];
     sparse[8999] = 1;
     for bytes in [b"another text".to_vec(), sparse, vec![b'x'; 4096]] {
-        fs::write(name.path(), &bytes).unwrap();
+        write_entry(&name, &bytes);
         let refused = Segment::reclaim(&name);
         assert!(matches!(refused, Err(SegmentError::Foreign { .. })), "{refused:?}");
         assert_eq!(fs::read(name.path()).unwrap(), bytes);

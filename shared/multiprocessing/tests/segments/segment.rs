@@ -13,7 +13,7 @@ use nix::unistd::{getpid, getppid};
 
 use crate::common::{
     LIMIT, Program, apply, child, fact, join_all, kill_and_join, name, needs_namespaces, program,
-    segment, sleep_for_ever, test, unique_name, wait_until,
+    segment, sleep_for_ever, test, unique_name, wait_until, write_entry,
 };
 
 fn plan() -> Plan {
@@ -171,7 +171,7 @@ fn entries_of_another_layout_are_refused() {
         ("never finished", Vec::new()),
     ];
     for (reason, bytes) in cases {
-        fs::write(name.path(), bytes).unwrap();
+        write_entry(&name, bytes);
         let outcome = Segment::open(&name);
         fs::remove_file(name.path()).unwrap();
         let Err(error @ SegmentError::Foreign { .. }) = outcome else {
@@ -200,7 +200,7 @@ fn a_segment_of_another_layout_version_is_refused_with_both_versions() {
     let newer = [version_1(1), vec![0; 128]].concat();
     let newer = [&newer[..8], &3_u32.to_ne_bytes(), &newer[12..]].concat();
     for (version, bytes) in [(1, version_1(0)), (1, version_1(1)), (3, newer)] {
-        fs::write(name.path(), bytes).unwrap();
+        write_entry(&name, bytes);
         let refused = Segment::open(&name).unwrap_err();
         fs::remove_file(name.path()).unwrap();
         assert!(matches!(refused, SegmentError::OtherLayout { .. }), "{refused:?}");
@@ -212,7 +212,7 @@ fn a_segment_of_another_layout_version_is_refused_with_both_versions() {
 #[apply(test)]
 fn a_segment_of_an_older_layout_is_reclaimed_once_its_processes_are_gone() {
     let name = unique_name();
-    fs::write(name.path(), version_1(1)).unwrap();
+    write_entry(&name, version_1(1));
     let entry = OpenOptions::new().write(true).read(true).open(name.path()).unwrap();
     entry.lock().unwrap();
     let refused = Segment::reclaim(&name);
@@ -225,7 +225,7 @@ fn a_segment_of_an_older_layout_is_reclaimed_once_its_processes_are_gone() {
     assert!(!name.path().exists());
     // What a newer version does with the lock is unknown.
     let newer = [&version_1(1)[..8], &3_u32.to_ne_bytes(), &version_1(1)[12..]].concat();
-    fs::write(name.path(), newer).unwrap();
+    write_entry(&name, newer);
     let refused = Segment::reclaim(&name);
     assert!(matches!(refused, Err(SegmentError::OtherLayout { version: 3, .. })), "{refused:?}");
     assert!(name.path().exists());

@@ -93,9 +93,26 @@ pub(crate) fn conversation(
     wire: &[u8],
     splits: &[Index],
 ) -> (Vec<String>, Vec<u8>, bool) {
+    serve(name, wire, ends(wire, splits))
+}
+
+/// Serves `wire` as [`conversation`] does, in pieces of the same size.
+pub(crate) fn conversation_in_pieces(
+    name: &str,
+    wire: &[u8],
+    piece: usize,
+) -> (Vec<String>, Vec<u8>, bool) {
+    serve(name, wire, (piece..wire.len()).step_by(piece))
+}
+
+fn serve(
+    name: &str,
+    wire: &[u8],
+    ends: impl IntoIterator<Item = usize>,
+) -> (Vec<String>, Vec<u8>, bool) {
     let mut connection = Connection::new(name, true);
     let mut from = 0;
-    for end in ends(wire, splits) {
+    for end in ends {
         connection.receive(&wire[from..end], false);
         from = end;
     }
@@ -185,6 +202,10 @@ impl Connection {
                 assert_eq!(begun, matches!(request, Request::Store(_)), "{request:?}");
                 self.events.push(format!("{consumed}: {request:?}"));
                 let reply = match request {
+                    Request::Close if self.draws => {
+                        self.open = false;
+                        return false;
+                    }
                     Request::Store(bets) => Reply::Stored { bets: bets.len(), winners: Vec::new() },
                     Request::Results => Reply::Results(Results { winners: 0, in_flight: 0 }),
                     Request::Echo(text) => Reply::Echo(text),

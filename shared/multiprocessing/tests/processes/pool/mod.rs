@@ -4,3 +4,4 @@ mod stop;
 mod supervised;
 mod supervision;
 mod surroundings;
+mod watchdog;

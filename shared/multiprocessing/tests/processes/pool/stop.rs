@@ -8,6 +8,8 @@ use nix::unistd::Pid;
 use super::supervised::start;
 use crate::common::{Program, apply, is_gone, parse_pid, test, wait_until};
 
+const SECOND: Duration = Duration::from_secs(1);
+
 /// Starts a pool of three workers with this grace period, and waits until all are started.
 fn pool(role: &str, grace_ms: u64) -> (Program, Vec<Pid>) {
     let mut program = start(&[], role, "3", grace_ms);
@@ -57,25 +59,53 @@ fn workers_that_do_not_stop_are_killed_after_the_grace_period() {
 }
 
 #[apply(test)]
-fn a_second_signal_or_sigquit_stops_the_pool_at_once() {
-    for (first, second) in [
-        (Signal::SIGTERM, Some(Signal::SIGTERM)),
-        (Signal::SIGTERM, Some(Signal::SIGINT)),
-        (Signal::SIGINT, Some(Signal::SIGQUIT)),
-        (Signal::SIGQUIT, None),
-    ] {
+fn sigquit_stops_the_pool_at_once() {
+    for first in [Some(Signal::SIGINT), None] {
         let (mut program, _) = pool("ignore", 20_000);
         program.line("all-ready");
-        program.signal(first);
-        program.line("stopping ");
-        let asked = Instant::now();
-        if let Some(second) = second {
-            program.signal(second);
+        if let Some(first) = first {
+            program.signal(first);
+            program.line("stopping ");
         }
+        let asked = Instant::now();
+        program.signal(Signal::SIGQUIT);
         let took = ended(&mut program, asked);
         assert!(took < Duration::from_secs(2), "{took:?}");
         assert_eq!(program.count("killed 3"), 1);
     }
+}
+
+#[apply(test)]
+fn another_stop_signal_counts_from_one_second_after_the_first_on() {
+    for other in [Signal::SIGTERM, Signal::SIGINT] {
+        let (mut program, _) = pool("ignore", 20_000);
+        program.line("all-ready");
+        let asked = Instant::now();
+        program.signal(Signal::SIGTERM);
+        program.line("stopping ");
+        program.signal(other);
+        program.line(&format!("repeated {other}"));
+        wait(SECOND.saturating_sub(asked.elapsed()));
+        program.signal(other);
+        let took = ended(&mut program, asked);
+        assert!(took >= SECOND && took < 3 * SECOND, "{took:?}");
+        assert_eq!((program.count("stopping "), program.count("killed 3")), (1, 1));
+    }
+}
+
+#[apply(test)]
+fn signals_to_the_pool_and_to_its_group_are_one_graceful_stop() {
+    let (mut program, _) = pool("serve", 10_000);
+    program.line("all-ready");
+    program.signal_group(Signal::SIGTERM);
+    program.signal(Signal::SIGTERM);
+    program.signal_group(Signal::SIGINT);
+    program.succeed();
+    assert_eq!((program.count("stopping "), program.count("killed")), (1, 0));
+    assert_eq!(
+        (program.count("died"), program.seen.last().unwrap().as_str()),
+        (0, "outcome Stopped")
+    );
 }
 
 #[apply(test)]

@@ -45,7 +45,7 @@ struct Scenario {
 }
 
 /// Prints a line in one write, because workers and the supervisor share the output.
-fn say(line: &str) {
+pub fn say(line: &str) {
     // The test may have ended.
     let _ = std::io::stdout().write_all(format!("{line}\n").as_bytes());
 }
@@ -105,8 +105,10 @@ impl Workload for Scenario {
             PoolEvent::Stopping { signal } => {
                 format!("stopping {}", signal.map_or("by-itself", |signal| signal.as_str()))
             }
+            PoolEvent::StopRepeated { signal } => format!("repeated {signal}"),
             PoolEvent::Killed { workers } => format!("killed {workers}"),
             PoolEvent::Ignored { signal } => format!("ignored {signal}"),
+            PoolEvent::Backtrace { slot, .. } => format!("backtrace {slot}"),
             other => panic!("no line for {other:?}"),
         };
         say(&line);

@@ -1,0 +1,11 @@
+//! The files of the storage, as a start finds them.
+
+#![no_main]
+#![allow(dead_code, unused_imports)]
+
+#[path = "../../server/src"]
+mod server {
+    pub mod storage;
+}
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| server::storage::fuzz::check(input));

@@ -1,0 +1,240 @@
+//! The file operations of the storage. Every write, truncation, sync and rename goes through this
+//! module, so that a test can record them or make one of them fail.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::posix_fallocate;
+
+use super::{FileError, StorageError};
+
+/// A file of the storage. Processes share its descriptor, so all reads and writes name their
+/// offset.
+#[derive(Debug)]
+pub struct StoredFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl StoredFile {
+    /// Opens a file, creating it if there is none.
+    pub fn open(path: PathBuf) -> Result<Self, FileError> {
+        let mut options = OpenOptions::new();
+        let opened = options.read(true).write(true).create(true).truncate(false).open(&path);
+        match opened {
+            Ok(file) => Ok(Self { file, path }),
+            Err(error) => Err(FileError::of("opening", &path)(error)),
+        }
+    }
+
+    /// Creates an empty file. A file that has this name already is emptied.
+    pub fn create(path: PathBuf) -> Result<Self, FileError> {
+        let created = Self::open(path)?;
+        created.set_length(0)?;
+        Ok(created)
+    }
+
+    /// Returns the path that the file was opened under.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the length in bytes.
+    pub fn length(&self) -> Result<u64, FileError> {
+        Ok(self.file.metadata().map_err(self.failed("examining"))?.len())
+    }
+
+    /// Fills `bytes` from an offset.
+    pub fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> Result<(), FileError> {
+        self.file.read_exact_at(bytes, offset).map_err(self.failed("reading"))
+    }
+
+    /// Returns another handle to the open file.
+    pub fn try_clone(&self) -> Result<File, FileError> {
+        self.file.try_clone().map_err(self.failed("reading"))
+    }
+
+    /// Writes all of `bytes` at an offset. If it fails, some of them may be written.
+    pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<(), FileError> {
+        let operation = Operation::Write { path: &self.path, bytes, offset };
+        perform(&operation, || self.file.write_all_at(bytes, offset))
+            .map_err(self.failed("writing"))
+    }
+
+    /// Cuts or extends the file to a length.
+    pub fn set_length(&self, length: u64) -> Result<(), FileError> {
+        let operation = Operation::SetLength { path: &self.path, length };
+        perform(&operation, || self.file.set_len(length)).map_err(self.failed("truncating"))
+    }
+
+    /// Reserves space on the disk for the first `length` bytes. A shorter file grows, filled with
+    /// zeros.
+    pub fn reserve(&self, length: u64) -> Result<(), FileError> {
+        let operation = Operation::Reserve { path: &self.path, length };
+        let reserve =
+            || posix_fallocate(&self.file, 0, length.cast_signed()).map_err(io::Error::from);
+        perform(&operation, reserve).map_err(self.failed("reserving space for"))
+    }
+
+    /// Makes everything written so far survive a power loss. After a failure, what was written may
+    /// be lost, and a second sync does not bring it back.
+    pub fn sync(&self) -> Result<(), StorageError> {
+        let operation = Operation::Sync { path: &self.path };
+        perform(&operation, || self.file.sync_data())
+            .map_err(|source| StorageError::NotDurable { path: self.path.clone(), source })
+    }
+
+    /// Gives the file another name. A file that has this name already is replaced.
+    pub fn rename(&mut self, to: PathBuf) -> Result<(), FileError> {
+        let operation = Operation::Rename { from: &self.path, to: &to };
+        perform(&operation, || fs::rename(&self.path, &to)).map_err(self.failed("renaming"))?;
+        self.path = to;
+        Ok(())
+    }
+
+    fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> FileError {
+        FileError::of(action, &self.path)
+    }
+}
+
+/// Makes the entries of a directory survive a power loss. A file whose entry is lost is lost too.
+pub fn sync_directory(path: &Path) -> Result<(), FileError> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let sync = || File::open(path).and_then(|entries| entries.sync_all());
+    perform(&Operation::SyncDirectory { path }, sync).map_err(FileError::of("syncing", path))
+}
+
+/// An operation that changes a file or makes it durable.
+#[derive(Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "only tests look at the fields"))]
+pub enum Operation<'a> {
+    /// Writes bytes at an offset.
+    Write { path: &'a Path, bytes: &'a [u8], offset: u64 },
+    /// Cuts or extends a file.
+    SetLength { path: &'a Path, length: u64 },
+    /// Reserves space.
+    Reserve { path: &'a Path, length: u64 },
+    /// Syncs a file.
+    Sync { path: &'a Path },
+    /// Renames a file.
+    Rename { from: &'a Path, to: &'a Path },
+    /// Syncs a directory.
+    SyncDirectory { path: &'a Path },
+}
+
+#[cfg(not(test))]
+fn perform(_operation: &Operation<'_>, action: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    action()
+}
+
+#[cfg(test)]
+fn perform(operation: &Operation<'_>, action: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    interposed::decide(operation)?;
+    action()
+}
+
+#[cfg(test)]
+pub mod interposed {
+    //! A function of a test that sees every operation of its thread before it is performed.
+
+    use std::cell::RefCell;
+    use std::io;
+
+    use super::Operation;
+
+    /// Performs the operation if it returns `Ok`. To tear a write, it writes a part of the bytes
+    /// itself and returns an error.
+    type Interposer = Box<dyn FnMut(&Operation<'_>) -> io::Result<()>>;
+
+    thread_local! {
+        static INTERPOSER: RefCell<Option<Interposer>> = const { RefCell::new(None) };
+    }
+
+    /// Removes the function when it is dropped.
+    #[must_use]
+    #[derive(Debug)]
+    pub struct Interposed(());
+
+    impl Drop for Interposed {
+        fn drop(&mut self) {
+            INTERPOSER.set(None);
+        }
+    }
+
+    /// Lets a function see every later operation of this thread.
+    pub fn interpose(
+        function: impl FnMut(&Operation<'_>) -> io::Result<()> + 'static,
+    ) -> Interposed {
+        INTERPOSER.set(Some(Box::new(function)));
+        Interposed(())
+    }
+
+    pub(super) fn decide(operation: &Operation<'_>) -> io::Result<()> {
+        INTERPOSER.with_borrow_mut(|interposer| {
+            interposer.as_mut().map_or(Ok(()), |function| function(operation))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use nix::errno::Errno;
+
+    use super::*;
+
+    /// Describes an operation by the names of its files.
+    fn describe(operation: &Operation<'_>) -> String {
+        let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+        match operation {
+            Operation::Write { path, bytes, offset } => {
+                format!("write {} {}..+{}", name(path), offset, bytes.len())
+            }
+            Operation::SetLength { path, length } => format!("cut {} {length}", name(path)),
+            Operation::Reserve { path, length } => format!("reserve {} {length}", name(path)),
+            Operation::Sync { path } => format!("sync {}", name(path)),
+            Operation::Rename { from, to } => format!("rename {} {}", name(from), name(to)),
+            Operation::SyncDirectory { path } => format!("sync the directory {}", path.is_dir()),
+        }
+    }
+
+    #[test]
+    fn a_test_sees_every_operation_before_it_is_performed_and_can_make_it_fail() {
+        let directory = tempfile::tempdir().unwrap();
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let record = Rc::clone(&seen);
+        let interposed = interposed::interpose(move |operation| {
+            record.borrow_mut().push(describe(operation));
+            match operation {
+                Operation::Write { offset: 3, .. } => Err(Errno::EIO.into()),
+                _ => Ok(()),
+            }
+        });
+        let mut file = StoredFile::create(directory.path().join("a")).unwrap();
+        file.reserve(8).unwrap();
+        file.write_all_at(b"row", 0).unwrap();
+        let refused = file.write_all_at(b"more", 3).unwrap_err().to_string();
+        assert!(refused.contains("writing") && refused.contains("Input/output"), "{refused}");
+        file.sync().unwrap();
+        file.rename(directory.path().join("b")).unwrap();
+        sync_directory(directory.path()).unwrap();
+        drop(interposed);
+        file.set_length(3).unwrap();
+
+        assert_eq!(fs::read(directory.path().join("b")).unwrap(), b"row");
+        let expected = [
+            "cut a 0",
+            "reserve a 8",
+            "write a 0..+3",
+            "write a 3..+4",
+            "sync a",
+            "rename a b",
+            "sync the directory true",
+        ];
+        assert_eq!(*seen.borrow(), expected);
+    }
+}

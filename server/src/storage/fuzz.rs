@@ -1,0 +1,152 @@
+//! Fuzz target: whatever the files of the storage hold, a start recovers or refuses.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use super::{Durability, Group, Ledger, Storage};
+
+/// The files that an input may change.
+const FILES: [&str; 5] = ["journal", "bets.csv", "winners.log", "finished", "draw.csv"];
+/// Offsets that an input can name: the checkpoints and the first records of the journal.
+const REACH: u64 = 1 << 14;
+
+/// The content of each of [`FILES`]; `None` if there is no such file.
+type State = [Option<Vec<u8>>; FILES.len()];
+
+/// Opens a storage that was changed. The first byte of the input chooses the state before the
+/// changes; [`apply`] reads the changes from the rest.
+///
+/// A storage that opens has files of exactly the length that it counts. It opens again with the
+/// same totals, takes another batch, and holds a draw or names the row that prevents it.
+pub fn check(input: &[u8]) {
+    let Some((choice, changes)) = input.split_first() else { return };
+    let directory = directory();
+    let states = states();
+    restore(directory.path(), &states[usize::from(*choice) % states.len()]);
+    apply(changes, directory.path());
+    let Ok((storage, recovery)) = Storage::open(directory.path(), Durability::Process) else {
+        return;
+    };
+    let totals = check_lengths(directory.path(), recovery.ledger);
+    drop(storage);
+    let opened = Storage::open(directory.path(), Durability::Process);
+    let (mut storage, recovery) = opened.expect("what opened once opens again");
+    assert_eq!(check_lengths(directory.path(), recovery.ledger), totals);
+    let (after, refused) =
+        storage.append(recovery.ledger, batch(9).all()).expect("another batch is stored");
+    assert!(refused.is_none());
+    assert_eq!(check_lengths(directory.path(), after).0, totals.0 + 1);
+    let _ = (storage.finished_agencies(), storage.draw_over(after.bets));
+    let mut drawing = storage.begin_draw(&after).expect("a draw begins");
+    while storage.advance_draw(&mut drawing, 4096).is_ok_and(|complete| !complete) {}
+}
+
+/// Checks the files' lengths against the ledger. Returns the batches, bets and winners.
+fn check_lengths(directory: &Path, ledger: Ledger) -> (u64, u64, u64) {
+    let length = |file: &str| fs::metadata(directory.join(file)).expect("a file").len();
+    assert_eq!(length("bets.csv"), ledger.rows_end);
+    assert_eq!(length("winners.log"), ledger.lines_end);
+    (ledger.batches, ledger.bets, ledger.winners)
+}
+
+/// Applies changes: file and kind in one byte, offset in two, length in one, then as many bytes.
+fn apply(mut changes: &[u8], directory: &Path) {
+    while let [what, low, high, length, rest @ ..] = changes {
+        let (bytes, later) = rest.split_at(rest.len().min((*length).into()));
+        changes = later;
+        let path = directory.join(FILES[usize::from(*what) % FILES.len()]);
+        let offset = u64::from(u16::from_le_bytes([*low, *high])) % REACH;
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = file.expect("an open file");
+        match what / 32 {
+            0 => file.set_len(offset).expect("a shorter file"),
+            1 => fs::remove_file(&path).expect("a removed file"),
+            2 => {
+                let mut kept = vec![0; bytes.len()];
+                let read = file.read_at(&mut kept, offset).expect("a readable file");
+                kept.iter_mut().zip(bytes).for_each(|(kept, byte)| *kept ^= byte);
+                file.write_all_at(&kept[..read], offset).expect("a written file");
+            }
+            _ => file.write_all_at(bytes, offset).expect("a written file"),
+        }
+    }
+}
+
+/// The states that an input may begin with: nothing, killed without and with the batches in the
+/// journal, and after a draw.
+fn states() -> &'static [State; 4] {
+    static STATES: OnceLock<[State; 4]> = OnceLock::new();
+    STATES.get_or_init(|| {
+        let killed = |durability, drawn| {
+            let directory = directory();
+            let (mut storage, recovery) =
+                Storage::open(directory.path(), durability).expect("a new storage");
+            let mut ledger = recovery.ledger;
+            for number in 0..3 {
+                ledger = storage.append(ledger, batch(number).all()).expect("a stored batch").0;
+            }
+            storage.mark_finished(1).expect("a mark");
+            if drawn {
+                let mut drawing = storage.begin_draw(&ledger).expect("a draw");
+                while !storage.advance_draw(&mut drawing, 4096).expect("bets") {}
+                storage.write_draw(&drawing).expect("a result");
+            }
+            FILES.map(|file| fs::read(directory.path().join(file)).ok().map(without_zeros))
+        };
+        let (process, disk) = (killed(Durability::Process, false), killed(Durability::Disk, false));
+        [State::default(), process, disk, killed(Durability::Disk, true)]
+    })
+}
+
+/// Returns the content without zeros at its end, most of which a start writes again.
+fn without_zeros(mut content: Vec<u8>) -> Vec<u8> {
+    content.truncate(content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
+    content
+}
+
+fn restore(directory: &Path, state: &State) {
+    for (file, content) in FILES.iter().zip(state) {
+        if let Some(content) = content {
+            let path = directory.join(file);
+            fs::write(&path, content).expect("a written file");
+            if *file == "finished" {
+                // A shorter file is refused.
+                let opened = File::options().write(true).open(&path).expect("an open file");
+                opened.set_len(1 << 16).expect("a longer file");
+            }
+        }
+    }
+}
+
+/// Returns a batch of three bets, the first of which wins.
+fn batch(number: usize) -> Group {
+    let mut group = Group::default();
+    let added = group.add(3, 1, |rows, lines| {
+        for bet in 0..3 {
+            let played = if bet == 0 { 7574 } else { 1033 };
+            let row = format!("1,Ana,Lorca,{number}-{bet},1999-03-17,{played}\r\n");
+            rows.extend(row.into_bytes());
+        }
+        lines.extend(format!("Full name: Ana Lorca | Document: {number}-0\n").into_bytes());
+        Ok::<_, ()>(())
+    });
+    added.expect("a batch in memory");
+    group
+}
+
+/// Returns a directory, in memory if possible: every check writes 8 MiB.
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fuzz_corpus::check_corpus;
+
+    #[test]
+    fn a_start_recovers_or_refuses_the_corpus_and_changes_of_it() {
+        check_corpus("recovery", 300, super::check);
+    }
+}
