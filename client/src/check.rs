@@ -6,6 +6,7 @@ mod connection;
 mod conversation;
 mod draw;
 mod excerpt;
+mod obstacle;
 mod report;
 mod row;
 mod target;
@@ -17,12 +18,13 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use lottery::protocol::{ConnectionUse, Dialect};
+use lottery::protocol::{ConnectionUse, Dialect, Rule, Scope};
 
-use self::connection::Pieces;
+use self::connection::{Pieces, TestConnection};
 use self::draw::Draw;
+use self::obstacle::Obstacle;
 use self::report::Report;
-use self::row::{Method, Row, Violation};
+use self::row::{Method, Row};
 use self::target::{Target, cannot_connect};
 use crate::config;
 use crate::stop::{Stop, Wake, exit_code};
@@ -36,9 +38,12 @@ Every rule of the dialect is tried twice: with each message in one write, then b
 message in 128 pieces). Then follows a draw with all agencies or, in a dialect without a draw,
 several connections at the same time.
 Rows marked [beyond] hold for this project's server but not for every original system of the
-dialect. They are shown, but count only with --beyond. That flag also tries an agency that notifies
-twice and one that disconnects before the draw, which can spoil the draw of a server that does not
-handle them.
+dialect. They are shown, but count only with --beyond. That flag also tries the rules that end an
+original system, an agency that notifies twice and one that disconnects before the draw, which can
+spoil the draw of a server that does not handle them.
+The check stops early, and lists how many rules it has not tried, if the server can no longer be
+reached, has held its draw, or speaks another dialect. To find that out, it tries the other dialects
+and a query for winners if the server breaks the first rule.
 Where no reply is expected, silence for a quarter of --timeout is enough.
 Exit codes: 0 every rule that counts is kept, 1 a rule is broken or the server cannot be reached,
 2 wrong usage, 143 or 130 after SIGTERM or SIGINT.";
@@ -68,6 +73,9 @@ pub(crate) struct Check {
     /// Skip the draw
     #[arg(long)]
     no_draw: bool,
+    /// Hold the draw before the other rules are tried, because one of them may end the server
+    #[arg(long, conflicts_with = "no_draw")]
+    draw_first: bool,
     /// Try all rules beyond the original systems too, and count them like the others
     #[arg(long)]
     beyond: bool,
@@ -128,34 +136,119 @@ impl Check {
         // and an unused one would block them.
         let first = target.connect().map_err(|error| unreachable(cannot_connect(&error)))?;
 
-        let mut first = Some(first);
-        let mut report =
-            Report::new(self.protocol.name, &self.address, self.json, self.beyond, print);
-        for rule in (self.protocol.rules)() {
-            for (method, pieces) in
-                [(Method::Whole, Pieces::Whole), (Method::Bytewise, Pieces::Bytes)]
-            {
-                let violation = match first.take().map_or_else(|| target.connect(), Ok) {
-                    Ok(connection) => conversation::run(&rule, pieces, connection, &target),
-                    Err(error) => Violation::of("a connection", Err(cannot_connect(&error))),
-                };
-                report.add(Row::new(rule.name, method, violation));
-            }
+        let report = Report::new(self.protocol.name, &self.address, self.json, self.beyond, print);
+        let mut course = Course { check: self, target, first: Some(first), report };
+        let rules = self.rules();
+        let tried = if self.draw_first && self.protocol.waits_for_draw {
+            course.try_agencies().and_then(|()| course.try_rules(&rules))
+        } else {
+            course.try_rules(&rules).and_then(|()| course.try_agencies())
+        };
+        let Course { target, mut report, .. } = course;
+        if let Err(obstacle) = tried {
+            let mut all: Vec<_> = rules.iter().map(|rule| rule.name).collect();
+            all.extend(self.agency_rules(&target));
+            report.stop(obstacle, &all);
         }
-        self.check_agencies(&target, &mut report);
         Ok(report.finish())
     }
 
-    /// Checks the rules that need several agencies.
-    fn check_agencies(&self, target: &Target, report: &mut Report) {
-        let Some(new_codec) = self.protocol.agency else {
-            return concurrent::check_messages(target, self.agencies, report);
-        };
-        if !self.protocol.waits_for_draw {
-            concurrent::check_bets(target, new_codec, self.agencies, report);
-        } else if !self.no_draw {
-            Draw::new(target, new_codec, self.agencies, self.beyond).run(report);
+    /// Returns the rules to try. Those that end an original server come last, and only with
+    /// `--beyond`.
+    fn rules(&self) -> Vec<Rule> {
+        let mut rules = (self.protocol.rules)();
+        rules.retain(|rule| self.beyond || rule.scope != Scope::Fatal);
+        rules.sort_by_key(|rule| rule.scope == Scope::Fatal);
+        rules
+    }
+
+    /// Returns the names of the rules that need several agencies.
+    fn agency_rules(&self, target: &Target) -> Vec<&'static str> {
+        match self.protocol.agency {
+            None => vec![concurrent::MESSAGE_RULE],
+            Some(_) if !self.protocol.waits_for_draw => concurrent::BET_RULES.to_vec(),
+            Some(_) if self.no_draw => vec![],
+            Some(new_codec) => Draw::new(target, new_codec, self.agencies, self.beyond).rules(),
         }
+    }
+}
+
+/// A check under way.
+struct Course<'c> {
+    check: &'c Check,
+    target: Target,
+    /// The first connection, until it is used.
+    first: Option<TestConnection>,
+    report: Report,
+}
+
+impl Course<'_> {
+    /// Tries each rule by both methods.
+    fn try_rules(&mut self, rules: &[Rule]) -> Result<(), Obstacle> {
+        let dialect = self.check.protocol;
+        for (index, rule) in rules.iter().enumerate() {
+            let mut broken = 0;
+            for (method, pieces) in
+                [(Method::Whole, Pieces::Whole), (Method::Bytewise, Pieces::Bytes)]
+            {
+                let connection = self.connect()?;
+                let violation = conversation::run(rule, pieces, connection, &self.target);
+                broken += usize::from(violation.is_some());
+                let row = Row::new(rule.name, method, violation);
+                let is_beyond = rule.scope != Scope::Kept
+                    || method == Method::Bytewise && !dialect.originals_join_reads;
+                self.report.add(if is_beyond { row.beyond() } else { row });
+            }
+            // A server that breaks even this rule is probably not the one that the user means.
+            if index == 0
+                && broken == 2
+                && let Some(obstacle) = obstacle::of_first_rule(dialect, &self.target)
+            {
+                return Err(obstacle);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries the rules that need several agencies.
+    fn try_agencies(&mut self) -> Result<(), Obstacle> {
+        let &Check { protocol, agencies, no_draw, draw_first, beyond, .. } = self.check;
+        let (target, report) = (&self.target, &mut self.report);
+        match protocol.agency {
+            None => concurrent::check_messages(target, agencies, report),
+            Some(new_codec) if !protocol.waits_for_draw => {
+                concurrent::check_bets(target, new_codec, agencies, report);
+            }
+            Some(_) if no_draw => {}
+            Some(new_codec) => {
+                let first = self.connect()?;
+                let draw = Draw::new(&self.target, new_codec, agencies, beyond);
+                let accepts_bets = draw.run(first, &mut self.report);
+                if draw_first {
+                    self.first = Some(self.connect()?);
+                    if !accepts_bets {
+                        return Err(Obstacle::DrawHeld);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns a connection. A server that refuses two attempts is gone.
+    fn connect(&mut self) -> Result<TestConnection, Obstacle> {
+        if let Some(first) = self.first.take() {
+            return Ok(first);
+        }
+        let connect = || self.target.connect();
+        let again = |_| {
+            thread::sleep(self.target.silence());
+            connect()
+        };
+        connect().or_else(again).map_err(|error| Obstacle::Gone {
+            since: self.report.last_rule(),
+            error: cannot_connect(&error),
+        })
     }
 }
 

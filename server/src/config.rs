@@ -64,6 +64,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Time after which a batch that arrives too slowly is no longer in flight.
     pub stall_time: Duration,
+    /// Connections that each worker may have.
+    pub connections: usize,
     /// Log lines that one address may cause per 10 s in each worker.
     pub log_lines: u32,
 }
@@ -108,6 +110,7 @@ impl Config {
             request_timeout: settings.get("SERVER_REQUEST_TIMEOUT", time)?,
             idle_timeout: settings.get("SERVER_IDLE_TIMEOUT", time)?,
             stall_time: settings.get("SERVER_STALL_TIME", time)?,
+            connections: settings.get("SERVER_CONNECTIONS", connections)?,
             log_lines: settings.get("SERVER_LOG_LINES", count)?,
         })
     }
@@ -140,6 +143,13 @@ fn agencies(settings: &Settings, roster: Option<&Roster>) -> Result<u16, Setting
 /// Reads a duration of at least [`MIN_TIME`].
 fn time(text: &str) -> Option<Duration> {
     duration::parse(text).filter(|time| *time >= MIN_TIME)
+}
+
+/// Reads a number of connections. Shared memory counts the batches of a worker, at most one per
+/// connection, in 16 bits.
+fn connections(text: &str) -> Option<usize> {
+    let connections = text.parse::<u16>().ok().filter(|connections| *connections >= 16);
+    connections.map(usize::from)
 }
 
 /// Reads a number from 1 to 1,000,000.

@@ -6,6 +6,7 @@
 //! is stored only once its record is there. The next process cuts off rows and lines that a killed
 //! process left without a record.
 
+mod access;
 mod draw;
 mod error;
 mod file;
@@ -21,6 +22,7 @@ mod recovery;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 pub use draw::{Draw, Drawing};
@@ -78,8 +80,8 @@ impl Storage {
         directory: &Path,
         durability: Durability,
     ) -> Result<(Self, Recovery), StorageError> {
-        let creating = "creating the storage directory (SERVER_STORAGE_DIR)";
-        fs::create_dir_all(directory).map_err(FileError::of(creating, directory))?;
+        access::create_directory(directory)?;
+        access::restrict(directory);
         let lock = lock::lock(directory)?;
         let storage = Self {
             directory: directory.to_owned(),
@@ -91,9 +93,7 @@ impl Storage {
             _lock: lock,
         };
         if durability == Durability::Disk {
-            // A file whose directory entry is lost in a power failure is lost too.
-            sync_directory(directory)?;
-            directory.parent().map_or(Ok(()), sync_directory)?;
+            sync_path(directory)?;
         }
         let mut recovery = storage.recover(true)?;
         // The new epoch overwrites the bytes of restored batches, which an earlier run may have
@@ -266,6 +266,22 @@ impl Storage {
     fn file_error(&self, action: &'static str, file: &str) -> impl FnOnce(io::Error) -> FileError {
         move |source| FileError::of(action, &self.directory.join(file))(source)
     }
+}
+
+/// Makes the path of a directory survive a power loss, and the entries in it. Any run may have
+/// created a part of the path, so all of it is synced.
+fn sync_path(directory: &Path) -> Result<(), FileError> {
+    let path = fs::canonicalize(directory).map_err(FileError::of("examining", directory))?;
+    sync_directory(&path)?;
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    let parents = path.ancestors().skip(1);
+    parents.take_while(|parent| device(parent) == device(&path)).try_for_each(|parent| {
+        // A directory that this user cannot read was not created by a central of this user.
+        match File::open(parent) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            _ => sync_directory(parent),
+        }
+    })
 }
 
 /// Empties a reused buffer and frees the capacity beyond [`KEPT_BYTES`].

@@ -62,6 +62,7 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
         request_timeout: config.request_timeout,
         idle_timeout: config.idle_timeout,
         stall_time: config.stall_time,
+        connections: config.connections,
         log_lines: config.log_lines,
         early_queries_wait: config.early_queries_wait,
         grace: config.grace,
@@ -74,6 +75,7 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
         drawn: Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?),
         limits,
         died: vec![false; config.workers.get()],
+        served: vec![0; config.workers.get()],
         logged_blocked: None,
     };
     let outcome = pool.run(&mut supervisor)?;
@@ -92,6 +94,8 @@ struct Supervisor {
     ready: Vec<Line>,
     /// Per slot: true once a worker of it has died.
     died: Vec<bool>,
+    /// Per slot: batches stored and queries answered when its last worker started.
+    served: Vec<u64>,
     /// When it last logged that a living process blocks a repair.
     logged_blocked: Option<Instant>,
 }
@@ -127,6 +131,10 @@ impl Workload for Supervisor {
         if again { RepairOutcome::Again } else { RepairOutcome::Done }
     }
 
+    fn has_worked(&mut self, slot: usize) -> bool {
+        self.central.shared().served(slot) > self.served[slot]
+    }
+
     fn observe(&mut self, event: &PoolEvent) {
         let shared = self.central.shared();
         match event {
@@ -134,6 +142,7 @@ impl Workload for Supervisor {
                 shared.worker_pid.store(*slot, pid.as_raw().unsigned_abs());
                 shared.worker_started_ms.store(*slot, unix_ms());
                 shared.worker_restarts.fetch_add(*slot, u32::from(self.died[*slot]));
+                self.served[*slot] = shared.served(*slot);
                 debug("worker", Outcome::InProgress).with("worker", slot).with("pid", pid).write();
             }
             PoolEvent::AllReady => {

@@ -5,12 +5,16 @@
 //! are whole, commits and publishes them together, and only then answers them. An agency that is
 //! slow, silent, or waits for the draw occupies an entry in a table, not a worker.
 
+mod absence;
 mod connection;
 mod draw;
 mod handler;
 mod intake;
+mod large;
 mod log_budget;
+mod other_dialect;
 mod pace;
+mod places;
 mod pressure;
 mod request;
 mod round;
@@ -21,35 +25,38 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use conventions::duration::GoDuration;
-use conventions::log_line::{Outcome, debug, info};
+use conventions::log_line::{Outcome, info};
 use multiprocessing::Worker;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 
+use self::absence::Absence;
 use self::connection::{Connection, Phase};
 use self::draw::DrawAttempt;
 use self::handler::Handler;
 use self::intake::Intake;
+use self::large::LargeTurns;
 use self::log_budget::LogBudget;
+use self::places::Places;
 use self::request::Requests;
 use self::round::Round;
 use self::table::{Table, Token};
 use crate::central::{Central, Fatal, WorkerState};
 use crate::listener::Listener;
 
-/// Bytes read at a time. A whole batch of this project's agency (8 kB) fits and needs no further
-/// buffer.
+/// Bytes of a large request that are read at a time.
 const READ_BYTES: usize = 64 * 1024;
 /// Time between two checks of the deadlines. A connection may outlive its deadline by this much.
 const DEADLINE_CHECK: Duration = Duration::from_millis(250);
 /// Part of the grace that remains for a worker to exit before the supervisor kills it.
 const GRACE_RESERVE: Duration = Duration::from_millis(500);
+/// Time between two checks of the deadlines during a stop.
+const DRAINING_CHECK: Duration = Duration::from_millis(25);
 /// How long a connection that has sent nothing may still begin a request during a stop: its bytes
-/// may be on their way.
-const LAST_CHANCE: Duration = Duration::from_millis(500);
-/// Maximum number of connections accepted in a row.
-const ACCEPTS: usize = 64;
+/// may be on their way. A stop without requests takes about this long, which must fit well into the
+/// shortest time that container engines wait, one second.
+const LAST_CHANCE: Duration = Duration::from_millis(250);
 /// Maximum number of events taken from the kernel at once.
 const EVENTS: usize = 256;
 
@@ -71,6 +78,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Time after which a batch is no longer in flight if it arrives too slowly.
     pub stall_time: Duration,
+    /// Connections that this worker may have.
+    pub connections: usize,
     /// Log lines that one address may cause per period in this worker.
     pub log_lines: u32,
     /// True if a query for winners before the draw waits for it, even if the same message does not
@@ -97,14 +106,16 @@ pub fn serve(
     listeners: Vec<Listener>,
     drawn: Arc<EventFd>,
     central: &mut Central,
-    limits: Limits,
+    mut limits: Limits,
 ) -> Result<(), WorkerError> {
+    limits.connections = intake::max_connections(limits.connections);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(worker.stop_fd(), EpollEvent::new(EpollFlags::EPOLLIN, STOP))?;
     // Edge-triggered: each write wakes every worker, and no worker has to read the shared counter.
     epoll.add(&*drawn, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, DRAWN))?;
-    let intakes =
-        (LISTENERS..).zip(listeners).map(|(token, listener)| Intake::new(listener, token, &epoll));
+    let intakes = (LISTENERS..)
+        .zip(listeners)
+        .map(|(token, listener)| Intake::new(listener, token, &epoll, limits.connections));
     let intakes = intakes.collect::<Result<_, _>>()?;
     let slot = worker.slot();
     let reopened = central.shared().reopened.load();
@@ -116,6 +127,8 @@ pub fn serve(
         table: Table::new(&epoll),
         handler: Handler::new(requests),
         draw: DrawAttempt::new(drawn, reopened),
+        places: Places::new(),
+        large: LargeTurns::new(),
         published: (0, 0),
     };
     event_loop.central().shared().worker_state.store(slot, WorkerState::Ready as u8);
@@ -131,6 +144,9 @@ struct EventLoop<'a> {
     table: Table<'a>,
     handler: Handler<'a>,
     draw: DrawAttempt,
+    /// Connections that may lose their places.
+    places: Places,
+    large: LargeTurns,
     /// Numbers of connections and of waiting ones that were last written to shared memory.
     published: (usize, usize),
 }
@@ -139,12 +155,18 @@ impl<'a> EventLoop<'a> {
     fn run(&mut self, worker: &Worker) -> Result<(), WorkerError> {
         let mut events = [EpollEvent::empty(); EVENTS];
         let mut next_check = Instant::now() + DEADLINE_CHECK;
+        let mut absence = Absence::new();
         loop {
             let ready = match self.epoll.wait(&mut events, self.timeout()) {
                 Ok(ready) => ready,
                 Err(Errno::EINTR) => 0,
                 Err(errno) => return Err(errno.into()),
             };
+            if let Some(away) = absence.end(Instant::now())
+                && !self.is_draining()
+            {
+                self.table.extend_deadlines(away);
+            }
             // Before any event: an agency that finishes in this round does so after the reopening.
             if self.draw.sees_reopening(self.handler.requests.central) {
                 self.close_finished()?;
@@ -157,6 +179,7 @@ impl<'a> EventLoop<'a> {
                 self.visit(token, Handler::advance_queued)?;
             }
             self.end_round()?;
+            self.advance_large()?;
             self.advance_draw()?;
             if !self.is_draining() && worker.stop_requested() {
                 self.drain()?;
@@ -168,8 +191,9 @@ impl<'a> EventLoop<'a> {
             if now >= next_check {
                 self.close_overdue(now)?;
                 self.judge_paces(now)?;
+                self.free_a_place()?;
                 self.handler.requests.log.advance(now);
-                next_check = now + DEADLINE_CHECK;
+                next_check = now + self.check_interval();
             }
             if self.is_draining() && self.table.is_empty() {
                 self.handler.requests.log.report();
@@ -188,6 +212,10 @@ impl<'a> EventLoop<'a> {
         self.handler.draining.is_some()
     }
 
+    fn check_interval(&self) -> Duration {
+        if self.is_draining() { DRAINING_CHECK } else { DEADLINE_CHECK }
+    }
+
     /// Returns how long to wait for events: not at all if there is work left, and without a limit
     /// only if no deadline, pause or draw is ahead.
     fn timeout(&self) -> EpollTimeout {
@@ -201,10 +229,14 @@ impl<'a> EventLoop<'a> {
             return EpollTimeout::NONE;
         }
         let paused = self.intakes.iter().filter_map(Intake::paused_until).min();
-        let pause =
-            paused.map_or(DEADLINE_CHECK, |until| until.saturating_duration_since(Instant::now()));
+        let longest = self.check_interval();
+        let pause = paused.map_or(longest, |until| until.saturating_duration_since(Instant::now()));
+        let turn = if self.table.has_deferred() { self.large.pause() } else { longest };
+        if turn.is_zero() {
+            return EpollTimeout::ZERO;
+        }
         // Rounded up: a timeout of zero until the last millisecond is over would be busy waiting.
-        let pause = pause.min(DEADLINE_CHECK) + Duration::from_millis(1);
+        let pause = pause.min(longest).min(turn) + Duration::from_millis(1);
         EpollTimeout::try_from(pause).unwrap_or(EpollTimeout::ZERO)
     }
 
@@ -254,45 +286,6 @@ impl<'a> EventLoop<'a> {
             shared.worker_connections.store(slot, counts.0 as u32);
             shared.worker_waiting.store(slot, counts.1 as u32);
         }
-    }
-
-    /// Accepts connections that the kernel has queued, and returns how many. Stops after a limited
-    /// number, so that open connections do not wait, and leaves long-lived connections to workers
-    /// that have fewer.
-    fn accept(&mut self, index: usize) -> Result<usize, WorkerError> {
-        for accepted in 0..ACCEPTS {
-            let shares = self.intakes[index].stays && !self.is_draining();
-            let others_have_fewer = shares && self.others_have_fewer();
-            let intake = &mut self.intakes[index];
-            if others_have_fewer && intake.defer_to_others(self.epoll) {
-                return Ok(accepted);
-            }
-            let Some((stream, peer)) = intake.accept(self.epoll, self.table.len()) else {
-                return Ok(accepted);
-            };
-            let Limits { request_timeout, idle_timeout, .. } = self.handler.requests.limits;
-            let dialect = intake.dialect;
-            let kept = dialect.keeps_connections();
-            let deadline = Instant::now() + if kept { idle_timeout } else { request_timeout };
-            debug("accept_connections", Outcome::Success)
-                .with("ip", peer.ip())
-                .with("port", peer.port())
-                .write();
-            let token = self.table.insert(stream, peer, dialect, deadline);
-            // Usually the request has already arrived.
-            self.visit(token, Handler::advance)?;
-        }
-        Ok(ACCEPTS)
-    }
-
-    /// Returns true if another worker that accepts has fewer connections.
-    fn others_have_fewer(&self) -> bool {
-        let (shared, slot) = (self.central().shared(), self.handler.requests.slot);
-        let mut others = (0..shared.worker_state.len()).filter(|other| *other != slot);
-        others.any(|other| {
-            shared.worker_state.load(other) == WorkerState::Ready as u8
-                && (shared.worker_connections.load(other) as usize) < self.table.len()
-        })
     }
 
     /// Commits and publishes what this round has prepared, then answers its tickets.

@@ -37,6 +37,13 @@ pub(super) fn batches(agency: u16) -> Vec<Vec<Bet<'static>>> {
     bets.chunks(BATCH).map(<[_]>::to_vec).collect()
 }
 
+/// Returns bets that do not win, for an attempt that a server may store.
+pub(super) fn losing() -> Vec<Bet<'static>> {
+    let mut bets = batches(1).concat();
+    bets.retain(|bet| bet.number == Some(LOSING_NUMBER));
+    bets
+}
+
 /// Returns the documents of an agency's winners, in the order of sending.
 pub(super) fn winning_documents(agency: u16) -> Vec<String> {
     let bets = batches(agency).concat();

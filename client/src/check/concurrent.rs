@@ -11,6 +11,17 @@ use super::row::{Method, Row, Violation};
 use super::target::{Target, cannot_connect};
 use super::test_agency::{TestAgency, Winners, concurrently};
 
+/// Rules of [`check_bets`].
+pub(super) const BET_RULES: [&str; 3] = [
+    "batches sent over several connections at the same time are all answered",
+    "a later query is answered with a total that includes their winners",
+    "a batch with numbers is answered with the bets on the winning number",
+];
+
+/// Rule of [`check_messages`].
+pub(super) const MESSAGE_RULE: &str =
+    "messages on several connections at the same time are each echoed on their own";
+
 /// Checks the bets of agencies 1 to `agencies`, in a dialect that reports winners in each
 /// acknowledgement and a total on request.
 pub(super) fn check_bets(
@@ -36,14 +47,14 @@ pub(super) fn check_bets(
     let least: u64 = reported.iter().flatten().sum();
     let unanswered = reported.into_iter().find_map(Result::err).map_or(Ok(()), Err);
     report.add(Row::new(
-        "batches sent over several connections at the same time are all answered",
+        BET_RULES[0],
         Method::Concurrent,
         Violation::of("every batch answered with its winners", unanswered),
     ));
 
     let mut agency = TestAgency::new(1, target, new_codec);
     report.add(Row::new(
-        "a later query is answered with a total that includes their winners",
+        BET_RULES[1],
         Method::Concurrent,
         Violation::of(format!("a total of at least {least} winners"), agency.total(least)),
     ));
@@ -56,9 +67,8 @@ pub(super) fn check_bets(
         Ok(winners) => Err(winners.map_or("no winners".to_owned(), |winners| winners.to_string())),
         Err(received) => Err(received),
     };
-    let rule = "a batch with numbers is answered with the bets on the winning number";
     let violation = Violation::of(expected.to_string(), result);
-    report.add(Row::new(rule, Method::Whole, violation).beyond());
+    report.add(Row::new(BET_RULES[2], Method::Whole, violation).beyond());
 }
 
 /// Checks one message on each of `agencies` connections, in the echo dialect.
@@ -82,6 +92,5 @@ pub(super) fn check_messages(target: &Target, agencies: u16, report: &mut Report
         let expected = excerpt(&message);
         (received != expected).then_some(Violation { expected, received })
     });
-    let rule = "messages on several connections at the same time are each echoed on their own";
-    report.add(Row::new(rule, Method::Concurrent, violation));
+    report.add(Row::new(MESSAGE_RULE, Method::Concurrent, violation));
 }

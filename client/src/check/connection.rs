@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use conventions::duration::GoDuration;
 use lottery::protocol::MAX_REQUEST_BYTES;
 use nix::poll::PollFlags;
+use socket2::SockRef;
 
 use super::excerpt::excerpt;
 use crate::stop::{Interrupt, Stop, Wake};
@@ -54,6 +55,13 @@ impl TestConnection {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         Ok(Self { stream, stop, received: Vec::new(), end: None })
+    }
+
+    /// Makes the connection end with a reset when it is dropped. Some original servers take the end
+    /// of the stream for another message, and then spin or end; all of them survive a reset.
+    pub(super) fn reset_when_dropped(&self) {
+        // Fails only on a connection that has already ended.
+        let _ended = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 
     /// Sends a message within `limit`.
@@ -146,6 +154,11 @@ impl TestConnection {
     pub(super) fn is_idle(&mut self) -> bool {
         self.read_available();
         self.end.is_none() && self.received.is_empty()
+    }
+
+    /// Returns true if the connection has ended and nothing has arrived on it.
+    pub(super) fn has_ended_empty(&self) -> bool {
+        self.end.is_some() && self.received.is_empty()
     }
 
     fn read_available(&mut self) {

@@ -14,6 +14,7 @@ pub(super) fn run(
     mut connection: TestConnection,
     target: &Target,
 ) -> Option<Violation> {
+    connection.reset_when_dropped();
     let replies = rule.steps.iter().filter(|step| is_reply(step)).count();
     let mut reply = 0;
     for step in &rule.steps {
@@ -47,6 +48,7 @@ fn run_step(
                 expected: "another connection".to_owned(),
                 received: cannot_connect(&error),
             })?;
+            connection.reset_when_dropped();
         }
         Step::Expect(reply) => {
             let judge = |received: &[u8]| match_one_of(&[reply], received);

@@ -9,6 +9,7 @@ use std::thread::sleep;
 use lottery::protocol::NewAgency;
 
 use super::bets;
+use super::connection::TestConnection;
 use super::report::Report;
 use super::row::{Method, Row, Violation};
 use super::target::Target;
@@ -17,6 +18,16 @@ use super::test_agency::{TestAgency, Winners, concurrently};
 /// Expected and received text of the rules about the time after the draw, if there was no draw.
 const A_DRAW: &str = "a draw";
 const NO_DRAW: &str = "agency 1 was not answered";
+
+/// The rules of a draw.
+const STORED: &str = "every batch of agencies that send at the same time is acknowledged";
+const NOTIFIED: &str = "every notification that all bets are sent is acknowledged";
+const WAITS: &str = "no agency is answered before the last one has finished";
+const DISTINCT: &str = "a repeated notification of one agency does not count for another";
+const OWN: &str = "then every agency is answered with exactly its own winners";
+const RETURNS: &str = "an agency that disconnects before the draw is answered when it reconnects";
+const AGAIN: &str = "a query after the draw is answered with the same winners";
+const LATE: &str = "a batch after the draw is not acknowledged";
 
 /// Expected text of the rules about the time before the draw.
 const NO_ANSWER: &str = "nothing before agency 1 has finished";
@@ -58,9 +69,29 @@ impl<'t> Draw<'t> {
         TestAgency::new(number, self.target, self.new_codec)
     }
 
-    /// Runs the draw and reports its rules.
-    pub(super) fn run(&self, report: &mut Report) {
+    /// Returns the names of the rules that [`run`](Self::run) reports.
+    pub(super) fn rules(&self) -> Vec<&'static str> {
+        let notifies = self.agency(1).notifies();
+        let all = [
+            (STORED, true),
+            (NOTIFIED, notifies),
+            (WAITS, true),
+            (DISTINCT, self.beyond),
+            (OWN, true),
+            (RETURNS, self.beyond),
+            (AGAIN, true),
+            (LATE, true),
+        ];
+        all.into_iter().filter_map(|(rule, is_tried)| is_tried.then_some(rule)).collect()
+    }
+
+    /// Runs the draw and reports its rules. `first` is the first connection. Returns true if the
+    /// server accepts bets after the draw.
+    pub(super) fn run(&self, first: TestConnection, report: &mut Report) -> bool {
         let mut waiting: Vec<_> = (2..=self.agencies).map(|number| self.agency(number)).collect();
+        if let Some(agency) = waiting.first_mut() {
+            agency.adopt(first);
+        }
         let mut submissions = concurrently(&mut waiting, submit);
         let queried = first_failure(submissions.iter().map(|sent| sent.queried.clone()), 2);
         let early = self.expect_silence(&mut waiting);
@@ -77,34 +108,26 @@ impl<'t> Draw<'t> {
         let answers = concurrently(&mut waiting, |agency| (agency.number, agency.winners()));
 
         let stored = submissions.iter().map(|sent| sent.stored.clone());
-        report.add(row(
-            "every batch of agencies that send at the same time is acknowledged",
-            Violation::of("every batch stored", first_failure(stored, 1)),
-        ));
+        report.add(row(STORED, Violation::of("every batch stored", first_failure(stored, 1))));
         if notifies {
             let notified = submissions.iter().map(|sent| sent.notified.clone());
             report.add(row(
-                "every notification that all bets are sent is acknowledged",
+                NOTIFIED,
                 Violation::of("every notification acknowledged", first_failure(notified, 1)),
             ));
         }
-        report.add(row(
-            "no agency is answered before the last one has finished",
-            Violation::of(NO_ANSWER, queried.and(early)),
-        ));
+        report.add(row(WAITS, Violation::of(NO_ANSWER, queried.and(early))));
         if let Some(repeated) = repeated {
-            let rule = "a repeated notification of one agency does not count for another";
-            report.add(row(rule, Violation::of(NO_ANSWER, repeated)).beyond());
+            report.add(row(DISTINCT, Violation::of(NO_ANSWER, repeated)).beyond());
         }
         let wrong = answers.iter().find_map(|(number, answer)| wrong_answer(*number, answer));
-        report.add(row("then every agency is answered with exactly its own winners", wrong));
+        report.add(row(OWN, wrong));
         if self.beyond {
             let answer = self.agency(self.agencies).winners();
-            let rule = "an agency that disconnects before the draw is answered when it reconnects";
-            report.add(row(rule, wrong_answer(self.agencies, &answer)).beyond());
+            report.add(row(RETURNS, wrong_answer(self.agencies, &answer)).beyond());
         }
         let first_answer = answers.into_iter().next().and_then(|(_, answer)| answer.ok());
-        self.check_after(first_answer, report);
+        self.check_after(first_answer, report)
     }
 
     /// Listens for a moment. The error is what a waiting agency has received too early.
@@ -126,16 +149,15 @@ impl<'t> Draw<'t> {
     }
 
     /// Checks the rules about the time after the draw. `first_answer` is the answer to agency 1;
-    /// without one there was no draw.
-    fn check_after(&self, first_answer: Option<Winners>, report: &mut Report) {
+    /// without one there was no draw. Returns true if the server accepts bets after it.
+    fn check_after(&self, first_answer: Option<Winners>, report: &mut Report) -> bool {
         let mut late = self.agency(1);
         let repeated = match &first_answer {
             Some(first) => late.winners().and_then(|winners| expect_same(first, &winners)),
             None => Err(NO_DRAW.to_owned()),
         };
         let expected = first_answer.as_ref().map_or(A_DRAW.to_owned(), Winners::to_string);
-        let rule = "a query after the draw is answered with the same winners";
-        report.add(row(rule, Violation::of(expected, repeated)).beyond());
+        report.add(row(AGAIN, Violation::of(expected, repeated)).beyond());
 
         let batch = bets::batches(1).into_iter().next().unwrap_or_default();
         let refused = match &first_answer {
@@ -146,8 +168,9 @@ impl<'t> Draw<'t> {
             None => Err(NO_DRAW.to_owned()),
         };
         let expected = if first_answer.is_some() { "an error, or no reply" } else { A_DRAW };
-        let rule = "a batch after the draw is not acknowledged";
-        report.add(row(rule, Violation::of(expected, refused)).beyond());
+        let accepts = first_answer.is_none() || refused.is_err();
+        report.add(row(LATE, Violation::of(expected, refused)).beyond());
+        accepts
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::obstacle::Obstacle;
 use super::row::{Row, Violation};
 
 /// Heading of the table.
@@ -21,6 +22,8 @@ pub(super) struct Report {
     print: fn(&str),
     /// Rows so far.
     rows: Vec<Row>,
+    /// Why the check ended early, and the rules that were not tried.
+    stopped: Option<(Obstacle, Vec<&'static str>)>,
 }
 
 impl Report {
@@ -35,7 +38,8 @@ impl Report {
         if !json {
             print(&format!("{protocol} at {address}\n{HEADING}"));
         }
-        Self { protocol, address: address.to_owned(), json, beyond_counts, print, rows: Vec::new() }
+        let (address, rows) = (address.to_owned(), Vec::new());
+        Self { protocol, address, json, beyond_counts, print, rows, stopped: None }
     }
 
     /// Adds a row. The table shows it immediately, because a check of a silent server takes long.
@@ -44,6 +48,23 @@ impl Report {
             (self.print)(&line(&row));
         }
         self.rows.push(row);
+    }
+
+    /// Returns the last rule that was tried, with its method, for a message.
+    pub(super) fn last_rule(&self) -> String {
+        self.rows.last().map_or("the start".to_owned(), |row| {
+            format!("the rule {:?} ({})", row.rule, row.method.name())
+        })
+    }
+
+    /// Ends the check early. `rules` are all rules of the check in their order.
+    pub(super) fn stop(&mut self, obstacle: Obstacle, rules: &[&'static str]) {
+        let was_tried = |rule: &str| self.rows.iter().any(|row| row.rule == rule);
+        let rest: Vec<_> = rules.iter().copied().filter(|rule| !was_tried(rule)).collect();
+        if !self.json {
+            (self.print)(&format!("stopped: {obstacle}; {} rules not tried\n", rest.len()));
+        }
+        self.stopped = Some((obstacle, rest));
     }
 
     /// Finishes the report. Returns true if the server passes.
@@ -55,7 +76,7 @@ impl Report {
             .iter()
             .filter(|row| row.violation.is_some() && row.beyond && !self.beyond_counts)
             .count();
-        let conforms = failed == uncounted;
+        let conforms = failed == uncounted && self.stopped.is_none();
         if self.json {
             let object = json!({
                 "protocol": self.protocol,
@@ -63,6 +84,11 @@ impl Report {
                 "passed": passed,
                 "failed": failed,
                 "conforms": conforms,
+                "stopped": self.stopped.as_ref().map(|(obstacle, rest)| json!({
+                    "why": obstacle.kind(),
+                    "message": obstacle.to_string(),
+                    "not_tried": rest,
+                })),
                 "rules": self.rows.iter().map(object).collect::<Vec<_>>(),
             });
             (self.print)(&format!("{object:#}\n"));

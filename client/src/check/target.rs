@@ -14,7 +14,7 @@ use crate::stop::Stop;
 const SILENCE_DIVISOR: u32 = 4;
 
 /// The server under test.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Target {
     /// Resolved addresses.
     addresses: Vec<SocketAddr>,
@@ -48,6 +48,11 @@ impl Target {
             }
         }
         Err(failure)
+    }
+
+    /// Returns the same server with a shorter time limit for replies, for attempts that mostly fail.
+    pub(super) fn in_haste(&self) -> Self {
+        Self { timeout: self.silence(), ..self.clone() }
     }
 
     /// Returns how long to listen where no reply is expected.

@@ -85,6 +85,27 @@ impl<'t> TestAgency<'t> {
         }
     }
 
+    /// Returns true if the server refuses these bets: with the dialect's refusal, or by ending the
+    /// connection without a reply.
+    pub(super) fn is_refused(&mut self, bets: &[Bet<'_>]) -> bool {
+        self.codec.clear();
+        bets.iter().for_each(|bet| drop(self.codec.push(bet)));
+        let packet = self.codec.packet().to_vec();
+        if self.send(&packet).is_err() {
+            return false;
+        }
+        let Some(connection) = &mut self.connection else { return false };
+        let codec = &*self.codec;
+        let decode = |received: &[u8]| codec.receipt(received).transpose();
+        let receipt = connection.receive(self.target.timeout, decode);
+        let refused = match receipt {
+            Ok(receipt) => receipt == Ok(Receipt::Refused),
+            Err(_) => connection.has_ended_empty(),
+        };
+        self.disconnect();
+        refused
+    }
+
     /// Sends the notification that all bets are sent, if the dialect has one.
     pub(super) fn notify(&mut self) -> Result<(), String> {
         match self.codec.notification() {
@@ -161,11 +182,16 @@ impl<'t> TestAgency<'t> {
     pub(super) fn connect(&mut self) -> Result<(), String> {
         let reusable = self.target.connection_use == ConnectionUse::Kept;
         if !(reusable && self.connection.as_mut().is_some_and(TestConnection::is_idle)) {
-            let mut connection = self.target.connect().map_err(|error| cannot_connect(&error))?;
-            connection.send(&self.codec.greeting(), Pieces::Whole, self.target.timeout);
-            self.connection = Some(connection);
+            let connection = self.target.connect().map_err(|error| cannot_connect(&error))?;
+            self.adopt(connection);
         }
         Ok(())
+    }
+
+    /// Uses a connection that is already open, and sends the greeting on it.
+    pub(super) fn adopt(&mut self, mut connection: TestConnection) {
+        connection.send(&self.codec.greeting(), Pieces::Whole, self.target.timeout);
+        self.connection = Some(connection);
     }
 
     /// Closes the connection and discards what it has received.

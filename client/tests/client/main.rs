@@ -8,6 +8,7 @@ mod config;
 mod connections;
 mod dialects;
 mod draw;
+mod early_end;
 mod echo;
 mod generate;
 mod output;

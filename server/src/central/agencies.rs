@@ -29,6 +29,11 @@ impl Shared {
         move |agency| all || contains(&self.roster_agencies, *agency)
     }
 
+    /// Returns true if the agency has finished and counts for the draw.
+    pub fn has_finished(&self, agency: u16) -> bool {
+        contains(&self.finished_agencies, agency)
+    }
+
     /// Returns the agencies that have finished, in ascending order.
     pub fn finished_numbers(&self) -> Vec<u16> {
         (0..=u16::MAX).filter(|agency| contains(&self.finished_agencies, *agency)).collect()

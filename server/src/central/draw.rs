@@ -19,6 +19,11 @@ impl Central {
         self.was_drawn() || self.shared.finished.load() >= self.shared.expected.load()
     }
 
+    /// Returns true if an agency has finished.
+    pub fn has_finished(&self, agency: u16) -> bool {
+        self.shared.has_finished(agency)
+    }
+
     /// Returns true if the draw has been held.
     pub fn was_drawn(&self) -> bool {
         self.shared.drawn.load() != 0

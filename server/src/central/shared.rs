@@ -172,6 +172,9 @@ pub struct Shared {
     /// Bets stored. Written by the worker.
     #[shared(len = slots)]
     pub worker_bets: RawArray<u64>,
+    /// Batches stored that were large. Written by the worker.
+    #[shared(len = slots)]
+    pub worker_large: RawArray<u64>,
     /// Queries answered. Written by the worker.
     #[shared(len = slots)]
     pub worker_queries: RawArray<u64>,
@@ -221,6 +224,12 @@ impl Shared {
     pub fn slots(&self) -> Range<usize> {
         // Clamped, because any process of this user can write the number.
         0..(self.workers.load() as usize).min(self.worker_pid.len())
+    }
+
+    /// Returns the batches that the workers of a slot have stored and the queries they have
+    /// answered.
+    pub fn served(&self, slot: usize) -> u64 {
+        self.worker_batches.load(slot) + self.worker_queries.load(slot)
     }
 
     /// Records that a batch begins in the worker of a slot.

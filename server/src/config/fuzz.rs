@@ -12,7 +12,9 @@ use super::table::TABLE;
 pub fn check(content: &[u8]) {
     let Ok(text) = std::str::from_utf8(content) else { return };
     // Control characters in values are escaped when they are written: INI has no quotes.
-    if text.contains(|symbol: char| symbol.is_control() && !"\n\r\t".contains(symbol)) {
+    let has_control =
+        |line: &str| line.contains(|symbol: char| symbol.is_control() && symbol != '\t');
+    if text.lines().any(has_control) {
         return;
     }
     let Some(settings) = resolve(text) else { return };

@@ -51,9 +51,9 @@ pub fn write(values: &[EffectiveValue<'_>]) -> String {
 }
 
 /// Returns the text as one line. Escapes control characters, because a line break would start
-/// another key.
+/// another key. A tab is part of a value.
 fn one_line(text: &str) -> String {
-    let escaped = text.chars().map(|symbol| match symbol.is_control() {
+    let escaped = text.chars().map(|symbol| match symbol.is_control() && symbol != '\t' {
         true => symbol.escape_default().to_string(),
         false => symbol.to_string(),
     });

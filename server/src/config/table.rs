@@ -196,6 +196,17 @@ const SETTINGS: &[Setting] = &[
                   complete before its timeout.",
     },
     Setting {
+        key: "SERVER_CONNECTIONS",
+        flag: "connections",
+        value_name: "N",
+        default: "8192",
+        accepted: "a whole number, 16 to 65535",
+        choices: &[],
+        help: "Connections per worker, those that wait for the draw included",
+        details: "When all are in use, connections that wait for the draw without having finished \
+                  are closed first, then silent ones. The limit of open files may be lower.",
+    },
+    Setting {
         key: "SERVER_LOG_LINES",
         flag: "log-lines",
         value_name: "N",

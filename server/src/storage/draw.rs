@@ -15,6 +15,8 @@ use std::path::Path;
 use csv::{ByteRecord, StringRecord, Terminator, WriterBuilder};
 use lottery::is_winner;
 
+use super::access;
+use super::file::{sync_all, sync_directory};
 use super::recovery::bet_of;
 
 /// Name of the file.
@@ -86,17 +88,19 @@ impl Drawing {
     /// Writes the result. If this fails, the draw has not been held.
     pub fn write(&self, directory: &Path, durable: bool) -> io::Result<()> {
         let unfinished = directory.join(UNFINISHED);
-        let mut file = File::create(&unfinished)?;
+        let mut file = access::options(access::FILE).truncate(true).open(&unfinished)?;
         let mut title = Vec::new();
         put_row(&[TITLE, &self.bets.to_string(), &self.winners.to_string()], &mut title)?;
         file.write_all(&title)?;
         self.sections.values().try_for_each(|section| file.write_all(section))?;
         if durable {
-            file.sync_all()?;
+            sync_all(&file)?;
         }
+        // Some file systems cannot rename an open file.
+        drop(file);
         fs::rename(&unfinished, directory.join(FILE))?;
         if durable {
-            File::open(directory)?.sync_all()?;
+            sync_directory(directory).map_err(io::Error::other)?;
         }
         Ok(())
     }

@@ -38,6 +38,19 @@ pub enum StorageError {
         /// ` (pid N)`, where known.
         owner: String,
     },
+    /// The file system has no locks, so that a second central could not be kept out.
+    #[error(
+        "storage {} is on a file system without locks ({source}): two centrals could mix their \
+         bets there; choose a SERVER_STORAGE_DIR on a local disk, or mount this file system with \
+         locks",
+        .directory.display()
+    )]
+    NoLocks {
+        /// The directory.
+        directory: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
     /// The operating system refused an operation.
     #[error(transparent)]
     File(#[from] FileError),

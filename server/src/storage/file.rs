@@ -1,14 +1,19 @@
 //! The file operations of the storage. Every write, truncation, sync and rename goes through this
 //! module, so that a test can record them or make one of them fail.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::posix_fallocate;
+use nix::unistd::syncfs;
 
-use super::{FileError, StorageError};
+use super::{FileError, StorageError, access};
+
+/// Bytes of zeros per write where the file system cannot reserve space.
+const FILLING: usize = 1024 * 1024;
 
 /// A file of the storage. Processes share its descriptor, so all reads and writes name their
 /// offset.
@@ -21,9 +26,7 @@ pub struct StoredFile {
 impl StoredFile {
     /// Opens a file, creating it if there is none.
     pub fn open(path: PathBuf) -> Result<Self, FileError> {
-        let mut options = OpenOptions::new();
-        let opened = options.read(true).write(true).create(true).truncate(false).open(&path);
-        match opened {
+        match access::options(access::FILE).open(&path) {
             Ok(file) => Ok(Self { file, path }),
             Err(error) => Err(FileError::of("opening", &path)(error)),
         }
@@ -75,14 +78,29 @@ impl StoredFile {
         let operation = Operation::Reserve { path: &self.path, length };
         let reserve =
             || posix_fallocate(&self.file, 0, length.cast_signed()).map_err(io::Error::from);
-        perform(&operation, reserve).map_err(self.failed("reserving space for"))
+        match perform(&operation, reserve) {
+            Err(error) if is_unsupported(&error) => self.fill(length),
+            reserved => reserved.map_err(self.failed("reserving space for")),
+        }
+    }
+
+    /// Writes zeros behind the end of the file up to a length: this reserves space on any file
+    /// system that does not move data when it is overwritten.
+    fn fill(&self, length: u64) -> Result<(), FileError> {
+        let mut end = self.length()?;
+        while end < length {
+            let bytes = FILLING.min((length - end) as usize);
+            self.write_all_at(&vec![0; bytes], end)?;
+            end += bytes as u64;
+        }
+        Ok(())
     }
 
     /// Makes everything written so far survive a power loss. After a failure, what was written may
     /// be lost, and a second sync does not bring it back.
     pub fn sync(&self) -> Result<(), StorageError> {
         let operation = Operation::Sync { path: &self.path };
-        perform(&operation, || self.file.sync_data())
+        perform(&operation, || or_sync_all(self.file.sync_data(), &self.file))
             .map_err(|source| StorageError::NotDurable { path: self.path.clone(), source })
     }
 
@@ -101,9 +119,27 @@ impl StoredFile {
 
 /// Makes the entries of a directory survive a power loss. A file whose entry is lost is lost too.
 pub fn sync_directory(path: &Path) -> Result<(), FileError> {
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    let sync = || File::open(path).and_then(|entries| entries.sync_all());
+    let sync = || sync_all(&File::open(path)?);
     perform(&Operation::SyncDirectory { path }, sync).map_err(FileError::of("syncing", path))
+}
+
+/// Makes a file or a directory survive a power loss.
+pub fn sync_all(file: &File) -> io::Result<()> {
+    or_sync_all(file.sync_all(), file)
+}
+
+/// Syncs the whole file system of a file whose own sync is not supported.
+fn or_sync_all(synced: io::Result<()>, file: &File) -> io::Result<()> {
+    match synced {
+        Err(error) if is_unsupported(&error) => syncfs(file).map_err(io::Error::from),
+        synced => synced,
+    }
+}
+
+/// Returns true if the file system, or the sandbox of the process, does not have an operation.
+pub fn is_unsupported(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENOSYS))
 }
 
 /// An operation that changes a file or makes it durable.

@@ -1,12 +1,18 @@
 //! The lock of the storage directory, which keeps a second central out.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::{FileError, StorageError};
+use nix::errno::Errno;
+
+use super::file::is_unsupported;
+use super::{FileError, StorageError, access};
+
+/// Name of the file.
+pub const FILE: &str = "lock";
 
 /// How long a start waits for the last workers of a killed central to exit and release the
 /// storage.
@@ -16,13 +22,17 @@ const RETRY: Duration = Duration::from_millis(5);
 
 /// Takes the lock of a directory. Closing the file releases it.
 pub fn lock(directory: &Path) -> Result<File, StorageError> {
-    let path = directory.join("lock");
-    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let path = directory.join(FILE);
+    let opened = access::options(access::LOCK).open(&path);
     let mut file = opened.map_err(FileError::of("opening", &path))?;
     let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {
         match file.try_lock() {
             Ok(()) => break,
+            // Without the lock, two centrals could mix their bets.
+            Err(TryLockError::Error(source)) if is_without_locks(&source) => {
+                return Err(StorageError::NoLocks { directory: directory.to_owned(), source });
+            }
             Err(TryLockError::Error(source)) => {
                 return Err(FileError::of("locking", &path)(source).into());
             }
@@ -37,6 +47,11 @@ pub fn lock(directory: &Path) -> Result<File, StorageError> {
     let noted = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     noted.map_err(FileError::of("writing", &path))?;
     Ok(file)
+}
+
+/// Returns true if the file system of a file that cannot be locked has no locks.
+fn is_without_locks(error: &io::Error) -> bool {
+    is_unsupported(error) || error.raw_os_error() == Some(Errno::ENOLCK as i32)
 }
 
 /// Returns the owner that the lock file names, as ` (pid N)`.

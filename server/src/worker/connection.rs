@@ -52,6 +52,11 @@ pub struct Connection {
     pub mark: Mark,
     /// How fast the batch that has begun arrives.
     pub pace: Pace,
+    /// Bytes that the codec has skipped as a greeting.
+    pub greeting: Vec<u8>,
+    /// True once a request was decoded or refused. Before that, the bytes of the connection show
+    /// its dialect.
+    pub has_spoken: bool,
     /// True once its agency has reported on it that it has finished.
     pub finished: bool,
     /// What epoll watches for; `None` before it is registered. Only the table changes it.
@@ -82,6 +87,11 @@ pub enum Phase {
     Receiving,
     /// The buffer may hold another whole request, which is decoded in the next round.
     Queued,
+    /// A large request is arriving, and its next slice is read when it is this connection's turn.
+    Deferred {
+        /// True once the peer has sent more bytes. They must not wake the worker repeatedly.
+        muted: bool,
+    },
     /// The request's ticket is in a round and not answered yet.
     Committing {
         /// True once the peer has sent more bytes. They must not wake the worker repeatedly.
@@ -160,6 +170,8 @@ impl Connection {
             deadline: Some(deadline),
             mark: Mark::None,
             pace: Pace::new(Instant::now()),
+            greeting: Vec::new(),
+            has_spoken: false,
             finished: false,
             watched: None,
             in_queue: false,
@@ -198,8 +210,13 @@ impl Connection {
             Phase::Receiving | Phase::Lingering { .. } => Some(Watched::Input),
             Phase::Answering { .. } => Some(Watched::Output),
             Phase::Waiting { .. } => Some(Watched::Hangup),
-            Phase::Committing { muted: true } => Some(Watched::Errors),
-            Phase::Committing { muted: false } | Phase::Queued | Phase::Closed => self.watched,
+            Phase::Committing { muted: true } | Phase::Deferred { muted: true } => {
+                Some(Watched::Errors)
+            }
+            Phase::Committing { muted: false }
+            | Phase::Deferred { muted: false }
+            | Phase::Queued
+            | Phase::Closed => self.watched,
         }
     }
 

@@ -8,12 +8,17 @@ use conventions::log_line::{Outcome, debug, error};
 use lottery::protocol::Then;
 
 use super::connection::{Connection, Phase, Read, Sent};
+use super::large::LARGE_BYTES;
 use super::log_budget::Subject;
+use super::other_dialect::other_dialect;
 use super::pace::{Mark, Pace};
 use super::request::{Origin, RequestOutcome, Requests, answer};
 use super::round::{Answerable, Pending, Ticket};
 use super::{LAST_CHANCE, READ_BYTES};
 use crate::central::Fatal;
+
+/// Reads in a slice of a large request.
+const SLICE_READS: usize = 4;
 
 /// Handles the connections of a worker, one at a time.
 pub struct Handler<'a> {
@@ -48,7 +53,7 @@ impl<'a> Handler<'a> {
                     .write();
                 self.finish(connection);
             }
-            Phase::Committing { muted } => *muted = true,
+            Phase::Committing { muted } | Phase::Deferred { muted } => *muted = true,
             Phase::Closed => {}
         }
         Ok(())
@@ -94,35 +99,63 @@ impl<'a> Handler<'a> {
             false => self.decode(connection, 0, false)?,
         };
         while let RequestOutcome::Incomplete = outcome {
-            match connection.read(&mut self.scratch) {
-                Read::Blocked => return Ok(()),
-                Read::Ended | Read::Broken(_) if connection.is_idle() => {
-                    // The peer connected and left without sending anything.
-                    self.finish(connection);
-                    return Ok(());
+            if connection.buffer.len() >= LARGE_BYTES {
+                connection.phase = Phase::Deferred { muted: false };
+                return Ok(());
+            }
+            outcome = match self.read(connection, LARGE_BYTES)? {
+                Some(outcome) => outcome,
+                None => return Ok(()),
+            };
+        }
+        self.apply(connection, outcome)
+    }
+
+    /// Reads the next slice of a large request.
+    pub fn receive_large(&mut self, connection: &mut Connection) -> Result<(), Fatal> {
+        connection.phase = Phase::Receiving;
+        // The time that it has waited for its turn is not the client's.
+        connection.pace = Pace::new(Instant::now());
+        for _ in 0..SLICE_READS {
+            match self.read(connection, READ_BYTES)? {
+                None => return Ok(()),
+                Some(RequestOutcome::Incomplete) => {}
+                Some(outcome) => return self.apply(connection, outcome),
+            }
+        }
+        connection.phase = Phase::Deferred { muted: false };
+        Ok(())
+    }
+
+    /// Reads at most `most` bytes once, and decodes. Returns `None` if the request is incomplete
+    /// and nothing more has arrived, or if the connection is closed.
+    fn read(
+        &mut self,
+        connection: &mut Connection,
+        most: usize,
+    ) -> Result<Option<RequestOutcome>, Fatal> {
+        match connection.read(&mut self.scratch[..most]) {
+            Read::Blocked => return Ok(None),
+            Read::Ended | Read::Broken(_) if connection.is_idle() => {
+                // The peer connected and left without sending anything.
+                self.finish(connection);
+            }
+            Read::Ended => match self.decode(connection, 0, true)? {
+                RequestOutcome::Incomplete => {
+                    self.close(connection, "closed before the end of its request");
                 }
-                Read::Ended => {
-                    outcome = self.decode(connection, 0, true)?;
-                    if let RequestOutcome::Incomplete = outcome {
-                        self.close(connection, "closed before the end of its request");
-                        return Ok(());
-                    }
-                }
-                Read::Broken(errno) => {
-                    self.close(connection, errno.desc());
-                    return Ok(());
-                }
-                Read::Bytes(read) => {
-                    outcome = self.decode(connection, read, false)?;
-                    // A short read has emptied the socket. Another read would only cost a system
-                    // call.
-                    if matches!(outcome, RequestOutcome::Incomplete) && read < self.scratch.len() {
-                        return Ok(());
-                    }
+                outcome => return Ok(Some(outcome)),
+            },
+            Read::Broken(errno) => self.close(connection, errno.desc()),
+            Read::Bytes(read) => {
+                let outcome = self.decode(connection, read, false)?;
+                // A short read has emptied the socket. Another read would only cost a system call.
+                if read == most || !matches!(outcome, RequestOutcome::Incomplete) {
+                    return Ok(Some(outcome));
                 }
             }
         }
-        self.apply(connection, outcome)
+        Ok(None)
     }
 
     /// Decodes the connection's bytes, the last `read` of which are in the scratch buffer, and
@@ -146,7 +179,15 @@ impl<'a> Handler<'a> {
             mark: connection.mark,
         };
         let codec = &mut *connection.codec;
-        let (used, outcome) = self.requests.decode(bytes, ended, &mut origin, codec)?;
+        let (used, mut outcome) = self.requests.decode(bytes, ended, &mut origin, codec)?;
+        match &mut outcome {
+            RequestOutcome::Incomplete => connection.greeting.extend_from_slice(&bytes[..used]),
+            RequestOutcome::Refuse { reason, .. } if !connection.has_spoken => {
+                reason.push_str(&other_dialect(connection.dialect, &connection.greeting, bytes));
+            }
+            _ => {}
+        }
+        connection.has_spoken |= !matches!(outcome, RequestOutcome::Incomplete);
         let began = connection.mark == Mark::None;
         connection.mark = origin.mark;
         if matches!(outcome, RequestOutcome::Incomplete) && connection.mark != Mark::None {
@@ -287,7 +328,13 @@ impl<'a> Handler<'a> {
             }
         };
         if !silent {
-            self.log_refused(connection.peer, reason);
+            let other = match connection.has_spoken {
+                true => String::new(),
+                false => {
+                    other_dialect(connection.dialect, &connection.greeting, &connection.buffer)
+                }
+            };
+            self.log_refused(connection.peer, &format!("{reason}{other}"));
         }
         self.finish(connection);
     }

@@ -12,9 +12,6 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use crate::listener::Listener;
 
-/// Maximum number of connections per worker. Further ones wait in the kernel's queue, or another
-/// worker accepts them.
-const MAX_CONNECTIONS: usize = 8192;
 /// Descriptors that connections must leave free for the files, the listening sockets, the epoll
 /// instance and the draw, which opens more files.
 const RESERVED_DESCRIPTORS: usize = 64;
@@ -34,7 +31,8 @@ pub struct Intake {
     pub dialect: &'static Dialect,
     /// Names it in epoll events.
     token: u64,
-    /// Maximum number of connections of this worker.
+    /// Maximum number of connections of this worker. Further ones wait in the kernel's queue, or
+    /// another worker accepts them.
     max_connections: usize,
     /// True if its connections usually carry several requests.
     pub stays: bool,
@@ -54,13 +52,18 @@ pub struct Intake {
 
 impl Intake {
     /// Starts to watch a socket.
-    pub fn new(listener: Listener, token: u64, epoll: &Epoll) -> Result<Self, Errno> {
+    pub fn new(
+        listener: Listener,
+        token: u64,
+        epoll: &Epoll,
+        max_connections: usize,
+    ) -> Result<Self, Errno> {
         let stays = listener.dialect.connections.first() == Some(&ConnectionUse::Kept);
         watch(epoll, &listener.socket, token, stays)?;
         Ok(Self {
             dialect: listener.dialect,
             token,
-            max_connections: max_connections(),
+            max_connections,
             stays,
             has_deferred: false,
             socket: Some(listener.socket),
@@ -163,12 +166,13 @@ impl Intake {
     }
 }
 
-/// Returns how many connections this process may have under its descriptor limit.
-fn max_connections() -> usize {
+/// Returns how many connections this process may have, at most `wanted`, under its descriptor
+/// limit.
+pub fn max_connections(wanted: usize) -> usize {
     let descriptors =
         getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| soft as usize);
     // Under a very low limit, connections get half of the descriptors.
-    descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(descriptors / 2).min(MAX_CONNECTIONS)
+    descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(descriptors / 2).min(wanted)
 }
 
 /// Watches a listening socket. A short-lived connection wakes one worker. With `all`, a connection

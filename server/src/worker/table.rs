@@ -4,8 +4,9 @@
 //! [`Table::with`] lends a connection to a function once per event. It then updates the
 //! registration and the counts, in this one place.
 
+use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lottery::protocol::Dialect;
 use nix::errno::Errno;
@@ -50,13 +51,22 @@ pub struct Table<'e> {
     /// Connections whose buffer may hold another request. They take turns in the next round, so
     /// that one that sends many requests at once does not hold up the others.
     queued: Vec<Token>,
+    /// Connections with a large request, in the order of their turns.
+    deferred: VecDeque<Token>,
 }
 
 impl<'e> Table<'e> {
     /// Returns an empty table.
     pub fn new(epoll: &'e Epoll) -> Self {
-        let (connections, queued) = (Slab::new(), Vec::new());
-        Self { epoll, connections, serial: 0, buffered: 0, waiting: 0, queued }
+        Self {
+            epoll,
+            connections: Slab::new(),
+            serial: 0,
+            buffered: 0,
+            waiting: 0,
+            queued: Vec::new(),
+            deferred: VecDeque::new(),
+        }
     }
 
     /// Adds a connection. It is registered with epoll only if it is still open after the first
@@ -94,12 +104,34 @@ impl<'e> Table<'e> {
         }
         self.buffered += connection.buffered();
         self.waiting += usize::from(is_waiting(connection));
-        if matches!(connection.phase, Phase::Queued) && !connection.in_queue {
-            connection.in_queue = true;
-            self.queued.push(token);
+        match connection.phase {
+            Phase::Queued if !connection.in_queue => {
+                connection.in_queue = true;
+                self.queued.push(token);
+            }
+            Phase::Deferred { .. } if !connection.in_queue => {
+                connection.in_queue = true;
+                self.deferred.push_back(token);
+            }
+            _ => {}
         }
         handled.map_err(Into::into)?;
         Ok(watch(self.epoll, connection)?)
+    }
+
+    /// Returns a connection, if it is not gone.
+    pub fn get(&self, token: Token) -> Option<&Connection> {
+        self.connections.get(token.key()).filter(|found| found.token == token)
+    }
+
+    /// Returns all connections.
+    pub fn iter(&self) -> impl Iterator<Item = &Connection> {
+        self.connections.iter().map(|(_, connection)| connection)
+    }
+
+    /// Returns how many connections were accepted after this one.
+    pub fn age(&self, token: Token) -> u32 {
+        self.serial.wrapping_sub(token.0 as u32)
     }
 
     /// Returns the number of connections.
@@ -138,10 +170,33 @@ impl<'e> Table<'e> {
         std::mem::take(&mut self.queued)
     }
 
+    /// Returns true if a connection with a large request waits for its turn.
+    pub fn has_deferred(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+
+    /// Takes the connection with a large request that is next.
+    pub fn take_deferred(&mut self) -> Option<Token> {
+        while let Some(token) = self.deferred.pop_front() {
+            let found = self.connections.get_mut(token.key());
+            if let Some(connection) = found.filter(|found| found.token == token) {
+                connection.in_queue = false;
+                return Some(token);
+            }
+        }
+        None
+    }
+
+    /// Makes the connection that was deferred last the next one.
+    pub fn defer_first(&mut self) {
+        if let Some(last) = self.deferred.pop_back() {
+            self.deferred.push_front(last);
+        }
+    }
+
     /// Returns the connections for which `wanted` returns true.
     pub fn select(&self, wanted: impl Fn(&Connection) -> bool) -> Vec<Token> {
-        let selected = self.connections.iter().filter(|(_, connection)| wanted(connection));
-        selected.map(|(_, connection)| connection.token).collect()
+        self.iter().filter(|connection| wanted(connection)).map(|found| found.token).collect()
     }
 
     /// Returns the connections that wait for the draw.
@@ -151,8 +206,14 @@ impl<'e> Table<'e> {
 
     /// Returns the connection that buffers the most bytes.
     pub fn largest(&self) -> Option<Token> {
-        let connections = self.connections.iter().map(|(_, connection)| connection);
-        connections.max_by_key(|connection| connection.buffered()).map(|largest| largest.token)
+        self.iter().max_by_key(|connection| connection.buffered()).map(|largest| largest.token)
+    }
+
+    /// Moves each deadline to a later time.
+    pub fn extend_deadlines(&mut self, by: Duration) {
+        for (_, connection) in &mut self.connections {
+            connection.deadline = connection.deadline.and_then(|deadline| deadline.checked_add(by));
+        }
     }
 
     /// Moves each deadline to the time that `latest` returns, unless it is earlier.
@@ -194,7 +255,6 @@ fn watch(epoll: &Epoll, connection: &mut Connection) -> Result<(), Errno> {
 mod tests {
     use std::io::Write;
     use std::net::TcpListener;
-    use std::time::Duration;
 
     use lottery::protocol::DIALECTS;
     use nix::sys::epoll::{EpollCreateFlags, EpollTimeout};

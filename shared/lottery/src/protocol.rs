@@ -23,7 +23,7 @@ pub use codec::{AgencyCodec, Answer, CentralCodec, Decoded, Push, Receipt, Refus
 pub use dialect::{AgencyOptions, ConnectionUse, Dialect, NewAgency};
 pub use error::{ProtocolError, Unencodable};
 pub use packet::{Packet, check_separator};
-pub use rule::{Rule, Step};
+pub use rule::{Rule, Scope, Step};
 
 /// All dialects. A new dialect needs a file beside `typed`, its `mod` line above and a row here;
 /// nothing else changes.

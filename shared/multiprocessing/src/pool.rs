@@ -58,6 +58,15 @@ pub trait Workload {
     /// stops.
     fn repair(&mut self, slot: usize, exit: Exit) -> RepairOutcome;
 
+    /// Returns true if the worker that has just died in this slot had done useful work. Runs in the
+    /// supervisor.
+    ///
+    /// The pool gives up a slot whose workers crash in a loop. Useful work ends such a loop.
+    fn has_worked(&mut self, slot: usize) -> bool {
+        let _ = slot;
+        false
+    }
+
     /// Handles an event of the pool, in the supervisor.
     fn observe(&mut self, event: &PoolEvent);
 
@@ -189,7 +198,7 @@ pub enum Outcome {
         /// The worker's slot.
         slot: usize,
     },
-    /// The workers of a slot crashed too many times in a row.
+    /// The workers of a slot crashed too many times within ten minutes, without useful work.
     CrashLoop {
         /// The slot.
         slot: usize,

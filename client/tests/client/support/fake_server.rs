@@ -45,6 +45,10 @@ pub(crate) enum Fault {
     ServesOneAtATime,
     /// Closes every connection without a reply.
     ClosesAtOnce,
+    /// Accepts this many connections, then none.
+    EndsAfter(usize),
+    /// Serves no connection any more once one has ended with the end of its stream.
+    EndsAtEndOfStream,
 }
 
 /// Starts a server that runs until the process ends. Returns its address.
@@ -59,7 +63,11 @@ pub(crate) fn start_fake_server(dialect: &'static Dialect, faults: &'static [Fau
         drawn: Condvar::new(),
     });
     thread::spawn(move || {
-        for stream in listener.incoming() {
+        let ends_after = faults.iter().find_map(|fault| match fault {
+            Fault::EndsAfter(connections) => Some(*connections),
+            _ => None,
+        });
+        for stream in listener.incoming().take(ends_after.unwrap_or(usize::MAX)) {
             let server = Arc::clone(&server);
             thread::spawn(move || server.serve(&mut stream.unwrap()));
         }
@@ -82,6 +90,8 @@ struct State {
     winners: Vec<(u16, String)>,
     /// Agencies that have finished.
     finished: Vec<u16>,
+    /// True once no further connection is served.
+    has_ended: bool,
     /// Connections that are never closed.
     kept: Vec<TcpStream>,
 }
@@ -100,7 +110,7 @@ impl Server {
     fn serve(&self, stream: &mut TcpStream) {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        if !self.has(Fault::ClosesAtOnce) {
+        if !self.has(Fault::ClosesAtOnce) && !self.state.lock().unwrap().has_ended {
             self.converse(stream);
         }
         if self.has(Fault::NeverCloses) {
@@ -119,7 +129,12 @@ impl Server {
                     if received.is_empty() || !self.has(Fault::TreatsReadAsMessage) =>
                 {
                     match stream.read(&mut bytes) {
-                        Ok(0) | Err(_) => return,
+                        Ok(0) => {
+                            let ends = self.has(Fault::EndsAtEndOfStream);
+                            self.state.lock().unwrap().has_ended |= ends;
+                            return;
+                        }
+                        Err(_) => return,
                         Ok(count) => received.extend_from_slice(&bytes[..count]),
                     }
                     continue;

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
+use std::time::{Duration, Instant};
 
 use lottery::protocol::Receipt;
 
@@ -206,6 +207,21 @@ fn a_stranger_puts_no_agency_in_flight_and_may_send_no_more_than_a_packet() {
     assert_eq!(agency.results().in_flight, 0);
     silent.end_sending();
     assert!(silent.read_to_end().is_empty());
+}
+
+#[test]
+fn strangers_that_take_every_place_give_it_up_to_an_agency_at_once() {
+    let setup = setup("framed").with("SERVER_WORKERS", "1").with("SERVER_CONNECTIONS", "16");
+    let central = setup.start();
+    let strangers: Vec<_> =
+        (0..40).map(|_| AgencyConnection::open_from(STRANGER, central.port)).collect();
+    eventually("all places taken", || central.connections(), |connections| *connections == 16);
+    let start = Instant::now();
+    let _agency = take_part(&central, SOUTH, "framed", 2);
+    // Without a roster, a silent connection keeps its place for 5 s.
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    central.until_waiting(1);
+    drop(strangers);
 }
 
 #[test]

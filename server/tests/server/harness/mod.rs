@@ -12,6 +12,7 @@ mod deadline;
 mod left_out;
 mod load;
 mod log_lines;
+mod mounted;
 mod packets;
 mod participant;
 mod proc_files;
@@ -29,6 +30,7 @@ pub use deadline::{eventually, eventually_within};
 pub use left_out::{can_mount, course_data, has_descriptors, left_out};
 pub use load::Load;
 pub use log_lines::{count_draws, refusals, value_of};
+pub use mounted::Mounted;
 pub use packets::{
     bet, codec, large_packet, packet_in, packet_of, packet_of_bets, packet_of_records,
 };

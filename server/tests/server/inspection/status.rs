@@ -203,6 +203,7 @@ fn objects(
         ("worker_waiting", "RawArray", "u32", "2", Some("[0, 0]")),
         ("worker_batches", "RawArray", "u64", "2", None),
         ("worker_bets", "RawArray", "u64", "2", None),
+        ("worker_large", "RawArray", "u64", "2", Some("[0, 0]")),
         ("worker_queries", "RawArray", "u64", "2", None),
         ("worker_refused", "RawArray", "u64", "2", None),
     ];

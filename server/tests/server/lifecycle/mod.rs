@@ -5,3 +5,4 @@ mod config;
 mod pool;
 mod signals;
 mod stop;
+mod suspension;

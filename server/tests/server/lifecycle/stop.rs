@@ -7,8 +7,8 @@ use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    AgencyConnection, BatchRecord, CentralProcess, Load, Random, Setup, StoppedProcess, eventually,
-    kill, large_packet, packet_of,
+    AgencyConnection, BatchRecord, CentralProcess, Load, Random, Setup, StoppedProcess, bet, codec,
+    eventually, kill, large_packet, packet_in, packet_of,
 };
 use nix::sys::signal::Signal;
 
@@ -130,16 +130,51 @@ fn a_stop_ends_within_the_grace_period_whatever_clients_do() {
     assert_starts_again(&setup, port, 50_000);
 }
 
-#[test]
-fn silent_clients_do_not_delay_a_stop() {
+/// Time in which a stop without requests must end: less than the shortest time that a container
+/// engine waits before it kills.
+const ENGINES_SHORTEST: Duration = Duration::from_secs(1);
+
+/// Stops a central with the default grace after `prepare` has been called, and asserts that the
+/// stop is quick.
+fn assert_quick_stop<T>(protocol: &str, prepare: impl FnOnce(&CentralProcess<'_>) -> T) {
     let (setup, port) = setup();
+    let setup = setup.with("SERVER_GRACE", "8s").with("SERVER_DURABILITY", "disk");
+    let setup = setup.with("SERVER_PROTOCOL", protocol);
     let central = setup.start();
-    let _silent: Vec<_> = (0..20).map(|_| central.connect()).collect();
-    eventually("all accepted", || central.connections(), |count| *count == 20);
+    let _kept = prepare(&central);
     let (code, took) = central.stop();
     assert_eq!(code, 0);
-    assert!(took < Duration::from_millis(1500), "silent clients get half a second, not {took:?}");
-    assert_starts_again(&setup, port, 0);
+    assert!(took < ENGINES_SHORTEST, "{took:?}");
+    setup.assert_nothing_left(port);
+}
+
+fn connected(central: &CentralProcess<'_>) -> Vec<AgencyConnection> {
+    let silent = (0..20).map(|_| central.connect()).collect();
+    eventually("all accepted", || central.connections(), |count| *count == 20);
+    silent
+}
+
+#[test]
+fn a_stop_of_an_idle_central_is_quick() {
+    assert_quick_stop("typed", |_| ());
+}
+
+#[test]
+fn silent_clients_do_not_delay_a_stop() {
+    assert_quick_stop("typed", connected);
+}
+
+#[test]
+fn idle_kept_connections_do_not_delay_a_stop() {
+    assert_quick_stop("framed", |central| {
+        let mut agencies = connected(central);
+        let packet = packet_in(&mut *codec("framed", 1), &[bet("a", true)]);
+        for agency in &mut agencies {
+            agency.send(&packet);
+            agency.read_bytes(1);
+        }
+        agencies
+    });
 }
 
 #[test]

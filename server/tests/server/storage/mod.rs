@@ -1,9 +1,12 @@
 //! The files of the storage: their content, their recovery, and disks that are full or fail.
 
+mod access;
 mod failing_disk;
+mod file_systems;
 mod files;
 mod first_version;
 mod full_disk;
 mod power_loss;
 mod recovery;
 mod round;
+mod unsupported;

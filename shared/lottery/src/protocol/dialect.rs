@@ -11,6 +11,9 @@ pub struct Dialect {
     pub connections: &'static [ConnectionUse],
     /// True if the reply to the question for the winners waits for the draw, without a time limit.
     pub waits_for_draw: bool,
+    /// True if the original servers put a message together from several reads. Some take the bytes
+    /// of one read for a message, so the rules with messages byte by byte go beyond them.
+    pub originals_join_reads: bool,
     /// Largest agency number that the dialect can encode.
     pub max_agency: u16,
     /// Creates the central's codec for a connection.

@@ -28,6 +28,7 @@ pub const DIALECT: Dialect = Dialect {
     name: "framed",
     connections: &[ConnectionUse::Kept, ConnectionUse::PerRequest],
     waits_for_draw: true,
+    originals_join_reads: true,
     max_agency: u16::MAX,
     central: || Box::<FramedCentralCodec>::default(),
     agency: Some(|options| Box::new(FramedAgencyCodec::new(options))),

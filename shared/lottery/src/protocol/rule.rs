@@ -12,6 +12,38 @@ pub struct Rule {
     pub name: &'static str,
     /// The steps of the conversation, in order, on a new connection.
     pub steps: Vec<Step>,
+    /// What the original systems do.
+    pub scope: Scope,
+}
+
+/// What the original systems of the dialect do when a rule is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// They keep the rule.
+    Kept,
+    /// At least one breaks it.
+    Broken,
+    /// At least one ends, or serves no further connection.
+    Fatal,
+}
+
+impl Rule {
+    /// Creates a rule that the original systems keep.
+    pub fn new(name: &'static str, steps: Vec<Step>) -> Self {
+        Self { name, steps, scope: Scope::Kept }
+    }
+
+    /// Marks the rule as one that an original system breaks.
+    #[must_use]
+    pub fn broken_by_an_original(self) -> Self {
+        Self { scope: Scope::Broken, ..self }
+    }
+
+    /// Marks the rule as one that ends an original system.
+    #[must_use]
+    pub fn fatal_to_an_original(self) -> Self {
+        Self { scope: Scope::Fatal, ..self }
+    }
 }
 
 /// A step of a conversation, from the client's point of view.

@@ -29,6 +29,7 @@ pub const DIALECT: Dialect = Dialect {
     name: "typed",
     connections: &[ConnectionUse::PerRequest],
     waits_for_draw: false,
+    originals_join_reads: true,
     // Messages carry no agency number, so the dialect does not limit it.
     max_agency: u16::MAX,
     central: || Box::<TypedCentralCodec>::default(),

@@ -185,6 +185,6 @@ impl<W> Slot<W> {
 
     /// Counts a death and decides what happens to the slot.
     pub(crate) fn after_death(&mut self, dead: &Dead<W>) -> Next {
-        self.backoff.after_death(dead.exit, dead.uptime, dead.was_ready)
+        self.backoff.after_death(dead.exit, dead.uptime, dead.was_ready, Instant::now())
     }
 }

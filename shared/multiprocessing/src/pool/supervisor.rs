@@ -345,6 +345,9 @@ impl<W: Workload> Supervisor<'_, W> {
     fn handle_death(&mut self, slot: usize, dead: &Dead<Watch>) {
         let Dead { pid, exit, uptime, .. } = *dead;
         let stopping = self.kill_at.is_some();
+        if self.workload.has_worked(slot) {
+            self.slots[slot].forget_deaths();
+        }
         let next = match exit {
             _ if stopping => Next::Stay,
             Exit::Code(CANNOT_SERVE) => Next::CannotServe,

@@ -3,7 +3,7 @@
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 
 use nix::errno::Errno;
 use nix::fcntl::posix_fallocate;
@@ -17,6 +17,9 @@ use crate::sys::proc::maps;
 
 /// Permission bits of an entry: only its owner may read and write it.
 const PRIVATE: u32 = 0o600;
+
+/// Bytes of zeros per write where space cannot be reserved.
+const FILLING: usize = 4096;
 
 /// The creator's claim on the entry in `/dev/shm`.
 #[derive(Debug)]
@@ -58,10 +61,23 @@ impl Claim {
             match posix_fallocate(&self.entry, 0, bytes as libc::off_t) {
                 Ok(()) => return Ok(()),
                 Err(Errno::EINTR) => {}
+                // A sandbox may lack this operation. No other process writes to the entry yet, so
+                // zeros change nothing in it.
+                Err(Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENOSYS) => break,
                 Err(Errno::ENOSPC) => return Err(SegmentError::NoSpace { bytes }),
                 Err(errno) => return Err(system(&self.name, "reserving", errno)),
             }
         }
+        let zeros = [0; FILLING];
+        for start in (0..bytes).step_by(FILLING) {
+            let filled =
+                self.entry.write_all_at(&zeros[..FILLING.min(bytes - start)], start as u64);
+            filled.map_err(|error| match error.kind() {
+                ErrorKind::StorageFull => SegmentError::NoSpace { bytes },
+                _ => io_error(&self.name, "reserving", error),
+            })?;
+        }
+        Ok(())
     }
 }
 

@@ -18,29 +18,28 @@ pub fn rules(edition: Edition) -> Vec<Rule> {
     let refused = |name, bad: Vec<u8>| {
         // The invalid bet is the last one. A server that closes with unread bytes resets the
         // connection, which may destroy its own reply.
-        Rule { name, steps: vec![Step::Send(batch(&[good(), bad])), Step::Expect(vec![REFUSED])] }
+        Rule::new(name, vec![Step::Send(batch(&[good(), bad])), Step::Expect(vec![REFUSED])])
     };
-    let unanswered = |name, bytes| Rule {
-        name,
-        steps: vec![Step::Send(bytes), Step::HalfClose, Step::ExpectNothing],
+    let unanswered = |name, bytes| {
+        Rule::new(name, vec![Step::Send(bytes), Step::HalfClose, Step::ExpectNothing])
     };
     let mut cut = batch(&[good(), good()]);
     cut.truncate(cut.len() - 3);
     let longest = [b'x'; 255];
     vec![
-        Rule { name: "a batch is stored and answered with 00", steps: stored(&[good(), good()]) },
-        Rule {
-            name: "names may be empty and may have 255 bytes",
-            steps: stored(&[bet(b"", b"", DATE), bet(&longest, &longest, DATE)]),
-        },
-        Rule {
-            name: "an agency may send its batches over several connections",
-            steps: stored(&[good()])
+        Rule::new("a batch is stored and answered with 00", stored(&[good(), good()])),
+        Rule::new(
+            "names may be empty and may have 255 bytes",
+            stored(&[bet(b"", b"", DATE), bet(&longest, &longest, DATE)]),
+        ),
+        Rule::new(
+            "an agency may send its batches over several connections",
+            stored(&[good()])
                 .into_iter()
                 .chain([Step::Reconnect])
                 .chain(stored(&[good()]))
                 .collect(),
-        },
+        ),
         refused(
             "a batch with an impossible date is refused with 01",
             bet(b"Ana", b"Lorca", b"1999-13-17"),

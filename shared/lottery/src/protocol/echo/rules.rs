@@ -1,17 +1,16 @@
-//! The rules that every server of `echo` must keep.
+//! The rules of a server of `echo`. Some original servers send every byte back, others none of the
+//! blanks at the end.
 
 use super::message;
 use crate::protocol::{Rule, Step};
 
 /// Returns the rules, in the order in which they are checked.
 pub fn rules() -> Vec<Rule> {
-    let echoed = |name, sent: &[u8], received: &[u8]| Rule {
-        name,
-        steps: vec![
-            Step::Send(sent.to_vec()),
-            Step::Expect(received.to_vec()),
-            Step::ExpectNothing,
-        ],
+    let echoed = |name, sent: &[u8], received: &[u8]| {
+        Rule::new(
+            name,
+            vec![Step::Send(sent.to_vec()), Step::Expect(received.to_vec()), Step::ExpectNothing],
+        )
     };
     let sent = message(1, 1);
     vec![
@@ -20,11 +19,13 @@ pub fn rules() -> Vec<Rule> {
             "blanks at the end of a message are not sent back",
             b"two words \t \r\n",
             b"two words\n",
-        ),
+        )
+        .broken_by_an_original(),
         echoed(
             "blanks at the beginning of a message are sent back",
             b"  two words\n",
             b"  two words\n",
-        ),
+        )
+        .broken_by_an_original(),
     ]
 }

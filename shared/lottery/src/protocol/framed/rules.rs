@@ -14,29 +14,24 @@ pub fn rules() -> Vec<Rule> {
 }
 
 fn stored_batches() -> Vec<Rule> {
-    let stored = |name, text: &str, bets| Rule {
-        name,
-        steps: vec![send(text), expect(&format!("SUCCESS|{bets}"))],
+    let stored = |name, text: &str, bets| {
+        Rule::new(name, vec![send(text), expect(&format!("SUCCESS|{bets}"))])
     };
     vec![
         stored("a batch is answered with the number of its bets", &format!("1\n{RIVERA}"), 1),
         stored("the last line break is optional", format!("1\n{RIVERA}").trim_end(), 1),
         stored("a blank line is counted but is not a bet", &format!("3\n{RIVERA}\n{RIVERA}"), 2),
         stored("a batch of 0 bets is answered", "0\n", 0),
-        Rule {
+        Rule::new(
             // The original's description has no such line, but its programs require it.
-            name: "a batch without the line that counts its bets is stored or refused",
-            steps: vec![
-                send(RIVERA),
-                Step::ExpectOneOf(vec![b"SUCCESS|1\n".to_vec(), FAIL.to_vec()]),
-            ],
-        },
+            "a batch without the line that counts its bets is stored or refused",
+            vec![send(RIVERA), Step::ExpectOneOf(vec![b"SUCCESS|1\n".to_vec(), FAIL.to_vec()])],
+        ),
     ]
 }
 
 fn refused_messages() -> Vec<Rule> {
-    let refused =
-        |name, text: &str| Rule { name, steps: vec![send(text), Step::Expect(FAIL.to_vec())] };
+    let refused = |name, text: &str| Rule::new(name, vec![send(text), Step::Expect(FAIL.to_vec())]);
     vec![
         refused("an empty message is refused", ""),
         refused("a count that is not a number is refused", &format!("x\n{RIVERA}")),
@@ -58,31 +53,31 @@ fn refused_messages() -> Vec<Rule> {
 
 fn connection_ends() -> Vec<Rule> {
     vec![
-        Rule {
-            name: "a message that is not UTF-8 is refused and ends the connection",
-            steps: vec![
+        Rule::new(
+            "a message that is not UTF-8 is refused and ends the connection",
+            vec![
                 Step::Send(framed(b"1\n1|\xFF|B|1|1999-03-17|1\n")),
                 Step::Expect(FAIL.to_vec()),
                 Step::ExpectNothing,
             ],
-        },
-        Rule {
-            name: "a FINISHED with too many fields gets an ERROR, and only a query may follow",
-            steps: vec![
+        ),
+        Rule::new(
+            "a FINISHED with too many fields gets an ERROR, and only a query may follow",
+            vec![
                 send("FINISHED|2|x"),
                 expect("ERROR|Invalid finished message format: FINISHED|2|x"),
                 send(&format!("1\n{RIVERA}")),
                 Step::ExpectNothing,
             ],
-        },
-        Rule {
-            name: "a message that ends too early gets no reply",
-            steps: vec![
+        ),
+        Rule::new(
+            "a message that ends too early gets no reply",
+            vec![
                 Step::Send(framed(RIVERA.as_bytes())[..20].to_vec()),
                 Step::HalfClose,
                 Step::ExpectNothing,
             ],
-        },
+        ),
     ]
 }
 

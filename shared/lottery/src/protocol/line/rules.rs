@@ -1,4 +1,5 @@
-//! The rules that every server of `line` must keep.
+//! The rules of a server of `line`. One generation of the original ends at most invalid
+//! lines. In the other one, an early close leaves a process that spins for ever.
 
 use crate::protocol::{Rule, Step};
 
@@ -10,14 +11,13 @@ const RIVERA: &str = "[AGENCY 1] Bet 1033,Tiago Nicolás,Rivera,34407251,2001-08
 /// Returns the rules, in the order in which they are checked.
 pub fn rules() -> Vec<Rule> {
     let send = |text: String| Step::Send(text.into_bytes());
-    let echoed = |name, bets: String| Rule {
-        name,
-        steps: vec![send(bets + END), Step::Expect(END.as_bytes().to_vec())],
+    let echoed = |name, bets: String| {
+        Rule::new(name, vec![send(bets + END), Step::Expect(END.as_bytes().to_vec())])
     };
-    let refused = |name, line: &str| Rule {
-        name,
-        steps: vec![send(format!("{line}\n{END}")), Step::ExpectNothing],
+    let refused = |name, line: &str| {
+        Rule::new(name, vec![send(format!("{line}\n{END}")), Step::ExpectNothing])
     };
+    let fatal = |name, line: &str| refused(name, line).fatal_to_an_original();
     vec![
         echoed("a batch is answered with the line that ends it", format!("{RIVERA}\n")),
         echoed("an empty batch is answered with the line that ends it", String::new()),
@@ -28,20 +28,18 @@ pub fn rules() -> Vec<Rule> {
             format!("{}\n", RIVERA.replace("Bet", "Whatever")),
         ),
         refused("a bet of 4 fields gets no reply", "[AGENCY 1] Bet 1,A,B,1"),
-        refused("an impossible date gets no reply", "[AGENCY 1] Bet 1,A,B,1,1999-13-17"),
-        refused(
-            "a number that is not an integer gets no reply",
-            "[AGENCY 1] Bet x,A,B,1,1999-03-17",
-        ),
-        refused(
+        fatal("an impossible date gets no reply", "[AGENCY 1] Bet 1,A,B,1,1999-13-17"),
+        fatal("a number that is not an integer gets no reply", "[AGENCY 1] Bet x,A,B,1,1999-03-17"),
+        fatal(
             "a comma in a name shifts the fields and gets no reply",
             "[AGENCY 1] Bet 1,A,A,B,1,1999-03-17",
         ),
-        refused("a line of two words gets no reply", "[AGENCY 1]"),
-        refused("a blank line gets no reply", ""),
-        Rule {
-            name: "a batch that ends too early gets no reply",
-            steps: vec![send(format!("{RIVERA}\n")), Step::HalfClose, Step::ExpectNothing],
-        },
+        fatal("a line of two words gets no reply", "[AGENCY 1]"),
+        fatal("a blank line gets no reply", ""),
+        Rule::new(
+            "a batch that ends too early gets no reply",
+            vec![send(format!("{RIVERA}\n")), Step::HalfClose, Step::ExpectNothing],
+        )
+        .fatal_to_an_original(),
     ]
 }

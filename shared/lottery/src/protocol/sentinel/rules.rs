@@ -1,4 +1,4 @@
-//! The rules that every server of `sentinel` must keep. The original servers break the last two.
+//! The rules of a server of `sentinel`. An original server breaks the last three.
 
 use super::{ACK, ERR};
 use crate::protocol::{Rule, Step};
@@ -9,9 +9,8 @@ const DATE: &[u8] = b"2001-08-29";
 /// Returns the rules, in the order in which they are checked.
 pub fn rules() -> Vec<Rule> {
     let good = || packet("Tiago Nicolás".as_bytes(), b"Rivera", DATE);
-    let refused = |name, bad: Vec<u8>| Rule {
-        name,
-        steps: conversation(&[(batch(&[good(), bad]), ERR), (batch(&[good()]), ACK)]),
+    let refused = |name, bad: Vec<u8>| {
+        Rule::new(name, conversation(&[(batch(&[good(), bad]), ERR), (batch(&[good()]), ACK)]))
     };
     let cut = {
         let mut packet = good();
@@ -22,24 +21,24 @@ pub fn rules() -> Vec<Rule> {
     let mut early = [&[HELLO][..], &batch(&[good()])].concat();
     early.truncate(early.len() - 3);
     vec![
-        Rule {
-            name: "batches on one connection are stored and answered with ACK",
-            steps: conversation(&[(batch(&[good(), good()]), ACK), (batch(&[good()]), ACK)]),
-        },
-        Rule {
-            name: "an empty batch is answered with ACK",
-            steps: conversation(&[(batch(&[]), ACK), (batch(&[good()]), ACK)]),
-        },
-        Rule {
-            name: "names may be empty and may have 30 characters",
-            steps: conversation(&[(
+        Rule::new(
+            "batches on one connection are stored and answered with ACK",
+            conversation(&[(batch(&[good(), good()]), ACK), (batch(&[good()]), ACK)]),
+        ),
+        Rule::new(
+            "an empty batch is answered with ACK",
+            conversation(&[(batch(&[]), ACK), (batch(&[good()]), ACK)]),
+        ),
+        Rule::new(
+            "names may be empty and may have 30 characters",
+            conversation(&[(
                 batch(&[
                     packet(b"", b"", DATE),
                     packet(longest.as_bytes(), longest.as_bytes(), DATE),
                 ]),
                 ACK,
             )]),
-        },
+        ),
         refused(
             "a first name of 31 characters is answered with ERR",
             packet(&[b'A'; 31], b"B", DATE),
@@ -53,12 +52,15 @@ pub fn rules() -> Vec<Rule> {
             "a date of 9 characters is answered with ERR",
             packet(b"A", b"B", "2001-08-é".as_bytes()),
         ),
-        refused("a packet truncated by the end of the batch is answered with ERR", cut),
-        refused("an impossible date is answered with ERR", packet(b"A", b"B", b"1999-13-17")),
-        Rule {
-            name: "a batch that ends too early gets no reply",
-            steps: vec![Step::Send(early), Step::HalfClose, Step::ExpectNothing],
-        },
+        refused("a packet truncated by the end of the batch is answered with ERR", cut)
+            .broken_by_an_original(),
+        refused("an impossible date is answered with ERR", packet(b"A", b"B", b"1999-13-17"))
+            .fatal_to_an_original(),
+        Rule::new(
+            "a batch that ends too early gets no reply",
+            vec![Step::Send(early), Step::HalfClose, Step::ExpectNothing],
+        )
+        .fatal_to_an_original(),
     ]
 }
 

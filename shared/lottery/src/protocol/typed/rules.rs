@@ -9,26 +9,26 @@ const RIVERA: &[u8] = "Tiago Nicolás;Rivera;34407251;2001-08-29".as_bytes();
 /// Returns the rules, in the order in which they are checked.
 pub fn rules() -> Vec<Rule> {
     let refused =
-        |name, bytes: Vec<u8>| Rule { name, steps: vec![Step::Send(bytes), Step::ExpectNothing] };
+        |name, bytes: Vec<u8>| Rule::new(name, vec![Step::Send(bytes), Step::ExpectNothing]);
     let mut dateless = batch(&[RIVERA]);
     dateless.truncate(dateless.len() - 3);
     vec![
-        Rule {
-            name: "a batch is answered with its winning records",
-            steps: vec![
+        Rule::new(
+            "a batch is answered with its winning records",
+            vec![
                 Step::Send(batch(&[RIVERA])),
                 Step::ExpectOneOf(vec![vec![0, 0], [&[0, 1][..], &record(RIVERA)].concat()]),
             ],
-        },
-        Rule {
-            name: "a query is answered with a total or a partial result",
-            steps: vec![
+        ),
+        Rule::new(
+            "a query is answered with a total or a partial result",
+            vec![
                 Step::Send(QUERY.to_vec()),
                 Step::ExpectShape("01 and u32, or 00, u16 and u32", |reply| {
                     decode_results(reply).map_or(Some(false), |whole| whole.map(|_| true))
                 }),
             ],
-        },
+        ),
         refused("a batch of 0 records gets no reply", vec![0, 0, 0]),
         refused("an unknown request type gets no reply", vec![2]),
         refused("a record of 3 fields gets no reply", batch(&[b"Ana;Lorca;1"])),
@@ -36,10 +36,10 @@ pub fn rules() -> Vec<Rule> {
         refused("an impossible date gets no reply", batch(&[b"Ana;Lorca;1;1999-13-17"])),
         refused("blanks around a date get no reply", batch(&[b"Ana;Lorca;1; 1999-03-17"])),
         refused("a record that is not UTF-8 gets no reply", batch(&[b"\xFF;Lorca;1;1999-03-17"])),
-        Rule {
-            name: "a request that ends too early gets no reply",
-            steps: vec![Step::Send(dateless), Step::HalfClose, Step::ExpectNothing],
-        },
+        Rule::new(
+            "a request that ends too early gets no reply",
+            vec![Step::Send(dateless), Step::HalfClose, Step::ExpectNothing],
+        ),
     ]
 }
 
