@@ -31,6 +31,8 @@ pub(crate) struct Agency<'a> {
     codec: Box<dyn AgencyCodec>,
     /// Bytes of the batch that is being sent; a buffer that is reused.
     packet: Vec<u8>,
+    /// Lines of the file on which the first and the last row of the next batch begin.
+    lines: (u64, u64),
     /// Counts of what the central has acknowledged.
     totals: Totals,
 }
@@ -61,6 +63,7 @@ impl<'a> Agency<'a> {
             central: CentralClient::new(config, stop, progress, codec.greeting()),
             codec,
             packet: Vec::new(),
+            lines: (0, 0),
             totals: Totals::default(),
         }
     }
@@ -84,6 +87,9 @@ impl<'a> Agency<'a> {
     fn send_file(&mut self) -> Result<(), RunError> {
         let mut dataset = Dataset::open(&self.config.data, self.config.id)
             .map_err(|error| self.bad_data(error))?;
+        if !self.config.with_number {
+            dataset = dataset.without_number();
+        }
         self.progress.begin(dataset.size());
         let result = self.send_rows(&mut dataset);
         self.progress.end();
@@ -122,7 +128,14 @@ impl<'a> Agency<'a> {
 
     /// Adds a bet to the next batch, if there is room.
     fn push(&mut self, bet: &Bet<'_>, dataset: &Dataset) -> Result<Push, RunError> {
-        self.codec.push(bet).map_err(|reason| self.bad_data(dataset.row_error(reason)))
+        let pushed =
+            self.codec.push(bet).map_err(|reason| self.bad_data(dataset.row_error(reason)))?;
+        if pushed == Push::Added {
+            let line = dataset.line();
+            let first = if self.codec.bets() == 1 { line } else { self.lines.0 };
+            self.lines = (first, line);
+        }
+        Ok(pushed)
     }
 
     /// Sends the collected batch and waits for its acknowledgement. `position` is the number of
@@ -132,7 +145,8 @@ impl<'a> Agency<'a> {
             return Err(self.stopped());
         }
         let bets = self.codec.bets() as u64;
-        let rows = Rows { first: self.totals.bets + 1, last: self.totals.bets + bets };
+        let (first, last) = (self.totals.bets + 1, self.totals.bets + bets);
+        let rows = || Box::new(Rows { first, last, lines: Some(self.lines) });
         self.packet.clear();
         self.packet.extend_from_slice(self.codec.packet());
         let codec = &self.codec;
@@ -140,13 +154,13 @@ impl<'a> Agency<'a> {
             self.central.request(Request::Store, &self.packet, |reply| codec.receipt(reply));
         let winners = match receipt {
             Ok(Receipt::Stored { winners }) => winners,
-            Ok(Receipt::Refused) => return Err(RunError::Refused { rows }),
+            Ok(Receipt::Refused) => return Err(RunError::Refused { rows: rows() }),
             Err(RequestError::Stopped) => return Err(self.stopped()),
             Err(source @ RequestError::Unreachable { .. }) => {
                 return Err(RunError::Unsent { source, stored: self.totals.bets });
             }
             Err(source @ RequestError::Unanswered(_)) => {
-                return Err(RunError::InDoubt { source, rows });
+                return Err(RunError::InDoubt { source, rows: rows() });
             }
         };
         self.codec.clear();

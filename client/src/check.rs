@@ -18,6 +18,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
+use conventions::settings::nearest;
 use lottery::protocol::{ConnectionUse, Dialect, Rule, Scope};
 
 use self::connection::{Pieces, TestConnection};
@@ -269,7 +270,10 @@ fn address(text: &str) -> Result<String, String> {
 }
 
 fn dialect(name: &str) -> Result<&'static Dialect, String> {
-    Dialect::named(name).ok_or_else(|| format!("expected one of {}", Dialect::names()))
+    Dialect::named(name).ok_or_else(|| {
+        let meant = nearest(name, &Dialect::NAMES).map(|name| format!("did you mean {name}? "));
+        format!("{}expected one of {}", meant.unwrap_or_default(), Dialect::names())
+    })
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {

@@ -15,10 +15,10 @@ use conventions::log_line::{self, Outcome};
 use conventions::logger;
 use conventions::settings::{Settings, SettingsError};
 use log::LevelFilter;
-use lottery::protocol::{AgencyCodec, AgencyOptions, ConnectionUse, Dialect};
+use lottery::protocol::{AgencyCodec, AgencyOptions, ConnectionUse, DIALECTS, Dialect};
 
 pub(crate) use self::single_bet::{SingleBet, SingleBetError};
-pub(crate) use self::table::{AUTO, Flags};
+pub(crate) use self::table::{AUTO, Flags, TABLE};
 
 /// Placeholder for the agency's number in the path of its bets.
 const ID_PLACEHOLDER: &str = "{id}";
@@ -41,6 +41,16 @@ pub(crate) enum ConfigError {
         /// Name of the dialect.
         dialect: &'static str,
     },
+    /// The bets have no number, but the dialect requires one.
+    #[error(
+        "--without-number is not accepted: every bet has a number in {dialect}; \
+         omit the flag, or choose one of the protocols {}",
+        dialects_without_number()
+    )]
+    NumberRequired {
+        /// Name of the dialect.
+        dialect: &'static str,
+    },
 }
 
 /// The validated settings of a run.
@@ -56,6 +66,8 @@ pub(crate) struct Config {
     pub(crate) connection: ConnectionUse,
     /// True if a batch begins with the count of its bets, where the dialect leaves the choice.
     pub(crate) with_count: bool,
+    /// False if bets are sent without their numbers.
+    pub(crate) with_number: bool,
     /// The bet to send instead of the file.
     pub(crate) single_bet: Option<SingleBet>,
     /// File of the bets, with the agency's number filled in.
@@ -96,6 +108,7 @@ impl Config {
             protocol,
             connection: connection_use(settings, protocol)?,
             with_count,
+            with_number: true,
             single_bet,
             server_address: settings.get("server.address", address)?,
             data: data.replace(ID_PLACEHOLDER, &id.to_string()).into(),
@@ -107,6 +120,14 @@ impl Config {
             connect_timeout: settings.get("connect.timeout", duration::parse)?,
             reply_timeout: settings.get("reply.timeout", some_time)?,
         })
+    }
+
+    /// Returns the same settings for bets without their numbers, if the dialect allows that.
+    pub(crate) fn without_number(self) -> Result<Self, ConfigError> {
+        if !self.protocol.number_is_optional {
+            return Err(ConfigError::NumberRequired { dialect: self.protocol.name });
+        }
+        Ok(Self { with_number: false, ..self })
     }
 
     /// Returns a codec of the dialect, or `None` where an agency sends messages instead of bets.
@@ -128,6 +149,12 @@ impl Config {
             .with("batch_max_amount", self.batch_max_amount)
             .write();
     }
+}
+
+/// Returns the names of the dialects in which a bet may have no number.
+fn dialects_without_number() -> String {
+    let dialects = DIALECTS.iter().filter(|dialect| dialect.number_is_optional);
+    dialects.map(|dialect| dialect.name).collect::<Vec<_>>().join(", ")
 }
 
 /// Reads the number of the agency, which the dialect must be able to encode.

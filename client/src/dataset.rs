@@ -3,12 +3,14 @@
 //! A row has first name, last name, document, birthdate and number, or the same without the number
 //! (the assignment of 2022); the first row decides which. Fields are separated by commas and quoted
 //! where needed, lines end with LF or CRLF, and there is no header. A byte order mark is skipped,
-//! because spreadsheets write one. Rows are counted from 1, and empty lines are not counted.
+//! because spreadsheets write one. Rows are counted from 1, and empty lines are not counted, so
+//! errors also name the line of the file.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -28,6 +30,12 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// Number of columns with and without the number.
 const COLUMNS: [usize; 2] = [5, 4];
 
+/// Bytes that other programs put between the columns.
+const OTHER_SEPARATORS: [(u8, &str); 3] = [(b';', ";"), (b'\t', "tabs"), (b'|', "|")];
+
+/// The first two bytes of a UTF-16 file, in both byte orders.
+const UTF_16_MARKS: [&[u8]; 2] = [b"\xFF\xFE", b"\xFE\xFF"];
+
 /// Fault of a file of bets.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DatasetError {
@@ -42,6 +50,8 @@ pub(crate) enum DatasetError {
     Row {
         /// Number of the row, counted from 1.
         row: u64,
+        /// Line of the file on which the row begins, counted from 1.
+        line: u64,
         /// Fault of the row.
         reason: RowError,
     },
@@ -67,8 +77,21 @@ pub(crate) enum RowError {
         /// Number of columns of the first row.
         expected: usize,
     },
+    /// The first row has the columns of a bet, separated by another character.
+    #[error(
+        "the columns are separated by {separator}, expected commas: save the file as comma-separated CSV"
+    )]
+    Separator {
+        /// The separator in words.
+        separator: &'static str,
+    },
+    /// The file is in UTF-16.
+    #[error("the file is in UTF-16: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)")]
+    Utf16,
     /// A field is not UTF-8.
-    #[error("{field} is not UTF-8")]
+    #[error(
+        "{field} is not UTF-8: save the file as UTF-8 (if it is in Latin-1: iconv -f LATIN1 -t UTF-8)"
+    )]
     NotUtf8 {
         /// Name of the field.
         field: &'static str,
@@ -95,12 +118,18 @@ pub(crate) struct Dataset {
     /// Bytes read since the last complete row. Shared with the limiter, which ends the reading at
     /// [`ROW_LIMIT`].
     since_row: Rc<Cell<u64>>,
+    /// Line breaks that the limiter has read and that are not counted in `lines`.
+    line_breaks: Rc<RefCell<LineBreaks>>,
     /// The current row; a buffer that is reused.
     record: ByteRecord,
     /// Number of the current row, 0 before the first.
     row: u64,
+    /// Line breaks before the last line of the current row.
+    lines: u64,
     /// Columns of the first row, 0 before it.
     columns: usize,
+    /// False if the column of numbers is ignored.
+    with_number: bool,
 }
 
 impl Dataset {
@@ -110,13 +139,35 @@ impl Dataset {
         let file = File::open(path).map_err(unreadable)?;
         let size = file.metadata().map_err(unreadable)?.len();
         let since_row = Rc::new(Cell::new(0));
+        let line_breaks = Rc::new(RefCell::new(LineBreaks::default()));
+        let limiter = RowLimiter {
+            file,
+            since_row: Rc::clone(&since_row),
+            line_breaks: Rc::clone(&line_breaks),
+        };
         let reader = ReaderBuilder::new()
             .has_headers(false)
             // `advance` checks the number of columns, with a better error text.
             .flexible(true)
             .buffer_capacity(BUFFER_BYTES)
-            .from_reader(RowLimiter { file, since_row: Rc::clone(&since_row) });
-        Ok(Self { size, agency, reader, since_row, record: ByteRecord::new(), row: 0, columns: 0 })
+            .from_reader(limiter);
+        Ok(Self {
+            size,
+            agency,
+            reader,
+            since_row,
+            line_breaks,
+            record: ByteRecord::new(),
+            row: 0,
+            lines: 0,
+            columns: 0,
+            with_number: true,
+        })
+    }
+
+    /// Makes every bet one without a number.
+    pub(crate) fn without_number(self) -> Self {
+        Self { with_number: false, ..self }
     }
 
     /// Reads the next row and checks its length and number of columns. Returns false at the end of
@@ -129,17 +180,28 @@ impl Dataset {
         self.row += 1;
         if let Err(error) = read {
             if self.since_row.get() >= ROW_LIMIT {
+                // The reader does not report where the row begins: after the row before it.
+                self.record.clear();
+                self.lines += u64::from(self.row > 1);
                 return Err(self.row_error(RowError::TooLong));
             }
             return Err(DatasetError::Unreadable { source: error.into() });
         }
         self.since_row.set(0);
+        // The line break at the end of the row does not begin one of its lines.
+        self.lines += self.line_breaks.borrow_mut().take_before(self.position().saturating_sub(1));
+        if self.row == 1 && is_utf_16(self.record.as_slice()) {
+            return Err(self.row_error(RowError::Utf16));
+        }
         let found = self.record.len();
         if self.columns == 0 && COLUMNS.contains(&found) {
             self.columns = found;
         }
         match self.columns {
-            0 => Err(self.row_error(RowError::Columns { found })),
+            0 => Err(self.row_error(match other_separator(&self.record) {
+                Some(separator) => RowError::Separator { separator },
+                None => RowError::Columns { found },
+            })),
             expected if expected != found => {
                 Err(self.row_error(RowError::OtherColumns { found, expected }))
             }
@@ -155,7 +217,14 @@ impl Dataset {
 
     /// Returns an error for the current row.
     pub(crate) fn row_error(&self, reason: impl Into<RowError>) -> DatasetError {
-        DatasetError::Row { row: self.row, reason: reason.into() }
+        DatasetError::Row { row: self.row, line: self.line(), reason: reason.into() }
+    }
+
+    /// Returns the line of the file on which the current row begins, counted from 1. Quoted fields
+    /// may contain line breaks.
+    pub(crate) fn line(&self) -> u64 {
+        let inside = self.record.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
+        1 + self.lines.saturating_sub(inside)
     }
 
     /// Returns the size of the file in bytes when it was opened, 0 for a pipe.
@@ -178,6 +247,7 @@ impl Dataset {
             birthdate: Birthdate::from_unpadded(date).ok_or_else(|| InvalidBet::birthdate(date))?,
             number: match self.record.get(4) {
                 None => None,
+                Some(_) if !self.with_number => None,
                 Some(_) => {
                     let digits = self.text(4, "number")?;
                     Some(decimal(digits).ok_or_else(|| InvalidBet::number(digits))?)
@@ -197,12 +267,55 @@ pub(crate) fn decimal(text: &str) -> Option<u32> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
+/// Returns true if the first row of a file is UTF-16: it begins with the mark of UTF-16, or at
+/// least a quarter of its bytes are zero. Text in Latin letters has one such byte per character.
+fn is_utf_16(row: &[u8]) -> bool {
+    let zeros = row.iter().filter(|byte| **byte == 0).count();
+    UTF_16_MARKS.iter().any(|mark| row.starts_with(mark)) || zeros > row.len() / 4
+}
+
+/// Returns the separator of a row that has the columns of a bet if it is split there.
+fn other_separator(record: &ByteRecord) -> Option<&'static str> {
+    let columns =
+        |separator: u8| 1 + record.as_slice().iter().filter(|it| **it == separator).count();
+    let found = OTHER_SEPARATORS.iter().find(|(byte, _)| COLUMNS.contains(&columns(*byte)));
+    found.map(|(_, name)| *name)
+}
+
+/// Offsets of the line breaks that were read and not yet counted.
+#[derive(Debug, Default)]
+struct LineBreaks {
+    /// Number of bytes that were read.
+    read: u64,
+    /// The offsets, in ascending order.
+    offsets: VecDeque<u64>,
+}
+
+impl LineBreaks {
+    /// Adds the line breaks of the next bytes.
+    fn add(&mut self, bytes: &[u8]) {
+        let start = self.read;
+        let breaks = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        self.offsets.extend(breaks.map(|(index, _)| start + index as u64));
+        self.read += bytes.len() as u64;
+    }
+
+    /// Removes the line breaks before an offset and returns their number.
+    fn take_before(&mut self, offset: u64) -> u64 {
+        let count = self.offsets.partition_point(|found| *found < offset);
+        self.offsets.drain(..count);
+        count as u64
+    }
+}
+
 /// The file under the CSV reader. A read fails when the current row exceeds [`ROW_LIMIT`].
 #[derive(Debug)]
 struct RowLimiter {
     file: File,
     /// Shared with [`Dataset`].
     since_row: Rc<Cell<u64>>,
+    /// Shared with [`Dataset`].
+    line_breaks: Rc<RefCell<LineBreaks>>,
 }
 
 impl Read for RowLimiter {
@@ -212,6 +325,7 @@ impl Read for RowLimiter {
         }
         let bytes = self.file.read(buffer)?;
         self.since_row.set(self.since_row.get() + bytes as u64);
+        self.line_breaks.borrow_mut().add(&buffer[..bytes]);
         Ok(bytes)
     }
 }

@@ -16,12 +16,14 @@ pub(crate) struct Rows {
     pub(crate) first: u64,
     /// Last row; less than `first` if the range is empty.
     pub(crate) last: u64,
+    /// Lines of the file on which the first and the last row begin, if they are known.
+    pub(crate) lines: Option<(u64, u64)>,
 }
 
 impl Rows {
     /// Returns the rows from 1 to `last`.
     fn up_to(last: u64) -> Self {
-        Self { first: 1, last }
+        Self { first: 1, last, lines: None }
     }
 
     /// Returns all rows before this range.
@@ -33,8 +35,12 @@ impl Rows {
 impl fmt::Display for Rows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Rows { first, last } if first > last => f.write_str("none"),
-            Rows { first, last } => write!(f, "{first}-{last}"),
+            Rows { first, last, .. } if first > last => f.write_str("none"),
+            // Empty lines and line breaks in quotes make lines and rows differ.
+            Rows { first, last, lines: Some((begin, end)) } if (begin, end) != (first, last) => {
+                write!(f, "{first}-{last} (lines {begin}-{end})")
+            }
+            Rows { first, last, .. } => write!(f, "{first}-{last}"),
         }
     }
 }
@@ -82,7 +88,7 @@ pub(crate) enum RunError {
         /// Why there is no acknowledgement.
         source: RequestError,
         /// The rows of the batch.
-        rows: Rows,
+        rows: Box<Rows>,
     },
     /// The central refused a batch.
     #[error(
@@ -90,7 +96,7 @@ pub(crate) enum RunError {
     )]
     Refused {
         /// The rows of the batch.
-        rows: Rows,
+        rows: Box<Rows>,
     },
     /// The query for the winners failed. All bets are stored.
     #[error("{source}; all rows are stored")]
@@ -108,8 +114,13 @@ pub(crate) enum RunError {
     #[error(transparent)]
     SingleBet(#[from] SingleBetFailure),
     /// A message was not echoed.
-    #[error(transparent)]
-    Message(RequestError),
+    #[error("{source}")]
+    Message {
+        /// Number of the message, from 1.
+        number: u32,
+        /// Why it was not echoed.
+        source: RequestError,
+    },
     /// A signal arrived and the run ended cleanly: every batch that was sent is acknowledged.
     #[error("stopped by {signal}")]
     Stopped {
@@ -150,10 +161,11 @@ impl RunError {
         let line = match self {
             Self::Dataset { source, stored } => {
                 let line = with_file(begin("read_bets"));
-                let line = if let DatasetError::Row { row, .. } = source {
-                    line.with("row", row)
-                } else {
-                    line
+                let line = match source {
+                    DatasetError::Row { row, line: number, .. } => {
+                        line.with("row", row).with("file_line", number)
+                    }
+                    DatasetError::Unreadable { .. } => line,
                 };
                 line.with("rows_stored", Rows::up_to(*stored))
             }
@@ -178,8 +190,8 @@ impl RunError {
                 };
                 config.single_bet.iter().fold(begin(action), with_bet)
             }
-            Self::Message(RequestError::Unreachable { .. }) => begin("connect"),
-            Self::Message(_) => begin("receive_message"),
+            Self::Message { source: RequestError::Unreachable { .. }, .. } => begin("connect"),
+            Self::Message { .. } => begin("receive_message"),
             Self::Stopped { signal, done } => {
                 let line = log_line::info("exit", Outcome::Success)
                     .with("client_id", config.id)
@@ -192,6 +204,34 @@ impl RunError {
                 };
             }
         };
-        line.with("error", self)
+        let line = line.with("error", self);
+        match self.advice(config) {
+            Some(advice) => line.with("next", advice),
+            None => line,
+        }
+    }
+
+    /// Returns what to check if the central seems not to understand the agency: it refuses, or does
+    /// not answer, what a central of this dialect accepts before its draw. After an acknowledged
+    /// batch, the dialect is the right one.
+    fn advice(&self, config: &Config) -> Option<String> {
+        let was_understood = match self {
+            Self::Refused { rows } => rows.first > 1,
+            Self::InDoubt { rows, .. } if rows.first == 1 => false,
+            Self::SingleBet(SingleBetFailure::Refused | SingleBetFailure::InDoubt(_))
+            | Self::Message { number: 1, source: RequestError::Unanswered(_) } => false,
+            _ => return None,
+        };
+        let mut advice = "see the central's log for the reason".to_owned();
+        if !was_understood {
+            let dialect = config.protocol.name;
+            advice += &format!(
+                "; make sure that it speaks {dialect} (SERVER_PROTOCOL there, protocol here)"
+            );
+        }
+        if config.protocol.agency.is_some() {
+            advice += "; after its draw it accepts bets only in another storage directory";
+        }
+        Some(advice)
     }
 }

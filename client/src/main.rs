@@ -31,6 +31,7 @@ use conventions::documents::Documents;
 use conventions::log_line::{self, Outcome};
 use conventions::logger::{self, Stream};
 use conventions::output;
+use conventions::settings::{Misspelled, misspelled};
 
 use crate::agency::Agency;
 use crate::check::Check;
@@ -74,6 +75,7 @@ fn run(args: &RunArgs) -> anyhow::Result<u8> {
     logger::init(config.log_level, Stream::Stdout);
     let stop = Stop::install().context("cannot listen for signals")?;
     config.log();
+    warn_of_misspelled();
     let progress = Progress::new(config.id, !args.no_progress);
     let ended = match (config.codec(), &config.single_bet) {
         (None, _) => messages::run(&config, &stop, &progress),
@@ -83,6 +85,17 @@ fn run(args: &RunArgs) -> anyhow::Result<u8> {
     match ended {
         Ok(()) => Ok(0),
         Err(error) => Ok(report(&error, &config, &stop)),
+    }
+}
+
+/// Logs the variables of the environment that look like mistyped settings.
+fn warn_of_misspelled() {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for Misspelled { name, suggestion } in misspelled(&config::TABLE, names) {
+        log_line::warn("config", Outcome::Fail)
+            .with("error", format!("the environment variable {name} is not a setting"))
+            .with("next", format!("ignore it; did you mean {suggestion}?"))
+            .write();
     }
 }
 
@@ -96,7 +109,10 @@ fn configure(args: &RunArgs) -> Result<Option<Config>, ConfigError> {
     }
     let single_bet =
         SingleBet::from_environment(|name| std::env::var_os(name)).map_err(ConfigError::from)?;
-    let config = Config::from_settings(&settings, !args.without_count, single_bet)?;
+    let mut config = Config::from_settings(&settings, !args.without_count, single_bet)?;
+    if args.without_number {
+        config = config.without_number()?;
+    }
     if args.settings.check_config {
         print("the configuration is valid\n");
     }

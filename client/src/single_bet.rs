@@ -18,7 +18,9 @@ pub(crate) fn run(
     progress: &Progress,
 ) -> Result<(), RunError> {
     // The result need not be checked: an empty batch has room for any encodable bet.
-    codec.push(&single.bet(config.id)).map_err(SingleBetFailure::from)?;
+    let mut bet = single.bet(config.id);
+    bet.number = bet.number.filter(|_| config.with_number);
+    codec.push(&bet).map_err(SingleBetFailure::from)?;
     let packet = codec.packet().to_vec();
     let mut central = CentralClient::new(config, stop, progress, codec.greeting());
     let receipt = central.request(Request::Store, &packet, |reply| codec.receipt(reply));

@@ -11,7 +11,10 @@ mod agencies;
 mod commit;
 mod draw;
 mod error;
+mod heartbeat;
 mod identity;
+mod listening;
+mod locks;
 mod operator;
 mod publish;
 mod repair;
@@ -19,16 +22,16 @@ mod shared;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use conventions::log_line::{Outcome, warn};
 use lottery::Results;
-use multiprocessing::{LockError, Shareable, ValueGuard};
 
 pub use error::{Fatal, Rejected, RepairError};
+use heartbeat::Heartbeat;
+use locks::{Busy, LOCK_TIMEOUT, Waits};
 pub use operator::{Answer, NoAnswer, OperatorCommand};
 pub use shared::{NAME_PREFIX, Phase, Shared, WorkerState};
 
 use crate::roster::Roster;
-use crate::storage::{Draw, Ledger, LedgerWords, Storage};
+use crate::storage::{Draw, Ledger, Storage};
 
 /// One process's access to the central.
 #[derive(Debug)]
@@ -41,6 +44,10 @@ pub struct Central {
     unpublished: Option<Ledger>,
     /// True while this process has marked agencies as finished but not made the marks durable.
     unsynced: bool,
+    /// The reason why what this process has committed cannot be published at the moment.
+    stalled: Option<Busy>,
+    /// How this process waits for locks, and its heartbeat.
+    waits: Waits,
     /// The result of the draw, once this process has opened it.
     draw: Option<Draw>,
 }
@@ -66,7 +73,19 @@ impl Central {
         shared.set_finished(storage.finished_agencies()?.into_iter());
         let draw = storage.draw_over(ledger.bets)?;
         shared.drawn.store(draw.is_some().into());
-        Ok(Self { shared, storage, roster, unpublished: None, unsynced: false, draw })
+        let waits = Waits::new(&shared);
+        let (unpublished, unsynced, stalled) = (None, false, None);
+        Ok(Self { shared, storage, roster, unpublished, unsynced, stalled, waits, draw })
+    }
+
+    /// Makes this process the worker in a slot: from now on it shows a heartbeat.
+    pub fn become_worker(&mut self, slot: usize) {
+        self.waits.heartbeat.start(slot);
+    }
+
+    /// Shows that this worker gets around. The watchdog ends a worker that does not.
+    pub fn beat(&self) {
+        self.waits.heartbeat.beat();
     }
 
     /// Returns the shared state, for the numbers that concern neither bets nor winners.
@@ -85,61 +104,21 @@ impl Central {
     }
 
     /// Returns the state of the lottery now. Winners and in-flight marks belong to the same moment.
-    pub fn results(&self) -> Result<Results, Fatal> {
-        let winners = take_over(self.shared.winners.lock())?;
-        Ok(Results { winners: *winners, in_flight: self.shared.agencies_in_flight() })
+    pub fn results(&self) -> Result<Result<Results, Rejected>, Fatal> {
+        let locked = self.lock_winners(LOCK_TIMEOUT)?;
+        Ok(locked.map_err(Rejected::from).map(|winners| Results {
+            winners: *winners,
+            in_flight: self.shared.agencies_in_flight(),
+        }))
     }
 
     /// Closes the storage after every worker has exited, so that the next start has nothing to
     /// recover.
     pub fn close(&self) -> Result<(), Fatal> {
         self.check_durability()?;
-        let mut guard = lock_ledger(&self.shared, &self.storage)?;
+        let mut guard = self.lock_ledger(LOCK_TIMEOUT)??;
         *guard = self.storage.checkpoint(Ledger::from(*guard))?.into();
         Ok(())
-    }
-}
-
-/// Locks the ledger. If the previous owner died, first recovers the ledger and the number of
-/// finished agencies from the files.
-fn lock_ledger<'a>(
-    shared: &'a Shared,
-    storage: &Storage,
-) -> Result<ValueGuard<'a, LedgerWords>, Fatal> {
-    shared.ledger.lock().or_else(|error| recover_ledger(error, shared, storage))
-}
-
-/// Recovers the ledger of a dead owner from the files and returns its guard.
-fn recover_ledger<'a>(
-    error: LockError<ValueGuard<'a, LedgerWords>>,
-    shared: &Shared,
-    storage: &Storage,
-) -> Result<ValueGuard<'a, LedgerWords>, Fatal> {
-    match error {
-        LockError::OwnerDied(mut inherited) => {
-            let recovery = storage.recover(false)?;
-            shared.set_finished(storage.finished_agencies()?.into_iter());
-            **inherited = recovery.ledger.into();
-            warn("recovery", Outcome::Success)
-                .with("reason", "a process died while it held the storage lock")
-                .with("bets", recovery.ledger.bets)
-                .with("discarded_bytes", recovery.cut)
-                .write();
-            Ok(inherited.repaired())
-        }
-        LockError::Failed(failure) => Err(failure.into()),
-    }
-}
-
-/// Returns the guard of a value, even if its previous owner died: the value is still whole, and
-/// its lock guards nothing else.
-fn take_over<'a, T: Shareable>(
-    locked: Result<ValueGuard<'a, T>, LockError<ValueGuard<'a, T>>>,
-) -> Result<ValueGuard<'a, T>, Fatal> {
-    match locked {
-        Ok(guard) => Ok(guard),
-        Err(LockError::OwnerDied(inherited)) => Ok(inherited.repaired()),
-        Err(LockError::Failed(failure)) => Err(failure.into()),
     }
 }
 

@@ -53,8 +53,12 @@ pub enum Command {
         #[arg(long)]
         reopen: bool,
     },
-    /// Exit with 0 if every worker of the running central accepts connections, with 1 if not
-    Health,
+    /// Exit with 0 if the running central would serve a batch now; with 1, and the reason, if not
+    Health {
+        /// Ask only whether its processes run: if not, a restart helps
+        #[arg(long)]
+        live: bool,
+    },
     /// Documents that are generated from this command line.
     #[command(flatten)]
     Documents(Documents),

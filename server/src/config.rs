@@ -28,6 +28,9 @@ const MAX_WORKERS: usize = 1024;
 /// graceful stops.
 const MIN_TIME: Duration = Duration::from_millis(100);
 
+/// Shortest heartbeat timeout: several times the pause between two heartbeats.
+const MIN_HEARTBEAT: Duration = Duration::from_secs(1);
+
 /// The central's settings.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -62,6 +65,8 @@ pub struct Config {
     pub request_timeout: Duration,
     /// Time that a kept connection may stay idle between two requests.
     pub idle_timeout: Duration,
+    /// Time for which a worker may show no heartbeat before the watchdog ends it; 0 for no limit.
+    pub heartbeat_timeout: Duration,
     /// Time after which a batch that arrives too slowly is no longer in flight.
     pub stall_time: Duration,
     /// Connections that each worker may have.
@@ -109,6 +114,7 @@ impl Config {
             grace: settings.get("SERVER_GRACE", time)?,
             request_timeout: settings.get("SERVER_REQUEST_TIMEOUT", time)?,
             idle_timeout: settings.get("SERVER_IDLE_TIMEOUT", time)?,
+            heartbeat_timeout: settings.get("SERVER_HEARTBEAT_TIMEOUT", heartbeat_timeout)?,
             stall_time: settings.get("SERVER_STALL_TIME", time)?,
             connections: settings.get("SERVER_CONNECTIONS", connections)?,
             log_lines: settings.get("SERVER_LOG_LINES", count)?,
@@ -143,6 +149,11 @@ fn agencies(settings: &Settings, roster: Option<&Roster>) -> Result<u16, Setting
 /// Reads a duration of at least [`MIN_TIME`].
 fn time(text: &str) -> Option<Duration> {
     duration::parse(text).filter(|time| *time >= MIN_TIME)
+}
+
+/// Reads a duration of at least [`MIN_HEARTBEAT`], or 0.
+fn heartbeat_timeout(text: &str) -> Option<Duration> {
+    duration::parse(text).filter(|time| time.is_zero() || *time >= MIN_HEARTBEAT)
 }
 
 /// Reads a number of connections. Shared memory counts the batches of a worker, at most one per

@@ -1,19 +1,21 @@
-//! The commands `status`, `draw`, `ipcs` and `health`: they read the shared memory of a running
-//! central without disturbing it. `draw` can also give it a command.
+//! The commands `status`, `draw`, `ipcs` and `health`: they examine a running central without
+//! disturbing it. `draw` can also give it a command.
 
+mod condition;
 mod draw;
+pub mod health;
 mod ipcs;
 mod status;
 
 use std::thread::sleep;
 use std::time::Duration;
 
-use conventions::log_line::{Outcome, error, info};
+use conventions::log_line::{Outcome, error};
 use conventions::output;
 use multiprocessing::{Segment, SegmentError, SharedState, segments};
 
 use self::status::Status;
-use crate::central::{NAME_PREFIX, OperatorCommand, Phase, Shared, WorkerState};
+use crate::central::{NAME_PREFIX, OperatorCommand, Shared};
 use crate::exit_code::ExitCode;
 use crate::roster::Roster;
 
@@ -87,26 +89,6 @@ pub fn ipcs(port: Option<u16>) -> ExitCode {
     match output::print(ipcs::table(&listings).as_bytes()) {
         Ok(_open) => ExitCode::Done,
         Err(reason) => failed("ipcs", &reason),
-    }
-}
-
-/// Checks that every worker of the central whose first port is `port` accepts connections.
-pub fn health(port: u16) -> ExitCode {
-    let shared = match attach(port) {
-        Ok(shared) => shared,
-        Err(reason) => return failed("health", &reason),
-    };
-    let accepts = |slot: &usize| shared.worker_state.load(*slot) == WorkerState::Ready as u8;
-    let (workers, ready) = (shared.slots().len(), shared.slots().filter(accepts).count());
-    match Phase::from_byte(shared.phase.load()) {
-        Phase::Serving if ready == workers => {
-            info("health", Outcome::Success).with("workers", workers).write();
-            ExitCode::Done
-        }
-        Phase::Draining => failed("health", &"the central is stopping"),
-        Phase::Starting | Phase::Serving => {
-            failed("health", &format!("{ready} of {workers} workers accept"))
-        }
     }
 }
 

@@ -68,7 +68,10 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
             inspect::draw(port, command, config.roster.as_ref())
         }
         Some(Command::Ipcs) => inspect::ipcs(chosen),
-        Some(Command::Health) => inspect::health(port),
+        Some(Command::Health { live: true }) => {
+            inspect::health::live(port, config.heartbeat_timeout)
+        }
+        Some(Command::Health { live: false }) => inspect::health::ready(port),
         Some(Command::Run | Command::Documents(_)) | None => {
             warn_of_misspelled();
             serve(&config)

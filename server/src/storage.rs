@@ -58,6 +58,9 @@ impl fmt::Display for Durability {
 /// batch it ever received.
 const KEPT_BYTES: usize = 256 * 1024;
 
+/// Room that a disk must have to count as one that takes batches again: several ordinary batches.
+const TRIED_BYTES: usize = 64 * 1024;
+
 /// The open storage. The supervisor opens it before it forks the workers, and all processes share
 /// the descriptors; every write names its offset.
 #[derive(Debug)]
@@ -156,6 +159,15 @@ impl Storage {
     fn write_files(&self, before: &Ledger, batches: Batches<'_>) -> Result<(), FileError> {
         self.bets.write_all_at(batches.rows, before.rows_end)?;
         self.winners.write_all_at(batches.lines, before.lines_end)
+    }
+
+    /// Returns the reason if the disk does not take more rows: writes [`TRIED_BYTES`] behind those
+    /// that are stored, and removes them. The caller holds the ledger's lock, and must append
+    /// nothing after an error.
+    pub fn try_room(&self, ledger: &Ledger) -> Result<Option<FileError>, FileError> {
+        let refused = self.bets.write_all_at(&vec![0; TRIED_BYTES], ledger.rows_end).err();
+        self.truncate(ledger)?;
+        Ok(refused)
     }
 
     /// Makes the files durable if that is promised, then starts a new epoch of the journal. The

@@ -5,6 +5,7 @@
 
 mod error;
 mod lines;
+mod watchdog;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,14 +13,15 @@ use std::time::{Duration, Instant};
 use conventions::duration::GoDuration;
 use conventions::log_line::{Line, Outcome, debug, error, info, warn};
 use multiprocessing::{
-    CANNOT_SERVE, Exit, Pool, PoolEvent, PoolOptions, RepairOutcome, Worker, Workload,
+    CANNOT_SERVE, Exit, Pool, PoolEvent, PoolOptions, Progress, RepairOutcome, Worker, Workload,
 };
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
 pub use self::error::StartError;
-use self::lines::{describe, follow_up, log_config, log_recovery, ready_lines, whole_milliseconds};
+use self::lines::{follow_up, log_config, log_recovery, ready_lines, whole_milliseconds};
+use self::watchdog::Watchdog;
 use crate::central::{Central, Phase, RepairError, Shared, WorkerState, unix_ms};
 use crate::config::Config;
 use crate::exit_code::ExitCode;
@@ -46,11 +48,15 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
     let listeners = config.listen_addresses.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
     let listeners: Vec<_> = listeners.into_iter().flatten().collect();
     let port = listeners.first().map_or(0, |listener| listener.address.port());
-    let shared = Shared::create_reclaiming(&Shared::name(port)?, config.workers.get())?;
+    let addresses: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
+    let (name, workers) = (Shared::name(port)?, config.workers.get());
+    let shared = Shared::create_reclaiming(&name, workers, addresses.len())?;
     shared.port.store(port);
+    shared.set_listening(&addresses);
+    shared.beat_as_supervisor();
+    shared.needs_confirmation.store(config.draw_needs_confirmation.into());
     let roster = config.roster.clone();
     let central = Central::new(shared, storage, recovery.ledger, config.agencies, roster)?;
-    central.shared().needs_confirmation.store(config.draw_needs_confirmation.into());
     if central.was_drawn() {
         let advice = "the draw of this storage has been held, so bets are closed; a new lottery \
                       needs another SERVER_STORAGE_DIR";
@@ -74,6 +80,7 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
         // Never read, so its counter only grows. An overflow would take 2^64 writes.
         drawn: Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?),
         limits,
+        watchdog: Watchdog::new(config.heartbeat_timeout),
         died: vec![false; config.workers.get()],
         served: vec![0; config.workers.get()],
         logged_blocked: None,
@@ -90,6 +97,8 @@ struct Supervisor {
     /// Wakes every worker when the draw has been held or must be taken over.
     drawn: Arc<EventFd>,
     limits: Limits,
+    /// Says which workers were ended, and why.
+    watchdog: Watchdog,
     /// Logged once every worker accepts; one line per listening socket.
     ready: Vec<Line>,
     /// Per slot: true once a worker of it has died.
@@ -102,6 +111,7 @@ struct Supervisor {
 
 impl Workload for Supervisor {
     fn work(&mut self, worker: &Worker) -> i32 {
+        self.central.become_worker(worker.slot());
         self.central.shared().worker_state.store(worker.slot(), WorkerState::Starting as u8);
         let (listeners, drawn) = (std::mem::take(&mut self.listeners), Arc::clone(&self.drawn));
         match worker::serve(worker, listeners, drawn, &mut self.central, self.limits) {
@@ -156,9 +166,20 @@ impl Workload for Supervisor {
                 warn("worker", Outcome::Fail)
                     .with("worker", slot)
                     .with("pid", pid)
-                    .with("error", describe(*exit))
+                    .with("error", self.watchdog.describe(*pid, *exit))
                     .with("uptime", GoDuration(whole_milliseconds(*uptime)))
                     .with("next", follow_up(*next))
+                    .write();
+            }
+            PoolEvent::Stuck { slot, pid, silent, state, signal } => {
+                let held = shared.locks_of(*pid);
+                self.watchdog.log_stuck(*slot, *pid, *silent, *state, *signal, &held);
+            }
+            PoolEvent::Backtrace { slot, pid, calls } => {
+                error("backtrace", Outcome::Fail)
+                    .with("worker", slot)
+                    .with("pid", pid)
+                    .with("calls", calls.join(" "))
                     .write();
             }
             PoolEvent::SpawnFailed { slot, reason } => {
@@ -188,6 +209,18 @@ impl Workload for Supervisor {
             // One worker is ready, or an event that a later version of the library adds.
             _ => {}
         }
+    }
+
+    fn tick(&mut self) {
+        self.central.shared().beat_as_supervisor();
+    }
+
+    fn heartbeat_timeout(&self) -> Option<Duration> {
+        self.watchdog.timeout()
+    }
+
+    fn progress(&self, slot: usize) -> Progress {
+        self.central.shared().progress(slot)
     }
 }
 

@@ -16,6 +16,7 @@ mod other_dialect;
 mod pace;
 mod places;
 mod pressure;
+mod reopening;
 mod request;
 mod round;
 mod table;
@@ -49,6 +50,8 @@ use crate::listener::Listener;
 const READ_BYTES: usize = 64 * 1024;
 /// Time between two checks of the deadlines. A connection may outlive its deadline by this much.
 const DEADLINE_CHECK: Duration = Duration::from_millis(250);
+/// Time between two tries whether a disk that refuses batches takes writes again.
+const DISK_RETRY: Duration = Duration::from_secs(1);
 /// Part of the grace that remains for a worker to exit before the supervisor kills it.
 const GRACE_RESERVE: Duration = Duration::from_millis(500);
 /// Time between two checks of the deadlines during a stop.
@@ -126,10 +129,12 @@ pub fn serve(
         intakes,
         table: Table::new(&epoll),
         handler: Handler::new(requests),
-        draw: DrawAttempt::new(drawn, reopened),
+        draw: DrawAttempt::new(drawn),
+        reopened,
         places: Places::new(),
         large: LargeTurns::new(),
-        published: (0, 0),
+        published: (0, 0, false),
+        disk_retried: None,
     };
     event_loop.central().shared().worker_state.store(slot, WorkerState::Ready as u8);
     worker.ready();
@@ -144,11 +149,16 @@ struct EventLoop<'a> {
     table: Table<'a>,
     handler: Handler<'a>,
     draw: DrawAttempt,
+    /// Number of times that bets were reopened, as far as this worker has seen.
+    reopened: u32,
     /// Connections that may lose their places.
     places: Places,
     large: LargeTurns,
-    /// Numbers of connections and of waiting ones that were last written to shared memory.
-    published: (usize, usize),
+    /// Numbers of connections and of waiting ones, and whether there is no room for another, as
+    /// last written to shared memory.
+    published: (usize, usize, bool),
+    /// When it last tried whether the disk takes writes again.
+    disk_retried: Option<Instant>,
 }
 
 impl<'a> EventLoop<'a> {
@@ -162,15 +172,14 @@ impl<'a> EventLoop<'a> {
                 Err(Errno::EINTR) => 0,
                 Err(errno) => return Err(errno.into()),
             };
+            self.central().beat();
             if let Some(away) = absence.end(Instant::now())
                 && !self.is_draining()
             {
                 self.table.extend_deadlines(away);
             }
             // Before any event: an agency that finishes in this round does so after the reopening.
-            if self.draw.sees_reopening(self.handler.requests.central) {
-                self.close_finished()?;
-            }
+            self.follow_reopening()?;
             let queued = self.table.take_queued();
             for event in &events[..ready] {
                 self.dispatch(event)?;
@@ -190,6 +199,7 @@ impl<'a> EventLoop<'a> {
             }
             if now >= next_check {
                 self.close_overdue(now)?;
+                self.retry_disk(now)?;
                 self.judge_paces(now)?;
                 self.free_a_place()?;
                 self.handler.requests.log.advance(now);
@@ -216,17 +226,11 @@ impl<'a> EventLoop<'a> {
         if self.is_draining() { DRAINING_CHECK } else { DEADLINE_CHECK }
     }
 
-    /// Returns how long to wait for events: not at all if there is work left, and without a limit
-    /// only if no deadline, pause or draw is ahead.
+    /// Returns how long to wait for events: not at all if there is work left, and not so long that
+    /// the watchdog misses the heartbeat.
     fn timeout(&self) -> EpollTimeout {
         if self.table.has_queued() || self.draw.is_under_way() {
             return EpollTimeout::ZERO;
-        }
-        let quiet = self.table.is_empty()
-            && !self.central().shared().is_draw_ahead()
-            && !self.handler.requests.log.has_suppressed();
-        if quiet && self.intakes.iter().all(Intake::is_open) {
-            return EpollTimeout::NONE;
         }
         let paused = self.intakes.iter().filter_map(Intake::paused_until).min();
         let longest = self.check_interval();
@@ -258,6 +262,7 @@ impl<'a> EventLoop<'a> {
         token: Token,
         handle: impl FnOnce(&mut Handler<'a>, &mut Connection) -> Result<(), Fatal>,
     ) -> Result<(), WorkerError> {
+        self.central().beat();
         self.table.with(token, |connection| handle(&mut self.handler, connection))?;
         let Requests { slot, central, round, .. } = &mut self.handler.requests;
         if round.must_end() {
@@ -277,14 +282,16 @@ impl<'a> EventLoop<'a> {
         })
     }
 
-    /// Writes the numbers of connections to shared memory, if they have changed.
+    /// Writes to shared memory how many connections there are, if that has changed.
     fn publish_counts(&mut self) {
-        let counts = (self.table.len(), self.table.waiting());
+        let is_full = self.intakes.iter().any(Intake::is_full);
+        let counts = (self.table.len(), self.table.waiting(), is_full);
         if counts != self.published {
             self.published = counts;
             let (shared, slot) = (self.central().shared(), self.handler.requests.slot);
             shared.worker_connections.store(slot, counts.0 as u32);
             shared.worker_waiting.store(slot, counts.1 as u32);
+            shared.worker_full.store(slot, counts.2.into());
         }
     }
 
@@ -311,28 +318,6 @@ impl<'a> EventLoop<'a> {
         Ok(())
     }
 
-    /// Closes the connections whose agencies have finished, after bets were reopened: the marks are
-    /// gone, and the end of the connection makes the agencies report again.
-    fn close_finished(&mut self) -> Result<(), WorkerError> {
-        let finished = self.table.select(Connection::has_finished);
-        if !finished.is_empty() {
-            let slot = self.handler.requests.slot;
-            info("close_connections", Outcome::Success)
-                .with("worker", slot)
-                .with("connections", finished.len())
-                .with("reason", "bets are open again, and these agencies must finish again")
-                .write();
-        }
-        for token in finished {
-            self.table.with(token, |connection| {
-                self.handler.finish(connection);
-                Ok::<_, Fatal>(())
-            })?;
-        }
-        self.publish_counts();
-        Ok(())
-    }
-
     /// Closes the connections whose deadline has passed.
     fn close_overdue(&mut self, now: Instant) -> Result<(), WorkerError> {
         let is_overdue =
@@ -346,6 +331,17 @@ impl<'a> EventLoop<'a> {
             self.close(token, &reason)?;
         }
         self.publish_counts();
+        Ok(())
+    }
+
+    /// Finds out, once per second, whether a disk that has refused a batch takes writes again.
+    /// Otherwise the central would seem unhealthy until the next batch.
+    fn retry_disk(&mut self, now: Instant) -> Result<(), WorkerError> {
+        let refuses = self.central().shared().disk_refused.load() != 0;
+        if refuses && self.disk_retried.is_none_or(|time| now >= time + DISK_RETRY) {
+            self.disk_retried = Some(now);
+            self.handler.requests.central.retry_disk()?;
+        }
         Ok(())
     }
 

@@ -50,7 +50,8 @@ impl Target {
         Err(failure)
     }
 
-    /// Returns the same server with a shorter time limit for replies, for attempts that mostly fail.
+    /// Returns the same server with a shorter time limit for replies, for attempts that mostly
+    /// fail.
     pub(super) fn in_haste(&self) -> Self {
         Self { timeout: self.silence(), ..self.clone() }
     }

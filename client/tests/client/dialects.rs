@@ -164,7 +164,8 @@ fn a_refused_batch_ends_the_run_and_the_line_names_stored_and_refused_rows() {
             ended.line("result: fail"),
             "action: apuesta_enviada | result: fail | client_id: 1 | file: bets.csv | rows_refused: 2-2 | rows_stored: 1-1 | \
              error: the central refused rows 2-2; all rows before them are stored, \
-             none after them was sent"
+             none after them was sent | next: see the central's log for the reason; \
+             after its draw it accepts bets only in another storage directory"
         );
         ended.assert_log_parses();
         central.assert_no_other_connection();

@@ -1,4 +1,5 @@
-//! `client check` of servers on which most rules cannot be tried: it ends early and names the reason.
+//! `client check` of servers on which most rules cannot be tried: it ends early and names the
+//! reason.
 
 use std::thread;
 

@@ -159,7 +159,7 @@ fn a_late_or_endless_reply_is_a_failure() {
     let ended = agency.finish();
     assert_eq!(ended.code, Some(1));
     let line = ended.line("receive_message | result: fail");
-    assert!(line.ends_with("error: no complete reply within 200ms (0 bytes received)"), "{line}");
+    assert!(line.contains("error: no complete reply within 200ms (0 bytes received)"), "{line}");
 
     let agency = start(&central, "1", "10ms");
     let mut connection = central.accept();
@@ -170,7 +170,7 @@ fn a_late_or_endless_reply_is_a_failure() {
     assert!(
         ended
             .line("receive_message | result: fail")
-            .ends_with("the reply is longer than 8192 bytes")
+            .contains("the reply is longer than 8192 bytes")
     );
 }
 

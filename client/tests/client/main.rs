@@ -2,6 +2,7 @@
 //! central that it connects to.
 #![allow(clippy::unwrap_used)]
 
+mod advice;
 mod batches;
 mod check;
 mod config;
@@ -11,6 +12,7 @@ mod draw;
 mod early_end;
 mod echo;
 mod generate;
+mod lines;
 mod output;
 mod replies;
 mod rows;

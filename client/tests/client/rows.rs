@@ -22,7 +22,7 @@ fn refused(fourth: &[u8]) -> String {
 fn the_log_line_names_file_row_reason_and_stored_rows() {
     assert_eq!(
         refused(b"Ana,Paz,1,2001-02-29,7\r\n"),
-        "action: read_bets | result: fail | client_id: 1 | file: bets.csv | row: 4 | rows_stored: 1-2 | error: \
+        "action: read_bets | result: fail | client_id: 1 | file: bets.csv | row: 4 | file_line: 4 | rows_stored: 1-2 | error: \
          birthdate \"2001-02-29\" is not a calendar date of the form YYYY-MM-DD; nothing from row 3 on was sent"
     );
 }
@@ -62,7 +62,7 @@ fn each_fault_of_a_row_is_reported_with_its_reason() {
     ] {
         let line = refused(row);
         assert!(
-            line.contains("row: 4 | rows_stored: 1-2 |") && line.contains(reason),
+            line.contains("row: 4 | file_line: 4 | rows_stored: 1-2 |") && line.contains(reason),
             "{reason}: {line}"
         );
     }
@@ -87,7 +87,7 @@ fn a_full_batch_is_sent_even_if_the_next_row_is_bad() {
     assert_eq!(central.accept_batch(), THREE_RECORDS);
     let ended = agency.finish();
     assert_eq!(ended.code, Some(1));
-    assert!(ended.line("result: fail").contains("row: 4 | rows_stored: 1-3"));
+    assert!(ended.line("result: fail").contains("row: 4 | file_line: 4 | rows_stored: 1-3"));
 }
 
 #[test]
@@ -97,7 +97,9 @@ fn a_first_row_with_a_wrong_number_of_columns_is_refused_before_anything_is_sent
     assert_eq!(ended.code, Some(1));
     let line = ended.line("result: fail");
     assert!(
-        line.contains("row: 1 | rows_stored: none | error: 3 columns, expected 5 (first name, "),
+        line.contains(
+            "row: 1 | file_line: 1 | rows_stored: none | error: 3 columns, expected 5 (first name, "
+        ),
         "{line}"
     );
     central.assert_no_other_connection();

@@ -1,10 +1,16 @@
 //! The commit: all batches and finish marks of a round, under one lock of the ledger.
 
+use std::time::Duration;
+
 use conventions::log_line::{Outcome, info};
 use multiprocessing::ValueGuard;
 
-use super::{Central, Fatal, Rejected, Shared, lock_ledger, publish};
+use super::locks::{Busy, LOCK_TIMEOUT, lock_ledger};
+use super::{Central, Fatal, Rejected, Shared, publish};
 use crate::storage::{Batches, FileError, Group, Ledger, LedgerWords, Storage, StorageError};
+
+/// How long a try whether the disk takes writes again waits for the lock.
+const RETRY_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The results of a commit. Nothing may be acknowledged before it is published.
 #[derive(Debug)]
@@ -21,15 +27,25 @@ impl Central {
     ///
     /// Each batch is stored whole or not at all. If the group cannot be stored together, for
     /// example because the disk is nearly full, each batch is tried alone. Marking an agency again
-    /// changes nothing.
+    /// changes nothing. If a living process does not release the lock in time, or what was
+    /// committed before cannot be published, all of it is refused.
     pub fn commit(&mut self, group: &Group, agencies: &[u16]) -> Result<Committed, Fatal> {
-        let mut guard = lock_ledger(&self.shared, &self.storage)?;
+        if let Some(busy) = self.stalled {
+            return Ok(Committed::refused(group, agencies, busy));
+        }
+        let locked = lock_ledger(&self.shared, &self.storage, &self.waits, LOCK_TIMEOUT)?;
+        let mut guard = match locked {
+            Ok(guard) => guard,
+            Err(busy) => return Ok(Committed::refused(group, agencies, busy)),
+        };
         self.check_durability()?;
         let batches = if self.is_closed() {
             let rejected = || if self.was_drawn() { Rejected::Drawn } else { Rejected::Closed };
             (0..group.len()).map(|_| Err(rejected())).collect()
         } else {
-            match store(&self.shared, &mut self.storage, &mut guard, group.all()) {
+            let (shared, storage) = (&self.shared, &mut self.storage);
+            let stored = || store(shared, storage, &mut guard, group.all());
+            match self.waits.heartbeat.on_disk(stored) {
                 Ok(results) => results,
                 Err(fatal) => {
                     // The ledger may no longer match the files. Without an unlock, the lock stays
@@ -47,7 +63,47 @@ impl Central {
         self.unsynced |= !agencies.is_empty();
         let mark = |agency: &u16| mark_finished(&self.shared, &self.storage, *agency);
         let finished = agencies.iter().map(|agency| mark(agency).map_err(Rejected::from)).collect();
-        Ok(Committed { batches, finished })
+        let committed = Committed { batches, finished };
+        committed.record_refusal(&self.shared);
+        Ok(committed)
+    }
+
+    /// Records in the shared state whether a disk that has refused a batch takes writes again, by
+    /// writing bytes behind the stored rows and removing them, as a refused batch does.
+    pub fn retry_disk(&self) -> Result<(), Fatal> {
+        let Ok(guard) = self.lock_ledger(RETRY_TIMEOUT)? else { return Ok(()) };
+        match self.waits.heartbeat.on_disk(|| self.storage.try_room(&Ledger::from(*guard))) {
+            Ok(refused) => {
+                self.shared.disk_refused.store(refused.map_or(0, |error| error.errno()));
+                Ok(())
+            }
+            Err(error) => {
+                // The next owner must recover, as after a failed commit.
+                std::mem::forget(guard);
+                Err(error.into())
+            }
+        }
+    }
+}
+
+impl Committed {
+    /// Returns a commit in which everything is refused.
+    fn refused(group: &Group, agencies: &[u16], busy: Busy) -> Self {
+        let refuse = |count| (0..count).map(|_| Err(busy.into())).collect();
+        Self { batches: refuse(group.len()), finished: refuse(agencies.len()) }
+    }
+
+    /// Records in the shared state whether the disk took this commit. The caller holds the ledger's
+    /// lock.
+    fn record_refusal(&self, shared: &Shared) {
+        let results = || self.batches.iter().chain(&self.finished);
+        let refused = results().find_map(|result| match result {
+            Err(Rejected::File(error)) => Some(error.errno()),
+            _ => None,
+        });
+        if refused.is_some() || results().any(Result::is_ok) {
+            shared.disk_refused.store(refused.unwrap_or(0));
+        }
     }
 }
 

@@ -6,11 +6,15 @@
 //! held once its file is in place. No query for winners is answered before that.
 
 use std::io;
+use std::time::Duration;
 
 use conventions::log_line::{Outcome, info};
 
-use super::{Central, Fatal, Rejected, lock_ledger};
+use super::{Central, Fatal, Rejected};
 use crate::storage::{Drawing, FileError, Ledger};
+
+/// How long an attempt at the draw waits for a lock. The next attempt follows soon.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Central {
     /// Returns true if bets are closed: every expected agency has finished, or the draw has been
@@ -44,7 +48,10 @@ impl Central {
             return Ok(Ok(None));
         }
         let ledger = {
-            let guard = lock_ledger(&self.shared, &self.storage)?;
+            let guard = match self.lock_ledger(LOCK_TIMEOUT)? {
+                Ok(guard) => guard,
+                Err(busy) => return Ok(Err(busy.into())),
+            };
             if !due() {
                 return Ok(Ok(None));
             }
@@ -52,22 +59,30 @@ impl Central {
             Ledger::from(*guard)
         };
         // No agency may learn a winner that a power loss could take back.
-        self.make_durable(ledger)?;
-        self.make_finished_durable()?;
-        let begun = self.storage.begin_draw(&ledger).map(Some);
-        Ok(begun.map_err(|error| self.give_up_after(error)))
+        let durable = match self.make_durable(ledger, LOCK_TIMEOUT)? {
+            Ok(_) => self.make_finished_durable(LOCK_TIMEOUT)?,
+            Err(busy) => Err(busy),
+        };
+        let begun = durable.map_err(Rejected::from).and_then(|()| {
+            Ok(Some(self.waits.heartbeat.on_disk(|| self.storage.begin_draw(&ledger))?))
+        });
+        Ok(begun.inspect_err(|_| self.give_up_draw()))
     }
 
     /// Continues the draw for about `bytes` bytes of bets. Returns true once it has read all bets.
     /// After an error, any worker may start over.
     pub fn advance_draw(&self, drawing: &mut Drawing, bytes: u64) -> Result<bool, Rejected> {
-        self.storage.advance_draw(drawing, bytes).map_err(|error| self.give_up_after(error))
+        let advanced = self.waits.heartbeat.on_disk(|| self.storage.advance_draw(drawing, bytes));
+        advanced.map_err(|error: FileError| {
+            self.give_up_draw();
+            error.into()
+        })
     }
 
     /// Stores the result of a draw that has read all bets. From then on the draw has been held.
     /// After an error, the caller may retry.
     pub fn finish_draw(&self, drawing: &Drawing) -> Result<(), Rejected> {
-        self.storage.write_draw(drawing)?;
+        self.waits.heartbeat.on_disk(|| self.storage.write_draw(drawing))?;
         // Log before any agency can be answered, and without further keys, because the course's
         // tests match this line.
         info("sorteo", Outcome::Success).write();
@@ -81,19 +96,16 @@ impl Central {
         self.shared.draw_owner.store(0);
     }
 
-    fn give_up_after(&self, error: FileError) -> Rejected {
-        self.give_up_draw();
-        error.into()
-    }
-
     /// Returns the documents of an agency's winners, after the draw.
     pub fn winners_of(&mut self, agency: u16) -> Result<Vec<String>, Rejected> {
         if self.draw.is_none() {
-            self.draw = self.storage.draw()?;
+            self.draw = self.waits.heartbeat.on_disk(|| self.storage.draw())?;
         }
         // This happens only if the file was removed. An empty answer would be wrong.
         let gone = || io::Error::new(io::ErrorKind::NotFound, "draw.csv is gone");
-        let documents = self.draw.as_ref().ok_or_else(gone).and_then(|draw| draw.documents(agency));
+        let draw = self.draw.as_ref().ok_or_else(gone);
+        let documents =
+            draw.and_then(|draw| self.waits.heartbeat.on_disk(|| draw.documents(agency)));
         documents.map_err(|source| Rejected::Draw { agency, source })
     }
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use multiprocessing::LockFailure;
 
+use super::locks::Busy;
 use crate::storage::{FileError, StorageError};
 
 /// Why one request, or one attempt at the draw, failed. Nothing of it is stored, and the central
@@ -62,6 +63,9 @@ pub enum Rejected {
     /// The batch could not be written as rows.
     #[error("not stored: {0}")]
     Rows(#[from] csv::Error),
+    /// A living process holds a lock and does not release it.
+    #[error(transparent)]
+    Busy(#[from] Busy),
 }
 
 /// Why the process must exit: it can no longer rely on the storage or the shared memory.
@@ -76,6 +80,9 @@ pub enum Fatal {
     /// A lock cannot be taken.
     #[error("shared memory: {0}")]
     Lock(#[from] LockFailure),
+    /// A living process holds a lock and does not release it.
+    #[error(transparent)]
+    Busy(#[from] Busy),
 }
 
 impl From<FileError> for Fatal {
@@ -87,9 +94,9 @@ impl From<FileError> for Fatal {
 /// Why the supervisor could not repair what a dead worker left.
 #[derive(Debug, thiserror::Error)]
 pub enum RepairError {
-    /// A living process holds a lock for too long. The repair can be retried.
-    #[error("shared memory: a living process holds the lock of {0} and does not release it")]
-    Busy(&'static str),
+    /// A living process holds a lock and does not release it. The repair can be retried.
+    #[error("shared memory: {0}")]
+    Busy(#[from] Busy),
     /// A retry does not help.
     #[error(transparent)]
     Fatal(#[from] Fatal),

@@ -10,9 +10,12 @@ use std::time::{Duration, Instant};
 use conventions::log_line::{Outcome, error, info};
 use multiprocessing::LockError;
 
-use super::{Central, Fatal, Shared, lock_ledger};
+use super::publish::durability_lost;
+use super::{Central, Fatal, Shared};
 use crate::storage::StorageError;
 
+/// How long a worker waits for the lock of `ledger`.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a command waits for another command to end.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a command waits for a worker. Workers look every 250 ms.
@@ -81,17 +84,6 @@ pub enum NoAnswer {
 impl Shared {
     /// Gives a command to the workers and returns the answer of one of them.
     pub fn command(&self, command: OperatorCommand) -> Result<Answer, NoAnswer> {
-        // Idle workers look for commands only while there is something to confirm or to reopen.
-        if !self.is_draw_ahead() {
-            return Ok(match command {
-                _ if self.drawn.load() != 0 => Answer::Drawn,
-                OperatorCommand::Confirm if self.needs_confirmation.load() == 0 => {
-                    Answer::Automatic
-                }
-                OperatorCommand::Confirm => Answer::Open,
-                OperatorCommand::Reopen => Answer::Done,
-            });
-        }
         let _alone = match self.operator.lock_timeout(COMMAND_TIMEOUT) {
             Ok(guard) => guard.ok_or(NoAnswer::Busy)?,
             // A command that was killed left its word at most, which the next one replaces.
@@ -113,12 +105,6 @@ impl Shared {
             }
             sleep(PAUSE);
         }
-    }
-
-    /// Returns true if some agency has finished and the draw has not been held: it may become due,
-    /// and an operator may confirm it or reopen bets.
-    pub fn is_draw_ahead(&self) -> bool {
-        self.finished.load() > 0 && self.drawn.load() == 0
     }
 
     /// Returns true if bets are closed and the draw waits for an operator.
@@ -160,29 +146,30 @@ fn number_of(word: u64) -> u64 {
 impl Central {
     /// Executes the pending command of an operator, if there is one and this worker may. Returns
     /// true if bets are open again, so that a draw of this worker is void.
-    pub fn obey(&mut self, slot: usize) -> Result<bool, Fatal> {
+    pub fn obey(&self, slot: usize) -> Result<bool, Fatal> {
         // Check without the lock first, because every worker checks in every round.
         if self.shared.pending_command().is_none() {
             return Ok(false);
         }
-        let _ledger = lock_ledger(&self.shared, &self.storage)?;
+        // If the lock is not free, the next round tries again.
+        let Ok(_ledger) = self.lock_ledger(LOCK_TIMEOUT)? else { return Ok(false) };
         self.check_durability()?;
         let owner = self.shared.draw_owner.load();
         let Some((word, command)) = self.shared.pending_command() else { return Ok(false) };
         if owner != 0 && owner != slot as u32 + 1 {
             return Ok(false);
         }
-        let answer = match command {
+        let executed = match command {
             OperatorCommand::Confirm => Ok(self.confirm()),
-            OperatorCommand::Reopen => self.reopen(),
+            OperatorCommand::Reopen => self.waits.heartbeat.on_disk(|| self.reopen()),
         };
-        let answer = match answer {
+        let answer = match executed {
             Ok(answer) => answer,
             Err(StorageError::File(reason)) => {
-                error("operator", Outcome::Fail).with("error", reason).write();
+                error("reopen_bets", Outcome::Fail).with("error", reason).write();
                 Answer::Failed
             }
-            Err(error) => return Err(super::publish::durability_lost(&self.shared, error)),
+            Err(error) => return Err(durability_lost(&self.shared, error)),
         };
         self.shared.answer.store(number_of(word) << CODE_BITS | answer as u64);
         Ok(answer == Answer::Done && command == OperatorCommand::Reopen)

@@ -1,73 +1,104 @@
 //! Publishing: what was committed becomes durable as promised, then visible to every process.
 
-use multiprocessing::{LockError, LockGuard, ValueGuard};
+use std::time::Duration;
 
-use super::{Central, Fatal, Shared, take_over};
+use conventions::log_line::{Outcome, warn};
+use multiprocessing::ValueGuard;
+
+use super::locks::{Busy, LOCK_TIMEOUT};
+use super::{Central, Fatal, Shared};
 use crate::storage::{Durability, Ledger, StorageError};
 
 impl Central {
     /// Publishes everything that this process has committed: makes it durable as promised, then
     /// counts its winners and releases `ended` marks of worker `slot`, together. After that, the
     /// caller may acknowledge it.
-    pub fn publish(&mut self, slot: usize, ended: u16) -> Result<(), Fatal> {
-        if std::mem::take(&mut self.unsynced) {
-            self.make_finished_durable()?;
+    ///
+    /// After [`Busy`] nothing may be acknowledged yet. The caller tries again in the next round,
+    /// and until then every commit is refused.
+    pub fn publish(&mut self, slot: usize, ended: u16) -> Result<Result<(), Busy>, Fatal> {
+        let published = self.try_publish(slot, ended)?;
+        let blocked = published.err();
+        if let (Some(busy), None) = (blocked, self.stalled) {
+            warn("publish", Outcome::Fail).with("worker", slot).with("error", busy).write();
         }
-        let Some(committed) = self.unpublished.take() else { return Ok(()) };
-        let published = self.make_durable(committed)?;
-        let mut winners = take_over(self.shared.winners.lock())?;
+        self.stalled = blocked;
+        Ok(published)
+    }
+
+    fn try_publish(&mut self, slot: usize, ended: u16) -> Result<Result<(), Busy>, Fatal> {
+        if self.unsynced {
+            if let Err(busy) = self.make_finished_durable(LOCK_TIMEOUT)? {
+                return Ok(Err(busy));
+            }
+            self.unsynced = false;
+        }
+        let Some(committed) = self.unpublished else { return Ok(Ok(())) };
+        let published = match self.make_durable(committed, LOCK_TIMEOUT)? {
+            Ok(published) => published,
+            Err(busy) => return Ok(Err(busy)),
+        };
+        let mut winners = match self.lock_winners(LOCK_TIMEOUT)? {
+            Ok(winners) => winners,
+            Err(busy) => return Ok(Err(busy)),
+        };
         raise(&mut winners, published.winners);
         self.shared.bets.fetch_max(published.bets);
         // If this worker is killed from here on, the supervisor releases its marks. In the other
         // order, winners could be uncounted while no agency is in flight, and a query would be
         // answered with a total that lacks them.
         self.shared.end_batches(slot, ended);
-        Ok(())
+        drop(winners);
+        self.unpublished = None;
+        Ok(Ok(()))
     }
 
     /// Makes at least the batches up to `committed` durable, if that is promised. Returns the
-    /// totals up to which batches may be published.
+    /// totals up to which batches may be published, unless a lock was not free in time.
     ///
     /// This is a group commit across workers: one sync serves every batch that was appended when it
     /// began, so a process that had to wait for the lock usually finds its own batches durable.
-    pub(super) fn make_durable(&self, committed: Ledger) -> Result<Ledger, Fatal> {
+    pub(super) fn make_durable(
+        &self,
+        committed: Ledger,
+        limit: Duration,
+    ) -> Result<Result<Ledger, Busy>, Fatal> {
         if self.storage.durability() == Durability::Process {
-            return Ok(committed);
+            return Ok(Ok(committed));
         }
-        let _syncing = self.lock_sync()?;
+        let _syncing = match self.lock_sync(limit)? {
+            Ok(guard) => guard,
+            Err(busy) => return Ok(Err(busy)),
+        };
         self.check_durability()?;
         if self.shared.durable.load() >= committed.batches {
-            return Ok(committed);
+            return Ok(Ok(committed));
         }
         let appended = Ledger::from(self.shared.ledger.get());
         self.sync(appended)?;
-        Ok(appended)
+        Ok(Ok(appended))
     }
 
-    /// Makes every finished mark durable, if that is promised.
-    pub(super) fn make_finished_durable(&self) -> Result<(), Fatal> {
+    /// Makes every finished mark durable, if that is promised, unless a lock was not free in time.
+    pub(super) fn make_finished_durable(&self, limit: Duration) -> Result<Result<(), Busy>, Fatal> {
         if self.storage.durability() == Durability::Process {
-            return Ok(());
+            return Ok(Ok(()));
         }
-        let _syncing = self.lock_sync()?;
+        let _syncing = match self.lock_sync(limit)? {
+            Ok(guard) => guard,
+            Err(busy) => return Ok(Err(busy)),
+        };
         // All processes share the file, and the kernel reports a lost page to only one of them.
         // That process has set the flag.
         self.check_durability()?;
-        self.storage.sync_finished().map_err(|error| durability_lost(&self.shared, error))
-    }
-
-    fn lock_sync(&self) -> Result<LockGuard<'_>, Fatal> {
-        match self.shared.sync.lock() {
-            Ok(guard) => Ok(guard),
-            // The lock guards no data.
-            Err(LockError::OwnerDied(inherited)) => Ok(inherited.repaired()),
-            Err(LockError::Failed(failure)) => Err(failure.into()),
-        }
+        let synced = self.waits.heartbeat.on_disk(|| self.storage.sync_finished());
+        synced.map(Ok).map_err(|error| durability_lost(&self.shared, error))
     }
 
     /// Syncs the journal, which holds everything up to `appended`.
     pub(super) fn sync(&self, appended: Ledger) -> Result<(), Fatal> {
-        self.storage.sync().map_err(|error| durability_lost(&self.shared, error))?;
+        let synced = self.waits.heartbeat.on_disk(|| self.storage.sync());
+        synced.map_err(|error| durability_lost(&self.shared, error))?;
         self.shared.durable.fetch_max(appended.batches);
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::publish::raise;
-use super::{Central, RepairError, WorkerState, recover_ledger, take_over};
+use super::{Central, RepairError, WorkerState};
 use crate::storage::{Durability, Ledger};
 
 /// How long one attempt to repair waits for a lock. Running workers hold locks for microseconds,
@@ -27,6 +27,8 @@ impl Central {
         self.shared.end_all_batches(slot);
         self.shared.worker_connections.store(slot, 0);
         self.shared.worker_waiting.store(slot, 0);
+        self.shared.worker_on_disk.store(slot, 0);
+        self.shared.worker_full.store(slot, 0);
         if self.shared.draw_owner.load() == slot as u32 + 1 {
             self.give_up_draw();
         }
@@ -34,22 +36,13 @@ impl Central {
     }
 
     fn publish_committed(&self) -> Result<(), RepairError> {
-        let committed = {
-            let guard = match self.shared.ledger.lock_timeout(LOCK_TIMEOUT) {
-                Ok(guard) => guard.ok_or(RepairError::Busy("ledger"))?,
-                Err(error) => recover_ledger(error, &self.shared, &self.storage)?,
-            };
-            Ledger::from(*guard)
-        };
+        let committed = Ledger::from(*self.lock_ledger(LOCK_TIMEOUT)??);
         self.check_durability()?;
         if self.storage.durability() == Durability::Disk {
             // The lock of `sync` is not needed: two concurrent syncs do no harm.
             self.sync(committed)?;
         }
-        let mut winners = match self.shared.winners.lock_timeout(LOCK_TIMEOUT) {
-            Ok(guard) => guard.ok_or(RepairError::Busy("winners"))?,
-            Err(error) => take_over(Err(error))?,
-        };
+        let mut winners = self.lock_winners(LOCK_TIMEOUT)??;
         raise(&mut winners, committed.winners);
         self.shared.bets.fetch_max(committed.bets);
         Ok(())

@@ -71,7 +71,7 @@ impl WorkerState {
 /// whose names start with `worker_` have one element per slot. The arrays may have more slots than
 /// there are workers; the elements of unused slots are 0.
 #[derive(Clone, Debug, SharedState)]
-#[shared(args(slots: usize))]
+#[shared(args(slots: usize, sockets: usize))]
 pub struct Shared {
     /// The segment itself. It is removed when its creator drops the last handle.
     #[shared(segment)]
@@ -88,6 +88,9 @@ pub struct Shared {
     /// 1 once a sync has failed: the content of the disk is unknown, so nothing more may be
     /// acknowledged. Written by the process that sees the failure; never reset.
     pub storage_failed: RawValue<u8>,
+    /// Error number (`errno`) with which the disk refused the last batch or mark, or 0 if it took
+    /// the last one. Written by the worker that saw it.
+    pub disk_refused: RawValue<u32>,
     /// Winners among the published bets. Written by the holder of its lock; never decreases. The
     /// lock also orders publishing: a batch is counted and leaves `in_flight` under it.
     pub winners: Value<u64>,
@@ -128,6 +131,8 @@ pub struct Shared {
     /// 1 once there is a `draw.csv`. Written by the worker in `draw_owner`, and by the supervisor
     /// at the start; never reset.
     pub drawn: RawValue<u8>,
+    /// Attempts at the draw that failed since the start. Written by the workers that failed.
+    pub draw_failures: RawValue<u32>,
     /// 1 while the worker has any batch in flight, per slot. Written by the worker alone; by the
     /// supervisor when the worker is dead. See [`begin_batch`](Self::begin_batch).
     #[shared(len = slots)]
@@ -140,8 +145,18 @@ pub struct Shared {
     pub workers: RawValue<u32>,
     /// First port that the central listens on. Written by the supervisor at the start.
     pub port: RawValue<u16>,
+    /// Ports of the listening sockets. Written by the supervisor at the start.
+    #[shared(len = sockets)]
+    pub listen_ports: RawArray<u16>,
+    /// Addresses of the listening sockets as IPv6 addresses, in two halves each. Written by the
+    /// supervisor at the start.
+    #[shared(len = 2 * sockets)]
+    pub listen_ips: RawArray<u64>,
     /// A [`Phase`]. Written by the supervisor.
     pub phase: RawValue<u8>,
+    /// Time at which the supervisor last got around, in milliseconds of the monotonic clock.
+    /// Written by the supervisor.
+    pub supervisor_heartbeat_ms: RawValue<u64>,
     /// Workers that died without being asked to stop. Written by the supervisor.
     pub deaths: RawValue<u64>,
     /// Time of the last such death in milliseconds since 1970, or 0. Written by the supervisor.
@@ -158,6 +173,18 @@ pub struct Shared {
     /// Workers started in the slot after the first one. Written by the supervisor.
     #[shared(len = slots)]
     pub worker_restarts: RawArray<u32>,
+    /// Time at which the worker last got around in its event loop, in milliseconds of the monotonic
+    /// clock. Written by the worker, at least every 250 ms.
+    #[shared(len = slots)]
+    pub worker_heartbeat_ms: RawArray<u64>,
+    /// 1 while the worker is in an operation that takes as long as the disk wants. Written by the
+    /// worker; by the supervisor when the worker is dead.
+    #[shared(len = slots)]
+    pub worker_on_disk: RawArray<u8>,
+    /// 1 while the worker has no room for another connection. Written by the worker; by the
+    /// supervisor when the worker is dead.
+    #[shared(len = slots)]
+    pub worker_full: RawArray<u8>,
     /// Open connections. Written by the worker; by the supervisor when the worker is dead.
     #[shared(len = slots)]
     pub worker_connections: RawArray<u32>,
@@ -191,7 +218,11 @@ impl Shared {
 
     /// Creates the segment of a central. First removes the segments that killed centrals left on
     /// any port, because no central may ever start on those ports again to remove them.
-    pub fn create_reclaiming(name: &SegmentName, workers: usize) -> Result<Self, SegmentError> {
+    pub fn create_reclaiming(
+        name: &SegmentName,
+        workers: usize,
+        sockets: usize,
+    ) -> Result<Self, SegmentError> {
         let deadline = Instant::now() + NAME_TIMEOUT;
         loop {
             match Segment::reclaim_all(NAME_PREFIX) {
@@ -203,7 +234,7 @@ impl Shared {
                 // reports if that is taken.
                 Ok(_) | Err(_) => {}
             }
-            match Self::create(name, workers) {
+            match Self::create(name, (workers, sockets)) {
                 // The last worker of the previous central is still exiting, or another start is
                 // reclaiming the segment.
                 Err(SegmentError::Exists { .. }) if Instant::now() < deadline => {

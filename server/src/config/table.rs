@@ -184,6 +184,16 @@ const SETTINGS: &[Setting] = &[
         details: "Waiting for the draw does not count.",
     },
     Setting {
+        key: "SERVER_HEARTBEAT_TIMEOUT",
+        flag: "heartbeat-timeout",
+        value_name: "TIME",
+        default: "5s",
+        accepted: "a duration of at least 1s, such as 5s, or 0 for no limit",
+        choices: &[],
+        help: "Time without a heartbeat after which a stopped or stuck worker is replaced",
+        details: "Time in which a worker waits for the disk does not count.",
+    },
+    Setting {
         key: "SERVER_STALL_TIME",
         flag: "stall-time",
         value_name: "TIME",

@@ -6,6 +6,7 @@ use std::time::Duration;
 use conventions::duration::GoDuration;
 use serde::Serialize;
 
+use super::condition::{Reason, not_ready};
 use crate::central::{Phase, Shared, WorkerState, unix_ms};
 
 /// The state of a central at one moment. Counters never decrease while the central lives.
@@ -41,6 +42,11 @@ pub struct Status {
     lock_recoveries: u64,
     /// True once the disk has failed, so that nothing more is acknowledged.
     storage_failed: bool,
+    /// Milliseconds since the last heartbeat of the supervisor.
+    supervisor_heartbeat_age_ms: u64,
+    /// Reasons why a batch would not be served now, as far as the shared memory shows them. Empty
+    /// if the central is healthy.
+    unhealthy: Vec<String>,
     /// One per slot.
     workers: Vec<WorkerStatus>,
 }
@@ -52,6 +58,7 @@ struct WorkerStatus {
     pid: u32,
     state: &'static str,
     uptime_seconds: u64,
+    heartbeat_age_ms: u64,
     restarts: u32,
     connections: u32,
     waiting: u32,
@@ -77,6 +84,7 @@ impl Status {
                 WorkerState::Draining => "draining",
             },
             uptime_seconds: now.saturating_sub(shared.worker_started_ms.load(slot)) / 1000,
+            heartbeat_age_ms: milliseconds(shared.worker_silence(slot)),
             restarts: shared.worker_restarts.load(slot),
             connections: shared.worker_connections.load(slot),
             waiting: shared.worker_waiting.load(slot),
@@ -86,7 +94,6 @@ impl Status {
             queries: shared.worker_queries.load(slot),
             refused: shared.worker_refused.load(slot),
         };
-        let locks = [&shared.sync, shared.ledger.get_lock(), shared.winners.get_lock()];
         Self {
             port: shared.port.load(),
             phase: match Phase::from_byte(shared.phase.load()) {
@@ -105,8 +112,10 @@ impl Status {
             drawn: shared.drawn.load() != 0,
             waiting: shared.worker_waiting.iter().sum(),
             worker_deaths: shared.deaths.load(),
-            lock_recoveries: locks.into_iter().map(multiprocessing::Lock::recoveries).sum(),
+            lock_recoveries: shared.locks().into_iter().map(|(_, lock)| lock.recoveries()).sum(),
             storage_failed: shared.storage_failed.load() != 0,
+            supervisor_heartbeat_age_ms: milliseconds(shared.supervisor_silence()),
+            unhealthy: not_ready(shared).iter().map(Reason::to_string).collect(),
             workers: shared.slots().map(worker).collect(),
         }
     }
@@ -123,8 +132,8 @@ impl Status {
         let mut text = format!(
             "central on port {}: {}, up {}, supervisor {}\n\
              winners {}, bets {}, agencies in flight {}, worker deaths {}, lock recoveries {}{}\n\
-             {}\n\n\
-             {:>4} {:>8} {:<9} {:>10} {:>8} {:>11} {:>8} {:>9} {:>9} {:>11} {:>8} {:>8}\n",
+             {}\n{}\n\
+             {:>4} {:>8} {:<9} {:>10} {:>9} {:>8} {:>11} {:>8} {:>9} {:>9} {:>11} {:>8} {:>8}\n",
             self.port,
             self.phase,
             uptime(self.uptime_seconds),
@@ -136,10 +145,12 @@ impl Status {
             self.lock_recoveries,
             if self.storage_failed { ", STORAGE FAILED: restart the central" } else { "" },
             self.draw(),
+            self.health(),
             "slot",
             "pid",
             "state",
             "uptime",
+            "heartbeat",
             "restarts",
             "connections",
             "waiting",
@@ -153,11 +164,12 @@ impl Status {
             // Writing into a String cannot fail.
             let _ = writeln!(
                 text,
-                "{:>4} {:>8} {:<9} {:>10} {:>8} {:>11} {:>8} {:>9} {:>9} {:>11} {:>8} {:>8}",
+                "{:>4} {:>8} {:<9} {:>10} {:>9} {:>8} {:>11} {:>8} {:>9} {:>9} {:>11} {:>8} {:>8}",
                 worker.slot,
                 worker.pid,
                 worker.state,
                 uptime(worker.uptime_seconds),
+                GoDuration(Duration::from_millis(worker.heartbeat_age_ms)).to_string(),
                 worker.restarts,
                 worker.connections,
                 worker.waiting,
@@ -171,6 +183,14 @@ impl Status {
         text
     }
 
+    /// Returns a line with the reasons why the central is not healthy, if there are any.
+    fn health(&self) -> String {
+        match self.unhealthy.as_slice() {
+            [] => String::new(),
+            reasons => format!("NOT HEALTHY: {}\n", reasons.join("; ")),
+        }
+    }
+
     /// Returns the progress of the draw, for humans.
     fn draw(&self) -> String {
         let Self { agencies_finished: finished, agencies_expected: expected, waiting, .. } = self;
@@ -182,4 +202,8 @@ impl Status {
             ),
         }
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

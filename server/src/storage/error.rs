@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+
 /// An operation on one file that the operating system refused. The storage stays usable.
 #[derive(Debug, thiserror::Error)]
 #[error("{action} {}: {source}", .path.display())]
@@ -20,6 +22,11 @@ impl FileError {
     /// [`FileError`].
     pub fn of(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self { action, path: path.to_owned(), source }
+    }
+
+    /// Returns the error number of the operating system, or EIO if the error has none.
+    pub fn errno(&self) -> u32 {
+        self.source.raw_os_error().unwrap_or(Errno::EIO as i32).unsigned_abs()
     }
 }
 

@@ -184,16 +184,6 @@ impl Connection {
         matches!(self.phase, Phase::Receiving) && self.buffer.is_empty()
     }
 
-    /// Returns true if its agency relies on its finish mark: it waits for the draw, or will ask for
-    /// its winners next.
-    pub fn has_finished(&self) -> bool {
-        match self.phase {
-            Phase::Waiting { .. } => true,
-            Phase::Receiving | Phase::Queued => self.finished,
-            _ => false,
-        }
-    }
-
     /// Returns the bytes it keeps in memory.
     pub fn buffered(&self) -> usize {
         let reply = match &self.phase {

@@ -24,16 +24,12 @@ pub struct DrawAttempt {
     drawing: Option<(Drawing, bool)>,
     /// No attempt before this time.
     not_before: Option<Instant>,
-    /// Number of times that bets were reopened, as far as this worker has seen.
-    reopened: u32,
 }
 
 impl DrawAttempt {
     /// Returns an attempt that has not begun.
-    ///
-    /// `reopened` is the number of times that bets were reopened so far.
-    pub fn new(drawn: Arc<EventFd>, reopened: u32) -> Self {
-        Self { drawn, drawing: None, not_before: None, reopened }
+    pub fn new(drawn: Arc<EventFd>) -> Self {
+        Self { drawn, drawing: None, not_before: None }
     }
 
     /// Returns true if this worker has a piece of the draw to do now.
@@ -44,12 +40,6 @@ impl DrawAttempt {
     /// Returns true if the last attempt failed a moment ago.
     fn is_paused(&self) -> bool {
         self.not_before.is_some_and(|time| Instant::now() < time)
-    }
-
-    /// Returns true if bets were reopened since the last call.
-    pub fn sees_reopening(&mut self, central: &Central) -> bool {
-        let reopened = central.shared().reopened.load();
-        std::mem::replace(&mut self.reopened, reopened) != reopened
     }
 
     /// Executes the command of an operator, and does this round's part of the draw, if there is any
@@ -65,6 +55,7 @@ impl DrawAttempt {
             Ok(false) => {}
             Ok(true) => self.wake_all(),
             Err(failed) => {
+                central.shared().draw_failures.fetch_add(1);
                 error("sorteo", Outcome::Fail).with("error", failed).write();
                 self.not_before = Some(Instant::now() + RETRY);
             }

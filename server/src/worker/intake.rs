@@ -46,6 +46,8 @@ pub struct Intake {
     paused_until: Option<Instant>,
     /// The next pause after a failure.
     pause: Duration,
+    /// True while there is no room for another connection.
+    is_full: bool,
     /// When a lack of room was last logged.
     reported: Option<Instant>,
 }
@@ -70,13 +72,14 @@ impl Intake {
             open: true,
             paused_until: None,
             pause: FIRST_PAUSE,
+            is_full: false,
             reported: None,
         })
     }
 
-    /// Returns true if no pause has to end: epoll watches the socket, or never will again.
-    pub fn is_open(&self) -> bool {
-        self.open || self.socket.is_none()
+    /// Returns true if connections wait in the queue until there is room for them.
+    pub fn is_full(&self) -> bool {
+        self.is_full
     }
 
     /// Accepts the next connection from the queue, if there is one and there is room for it.
@@ -84,6 +87,7 @@ impl Intake {
     pub fn accept(&mut self, epoll: &Epoll, connections: usize) -> Option<(TcpStream, SocketAddr)> {
         if connections >= self.max_connections {
             self.shut(epoll);
+            self.is_full = true;
             self.report(&format!("{connections} connections are open in this worker"));
             return None;
         }
@@ -101,6 +105,7 @@ impl Intake {
                     // Without a pause the loop would spin: the connection stays in the queue, and
                     // epoll reports it again at once.
                     self.shut(epoll);
+                    self.is_full = true;
                     self.paused_until = Some(Instant::now() + self.pause);
                     self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                     self.report(&error.to_string());
@@ -121,6 +126,7 @@ impl Intake {
         }
         if let Some(socket) = &self.socket {
             self.paused_until = None;
+            self.is_full = false;
             // The next round tries again if the kernel has no memory for it now.
             self.open = watch(epoll, socket, self.token, self.stays).is_ok();
         }

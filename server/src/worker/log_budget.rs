@@ -41,8 +41,6 @@ pub struct LogBudget {
     addresses: HashMap<IpAddr, Spent>,
     /// Lines of all addresses, those about stored batches apart.
     spent: u32,
-    /// True once a line was left out in this period.
-    has_suppressed: bool,
     period_end: Instant,
 }
 
@@ -57,13 +55,7 @@ struct Spent {
 impl LogBudget {
     /// Returns a budget of `lines` lines per address and period.
     pub fn new(lines: u32) -> Self {
-        Self {
-            lines,
-            addresses: HashMap::new(),
-            spent: 0,
-            has_suppressed: false,
-            period_end: Instant::now() + PERIOD,
-        }
+        Self { lines, addresses: HashMap::new(), spent: 0, period_end: Instant::now() + PERIOD }
     }
 
     /// Returns true if a line may be written on behalf of a client at `ip`, otherwise counts it.
@@ -86,13 +78,7 @@ impl LogBudget {
             }
         };
         address.suppressed += u64::from(!allowed);
-        self.has_suppressed |= !allowed;
         allowed
-    }
-
-    /// Returns true if a line about suppressed lines is due at the end of the period.
-    pub fn has_suppressed(&self) -> bool {
-        self.has_suppressed
     }
 
     /// Begins the next period if this one is over.
@@ -110,7 +96,7 @@ impl LogBudget {
             let line = if ip == OTHERS { line.with("ip", "others") } else { line.with("ip", ip) };
             line.with("suppressed", spent.suppressed).with("period", GoDuration(PERIOD)).write();
         }
-        (self.spent, self.has_suppressed) = (0, false);
+        self.spent = 0;
     }
 }
 
@@ -144,11 +130,9 @@ mod tests {
         let mut budget = LogBudget::new(10);
         assert_eq!(count(&mut budget, v4(1), Subject::Other, 25), 10);
         assert_eq!(count(&mut budget, v4(2), Subject::Other, 5), 5);
-        assert!(budget.has_suppressed());
         budget.advance(Instant::now());
         assert_eq!(count(&mut budget, v4(1), Subject::Other, 1), 0, "the same period");
         budget.advance(Instant::now() + PERIOD);
-        assert!(!budget.has_suppressed());
         assert_eq!(count(&mut budget, v4(1), Subject::Other, 25), 10);
     }
 

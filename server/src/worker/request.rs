@@ -199,7 +199,10 @@ impl Requests<'_> {
 
     /// Answers with the winners so far and the number of agencies in flight.
     fn results(&mut self, codec: &mut dyn CentralCodec) -> Result<RequestOutcome, Fatal> {
-        let results = self.central.results()?;
+        let results = match self.central.results()? {
+            Ok(results) => results,
+            Err(rejected) => return Ok(refuse(codec, &rejected)),
+        };
         self.central.shared().worker_queries.fetch_add(self.slot, 1);
         let Results { winners, in_flight } = results;
         let line = if in_flight == 0 {

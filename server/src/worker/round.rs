@@ -145,7 +145,8 @@ impl Round {
         Ok(())
     }
 
-    /// Publishes what was committed, and returns the tickets that may be answered now.
+    /// Publishes what was committed, and returns the tickets that may be answered now. If a lock is
+    /// not free in time, these are the rejected ones only; the next round tries again.
     pub fn publish(
         &mut self,
         central: &mut Central,
@@ -156,7 +157,9 @@ impl Round {
         }
         let is_marked = |(ticket, result): &&Answerable| ticket.in_flight && result.is_ok();
         let ended = self.committed.iter().filter(is_marked).count();
-        central.publish(slot, u16::try_from(ended).unwrap_or(u16::MAX))?;
+        if central.publish(slot, u16::try_from(ended).unwrap_or(u16::MAX))?.is_err() {
+            return Ok(self.committed.extract_if(.., |(_, result)| result.is_err()).collect());
+        }
         self.answer_bytes = 0;
         Ok(std::mem::take(&mut self.committed))
     }

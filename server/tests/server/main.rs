@@ -2,6 +2,8 @@
 // A test that cannot continue fails by panicking.
 #![allow(clippy::unwrap_used)]
 
+mod chaos;
+mod crash_states;
 mod datasets;
 mod deaths;
 mod draw;

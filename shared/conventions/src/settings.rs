@@ -57,9 +57,10 @@ impl Settings {
     ) -> Result<Settings, SettingsError> {
         let file = file.unwrap_or_else(|| SettingsFile { path: table.file.into(), values: vec![] });
         let origin = |line| Source::File { path: file.path.clone(), line };
-        for FileValue { key, value, line } in &file.values {
-            if table.find(key).is_none() {
-                return Err(SettingsError::unknown_key(table, key, value, origin(*line)));
+        for found in &file.values {
+            if table.find(&found.key).is_none() {
+                let origin = origin(found.line);
+                return Err(SettingsError::unknown_key(table, found, &file.values, origin));
             }
         }
         let entry = |setting: &'static Setting| {
@@ -105,6 +106,11 @@ impl Settings {
         parse(&entry.value).map_err(|reason| {
             let Setting { key, flag, .. } = *entry.setting;
             let accepted = entry.setting.accepted();
+            let choices = entry.setting.choices;
+            // A choice may be refused because of another setting.
+            let is_choice = choices.contains(&entry.value.as_str());
+            let meant = || nearest(&entry.value, choices).filter(|_| !is_choice);
+            let reason = reason.or_else(|| Some(format!("did you mean {}?", meant()?)));
             if entry.is_missing() {
                 let variable = self.table.variable(entry.setting);
                 let file = self.file.clone();

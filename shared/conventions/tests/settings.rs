@@ -199,6 +199,10 @@ fn an_unknown_key_of_the_file_is_an_error_that_offers_the_nearest_one() {
         "unknown key \"server_prot\" = \"80\" (my.test:2): did you mean SERVER_PORT? \
          known keys are SERVER_PORT, batch.maxAmount, id"
     );
+    let error = resolve(&[], &[], &[("Batch.size", "10")]).unwrap_err();
+    assert!(error.to_string().contains("(my.test:1): did you mean batch.maxAmount? known keys"));
+    let error = resolve(&[], &[], &[("batch.size", "10"), ("batch.maxamount", "5")]).unwrap_err();
+    assert!(error.to_string().contains("(my.test:1): known keys are"), "{error}");
     let error = resolve(&[], &[], &[("colour", "red")]).unwrap_err();
     assert_eq!(
         error.to_string(),

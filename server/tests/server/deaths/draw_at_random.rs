@@ -81,8 +81,7 @@ fn kill_workers(central: &CentralProcess<'_>, mut random: Random, running: &Atom
 }
 
 /// Lets one agency per dialect take part while workers are killed.
-fn run_with_kills(durability: &str) {
-    let mut random = Random::seeded();
+fn run_with_kills(durability: &str, random: &mut Random) {
     let dialects = draw_dialects();
     let list: Vec<_> = dialects.iter().map(|dialect| format!("{dialect}:0")).collect();
     let setup = Setup::new()
@@ -131,10 +130,10 @@ fn run_with_kills(durability: &str) {
 
 #[test]
 fn agencies_that_retry_get_the_right_winners_whichever_workers_are_killed() {
-    in_rounds(|| run_with_kills("process"));
+    in_rounds(1, |random| run_with_kills("process", random));
 }
 
 #[test]
 fn agencies_that_retry_get_the_right_winners_whichever_workers_are_killed_with_durability_disk() {
-    in_rounds(|| run_with_kills("disk"));
+    in_rounds(1, |random| run_with_kills("disk", random));
 }

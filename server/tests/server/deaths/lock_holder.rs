@@ -24,7 +24,11 @@ fn setup(durability: &str) -> Setup {
 
 /// Stops a worker while it holds the lock. If the lock shows no holder, tries any worker: some
 /// locks are held for less time than it takes to read the holder.
-fn stop_holder(central: &CentralProcess<'_>, lock: &Lock, random: &mut Random) -> StoppedProcess {
+pub(super) fn stop_holder(
+    central: &CentralProcess<'_>,
+    lock: &Lock,
+    random: &mut Random,
+) -> StoppedProcess {
     let workers = central.worker_pids();
     let start = Instant::now();
     let mut tries = 0;

@@ -1,9 +1,9 @@
-//! Processes are killed, one or all of them, at chosen and at random moments.
+//! Processes are killed, one or all of them, at chosen moments, or at random during a draw.
 
-mod at_random;
 mod crash_loop;
 mod draw;
 mod draw_at_random;
 mod lock_holder;
+mod stopped;
 mod supervisor;
 mod worker;

@@ -84,12 +84,9 @@ fn five_hundred_stalled_clients_do_not_delay_an_honest_one_and_are_closed_in_tim
             times.push(start.elapsed());
         }
         assert_eq!(central.results(), Results { winners: TRIES as u64, in_flight: begun });
-        let took = last_connected.elapsed();
-        assert_eq!(
-            central.connections(),
-            STALLED as u64,
-            "some stalled clients were closed during the measurement, which took {took:?}"
-        );
+        // The connection of the query may still count for a moment. A lower number would mean that
+        // stalled clients were closed during the measurement.
+        eventually("all stalled", || central.connections(), |count| *count == STALLED as u64);
 
         let closed = || central.program.count_lines_with("error: not done within 4s");
         let rest = (TIMEOUT + LATE).saturating_sub(last_connected.elapsed());

@@ -1,22 +1,28 @@
 //! The record of what the agencies of a test have sent and what was acknowledged, to compare with
-//! the storage.
+//! the answers and with the storage.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lottery::protocol::typed;
+use lottery::protocol::{Receipt, typed};
 
 use super::agency_connection::AgencyConnection;
 use super::central_process::CentralProcess;
-use super::packets::packet_of;
+use super::packets::{bet, packet_of_records};
+use super::participant::Participant;
 use super::setup::Setup;
+use super::stored_batches::{Differences, StoredBatches, document};
 
 /// Everything that the agencies of a test have sent, through all restarts of the central. It checks
-/// every answer:
+/// every answer as it arrives, so that all answers are those of some order of the batches that
+/// agrees with the order in which the test saw them:
 ///
 /// - an acknowledgement names exactly the winners of its batch;
 /// - a total is at least the winners acknowledged before the query, at most the winners ever sent,
-///   and never lower than an earlier answer.
+///   and never lower than an earlier answer;
+/// - a partial result reports at most as many batches in flight as have begun without being
+///   acknowledged before the query.
 #[derive(Debug, Default)]
 pub struct BatchRecord {
     batches: Mutex<Vec<Batch>>,
@@ -26,20 +32,28 @@ pub struct BatchRecord {
     sent: AtomicU64,
     /// The highest total of any answer.
     highest_total: AtomicU64,
+    /// Batches that have begun.
+    begun: AtomicU64,
+    /// Batches that are certainly not in flight any more.
+    ended: AtomicU64,
+    /// Answers to queries.
+    answers: AtomicU64,
 }
 
 /// A batch for which at least the connection was established. Its number is its position in the
 /// record.
 #[derive(Clone, Copy, Debug)]
-struct Batch {
-    bets: usize,
+pub(super) struct Batch {
+    /// 0 in `typed`, which has no agencies.
+    pub(super) agency: u16,
+    pub(super) bets: usize,
     /// The first `winners` bets win.
-    winners: usize,
-    acknowledged: bool,
+    pub(super) winners: usize,
+    pub(super) acknowledged: bool,
 }
 
 /// What the files of a storage hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Rows of `bets.csv`.
     pub bets: u64,
@@ -51,38 +65,90 @@ impl BatchRecord {
     /// Sends a batch on a new connection. Returns true if the central acknowledged it, and false if
     /// the central died or refused it.
     pub fn send_batch(&self, port: u16, bets: usize, winners: usize) -> bool {
-        let Ok(mut agency) = AgencyConnection::try_open(port) else { return false };
-        let number = {
-            let mut batches = self.batches.lock().unwrap();
-            batches.push(Batch { bets, winners, acknowledged: false });
-            batches.len() - 1
+        self.try_send_batch(port, bets, winners).is_some()
+    }
+
+    /// Sends a batch to a central that must acknowledge it. Returns its number.
+    pub fn send_acknowledged(&self, port: u16, bets: usize, winners: usize) -> usize {
+        self.try_send_batch(port, bets, winners).expect("the batch is acknowledged")
+    }
+
+    fn try_send_batch(&self, port: u16, bets: usize, winners: usize) -> Option<usize> {
+        let mut agency = AgencyConnection::try_open(port).ok()?;
+        let number = self.begin(0, bets, winners);
+        let number_of = |bet| if bet < winners { 7574 } else { 1033 };
+        let record = |bet| {
+            let document = document(number, bet);
+            format!("Santiago Lionel;Lorca;{document};1999-03-17;{}", number_of(bet))
         };
-        self.sent.fetch_add(winners as u64, Ordering::SeqCst);
-        agency.try_send(&packet_of(&number.to_string(), bets, winners));
+        agency.try_send(&packet_of_records(&(0..bets).map(record).collect::<Vec<_>>()));
         let reply = agency.read_until_gone();
-        let Some(won) = typed::decode_winners(&reply).unwrap() else { return false };
+        let won = typed::decode_winners(&reply).unwrap()?;
         let won: Vec<_> = won.iter().map(|bet| bet.document.to_string()).collect();
         let expected: Vec<_> = (0..winners).map(|bet| document(number, bet)).collect();
         assert_eq!(won, expected, "winners of batch {number}");
-        self.acknowledged.fetch_add(winners as u64, Ordering::SeqCst);
-        self.batches.lock().unwrap()[number].acknowledged = true;
-        true
+        self.acknowledge(number);
+        Some(number)
+    }
+
+    /// Sends a batch of an agency on its kept connection. Returns true if the central acknowledged
+    /// it or refused it, and false if the connection is broken.
+    pub fn send_batch_of(
+        &self,
+        participant: &mut Participant,
+        agency: u16,
+        bets: usize,
+        winners: usize,
+    ) -> bool {
+        let number = self.begin(agency, bets, winners);
+        let documents: Vec<_> = (0..bets).map(|bet| document(number, bet)).collect();
+        let bets: Vec<_> = documents
+            .iter()
+            .enumerate()
+            .map(|(index, document)| bet(document, index < winners))
+            .collect();
+        match participant.try_store(&bets) {
+            Ok(Receipt::Stored { .. }) => {
+                self.acknowledge(number);
+                true
+            }
+            Ok(Receipt::Refused) => true,
+            Err(_) => false,
+        }
+    }
+
+    fn begin(&self, agency: u16, bets: usize, winners: usize) -> usize {
+        let mut batches = self.batches.lock().unwrap();
+        batches.push(Batch { agency, bets, winners, acknowledged: false });
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        self.sent.fetch_add(winners as u64, Ordering::SeqCst);
+        batches.len() - 1
+    }
+
+    fn acknowledge(&self, number: usize) {
+        let mut batches = self.batches.lock().unwrap();
+        batches[number].acknowledged = true;
+        self.acknowledged.fetch_add(batches[number].winners as u64, Ordering::SeqCst);
+        self.ended.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Sends a query on a new connection. Returns true if there was an answer.
     pub fn query(&self, port: u16) -> bool {
         let highest = self.highest_total.load(Ordering::SeqCst);
         let least = self.acknowledged.load(Ordering::SeqCst).max(highest);
+        let ended = self.ended.load(Ordering::SeqCst);
         let Ok(mut agency) = AgencyConnection::try_open(port) else { return false };
         agency.try_send(&typed::QUERY);
         let reply = agency.read_until_gone();
         let Some(results) = typed::decode_results(&reply).unwrap() else { return false };
         let most = self.sent.load(Ordering::SeqCst);
+        let in_flight = self.begun.load(Ordering::SeqCst) - ended;
         assert!(
-            (least..=most).contains(&results.winners),
-            "{results:?}, not {least} to {most} winners"
+            (least..=most).contains(&results.winners) && u64::from(results.in_flight) <= in_flight,
+            "{results:?}, not {least} to {most} winners and at most {in_flight} in flight"
         );
         self.highest_total.fetch_max(results.winners, Ordering::SeqCst);
+        self.answers.fetch_add(1, Ordering::SeqCst);
         true
     }
 
@@ -91,76 +157,68 @@ impl BatchRecord {
         self.batches.lock().unwrap().iter().filter(|batch| batch.acknowledged).count()
     }
 
+    /// Returns the number of queries answered so far.
+    pub fn answers(&self) -> u64 {
+        self.answers.load(Ordering::SeqCst)
+    }
+
     /// Compares the record with the files of a storage while no agency sends. Every acknowledged
     /// batch is stored exactly once, every other batch at most once. Each stored batch is complete
     /// and in one piece, there are no other rows, and `winners.log` has a line per winner in the
     /// same order.
     pub fn check_files(&self, rows: &[u8], lines: &[u8]) -> Totals {
-        let text = std::str::from_utf8(rows).unwrap();
-        let last = text.lines().last();
-        assert!(text.is_empty() || text.ends_with("\r\n"), "torn last row: {last:?}");
+        self.compare_files(rows, lines).none()
+    }
+
+    /// Compares the files as [`check_files`](Self::check_files) does, and returns the differences.
+    pub fn compare_files(&self, rows: &[u8], lines: &[u8]) -> Differences {
         let batches = self.batches.lock().unwrap();
-        let mut stored = vec![false; batches.len()];
-        let mut expected_lines = String::new();
-        let mut winners = 0;
-        let mut rest: Vec<_> = text.split_terminator("\r\n").collect();
-        let bets = rest.len() as u64;
-        rest.reverse();
-        while let Some(first) = rest.last() {
-            let number =
-                batch_of(first).unwrap_or_else(|| panic!("not a row of this test: {first:?}"));
-            let again = std::mem::replace(&mut stored[number], true);
-            assert!(!again, "batch {number} is stored twice");
-            let batch = batches[number];
-            for bet in 0..batch.bets {
-                let (document, wins) = (document(number, bet), bet < batch.winners);
-                let row = rest.pop();
-                let expected = stored_row(&document, wins);
-                assert_eq!(row, Some(&*expected), "row {bet} of batch {number}, {batch:?}");
-                if wins {
-                    winners += 1;
-                    expected_lines += &winner_line(&document);
-                }
-            }
+        StoredBatches::read(rows, &batches)
+            .compare(batches.len(), lines, |number| batches[number].acknowledged)
+    }
+
+    /// Compares the files as [`check_files`](Self::check_files) does, where `must_be_stored` names
+    /// the batches that no file may lack.
+    pub fn check_stored(
+        &self,
+        rows: &[u8],
+        lines: &[u8],
+        must_be_stored: impl Fn(usize) -> bool,
+    ) -> Totals {
+        let batches = self.batches.lock().unwrap();
+        StoredBatches::read(rows, &batches).compare(batches.len(), lines, must_be_stored).none()
+    }
+
+    /// Checks that each of these batches is in the rows exactly once, whatever else is there.
+    pub fn check_contained(&self, rows: &[u8], numbers: &BTreeSet<usize>) {
+        let batches = self.batches.lock().unwrap();
+        let stored = StoredBatches::read(rows, &batches);
+        for number in numbers {
+            assert_eq!(stored.times(*number), 1, "batch {number} in the files");
         }
-        for (number, batch) in batches.iter().enumerate() {
-            let lost = batch.acknowledged && !stored[number];
-            assert!(!lost, "acknowledged batch {number} is lost: {batch:?}");
-        }
-        assert!(lines == expected_lines.as_bytes(), "winners.log does not match bets.csv");
-        Totals { bets, winners }
     }
 
     /// Compares the record with the files of an idle central, and its files with its totals.
     pub fn check(&self, setup: &Setup, central: &CentralProcess<'_>) -> Totals {
-        let totals =
-            self.check_files(&setup.read_stored("bets.csv"), &setup.read_stored("winners.log"));
+        self.compare(setup, central).none()
+    }
+
+    /// Compares as [`check`](Self::check) does, and returns the differences between the record and
+    /// the files.
+    pub fn compare(&self, setup: &Setup, central: &CentralProcess<'_>) -> Differences {
+        let (rows, lines) = (setup.read_stored("bets.csv"), setup.read_stored("winners.log"));
+        let differences = self.compare_files(&rows, &lines);
+        let totals = differences.totals;
         let results = central.results();
         let seen = (results.winners, results.in_flight);
         assert_eq!(seen, (totals.winners, 0), "winners and in flight");
         assert_eq!(central.number("bets"), totals.bets, "bets");
         let highest = self.highest_total.load(Ordering::SeqCst);
         assert!(highest <= results.winners, "the winners went down");
-        totals
+        // No batch of the past is undecided any more, so later answers have tighter bounds.
+        self.acknowledged.store(totals.winners, Ordering::SeqCst);
+        self.sent.store(totals.winners, Ordering::SeqCst);
+        self.ended.store(self.begun.load(Ordering::SeqCst), Ordering::SeqCst);
+        differences
     }
-}
-
-/// Returns the document that [`packet_of`] gives to a bet.
-fn document(batch: usize, bet: usize) -> String {
-    format!("{batch}-{bet}")
-}
-
-/// Returns the batch to which a row belongs.
-fn batch_of(row: &str) -> Option<usize> {
-    row.split(',').nth(3)?.split_once('-')?.0.parse().ok()
-}
-
-fn stored_row(document: &str, wins: bool) -> String {
-    let number = if wins { 7574 } else { 1033 };
-    format!("0,Santiago Lionel,Lorca,{document},1999-03-17,{number}")
-}
-
-fn winner_line(document: &str) -> String {
-    let name = "Full name: Santiago Lionel Lorca";
-    format!("{name} | Document: {document} | Date of Birth: 17/03/1999\n")
 }

@@ -33,6 +33,11 @@ impl<'a> CentralProcess<'a> {
         Self { setup, program, port }
     }
 
+    /// Returns the setup that started it.
+    pub fn setup(&self) -> &'a Setup {
+        self.setup
+    }
+
     /// Returns the port of a dialect that has exactly one.
     pub fn port_of(&self, dialect: &str) -> u16 {
         let line = self.program.line_with(&format!("| protocol: {dialect} |"));

@@ -1,11 +1,13 @@
 //! Agencies that keep a central busy while a test disturbs it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, spawn};
 use std::time::Duration;
 
 use super::batch_record::BatchRecord;
+use super::participant::Participant;
 use super::random::Random;
 
 /// Bets of the largest batch: about 7 kB.
@@ -39,6 +41,23 @@ impl Load {
         Self { agencies: (0..agencies).map(agency).collect(), stop }
     }
 
+    /// Adds agencies with these numbers, each of which keeps a connection in `framed` and sends one
+    /// batch after the other.
+    pub fn add_kept(
+        &mut self,
+        numbers: Range<u16>,
+        port: u16,
+        record: &Arc<BatchRecord>,
+        random: &mut Random,
+    ) {
+        for number in numbers {
+            let (stop, record) = (Arc::clone(&self.stop), Arc::clone(record));
+            let random = random.split();
+            let work = move || work_on_one_connection(&stop, number, port, &record, random);
+            self.agencies.push(spawn(work));
+        }
+    }
+
     /// Stops each agency after its current request. Panics if an agency received a wrong answer.
     pub fn stop(mut self) {
         self.stop.store(true, Ordering::SeqCst);
@@ -67,6 +86,27 @@ fn work(stop: &AtomicBool, port: u16, record: &BatchRecord, mut random: Random) 
         } else {
             let bets = 1 + random.below(MAX_BETS);
             record.send_batch(port, bets as usize, random.below(bets + 1) as usize);
+        }
+        random.pause(PAUSE);
+    }
+}
+
+fn work_on_one_connection(
+    stop: &AtomicBool,
+    number: u16,
+    port: u16,
+    record: &BatchRecord,
+    mut random: Random,
+) {
+    let mut connection = None;
+    while !stop.load(Ordering::SeqCst) {
+        connection = connection.or_else(|| Participant::try_connect(port, "framed", number).ok());
+        if let Some(participant) = &mut connection {
+            let bets = 1 + random.below(MAX_BETS);
+            let winners = random.below(bets + 1) as usize;
+            if !record.send_batch_of(participant, number, bets as usize, winners) {
+                connection = None;
+            }
         }
         random.pause(PAUSE);
     }

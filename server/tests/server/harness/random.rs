@@ -11,7 +11,11 @@ const SEED: &str = "TEST_SEED";
 
 /// A source of random numbers.
 #[derive(Debug)]
-pub struct Random(ChaCha8Rng);
+pub struct Random {
+    generator: ChaCha8Rng,
+    /// The seed of the first source, from which this one was split.
+    seed: u64,
+}
 
 impl Random {
     /// Returns a source with the seed in `TEST_SEED`, or with a new seed. Prints the seed
@@ -20,22 +24,29 @@ impl Random {
         let given = std::env::var(SEED).ok().and_then(|text| text.parse().ok());
         let seed = given.unwrap_or_else(new_seed);
         println!("{SEED}={seed} {}", current().name().unwrap_or_default());
-        Self(ChaCha8Rng::seed_from_u64(seed))
+        Self { generator: ChaCha8Rng::seed_from_u64(seed), seed }
     }
 
     /// Returns a source whose numbers differ in every test, also if `TEST_SEED` is given.
     pub fn unseeded() -> Self {
-        Self(ChaCha8Rng::seed_from_u64(new_seed()))
+        let seed = new_seed();
+        Self { generator: ChaCha8Rng::seed_from_u64(seed), seed }
+    }
+
+    /// Returns the seed that repeats the run.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// Returns another source, seeded from this one, for another thread.
     pub fn split(&mut self) -> Self {
-        Self(ChaCha8Rng::seed_from_u64(self.0.next_u64()))
+        let generator = ChaCha8Rng::seed_from_u64(self.generator.next_u64());
+        Self { generator, seed: self.seed }
     }
 
     /// Returns a number from 0 to `limit` - 1.
     pub fn below(&mut self, limit: u64) -> u64 {
-        self.0.next_u64() % limit
+        self.generator.next_u64() % limit
     }
 
     /// Returns one of the choices.

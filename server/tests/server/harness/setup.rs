@@ -12,11 +12,14 @@ use multiprocessing::{Segment, SegmentName};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::central_process::CentralProcess;
-use super::deadline::eventually_within;
+use super::deadline::{eventually, eventually_within};
 use super::log_lines::value_of;
 use super::proc_files::{processes_in, shared_memory_entries};
 use super::program::Program;
 use super::random::Random;
+
+/// Part of the line by which a central reports that it is ready.
+const READY: &str = "action: listen | result: success";
 
 /// The settings and the directory of a central, shared by all its starts.
 #[derive(Debug)]
@@ -62,10 +65,21 @@ impl Setup {
     /// Returns the default setup: any free port of 127.0.0.1, two workers, durability `process`,
     /// log level DEBUG, batches that stay in flight however slowly they arrive, an empty directory.
     pub fn new() -> Self {
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// Returns the default setup with a directory in memory, if the system has a place for it: for
+    /// tests that sync often, or write the same files again and again.
+    pub fn in_memory() -> Self {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() { Self::below(memory) } else { Self::new() }
+    }
+
+    fn below(temporary: &Path) -> Self {
         raise_descriptor_limit();
         // Without symbolic links, because tests compare paths in `/proc` with paths of this
         // directory.
-        let temporary = std::env::temp_dir().canonicalize().unwrap();
+        let temporary = temporary.canonicalize().unwrap();
         let mut setup = Self {
             directory: tempfile::tempdir_in(temporary).unwrap(),
             environment: Vec::new(),
@@ -192,8 +206,32 @@ impl Setup {
     /// it is ready.
     pub fn start_by(&self, command: &mut Command) -> CentralProcess<'_> {
         let program = Program::start(command);
-        let ready = program.line_with("action: listen | result: success");
-        let port = value_of(&ready, "port").parse().unwrap();
+        let ready = program.line_with(READY);
+        self.started_as(program, &ready)
+    }
+
+    /// Starts a central as [`start_by`](Self::start_by) does. Returns what it has logged if it
+    /// exits instead.
+    pub fn try_start_by(&self, command: &mut Command) -> Result<CentralProcess<'_>, Vec<String>> {
+        let mut program = Program::start(command);
+        let mut look = || {
+            let ready = program.lines().into_iter().find(|line| line.contains(READY));
+            (ready, program.is_running())
+        };
+        let (ready, _) = eventually("a ready central or its end", &mut look, |(ready, runs)| {
+            ready.is_some() || !runs
+        });
+        match ready {
+            Some(ready) => Ok(self.started_as(program, &ready)),
+            None => {
+                program.exit_code();
+                Err(program.lines())
+            }
+        }
+    }
+
+    fn started_as(&self, program: Program, ready: &str) -> CentralProcess<'_> {
+        let port = value_of(ready, "port").parse().unwrap();
         self.started.lock().unwrap().push((port, program.pid()));
         CentralProcess::new(self, program, port)
     }

@@ -89,12 +89,14 @@ fn the_status_has_every_field_with_its_value() {
         ("worker_deaths", 0.into()),
         ("lock_recoveries", 0.into()),
         ("storage_failed", false.into()),
+        ("unhealthy", Value::Array(vec![])),
     ];
     for (field, value) in &expected {
         assert_eq!(&status[field], value, "{field}");
     }
     assert!(status["uptime_seconds"].as_u64().unwrap() < 60);
-    assert_eq!(status.as_object().unwrap().len(), expected.len() + 2, "{status}");
+    assert_eq!(status.as_object().unwrap().len(), expected.len() + 3, "{status}");
+    assert!(status["supervisor_heartbeat_age_ms"].as_u64().unwrap() < 10_000, "{status}");
     let workers = status["workers"].as_array().unwrap();
     let sum =
         |field: &str| workers.iter().map(|worker| worker[field].as_u64().unwrap()).sum::<u64>();
@@ -114,7 +116,8 @@ fn the_status_has_every_field_with_its_value() {
         assert_eq!((&worker["slot"], &worker["state"]), (&slot.into(), &"ready".into()));
         assert_eq!(worker["pid"], pids[slot]);
         assert!(worker["uptime_seconds"].as_u64().unwrap() < 60);
-        assert_eq!(worker.as_object().unwrap().len(), 12, "{worker}");
+        assert!(worker["heartbeat_age_ms"].as_u64().unwrap() < 10_000, "{worker}");
+        assert_eq!(worker.as_object().unwrap().len(), 13, "{worker}");
     }
     let table = text(&ask(&setup, "status", central.port).stdout);
     for part in ["serving", "winners 2, bets 7, agencies in flight 1", "ready", "refused"] {
@@ -146,34 +149,18 @@ fn segment(table: &str, port: u16) -> Vec<Vec<&str>> {
     std::iter::once(own).chain(objects).map(|line| line.split_whitespace().collect()).collect()
 }
 
-#[test]
-fn ipcs_with_a_port_lists_only_the_segment_of_that_central() {
-    let (setup, other) = (setup(), setup());
-    let (central, second) = (setup.start(), other.start());
-    let segments = |arguments: &[&str]| -> Vec<String> {
-        let table = text(&setup.run(arguments).stdout);
-        let names = table.lines().filter_map(|line| line.split(' ').next());
-        names.filter(|name| name.starts_with("/lottery.")).map(str::to_owned).collect()
-    };
-    let [name, other_name] =
-        [&central, &second].map(|central| format!("/lottery.{}", central.port));
-    assert_eq!(segments(&["ipcs", "--port", &central.port.to_string()]), [name.as_str()]);
-    let all = segments(&["ipcs"]);
-    assert!(all.contains(&name) && all.contains(&other_name), "without a port: {all:?}");
-}
+/// An object of the segment: name, kind, type of its elements, length, and its value if that is
+/// known.
+type Object<'a> = (&'a str, &'a str, &'a str, &'a str, Option<&'a str>);
 
-/// Returns every object with its kind, type and length, and its value if that is known.
-fn objects(
-    central: &CentralProcess<'_>,
-) -> Vec<(&'static str, &'static str, &'static str, &'static str, Option<String>)> {
-    let pids = central.worker_pids();
-    let pids = format!("[{}, {}]", pids[0], pids[1]);
-    let port = central.port.to_string();
-    let objects = [
+/// Returns the objects of the segment of a [`busy`] central with two workers.
+fn objects<'a>(port: &'a str, pids: &'a str) -> Vec<Object<'a>> {
+    vec![
         ("ledger", "Value", "u64", "7", None),
         ("sync", "Lock", "u8", "0", Some("free")),
         ("durable", "RawValue", "u64", "1", Some("0")),
         ("storage_failed", "RawValue", "u8", "1", Some("0")),
+        ("disk_refused", "RawValue", "u32", "1", Some("0")),
         ("winners", "Value", "u64", "1", Some("2")),
         ("bets", "RawValue", "u64", "1", Some("7")),
         ("finished", "RawValue", "u32", "1", Some("0")),
@@ -188,17 +175,24 @@ fn objects(
         ("command", "RawValue", "u64", "1", Some("0")),
         ("answer", "RawValue", "u64", "1", Some("0")),
         ("drawn", "RawValue", "u8", "1", Some("0")),
+        ("draw_failures", "RawValue", "u32", "1", Some("0")),
         ("processing", "RawArray", "u8", "2", None),
         ("in_flight", "RawArray", "u16", "2", None),
         ("workers", "RawValue", "u32", "1", Some("2")),
-        ("port", "RawValue", "u16", "1", Some(port.as_str())),
+        ("port", "RawValue", "u16", "1", Some(port)),
+        ("listen_ports", "RawArray", "u16", "1", Some(port)),
+        ("listen_ips", "RawArray", "u64", "2", Some("[0, 281472812449793]")),
         ("phase", "RawValue", "u8", "1", Some("1")),
+        ("supervisor_heartbeat_ms", "RawValue", "u64", "1", None),
         ("deaths", "RawValue", "u64", "1", Some("0")),
         ("last_death_ms", "RawValue", "u64", "1", Some("0")),
-        ("worker_pid", "RawArray", "u32", "2", Some(pids.as_str())),
+        ("worker_pid", "RawArray", "u32", "2", Some(pids)),
         ("worker_state", "RawArray", "u8", "2", Some("[2, 2]")),
         ("worker_started_ms", "RawArray", "u64", "2", None),
         ("worker_restarts", "RawArray", "u32", "2", Some("[0, 0]")),
+        ("worker_heartbeat_ms", "RawArray", "u64", "2", None),
+        ("worker_on_disk", "RawArray", "u8", "2", Some("[0, 0]")),
+        ("worker_full", "RawArray", "u8", "2", Some("[0, 0]")),
         ("worker_connections", "RawArray", "u32", "2", None),
         ("worker_waiting", "RawArray", "u32", "2", Some("[0, 0]")),
         ("worker_batches", "RawArray", "u64", "2", None),
@@ -206,11 +200,23 @@ fn objects(
         ("worker_large", "RawArray", "u64", "2", Some("[0, 0]")),
         ("worker_queries", "RawArray", "u64", "2", None),
         ("worker_refused", "RawArray", "u64", "2", None),
-    ];
-    let owned = |(object, kind, element, length, value): (_, _, _, _, Option<&str>)| {
-        (object, kind, element, length, value.map(str::to_owned))
+    ]
+}
+
+#[test]
+fn ipcs_with_a_port_lists_only_the_segment_of_that_central() {
+    let (setup, other) = (setup(), setup());
+    let (central, second) = (setup.start(), other.start());
+    let segments = |arguments: &[&str]| -> Vec<String> {
+        let table = text(&setup.run(arguments).stdout);
+        let names = table.lines().filter_map(|line| line.split(' ').next());
+        names.filter(|name| name.starts_with("/lottery.")).map(str::to_owned).collect()
     };
-    objects.into_iter().map(owned).collect()
+    let [name, other_name] =
+        [&central, &second].map(|central| format!("/lottery.{}", central.port));
+    assert_eq!(segments(&["ipcs", "--port", &central.port.to_string()]), [name.as_str()]);
+    let all = segments(&["ipcs"]);
+    assert!(all.contains(&name) && all.contains(&other_name), "without a port: {all:?}");
 }
 
 #[test]
@@ -231,12 +237,15 @@ fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
     });
     let lines = segment(&table, central.port);
     assert_eq!(lines[1], ["object", "kind", "type", "length", "value"]);
-    let objects = objects(&central);
+    let pids = central.worker_pids();
+    let pids = format!("[{}, {}]", pids[0], pids[1]);
+    let port = central.port.to_string();
+    let objects = objects(&port, &pids);
     assert_eq!(lines.len() - 2, objects.len(), "{table}");
     for ((object, kind, element, length, value), line) in objects.into_iter().zip(&lines[2..]) {
         assert_eq!(line[..4], [object, kind, element, length], "{table}");
         assert!(
-            value.as_ref().is_none_or(|value| line[4..].join(" ") == *value),
+            value.is_none_or(|value| line[4..].join(" ") == value),
             "{object} is not {value:?} in {table}"
         );
     }

@@ -29,6 +29,7 @@ const KEYS: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("SERVER_GRACE", "8s", "1s", "2s", "1m30s", "--grace"),
     ("SERVER_REQUEST_TIMEOUT", "30s", "100ms", "5s", "6s", "--request-timeout"),
     ("SERVER_IDLE_TIMEOUT", "5m", "100ms", "5s", "6s", "--idle-timeout"),
+    ("SERVER_HEARTBEAT_TIMEOUT", "5s", "1s", "0", "10s", "--heartbeat-timeout"),
     ("SERVER_STALL_TIME", "500ms", "100ms", "5s", "6s", "--stall-time"),
     ("SERVER_CONNECTIONS", "8192", "16", "17", "18", "--connections"),
     ("SERVER_LOG_LINES", "1000", "1", "2", "3", "--log-lines"),
@@ -185,6 +186,7 @@ fn a_bad_value_of_any_key_is_named_with_its_source_and_the_accepted_values() {
         ("SERVER_GRACE", &["99ms", "8", "soon", "-8s"], "at least 100ms"),
         ("SERVER_REQUEST_TIMEOUT", &["0s", "30"], "at least 100ms"),
         ("SERVER_IDLE_TIMEOUT", &["0s", "30"], "at least 100ms"),
+        ("SERVER_HEARTBEAT_TIMEOUT", &["999ms", "5", "never"], "at least 1s"),
         ("SERVER_STALL_TIME", &["0s", "30"], "at least 100ms"),
         ("SERVER_CONNECTIONS", &["15", "65536", "many"], "16 to 65535"),
         ("SERVER_LOG_LINES", &["0", "-1", "1000001"], "1 to 1000000"),
@@ -264,6 +266,13 @@ fn a_file_that_cannot_be_used_is_named_with_the_reason() {
             &["config.ini", reason],
         );
     }
+}
+
+#[test]
+fn a_byte_order_mark_at_the_start_of_the_file_is_skipped() {
+    let place = Place::with_file("\u{feff}[DEFAULT]\nSERVER_WORKERS = 3\n");
+    let shown = text(&place.run(&["--print-config"]).stdout);
+    assert!(shown.contains("SERVER_WORKERS = 3"), "{shown}");
 }
 
 #[test]

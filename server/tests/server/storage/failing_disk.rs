@@ -2,70 +2,31 @@
 //! nothing may be acknowledged: the central stops, and a restart recovers. It does not matter which
 //! file it was and which process noticed.
 //!
-//! A preloaded library makes one `fdatasync` fail. The tests compile it, so they need a C compiler.
+//! A preloaded library makes one sync fail. The tests compile it, so they need a C compiler.
 
-use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
 use crate::harness::{
-    AgencyConnection, Participant, Program, Setup, large_packet, left_out, packet_of,
+    AgencyConnection, FileShim, Participant, Program, Setup, large_packet, packet_of,
 };
-
-/// Fails the next `fdatasync` of the file whose path ends with `$FAIL_SYNC_OF` if the file
-/// `$FAIL_SYNC_NOW` exists, and removes the latter.
-const LIBRARY: &str = r#"
-#define _GNU_SOURCE
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-int fdatasync(int fd) {
-    char link[64], path[4096];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t length = readlink(link, path, sizeof path - 1);
-    const char *wanted = getenv("FAIL_SYNC_OF"), *now = getenv("FAIL_SYNC_NOW");
-    if (length > 0 && wanted && now) {
-        path[length] = 0;
-        size_t end = strlen(wanted);
-        if ((size_t)length >= end && !strcmp(path + length - end, wanted) && !unlink(now)) {
-            errno = EIO;
-            return -1;
-        }
-    }
-    return syscall(SYS_fdatasync, fd);
-}
-"#;
 
 /// Bets of a batch. Three such batches fill the journal, which leads to a checkpoint, which syncs
 /// every file.
 const BETS: usize = 50_000;
 
-/// Returns a command for the central with that library, and the file that makes the next sync of
-/// `file` fail. Without a C compiler, reports the test as left out.
-fn failing_sync_of(file: &str, setup: &Setup) -> Option<(Command, PathBuf)> {
-    let library = setup.directory().join("failing.so");
-    let source = setup.directory().join("failing.c");
-    fs::write(&source, LIBRARY).unwrap();
-    let compiled =
-        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
-    if !compiled.is_ok_and(|status| status.success()) {
-        left_out("no C compiler");
-        return None;
-    }
-    let now = setup.directory().join("now");
+/// Returns a command for a central of which a sync can be made to fail. Without a C compiler,
+/// reports the test as left out.
+fn failing(setup: &Setup) -> Option<(Command, FileShim)> {
+    let shim = FileShim::compile(setup)?;
     let mut command = setup.command(&["run"]);
-    command.env("LD_PRELOAD", &library).env("FAIL_SYNC_OF", file).env("FAIL_SYNC_NOW", &now);
-    Some((command, now))
+    shim.preload(&mut command);
+    Some((command, shim))
 }
 
 /// Asserts that a failed sync of this file stops the central and loses no acknowledged batch.
 fn stops_after_a_failed_sync_of(file: &str) {
     let setup = Setup::new().with("SERVER_DURABILITY", "disk");
-    let Some((mut command, now)) = failing_sync_of(file, &setup) else { return };
+    let Some((mut command, shim)) = failing(&setup) else { return };
     let mut central = setup.start_by(&mut command);
     let send = |number: usize| {
         let Ok(mut agency) = AgencyConnection::try_open(central.port) else { return false };
@@ -74,9 +35,9 @@ fn stops_after_a_failed_sync_of(file: &str) {
     };
     assert!(send(0), "the disk works");
 
-    fs::write(&now, "").unwrap();
+    shim.fail_next(&format!("sync {file} error"));
     let acknowledged = 1 + (1..20).take_while(|number| send(*number)).count();
-    assert!(!now.exists(), "no sync of {file} was tried in {acknowledged} batches");
+    assert!(!shim.is_pending(), "no sync of {file} was tried in {acknowledged} batches");
 
     assert_eq!(central.program.exit_code(), 3, "{:?}", central.program.lines());
     assert!(central.program.count_lines_with(&format!("{file} durable")) > 0);
@@ -113,11 +74,11 @@ fn a_failed_sync_of_the_finished_agencies_stops_the_central_before_it_acknowledg
         .with("SERVER_DURABILITY", "disk")
         .with("SERVER_PROTOCOL", "framed")
         .with("SERVER_AGENCIES", "2");
-    let Some((mut command, now)) = failing_sync_of("finished", &setup) else { return };
+    let Some((mut command, shim)) = failing(&setup) else { return };
     let mut central = setup.start_by(&mut command);
     let mut first = Participant::connect(central.port, "framed", 1);
     first.try_notify().unwrap();
-    fs::write(&now, "").unwrap();
+    shim.fail_next("sync finished error");
     let mut second = Participant::connect(central.port, "framed", 2);
     assert!(second.try_notify().is_err(), "acknowledged although it may be lost");
     assert_eq!(central.program.exit_code(), 3, "{:?}", central.program.lines());
@@ -138,8 +99,8 @@ fn batches_of_a_killed_run_with_durability_disk_are_durable_before_a_run_without
         central.kill_all();
 
         setup.set("SERVER_DURABILITY", "process");
-        let Some((mut command, now)) = failing_sync_of(file, &setup) else { return };
-        fs::write(&now, "").unwrap();
+        let Some((mut command, shim)) = failing(&setup) else { return };
+        shim.fail_next(&format!("sync {file} error"));
         let mut program = Program::start(&mut command);
         program.line_with(&format!("{file} durable"));
         assert_eq!(program.exit_code(), 1);
@@ -153,8 +114,8 @@ fn batches_of_a_killed_run_with_durability_disk_are_durable_before_a_run_without
 #[test]
 fn a_new_file_of_finished_agencies_is_durable_before_it_gets_its_name() {
     let setup = Setup::new();
-    let Some((mut command, now)) = failing_sync_of("finished.new", &setup) else { return };
-    fs::write(&now, "").unwrap();
+    let Some((mut command, shim)) = failing(&setup) else { return };
+    shim.fail_next("sync finished.new error");
     let mut program = Program::start(&mut command);
     program.line_with("finished.new durable: Input/output error");
     assert_eq!(program.exit_code(), 1);

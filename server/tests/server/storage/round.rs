@@ -188,7 +188,7 @@ fn a_batch_in_the_round_of_the_last_finish_mark_is_stored_before_bets_close() {
 }
 
 /// Kills the only worker at a random moment after several batches have arrived in one round.
-fn kill_in_a_round(durability: &str) {
+fn kill_in_a_round(durability: &str, random: &mut Random) {
     const DEATHS: u32 = 40;
     const BATCHES: usize = 8;
     let setup = setup(durability);
@@ -196,7 +196,7 @@ fn kill_in_a_round(durability: &str) {
     let segment = central.segment();
     let pids = segment.raw_array::<u32>("worker_pid").unwrap();
     let restarts = segment.raw_array::<u32>("worker_restarts").unwrap();
-    let (record, mut random) = (BatchRecord::default(), Random::seeded());
+    let record = BatchRecord::default();
     for death in 1..=DEATHS {
         let stopped = StoppedProcess::new(pids.load(0));
         thread::scope(|scope| {
@@ -219,11 +219,11 @@ fn kill_in_a_round(durability: &str) {
 
 #[test]
 fn a_worker_killed_during_a_commit_leaves_each_batch_of_the_round_whole_or_absent() {
-    in_rounds(|| kill_in_a_round("process"));
+    in_rounds(1, |random| kill_in_a_round("process", random));
 }
 
 #[test]
 fn a_worker_killed_during_a_commit_leaves_each_batch_of_the_round_whole_or_absent_with_durability_disk()
  {
-    in_rounds(|| kill_in_a_round("disk"));
+    in_rounds(1, |random| kill_in_a_round("disk", random));
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::file::MAX_FILE_BYTES;
+use super::file::{FileValue, MAX_FILE_BYTES};
 use super::source::Source;
 use super::table::Table;
 
@@ -16,7 +16,7 @@ pub enum SettingsError {
     /// A value that its setting does not accept.
     #[error(
         "{key} = {value:?} ({origin}) is not accepted: {}expected {accepted}",
-        .reason.as_ref().map(|reason| format!("{reason}; ")).unwrap_or_default()
+        .reason.as_ref().map(|reason| as_prefix(reason)).unwrap_or_default()
     )]
     Value {
         /// Key of the setting.
@@ -51,7 +51,7 @@ pub enum SettingsError {
     /// A key that no setting has. It is refused because it is usually a typing error.
     #[error(
         "unknown key {key:?} = {value:?} ({origin}): {}known keys are {}",
-        .suggestion.map(|name| format!("did you mean {name}? ")).unwrap_or_default(),
+        did_you_mean(.suggestions),
         .table.keys().join(", ")
     )]
     UnknownKey {
@@ -61,8 +61,8 @@ pub enum SettingsError {
         value: String,
         /// Where it was given.
         origin: Source,
-        /// The known key with nearly the same spelling.
-        suggestion: Option<&'static str>,
+        /// The known key with nearly the same spelling, or the unused keys of the same section.
+        suggestions: Box<[&'static str]>,
         /// The table with all known keys.
         table: &'static Table,
     },
@@ -107,16 +107,46 @@ impl SettingsError {
         }
     }
 
-    /// Returns the error for a key of the file that is not in `table`.
+    /// Returns the error for a key of the file that is not in `table`. `used` are the other keys of
+    /// the file.
     pub(super) fn unknown_key(
         table: &'static Table,
-        key: &str,
-        value: &str,
+        found: &FileValue,
+        used: &[FileValue],
         origin: Source,
     ) -> Self {
-        let suggestion = nearest(key, &table.keys());
-        Self::UnknownKey { key: key.to_owned(), value: value.to_owned(), origin, suggestion, table }
+        let FileValue { key, value, .. } = found;
+        let suggestions = match nearest(key, &table.keys()) {
+            Some(name) => vec![name],
+            None => unused_in_section(table, key, used),
+        };
+        let suggestions = suggestions.into_boxed_slice();
+        Self::UnknownKey { key: key.clone(), value: value.clone(), origin, suggestions, table }
     }
+}
+
+/// Returns a reason as the beginning of a sentence that goes on.
+fn as_prefix(reason: &str) -> String {
+    if reason.ends_with('?') { format!("{reason} ") } else { format!("{reason}; ") }
+}
+
+/// Returns the question for the suggestions; empty if there are none.
+fn did_you_mean(suggestions: &[&str]) -> String {
+    match suggestions {
+        [] => String::new(),
+        names => format!("did you mean {}? ", names.join(" or ")),
+    }
+}
+
+/// Returns the known keys of the section of `key`, the part before its first dot, that the file
+/// does not use. Such a key often has another name in another edition of the same file.
+fn unused_in_section(table: &Table, key: &str, used: &[FileValue]) -> Vec<&'static str> {
+    let section = |key: &str| key.split_once('.').map(|(section, _)| section.to_lowercase());
+    let Some(wanted) = section(key) else { return Vec::new() };
+    let is_used = |known: &str| used.iter().any(|found| found.key.eq_ignore_ascii_case(known));
+    let mut keys = table.keys();
+    keys.retain(|known| section(known).as_ref() == Some(&wanted) && !is_used(known));
+    keys
 }
 
 /// Maximum number of edits between a mistyped name and the name that it suggests.

@@ -11,6 +11,8 @@ pub struct Dialect {
     pub connections: &'static [ConnectionUse],
     /// True if the reply to the question for the winners waits for the draw, without a time limit.
     pub waits_for_draw: bool,
+    /// True if a bet may have no number.
+    pub number_is_optional: bool,
     /// True if the original servers put a message together from several reads. Some take the bytes
     /// of one read for a message, so the rules with messages byte by byte go beyond them.
     pub originals_join_reads: bool,

@@ -13,6 +13,7 @@ pub const DIALECT: Dialect = Dialect {
     name: "echo",
     connections: &[ConnectionUse::PerRequest],
     waits_for_draw: false,
+    number_is_optional: false,
     originals_join_reads: false,
     max_agency: u16::MAX,
     central: || Box::new(EchoCentralCodec),

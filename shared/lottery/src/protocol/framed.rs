@@ -28,6 +28,7 @@ pub const DIALECT: Dialect = Dialect {
     name: "framed",
     connections: &[ConnectionUse::Kept, ConnectionUse::PerRequest],
     waits_for_draw: true,
+    number_is_optional: false,
     originals_join_reads: true,
     max_agency: u16::MAX,
     central: || Box::<FramedCentralCodec>::default(),

@@ -26,6 +26,7 @@ pub const DIALECT: Dialect = Dialect {
     name: "line",
     connections: &[ConnectionUse::Kept, ConnectionUse::PerRequest],
     waits_for_draw: true,
+    number_is_optional: false,
     originals_join_reads: true,
     max_agency: u16::MAX,
     central: || Box::<LineCentralCodec>::default(),

@@ -36,6 +36,7 @@ pub const DIALECT: Dialect = Dialect {
     name: "sentinel",
     connections: &[ConnectionUse::Kept],
     waits_for_draw: true,
+    number_is_optional: false,
     originals_join_reads: false,
     max_agency: u8::MAX as u16,
     central: || Box::<SentinelCentralCodec>::default(),

@@ -29,6 +29,7 @@ pub const DIALECT: Dialect = Dialect {
     name: "typed",
     connections: &[ConnectionUse::PerRequest],
     waits_for_draw: false,
+    number_is_optional: true,
     originals_join_reads: true,
     // Messages carry no agency number, so the dialect does not limit it.
     max_agency: u16::MAX,

@@ -163,6 +163,11 @@ impl LockBlock {
     /// asleep although the mutex is free. Neither the kernel's robust list nor glibc covers this.
     /// So every waiter checks again after `LONGEST_SLEEP`.
     pub(crate) fn lock_timeout(&self, timeout: Duration) -> Result<Acquired, Errno> {
+        // Without a look at the clock, as in `lock`.
+        match self.lock_until(known_look()) {
+            Ok(Acquired::Busy) => {}
+            outcome => return outcome,
+        }
         let deadline = Deadline::after(timeout)?;
         loop {
             match self.lock_until(deadline.next_look()?)? {

@@ -1,0 +1,88 @@
+//! The heartbeats of the processes, by which the supervisor and `server health` recognize one that
+//! is stopped or stuck.
+
+use std::time::Duration;
+
+use multiprocessing::{Progress, RawArray};
+use nix::time::{ClockId, clock_gettime};
+
+use super::Shared;
+
+/// The heartbeat of this process, if it is a worker. The supervisor's own is a plain value.
+#[derive(Clone, Debug)]
+pub struct Heartbeat {
+    times: RawArray<u64>,
+    on_disk: RawArray<u8>,
+    /// Slot of this worker.
+    slot: Option<usize>,
+}
+
+impl Heartbeat {
+    /// Returns the heartbeat of a process that is no worker: it writes nothing.
+    pub(super) fn none(shared: &Shared) -> Self {
+        let (times, on_disk) = (&shared.worker_heartbeat_ms, &shared.worker_on_disk);
+        Self { times: times.clone(), on_disk: on_disk.clone(), slot: None }
+    }
+
+    /// Makes this the heartbeat of the worker in a slot.
+    pub(super) fn start(&mut self, slot: usize) {
+        self.slot = Some(slot);
+        self.beat();
+    }
+
+    /// Shows that this process gets around.
+    pub fn beat(&self) {
+        if let Some(slot) = self.slot {
+            self.times.store(slot, monotonic_ms());
+        }
+    }
+
+    /// Runs an operation that takes as long as the disk wants. The watchdog does not count its
+    /// time: killing the worker would not make the disk faster.
+    pub fn on_disk<T>(&self, operation: impl FnOnce() -> T) -> T {
+        let Some(slot) = self.slot else { return operation() };
+        self.beat();
+        let before = self.on_disk.load(slot);
+        self.on_disk.store(slot, 1);
+        let result = operation();
+        self.beat();
+        self.on_disk.store(slot, before);
+        result
+    }
+}
+
+impl Shared {
+    /// Returns what the worker in a slot shows of its progress.
+    pub fn progress(&self, slot: usize) -> Progress {
+        Progress {
+            heartbeat: self.worker_heartbeat_ms.load(slot),
+            excused: self.worker_on_disk.load(slot) != 0,
+        }
+    }
+
+    /// Returns how long ago the worker in a slot showed its last heartbeat.
+    pub fn worker_silence(&self, slot: usize) -> Duration {
+        since(self.worker_heartbeat_ms.load(slot))
+    }
+
+    /// Returns how long ago the supervisor showed its last heartbeat.
+    pub fn supervisor_silence(&self) -> Duration {
+        since(self.supervisor_heartbeat_ms.load())
+    }
+
+    /// Shows that the supervisor gets around.
+    pub fn beat_as_supervisor(&self) {
+        self.supervisor_heartbeat_ms.store(monotonic_ms());
+    }
+}
+
+fn since(heartbeat_ms: u64) -> Duration {
+    Duration::from_millis(monotonic_ms().saturating_sub(heartbeat_ms))
+}
+
+/// Returns the time of the monotonic clock, which all processes of the machine share. It stands
+/// still while the machine is suspended.
+fn monotonic_ms() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
+    now.as_millis() as u64
+}

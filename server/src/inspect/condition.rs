@@ -1,0 +1,170 @@
+//! What the shared memory says about the health of a central: every reason why it could not serve a
+//! batch now.
+
+use std::fs;
+use std::time::Duration;
+
+use conventions::duration::GoDuration;
+use nix::errno::Errno;
+
+use crate::central::{Phase, Shared, WorkerState};
+
+/// A reason why a central is not healthy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// Not every worker accepts.
+    #[error("{ready} of {workers} workers accept")]
+    Missing {
+        /// Workers that accept.
+        ready: usize,
+        /// Slots of workers.
+        workers: usize,
+    },
+    /// Every worker accepts, and the supervisor has not noticed yet.
+    #[error("the central is starting")]
+    Starting,
+    /// It accepts nothing new.
+    #[error("the central is stopping")]
+    Stopping,
+    /// The supervisor does not get around.
+    #[error("the supervisor (pid {pid}) has shown no heartbeat for {}", GoDuration(*.silence))]
+    SilentSupervisor {
+        /// Its process id.
+        pid: i32,
+        /// How long.
+        silence: Duration,
+    },
+    /// A worker does not get around.
+    #[error("worker {slot} (pid {pid}) has shown no heartbeat for {}", GoDuration(*.silence))]
+    SilentWorker {
+        /// Its slot.
+        slot: usize,
+        /// Its process id.
+        pid: u32,
+        /// How long.
+        silence: Duration,
+    },
+    /// A worker waits for the disk.
+    #[error("worker {slot} (pid {pid}) has waited for the disk for {}", GoDuration(*.silence))]
+    SlowDisk {
+        /// Its slot.
+        slot: usize,
+        /// Its process id.
+        pid: u32,
+        /// How long.
+        silence: Duration,
+    },
+    /// The disk took no batch and no mark lately.
+    #[error("the disk refuses batches: {}", Errno::from_raw(*.errno).desc())]
+    DiskRefuses {
+        /// The error number.
+        errno: i32,
+    },
+    /// A sync has failed, in any process.
+    #[error("the disk has failed, so nothing more is acknowledged: restart the central")]
+    DiskFailed,
+    /// No worker accepts another connection.
+    #[error("no place left: every worker has as many connections as it can hold")]
+    Full,
+    /// The draw is due and has failed.
+    #[error("the draw has failed {failures} times and has not been held, see the log")]
+    DrawFails {
+        /// Number of failed attempts.
+        failures: u32,
+    },
+}
+
+/// Limits for the silence of a process.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Without a heartbeat of a worker.
+    pub worker: Duration,
+    /// Without a heartbeat of a worker that waits for the disk.
+    pub disk: Duration,
+    /// Without a heartbeat of the supervisor.
+    pub supervisor: Duration,
+}
+
+/// For the question whether a batch would be served now. Heartbeats come every 250 ms. Repairs may
+/// keep the supervisor busy for longer.
+pub const READY: Patience = Patience {
+    worker: Duration::from_secs(1),
+    disk: Duration::from_secs(5),
+    supervisor: Duration::from_secs(5),
+};
+
+/// Returns every reason in the shared memory why a batch would not be served now.
+pub fn not_ready(shared: &Shared) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let state = |slot: &usize| WorkerState::from_byte(shared.worker_state.load(*slot));
+    let (workers, ready) = {
+        let ready = shared.slots().filter(|slot| state(slot) == WorkerState::Ready);
+        (shared.slots().len(), ready.count())
+    };
+    match Phase::from_byte(shared.phase.load()) {
+        Phase::Draining => reasons.push(Reason::Stopping),
+        Phase::Starting | Phase::Serving if ready < workers => {
+            reasons.push(Reason::Missing { ready, workers });
+        }
+        Phase::Starting => reasons.push(Reason::Starting),
+        Phase::Serving => {}
+    }
+    if shared.storage_failed.load() != 0 {
+        reasons.push(Reason::DiskFailed);
+    }
+    let errno = shared.disk_refused.load();
+    if errno != 0 {
+        reasons.push(Reason::DiskRefuses { errno: errno.cast_signed() });
+    }
+    if ready > 0 && shared.slots().all(|slot| shared.worker_full.load(slot) != 0) {
+        reasons.push(Reason::Full);
+    }
+    let failures = shared.draw_failures.load();
+    if failures > 0 && shared.drawn.load() == 0 {
+        reasons.push(Reason::DrawFails { failures });
+    }
+    reasons.extend(silent(shared, READY));
+    reasons
+}
+
+/// Returns the processes that have shown no heartbeat for longer than allowed.
+pub fn silent(shared: &Shared, patience: Patience) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let silence = shared.supervisor_silence();
+    if silence > patience.supervisor {
+        let pid = shared.segment.creator().as_raw();
+        reasons.push(Reason::SilentSupervisor { pid, silence });
+    }
+    for slot in shared.slots() {
+        let state = WorkerState::from_byte(shared.worker_state.load(slot));
+        if matches!(state, WorkerState::Dead | WorkerState::Starting) {
+            continue;
+        }
+        let (silence, pid) = (shared.worker_silence(slot), shared.worker_pid.load(slot));
+        // A process that is stopped does not wait for the disk, even if it was stopped there.
+        let on_disk = shared.worker_on_disk.load(slot) != 0 && !is_stopped(pid);
+        if on_disk && silence > patience.disk {
+            reasons.push(Reason::SlowDisk { slot, pid, silence });
+        } else if !on_disk && silence > patience.worker {
+            reasons.push(Reason::SilentWorker { slot, pid, silence });
+        }
+    }
+    reasons
+}
+
+/// Returns true if a process is stopped by a signal or a debugger.
+fn is_stopped(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state follows the command in parentheses, which may contain anything.
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['T', 't']))
+}
+
+impl Reason {
+    /// Returns true if the reason may be gone in a moment: a busy process shows its heartbeat late.
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::SilentSupervisor { .. } | Self::SilentWorker { .. } | Self::SlowDisk { .. }
+        )
+    }
+}

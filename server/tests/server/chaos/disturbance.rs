@@ -1,0 +1,213 @@
+//! The disturbances of a running central.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use multiprocessing::{Lock, RawArray};
+use nix::sys::signal::Signal;
+
+use super::summary::Summary;
+use crate::harness::{CentralProcess, FileShim, Random, StoppedProcess, kill};
+
+/// Longest time between two disturbances, enough for several batches.
+const PEACE: Duration = Duration::from_millis(25);
+/// Longest time that processes stay stopped.
+const STOPPED: Duration = Duration::from_millis(120);
+/// How long a limit of the size of files holds.
+const FULL: Duration = Duration::from_millis(60);
+/// Exit code after a failed sync.
+const NOT_DURABLE: i32 = 3;
+
+/// What may happen to a central.
+#[derive(Clone, Copy, Debug)]
+enum Disturbance {
+    KillWorker,
+    KillWorkers,
+    StopAndKillWorker,
+    StopWorker,
+    KillLockHolder,
+    StopAll,
+    KillWorkerWhileSupervisorIsStopped,
+    EndWorker,
+    FailWrite,
+    FailSync,
+    LimitFiles,
+}
+
+const DISTURBANCES: [Disturbance; 15] = [
+    Disturbance::KillWorker,
+    Disturbance::KillWorker,
+    Disturbance::KillWorkers,
+    Disturbance::StopAndKillWorker,
+    Disturbance::StopAndKillWorker,
+    Disturbance::StopWorker,
+    Disturbance::KillLockHolder,
+    Disturbance::KillLockHolder,
+    Disturbance::KillLockHolder,
+    Disturbance::StopAll,
+    Disturbance::KillWorkerWhileSupervisorIsStopped,
+    Disturbance::EndWorker,
+    Disturbance::FailWrite,
+    Disturbance::FailSync,
+    Disturbance::LimitFiles,
+];
+
+/// What a disturbance led to.
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome {
+    /// The central goes on.
+    Runs,
+    /// The central has ended, as it must after this disturbance.
+    Ended,
+}
+
+/// A central under disturbance.
+#[derive(Debug)]
+pub struct Disturbed<'a> {
+    central: CentralProcess<'a>,
+    shim: Option<&'a FileShim>,
+    pids: RawArray<u32>,
+    locks: [Lock; 3],
+    workers: u64,
+}
+
+impl<'a> Disturbed<'a> {
+    /// Prepares to disturb a central that is ready.
+    pub fn new(central: CentralProcess<'a>, shim: Option<&'a FileShim>) -> Self {
+        let segment = central.segment();
+        let locks = [
+            segment.value::<[u64; 7]>("ledger").unwrap().get_lock().clone(),
+            segment.value::<u64>("winners").unwrap().get_lock().clone(),
+            segment.lock("sync").unwrap(),
+        ];
+        let workers = segment.raw_value::<u32>("workers").unwrap().load().into();
+        Self { pids: segment.raw_array("worker_pid").unwrap(), central, shim, locks, workers }
+    }
+
+    /// Returns the central, whose end is up to the caller.
+    pub fn into_central(self) -> CentralProcess<'a> {
+        self.central
+    }
+
+    /// Waits for a random time, then disturbs the central in a random way.
+    pub fn disturb(&mut self, random: &mut Random, summary: &mut Summary) -> Outcome {
+        random.pause(PEACE);
+        let worker = self.pids.load(random.below(self.workers) as usize);
+        let disturbance = random.pick(&DISTURBANCES);
+        let mut may_end = false;
+        match disturbance {
+            Disturbance::KillWorker => {
+                summary.kills_of_workers += usize::from(kill(worker, Signal::SIGKILL));
+            }
+            Disturbance::KillWorkers => {
+                for slot in 0..self.workers {
+                    let pid = self.pids.load(slot as usize);
+                    summary.kills_of_workers += usize::from(kill(pid, Signal::SIGKILL));
+                }
+            }
+            Disturbance::StopAndKillWorker => {
+                let stopped = StoppedProcess::new(worker);
+                random.pause(PEACE);
+                stopped.kill();
+                summary.kills_of_workers += 1;
+            }
+            Disturbance::StopWorker => {
+                let _stopped = StoppedProcess::new(worker);
+                random.pause(STOPPED);
+                summary.pauses += 1;
+            }
+            Disturbance::KillLockHolder => self.kill_lock_holder(random, summary),
+            Disturbance::StopAll => {
+                let supervisor = StoppedProcess::new(self.central.program.pid());
+                let workers = (0..self.workers).map(|slot| self.pids.load(slot as usize));
+                let _workers: Vec<_> = workers.map(StoppedProcess::new).collect();
+                random.pause(STOPPED);
+                drop(supervisor);
+                summary.pauses += 1;
+            }
+            Disturbance::KillWorkerWhileSupervisorIsStopped => {
+                let _supervisor = StoppedProcess::new(self.central.program.pid());
+                summary.kills_of_workers += usize::from(kill(worker, Signal::SIGKILL));
+                random.pause(PEACE);
+            }
+            Disturbance::EndWorker => {
+                kill(worker, Signal::SIGTERM);
+            }
+            Disturbance::FailWrite => self.fail_write(random, summary),
+            Disturbance::FailSync => may_end = self.fail_sync(random, summary),
+            Disturbance::LimitFiles => {
+                self.limit_files(random);
+                summary.full_disks += 1;
+            }
+        }
+        if may_end || !self.central.program.is_running() {
+            let code = self.central.program.exit_code();
+            let lines = self.central.program.lines();
+            assert!(may_end && code == NOT_DURABLE, "{disturbance:?}: exit {code}: {lines:#?}");
+            return Outcome::Ended;
+        }
+        Outcome::Runs
+    }
+
+    /// Stops a worker while it holds a lock, and kills it without letting it run again. Gives up if
+    /// none is seen with the lock for a moment.
+    fn kill_lock_holder(&self, random: &mut Random, summary: &mut Summary) {
+        let lock = &self.locks[random.below(self.locks.len() as u64) as usize];
+        for _ in 0..20 {
+            let holder = (0..500).find_map(|_| lock.holder());
+            let Some(pid) = holder.map(|pid| pid.as_raw().cast_unsigned()) else { return };
+            if (0..self.workers).all(|slot| self.pids.load(slot as usize) != pid) {
+                return;
+            }
+            let stopped = StoppedProcess::new(pid);
+            if lock.holder().is_some_and(|holder| holder.as_raw().cast_unsigned() == pid) {
+                stopped.kill();
+                summary.kills_of_workers += 1;
+                summary.kills_of_lock_holders += 1;
+                return;
+            }
+        }
+    }
+
+    fn fail_write(&self, random: &mut Random, summary: &mut Summary) {
+        let Some(shim) = self.shim else { return };
+        let file = random.pick(&["bets.csv", "winners.log", "journal"]);
+        let how = random.pick(&["error", "short", "torn"]);
+        shim.fail_next(&format!("write {file} {how}"));
+        random.pause(PEACE);
+        summary.failed_writes += usize::from(!shim.is_pending());
+        shim.cancel();
+    }
+
+    /// Makes a sync fail. Returns true if it has failed, so that the central must end.
+    fn fail_sync(&self, random: &mut Random, summary: &mut Summary) -> bool {
+        let Some(shim) = self.shim else { return false };
+        shim.fail_next(&format!("sync {} error", random.pick(&["*", "journal"])));
+        random.pause(PEACE);
+        let failed = !shim.is_pending();
+        summary.failed_syncs += usize::from(failed);
+        shim.cancel();
+        failed
+    }
+
+    /// Limits the size of files for a moment, so that batches do not fit.
+    fn limit_files(&self, random: &mut Random) {
+        let bets = self.central.setup().stored("bets.csv");
+        let size = fs::metadata(bets).map_or(0, |metadata| metadata.len());
+        self.set_limit(&(size + random.below(40_000)).to_string());
+        random.pause(FULL);
+        // The supervisor first: a worker that it forks in the meantime has the new limit.
+        self.set_limit("unlimited");
+    }
+
+    fn set_limit(&self, limit: &str) {
+        let workers = (0..self.workers).map(|slot| self.pids.load(slot as usize));
+        for pid in [self.central.program.pid()].into_iter().chain(workers) {
+            let mut command = Command::new("prlimit");
+            command.args(["--pid", &pid.to_string(), &format!("--fsize={limit}:")]);
+            // The process may be gone.
+            let _gone = command.output();
+        }
+    }
+}
