@@ -11,10 +11,12 @@ mod agencies;
 mod commit;
 mod draw;
 mod error;
+mod failure;
 mod heartbeat;
 mod identity;
 mod listening;
 mod locks;
+mod names;
 mod operator;
 mod publish;
 mod repair;
@@ -25,6 +27,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use lottery::Results;
 
 pub use error::{Fatal, Rejected, RepairError};
+pub use failure::StorageFailure;
 use heartbeat::Heartbeat;
 use locks::{Busy, LOCK_TIMEOUT, Waits};
 pub use operator::{Answer, NoAnswer, OperatorCommand};
@@ -114,8 +117,8 @@ impl Central {
 
     /// Closes the storage after every worker has exited, so that the next start has nothing to
     /// recover.
-    pub fn close(&self) -> Result<(), Fatal> {
-        self.check_durability()?;
+    pub fn close(&mut self) -> Result<(), Fatal> {
+        self.check_names()?;
         let mut guard = self.lock_ledger(LOCK_TIMEOUT)??;
         *guard = self.storage.checkpoint(Ledger::from(*guard))?.into();
         Ok(())

@@ -21,8 +21,8 @@ pub struct Cli {
 /// Text at the end of the help: what scripts and operators need.
 const AFTER_HELP: &str = "\
 A flag wins over the environment, the environment over the file, the file over the default.
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 a worker cannot serve, 4 workers keep
-crashing, 5 the address is in use, not available on this machine or not permitted.
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 the storage cannot be used any more, 4
+workers keep crashing, 5 the address is in use, not available on this machine or not permitted.
 Signals: TERM, INT and HUP stop the central gracefully. Another one, from a second after the first on,
 or QUIT stops it at once. USR1, USR2, WINCH, TTIN and TTOU are logged and ignored.";
 

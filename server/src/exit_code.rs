@@ -10,7 +10,7 @@ pub enum ExitCode {
     Failed = 1,
     /// Wrong usage or configuration.
     Usage = 2,
-    /// A worker cannot serve, so the central stopped.
+    /// The storage cannot be used any more, or a worker cannot serve, so the central stopped.
     WorkerCannotServe = 3,
     /// The workers of a slot kept crashing.
     CrashLoop = 4,

@@ -18,6 +18,7 @@ mod journal;
 mod ledger;
 mod lock;
 mod recovery;
+mod watch;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -30,10 +31,12 @@ pub use error::{FileError, StorageError};
 pub use group::{Batches, Group};
 pub use ledger::{Ledger, LedgerWords};
 pub use recovery::Recovery;
+pub use watch::Lost;
 
 use self::file::{StoredFile, sync_directory};
 use self::finished::Finished;
 use self::journal::Journal;
+use self::watch::Watch;
 
 /// What an acknowledgement promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,9 +74,11 @@ pub struct Storage {
     winners: StoredFile,
     journal: Journal,
     finished: Finished,
-    /// Holds the lock of the storage. Workers inherit it, so the lock is released when the last of
-    /// them has exited.
-    _lock: File,
+    /// Finds out when another program deletes or replaces a file.
+    watch: Watch,
+    /// Hold the locks of the storage. Workers inherit them, so they are released when the last
+    /// worker has exited.
+    _locks: [File; 2],
 }
 
 impl Storage {
@@ -86,17 +91,23 @@ impl Storage {
         access::create_directory(directory)?;
         access::restrict(directory);
         let lock = lock::lock(directory)?;
-        let storage = Self {
-            directory: directory.to_owned(),
-            durability,
-            bets: StoredFile::open(directory.join("bets.csv"))?,
-            winners: StoredFile::open(directory.join("winners.log"))?,
-            journal: Journal::open(directory)?,
-            finished: Finished::open(directory)?,
-            _lock: lock,
-        };
+        let bets = StoredFile::open(directory.join("bets.csv"))?;
+        let winners = StoredFile::open(directory.join("winners.log"))?;
+        let (journal, finished) = (Journal::open(directory)?, Finished::open(directory)?);
+        let open = [
+            ("bets.csv", bets.metadata()),
+            ("winners.log", winners.metadata()),
+            ("journal", journal.file().metadata()),
+            ("finished", finished.file().metadata()),
+            (lock::FILE, lock.metadata()),
+        ];
+        let watch = Watch::new(directory, open)?;
+        let locks = [lock, lock::lock_journal(directory)?];
+        let directory = directory.to_owned();
+        let storage =
+            Self { directory, durability, bets, winners, journal, finished, watch, _locks: locks };
         if durability == Durability::Disk {
-            sync_path(directory)?;
+            sync_path(&storage.directory)?;
         }
         let mut recovery = storage.recover(true)?;
         // The new epoch overwrites the bytes of restored batches, which an earlier run may have
@@ -134,6 +145,8 @@ impl Storage {
         batches: Batches<'_>,
     ) -> Result<(Ledger, Option<FileError>), StorageError> {
         let with_payload = self.durability == Durability::Disk;
+        // A file that another program has shortened would get a hole.
+        self.check_reach(&before)?;
         let mut before = before;
         if !self.journal.has_room(&before, batches, with_payload) {
             before = self.checkpoint(before)?;
@@ -142,7 +155,6 @@ impl Storage {
             // Probably the disk is full. The journal has no record of these batches, so cutting the
             // files is enough. Reading the journal for each batch of a round would hold the lock
             // for seconds.
-            self.check_reach(&before)?;
             self.truncate(&before)?;
             return Ok((before, Some(refused)));
         }
@@ -222,6 +234,12 @@ impl Storage {
     /// Makes every finished mark so far survive a power loss.
     pub fn sync_finished(&self) -> Result<(), StorageError> {
         self.finished.sync()
+    }
+
+    /// Checks that every file is still the one that this central has open. `ledger` holds totals
+    /// that were read before the call.
+    pub fn check_names(&mut self, ledger: &Ledger, drawn: bool) -> Result<(), StorageError> {
+        Ok(self.watch.check(ledger, drawn)?)
     }
 
     /// Begins a draw over everything stored up to `ledger`.

@@ -20,9 +20,11 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
 pub use self::error::StartError;
-use self::lines::{follow_up, log_config, log_recovery, ready_lines, whole_milliseconds};
+use self::lines::{
+    follow_up, log_backtrace, log_config, log_recovery, ready_lines, whole_milliseconds,
+};
 use self::watchdog::Watchdog;
-use crate::central::{Central, Phase, RepairError, Shared, WorkerState, unix_ms};
+use crate::central::{Central, Fatal, Phase, RepairError, Shared, WorkerState, unix_ms};
 use crate::config::Config;
 use crate::exit_code::ExitCode;
 use crate::listener::{Listener, addresses_of};
@@ -132,6 +134,10 @@ impl Workload for Supervisor {
 
     fn repair(&mut self, slot: usize, _exit: Exit) -> RepairOutcome {
         let Err(reason) = self.central.repair(slot) else { return RepairOutcome::Done };
+        // The process that found the storage unusable has logged it.
+        if matches!(reason, RepairError::Fatal(Fatal::Failed(_))) {
+            return RepairOutcome::Done;
+        }
         // A stopped process may be continued later. No other error here goes away by waiting.
         let again = matches!(reason, RepairError::Busy(_));
         if !again || self.logged_blocked.is_none_or(|time| time.elapsed() >= LOG_BLOCKED_EVERY) {
@@ -176,11 +182,7 @@ impl Workload for Supervisor {
                 self.watchdog.log_stuck(*slot, *pid, *silent, *state, *signal, &held);
             }
             PoolEvent::Backtrace { slot, pid, calls } => {
-                error("backtrace", Outcome::Fail)
-                    .with("worker", slot)
-                    .with("pid", pid)
-                    .with("calls", calls.join(" "))
-                    .write();
+                log_backtrace(*slot, *pid, calls);
             }
             PoolEvent::SpawnFailed { slot, reason } => {
                 error("worker", Outcome::Fail).with("worker", slot).with("error", reason).write();
@@ -226,10 +228,12 @@ impl Workload for Supervisor {
 
 impl Supervisor {
     /// Closes the storage and returns the exit code, after every worker has exited.
-    fn end(self, outcome: multiprocessing::Outcome) -> ExitCode {
+    fn end(mut self, outcome: multiprocessing::Outcome) -> ExitCode {
         let closed = self.central.close();
+        let failed = self.central.shared().storage_failure().is_some();
         let code = match outcome {
             multiprocessing::Outcome::Stopped if closed.is_ok() => ExitCode::Done,
+            multiprocessing::Outcome::Stopped if failed => ExitCode::WorkerCannotServe,
             multiprocessing::Outcome::Stopped => ExitCode::Failed,
             multiprocessing::Outcome::CannotServe { slot } => {
                 error("shutdown", Outcome::Fail)

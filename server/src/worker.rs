@@ -52,6 +52,8 @@ const READ_BYTES: usize = 64 * 1024;
 const DEADLINE_CHECK: Duration = Duration::from_millis(250);
 /// Time between two tries whether a disk that refuses batches takes writes again.
 const DISK_RETRY: Duration = Duration::from_secs(1);
+/// Time between two checks whether another program has deleted or replaced the files.
+const NAMES_CHECK: Duration = Duration::from_millis(500);
 /// Part of the grace that remains for a worker to exit before the supervisor kills it.
 const GRACE_RESERVE: Duration = Duration::from_millis(500);
 /// Time between two checks of the deadlines during a stop.
@@ -165,6 +167,7 @@ impl<'a> EventLoop<'a> {
     fn run(&mut self, worker: &Worker) -> Result<(), WorkerError> {
         let mut events = [EpollEvent::empty(); EVENTS];
         let mut next_check = Instant::now() + DEADLINE_CHECK;
+        let mut next_watch = Instant::now();
         let mut absence = Absence::new();
         loop {
             let ready = match self.epoll.wait(&mut events, self.timeout()) {
@@ -173,6 +176,12 @@ impl<'a> EventLoop<'a> {
                 Err(errno) => return Err(errno.into()),
             };
             self.central().beat();
+            // Before anything is acknowledged: this worker may have waited, or been stopped, for
+            // long.
+            if Instant::now() >= next_watch {
+                self.handler.requests.central.check_names()?;
+                next_watch = Instant::now() + NAMES_CHECK;
+            }
             if let Some(away) = absence.end(Instant::now())
                 && !self.is_draining()
             {
@@ -227,7 +236,7 @@ impl<'a> EventLoop<'a> {
     }
 
     /// Returns how long to wait for events: not at all if there is work left, and not so long that
-    /// the watchdog misses the heartbeat.
+    /// this worker misses a deadline or the loss of a file, or the watchdog its heartbeat.
     fn timeout(&self) -> EpollTimeout {
         if self.table.has_queued() || self.draw.is_under_way() {
             return EpollTimeout::ZERO;

@@ -6,8 +6,8 @@ use conventions::log_line::{Outcome, info};
 use multiprocessing::ValueGuard;
 
 use super::locks::{Busy, LOCK_TIMEOUT, lock_ledger};
-use super::{Central, Fatal, Rejected, Shared, publish};
-use crate::storage::{Batches, FileError, Group, Ledger, LedgerWords, Storage, StorageError};
+use super::{Central, Fatal, Rejected, Shared};
+use crate::storage::{Batches, FileError, Group, Ledger, LedgerWords, Storage};
 
 /// How long a try whether the disk takes writes again waits for the lock.
 const RETRY_TIMEOUT: Duration = Duration::from_millis(100);
@@ -137,10 +137,8 @@ fn append(
     batches: Batches<'_>,
 ) -> Result<(usize, Option<FileError>), Fatal> {
     let before = Ledger::from(**ledger);
-    let (after, refused) = storage.append(before, batches).map_err(|error| match error {
-        StorageError::NotDurable { .. } => publish::durability_lost(shared, error),
-        error => error.into(),
-    })?;
+    let appended = storage.append(before, batches);
+    let (after, refused) = appended.map_err(|error| shared.note_failure(error.into()))?;
     **ledger = after.into();
     // There may be fewer batches than before, if bets were removed from the files in the meantime.
     Ok((after.batches.saturating_sub(before.batches) as usize, refused))

@@ -3,8 +3,9 @@
 use std::io;
 use std::net::IpAddr;
 
-use multiprocessing::LockFailure;
+use multiprocessing::{LockFailure, SegmentName};
 
+use super::StorageFailure;
 use super::locks::Busy;
 use crate::storage::{FileError, StorageError};
 
@@ -74,9 +75,18 @@ pub enum Fatal {
     /// The storage is damaged, or what it holds is unknown.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// A sync failed in some process: what is on the disk is unknown.
-    #[error("the storage failed to become durable; restart the central to recover it")]
-    NotDurable,
+    /// Some process has found that the storage cannot be used any more.
+    #[error("{0}")]
+    Failed(StorageFailure),
+    /// The entry of the shared memory does not lead to it any more.
+    #[error(
+        "another program deleted or replaced /dev/shm/{name}, so no command finds this central; \
+         start the central again"
+    )]
+    NoSegmentEntry {
+        /// Name of the segment.
+        name: SegmentName,
+    },
     /// A lock cannot be taken.
     #[error("shared memory: {0}")]
     Lock(#[from] LockFailure),

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use conventions::log_line::{Outcome, error, info};
 use multiprocessing::LockError;
 
-use super::publish::durability_lost;
 use super::{Central, Fatal, Shared};
 use crate::storage::StorageError;
 
@@ -169,7 +168,7 @@ impl Central {
                 error("reopen_bets", Outcome::Fail).with("error", reason).write();
                 Answer::Failed
             }
-            Err(error) => return Err(durability_lost(&self.shared, error)),
+            Err(error) => return Err(self.shared.note_failure(error.into())),
         };
         self.shared.answer.store(number_of(word) << CODE_BITS | answer as u64);
         Ok(answer == Answer::Done && command == OperatorCommand::Reopen)

@@ -6,8 +6,8 @@ use conventions::log_line::{Outcome, warn};
 use multiprocessing::ValueGuard;
 
 use super::locks::{Busy, LOCK_TIMEOUT};
-use super::{Central, Fatal, Shared};
-use crate::storage::{Durability, Ledger, StorageError};
+use super::{Central, Fatal};
+use crate::storage::{Durability, Ledger};
 
 impl Central {
     /// Publishes everything that this process has committed: makes it durable as promised, then
@@ -92,28 +92,21 @@ impl Central {
         // That process has set the flag.
         self.check_durability()?;
         let synced = self.waits.heartbeat.on_disk(|| self.storage.sync_finished());
-        synced.map(Ok).map_err(|error| durability_lost(&self.shared, error))
+        synced.map(Ok).map_err(|error| self.shared.note_failure(error.into()))
     }
 
     /// Syncs the journal, which holds everything up to `appended`.
     pub(super) fn sync(&self, appended: Ledger) -> Result<(), Fatal> {
         let synced = self.waits.heartbeat.on_disk(|| self.storage.sync());
-        synced.map_err(|error| durability_lost(&self.shared, error))?;
+        synced.map_err(|error| self.shared.note_failure(error.into()))?;
         self.shared.durable.fetch_max(appended.batches);
         Ok(())
     }
 
-    /// Fails if a sync has failed, in any process.
+    /// Fails if the storage cannot be used any more, as any process has found.
     pub(super) fn check_durability(&self) -> Result<(), Fatal> {
-        if self.shared.storage_failed.load() == 0 { Ok(()) } else { Err(Fatal::NotDurable) }
+        self.shared.storage_failure().map_or(Ok(()), |failure| Err(Fatal::Failed(failure)))
     }
-}
-
-/// Records for all processes that a sync has failed. A later sync would succeed although the data
-/// is lost.
-pub(super) fn durability_lost(shared: &Shared, error: StorageError) -> Fatal {
-    shared.storage_failed.store(1);
-    error.into()
 }
 
 /// Raises the winners to `winners`, in one step. Another process may have raised them further

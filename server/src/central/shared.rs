@@ -85,8 +85,9 @@ pub struct Shared {
     /// Batches that survive a power loss. Written by the holder of `sync`, and by the supervisor
     /// when it repairs; never decreases.
     pub durable: RawValue<u64>,
-    /// 1 once a sync has failed: the content of the disk is unknown, so nothing more may be
-    /// acknowledged. Written by the process that sees the failure; never reset.
+    /// Not 0 once the storage cannot be used any more, so that nothing more may be acknowledged:
+    /// the code of a [`StorageFailure`](super::StorageFailure). Written by the process that sees
+    /// the failure; never reset.
     pub storage_failed: RawValue<u8>,
     /// Error number (`errno`) with which the disk refused the last batch or mark, or 0 if it took
     /// the last one. Written by the worker that saw it.

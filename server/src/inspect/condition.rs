@@ -7,7 +7,7 @@ use std::time::Duration;
 use conventions::duration::GoDuration;
 use nix::errno::Errno;
 
-use crate::central::{Phase, Shared, WorkerState};
+use crate::central::{Phase, Shared, StorageFailure, WorkerState};
 
 /// A reason why a central is not healthy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,9 +60,9 @@ pub enum Reason {
         /// The error number.
         errno: i32,
     },
-    /// A sync has failed, in any process.
-    #[error("the disk has failed, so nothing more is acknowledged: restart the central")]
-    DiskFailed,
+    /// The storage cannot be used any more.
+    #[error("{0}")]
+    StorageFailed(StorageFailure),
     /// No worker accepts another connection.
     #[error("no place left: every worker has as many connections as it can hold")]
     Full,
@@ -109,9 +109,7 @@ pub fn not_ready(shared: &Shared) -> Vec<Reason> {
         Phase::Starting => reasons.push(Reason::Starting),
         Phase::Serving => {}
     }
-    if shared.storage_failed.load() != 0 {
-        reasons.push(Reason::DiskFailed);
-    }
+    reasons.extend(shared.storage_failure().map(Reason::StorageFailed));
     let errno = shared.disk_refused.load();
     if errno != 0 {
         reasons.push(Reason::DiskRefuses { errno: errno.cast_signed() });

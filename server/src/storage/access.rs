@@ -1,9 +1,10 @@
 //! The rights on the storage: its owner reads and writes, the group reads at most, and other users
 //! can do nothing. The umask takes further rights away.
 //!
-//! The files contain names and documents of people. The lock file is private, because every user
-//! who can open it can lock it, and so block each start of a central.
+//! The files contain names and documents of people. The files that a central locks are private,
+//! because every user who can open one can lock it, and so block each start.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -14,19 +15,20 @@ use nix::libc::O_NOFOLLOW;
 use super::{FileError, lock};
 
 /// Rights on a file.
-pub const FILE: u32 = 0o640;
-/// Rights on the lock file.
-pub const LOCK: u32 = 0o600;
+const FILE: u32 = 0o640;
+/// Rights on a file that a central locks.
+const LOCKED: u32 = 0o600;
 /// Rights on a directory.
 const DIRECTORY: u32 = 0o750;
 /// Beginnings of the names of all files of the storage. A dot and another word follow in the names
 /// of files that are being written or were moved aside.
 const NAMES: [&str; 6] = ["bets.csv", "winners.log", "journal", "finished", "draw.csv", lock::FILE];
 
-/// Returns the options to open a file for reading and writing, and to create it with these rights.
-pub fn options(rights: u32) -> OpenOptions {
+/// Returns the options to open a file for reading and writing, and to create it with the right
+/// mode.
+pub fn options(path: &Path) -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(rights);
+    options.read(true).write(true).create(true).truncate(false).mode(rights_of(path));
     options
 }
 
@@ -81,7 +83,8 @@ fn is_restricted(path: &Path) -> bool {
 }
 
 fn rights_of(path: &Path) -> u32 {
-    if path.file_name().is_some_and(|name| name == lock::FILE) { LOCK } else { FILE }
+    let is_locked = |name: &OsStr| lock::LOCKED.iter().any(|locked| name == *locked);
+    if path.file_name().is_some_and(is_locked) { LOCKED } else { FILE }
 }
 
 fn is_file_of_storage(name: &str) -> bool {

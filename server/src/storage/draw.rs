@@ -88,7 +88,7 @@ impl Drawing {
     /// Writes the result. If this fails, the draw has not been held.
     pub fn write(&self, directory: &Path, durable: bool) -> io::Result<()> {
         let unfinished = directory.join(UNFINISHED);
-        let mut file = access::options(access::FILE).truncate(true).open(&unfinished)?;
+        let mut file = access::options(&unfinished).truncate(true).open(&unfinished)?;
         let mut title = Vec::new();
         put_row(&[TITLE, &self.bets.to_string(), &self.winners.to_string()], &mut title)?;
         file.write_all(&title)?;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use super::watch::Lost;
+
 /// An operation on one file that the operating system refused. The storage stays usable.
 #[derive(Debug, thiserror::Error)]
 #[error("{action} {}: {source}", .path.display())]
@@ -58,6 +60,9 @@ pub enum StorageError {
         /// The reason.
         source: io::Error,
     },
+    /// Another program deleted, replaced or shortened a file.
+    #[error(transparent)]
+    Lost(#[from] Lost),
     /// The operating system refused an operation.
     #[error(transparent)]
     File(#[from] FileError),

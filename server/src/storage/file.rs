@@ -1,7 +1,7 @@
 //! The file operations of the storage. Every write, truncation, sync and rename goes through this
 //! module, so that a test can record them or make one of them fail.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub struct StoredFile {
 impl StoredFile {
     /// Opens a file, creating it if there is none.
     pub fn open(path: PathBuf) -> Result<Self, FileError> {
-        match access::options(access::FILE).open(&path) {
+        match access::options(&path).open(&path) {
             Ok(file) => Ok(Self { file, path }),
             Err(error) => Err(FileError::of("opening", &path)(error)),
         }
@@ -42,6 +42,11 @@ impl StoredFile {
     /// Returns the path that the file was opened under.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns the attributes of the open file, whatever its path leads to now.
+    pub fn metadata(&self) -> io::Result<Metadata> {
+        self.file.metadata()
     }
 
     /// Returns the length in bytes.

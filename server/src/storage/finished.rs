@@ -43,6 +43,11 @@ impl Finished {
         Ok(Self { file })
     }
 
+    /// Returns the file.
+    pub fn file(&self) -> &StoredFile {
+        &self.file
+    }
+
     /// Returns true if an agency has finished.
     pub fn contains(&self, agency: u16) -> Result<bool, FileError> {
         let mut mark = [0];

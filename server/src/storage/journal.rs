@@ -94,6 +94,11 @@ impl Journal {
         Ok(Self { file, records: Vec::new() })
     }
 
+    /// Returns the file.
+    pub fn file(&self) -> &StoredFile {
+        &self.file
+    }
+
     /// Returns true if the records of these batches fit behind the last one.
     pub fn has_room(&self, ledger: &Ledger, batches: Batches<'_>, with_payload: bool) -> bool {
         let bytes: u64 = batches.iter().map(|batch| record_bytes(&batch, with_payload)).sum();

@@ -13,6 +13,11 @@ use super::{FileError, StorageError, access};
 
 /// Name of the file.
 pub const FILE: &str = "lock";
+/// The journal is locked too. It keeps a second central out even if another program has deleted the
+/// lock file of the first one.
+const JOURNAL: &str = "journal";
+/// Files that a central locks.
+pub const LOCKED: [&str; 2] = [FILE, JOURNAL];
 
 /// How long a start waits for the last workers of a killed central to exit and release the
 /// storage.
@@ -23,18 +28,31 @@ const RETRY: Duration = Duration::from_millis(5);
 /// Takes the lock of a directory. Closing the file releases it.
 pub fn lock(directory: &Path) -> Result<File, StorageError> {
     let path = directory.join(FILE);
-    let opened = access::options(access::LOCK).open(&path);
-    let mut file = opened.map_err(FileError::of("opening", &path))?;
+    let mut file = open_locked(directory, &path)?;
+    // The process id is only for the error message. The `flock` alone protects the storage.
+    let noted = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+    noted.map_err(FileError::of("writing", &path))?;
+    Ok(file)
+}
+
+/// Takes the lock of the journal. The caller has opened the journal before.
+pub fn lock_journal(directory: &Path) -> Result<File, StorageError> {
+    open_locked(directory, &directory.join(JOURNAL))
+}
+
+fn open_locked(directory: &Path, path: &Path) -> Result<File, StorageError> {
+    let opened = access::options(path).open(path);
+    let mut file = opened.map_err(FileError::of("opening", path))?;
     let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {
         match file.try_lock() {
-            Ok(()) => break,
+            Ok(()) => return Ok(file),
             // Without the lock, two centrals could mix their bets.
             Err(TryLockError::Error(source)) if is_without_locks(&source) => {
                 return Err(StorageError::NoLocks { directory: directory.to_owned(), source });
             }
             Err(TryLockError::Error(source)) => {
-                return Err(FileError::of("locking", &path)(source).into());
+                return Err(FileError::of("locking", path)(source).into());
             }
             Err(TryLockError::WouldBlock) if Instant::now() < deadline => sleep(RETRY),
             Err(TryLockError::WouldBlock) => {
@@ -43,10 +61,6 @@ pub fn lock(directory: &Path) -> Result<File, StorageError> {
             }
         }
     }
-    // The process id is only for the error above. The `flock` alone protects the storage.
-    let noted = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-    noted.map_err(FileError::of("writing", &path))?;
-    Ok(file)
 }
 
 /// Returns true if the file system of a file that cannot be locked has no locks.

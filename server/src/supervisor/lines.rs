@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use conventions::duration::GoDuration;
-use conventions::log_line::{Line, Outcome, debug, info};
+use conventions::log_line::{Line, Outcome, debug, error, info};
 use multiprocessing::{Exit, Next};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 use crate::config::Config;
 use crate::listener::Listener;
@@ -23,6 +24,15 @@ pub fn log_recovery(recovery: &Recovery) {
         .with("journal_batches", replayed)
         .with("discarded_bytes", cut)
         .with("counted_from_bets_csv", counted)
+        .write();
+}
+
+/// Logs where a worker was when the watchdog ended it.
+pub fn log_backtrace(slot: usize, pid: Pid, calls: &[String]) {
+    error("backtrace", Outcome::Fail)
+        .with("worker", slot)
+        .with("pid", pid)
+        .with("calls", calls.join(" "))
         .write();
 }
 

@@ -14,6 +14,8 @@ use crate::storage::Drawing;
 const PIECE_BYTES: u64 = 1024 * 1024;
 /// Time between a failed attempt, for example on a full disk, and the next.
 const RETRY: Duration = Duration::from_secs(1);
+/// Time between two log lines about the same failure.
+const LOG_AGAIN: Duration = Duration::from_secs(60);
 
 /// This worker's attempt at the draw.
 #[derive(Debug)]
@@ -24,12 +26,14 @@ pub struct DrawAttempt {
     drawing: Option<(Drawing, bool)>,
     /// No attempt before this time.
     not_before: Option<Instant>,
+    /// The failure that was logged last, and when.
+    logged: Option<(String, Instant)>,
 }
 
 impl DrawAttempt {
     /// Returns an attempt that has not begun.
     pub fn new(drawn: Arc<EventFd>) -> Self {
-        Self { drawn, drawing: None, not_before: None }
+        Self { drawn, drawing: None, not_before: None, logged: None }
     }
 
     /// Returns true if this worker has a piece of the draw to do now.
@@ -56,7 +60,7 @@ impl DrawAttempt {
             Ok(true) => self.wake_all(),
             Err(failed) => {
                 central.shared().draw_failures.fetch_add(1);
-                error("sorteo", Outcome::Fail).with("error", failed).write();
+                self.log(failed.to_string());
                 self.not_before = Some(Instant::now() + RETRY);
             }
         }
@@ -89,6 +93,16 @@ impl DrawAttempt {
                 })
             }
         })
+    }
+
+    /// Logs a failure. One that repeats is logged once per minute.
+    fn log(&mut self, failed: String) {
+        let logged =
+            |(last, time): &(String, Instant)| *last == failed && time.elapsed() < LOG_AGAIN;
+        if !self.logged.as_ref().is_some_and(logged) {
+            error("sorteo", Outcome::Fail).with("error", &failed).write();
+            self.logged = Some((failed, Instant::now()));
+        }
     }
 
     /// Gives up a draw that is under way, so that another worker runs it.

@@ -19,7 +19,7 @@ const OTHER_USER: u32 = 65534;
 const FILES: [(&str, u32); 6] = [
     ("bets.csv", 0o640),
     ("winners.log", 0o640),
-    ("journal", 0o640),
+    ("journal", 0o600),
     ("finished", 0o640),
     ("draw.csv", 0o640),
     ("lock", 0o600),

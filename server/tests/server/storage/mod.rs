@@ -6,6 +6,7 @@ mod file_systems;
 mod files;
 mod first_version;
 mod full_disk;
+mod lost_files;
 mod power_loss;
 mod recovery;
 mod round;
