@@ -118,6 +118,8 @@ pub fn serve(
     epoll.add(worker.stop_fd(), EpollEvent::new(EpollFlags::EPOLLIN, STOP))?;
     // Edge-triggered: each write wakes every worker, and no worker has to read the shared counter.
     epoll.add(&*drawn, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, DRAWN))?;
+    let dialects = listeners.iter().map(|listener| listener.dialect);
+    let answering = dialects.filter(|dialect| dialect.waits_for_draw).collect();
     let intakes = (LISTENERS..)
         .zip(listeners)
         .map(|(token, listener)| Intake::new(listener, token, &epoll, limits.connections));
@@ -125,7 +127,7 @@ pub fn serve(
     let slot = worker.slot();
     let reopened = central.shared().reopened.load();
     let log = LogBudget::new(limits.log_lines);
-    let requests = Requests { slot, central, limits, round: Round::default(), log };
+    let requests = Requests { slot, central, limits, answering, round: Round::default(), log };
     let mut event_loop = EventLoop {
         epoll: &epoll,
         intakes,

@@ -8,7 +8,7 @@
 use std::io;
 use std::time::Duration;
 
-use conventions::log_line::{Outcome, info};
+use conventions::log_line::{Outcome, info, warn};
 
 use super::{Central, Fatal, Rejected};
 use crate::storage::{Drawing, FileError, Ledger};
@@ -83,6 +83,11 @@ impl Central {
     /// After an error, the caller may retry.
     pub fn finish_draw(&self, drawing: &Drawing) -> Result<(), Rejected> {
         self.waits.heartbeat.on_disk(|| self.storage.write_draw(drawing))?;
+        if drawing.bets() == 0 {
+            warn("draw", Outcome::Success)
+                .with("reason", "no bet is stored, so no agency has a winner")
+                .write();
+        }
         // Log before any agency can be answered, and without further keys, because the course's
         // tests match this line.
         info("sorteo", Outcome::Success).write();

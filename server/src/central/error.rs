@@ -3,6 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
+use lottery::protocol::Unencodable;
 use multiprocessing::{LockFailure, SegmentName};
 
 use super::StorageFailure;
@@ -60,6 +61,21 @@ pub enum Rejected {
         agency: u16,
         /// Address of the peer.
         address: IpAddr,
+    },
+    /// An enabled dialect could not answer the agency if this bet won.
+    #[error(
+        "record {record}: the document {document:?} does not fit the answer of {dialect}, which \
+         this central speaks: {source}"
+    )]
+    Unanswerable {
+        /// Position in the batch, from 1.
+        record: usize,
+        /// The document.
+        document: String,
+        /// Name of the dialect.
+        dialect: &'static str,
+        /// Why the dialect cannot encode the document.
+        source: Unencodable,
     },
     /// The batch could not be written as rows.
     #[error("not stored: {0}")]

@@ -18,6 +18,7 @@ impl Central {
     /// Checks that the peer may speak for every agency of the request.
     pub fn check_identity(&self, request: &Request<'_>, address: IpAddr) -> Result<(), Rejected> {
         let Some(roster) = &self.roster else { return Ok(()) };
+        let address = address.to_canonical();
         if !roster.admits(address) {
             return Err(Rejected::Stranger { address });
         }

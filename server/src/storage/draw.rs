@@ -85,6 +85,11 @@ impl Drawing {
         Ok(false)
     }
 
+    /// Returns the number of bets read so far.
+    pub fn bets(&self) -> u64 {
+        self.bets
+    }
+
     /// Writes the result. If this fails, the draw has not been held.
     pub fn write(&self, directory: &Path, durable: bool) -> io::Result<()> {
         let unfinished = directory.join(UNFINISHED);

@@ -4,7 +4,9 @@
 use std::net::IpAddr;
 
 use conventions::log_line::{Outcome, debug, error, info};
-use lottery::protocol::{CentralCodec, Decoded, MAX_PACKET_BYTES, Refusal, Then, Unencodable};
+use lottery::protocol::{
+    CentralCodec, Decoded, Dialect, MAX_PACKET_BYTES, Refusal, Then, Unencodable,
+};
 use lottery::{Bet, Reply, Request, Results};
 
 use super::Limits;
@@ -73,6 +75,8 @@ pub struct Requests<'a> {
     pub central: &'a mut Central,
     /// The worker's limits.
     pub limits: Limits,
+    /// The enabled dialects that answer agencies after the draw.
+    pub answering: Vec<&'static Dialect>,
     /// The batches and finish marks of this pass of the event loop.
     pub round: Round,
     /// The budget of the log lines that clients cause.
@@ -188,13 +192,31 @@ impl Requests<'_> {
         origin: &Origin,
         codec: &mut dyn CentralCodec,
     ) -> RequestOutcome {
-        match self.round.prepare(origin, bets) {
+        match self.check_documents(bets).and_then(|()| self.round.prepare(origin, bets)) {
             Ok(()) => RequestOutcome::Committing,
             Err(rejected) => {
                 self.log_rejected(origin.ip, bets.len());
                 refuse(codec, &rejected)
             }
         }
+    }
+
+    /// Rejects a batch if an enabled dialect could not answer the agency of one of its bets. Such a
+    /// bet would block the answer of that dialect for good: the draw is held once.
+    fn check_documents(&self, bets: &[Bet<'_>]) -> Result<(), Rejected> {
+        for dialect in &self.answering {
+            // A bet without agency is in no answer.
+            for (bet, record) in bets.iter().zip(1..).filter(|(bet, _)| bet.agency != 0) {
+                let document = bet.document.as_str();
+                (dialect.check_document)(document).map_err(|source| Rejected::Unanswerable {
+                    record,
+                    document: document.to_owned(),
+                    dialect: dialect.name,
+                    source,
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// Answers with the winners so far and the number of agencies in flight.

@@ -103,19 +103,62 @@ fn more_winners_than_fit_a_reply_are_logged_and_not_answered_with_a_wrong_count(
 }
 
 #[test]
-fn a_document_that_is_not_a_number_gets_no_answer_in_a_dialect_with_numeric_documents() {
-    let setup = setup("framed:0,counted:0,sentinel:0");
+fn a_document_that_another_enabled_dialect_cannot_encode_is_refused_when_it_arrives() {
+    let cases = [
+        ("framed:0,counted:0", "framed", "M-5", "counted"),
+        ("line:0,sentinel:0", "line", "007", "sentinel"),
+        ("line:0,counted-u8:0", "line", "4294967296", "counted-u8"),
+        ("line:0,framed:0", "line", "12|3", "framed"),
+        ("line:0,framed:0", "line", "", "framed"),
+        ("framed", "framed", "", "framed"),
+    ];
+    for (list, speaks, document, other) in cases {
+        let setup = setup(list);
+        let central = setup.start();
+        let mut stranger = Participant::connect(central.port, speaks, 1);
+        let packet = packet_in(&mut *codec(speaks, 1), &[bet("7", true), bet(document, false)]);
+        stranger.connection().send(&packet);
+        let expected = if speaks == "framed" { &b"FAIL|0\n"[..] } else { b"" };
+        assert_eq!(stranger.connection().read_bytes(expected.len()), expected, "{list}");
+        let line = central.program.line_with("action: receive_message | result: fail");
+        let named =
+            format!("record 2: the document {document:?} does not fit the answer of {other}");
+        // A line has no `|` inside its values.
+        let named = named.replace('|', "¦");
+        assert!(line.contains(&named), "{line}");
+        assert!(setup.rows().is_empty(), "{list}: nothing of the batch is stored");
+        // The honest bet is stored, and the agency gets its winners in both dialects.
+        Participant::connect(central.port, speaks, 1).store(&[numbered_bet(5, true)]);
+        for dialect in [speaks, other] {
+            let mut agency = Participant::connect(central.port_of(dialect), dialect, 1);
+            agency.finish();
+            assert_eq!(agency.winners().1, winners_reply(dialect, &[5]), "{list}: {dialect}");
+        }
+    }
+}
+
+#[test]
+fn a_document_may_be_any_text_as_long_as_every_enabled_dialect_can_encode_it() {
+    let setup = setup("framed:0,line:0,typed:0");
     let central = setup.start();
     let mut agency = Participant::connect(central.port, "framed", 1);
     agency.store(&[bet("M-5", true)]);
     agency.finish();
     assert_eq!(agency.winners().1, b"WINNERS|M-5\n");
+}
+
+#[test]
+fn a_document_of_an_earlier_run_that_a_dialect_cannot_encode_gets_no_answer() {
     for dialect in ["counted", "sentinel"] {
-        let mut agency = Participant::connect(central.port_of(dialect), dialect, 1);
+        let setup = setup(dialect);
+        fs::create_dir(setup.stored("")).unwrap();
+        fs::write(setup.stored("bets.csv"), "1,A,B,M-5,1999-03-17,7574\r\n").unwrap();
+        let central = setup.start();
+        let mut agency = Participant::connect(central.port, dialect, 1);
         agency.finish();
         assert!(agency.connection().read_to_end().is_empty(), "{dialect}");
+        assert_eq!(central.number("worker_deaths"), 0);
     }
-    assert_eq!(central.number("worker_deaths"), 0);
 }
 
 #[test]
@@ -132,6 +175,8 @@ fn a_draw_without_bets_and_an_agency_without_bets_have_no_winners() {
                 "{dialect}: no bets at all"
             );
         }
+        let warnings = || central.program.count_lines_with("action: draw | result: success");
+        assert_eq!(warnings(), 1, "{dialect}: a draw over no bets is held with a warning");
 
         let setup = self::setup(dialect).with("SERVER_AGENCIES", "2");
         let central = setup.start();

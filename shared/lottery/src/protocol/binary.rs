@@ -106,6 +106,11 @@ pub(super) fn documents(winners: &[&str]) -> Result<Vec<u8>, Unencodable> {
     Ok(bytes)
 }
 
+/// Checks that a document can be encoded as an integer.
+pub(super) fn check_document(document: &str) -> Result<(), Unencodable> {
+    integer(document).map(drop)
+}
+
 /// Decodes the documents of winners to texts.
 pub(super) fn read_documents(bytes: &[u8]) -> Vec<String> {
     bytes

@@ -25,8 +25,8 @@ use std::mem;
 use byteorder::{BigEndian, ByteOrder};
 
 use super::binary::{
-    DOCUMENT_BYTES, Fields, RawBet, agency_byte, document_and_number, documents, read_documents,
-    within,
+    DOCUMENT_BYTES, Fields, RawBet, agency_byte, check_document, document_and_number, documents,
+    read_documents, within,
 };
 use super::{
     AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect,
@@ -43,6 +43,7 @@ pub const DIALECT: Dialect = Dialect {
     number_is_optional: false,
     originals_join_reads: true,
     max_agency: u8::MAX as u16,
+    check_document,
     central: || Box::new(CountedCentralCodec::new(Edition::U16)),
     agency: Some(|options| Box::new(CountedAgencyCodec::new(Edition::U16, options))),
     rules: || rules::rules(Edition::U16),
@@ -56,6 +57,7 @@ pub const DIALECT_U8: Dialect = Dialect {
     number_is_optional: false,
     originals_join_reads: true,
     max_agency: u8::MAX as u16,
+    check_document,
     central: || Box::new(CountedCentralCodec::new(Edition::U8)),
     agency: Some(|options| Box::new(CountedAgencyCodec::new(Edition::U8, options))),
     rules: || rules::rules(Edition::U8),

@@ -1,6 +1,6 @@
 //! The row of the dialect table: everything that the programs know of a dialect.
 
-use super::{AgencyCodec, CentralCodec, DIALECTS, Rule};
+use super::{AgencyCodec, CentralCodec, DIALECTS, Rule, Unencodable};
 
 /// One wire dialect.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub struct Dialect {
     pub originals_join_reads: bool,
     /// Largest agency number that the dialect can encode.
     pub max_agency: u16,
+    /// Checks that the answer to an agency can contain this document of a winner.
+    pub check_document: fn(&str) -> Result<(), Unencodable>,
     /// Creates the central's codec for a connection.
     pub central: fn() -> Box<dyn CentralCodec>,
     /// Creates the agency's codec for a run; `None` if the dialect has no bets (`echo`).

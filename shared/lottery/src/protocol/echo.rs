@@ -16,6 +16,8 @@ pub const DIALECT: Dialect = Dialect {
     number_is_optional: false,
     originals_join_reads: false,
     max_agency: u16::MAX,
+    // No agency gets an answer.
+    check_document: |_| Ok(()),
     central: || Box::new(EchoCentralCodec),
     agency: None,
     rules: rules::rules,

@@ -31,6 +31,7 @@ pub const DIALECT: Dialect = Dialect {
     number_is_optional: false,
     originals_join_reads: true,
     max_agency: u16::MAX,
+    check_document,
     central: || Box::<FramedCentralCodec>::default(),
     agency: Some(|options| Box::new(FramedAgencyCodec::new(options))),
     rules: rules::rules,
@@ -248,18 +249,22 @@ fn put_error(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(format!("ERROR|{text}\n").as_bytes());
 }
 
-/// Appends the documents of the winners. Rejects documents that the agency would count wrongly: a
-/// single empty one looks like no winner, and one with a separator like two.
-fn put_winners(documents: &[&str], out: &mut Vec<u8>) -> Result<(), Unencodable> {
-    if documents == [""] {
+/// Rejects documents that the agency would count wrongly: a single empty one looks like no winner,
+/// and one with a separator like two.
+fn check_document(document: &str) -> Result<(), Unencodable> {
+    if document.is_empty() {
         return Err(Unencodable::Missing { field: "document" });
     }
-    let breaks = [SEPARATOR, '\n', '\r'];
-    if let Some(separator) =
-        documents.iter().find_map(|text| text.chars().find(|c| breaks.contains(c)))
-    {
-        return Err(Unencodable::Separator { field: "document", separator });
+    match document.chars().find(|c| [SEPARATOR, '\n', '\r'].contains(c)) {
+        Some(separator) => Err(Unencodable::Separator { field: "document", separator }),
+        None => Ok(()),
     }
+}
+
+/// Appends the documents of the winners. An empty one among others is counted as one.
+fn put_winners(documents: &[&str], out: &mut Vec<u8>) -> Result<(), Unencodable> {
+    let is_counted = |text: &&&str| !text.is_empty() || documents.len() == 1;
+    documents.iter().filter(is_counted).try_for_each(|text| check_document(text))?;
     out.extend_from_slice(format!("WINNERS|{}\n", documents.join("|")).as_bytes());
     Ok(())
 }

@@ -29,6 +29,8 @@ pub const DIALECT: Dialect = Dialect {
     number_is_optional: false,
     originals_join_reads: true,
     max_agency: u16::MAX,
+    // The answer is a count.
+    check_document: |_| Ok(()),
     central: || Box::<LineCentralCodec>::default(),
     agency: Some(|options| Box::new(LineAgencyCodec::new(options))),
     rules: rules::rules,

@@ -21,8 +21,8 @@ mod rules;
 use byteorder::{BigEndian, ByteOrder};
 
 use super::binary::{
-    DOCUMENT_BYTES, Fields, RawBet, agency_byte, document_and_number, documents, read_documents,
-    within,
+    DOCUMENT_BYTES, Fields, RawBet, agency_byte, check_document, document_and_number, documents,
+    read_documents, within,
 };
 use super::{
     AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect,
@@ -39,6 +39,7 @@ pub const DIALECT: Dialect = Dialect {
     number_is_optional: false,
     originals_join_reads: false,
     max_agency: u8::MAX as u16,
+    check_document,
     central: || Box::<SentinelCentralCodec>::default(),
     agency: Some(|options| Box::new(SentinelAgencyCodec::new(options))),
     rules: rules::rules,

@@ -33,6 +33,8 @@ pub const DIALECT: Dialect = Dialect {
     originals_join_reads: true,
     // Messages carry no agency number, so the dialect does not limit it.
     max_agency: u16::MAX,
+    // No agency gets an answer.
+    check_document: |_| Ok(()),
     central: || Box::<TypedCentralCodec>::default(),
     agency: Some(|options| Box::new(TypedAgencyCodec::new(options))),
     rules: rules::rules,
