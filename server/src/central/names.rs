@@ -11,7 +11,9 @@ impl Central {
         // The totals are read first, because the files only grow after that.
         let ledger = Ledger::from(self.shared.ledger.get());
         let drawn = self.was_drawn();
-        let storage = self.storage.check_names(&ledger, drawn).map_err(Fatal::from);
+        let Self { waits, storage, .. } = self;
+        let checked = waits.heartbeat.on_disk(|| storage.check_names(&ledger, drawn));
+        let storage = checked.map_err(Fatal::from);
         storage.and_then(|()| self.check_segment()).map_err(|lost| self.shared.note_failure(lost))
     }
 

@@ -14,8 +14,6 @@ use crate::storage::Drawing;
 const PIECE_BYTES: u64 = 1024 * 1024;
 /// Time between a failed attempt, for example on a full disk, and the next.
 const RETRY: Duration = Duration::from_secs(1);
-/// Time between two log lines about the same failure.
-const LOG_AGAIN: Duration = Duration::from_secs(60);
 
 /// This worker's attempt at the draw.
 #[derive(Debug)]
@@ -26,14 +24,14 @@ pub struct DrawAttempt {
     drawing: Option<(Drawing, bool)>,
     /// No attempt before this time.
     not_before: Option<Instant>,
-    /// The failure that was logged last, and when.
-    logged: Option<(String, Instant)>,
+    /// The last failure, and how many times in a row it occurred.
+    failed: (String, u64),
 }
 
 impl DrawAttempt {
     /// Returns an attempt that has not begun.
     pub fn new(drawn: Arc<EventFd>) -> Self {
-        Self { drawn, drawing: None, not_before: None, logged: None }
+        Self { drawn, drawing: None, not_before: None, failed: (String::new(), 0) }
     }
 
     /// Returns true if this worker has a piece of the draw to do now.
@@ -95,13 +93,16 @@ impl DrawAttempt {
         })
     }
 
-    /// Logs a failure. One that repeats is logged once per minute.
+    /// Logs a failure. If it repeats, logs its second, fourth, eighth time and so on, because it
+    /// may last for days.
     fn log(&mut self, failed: String) {
-        let logged =
-            |(last, time): &(String, Instant)| *last == failed && time.elapsed() < LOG_AGAIN;
-        if !self.logged.as_ref().is_some_and(logged) {
-            error("sorteo", Outcome::Fail).with("error", &failed).write();
-            self.logged = Some((failed, Instant::now()));
+        let (last, times) = &mut self.failed;
+        if *last != failed {
+            (*last, *times) = (failed, 0);
+        }
+        *times += 1;
+        if times.is_power_of_two() {
+            error("sorteo", Outcome::Fail).with("error", last).with("attempts", times).write();
         }
     }
 

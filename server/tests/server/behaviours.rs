@@ -1,17 +1,20 @@
-//! The page of behaviours has a row for each of them and names only tests that exist.
+//! The page of behaviours has a row for each of them. It and the threat model name only tests that
+//! exist.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 const PAGE: &str = include_str!("../../../docs/behaviours.md");
+const THREATS: &str = include_str!("../../../docs/security.md");
 /// Number of behaviours.
 const ROWS: usize = 50;
 
 /// The packages, as the page names them, and their directories.
-const PACKAGES: [(&str, &str); 4] = [
+const PACKAGES: [(&str, &str); 5] = [
     ("server", "server/tests"),
     ("client", "client/tests"),
+    ("compose", "compose/tests"),
     ("library", "shared/multiprocessing/tests"),
     ("lottery", "shared/lottery/tests"),
 ];
@@ -55,7 +58,18 @@ fn tests() -> BTreeMap<String, usize> {
     all
 }
 
-/// Returns the problems of a page.
+/// Returns the problems of the names of tests in a text.
+fn wrong_names(text: &str, tests: &BTreeMap<String, usize>) -> Vec<String> {
+    let spans = text.split('`').skip(1).step_by(2).filter(|span| span.contains("::"));
+    let problem = |name: &str| match tests.get(name) {
+        Some(1) => None,
+        Some(_) => Some(format!("{name} names several tests")),
+        None => Some(format!("{name} is no test")),
+    };
+    spans.filter_map(problem).collect()
+}
+
+/// Returns the problems of a page of behaviours.
 fn problems(page: &str) -> Vec<String> {
     let tests = tests();
     let mut problems = Vec::new();
@@ -72,14 +86,7 @@ fn problems(page: &str) -> Vec<String> {
         if number != count.to_string() || behaviour.is_empty() || shown.is_empty() {
             problems.push(format!("row {number} comes in place {count}, or has an empty cell"));
         }
-        let spans = shown.split('`').skip(1).step_by(2);
-        for name in spans.filter(|span| span.contains("::")) {
-            match tests.get(name) {
-                Some(1) => {}
-                Some(_) => problems.push(format!("row {number}: {name} names several tests")),
-                None => problems.push(format!("row {number}: {name} is no test")),
-            }
-        }
+        problems.extend(wrong_names(shown, &tests));
     }
     if count != ROWS {
         problems.push(format!("{count} rows instead of {ROWS}"));
@@ -90,6 +97,13 @@ fn problems(page: &str) -> Vec<String> {
 #[test]
 fn every_behaviour_has_a_row_that_names_tests_that_exist() {
     assert_eq!(problems(PAGE), [""; 0]);
+}
+
+#[test]
+fn the_threat_model_names_only_tests_that_exist() {
+    assert_eq!(wrong_names(THREATS, &tests()), [""; 0]);
+    let names = THREATS.matches("`server::").count();
+    assert!(names > 20, "{names}");
 }
 
 #[test]

@@ -99,6 +99,25 @@ fn every_line_is_one_write_in_the_layout_of_the_course() {
 }
 
 #[test]
+fn times_are_local_even_where_the_system_has_no_time_zones() {
+    let minutes = |zone: &str| {
+        let output = process("few stderr")
+            .env("TZ", zone)
+            // As in an image without any file of the system.
+            .env("TZDIR", "/nonexistent")
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        let number = |at: usize| log[at..at + 2].parse::<i32>().unwrap();
+        60 * number(11) + number(14)
+    };
+    // Three hours before UTC. The minute may change between the two processes.
+    let passed = (minutes("America/Argentina/Buenos_Aires") - minutes("UTC")).rem_euclid(24 * 60);
+    assert!([21 * 60, 21 * 60 - 1].contains(&passed), "{passed}");
+}
+
+#[test]
 fn lines_of_several_processes_on_one_pipe_stay_whole() {
     let (mut reader, writer) = std::io::pipe().unwrap();
     let mut children: Vec<_> = (0..3)

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use super::disk::{Disk, Files, Model};
 use super::operations;
@@ -29,6 +30,7 @@ pub struct Counts {
 pub struct Checker {
     setup: Setup,
     shim: FileShim,
+    boots: usize,
     /// What has been checked.
     pub counts: Counts,
 }
@@ -38,7 +40,7 @@ impl Checker {
     pub fn new() -> Option<Self> {
         let setup = setup().with("SERVER_WORKERS", "1");
         let shim = FileShim::compile(&setup)?;
-        Some(Self { setup, shim, counts: Counts::default() })
+        Some(Self { setup, shim, boots: 0, counts: Counts::default() })
     }
 
     /// Checks a state. Sometimes also checks what a power loss during the start leaves, or what the
@@ -53,7 +55,7 @@ impl Checker {
     ) {
         let nested = random.below(16) == 0;
         let log = self.setup.directory().join("operations");
-        let mut command = self.setup.command(&["run"]);
+        let mut command = self.command();
         if nested {
             let _none = fs::remove_file(&log);
             self.shim.record(&mut command, &log);
@@ -78,7 +80,7 @@ impl Checker {
                 operations[..some].iter().for_each(|operation| disk.perform(operation, random));
                 let (files, _) = disk.crash(random);
                 self.write(&files);
-                let mut command = self.setup.command(&["run"]);
+                let mut command = self.command();
                 let central = self.setup.try_start_by(&mut command);
                 if promises.may_refuse && central.is_err() {
                     continue;
@@ -90,6 +92,14 @@ impl Checker {
                 self.counts.states += 1;
             }
         }
+    }
+
+    /// Returns the command of a central on a machine that has started again.
+    fn command(&mut self) -> Command {
+        let mut command = self.setup.command(&["run"]);
+        self.boots += 1;
+        self.shim.reboot(&mut command, self.boots);
+        command
     }
 
     fn write(&self, files: &Files) {

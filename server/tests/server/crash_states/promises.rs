@@ -17,6 +17,8 @@ pub struct Promises {
     /// True while the central runs with durability `process`: a power loss may then leave files
     /// that no start accepts.
     pub may_refuse: bool,
+    /// Acknowledged finish marks of the current run. Every run begins with the same agency.
+    acknowledged: u32,
     /// Batches that the running central has acknowledged without promising that they survive.
     volatile: BTreeSet<usize>,
 }
@@ -28,6 +30,7 @@ impl Promises {
         let run = run.expect("operations belong to runs");
         if position == run.first {
             self.may_refuse |= !run.durable;
+            self.acknowledged = 0;
         }
         if position >= run.ready && run.durable {
             // A ready central with durability `disk` has made everything durable that it counts.
@@ -41,7 +44,8 @@ impl Promises {
             let kept = if run.durable { &mut self.batches } else { &mut self.volatile };
             kept.insert(batch);
         } else if run.durable && reply == b"ACK\n" {
-            self.finished += 1;
+            self.acknowledged += 1;
+            self.finished = self.finished.max(self.acknowledged);
         } else if run.durable && reply.starts_with(b"WINNERS|") {
             self.drawn = true;
         }

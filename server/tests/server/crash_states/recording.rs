@@ -100,7 +100,8 @@ impl Recording {
             }
             let failing = subject == Subject::FailedSync && run + 1 < runs;
             let failure = failing.then(|| random.pick(&["journal", "bets.csv", "winners.log"]));
-            recording.load(central.port, &shim, failure, random);
+            let ports = [central.port, central.port_of("framed")];
+            recording.load(ports, &shim, failure, random);
             if run + 1 == runs {
                 hold_draw(&central);
             }
@@ -115,7 +116,13 @@ impl Recording {
 
     /// Lets clients send batches. If a sync is to fail, the failure comes in the middle, or, for a
     /// file that only a checkpoint syncs, when the central stops.
-    fn load(&self, port: u16, shim: &FileShim, failure: Option<&str>, random: &mut Random) {
+    fn load(
+        &self,
+        [port, framed]: [u16; 2],
+        shim: &FileShim,
+        failure: Option<&str>,
+        random: &mut Random,
+    ) {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|_| {
                 let (batches, mut random) = (Arc::clone(&self.batches), random.split());
@@ -130,6 +137,9 @@ impl Recording {
             .collect();
         if let Some(file) = failure {
             shim.fail_next(&format!("sync {file} error"));
+            let agency = Participant::try_connect(framed, "framed", AGENCIES[0]);
+            // The mark may not be acknowledged.
+            let _refused = agency.and_then(|mut agency| agency.try_notify());
         }
         clients.into_iter().for_each(|client| client.join().unwrap());
     }

@@ -203,3 +203,19 @@ fn a_worker_that_receives_sigterm_is_replaced_each_time_and_the_central_goes_on(
     assert_eq!(central.results(), Results { winners: 10, in_flight: 0 });
     assert_eq!(central.stop().0, 0);
 }
+
+#[test]
+fn a_worker_that_aborts_logs_the_calls_in_progress_and_is_replaced() {
+    let setup = setup();
+    let central = setup.start();
+    let pid = central.worker_pids()[0];
+    assert!(kill(pid, Signal::SIGABRT));
+    central.replaced_within_a_second(0, pid);
+    let line = central.program.line_with("action: backtrace | result: fail | worker: 0 | pid: ");
+    assert!(line.contains(&format!("pid: {pid} | calls: ")), "{line}");
+    let own = line.split(' ').filter(|word| word.starts_with("server+0x")).count();
+    assert!(own >= 5, "{own} calls of the server in {line}");
+    let died = central.program.line_with(&format!("pid: {pid} | error: SIGABRT"));
+    assert!(died.contains("next: start a replacement"), "{died}");
+    assert_eq!(central.stop().0, 0);
+}

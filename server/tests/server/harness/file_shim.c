@@ -7,6 +7,7 @@
 //                 operation (write or sync), the name of a file of the directory or * for any, and
 //                 how: error, short (fewer bytes are written, and reported), or torn (fewer bytes
 //                 are written, and an error is reported)
+// SHIM_BOOT       a file to read instead of the identity of the machine's boot
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +38,7 @@ struct header {
 
 enum { REPLY_BYTES = 96, PATH_BYTES = 4096 };
 
-static const char *directory, *fault;
+static const char *directory, *fault, *boot;
 static int log_file = -1;
 // Orders operations and their records among all processes, which inherit the mapping.
 static pthread_mutex_t *order;
@@ -45,6 +46,7 @@ static pthread_mutex_t *order;
 __attribute__((constructor)) static void begin(void) {
     directory = getenv("SHIM_DIRECTORY");
     fault = getenv("SHIM_FAULT");
+    boot = getenv("SHIM_BOOT");
     const char *log = getenv("SHIM_LOG");
     if (!directory || !log) return;
     int low = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -217,6 +219,7 @@ int unlink(const char *path) {
 }
 
 static int open_file(const char *path, int flags, mode_t mode) {
+    if (boot && !strcmp(path, "/proc/sys/kernel/random/boot_id")) path = boot;
     const char *name = inside(path);
     if (!name || !(flags & (O_CREAT | O_TRUNC))) return syscall(SYS_openat, AT_FDCWD, path, flags, mode);
     lock();

@@ -17,6 +17,7 @@ pub struct FileShim {
     library: PathBuf,
     storage: PathBuf,
     fault: PathBuf,
+    boot: PathBuf,
 }
 
 impl FileShim {
@@ -33,8 +34,8 @@ impl FileShim {
             left_out("no C compiler");
             return None;
         }
-        let fault = setup.directory().join("fault");
-        Some(Self { library, storage: setup.stored(""), fault })
+        let [fault, boot] = ["fault", "boot"].map(|name| setup.directory().join(name));
+        Some(Self { library, storage: setup.stored(""), fault, boot })
     }
 
     /// Preloads the library into a central.
@@ -43,6 +44,14 @@ impl FileShim {
         let storage = self.storage.to_str().unwrap().trim_end_matches('/');
         command.env("LD_PRELOAD", &self.library).env("SERVER_STORAGE_DIR", storage);
         command.env("SHIM_DIRECTORY", storage).env("SHIM_FAULT", &self.fault);
+    }
+
+    /// Preloads the library into a central that must believe that the machine has started again:
+    /// `boot` identifies the start.
+    pub fn reboot(&self, command: &mut Command, boot: usize) {
+        self.preload(command);
+        fs::write(&self.boot, format!("{boot}\n")).unwrap();
+        command.env("SHIM_BOOT", &self.boot);
     }
 
     /// Preloads the library into a central, to record into `log`.

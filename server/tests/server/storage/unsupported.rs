@@ -157,7 +157,7 @@ fn an_error_that_does_not_mean_unsupported_is_not_worked_around() {
     ] {
         let Some((setup, mut command)) = without(operation, Errno::EIO as i32) else { return };
         let mut program = Program::start(&mut command);
-        let line = program.line_with("action: exit | result: fail");
+        let line = program.line_with("action: shutdown | result: fail");
         assert!(line.contains(part) && line.contains("Input/output error"), "{line}");
         assert_eq!(program.exit_code(), 1);
         assert!(!synced(&setup).exists(), "{operation}");
