@@ -98,8 +98,9 @@ impl Shared {
                 return Ok(Answer::of_word(word));
             }
             if Instant::now() >= deadline {
-                // Withdraws the command, so that no worker executes it much later.
-                self.command.store(word);
+                // Withdraws the command, so that no worker executes it much later. It keeps its
+                // number, so a late answer is not taken for that of the next command.
+                self.command.store(number << CODE_BITS);
                 return Err(NoAnswer::Silent);
             }
             sleep(PAUSE);

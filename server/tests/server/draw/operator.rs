@@ -232,6 +232,19 @@ fn a_command_that_is_killed_blocks_no_later_one() {
 }
 
 #[test]
+fn a_command_that_no_worker_answers_is_withdrawn() {
+    let setup = setup("framed").with("SERVER_HEARTBEAT_TIMEOUT", "0s");
+    let central = setup.start();
+    let agencies = both_finish(&central, "framed");
+    let stopped: Vec<_> = central.worker_pids().into_iter().map(StoppedProcess::new).collect();
+    refused(&setup, &central, "--reopen", "no worker answered within 10s");
+    drop(stopped);
+    // The workers go on, and execute the next command and not the withdrawn one.
+    assert_eq!(done(&setup, &central, "--confirm"), "the draw has been held\n");
+    assert_winners(agencies, "framed");
+}
+
+#[test]
 fn the_agencies_of_a_roster_are_listed_by_name_and_a_stopped_central_is_named() {
     let setup = setup("framed").with("SERVER_AGENCIES", "4").with("SERVER_ROSTER", "agencies.csv");
     let row = |(number, name)| format!("{number},{name},127.0.0.0/8\n");
