@@ -23,8 +23,9 @@ const AFTER_HELP: &str = "\
 A flag wins over the environment, the environment over the file, the file over the default.
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 the storage cannot be used any more, 4
 workers keep crashing, 5 the address is in use, not available on this machine or not permitted.
-Signals: TERM, INT and HUP stop the central gracefully. Another one, from a second after the first on,
-or QUIT stops it at once. USR1, USR2, WINCH, TTIN and TTOU are logged and ignored.";
+Signals: TERM and INT stop the central gracefully. Another one, from a second after the first on, or
+QUIT stops it at once. HUP reloads the settings and replaces the workers, without closing a
+connection. TTIN and TTOU add and retire a worker. USR1, USR2 and WINCH are ignored.";
 
 /// What the program can do.
 #[derive(Debug, Subcommand)]

@@ -78,8 +78,19 @@ pub struct Config {
 impl Config {
     /// Validates the values of the settings. Fails with the first one that is not accepted.
     pub fn from_settings(settings: &Settings) -> Result<Self, SettingsError> {
+        Self::with_roster(settings, settings.get_explained("SERVER_ROSTER", read_roster)?)
+    }
+
+    /// Validates the settings for a command that inspects a running central. A roster that cannot
+    /// be used is ignored: the central runs with the one that it has read, and a check of its
+    /// health must not fail because the file is being edited.
+    pub fn for_inspection(settings: &Settings) -> Result<Self, SettingsError> {
+        let roster = settings.get_explained("SERVER_ROSTER", read_roster).ok().flatten();
+        Self::with_roster(settings, None).map(|config| Self { roster, ..config })
+    }
+
+    fn with_roster(settings: &Settings, roster: Option<Roster>) -> Result<Self, SettingsError> {
         let port = settings.get("SERVER_PORT", |text| text.parse().ok())?;
-        let roster = settings.get_explained("SERVER_ROSTER", read_roster)?;
         Ok(Self {
             listen_addresses: settings
                 .get_explained("SERVER_PROTOCOL", |text| listen_addresses(text, port))?,

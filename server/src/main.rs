@@ -21,12 +21,12 @@ use conventions::documents::Documents;
 use conventions::log_line::{Outcome, error, warn};
 use conventions::logger::{self, Stream};
 use conventions::output::{self, OutputError};
-use conventions::settings::{Misspelled, SettingsError, Source, misspelled};
+use conventions::settings::{Misspelled, Settings, SettingsError, Source, misspelled};
 use log::LevelFilter;
 
 use crate::central::OperatorCommand;
 use crate::cli::{Cli, Command};
-use crate::config::Config;
+use crate::config::{Config, Flags};
 use crate::exit_code::ExitCode;
 use crate::supervisor::StartError;
 
@@ -50,7 +50,11 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
     if cli.settings.print_config {
         return Ok(print(settings.effective().as_bytes()));
     }
-    let config = Config::from_settings(&settings)?;
+    let runs = matches!(cli.command, Some(Command::Run) | None) || cli.settings.check_config;
+    let config = match runs {
+        true => Config::from_settings(&settings)?,
+        false => Config::for_inspection(&settings)?,
+    };
     if cli.settings.check_config {
         return Ok(ExitCode::Done);
     }
@@ -74,7 +78,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
         Some(Command::Health { live: false }) => inspect::health::ready(port),
         Some(Command::Run | Command::Documents(_)) | None => {
             warn_of_misspelled();
-            serve(&config)
+            serve(&cli.settings, &settings, config)
         }
     })
 }
@@ -90,8 +94,8 @@ fn warn_of_misspelled() {
     }
 }
 
-fn serve(config: &Config) -> ExitCode {
-    supervisor::run(config).unwrap_or_else(|reason| {
+fn serve(flags: &Flags, settings: &Settings, config: Config) -> ExitCode {
+    supervisor::run(flags, settings, config).unwrap_or_else(|reason| {
         let action = if matches!(reason, StartError::Listen(_)) { "listen" } else { "shutdown" };
         error(action, Outcome::Fail).with("error", &reason).write();
         match reason {

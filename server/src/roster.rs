@@ -14,7 +14,7 @@ use ipnet::IpNet;
 pub use self::file::RosterError;
 
 /// The agencies of a lottery.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roster {
     agencies: BTreeMap<u16, Agency>,
     /// The networks of all agencies, with as few entries as possible.
@@ -22,7 +22,7 @@ pub struct Roster {
 }
 
 /// An agency of the roster.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Agency {
     name: String,
     networks: Vec<IpNet>,

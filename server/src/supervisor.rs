@@ -5,27 +5,28 @@
 
 mod error;
 mod lines;
+mod reload;
 mod watchdog;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use conventions::duration::GoDuration;
-use conventions::log_line::{Line, Outcome, debug, error, info, warn};
+use conventions::log_line::{Line, Outcome, error, info, warn};
+use conventions::settings::Settings;
 use multiprocessing::{
-    CANNOT_SERVE, Exit, Pool, PoolEvent, PoolOptions, Progress, RepairOutcome, Worker, Workload,
+    CANNOT_SERVE, Exit, Next, Pool, PoolEvent, PoolOptions, Progress, RepairOutcome, Worker,
+    Workload,
 };
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 pub use self::error::StartError;
-use self::lines::{
-    follow_up, log_backtrace, log_config, log_recovery, ready_lines, whole_milliseconds,
-};
+use self::lines::{log_config, log_event, log_recovery, ready_lines};
+use self::reload::Reloader;
 use self::watchdog::Watchdog;
 use crate::central::{Central, Fatal, Phase, RepairError, Shared, WorkerState, unix_ms};
-use crate::config::Config;
+use crate::config::{Config, Flags};
 use crate::exit_code::ExitCode;
 use crate::listener::{Listener, addresses_of};
 use crate::storage::Storage;
@@ -35,11 +36,18 @@ use crate::worker::{self, Limits, WorkerError};
 /// retried many times per second.
 const LOG_BLOCKED_EVERY: Duration = Duration::from_secs(5);
 
-/// Runs a central until it is stopped.
-pub fn run(config: &Config) -> Result<ExitCode, StartError> {
+/// Slots per worker, and slots in addition. They allow several reloads while old workers finish,
+/// and a growing number of workers.
+const SLOTS_PER_WORKER: usize = 2;
+const SPARE_SLOTS: usize = 6;
+
+/// Runs a central until it is stopped. `flags` are the sources of its settings at a reload.
+pub fn run(flags: &Flags, settings: &Settings, config: Config) -> Result<ExitCode, StartError> {
+    let slots = SLOTS_PER_WORKER * config.workers.get() + SPARE_SLOTS;
     // Create the pool first: it blocks signals, so from here on a signal waits until the pool runs
     // and can stop gracefully.
-    let pool = Pool::new(PoolOptions { workers: config.workers, grace: config.grace })?;
+    let options = PoolOptions { workers: config.workers, slots, grace: config.grace };
+    let pool = Pool::new(options)?;
     allow_many_descriptors();
     // Lock the storage before binding the port. After a kill -9, the last workers of the previous
     // central still hold both, and opening the storage waits until they have exited.
@@ -51,8 +59,7 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
     let listeners: Vec<_> = listeners.into_iter().flatten().collect();
     let port = listeners.first().map_or(0, |listener| listener.address.port());
     let addresses: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
-    let (name, workers) = (Shared::name(port)?, config.workers.get());
-    let shared = Shared::create_reclaiming(&name, workers, addresses.len())?;
+    let shared = Shared::create_reclaiming(&Shared::name(port)?, slots, addresses.len())?;
     shared.port.store(port);
     shared.set_listening(&addresses);
     shared.beat_as_supervisor();
@@ -65,42 +72,43 @@ pub fn run(config: &Config) -> Result<ExitCode, StartError> {
         info("sorteo", Outcome::InProgress).with("reason", advice).write();
     }
     central.shared().log_missing_confirmation();
-    log_config(config, port);
-    let limits = Limits {
-        request_timeout: config.request_timeout,
-        idle_timeout: config.idle_timeout,
-        stall_time: config.stall_time,
-        connections: config.connections,
-        log_lines: config.log_lines,
-        early_queries_wait: config.early_queries_wait,
-        grace: config.grace,
-    };
+    log_config(&config, port);
     let mut supervisor = Supervisor {
         central,
-        ready: ready_lines(config, &listeners),
+        ready: ready_lines(&config, &listeners),
         listeners,
         // Never read, so its counter only grows. An overflow would take 2^64 writes.
         drawn: Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?),
-        limits,
+        reloader: Reloader::new(flags, settings),
         watchdog: Watchdog::new(config.heartbeat_timeout),
-        died: vec![false; config.workers.get()],
-        served: vec![0; config.workers.get()],
+        generation: 1,
+        workers: config.workers.get(),
+        config,
+        died: vec![false; slots],
+        served: vec![0; slots],
         logged_blocked: None,
     };
+    supervisor.publish_workers();
     let outcome = pool.run(&mut supervisor)?;
     Ok(supervisor.end(outcome))
 }
 
 /// What the pool runs: the original in the supervisor, a copy in each worker.
-struct Supervisor {
+struct Supervisor<'a> {
     central: Central,
     /// The supervisor's own handles, closed when the pool stops so that the ports become free.
     listeners: Vec<Listener>,
     /// Wakes every worker when the draw has been held or must be taken over.
     drawn: Arc<EventFd>,
-    limits: Limits,
+    /// The settings that apply now.
+    config: Config,
+    reloader: Reloader<'a>,
     /// Says which workers were ended, and why.
     watchdog: Watchdog,
+    /// Generation of the workers that start now.
+    generation: u32,
+    /// Number of workers in it.
+    workers: usize,
     /// Logged once every worker accepts; one line per listening socket.
     ready: Vec<Line>,
     /// Per slot: true once a worker of it has died.
@@ -111,12 +119,21 @@ struct Supervisor {
     logged_blocked: Option<Instant>,
 }
 
-impl Workload for Supervisor {
+impl Workload for Supervisor<'_> {
     fn work(&mut self, worker: &Worker) -> i32 {
         self.central.become_worker(worker.slot());
         self.central.shared().worker_state.store(worker.slot(), WorkerState::Starting as u8);
         let (listeners, drawn) = (std::mem::take(&mut self.listeners), Arc::clone(&self.drawn));
-        match worker::serve(worker, listeners, drawn, &mut self.central, self.limits) {
+        let limits = Limits {
+            request_timeout: self.config.request_timeout,
+            idle_timeout: self.config.idle_timeout,
+            stall_time: self.config.stall_time,
+            connections: self.config.connections,
+            log_lines: self.config.log_lines,
+            early_queries_wait: self.config.early_queries_wait,
+            grace: self.config.grace,
+        };
+        match worker::serve(worker, listeners, drawn, &mut self.central, limits) {
             Ok(()) => 0,
             Err(reason) => {
                 error("worker", Outcome::Fail)
@@ -151,66 +168,49 @@ impl Workload for Supervisor {
         self.central.shared().served(slot) > self.served[slot]
     }
 
+    fn reload(&mut self, options: PoolOptions) -> Option<PoolOptions> {
+        let Config { workers, grace, .. } = *self.reloader.read()?;
+        Some(PoolOptions { workers, grace, ..options })
+    }
+
     fn observe(&mut self, event: &PoolEvent) {
-        let shared = self.central.shared();
         match event {
-            PoolEvent::Started { slot, pid } => {
-                shared.worker_pid.store(*slot, pid.as_raw().unsigned_abs());
-                shared.worker_started_ms.store(*slot, unix_ms());
-                shared.worker_restarts.fetch_add(*slot, u32::from(self.died[*slot]));
-                self.served[*slot] = shared.served(*slot);
-                debug("worker", Outcome::InProgress).with("worker", slot).with("pid", pid).write();
-            }
+            PoolEvent::Started { slot, pid } => self.record_start(*slot, *pid),
             PoolEvent::AllReady => {
-                shared.phase.store(Phase::Serving as u8);
+                self.publish_workers();
+                self.central.shared().phase.store(Phase::Serving as u8);
                 self.ready.drain(..).for_each(|line| line.write());
             }
-            PoolEvent::Died { slot, pid, exit, uptime, next } => {
+            PoolEvent::Died { slot, next, .. } => {
                 self.died[*slot] = true;
-                shared.deaths.fetch_add(1);
-                shared.last_death_ms.store(unix_ms());
-                warn("worker", Outcome::Fail)
-                    .with("worker", slot)
-                    .with("pid", pid)
-                    .with("error", self.watchdog.describe(*pid, *exit))
-                    .with("uptime", GoDuration(whole_milliseconds(*uptime)))
-                    .with("next", follow_up(*next))
-                    .write();
+                self.central.shared().deaths.fetch_add(1);
+                self.central.shared().last_death_ms.store(unix_ms());
+                if *next == Next::Replaced {
+                    self.release_slot(*slot);
+                }
             }
-            PoolEvent::Stuck { slot, pid, silent, state, signal } => {
-                let held = shared.locks_of(*pid);
-                self.watchdog.log_stuck(*slot, *pid, *silent, *state, *signal, &held);
+            PoolEvent::Retired { slot, .. } => self.release_slot(*slot),
+            PoolEvent::Reloading { workers } => {
+                self.generation += 1;
+                self.workers = *workers;
+                self.reloader.apply(&mut self.config, &mut self.central, self.generation);
+                self.watchdog.limit(self.config.heartbeat_timeout);
             }
-            PoolEvent::Backtrace { slot, pid, calls } => {
-                log_backtrace(*slot, *pid, calls);
+            PoolEvent::Resized { workers } => {
+                self.workers = *workers;
+                // During a reload the old workers still count.
+                if self.central.shared().generation.load() == self.generation {
+                    self.publish_workers();
+                }
             }
-            PoolEvent::SpawnFailed { slot, reason } => {
-                error("worker", Outcome::Fail).with("worker", slot).with("error", reason).write();
-            }
-            PoolEvent::Stopping { signal } => {
-                shared.phase.store(Phase::Draining as u8);
+            PoolEvent::Refused { .. } => self.reloader.discard(),
+            PoolEvent::Stopping { .. } => {
+                self.central.shared().phase.store(Phase::Draining as u8);
                 self.listeners.clear();
-                let why = signal.map_or("worker", Signal::as_str);
-                info("shutdown", Outcome::InProgress).with("reason", why).write();
             }
-            PoolEvent::StopRepeated { signal } => {
-                info("signal", Outcome::InProgress)
-                    .with("signal", signal)
-                    .with("reason", "the central is stopping already")
-                    .write();
-            }
-            PoolEvent::Killed { workers } => {
-                warn("shutdown", Outcome::InProgress).with("killed_workers", workers).write();
-            }
-            PoolEvent::Ignored { signal } => {
-                warn("signal", Outcome::Fail)
-                    .with("signal", signal)
-                    .with("error", "not supported, ignored")
-                    .write();
-            }
-            // One worker is ready, or an event that a later version of the library adds.
             _ => {}
         }
+        log_event(event, self.generation, &mut self.watchdog, self.central.shared());
     }
 
     fn tick(&mut self) {
@@ -226,7 +226,31 @@ impl Workload for Supervisor {
     }
 }
 
-impl Supervisor {
+impl Supervisor<'_> {
+    /// Writes the generation and the number of its workers to the shared state.
+    fn publish_workers(&self) {
+        let shared = self.central.shared();
+        shared.workers.store(u32::try_from(self.workers).unwrap_or(u32::MAX));
+        shared.generation.store(self.generation);
+    }
+
+    /// Writes the worker that was started in a slot to the shared state.
+    fn record_start(&mut self, slot: usize, pid: Pid) {
+        let shared = self.central.shared();
+        shared.worker_generation.store(slot, self.generation);
+        shared.worker_pid.store(slot, pid.as_raw().unsigned_abs());
+        shared.worker_started_ms.store(slot, unix_ms());
+        shared.worker_restarts.fetch_add(slot, u32::from(self.died[slot]));
+        self.served[slot] = shared.served(slot);
+    }
+
+    /// Removes a worker that is not replaced from the shared state.
+    fn release_slot(&mut self, slot: usize) {
+        self.died[slot] = false;
+        self.central.shared().worker_generation.store(slot, 0);
+        self.central.shared().worker_pid.store(slot, 0);
+    }
+
     /// Closes the storage and returns the exit code, after every worker has exited.
     fn end(mut self, outcome: multiprocessing::Outcome) -> ExitCode {
         let closed = self.central.close();

@@ -8,6 +8,7 @@
 mod absence;
 mod connection;
 mod draw;
+mod ending;
 mod handler;
 mod intake;
 mod large;
@@ -33,7 +34,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::EventFd;
 
 use self::absence::Absence;
-use self::connection::{Connection, Phase};
+use self::connection::Connection;
 use self::draw::DrawAttempt;
 use self::handler::Handler;
 use self::intake::Intake;
@@ -54,8 +55,6 @@ const DEADLINE_CHECK: Duration = Duration::from_millis(250);
 const DISK_RETRY: Duration = Duration::from_secs(1);
 /// Time between two checks whether another program has deleted or replaced the files.
 const NAMES_CHECK: Duration = Duration::from_millis(500);
-/// Part of the grace that remains for a worker to exit before the supervisor kills it.
-const GRACE_RESERVE: Duration = Duration::from_millis(500);
 /// Time between two checks of the deadlines during a stop.
 const DRAINING_CHECK: Duration = Duration::from_millis(25);
 /// How long a connection that has sent nothing may still begin a request during a stop: its bytes
@@ -65,8 +64,8 @@ const LAST_CHANCE: Duration = Duration::from_millis(250);
 /// Maximum number of events taken from the kernel at once.
 const EVENTS: usize = 256;
 
-/// Token of the stop request.
-const STOP: u64 = u64::MAX;
+/// Token of the supervisor's requests.
+const REQUESTS: u64 = u64::MAX;
 /// Token of the eventfd that wakes every worker for the draw.
 const DRAWN: u64 = u64::MAX - 1;
 /// First token of the listening sockets; [`DRAWN`] ends their range. Tokens of connections are
@@ -115,7 +114,7 @@ pub fn serve(
 ) -> Result<(), WorkerError> {
     limits.connections = intake::max_connections(limits.connections);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    epoll.add(worker.stop_fd(), EpollEvent::new(EpollFlags::EPOLLIN, STOP))?;
+    epoll.add(worker.stop_fd(), EpollEvent::new(EpollFlags::EPOLLIN, REQUESTS))?;
     // Edge-triggered: each write wakes every worker, and no worker has to read the shared counter.
     epoll.add(&*drawn, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, DRAWN))?;
     let dialects = listeners.iter().map(|listener| listener.dialect);
@@ -139,6 +138,8 @@ pub fn serve(
         large: LargeTurns::new(),
         published: (0, 0, false),
         disk_retried: None,
+        has_requests: false,
+        retiring: false,
     };
     event_loop.central().shared().worker_state.store(slot, WorkerState::Ready as u8);
     worker.ready();
@@ -163,6 +164,10 @@ struct EventLoop<'a> {
     published: (usize, usize, bool),
     /// When it last tried whether the disk takes writes again.
     disk_retried: Option<Instant>,
+    /// True if the supervisor has sent requests that are not handled yet.
+    has_requests: bool,
+    /// True once newer workers have taken over: it serves its connections until the last one ends.
+    retiring: bool,
 }
 
 impl<'a> EventLoop<'a> {
@@ -201,8 +206,8 @@ impl<'a> EventLoop<'a> {
             self.end_round()?;
             self.advance_large()?;
             self.advance_draw()?;
-            if !self.is_draining() && worker.stop_requested() {
-                self.drain()?;
+            if std::mem::take(&mut self.has_requests) {
+                self.handle_requests(worker)?;
             }
             let now = Instant::now();
             for intake in &mut self.intakes {
@@ -216,7 +221,8 @@ impl<'a> EventLoop<'a> {
                 self.handler.requests.log.advance(now);
                 next_check = now + self.check_interval();
             }
-            if self.is_draining() && self.table.is_empty() {
+            if (self.is_draining() || self.retiring) && self.table.is_empty() {
+                self.draw.give_up(self.handler.requests.central);
                 self.handler.requests.log.report();
                 let slot = self.handler.requests.slot;
                 info("close_connections", Outcome::Success).with("worker", slot).write();
@@ -257,7 +263,11 @@ impl<'a> EventLoop<'a> {
 
     fn dispatch(&mut self, event: &EpollEvent) -> Result<(), WorkerError> {
         match event.data() {
-            STOP | DRAWN => Ok(()),
+            REQUESTS => {
+                self.has_requests = true;
+                Ok(())
+            }
+            DRAWN => Ok(()),
             token @ LISTENERS.. => self.accept((token - LISTENERS) as usize).map(drop),
             _ if event.events().contains(EpollFlags::EPOLLERR) => {
                 self.visit(Token::of_event(event), Handler::reset)
@@ -354,31 +364,5 @@ impl<'a> EventLoop<'a> {
             self.handler.requests.central.retry_disk()?;
         }
         Ok(())
-    }
-
-    /// Begins a graceful stop: accepts what the kernel has queued, then nothing new.
-    fn drain(&mut self) -> Result<(), WorkerError> {
-        let Requests { slot, limits, .. } = self.handler.requests;
-        self.central().shared().worker_state.store(slot, WorkerState::Draining as u8);
-        for intake in 0..self.intakes.len() {
-            while self.accept(intake)? > 0 {
-                self.end_round()?;
-            }
-            self.intakes[intake].close(self.epoll);
-        }
-        info("close_listener", Outcome::Success).with("worker", slot).write();
-        self.draw.give_up(self.handler.requests.central);
-        let now = Instant::now();
-        let grace = limits.grace.saturating_sub(GRACE_RESERVE).max(limits.grace / 2);
-        let end = now + grace;
-        self.handler.draining = Some(end);
-        self.table.shorten_deadlines(|connection| match connection.phase {
-            // A stopping central does not hold the draw. The agency can ask the next run.
-            Phase::Waiting { .. } => now,
-            Phase::Lingering { .. } => now + LAST_CHANCE,
-            _ if connection.is_idle() => now + LAST_CHANCE,
-            _ => end,
-        });
-        self.close_overdue(now)
     }
 }

@@ -1,4 +1,5 @@
-//! Repair after a dead worker, by the supervisor.
+//! What the supervisor changes in the shared state: the repair after a dead worker, and the number
+//! of agencies that the draw waits for.
 
 use std::time::Duration;
 

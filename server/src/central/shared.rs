@@ -4,7 +4,6 @@
 //! processes that write it. A reader ignores objects that it does not declare, so a later version
 //! may add some.
 
-use std::ops::Range;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -49,8 +48,11 @@ pub enum WorkerState {
     Starting = 1,
     /// Accepts connections.
     Ready = 2,
-    /// Finishes its connections and accepts no new ones.
+    /// Finishes its connections within the grace period and accepts no new ones.
     Draining = 3,
+    /// Serves its connections until the last one ends and accepts no new ones, because newer
+    /// workers have replaced it.
+    Retiring = 4,
 }
 
 impl WorkerState {
@@ -60,6 +62,7 @@ impl WorkerState {
             1 => Self::Starting,
             2 => Self::Ready,
             3 => Self::Draining,
+            4 => Self::Retiring,
             _ => Self::Dead,
         }
     }
@@ -68,8 +71,9 @@ impl WorkerState {
 /// Handles to the shared objects. All clones refer to the same state.
 ///
 /// A slot is the place of one worker; a worker that replaces a dead one takes its slot. The objects
-/// whose names start with `worker_` have one element per slot. The arrays may have more slots than
-/// there are workers; the elements of unused slots are 0.
+/// whose names start with `worker_` have one element per slot. There are more slots than workers: a
+/// reload starts a new generation of workers while the old ones finish. The elements of slots that
+/// were never used are 0.
 #[derive(Clone, Debug, SharedState)]
 #[shared(args(slots: usize, sockets: usize))]
 pub struct Shared {
@@ -100,7 +104,8 @@ pub struct Shared {
     /// Distinct agencies that have finished and count for the draw. Written by the holder of the
     /// lock of `ledger`.
     pub finished: RawValue<u32>,
-    /// Agencies that the draw waits for. Written by the supervisor at the start.
+    /// Agencies that the draw waits for. Written by the supervisor, at the start and, with the lock
+    /// of `ledger`, at a reload before bets are closed.
     pub expected: RawValue<u32>,
     /// One bit per agency number: 1 if the agency has finished and counts for the draw. Written
     /// like `finished`.
@@ -142,8 +147,11 @@ pub struct Shared {
     /// `processing`.
     #[shared(len = slots)]
     pub in_flight: RawArray<u16>,
-    /// Number of workers; their slots start at 0. Written by the supervisor at the start.
+    /// Number of workers of the generation in `generation`. Written by the supervisor.
     pub workers: RawValue<u32>,
+    /// Newest generation of workers that has been ready as a whole, and 1 during the start. Written
+    /// by the supervisor.
+    pub generation: RawValue<u32>,
     /// First port that the central listens on. Written by the supervisor at the start.
     pub port: RawValue<u16>,
     /// Ports of the listening sockets. Written by the supervisor at the start.
@@ -162,7 +170,10 @@ pub struct Shared {
     pub deaths: RawValue<u64>,
     /// Time of the last such death in milliseconds since 1970, or 0. Written by the supervisor.
     pub last_death_ms: RawValue<u64>,
-    /// Process id. Written by the supervisor.
+    /// Generation of the worker, from 1; 0 if the slot is free. Written by the supervisor.
+    #[shared(len = slots)]
+    pub worker_generation: RawArray<u32>,
+    /// Process id, or 0 if the slot is free. Written by the supervisor.
     #[shared(len = slots)]
     pub worker_pid: RawArray<u32>,
     /// A [`WorkerState`]. Written by the worker; by the supervisor when the worker is dead.
@@ -221,7 +232,7 @@ impl Shared {
     /// any port, because no central may ever start on those ports again to remove them.
     pub fn create_reclaiming(
         name: &SegmentName,
-        workers: usize,
+        slots: usize,
         sockets: usize,
     ) -> Result<Self, SegmentError> {
         let deadline = Instant::now() + NAME_TIMEOUT;
@@ -235,7 +246,7 @@ impl Shared {
                 // reports if that is taken.
                 Ok(_) | Err(_) => {}
             }
-            match Self::create(name, (workers, sockets)) {
+            match Self::create(name, (slots, sockets)) {
                 // The last worker of the previous central is still exiting, or another start is
                 // reclaiming the segment.
                 Err(SegmentError::Exists { .. }) if Instant::now() < deadline => {
@@ -243,19 +254,26 @@ impl Shared {
                 }
                 // The error of `reclaim` names the living owner.
                 Err(SegmentError::Exists { .. }) => drop(Segment::reclaim(name)?),
-                created => {
-                    let shared = created?;
-                    shared.workers.store(workers as u32);
-                    return Ok(shared);
-                }
+                created => return created,
             }
         }
     }
 
-    /// Returns the slots of the workers.
-    pub fn slots(&self) -> Range<usize> {
-        // Clamped, because any process of this user can write the number.
-        0..(self.workers.load() as usize).min(self.worker_pid.len())
+    /// Returns the slots that have had a worker.
+    pub fn used_slots(&self) -> impl Iterator<Item = usize> {
+        (0..self.worker_started_ms.len()).filter(|slot| self.worker_started_ms.load(*slot) != 0)
+    }
+
+    /// Returns the slots of the newest generation.
+    pub fn newest_slots(&self) -> impl Iterator<Item = usize> {
+        let generation = self.generation.load();
+        self.used_slots().filter(move |slot| self.worker_generation.load(*slot) == generation)
+    }
+
+    /// Returns how many workers of the newest generation accept connections.
+    pub fn ready_workers(&self) -> usize {
+        let accepts = |slot: &usize| self.worker_state.load(*slot) == WorkerState::Ready as u8;
+        self.newest_slots().filter(accepts).count()
     }
 
     /// Returns the batches that the workers of a slot have stored and the queries they have

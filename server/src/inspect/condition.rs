@@ -17,7 +17,7 @@ pub enum Reason {
     Missing {
         /// Workers that accept.
         ready: usize,
-        /// Slots of workers.
+        /// Workers that should.
         workers: usize,
     },
     /// Every worker accepts, and the supervisor has not noticed yet.
@@ -96,11 +96,7 @@ pub const READY: Patience = Patience {
 /// Returns every reason in the shared memory why a batch would not be served now.
 pub fn not_ready(shared: &Shared) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    let state = |slot: &usize| WorkerState::from_byte(shared.worker_state.load(*slot));
-    let (workers, ready) = {
-        let ready = shared.slots().filter(|slot| state(slot) == WorkerState::Ready);
-        (shared.slots().len(), ready.count())
-    };
+    let (workers, ready) = (shared.workers.load() as usize, shared.ready_workers());
     match Phase::from_byte(shared.phase.load()) {
         Phase::Draining => reasons.push(Reason::Stopping),
         Phase::Starting | Phase::Serving if ready < workers => {
@@ -114,7 +110,7 @@ pub fn not_ready(shared: &Shared) -> Vec<Reason> {
     if errno != 0 {
         reasons.push(Reason::DiskRefuses { errno: errno.cast_signed() });
     }
-    if ready > 0 && shared.slots().all(|slot| shared.worker_full.load(slot) != 0) {
+    if ready > 0 && shared.newest_slots().all(|slot| shared.worker_full.load(slot) != 0) {
         reasons.push(Reason::Full);
     }
     let failures = shared.draw_failures.load();
@@ -133,7 +129,7 @@ pub fn silent(shared: &Shared, patience: Patience) -> Vec<Reason> {
         let pid = shared.segment.creator().as_raw();
         reasons.push(Reason::SilentSupervisor { pid, silence });
     }
-    for slot in shared.slots() {
+    for slot in shared.used_slots() {
         let state = WorkerState::from_byte(shared.worker_state.load(slot));
         if matches!(state, WorkerState::Dead | WorkerState::Starting) {
             continue;

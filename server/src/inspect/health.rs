@@ -65,7 +65,7 @@ pub fn live(port: u16, heartbeat_timeout: Duration) -> ExitCode {
 /// Logs the result.
 fn finish(reasons: &[String], shared: &Shared) -> ExitCode {
     if reasons.is_empty() {
-        info("health", Outcome::Success).with("workers", shared.slots().len()).write();
+        info("health", Outcome::Success).with("workers", shared.workers.load()).write();
         return ExitCode::Done;
     }
     failed("health", &reasons.join("; "))

@@ -20,6 +20,8 @@ pub struct Status {
     supervisor_pid: i32,
     /// Seconds since its start.
     uptime_seconds: u64,
+    /// Newest generation of workers that has been ready as a whole: 1 plus the number of reloads.
+    generation: u32,
     /// Winners among the stored bets.
     winners: u64,
     /// Stored bets, including those of earlier runs.
@@ -47,7 +49,7 @@ pub struct Status {
     /// Reasons why a batch would not be served now, as far as the shared memory shows them. Empty
     /// if the central is healthy.
     unhealthy: Vec<String>,
-    /// One per slot.
+    /// One per slot that has had a worker.
     workers: Vec<WorkerStatus>,
 }
 
@@ -55,7 +57,10 @@ pub struct Status {
 #[derive(Debug, Serialize)]
 struct WorkerStatus {
     slot: usize,
+    /// Process id, or 0 if the slot is free.
     pid: u32,
+    /// Generation of the worker, or 0 if the slot is free.
+    generation: u32,
     state: &'static str,
     uptime_seconds: u64,
     heartbeat_age_ms: u64,
@@ -74,17 +79,26 @@ impl Status {
     pub fn of(shared: &Shared) -> Self {
         let now = unix_ms();
         let created = shared.segment.created().elapsed().unwrap_or_default();
+        let is_free = |slot: usize| shared.worker_generation.load(slot) == 0;
+        let uptime = |slot: usize| now.saturating_sub(shared.worker_started_ms.load(slot)) / 1000;
         let worker = |slot: usize| WorkerStatus {
             slot,
             pid: shared.worker_pid.load(slot),
+            generation: shared.worker_generation.load(slot),
             state: match WorkerState::from_byte(shared.worker_state.load(slot)) {
+                _ if is_free(slot) => "free",
                 WorkerState::Dead => "dead",
                 WorkerState::Starting => "starting",
                 WorkerState::Ready => "ready",
                 WorkerState::Draining => "draining",
+                WorkerState::Retiring => "retiring",
             },
-            uptime_seconds: now.saturating_sub(shared.worker_started_ms.load(slot)) / 1000,
-            heartbeat_age_ms: milliseconds(shared.worker_silence(slot)),
+            uptime_seconds: if is_free(slot) { 0 } else { uptime(slot) },
+            heartbeat_age_ms: if is_free(slot) {
+                0
+            } else {
+                milliseconds(shared.worker_silence(slot))
+            },
             restarts: shared.worker_restarts.load(slot),
             connections: shared.worker_connections.load(slot),
             waiting: shared.worker_waiting.load(slot),
@@ -103,6 +117,7 @@ impl Status {
             },
             supervisor_pid: shared.segment.creator().as_raw(),
             uptime_seconds: created.as_secs(),
+            generation: shared.generation.load(),
             winners: shared.winners.get(),
             bets: shared.bets.load(),
             agencies_in_flight: shared.agencies_in_flight(),
@@ -116,7 +131,7 @@ impl Status {
             storage_failed: shared.storage_failed.load() != 0,
             supervisor_heartbeat_age_ms: milliseconds(shared.supervisor_silence()),
             unhealthy: not_ready(shared).iter().map(Reason::to_string).collect(),
-            workers: shared.slots().map(worker).collect(),
+            workers: shared.used_slots().map(worker).collect(),
         }
     }
 
@@ -130,7 +145,7 @@ impl Status {
     pub fn table(&self) -> String {
         let uptime = |seconds: u64| GoDuration(Duration::from_secs(seconds)).to_string();
         let mut text = format!(
-            "central on port {}: {}, up {}, supervisor {}\n\
+            "central on port {}: {}, up {}, supervisor {}{}\n\
              winners {}, bets {}, agencies in flight {}, worker deaths {}, lock recoveries {}{}\n\
              {}\n{}\n\
              {:>4} {:>8} {:<9} {:>10} {:>9} {:>8} {:>11} {:>8} {:>9} {:>9} {:>11} {:>8} {:>8}\n",
@@ -138,6 +153,10 @@ impl Status {
             self.phase,
             uptime(self.uptime_seconds),
             self.supervisor_pid,
+            match self.generation {
+                0 | 1 => String::new(),
+                generation => format!(", generation {generation}"),
+            },
             self.winners,
             self.bets,
             self.agencies_in_flight,

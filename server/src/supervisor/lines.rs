@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use conventions::duration::GoDuration;
-use conventions::log_line::{Line, Outcome, debug, error, info};
-use multiprocessing::{Exit, Next};
+use conventions::log_line::{Line, Outcome, debug, error, info, warn};
+use multiprocessing::{Exit, Next, PoolEvent};
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
 
+use super::watchdog::Watchdog;
+use crate::central::Shared;
 use crate::config::Config;
 use crate::listener::Listener;
 use crate::storage::Recovery;
@@ -24,15 +25,6 @@ pub fn log_recovery(recovery: &Recovery) {
         .with("journal_batches", replayed)
         .with("discarded_bytes", cut)
         .with("counted_from_bets_csv", counted)
-        .write();
-}
-
-/// Logs where a worker was when the watchdog ended it.
-pub fn log_backtrace(slot: usize, pid: Pid, calls: &[String]) {
-    error("backtrace", Outcome::Fail)
-        .with("worker", slot)
-        .with("pid", pid)
-        .with("calls", calls.join(" "))
         .write();
 }
 
@@ -65,6 +57,64 @@ pub fn ready_lines(config: &Config, listeners: &[Listener]) -> Vec<Line> {
     listeners.iter().map(line).collect()
 }
 
+/// Logs an event of the pool. `generation` is the newest one.
+pub fn log_event(event: &PoolEvent, generation: u32, watchdog: &mut Watchdog, shared: &Shared) {
+    let line = match event {
+        PoolEvent::Started { slot, pid } => {
+            debug("worker", Outcome::InProgress).with("worker", slot).with("pid", pid)
+        }
+        PoolEvent::Died { slot, pid, exit, uptime, next } => warn("worker", Outcome::Fail)
+            .with("worker", slot)
+            .with("pid", pid)
+            .with("error", watchdog.describe(*pid, *exit))
+            .with("uptime", GoDuration(whole_milliseconds(*uptime)))
+            .with("next", follow_up(*next)),
+        PoolEvent::Stuck { slot, pid, silent, state, signal } => {
+            let held = shared.locks_of(*pid);
+            watchdog.log_stuck(*slot, *pid, *silent, *state, *signal, &held);
+            return;
+        }
+        PoolEvent::Backtrace { slot, pid, calls } => error("backtrace", Outcome::Fail)
+            .with("worker", slot)
+            .with("pid", pid)
+            .with("calls", calls.join(" ")),
+        PoolEvent::SpawnFailed { slot, reason } => {
+            error("worker", Outcome::Fail).with("worker", slot).with("error", reason)
+        }
+        PoolEvent::AllReady if generation > 1 => {
+            info("reload", Outcome::Success).with("generation", generation)
+        }
+        PoolEvent::Retired { slot, pid, uptime } => info("worker", Outcome::Success)
+            .with("worker", slot)
+            .with("pid", pid)
+            .with("uptime", GoDuration(whole_milliseconds(*uptime)))
+            .with("reason", "newer workers have replaced it"),
+        PoolEvent::Resized { workers } => {
+            info("workers", Outcome::Success).with("workers", workers)
+        }
+        PoolEvent::Refused { signal, reason } => warn("signal", Outcome::Fail)
+            .with("signal", signal)
+            .with("error", reason)
+            .with("next", "change nothing; server status shows the workers that still finish"),
+        PoolEvent::Stopping { signal } => {
+            let why = signal.map_or("worker", Signal::as_str);
+            info("shutdown", Outcome::InProgress).with("reason", why)
+        }
+        PoolEvent::StopRepeated { signal } => info("signal", Outcome::InProgress)
+            .with("signal", signal)
+            .with("reason", "the central is stopping already"),
+        PoolEvent::Killed { workers } => {
+            warn("shutdown", Outcome::InProgress).with("killed_workers", workers)
+        }
+        PoolEvent::Ignored { signal } => warn("signal", Outcome::Fail)
+            .with("signal", signal)
+            .with("error", "not supported, ignored"),
+        // One worker is ready, or an event that a later version of the library adds.
+        _ => return,
+    };
+    line.write();
+}
+
 /// Describes how a worker died, with the likely cause.
 pub fn describe(exit: Exit) -> String {
     let hint = if exit.is_signal(Signal::SIGKILL) { " (out of memory, or a kill -9?)" } else { "" };
@@ -72,12 +122,13 @@ pub fn describe(exit: Exit) -> String {
 }
 
 /// Describes what the pool does about a death.
-pub fn follow_up(next: Next) -> String {
+fn follow_up(next: Next) -> String {
     match next {
         Next::Restart => "start a replacement".to_owned(),
         Next::RestartAfter(pause) => format!("start a replacement in {}", GoDuration(pause)),
         Next::GiveUp | Next::CannotServe => "stop the central".to_owned(),
         Next::Stay => "none, the central is stopping".to_owned(),
+        Next::Replaced => "none, newer workers have replaced it".to_owned(),
     }
 }
 

@@ -23,7 +23,14 @@ pub struct Watchdog {
 impl Watchdog {
     /// Returns the watchdog of a central. A timeout of 0 means no limit.
     pub fn new(timeout: Duration) -> Self {
-        Self { timeout: (!timeout.is_zero()).then_some(timeout), stuck: Vec::new() }
+        let mut watchdog = Self { timeout: None, stuck: Vec::new() };
+        watchdog.limit(timeout);
+        watchdog
+    }
+
+    /// Changes how long a worker may show no heartbeat. 0 means no limit.
+    pub fn limit(&mut self, timeout: Duration) {
+        self.timeout = (!timeout.is_zero()).then_some(timeout);
     }
 
     /// Returns how long a worker may show no heartbeat.

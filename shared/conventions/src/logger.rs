@@ -52,6 +52,11 @@ pub fn init(level: LevelFilter, stream: Stream) {
     log::set_max_level(level);
 }
 
+/// Changes the level from which on lines are logged.
+pub fn set_level(level: LevelFilter) {
+    log::set_max_level(level);
+}
+
 /// A stream that drops lines while its reader is stuck (a pager, a stopped terminal, a full log
 /// driver). The program must be able to serve and to stop all the same.
 #[derive(Debug)]

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use multiprocessing::{Exit, Pool, PoolEvent, PoolOptions, RepairOutcome, Worker, Workload};
 use nix::sys::signal::{Signal, kill, raise};
-use nix::unistd::Pid;
 
 /// The state of the supervisor. Every worker starts with a copy of it.
 struct Service {
@@ -18,7 +17,7 @@ impl Workload for Service {
         let signalled = match (worker.slot(), self.deaths) {
             (0, 0) => raise(Signal::SIGKILL),
             // An operator would stop the service in this way.
-            (0, _) => kill(Pid::parent(), Signal::SIGTERM),
+            (0, _) => kill(nix::unistd::Pid::parent(), Signal::SIGTERM),
             _ => Ok(()),
         };
         // The work, such as accepting connections, goes here.
@@ -44,7 +43,8 @@ impl Workload for Service {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let workers = std::thread::available_parallelism()?;
-    let pool = Pool::new(PoolOptions { workers, grace: Duration::from_secs(5) })?;
+    let pool =
+        Pool::new(PoolOptions { workers, slots: workers.get(), grace: Duration::from_secs(5) })?;
     println!("the pool ended: {:?}", pool.run(&mut Service { deaths: 0 })?);
     Ok(())
 }

@@ -33,6 +33,7 @@
 //! | `Client('\0name')` | `Connection::connect("name")?` |
 //! | `Pool(4).map(f, xs)` | `TaskPool::new(4)?.map(f, xs)?`, a [`TaskPool`] |
 //! | a pre-forked pool, by hand | [`Pool`] with a [`Workload`] |
+//! | reloading such a pool, by hand | [`Workload::reload`] at SIGHUP |
 //!
 //! ```
 //! use multiprocessing::{Plan, Segment, SegmentName};
@@ -170,8 +171,8 @@ pub use pipe::{
     one_way_pipe, pipe,
 };
 pub use pool::{
-    CANNOT_SERVE, Next, Outcome, Pool, PoolError, PoolEvent, PoolOptions, Progress, RepairOutcome,
-    Worker, Workload,
+    CANNOT_SERVE, Next, Outcome, Pool, PoolError, PoolEvent, PoolOptions, Progress, Refusal,
+    RepairOutcome, StopRequest, Worker, Workload,
 };
 pub use process::Process;
 pub use segment::{Listing, Plan, Segment, SegmentError, SharedState, Snapshot, segments};

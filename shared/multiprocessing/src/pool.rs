@@ -9,10 +9,17 @@
 //! → *starting* again, at once or after a back-off. While the pool stops, a dead worker is not
 //! replaced.
 //!
+//! A *reload* (SIGHUP) starts a new generation of workers in free slots. Once all of them are
+//! ready, the workers of older generations retire: they take no new work and return when they have
+//! finished what they have. So a pool that reloads needs more slots than workers. SIGTTIN and
+//! SIGTTOU change the number of workers by one, and SIGUSR1 asks every process to reopen its log
+//! files.
+//!
 //! A pool whose workload has a [heartbeat timeout](Workload::heartbeat_timeout) also ends workers
 //! that are stopped or stuck: the watchdog sends SIGABRT, and two seconds later SIGKILL.
 
 mod backoff;
+mod refusal;
 mod slot;
 mod supervisor;
 mod watchdog;
@@ -26,10 +33,11 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 pub use backoff::Next;
+pub use refusal::Refusal;
 pub(crate) use slot::{Running, SPAWN_PAUSE, Slot};
 pub use supervisor::Pool;
 pub use watchdog::Progress;
-pub use worker::Worker;
+pub use worker::{StopRequest, Worker};
 
 use crate::sys::exit::Exit;
 use crate::sys::fork::SpawnError;
@@ -38,15 +46,21 @@ use crate::sys::fork::SpawnError;
 /// file or a failed disk. The pool stops instead of starting a replacement.
 pub const CANNOT_SERVE: i32 = 3;
 
-/// Signals that have a meaning for other servers. Their default action would end or stop this one.
-const IGNORED: [Signal; 5] =
-    [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGTTIN, Signal::SIGTTOU];
+/// Signals that have a meaning for other servers. Their default action would end this one.
+const IGNORED: [Signal; 2] = [Signal::SIGUSR2, Signal::SIGWINCH];
+/// Asks the program to reopen its log files. The supervisor forwards it to the workers.
+const REOPEN: Signal = Signal::SIGUSR1;
+/// Asks a worker to retire. Workers obey it only if the supervisor sends it.
+const RETIRE: Signal = Signal::SIGUSR2;
 
 /// The program that a pool runs. The supervisor uses the value itself, and each worker uses the
 /// copy that fork makes.
 pub trait Workload {
     /// Serves in a worker process until [`Worker::stop_requested`], then returns the exit code. It
     /// calls [`Worker::ready`] once it can serve. Returning [`CANNOT_SERVE`] stops the pool.
+    ///
+    /// [`Worker::requested`] distinguishes a stop within the grace period from retirement after a
+    /// reload, which has no time limit.
     fn work(&mut self, worker: &Worker) -> i32;
 
     /// Repairs, in the supervisor, the shared state that a dead worker left. Runs before the slot
@@ -65,6 +79,16 @@ pub trait Workload {
     fn has_worked(&mut self, slot: usize) -> bool {
         let _ = slot;
         false
+    }
+
+    /// Reads again what the workers depend on, in the supervisor, because of a SIGHUP. Returns the
+    /// options that apply from now on, of which `slots` cannot change, or `None` to change nothing.
+    ///
+    /// The pool accepts the options with [`PoolEvent::Reloading`], before it forks the new workers,
+    /// or refuses them with [`PoolEvent::Refused`]. So the workload applies what it has read only
+    /// when it observes the former. The default keeps the options and replaces all workers.
+    fn reload(&mut self, options: PoolOptions) -> Option<PoolOptions> {
+        Some(options)
     }
 
     /// Handles an event of the pool, in the supervisor.
@@ -117,8 +141,39 @@ pub enum PoolEvent {
         /// The worker's slot.
         slot: usize,
     },
-    /// Every worker can serve. Reported once in the life of a pool.
+    /// Every worker of the newest generation can serve. Reported once after the start and once per
+    /// reload. Then the workers of older generations are asked to retire.
     AllReady,
+    /// A reload begins: new workers are forked next.
+    Reloading {
+        /// Number of new workers.
+        workers: usize,
+    },
+    /// A worker that newer ones have replaced has ended with exit code 0. The repair was attempted
+    /// before this event.
+    Retired {
+        /// The worker's slot, which is free once the repair has succeeded.
+        slot: usize,
+        /// The worker's process id.
+        pid: Pid,
+        /// How long the worker had run.
+        uptime: Duration,
+    },
+    /// A signal changed the number of workers by one.
+    Resized {
+        /// The new number.
+        workers: usize,
+    },
+    /// The pool cannot do what a signal requests, and changes nothing.
+    Refused {
+        /// The signal.
+        signal: Signal,
+        /// Why it cannot.
+        reason: Refusal,
+    },
+    /// A signal asks the program to reopen its log files. The workers are asked next
+    /// ([`Worker::take_reopen`]).
+    Reopen,
     /// A worker ended although the pool had not asked it to. The repair was attempted before this
     /// event.
     Died {
@@ -212,6 +267,9 @@ pub enum Outcome {
 pub struct PoolOptions {
     /// Number of workers.
     pub workers: NonZeroUsize,
+    /// Number of slots, at least that of the workers. The others are for reloads and for SIGTTIN: a
+    /// slot is in use until its last worker has ended.
+    pub slots: usize,
     /// How long workers may take to stop before they are killed.
     pub grace: Duration,
 }

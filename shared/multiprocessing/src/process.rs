@@ -32,8 +32,8 @@ pub struct Process {
 impl Process {
     /// Forks a child that runs `body` and exits with the code it returns (its low 8 bits). A panic
     /// in it is printed, and the child exits with 101. The child inherits the signal mask: a child
-    /// of a [`Pool`](crate::Pool)'s supervisor or worker has SIGTERM blocked. The child drops what
-    /// the closure owns, but no other values of its parent. The page on [fork
+    /// of a [`Pool`](crate::Pool)'s supervisor or worker has SIGTERM, SIGUSR1 and SIGUSR2 blocked.
+    /// The child drops what the closure owns, but no other values of its parent. The page on [fork
     /// safety](crate::guide::fork_safety) lists the rest.
     ///
     /// # Errors

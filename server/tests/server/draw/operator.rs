@@ -232,6 +232,26 @@ fn a_command_that_is_killed_blocks_no_later_one() {
 }
 
 #[test]
+fn a_reload_may_change_who_decides_about_the_draw() {
+    let setup = automatic("framed").with("SERVER_DRAW", "");
+    let write = |draw: &str, generation: u32| {
+        let file = format!("[DEFAULT]\nSERVER_DRAW = {draw}\n");
+        fs::write(setup.directory().join("config.ini"), file).unwrap();
+        format!("reload | result: success | generation: {generation}")
+    };
+    write("automatic", 1);
+    let central = setup.start();
+    let reloaded = write("confirm", 2);
+    central.program.signal(Signal::SIGHUP);
+    central.program.line_with(&reloaded);
+    let agencies = both_finish(&central, "framed");
+    assert_eq!(central.status()["awaits_confirmation"], true);
+    write("automatic", 3);
+    central.program.signal(Signal::SIGHUP);
+    assert_winners(agencies, "framed");
+}
+
+#[test]
 fn a_command_that_no_worker_answers_is_withdrawn() {
     let setup = setup("framed").with("SERVER_HEARTBEAT_TIMEOUT", "0s");
     let central = setup.start();

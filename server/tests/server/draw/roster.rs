@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use lottery::protocol::Receipt;
+use nix::sys::signal::Signal;
 
 use crate::harness::{
     AgencyConnection, CentralProcess, Participant, Setup, codec, draw_dialects, eventually,
@@ -255,6 +256,50 @@ fn marks_of_agencies_outside_the_roster_never_count_however_they_came_into_the_s
     for (agency, participant) in [1, 200].into_iter().zip(&mut agencies) {
         assert_eq!(participant.winners().1, winners_reply("framed", &[agency]));
     }
+}
+
+/// Reloads with another roster, and waits until the new workers have taken over.
+fn reload(setup: &Setup, central: &CentralProcess<'_>, roster: &str, generation: u32) {
+    fs::write(setup.directory().join("agencies.csv"), roster).unwrap();
+    central.program.signal(Signal::SIGHUP);
+    central.program.line_with(&format!("reload | result: success | generation: {generation}"));
+}
+
+#[test]
+fn a_reload_applies_the_roster_until_the_bets_are_closed() {
+    let setup = setup("framed").with("SERVER_WORKERS", "1");
+    let central = setup.start();
+    let numbers = || (central.number("agencies_finished"), central.number("agencies_expected"));
+    let _north = take_part(&central, NORTH, "framed", 1);
+    until_one_has_finished(&central);
+
+    let narrow = "number,name,networks\n2,South,127.0.2.0/24\n3,Stranger,127.0.0.1\n";
+    reload(&setup, &central, narrow, 2);
+    assert_eq!(numbers(), (0, 2), "the mark of agency 1 does not count any more");
+    let mut refused = AgencyConnection::open_from(NORTH, central.port);
+    refused.send(&messages("framed", 1)[0]);
+    assert_eq!(refused.read_to_end(), vector("framed", "fail_0"));
+    let third = take_part(&central, STRANGER, "framed", 3);
+    until_one_has_finished(&central);
+
+    let fourth = format!("{narrow}4,A,127.0.0.1\n");
+    reload(&setup, &central, &fourth, 3);
+    assert_eq!(numbers(), (1, 3));
+    reload(&setup, &central, narrow, 4);
+    assert_eq!(numbers(), (1, 2));
+
+    let broken = "number,name,networks\n2,South,everywhere\n";
+    fs::write(setup.directory().join("agencies.csv"), broken).unwrap();
+    central.program.signal(Signal::SIGHUP);
+    central.program.line_with("agencies.csv:2: \"everywhere\" is not a network");
+    assert_eq!(numbers(), (1, 2), "the status does not depend on the file");
+
+    let mut second = take_part(&central, SOUTH, "framed", 2);
+    assert_eq!(second.winners().1, winners_reply("framed", &[2]));
+    reload(&setup, &central, &fourth, 5);
+    central.program.line_with("settings: SERVER_ROSTER | error: bets are closed");
+    assert_eq!(numbers(), (2, 2));
+    drop(third);
 }
 
 #[test]

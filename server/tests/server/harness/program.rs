@@ -20,6 +20,7 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Sends a signal to a process that this test started. Returns false if the process is gone.
 pub fn kill(pid: u32, signal: Signal) -> bool {
+    assert_ne!(pid, 0, "0 means every process of this group");
     match nix::sys::signal::kill(Pid::from_raw(pid.cast_signed()), signal) {
         Ok(()) => true,
         Err(Errno::ESRCH) => false,

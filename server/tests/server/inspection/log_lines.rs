@@ -86,11 +86,13 @@ fn the_parser_of_the_course_reads_everything_that_a_busy_central_logs() {
     eventually("in flight", || central.results().in_flight, |count| *count == 1);
     AgencyConnection::reset(begun);
     central.none_in_flight_within_a_second();
-    central.program.signal(Signal::SIGUSR1);
+    central.program.signal(Signal::SIGUSR2);
     central.program.line_with("action: signal");
     let killed = central.worker_pids()[0];
     kill(killed, Signal::SIGKILL);
     eventually("another worker", || central.worker_pids()[0], |pid| *pid != killed);
+    central.program.signal(Signal::SIGHUP);
+    central.program.line_with("action: reload | result: success");
     let log = central.stop_and_read_log();
 
     for line in &log {

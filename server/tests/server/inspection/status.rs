@@ -77,6 +77,7 @@ fn the_status_has_every_field_with_its_value() {
     let expected = [
         ("port", Value::from(central.port)),
         ("phase", "serving".into()),
+        ("generation", 1.into()),
         ("supervisor_pid", central.program.pid().into()),
         ("winners", 2.into()),
         ("bets", 7.into()),
@@ -114,10 +115,10 @@ fn the_status_has_every_field_with_its_value() {
     }
     for (slot, worker) in workers.iter().enumerate() {
         assert_eq!((&worker["slot"], &worker["state"]), (&slot.into(), &"ready".into()));
-        assert_eq!(worker["pid"], pids[slot]);
+        assert_eq!((&worker["pid"], &worker["generation"]), (&pids[slot].into(), &1.into()));
         assert!(worker["uptime_seconds"].as_u64().unwrap() < 60);
         assert!(worker["heartbeat_age_ms"].as_u64().unwrap() < 10_000, "{worker}");
-        assert_eq!(worker.as_object().unwrap().len(), 13, "{worker}");
+        assert_eq!(worker.as_object().unwrap().len(), 14, "{worker}");
     }
     let table = text(&ask(&setup, "status", central.port).stdout);
     for part in ["serving", "winners 2, bets 7, agencies in flight 1", "ready", "refused"] {
@@ -149,6 +150,17 @@ fn segment(table: &str, port: u16) -> Vec<Vec<&str>> {
     std::iter::once(own).chain(objects).map(|line| line.split_whitespace().collect()).collect()
 }
 
+/// What `ipcs` prints for an array with these values for two workers. They have ten slots, of which
+/// reloads use the others.
+const NONE: &str = "[0, 0, 0, 0, 0, 0, 0, 0, 0, 0]";
+const ONES: &str = "[1, 1, 0, 0, 0, 0, 0, 0, 0, 0]";
+const TWOS: &str = "[2, 2, 0, 0, 0, 0, 0, 0, 0, 0]";
+
+/// Returns what `ipcs` prints for an array with these values for two workers.
+fn used(first: u32, second: u32) -> String {
+    format!("[{first}, {second}{}]", ", 0".repeat(8))
+}
+
 /// An object of the segment: name, kind, type of its elements, length, and its value if that is
 /// known.
 type Object<'a> = (&'a str, &'a str, &'a str, &'a str, Option<&'a str>);
@@ -176,9 +188,10 @@ fn objects<'a>(port: &'a str, pids: &'a str) -> Vec<Object<'a>> {
         ("answer", "RawValue", "u64", "1", Some("0")),
         ("drawn", "RawValue", "u8", "1", Some("0")),
         ("draw_failures", "RawValue", "u32", "1", Some("0")),
-        ("processing", "RawArray", "u8", "2", None),
-        ("in_flight", "RawArray", "u16", "2", None),
+        ("processing", "RawArray", "u8", "10", None),
+        ("in_flight", "RawArray", "u16", "10", None),
         ("workers", "RawValue", "u32", "1", Some("2")),
+        ("generation", "RawValue", "u32", "1", Some("1")),
         ("port", "RawValue", "u16", "1", Some(port)),
         ("listen_ports", "RawArray", "u16", "1", Some(port)),
         ("listen_ips", "RawArray", "u64", "2", Some("[0, 281472812449793]")),
@@ -186,20 +199,21 @@ fn objects<'a>(port: &'a str, pids: &'a str) -> Vec<Object<'a>> {
         ("supervisor_heartbeat_ms", "RawValue", "u64", "1", None),
         ("deaths", "RawValue", "u64", "1", Some("0")),
         ("last_death_ms", "RawValue", "u64", "1", Some("0")),
-        ("worker_pid", "RawArray", "u32", "2", Some(pids)),
-        ("worker_state", "RawArray", "u8", "2", Some("[2, 2]")),
-        ("worker_started_ms", "RawArray", "u64", "2", None),
-        ("worker_restarts", "RawArray", "u32", "2", Some("[0, 0]")),
-        ("worker_heartbeat_ms", "RawArray", "u64", "2", None),
-        ("worker_on_disk", "RawArray", "u8", "2", Some("[0, 0]")),
-        ("worker_full", "RawArray", "u8", "2", Some("[0, 0]")),
-        ("worker_connections", "RawArray", "u32", "2", None),
-        ("worker_waiting", "RawArray", "u32", "2", Some("[0, 0]")),
-        ("worker_batches", "RawArray", "u64", "2", None),
-        ("worker_bets", "RawArray", "u64", "2", None),
-        ("worker_large", "RawArray", "u64", "2", Some("[0, 0]")),
-        ("worker_queries", "RawArray", "u64", "2", None),
-        ("worker_refused", "RawArray", "u64", "2", None),
+        ("worker_generation", "RawArray", "u32", "10", Some(ONES)),
+        ("worker_pid", "RawArray", "u32", "10", Some(pids)),
+        ("worker_state", "RawArray", "u8", "10", Some(TWOS)),
+        ("worker_started_ms", "RawArray", "u64", "10", None),
+        ("worker_restarts", "RawArray", "u32", "10", Some(NONE)),
+        ("worker_heartbeat_ms", "RawArray", "u64", "10", None),
+        ("worker_on_disk", "RawArray", "u8", "10", Some(NONE)),
+        ("worker_full", "RawArray", "u8", "10", Some(NONE)),
+        ("worker_connections", "RawArray", "u32", "10", None),
+        ("worker_waiting", "RawArray", "u32", "10", Some(NONE)),
+        ("worker_batches", "RawArray", "u64", "10", None),
+        ("worker_bets", "RawArray", "u64", "10", None),
+        ("worker_large", "RawArray", "u64", "10", Some(NONE)),
+        ("worker_queries", "RawArray", "u64", "10", None),
+        ("worker_refused", "RawArray", "u64", "10", None),
     ]
 }
 
@@ -238,7 +252,7 @@ fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
     let lines = segment(&table, central.port);
     assert_eq!(lines[1], ["object", "kind", "type", "length", "value"]);
     let pids = central.worker_pids();
-    let pids = format!("[{}, {}]", pids[0], pids[1]);
+    let pids = used(pids[0], pids[1]);
     let port = central.port.to_string();
     let objects = objects(&port, &pids);
     assert_eq!(lines.len() - 2, objects.len(), "{table}");
@@ -251,7 +265,7 @@ fn ipcs_lists_the_segment_and_every_object_in_it_with_its_value() {
     }
     let array = |name| lines.iter().find(|line| line[0] == name).unwrap()[4..].join(" ");
     let (processing, in_flight) = (array("processing"), array("in_flight"));
-    assert!(["[0, 1]", "[1, 0]"].contains(&processing.as_str()), "{processing}");
+    assert!([used(0, 1), used(1, 0)].contains(&processing), "{processing}");
     assert_eq!(in_flight, processing, "one batch is in flight");
 }
 

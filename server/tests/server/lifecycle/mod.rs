@@ -3,6 +3,7 @@
 mod address;
 mod config;
 mod pool;
+mod reload;
 mod signals;
 mod stop;
 mod suspension;

@@ -97,25 +97,19 @@ fn sigquit_ends_the_central_at_once() {
 }
 
 #[test]
-fn sigint_and_sighup_stop_gracefully_as_sigterm_does() {
-    for signal in [Signal::SIGINT, Signal::SIGHUP] {
-        let (setup, port) = setup();
-        let mut central = setup.start();
-        let packet = packet_of("a", 10, 4);
-        let mut agency = central.connect();
-        agency.send(&packet[..100]);
-        eventually(
-            "a batch in flight",
-            || central.number("agencies_in_flight"),
-            |count| *count == 1,
-        );
-        central.program.signal(signal);
-        central.program.line_with("action: close_listener");
-        agency.send(&packet[100..]);
-        assert!(agency.read_to_end().len() > 2, "{signal}");
-        assert_eq!(central.program.exit_code(), 0);
-        setup.assert_nothing_left(port);
-    }
+fn sigint_stops_gracefully_as_sigterm_does() {
+    let (setup, port) = setup();
+    let mut central = setup.start();
+    let packet = packet_of("a", 10, 4);
+    let mut agency = central.connect();
+    agency.send(&packet[..100]);
+    eventually("a batch in flight", || central.number("agencies_in_flight"), |count| *count == 1);
+    central.program.signal(Signal::SIGINT);
+    central.program.line_with("action: close_listener");
+    agency.send(&packet[100..]);
+    assert!(agency.read_to_end().len() > 2);
+    assert_eq!(central.program.exit_code(), 0);
+    setup.assert_nothing_left(port);
 }
 
 #[test]
@@ -147,24 +141,26 @@ fn signals_that_control_other_servers_change_nothing() {
     let (setup, port) = setup();
     let central = setup.start();
     let workers = central.worker_pids();
-    for signal in [
+    for signal in [Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGPIPE] {
+        central.program.signal(signal);
+        if signal != Signal::SIGPIPE {
+            central.program.line_with(&format!("action: signal | result: fail | signal: {signal}"));
+        }
+    }
+    // An operator may also send these to a worker by mistake.
+    let to_workers = [
         Signal::SIGUSR1,
         Signal::SIGUSR2,
         Signal::SIGWINCH,
         Signal::SIGTTIN,
         Signal::SIGTTOU,
         Signal::SIGPIPE,
-    ] {
-        central.program.signal(signal);
-        if signal != Signal::SIGPIPE {
-            central.program.line_with(&format!("action: signal | result: fail | signal: {signal}"));
-        }
-        workers.iter().for_each(|pid| assert!(kill(*pid, signal)));
-        // An operator may also send these to a worker by mistake.
-        let terminal = [Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
-        workers
-            .iter()
-            .for_each(|pid| terminal.iter().for_each(|signal| assert!(kill(*pid, *signal))));
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGQUIT,
+    ];
+    for pid in &workers {
+        to_workers.iter().for_each(|signal| assert!(kill(*pid, *signal)));
     }
     for number in 0..10 {
         assert!(central.request(&packet_of(&number.to_string(), 10, 4)).len() > 2);

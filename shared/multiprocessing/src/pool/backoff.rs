@@ -33,6 +33,8 @@ pub enum Next {
     CannotServe,
     /// Leaves the slot empty, because the pool is stopping.
     Stay,
+    /// Leaves the slot free, because a newer generation has replaced the worker.
+    Replaced,
 }
 
 impl Next {
@@ -41,7 +43,7 @@ impl Next {
         match self {
             Self::Restart => Some(Duration::ZERO),
             Self::RestartAfter(pause) => Some(pause),
-            Self::GiveUp | Self::CannotServe | Self::Stay => None,
+            Self::GiveUp | Self::CannotServe | Self::Stay | Self::Replaced => None,
         }
     }
 }

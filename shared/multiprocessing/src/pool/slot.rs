@@ -22,6 +22,8 @@ const UNKNOWN: Exit = Exit::Code(255);
 pub(crate) struct Slot<W> {
     state: State<W>,
     backoff: Backoff,
+    /// True if a worker of the newest generation belongs here: it is replaced when it dies.
+    current: bool,
 }
 
 #[derive(Debug)]
@@ -61,9 +63,39 @@ pub(crate) struct Dead<W> {
 }
 
 impl<W> Slot<W> {
-    /// Returns a slot without a worker.
+    /// Returns a slot of the newest generation, without a worker yet.
     pub(crate) fn empty() -> Self {
-        Self { state: State::Empty(None), backoff: Backoff::default() }
+        Self { state: State::Empty(None), backoff: Backoff::default(), current: true }
+    }
+
+    /// Returns a free slot.
+    pub(super) fn free() -> Self {
+        Self { current: false, ..Self::empty() }
+    }
+
+    /// Returns true if no worker runs or belongs here, and nothing of the last one is left to
+    /// repair.
+    pub(super) fn is_free(&self) -> bool {
+        !self.current && matches!(self.state, State::Empty(_))
+    }
+
+    /// Returns true if a worker of the newest generation belongs here.
+    pub(super) fn is_current(&self) -> bool {
+        self.current
+    }
+
+    /// Takes a free slot for a worker of the newest generation.
+    pub(super) fn join_generation(&mut self) {
+        self.current = true;
+        self.backoff = Backoff::default();
+    }
+
+    /// Leaves the slot to the worker that runs here, which is not replaced when it ends.
+    pub(super) fn leave_generation(&mut self) {
+        self.current = false;
+        if let State::Due(_) = self.state {
+            self.state = State::Empty(None);
+        }
     }
 
     /// Stores a worker that was just started.
@@ -122,7 +154,8 @@ impl<W> Slot<W> {
         self.state = State::Due(Instant::now() + pause);
     }
 
-    /// Schedules a repair now, and a new worker once it has succeeded and this pause is over.
+    /// Schedules a repair now, and a new worker once it has succeeded and this pause is over, if
+    /// one belongs here then.
     pub(super) fn repair_then_due_after(&mut self, exit: Exit, pause: Duration) {
         let now = Instant::now();
         self.state = State::Unrepaired { exit, retry: now, due: now + pause };
@@ -132,8 +165,11 @@ impl<W> Slot<W> {
     pub(super) fn repaired(&mut self, succeeded: bool) {
         if let State::Unrepaired { exit, due, .. } = self.state {
             let retry = Instant::now() + REPAIR_PAUSE;
-            self.state =
-                if succeeded { State::Due(due) } else { State::Unrepaired { exit, retry, due } };
+            self.state = match (succeeded, self.current) {
+                (true, true) => State::Due(due),
+                (true, false) => State::Empty(Some(exit)),
+                (false, _) => State::Unrepaired { exit, retry, due },
+            };
         }
     }
 

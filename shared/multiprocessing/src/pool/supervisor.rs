@@ -1,6 +1,8 @@
 //! The supervisor's event loop. It reacts to signals and to workers, and never touches state that a
 //! living worker owns.
 
+mod reload;
+mod stop;
 mod tick;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,7 +20,8 @@ use super::slot::{Dead, Running, SPAWN_PAUSE, Slot};
 use super::watchdog::{TICK, Watch};
 use super::worker::Worker;
 use super::{
-    CANNOT_SERVE, IGNORED, Outcome, PoolError, PoolEvent, PoolOptions, RepairOutcome, Workload,
+    CANNOT_SERVE, IGNORED, Outcome, PoolError, PoolEvent, PoolOptions, REOPEN, RepairOutcome,
+    Workload,
 };
 use crate::process::Process;
 use crate::sys::child::{ended_child, reap_unknown};
@@ -28,10 +31,10 @@ use crate::sys::fork::SpawnError;
 use crate::sys::signal::set_disposition;
 
 /// Signals that request a graceful stop. A later one requests an immediate stop.
-const STOP: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
-/// Time after the first request to stop from which on another one counts. One stop often sends
-/// several signals: to the process and to its group, by `timeout` and by a service manager.
-const REPEAT_COUNTS_AFTER: Duration = Duration::from_secs(1);
+const STOP: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];
+/// The other signals that change something.
+const CONTROL: [Signal; 6] =
+    [Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTTIN, Signal::SIGTTOU, REOPEN, Signal::SIGCHLD];
 /// Minimum pause between two attempts to kill workers that outlive a stop.
 const KILL_PAUSE: Duration = Duration::from_secs(1);
 
@@ -63,8 +66,7 @@ impl Pool {
     /// Blocks the signals that a pool handles, so that they stay pending until [`run`](Self::run),
     /// and opens the supervisor's descriptors.
     pub fn new(options: PoolOptions) -> Result<Self, PoolError> {
-        let mask: SigSet =
-            STOP.into_iter().chain(IGNORED).chain([Signal::SIGQUIT, Signal::SIGCHLD]).collect();
+        let mask: SigSet = STOP.into_iter().chain(IGNORED).chain(CONTROL).collect();
         mask.thread_block()
             .map_err(|source| PoolError::System { action: "blocking signals", source })?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
@@ -98,16 +100,23 @@ impl Pool {
 
     /// Starts the workers and supervises them until the pool has ended.
     ///
-    /// SIGTERM, SIGINT and SIGHUP request a graceful stop. Another one of them, at least a second
-    /// after the first, or SIGQUIT kills the remaining workers.
+    /// SIGTERM and SIGINT request a graceful stop. Another one of them, at least a second after the
+    /// first, or SIGQUIT kills the remaining workers. SIGHUP reloads ([`Workload::reload`]),
+    /// SIGTTIN and SIGTTOU add and retire a worker, and SIGUSR1 reopens log files
+    /// ([`PoolEvent::Reopen`]).
     ///
     /// # Errors
     /// [`PoolError::Start`] if one of the first workers cannot be forked. Later failures are
     /// retried.
     pub fn run(self, workload: &mut impl Workload) -> Result<Outcome, PoolError> {
-        let slots = (0..self.options.workers.get()).map(|_| Slot::empty()).collect();
+        let options = self.options;
+        let (workers, slots) = (options.workers.get(), options.slots.max(options.workers.get()));
+        let slots =
+            (0..slots).map(|slot| if slot < workers { Slot::empty() } else { Slot::free() });
+        let slots = slots.collect();
         Supervisor {
             pool: &self,
+            options,
             workload,
             slots,
             all_ready_reported: false,
@@ -123,9 +132,11 @@ impl Pool {
 /// A running pool.
 struct Supervisor<'a, W> {
     pool: &'a Pool,
+    /// The options that apply now.
+    options: PoolOptions,
     workload: &'a mut W,
     slots: Vec<Slot<Watch>>,
-    /// True once [`PoolEvent::AllReady`] was reported.
+    /// True once [`PoolEvent::AllReady`] was reported for the newest generation.
     all_ready_reported: bool,
     /// When another request to stop kills the remaining workers. `None` before the first one.
     repeat_counts_at: Option<Instant>,
@@ -139,7 +150,7 @@ struct Supervisor<'a, W> {
 
 impl<W: Workload> Supervisor<'_, W> {
     fn run(mut self) -> Result<Outcome, PoolError> {
-        for slot in 0..self.slots.len() {
+        for slot in 0..self.options.workers.get() {
             if let Err(source) = self.start(slot) {
                 self.kill_all();
                 while self.running().next().is_some() {
@@ -192,7 +203,7 @@ impl<W: Workload> Supervisor<'_, W> {
             if now >= deadline {
                 self.kill_all();
                 // A killed worker may take long to end only inside the kernel.
-                self.kill_at = Some(deadline_after(self.pool.options.grace.max(KILL_PAUSE)));
+                self.kill_at = Some(deadline_after(self.options.grace.max(KILL_PAUSE)));
             }
             return;
         }
@@ -200,12 +211,17 @@ impl<W: Workload> Supervisor<'_, W> {
             if let Some(exit) = self.slots[slot].repair_due(now) {
                 self.repair(slot, exit);
             }
-            if self.slots[slot].is_due(now)
-                && let Err(error) = self.start(slot)
-            {
-                self.slots[slot].due_after(SPAWN_PAUSE);
-                self.workload.observe(&PoolEvent::SpawnFailed { slot, reason: error.to_string() });
+            if self.slots[slot].is_due(now) {
+                self.start_or_retry(slot);
             }
+        }
+    }
+
+    /// Starts a worker, later if the system refuses it now.
+    fn start_or_retry(&mut self, slot: usize) {
+        if let Err(error) = self.start(slot) {
+            self.slots[slot].due_after(SPAWN_PAUSE);
+            self.workload.observe(&PoolEvent::SpawnFailed { slot, reason: error.to_string() });
         }
     }
 
@@ -250,66 +266,14 @@ impl<W: Workload> Supervisor<'_, W> {
             running.is_ready = true;
             self.workload.observe(&PoolEvent::Ready { slot });
         }
-        let ready = self.running().filter(|running| running.is_ready).count();
-        if !self.all_ready_reported && self.kill_at.is_none() && ready == self.slots.len() {
-            self.all_ready_reported = true;
-            self.workload.observe(&PoolEvent::AllReady);
-        }
-    }
-
-    fn handle_signals(&mut self) {
-        while let Ok(Some(info)) = self.pool.signals.read_signal() {
-            let Ok(signal) = Signal::try_from(info.ssi_signo.cast_signed()) else { continue };
-            match signal {
-                Signal::SIGCHLD => {}
-                Signal::SIGQUIT => self.stop_now(signal),
-                _ if STOP.contains(&signal) => self.stop_or_repeat(signal),
-                _ => self.workload.observe(&PoolEvent::Ignored { signal }),
-            }
-        }
-    }
-
-    fn stop_or_repeat(&mut self, signal: Signal) {
-        match self.repeat_counts_at {
-            None => {
-                self.repeat_counts_at = Some(deadline_after(REPEAT_COUNTS_AFTER));
-                self.stop_gracefully(Some(signal));
-            }
-            Some(time) if Instant::now() >= time => self.stop_now(signal),
-            Some(_) => self.workload.observe(&PoolEvent::StopRepeated { signal }),
-        }
-    }
-
-    /// Asks every worker to finish, and starts the grace period.
-    fn stop_gracefully(&mut self, signal: Option<Signal>) {
-        if self.kill_at.is_some() {
+        if self.all_ready_reported || self.kill_at.is_some() {
             return;
         }
-        self.kill_at = Some(deadline_after(self.pool.options.grace));
-        self.workload.observe(&PoolEvent::Stopping { signal });
-        for slot in &mut self.slots {
-            slot.stop();
-            if let Some(running) = slot.running() {
-                // An error means that the worker is dead already. The loop reaps it next.
-                let _ = running.process.terminate();
-            }
-        }
-    }
-
-    fn stop_now(&mut self, signal: Signal) {
-        self.stop_gracefully(Some(signal));
-        self.kill_all();
-    }
-
-    fn kill_all(&mut self) {
-        let mut workers = 0;
-        for running in self.running() {
-            workers += 1;
-            // An error means the same as in `stop_gracefully`.
-            let _ = running.process.kill();
-        }
-        if workers > 0 {
-            self.workload.observe(&PoolEvent::Killed { workers });
+        let mut newest = self.slots.iter().filter(|slot| slot.is_current());
+        if newest.all(|slot| slot.running().is_some_and(|running| running.is_ready)) {
+            self.all_ready_reported = true;
+            self.workload.observe(&PoolEvent::AllReady);
+            self.retire_replaced();
         }
     }
 
@@ -351,9 +315,11 @@ impl<W: Workload> Supervisor<'_, W> {
         let next = match exit {
             _ if stopping => Next::Stay,
             Exit::Code(CANNOT_SERVE) => Next::CannotServe,
+            _ if !self.slots[slot].is_current() => Next::Replaced,
             _ => self.slots[slot].after_death(dead),
         };
-        if let Some(pause) = next.pause() {
+        if next.pause().is_some() || next == Next::Replaced {
+            let pause = next.pause().unwrap_or_default();
             self.slots[slot].repair_then_due_after(exit, pause);
             self.repair(slot, exit);
         } else {
@@ -361,13 +327,15 @@ impl<W: Workload> Supervisor<'_, W> {
             // retry would delay the stop.
             self.workload.repair(slot, exit);
         }
-        if !(stopping && exit.is_success()) {
+        if next == Next::Replaced && exit.is_success() {
+            self.workload.observe(&PoolEvent::Retired { slot, pid, uptime });
+        } else if !(stopping && exit.is_success()) {
             self.workload.observe(&PoolEvent::Died { slot, pid, exit, uptime, next });
         }
         match next {
             Next::GiveUp => self.outcome = Outcome::CrashLoop { slot, exit },
             Next::CannotServe => self.outcome = Outcome::CannotServe { slot },
-            Next::Restart | Next::RestartAfter(_) | Next::Stay => return,
+            Next::Restart | Next::RestartAfter(_) | Next::Stay | Next::Replaced => return,
         }
         self.stop_gracefully(None);
     }

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// The beginnings of lines by which each program shows its point, worked out by hand.
-const SAID: [(&str, &[&str]); 19] = [
+const SAID: [(&str, &[&str]); 20] = [
     // One child adds 1, 2 and 3, the other one 100, 200 and 300.
     ("array", &["in the end: [0, 101, 202, 303], the largest is Some(303)"]),
     (
@@ -47,6 +47,7 @@ const SAID: [(&str, &[&str]); 19] = [
     ("queue", &["job 1: 500500", "job 10: 50005000", "sums: 0 of 16 messages"]),
     // Three workers, 1000 steps each; the last step of the third one is 999 times 3.
     ("raw", &["served: 3000", "by each: [1000, 1000, 1000]", "slowest: 2997 ms"]),
+    ("reload", &["generation 2 has 2 workers", "the pool ended: Stopped"]),
     ("rlock", &["held by ", "free (recovered 1 times)"]),
     (
         "segment",

@@ -122,7 +122,9 @@ fn after_random_kills_the_sums_are_right_and_nothing_hangs() {
     };
     let open = descriptors();
     let workers = NonZeroUsize::new(WORKERS).unwrap();
-    let pool = Pool::new(PoolOptions { workers, grace: Duration::from_secs(5) }).unwrap();
+    let pool =
+        Pool::new(PoolOptions { workers, slots: workers.get(), grace: Duration::from_secs(5) })
+            .unwrap();
     let mut killer = killer(kills, ready);
     assert_eq!(pool.run(&mut soak).unwrap(), Outcome::Stopped);
     assert!(killer.join().unwrap().is_success(), "the pool stopped replacing its workers");

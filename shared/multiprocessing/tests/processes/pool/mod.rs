@@ -1,5 +1,6 @@
-//! The supervised pool: it replaces dead workers and stops gracefully.
+//! The supervised pool: it replaces dead workers, reloads, and stops gracefully.
 
+mod reload;
 mod stop;
 mod supervised;
 mod supervision;

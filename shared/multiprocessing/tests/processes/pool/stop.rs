@@ -26,8 +26,8 @@ fn ended(program: &mut Program, since: Instant) -> Duration {
 }
 
 #[apply(test)]
-fn sigterm_sigint_and_sighup_stop_gracefully_and_every_worker_exits_with_0() {
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+fn sigterm_and_sigint_stop_gracefully_and_every_worker_exits_with_0() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let (mut program, pids) = pool("serve", 10_000);
         program.line("all-ready");
         let asked = Instant::now();

@@ -5,7 +5,8 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use multiprocessing::{
-    CANNOT_SERVE, Exit, Next, Pool, PoolEvent, PoolOptions, RepairOutcome, Worker, Workload,
+    CANNOT_SERVE, Exit, Next, Pool, PoolEvent, PoolOptions, RepairOutcome, StopRequest, Worker,
+    Workload,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
@@ -36,10 +37,20 @@ enum Role {
     Descriptors,
     /// Becomes ready, and ends by itself as after its work.
     Recycle,
+    /// Serves, and says when it should retire, but goes on until it is asked to stop.
+    Keep,
+    /// Serves. The workers of a reload never become ready.
+    ReloadHangs,
+    /// Serves. What a reload reads is refused.
+    ReloadFails,
+    /// Serves. Each reload asks for one more worker.
+    ReloadGrows,
 }
 
 struct Scenario {
     role: Role,
+    /// True once a reload has begun.
+    reloaded: bool,
     /// Attempts to repair.
     repairs: u32,
 }
@@ -50,12 +61,27 @@ pub fn say(line: &str) {
     let _ = std::io::stdout().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Waits until the pool wants the worker to end.
-pub fn wait_for_stop(worker: &Worker) {
-    while !worker.stop_requested() {
-        let mut stop = [PollFd::new(worker.stop_fd(), PollFlags::POLLIN)];
+/// Waits until the worker should end, and prints the requests that precede this. With `keeps`, it
+/// does not end in order to retire.
+fn serve(worker: &Worker, keeps: bool) {
+    let (slot, mut retires) = (worker.slot(), false);
+    loop {
+        if worker.take_reopen() {
+            say(&format!("reopened {slot}"));
+        }
+        match worker.requested() {
+            None => {}
+            Some(StopRequest::Retire) if keeps => {
+                if !retires {
+                    say(&format!("retires {slot}"));
+                }
+                retires = true;
+            }
+            Some(StopRequest::Retire | StopRequest::Stop) => return,
+        }
+        let mut requests = [PollFd::new(worker.stop_fd(), PollFlags::POLLIN)];
         // The loop asks again after an interruption, too.
-        let _ = poll(&mut stop, PollTimeout::NONE);
+        let _ = poll(&mut requests, PollTimeout::NONE);
     }
 }
 
@@ -64,6 +90,7 @@ impl Workload for Scenario {
         let chosen = worker.slot() == 1;
         match self.role {
             Role::Hang => sleep_for_ever(),
+            Role::ReloadHangs if self.reloaded => sleep_for_ever(),
             Role::Crash if chosen => std::process::abort(),
             Role::CannotServe if chosen => return CANNOT_SERVE,
             Role::Descriptors => {
@@ -78,7 +105,7 @@ impl Workload for Scenario {
             Role::Recycle => {}
             Role::ReadyAndCrash if chosen => std::process::abort(),
             Role::ReadyAndCannotServe if chosen => return CANNOT_SERVE,
-            _ => wait_for_stop(worker),
+            role => serve(worker, matches!(role, Role::Keep)),
         }
         0
     }
@@ -93,8 +120,29 @@ impl Workload for Scenario {
         }
     }
 
+    fn reload(&mut self, options: PoolOptions) -> Option<PoolOptions> {
+        match self.role {
+            Role::ReloadFails => {
+                say("unreadable");
+                None
+            }
+            Role::ReloadGrows => {
+                Some(PoolOptions { workers: options.workers.saturating_add(1), ..options })
+            }
+            _ => Some(options),
+        }
+    }
+
     fn observe(&mut self, event: &PoolEvent) {
         let line = match event {
+            PoolEvent::Reloading { workers } => {
+                self.reloaded = true;
+                format!("reloading {workers}")
+            }
+            PoolEvent::Retired { slot, pid, .. } => format!("retired {slot} {pid}"),
+            PoolEvent::Resized { workers } => format!("resized {workers}"),
+            PoolEvent::Refused { signal, reason } => format!("refused {signal} {reason}"),
+            PoolEvent::Reopen => "reopen".to_owned(),
             PoolEvent::Started { slot, pid } => format!("started {slot} {pid}"),
             PoolEvent::Ready { slot } => format!("ready {slot}"),
             PoolEvent::AllReady => "all-ready".to_owned(),
@@ -122,10 +170,11 @@ fn verb(next: Next) -> &'static str {
         Next::GiveUp => "give-up",
         Next::CannotServe => "cannot-serve",
         Next::Stay => "stay",
+        Next::Replaced => "replaced",
     }
 }
 
-/// Runs a pool: `ROLE WORKERS GRACE_MS`.
+/// Runs a pool with twice as many slots as workers: `ROLE WORKERS GRACE_MS`.
 #[apply(program)]
 fn supervised_pool(options: &[&str]) {
     let &[role, workers, grace] = options else { panic!("ROLE WORKERS GRACE_MS") };
@@ -140,6 +189,10 @@ fn supervised_pool(options: &[&str]) {
         "repair-later" => Role::RepairLater,
         "descriptors" => Role::Descriptors,
         "recycle" => Role::Recycle,
+        "keep" => Role::Keep,
+        "reload-hangs" => Role::ReloadHangs,
+        "reload-fails" => Role::ReloadFails,
+        "reload-grows" => Role::ReloadGrows,
         other => panic!("no role {other:?}"),
     };
     let grace = Duration::from_millis(grace.parse().unwrap());
@@ -147,8 +200,8 @@ fn supervised_pool(options: &[&str]) {
         "processors" => std::thread::available_parallelism().unwrap(),
         number => number.parse::<NonZeroUsize>().unwrap(),
     };
-    let pool = Pool::new(PoolOptions { workers, grace }).unwrap();
-    match pool.run(&mut Scenario { role, repairs: 0 }) {
+    let pool = Pool::new(PoolOptions { workers, slots: 2 * workers.get(), grace }).unwrap();
+    match pool.run(&mut Scenario { role, reloaded: false, repairs: 0 }) {
         Ok(outcome) => say(&format!("outcome {outcome:?}")),
         Err(error) => {
             say(&format!("error {error}"));

@@ -134,15 +134,23 @@ fn a_worker_that_reports_that_no_worker_can_serve_stops_the_pool_at_once() {
 #[apply(test)]
 fn stray_signals_affect_neither_supervisor_nor_workers() {
     let (mut program, pids) = pool("serve", 2);
-    let stray =
-        [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGTTIN, Signal::SIGTTOU];
-    for signal in stray {
+    for signal in [Signal::SIGUSR2, Signal::SIGWINCH] {
         program.signal(signal);
         program.line(&format!("ignored {signal}"));
     }
-    let to_workers =
-        stray.into_iter().chain([Signal::SIGPIPE, Signal::SIGPWR, Signal::SIGINT, Signal::SIGHUP]);
-    for signal in to_workers.chain([Signal::SIGQUIT]) {
+    let to_workers = [
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+        Signal::SIGWINCH,
+        Signal::SIGTTIN,
+        Signal::SIGTTOU,
+        Signal::SIGPIPE,
+        Signal::SIGPWR,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGQUIT,
+    ];
+    for signal in to_workers {
         pids.iter().for_each(|pid| kill(*pid, signal).unwrap());
     }
     program.signal(Signal::SIGPIPE);

@@ -127,7 +127,9 @@ fn spin() -> ! {
 fn watched_pool(options: &[&str]) {
     let &[role] = options else { panic!("ROLE") };
     let workers = NonZeroUsize::new(3).unwrap();
-    let pool = Pool::new(PoolOptions { workers, grace: Duration::from_secs(2) }).unwrap();
+    let pool =
+        Pool::new(PoolOptions { workers, slots: workers.get(), grace: Duration::from_secs(2) })
+            .unwrap();
     let shared = Shared::create(&name(), workers.get()).unwrap();
     let outcome = pool.run(&mut Watched { role: role.to_owned(), shared, replaced: false });
     say(&format!("outcome {:?}", outcome.unwrap()));

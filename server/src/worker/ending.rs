@@ -1,0 +1,66 @@
+//! How a worker ends at the request of its supervisor: retirement, and the graceful stop.
+
+use std::time::{Duration, Instant};
+
+use conventions::log_line::{Outcome, info};
+use multiprocessing::{StopRequest, Worker};
+
+use super::connection::Phase;
+use super::request::Requests;
+use super::{EventLoop, LAST_CHANCE, WorkerError};
+use crate::central::WorkerState;
+
+/// Part of the grace that remains for a worker to exit before the supervisor kills it.
+const GRACE_RESERVE: Duration = Duration::from_millis(500);
+impl EventLoop<'_> {
+    /// Handles the requests that the supervisor has sent.
+    pub(super) fn handle_requests(&mut self, worker: &Worker) -> Result<(), WorkerError> {
+        match worker.requested() {
+            Some(StopRequest::Stop) if !self.is_draining() => self.drain()?,
+            Some(StopRequest::Retire) if !self.retiring => self.retire(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Accepts nothing new, because newer workers do. The connections stay, and are served as
+    /// before: those that wait for the draw too.
+    fn retire(&mut self) {
+        let Requests { slot, .. } = self.handler.requests;
+        self.central().shared().worker_state.store(slot, WorkerState::Retiring as u8);
+        // What the kernel has queued stays for the newer workers, which have the same sockets.
+        for intake in &mut self.intakes {
+            intake.close(self.epoll);
+        }
+        self.retiring = true;
+        info("close_listener", Outcome::Success).with("worker", slot).write();
+    }
+
+    /// Begins a graceful stop: accepts what the kernel has queued, then nothing new.
+    fn drain(&mut self) -> Result<(), WorkerError> {
+        let Requests { slot, limits, .. } = self.handler.requests;
+        self.central().shared().worker_state.store(slot, WorkerState::Draining as u8);
+        for intake in 0..self.intakes.len() {
+            while self.accept(intake)? > 0 {
+                self.end_round()?;
+            }
+            self.intakes[intake].close(self.epoll);
+        }
+        if !self.retiring {
+            info("close_listener", Outcome::Success).with("worker", slot).write();
+        }
+        self.draw.give_up(self.handler.requests.central);
+        let now = Instant::now();
+        let grace = limits.grace.saturating_sub(GRACE_RESERVE).max(limits.grace / 2);
+        let end = now + grace;
+        self.handler.draining = Some(end);
+        self.table.shorten_deadlines(|connection| match connection.phase {
+            // A stopping central does not hold the draw. The agency can ask the next run.
+            Phase::Waiting { .. } => now,
+            Phase::Lingering { .. } => now + LAST_CHANCE,
+            _ if connection.is_idle() => now + LAST_CHANCE,
+            _ => end,
+        });
+        self.close_overdue(now)
+    }
+}
