@@ -13,9 +13,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use conventions::access::Explained;
 use csv::{ByteRecord, Reader, ReaderBuilder};
 use lottery::protocol::Unencodable;
 use lottery::{Bet, Birthdate, InvalidBet};
@@ -40,8 +41,10 @@ const UTF_16_MARKS: [&[u8]; 2] = [b"\xFF\xFE", b"\xFE\xFF"];
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DatasetError {
     /// The file cannot be opened or read.
-    #[error("cannot read the file: {source}")]
+    #[error("cannot read the file: {}", Explained { path, error: source })]
     Unreadable {
+        /// The file.
+        path: PathBuf,
         /// The system's error.
         source: io::Error,
     },
@@ -110,6 +113,7 @@ pub(crate) enum RowError {
 /// An open file of bets and its current row.
 #[derive(Debug)]
 pub(crate) struct Dataset {
+    path: PathBuf,
     /// Size of the file in bytes when it was opened, 0 for a pipe.
     size: u64,
     /// Agency that the bets belong to.
@@ -135,7 +139,7 @@ pub(crate) struct Dataset {
 impl Dataset {
     /// Opens the file of an agency, positioned before its first row.
     pub(crate) fn open(path: &Path, agency: u16) -> Result<Self, DatasetError> {
-        let unreadable = |source| DatasetError::Unreadable { source };
+        let unreadable = |source| DatasetError::Unreadable { path: path.to_owned(), source };
         let file = File::open(path).map_err(unreadable)?;
         let size = file.metadata().map_err(unreadable)?.len();
         let since_row = Rc::new(Cell::new(0));
@@ -152,6 +156,7 @@ impl Dataset {
             .buffer_capacity(BUFFER_BYTES)
             .from_reader(limiter);
         Ok(Self {
+            path: path.to_owned(),
             size,
             agency,
             reader,
@@ -185,7 +190,7 @@ impl Dataset {
                 self.lines += u64::from(self.row > 1);
                 return Err(self.row_error(RowError::TooLong));
             }
-            return Err(DatasetError::Unreadable { source: error.into() });
+            return Err(DatasetError::Unreadable { path: self.path.clone(), source: error.into() });
         }
         self.since_row.set(0);
         // The line break at the end of the row does not begin one of its lines.

@@ -43,10 +43,9 @@ pub struct Central {
     storage: Storage,
     /// The agencies that may take part, and from where; `None` if any agency may.
     roster: Option<Roster>,
-    /// The totals after the last batch that this process has committed but not published.
+    /// The totals after the last batch or finish mark that this process has committed but not
+    /// published.
     unpublished: Option<Ledger>,
-    /// True while this process has marked agencies as finished but not made the marks durable.
-    unsynced: bool,
     /// The reason why what this process has committed cannot be published at the moment.
     stalled: Option<Busy>,
     /// How this process waits for locks, and its heartbeat.
@@ -70,15 +69,14 @@ impl Central {
         shared.ledger.set(ledger.into())?;
         shared.winners.set(ledger.winners)?;
         shared.bets.store(ledger.bets);
-        shared.durable.store(ledger.batches);
+        shared.durable.store(ledger.records);
         shared.expected.store(agencies.into());
         shared.set_roster(roster.iter().flat_map(Roster::numbers));
         shared.set_finished(storage.finished_agencies()?.into_iter());
         let draw = storage.draw_over(ledger.bets)?;
         shared.drawn.store(draw.is_some().into());
         let waits = Waits::new(&shared);
-        let (unpublished, unsynced, stalled) = (None, false, None);
-        Ok(Self { shared, storage, roster, unpublished, unsynced, stalled, waits, draw })
+        Ok(Self { shared, storage, roster, unpublished: None, stalled: None, waits, draw })
     }
 
     /// Makes this process the worker in a slot: from now on it shows a heartbeat.
@@ -120,7 +118,7 @@ impl Central {
     pub fn close(&mut self) -> Result<(), Fatal> {
         self.check_names()?;
         let mut guard = self.lock_ledger(LOCK_TIMEOUT)??;
-        *guard = self.storage.checkpoint(Ledger::from(*guard))?.into();
+        *guard = self.storage.close(Ledger::from(*guard))?.into();
         Ok(())
     }
 }

@@ -7,9 +7,12 @@
 //! process left without a record.
 
 mod access;
+mod boot;
+mod checkpoints;
 mod draw;
 mod error;
 mod file;
+mod files;
 mod finished;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -18,13 +21,15 @@ mod journal;
 mod ledger;
 mod lock;
 mod recovery;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub use draw::{Draw, Drawing};
 pub use error::{FileError, StorageError};
@@ -33,9 +38,10 @@ pub use ledger::{Ledger, LedgerWords};
 pub use recovery::Recovery;
 pub use watch::Lost;
 
-use self::file::{StoredFile, sync_directory};
-use self::finished::Finished;
-use self::journal::Journal;
+use self::file::sync_directory;
+use self::files::{Files, inconsistent};
+use self::journal::checkpoint::Run;
+use self::journal::{Found, Journal};
 use self::watch::Watch;
 
 /// What an acknowledgement promises.
@@ -68,17 +74,14 @@ const TRIED_BYTES: usize = 64 * 1024;
 /// the descriptors; every write names its offset.
 #[derive(Debug)]
 pub struct Storage {
-    directory: PathBuf,
-    durability: Durability,
-    bets: StoredFile,
-    winners: StoredFile,
+    files: Files,
     journal: Journal,
-    finished: Finished,
+    run: Run,
     /// Finds out when another program deletes or replaces a file.
     watch: Watch,
     /// Hold the locks of the storage. Workers inherit them, so they are released when the last
     /// worker has exited.
-    _locks: [File; 2],
+    _locks: Vec<File>,
 }
 
 impl Storage {
@@ -88,51 +91,76 @@ impl Storage {
         directory: &Path,
         durability: Durability,
     ) -> Result<(Self, Recovery), StorageError> {
+        Self::open_on(directory, Run { durability, boot: boot::current() })
+    }
+
+    fn open_on(directory: &Path, run: Run) -> Result<(Self, Recovery), StorageError> {
         access::create_directory(directory)?;
         access::restrict(directory);
         let lock = lock::lock(directory)?;
-        let bets = StoredFile::open(directory.join("bets.csv"))?;
-        let winners = StoredFile::open(directory.join("winners.log"))?;
-        let (journal, finished) = (Journal::open(directory)?, Finished::open(directory)?);
+        let mut locks = vec![lock];
+        let files = Files::open(directory)?;
+        let found = Journal::open(directory)?;
+        if !matches!(found, Found::Nothing) {
+            locks.push(lock::lock_journal(directory)?);
+        }
+        let mut recovery = match &found {
+            Found::Current(journal) => files.recover(journal, run.boot)?,
+            Found::First(journal) => files.upgrade(journal)?,
+            Found::Nothing => files.count()?,
+        };
+        if run.durability == Durability::Disk || recovery.unclean {
+            // The new epoch overwrites the bytes of batches that an earlier run may have promised
+            // to keep.
+            sync_path(directory)?;
+            files.sync()?;
+        }
+        let (journal, ledger) = match found {
+            Found::Current(journal) => {
+                let ledger = journal.checkpoint(recovery.ledger, run, false)?;
+                // Also without a promise: the entry of this checkpoint would otherwise show that
+                // the journal is older, if the machine loses power now.
+                journal.sync()?;
+                (journal, ledger)
+            }
+            Found::First(_) | Found::Nothing => {
+                let created = Journal::create(directory, recovery.ledger, run)?;
+                locks.push(lock::lock_journal(directory)?);
+                files.checkpoints.cut(recovery.ledger.entries)?;
+                created
+            }
+        };
+        recovery.ledger = files.checkpoints.append(ledger, ledger.records)?;
         let open = [
-            ("bets.csv", bets.metadata()),
-            ("winners.log", winners.metadata()),
-            ("journal", journal.file().metadata()),
-            ("finished", finished.file().metadata()),
-            (lock::FILE, lock.metadata()),
+            (files::BETS, files.bets.metadata()),
+            (files::WINNERS, files.winners.metadata()),
+            (journal::FILE, journal.file().metadata()),
+            (finished::FILE, files.finished.file().metadata()),
+            (checkpoints::FILE, files.checkpoints.file().metadata()),
+            (lock::FILE, locks[0].metadata()),
         ];
         let watch = Watch::new(directory, open)?;
-        let locks = [lock, lock::lock_journal(directory)?];
-        let directory = directory.to_owned();
-        let storage =
-            Self { directory, durability, bets, winners, journal, finished, watch, _locks: locks };
-        if durability == Durability::Disk {
-            sync_path(&storage.directory)?;
-        }
-        let mut recovery = storage.recover(true)?;
-        // The new epoch overwrites the bytes of restored batches, which an earlier run may have
-        // promised to keep.
-        let durably = durability == Durability::Disk || recovery.restored;
-        recovery.ledger = storage.start_epoch(recovery.ledger, durably)?;
-        Ok((storage, recovery))
+        Ok((Self { files, journal, run, watch, _locks: locks }, recovery))
     }
 
     /// Returns what an acknowledgement promises here.
     pub fn durability(&self) -> Durability {
-        self.durability
+        self.run.durability
     }
 
-    /// Appends batches. Returns the totals of what is stored, and the reason if some of the batches
-    /// are not. The caller holds the ledger's lock, and must append nothing after an error.
+    /// Appends batches. `durable` counts the records that survive a power loss. Returns the totals
+    /// of what is stored, and the reason if some of the batches are not. The caller holds the
+    /// ledger's lock, and must append nothing after an error.
     pub fn append(
         &mut self,
         before: Ledger,
         batches: Batches<'_>,
+        durable: u64,
     ) -> Result<(Ledger, Option<FileError>), StorageError> {
-        match self.try_append(before, batches) {
+        match self.try_append(before, batches, durable) {
             Ok(result) => Ok(result),
             // Only the journal shows which of them are stored.
-            Err(StorageError::File(refused)) => Ok((self.recover(false)?.ledger, Some(refused))),
+            Err(StorageError::File(refused)) => Ok((self.recover(before)?.ledger, Some(refused))),
             Err(error) => Err(error),
         }
     }
@@ -141,13 +169,14 @@ impl Storage {
     /// [`StorageError::File`].
     fn try_append(
         &mut self,
-        before: Ledger,
+        mut before: Ledger,
         batches: Batches<'_>,
+        durable: u64,
     ) -> Result<(Ledger, Option<FileError>), StorageError> {
-        let with_payload = self.durability == Durability::Disk;
+        let with_payload = self.run.durability == Durability::Disk;
+        let acknowledged = self.acknowledged(&before, durable);
         // A file that another program has shortened would get a hole.
-        self.check_reach(&before)?;
-        let mut before = before;
+        self.files.check_reach(&before)?;
         if !self.journal.has_room(&before, batches, with_payload) {
             before = self.checkpoint(before)?;
         }
@@ -155,11 +184,12 @@ impl Storage {
             // Probably the disk is full. The journal has no record of these batches, so cutting the
             // files is enough. Reading the journal for each batch of a round would hold the lock
             // for seconds.
-            self.truncate(&before)?;
+            self.files.truncate(&before)?;
             return Ok((before, Some(refused)));
         }
         let after = if self.journal.has_room(&before, batches, with_payload) {
-            self.journal.append(before, batches, with_payload)?
+            let after = self.journal.append(before, batches, acknowledged, with_payload)?;
+            self.files.checkpoints.append_if_due(&before, after, acknowledged)
         } else {
             // The records do not fit in an empty journal, so a checkpoint commits the batches
             // instead.
@@ -168,72 +198,144 @@ impl Storage {
         Ok((after, None))
     }
 
+    /// Returns how many records may have been acknowledged, given how many survive a power loss.
+    fn acknowledged(&self, before: &Ledger, durable: u64) -> u64 {
+        match self.run.durability {
+            Durability::Disk => durable.min(before.records),
+            Durability::Process => before.records,
+        }
+    }
+
     fn write_files(&self, before: &Ledger, batches: Batches<'_>) -> Result<(), FileError> {
-        self.bets.write_all_at(batches.rows, before.rows_end)?;
-        self.winners.write_all_at(batches.lines, before.lines_end)
+        self.files.bets.write_all_at(batches.rows, before.rows_end)?;
+        self.files.winners.write_all_at(batches.lines, before.lines_end)
     }
 
     /// Returns the reason if the disk does not take more rows: writes [`TRIED_BYTES`] behind those
     /// that are stored, and removes them. The caller holds the ledger's lock, and must append
     /// nothing after an error.
     pub fn try_room(&self, ledger: &Ledger) -> Result<Option<FileError>, FileError> {
-        let refused = self.bets.write_all_at(&vec![0; TRIED_BYTES], ledger.rows_end).err();
-        self.truncate(ledger)?;
+        let refused = self.files.bets.write_all_at(&vec![0; TRIED_BYTES], ledger.rows_end).err();
+        self.files.truncate(ledger)?;
         Ok(refused)
     }
 
-    /// Makes the files durable if that is promised, then starts a new epoch of the journal. The
-    /// caller holds the ledger's lock, or is the only process.
-    pub fn checkpoint(&self, ledger: Ledger) -> Result<Ledger, StorageError> {
-        self.start_epoch(ledger, self.durability == Durability::Disk)
-    }
-
-    fn start_epoch(&self, ledger: Ledger, durably: bool) -> Result<Ledger, StorageError> {
-        if durably {
-            self.bets.sync()?;
-            self.winners.sync()?;
+    /// Marks an agency as finished, unless it is marked already. `durable` counts the records that
+    /// survive a power loss. Returns the totals after it, or the reason why it is not marked. The
+    /// caller holds the ledger's lock, and must append nothing after an error.
+    pub fn finish(
+        &mut self,
+        before: Ledger,
+        agency: u16,
+        durable: u64,
+    ) -> Result<(Ledger, Option<FileError>), StorageError> {
+        match self.files.finished.contains(agency) {
+            Ok(true) => return Ok((before, None)),
+            Ok(false) => {}
+            Err(refused) => return Ok((before, Some(refused))),
         }
-        let next = self.journal.checkpoint(ledger)?;
-        if durably {
-            self.sync()?;
+        match self.try_finish(before, agency, durable) {
+            Ok(after) => {
+                // The byte follows the record, so a byte without a record was never there while
+                // the machine was up.
+                self.files.finished.insert(agency)?;
+                Ok((after, None))
+            }
+            Err(StorageError::File(refused)) => {
+                let after = self.recover(before)?.ledger;
+                let marked = after.finished > before.finished;
+                Ok((after, Some(refused).filter(|_| !marked)))
+            }
+            Err(error) => Err(error),
         }
-        Ok(next)
-    }
-
-    /// Makes every batch appended so far survive a power loss. If this fails, any batch appended
-    /// since the last success may be lost.
-    pub fn sync(&self) -> Result<(), StorageError> {
-        self.journal.sync()
-    }
-
-    /// Returns true if an agency has finished.
-    pub fn has_finished(&self, agency: u16) -> Result<bool, FileError> {
-        self.finished.contains(agency)
-    }
-
-    /// Marks an agency as finished. The caller holds the ledger's lock.
-    pub fn mark_finished(&self, agency: u16) -> Result<(), FileError> {
-        self.finished.insert(agency)
     }
 
     /// Returns the agencies that have finished.
-    pub fn finished_agencies(&self) -> Result<Vec<u16>, FileError> {
-        self.finished.agencies()
+    pub fn finished_agencies(&self) -> Result<Vec<u16>, StorageError> {
+        Ok(self.files.finished.marks()?.agencies())
     }
 
-    /// Clears all marks, durably if that is promised. The caller holds the ledger's lock. After an
-    /// error, some of them may be cleared.
-    pub fn clear_finished(&self) -> Result<(), StorageError> {
-        self.finished.clear()?;
-        match self.durability {
-            Durability::Disk => self.sync_finished(),
-            Durability::Process => Ok(()),
+    /// Clears all finish marks, durably. `durable` counts the records that survive a power loss.
+    /// Returns the totals after it, or the reason why nothing is cleared. The caller holds the
+    /// ledger's lock, and must append nothing after an error.
+    pub fn reopen(
+        &mut self,
+        before: Ledger,
+        durable: u64,
+    ) -> Result<(Ledger, Option<FileError>), StorageError> {
+        match self.try_reopen(before, durable) {
+            Ok(after) => Ok((after, None)),
+            Err(StorageError::File(refused)) => {
+                let after = self.recover(before)?.ledger;
+                let reopened = after.finished < before.finished;
+                Ok((after, Some(refused).filter(|_| !reopened)))
+            }
+            Err(error) => Err(error),
         }
     }
 
-    /// Makes every finished mark so far survive a power loss.
-    pub fn sync_finished(&self) -> Result<(), StorageError> {
-        self.finished.sync()
+    fn try_reopen(&mut self, mut before: Ledger, durable: u64) -> Result<Ledger, StorageError> {
+        let acknowledged = self.acknowledged(&before, durable);
+        if !self.journal.has_room_for_mark(&before) {
+            before = self.checkpoint(before)?;
+        }
+        let after = self.journal.reopen(before, acknowledged)?;
+        // Also without a promise: a power loss must not keep the cleared marks and lose the record.
+        self.journal.sync()?;
+        self.files.finished.clear()?;
+        self.files.finished.sync()?;
+        Ok(after)
+    }
+
+    fn try_finish(
+        &mut self,
+        mut before: Ledger,
+        agency: u16,
+        durable: u64,
+    ) -> Result<Ledger, StorageError> {
+        let acknowledged = self.acknowledged(&before, durable);
+        if !self.journal.has_room_for_mark(&before) {
+            before = self.checkpoint(before)?;
+        }
+        Ok(self.journal.finish(before, agency, acknowledged)?)
+    }
+
+    /// Finds what the last commit after `before` has stored, after the death of the process that
+    /// held the ledger's lock. The caller holds that lock.
+    pub fn recover(&self, before: Ledger) -> Result<Recovery, StorageError> {
+        self.files.recover_after_death(before, &self.journal, self.run.durability)
+    }
+
+    /// Starts a new epoch of the journal, after the last process has stopped.
+    pub fn close(&self, ledger: Ledger) -> Result<Ledger, StorageError> {
+        let next = self.start_epoch(ledger, true)?;
+        // As at a start.
+        self.journal.sync()?;
+        Ok(next)
+    }
+
+    /// Makes the files durable if that is promised, then starts a new epoch of the journal. The
+    /// caller holds the ledger's lock.
+    fn checkpoint(&self, ledger: Ledger) -> Result<Ledger, StorageError> {
+        self.start_epoch(ledger, false)
+    }
+
+    fn start_epoch(&self, ledger: Ledger, clean: bool) -> Result<Ledger, StorageError> {
+        let durably = self.run.durability == Durability::Disk;
+        if durably {
+            self.files.sync()?;
+        }
+        let next = self.journal.checkpoint(ledger, self.run, clean)?;
+        if durably {
+            self.sync()?;
+        }
+        Ok(self.files.checkpoints.append(next, next.records)?)
+    }
+
+    /// Makes every record appended so far survive a power loss. If this fails, any record appended
+    /// since the last success may be lost.
+    pub fn sync(&self) -> Result<(), StorageError> {
+        self.journal.sync()
     }
 
     /// Checks that every file is still the one that this central has open. `ledger` holds totals
@@ -244,29 +346,31 @@ impl Storage {
 
     /// Begins a draw over everything stored up to `ledger`.
     pub fn begin_draw(&self, ledger: &Ledger) -> Result<Drawing, FileError> {
-        Ok(Drawing::new(self.bets.try_clone()?, ledger.rows_end))
+        Ok(Drawing::new(self.files.bets.try_clone()?, ledger.rows_end))
     }
 
     /// Continues a draw for about `bytes` bytes. Returns true once it has read every bet.
     pub fn advance_draw(&self, drawing: &mut Drawing, bytes: u64) -> Result<bool, FileError> {
-        drawing.advance(bytes).map_err(self.file_error("drawing from", "bets.csv"))
+        drawing.advance(bytes).map_err(FileError::of("drawing from", self.files.bets.path()))
     }
 
     /// Writes the result of a draw. If this fails, the draw has not been held.
     pub fn write_draw(&self, drawing: &Drawing) -> Result<(), FileError> {
-        let written = drawing.write(&self.directory, self.durability == Durability::Disk);
-        written.map_err(self.file_error("writing", draw::FILE))
+        let directory = &self.files.directory;
+        let written = drawing.write(directory, self.run.durability == Durability::Disk);
+        written.map_err(FileError::of("writing", &directory.join(draw::FILE)))
     }
 
     /// Returns true if there is a result of the draw, whole or damaged.
     pub fn has_draw(&self) -> Result<bool, FileError> {
-        let path = self.directory.join(draw::FILE);
+        let path = self.files.directory.join(draw::FILE);
         path.try_exists().map_err(FileError::of("looking for", &path))
     }
 
     /// Returns the result of the draw, if it has been held. A damaged file is an error.
     pub fn draw(&self) -> Result<Option<Draw>, FileError> {
-        Draw::open(&self.directory).map_err(self.file_error("reading", draw::FILE))
+        let directory = &self.files.directory;
+        Draw::open(directory).map_err(FileError::of("reading", &directory.join(draw::FILE)))
     }
 
     /// Returns the same as [`draw`](Self::draw). Fails if the draw was not held over `bets` bets,
@@ -280,21 +384,10 @@ impl Storage {
                      or move this file away to hold another draw",
                     held.bets
                 );
-                Err(StorageError::Inconsistent { path: self.directory.join(draw::FILE), reason })
+                Err(inconsistent(&self.files.directory.join(draw::FILE), reason))
             }
             _ => Ok(draw),
         }
-    }
-
-    /// Cuts the files to the lengths in the ledger.
-    fn truncate(&self, ledger: &Ledger) -> Result<(), FileError> {
-        self.bets.set_length(ledger.rows_end)?;
-        self.winners.set_length(ledger.lines_end)
-    }
-
-    /// The path is built only for an error.
-    fn file_error(&self, action: &'static str, file: &str) -> impl FnOnce(io::Error) -> FileError {
-        move |source| FileError::of(action, &self.directory.join(file))(source)
     }
 }
 

@@ -55,14 +55,23 @@ impl Central {
                 }
             }
         };
-        if batches.iter().any(Result::is_ok) {
-            self.unpublished = Some(Ledger::from(*guard));
+        let mut finished = Vec::with_capacity(agencies.len());
+        for agency in agencies {
+            let (shared, storage) = (&self.shared, &mut self.storage);
+            let marked = || mark_finished(shared, storage, &mut guard, *agency);
+            match self.waits.heartbeat.on_disk(marked) {
+                Ok(result) => finished.push(result.map_err(Rejected::from)),
+                Err(fatal) => {
+                    std::mem::forget(guard);
+                    return Err(fatal);
+                }
+            }
         }
         // An agency that was marked before is acknowledged again, and its mark may not be durable
         // yet.
-        self.unsynced |= !agencies.is_empty();
-        let mark = |agency: &u16| mark_finished(&self.shared, &self.storage, *agency);
-        let finished = agencies.iter().map(|agency| mark(agency).map_err(Rejected::from)).collect();
+        if !agencies.is_empty() || batches.iter().any(Result::is_ok) {
+            self.unpublished = Some(Ledger::from(*guard));
+        }
         let committed = Committed { batches, finished };
         committed.record_refusal(&self.shared);
         Ok(committed)
@@ -137,7 +146,7 @@ fn append(
     batches: Batches<'_>,
 ) -> Result<(usize, Option<FileError>), Fatal> {
     let before = Ledger::from(**ledger);
-    let appended = storage.append(before, batches);
+    let appended = storage.append(before, batches, shared.durable.load());
     let (after, refused) = appended.map_err(|error| shared.note_failure(error.into()))?;
     **ledger = after.into();
     // There may be fewer batches than before, if bets were removed from the files in the meantime.
@@ -145,17 +154,25 @@ fn append(
 }
 
 /// Marks an agency as finished. The caller holds the ledger's lock.
-fn mark_finished(shared: &Shared, storage: &Storage, agency: u16) -> Result<(), FileError> {
-    if storage.has_finished(agency)? {
-        return Ok(());
+fn mark_finished(
+    shared: &Shared,
+    storage: &mut Storage,
+    ledger: &mut ValueGuard<'_, LedgerWords>,
+    agency: u16,
+) -> Result<Result<(), FileError>, Fatal> {
+    let before = Ledger::from(**ledger);
+    let finished = storage.finish(before, agency, shared.durable.load());
+    let (after, refused) = finished.map_err(|error| shared.note_failure(error.into()))?;
+    **ledger = after.into();
+    if after.finished > before.finished
+        && let Some(finished) = shared.add_finished(agency)
+    {
+        info("agency_finished", Outcome::Success)
+            .with("agency", agency)
+            .with("finished", finished)
+            .with("expected", shared.expected.load())
+            .write();
+        shared.log_missing_confirmation();
     }
-    storage.mark_finished(agency)?;
-    let Some(finished) = shared.add_finished(agency) else { return Ok(()) };
-    info("agency_finished", Outcome::Success)
-        .with("agency", agency)
-        .with("finished", finished)
-        .with("expected", shared.expected.load())
-        .write();
-    shared.log_missing_confirmation();
-    Ok(())
+    Ok(refused.map_or(Ok(()), Err))
 }

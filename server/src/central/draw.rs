@@ -59,13 +59,15 @@ impl Central {
             Ledger::from(*guard)
         };
         // No agency may learn a winner that a power loss could take back.
-        let durable = match self.make_durable(ledger, LOCK_TIMEOUT)? {
-            Ok(_) => self.make_finished_durable(LOCK_TIMEOUT)?,
-            Err(busy) => Err(busy),
+        let begun = match self.make_durable(ledger, LOCK_TIMEOUT)? {
+            Ok(_) => self
+                .waits
+                .heartbeat
+                .on_disk(|| self.storage.begin_draw(&ledger))
+                .map(Some)
+                .map_err(Rejected::from),
+            Err(busy) => Err(busy.into()),
         };
-        let begun = durable.map_err(Rejected::from).and_then(|()| {
-            Ok(Some(self.waits.heartbeat.on_disk(|| self.storage.begin_draw(&ledger))?))
-        });
         Ok(begun.inspect_err(|_| self.give_up_draw()))
     }
 

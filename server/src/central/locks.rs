@@ -10,7 +10,7 @@ use multiprocessing::{Lock, LockError, LockGuard, ValueGuard};
 use nix::unistd::Pid;
 
 use super::{Central, Fatal, Heartbeat, Shared};
-use crate::storage::{LedgerWords, Storage};
+use crate::storage::{Ledger, LedgerWords, Storage};
 
 /// How long a request waits for a lock of a living process. The watchdog ends a stopped or stuck
 /// worker sooner, by default. When the time is over, the request is refused and nothing of it is
@@ -151,7 +151,8 @@ pub(super) fn lock_ledger<'a>(
     match waits.wait(limit, lock, |slice| shared.ledger.lock_timeout(slice)) {
         Ok(waited) => Ok(waited),
         Err(LockError::OwnerDied(mut inherited)) => {
-            let recovery = waits.heartbeat.on_disk(|| storage.recover(false))?;
+            let before = Ledger::from(**inherited);
+            let recovery = waits.heartbeat.on_disk(|| storage.recover(before))?;
             shared.set_finished(storage.finished_agencies()?.into_iter());
             **inherited = recovery.ledger.into();
             warn("recovery", Outcome::Success)

@@ -8,10 +8,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use conventions::log_line::{Outcome, error, info};
-use multiprocessing::LockError;
+use multiprocessing::{LockError, ValueGuard};
 
+use super::locks::lock_ledger;
 use super::{Central, Fatal, Shared};
-use crate::storage::StorageError;
+use crate::storage::{Ledger, LedgerWords, Storage, StorageError};
 
 /// How long a worker waits for the lock of `ledger`.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -146,30 +147,34 @@ fn number_of(word: u64) -> u64 {
 impl Central {
     /// Executes the pending command of an operator, if there is one and this worker may. Returns
     /// true if bets are open again, so that a draw of this worker is void.
-    pub fn obey(&self, slot: usize) -> Result<bool, Fatal> {
+    pub fn obey(&mut self, slot: usize) -> Result<bool, Fatal> {
         // Check without the lock first, because every worker checks in every round.
         if self.shared.pending_command().is_none() {
             return Ok(false);
         }
+        let locked = lock_ledger(&self.shared, &self.storage, &self.waits, LOCK_TIMEOUT)?;
         // If the lock is not free, the next round tries again.
-        let Ok(_ledger) = self.lock_ledger(LOCK_TIMEOUT)? else { return Ok(false) };
+        let Ok(mut guard) = locked else { return Ok(false) };
         self.check_durability()?;
         let owner = self.shared.draw_owner.load();
         let Some((word, command)) = self.shared.pending_command() else { return Ok(false) };
         if owner != 0 && owner != slot as u32 + 1 {
             return Ok(false);
         }
-        let executed = match command {
-            OperatorCommand::Confirm => Ok(self.confirm()),
-            OperatorCommand::Reopen => self.waits.heartbeat.on_disk(|| self.reopen()),
-        };
-        let answer = match executed {
-            Ok(answer) => answer,
-            Err(StorageError::File(reason)) => {
-                error("reopen_bets", Outcome::Fail).with("error", reason).write();
-                Answer::Failed
+        let answer = match command {
+            OperatorCommand::Confirm => self.confirm(),
+            OperatorCommand::Reopen => {
+                let (shared, storage) = (&self.shared, &mut self.storage);
+                let reopened = self.waits.heartbeat.on_disk(|| reopen(shared, storage, &mut guard));
+                match reopened {
+                    Ok(answer) => answer,
+                    Err(error) => {
+                        // The next owner must recover, as after a failed commit.
+                        std::mem::forget(guard);
+                        return Err(self.shared.note_failure(error.into()));
+                    }
+                }
             }
-            Err(error) => return Err(self.shared.note_failure(error.into())),
         };
         self.shared.answer.store(number_of(word) << CODE_BITS | answer as u64);
         Ok(answer == Answer::Done && command == OperatorCommand::Reopen)
@@ -188,21 +193,32 @@ impl Central {
             Answer::Done
         }
     }
+}
 
-    fn reopen(&self) -> Result<Answer, StorageError> {
-        // The draw has been held once its file is in place, even if the worker died then.
-        if self.was_drawn() || self.storage.has_draw()? {
-            return Ok(Answer::Drawn);
-        }
-        let finished = self.shared.finished.load();
-        // In this order, so that a death in between leaves no confirmation of an earlier closing,
-        // and no agency that waits without its mark.
-        self.shared.confirmed.store(0);
-        self.shared.draw_owner.store(0);
-        self.shared.reopened.fetch_add(1);
-        self.storage.clear_finished()?;
-        self.shared.set_finished(std::iter::empty());
-        info("reopen_bets", Outcome::Success).with("cleared_agencies", finished).write();
-        Ok(Answer::Done)
+/// Opens the bets again. The caller holds the ledger's lock.
+fn reopen(
+    shared: &Shared,
+    storage: &mut Storage,
+    ledger: &mut ValueGuard<'_, LedgerWords>,
+) -> Result<Answer, StorageError> {
+    // The draw has been held once its file is in place, even if the worker died then.
+    if shared.drawn.load() != 0 || storage.has_draw()? {
+        return Ok(Answer::Drawn);
     }
+    let finished = shared.finished.load();
+    // In this order, so that a death in between leaves no confirmation of an earlier closing, and
+    // no agency that waits without its mark.
+    shared.confirmed.store(0);
+    shared.draw_owner.store(0);
+    shared.reopened.fetch_add(1);
+    let (after, refused) = storage.reopen(Ledger::from(**ledger), shared.durable.load())?;
+    **ledger = after.into();
+    if let Some(reason) = refused {
+        error("reopen_bets", Outcome::Fail).with("error", reason).write();
+        return Ok(Answer::Failed);
+    }
+    shared.durable.fetch_max(after.records);
+    shared.set_finished(std::iter::empty());
+    info("reopen_bets", Outcome::Success).with("cleared_agencies", finished).write();
+    Ok(Answer::Done)
 }

@@ -27,12 +27,6 @@ impl Central {
     }
 
     fn try_publish(&mut self, slot: usize, ended: u16) -> Result<Result<(), Busy>, Fatal> {
-        if self.unsynced {
-            if let Err(busy) = self.make_finished_durable(LOCK_TIMEOUT)? {
-                return Ok(Err(busy));
-            }
-            self.unsynced = false;
-        }
         let Some(committed) = self.unpublished else { return Ok(Ok(())) };
         let published = match self.make_durable(committed, LOCK_TIMEOUT)? {
             Ok(published) => published,
@@ -53,7 +47,7 @@ impl Central {
         Ok(Ok(()))
     }
 
-    /// Makes at least the batches up to `committed` durable, if that is promised. Returns the
+    /// Makes at least the records up to `committed` durable, if that is promised. Returns the
     /// totals up to which batches may be published, unless a lock was not free in time.
     ///
     /// This is a group commit across workers: one sync serves every batch that was appended when it
@@ -71,7 +65,7 @@ impl Central {
             Err(busy) => return Ok(Err(busy)),
         };
         self.check_durability()?;
-        if self.shared.durable.load() >= committed.batches {
+        if self.shared.durable.load() >= committed.records {
             return Ok(Ok(committed));
         }
         let appended = Ledger::from(self.shared.ledger.get());
@@ -79,27 +73,11 @@ impl Central {
         Ok(Ok(appended))
     }
 
-    /// Makes every finished mark durable, if that is promised, unless a lock was not free in time.
-    pub(super) fn make_finished_durable(&self, limit: Duration) -> Result<Result<(), Busy>, Fatal> {
-        if self.storage.durability() == Durability::Process {
-            return Ok(Ok(()));
-        }
-        let _syncing = match self.lock_sync(limit)? {
-            Ok(guard) => guard,
-            Err(busy) => return Ok(Err(busy)),
-        };
-        // All processes share the file, and the kernel reports a lost page to only one of them.
-        // That process has set the flag.
-        self.check_durability()?;
-        let synced = self.waits.heartbeat.on_disk(|| self.storage.sync_finished());
-        synced.map(Ok).map_err(|error| self.shared.note_failure(error.into()))
-    }
-
     /// Syncs the journal, which holds everything up to `appended`.
     pub(super) fn sync(&self, appended: Ledger) -> Result<(), Fatal> {
         let synced = self.waits.heartbeat.on_disk(|| self.storage.sync());
         synced.map_err(|error| self.shared.note_failure(error.into()))?;
-        self.shared.durable.fetch_max(appended.batches);
+        self.shared.durable.fetch_max(appended.records);
         Ok(())
     }
 

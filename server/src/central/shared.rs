@@ -86,8 +86,8 @@ pub struct Shared {
     /// Held by the one process that syncs the storage, on behalf of all processes that wait for
     /// it.
     pub sync: Lock,
-    /// Batches that survive a power loss. Written by the holder of `sync`, and by the supervisor
-    /// when it repairs; never decreases.
+    /// Batches and finish marks that survive a power loss. Written by the holder of `sync`, and by
+    /// the supervisor when it repairs; never decreases.
     pub durable: RawValue<u64>,
     /// Not 0 once the storage cannot be used any more, so that nothing more may be acknowledged:
     /// the code of a [`StorageFailure`](super::StorageFailure). Written by the process that sees

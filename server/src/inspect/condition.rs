@@ -124,33 +124,36 @@ pub fn not_ready(shared: &Shared) -> Vec<Reason> {
 /// Returns the processes that have shown no heartbeat for longer than allowed.
 pub fn silent(shared: &Shared, patience: Patience) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    let silence = shared.supervisor_silence();
-    if silence > patience.supervisor {
-        let pid = shared.segment.creator().as_raw();
+    let (silence, pid) = (shared.supervisor_silence(), shared.segment.creator().as_raw());
+    let limit = if waits_for_disk(pid, false) { patience.disk } else { patience.supervisor };
+    if silence > limit {
         reasons.push(Reason::SilentSupervisor { pid, silence });
     }
     for slot in shared.used_slots() {
         let state = WorkerState::from_byte(shared.worker_state.load(slot));
-        if matches!(state, WorkerState::Dead | WorkerState::Starting) {
+        let silence = shared.worker_silence(slot);
+        if matches!(state, WorkerState::Dead | WorkerState::Starting) || silence <= patience.worker
+        {
             continue;
         }
-        let (silence, pid) = (shared.worker_silence(slot), shared.worker_pid.load(slot));
-        // A process that is stopped does not wait for the disk, even if it was stopped there.
-        let on_disk = shared.worker_on_disk.load(slot) != 0 && !is_stopped(pid);
-        if on_disk && silence > patience.disk {
-            reasons.push(Reason::SlowDisk { slot, pid, silence });
-        } else if !on_disk && silence > patience.worker {
+        let pid = shared.worker_pid.load(slot);
+        let on_disk = shared.worker_on_disk.load(slot) != 0;
+        if !waits_for_disk(pid.cast_signed(), on_disk) {
             reasons.push(Reason::SilentWorker { slot, pid, silence });
+        } else if silence > patience.disk {
+            reasons.push(Reason::SlowDisk { slot, pid, silence });
         }
     }
     reasons
 }
 
-/// Returns true if a process is stopped by a signal or a debugger.
-fn is_stopped(pid: u32) -> bool {
+/// Returns true if a process waits for the disk: it is in an uninterruptible wait, or `on_disk`
+/// says so and it is not stopped there.
+fn waits_for_disk(pid: i32, on_disk: bool) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The state follows the command in parentheses, which may contain anything.
-    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['T', 't']))
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    state == Some('D') || on_disk && !matches!(state, Some('T' | 't'))
 }
 
 impl Reason {

@@ -3,13 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use conventions::access::Explained;
 use nix::errno::Errno;
 
 use super::watch::Lost;
 
 /// An operation on one file that the operating system refused. The storage stays usable.
 #[derive(Debug, thiserror::Error)]
-#[error("{action} {}: {source}", .path.display())]
+#[error("{action} {}: {}", .path.display(), Explained { path, error: source })]
 pub struct FileError {
     /// The operation, as a participle: `writing`.
     action: &'static str,

@@ -8,9 +8,10 @@ use std::sync::OnceLock;
 use super::{Durability, Group, Ledger, Storage};
 
 /// The files that an input may change.
-const FILES: [&str; 5] = ["journal", "bets.csv", "winners.log", "finished", "draw.csv"];
+const FILES: [&str; 6] =
+    ["journal", "bets.csv", "winners.log", "finished", "draw.csv", "checkpoints"];
 /// Offsets that an input can name: the checkpoints and the first records of the journal.
-const REACH: u64 = 1 << 14;
+const REACH: u64 = 1 << 15;
 
 /// The content of each of [`FILES`]; `None` if there is no such file.
 type State = [Option<Vec<u8>>; FILES.len()];
@@ -35,7 +36,7 @@ pub fn check(input: &[u8]) {
     let (mut storage, recovery) = opened.expect("what opened once opens again");
     assert_eq!(check_lengths(directory.path(), recovery.ledger), totals);
     let (after, refused) =
-        storage.append(recovery.ledger, batch(9).all()).expect("another batch is stored");
+        storage.append(recovery.ledger, batch(9).all(), 0).expect("another batch is stored");
     assert!(refused.is_none());
     assert_eq!(check_lengths(directory.path(), after).0, totals.0 + 1);
     let _ = (storage.finished_agencies(), storage.draw_over(after.bets));
@@ -85,9 +86,11 @@ fn states() -> &'static [State; 4] {
                 Storage::open(directory.path(), durability).expect("a new storage");
             let mut ledger = recovery.ledger;
             for number in 0..3 {
-                ledger = storage.append(ledger, batch(number).all()).expect("a stored batch").0;
+                let durable = ledger.records;
+                let appended = storage.append(ledger, batch(number).all(), durable);
+                ledger = appended.expect("a stored batch").0;
             }
-            storage.mark_finished(1).expect("a mark");
+            ledger = storage.finish(ledger, 1, ledger.records).expect("a mark").0;
             if drawn {
                 let mut drawing = storage.begin_draw(&ledger).expect("a draw");
                 while !storage.advance_draw(&mut drawing, 4096).expect("bets") {}
@@ -136,7 +139,7 @@ fn batch(number: usize) -> Group {
     group
 }
 
-/// Returns a directory, in memory if possible: every check writes 8 MiB.
+/// Returns a directory, in memory if possible, because every check writes and syncs files.
 fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
 }

@@ -1,5 +1,6 @@
 //! Batches that are committed together: their rows and winner lines, one after the other.
 
+use super::ledger::checksum;
 use super::{Ledger, clear_buffer};
 
 /// Size in bytes at which a group is full. It is below the capacity that reused buffers keep, so
@@ -28,6 +29,9 @@ struct BatchSize {
     bets: u64,
     winners: u64,
 }
+
+/// The bytes of one batch: its rows and its winner lines.
+pub type Bytes = (Vec<u8>, Vec<u8>);
 
 /// Consecutive batches of a [`Group`].
 #[derive(Clone, Copy, Debug)]
@@ -143,6 +147,9 @@ impl Batch<'_> {
             winners: before.winners + self.winners,
             rows_end: before.rows_end + self.rows.len() as u64,
             lines_end: before.lines_end + self.lines.len() as u64,
+            records: before.records + 1,
+            rows_checksum: checksum(before.rows_checksum, self.rows),
+            lines_checksum: checksum(before.lines_checksum, self.lines),
             ..before
         }
     }
@@ -177,6 +184,9 @@ mod tests {
             winners: 1,
             rows_end: 10,
             lines_end: 7,
+            records: 2,
+            rows_checksum: checksum(0, b"one\r\ntwo\r\n"),
+            lines_checksum: checksum(0, b"winner\n"),
             ..Ledger::default()
         };
         assert_eq!(after, expected);

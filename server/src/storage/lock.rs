@@ -9,15 +9,13 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::file::is_unsupported;
-use super::{FileError, StorageError, access};
+use super::{FileError, StorageError, access, journal};
 
 /// Name of the file.
 pub const FILE: &str = "lock";
-/// The journal is locked too. It keeps a second central out even if another program has deleted the
-/// lock file of the first one.
-const JOURNAL: &str = "journal";
-/// Files that a central locks.
-pub const LOCKED: [&str; 2] = [FILE, JOURNAL];
+/// Files that a central locks. The journal keeps a second central out even if another program has
+/// deleted the lock file of the first one. A new journal gets its name once it is complete.
+pub const LOCKED: [&str; 3] = [FILE, journal::FILE, journal::UNFINISHED];
 
 /// How long a start waits for the last workers of a killed central to exit and release the
 /// storage.
@@ -37,7 +35,7 @@ pub fn lock(directory: &Path) -> Result<File, StorageError> {
 
 /// Takes the lock of the journal. The caller has opened the journal before.
 pub fn lock_journal(directory: &Path) -> Result<File, StorageError> {
-    open_locked(directory, &directory.join(JOURNAL))
+    open_locked(directory, &directory.join(journal::FILE))
 }
 
 fn open_locked(directory: &Path, path: &Path) -> Result<File, StorageError> {

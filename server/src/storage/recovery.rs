@@ -1,241 +1,210 @@
-//! Recovery: restores the storage to its last whole batch after a process was killed.
+//! Recovery at a start: finds what is stored, and refuses what no crash of a central leaves behind.
+//!
+//! The records of the journal are checked against the files in two passes. The first changes
+//! nothing and finds the last record that is whole. If a later one may have been acknowledged, the
+//! files are damaged and the start is refused. What follows the last whole record was never
+//! acknowledged: it is moved aside.
+//!
+//! After an unclean stop the second pass writes everything that the records describe again. A sync
+//! may have failed before. Then the kernel has the bytes in memory, but does not know that they are
+//! not on the disk.
 
-use std::io;
+mod after_death;
+mod count;
+mod upgrade;
 
-use lottery::{Bet, Birthdate, is_winner};
+use self::count::line_range;
+use super::files::{Files, inconsistent};
+use super::finished::Marks;
+use super::journal::Journal;
+use super::journal::checkpoint::Run;
+use super::journal::header::{CLEAN, Header, Kind};
+use super::journal::record::Record;
+use super::{Durability, FileError, Ledger, StorageError};
 
-use super::file::StoredFile;
-use super::journal::{Contents, Part, Record};
-use super::{FileError, Ledger, Storage, StorageError};
+pub use self::count::bet_of;
+
+/// What a damaged storage can be recovered with.
+const WAYS_OUT: &str = "nothing was changed; restore the file from a backup, or run `server \
+                        verify` to see what is damaged, or move the journal away to count the \
+                        totals from bets.csv";
 
 /// What recovery found and did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
     /// The totals of what is stored.
     pub ledger: Ledger,
     /// Bytes cut off `bets.csv`: a batch that was never acknowledged.
     pub cut: u64,
-    /// Batches since the last checkpoint, found whole or restored from the journal.
+    /// Files that hold what was cut off. Empty after the death of one process.
+    pub kept_in: Vec<String>,
+    /// Batches since the last checkpoint.
     pub replayed: u64,
-    /// True if batches were written again from their bytes in the journal.
-    pub restored: bool,
+    /// Records that were acknowledged and lost with the machine, with durability `process`.
+    pub lost: u64,
+    /// True if the previous run did not stop gracefully.
+    pub unclean: bool,
     /// True if there was no journal and the totals were counted from `bets.csv`.
     pub counted: bool,
 }
 
-impl Storage {
-    /// Finds the last whole batch and cuts off what follows it. The caller holds the ledger's lock,
-    /// or is the only process.
-    ///
-    /// `at_start` is true if the machine may have lost power since the files were written. Then
-    /// batches whose bytes are in the journal are written again. After the death of a process
-    /// alone, the kernel still has everything that was written.
-    pub fn recover(&self, at_start: bool) -> Result<Recovery, StorageError> {
-        let contents = self.journal.read()?;
-        let mut recovery = match contents {
-            Contents::Empty => self.count()?,
-            Contents::Damaged => {
-                let advice = "it is damaged; move it away to count the totals from bets.csv";
-                return Err(self.inconsistent("journal", advice.to_owned()));
-            }
-            Contents::Epoch(start, records) => {
-                // Check before anything is written: replaying behind missing bytes would hide that
-                // they are missing.
-                self.check_reach(&start)?;
-                let restored = at_start && self.restore(&records)?;
-                let ledger = self.last_whole(start, &records)?;
-                let replayed = ledger.batches - start.batches;
-                Recovery { ledger, replayed, restored, ..Recovery::default() }
-            }
-        };
-        recovery.cut = self.bets.length()? - recovery.ledger.rows_end;
-        self.truncate(&recovery.ledger)?;
-        Ok(recovery)
+/// What the first pass found.
+struct Found {
+    start: Header,
+    /// The totals after the last record that is whole.
+    last: Ledger,
+    /// The record that follows, if only its batch is missing.
+    not_whole: Option<Record>,
+    /// The marks of all agencies that have finished.
+    marks: Marks,
+    lost: u64,
+    unclean: bool,
+}
+
+impl Files {
+    /// Finds the last whole record of the journal, moves aside what follows it, and makes the rest
+    /// ready to be synced. The caller is the only process.
+    pub fn recover(&self, journal: &Journal, boot: u64) -> Result<Recovery, StorageError> {
+        let found = self.examine(journal, boot)?;
+        let Found { start, last, lost, unclean, .. } = found;
+        let cut = self.bets.length()? - last.rows_end.min(self.bets.length()?);
+        if unclean {
+            self.write_again(&start.ledger, &last, journal)?;
+            self.finished.rewrite(&found.marks)?;
+        }
+        let kept_in = self.move_tails(&last)?;
+        let mut ledger = Ledger { finished: found.marks.count(), ..last };
+        ledger.entries = self.kept_entries(&last)?;
+        self.checkpoints.cut(ledger.entries)?;
+        let replayed = last.batches - start.ledger.batches;
+        Ok(Recovery { ledger, cut, kept_in, replayed, lost, unclean, counted: false })
     }
 
-    /// Checks that the files are at least as long as these totals say. No crash of a central
-    /// removes bytes that a checkpoint or a running process counts.
-    pub(super) fn check_reach(&self, counted: &Ledger) -> Result<(), StorageError> {
-        let ends = [
-            (&self.bets, "bets.csv", counted.rows_end, "bets"),
-            (&self.winners, "winners.log", counted.lines_end, "winners"),
-        ];
-        for (file, name, end, what) in ends {
-            let length = file.length()?;
-            if length < end {
-                let reason = format!(
-                    "it has {length} bytes, but the journal counts {end}: {what} are missing; \
-                     restore the file, or move the journal away to count the totals again"
-                );
-                return Err(self.inconsistent(name, reason));
+    /// Examines the journal and the files and changes nothing.
+    fn examine(&self, journal: &Journal, boot: u64) -> Result<Found, StorageError> {
+        let start = journal.newest_checkpoint()?.ok_or_else(|| journal.damaged())?;
+        let run = Run::of(&start);
+        // Replaying behind missing bytes would hide that they are missing.
+        self.check_reach(&start.ledger)?;
+        let mut marks = self.finished.marks()?;
+        let (mut last, mut not_whole) = (start.ledger, None);
+        while let Some(record) = journal.record_after(&last)? {
+            match record.header.kind {
+                Kind::Finish => marks.insert(record.header.agency),
+                // The marks in the file may be from before it.
+                Kind::Reopen => marks.clear(),
+                _ if self.bytes_of(&record, journal)?.is_none() => {
+                    not_whole = Some(record);
+                    break;
+                }
+                _ => {}
             }
+            last = record.after;
+        }
+        let headers = journal.all_headers()?;
+        let unclean = !start.has(CLEAN)
+            || last.records > start.ledger.records
+            || headers.iter().any(|header| header.ledger.epoch == start.ledger.epoch);
+        // With durability `process`, only the kernel has what was acknowledged.
+        let restarted = run.boot != 0 && boot != 0 && run.boot != boot;
+        let may_lose = restarted && run.durability == Durability::Process;
+        let mut found = Found { start, last, not_whole, marks, lost: 0, unclean };
+        let acknowledged = self.acknowledged(journal, &headers, &found)?;
+        if acknowledged > last.records {
+            if !may_lose {
+                return Err(self.damage(journal, &found));
+            }
+            found.lost = acknowledged - last.records;
+        }
+        self.check_marks(&found, run.durability == Durability::Disk || restarted)?;
+        Ok(found)
+    }
+
+    /// Returns how many records were acknowledged at least. Fails if the journal is older than the
+    /// other files.
+    fn acknowledged(
+        &self,
+        journal: &Journal,
+        headers: &[Header],
+        found: &Found,
+    ) -> Result<u64, StorageError> {
+        let epoch = found.start.ledger.epoch;
+        let entries = self.checkpoints.read()?;
+        let known = headers.iter().chain(entries.iter().flatten());
+        let newest = known.clone().max_by_key(|header| header.ledger.epoch);
+        if let Some(newest) = newest.filter(|newest| newest.ledger.epoch > epoch) {
+            let reason = format!(
+                "it is older than the other files, or its last checkpoint is damaged: it counts \
+                 {} bets, and there were {} later; {WAYS_OUT}",
+                found.last.bets, newest.ledger.bets
+            );
+            return Err(inconsistent(journal.path(), reason));
+        }
+        let same_epoch = known.filter(|header| header.ledger.epoch == epoch);
+        Ok(same_epoch.map(|header| header.acknowledged).max().unwrap_or_default())
+    }
+
+    /// Returns the error for acknowledged batches that are not whole.
+    fn damage(&self, journal: &Journal, found: &Found) -> StorageError {
+        let Found { last, not_whole, .. } = found;
+        let batch = last.batches + 1;
+        let Some(record) = not_whole else {
+            let reason = format!(
+                "the record at byte {}, of batch {batch}, which begins in line {} of bets.csv, is \
+                 damaged or missing, and later records show that it was acknowledged; {WAYS_OUT}",
+                last.journal_end,
+                last.bets + 1
+            );
+            return inconsistent(journal.path(), reason);
+        };
+        let lines = line_range(last.bets, record.after.bets);
+        let reason = format!(
+            "{lines} (batch {batch}, bytes {} to {}), or their winners in winners.log, are not \
+             what was acknowledged; {WAYS_OUT}",
+            last.rows_end, record.after.rows_end
+        );
+        inconsistent(self.bets.path(), reason)
+    }
+
+    /// Checks that the marks are those of the agencies that have finished. If `may_have_more`,
+    /// there can be marks whose record was never durable. Their agencies have finished, and were
+    /// not answered.
+    fn check_marks(&self, found: &Found, may_have_more: bool) -> Result<(), StorageError> {
+        let (marks, recorded) = (found.marks.count(), found.last.finished);
+        let more_is_damage = !found.unclean || !may_have_more;
+        if marks < recorded || (marks > recorded && more_is_damage) {
+            let what = format!("it has {marks} marks, but {recorded} agencies have finished");
+            return Err(self.finished.damaged(&what));
         }
         Ok(())
     }
 
-    /// Writes the batches again whose bytes are in the journal. Returns true if there are any.
-    fn restore(&self, records: &[Record]) -> Result<bool, FileError> {
-        let mut restored = false;
-        for record in records {
-            if let Some(offset) = record.payload {
-                self.replay(record, offset)?;
-                restored = true;
+    /// Writes everything again that the records between these totals describe.
+    fn write_again(
+        &self,
+        start: &Ledger,
+        last: &Ledger,
+        journal: &Journal,
+    ) -> Result<(), StorageError> {
+        let mut before = *start;
+        while before.records < last.records
+            && let Some(record) = journal.record_after(&before)?
+        {
+            if let Some((rows, lines)) = self.bytes_of(&record, journal)? {
+                self.bets.write_all_at(&rows, before.rows_end)?;
+                self.winners.write_all_at(&lines, before.lines_end)?;
             }
+            before = record.after;
         }
-        Ok(restored)
+        Ok(())
     }
 
-    /// Returns the totals after the last batch whose bytes are in the files.
-    fn last_whole(&self, start: Ledger, records: &[Record]) -> Result<Ledger, FileError> {
-        for record in records.iter().rev() {
-            if self.is_whole(record)? {
-                return Ok(record.after);
-            }
-        }
-        Ok(start)
-    }
-
-    /// Writes a batch again from its bytes in the journal.
-    fn replay(&self, record: &Record, offset: u64) -> Result<(), FileError> {
-        let (rows, lines) = self.journal.payload(record, offset)?;
-        self.bets.write_all_at(&rows, record.after.rows_end - rows.len() as u64)?;
-        self.winners.write_all_at(&lines, record.after.lines_end - lines.len() as u64)
-    }
-
-    /// Returns true if the files hold a batch as the journal records it.
-    fn is_whole(&self, record: &Record) -> Result<bool, FileError> {
-        Ok(holds(&self.bets, record.after.rows_end, record.rows)?
-            && holds(&self.winners, record.after.lines_end, record.lines)?)
-    }
-
-    /// Counts the totals from `bets.csv`. The storage is new, or a program without a journal wrote
-    /// it.
-    fn count(&self) -> Result<Recovery, StorageError> {
-        let rows_end = self.bets.length()?;
-        if rows_end == 0 {
-            let lines_end = self.winners.length()?;
-            if lines_end > 0 {
-                let reason = "it has winners, but bets.csv is empty; restore bets.csv or move \
-                              this file away";
-                return Err(self.inconsistent("winners.log", reason.to_owned()));
-            }
-            return Ok(Recovery::default());
-        }
-        let mut last = [0];
-        self.bets.read_exact_at(&mut last, rows_end - 1)?;
-        if last != *b"\n" {
-            let reason = "its last line is incomplete and there is no journal to show where the last \
-                          batch ends; complete or remove that line";
-            return Err(self.inconsistent("bets.csv", reason.to_owned()));
-        }
-        let file = self.bets.try_clone()?;
-        let mut ledger = Ledger { rows_end, ..Ledger::default() };
-        let mut lines = Vec::new();
-        let mut reader =
-            csv::ReaderBuilder::new().has_headers(false).from_reader(io::BufReader::new(file));
-        for row in reader.records() {
-            let row = row.map_err(|error| self.inconsistent("bets.csv", error.to_string()))?;
-            let bet = bet_of(&row).ok_or_else(|| {
-                let line = ledger.bets + 1;
-                let columns = "agency, first name, last name, document, birthdate, number";
-                self.inconsistent("bets.csv", format!("line {line} is not a bet ({columns})"))
-            })?;
-            ledger.bets += 1;
-            if is_winner(&bet) {
-                ledger.winners += 1;
-                lottery::write_winner_line(&bet, &mut lines);
-            }
-        }
-        ledger.lines_end = lines.len() as u64;
-        self.winners.write_all_at(&lines, 0)?;
-        Ok(Recovery { ledger, counted: true, ..Recovery::default() })
-    }
-
-    fn inconsistent(&self, file: &str, reason: String) -> StorageError {
-        StorageError::Inconsistent { path: self.directory.join(file), reason }
-    }
-}
-
-/// Returns true if the bytes of a file before `end` match the recorded length and checksum.
-fn holds(file: &StoredFile, end: u64, part: Part) -> Result<bool, FileError> {
-    let Some(start) = end.checked_sub(part.length.into()) else { return Ok(false) };
-    if file.length()? < end {
-        return Ok(false);
-    }
-    let mut bytes = vec![0; part.length as usize];
-    file.read_exact_at(&mut bytes, start)?;
-    Ok(Part::of(&bytes) == part)
-}
-
-/// Parses a row of `bets.csv`. Agency 0 together with number 0 means a bet without a number, in
-/// the dialect without agencies.
-pub fn bet_of(row: &csv::StringRecord) -> Option<Bet<'_>> {
-    let [agency, first_name, last_name, document, birthdate, number] =
-        [0, 1, 2, 3, 4, 5].map(|column| row.get(column));
-    let (agency, number) = (agency?.parse().ok()?, number?.parse::<u32>().ok()?);
-    Some(Bet {
-        agency,
-        first_name: first_name?,
-        last_name: last_name?,
-        document: document?.into(),
-        birthdate: Birthdate::from_iso(birthdate?)?,
-        number: (agency, number).ne(&(0, 0)).then_some(number),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs::{self, File};
-    use std::os::unix::fs::FileExt;
-
-    use super::super::{Durability, Group};
-    use super::*;
-
-    /// Returns a group with one batch per element: this many rows and one winner line.
-    fn group(batches: &[usize]) -> Group {
-        let mut group = Group::default();
-        for (name, bets) in batches.iter().enumerate() {
-            let added = group.add(*bets, 1, |rows, lines| {
-                (0..*bets).for_each(|bet| rows.extend(format!("{name}-{bet}\r\n").into_bytes()));
-                lines.extend(format!("winner of {name}\n").into_bytes());
-                Ok::<_, ()>(())
-            });
-            added.unwrap();
-        }
-        group
-    }
-
-    #[test]
-    fn a_group_whose_records_are_torn_at_any_byte_leaves_whole_batches_and_the_rest_can_follow() {
-        for durability in [Durability::Process, Durability::Disk] {
-            let directory = tempfile::tempdir().unwrap();
-            let path = |file| directory.path().join(file);
-            let files = || ["bets.csv", "winners.log"].map(|file| fs::read(path(file)).unwrap());
-            let (mut storage, start) = Storage::open(directory.path(), durability).unwrap();
-            let before = storage.append(start.ledger, group(&[2]).all()).unwrap().0;
-            let [rows_before, lines_before] = files();
-
-            let batches = [3, 0, 5];
-            let group_of_all = group(&batches);
-            let after = storage.append(before, group_of_all.all()).unwrap().0;
-            let whole = files();
-            let mut records = vec![0; (after.journal_end - before.journal_end) as usize];
-            let journal = File::options().read(true).write(true).open(path("journal")).unwrap();
-            journal.read_exact_at(&mut records, before.journal_end).unwrap();
-            for torn in 0..records.len() {
-                let left = [&records[..torn], &vec![0xA5; records.len() - torn]].concat();
-                journal.write_all_at(&left, before.journal_end).unwrap();
-                let mut ledger = storage.recover(false).unwrap().ledger;
-                let stored = (ledger.batches - before.batches) as usize;
-                let prefix = group(&batches[..stored]);
-                let rows = [&rows_before, prefix.all().rows].concat();
-                let lines = [&lines_before, prefix.all().lines].concat();
-                assert!(files() == [rows, lines], "torn at {torn}, {stored} batches");
-                for batch in group_of_all.all().one_by_one().skip(stored) {
-                    ledger = storage.append(ledger, batch).unwrap().0;
-                }
-                assert!(ledger == after && files() == whole, "torn at {torn}");
-            }
-        }
+    /// Returns how many entries of `checkpoints` describe what is stored.
+    fn kept_entries(&self, last: &Ledger) -> Result<u32, FileError> {
+        let entries = self.checkpoints.read()?;
+        let is_stored = |entry: &Option<Header>| {
+            entry.is_some_and(|entry| entry.ledger.records <= last.records)
+        };
+        Ok(entries.iter().rposition(is_stored).map_or(0, |last| last as u32 + 1))
     }
 }

@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{FileError, Ledger, draw, lock};
+use super::{FileError, Ledger, checkpoints, draw, lock};
 
 /// The names that lead to what a central has open.
 #[derive(Debug)]
@@ -47,8 +47,16 @@ pub struct Lost {
 impl Lost {
     /// The directory and the files that can be lost. The shared memory has their positions, so new
     /// ones go to the end.
-    pub const NAMES: [&str; 7] =
-        [DIRECTORY, "bets.csv", "winners.log", "journal", "finished", lock::FILE, draw::FILE];
+    pub const NAMES: [&str; 8] = [
+        DIRECTORY,
+        "bets.csv",
+        "winners.log",
+        "journal",
+        "finished",
+        lock::FILE,
+        draw::FILE,
+        checkpoints::FILE,
+    ];
 }
 
 /// Name of the directory itself.

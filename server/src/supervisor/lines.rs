@@ -15,17 +15,25 @@ use crate::storage::Recovery;
 
 /// Logs what a recovery found, unless there was nothing to recover.
 pub fn log_recovery(recovery: &Recovery) {
-    let Recovery { ledger, cut, replayed, counted, .. } = *recovery;
-    if ledger.bets == 0 && cut == 0 {
+    let Recovery { ledger, cut, kept_in, replayed, lost, counted, .. } = recovery;
+    if ledger.bets == 0 && *cut == 0 && kept_in.is_empty() {
         return;
     }
-    info("recovery", Outcome::Success)
+    let line = if *lost == 0 { info } else { warn };
+    let mut line = line("recovery", Outcome::Success)
         .with("bets", ledger.bets)
         .with("winners", ledger.winners)
         .with("journal_batches", replayed)
         .with("discarded_bytes", cut)
-        .with("counted_from_bets_csv", counted)
-        .write();
+        .with("counted_from_bets_csv", counted);
+    if !kept_in.is_empty() {
+        line = line.with("kept_in", kept_in.join(" "));
+    }
+    if *lost > 0 {
+        let reason = "the machine restarted, and SERVER_DURABILITY was process";
+        line = line.with("lost_records", lost).with("reason", reason);
+    }
+    line.write();
 }
 
 /// Logs the settings of a start.

@@ -4,6 +4,7 @@
 //! The crate knows nothing of lotteries and sockets. Server and client use it to look up values,
 //! spell durations and format log lines in the same way.
 
+pub mod access;
 mod clean;
 pub mod documents;
 pub mod duration;

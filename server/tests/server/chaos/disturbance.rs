@@ -77,7 +77,7 @@ impl<'a> Disturbed<'a> {
     pub fn new(central: CentralProcess<'a>, shim: Option<&'a FileShim>) -> Self {
         let segment = central.segment();
         let locks = [
-            segment.value::<[u64; 7]>("ledger").unwrap().get_lock().clone(),
+            segment.value::<[u64; 11]>("ledger").unwrap().get_lock().clone(),
             segment.value::<u64>("winners").unwrap().get_lock().clone(),
             segment.lock("sync").unwrap(),
         ];

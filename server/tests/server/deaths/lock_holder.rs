@@ -89,7 +89,7 @@ fn kill_holders(durability: &str, lock: impl Fn(&CentralProcess<'_>) -> Lock) ->
 #[test]
 fn the_next_holder_of_the_storage_lock_recovers_from_the_death_of_the_previous_one() {
     let recoveries = kill_holders("process", |central| {
-        central.segment().value::<[u64; 7]>("ledger").unwrap().get_lock().clone()
+        central.segment().value::<[u64; 11]>("ledger").unwrap().get_lock().clone()
     });
     assert_eq!(recoveries, ROUNDS, "recoveries in the log");
 }
@@ -97,7 +97,7 @@ fn the_next_holder_of_the_storage_lock_recovers_from_the_death_of_the_previous_o
 #[test]
 fn the_next_holder_of_the_storage_lock_recovers_with_durability_disk_too() {
     let recoveries = kill_holders("disk", |central| {
-        central.segment().value::<[u64; 7]>("ledger").unwrap().get_lock().clone()
+        central.segment().value::<[u64; 11]>("ledger").unwrap().get_lock().clone()
     });
     assert_eq!(recoveries, ROUNDS, "recoveries in the log");
 }
@@ -131,7 +131,7 @@ fn send_large_batches(port: u16, mark: String) -> JoinHandle<usize> {
 fn a_large_batch_whose_writer_is_killed_is_stored_completely_or_not_at_all() {
     let setup = setup("process");
     let central = setup.start();
-    let ledger = central.segment().value::<[u64; 7]>("ledger").unwrap();
+    let ledger = central.segment().value::<[u64; 11]>("ledger").unwrap();
     let (mut random, mut whole) = (Random::seeded(), 0);
     for round in 0..4 {
         let agency = send_large_batches(central.port, round.to_string());

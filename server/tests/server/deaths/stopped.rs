@@ -1,5 +1,5 @@
-//! A worker is stopped (SIGSTOP) and stays so: the watchdog replaces it, and the others wait no
-//! longer than that. A central that is suspended as a whole loses no worker.
+//! A worker is stopped (SIGSTOP) or computes for ever: the watchdog replaces it, and the others wait
+//! no longer than that. A central that is suspended as a whole loses no worker.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -54,6 +54,7 @@ fn assert_logged(central: &CentralProcess<'_>, pid: u32) {
 
 #[test]
 fn one_stopped_worker_of_three_is_named_by_health_and_replaced_and_the_others_serve_on() {
+    // Long enough for health to be sure before the worker is replaced.
     let setup = setup("disk").with("SERVER_HEARTBEAT_TIMEOUT", "4s");
     let central = setup.start();
     let (record, mut random) = (Arc::new(BatchRecord::default()), Random::seeded());
@@ -130,7 +131,7 @@ fn stop_holders(durability: &str, lock: impl Fn(&CentralProcess<'_>) -> Lock) {
 #[test]
 fn a_stopped_holder_of_the_storage_lock_delays_the_others_by_the_heartbeat_timeout() {
     stop_holders("process", |central| {
-        central.segment().value::<[u64; 7]>("ledger").unwrap().get_lock().clone()
+        central.segment().value::<[u64; 11]>("ledger").unwrap().get_lock().clone()
     });
 }
 
@@ -178,10 +179,12 @@ fn a_central_that_is_suspended_as_a_whole_loses_no_worker() {
     assert_eq!(central.stop().0, 0);
 }
 
-/// Makes every `fdatasync` take `$SLOW_SYNC` seconds while the file `$SLOW_SYNC_NOW` exists.
+/// Makes every `fdatasync` take `$SLOW_SYNC` seconds while the file `$SLOW_SYNC_NOW` exists, and
+/// lets one process compute for ever in `recv` once the file `$SPIN_NOW` exists.
 const LIBRARY: &str = r#"
 #define _GNU_SOURCE
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -191,11 +194,26 @@ int fdatasync(int fd) {
             left = sleep(left);
     return syscall(SYS_fdatasync, fd);
 }
+
+ssize_t recv(int fd, void *bytes, size_t length, int flags) {
+    if (!unlink(getenv("SPIN_NOW")))
+        for (volatile int spin = 1; spin;)
+            ;
+    return recvfrom(fd, bytes, length, flags, NULL, NULL);
+}
 "#;
 
-/// Returns a command for the central with that library, and the file that makes syncs slow.
-fn slow_sync(setup: &Setup, seconds: u64) -> Option<(Command, PathBuf)> {
-    let (library, source) = (setup.directory().join("slow.so"), setup.directory().join("slow.c"));
+/// The files that make the library act.
+struct Triggers {
+    slow_sync: PathBuf,
+    spin: PathBuf,
+}
+
+/// Returns a command for the central with that library. Without a C compiler, reports the test as
+/// left out.
+fn preloaded(setup: &Setup, slow_seconds: u64) -> Option<(Command, Triggers)> {
+    let [library, source, slow_sync, spin] =
+        ["slow.so", "slow.c", "slow", "spin"].map(|name| setup.directory().join(name));
     fs::write(&source, LIBRARY).unwrap();
     let compiled =
         Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
@@ -203,18 +221,54 @@ fn slow_sync(setup: &Setup, seconds: u64) -> Option<(Command, PathBuf)> {
         left_out("no C compiler");
         return None;
     }
-    let now = setup.directory().join("now");
     let mut command = setup.command(&["run"]);
-    command.env("LD_PRELOAD", &library).env("SLOW_SYNC", seconds.to_string());
-    command.env("SLOW_SYNC_NOW", &now);
-    Some((command, now))
+    command.env("LD_PRELOAD", &library).env("SLOW_SYNC", slow_seconds.to_string());
+    command.env("SLOW_SYNC_NOW", &slow_sync).env("SPIN_NOW", &spin);
+    Some((command, Triggers { slow_sync, spin }))
+}
+
+#[test]
+fn a_worker_that_computes_for_ever_is_named_by_health_aborted_with_a_backtrace_and_replaced() {
+    // Long enough for health to be sure before the worker is replaced.
+    let setup = setup("process").with("SERVER_HEARTBEAT_TIMEOUT", "4s");
+    let Some((mut command, triggers)) = preloaded(&setup, 0) else { return };
+    let central = setup.start_by(&mut command);
+    let workers = central.worker_pids();
+    fs::write(&triggers.spin, "").unwrap();
+    let mut agency = central.connect();
+    agency.send(&packet_of("lost", 1, 1));
+    eventually("one computes", || triggers.spin.exists(), |exists| !exists);
+
+    let start = Instant::now();
+    for number in 0..10 {
+        assert!(central.request(&packet_of(&number.to_string(), 1, 1)).len() > 2);
+    }
+    println!("ten batches beside it took {:?}", start.elapsed());
+    let silent =
+        |(code, said): &(i32, String)| *code == 1 && said.contains("has shown no heartbeat for ");
+    eventually("not healthy", || health(&setup, &central), silent);
+    let ended = central.program.line_with("action: watchdog | result: fail");
+    for part in ["signal: SIGABRT", "the process computes", "locks: none"] {
+        assert!(ended.contains(part), "no {part:?} in {ended}");
+    }
+    let backtrace = central.program.line_with("action: backtrace | result: fail");
+    assert!(backtrace.contains("slow.so+0x") && backtrace.contains("server+0x"), "{backtrace}");
+    central.program.line_with("error: SIGABRT by the watchdog: no heartbeat for ");
+    assert!(agency.read_until_gone().is_empty(), "the connection of the dead worker");
+    let alive = || central.worker_pids().iter().filter(|pid| workers.contains(pid)).count();
+    eventually("one replaced", alive, |count| *count == 2);
+    eventually("healthy again", || health(&setup, &central), |(code, _)| *code == 0);
+    assert_eq!(central.results().winners, 10);
+    assert_eq!(central.number("worker_deaths"), 1);
+    assert_eq!(central.stop().0, 0);
 }
 
 #[test]
 fn workers_that_wait_for_a_slow_disk_are_not_ended_and_health_names_the_disk() {
     const SECONDS: u64 = 9;
     let setup = setup("disk");
-    let Some((mut command, now)) = slow_sync(&setup, SECONDS) else { return };
+    let Some((mut command, triggers)) = preloaded(&setup, SECONDS) else { return };
+    let now = triggers.slow_sync;
     let central = setup.start_by(&mut command);
     let workers = central.worker_pids();
     assert!(central.request(&packet_of("before", 1, 1)).len() > 2);

@@ -186,7 +186,7 @@ const LATE: Duration = Duration::from_secs(10);
 fn a_batch_that_waits_too_long_for_the_storage_lock_is_refused_and_nothing_of_it_is_stored() {
     let setup = Setup::new().with("SERVER_WORKERS", "1");
     let central = setup.start();
-    let ledger = central.segment().value::<[u64; 7]>("ledger").unwrap();
+    let ledger = central.segment().value::<[u64; 11]>("ledger").unwrap();
     // This test holds the lock, as a stopped supervisor would.
     let guard = ledger.lock().unwrap();
     let start = Instant::now();

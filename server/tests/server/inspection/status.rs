@@ -168,7 +168,7 @@ type Object<'a> = (&'a str, &'a str, &'a str, &'a str, Option<&'a str>);
 /// Returns the objects of the segment of a [`busy`] central with two workers.
 fn objects<'a>(port: &'a str, pids: &'a str) -> Vec<Object<'a>> {
     vec![
-        ("ledger", "Value", "u64", "7", None),
+        ("ledger", "Value", "u64", "11", None),
         ("sync", "Lock", "u8", "0", Some("free")),
         ("durable", "RawValue", "u64", "1", Some("0")),
         ("storage_failed", "RawValue", "u8", "1", Some("0")),

@@ -16,10 +16,11 @@ use crate::harness::{Participant, Setup, bet, left_out, packet_of};
 const OTHER_USER: u32 = 65534;
 
 /// All files of a storage after a draw, with the rights that they get.
-const FILES: [(&str, u32); 6] = [
+const FILES: [(&str, u32); 7] = [
     ("bets.csv", 0o640),
     ("winners.log", 0o640),
     ("journal", 0o600),
+    ("checkpoints", 0o640),
     ("finished", 0o640),
     ("draw.csv", 0o640),
     ("lock", 0o600),
@@ -109,7 +110,7 @@ fn files_that_stay_open_to_others_and_a_directory_that_others_can_write_are_name
     // The central runs as a user who does not own a file of the storage, so it cannot change it.
     let directory = setup.stored("");
     set_mode(setup.directory(), 0o777);
-    for name in ["", "winners.log", "journal", "finished", "lock"] {
+    for name in ["", "winners.log", "journal", "checkpoints", "finished", "lock"] {
         chown(setup.stored(name), Some(OTHER_USER), Some(OTHER_USER)).unwrap();
     }
     set_mode(&setup.stored("bets.csv"), 0o666);

@@ -69,7 +69,7 @@ fn a_failed_sync_of_the_journal_stops_the_central_and_loses_nothing_acknowledged
 }
 
 #[test]
-fn a_failed_sync_of_the_finished_agencies_stops_the_central_before_it_acknowledges() {
+fn a_failed_sync_of_a_finish_mark_stops_the_central_before_it_acknowledges() {
     let setup = Setup::new()
         .with("SERVER_DURABILITY", "disk")
         .with("SERVER_PROTOCOL", "framed")
@@ -78,7 +78,7 @@ fn a_failed_sync_of_the_finished_agencies_stops_the_central_before_it_acknowledg
     let mut central = setup.start_by(&mut command);
     let mut first = Participant::connect(central.port, "framed", 1);
     first.try_notify().unwrap();
-    shim.fail_next("sync finished error");
+    shim.fail_next("sync journal error");
     let mut second = Participant::connect(central.port, "framed", 2);
     assert!(second.try_notify().is_err(), "acknowledged although it may be lost");
     assert_eq!(central.program.exit_code(), 3, "{:?}", central.program.lines());
@@ -92,7 +92,7 @@ fn a_failed_sync_of_the_finished_agencies_stops_the_central_before_it_acknowledg
 
 #[test]
 fn batches_of_a_killed_run_with_durability_disk_are_durable_before_a_run_without_it_stores_more() {
-    for file in ["bets.csv", "winners.log", "journal"] {
+    for file in ["bets.csv", "winners.log", "finished", "journal"] {
         let mut setup = Setup::new().with("SERVER_DURABILITY", "disk");
         let central = setup.start();
         assert!(central.request(&packet_of("acknowledged", 10, 4)).len() > 2);

@@ -68,7 +68,7 @@ fn losses_since_the_last_checkpoint_are_restored_from_the_journal() {
 fn a_full_journal_begins_a_new_epoch_and_nothing_is_lost() {
     let setup = setup();
     let central = setup.start();
-    let ledger = central.segment().value::<[u64; 7]>("ledger").unwrap();
+    let ledger = central.segment().value::<[u64; 11]>("ledger").unwrap();
     let epoch = ledger.get()[EPOCH];
     for mark in ["a", "b", "c", "d", "e", "f"] {
         assert!(central.request(&large_packet(mark, 65_535, 100)).len() > 2);

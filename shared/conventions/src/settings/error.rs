@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::file::{FileValue, MAX_FILE_BYTES};
 use super::source::Source;
 use super::table::Table;
+use crate::access::Explained;
 
 /// Why a program has no usable settings.
 #[derive(Debug, Error)]
@@ -67,7 +68,10 @@ pub enum SettingsError {
         table: &'static Table,
     },
     /// A file that cannot be read.
-    #[error("cannot read the configuration file {}: {source}", .path.display())]
+    #[error(
+        "cannot read the configuration file {}: {}",
+        .path.display(), Explained { path, error: source }
+    )]
     Unreadable {
         /// Path as the user gave it.
         path: PathBuf,

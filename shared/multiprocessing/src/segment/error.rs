@@ -1,12 +1,13 @@
 //! The errors of creating, opening and using a segment.
 
 use std::io;
+use std::path::Path;
 
 use nix::errno::Errno;
 use shared_memory::ShmemError;
 
 use crate::memory::layout::LAYOUT_VERSION;
-use crate::sys::name::SegmentName;
+use crate::sys::name::{DIRECTORY, SegmentName};
 
 /// The error of creating, opening or using a segment.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +79,12 @@ pub enum SegmentError {
         /// Bytes that the plan needs.
         bytes: usize,
     },
+    /// The machine or the container has no `/dev/shm`.
+    #[error(
+        "there is no directory {DIRECTORY}, where shared memory has its names: mount a tmpfs there \
+         (mount -t tmpfs -o mode=1777 tmpfs {DIRECTORY}; Docker: no --ipc=none)"
+    )]
+    NoDirectory,
     /// The segment has no such object, or it has another kind, element type or length.
     #[error("shared memory {name}: {}", mismatch(object, wanted, found.as_deref()))]
     Object {
@@ -115,6 +122,7 @@ pub(super) fn io_error(
     source: io::Error,
 ) -> SegmentError {
     match source.kind() {
+        io::ErrorKind::NotFound if !Path::new(DIRECTORY).is_dir() => SegmentError::NoDirectory,
         io::ErrorKind::NotFound => SegmentError::NotFound { name: name.clone() },
         _ => SegmentError::System { action, name: name.clone(), source },
     }

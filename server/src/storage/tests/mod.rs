@@ -1,0 +1,8 @@
+//! Tests of the storage as a whole, in one process: what a start makes of damaged, older and torn
+//! files, and of failed operations.
+
+mod damage;
+mod failures;
+mod reopening;
+mod restarts;
+mod scratch;

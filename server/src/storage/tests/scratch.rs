@@ -1,0 +1,111 @@
+//! A storage of a test: its files, batches for it, and what is stored.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::storage::journal::checkpoint::Run;
+use crate::storage::{Durability, Group, Ledger, Recovery, Storage, StorageError};
+
+/// The two durabilities.
+pub const BOTH: [Durability; 2] = [Durability::Disk, Durability::Process];
+/// The boot during which a test runs.
+const BOOT: u64 = 7;
+
+/// A directory in memory, so that syncs cost nothing.
+#[derive(Debug)]
+pub struct Scratch(tempfile::TempDir);
+
+/// The contents of files, by name.
+pub type Contents = BTreeMap<String, Vec<u8>>;
+
+impl Scratch {
+    pub fn new() -> Self {
+        let memory = Path::new("/dev/shm");
+        let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        Self(tempfile::tempdir_in(place).unwrap())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub fn open(&self, durability: Durability) -> Result<(Storage, Recovery), StorageError> {
+        Storage::open_on(self.0.path(), Run { durability, boot: BOOT })
+    }
+
+    /// Opens the storage after the machine was started again.
+    pub fn open_after_reboot(&self, durability: Durability) -> (Storage, Recovery) {
+        Storage::open_on(self.0.path(), Run { durability, boot: BOOT + 1 }).unwrap()
+    }
+
+    /// Returns the contents of all files, but for the one that is only locked.
+    pub fn contents(&self) -> Contents {
+        let files = fs::read_dir(self.0.path()).unwrap().map(|file| file.unwrap().path());
+        let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+        let files = files.filter(|path| path.file_name().unwrap() != "lock");
+        files.map(|path| (name(&path), fs::read(path).unwrap())).collect()
+    }
+
+    /// Makes the directory hold exactly these files.
+    pub fn restore(&self, contents: &Contents) {
+        for (name, bytes) in self.contents() {
+            match contents.get(&name) {
+                Some(wanted) if *wanted == bytes => {}
+                Some(wanted) => fs::write(self.path(&name), wanted).unwrap(),
+                None => fs::remove_file(self.path(&name)).unwrap(),
+            }
+        }
+        for (name, bytes) in contents {
+            if !self.path(name).exists() {
+                fs::write(self.path(name), bytes).unwrap();
+            }
+        }
+    }
+
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap()
+    }
+
+    /// Returns the names of the copies of what was cut off.
+    pub fn copies(&self) -> Vec<String> {
+        self.contents().into_keys().filter(|name| name.contains(".cut-")).collect()
+    }
+}
+
+/// Returns a group of batches: of each, this many rows and one winner line.
+pub fn group(name: &str, batches: &[usize]) -> Group {
+    let mut group = Group::default();
+    for (number, bets) in batches.iter().enumerate() {
+        let added = group.add(*bets, 1, |rows, lines| {
+            for bet in 0..*bets {
+                let row = format!("1,Ana,Paz,{name}-{number}-{bet},1999-03-17,7574\r\n");
+                rows.extend(row.into_bytes());
+            }
+            lines.extend(format!("winner of {name}-{number}\n").into_bytes());
+            Ok::<_, ()>(())
+        });
+        added.unwrap();
+    }
+    group
+}
+
+/// Appends a batch of this many bets. All earlier records are durable.
+pub fn append(storage: &mut Storage, ledger: Ledger, name: &str, bets: usize) -> Ledger {
+    let appended = storage.append(ledger, group(name, &[bets]).all(), ledger.records);
+    let (after, refused) = appended.unwrap();
+    assert!(refused.is_none(), "{refused:?}");
+    after
+}
+
+/// Marks an agency as finished. All earlier records are durable.
+pub fn finish(storage: &mut Storage, ledger: Ledger, agency: u16) -> Ledger {
+    let (after, refused) = storage.finish(ledger, agency, ledger.records).unwrap();
+    assert!(refused.is_none(), "{refused:?}");
+    after
+}
+
+/// Returns the batches, bets and finished agencies of a ledger.
+pub fn totals(ledger: &Ledger) -> [u64; 3] {
+    [ledger.batches, ledger.bets, ledger.finished.into()]
+}
