@@ -52,7 +52,7 @@ build: ## build the programs in release mode
 docker-image: ## build the images server:latest and client:latest
 	@sh scripts/image.sh
 
-docker-compose-up: ## build the images and start docker-compose-dev.yaml (default: five agencies)
+docker-compose-up: ## build the images and start docker-compose-dev.yaml (default: five agencies; PROTOCOL: writes it again)
 	@sh scripts/compose.sh up
 
 docker-compose-down: ## stop those containers gracefully and remove them, including the bets

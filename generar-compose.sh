@@ -15,14 +15,19 @@ here=$PWD
 cd "$(dirname "$0")"
 . scripts/engine.sh
 . scripts/programs.sh
-sh scripts/need.sh cargo rustc
 
-# Built like the programs in the images where possible, so that they share compiled dependencies.
-if links_statically; then
-    build_static compose
-else
-    build compose
+# A build of Rust's programs takes minutes the first time, so the program is kept in dist/.
+if ! is_current dist/compose compose shared/lottery; then
+    sh scripts/need.sh cargo rustc
+    # Built like the programs in the images where possible, so that they share compiled
+    # dependencies.
+    if links_statically; then
+        build_static compose
+    else
+        build compose
+    fi
+    keep compose
 fi
-compose=$(program compose)
+compose=$PWD/dist/compose
 cd "$here"
 exec "$compose" --protocol "${PROTOCOL:-}" "$1" "$2"

@@ -52,13 +52,20 @@ docker network inspect "$network" >/dev/null 2>&1 ||
     fail "there is no network $network: start the server with Compose first"
 image=$(sh scripts/netcat-image.sh) || fail
 
+# Prints the end of a sentence that names the dialect of the port, if the central has logged it.
+spoken_dialect() {
+    docker logs "$host" 2>&1 |
+        sed -n "s/.*action: listen | result: success .*| port: $port | protocol: \([a-z0-9-]*\).*/\1/p" |
+        tail -n 1 | sed "s/^echo\$//; s/.\{1,\}/; it speaks &: PROTOCOL=echo .\/generar-compose.sh FILE AGENCIES makes it speak echo/"
+}
+
 reply=$(docker run --rm --name "$container" --network "$network" "$image" \
     /bin/busybox sh -c "$probe" probe "$host" "$port" "$message")
 case $? in
 0) ;;
 1) fail "no server listens at $host:$port" ;;
-2) fail "$host:$port did not reply with a line" ;;
+2) fail "$host:$port did not reply with a line$(spoken_dialect)" ;;
 *) fail "cannot run netcat in a container of $image" ;;
 esac
-[ "$reply" = "$message" ] || fail "$host:$port replied with other text: $reply"
+[ "$reply" = "$message" ] || fail "$host:$port replied with other text: $reply$(spoken_dialect)"
 echo "action: test_echo_server | result: success"

@@ -6,9 +6,19 @@ cd "$(dirname "$0")/.."
 
 case $1 in
 up)
-    [ -f "$compose_file" ] || ./generar-compose.sh "$compose_file" 5
+    if [ ! -f "$compose_file" ]; then
+        ./generar-compose.sh "$compose_file" 5
+    elif [ -n "${PROTOCOL:-}" ]; then
+        # The dialect is in the file, which says itself that changes are lost.
+        agencies=$(grep -c '^  client[0-9]*:$' "$compose_file" || true)
+        echo "writing $compose_file again, for $agencies agencies that speak $PROTOCOL"
+        ./generar-compose.sh "$compose_file" "$agencies"
+    fi
     sh scripts/image.sh
-    compose up --detach
+    if ! compose up --detach; then
+        explain_failed_start >&2
+        exit 1
+    fi
     ;;
 down)
     # The file sets a grace period for the central only, and an agency may be in the middle of a

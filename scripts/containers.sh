@@ -12,35 +12,46 @@ agencies="client1 client2 client3 client4 client5"
 
 # Build all three at once: separate builds would compile the dependencies twice.
 build_static server client compose
+keep compose
 sh scripts/pack.sh "$(program server)" "$(program client)"
 "$(program compose)" --protocol "${PROTOCOL:-}" "$compose_file" 5
 remove_project
 if ! compose up --detach; then
     echo "the containers did not start; the central's last lines:" >&2
     docker logs --tail 5 server >&2 || true
+    explain_failed_start >&2
     exit 1
 fi
 
-follower=
+followers=
 # shellcheck disable=SC2317,SC2329 # called by the trap
 stop_following() {
-    [ -z "$follower" ] || kill "$follower" 2>/dev/null || true
+    # shellcheck disable=SC2086 # several words
+    [ -z "$followers" ] || kill $followers 2>/dev/null || true
 }
 trap stop_following EXIT
 trap 'echo "no longer following; the containers keep running until make down"; exit 130' INT
 trap 'exit 143' TERM
 
-# shellcheck disable=SC2086 # several words
-compose logs --follow --no-color $agencies &
-follower=$!
+# follow NAME: copies a container's log to the terminal, each line after the name, until the
+# container exits. Compose could follow all of them, but takes many seconds to start on a loaded
+# machine.
+follow() {
+    docker logs --follow "$1" 2>&1 | while IFS= read -r line; do
+        printf '%-8s | %s\n' "$1" "$line"
+    done
+}
+
+for name in $agencies; do
+    follow "$name" &
+    followers="$followers $!"
+done
 # shellcheck disable=SC2086 # several words
 docker wait $agencies >/dev/null
-# Compose may still have to print the last lines.
-tenths=0
-while kill -0 "$follower" 2>/dev/null && [ "$tenths" -lt 20 ]; do
-    sleep 0.1
-    tenths=$((tenths + 1))
+for follower in $followers; do
+    wait "$follower" || true
 done
+followers=
 
 echo
 failed=0

@@ -70,3 +70,37 @@ compose() {
     # shellcheck disable=SC2086 # two words where Compose is a plugin
     $command --project-name "$project" --file "$compose_file" "$@"
 }
+
+# Range of addresses of the project's network in the Compose file.
+subnet=172.25.125.0/24
+
+# Prints the other networks whose addresses overlap the project's, each with its addresses.
+overlapping_networks() {
+    for network in $(docker network ls --quiet); do
+        docker network inspect --format '{{.Name}}{{range .IPAM.Config}} {{.Subnet}}{{end}}' "$network"
+    done | awk -v wanted="$subnet" -v own="${project}_testing_net" '
+        function number(address, parts) {
+            split(address, parts, ".")
+            return ((parts[1] * 256 + parts[2]) * 256 + parts[3]) * 256 + parts[4]
+        }
+        function overlap(a, b, x, y, size) {
+            split(a, x, "/")
+            split(b, y, "/")
+            size = 2 ^ (32 - (x[2] < y[2] ? x[2] : y[2]))
+            return int(number(x[1]) / size) == int(number(y[1]) / size)
+        }
+        $1 != own {
+            for (i = 2; i <= NF; i++) if ($i !~ /:/ && overlap($i, wanted)) print $1, $i
+        }'
+}
+
+# Prints the usual reasons why the containers do not start, as far as they are present.
+explain_failed_start() {
+    overlapping_networks | while read -r name addresses; do
+        echo "the network $name has the addresses $addresses, which overlap $subnet of this project: docker network rm $name"
+    done
+    # The programs in the containers run as users that exist only there.
+    find server/config.ini client/config.yaml .data ! -perm -o=r 2>/dev/null | while read -r file; do
+        echo "the users of the containers (10001, 10002) cannot read $file: chmod o+rX $file"
+    done
+}

@@ -6,5 +6,6 @@ cd "$(dirname "$0")/.."
 . scripts/programs.sh
 sh scripts/need.sh cargo rustc docker
 
-build_static server client
+build_static server client compose
+keep compose
 sh scripts/pack.sh "$(program server)" "$(program client)"

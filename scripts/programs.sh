@@ -48,3 +48,19 @@ linux_target() {
 program() {
     printf '%s\n' "$programs" | grep "/$1\$"
 }
+
+# keep NAME: copies a program that the last build produced into dist/.
+keep() {
+    mkdir -p dist
+    # A running program cannot be overwritten, but it can be replaced.
+    cp "$(program "$1")" "dist/$1.new"
+    mv "dist/$1.new" "dist/$1"
+}
+
+# is_current FILE DIRECTORY...: succeeds if the program FILE is newer than the sources in these
+# directories and than the versions of the dependencies.
+is_current() {
+    built=$1
+    shift
+    [ -x "$built" ] && [ -z "$(find Cargo.lock "$@" -name target -prune -o -type f -newer "$built" -print | head -n 1)" ]
+}

@@ -42,7 +42,7 @@ Rows marked [beyond] hold for this project's server but not for every original s
 dialect. They are shown, but count only with --beyond. That flag also tries the rules that end an
 original system, an agency that notifies twice and one that disconnects before the draw, which can
 spoil the draw of a server that does not handle them.
-The check stops early, and lists how many rules it has not tried, if the server can no longer be
+The check stops early, and prints how many rules it has not tried, if the server can no longer be
 reached, has held its draw, or speaks another dialect. To find that out, it tries the other dialects
 and a query for winners if the server breaks the first rule.
 Where no reply is expected, silence for a quarter of --timeout is enough.

@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::Parser;
 use lottery::protocol::Dialect;
 
-use topology::{MAX_AGENCIES, topology};
+use topology::{MAX_AGENCIES, data_file, has_bets, topology};
 
 /// First line of every file, which warns against editing it by hand.
 const NOTICE: &str =
@@ -49,7 +49,12 @@ fn main() -> ExitCode {
         );
     }
     match write(&arguments.file, agencies, dialect) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            if has_bets(dialect) {
+                warn_of_missing_data(&arguments.file, agencies);
+            }
+            ExitCode::SUCCESS
+        }
         Err(error) => fail(1, &format!("{error:#}")),
     }
 }
@@ -66,6 +71,22 @@ fn write(path: &Path, agencies: u16, dialect: Option<&Dialect>) -> anyhow::Resul
         .context("cannot serialize the Compose file")?;
     std::fs::write(path, format!("{NOTICE}{text}"))
         .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Prints one line that names the agencies without a file of bets, whose containers do not start.
+fn warn_of_missing_data(file: &Path, agencies: u16) {
+    let root = file.parent().unwrap_or(Path::new(""));
+    let is_missing = |number: &u16| !root.join(data_file(*number)).exists();
+    let missing: Vec<_> = (1..=agencies).filter(is_missing).map(|it| it.to_string()).collect();
+    if let [first, ..] = &missing[..] {
+        // If standard error is closed, the user finds out when the containers start.
+        let _closed = writeln!(
+            std::io::stderr(),
+            "compose: agencies without a file of bets ({first} is the first): {}; their containers \
+             do not start; make data AGENCIES={agencies} writes the files of all agencies",
+            missing.len()
+        );
+    }
 }
 
 /// Prints one line with the reason why nothing was written.

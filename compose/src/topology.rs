@@ -87,7 +87,7 @@ fn agency(number: u16, dialect: Option<&Dialect>) -> Service {
     environment.extend(dialect.map(|dialect| format!("CLI_PROTOCOL={}", dialect.name)));
     let mut volumes = vec![file("./client/config.yaml".to_owned(), "/config.yaml".to_owned())];
     if has_bets(dialect) {
-        let data = format!(".data/agency-{number}.csv");
+        let data = data_file(number);
         volumes.push(file(format!("./{data}"), format!("/{data}")));
     }
     Service {
@@ -98,9 +98,14 @@ fn agency(number: u16, dialect: Option<&Dialect>) -> Service {
     }
 }
 
+/// Returns the path of an agency's bets, relative to the Compose file.
+pub(crate) fn data_file(number: u16) -> String {
+    format!(".data/agency-{number}.csv")
+}
+
 /// Returns true if the dialect carries bets, which `echo` does not. An unknown dialect counts as
 /// one that does, because mounting unused bets does no harm.
-fn has_bets(dialect: Option<&Dialect>) -> bool {
+pub(crate) fn has_bets(dialect: Option<&Dialect>) -> bool {
     dialect.is_none_or(|dialect| dialect.agency.is_some())
 }
 

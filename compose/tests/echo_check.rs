@@ -196,3 +196,21 @@ run() {{ echo "$3" >"$(dirname "$0")/started"; kill -INT "$PPID"; exit 130
     let started = fs::read_to_string(checkout.path("bin/started")).unwrap();
     assert_eq!(fs::read_to_string(checkout.path("bin/removed")).unwrap(), started);
 }
+
+#[test]
+fn the_dialect_of_the_central_is_named_with_the_way_to_change_it() {
+    let listens = "action: listen | result: success | ip: 0.0.0.0 | port: 12345 | protocol: DIALECT | workers: 2";
+    let outcome = |dialect: &str, run: &str| {
+        let log = listens.replace("DIALECT", dialect);
+        let docker = format!("run() {{ {run}\n}}\n{ENGINE}")
+            .replace("*) exit 1 ;;", &format!("\"logs server\") echo '{log}' ;;\n*) exit 1 ;;"));
+        Checkout::new("", &docker).validate("sh")
+    };
+    let advice =
+        "; it speaks framed: PROTOCOL=echo ./generar-compose.sh FILE AGENCIES makes it speak echo";
+    for run in ["exit 2", "echo 'FAIL|0'"] {
+        outcome("framed", run).assert_fail(advice);
+    }
+    let outcome = outcome("echo", "exit 2");
+    outcome.assert_fail("server:12345 did not reply with a line\n");
+}

@@ -229,3 +229,24 @@ fn a_wrong_number_of_agencies_is_refused_in_one_line_and_writes_nothing() {
         assert!(!file.exists());
     }
 }
+
+#[test]
+fn agencies_without_a_file_of_bets_are_a_warning_with_the_command_that_writes_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("compose.yaml");
+    std::fs::create_dir(directory.path().join(".data")).unwrap();
+    for number in 1..=5 {
+        std::fs::write(directory.path().join(format!(".data/agency-{number}.csv")), "").unwrap();
+    }
+    let warning = |agencies, protocol| {
+        let output = compose(&file, agencies, protocol);
+        assert!(output.status.success() && file.exists(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(
+        warning("8", ""),
+        "compose: agencies without a file of bets (6 is the first): 3; their containers do not start; make data AGENCIES=8 writes the files of all agencies\n"
+    );
+    assert_eq!(warning("5", "framed"), "");
+    assert_eq!(warning("8", "echo"), "", "echo carries no bets");
+}

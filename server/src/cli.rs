@@ -1,5 +1,7 @@
 //! The command line: subcommands, and a flag for every setting.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 use conventions::documents::Documents;
 
@@ -25,7 +27,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 the storage cann
 workers keep crashing, 5 the address is in use, not available on this machine or not permitted.
 Signals: TERM and INT stop the central gracefully. Another one, from a second after the first on, or
 QUIT stops it at once. HUP reloads the settings and replaces the workers, without closing a
-connection. TTIN and TTOU add and retire a worker. USR1, USR2 and WINCH are ignored.";
+connection. USR1 reopens the log file. TTIN and TTOU add and retire a worker. USR2 and WINCH are
+ignored.";
 
 /// What the program can do.
 #[derive(Debug, Subcommand)]
@@ -59,6 +62,12 @@ pub enum Command {
         /// Ask only whether its processes run: if not, a restart helps
         #[arg(long)]
         live: bool,
+    },
+    /// Copy the storage to a new directory, which a central can start on, while the central runs or
+    /// not
+    Backup {
+        /// Directory to create, or an empty one
+        directory: PathBuf,
     },
     /// Documents that are generated from this command line.
     #[command(flatten)]

@@ -56,6 +56,8 @@ pub struct Config {
     pub workers: NonZeroUsize,
     /// Directory of the storage.
     pub storage_dir: PathBuf,
+    /// File to log to; `None` for standard error.
+    pub log_file: Option<PathBuf>,
     /// What an acknowledgement promises.
     pub durability: Durability,
     /// Time for a graceful stop.
@@ -117,6 +119,7 @@ impl Config {
             workers: settings.get("SERVER_WORKERS", workers)?,
             storage_dir: settings
                 .get("SERVER_STORAGE_DIR", |text| (!text.is_empty()).then(|| text.into()))?,
+            log_file: settings.get("SERVER_LOG_FILE", log_file)?,
             durability: settings.get("SERVER_DURABILITY", |text| match text {
                 "disk" => Some(Durability::Disk),
                 "process" => Some(Durability::Process),
@@ -177,6 +180,15 @@ fn connections(text: &str) -> Option<usize> {
 /// Reads a number from 1 to 1,000,000.
 fn count(text: &str) -> Option<u32> {
     text.parse().ok().filter(|count| (1..=1_000_000).contains(count))
+}
+
+/// Reads the path of a log file, or the name of standard error.
+fn log_file(text: &str) -> Option<Option<PathBuf>> {
+    match text {
+        "" => None,
+        "stderr" => Some(None),
+        path => Some(Some(path.into())),
+    }
 }
 
 /// Reads a number of workers, or `auto`.

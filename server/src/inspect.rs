@@ -1,6 +1,7 @@
-//! The commands `status`, `draw`, `ipcs` and `health`: they examine a running central without
-//! disturbing it. `draw` can also give it a command.
+//! The commands `status`, `draw`, `ipcs`, `health` and `backup`: they examine a running central
+//! without disturbing it. `draw` can also give it a command.
 
+mod backup;
 mod condition;
 mod draw;
 pub mod health;
@@ -14,6 +15,7 @@ use conventions::log_line::{Outcome, error};
 use conventions::output;
 use multiprocessing::{Segment, SegmentError, SharedState, segments};
 
+pub use self::backup::backup;
 use self::status::Status;
 use crate::central::{NAME_PREFIX, OperatorCommand, Shared};
 use crate::exit_code::ExitCode;

@@ -9,6 +9,7 @@ mod exit_code;
 mod fuzz_corpus;
 mod inspect;
 mod listener;
+mod log_file;
 mod roster;
 mod storage;
 mod supervisor;
@@ -61,10 +62,11 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
     logger::init(config.log_level, Stream::Stderr);
     let port = config.listen_addresses[0].port;
     let chosen = matches!(settings.source("SERVER_PORT"), Source::Flag(_)).then_some(port);
-    Ok(match cli.command {
-        Some(Command::Status { json, watch }) => inspect::status(port, json, watch),
+    Ok(match &cli.command {
+        Some(Command::Backup { directory }) => inspect::backup(&config.storage_dir, directory),
+        Some(Command::Status { json, watch }) => inspect::status(port, *json, *watch),
         Some(Command::Draw { confirm, reopen }) => {
-            let command = match (confirm, reopen) {
+            let command = match (*confirm, *reopen) {
                 (true, _) => Some(OperatorCommand::Confirm),
                 (_, true) => Some(OperatorCommand::Reopen),
                 _ => None,
@@ -77,6 +79,12 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
         }
         Some(Command::Health { live: false }) => inspect::health::ready(port),
         Some(Command::Run | Command::Documents(_)) | None => {
+            if let Some(path) = &config.log_file
+                && let Err(reason) = log_file::log_to(path)
+            {
+                error("config", Outcome::Fail).with("error", reason).write();
+                return Ok(ExitCode::Usage);
+            }
             warn_of_misspelled();
             serve(&cli.settings, &settings, config)
         }

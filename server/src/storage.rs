@@ -7,6 +7,8 @@
 //! process left without a record.
 
 mod access;
+mod agency_winners;
+mod backup;
 mod boot;
 mod checkpoints;
 mod draw;
@@ -21,6 +23,7 @@ mod journal;
 mod ledger;
 mod lock;
 mod recovery;
+mod reopening;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -31,10 +34,13 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+pub use agency_winners::AgencyWinners;
+pub use backup::{BackupError, Moment, back_up_running, back_up_stopped};
 pub use draw::{Draw, Drawing};
 pub use error::{FileError, StorageError};
 pub use group::{Batches, Group};
 pub use ledger::{Ledger, LedgerWords};
+pub use lock::owner_pid as lock_owner;
 pub use recovery::Recovery;
 pub use watch::Lost;
 
@@ -253,38 +259,6 @@ impl Storage {
     /// Returns the agencies that have finished.
     pub fn finished_agencies(&self) -> Result<Vec<u16>, StorageError> {
         Ok(self.files.finished.marks()?.agencies())
-    }
-
-    /// Clears all finish marks, durably. `durable` counts the records that survive a power loss.
-    /// Returns the totals after it, or the reason why nothing is cleared. The caller holds the
-    /// ledger's lock, and must append nothing after an error.
-    pub fn reopen(
-        &mut self,
-        before: Ledger,
-        durable: u64,
-    ) -> Result<(Ledger, Option<FileError>), StorageError> {
-        match self.try_reopen(before, durable) {
-            Ok(after) => Ok((after, None)),
-            Err(StorageError::File(refused)) => {
-                let after = self.recover(before)?.ledger;
-                let reopened = after.finished < before.finished;
-                Ok((after, Some(refused).filter(|_| !reopened)))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn try_reopen(&mut self, mut before: Ledger, durable: u64) -> Result<Ledger, StorageError> {
-        let acknowledged = self.acknowledged(&before, durable);
-        if !self.journal.has_room_for_mark(&before) {
-            before = self.checkpoint(before)?;
-        }
-        let after = self.journal.reopen(before, acknowledged)?;
-        // Also without a promise: a power loss must not keep the cleared marks and lose the record.
-        self.journal.sync()?;
-        self.files.finished.clear()?;
-        self.files.finished.sync()?;
-        Ok(after)
     }
 
     fn try_finish(

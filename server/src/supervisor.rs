@@ -22,7 +22,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 
 pub use self::error::StartError;
-use self::lines::{log_config, log_event, log_recovery, ready_lines};
+use self::lines::{log_config, log_event, log_recovery, ready_lines, reopen_log};
 use self::reload::Reloader;
 use self::watchdog::Watchdog;
 use crate::central::{Central, Fatal, Phase, RepairError, Shared, WorkerState, unix_ms};
@@ -133,7 +133,8 @@ impl Workload for Supervisor<'_> {
             early_queries_wait: self.config.early_queries_wait,
             grace: self.config.grace,
         };
-        match worker::serve(worker, listeners, drawn, &mut self.central, limits) {
+        let log_file = self.config.log_file.as_deref();
+        match worker::serve(worker, listeners, drawn, &mut self.central, limits, log_file) {
             Ok(()) => 0,
             Err(reason) => {
                 error("worker", Outcome::Fail)
@@ -204,6 +205,7 @@ impl Workload for Supervisor<'_> {
                 }
             }
             PoolEvent::Refused { .. } => self.reloader.discard(),
+            PoolEvent::Reopen => reopen_log(self.config.log_file.as_deref()),
             PoolEvent::Stopping { .. } => {
                 self.central.shared().phase.store(Phase::Draining as u8);
                 self.listeners.clear();

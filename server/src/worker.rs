@@ -6,6 +6,7 @@
 //! slow, silent, or waits for the draw occupies an entry in a table, not a worker.
 
 mod absence;
+mod answers;
 mod connection;
 mod draw;
 mod ending;
@@ -23,6 +24,7 @@ mod round;
 mod table;
 mod winners;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::EventFd;
 
 use self::absence::Absence;
+use self::answers::Answers;
 use self::connection::Connection;
 use self::draw::DrawAttempt;
 use self::handler::Handler;
@@ -111,6 +114,7 @@ pub fn serve(
     drawn: Arc<EventFd>,
     central: &mut Central,
     mut limits: Limits,
+    log_file: Option<&Path>,
 ) -> Result<(), WorkerError> {
     limits.connections = intake::max_connections(limits.connections);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -126,7 +130,8 @@ pub fn serve(
     let slot = worker.slot();
     let reopened = central.shared().reopened.load();
     let log = LogBudget::new(limits.log_lines);
-    let requests = Requests { slot, central, limits, answering, round: Round::default(), log };
+    let (round, answers) = (Round::default(), Answers::new());
+    let requests = Requests { slot, central, limits, answering, round, answers, log };
     let mut event_loop = EventLoop {
         epoll: &epoll,
         intakes,
@@ -139,6 +144,7 @@ pub fn serve(
         published: (0, 0, false),
         disk_retried: None,
         has_requests: false,
+        log_file,
         retiring: false,
     };
     event_loop.central().shared().worker_state.store(slot, WorkerState::Ready as u8);
@@ -166,6 +172,8 @@ struct EventLoop<'a> {
     disk_retried: Option<Instant>,
     /// True if the supervisor has sent requests that are not handled yet.
     has_requests: bool,
+    /// File that the log goes to; `None` for standard error.
+    log_file: Option<&'a Path>,
     /// True once newer workers have taken over: it serves its connections until the last one ends.
     retiring: bool,
 }
@@ -204,7 +212,7 @@ impl<'a> EventLoop<'a> {
                 self.visit(token, Handler::advance_queued)?;
             }
             self.end_round()?;
-            self.advance_large()?;
+            self.advance_turn()?;
             self.advance_draw()?;
             if std::mem::take(&mut self.has_requests) {
                 self.handle_requests(worker)?;
@@ -218,6 +226,7 @@ impl<'a> EventLoop<'a> {
                 self.retry_disk(now)?;
                 self.judge_paces(now)?;
                 self.free_a_place()?;
+                self.unblock_answers(now)?;
                 self.handler.requests.log.advance(now);
                 next_check = now + self.check_interval();
             }
@@ -252,7 +261,8 @@ impl<'a> EventLoop<'a> {
         let paused = self.intakes.iter().filter_map(Intake::paused_until).min();
         let longest = self.check_interval();
         let pause = paused.map_or(longest, |until| until.saturating_duration_since(Instant::now()));
-        let turn = if self.table.has_deferred() { self.large.pause() } else { longest };
+        let has_turn = self.table.has_deferred() || self.handler.requests.answers.has_work();
+        let turn = if has_turn { self.large.next_look() } else { longest };
         if turn.is_zero() {
             return EpollTimeout::ZERO;
         }
@@ -331,12 +341,7 @@ impl<'a> EventLoop<'a> {
         if self.handler.draining.is_none() {
             self.draw.advance(central, *slot)?;
         }
-        if self.table.waiting() > 0 && self.central().was_drawn() {
-            for token in self.table.select_waiting() {
-                self.visit(token, Handler::answer_waiting)?;
-            }
-        }
-        Ok(())
+        self.answer_waiting()
     }
 
     /// Closes the connections whose deadline has passed.

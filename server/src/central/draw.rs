@@ -11,7 +11,7 @@ use std::time::Duration;
 use conventions::log_line::{Outcome, info, warn};
 
 use super::{Central, Fatal, Rejected};
-use crate::storage::{Drawing, FileError, Ledger};
+use crate::storage::{AgencyWinners, Draw, Drawing, FileError, Ledger};
 
 /// How long an attempt at the draw waits for a lock. The next attempt follows soon.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -103,16 +103,31 @@ impl Central {
         self.shared.draw_owner.store(0);
     }
 
-    /// Returns the documents of an agency's winners, after the draw.
-    pub fn winners_of(&mut self, agency: u16) -> Result<Vec<String>, Rejected> {
+    /// Returns the winners of an agency, after the draw. None of them is read yet.
+    pub fn winners_of(&mut self, agency: u16) -> Result<AgencyWinners, Rejected> {
         if self.draw.is_none() {
             self.draw = self.waits.heartbeat.on_disk(|| self.storage.draw())?;
         }
-        // This happens only if the file was removed. An empty answer would be wrong.
+        let winners = self.opened_draw().map(|draw| draw.winners(agency));
+        winners.map_err(|source| Rejected::Draw { agency, source })
+    }
+
+    /// Reads the next winners of an agency, from about `bytes` bytes of the result. Returns true
+    /// once all are read.
+    pub fn read_winners(
+        &self,
+        agency: u16,
+        winners: &mut AgencyWinners,
+        bytes: u64,
+    ) -> Result<bool, Rejected> {
+        let draw = self.opened_draw();
+        let read = draw.and_then(|draw| self.waits.heartbeat.on_disk(|| draw.read(winners, bytes)));
+        read.map_err(|source| Rejected::Draw { agency, source })
+    }
+
+    fn opened_draw(&self) -> io::Result<&Draw> {
+        // There is none only if the file was removed. An empty answer would be wrong.
         let gone = || io::Error::new(io::ErrorKind::NotFound, "draw.csv is gone");
-        let draw = self.draw.as_ref().ok_or_else(gone);
-        let documents =
-            draw.and_then(|draw| self.waits.heartbeat.on_disk(|| draw.documents(agency)));
-        documents.map_err(|source| Rejected::Draw { agency, source })
+        self.draw.as_ref().ok_or_else(gone)
     }
 }

@@ -211,7 +211,8 @@ pub struct Shared {
     /// Bets stored. Written by the worker.
     #[shared(len = slots)]
     pub worker_bets: RawArray<u64>,
-    /// Batches stored that were large. Written by the worker.
+    /// Batches stored that were large. Written by the worker, which counts one before it is stored
+    /// and takes this back if it is not.
     #[shared(len = slots)]
     pub worker_large: RawArray<u64>,
     /// Queries answered. Written by the worker.

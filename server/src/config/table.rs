@@ -69,6 +69,17 @@ const SETTINGS: &[Setting] = &[
         details: "",
     },
     Setting {
+        key: "SERVER_LOG_FILE",
+        flag: "log-file",
+        value_name: "FILE",
+        default: "stderr",
+        accepted: "stderr, or the path of a file",
+        choices: &["stderr"],
+        help: "Where the log goes",
+        details: "A new file has mode 0640. After USR1, every process opens it again, so that it \
+                  can be renamed before.",
+    },
+    Setting {
         key: "SERVER_PROTOCOL",
         flag: "protocol",
         value_name: "LIST",

@@ -13,7 +13,7 @@ use super::{FileError, Ledger, StorageError};
 /// Name of the file.
 pub const FILE: &str = "checkpoints";
 /// Size of an entry.
-const ENTRY_BYTES: u64 = HEADER_BYTES as u64;
+pub const ENTRY_BYTES: u64 = HEADER_BYTES as u64;
 /// Space reserved at a start, so that a full disk has room for the entries of a run.
 const RESERVED_BYTES: u64 = 64 * 1024;
 /// Bytes of rows after which there is another entry.

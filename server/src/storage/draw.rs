@@ -16,6 +16,7 @@ use csv::{ByteRecord, StringRecord, Terminator, WriterBuilder};
 use lottery::is_winner;
 
 use super::access;
+use super::agency_winners::AgencyWinners;
 use super::file::{sync_all, sync_directory};
 use super::recovery::bet_of;
 
@@ -166,13 +167,15 @@ impl Draw {
         if found == winners && last == *b"\n" { Ok(Some(draw)) } else { Err(damaged()) }
     }
 
-    /// Returns the documents of an agency's winners, in the order of storage.
-    pub fn documents(&self, agency: u16) -> io::Result<Vec<String>> {
-        let Some(section) = self.sections.get(&agency) else { return Ok(Vec::new()) };
-        let mut rows = vec![0; (section.end - section.start) as usize];
-        self.file.read_exact_at(&mut rows, section.start)?;
-        let mut reader = reader(rows.as_slice());
-        reader.records().map(|row| Ok(row?.get(1).unwrap_or_default().to_owned())).collect()
+    /// Returns the winners of an agency, none of which is read yet.
+    pub fn winners(&self, agency: u16) -> AgencyWinners {
+        AgencyWinners::new(self.sections.get(&agency).cloned().unwrap_or_default())
+    }
+
+    /// Reads the next winners of an agency, from about `bytes` bytes of the file. Returns true once
+    /// all are read.
+    pub fn read(&self, winners: &mut AgencyWinners, bytes: u64) -> io::Result<bool> {
+        winners.read(&self.file, bytes)
     }
 }
 
@@ -193,6 +196,12 @@ mod tests {
         1,Leo,Rey,\"3,3\",1999-03-17,7574\r\n\
         0,Nadie,Nadie,44,1999-03-17,7574\r\n\
         2,Luz,Sol,55,1999-03-17,7574\r\n";
+
+    fn documents_of(draw: &Draw, agency: u16) -> Vec<String> {
+        let mut winners = draw.winners(agency);
+        while !draw.read(&mut winners, 1000).unwrap() {}
+        winners.documents().into_iter().map(str::to_owned).collect()
+    }
 
     fn drawing(bets: &[u8]) -> (tempfile::TempDir, Drawing) {
         let directory = tempfile::tempdir().unwrap();
@@ -216,7 +225,7 @@ mod tests {
         for (agency, documents) in
             [(1, vec!["3,3"]), (2, vec!["11", "55"]), (3, vec![]), (0, vec![])]
         {
-            assert_eq!(draw.documents(agency).unwrap(), documents, "agency {agency}");
+            assert_eq!(documents_of(&draw, agency), documents, "agency {agency}");
         }
     }
 
@@ -229,10 +238,7 @@ mod tests {
         }
         assert!(pieces >= 5, "one bet per piece: {pieces}");
         drawing.write(directory.path(), false).unwrap();
-        assert_eq!(
-            Draw::open(directory.path()).unwrap().unwrap().documents(2).unwrap(),
-            ["11", "55"]
-        );
+        assert_eq!(documents_of(&Draw::open(directory.path()).unwrap().unwrap(), 2), ["11", "55"]);
     }
 
     #[test]

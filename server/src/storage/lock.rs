@@ -1,6 +1,6 @@
 //! The lock of the storage directory, which keeps a second central out.
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::thread::sleep;
@@ -31,6 +31,27 @@ pub fn lock(directory: &Path) -> Result<File, StorageError> {
     let noted = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     noted.map_err(FileError::of("writing", &path))?;
     Ok(file)
+}
+
+/// Takes both locks of a directory that no central uses. Returns `None` if one of them is taken.
+pub fn try_lock(directory: &Path) -> Result<Option<Vec<File>>, StorageError> {
+    let mut locks = Vec::new();
+    for path in LOCKED.map(|name| directory.join(name)).iter().filter(|path| path.exists()) {
+        let file = access::options(path).open(path).map_err(FileError::of("opening", path))?;
+        match file.try_lock() {
+            Ok(()) => locks.push(file),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(source)) => {
+                return Err(FileError::of("locking", path)(source).into());
+            }
+        }
+    }
+    Ok(Some(locks))
+}
+
+/// Returns the process that the lock file of a directory names. It may have exited.
+pub fn owner_pid(directory: &Path) -> Option<u32> {
+    fs::read_to_string(directory.join(FILE)).ok()?.trim().parse().ok()
 }
 
 /// Takes the lock of the journal. The caller has opened the journal before.

@@ -1,5 +1,6 @@
 //! The supervisor's log lines: what it found, what it listens on, and how a worker ended.
 
+use std::path::Path;
 use std::time::Duration;
 
 use conventions::duration::GoDuration;
@@ -11,6 +12,7 @@ use super::watchdog::Watchdog;
 use crate::central::Shared;
 use crate::config::Config;
 use crate::listener::Listener;
+use crate::log_file::log_to;
 use crate::storage::Recovery;
 
 /// Logs what a recovery found, unless there was nothing to recover.
@@ -63,6 +65,24 @@ pub fn ready_lines(config: &Config, listeners: &[Listener]) -> Vec<Line> {
             .with("requested_backlog", config.backlog)
     };
     listeners.iter().map(line).collect()
+}
+
+/// Opens the log file again, after it was renamed. The workers do the same.
+pub fn reopen_log(path: Option<&Path>) {
+    let Some(path) = path else {
+        warn("reopen_log", Outcome::Fail)
+            .with("error", "the log goes to standard error")
+            .with("next", "none; set SERVER_LOG_FILE to log to a file")
+            .write();
+        return;
+    };
+    match log_to(path) {
+        Ok(()) => info("reopen_log", Outcome::Success).with("file", path.display()).write(),
+        Err(reason) => error("reopen_log", Outcome::Fail)
+            .with("error", reason)
+            .with("next", "keep the old file")
+            .write(),
+    }
 }
 
 /// Logs an event of the pool. `generation` is the newest one.

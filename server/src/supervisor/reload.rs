@@ -9,14 +9,15 @@ use conventions::settings::{Settings, SettingsError};
 use crate::central::Central;
 use crate::config::{Config, Flags, TABLE};
 
-/// Settings that apply only at a start: the sockets and the storage stay as they are.
-pub const NEED_RESTART: [&str; 6] = [
+/// Settings that apply only at a start: the sockets, the storage and the log stay as they are.
+pub const NEED_RESTART: [&str; 7] = [
     "SERVER_PORT",
     "SERVER_IP",
     "SERVER_LISTEN_BACKLOG",
     "SERVER_PROTOCOL",
     "SERVER_STORAGE_DIR",
     "SERVER_DURABILITY",
+    "SERVER_LOG_FILE",
 ];
 
 /// The values of all settings, as text, by key.
@@ -93,6 +94,7 @@ impl<'a> Reloader<'a> {
             backlog: started.backlog,
             storage_dir: started.storage_dir,
             durability: started.durability,
+            log_file: started.log_file,
             agencies,
             roster,
             ..read

@@ -17,9 +17,13 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
 use socket2::{SockRef, TcpKeepalive};
 
+use super::answers::ReplyBytes;
 use super::pace::{Mark, Pace};
 use super::table::Token;
 
+/// Bytes of a reply that are sent at a time. A client that reads as fast as the worker sends must
+/// not hold up the others.
+const SEND_BYTES: usize = 256 * 1024;
 /// How long a connection may linger.
 const LINGER: Duration = Duration::from_secs(2);
 /// Maximum number of bytes that a lingering connection reads and discards.
@@ -105,9 +109,11 @@ pub enum Phase {
     /// The reply is being sent.
     Answering {
         /// The whole reply.
-        reply: Vec<u8>,
+        reply: ReplyBytes,
         /// Bytes of it that the kernel has taken.
         sent: usize,
+        /// When sending began.
+        since: Instant,
         /// What follows it.
         then: Then,
         /// True if closing has to wait for bytes that the peer is still sending.
@@ -145,7 +151,7 @@ pub enum Sent {
         /// True if closing has to wait for bytes that the peer is still sending.
         linger: bool,
     },
-    /// Not all of it; the kernel takes no more at the moment.
+    /// Not all of it: the kernel takes no more at the moment, or it is another connection's turn.
     Partly,
     /// The connection is broken.
     Broken,
@@ -187,7 +193,7 @@ impl Connection {
     /// Returns the bytes it keeps in memory.
     pub fn buffered(&self) -> usize {
         let reply = match &self.phase {
-            Phase::Answering { reply, .. } => reply.capacity(),
+            Phase::Answering { reply, .. } => reply.kept(),
             _ => 0,
         };
         self.buffer.capacity() + reply
@@ -234,18 +240,22 @@ impl Connection {
         }
     }
 
-    /// Sends the rest of the reply without blocking.
+    /// Sends more of the reply without blocking.
     pub fn send(&mut self) -> Sent {
-        let Phase::Answering { reply, sent, then, linger } = &mut self.phase else {
+        let Phase::Answering { reply, sent, then, linger, .. } = &mut self.phase else {
             return Sent::Broken;
         };
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        while *sent < reply.len() {
-            match retry(|| send(self.stream.as_raw_fd(), &reply[*sent..], flags)) {
+        let visit_end = reply.len().min(*sent + SEND_BYTES);
+        while *sent < visit_end {
+            match retry(|| send(self.stream.as_raw_fd(), &reply[*sent..visit_end], flags)) {
                 Ok(written) => *sent += written,
                 Err(Errno::EAGAIN) => return Sent::Partly,
                 Err(_) => return Sent::Broken,
             }
+        }
+        if *sent < reply.len() {
+            return Sent::Partly;
         }
         Sent::Whole { then: *then, linger: *linger }
     }

@@ -1,20 +1,33 @@
-//! How a worker ends at the request of its supervisor: retirement, and the graceful stop.
+//! The requests of the supervisor to a worker: reopening the log, retirement, and the graceful
+//! stop.
 
 use std::time::{Duration, Instant};
 
-use conventions::log_line::{Outcome, info};
+use conventions::log_line::{Outcome, error, info};
 use multiprocessing::{StopRequest, Worker};
 
 use super::connection::Phase;
 use super::request::Requests;
 use super::{EventLoop, LAST_CHANCE, WorkerError};
 use crate::central::WorkerState;
+use crate::log_file::log_to;
 
 /// Part of the grace that remains for a worker to exit before the supervisor kills it.
 const GRACE_RESERVE: Duration = Duration::from_millis(500);
 impl EventLoop<'_> {
     /// Handles the requests that the supervisor has sent.
     pub(super) fn handle_requests(&mut self, worker: &Worker) -> Result<(), WorkerError> {
+        if worker.take_reopen()
+            && let Some(path) = self.log_file
+            && let Err(reason) = log_to(path)
+        {
+            let slot = self.handler.requests.slot;
+            error("reopen_log", Outcome::Fail)
+                .with("worker", slot)
+                .with("error", reason)
+                .with("next", "keep the old file")
+                .write();
+        }
         match worker.requested() {
             Some(StopRequest::Stop) if !self.is_draining() => self.drain()?,
             Some(StopRequest::Retire) if !self.retiring => self.retire(),

@@ -7,6 +7,7 @@ use std::time::Instant;
 use conventions::log_line::{Outcome, debug, error};
 use lottery::protocol::Then;
 
+use super::answers::ReplyBytes;
 use super::connection::{Connection, Phase, Read, Sent};
 use super::large::LARGE_BYTES;
 use super::log_budget::Subject;
@@ -212,7 +213,11 @@ impl<'a> Handler<'a> {
         Ok(outcome)
     }
 
-    fn apply(&mut self, connection: &mut Connection, outcome: RequestOutcome) -> Result<(), Fatal> {
+    pub(super) fn apply(
+        &mut self,
+        connection: &mut Connection,
+        outcome: RequestOutcome,
+    ) -> Result<(), Fatal> {
         match outcome {
             RequestOutcome::Incomplete => Ok(()),
             RequestOutcome::Committing => {
@@ -221,19 +226,21 @@ impl<'a> Handler<'a> {
                 connection.phase = Phase::Committing { muted: false };
                 Ok(())
             }
-            RequestOutcome::Winners { agency } => self.answer_or_wait(connection, agency),
-            RequestOutcome::Reply { bytes, then } => self.reply(connection, bytes, then, false),
+            RequestOutcome::Winners { agency } => self.answer_or_wait(connection, agency, false),
+            RequestOutcome::Reply { bytes, then } => {
+                self.reply(connection, ReplyBytes::Own(bytes), then, false)
+            }
             RequestOutcome::Refuse { reason, bytes, then } => {
                 self.release_mark(connection);
                 self.log_refused(connection.peer, &reason);
                 // More bytes of the refused request are probably on their way.
-                self.reply(connection, bytes, then, true)
+                self.reply(connection, ReplyBytes::Own(bytes), then, true)
             }
             RequestOutcome::Unencodable(reason) => {
                 if self.requests.log.allows(connection.peer.ip(), Subject::Other) {
                     error("send_reply", Outcome::Fail).with("error", reason).write();
                 }
-                self.reply(connection, Vec::new(), Then::Close, true)
+                self.reply(connection, ReplyBytes::Own(Vec::new()), Then::Close, true)
             }
             RequestOutcome::Close => {
                 self.finish(connection);
@@ -242,45 +249,20 @@ impl<'a> Handler<'a> {
         }
     }
 
-    /// Answers with the winners of an agency if the draw has been held. Otherwise the agency waits
-    /// for it.
-    fn answer_or_wait(&mut self, connection: &mut Connection, agency: u16) -> Result<(), Fatal> {
-        if self.requests.central.was_drawn() {
-            let outcome = self.requests.winners(agency, &mut *connection.codec);
-            return self.apply(connection, outcome);
-        }
-        if self.draining.is_some() {
-            // Draining has closed every other waiting connection too.
-            self.finish(connection);
-        } else {
-            connection.wait_for_draw(agency);
-        }
-        Ok(())
-    }
-
-    /// Answers a connection that has waited for the draw, after the draw.
-    pub fn answer_waiting(&mut self, connection: &mut Connection) -> Result<(), Fatal> {
-        let Phase::Waiting { agency } = connection.phase else { return Ok(()) };
-        match self.requests.winners(agency, &mut *connection.codec) {
-            // Nothing was read while it waited, and the agency may have sent its query again.
-            RequestOutcome::Reply { bytes, then } => self.reply(connection, bytes, then, true),
-            outcome => self.apply(connection, outcome),
-        }
-    }
-
     /// Starts to send a reply. `linger` is true if the peer may still be sending, so that closing
     /// has to wait.
-    fn reply(
+    pub(super) fn reply(
         &mut self,
         connection: &mut Connection,
-        reply: Vec<u8>,
+        reply: ReplyBytes,
         then: Then,
         linger: bool,
     ) -> Result<(), Fatal> {
         let linger = linger || !connection.buffer.is_empty();
-        connection.phase = Phase::Answering { reply, sent: 0, then, linger };
+        let now = Instant::now();
+        connection.phase = Phase::Answering { reply, sent: 0, since: now, then, linger };
         let timeout = self.requests.limits.request_timeout;
-        connection.deadline.get_or_insert_with(|| Instant::now() + timeout);
+        connection.deadline.get_or_insert(now + timeout);
         self.send(connection)
     }
 
@@ -311,7 +293,7 @@ impl<'a> Handler<'a> {
     }
 
     /// Closes a connection that is done.
-    pub fn finish(&self, connection: &mut Connection) {
+    pub(super) fn finish(&self, connection: &mut Connection) {
         self.release_mark(connection);
         connection.phase = Phase::Closed;
     }

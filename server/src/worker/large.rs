@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use super::connection::Phase;
-use super::{EventLoop, WorkerError};
+use super::{EventLoop, Requests, WorkerError};
 use crate::central::Shared;
 
 /// Bytes above which a request is large: twice the largest packet of this project's agencies.
@@ -27,51 +27,70 @@ const LONGEST_TURN: Duration = Duration::from_millis(2);
 pub struct LargeTurns {
     /// No turn before this time.
     not_before: Instant,
-    /// Ordinary requests that all workers had served when this one last looked.
+    /// The most ordinary requests that all workers had served when this one looked.
     ordinary: u64,
     /// When that number last changed.
     changed: Instant,
+    /// True if the next turn begins with the answers after the draw.
+    answers_first: bool,
 }
 
 impl LargeTurns {
     /// Returns turns that may begin at once.
     pub fn new() -> Self {
         let now = Instant::now();
-        Self { not_before: now, ordinary: 0, changed: now }
+        Self { not_before: now, ordinary: 0, changed: now, answers_first: false }
     }
 
-    /// Returns how long the next turn has to wait.
-    pub fn pause(&self) -> Duration {
-        self.not_before.saturating_duration_since(Instant::now())
+    /// Returns when to look again whether the next turn may begin: at the end of the pause, or
+    /// earlier because ordinary requests may have ended.
+    pub fn next_look(&self) -> Duration {
+        self.not_before.saturating_duration_since(Instant::now()).min(CALM)
     }
 
-    /// Ends a turn that has taken `time`.
-    fn end(&mut self, shared: &Shared, time: Duration) {
+    /// Returns true if the next turn may begin: the pause is over, or there are no ordinary
+    /// requests to leave room for.
+    pub fn may_begin(&mut self, shared: &Shared) -> bool {
         let now = Instant::now();
         let ordinary = ordinary_requests(shared);
-        if ordinary != self.ordinary {
+        if ordinary > self.ordinary {
             (self.ordinary, self.changed) = (ordinary, now);
         }
-        let is_calm = now.saturating_duration_since(self.changed) >= CALM;
-        self.not_before = if is_calm { now } else { now + time * ORDINARY_SHARE };
+        now >= self.not_before || now.saturating_duration_since(self.changed) >= CALM
+    }
+
+    /// Begins the pause after a turn that has taken `time`.
+    pub fn pause_after(&mut self, time: Duration) {
+        self.not_before = Instant::now() + time * ORDINARY_SHARE;
     }
 }
 
 /// Returns how many requests all workers have served that were not large.
 fn ordinary_requests(shared: &Shared) -> u64 {
     let all = shared.worker_batches.iter().chain(shared.worker_queries.iter());
-    all.fold(0, u64::wrapping_add).wrapping_sub(shared.worker_large.iter().sum())
+    all.sum::<u64>().saturating_sub(shared.worker_large.iter().sum())
 }
 
 impl EventLoop<'_> {
-    /// Gives large requests their turn, if it has come. The round must have ended.
-    pub(super) fn advance_large(&mut self) -> Result<(), WorkerError> {
-        let start = Instant::now();
-        if !self.table.has_deferred() || start < self.large.not_before {
+    /// Does what is large, if its turn has come: requests and answers, alternately. The round must
+    /// have ended.
+    pub(super) fn advance_turn(&mut self) -> Result<(), WorkerError> {
+        self.large.answers_first = !self.large.answers_first;
+        if self.large.answers_first {
+            self.advance_answers()?;
+            return self.advance_large();
+        }
+        self.advance_large()?;
+        self.advance_answers()
+    }
+
+    /// Reads the next slice of the large request that is first.
+    fn advance_large(&mut self) -> Result<(), WorkerError> {
+        let Requests { slot, central, .. } = &self.handler.requests;
+        if !self.table.has_deferred() || !self.large.may_begin(central.shared()) {
             return Ok(());
         }
-        let slot = self.handler.requests.slot;
-        let stored = self.central().shared().worker_batches.load(slot);
+        let (slot, start) = (*slot, Instant::now());
         while let Some(token) = self.table.take_deferred() {
             self.table.with(token, |connection| self.handler.receive_large(connection))?;
             let deferred = |phase: &Phase| matches!(phase, Phase::Deferred { .. });
@@ -81,16 +100,29 @@ impl EventLoop<'_> {
                 self.table.defer_first();
             }
             self.make_room()?;
-            self.end_round()?;
+            if !self.handler.requests.round.is_empty() {
+                self.end_large_round(slot)?;
+            }
             if start.elapsed() >= LONGEST_TURN {
                 break;
             }
         }
-        let shared = self.handler.requests.central.shared();
-        let stored = shared.worker_batches.load(slot).wrapping_sub(stored);
-        shared.worker_large.fetch_add(slot, stored);
-        self.large.end(shared, start.elapsed());
+        self.large.pause_after(start.elapsed());
         self.publish_counts();
+        Ok(())
+    }
+
+    /// Ends a round that holds one large request.
+    fn end_large_round(&mut self, slot: usize) -> Result<(), WorkerError> {
+        let before = self.central().shared().worker_batches.load(slot);
+        // Counted first, or other workers would see an ordinary batch for a moment.
+        self.central().shared().worker_large.fetch_add(slot, 1);
+        self.end_round()?;
+        let shared = self.central().shared();
+        if shared.worker_batches.load(slot) == before {
+            // It was refused, or was not a batch.
+            shared.worker_large.fetch_sub(slot, 1);
+        }
         Ok(())
     }
 }

@@ -44,6 +44,11 @@ impl Pace {
         self.bytes += bytes;
     }
 
+    /// Moves the window to a later time, because the worker was not there to read.
+    pub fn extend(&mut self, by: Duration) {
+        self.since = self.since.checked_add(by).unwrap_or(self.since);
+    }
+
     /// Returns true if the bytes of this window are enough for all of it.
     pub fn is_kept(&self, window: Duration) -> bool {
         self.bytes as u128 * 1000 >= window.as_millis() * MIN_RATE

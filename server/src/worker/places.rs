@@ -159,6 +159,7 @@ impl EventLoop<'_> {
     pub(super) fn free_a_place(&mut self) -> Result<(), WorkerError> {
         if self.is_full()
             && !self.is_draining()
+            && !self.retiring
             && let Some(first) = self.next_to_go()
         {
             self.give_up(first)?;

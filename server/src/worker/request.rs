@@ -10,6 +10,7 @@ use lottery::protocol::{
 use lottery::{Bet, Reply, Request, Results};
 
 use super::Limits;
+use super::answers::Answers;
 use super::log_budget::{LogBudget, Subject};
 use super::pace::Mark;
 use super::round::{Answerable, Pending, Round, Single, Ticket};
@@ -79,6 +80,8 @@ pub struct Requests<'a> {
     pub answering: Vec<&'static Dialect>,
     /// The batches and finish marks of this pass of the event loop.
     pub round: Round,
+    /// The answers after the draw that are large.
+    pub answers: Answers,
     /// The budget of the log lines that clients cause.
     pub log: LogBudget,
 }
@@ -236,20 +239,6 @@ impl Requests<'_> {
         Ok(encode(codec, &Reply::Results(results)))
     }
 
-    /// Answers with the winners of an agency, after the draw.
-    pub fn winners(&mut self, agency: u16, codec: &mut dyn CentralCodec) -> RequestOutcome {
-        let documents = match self.central.winners_of(agency) {
-            Ok(documents) => documents,
-            Err(rejected) => return refuse(codec, &rejected),
-        };
-        self.central.shared().worker_queries.fetch_add(self.slot, 1);
-        debug("consulta_ganadores", Outcome::Success)
-            .with("agency", agency)
-            .with("cant_ganadores", documents.len())
-            .write();
-        encode(codec, &Reply::Winners(documents.iter().map(String::as_str).collect()))
-    }
-
     /// Ends the round: commits and publishes it. Returns the tickets to answer.
     pub fn end_round(&mut self) -> Result<Vec<Answerable>, Fatal> {
         self.round.commit(self.central, self.slot)?;
@@ -328,7 +317,7 @@ fn encode(codec: &mut dyn CentralCodec, reply: &Reply<'_>) -> RequestOutcome {
 }
 
 /// Refuses a request that was understood.
-fn refuse(codec: &mut dyn CentralCodec, rejected: &Rejected) -> RequestOutcome {
+pub fn refuse(codec: &mut dyn CentralCodec, rejected: &Rejected) -> RequestOutcome {
     let mut bytes = Vec::new();
     let then = codec.refuse(None, &mut bytes);
     RequestOutcome::Refuse { reason: rejected.to_string(), bytes, then }

@@ -117,6 +117,11 @@ impl Round {
         self.finishes.push(Ticket::new(origin, request));
     }
 
+    /// Returns true if no request is in the round.
+    pub fn is_empty(&self) -> bool {
+        self.batches.is_empty() && self.finishes.is_empty() && self.committed.is_empty()
+    }
+
     /// Returns true if the round should be committed before it grows further.
     pub fn is_full(&self) -> bool {
         self.group.is_full()

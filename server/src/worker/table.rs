@@ -204,15 +204,11 @@ impl<'e> Table<'e> {
         self.select(is_waiting)
     }
 
-    /// Returns the connection that buffers the most bytes.
-    pub fn largest(&self) -> Option<Token> {
-        self.iter().max_by_key(|connection| connection.buffered()).map(|largest| largest.token)
-    }
-
-    /// Moves each deadline to a later time.
+    /// Moves each deadline, and the pace of each batch, to a later time.
     pub fn extend_deadlines(&mut self, by: Duration) {
         for (_, connection) in &mut self.connections {
             connection.deadline = connection.deadline.and_then(|deadline| deadline.checked_add(by));
+            connection.pace.extend(by);
         }
     }
 

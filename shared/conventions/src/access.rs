@@ -1,5 +1,5 @@
-//! Files that the process may not use: whose they are, and what to do. In a container the user of the
-//! program and the owner of a mounted file often differ.
+//! Files that the process may not use: whose they are, and what to do. In a container the user of
+//! the program and the owner of a mounted file often differ.
 
 use std::fmt::{self, Display};
 use std::io;

@@ -5,13 +5,17 @@
 //! but never stops the program.
 
 use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 
 use env_logger::fmt::Formatter;
 use env_logger::{Builder, Target, WriteStyle};
 use jiff::ZonedDateTime;
 use log::{Level, LevelFilter, Record};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::clean::{Clean, Pipes};
@@ -37,7 +41,11 @@ pub enum Stream {
 /// Forked processes inherit the log. A second call only changes the level. Environment variables
 /// such as `RUST_LOG` are not read, because the programs have their own setting for the level.
 pub fn init(level: LevelFilter, stream: Stream) {
-    let target = Target::Pipe(Box::new(LossyStream { stream, stuck: false }));
+    let pipe = match stream {
+        Stream::Stdout => without_blocking(io::stdout().as_fd()),
+        Stream::Stderr => without_blocking(io::stderr().as_fd()),
+    };
+    let target = Target::Pipe(Box::new(LossyStream { stream, pipe, stuck: false }));
     // Only `log::max_level` filters by level. A filter in the logger would keep the level of the
     // first call.
     let mut builder = Builder::new();
@@ -62,6 +70,8 @@ pub fn set_level(level: LevelFilter) {
 #[derive(Debug)]
 struct LossyStream {
     stream: Stream,
+    /// The pipe that the stream is, if it is one and can be opened again.
+    pipe: Option<File>,
     /// True if the last line was dropped, so that the next one does not wait.
     stuck: bool,
 }
@@ -85,12 +95,39 @@ impl LossyStream {
         if self.stuck {
             return Ok(line.len());
         }
-        nix::unistd::write(stream, line).map_err(io::Error::from)
+        match nix::unistd::write(stream, line) {
+            // Another process has filled the pipe since the check.
+            Err(Errno::EAGAIN) => {
+                self.stuck = true;
+                Ok(line.len())
+            }
+            written => written.map_err(io::Error::from),
+        }
     }
+}
+
+/// Opens a pipe a second time, so that writing to it never blocks. Returns `None` for anything
+/// else, and if the system does not allow it.
+///
+/// The check before each write is not enough: when there is room for one line, several processes
+/// may write, and all but one would wait for the reader. The flag cannot be set on the descriptor
+/// that this program has inherited, because other programs share it.
+fn without_blocking(stream: BorrowedFd<'_>) -> Option<File> {
+    let path = format!("/proc/self/fd/{}", stream.as_raw_fd());
+    if !fs::metadata(&path).ok()?.file_type().is_fifo() {
+        return None;
+    }
+    OpenOptions::new().write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&path).ok()
 }
 
 impl io::Write for LossyStream {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // A duplicate of the handle would cost a system call per line.
+        if let Some(pipe) = self.pipe.take() {
+            let written = self.write_to(pipe.as_fd(), line);
+            self.pipe = Some(pipe);
+            return written;
+        }
         match self.stream {
             Stream::Stdout => self.write_to(io::stdout().as_fd(), line),
             Stream::Stderr => self.write_to(io::stderr().as_fd(), line),
@@ -149,6 +186,28 @@ fn name(level: Level) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_pipe_blocks_no_writer_and_other_users_of_the_pipe_notice_nothing() {
+        let (mut reader, mut inherited) = io::pipe().unwrap();
+        let mut pipe = without_blocking(inherited.as_fd()).unwrap();
+        let full = std::iter::repeat_with(|| pipe.write_all(&[b'x'; 64])).find_map(Result::err);
+        assert_eq!(full.unwrap().kind(), io::ErrorKind::WouldBlock);
+
+        // The other descriptor still waits until there is room.
+        let writer = std::thread::spawn(move || inherited.write_all(&[b'y'; 64]));
+        let mut read = vec![0; 1 << 20];
+        while !read.contains(&b'y') {
+            io::Read::read(&mut reader, &mut read).unwrap();
+        }
+        writer.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_file_is_not_opened_a_second_time() {
+        let file = File::open("/proc/self/exe").unwrap();
+        assert!(without_blocking(file.as_fd()).is_none());
+    }
 
     #[test]
     fn levels_have_the_names_of_the_course_in_any_letter_case() {

@@ -1,5 +1,5 @@
-//! A worker is stopped (SIGSTOP) or computes for ever: the watchdog replaces it, and the others wait
-//! no longer than that. A central that is suspended as a whole loses no worker.
+//! A worker is stopped (SIGSTOP) or computes for ever: the watchdog replaces it, and the others
+//! wait no longer than that. A central that is suspended as a whole loses no worker.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -3,6 +3,7 @@
 mod descriptors;
 mod errors;
 mod files;
+mod large_answers;
 mod late_queries;
 mod operator;
 mod roster;

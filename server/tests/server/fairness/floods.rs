@@ -9,7 +9,8 @@ use std::thread::{JoinHandle, scope, sleep, spawn};
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    AgencyConnection, CentralProcess, Setup, eventually, packet_of, packet_of_records,
+    AgencyConnection, CentralProcess, Setup, eventually, eventually_within, packet_of,
+    packet_of_records,
 };
 
 /// Time of one measurement.
@@ -18,6 +19,8 @@ const MEASURE: Duration = Duration::from_millis(1500);
 /// machine; here the flood itself and other tests use the processors, too.
 const SHARE: f64 = 0.5;
 const TRIES: usize = 8;
+/// Time in which the central notices that the clients of a flood have left.
+const GONE: Duration = Duration::from_secs(40);
 const HONEST: usize = 2;
 
 /// Threads that flood a central until they are stopped.
@@ -101,11 +104,12 @@ fn a_hundred_parallel_batches_of_megabytes_leave_the_others_their_rate() {
         Flood::start(100, move |number, stop| {
             let Ok(agency) = TcpStream::connect(("127.0.0.1", port)) else { return };
             // Most of them never send the end.
-            let bytes = if number % 4 == 0 { &batch[..] } else { &batch[..batch.len() - 10] };
+            let bytes = if number % 20 == 0 { &batch[..] } else { &batch[..batch.len() - 10] };
             send(&agency, bytes, stop);
         })
     });
     // A large batch is stored as ever once the others leave room.
+    eventually_within(GONE, "the flood gone", || central.connections(), |count| *count == 0);
     let before = setup.rows().len();
     assert_eq!(central.request(&batch), [0, 0]);
     assert!(setup.rows().len() >= before + 65_000);

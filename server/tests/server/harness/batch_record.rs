@@ -162,6 +162,21 @@ impl BatchRecord {
         self.answers.load(Ordering::SeqCst)
     }
 
+    /// Returns which batches were acknowledged so far, by number.
+    pub fn acknowledgements(&self) -> Vec<bool> {
+        self.batches.lock().unwrap().iter().map(|batch| batch.acknowledged).collect()
+    }
+
+    /// Returns this record with the acknowledgements of an earlier moment, to compare it with a
+    /// storage that is as old: later batches may be in it or not.
+    pub fn as_of(&self, acknowledgements: &[bool]) -> Self {
+        let mut batches = self.batches.lock().unwrap().clone();
+        for (number, batch) in batches.iter_mut().enumerate() {
+            batch.acknowledged = acknowledgements.get(number) == Some(&true);
+        }
+        Self { batches: Mutex::new(batches), ..Self::default() }
+    }
+
     /// Compares the record with the files of a storage while no agency sends. Every acknowledged
     /// batch is stored exactly once, every other batch at most once. Each stored batch is complete
     /// and in one piece, there are no other rows, and `winners.log` has a line per winner in the

@@ -2,6 +2,7 @@
 
 mod address;
 mod config;
+mod log_file;
 mod pool;
 mod reload;
 mod signals;

@@ -1,6 +1,7 @@
 //! The files of the storage: their content, their recovery, and disks that are full or fail.
 
 mod access;
+mod backup;
 mod failing_disk;
 mod file_systems;
 mod files;

@@ -86,6 +86,13 @@ pub trait CentralCodec: Debug {
     /// connection.
     fn encode(&mut self, reply: &Reply<'_>, out: &mut Vec<u8>) -> Result<Then, Unencodable>;
 
+    /// Records that the winners of an agency are the reply to the last request, and returns what
+    /// follows it. The caller has their bytes already, because they are the same on every
+    /// connection of the dialect: another codec has encoded them.
+    fn winners_sent(&mut self) -> Then {
+        Then::Close
+    }
+
     /// Appends the dialect's error reply, if it has one. `error` is the reason why the message was
     /// rejected, or `None` if a valid request failed.
     fn refuse(&mut self, error: Option<&ProtocolError>, out: &mut Vec<u8>) -> Then;

@@ -274,11 +274,16 @@ impl CentralCodec for CountedCentralCodec {
                 let documents = documents(winners)?;
                 self.edition.put(count, out);
                 out.extend_from_slice(&documents);
-                self.awaits_final = true;
+                return Ok(self.winners_sent());
             }
             _ => return Err(Unencodable::Reply),
         }
         Ok(Then::Continue)
+    }
+
+    fn winners_sent(&mut self) -> Then {
+        self.awaits_final = true;
+        Then::Continue
     }
 
     /// Appends the one error reply and closes: the start of the next message is unknown.

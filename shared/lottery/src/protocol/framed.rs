@@ -133,7 +133,10 @@ impl CentralCodec for FramedCentralCodec {
                 out.extend_from_slice(format!("SUCCESS|{bets}\n").as_bytes())
             }
             Reply::Finished => out.extend_from_slice(b"ACK\n"),
-            Reply::Winners(documents) => put_winners(documents, out)?,
+            Reply::Winners(documents) => {
+                put_winners(documents, out)?;
+                return Ok(self.winners_sent());
+            }
             Reply::NotYet => {
                 // The agency may ask again on this connection, even after `FINISHED`.
                 put_error(NOT_YET, out);
@@ -142,6 +145,10 @@ impl CentralCodec for FramedCentralCodec {
             _ => return Err(Unencodable::Reply),
         }
         Ok(self.then())
+    }
+
+    fn winners_sent(&mut self) -> Then {
+        self.then()
     }
 
     fn refuse(&mut self, error: Option<&ProtocolError>, out: &mut Vec<u8>) -> Then {
@@ -255,8 +262,8 @@ fn check_document(document: &str) -> Result<(), Unencodable> {
     if document.is_empty() {
         return Err(Unencodable::Missing { field: "document" });
     }
-    match document.chars().find(|c| [SEPARATOR, '\n', '\r'].contains(c)) {
-        Some(separator) => Err(Unencodable::Separator { field: "document", separator }),
+    match document.bytes().find(|byte| [SEPARATOR as u8, b'\n', b'\r'].contains(byte)) {
+        Some(found) => Err(Unencodable::Separator { field: "document", separator: found.into() }),
         None => Ok(()),
     }
 }

@@ -1,5 +1,5 @@
-//! The rules of a server of `echo`. Some original servers send every byte back, others none of the
-//! blanks at the end.
+//! The rules of a server of `echo`. The original servers take one read for a message, and the
+//! exercise does not specify blanks.
 
 use super::message;
 use crate::protocol::{Rule, Step};
