@@ -73,7 +73,7 @@ impl Central {
         shared.expected.store(agencies.into());
         shared.set_roster(roster.iter().flat_map(Roster::numbers));
         shared.set_finished(storage.finished_agencies()?.into_iter());
-        let draw = storage.draw_over(ledger.bets)?;
+        let draw = storage.draw_over(&ledger)?;
         shared.drawn.store(draw.is_some().into());
         let waits = Waits::new(&shared);
         Ok(Self { shared, storage, roster, unpublished: None, stalled: None, waits, draw })

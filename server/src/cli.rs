@@ -69,6 +69,8 @@ pub enum Command {
         /// Directory to create, or an empty one
         directory: PathBuf,
     },
+    /// Check every byte of the storage of a stopped central; exit with 0 if all of it is intact
+    Verify,
     /// Documents that are generated from this command line.
     #[command(flatten)]
     Documents(Documents),

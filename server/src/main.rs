@@ -13,6 +13,7 @@ mod log_file;
 mod roster;
 mod storage;
 mod supervisor;
+mod verify;
 mod worker;
 
 use std::process;
@@ -78,6 +79,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
             inspect::health::live(port, config.heartbeat_timeout)
         }
         Some(Command::Health { live: false }) => inspect::health::ready(port),
+        Some(Command::Verify) => verify::run(&config.storage_dir),
         Some(Command::Run | Command::Documents(_)) | None => {
             if let Some(path) = &config.log_file
                 && let Err(reason) = log_file::log_to(path)

@@ -26,6 +26,7 @@ mod recovery;
 mod reopening;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod watch;
 
 use std::fmt;
@@ -42,6 +43,7 @@ pub use group::{Batches, Group};
 pub use ledger::{Ledger, LedgerWords};
 pub use lock::owner_pid as lock_owner;
 pub use recovery::Recovery;
+pub use verify::verify;
 pub use watch::Lost;
 
 use self::file::sync_directory;
@@ -320,7 +322,7 @@ impl Storage {
 
     /// Begins a draw over everything stored up to `ledger`.
     pub fn begin_draw(&self, ledger: &Ledger) -> Result<Drawing, FileError> {
-        Ok(Drawing::new(self.files.bets.try_clone()?, ledger.rows_end))
+        Ok(Drawing::new(self.files.bets.try_clone()?, ledger))
     }
 
     /// Continues a draw for about `bytes` bytes. Returns true once it has read every bet.
@@ -347,22 +349,28 @@ impl Storage {
         Draw::open(directory).map_err(FileError::of("reading", &directory.join(draw::FILE)))
     }
 
-    /// Returns the same as [`draw`](Self::draw). Fails if the draw was not held over `bets` bets,
-    /// because nothing can be stored after it.
-    pub fn draw_over(&self, bets: u64) -> Result<Option<Draw>, StorageError> {
-        let draw = self.draw()?;
-        match &draw {
-            Some(held) if held.bets != bets => {
-                let reason = format!(
-                    "the draw was held over {} bets, but bets.csv has {bets}; restore bets.csv, \
-                     or move this file away to hold another draw",
-                    held.bets
-                );
-                Err(inconsistent(&self.files.directory.join(draw::FILE), reason))
-            }
-            _ => Ok(draw),
-        }
+    /// Returns the same as [`draw`](Self::draw). Fails if the draw was not held over the bets in
+    /// the ledger, because nothing can be stored after it.
+    pub fn draw_over(&self, ledger: &Ledger) -> Result<Option<Draw>, StorageError> {
+        draw_over(&self.files.directory, ledger)
     }
+}
+
+/// Returns the result of the draw, if it has been held. Fails if it was not held over the bets in
+/// the ledger.
+fn draw_over(directory: &Path, ledger: &Ledger) -> Result<Option<Draw>, StorageError> {
+    let path = directory.join(draw::FILE);
+    let draw = Draw::open(directory).map_err(FileError::of("reading", &path))?;
+    let Some(held) = &draw else { return Ok(None) };
+    let other = if held.bets != ledger.bets {
+        format!("{} bets, but bets.csv has {}", held.bets, ledger.bets)
+    } else if held.checksum.is_some_and(|checksum| checksum != ledger.rows_checksum) {
+        "other bets than bets.csv has".to_owned()
+    } else {
+        return Ok(draw);
+    };
+    let advice = "restore bets.csv, or move this file away to hold another draw";
+    Err(inconsistent(&path, format!("the draw was held over {other}; {advice}")))
 }
 
 /// Makes the path of a directory survive a power loss, and the entries in it. Any run may have

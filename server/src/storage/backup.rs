@@ -153,7 +153,7 @@ fn with_unfinished(
 /// Opens the copy as a start does, which checks it and syncs it, and gives it its name.
 fn finish(unfinished: &Path, target: &Path) -> Result<Ledger, BackupError> {
     let (storage, recovery) = Storage::open(unfinished, Durability::Disk)?;
-    storage.draw_over(recovery.ledger.bets)?;
+    storage.draw_over(&recovery.ledger)?;
     let ledger = storage.close(recovery.ledger)?;
     drop(storage);
     let renamed = fs::rename(unfinished, target);

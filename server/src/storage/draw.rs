@@ -1,9 +1,11 @@
 //! The draw: one pass over `bets.csv` that finds the winners of every agency, and the file that
 //! keeps them.
 //!
-//! The first row of `draw.csv` is `draw,BETS,WINNERS`. One row `agency,document` per winner
-//! follows, grouped by agency, in the order of storage. The file is written under another name and
-//! renamed when it is whole, so there is either a complete draw or none.
+//! The first row of `draw.csv` is `draw,BETS,WINNERS,CHECKSUM`. The checksum is the CRC-32 of the
+//! rows that the draw was held over; files of the first version have none. One row
+//! `agency,document` per winner follows, grouped by agency, in the order of storage. The file is
+//! written under another name and renamed when it is whole, so there is either a complete draw or
+//! none.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,15 +17,18 @@ use std::path::Path;
 use csv::{ByteRecord, StringRecord, Terminator, WriterBuilder};
 use lottery::is_winner;
 
-use super::access;
 use super::agency_winners::AgencyWinners;
 use super::file::{sync_all, sync_directory};
+use super::ledger::checksum;
 use super::recovery::bet_of;
+use super::{Ledger, access};
 
 /// Name of the file.
 pub const FILE: &str = "draw.csv";
 /// Name of the file until it is complete.
 const UNFINISHED: &str = "draw.csv.new";
+/// Bytes of the file that a comparison reads at once.
+const PIECE_BYTES: u64 = 1024 * 1024;
 /// First field of the first row.
 const TITLE: &str = "draw";
 
@@ -34,35 +39,50 @@ pub struct Drawing {
     row: StringRecord,
     bets: u64,
     winners: u64,
+    /// CRC-32 of the rows that the draw is held over.
+    checksum: u32,
     /// Rows of the file, per agency. Memory holds only the winners, which are few.
     sections: BTreeMap<u16, Vec<u8>>,
 }
 
-/// Reads a file from its start with an offset of its own, because other processes share the
-/// descriptor.
+/// Reads a file with an offset of its own, because other processes share the descriptor.
 #[derive(Debug)]
-struct FromStart {
+pub struct FromStart {
     file: File,
     position: u64,
+    /// CRC-32 of the bytes that were read.
+    checksum: u32,
+}
+
+impl FromStart {
+    fn new(file: File) -> Self {
+        Self::at(file, 0)
+    }
+
+    /// Returns a reader of what follows an offset.
+    pub fn at(file: File, position: u64) -> Self {
+        Self { file, position, checksum: 0 }
+    }
 }
 
 impl Read for FromStart {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read_at(buffer, self.position)?;
         self.position += read as u64;
+        self.checksum = checksum(self.checksum, &buffer[..read]);
         Ok(read)
     }
 }
 
 impl Drawing {
-    /// Begins a draw over the first `end` bytes of `bets`. Nothing may be appended to the file
-    /// from then on.
-    pub fn new(bets: File, end: u64) -> Self {
+    /// Begins a draw over what `ledger` counts. Nothing may be appended to the file from then on.
+    pub fn new(bets: File, ledger: &Ledger) -> Self {
         let reader = csv::ReaderBuilder::new()
             .has_headers(false)
             .buffer_capacity(64 * 1024)
-            .from_reader(FromStart { file: bets, position: 0 }.take(end));
-        Self { reader, row: StringRecord::new(), bets: 0, winners: 0, sections: BTreeMap::new() }
+            .from_reader(FromStart::new(bets).take(ledger.rows_end));
+        let (row, checksum) = (StringRecord::new(), ledger.rows_checksum);
+        Self { reader, row, bets: 0, winners: 0, checksum, sections: BTreeMap::new() }
     }
 
     /// Continues for about `bytes` bytes. Returns true once it has read every bet.
@@ -70,7 +90,7 @@ impl Drawing {
         let enough = self.reader.position().byte() + bytes;
         while self.reader.position().byte() < enough {
             if !self.reader.read_record(&mut self.row)? {
-                return Ok(true);
+                return self.check_rows().map(|()| true);
             }
             self.bets += 1;
             // The reader's own line numbers are one behind when lines end in CRLF.
@@ -86,18 +106,33 @@ impl Drawing {
         Ok(false)
     }
 
+    /// Checks that the rows are those that were stored, after all of them were read.
+    fn check_rows(&self) -> io::Result<()> {
+        if self.reader.get_ref().get_ref().checksum == self.checksum {
+            return Ok(());
+        }
+        let reason = "its rows are not those that were stored; stop the central and run `server \
+                      verify` to see which, then restore them";
+        Err(io::Error::new(io::ErrorKind::InvalidData, reason))
+    }
+
     /// Returns the number of bets read so far.
     pub fn bets(&self) -> u64 {
         self.bets
+    }
+
+    fn title(&self) -> io::Result<Vec<u8>> {
+        let (bets, winners) = (self.bets.to_string(), self.winners.to_string());
+        let mut title = Vec::new();
+        put_row(&[TITLE, &bets, &winners, &format!("{:08x}", self.checksum)], &mut title)?;
+        Ok(title)
     }
 
     /// Writes the result. If this fails, the draw has not been held.
     pub fn write(&self, directory: &Path, durable: bool) -> io::Result<()> {
         let unfinished = directory.join(UNFINISHED);
         let mut file = access::options(&unfinished).truncate(true).open(&unfinished)?;
-        let mut title = Vec::new();
-        put_row(&[TITLE, &self.bets.to_string(), &self.winners.to_string()], &mut title)?;
-        file.write_all(&title)?;
+        file.write_all(&self.title()?)?;
         self.sections.values().try_for_each(|section| file.write_all(section))?;
         if durable {
             sync_all(&file)?;
@@ -109,6 +144,17 @@ impl Drawing {
             sync_directory(directory).map_err(io::Error::other)?;
         }
         Ok(())
+    }
+
+    /// Returns true if `draw.csv` is the result of this draw, which has read every bet.
+    pub fn has_written(&self, draw: &Draw) -> io::Result<bool> {
+        let mut same = draw.bets == self.bets && draw.sections.len() == self.sections.len();
+        for (agency, section) in &self.sections {
+            let mut winners = draw.winners(*agency);
+            while !draw.read(&mut winners, PIECE_BYTES)? {}
+            same &= winners.documents() == documents_in(section)?;
+        }
+        Ok(same)
     }
 }
 
@@ -125,6 +171,8 @@ pub struct Draw {
     file: File,
     /// Number of bets that the draw was held over.
     pub bets: u64,
+    /// CRC-32 of their rows; `None` in a file of the first version.
+    pub checksum: Option<u32>,
     /// Byte range of the rows of each agency.
     sections: BTreeMap<u16, Range<u64>>,
 }
@@ -138,7 +186,7 @@ impl Draw {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let mut reader = reader(FromStart { file: file.try_clone()?, position: 0 });
+        let mut reader = reader(FromStart::new(file.try_clone()?));
         let mut row = ByteRecord::new();
         let damaged = || {
             let advice = "it is not the complete result of a draw; move it away to hold the draw \
@@ -151,7 +199,11 @@ impl Draw {
         }
         let (bets, winners) =
             (number(&row, 1).ok_or_else(damaged)?, number(&row, 2).ok_or_else(damaged)?);
-        let mut draw = Self { file, bets, sections: BTreeMap::new() };
+        let checksum = match row.get(3) {
+            None => None,
+            Some(text) => Some(checksum_in(text).ok_or_else(damaged)?),
+        };
+        let mut draw = Self { file, bets, checksum, sections: BTreeMap::new() };
         let mut found = 0;
         let mut start = reader.position().byte();
         while reader.read_byte_record(&mut row)? {
@@ -179,12 +231,22 @@ impl Draw {
     }
 }
 
+/// Returns the documents in rows of the file.
+fn documents_in(rows: &[u8]) -> io::Result<Vec<String>> {
+    let mut reader = reader(rows);
+    reader.records().map(|row| Ok(row?.get(1).unwrap_or_default().to_owned())).collect()
+}
+
 fn reader<R: Read>(input: R) -> csv::Reader<R> {
     csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(input)
 }
 
 fn number(row: &ByteRecord, column: usize) -> Option<u64> {
     std::str::from_utf8(row.get(column)?).ok()?.parse().ok()
+}
+
+fn checksum_in(text: &[u8]) -> Option<u32> {
+    u32::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok()
 }
 
 #[cfg(test)]
@@ -203,11 +265,17 @@ mod tests {
         winners.documents().into_iter().map(str::to_owned).collect()
     }
 
+    fn ledger(bets: &[u8]) -> Ledger {
+        let (rows_end, rows_checksum) = (bets.len() as u64, checksum(0, bets));
+        Ledger { rows_end, rows_checksum, ..Ledger::default() }
+    }
+
     fn drawing(bets: &[u8]) -> (tempfile::TempDir, Drawing) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("bets.csv");
         fs::write(&path, bets).unwrap();
-        (directory, Drawing::new(File::open(path).unwrap(), bets.len() as u64))
+        let drawing = Drawing::new(File::open(path).unwrap(), &ledger(bets));
+        (directory, drawing)
     }
 
     #[test]
@@ -221,7 +289,10 @@ mod tests {
         drawing.write(directory.path(), true).unwrap();
         let draw = Draw::open(directory.path()).unwrap().unwrap();
         assert_eq!(draw.bets, 5);
-        assert!(fs::read(directory.path().join(FILE)).unwrap().starts_with(b"draw,5,3\r\n"));
+        let title = format!("draw,5,3,{:08x}\r\n", checksum(0, BETS));
+        assert!(fs::read(directory.path().join(FILE)).unwrap().starts_with(title.as_bytes()));
+        assert_eq!(draw.checksum, Some(checksum(0, BETS)));
+        assert!(drawing.has_written(&draw).unwrap());
         for (agency, documents) in
             [(1, vec!["3,3"]), (2, vec!["11", "55"]), (3, vec![]), (0, vec![])]
         {
@@ -245,7 +316,8 @@ mod tests {
     fn a_draw_stops_at_the_given_end() {
         let (_directory, mut drawing) = drawing(BETS);
         let first = BETS.iter().position(|&byte| byte == b'\n').unwrap() as u64 + 1;
-        drawing = Drawing::new(drawing.reader.into_inner().into_inner().file, first);
+        let file = drawing.reader.into_inner().into_inner().file;
+        drawing = Drawing::new(file, &ledger(&BETS[..first as usize]));
         assert!(drawing.advance(1000).unwrap());
         assert_eq!((drawing.bets, drawing.winners), (1, 1));
     }
@@ -262,6 +334,27 @@ mod tests {
             fs::write(&path, &whole[..cut]).unwrap();
             assert!(Draw::open(directory.path()).is_err(), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_draw_over_other_rows_than_were_stored_is_not_held() {
+        let (_directory, mut drawing) = drawing(BETS);
+        drawing.checksum ^= 1;
+        let error = drawing.advance(u64::MAX / 2).unwrap_err().to_string();
+        assert!(error.contains("server verify"), "{error}");
+    }
+
+    #[test]
+    fn a_result_of_the_first_version_has_no_checksum() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(FILE), "draw,1,1\r\n1,22\r\n").unwrap();
+        let draw = Draw::open(directory.path()).unwrap().unwrap();
+        assert_eq!(
+            (draw.bets, draw.checksum, documents_of(&draw, 1)),
+            (1, None, vec!["22".into()])
+        );
+        fs::write(directory.path().join(FILE), "draw,1,1,x\r\n1,22\r\n").unwrap();
+        assert!(Draw::open(directory.path()).is_err());
     }
 
     #[test]

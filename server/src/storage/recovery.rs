@@ -13,7 +13,6 @@ mod after_death;
 mod count;
 mod upgrade;
 
-use self::count::line_range;
 use super::files::{Files, inconsistent};
 use super::finished::Marks;
 use super::journal::Journal;
@@ -22,7 +21,7 @@ use super::journal::header::{CLEAN, Header, Kind};
 use super::journal::record::Record;
 use super::{Durability, FileError, Ledger, StorageError};
 
-pub use self::count::bet_of;
+pub use self::count::{bet_of, line_range};
 
 /// What a damaged storage can be recovered with.
 const WAYS_OUT: &str = "nothing was changed; restore the file from a backup, or run `server \
@@ -49,10 +48,10 @@ pub struct Recovery {
 }
 
 /// What the first pass found.
-struct Found {
+pub struct Found {
     start: Header,
     /// The totals after the last record that is whole.
-    last: Ledger,
+    pub last: Ledger,
     /// The record that follows, if only its batch is missing.
     not_whole: Option<Record>,
     /// The marks of all agencies that have finished.
@@ -81,7 +80,7 @@ impl Files {
     }
 
     /// Examines the journal and the files and changes nothing.
-    fn examine(&self, journal: &Journal, boot: u64) -> Result<Found, StorageError> {
+    pub fn examine(&self, journal: &Journal, boot: u64) -> Result<Found, StorageError> {
         let start = journal.newest_checkpoint()?.ok_or_else(|| journal.damaged())?;
         let run = Run::of(&start);
         // Replaying behind missing bytes would hide that they are missing.

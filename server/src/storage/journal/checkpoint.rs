@@ -81,4 +81,21 @@ impl Journal {
             newest => Ok(newest),
         }
     }
+
+    /// Returns the offsets of damaged copies of checkpoints of which another copy is readable.
+    pub fn damaged_checkpoints(&self) -> Result<Vec<u64>, FileError> {
+        let mut damaged = Vec::new();
+        for slot in 0..2 {
+            let mut copies = Vec::new();
+            for place in (0..COPIES).map(|copy| page(slot, copy)) {
+                let mut bytes = [0; HEADER_BYTES];
+                self.file.read_exact_at(&mut bytes, place)?;
+                copies.push((place, Header::parse(&bytes)));
+            }
+            let newest = copies.iter().filter_map(|(_, header)| *header);
+            let newest = newest.max_by_key(|header| header.ledger.epoch);
+            damaged.extend(copies.iter().filter(|(_, copy)| *copy != newest).map(|(at, _)| *at));
+        }
+        Ok(damaged)
+    }
 }

@@ -148,10 +148,11 @@ fn a_draw_csv_that_is_damaged_or_covers_other_bets_prevents_the_start_and_the_me
     assert_eq!(central.stop().0, 0);
     let (path, good) = (setup.stored("draw.csv"), setup.read_stored("draw.csv"));
     // The three agencies have six, five and eight bets, four of which win.
-    assert!(good.starts_with(b"draw,19,4\r\n"), "{}", String::from_utf8_lossy(&good));
+    assert!(good.starts_with(b"draw,19,4,"), "{}", String::from_utf8_lossy(&good));
     let text = String::from_utf8(good.clone()).unwrap();
     let (damaged, other) =
         ("it is not the complete result of a draw; move it away", "move this file away");
+    let checksum = crc32fast::hash(&setup.read_stored("bets.csv"));
     for (bytes, reason) in [
         (String::new(), damaged),
         ("nonsense".to_owned(), damaged),
@@ -162,6 +163,7 @@ fn a_draw_csv_that_is_damaged_or_covers_other_bets_prevents_the_start_and_the_me
         (text.replace("3,24813860", "three,24813860"), damaged),
         (text.replace("draw,19,4", "draw,18,4"), other),
         (text.replace("draw,19,4", "draw,20,4"), other),
+        (text.replace(&format!("draw,19,4,{checksum:08x}"), "draw,19,4,01234567"), other),
     ] {
         fs::write(&path, &bytes).unwrap();
         let line = failed_start(&setup, port);

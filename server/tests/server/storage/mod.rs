@@ -12,3 +12,4 @@ mod power_loss;
 mod recovery;
 mod round;
 mod unsupported;
+mod verify;
