@@ -7,14 +7,17 @@
 //! in-flight mark is released, together. Only then is it acknowledged. A worker may be killed
 //! between any two of these points. [`Central::repair`] then publishes or discards what it left.
 
+mod agencies;
 mod commit;
 mod draw;
 mod error;
 mod failure;
 mod heartbeat;
+mod identity;
 mod listening;
 mod locks;
 mod names;
+mod operator;
 mod publish;
 mod repair;
 mod shared;
@@ -27,8 +30,10 @@ pub use error::{Fatal, Rejected, RepairError};
 pub use failure::StorageFailure;
 use heartbeat::Heartbeat;
 use locks::{Busy, LOCK_TIMEOUT, Waits};
+pub use operator::{Answer, NoAnswer, OperatorCommand};
 pub use shared::{NAME_PREFIX, Phase, Shared, WorkerState};
 
+use crate::roster::Roster;
 use crate::storage::{Draw, Ledger, Storage};
 
 /// One process's access to the central.
@@ -36,6 +41,8 @@ use crate::storage::{Draw, Ledger, Storage};
 pub struct Central {
     shared: Shared,
     storage: Storage,
+    /// The agencies that may take part, and from where; `None` if any agency may.
+    roster: Option<Roster>,
     /// The totals after the last batch or finish mark that this process has committed but not
     /// published.
     unpublished: Option<Ledger>,
@@ -50,23 +57,26 @@ pub struct Central {
 impl Central {
     /// Initializes the shared state of a starting central from its storage.
     ///
-    /// `agencies` is the number of distinct agencies that the draw waits for.
+    /// `agencies` is the number of distinct agencies that the draw waits for. With a roster, it
+    /// waits for exactly these.
     pub fn new(
         shared: Shared,
         storage: Storage,
         ledger: Ledger,
         agencies: u16,
+        roster: Option<Roster>,
     ) -> Result<Self, Fatal> {
         shared.ledger.set(ledger.into())?;
         shared.winners.set(ledger.winners)?;
         shared.bets.store(ledger.bets);
         shared.durable.store(ledger.records);
         shared.expected.store(agencies.into());
-        shared.finished.store(ledger.finished);
+        shared.set_roster(roster.iter().flat_map(Roster::numbers));
+        shared.set_finished(storage.finished_agencies()?.into_iter());
         let draw = storage.draw_over(&ledger)?;
         shared.drawn.store(draw.is_some().into());
         let waits = Waits::new(&shared);
-        Ok(Self { shared, storage, unpublished: None, stalled: None, waits, draw })
+        Ok(Self { shared, storage, roster, unpublished: None, stalled: None, waits, draw })
     }
 
     /// Makes this process the worker in a slot: from now on it shows a heartbeat.

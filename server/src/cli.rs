@@ -47,6 +47,16 @@ pub enum Command {
     /// Show all shared memory segments, or with --port that of one central, and their objects, in
     /// the layout of `ipcs -m`
     Ipcs,
+    /// Show which agencies have finished and what the draw waits for, or change it
+    Draw {
+        /// Hold the draw of a central with SERVER_DRAW=confirm; exit with 0 once it has been held
+        #[arg(long, conflicts_with = "reopen")]
+        confirm: bool,
+        /// Open the bets again, as long as the draw has not been held: every agency has to finish
+        /// again
+        #[arg(long)]
+        reopen: bool,
+    },
     /// Exit with 0 if the running central would serve a batch now; with 1, and the reason, if not
     Health {
         /// Ask only whether its processes run: if not, a restart helps

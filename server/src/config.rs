@@ -8,10 +8,10 @@ mod listen_ip;
 mod table;
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use conventions::settings::{Settings, SettingsError};
+use conventions::settings::{Settings, SettingsError, Source};
 use conventions::{duration, logger};
 use log::LevelFilter;
 
@@ -19,6 +19,7 @@ pub use self::listen_address::ListenAddress;
 use self::listen_address::listen_addresses;
 pub use self::listen_ip::ListenIp;
 pub use self::table::{Flags, TABLE};
+use crate::roster::Roster;
 use crate::storage::Durability;
 
 /// Maximum number of workers. Each is a process with its own slot in shared memory.
@@ -45,6 +46,10 @@ pub struct Config {
     pub log_level_text: String,
     /// Distinct agencies that the draw waits for.
     pub agencies: u16,
+    /// The agencies that may take part, and from where; `None` if any agency may.
+    pub roster: Option<Roster>,
+    /// True if the draw waits for an operator.
+    pub draw_needs_confirmation: bool,
     /// True if a query for winners before the draw waits for it, false if it is refused.
     pub early_queries_wait: bool,
     /// Processes in the pool.
@@ -75,6 +80,18 @@ pub struct Config {
 impl Config {
     /// Validates the values of the settings. Fails with the first one that is not accepted.
     pub fn from_settings(settings: &Settings) -> Result<Self, SettingsError> {
+        Self::with_roster(settings, settings.get_explained("SERVER_ROSTER", read_roster)?)
+    }
+
+    /// Validates the settings for a command that inspects a running central. A roster that cannot
+    /// be used is ignored: the central runs with the one that it has read, and a check of its
+    /// health must not fail because the file is being edited.
+    pub fn for_inspection(settings: &Settings) -> Result<Self, SettingsError> {
+        let roster = settings.get_explained("SERVER_ROSTER", read_roster).ok().flatten();
+        Self::with_roster(settings, None).map(|config| Self { roster, ..config })
+    }
+
+    fn with_roster(settings: &Settings, roster: Option<Roster>) -> Result<Self, SettingsError> {
         let port = settings.get("SERVER_PORT", |text| text.parse().ok())?;
         Ok(Self {
             listen_addresses: settings
@@ -87,8 +104,12 @@ impl Config {
                 .into(),
             log_level: settings.get("LOGGING_LEVEL", logger::level_from)?,
             log_level_text: settings.text("LOGGING_LEVEL").to_owned(),
-            agencies: settings.get("SERVER_AGENCIES", |text| {
-                text.parse().ok().filter(|agencies| *agencies > 0)
+            agencies: agencies(settings, roster.as_ref())?,
+            roster,
+            draw_needs_confirmation: settings.get("SERVER_DRAW", |text| match text {
+                "automatic" => Some(false),
+                "confirm" => Some(true),
+                _ => None,
             })?,
             early_queries_wait: settings.get("SERVER_EARLY_QUERY", |text| match text {
                 "wait" => Some(true),
@@ -113,6 +134,30 @@ impl Config {
             log_lines: settings.get("SERVER_LOG_LINES", count)?,
         })
     }
+}
+
+/// Reads the roster from a file, or `none`.
+fn read_roster(path: &str) -> Result<Option<Roster>, Option<String>> {
+    match path {
+        "none" => Ok(None),
+        path => Roster::read(Path::new(path)).map(Some).map_err(|error| Some(error.to_string())),
+    }
+}
+
+/// Returns how many agencies the draw waits for: those of the roster, if there is one.
+fn agencies(settings: &Settings, roster: Option<&Roster>) -> Result<u16, SettingsError> {
+    const KEY: &str = "SERVER_AGENCIES";
+    let agencies = settings.get(KEY, |text| text.parse().ok().filter(|agencies| *agencies > 0))?;
+    let Some(roster) = roster else { return Ok(agencies) };
+    if *settings.source(KEY) == Source::Default {
+        return Ok(roster.len());
+    }
+    let listed = roster.len();
+    settings.get(KEY, |_| (listed == agencies).then_some(listed)).map_err(|error| {
+        error.expecting(format!(
+            "{listed}, as many as SERVER_ROSTER lists; without {KEY} the number follows from it"
+        ))
+    })
 }
 
 /// Reads a duration of at least [`MIN_TIME`].

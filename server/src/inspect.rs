@@ -1,8 +1,9 @@
-//! The commands `status`, `ipcs`, `health` and `backup`: they examine a running central without
-//! disturbing it.
+//! The commands `status`, `draw`, `ipcs`, `health` and `backup`: they examine a running central
+//! without disturbing it. `draw` can also give it a command.
 
 mod backup;
 mod condition;
+mod draw;
 pub mod health;
 mod ipcs;
 mod status;
@@ -16,8 +17,9 @@ use multiprocessing::{Segment, SegmentError, SharedState, segments};
 
 pub use self::backup::backup;
 use self::status::Status;
-use crate::central::{NAME_PREFIX, Shared};
+use crate::central::{NAME_PREFIX, OperatorCommand, Shared};
 use crate::exit_code::ExitCode;
+use crate::roster::Roster;
 
 /// Time between two tables of `status --watch`.
 const WATCH: Duration = Duration::from_secs(1);
@@ -52,6 +54,26 @@ pub fn status(port: u16, json: bool, watch: bool) -> ExitCode {
             Ok(true) if watch => sleep(WATCH),
             Ok(_) => return ExitCode::Done,
         }
+    }
+}
+
+/// Prints the state of the draw of the central whose first port is `port`, or gives the central a
+/// command of the operator.
+pub fn draw(port: u16, command: Option<OperatorCommand>, roster: Option<&Roster>) -> ExitCode {
+    let shared = match attach(port) {
+        Ok(shared) => shared,
+        Err(reason) => return failed("draw", &reason),
+    };
+    let text = match command {
+        None => draw::state(&shared, roster),
+        Some(command) => match draw::execute(&shared, command) {
+            Ok(done) => format!("{done}\n"),
+            Err(reason) => return failed("draw", &reason),
+        },
+    };
+    match output::print(text.as_bytes()) {
+        Ok(_open) => ExitCode::Done,
+        Err(reason) => failed("draw", &reason),
     }
 }
 

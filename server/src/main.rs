@@ -10,6 +10,7 @@ mod fuzz_corpus;
 mod inspect;
 mod listener;
 mod log_file;
+mod roster;
 mod storage;
 mod supervisor;
 mod verify;
@@ -25,6 +26,7 @@ use conventions::output::{self, OutputError};
 use conventions::settings::{Misspelled, Settings, SettingsError, Source, misspelled};
 use log::LevelFilter;
 
+use crate::central::OperatorCommand;
 use crate::cli::{Cli, Command};
 use crate::config::{Config, Flags};
 use crate::exit_code::ExitCode;
@@ -50,7 +52,11 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
     if cli.settings.print_config {
         return Ok(print(settings.effective().as_bytes()));
     }
-    let config = Config::from_settings(&settings)?;
+    let runs = matches!(cli.command, Some(Command::Run) | None) || cli.settings.check_config;
+    let config = match runs {
+        true => Config::from_settings(&settings)?,
+        false => Config::for_inspection(&settings)?,
+    };
     if cli.settings.check_config {
         return Ok(ExitCode::Done);
     }
@@ -60,6 +66,14 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
     Ok(match &cli.command {
         Some(Command::Backup { directory }) => inspect::backup(&config.storage_dir, directory),
         Some(Command::Status { json, watch }) => inspect::status(port, *json, *watch),
+        Some(Command::Draw { confirm, reopen }) => {
+            let command = match (*confirm, *reopen) {
+                (true, _) => Some(OperatorCommand::Confirm),
+                (_, true) => Some(OperatorCommand::Reopen),
+                _ => None,
+            };
+            inspect::draw(port, command, config.roster.as_ref())
+        }
         Some(Command::Ipcs) => inspect::ipcs(chosen),
         Some(Command::Health { live: true }) => {
             inspect::health::live(port, config.heartbeat_timeout)

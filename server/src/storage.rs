@@ -23,6 +23,7 @@ mod journal;
 mod ledger;
 mod lock;
 mod recovery;
+mod reopening;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -227,11 +228,6 @@ impl Storage {
         Ok(refused)
     }
 
-    /// Returns true if an agency has finished.
-    pub fn has_finished(&self, agency: u16) -> Result<bool, FileError> {
-        self.files.finished.contains(agency)
-    }
-
     /// Marks an agency as finished, unless it is marked already. `durable` counts the records that
     /// survive a power loss. Returns the totals after it, or the reason why it is not marked. The
     /// caller holds the ledger's lock, and must append nothing after an error.
@@ -262,6 +258,11 @@ impl Storage {
         }
     }
 
+    /// Returns the agencies that have finished.
+    pub fn finished_agencies(&self) -> Result<Vec<u16>, StorageError> {
+        Ok(self.files.finished.marks()?.agencies())
+    }
+
     fn try_finish(
         &mut self,
         mut before: Ledger,
@@ -269,7 +270,7 @@ impl Storage {
         durable: u64,
     ) -> Result<Ledger, StorageError> {
         let acknowledged = self.acknowledged(&before, durable);
-        if !self.journal.has_room_for_finish(&before) {
+        if !self.journal.has_room_for_mark(&before) {
             before = self.checkpoint(before)?;
         }
         Ok(self.journal.finish(before, agency, acknowledged)?)
@@ -334,6 +335,12 @@ impl Storage {
         let directory = &self.files.directory;
         let written = drawing.write(directory, self.run.durability == Durability::Disk);
         written.map_err(FileError::of("writing", &directory.join(draw::FILE)))
+    }
+
+    /// Returns true if there is a result of the draw, whole or damaged.
+    pub fn has_draw(&self) -> Result<bool, FileError> {
+        let path = self.files.directory.join(draw::FILE);
+        path.try_exists().map_err(FileError::of("looking for", &path))
     }
 
     /// Returns the result of the draw, if it has been held. A damaged file is an error.

@@ -63,12 +63,15 @@ pub fn run(flags: &Flags, settings: &Settings, config: Config) -> Result<ExitCod
     shared.port.store(port);
     shared.set_listening(&addresses);
     shared.beat_as_supervisor();
-    let central = Central::new(shared, storage, recovery.ledger, config.agencies)?;
+    shared.needs_confirmation.store(config.draw_needs_confirmation.into());
+    let roster = config.roster.clone();
+    let central = Central::new(shared, storage, recovery.ledger, config.agencies, roster)?;
     if central.was_drawn() {
         let advice = "the draw of this storage has been held, so bets are closed; a new lottery \
                       needs another SERVER_STORAGE_DIR";
         info("sorteo", Outcome::InProgress).with("reason", advice).write();
     }
+    central.shared().log_missing_confirmation();
     log_config(&config, port);
     let mut supervisor = Supervisor {
         central,
@@ -191,7 +194,7 @@ impl Workload for Supervisor<'_> {
             PoolEvent::Reloading { workers } => {
                 self.generation += 1;
                 self.workers = *workers;
-                self.reloader.apply(&mut self.config, &self.central, self.generation);
+                self.reloader.apply(&mut self.config, &mut self.central, self.generation);
                 self.watchdog.limit(self.config.heartbeat_timeout);
             }
             PoolEvent::Resized { workers } => {

@@ -14,9 +14,11 @@ mod handler;
 mod intake;
 mod large;
 mod log_budget;
+mod other_dialect;
 mod pace;
 mod places;
 mod pressure;
+mod reopening;
 mod request;
 mod round;
 mod table;
@@ -126,6 +128,7 @@ pub fn serve(
         .map(|(token, listener)| Intake::new(listener, token, &epoll, limits.connections));
     let intakes = intakes.collect::<Result<_, _>>()?;
     let slot = worker.slot();
+    let reopened = central.shared().reopened.load();
     let log = LogBudget::new(limits.log_lines);
     let (round, answers) = (Round::default(), Answers::new());
     let requests = Requests { slot, central, limits, answering, round, answers, log };
@@ -135,6 +138,7 @@ pub fn serve(
         table: Table::new(&epoll),
         handler: Handler::new(requests),
         draw: DrawAttempt::new(drawn),
+        reopened,
         places: Places::new(),
         large: LargeTurns::new(),
         published: (0, 0, false),
@@ -156,6 +160,8 @@ struct EventLoop<'a> {
     table: Table<'a>,
     handler: Handler<'a>,
     draw: DrawAttempt,
+    /// Number of times that bets were reopened, as far as this worker has seen.
+    reopened: u32,
     /// Connections that may lose their places.
     places: Places,
     large: LargeTurns,
@@ -196,6 +202,8 @@ impl<'a> EventLoop<'a> {
             {
                 self.table.extend_deadlines(away);
             }
+            // Before any event: an agency that finishes in this round does so after the reopening.
+            self.follow_reopening()?;
             let queued = self.table.take_queued();
             for event in &events[..ready] {
                 self.dispatch(event)?;

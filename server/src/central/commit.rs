@@ -40,7 +40,8 @@ impl Central {
         };
         self.check_durability()?;
         let batches = if self.is_closed() {
-            (0..group.len()).map(|_| Err(Rejected::Closed)).collect()
+            let rejected = || if self.was_drawn() { Rejected::Drawn } else { Rejected::Closed };
+            (0..group.len()).map(|_| Err(rejected())).collect()
         } else {
             let (shared, storage) = (&self.shared, &mut self.storage);
             let stored = || store(shared, storage, &mut guard, group.all());
@@ -163,13 +164,15 @@ fn mark_finished(
     let finished = storage.finish(before, agency, shared.durable.load());
     let (after, refused) = finished.map_err(|error| shared.note_failure(error.into()))?;
     **ledger = after.into();
-    if after.finished > before.finished {
-        shared.finished.store(after.finished);
+    if after.finished > before.finished
+        && let Some(finished) = shared.add_finished(agency)
+    {
         info("agency_finished", Outcome::Success)
             .with("agency", agency)
-            .with("finished", after.finished)
+            .with("finished", finished)
             .with("expected", shared.expected.load())
             .write();
+        shared.log_missing_confirmation();
     }
     Ok(refused.map_or(Ok(()), Err))
 }

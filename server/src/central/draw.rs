@@ -24,8 +24,8 @@ impl Central {
     }
 
     /// Returns true if an agency has finished.
-    pub fn has_finished(&self, agency: u16) -> Result<bool, Rejected> {
-        Ok(self.storage.has_finished(agency)?)
+    pub fn has_finished(&self, agency: u16) -> bool {
+        self.shared.has_finished(agency)
     }
 
     /// Returns true if the draw has been held.
@@ -33,10 +33,16 @@ impl Central {
         self.shared.drawn.load() != 0
     }
 
+    /// Returns true if the draw is held next: bets are closed, and an operator has confirmed the
+    /// draw if that is required.
+    fn is_due(&self) -> bool {
+        self.is_closed() && !self.shared.awaits_confirmation()
+    }
+
     /// Begins the draw in worker `slot` if it is due and no worker is running it.
     pub fn begin_draw(&mut self, slot: usize) -> Result<Result<Option<Drawing>, Rejected>, Fatal> {
         // Read `draw_owner` before `drawn`: the owner clears itself only after it has set `drawn`.
-        let due = || self.is_closed() && self.shared.draw_owner.load() == 0 && !self.was_drawn();
+        let due = || self.is_due() && self.shared.draw_owner.load() == 0 && !self.was_drawn();
         // Check without the lock first, because every worker checks in every round.
         if !due() {
             return Ok(Ok(None));

@@ -1,6 +1,7 @@
 //! Errors of the central, one type per severity.
 
 use std::io;
+use std::net::IpAddr;
 
 use lottery::protocol::Unencodable;
 use multiprocessing::{LockFailure, SegmentName};
@@ -16,8 +17,17 @@ pub enum Rejected {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The draw is due or has been held.
-    #[error("the bets are closed: every expected agency has finished")]
+    /// The draw has been held.
+    #[error(
+        "the bets are closed: every expected agency has finished; a new lottery needs another \
+         SERVER_STORAGE_DIR"
+    )]
+    Drawn,
+    /// Every expected agency has finished, and the draw has not been held yet.
+    #[error(
+        "the bets are closed: every expected agency has finished; until the draw is held, \
+         `server draw --reopen` opens them again"
+    )]
     Closed,
     /// The result of the draw cannot be read.
     #[error("the winners of agency {agency} cannot be read: {source}")]
@@ -26,6 +36,31 @@ pub enum Rejected {
         agency: u16,
         /// The reason.
         source: io::Error,
+    },
+    /// The roster has no agency with the address of the peer.
+    #[error(
+        "{address} belongs to no agency's network; add its network to the roster (SERVER_ROSTER)"
+    )]
+    Stranger {
+        /// Address of the peer.
+        address: IpAddr,
+    },
+    /// The roster does not have the agency.
+    #[error("agency {agency} is not in the roster (SERVER_ROSTER)")]
+    NotInRoster {
+        /// The agency.
+        agency: u16,
+    },
+    /// The address of the peer belongs to another agency.
+    #[error(
+        "agency {agency} may not speak from {address}; the roster (SERVER_ROSTER) gives it other \
+         networks"
+    )]
+    OtherNetwork {
+        /// The agency that the request speaks for.
+        agency: u16,
+        /// Address of the peer.
+        address: IpAddr,
     },
     /// An enabled dialect could not answer the agency if this bet won.
     #[error(

@@ -153,7 +153,7 @@ pub(super) fn lock_ledger<'a>(
         Err(LockError::OwnerDied(mut inherited)) => {
             let before = Ledger::from(**inherited);
             let recovery = waits.heartbeat.on_disk(|| storage.recover(before))?;
-            shared.finished.store(recovery.ledger.finished);
+            shared.set_finished(storage.finished_agencies()?.into_iter());
             **inherited = recovery.ledger.into();
             warn("recovery", Outcome::Success)
                 .with("reason", "a process died while it held the storage lock")

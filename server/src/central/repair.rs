@@ -36,17 +36,6 @@ impl Central {
         published
     }
 
-    /// Changes the number of agencies that the draw waits for. Returns false if bets are closed, in
-    /// which case the number stays: the draw covers the bets that were stored when it closed them.
-    pub fn expect(&self, agencies: u16) -> Result<bool, RepairError> {
-        let _guard = self.lock_ledger(LOCK_TIMEOUT)??;
-        if self.is_closed() {
-            return Ok(false);
-        }
-        self.shared.expected.store(agencies.into());
-        Ok(true)
-    }
-
     fn publish_committed(&self) -> Result<(), RepairError> {
         let committed = Ledger::from(*self.lock_ledger(LOCK_TIMEOUT)??);
         self.check_durability()?;

@@ -12,6 +12,7 @@ use multiprocessing::{
     Lock, RawArray, RawValue, Segment, SegmentError, SegmentName, SharedState, Value,
 };
 
+use super::agencies::AGENCY_WORDS;
 use crate::storage::LedgerWords;
 
 /// What the central as a whole is doing.
@@ -100,16 +101,39 @@ pub struct Shared {
     pub winners: Value<u64>,
     /// Published bets. Written by the holder of the lock of `winners`; never decreases.
     pub bets: RawValue<u64>,
-    /// Distinct agencies that have finished, as in `ledger`, for readers without a lock. Written by
-    /// the holder of the lock of `ledger`.
+    /// Distinct agencies that have finished and count for the draw. Written by the holder of the
+    /// lock of `ledger`.
     pub finished: RawValue<u32>,
     /// Agencies that the draw waits for. Written by the supervisor, at the start and, with the lock
     /// of `ledger`, at a reload before bets are closed.
     pub expected: RawValue<u32>,
+    /// One bit per agency number: 1 if the agency has finished and counts for the draw. Written
+    /// like `finished`.
+    #[shared(len = AGENCY_WORDS)]
+    pub finished_agencies: RawArray<u64>,
+    /// One bit per agency number: 1 if the agency is in the roster. All 0 without a roster, and
+    /// then every agency counts. Written by the supervisor at the start.
+    #[shared(len = AGENCY_WORDS)]
+    pub roster_agencies: RawArray<u64>,
     /// 1 plus the slot of the worker that runs the draw, or 0. Written by a worker that finds 0
     /// and holds the lock of `ledger`; set back to 0 by that worker, or by the supervisor when the
     /// worker is dead.
     pub draw_owner: RawValue<u32>,
+    /// 1 if the draw waits for an operator. Written by the supervisor at the start.
+    pub needs_confirmation: RawValue<u8>,
+    /// 1 once an operator has confirmed the draw. Written by a worker that executes a command and
+    /// holds the lock of `ledger`; set back to 0 when bets are reopened.
+    pub confirmed: RawValue<u8>,
+    /// Number of times that an operator has reopened bets. Written like `confirmed`; never
+    /// decreases.
+    pub reopened: RawValue<u32>,
+    /// Held by the one `server draw` process that gives a command.
+    pub operator: Lock,
+    /// Number and code of the last command of an operator. Written by the holder of `operator`.
+    pub command: RawValue<u64>,
+    /// Number of the last command that was executed, and the code of the answer. Written by the
+    /// worker that executes it and holds the lock of `ledger`.
+    pub answer: RawValue<u64>,
     /// 1 once there is a `draw.csv`. Written by the worker in `draw_owner`, and by the supervisor
     /// at the start; never reset.
     pub drawn: RawValue<u8>,

@@ -111,6 +111,28 @@ const SETTINGS: &[Setting] = &[
         details: "",
     },
     Setting {
+        key: "SERVER_ROSTER",
+        flag: "roster",
+        value_name: "FILE",
+        default: "none",
+        accepted: "the path of a CSV file, or none",
+        choices: &[],
+        help: "Agencies that may take part, and the networks of each",
+        details: "Columns: number, name, networks (CIDR, separated by blanks). The draw waits for \
+                  exactly these agencies, and a connection speaks only for agencies of its network.",
+    },
+    Setting {
+        key: "SERVER_DRAW",
+        flag: "draw",
+        value_name: "WHEN",
+        default: "automatic",
+        accepted: "automatic or confirm",
+        choices: &["automatic", "confirm"],
+        help: "Moment of the draw",
+        details: "automatic: when every expected agency has finished. confirm: when an operator runs \
+                  `server draw --confirm` after that.",
+    },
+    Setting {
         key: "SERVER_EARLY_QUERY",
         flag: "early-query",
         value_name: "WHAT",

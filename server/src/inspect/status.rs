@@ -32,6 +32,8 @@ pub struct Status {
     agencies_finished: u32,
     /// Agencies that the draw waits for.
     agencies_expected: u32,
+    /// True if bets are closed and the draw waits for an operator.
+    awaits_confirmation: bool,
     /// True once the draw has been held.
     drawn: bool,
     /// Connections that wait for the draw.
@@ -121,6 +123,7 @@ impl Status {
             agencies_in_flight: shared.agencies_in_flight(),
             agencies_finished: shared.finished.load(),
             agencies_expected: shared.expected.load(),
+            awaits_confirmation: shared.awaits_confirmation(),
             drawn: shared.drawn.load() != 0,
             waiting: shared.worker_waiting.iter().sum(),
             worker_deaths: shared.deaths.load(),
@@ -213,7 +216,8 @@ impl Status {
         match self.drawn {
             true => "the draw has been held: bets are closed".to_owned(),
             false => format!(
-                "draw: {finished} of {expected} agencies have finished, {waiting} wait for it"
+                "draw: {finished} of {expected} agencies have finished, {waiting} wait for it{}",
+                if self.awaits_confirmation { "; `server draw --confirm` holds it" } else { "" }
             ),
         }
     }

@@ -27,6 +27,17 @@ impl Marks {
         self.0[usize::from(agency)] = 1;
     }
 
+    /// Removes all marks.
+    pub fn clear(&mut self) {
+        self.0.fill(0);
+    }
+
+    /// Returns the agencies that have finished, in ascending order.
+    pub fn agencies(&self) -> Vec<u16> {
+        let marked = (0..=u16::MAX).zip(&self.0).filter(|(_, mark)| **mark != 0);
+        marked.map(|(agency, _)| agency).collect()
+    }
+
     /// Returns how many agencies have finished.
     pub fn count(&self) -> u32 {
         self.0.as_chunks().0.iter().map(|eight| u64::from_ne_bytes(*eight).count_ones()).sum()
@@ -101,6 +112,11 @@ impl Finished {
         self.file.write_all_at(&marks.0, 0)
     }
 
+    /// Removes the marks of all agencies.
+    pub fn clear(&self) -> Result<(), FileError> {
+        self.file.write_all_at(&[0; BYTES as usize], 0)
+    }
+
     /// Returns the error for marks that are not those of the agencies that have finished.
     pub fn damaged(&self, what: &str) -> StorageError {
         let reason = format!("{what}: {ADVICE}");
@@ -129,7 +145,7 @@ mod tests {
             finished.insert(agency).unwrap();
         }
         let reopened = Finished::open(directory.path()).unwrap();
-        assert_eq!(reopened.marks().unwrap().count(), 3);
+        assert_eq!(reopened.marks().unwrap().agencies(), [1, 5, u16::MAX]);
         assert!(reopened.contains(5).unwrap() && reopened.contains(u16::MAX).unwrap());
         assert!(!reopened.contains(2).unwrap());
     }

@@ -39,7 +39,7 @@ pub fn check(input: &[u8]) {
         storage.append(recovery.ledger, batch(9).all(), 0).expect("another batch is stored");
     assert!(refused.is_none());
     assert_eq!(check_lengths(directory.path(), after).0, totals.0 + 1);
-    let _ = storage.draw_over(&after);
+    let _ = (storage.finished_agencies(), storage.draw_over(&after));
     let mut drawing = storage.begin_draw(&after).expect("a draw begins");
     while storage.advance_draw(&mut drawing, 4096).is_ok_and(|complete| !complete) {}
 }

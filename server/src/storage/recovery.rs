@@ -88,11 +88,15 @@ impl Files {
         let mut marks = self.finished.marks()?;
         let (mut last, mut not_whole) = (start.ledger, None);
         while let Some(record) = journal.record_after(&last)? {
-            if record.header.kind == Kind::Finish {
-                marks.insert(record.header.agency);
-            } else if self.bytes_of(&record, journal)?.is_none() {
-                not_whole = Some(record);
-                break;
+            match record.header.kind {
+                Kind::Finish => marks.insert(record.header.agency),
+                // The marks in the file may be from before it.
+                Kind::Reopen => marks.clear(),
+                _ if self.bytes_of(&record, journal)?.is_none() => {
+                    not_whole = Some(record);
+                    break;
+                }
+                _ => {}
             }
             last = record.after;
         }

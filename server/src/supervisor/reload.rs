@@ -60,7 +60,7 @@ impl<'a> Reloader<'a> {
 
     /// Applies what was read to `config`, except for the settings that need a restart, and logs
     /// both. Does nothing if nothing was read.
-    pub fn apply(&mut self, config: &mut Config, central: &Central, generation: u32) {
+    pub fn apply(&mut self, config: &mut Config, central: &mut Central, generation: u32) {
         let Some((values, read)) = self.read.take() else { return };
         let changed = values.iter().filter(|(key, value)| self.values.get(*key) != Some(value));
         let (later, now): (Vec<&str>, Vec<&str>) =
@@ -78,10 +78,12 @@ impl<'a> Reloader<'a> {
                 .write();
         }
         logger::set_level(read.log_level);
-        let mut agencies = config.agencies;
-        if read.agencies != agencies && expect(central, read.agencies) {
-            agencies = read.agencies;
+        let (mut agencies, mut roster) = (config.agencies, config.roster.take());
+        if (read.agencies, &read.roster) != (agencies, &roster) && expect(central, &read) {
+            (agencies, roster) = (read.agencies, read.roster.clone());
         }
+        central.shared().needs_confirmation.store(read.draw_needs_confirmation.into());
+        central.shared().log_missing_confirmation();
         for key in now {
             self.values.insert(key, values[key].clone());
         }
@@ -94,21 +96,31 @@ impl<'a> Reloader<'a> {
             durability: started.durability,
             log_file: started.log_file,
             agencies,
+            roster,
             ..read
         };
     }
 }
 
-/// Changes the number of agencies that the draw waits for. Returns false, and logs why, if that is
-/// not possible.
-fn expect(central: &Central, agencies: u16) -> bool {
-    let reason = match central.expect(agencies) {
-        Ok(true) => return true,
+/// Changes the agencies that the draw waits for. Returns false, and logs why, if that is not
+/// possible.
+fn expect(central: &mut Central, read: &Config) -> bool {
+    let reason = match central.expect(read.agencies, read.roster.clone()) {
+        Ok(true) => {
+            let finished = central.shared().finished.load();
+            info("agencies", Outcome::Success)
+                .with("expected", read.agencies)
+                .with("finished", finished)
+                .with("roster", read.roster.is_some())
+                .write();
+            return true;
+        }
         Ok(false) => "bets are closed".to_owned(),
         Err(reason) => reason.to_string(),
     };
+    let settings = if read.roster.is_some() { "SERVER_ROSTER" } else { "SERVER_AGENCIES" };
     warn("reload", Outcome::Fail)
-        .with("settings", "SERVER_AGENCIES")
+        .with("settings", settings)
         .with("error", reason)
         .with("next", "keep its value")
         .write();

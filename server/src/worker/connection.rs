@@ -56,6 +56,13 @@ pub struct Connection {
     pub mark: Mark,
     /// How fast the batch that has begun arrives.
     pub pace: Pace,
+    /// Bytes that the codec has skipped as a greeting.
+    pub greeting: Vec<u8>,
+    /// True once a request was decoded or refused. Before that, the bytes of the connection show
+    /// its dialect.
+    pub has_spoken: bool,
+    /// True once its agency has reported on it that it has finished.
+    pub finished: bool,
     /// What epoll watches for; `None` before it is registered. Only the table changes it.
     pub watched: Option<Watched>,
     /// True while it is in the queue for the next round. Only the table changes it.
@@ -169,6 +176,9 @@ impl Connection {
             deadline: Some(deadline),
             mark: Mark::None,
             pace: Pace::new(Instant::now()),
+            greeting: Vec::new(),
+            has_spoken: false,
+            finished: false,
             watched: None,
             in_queue: false,
             phase: Phase::Receiving,

@@ -44,8 +44,12 @@ impl DrawAttempt {
         self.not_before.is_some_and(|time| Instant::now() < time)
     }
 
-    /// Does this round's part of the draw, if there is any for this worker.
+    /// Executes the command of an operator, and does this round's part of the draw, if there is any
+    /// for this worker.
     pub fn advance(&mut self, central: &mut Central, slot: usize) -> Result<(), Fatal> {
+        if central.obey(slot)? {
+            self.drawing = None;
+        }
         if self.is_paused() {
             return Ok(());
         }

@@ -11,9 +11,10 @@ use super::answers::ReplyBytes;
 use super::connection::{Connection, Phase, Read, Sent};
 use super::large::LARGE_BYTES;
 use super::log_budget::Subject;
+use super::other_dialect::other_dialect;
 use super::pace::{Mark, Pace};
 use super::request::{Origin, RequestOutcome, Requests, answer};
-use super::round::Answerable;
+use super::round::{Answerable, Pending, Ticket};
 use super::{LAST_CHANCE, READ_BYTES};
 use crate::central::Fatal;
 
@@ -84,6 +85,9 @@ impl<'a> Handler<'a> {
         connection: &mut Connection,
         answerable: Answerable,
     ) -> Result<(), Fatal> {
+        if matches!(answerable, (Ticket { request: Pending::Finish, .. }, Ok(()))) {
+            connection.finished = true;
+        }
         let outcome = answer(answerable, &mut *connection.codec);
         self.apply(connection, outcome)
     }
@@ -176,7 +180,15 @@ impl<'a> Handler<'a> {
             mark: connection.mark,
         };
         let codec = &mut *connection.codec;
-        let (used, outcome) = self.requests.decode(bytes, ended, &mut origin, codec)?;
+        let (used, mut outcome) = self.requests.decode(bytes, ended, &mut origin, codec)?;
+        match &mut outcome {
+            RequestOutcome::Incomplete => connection.greeting.extend_from_slice(&bytes[..used]),
+            RequestOutcome::Refuse { reason, .. } if !connection.has_spoken => {
+                reason.push_str(&other_dialect(connection.dialect, &connection.greeting, bytes));
+            }
+            _ => {}
+        }
+        connection.has_spoken |= !matches!(outcome, RequestOutcome::Incomplete);
         let began = connection.mark == Mark::None;
         connection.mark = origin.mark;
         if matches!(outcome, RequestOutcome::Incomplete) && connection.mark != Mark::None {
@@ -298,7 +310,13 @@ impl<'a> Handler<'a> {
             }
         };
         if !silent {
-            self.log_refused(connection.peer, reason);
+            let other = match connection.has_spoken {
+                true => String::new(),
+                false => {
+                    other_dialect(connection.dialect, &connection.greeting, &connection.buffer)
+                }
+            };
+            self.log_refused(connection.peer, &format!("{reason}{other}"));
         }
         self.finish(connection);
     }

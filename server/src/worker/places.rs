@@ -15,7 +15,7 @@ use super::handler::Handler;
 use super::pace::Mark;
 use super::table::Token;
 use super::{DEADLINE_CHECK, EventLoop, Limits, WorkerError};
-use crate::central::{Central, WorkerState};
+use crate::central::WorkerState;
 
 /// Maximum number of connections accepted in a row.
 const ACCEPTS: usize = 64;
@@ -28,6 +28,8 @@ const MIN_SILENCE: Duration = Duration::from_secs(5);
 /// needs a place before it can say what it wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Reason {
+    /// No agency of the roster has its address, so nothing that it sends is accepted.
+    Stranger,
     /// It waits for the draw, and its agency has not finished. The draw does not depend on it.
     NotFinished,
     /// It waits for the draw, and a later connection of the same agency waits too.
@@ -40,6 +42,7 @@ impl Reason {
     /// Returns the reason in words, for the log.
     fn text(self) -> &'static str {
         match self {
+            Self::Stranger => "no agency has the address of this one",
             Self::NotFinished => "this one waits for the draw and its agency has not finished",
             Self::Repeated => "a later connection of this agency waits for the draw too",
             Self::Silent => "this one has been silent for longest",
@@ -125,9 +128,10 @@ impl EventLoop<'_> {
                 let requests = &self.handler.requests;
                 let still = match (&connection.phase, reason) {
                     (Phase::Waiting { agency }, Reason::NotFinished) => {
-                        !has_finished(requests.central, *agency)
+                        !requests.central.has_finished(*agency)
                     }
                     (Phase::Waiting { .. }, Reason::Repeated) => true,
+                    (_, Reason::Stranger) => true,
                     (_, Reason::Silent) => is_silent(connection, &requests.limits, now),
                     _ => false,
                 };
@@ -173,10 +177,14 @@ impl EventLoop<'_> {
         let mut found = Vec::new();
         for connection in self.table.iter() {
             let (token, age) = (connection.token, self.table.age(connection.token));
+            if !central.admits(connection.peer.ip()) {
+                found.push((Reason::Stranger, age, token));
+                continue;
+            }
             match connection.phase {
                 Phase::Waiting { agency } => {
                     let finished =
-                        finished.entry(agency).or_insert_with(|| has_finished(central, agency));
+                        finished.entry(agency).or_insert_with(|| central.has_finished(agency));
                     if !*finished {
                         found.push((Reason::NotFinished, age, token));
                         continue;
@@ -205,11 +213,6 @@ impl EventLoop<'_> {
         }
         self.places.found = found.into_iter().map(|(reason, _, token)| (token, reason)).collect();
     }
-}
-
-/// Returns true if an agency has finished, or if this cannot be read.
-fn has_finished(central: &Central, agency: u16) -> bool {
-    central.has_finished(agency).unwrap_or(true)
 }
 
 /// Returns true if a connection is silent enough to lose its place.

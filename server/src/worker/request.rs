@@ -4,7 +4,9 @@
 use std::net::IpAddr;
 
 use conventions::log_line::{Outcome, debug, error, info};
-use lottery::protocol::{CentralCodec, Decoded, Dialect, Refusal, Then, Unencodable};
+use lottery::protocol::{
+    CentralCodec, Decoded, Dialect, MAX_PACKET_BYTES, Refusal, Then, Unencodable,
+};
 use lottery::{Bet, Reply, Request, Results};
 
 use super::Limits;
@@ -14,6 +16,11 @@ use super::pace::Mark;
 use super::round::{Answerable, Pending, Round, Single, Ticket};
 use super::table::Token;
 use crate::central::{Central, Fatal, Rejected};
+
+/// Bytes of a request that a peer may send before the central knows that no agency of the roster
+/// has its address: the assignment's largest packet. Any whole request is answered with the error
+/// of its kind, and no stranger fills the buffers.
+const MAX_STRANGER_BYTES: usize = MAX_PACKET_BYTES;
 
 /// What happens to a connection after its bytes were decoded, or after its ticket is answerable.
 #[derive(Debug)]
@@ -93,11 +100,19 @@ impl Requests<'_> {
         let mut used = 0;
         loop {
             let message = &bytes[used..];
-            if origin.mark == Mark::None && codec.begins_batch(message) {
+            // A batch of a stranger is refused, and puts no agency in flight before that.
+            let begins = origin.mark == Mark::None && codec.begins_batch(message);
+            if begins && self.central.admits(origin.ip) {
                 self.begin(&mut origin.mark);
             }
             let decoded = if ended { codec.decode_last(message) } else { codec.decode(message) };
             match decoded {
+                Ok(Decoded::Incomplete)
+                    if message.len() > MAX_STRANGER_BYTES && !self.central.admits(origin.ip) =>
+                {
+                    let stranger = Rejected::Stranger { address: origin.ip };
+                    return Ok((bytes.len(), refuse_stranger(codec, &stranger)));
+                }
                 Ok(Decoded::Incomplete) => return Ok((used, RequestOutcome::Incomplete)),
                 Ok(Decoded::Skip { consumed }) => used += consumed,
                 Ok(Decoded::Complete { request, consumed }) => {
@@ -136,6 +151,13 @@ impl Requests<'_> {
         origin: Origin,
         codec: &mut dyn CentralCodec,
     ) -> Result<RequestOutcome, Fatal> {
+        match self.central.check_identity(&request, origin.ip) {
+            Ok(()) => {}
+            Err(stranger @ Rejected::Stranger { .. }) => {
+                return Ok(refuse_stranger(codec, &stranger));
+            }
+            Err(rejected) => return Ok(refuse(codec, &rejected)),
+        }
         Ok(match request {
             Request::Store(bets) => self.store(&bets, &origin, codec),
             Request::Results => self.results(codec)?,
@@ -299,4 +321,14 @@ pub fn refuse(codec: &mut dyn CentralCodec, rejected: &Rejected) -> RequestOutco
     let mut bytes = Vec::new();
     let then = codec.refuse(None, &mut bytes);
     RequestOutcome::Refuse { reason: rejected.to_string(), bytes, then }
+}
+
+/// Refuses a peer that belongs to no agency: nothing that follows can be accepted either.
+fn refuse_stranger(codec: &mut dyn CentralCodec, rejected: &Rejected) -> RequestOutcome {
+    match refuse(codec, rejected) {
+        RequestOutcome::Refuse { reason, bytes, .. } => {
+            RequestOutcome::Refuse { reason, bytes, then: Then::Close }
+        }
+        outcome => outcome,
+    }
 }

@@ -2,6 +2,7 @@
 // A test that cannot continue fails by panicking.
 #![allow(clippy::unwrap_used)]
 
+mod behaviours;
 mod chaos;
 mod crash_states;
 mod datasets;

@@ -13,6 +13,7 @@ mod error;
 pub mod framed;
 pub mod line;
 mod packet;
+mod recognize;
 mod rule;
 pub mod sentinel;
 mod text;

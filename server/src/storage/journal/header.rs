@@ -42,13 +42,15 @@ pub enum Kind {
     Finish = 3,
     /// An entry of the file `checkpoints`. `extra` is the hash of the entry before it.
     Entry = 4,
+    /// All finish marks before it are void: bets were reopened.
+    Reopen = 5,
     /// A kind that a later version of this program added.
     Unknown = u8::MAX,
 }
 
 impl Kind {
     fn of(byte: u8) -> Self {
-        let known = [Self::Checkpoint, Self::Batch, Self::Finish, Self::Entry];
+        let known = [Self::Checkpoint, Self::Batch, Self::Finish, Self::Entry, Self::Reopen];
         known.into_iter().find(|kind| *kind as u8 == byte).unwrap_or(Self::Unknown)
     }
 }

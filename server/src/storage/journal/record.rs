@@ -1,4 +1,4 @@
-//! The records of the journal: one per batch and one per finish mark.
+//! The records of the journal: one per batch, per finish mark, and per reopening of the bets.
 //!
 //! A record is its header twice, then the bytes of a batch, if the record carries them: rows and
 //! winner lines. The next record begins at the next word.
@@ -53,8 +53,8 @@ impl Journal {
         ledger.journal_end + bytes <= JOURNAL_BYTES
     }
 
-    /// Returns true if a finish mark fits behind the last record.
-    pub fn has_room_for_finish(&self, ledger: &Ledger) -> bool {
+    /// Returns true if a record without a batch fits behind the last one.
+    pub fn has_room_for_mark(&self, ledger: &Ledger) -> bool {
         ledger.journal_end + HEADERS_BYTES <= JOURNAL_BYTES
     }
 
@@ -102,8 +102,25 @@ impl Journal {
         agency: u16,
         acknowledged: u64,
     ) -> Result<Ledger, FileError> {
-        let after = Ledger { finished: before.finished + 1, records: before.records + 1, ..before };
-        let kind = Kind::Finish;
+        self.put_mark(before, Kind::Finish, agency, before.finished + 1, acknowledged)
+    }
+
+    /// Writes the record that makes all finish marks void. Returns the ledger after it.
+    ///
+    /// If it fails, the record may be written.
+    pub fn reopen(&mut self, before: Ledger, acknowledged: u64) -> Result<Ledger, FileError> {
+        self.put_mark(before, Kind::Reopen, 0, 0, acknowledged)
+    }
+
+    fn put_mark(
+        &mut self,
+        before: Ledger,
+        kind: Kind,
+        agency: u16,
+        finished: u32,
+        acknowledged: u64,
+    ) -> Result<Ledger, FileError> {
+        let after = Ledger { finished, records: before.records + 1, ..before };
         let header = Header { kind, flags: 0, agency, ledger: after, acknowledged, extra: 0 };
         let header = header.chained(before.chain);
         clear_buffer(&mut self.records);
@@ -134,7 +151,7 @@ impl Journal {
         let [first, second] = [&bytes[..HEADER_BYTES], &bytes[HEADER_BYTES..]]
             .map(|copy| Header::parse(copy).filter(follows));
         let Some(header) = first.or(second) else { return Ok(None) };
-        if !matches!(header.kind, Kind::Batch | Kind::Finish) {
+        if !matches!(header.kind, Kind::Batch | Kind::Finish | Kind::Reopen) {
             return Err(self.newer_version());
         }
         let payload = header.has(WITH_PAYLOAD).then_some(at + HEADERS_BYTES);

@@ -37,8 +37,10 @@ impl Files {
             if !record.has_both_headers || !carried || self.bytes_of(&record, journal)?.is_none() {
                 break;
             }
-            if record.header.kind == Kind::Finish {
-                self.finished.insert(record.header.agency)?;
+            match record.header.kind {
+                Kind::Finish => self.finished.insert(record.header.agency)?,
+                Kind::Reopen => self.finished.clear()?,
+                _ => {}
             }
             last = record.after;
         }

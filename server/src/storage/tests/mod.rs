@@ -3,6 +3,7 @@
 
 mod damage;
 mod failures;
+mod reopening;
 mod restarts;
 mod scratch;
 mod upgrade;

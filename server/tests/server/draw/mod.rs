@@ -5,6 +5,8 @@ mod errors;
 mod files;
 mod large_answers;
 mod late_queries;
+mod operator;
+mod roster;
 mod stop;
 mod waiting;
 mod winners;

@@ -1,12 +1,12 @@
 //! A connection of an agency to a central, under the test's control byte by byte.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream};
 use std::time::Duration;
 
 use lottery::Results;
 use lottery::protocol::{ProtocolError, typed};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 /// How long a reply may take before the test fails instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,6 +32,21 @@ impl AgencyConnection {
     /// Connects to a port of an address on which no central may listen.
     pub fn try_open_at(address: &str, port: u16) -> io::Result<Self> {
         let stream = TcpStream::connect((address, port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream })
+    }
+
+    /// Connects to a port of this machine from an address of 127.0.0.0/8.
+    pub fn open_from(source: Ipv4Addr, port: u16) -> Self {
+        Self::try_open_from(source, port).unwrap()
+    }
+
+    pub(super) fn try_open_from(source: Ipv4Addr, port: u16) -> io::Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddrV4::new(source, 0).into())?;
+        socket.connect(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into())?;
+        let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream })

@@ -1,6 +1,7 @@
 //! An agency that takes part in a draw, step by step, in any dialect that has one.
 
 use std::io;
+use std::net::Ipv4Addr;
 
 use lottery::Bet;
 use lottery::protocol::{AgencyCodec, Answer, ConnectionUse, Dialect, Push, Receipt};
@@ -16,6 +17,8 @@ use super::packets::{codec, packet_in};
 pub struct Participant {
     dialect: &'static Dialect,
     codec: Box<dyn AgencyCodec>,
+    /// The address that it connects from.
+    source: Ipv4Addr,
     port: u16,
     connection: AgencyConnection,
     /// True once something was sent on the connection.
@@ -30,14 +33,35 @@ impl Participant {
 
     /// Connects as [`connect`](Self::connect) does, to a central that may have exited.
     pub fn try_connect(port: u16, dialect: &str, number: u16) -> io::Result<Self> {
-        let mut codec = codec(dialect, number);
-        let dialect = Dialect::named(dialect).unwrap();
-        let connection = Self::open(port, &mut *codec)?;
-        Ok(Self { dialect, codec, port, connection, used: false })
+        Self::try_connect_from(Ipv4Addr::LOCALHOST, port, dialect, number)
     }
 
-    fn open(port: u16, codec: &mut dyn AgencyCodec) -> io::Result<AgencyConnection> {
-        let mut connection = AgencyConnection::try_open(port)?;
+    /// Connects as [`connect`](Self::connect) does, from another address of 127.0.0.0/8.
+    pub fn connect_from(source: Ipv4Addr, port: u16, dialect: &str, number: u16) -> Self {
+        Self::try_connect_from(source, port, dialect, number).unwrap()
+    }
+
+    fn try_connect_from(
+        source: Ipv4Addr,
+        port: u16,
+        dialect: &str,
+        number: u16,
+    ) -> io::Result<Self> {
+        let mut codec = codec(dialect, number);
+        let dialect = Dialect::named(dialect).unwrap();
+        let connection = Self::open(source, port, &mut *codec)?;
+        Ok(Self { dialect, codec, source, port, connection, used: false })
+    }
+
+    fn open(
+        source: Ipv4Addr,
+        port: u16,
+        codec: &mut dyn AgencyCodec,
+    ) -> io::Result<AgencyConnection> {
+        let mut connection = match source {
+            Ipv4Addr::LOCALHOST => AgencyConnection::try_open(port)?,
+            source => AgencyConnection::try_open_from(source, port)?,
+        };
         connection.write(&codec.greeting())?;
         Ok(connection)
     }
@@ -48,7 +72,7 @@ impl Participant {
     }
 
     fn try_reconnect(&mut self) -> io::Result<()> {
-        self.connection = Self::open(self.port, &mut *self.codec)?;
+        self.connection = Self::open(self.source, self.port, &mut *self.codec)?;
         self.used = false;
         Ok(())
     }

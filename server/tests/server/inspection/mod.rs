@@ -1,5 +1,6 @@
 //! What operators see: status, health, shared memory and the log.
 
+mod deaths;
 mod health;
 mod log_lines;
 mod output;

@@ -22,6 +22,8 @@ const KEYS: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("SERVER_PROTOCOL", "typed", "from-file", "from-environment", "typed", "--protocol"),
     ("SERVER_WORKERS", "auto", "3", "4", "5", "--workers"),
     ("SERVER_AGENCIES", "5", "6", "7", "8", "--agencies"),
+    ("SERVER_ROSTER", "none", "a.csv", "b.csv", "none", "--roster"),
+    ("SERVER_DRAW", "automatic", "confirm", "automatic", "confirm", "--draw"),
     ("SERVER_EARLY_QUERY", "wait", "refuse", "wait", "refuse", "--early-query"),
     ("SERVER_STORAGE_DIR", "./storage", "a # b", "c;d", "e = f", "--storage-dir"),
     ("SERVER_DURABILITY", "disk", "process", "disk", "process", "--durability"),
@@ -190,6 +192,7 @@ fn a_bad_value_of_any_key_is_named_with_its_source_and_the_accepted_values() {
         ("SERVER_CONNECTIONS", &["15", "65536", "many"], "16 to 65535"),
         ("SERVER_LOG_LINES", &["0", "-1", "1000001"], "1 to 1000000"),
         ("SERVER_EARLY_QUERY", &["ignore"], "wait or refuse"),
+        ("SERVER_DRAW", &["manual"], "automatic or confirm"),
     ];
     let place = Place::new();
     for (key, values, accepted) in bad {

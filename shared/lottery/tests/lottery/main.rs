@@ -14,5 +14,6 @@ mod framed;
 mod fuzz;
 mod line;
 mod one_place;
+mod recognize;
 mod sentinel;
 mod typed;

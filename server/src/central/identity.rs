@@ -1,0 +1,71 @@
+//! Identity: with a roster, a peer may speak only for the agencies of its network.
+//!
+//! A dialect without agency numbers (`typed`, `echo`) is open to every address that belongs to some
+//! agency.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use lottery::Request;
+
+use super::{Central, Fatal, Rejected, RepairError};
+use crate::roster::Roster;
+
+/// How long the supervisor waits for the lock of `ledger`.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(250);
+
+impl Central {
+    /// Changes the number of agencies that the draw waits for, and the roster. Returns false if
+    /// bets are closed, in which case both stay: the draw covers the bets that were stored when
+    /// these agencies closed them.
+    pub fn expect(&mut self, agencies: u16, roster: Option<Roster>) -> Result<bool, RepairError> {
+        {
+            let _guard = self.lock_ledger(LOCK_TIMEOUT)??;
+            if self.is_closed() {
+                return Ok(false);
+            }
+            let finished = self.storage.finished_agencies().map_err(Fatal::from)?;
+            self.shared.set_roster(roster.iter().flat_map(Roster::numbers));
+            self.shared.expected.store(agencies.into());
+            self.shared.set_finished(finished.into_iter());
+        }
+        self.roster = roster;
+        Ok(true)
+    }
+
+    /// Returns true if the peer may speak for some agency.
+    pub fn admits(&self, address: IpAddr) -> bool {
+        self.roster.as_ref().is_none_or(|roster| roster.admits(address))
+    }
+
+    /// Checks that the peer may speak for every agency of the request.
+    pub fn check_identity(&self, request: &Request<'_>, address: IpAddr) -> Result<(), Rejected> {
+        let Some(roster) = &self.roster else { return Ok(()) };
+        let address = address.to_canonical();
+        if !roster.admits(address) {
+            return Err(Rejected::Stranger { address });
+        }
+        let agencies: &mut dyn Iterator<Item = u16> = match request {
+            Request::Store(bets) => &mut bets.iter().map(|bet| bet.agency),
+            Request::Finish { agency } | Request::Winners { agency, .. } => {
+                &mut std::iter::once(*agency)
+            }
+            Request::Results | Request::Echo(_) | Request::Close => &mut std::iter::empty(),
+        };
+        // Bets have agency 0 where the dialect has no agencies. Most batches name one agency only.
+        let mut allowed = 0;
+        for agency in agencies {
+            if agency == allowed {
+                continue;
+            }
+            if roster.name(agency).is_none() {
+                return Err(Rejected::NotInRoster { agency });
+            }
+            if !roster.allows(agency, address) {
+                return Err(Rejected::OtherNetwork { agency, address });
+            }
+            allowed = agency;
+        }
+        Ok(())
+    }
+}
