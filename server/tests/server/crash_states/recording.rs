@@ -37,7 +37,7 @@ const LARGE_BETS: usize = 20_000;
 pub enum Subject {
     /// Runs with durability `disk` that are killed or stopped.
     Disk,
-    /// Each run has another durability.
+    /// The first run has durability `disk`, later ones any.
     ChangedDurability,
     /// A sync fails in some of the runs.
     FailedSync,
@@ -85,7 +85,8 @@ impl Recording {
         let mut recording = Self { before, operations: Vec::new(), runs: Vec::new(), batches };
         let runs = 2 + random.below(2);
         for run in 0..runs {
-            let durable = subject != Subject::ChangedDurability || random.below(2) == 0;
+            let changes = subject == Subject::ChangedDurability && run > 0;
+            let durable = !changes || random.below(2) == 0;
             let durability = if durable { "disk" } else { "process" };
             let mut command = setup.command(&["run", "--durability", durability]);
             shim.record(&mut command, &log);
