@@ -7,5 +7,6 @@
 mod server {
     pub mod storage;
 }
+use server::storage;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| server::storage::fuzz::check(input));

@@ -53,14 +53,14 @@ pub enum Command {
         #[arg(long)]
         live: bool,
     },
-    /// Check every byte of the storage of a stopped central; exit with 0 if all of it is intact
-    Verify,
     /// Copy the storage to a new directory, which a central can start on, while the central runs or
     /// not
     Backup {
         /// Directory to create, or an empty one
         directory: PathBuf,
     },
+    /// Check every byte of the storage of a stopped central; exit with 0 if all of it is intact
+    Verify,
     /// Documents that are generated from this command line.
     #[command(flatten)]
     Documents(Documents),

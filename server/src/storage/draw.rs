@@ -27,6 +27,8 @@ use super::{Ledger, access};
 pub const FILE: &str = "draw.csv";
 /// Name of the file until it is complete.
 const UNFINISHED: &str = "draw.csv.new";
+/// Bytes of the file that a comparison reads at once.
+const PIECE_BYTES: u64 = 1024 * 1024;
 /// First field of the first row.
 const TITLE: &str = "draw";
 
@@ -149,8 +151,7 @@ impl Drawing {
         let mut same = draw.bets == self.bets && draw.sections.len() == self.sections.len();
         for (agency, section) in &self.sections {
             let mut winners = draw.winners(*agency);
-            let bytes = winners.left();
-            same &= draw.read(&mut winners, bytes)?;
+            while !draw.read(&mut winners, PIECE_BYTES)? {}
             same &= winners.documents() == documents_in(section)?;
         }
         Ok(same)
@@ -258,15 +259,15 @@ mod tests {
         0,Nadie,Nadie,44,1999-03-17,7574\r\n\
         2,Luz,Sol,55,1999-03-17,7574\r\n";
 
-    fn ledger(bets: &[u8]) -> Ledger {
-        let (rows_end, rows_checksum) = (bets.len() as u64, checksum(0, bets));
-        Ledger { rows_end, rows_checksum, ..Ledger::default() }
-    }
-
     fn documents_of(draw: &Draw, agency: u16) -> Vec<String> {
         let mut winners = draw.winners(agency);
         while !draw.read(&mut winners, 1000).unwrap() {}
         winners.documents().into_iter().map(str::to_owned).collect()
+    }
+
+    fn ledger(bets: &[u8]) -> Ledger {
+        let (rows_end, rows_checksum) = (bets.len() as u64, checksum(0, bets));
+        Ledger { rows_end, rows_checksum, ..Ledger::default() }
     }
 
     fn drawing(bets: &[u8]) -> (tempfile::TempDir, Drawing) {

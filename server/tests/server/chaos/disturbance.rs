@@ -8,7 +8,7 @@ use multiprocessing::{Lock, RawArray};
 use nix::sys::signal::Signal;
 
 use super::summary::Summary;
-use crate::harness::{CentralProcess, FileShim, Random, StoppedProcess, kill};
+use crate::harness::{CentralProcess, FileShim, Random, Setup, StoppedProcess, kill, works_in};
 
 /// Longest time between two disturbances, enough for several batches.
 const PEACE: Duration = Duration::from_millis(25);
@@ -19,7 +19,7 @@ const FULL: Duration = Duration::from_millis(60);
 /// Exit code after a failed sync.
 const NOT_DURABLE: i32 = 3;
 
-/// What may happen to a central.
+/// What may happen to a central, which goes on.
 #[derive(Clone, Copy, Debug)]
 enum Disturbance {
     KillWorker,
@@ -31,11 +31,13 @@ enum Disturbance {
     KillWorkerWhileSupervisorIsStopped,
     EndWorker,
     FailWrite,
-    FailSync,
     LimitFiles,
+    Reload,
+    ReloadAndKillWorker,
+    ChangeWorkers,
 }
 
-const DISTURBANCES: [Disturbance; 15] = [
+const DISTURBANCES: [Disturbance; 18] = [
     Disturbance::KillWorker,
     Disturbance::KillWorker,
     Disturbance::KillWorkers,
@@ -49,8 +51,11 @@ const DISTURBANCES: [Disturbance; 15] = [
     Disturbance::KillWorkerWhileSupervisorIsStopped,
     Disturbance::EndWorker,
     Disturbance::FailWrite,
-    Disturbance::FailSync,
     Disturbance::LimitFiles,
+    Disturbance::Reload,
+    Disturbance::Reload,
+    Disturbance::ReloadAndKillWorker,
+    Disturbance::ChangeWorkers,
 ];
 
 /// What a disturbance led to.
@@ -69,7 +74,6 @@ pub struct Disturbed<'a> {
     shim: Option<&'a FileShim>,
     pids: RawArray<u32>,
     locks: [Lock; 3],
-    workers: u64,
 }
 
 impl<'a> Disturbed<'a> {
@@ -81,8 +85,14 @@ impl<'a> Disturbed<'a> {
             segment.value::<u64>("winners").unwrap().get_lock().clone(),
             segment.lock("sync").unwrap(),
         ];
-        let workers = segment.raw_value::<u32>("workers").unwrap().load().into();
-        Self { pids: segment.raw_array("worker_pid").unwrap(), central, shim, locks, workers }
+        Self { pids: segment.raw_array("worker_pid").unwrap(), central, shim, locks }
+    }
+
+    /// Returns the process ids of the running workers. A process id in shared memory may be out of
+    /// date and belong to another program by now.
+    fn workers(&self) -> Vec<u32> {
+        let directory = self.central.setup().directory();
+        self.pids.iter().filter(|pid| works_in(*pid, directory)).collect()
     }
 
     /// Returns the central, whose end is up to the caller.
@@ -93,16 +103,41 @@ impl<'a> Disturbed<'a> {
     /// Waits for a random time, then disturbs the central in a random way.
     pub fn disturb(&mut self, random: &mut Random, summary: &mut Summary) -> Outcome {
         random.pause(PEACE);
-        let worker = self.pids.load(random.below(self.workers) as usize);
-        let disturbance = random.pick(&DISTURBANCES);
-        let mut may_end = false;
+        let workers = self.workers();
+        if workers.is_empty() {
+            return Outcome::Runs;
+        }
+        let worker = random.pick(&workers);
+        let (what, may_end) = if random.below(16) == 0 {
+            ("a failed sync".to_owned(), self.fail_sync(random, summary))
+        } else {
+            let disturbance = random.pick(&DISTURBANCES);
+            self.perform(disturbance, worker, random, summary);
+            (format!("{disturbance:?}"), false)
+        };
+        if may_end || !self.central.program.is_running() {
+            let code = self.central.program.exit_code();
+            let lines = self.central.program.lines();
+            assert!(may_end && code == NOT_DURABLE, "{what}: exit {code}: {lines:#?}");
+            return Outcome::Ended;
+        }
+        Outcome::Runs
+    }
+
+    /// Performs a disturbance that the central must survive.
+    fn perform(
+        &self,
+        disturbance: Disturbance,
+        worker: u32,
+        random: &mut Random,
+        summary: &mut Summary,
+    ) {
         match disturbance {
             Disturbance::KillWorker => {
                 summary.kills_of_workers += usize::from(kill(worker, Signal::SIGKILL));
             }
             Disturbance::KillWorkers => {
-                for slot in 0..self.workers {
-                    let pid = self.pids.load(slot as usize);
+                for pid in self.workers() {
                     summary.kills_of_workers += usize::from(kill(pid, Signal::SIGKILL));
                 }
             }
@@ -120,8 +155,8 @@ impl<'a> Disturbed<'a> {
             Disturbance::KillLockHolder => self.kill_lock_holder(random, summary),
             Disturbance::StopAll => {
                 let supervisor = StoppedProcess::new(self.central.program.pid());
-                let workers = (0..self.workers).map(|slot| self.pids.load(slot as usize));
-                let _workers: Vec<_> = workers.map(StoppedProcess::new).collect();
+                let _workers: Vec<_> =
+                    self.workers().into_iter().map(StoppedProcess::new).collect();
                 random.pause(STOPPED);
                 drop(supervisor);
                 summary.pauses += 1;
@@ -134,20 +169,22 @@ impl<'a> Disturbed<'a> {
             Disturbance::EndWorker => {
                 kill(worker, Signal::SIGTERM);
             }
+            Disturbance::Reload => self.reload(random, summary),
+            Disturbance::ReloadAndKillWorker => {
+                self.reload(random, summary);
+                summary.kills_of_workers += usize::from(kill(worker, Signal::SIGKILL));
+            }
+            Disturbance::ChangeWorkers => {
+                let signal = random.pick(&[Signal::SIGTTIN, Signal::SIGTTOU]);
+                self.central.program.signal(signal);
+                summary.reloads += 1;
+            }
             Disturbance::FailWrite => self.fail_write(random, summary),
-            Disturbance::FailSync => may_end = self.fail_sync(random, summary),
             Disturbance::LimitFiles => {
                 self.limit_files(random);
                 summary.full_disks += 1;
             }
         }
-        if may_end || !self.central.program.is_running() {
-            let code = self.central.program.exit_code();
-            let lines = self.central.program.lines();
-            assert!(may_end && code == NOT_DURABLE, "{disturbance:?}: exit {code}: {lines:#?}");
-            return Outcome::Ended;
-        }
-        Outcome::Runs
     }
 
     /// Stops a worker while it holds a lock, and kills it without letting it run again. Gives up if
@@ -157,7 +194,7 @@ impl<'a> Disturbed<'a> {
         for _ in 0..20 {
             let holder = (0..500).find_map(|_| lock.holder());
             let Some(pid) = holder.map(|pid| pid.as_raw().cast_unsigned()) else { return };
-            if (0..self.workers).all(|slot| self.pids.load(slot as usize) != pid) {
+            if !self.workers().contains(&pid) {
                 return;
             }
             let stopped = StoppedProcess::new(pid);
@@ -170,14 +207,25 @@ impl<'a> Disturbed<'a> {
         }
     }
 
+    /// Writes other settings, valid or not, and makes the central read them.
+    fn reload(&self, random: &mut Random, summary: &mut Summary) {
+        let setup = self.central.setup();
+        let settings = random.pick(&["SERVER_WORKERS = 1", "SERVER_WORKERS = 3", "SERVER_WORKERS"]);
+        write_settings(setup, settings);
+        self.central.program.signal(Signal::SIGHUP);
+        summary.reloads += 1;
+        random.pause(PEACE);
+        // The inspecting commands read the file too.
+        write_settings(setup, "SERVER_WORKERS = 2");
+    }
+
     fn fail_write(&self, random: &mut Random, summary: &mut Summary) {
         let Some(shim) = self.shim else { return };
         let file = random.pick(&["bets.csv", "winners.log", "journal"]);
         let how = random.pick(&["error", "short", "torn"]);
         shim.fail_next(&format!("write {file} {how}"));
         random.pause(PEACE);
-        summary.failed_writes += usize::from(!shim.is_pending());
-        shim.cancel();
+        summary.failed_writes += usize::from(!shim.cancel());
     }
 
     /// Makes a sync fail. Returns true if it has failed, so that the central must end.
@@ -185,9 +233,8 @@ impl<'a> Disturbed<'a> {
         let Some(shim) = self.shim else { return false };
         shim.fail_next(&format!("sync {} error", random.pick(&["*", "journal"])));
         random.pause(PEACE);
-        let failed = !shim.is_pending();
+        let failed = !shim.cancel();
         summary.failed_syncs += usize::from(failed);
-        shim.cancel();
         failed
     }
 
@@ -202,12 +249,16 @@ impl<'a> Disturbed<'a> {
     }
 
     fn set_limit(&self, limit: &str) {
-        let workers = (0..self.workers).map(|slot| self.pids.load(slot as usize));
-        for pid in [self.central.program.pid()].into_iter().chain(workers) {
+        for pid in [self.central.program.pid()].into_iter().chain(self.workers()) {
             let mut command = Command::new("prlimit");
             command.args(["--pid", &pid.to_string(), &format!("--fsize={limit}:")]);
             // The process may be gone.
             let _gone = command.output();
         }
     }
+}
+
+/// Writes the configuration file of the central.
+pub fn write_settings(setup: &Setup, settings: &str) {
+    fs::write(setup.directory().join("config.ini"), format!("[DEFAULT]\n{settings}\n")).unwrap();
 }

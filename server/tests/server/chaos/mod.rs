@@ -2,7 +2,7 @@
 //! syncs fail, files reach a limit, and the central ends in every way and starts again with another
 //! durability.
 //!
-//! After each life of the central the files are compared with the ledgers: nothing acknowledged is
+//! After each run of the central the files are compared with the ledgers: nothing acknowledged is
 //! lost, nothing is stored twice or in part, and the totals are those of the files. The ledgers
 //! check every answer when it arrives.
 
@@ -14,19 +14,19 @@ use std::sync::Arc;
 use nix::sys::signal::Signal;
 
 use crate::harness::{BatchRecord, CentralProcess, FileShim, Load, Random, Setup, in_rounds, kill};
-use disturbance::{Disturbed, Outcome};
+use disturbance::{Disturbed, Outcome, write_settings};
 use summary::Summary;
 
-/// Lives of the central in a round, on the same files.
-const LIVES: u64 = 4;
-/// Most disturbances in a life.
+/// Runs of the central in a round, on the same files.
+const RUNS: u64 = 4;
+/// Most disturbances in a run.
 const DISTURBANCES: u64 = 12;
 /// Agencies with a connection per request.
 const AGENCIES: usize = 4;
 /// Agencies with a kept connection: their numbers.
 const KEPT: std::ops::Range<u16> = 1..3;
 
-/// How a life of the central ends.
+/// How a run of the central ends.
 #[derive(Clone, Copy, Debug)]
 enum End {
     /// SIGKILL of all processes.
@@ -47,18 +47,20 @@ fn whatever_happens_to_the_processes_and_the_files_nothing_acknowledged_is_lost_
     in_rounds(4, |random| round(random, &mut summary));
 }
 
-/// Runs several lives of a central on one storage.
+/// Starts and ends a central several times on one storage.
 fn round(random: &mut Random, summary: &mut Summary) {
     summary.set_seed(random.seed());
     let mut setup = if random.below(2) == 0 { Setup::new() } else { Setup::in_memory() };
     let (typed, framed) = (setup.keep_port(), setup.keep_port());
     setup.set("SERVER_PROTOCOL", &format!("typed:{typed},framed:{framed}"));
     setup.set("LOGGING_LEVEL", "INFO");
+    // The number of workers comes from the file, which a reload reads again.
+    setup.set("SERVER_WORKERS", "");
     let shim = FileShim::compile(&setup);
     let record = Arc::new(BatchRecord::default());
-    for _ in 0..LIVES {
+    for _ in 0..RUNS {
         setup.set("SERVER_DURABILITY", random.pick(&["disk", "process"]));
-        setup.set("SERVER_WORKERS", random.pick(&["1", "2", "3", "4"]));
+        write_settings(&setup, random.pick(&["SERVER_WORKERS = 2", "SERVER_WORKERS = 4"]));
         let mut command = setup.command(&["run"]);
         if let Some(shim) = &shim {
             shim.preload(&mut command);
@@ -67,13 +69,14 @@ fn round(random: &mut Random, summary: &mut Summary) {
         summary.compare(&record, &setup, &central);
         let mut load = Load::start(AGENCIES, typed, &record, random);
         load.add_kept(KEPT, framed, &record, random);
-        live(central, shim.as_ref(), random, summary);
+        disturb_and_end(central, shim.as_ref(), random, summary);
         load.stop();
         if let Some(shim) = &shim {
             shim.cancel();
         }
-        summary.lives += 1;
+        summary.runs += 1;
     }
+    write_settings(&setup, "SERVER_WORKERS = 2");
     let central = setup.start();
     summary.compare(&record, &setup, &central);
     central.none_in_flight_within_a_second();
@@ -83,7 +86,7 @@ fn round(random: &mut Random, summary: &mut Summary) {
 }
 
 /// Disturbs a central under load, then ends it.
-fn live(
+fn disturb_and_end(
     central: CentralProcess<'_>,
     shim: Option<&FileShim>,
     random: &mut Random,

@@ -12,8 +12,8 @@ pub struct Summary {
     lost: usize,
     doubled: usize,
     torn: usize,
-    /// Lives of a central.
-    pub lives: usize,
+    /// Runs of a central.
+    pub runs: usize,
     /// Workers killed, lock holders included.
     pub kills_of_workers: usize,
     /// Workers killed while they held a lock.
@@ -26,6 +26,8 @@ pub struct Summary {
     pub pauses: usize,
     /// Centrals asked to stop.
     pub stops: usize,
+    /// Reloads of the settings, and changes of the number of workers.
+    pub reloads: usize,
     /// Writes that failed, or wrote a part.
     pub failed_writes: usize,
     /// Syncs that failed.
@@ -69,10 +71,11 @@ impl Drop for Summary {
         );
         for (what, count, details) in [
             ("seed", self.seed, String::new()),
-            ("rounds", self.rounds as u64, format!("{} lives of a central", self.lives)),
+            ("rounds", self.rounds as u64, format!("{} runs of a central", self.runs)),
             ("kills", kills as u64, of),
             ("pauses", self.pauses as u64, "SIGSTOP, then SIGCONT".to_owned()),
             ("stops", self.stops as u64, "SIGTERM or SIGQUIT".to_owned()),
+            ("reloads", self.reloads as u64, "SIGHUP, SIGTTIN or SIGTTOU".to_owned()),
             ("failed writes", self.failed_writes as u64, "error, short or torn".to_owned()),
             ("failed syncs", self.failed_syncs as u64, String::new()),
             ("full disks", self.full_disks as u64, "limits of file sizes".to_owned()),

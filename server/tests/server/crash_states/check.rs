@@ -157,7 +157,8 @@ fn check_totals(
 ) -> u32 {
     let (rows, lines) = (setup.read_stored("bets.csv"), setup.read_stored("winners.log"));
     if promises.may_refuse {
-        // Only what was promised counts: a recovery without durability checks the last batch only.
+        // Only what was promised counts. Without durability, what a checkpoint counts may not be on
+        // the disk.
         recording.batches.check_contained(&rows, &promises.batches);
         return 0;
     }

@@ -99,7 +99,8 @@ impl Recording {
                 }
             }
             let failing = subject == Subject::FailedSync && run + 1 < runs;
-            let failure = failing.then(|| random.pick(&["journal", "bets.csv", "winners.log"]));
+            let failure =
+                failing.then(|| random.pick(&["journal", "bets.csv", "winners.log", "finished"]));
             let ports = [central.port, central.port_of("framed")];
             recording.load(ports, &shim, failure, random);
             if run + 1 == runs {

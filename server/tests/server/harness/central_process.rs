@@ -154,7 +154,8 @@ impl<'a> CentralProcess<'a> {
 
     /// Kills the supervisor and all workers, as simultaneously as possible.
     pub fn kill_all(self) {
-        let workers = self.worker_pids();
+        // A slot without a worker has process id 0.
+        let workers: Vec<_> = self.worker_pids().into_iter().filter(|pid| *pid != 0).collect();
         self.kill_all_with(&workers);
     }
 

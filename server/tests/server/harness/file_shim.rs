@@ -74,8 +74,8 @@ impl FileShim {
         self.fault.exists()
     }
 
-    /// Takes back a failure that has not happened yet.
-    pub fn cancel(&self) {
-        let _happened_already = fs::remove_file(&self.fault);
+    /// Takes back a failure. Returns true if it has not happened yet.
+    pub fn cancel(&self) -> bool {
+        fs::remove_file(&self.fault).is_ok()
     }
 }

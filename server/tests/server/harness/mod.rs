@@ -39,7 +39,7 @@ pub use packets::{
 };
 pub use participant::Participant;
 pub use proc_files::{
-    bytes_read, cpu_time, is_alive, peak_bytes, private_bytes, shared_memory_entries,
+    bytes_read, cpu_time, is_alive, peak_bytes, private_bytes, shared_memory_entries, works_in,
 };
 pub use program::{Program, client_program, kill};
 pub use random::Random;

@@ -61,10 +61,12 @@ pub fn bytes_read(pid: u32) -> u64 {
 pub(super) fn processes_in(directory: &Path) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let is_here = |pid: &u32| {
-        std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == directory)
-    };
-    pids.filter(is_here).filter(|pid| is_alive(*pid)).collect()
+    pids.filter(|pid| works_in(*pid, directory) && is_alive(*pid)).collect()
+}
+
+/// Returns true if a process exists and its working directory is `directory`.
+pub fn works_in(pid: u32, directory: &Path) -> bool {
+    std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == directory)
 }
 
 /// Returns the names in `/dev/shm` that contain `part`.

@@ -5,8 +5,11 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::Output;
 use std::sync::Arc;
 
+use nix::sys::signal::Signal;
+
 use crate::harness::{
-    BatchRecord, Load, Participant, Random, Setup, StoppedProcess, bet, eventually, packet_of,
+    BatchRecord, CentralProcess, Load, Participant, Random, Setup, StoppedProcess, bet, eventually,
+    kill, packet_of,
 };
 
 /// Runs `server backup` of the storage of this setup.
@@ -48,34 +51,57 @@ fn setup(durability: &str) -> Setup {
         .with("SERVER_AGENCIES", "2")
 }
 
+/// Backs up a central under load, `count` times. Before each backup, `disturb` gets the central.
+/// Then restores each backup and asserts that it holds what was acknowledged before it.
+fn back_up_under_load(
+    durability: &str,
+    count: usize,
+    mut disturb: impl FnMut(&CentralProcess<'_>),
+) {
+    let setup = setup(durability).with("LOGGING_LEVEL", "INFO");
+    let central = setup.start();
+    let (record, mut random) = (Arc::new(BatchRecord::default()), Random::seeded());
+    let load = Load::start(4, central.port, &record, &mut random);
+    let mut backups = Vec::new();
+    for number in 0..count {
+        eventually("more batches", || record.acknowledged(), |count| *count >= 20 * number);
+        disturb(&central);
+        let before = record.acknowledgements();
+        let name = format!("backup-{number}");
+        assert!(backed_up(&setup, &name).contains("| running: true"));
+        backups.push((name, before));
+    }
+    load.stop();
+    central.none_in_flight_within_a_second();
+    record.check(&setup, &central);
+    assert_eq!(central.stop().0, 0);
+    for (name, before) in backups {
+        restore(&setup, &name);
+        let central = setup.start();
+        record.as_of(&before).check(&setup, &central);
+        assert!(central.request(&packet_of("more", 3, 1)).len() > 2, "it can go on");
+        assert_eq!(central.stop().0, 0);
+    }
+}
+
 #[test]
 fn a_backup_under_load_holds_whole_batches_and_all_that_were_acknowledged_before_it() {
     for durability in ["process", "disk"] {
-        let setup = setup(durability).with("LOGGING_LEVEL", "INFO");
-        let central = setup.start();
-        let (record, mut random) = (Arc::new(BatchRecord::default()), Random::seeded());
-        let load = Load::start(4, central.port, &record, &mut random);
-        let workers = central.worker_pids();
-        let mut backups = Vec::new();
-        for number in 0..6 {
-            eventually("more batches", || record.acknowledged(), |count| *count >= 20 * number);
-            let before = record.acknowledgements();
-            let name = format!("backup-{number}");
-            assert!(backed_up(&setup, &name).contains("| running: true"));
-            backups.push((name, before));
-        }
-        load.stop();
-        assert_eq!(central.worker_pids(), workers, "the central is not disturbed");
-        record.check(&setup, &central);
-        assert_eq!(central.stop().0, 0);
-        for (name, before) in backups {
-            restore(&setup, &name);
-            let central = setup.start();
-            record.as_of(&before).check(&setup, &central);
-            assert!(central.request(&packet_of("more", 3, 1)).len() > 2, "it can go on");
-            assert_eq!(central.stop().0, 0);
-        }
+        let mut workers = None;
+        back_up_under_load(durability, 5, |central| {
+            let now = central.worker_pids();
+            assert_eq!(*workers.get_or_insert(now.clone()), now, "the central is not disturbed");
+        });
     }
+}
+
+#[test]
+fn workers_that_are_killed_during_a_backup_do_no_harm_to_it() {
+    let mut random = Random::seeded();
+    back_up_under_load("process", 5, |central| {
+        let workers = central.worker_pids();
+        kill(workers[random.below(2) as usize], Signal::SIGKILL);
+    });
 }
 
 #[test]
@@ -210,7 +236,7 @@ fn a_killed_central_of_which_a_worker_is_stopped_is_not_mistaken_for_a_running_o
     let mut central = setup.start();
     assert!(central.request(&packet_of("a", 5, 1)).len() > 2);
     let stopped = StoppedProcess::new(central.worker_pids()[0]);
-    central.program.signal(nix::sys::signal::Signal::SIGKILL);
+    central.program.signal(Signal::SIGKILL);
     central.program.exit_code();
     let said = refused(&setup, "backup");
     assert!(said.contains("is in use, but its central does not run"), "{said}");
