@@ -21,6 +21,7 @@ use super::journal::header::{CLEAN, Header, Kind};
 use super::journal::record::Record;
 use super::{Durability, FileError, Ledger, StorageError};
 
+use self::count::checksum_of;
 pub use self::count::{bet_of, line_range};
 
 /// What a damaged storage can be recovered with.
@@ -107,6 +108,11 @@ impl Files {
         // With durability `process`, only the kernel has what was acknowledged.
         let restarted = run.boot != 0 && boot != 0 && run.boot != boot;
         let may_lose = restarted && run.durability == Durability::Process;
+        if may_lose && !start.has(CLEAN) {
+            // The records since the checkpoint are checked above. No sync made durable what the
+            // checkpoint itself counts, so zeros may be in its place.
+            self.check_content(&start.ledger)?;
+        }
         let mut found = Found { start, last, not_whole, marks, lost: 0, unclean };
         let acknowledged = self.acknowledged(journal, &headers, &found)?;
         if acknowledged > last.records {
@@ -117,6 +123,24 @@ impl Files {
         }
         self.check_marks(&found, run.durability == Durability::Disk || restarted)?;
         Ok(found)
+    }
+
+    /// Checks every byte that these totals count.
+    fn check_content(&self, counted: &Ledger) -> Result<(), StorageError> {
+        let files = [
+            (&self.bets, counted.rows_end, counted.rows_checksum),
+            (&self.winners, counted.lines_end, counted.lines_checksum),
+        ];
+        for (file, end, expected) in files {
+            if checksum_of(file, end)? != expected {
+                let reason = format!(
+                    "its first {end} bytes are not what was written: the machine restarted, and \
+                     SERVER_DURABILITY was process; {WAYS_OUT}"
+                );
+                return Err(inconsistent(file.path(), reason));
+            }
+        }
+        Ok(())
     }
 
     /// Returns how many records were acknowledged at least. Fails if the journal is older than the

@@ -118,6 +118,46 @@ fn a_start_after_a_clean_stop_syncs_the_files_only_if_that_is_promised() {
     }
 }
 
+#[test]
+fn a_clean_stop_syncs_the_files_whatever_is_promised() {
+    for durability in BOTH {
+        let scratch = Scratch::new();
+        let (mut storage, recovery) = scratch.open(durability).unwrap();
+        let ledger = append(&mut storage, recovery.ledger, "a", 1);
+        let synced = Rc::new(RefCell::new(Vec::new()));
+        let record = Rc::clone(&synced);
+        let _interposed = interpose(move |operation| {
+            if let Operation::Sync { path } = operation {
+                record.borrow_mut().push(path.file_name().unwrap().to_owned());
+            }
+            Ok(())
+        });
+        storage.close(ledger).unwrap();
+        let files = ["bets.csv", "winners.log", "finished", "checkpoints", "journal"];
+        assert_eq!(*synced.borrow(), files, "{durability}");
+    }
+}
+
+#[test]
+fn zeros_below_a_checkpoint_are_found_after_the_machine_restarted_in_a_run_without_durability() {
+    for file in ["bets.csv", "winners.log"] {
+        let scratch = Scratch::new();
+        let (mut storage, recovery) = scratch.open(Durability::Process).unwrap();
+        let mut ledger = recovery.ledger;
+        let epoch = ledger.epoch;
+        while ledger.epoch == epoch {
+            ledger = append(&mut storage, ledger, "a", 1);
+        }
+        drop(storage);
+        let lost = File::options().write(true).open(scratch.path(file)).unwrap();
+        lost.write_all_at(&[0; 8], 0).unwrap();
+        let before = scratch.contents();
+        let refused = scratch.try_open_after_reboot(Durability::Disk).unwrap_err().to_string();
+        assert!(refused.contains(file) && refused.contains("server verify"), "{refused}");
+        assert!(scratch.contents() == before, "a refused start changed {file}");
+    }
+}
+
 /// A failed sync may have dropped these bytes, and the kernel reports that only once.
 #[test]
 fn a_start_after_an_unclean_stop_writes_again_what_follows_the_last_checkpoint() {

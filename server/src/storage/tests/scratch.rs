@@ -36,7 +36,14 @@ impl Scratch {
 
     /// Opens the storage after the machine was started again.
     pub fn open_after_reboot(&self, durability: Durability) -> (Storage, Recovery) {
-        Storage::open_on(self.0.path(), Run { durability, boot: BOOT + 1 }).unwrap()
+        self.try_open_after_reboot(durability).unwrap()
+    }
+
+    pub fn try_open_after_reboot(
+        &self,
+        durability: Durability,
+    ) -> Result<(Storage, Recovery), StorageError> {
+        Storage::open_on(self.0.path(), Run { durability, boot: BOOT + 1 })
     }
 
     /// Returns the contents of all files, but for the one that is only locked.

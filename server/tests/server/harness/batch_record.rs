@@ -1,7 +1,6 @@
 //! The record of what the agencies of a test have sent and what was acknowledged, to compare with
 //! the answers and with the storage.
 
-use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -202,15 +201,6 @@ impl BatchRecord {
     ) -> Totals {
         let batches = self.batches.lock().unwrap();
         StoredBatches::read(rows, &batches).compare(batches.len(), lines, must_be_stored).none()
-    }
-
-    /// Checks that each of these batches is in the rows exactly once, whatever else is there.
-    pub fn check_contained(&self, rows: &[u8], numbers: &BTreeSet<usize>) {
-        let batches = self.batches.lock().unwrap();
-        let stored = StoredBatches::read(rows, &batches);
-        for number in numbers {
-            assert_eq!(stored.times(*number), 1, "batch {number} in the files");
-        }
     }
 
     /// Compares the record with the files of an idle central, and its files with its totals.
