@@ -67,7 +67,7 @@ pub fn init(level: LevelFilter, stream: Stream) {
     log::set_max_level(level);
 }
 
-/// Changes the level from which on lines are logged.
+/// Changes the lowest level that is logged.
 pub fn set_level(level: LevelFilter) {
     log::set_max_level(level);
 }
