@@ -212,7 +212,7 @@ pub struct Shared {
     #[shared(len = slots)]
     pub worker_bets: RawArray<u64>,
     /// Batches stored that were large. Written by the worker, which counts one before it is stored
-    /// and takes this back if it is not.
+    /// and subtracts it again if it is not.
     #[shared(len = slots)]
     pub worker_large: RawArray<u64>,
     /// Queries answered. Written by the worker.
