@@ -35,7 +35,7 @@ test: ## all tests, including the examples in the documentation: about 5 minutes
 soak: ## kill 20,000 processes per primitive of the library at random (KILLS, ONLY: names): about 9 minutes
 	@sh scripts/soak.sh
 
-chaos: ## lose power, kill, stop and fail everything at random, and count what is lost (SEED, ROUNDS: 100, STATES: 10000): about 20 minutes
+chaos: ## power losses, kills, stops and failing files at random; counts what is lost (SEED, ROUNDS: 100, STATES: 10000): about 20 minutes
 	@sh scripts/chaos.sh
 
 bench: ## measure, and compare with the reference servers
@@ -52,7 +52,7 @@ build: ## build the programs in release mode
 docker-image: ## build the images server:latest and client:latest
 	@sh scripts/image.sh
 
-docker-compose-up: ## build the images and start docker-compose-dev.yaml (default: five agencies; PROTOCOL: writes it again)
+docker-compose-up: ## build the images and start docker-compose-dev.yaml (default: five agencies; PROTOCOL writes it again)
 	@sh scripts/compose.sh up
 
 docker-compose-down: ## stop those containers gracefully and remove them, including the bets

@@ -16,7 +16,7 @@ cd "$(dirname "$0")"
 . scripts/engine.sh
 . scripts/programs.sh
 
-# A build of Rust's programs takes minutes the first time, so the program is kept in dist/.
+# The first build takes minutes, so the program is kept in dist/.
 if ! is_current dist/compose compose shared/lottery; then
     sh scripts/need.sh cargo rustc
     # Built like the programs in the images where possible, so that they share compiled

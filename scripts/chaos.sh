@@ -1,5 +1,5 @@
 #!/bin/sh
-# Proves that nothing acknowledged is lost or doubled: power losses in STATES (10000) simulated
+# Tests that nothing acknowledged is lost or doubled: power losses in STATES (10000) simulated
 # states of the disk, then ROUNDS (100) rounds of kills, stops, failing files and restarts under
 # load. Prints a table of what was done and found. SEED repeats the choices of an earlier run.
 set -eu

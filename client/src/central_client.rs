@@ -1,7 +1,7 @@
 //! The agency's access to the central: sends requests, reads replies, and retries what is safe to
 //! retry.
 //!
-//! The dialects carry no batch id, so the central cannot recognise a batch that is sent twice. A
+//! The dialects carry no batch id, so the central cannot recognize a batch that is sent twice. A
 //! batch is therefore retried only while it is certain that the central has not processed any of
 //! it; see [`CentralClient::may_retry`].
 

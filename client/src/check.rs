@@ -174,7 +174,7 @@ impl Check {
     }
 }
 
-/// A check under way.
+/// A running check.
 struct Course<'c> {
     check: &'c Check,
     target: Target,

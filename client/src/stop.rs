@@ -22,7 +22,7 @@ pub(crate) const FINISH_LIMIT: Duration = Duration::from_secs(5);
 /// does not respond, a full pipe without a reader).
 const END_LIMIT: Duration = Duration::from_secs(7);
 
-/// Time after the first signal from which on another one ends the program at once. One stop often
+/// Time after the first signal before another one ends the program at once. One stop often
 /// sends several signals: to the process and to its group, by `timeout` and by a service manager.
 const REPEAT_COUNTS_AFTER: Duration = Duration::from_secs(1);
 

@@ -6,8 +6,9 @@
 #[path = "../../server/src"]
 mod server {
     pub mod config;
+    pub mod roster;
     pub mod storage;
 }
-use server::storage;
+use server::{roster, storage};
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| server::config::fuzz::check(input));

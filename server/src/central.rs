@@ -84,7 +84,7 @@ impl Central {
         self.waits.heartbeat.start(slot);
     }
 
-    /// Shows that this worker gets around. The watchdog ends a worker that does not.
+    /// Writes the heartbeat of this worker. The watchdog ends a worker without one.
     pub fn beat(&self) {
         self.waits.heartbeat.beat();
     }

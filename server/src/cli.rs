@@ -23,10 +23,11 @@ pub struct Cli {
 /// Text at the end of the help: what scripts and operators need.
 const AFTER_HELP: &str = "\
 A flag wins over the environment, the environment over the file, the file over the default.
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 the storage cannot be used any more, 4
-workers keep crashing, 5 the address is in use, not available on this machine or not permitted.
-Signals: TERM and INT stop the central gracefully. Another one, from a second after the first on, or
-QUIT stops it at once. HUP reloads the settings and replaces the workers, without closing a
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 the storage cannot be used any
+more, 4 workers keep crashing, 5 the address is in use, not available on this machine or not
+permitted.
+Signals: TERM and INT stop the central gracefully. Another one at least a second after the first, or
+QUIT, stops it at once. HUP reloads the settings and replaces the workers, without closing a
 connection. USR1 reopens the log file. TTIN and TTOU add and retire a worker. USR2 and WINCH are
 ignored.";
 
@@ -44,31 +45,30 @@ pub enum Command {
         #[arg(long)]
         watch: bool,
     },
-    /// Show all shared memory segments, or with --port that of one central, and their objects, in
-    /// the layout of `ipcs -m`
+    /// Show all shared memory segments and their objects, in the layout of `ipcs -m`; with --port
+    /// only the segment of that central
     Ipcs,
     /// Show which agencies have finished and what the draw waits for, or change it
     Draw {
         /// Hold the draw of a central with SERVER_DRAW=confirm; exit with 0 once it has been held
         #[arg(long, conflicts_with = "reopen")]
         confirm: bool,
-        /// Open the bets again, as long as the draw has not been held: every agency has to finish
-        /// again
+        /// Open the bets again before the draw is held; every agency has to finish again
         #[arg(long)]
         reopen: bool,
     },
-    /// Exit with 0 if the running central would serve a batch now; with 1, and the reason, if not
+    /// Exit with 0 if the running central would serve a batch now; if not, log why and exit with 1
     Health {
-        /// Ask only whether its processes run: if not, a restart helps
+        /// Check only that its processes run; if they do not, a restart helps
         #[arg(long)]
         live: bool,
     },
     /// Check every byte of the storage of a stopped central; exit with 0 if all of it is intact
     Verify,
-    /// Copy the storage to a new directory, which a central can start on, while the central runs or
-    /// not
+    /// Copy the storage of a running or stopped central to a new directory, on which a central can
+    /// start
     Backup {
-        /// Directory to create, or an empty one
+        /// Directory that does not exist or is empty
         directory: PathBuf,
     },
     /// Documents that are generated from this command line.

@@ -75,7 +75,8 @@ impl fmt::Display for Durability {
 /// batch it ever received.
 const KEPT_BYTES: usize = 256 * 1024;
 
-/// Room that a disk must have to count as one that takes batches again: several ordinary batches.
+/// Space that a disk must have before it counts as accepting batches again: several ordinary
+/// batches.
 const TRIED_BYTES: usize = 64 * 1024;
 
 /// The open storage. The supervisor opens it before it forks the workers, and all processes share
@@ -85,7 +86,7 @@ pub struct Storage {
     files: Files,
     journal: Journal,
     run: Run,
-    /// Finds out when another program deletes or replaces a file.
+    /// Detects that another program has deleted or replaced a file.
     watch: Watch,
     /// Hold the locks of the storage. Workers inherit them, so they are released when the last
     /// worker has exited.

@@ -54,7 +54,7 @@ use crate::listener::Listener;
 const READ_BYTES: usize = 64 * 1024;
 /// Time between two checks of the deadlines. A connection may outlive its deadline by this much.
 const DEADLINE_CHECK: Duration = Duration::from_millis(250);
-/// Time between two tries whether a disk that refuses batches takes writes again.
+/// Time between two tests of a disk that refuses batches.
 const DISK_RETRY: Duration = Duration::from_secs(1);
 /// Time between two checks whether another program has deleted or replaced the files.
 const NAMES_CHECK: Duration = Duration::from_millis(500);
@@ -168,7 +168,7 @@ struct EventLoop<'a> {
     /// Numbers of connections and of waiting ones, and whether there is no room for another, as
     /// last written to shared memory.
     published: (usize, usize, bool),
-    /// When it last tried whether the disk takes writes again.
+    /// When it last tested a disk that refuses batches.
     disk_retried: Option<Instant>,
     /// True if the supervisor has sent requests that are not handled yet.
     has_requests: bool,
@@ -365,8 +365,8 @@ impl<'a> EventLoop<'a> {
         Ok(())
     }
 
-    /// Finds out, once per second, whether a disk that has refused a batch takes writes again.
-    /// Otherwise the central would seem unhealthy until the next batch.
+    /// Tests, once per second, whether a disk that has refused a batch accepts writes again.
+    /// Without this test the central would seem unhealthy until the next batch.
     fn retry_disk(&mut self, now: Instant) -> Result<(), WorkerError> {
         let refuses = self.central().shared().disk_refused.load() != 0;
         if refuses && self.disk_retried.is_none_or(|time| now >= time + DISK_RETRY) {

@@ -64,7 +64,7 @@ pub(super) fn of_first_rule(dialect: &'static Dialect, target: &Target) -> Optio
 }
 
 /// Returns true if the server refuses a batch and answers a query. The query also finishes an
-/// agency, so it is sent only after a refusal: such a server has no draw to spoil.
+/// agency, so it is sent only after a refusal: such a server has held its draw already.
 fn draw_was_held(dialect: &Dialect, target: &Target) -> bool {
     let Some(new_codec) = dialect.agency else { return false };
     let mut agency = TestAgency::new(1, target, new_codec);

@@ -9,7 +9,7 @@ use super::locks::{Busy, LOCK_TIMEOUT, lock_ledger};
 use super::{Central, Fatal, Rejected, Shared};
 use crate::storage::{Batches, FileError, Group, Ledger, LedgerWords, Storage};
 
-/// How long a try whether the disk takes writes again waits for the lock.
+/// How long a test of a disk that refuses batches waits for the lock.
 const RETRY_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The results of a commit. Nothing may be acknowledged before it is published.

@@ -30,14 +30,14 @@ impl Heartbeat {
         self.beat();
     }
 
-    /// Shows that this process gets around.
+    /// Writes the heartbeat of this process.
     pub fn beat(&self) {
         if let Some(slot) = self.slot {
             self.times.store(slot, monotonic_ms());
         }
     }
 
-    /// Runs an operation that takes as long as the disk wants. The watchdog does not count its
+    /// Runs an operation whose duration depends on the disk. The watchdog does not count its
     /// time: killing the worker would not make the disk faster.
     pub fn on_disk<T>(&self, operation: impl FnOnce() -> T) -> T {
         let Some(slot) = self.slot else { return operation() };
@@ -69,7 +69,7 @@ impl Shared {
         since(self.supervisor_heartbeat_ms.load())
     }
 
-    /// Shows that the supervisor gets around.
+    /// Writes the heartbeat of the supervisor.
     pub fn beat_as_supervisor(&self) {
         self.supervisor_heartbeat_ms.store(monotonic_ms());
     }

@@ -19,7 +19,7 @@ pub const LOCK_TIMEOUT: Duration = Duration::from_secs(15);
 /// Time between two heartbeats of a process that waits for a lock.
 const BEAT: Duration = Duration::from_millis(100);
 
-/// How long a process waits for a lock that it has waited for in vain before. It serves its other
+/// How long a process waits for a lock if its previous wait has timed out. It serves its other
 /// connections in between.
 const RETRY_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -44,9 +44,9 @@ pub type Waited<G> = Result<Result<G, Busy>, Fatal>;
 /// How this process waits for locks.
 #[derive(Debug)]
 pub struct Waits {
-    /// Shows that this process gets around.
+    /// Heartbeat of this process, which it writes while it waits.
     pub heartbeat: Heartbeat,
-    /// Since when this process has waited for each lock in vain.
+    /// Start of the first wait for each lock that has timed out; `None` once the lock is taken.
     ledger: Cell<Option<Instant>>,
     sync: Cell<Option<Instant>>,
     winners: Cell<Option<Instant>>,

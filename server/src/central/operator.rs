@@ -20,7 +20,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a command waits for a worker. Workers look every 250 ms.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time between two looks for the answer.
+/// Time between two checks for the answer.
 const PAUSE: Duration = Duration::from_millis(10);
 /// A word in shared memory has the number of the command above these bits, and its code in them.
 const CODE_BITS: u32 = 8;
@@ -86,7 +86,7 @@ impl Shared {
     pub fn command(&self, command: OperatorCommand) -> Result<Answer, NoAnswer> {
         let _alone = match self.operator.lock_timeout(COMMAND_TIMEOUT) {
             Ok(guard) => guard.ok_or(NoAnswer::Busy)?,
-            // A command that was killed left its word at most, which the next one replaces.
+            // A killed command leaves at most its word, which the next command replaces.
             Err(LockError::OwnerDied(inherited)) => inherited.repaired(),
             Err(LockError::Failed(failure)) => return Err(failure.into()),
         };

@@ -112,14 +112,14 @@ pub struct Shared {
     #[shared(len = AGENCY_WORDS)]
     pub finished_agencies: RawArray<u64>,
     /// One bit per agency number: 1 if the agency is in the roster. All 0 without a roster, and
-    /// then every agency counts. Written by the supervisor at the start.
+    /// then every agency counts. Written like `expected`.
     #[shared(len = AGENCY_WORDS)]
     pub roster_agencies: RawArray<u64>,
     /// 1 plus the slot of the worker that runs the draw, or 0. Written by a worker that finds 0
     /// and holds the lock of `ledger`; set back to 0 by that worker, or by the supervisor when the
     /// worker is dead.
     pub draw_owner: RawValue<u32>,
-    /// 1 if the draw waits for an operator. Written by the supervisor at the start.
+    /// 1 if the draw waits for an operator. Written by the supervisor at the start and at a reload.
     pub needs_confirmation: RawValue<u8>,
     /// 1 once an operator has confirmed the draw. Written by a worker that executes a command and
     /// holds the lock of `ledger`; set back to 0 when bets are reopened.
@@ -163,8 +163,8 @@ pub struct Shared {
     pub listen_ips: RawArray<u64>,
     /// A [`Phase`]. Written by the supervisor.
     pub phase: RawValue<u8>,
-    /// Time at which the supervisor last got around, in milliseconds of the monotonic clock.
-    /// Written by the supervisor.
+    /// Time of the supervisor's last heartbeat, in milliseconds of the monotonic clock. Written by
+    /// the supervisor.
     pub supervisor_heartbeat_ms: RawValue<u64>,
     /// Workers that died without being asked to stop. Written by the supervisor.
     pub deaths: RawValue<u64>,
@@ -185,11 +185,11 @@ pub struct Shared {
     /// Workers started in the slot after the first one. Written by the supervisor.
     #[shared(len = slots)]
     pub worker_restarts: RawArray<u32>,
-    /// Time at which the worker last got around in its event loop, in milliseconds of the monotonic
-    /// clock. Written by the worker, at least every 250 ms.
+    /// Time of the worker's last heartbeat, in milliseconds of the monotonic clock. Written by the
+    /// worker, at least every 250 ms.
     #[shared(len = slots)]
     pub worker_heartbeat_ms: RawArray<u64>,
-    /// 1 while the worker is in an operation that takes as long as the disk wants. Written by the
+    /// 1 while the worker is in an operation whose duration depends on the disk. Written by the
     /// worker; by the supervisor when the worker is dead.
     #[shared(len = slots)]
     pub worker_on_disk: RawArray<u8>,
@@ -212,7 +212,7 @@ pub struct Shared {
     #[shared(len = slots)]
     pub worker_bets: RawArray<u64>,
     /// Batches stored that were large. Written by the worker, which counts one before it is stored
-    /// and takes this back if it is not.
+    /// and subtracts it again if it is not.
     #[shared(len = slots)]
     pub worker_large: RawArray<u64>,
     /// Queries answered. Written by the worker.

@@ -76,8 +76,8 @@ const SETTINGS: &[Setting] = &[
         accepted: "stderr, or the path of a file",
         choices: &["stderr"],
         help: "Where the log goes",
-        details: "A new file has mode 0640. After USR1, every process opens it again, so that it \
-                  can be renamed before.",
+        details: "A new file has mode 0640. To rotate the log, rename the file and send USR1: every \
+                  process then opens a new one.",
     },
     Setting {
         key: "SERVER_PROTOCOL",
@@ -213,7 +213,7 @@ const SETTINGS: &[Setting] = &[
         choices: &[],
         help: "Time after which a batch that has begun is no longer in flight if it arrives at \
                less than 1 kB/s",
-        details: "Queries do not wait for it any longer. It is stored all the same if it is \
+        details: "From then on it does not make queries partial. It is still stored if it is \
                   complete before its timeout.",
     },
     Setting {
@@ -235,8 +235,8 @@ const SETTINGS: &[Setting] = &[
         accepted: "a whole number, 1 to 1000000",
         choices: &[],
         help: "Log lines that the clients of one address may cause per 10 s in each worker",
-        details: "Further lines are counted, and one line says how many there were. Lines about \
-                  stored batches have 50 times this number.",
+        details: "Further lines are counted, and one line reports their number. The limit for lines \
+                  about stored batches is 50 times as high.",
     },
 ];
 

@@ -20,13 +20,13 @@ pub enum Reason {
         /// Workers that should.
         workers: usize,
     },
-    /// Every worker accepts, and the supervisor has not noticed yet.
+    /// Every worker accepts, and the supervisor has not recorded it yet.
     #[error("the central is starting")]
     Starting,
     /// It accepts nothing new.
     #[error("the central is stopping")]
     Stopping,
-    /// The supervisor does not get around.
+    /// The supervisor shows no heartbeat.
     #[error("the supervisor (pid {pid}) has shown no heartbeat for {}", GoDuration(*.silence))]
     SilentSupervisor {
         /// Its process id.
@@ -34,7 +34,7 @@ pub enum Reason {
         /// How long.
         silence: Duration,
     },
-    /// A worker does not get around.
+    /// A worker shows no heartbeat.
     #[error("worker {slot} (pid {pid}) has shown no heartbeat for {}", GoDuration(*.silence))]
     SilentWorker {
         /// Its slot.

@@ -9,7 +9,7 @@ use crate::roster::Roster;
 
 /// How long a confirmation waits until the draw has been held.
 const DRAW_TIMEOUT: Duration = Duration::from_secs(60);
-/// Time between two looks for it.
+/// Time between two checks for it.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a command of an operator was not executed.

@@ -1,6 +1,6 @@
 //! The command `health`: would a batch be served now, and if not, why?
 //!
-//! It asks the shared memory, and it makes a round trip on every listening socket: it connects,
+//! It reads the shared memory, and it makes a round trip on every listening socket: it connects,
 //! closes its sending side without having sent a byte, and waits until a worker closes the
 //! connection. In every dialect a worker accepts such a connection, reads its end and closes it. It
 //! stores, counts and logs nothing of it (but for a line at DEBUG).
@@ -20,7 +20,7 @@ use crate::exit_code::ExitCode;
 
 /// How long the command may take. Compose gives up on it after 3 s.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// Time between two looks at a heartbeat that is late.
+/// Time between two checks of a late heartbeat.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How much longer than the heartbeat timeout a worker may be silent. By then the watchdog has
 /// ended it, if the watchdog works.
@@ -71,7 +71,7 @@ fn finish(reasons: &[String], shared: &Shared) -> ExitCode {
     failed("health", &reasons.join("; "))
 }
 
-/// Looks until no reason is left that may pass, or until the deadline. Returns the last reasons.
+/// Checks until no temporary reason is left, or until the deadline. Returns the last reasons.
 fn lasting(end: Instant, look: impl Fn() -> Vec<Reason>) -> Vec<Reason> {
     loop {
         let reasons = look();
@@ -119,7 +119,7 @@ fn ask(address: SocketAddr, end: Instant) -> io::Result<TcpStream> {
 fn until_closed(mut connection: &TcpStream, end: Instant) -> io::Result<()> {
     loop {
         connection.set_read_timeout(Some(left(end)))?;
-        // Any bytes are an answer of a worker, but no dialect sends some.
+        // Any bytes are an answer of a worker, but no dialect sends any.
         if connection.read(&mut [0; 64])? == 0 {
             return Ok(());
         }

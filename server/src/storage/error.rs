@@ -48,7 +48,7 @@ pub enum StorageError {
         /// ` (pid N)`, where known.
         owner: String,
     },
-    /// The file system has no locks, so that a second central could not be kept out.
+    /// The file system has no locks, so two centrals could use the directory.
     #[error(
         "storage {} is on a file system without locks ({source}): two centrals could mix their \
          bets there; choose a SERVER_STORAGE_DIR on a local disk, or mount this file system with \

@@ -1,4 +1,4 @@
-//! The lock of the storage directory, which keeps a second central out.
+//! The lock of the storage directory, which prevents two centrals from using it.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
@@ -13,8 +13,9 @@ use super::{FileError, StorageError, access, journal};
 
 /// Name of the file.
 pub const FILE: &str = "lock";
-/// Files that a central locks. The journal keeps a second central out even if another program has
-/// deleted the lock file of the first one. A new journal gets its name once it is complete.
+/// Files that a central locks. The lock of the journal excludes a second central even if another
+/// program has deleted the lock file of the first one. A new journal gets its name once it is
+/// complete.
 pub const LOCKED: [&str; 3] = [FILE, journal::FILE, journal::UNFINISHED];
 
 /// How long a start waits for the last workers of a killed central to exit and release the

@@ -27,7 +27,7 @@ pub struct Report {
     pub ledger: Ledger,
     /// What is not as it was acknowledged.
     pub problems: Vec<String>,
-    /// What the next start will mend or move aside.
+    /// What the next start will repair or move aside.
     pub notes: Vec<String>,
 }
 

@@ -100,8 +100,8 @@ impl EventLoop<'_> {
             self.table.with(token, |connection| self.handler.receive_large(connection))?;
             let deferred = |phase: &Phase| matches!(phase, Phase::Deferred { .. });
             if self.table.get(token).is_some_and(|connection| deferred(&connection.phase)) {
-                // It goes on in the next turn, before the others. If all of them went on by
-                // turns, their parts would fill the memory before any of them is complete.
+                // It continues in the next turn, before the others. If all of them took turns,
+                // their parts would fill the memory before any of them is complete.
                 self.table.defer_first();
             }
             self.make_room()?;

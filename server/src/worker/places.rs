@@ -24,8 +24,8 @@ const ACCEPTS: usize = 64;
 const MIN_SILENCE: Duration = Duration::from_secs(5);
 
 /// Why a connection may lose its place. The first variants go first. Among connections with the
-/// same reason, the one that has waited or been silent for longest goes first, because a newcomer
-/// needs a place before it can say what it wants.
+/// same reason, the one that has waited or been silent for longest goes first, because a new
+/// connection needs a place before it can send its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Reason {
     /// No agency of the roster has its address, so nothing that it sends is accepted.
@@ -167,7 +167,8 @@ impl EventLoop<'_> {
         Ok(())
     }
 
-    /// Looks through all connections. One search serves as many newcomers as it finds connections.
+    /// Examines all connections. One search frees places for as many new connections as it finds
+    /// old ones.
     fn search(&mut self, now: Instant) {
         let requests = &self.handler.requests;
         let (central, limits) = (&requests.central, &requests.limits);

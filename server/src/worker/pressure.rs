@@ -1,5 +1,5 @@
-//! What a worker takes from connections when they want too much together: memory, and in-flight
-//! marks.
+//! Limits on all connections of a worker together: it closes those that buffer too much, and
+//! releases the in-flight marks of batches that stall.
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,11 @@ use super::{Connection, EventLoop, WorkerError};
 /// Bytes that all connections of a worker may keep in memory together. Beyond it, the connection
 /// that buffers the most is closed.
 const MAX_BUFFERED_BYTES: usize = 64 * 1024 * 1024;
-/// How often the bytes of a connection count that stalls.
+/// How many times the bytes of a connection that stalls count.
 const STALLED_WEIGHT: usize = 4;
 /// Bytes per second that a client has to read of its reply so that the connection does not stall.
 const MIN_READ_RATE: u128 = 64 * 1000;
-/// Time that a client gets to begin to read.
+/// Time within which a client must begin to read.
 const FIRST_READ: Duration = Duration::from_secs(1);
 
 impl EventLoop<'_> {

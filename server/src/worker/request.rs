@@ -205,7 +205,7 @@ impl Requests<'_> {
     }
 
     /// Rejects a batch if an enabled dialect could not answer the agency of one of its bets. Such a
-    /// bet would block the answer of that dialect for good: the draw is held once.
+    /// bet would block the answer of that dialect forever: the draw is held once.
     fn check_documents(&self, bets: &[Bet<'_>]) -> Result<(), Rejected> {
         for dialect in &self.answering {
             // A bet without agency is in no answer.

@@ -1,4 +1,4 @@
-//! Files that the process may not use: whose they are, and what to do. In a container the user of
+//! Files that the process may not use: who owns them, and what to do. In a container the user of
 //! the program and the owner of a mounted file often differ.
 
 use std::fmt::{self, Display};

@@ -67,7 +67,7 @@ pub fn init(level: LevelFilter, stream: Stream) {
     log::set_max_level(level);
 }
 
-/// Changes the level from which on lines are logged.
+/// Changes the lowest level that is logged.
 pub fn set_level(level: LevelFilter) {
     log::set_max_level(level);
 }
@@ -82,7 +82,7 @@ pub fn stream_was_replaced() {
 }
 
 /// A stream that drops lines while its reader is stuck (a pager, a stopped terminal, a full log
-/// driver). The program must be able to serve and to stop all the same.
+/// driver). The program must be able to serve and to stop nevertheless.
 #[derive(Debug)]
 struct LossyStream {
     stream: Stream,

@@ -59,8 +59,7 @@ pub struct Segment {
 impl Segment {
     /// Creates a segment with the planned objects, all zero. The entry must not exist. Only its
     /// owner can read and write it (mode 0600, whatever the umask). Its pages are reserved at once:
-    /// too small a
-    /// `/dev/shm` is an error here, not a SIGBUS later.
+    /// too small a `/dev/shm` is an error here, not a SIGBUS later.
     ///
     /// # Errors
     /// [`SegmentError::Exists`] if the name is taken (see [`reclaim`](Self::reclaim)),

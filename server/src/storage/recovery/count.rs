@@ -69,7 +69,7 @@ impl Files {
     }
 
     /// Returns the totals of an empty storage. Its epoch follows all earlier ones, so that a
-    /// journal of one of them is recognised as older.
+    /// journal of one of them is recognized as older.
     fn empty_ledger(&self) -> Result<Ledger, StorageError> {
         let finished = self.finished.marks()?.count();
         let entries = self.checkpoints.read()?;

@@ -1,4 +1,4 @@
-//! What a start does after a kill: it restores, syncs, and leaves a storage that goes on.
+//! What a start does after a kill: it restores, syncs, and leaves a storage that can be used.
 
 use std::cell::RefCell;
 use std::fs::File;

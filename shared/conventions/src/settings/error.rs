@@ -129,7 +129,7 @@ impl SettingsError {
     }
 }
 
-/// Returns a reason as the beginning of a sentence that goes on.
+/// Returns a reason as the beginning of a longer sentence.
 fn as_prefix(reason: &str) -> String {
     if reason.ends_with('?') { format!("{reason} ") } else { format!("{reason}; ") }
 }

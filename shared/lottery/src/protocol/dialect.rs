@@ -13,7 +13,7 @@ pub struct Dialect {
     pub waits_for_draw: bool,
     /// True if a bet may have no number.
     pub number_is_optional: bool,
-    /// True if the original servers put a message together from several reads. Some take the bytes
+    /// True if the original servers assemble a message from several reads. Some take the bytes
     /// of one read for a message, so the rules with messages byte by byte go beyond them.
     pub originals_join_reads: bool,
     /// Largest agency number that the dialect can encode.

@@ -1,5 +1,5 @@
-//! Recognition of the dialect in which a peer speaks, for messages about a peer that speaks another
-//! one than its port.
+//! Recognition of a peer's dialect, for error messages about a peer that speaks another dialect
+//! than its port.
 
 use super::{AgencyOptions, DIALECTS, Decoded, Dialect};
 

@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 
 use crate::sys::proc::Activity;
 
-/// Time between two calls of [`Workload::tick`](super::Workload::tick), and two looks at the
+/// Time between two calls of [`Workload::tick`](super::Workload::tick), and two checks of the
 /// heartbeats.
 pub(super) const TICK: Duration = Duration::from_millis(250);
 /// How long an aborted worker may take to end before it is killed. Its handler of SIGABRT only
@@ -27,10 +27,10 @@ const PROCESSOR_PART: u32 = 8;
 /// What a worker shows of its progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// A number that changes each time the worker gets around, such as a counter or a time.
+    /// A number that changes with each heartbeat, such as a counter or a time.
     pub heartbeat: u64,
-    /// True during an operation that takes as long as a device wants, such as `fdatasync`. Its
-    /// time does not count, unless the process is stopped.
+    /// True during an operation whose duration depends on a device, such as `fdatasync`. Its time
+    /// does not count, unless the process is stopped.
     pub excused: bool,
 }
 
@@ -103,7 +103,7 @@ impl Watch {
             return None;
         }
         // Half of the timeout is for doubts: reading /proc for each worker at each tick would be
-        // waste.
+        // wasteful.
         if silent < timeout / 2 {
             return None;
         }

@@ -1,5 +1,5 @@
-//! The rules of a server of `line`. One generation of the original ends at most invalid
-//! lines. In the other one, an early close leaves a process that spins for ever.
+//! The rules of a server of `line`. In one generation of the original, most invalid lines end the
+//! server. In the other one, an early close leaves a process that spins forever.
 
 use crate::protocol::{Rule, Step};
 

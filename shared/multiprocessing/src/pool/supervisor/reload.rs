@@ -59,8 +59,8 @@ impl<W: Workload> Supervisor<'_, W> {
     pub(super) fn retire_replaced(&self) {
         let replaced = self.slots.iter().filter(|slot| !slot.is_current());
         for running in replaced.filter_map(Slot::running) {
-            // An error means that the worker is dead already. The loop reaps it next. A worker that
-            // was asked before does not mind.
+            // An error means that the worker is dead already. The loop reaps it next. Asking a
+            // worker twice changes nothing.
             let _ = running.process.signal(RETIRE);
         }
     }

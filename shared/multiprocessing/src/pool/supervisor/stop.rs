@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use super::{STOP, Supervisor, deadline_after};
 use crate::pool::{PoolEvent, REOPEN, Workload};
 
-/// Time after the first request to stop from which on another one counts. One stop often sends
+/// Time after the first request to stop before another one counts. One stop often sends
 /// several signals: to the process and to its group, by `timeout` and by a service manager.
 const REPEAT_COUNTS_AFTER: Duration = Duration::from_secs(1);
 impl<W: Workload> Supervisor<'_, W> {

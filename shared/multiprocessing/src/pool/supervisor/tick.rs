@@ -1,4 +1,4 @@
-//! What the supervisor does regularly: the work of its workload, and the look at the heartbeats.
+//! What the supervisor does regularly: the work of its workload, and the check of the heartbeats.
 
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ impl<W: Workload> Supervisor<'_, W> {
                 continue;
             }
             let progress = self.workload.progress(slot);
-            // Before it is ready, only that is progress.
+            // Before the worker is ready, only its report that it is ready counts as progress.
             let heartbeat = if running.is_ready { progress.heartbeat } else { 0 };
             let (progress, pid) = (Progress { heartbeat, ..progress }, running.process.pid());
             let stuck = running.worker.judge(now, timeout, progress, || activity(pid));
