@@ -295,7 +295,8 @@ impl EventLoop<'_> {
 
     /// Answers the agencies that have waited, if there is anything new for them.
     pub(super) fn answer_waiting(&mut self) -> Result<(), WorkerError> {
-        // Also if no connection waits any longer: a failure must not outlive those that learn of it.
+        // Also if no connection waits any longer: a failure must not outlive those that learn of
+        // it.
         if self.central().was_drawn() && std::mem::take(&mut self.handler.requests.answers.has_news)
         {
             for token in self.table.select_waiting() {
