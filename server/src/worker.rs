@@ -37,7 +37,7 @@ use nix::sys::eventfd::EventFd;
 
 use self::absence::Absence;
 use self::answers::Answers;
-use self::connection::Connection;
+use self::connection::{Connection, Phase};
 use self::draw::DrawAttempt;
 use self::handler::Handler;
 use self::intake::Intake;
@@ -346,9 +346,14 @@ impl<'a> EventLoop<'a> {
 
     /// Closes the connections whose deadline has passed.
     fn close_overdue(&mut self, now: Instant) -> Result<(), WorkerError> {
-        let is_overdue =
-            |connection: &Connection| connection.deadline.is_some_and(|deadline| now >= deadline);
-        let reason = if self.is_draining() {
+        let is_draining = self.is_draining();
+        // A large request that waits for its turn is judged after it: the wait may not be the
+        // client's.
+        let is_overdue = |connection: &Connection| {
+            connection.deadline.is_some_and(|deadline| now >= deadline)
+                && (is_draining || !matches!(connection.phase, Phase::Deferred { .. }))
+        };
+        let reason = if is_draining {
             "the central is stopping".to_owned()
         } else {
             format!("not done within {}", GoDuration(self.handler.requests.limits.request_timeout))

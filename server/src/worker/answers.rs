@@ -295,8 +295,10 @@ impl EventLoop<'_> {
 
     /// Answers the agencies that have waited, if there is anything new for them.
     pub(super) fn answer_waiting(&mut self) -> Result<(), WorkerError> {
-        let has_news = self.table.waiting() > 0 && self.central().was_drawn();
-        if has_news && std::mem::take(&mut self.handler.requests.answers.has_news) {
+        // Also if no connection waits any longer: a failure must not outlive those that learn of
+        // it.
+        if self.central().was_drawn() && std::mem::take(&mut self.handler.requests.answers.has_news)
+        {
             for token in self.table.select_waiting() {
                 self.visit(token, Handler::answer_waiting)?;
             }

@@ -95,6 +95,8 @@ pub enum Phase {
     Deferred {
         /// True once the peer has sent more bytes. They must not wake the worker repeatedly.
         muted: bool,
+        /// When it began to wait for its turn.
+        since: Instant,
     },
     /// The request's ticket is in a round and not answered yet.
     Committing {
@@ -206,11 +208,11 @@ impl Connection {
             Phase::Receiving | Phase::Lingering { .. } => Some(Watched::Input),
             Phase::Answering { .. } => Some(Watched::Output),
             Phase::Waiting { .. } => Some(Watched::Hangup),
-            Phase::Committing { muted: true } | Phase::Deferred { muted: true } => {
+            Phase::Committing { muted: true } | Phase::Deferred { muted: true, .. } => {
                 Some(Watched::Errors)
             }
             Phase::Committing { muted: false }
-            | Phase::Deferred { muted: false }
+            | Phase::Deferred { muted: false, .. }
             | Phase::Queued
             | Phase::Closed => self.watched,
         }

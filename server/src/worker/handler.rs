@@ -54,7 +54,7 @@ impl<'a> Handler<'a> {
                     .write();
                 self.finish(connection);
             }
-            Phase::Committing { muted } | Phase::Deferred { muted } => *muted = true,
+            Phase::Committing { muted } | Phase::Deferred { muted, .. } => *muted = true,
             Phase::Closed => {}
         }
         Ok(())
@@ -101,7 +101,7 @@ impl<'a> Handler<'a> {
         };
         while let RequestOutcome::Incomplete = outcome {
             if connection.buffer.len() >= LARGE_BYTES {
-                connection.phase = Phase::Deferred { muted: false };
+                connection.phase = Phase::Deferred { muted: false, since: Instant::now() };
                 return Ok(());
             }
             outcome = match self.read(connection, LARGE_BYTES)? {
@@ -114,17 +114,32 @@ impl<'a> Handler<'a> {
 
     /// Reads the next slice of a large request.
     pub fn receive_large(&mut self, connection: &mut Connection) -> Result<(), Fatal> {
+        let Phase::Deferred { since, .. } = connection.phase else { return Ok(()) };
         connection.phase = Phase::Receiving;
-        // The time that it has waited for its turn is not the client's.
-        connection.pace = Pace::new(Instant::now());
-        for _ in 0..SLICE_READS {
-            match self.read(connection, READ_BYTES)? {
-                None => return Ok(()),
-                Some(RequestOutcome::Incomplete) => {}
-                Some(outcome) => return self.apply(connection, outcome),
+        let waited = since.elapsed();
+        for read in 0..SLICE_READS {
+            let Some(outcome) = self.read(connection, READ_BYTES)? else {
+                // Judged here too: each byte that arrives makes it wait for its turn again.
+                let window = self.requests.limits.stall_time;
+                if connection.mark != Mark::None && connection.pace.is_over(window, Instant::now())
+                {
+                    self.judge_pace(connection)?;
+                }
+                return Ok(());
+            };
+            if read == 0 {
+                // The client was not slower than its turns, so the wait is not part of its time. A
+                // client that sends a few bytes per turn must not gain time from each of them.
+                connection.deadline =
+                    connection.deadline.and_then(|deadline| deadline.checked_add(waited));
+            }
+            if !matches!(outcome, RequestOutcome::Incomplete) {
+                return self.apply(connection, outcome);
             }
         }
-        connection.phase = Phase::Deferred { muted: false };
+        let now = Instant::now();
+        connection.pace = Pace::new(now);
+        connection.phase = Phase::Deferred { muted: false, since: now };
         Ok(())
     }
 

@@ -22,6 +22,10 @@ const CALM: Duration = Duration::from_millis(50);
 /// Longest time without looking at events while there are large requests only.
 const LONGEST_TURN: Duration = Duration::from_millis(2);
 
+/// Longest pause after a turn. A turn may take long because of the disk, a lock, or a suspension
+/// (SIGSTOP, `docker pause`), and large requests must not wait for many times as long.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// When large requests have their next turn.
 #[derive(Debug)]
 pub struct LargeTurns {
@@ -61,7 +65,8 @@ impl LargeTurns {
 
     /// Begins the pause after a turn that has taken `time`.
     pub fn pause_after(&mut self, time: Duration) {
-        self.not_before = Instant::now() + time * ORDINARY_SHARE;
+        let pause = time.saturating_mul(ORDINARY_SHARE).min(LONGEST_PAUSE);
+        self.not_before = Instant::now() + pause;
     }
 }
 
@@ -124,5 +129,24 @@ impl EventLoop<'_> {
             shared.worker_large.fetch_sub(slot, 1);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_is_a_multiple_of_the_turn_but_never_long() {
+        let mut turns = LargeTurns::new();
+        let pause = |turns: &mut LargeTurns, time| {
+            let before = Instant::now();
+            turns.pause_after(time);
+            turns.not_before.saturating_duration_since(before)
+        };
+        let (short, share) = (Duration::from_millis(2), Duration::from_millis(40));
+        assert!(pause(&mut turns, short) >= share);
+        let after_a_suspension = pause(&mut turns, Duration::from_secs(600));
+        assert!(after_a_suspension < Duration::from_secs(5), "{after_a_suspension:?}");
     }
 }

@@ -15,7 +15,9 @@ impl EventLoop<'_> {
         if std::mem::replace(&mut self.reopened, reopened) == reopened {
             return Ok(());
         }
-        let finished = self.table.select(relies_on_mark);
+        let mut finished = self.table.select(relies_on_mark);
+        // Their marks are gone before they are acknowledged.
+        finished.extend(self.handler.requests.round.unpublished_finishes());
         if !finished.is_empty() {
             info("close_connections", Outcome::Success)
                 .with("worker", self.handler.requests.slot)

@@ -132,6 +132,13 @@ impl Round {
         self.answer_bytes >= MAX_ANSWER_BYTES
     }
 
+    /// Returns the connections that wait because a committed finish mark cannot be published.
+    pub fn unpublished_finishes(&self) -> impl Iterator<Item = Token> {
+        let tickets = self.committed.iter().map(|(ticket, _)| ticket);
+        let finishes = tickets.filter(|ticket| !matches!(ticket.request, Pending::Batch { .. }));
+        finishes.map(|ticket| ticket.connection)
+    }
+
     /// Commits what the round holds, and releases the in-flight marks of rejected batches.
     pub fn commit(&mut self, central: &mut Central, slot: usize) -> Result<(), Fatal> {
         if self.group.is_empty() && self.agencies.is_empty() {

@@ -163,7 +163,9 @@ impl<'e> Table<'e> {
     /// by the time its turn comes.
     pub fn take_queued(&mut self) -> Vec<Token> {
         for token in &self.queued {
-            if let Some(connection) = self.connections.get_mut(token.key()) {
+            // A later connection with the same key may be in the other queue.
+            let found = self.connections.get_mut(token.key());
+            if let Some(connection) = found.filter(|found| found.token == *token) {
                 connection.in_queue = false;
             }
         }
@@ -209,6 +211,9 @@ impl<'e> Table<'e> {
         for (_, connection) in &mut self.connections {
             connection.deadline = connection.deadline.and_then(|deadline| deadline.checked_add(by));
             connection.pace.extend(by);
+            if let Phase::Deferred { since, .. } = &mut connection.phase {
+                *since = since.checked_add(by).unwrap_or(*since);
+            }
         }
     }
 
@@ -327,6 +332,22 @@ mod tests {
         }
         set(&mut table, token, Phase::Receiving);
         assert!(!table.has_queued());
+    }
+
+    #[test]
+    fn a_large_request_has_one_turn_even_if_its_key_was_queued_for_an_earlier_connection() {
+        let epoll = epoll();
+        let mut table = Table::new(&epoll);
+        let (_peer, first) = connect(&mut table);
+        set(&mut table, first, Phase::Queued);
+        set(&mut table, first, Phase::Closed);
+        let (_peer, second) = connect(&mut table);
+        assert_eq!(first.key(), second.key());
+        let deferred = || Phase::Deferred { muted: false, since: Instant::now() };
+        set(&mut table, second, deferred());
+        table.take_queued();
+        set(&mut table, second, deferred());
+        assert_eq!((table.take_deferred(), table.take_deferred()), (Some(second), None));
     }
 
     #[test]

@@ -4,6 +4,9 @@
 use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use crate::harness::{
@@ -129,6 +132,42 @@ fn a_client_that_does_not_read_gives_way_to_another_large_answer() {
     assert!(ask(&central, QUERY_2, expected.len()) == expected);
     central.program.line_with("this client reads its answer most slowly");
     // Those that read get the first answer again.
+    assert!(ask(&central, QUERY_1, expected.len()) == expected);
+}
+
+#[test]
+fn a_failed_answer_of_which_no_client_learns_does_not_fail_the_next_query() {
+    const WINNERS: usize = 20_000;
+    let setup = setup(&[WINNERS]);
+    let central = setup.start();
+    hold_draw(&central);
+    // The worker has opened the result from here on.
+    assert_eq!(ask(&central, QUERY_2, 9), b"WINNERS|\n");
+    let path = setup.stored("draw.csv");
+    let (bytes, file) = (fs::read(&path).unwrap(), fs::File::options().write(true).open(&path));
+    let (end, file) = (bytes.len() - 600_000, file.unwrap());
+    file.write_all_at(&[b'x'; 600_000], end as u64).unwrap();
+    let (port, stop) = (central.port, AtomicBool::new(false));
+    scope(|scope| {
+        // While other requests are served, the answer is built slowly.
+        scope.spawn(|| {
+            let mut other = AgencyConnection::open(port);
+            while !stop.load(Ordering::SeqCst) {
+                other.send(QUERY_2);
+                other.read_bytes(9);
+            }
+        });
+        let mut leaving = central.connect();
+        leaving.send(QUERY_1);
+        central.until_waiting(1);
+        leaving.reset();
+        central.until_waiting(0);
+        stop.store(true, Ordering::SeqCst);
+    });
+    // The worker reads the part that is damaged.
+    sleep(Duration::from_secs(2));
+    file.write_all_at(&bytes[end..], end as u64).unwrap();
+    let expected = answer(WINNERS);
     assert!(ask(&central, QUERY_1, expected.len()) == expected);
 }
 

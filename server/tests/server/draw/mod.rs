@@ -6,6 +6,7 @@ mod files;
 mod large_answers;
 mod late_queries;
 mod operator;
+mod reopening;
 mod roster;
 mod stop;
 mod waiting;

@@ -7,3 +7,4 @@ mod pace;
 mod places;
 mod shares;
 mod stalled;
+mod turns;

@@ -207,9 +207,13 @@ impl<W: Workload> Supervisor<'_, W> {
             }
             return;
         }
+        let mut blocked = false;
         for slot in 0..self.slots.len() {
-            if let Some(exit) = self.slots[slot].repair_due(now) {
-                self.repair(slot, exit);
+            // What blocks one repair usually blocks the others. If each of them waited for it in
+            // this pass, the watchdog would take the time for a suspension, and never end the
+            // process that blocks them.
+            if let Some(exit) = self.slots[slot].repair_due(now).filter(|_| !blocked) {
+                blocked = !self.repair(slot, exit);
             }
             if self.slots[slot].is_due(now) {
                 self.start_or_retry(slot);
@@ -341,10 +345,11 @@ impl<W: Workload> Supervisor<'_, W> {
     }
 
     /// Attempts to repair the state that a dead worker left. Its replacement starts only after a
-    /// successful repair.
-    fn repair(&mut self, slot: usize, exit: Exit) {
-        let outcome = self.workload.repair(slot, exit);
-        self.slots[slot].repaired(outcome == RepairOutcome::Done);
+    /// successful repair. Returns false if a living process blocks it.
+    fn repair(&mut self, slot: usize, exit: Exit) -> bool {
+        let done = self.workload.repair(slot, exit) == RepairOutcome::Done;
+        self.slots[slot].repaired(done);
+        done
     }
 
     fn running(&self) -> impl Iterator<Item = &Running<Watch>> {

@@ -17,6 +17,8 @@ use crate::common::{Program, apply, is_gone, name, program, sleep_for_ever, test
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// How much later than promised an event may come on a busy machine.
 const LATE: Duration = Duration::from_secs(5);
+/// How long a repair waits for a lock. Four of them take more than half of the timeout.
+const BLOCKED: Duration = Duration::from_millis(150);
 
 #[derive(SharedState)]
 #[shared(args(slots: usize))]
@@ -78,6 +80,11 @@ impl Workload for Watched {
     }
 
     fn repair(&mut self, slot: usize, _exit: Exit) -> RepairOutcome {
+        if self.role == "blocks-repairs" && slot != 1 && !self.replaced {
+            // As if the worker in slot 1 held a lock.
+            sleep(BLOCKED);
+            return RepairOutcome::Again;
+        }
         self.shared.excused.store(slot, 0);
         self.replaced = true;
         RepairOutcome::Done
@@ -126,7 +133,8 @@ fn spin() -> ! {
 #[apply(program)]
 fn watched_pool(options: &[&str]) {
     let &[role] = options else { panic!("ROLE") };
-    let workers = NonZeroUsize::new(3).unwrap();
+    let workers = if role == "blocks-repairs" { 7 } else { 3 };
+    let workers = NonZeroUsize::new(workers).unwrap();
     let pool =
         Pool::new(PoolOptions { workers, slots: workers.get(), grace: Duration::from_secs(2) })
             .unwrap();
@@ -203,6 +211,19 @@ fn a_worker_that_waits_for_ever_is_aborted() {
 #[apply(test)]
 fn a_stopped_worker_is_killed() {
     ends("is-stopped", "T", &[Signal::SIGKILL]);
+}
+
+#[apply(test)]
+fn a_stopped_worker_that_blocks_the_repairs_of_several_others_is_killed() {
+    let (mut program, pids) = pool("blocks-repairs");
+    let more: Vec<_> = (3..7).map(|slot| started(&mut program, slot)).collect();
+    program.line("all-ready");
+    kill(pids[1], Signal::SIGSTOP).unwrap();
+    let others = [pids[0], pids[2]].into_iter().chain(more);
+    others.for_each(|pid| kill(pid, Signal::SIGKILL).unwrap());
+    program.line(&format!("stuck 1 {} T SIGKILL ", pids[1]));
+    program.line(&format!("died 1 {} SIGKILL", pids[1]));
+    stop(program);
 }
 
 #[apply(test)]
