@@ -81,6 +81,8 @@ impl Central {
 
     /// Makes this process the worker in a slot: from now on it shows a heartbeat.
     pub fn become_worker(&mut self, slot: usize) {
+        // The supervisor's may have been blocked at the fork, and would shorten this worker's.
+        self.waits = Waits::new(&self.shared);
         self.waits.heartbeat.start(slot);
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::publish::raise;
 use super::{Central, RepairError, WorkerState};
-use crate::storage::{Durability, Ledger};
+use crate::storage::Ledger;
 
 /// How long one attempt to repair waits for a lock. Running workers hold locks for microseconds,
 /// or for the time of one `fdatasync`. A worker that was stopped (SIGSTOP) while it holds a lock
@@ -39,10 +39,9 @@ impl Central {
     fn publish_committed(&self) -> Result<(), RepairError> {
         let committed = Ledger::from(*self.lock_ledger(LOCK_TIMEOUT)??);
         self.check_durability()?;
-        if self.storage.durability() == Durability::Disk {
-            // The lock of `sync` is not needed: two concurrent syncs do no harm.
-            self.sync(committed)?;
-        }
+        // Under the lock of `sync`: the kernel reports a failed sync only once, and two syncs at the
+        // same time could hide it from each other.
+        self.make_durable(committed, LOCK_TIMEOUT)??;
         let mut winners = self.lock_winners(LOCK_TIMEOUT)??;
         raise(&mut winners, committed.winners);
         self.shared.bets.fetch_max(committed.bets);

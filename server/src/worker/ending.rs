@@ -14,6 +14,7 @@ use crate::log_file::log_to;
 
 /// Part of the grace that remains for a worker to exit before the supervisor kills it.
 const GRACE_RESERVE: Duration = Duration::from_millis(500);
+
 impl EventLoop<'_> {
     /// Handles the requests that the supervisor has sent.
     pub(super) fn handle_requests(&mut self, worker: &Worker) -> Result<(), WorkerError> {
@@ -53,10 +54,13 @@ impl EventLoop<'_> {
     fn drain(&mut self) -> Result<(), WorkerError> {
         let Requests { slot, limits, .. } = self.handler.requests;
         self.central().shared().worker_state.store(slot, WorkerState::Draining as u8);
+        // A flood of connections must not use up the grace.
+        let last = Instant::now() + LAST_CHANCE;
         for intake in 0..self.intakes.len() {
-            while self.accept(intake)? > 0 {
+            while self.accept(intake)? > 0 && Instant::now() < last {
                 self.end_round()?;
             }
+            self.end_round()?;
             self.intakes[intake].close(self.epoll);
         }
         if !self.retiring {
