@@ -53,7 +53,8 @@ pub struct FromStart {
 }
 
 impl FromStart {
-    fn new(file: File) -> Self {
+    /// Returns a reader of the whole file.
+    pub fn new(file: File) -> Self {
         Self::at(file, 0)
     }
 

@@ -1,10 +1,10 @@
 //! Counting: the totals of a storage without a journal, from `bets.csv`.
 
 use std::collections::HashSet;
-use std::io;
 
 use lottery::{Bet, Birthdate, is_winner, write_winner_line};
 
+use super::super::draw::FromStart;
 use super::super::file::StoredFile;
 use super::super::files::{Files, inconsistent};
 use super::super::ledger::checksum;
@@ -35,7 +35,7 @@ impl Files {
         let mut lines = Vec::new();
         let mut reader = csv::ReaderBuilder::new()
             .has_headers(false)
-            .from_reader(io::BufReader::new(self.bets.try_clone()?));
+            .from_reader(FromStart::new(self.bets.try_clone()?));
         for row in reader.records() {
             let row = row.map_err(|error| inconsistent(self.bets.path(), error.to_string()))?;
             let bet = bet_of(&row).ok_or_else(|| {
