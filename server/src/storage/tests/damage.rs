@@ -204,8 +204,9 @@ fn with_hole(contents: &Contents, start: u64, end: u64) -> Contents {
     damaged
 }
 
-#[test]
-fn a_hole_in_the_bets_is_refused_and_its_lines_are_named() {
+/// Returns a killed storage of three batches without durability, the second of which has a hole,
+/// and the totals after the first.
+fn with_hole_in_the_second_batch() -> (Scratch, Ledger) {
     let scratch = Scratch::new();
     let (mut storage, recovery) = scratch.open(Durability::Process).unwrap();
     let first = append(&mut storage, recovery.ledger, "a", 2);
@@ -213,18 +214,18 @@ fn a_hole_in_the_bets_is_refused_and_its_lines_are_named() {
     append(&mut storage, second, "c", 1);
     drop(storage);
     scratch.restore(&with_hole(&scratch.contents(), first.rows_end + 10, second.rows_end - 10));
+    (scratch, first)
+}
+
+#[test]
+fn a_hole_in_the_bets_is_refused_and_its_lines_are_named() {
+    let (scratch, _) = with_hole_in_the_second_batch();
     assert_refuses(&scratch, Durability::Process, &["bets.csv", "lines 3 to 6 (batch 2", "verify"]);
 }
 
 #[test]
 fn after_a_power_loss_a_hole_ends_what_durability_process_has_stored() {
-    let scratch = Scratch::new();
-    let (mut storage, recovery) = scratch.open(Durability::Process).unwrap();
-    let first = append(&mut storage, recovery.ledger, "a", 2);
-    let second = append(&mut storage, first, "b", 4);
-    append(&mut storage, second, "c", 1);
-    drop(storage);
-    scratch.restore(&with_hole(&scratch.contents(), first.rows_end + 10, second.rows_end - 10));
+    let (scratch, first) = with_hole_in_the_second_batch();
     let (_, recovery) = scratch.open_after_reboot(Durability::Process);
     assert_eq!(totals(&recovery.ledger), totals(&first));
     assert_eq!((recovery.lost, recovery.kept_in.len()), (1, 2), "the last one may be unanswered");
