@@ -7,13 +7,13 @@
 
 use std::net::IpAddr;
 
-use lottery::{Bet, is_winner, write_rows, write_winner_line};
+use lottery::{BatchKey, Bet, is_winner, write_rows, write_winner_line};
 
 use super::pace::Mark;
 use super::request::Origin;
 use super::table::Token;
 use super::winners::Winners;
-use crate::central::{Central, Fatal, Rejected};
+use crate::central::{Accepted, Central, Fatal, Rejected};
 use crate::storage::Group;
 
 /// Bytes of winners that a round keeps for its answers before it ends early. Rounds of ordinary
@@ -71,7 +71,7 @@ pub struct Single {
 }
 
 /// A ticket and the result of its request.
-pub type Answerable = (Ticket, Result<(), Rejected>);
+pub type Answerable = (Ticket, Result<Accepted, Rejected>);
 
 /// The batches and finish marks of one pass of the event loop.
 #[derive(Debug, Default)]
@@ -92,10 +92,15 @@ pub struct Round {
 
 impl Round {
     /// Prepares a batch: writes its rows and winner lines into the round. No lock is held.
-    pub fn prepare(&mut self, origin: &Origin, bets: &[Bet<'_>]) -> Result<(), Rejected> {
+    pub fn prepare(
+        &mut self,
+        origin: &Origin,
+        bets: &[Bet<'_>],
+        key: Option<BatchKey>,
+    ) -> Result<(), Rejected> {
         let mut winners = Winners::default();
         bets.iter().filter(|bet| is_winner(bet)).for_each(|bet| winners.push(bet));
-        self.group.add(bets.len(), winners.len(), |rows, lines| {
+        self.group.add(bets.len(), winners.len(), key, |rows, lines| {
             winners.bets().iter().for_each(|winner| write_winner_line(winner, lines));
             write_rows(bets, rows)
         })?;
