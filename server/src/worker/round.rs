@@ -95,7 +95,7 @@ impl Round {
     pub fn prepare(&mut self, origin: &Origin, bets: &[Bet<'_>]) -> Result<(), Rejected> {
         let mut winners = Winners::default();
         bets.iter().filter(|bet| is_winner(bet)).for_each(|bet| winners.push(bet));
-        self.group.add(bets.len(), winners.len(), |rows, lines| {
+        self.group.add(bets.len(), winners.len(), None, |rows, lines| {
             winners.bets().iter().for_each(|winner| write_winner_line(winner, lines));
             write_rows(bets, rows)
         })?;
