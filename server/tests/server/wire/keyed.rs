@@ -146,7 +146,8 @@ fn a_session_belongs_to_the_agency_that_began_it() {
     let (mut first, mut second) =
         (Agency::with_session(1, session), Agency::with_session(2, session));
     let central = setup.start();
-    first.assert_stored(&ask(&central, &first.batch(1, "a")), "a");
+    let stored = ask(&central, &first.batch(1, "a"));
+    first.assert_stored(&stored, "a");
     for number in [1, 2] {
         let refused = ask(&central, &second.batch(number, "a"));
         assert_eq!(second.advice(&refused), Advice::Stop);
