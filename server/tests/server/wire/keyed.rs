@@ -268,7 +268,7 @@ fn a_full_disk_refuses_a_batch_for_now_and_stores_it_once_there_is_room() {
 
 #[test]
 fn a_new_session_is_refused_when_there_is_no_room_and_the_others_go_on() {
-    let setup = setup("process").with("LOGGING_LEVEL", "WARNING");
+    let setup = setup("process").with("LOGGING_LEVEL", "INFO");
     let central = setup.start();
     let mut connection = central.connect();
     let mut first =
