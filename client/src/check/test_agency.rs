@@ -249,7 +249,11 @@ impl<'t> TestAgency<'t> {
         let decode = |received: &[u8]| read(codec, received).transpose();
         let unexpected = match connection.receive(self.target.timeout, decode) {
             Ok(Ok(reply)) => return Ok((reply, connection.take_all())),
-            Ok(Err(_)) => excerpt(&connection.take_trailing()),
+            Ok(Err(_)) => {
+                let received = connection.take_trailing();
+                let reason = codec.denied(&received).map(|denied| denied.reason);
+                reason.map_or_else(|| excerpt(&received), |reason| format!("an error: {reason}"))
+            }
             Err(received) => received,
         };
         self.disconnect();
