@@ -4,10 +4,9 @@
 use std::fs;
 
 use crate::harness::{
-    Participant, Setup, WINNERS_BY_AGENCY, bets_with, bytes_read, count_draws, draw_dialects,
-    eventually, vector, winners_reply,
+    Participant, Setup, WINNERS_BY_AGENCY, assert_stored, bets_with, bytes_read, count_draws,
+    draw_dialects, eventually, vector, winners_reply,
 };
-use lottery::protocol::Receipt;
 
 const AGENCIES: u16 = 5;
 
@@ -24,7 +23,7 @@ fn reply_to(dialect: &str, agency: u16) -> Vec<u8> {
 fn with_bets(port: u16, dialect: &str, agency: u16) -> Participant {
     let mut participant = Participant::connect(port, dialect, agency);
     let receipt = participant.store(&bets_with(WINNERS_BY_AGENCY[usize::from(agency) - 1]));
-    assert_eq!(receipt, Receipt::Stored { winners: None }, "{dialect}");
+    assert_stored(&receipt, dialect);
     participant
 }
 
@@ -92,6 +91,11 @@ fn requests_of_the_original_agencies_get_the_replies_of_the_original_centrals() 
             "",
         ),
         ("sentinel", vec![("id_1", ""), ("batch_L", "ack"), ("notify", "winners_L")], ""),
+        (
+            "keyed",
+            vec![("batch_L", "stored_L"), ("finish_1", "finished"), ("query_1", "winners_L")],
+            "",
+        ),
     ];
     let bytes = |dialect: &str, name: &str| {
         if name.is_empty() { Vec::new() } else { vector(dialect, name) }
@@ -138,7 +142,7 @@ fn an_agency_that_notifies_repeatedly_counts_once_and_gets_an_answer_each_time()
 
 #[test]
 fn an_agency_that_notifies_again_while_it_waits_gets_an_answer_and_not_a_reset() {
-    for dialect in ["line", "sentinel", "framed"] {
+    for dialect in ["line", "sentinel", "framed", "keyed"] {
         let setup = setup(dialect).with("SERVER_AGENCIES", "2");
         let central = setup.start();
         let mut impatient = with_bets(central.port, dialect, 1);

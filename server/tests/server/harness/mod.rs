@@ -39,7 +39,7 @@ pub use packets::{
     bet, codec, codec_of_session, large_packet, new_session, packet_in, packet_of, packet_of_bets,
     packet_of_records,
 };
-pub use participant::Participant;
+pub use participant::{Participant, assert_stored};
 pub use proc_files::{
     bytes_read, cpu_time, is_alive, peak_bytes, private_bytes, shared_memory_entries, works_in,
 };
@@ -50,5 +50,6 @@ pub use rounds::in_rounds;
 pub use setup::{Setup, reserve_port};
 pub use stopped_process::StoppedProcess;
 pub use vectors::{
-    WINNERS_BY_AGENCY, bets_with, draw_dialects, from_hex, numbered_bet, vector, winners_reply,
+    WINNERS_BY_AGENCY, bets_with, draw_dialects, from_hex, keyed_error, numbered_bet, vector,
+    winners_reply,
 };

@@ -9,6 +9,11 @@ use lottery::protocol::{AgencyCodec, Answer, ConnectionUse, Dialect, Push, Recei
 use super::agency_connection::AgencyConnection;
 use super::packets::{codec, packet_in};
 
+/// Asserts that a receipt acknowledges a batch, whether or not the dialect reports the winners.
+pub fn assert_stored(receipt: &Receipt, dialect: &str) {
+    assert!(matches!(receipt, Receipt::Stored { .. }), "{dialect}: {receipt:?}");
+}
+
 /// An agency and its connection. It uses connections as the original programs of its dialect do:
 /// one for everything, or one per request.
 ///
@@ -73,7 +78,8 @@ impl Participant {
         self.try_reconnect().unwrap();
     }
 
-    fn try_reconnect(&mut self) -> io::Result<()> {
+    /// Replaces the connection as [`reconnect`](Self::reconnect) does. The agency keeps its session.
+    pub fn try_reconnect(&mut self) -> io::Result<()> {
         self.connection = Self::open(self.source, self.port, &mut *self.codec)?;
         self.used = false;
         Ok(())
@@ -93,7 +99,8 @@ impl Participant {
     }
 
     /// Sends a batch as [`store`](Self::store) does. After an error it is unknown whether the batch
-    /// is stored.
+    /// is stored. Where batches have keys, the next one has the same number, so that the same bets
+    /// are a repetition. An error reply is a refusal.
     pub fn try_store(&mut self, bets: &[Bet<'_>]) -> io::Result<Receipt> {
         self.codec.set_sequence(self.sequence);
         let packet = packet_in(&mut *self.codec, bets);
@@ -102,8 +109,13 @@ impl Participant {
             self.codec.push(bet).unwrap();
         }
         let sent = self.send(&packet);
-        let receipt =
-            sent.and_then(|()| self.connection.try_read_reply(|reply| self.codec.receipt(reply)));
+        let codec = &self.codec;
+        let receipt = sent.and_then(|()| {
+            self.connection.try_read_reply(|reply| match codec.denied(reply) {
+                Some(_) => Ok(Some(Receipt::Refused)),
+                None => codec.receipt(reply),
+            })
+        });
         self.codec.clear();
         self.sequence += u64::from(matches!(receipt, Ok(Receipt::Stored { .. })));
         receipt
@@ -118,8 +130,7 @@ impl Participant {
                 rest.iter().take_while(|bet| self.codec.push(bet) == Ok(Push::Added)).count();
             self.codec.clear();
             let (batch, others) = rest.split_at(fitting);
-            let stored = matches!(self.store(batch), Receipt::Stored { .. });
-            assert!(stored, "refused: {:?}", batch.first());
+            assert_stored(&self.store(batch), self.dialect.name);
             (rest, packets) = (others, packets + 1);
         }
         packets

@@ -37,8 +37,24 @@ pub fn winners_reply(dialect: &str, documents: &[u32]) -> Vec<u8> {
             format!("WINNERS|{}\n", documents.join("|")).into_bytes()
         }
         "sentinel" => [&9001_u16.to_be_bytes()[..], &short(numbers.len()), &numbers].concat(),
+        "keyed" => {
+            let texts = documents.iter().map(u32::to_string);
+            let texts = texts.flat_map(|text| [&short(text.len())[..], text.as_bytes()].concat());
+            let body: Vec<_> = (count as u32).to_be_bytes().into_iter().chain(texts).collect();
+            keyed_reply(0x84, &body)
+        }
         other => panic!("{other} has no draw"),
     }
+}
+
+/// Returns the error reply of `keyed` with this code and reason, for an error without an expected
+/// batch.
+pub fn keyed_error(code: u8, reason: &str) -> Vec<u8> {
+    keyed_reply(0xFF, &[&[code][..], &[0; 8], reason.as_bytes()].concat())
+}
+
+fn keyed_reply(kind: u8, body: &[u8]) -> Vec<u8> {
+    [&[0x81, kind], &(body.len() as u32).to_be_bytes()[..], body].concat()
 }
 
 /// Returns a bet for dialects in which a document is a number. The winning bet with document
@@ -67,7 +83,7 @@ pub fn bets_with(winners: &[u32]) -> Vec<Bet<'static>> {
 }
 
 #[test]
-fn replies_built_from_the_description_equal_those_of_the_original_programs() {
+fn replies_built_from_the_description_equal_the_vectors() {
     let [first, none, _, fourth, _] = WINNERS_BY_AGENCY;
     for dialect in draw_dialects() {
         let vectors = match dialect {
@@ -83,4 +99,5 @@ fn replies_built_from_the_description_equal_those_of_the_original_programs() {
             assert_eq!(reply, vector(dialect, name), "{dialect} {name}");
         }
     }
+    assert_eq!(keyed_error(0x32, "bets are closed"), vector("keyed", "error_closed"));
 }

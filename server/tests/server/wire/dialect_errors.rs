@@ -3,9 +3,9 @@
 //! served. The cases are those of the descriptions of the dialects.
 
 use crate::harness::{
-    CentralProcess, Participant, Setup, draw_dialects, from_hex, numbered_bet, refusals, vector,
+    CentralProcess, Participant, Setup, assert_stored, codec, draw_dialects, from_hex, keyed_error,
+    numbered_bet, packet_in, refusals, vector,
 };
-use lottery::protocol::Receipt;
 
 /// Number of an honest agency beside the faulty one.
 const HONEST: u16 = 200;
@@ -200,11 +200,60 @@ fn sentinel_cases() -> Vec<Case> {
     ]
 }
 
+fn keyed_cases() -> Vec<Case> {
+    // Session, agency 1, sequence 1, as in the vector of bet L.
+    let key = vector("keyed", "batch_L")[6..32].to_vec();
+    let message =
+        |kind, body: &[u8]| [&[0x81, kind], &(body.len() as u32).to_be_bytes()[..], body].concat();
+    let batch_of = |key: &[u8], count: u16, records: &[&[u8]]| {
+        let record = |record: &&[u8]| [&(record.len() as u16).to_be_bytes()[..], record].concat();
+        let records: Vec<_> = records.iter().flat_map(record).collect();
+        message(1, &[key, &count.to_be_bytes(), &records].concat())
+    };
+    let batch = |count, records: &[&[u8]]| batch_of(&key, count, records);
+    let with_zeros = |from: usize, to: usize| {
+        let mut key = key.clone();
+        key[from..to].fill(0);
+        batch_of(&key, 1, &[b"A;B;1;1999-03-17;1"])
+    };
+    let case = |bytes, refused_bets, reason| Case {
+        bytes,
+        reply: keyed_error(0x30, reason),
+        then: GoesOn,
+        refused_bets,
+        reason,
+    };
+    let (good, three) = (b"A;B;1;1999-03-17;1", b"A;B;1");
+    let mut other_version = batch(1, &[good]);
+    other_version[0] = 0x82;
+    vec![
+        case(batch(0, &[]), Some(0), "batch of 0 records"),
+        case(batch(1, &[good, three]), Some(1), "7 bytes after the last record"),
+        case(with_zeros(16, 18), Some(1), "agency 0 is not valid, agencies are numbered from 1"),
+        case(
+            with_zeros(18, 26),
+            Some(1),
+            "batch 0 of a session is not valid, batches are numbered from 1",
+        ),
+        case(message(1, &key), None, "a message of type 0x01 cannot have a body of 26 bytes"),
+        case(message(2, &[0]), None, "a message of type 0x02 cannot have a body of 1 bytes"),
+        case(message(3, &[0, 0]), None, "agency 0 is not valid, agencies are numbered from 1"),
+        case(message(4, &[0, 1, 0]), None, "a message of type 0x04 cannot have a body of 3 bytes"),
+        case(batch(2, &[good, b"\xff;B;1;1999-03-17;1"]), Some(2), "record 2 is not UTF-8"),
+        Case {
+            reply: vector("keyed", "error_version_82"),
+            then: Ends,
+            ..case(other_version, None, "unknown version 0x82, expected 0x81")
+        },
+    ]
+}
+
 fn cases(dialect: &str) -> Vec<Case> {
     match dialect {
         "line" => line_cases(),
         "framed" => framed_cases(),
         "sentinel" => sentinel_cases(),
+        "keyed" => keyed_cases(),
         _ => counted_cases(dialect),
     }
 }
@@ -213,7 +262,7 @@ fn cases(dialect: &str) -> Vec<Case> {
 fn assert_serves_others(central: &CentralProcess<'_>, dialect: &str) {
     let stored =
         Participant::connect(central.port, dialect, HONEST).store(&[numbered_bet(1, false)]);
-    assert_eq!(stored, Receipt::Stored { winners: None }, "{dialect}");
+    assert_stored(&stored, dialect);
 }
 
 #[test]
@@ -264,7 +313,7 @@ fn bad_input_gets_the_error_reply_of_the_dialect_and_harms_no_other_client() {
 
 #[test]
 fn a_connection_that_goes_on_after_an_error_accepts_good_batches() {
-    for dialect in ["framed", "sentinel"] {
+    for dialect in ["framed", "sentinel", "keyed"] {
         let setup = setup(dialect);
         let central = setup.start();
         for case in cases(dialect).iter().filter(|case| case.then == GoesOn) {
@@ -280,8 +329,13 @@ fn a_connection_that_goes_on_after_an_error_accepts_good_batches() {
                 // Only a query may follow FINISHED, whether that was valid or not.
                 continue;
             }
-            agency.send(&vector(dialect, "batch_L"));
-            let ok = vector(dialect, if dialect == "framed" { "success_1" } else { "ack" });
+            // The bet L of the vectors. In `keyed` each batch has a new session.
+            agency.send(&packet_in(&mut *codec(dialect, 1), &[numbered_bet(30_904_465, true)]));
+            let ok = match dialect {
+                "framed" => vector(dialect, "success_1"),
+                "sentinel" => vector(dialect, "ack"),
+                _ => vector(dialect, "stored_L"),
+            };
             assert_eq!(agency.read_bytes(ok.len()), ok, "{dialect}: after {}", case.reason);
             assert_eq!(setup.rows().len(), rows + 1);
         }
