@@ -5,9 +5,8 @@ use std::fs;
 
 use crate::harness::{
     AgencyConnection, CentralProcess, Participant, Setup, WINNERS_BY_AGENCY, bet, bets_with, codec,
-    draw_dialects, eventually, numbered_bet, packet_in, refusals, vector, winners_reply,
+    draw_dialects, eventually, numbered_bet, packet_in, receipt, refusals, vector, winners_reply,
 };
-use lottery::protocol::Receipt;
 
 /// Returns the setup of a central whose draw needs only agency 1.
 fn setup(protocol: &str) -> Setup {
@@ -200,13 +199,14 @@ fn the_agency_with_the_largest_number_takes_part_like_any_other() {
         ("sentinel", 255),
         ("line", 65_535),
         ("framed", 65_535),
+        ("keyed", 65_535),
     ] {
         let setup = setup(dialect);
         let central = setup.start();
         let mut agency = Participant::connect(central.port, dialect, number);
         assert_eq!(
             agency.store(&bets_with(WINNERS_BY_AGENCY[3])),
-            Receipt::Stored { winners: None },
+            receipt(dialect, 2),
             "{dialect}"
         );
         agency.finish();

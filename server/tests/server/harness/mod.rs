@@ -47,5 +47,6 @@ pub use rounds::in_rounds;
 pub use setup::{Setup, reserve_port};
 pub use stopped_process::StoppedProcess;
 pub use vectors::{
-    WINNERS_BY_AGENCY, bets_with, draw_dialects, from_hex, numbered_bet, vector, winners_reply,
+    WINNERS_BY_AGENCY, bets_with, draw_dialects, from_hex, numbered_bet, receipt, vector,
+    winners_reply,
 };
