@@ -1,5 +1,5 @@
-//! The vectors, most of them bytes of the original programs, and replies built from the description of the dialects. What a
-//! test compares with must not come from the code under test.
+//! The vectors, most of them bytes of the original programs, and replies built from the description
+//! of the dialects. What a test compares with must not come from the code under test.
 
 use lottery::protocol::{DIALECTS, Receipt};
 use lottery::{Bet, Birthdate};
