@@ -48,7 +48,7 @@ impl Batch {
     pub(crate) fn new(dialect: &Dialect, max_bets: u16, numbered: bool) -> io::Result<Self> {
         let agency =
             dialect.agency.ok_or_else(|| io::Error::other("the dialect carries no bets"))?;
-        let mut agency = agency(&AgencyOptions { agency: 1, max_bets, with_count: true });
+        let mut agency = agency(&AgencyOptions::new(1, max_bets));
         let mut winners = Vec::new();
         let documents = documents();
         for (index, document) in documents.iter().enumerate() {

@@ -133,7 +133,8 @@ impl Config {
     /// Returns a codec of the dialect, or `None` where an agency sends messages instead of bets.
     pub(crate) fn codec(&self) -> Option<Box<dyn AgencyCodec>> {
         let Self { id: agency, batch_max_amount: max_bets, with_count, .. } = *self;
-        self.protocol.agency.map(|begin| begin(&AgencyOptions { agency, max_bets, with_count }))
+        let options = AgencyOptions { with_count, ..AgencyOptions::new(agency, max_bets) };
+        self.protocol.agency.map(|begin| begin(&options))
     }
 
     /// Logs the first line of every run: the course's keys, then those of this project.

@@ -60,7 +60,7 @@ impl fmt::Display for Winners {
 impl<'t> TestAgency<'t> {
     /// Creates agency `number` without a connection.
     pub(super) fn new(number: u16, target: &'t Target, new_codec: NewAgency) -> Self {
-        let options = AgencyOptions { agency: number, max_bets: u16::MAX, with_count: true };
+        let options = AgencyOptions::new(number, u16::MAX);
         Self { number, target, codec: new_codec(&options), connection: None }
     }
 

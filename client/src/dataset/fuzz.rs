@@ -26,7 +26,7 @@ pub(crate) fn check(content: &[u8]) {
 
 /// Sends a bet through the two codecs of every dialect.
 fn check_bet(bet: &Bet<'_>) {
-    let options = AgencyOptions { agency: bet.agency, max_bets: 1, with_count: true };
+    let options = AgencyOptions::new(bet.agency, 1);
     for dialect in DIALECTS {
         let Some(agency) = dialect.agency else { continue };
         let mut agency = agency(&options);

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use lottery::protocol::Unencodable;
+use lottery::protocol::{Denial, Unencodable};
 use multiprocessing::{LockFailure, SegmentName};
 
 use super::StorageFailure;
@@ -83,6 +83,20 @@ pub enum Rejected {
     /// A living process holds a lock and does not release it.
     #[error(transparent)]
     Busy(#[from] Busy),
+}
+
+impl Rejected {
+    /// Returns the reason as far as a dialect can express it.
+    pub fn denial(&self) -> Denial {
+        match self {
+            Self::File(_) | Self::Draw { .. } | Self::Busy(_) => Denial::Unavailable,
+            Self::Drawn | Self::Closed => Denial::Closed,
+            Self::Stranger { .. } | Self::NotInRoster { .. } | Self::OtherNetwork { .. } => {
+                Denial::NotPermitted
+            }
+            Self::Unanswerable { .. } | Self::Rows(_) => Denial::Unacceptable,
+        }
+    }
 }
 
 /// Why the process must exit: it can no longer rely on the storage or the shared memory.

@@ -46,7 +46,9 @@ impl Central {
             return Err(Rejected::Stranger { address });
         }
         let agencies: &mut dyn Iterator<Item = u16> = match request {
-            Request::Store(bets) => &mut bets.iter().map(|bet| bet.agency),
+            Request::Store(bets) | Request::StoreOnce { bets, .. } => {
+                &mut bets.iter().map(|bet| bet.agency)
+            }
             Request::Finish { agency } | Request::Winners { agency, .. } => {
                 &mut std::iter::once(*agency)
             }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use conventions::log_line::{Outcome, debug, error, info};
 use lottery::protocol::{
-    CentralCodec, Decoded, Dialect, MAX_PACKET_BYTES, Refusal, Then, Unencodable,
+    CentralCodec, Decoded, Dialect, MAX_PACKET_BYTES, Refusal, Refused, Then, Unencodable,
 };
 use lottery::{Bet, Reply, Request, Results};
 
@@ -165,6 +165,7 @@ impl Requests<'_> {
         }
         Ok(match request {
             Request::Store(bets) => self.store(&bets, &origin, codec),
+            Request::StoreOnce { bets, .. } => self.store(&bets, &origin, codec),
             Request::Results => self.results(codec)?,
             Request::Finish { agency } => {
                 self.round.finish(&origin, agency, Pending::Finish);
@@ -293,7 +294,7 @@ impl Requests<'_> {
             self.log_rejected(ip, bets);
         }
         let mut bytes = Vec::new();
-        let then = codec.refuse(Some(&reason), &mut bytes);
+        let then = codec.refuse(Refused::Message(&reason), &mut bytes);
         // Without the end of the message, nothing behind it can be decoded.
         let then = if consumed.is_some() { then } else { Then::Close };
         RequestOutcome::Refuse { reason: reason.to_string(), bytes, then }
@@ -324,7 +325,7 @@ fn encode(codec: &mut dyn CentralCodec, reply: &Reply<'_>) -> RequestOutcome {
 /// Refuses a request that was understood.
 pub fn refuse(codec: &mut dyn CentralCodec, rejected: &Rejected) -> RequestOutcome {
     let mut bytes = Vec::new();
-    let then = codec.refuse(None, &mut bytes);
+    let then = codec.refuse(Refused::Request(rejected.denial()), &mut bytes);
     RequestOutcome::Refuse { reason: rejected.to_string(), bytes, then }
 }
 

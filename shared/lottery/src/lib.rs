@@ -31,5 +31,5 @@ pub use bet::{Bet, InvalidBet, MAX_TEXT_BYTES};
 pub use birthdate::Birthdate;
 pub use document::Document;
 pub use record::{write_rows, write_winner_line};
-pub use request::{Reply, Request, Results};
+pub use request::{BatchKey, Reply, Request, Results};
 pub use winner::{UNNUMBERED_WINNER_DIVISOR, WINNING_NUMBER, is_winner};

@@ -19,7 +19,10 @@ pub mod sentinel;
 mod text;
 pub mod typed;
 
-pub use codec::{AgencyCodec, Answer, CentralCodec, Decoded, Push, Receipt, Refusal, Then};
+pub use codec::{
+    Advice, AgencyCodec, Answer, CentralCodec, Decoded, Denial, Denied, Push, Receipt, Refusal,
+    Refused, Then,
+};
 pub use dialect::{AgencyOptions, ConnectionUse, Dialect, NewAgency};
 pub use error::{ProtocolError, Unencodable};
 pub use packet::{Packet, check_separator};

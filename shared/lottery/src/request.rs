@@ -10,6 +10,14 @@ use crate::Bet;
 pub enum Request<'a> {
     /// Store these bets, all or none of them.
     Store(Vec<Bet<'a>>),
+    /// Store these bets, all or none of them, unless the batch with this key is stored already. The
+    /// reply is the same in both cases.
+    StoreOnce {
+        /// Identifies the batch.
+        key: BatchKey,
+        /// The bets, all of the agency in the key.
+        bets: Vec<Bet<'a>>,
+    },
     /// Return the winners so far and the number of agencies in flight.
     Results,
     /// Record that this agency has sent all its bets.
@@ -28,6 +36,23 @@ pub enum Request<'a> {
     Echo(&'a [u8]),
     /// Close the connection: the agency has received its winners. No reply.
     Close,
+}
+
+/// Identifies a batch, so that the central stores it once however often it arrives.
+///
+/// The batches of a session are numbered from 1 without gaps, and each is sent after the reply to
+/// the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchKey {
+    /// The session: random bytes that the agency has chosen.
+    pub session: [u8; 16],
+    /// Number of the agency, at least 1. All batches of a session have the same.
+    pub agency: u16,
+    /// Number of the batch in its session, at least 1.
+    pub sequence: u64,
+    /// Hash of the bets. Two batches with the same number and different hashes are not the same
+    /// batch.
+    pub content: u64,
 }
 
 /// A reply of the central.

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
-use lottery::protocol::{CentralCodec, Decoded, Dialect, ProtocolError, Then};
+use lottery::protocol::{CentralCodec, Decoded, Denial, Dialect, Refused, Then};
 use lottery::{Bet, Reply, Request, Results, is_winner};
 
 use super::PATIENCE;
@@ -149,7 +149,7 @@ impl Server {
                     (consumed, reply, then)
                 }
                 Err(refusal) => {
-                    let (reply, then) = self.refuse(Some(&refusal.error), &mut *codec);
+                    let (reply, then) = self.refuse(Refused::Message(&refusal.error), &mut *codec);
                     let then = if refusal.consumed.is_some() { then } else { Then::Close };
                     (refusal.consumed.unwrap_or(received.len()), reply, then)
                 }
@@ -166,10 +166,12 @@ impl Server {
     fn answer(&self, request: Request<'_>, codec: &mut dyn CentralCodec) -> (Vec<u8>, Then) {
         let mut state = self.state.lock().unwrap();
         match request {
-            Request::Store(_) if state.was_drawn() && !self.has(Fault::AcceptsLateBets) => {
-                self.refuse(None, codec)
+            Request::Store(_) | Request::StoreOnce { .. }
+                if state.was_drawn() && !self.has(Fault::AcceptsLateBets) =>
+            {
+                self.refuse(Refused::Request(Denial::Closed), codec)
             }
-            Request::Store(bets) => {
+            Request::Store(bets) | Request::StoreOnce { bets, .. } => {
                 let winners: Vec<_> = bets.iter().copied().filter(is_winner).collect();
                 state
                     .winners
@@ -226,13 +228,9 @@ impl Server {
         (bytes, then)
     }
 
-    fn refuse(
-        &self,
-        error: Option<&ProtocolError>,
-        codec: &mut dyn CentralCodec,
-    ) -> (Vec<u8>, Then) {
+    fn refuse(&self, refused: Refused<'_>, codec: &mut dyn CentralCodec) -> (Vec<u8>, Then) {
         let mut bytes = Vec::new();
-        let then = codec.refuse(error, &mut bytes);
+        let then = codec.refuse(refused, &mut bytes);
         for fault in self.faults {
             match fault {
                 Fault::AcknowledgesBadBatches => {

@@ -36,7 +36,7 @@ pub fn packet_of_bets(bets: &[Bet<'_>]) -> Vec<u8> {
 
 /// Returns the agency's side of a dialect that carries bets.
 pub fn codec(dialect: &str, agency: u16) -> Box<dyn AgencyCodec> {
-    let options = AgencyOptions { agency, max_bets: u16::MAX, with_count: true };
+    let options = AgencyOptions::new(agency, u16::MAX);
     (Dialect::named(dialect).unwrap().agency.unwrap())(&options)
 }
 

@@ -48,6 +48,40 @@ impl From<ProtocolError> for Refusal {
     }
 }
 
+/// Why a message gets an error reply.
+#[derive(Clone, Copy, Debug)]
+pub enum Refused<'a> {
+    /// Its bytes are not a valid request.
+    Message(&'a ProtocolError),
+    /// It is a valid request, and the central did not execute it.
+    Request(Denial),
+}
+
+/// Why the central did not execute a valid request, as far as a dialect can express it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// The central cannot execute it now, for example because the disk is full. The same request
+    /// may succeed later.
+    Unavailable,
+    /// Bets are closed.
+    Closed,
+    /// The central does not accept this request from this peer.
+    NotPermitted,
+    /// The central cannot accept one of the bets.
+    Unacceptable,
+    /// The sequence number is not the next one of the session.
+    Sequence {
+        /// The next one.
+        expected: u64,
+    },
+    /// The batch with this sequence number is stored, and it has other bets.
+    OtherContent,
+    /// The session belongs to another agency.
+    OtherAgency,
+    /// The central has no room for another session.
+    NoRoom,
+}
+
 /// What the central does with the connection after a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
@@ -93,9 +127,8 @@ pub trait CentralCodec: Debug {
         Then::Close
     }
 
-    /// Appends the dialect's error reply, if it has one. `error` is the reason why the message was
-    /// rejected, or `None` if a valid request failed.
-    fn refuse(&mut self, error: Option<&ProtocolError>, out: &mut Vec<u8>) -> Then;
+    /// Appends the dialect's error reply, if it has one.
+    fn refuse(&mut self, refused: Refused<'_>, out: &mut Vec<u8>) -> Then;
 }
 
 /// The result of [`AgencyCodec::push`].
@@ -130,6 +163,26 @@ pub enum Answer {
     NotYet,
     /// The central reports an error, with this text.
     Refused(String),
+}
+
+/// An error reply that says what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// What to do.
+    pub advice: Advice,
+    /// Why the central did not execute the request.
+    pub reason: String,
+}
+
+/// What an agency does after an error reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// Sends the same request again later.
+    Retry,
+    /// Continues with the batch of this number.
+    ResendFrom(u64),
+    /// Stops: the same request will never succeed.
+    Stop,
 }
 
 /// The agency's codec of a dialect. It holds the batch that is being filled.
@@ -183,6 +236,15 @@ pub trait AgencyCodec: Debug + Send {
     /// question, or in `typed` the reply to a batch. Returns `None` for any other bytes, and in a
     /// dialect whose replies contain no documents.
     fn documents(&self, _reply: &[u8]) -> Option<Vec<String>> {
+        None
+    }
+
+    /// Numbers the next batch in its session, where batches have keys.
+    fn set_sequence(&mut self, _sequence: u64) {}
+
+    /// Returns the error in a complete error reply, where error replies say what to do. Returns
+    /// `None` for any other bytes.
+    fn denied(&self, _reply: &[u8]) -> Option<Denied> {
         None
     }
 

@@ -30,7 +30,7 @@ use super::binary::{
 };
 use super::{
     AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect,
-    MAX_REQUEST_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Then, Unencodable,
+    MAX_REQUEST_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Refused, Then, Unencodable,
     error::no_trailing_bytes,
 };
 use crate::{Bet, InvalidBet, MAX_TEXT_BYTES, Reply, Request};
@@ -41,6 +41,7 @@ pub const DIALECT: Dialect = Dialect {
     connections: CONNECTIONS,
     waits_for_draw: true,
     number_is_optional: false,
+    has_keys: false,
     originals_join_reads: true,
     max_agency: u8::MAX as u16,
     check_document,
@@ -55,6 +56,7 @@ pub const DIALECT_U8: Dialect = Dialect {
     connections: CONNECTIONS,
     waits_for_draw: true,
     number_is_optional: false,
+    has_keys: false,
     originals_join_reads: true,
     max_agency: u8::MAX as u16,
     check_document,
@@ -287,7 +289,7 @@ impl CentralCodec for CountedCentralCodec {
     }
 
     /// Appends the one error reply and closes: the start of the next message is unknown.
-    fn refuse(&mut self, _error: Option<&ProtocolError>, out: &mut Vec<u8>) -> Then {
+    fn refuse(&mut self, _refused: Refused<'_>, out: &mut Vec<u8>) -> Then {
         out.push(REFUSED);
         Then::Close
     }

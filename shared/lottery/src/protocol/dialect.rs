@@ -13,6 +13,8 @@ pub struct Dialect {
     pub waits_for_draw: bool,
     /// True if a bet may have no number.
     pub number_is_optional: bool,
+    /// True if every batch has a key, so that it is stored once however often it is sent.
+    pub has_keys: bool,
     /// True if the original servers assemble a message from several reads. Some take the bytes
     /// of one read for a message, so the rules with messages byte by byte go beyond them.
     pub originals_join_reads: bool,
@@ -58,9 +60,19 @@ pub struct AgencyOptions {
     pub agency: u16,
     /// Maximum number of bets per packet, at least 1.
     pub max_bets: u16,
+    /// The session of the run, where batches have keys.
+    pub session: [u8; 16],
     /// True if a `framed` batch starts with the line that counts its bets, which the original
     /// programs require.
     pub with_count: bool,
+}
+
+impl AgencyOptions {
+    /// Returns the options of an agency, with the defaults for all others: a count before each
+    /// batch, and the session 0.
+    pub fn new(agency: u16, max_bets: u16) -> Self {
+        Self { agency, max_bets, session: [0; 16], with_count: true }
+    }
 }
 
 impl Dialect {

@@ -3,8 +3,8 @@
 mod rules;
 
 use super::{
-    CentralCodec, ConnectionUse, Decoded, Dialect, MAX_PACKET_BYTES, ProtocolError, Refusal, Then,
-    Unencodable,
+    CentralCodec, ConnectionUse, Decoded, Dialect, MAX_PACKET_BYTES, ProtocolError, Refusal,
+    Refused, Then, Unencodable,
 };
 use crate::{Reply, Request};
 
@@ -14,6 +14,7 @@ pub const DIALECT: Dialect = Dialect {
     connections: &[ConnectionUse::PerRequest],
     waits_for_draw: false,
     number_is_optional: false,
+    has_keys: false,
     originals_join_reads: false,
     max_agency: u16::MAX,
     // No agency gets an answer.
@@ -62,7 +63,7 @@ impl CentralCodec for EchoCentralCodec {
     }
 
     /// Closes the connection, because the dialect has no error reply.
-    fn refuse(&mut self, _error: Option<&ProtocolError>, _out: &mut Vec<u8>) -> Then {
+    fn refuse(&mut self, _refused: Refused<'_>, _out: &mut Vec<u8>) -> Then {
         Then::Close
     }
 }

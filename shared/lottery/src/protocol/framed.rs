@@ -19,7 +19,7 @@ mod rules;
 use super::text::{self, Fields};
 use super::{
     AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect, Packet,
-    ProtocolError, Push, Receipt, Refusal, Then, Unencodable, check_separator,
+    ProtocolError, Push, Receipt, Refusal, Refused, Then, Unencodable, check_separator,
 };
 use crate::{Bet, Reply, Request};
 
@@ -29,6 +29,7 @@ pub const DIALECT: Dialect = Dialect {
     connections: &[ConnectionUse::Kept, ConnectionUse::PerRequest],
     waits_for_draw: true,
     number_is_optional: false,
+    has_keys: false,
     originals_join_reads: true,
     max_agency: u16::MAX,
     check_document,
@@ -151,21 +152,25 @@ impl CentralCodec for FramedCentralCodec {
         self.then()
     }
 
-    fn refuse(&mut self, error: Option<&ProtocolError>, out: &mut Vec<u8>) -> Then {
-        match (error, self.last) {
-            (Some(ProtocolError::OutOfPlace { .. }), _) => return Then::Close,
-            (Some(ProtocolError::Format { message, text }), _) => {
+    fn refuse(&mut self, refused: Refused<'_>, out: &mut Vec<u8>) -> Then {
+        match (refused, self.last) {
+            (Refused::Message(ProtocolError::OutOfPlace { .. }), _) => return Then::Close,
+            (Refused::Message(ProtocolError::Format { message, text }), _) => {
                 put_error(&format!("Invalid {message} format: {text}"), out);
             }
-            (None, Kind::Finished) => put_error("The notification could not be noted", out),
-            (None, Kind::Query) => {
+            (Refused::Request(_), Kind::Finished) => {
+                put_error("The notification could not be noted", out)
+            }
+            (Refused::Request(_), Kind::Query) => {
                 put_error("The winners cannot be told", out);
                 return Then::Close;
             }
-            (Some(_), _) | (None, Kind::Batch) => out.extend_from_slice(b"FAIL|0\n"),
+            (Refused::Message(_), _) | (Refused::Request(_), Kind::Batch) => {
+                out.extend_from_slice(b"FAIL|0\n");
+            }
         }
-        match error {
-            Some(ProtocolError::NotUtf8 { .. }) => Then::Close,
+        match refused {
+            Refused::Message(ProtocolError::NotUtf8 { .. }) => Then::Close,
             _ => self.then(),
         }
     }
@@ -288,7 +293,7 @@ pub struct FramedAgencyCodec {
 impl FramedAgencyCodec {
     /// Creates a codec with an empty batch.
     pub fn new(options: &AgencyOptions) -> Self {
-        let AgencyOptions { agency, max_bets, with_count } = *options;
+        let AgencyOptions { agency, max_bets, with_count, .. } = *options;
         Self { agency, batch: Packet::new(max_bets, header_bytes(with_count), 0), with_count }
     }
 }

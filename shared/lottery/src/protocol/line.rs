@@ -16,8 +16,8 @@ mod rules;
 use super::text::{self, Fields};
 use super::{
     AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect,
-    MAX_PACKET_BYTES, MAX_REQUEST_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Then,
-    Unencodable, check_separator,
+    MAX_PACKET_BYTES, MAX_REQUEST_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Refused,
+    Then, Unencodable, check_separator,
 };
 use crate::{Bet, Reply, Request};
 
@@ -27,6 +27,7 @@ pub const DIALECT: Dialect = Dialect {
     connections: &[ConnectionUse::Kept, ConnectionUse::PerRequest],
     waits_for_draw: true,
     number_is_optional: false,
+    has_keys: false,
     originals_join_reads: true,
     max_agency: u16::MAX,
     // The answer is a count.
@@ -95,7 +96,7 @@ impl CentralCodec for LineCentralCodec {
     }
 
     /// Closes the connection, because the dialect has no error reply.
-    fn refuse(&mut self, _error: Option<&ProtocolError>, _out: &mut Vec<u8>) -> Then {
+    fn refuse(&mut self, _refused: Refused<'_>, _out: &mut Vec<u8>) -> Then {
         Then::Close
     }
 }

@@ -29,7 +29,7 @@ impl Dialect {
 
     /// Returns true if an agency of this dialect sends lines of text.
     fn has_lines(&self) -> bool {
-        let options = AgencyOptions { agency: 1, max_bets: 1, with_count: true };
+        let options = AgencyOptions::new(1, 1);
         self.agency.is_some_and(|agency| is_prose(&agency(&options).question()))
     }
 

@@ -26,7 +26,7 @@ use super::binary::{
 };
 use super::{
     AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect,
-    MAX_PACKET_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Then, Unencodable,
+    MAX_PACKET_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Refused, Then, Unencodable,
     error::no_trailing_bytes,
 };
 use crate::{Bet, Reply, Request};
@@ -37,6 +37,7 @@ pub const DIALECT: Dialect = Dialect {
     connections: &[ConnectionUse::Kept],
     waits_for_draw: true,
     number_is_optional: false,
+    has_keys: false,
     originals_join_reads: false,
     max_agency: u8::MAX as u16,
     check_document,
@@ -114,7 +115,7 @@ impl CentralCodec for SentinelCentralCodec {
     }
 
     /// Closes without a reply after an invalid hello; otherwise appends `ERR` and continues.
-    fn refuse(&mut self, _error: Option<&ProtocolError>, out: &mut Vec<u8>) -> Then {
+    fn refuse(&mut self, _refused: Refused<'_>, out: &mut Vec<u8>) -> Then {
         if self.agency.is_none() {
             return Then::Close;
         }

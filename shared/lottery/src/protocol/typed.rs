@@ -19,7 +19,7 @@ use byteorder::{BigEndian, ByteOrder};
 use super::text::Fields;
 use super::{
     AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect,
-    MAX_REQUEST_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Then, Unencodable,
+    MAX_REQUEST_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Refused, Then, Unencodable,
     check_separator, error::no_trailing_bytes,
 };
 use crate::{Bet, Birthdate, InvalidBet, MAX_TEXT_BYTES, Reply, Request, Results, decimal};
@@ -30,6 +30,7 @@ pub const DIALECT: Dialect = Dialect {
     connections: &[ConnectionUse::PerRequest],
     waits_for_draw: false,
     number_is_optional: true,
+    has_keys: false,
     originals_join_reads: true,
     // Messages carry no agency number, so the dialect does not limit it.
     max_agency: u16::MAX,
@@ -109,7 +110,7 @@ impl CentralCodec for TypedCentralCodec {
     }
 
     /// Closes the connection, because the dialect has no error reply.
-    fn refuse(&mut self, _error: Option<&ProtocolError>, _out: &mut Vec<u8>) -> Then {
+    fn refuse(&mut self, _refused: Refused<'_>, _out: &mut Vec<u8>) -> Then {
         Then::Close
     }
 }

@@ -8,8 +8,8 @@ use crate::common::{
     whole,
 };
 use lottery::protocol::{
-    Answer, Decoded, MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Push, Receipt, Refusal,
-    Then, Unencodable,
+    Answer, Decoded, Denial, MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Push, Receipt,
+    Refusal, Refused, Then, Unencodable,
 };
 use lottery::{Bet, InvalidBet, Reply, Request};
 use proptest::prelude::*;
@@ -116,9 +116,11 @@ fn a_stored_batch_is_answered_with_00_and_the_connection_continues() {
 #[test]
 fn every_refusal_is_answered_with_01_and_closes_the_connection() {
     for edition in EDITIONS {
-        for error in [None, Some(&ProtocolError::NoAgency)] {
+        for refused in
+            [Refused::Request(Denial::Closed), Refused::Message(&ProtocolError::NoAgency)]
+        {
             assert_eq!(
-                error_reply(&mut *central(edition), error),
+                error_reply(&mut *central(edition), refused),
                 (vector(edition, "error"), Then::Close)
             );
         }

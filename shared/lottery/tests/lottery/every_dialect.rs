@@ -19,9 +19,8 @@ fn dialects() -> impl Iterator<Item = &'static Dialect> {
 /// Generates options with any agency that the dialect can encode.
 fn any_agency(dialect: &Dialect) -> impl Strategy<Value = AgencyOptions> + use<> {
     (1..=dialect.max_agency, any::<bool>()).prop_map(|(agency, with_count)| AgencyOptions {
-        agency,
-        max_bets: u16::MAX,
         with_count,
+        ..AgencyOptions::new(agency, u16::MAX)
     })
 }
 

@@ -5,8 +5,8 @@ use crate::common::bets::{alvarez, any_bets, bet, lorca, of_agency, rivera};
 use crate::common::conversation::{conversation, mutated, mutations, splits};
 use crate::common::{agency_with, encoded, error_reply, filled, packet, refused, request, whole};
 use lottery::protocol::{
-    AgencyCodec, AgencyOptions, Answer, CentralCodec, MAX_PACKET_BYTES, ProtocolError, Push,
-    Receipt, Refusal, Then, Unencodable,
+    AgencyCodec, AgencyOptions, Answer, CentralCodec, Denial, MAX_PACKET_BYTES, ProtocolError,
+    Push, Receipt, Refusal, Refused, Then, Unencodable,
 };
 use lottery::{Bet, InvalidBet, Reply, Request};
 use proptest::prelude::*;
@@ -32,7 +32,7 @@ fn central_after_finished() -> Box<dyn CentralCodec> {
 }
 
 fn agency(agency: u16, with_count: bool) -> Box<dyn AgencyCodec> {
-    agency_with(FRAMED, &AgencyOptions { agency, max_bets: u16::MAX, with_count })
+    agency_with(FRAMED, &AgencyOptions { with_count, ..AgencyOptions::new(agency, u16::MAX) })
 }
 
 /// Returns a message with its length before it.
@@ -340,7 +340,11 @@ fn the_reply_to_a_failed_request_depends_on_its_kind() {
     for (name, line, then) in cases {
         let mut central = central();
         whole(&mut *central, &vector(name));
-        assert_eq!(error_reply(&mut *central, None), (line.into(), then), "{name}");
+        assert_eq!(
+            error_reply(&mut *central, Refused::Request(Denial::Closed)),
+            (line.into(), then),
+            "{name}"
+        );
     }
 }
 
@@ -424,7 +428,7 @@ fn the_largest_message_is_accepted() {
 fn the_agency_limits_a_packet_in_bets_and_to_8192_bytes() {
     for with_count in [true, false] {
         let mut by_bets =
-            agency_with(FRAMED, &AgencyOptions { agency: 1, max_bets: 2, with_count });
+            agency_with(FRAMED, &AgencyOptions { with_count, ..AgencyOptions::new(1, 2) });
         let pushed = [lorca(), rivera(), lorca()].map(|bet| by_bets.push(&bet).unwrap());
         assert_eq!(pushed, [Push::Added, Push::Added, Push::Full]);
         assert_eq!(by_bets.packet(), packet(&mut *agency(1, with_count), &[lorca(), rivera()]));

@@ -52,7 +52,7 @@ fn check_rows(bets: &[Bet<'_>]) {
 pub(crate) fn check_agency(input: &[u8]) {
     let [choice, bets, reply @ ..] = input else { return };
     let with_bets: Vec<_> = DIALECTS.iter().filter_map(|dialect| dialect.agency).collect();
-    let options = AgencyOptions { agency: 1, max_bets: 4, with_count: bets % 2 == 0 };
+    let options = AgencyOptions { with_count: bets % 2 == 0, ..AgencyOptions::new(1, 4) };
     let mut codec = with_bets[usize::from(*choice) % with_bets.len()](&options);
     let birthdate = Birthdate::new(1999, 3, 17).unwrap();
     for number in 0..bets % 5 {

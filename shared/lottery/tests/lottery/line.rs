@@ -8,8 +8,8 @@ use crate::common::{
 };
 use lottery::protocol::line::MAX_LINE_BYTES;
 use lottery::protocol::{
-    AgencyCodec, Answer, CentralCodec, Decoded, MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError,
-    Push, Receipt, Then, Unencodable,
+    AgencyCodec, Answer, CentralCodec, Decoded, Denial, MAX_PACKET_BYTES, MAX_REQUEST_BYTES,
+    ProtocolError, Push, Receipt, Refused, Then, Unencodable,
 };
 use lottery::{Bet, InvalidBet, Reply, Request};
 use proptest::prelude::*;
@@ -194,7 +194,10 @@ fn ready_after_bets_without_their_end_is_refused_because_the_bets_would_be_lost(
 
 #[test]
 fn a_failed_request_gets_no_reply() {
-    assert_eq!(error_reply(&mut *central(), None), (vec![], Then::Close));
+    assert_eq!(
+        error_reply(&mut *central(), Refused::Request(Denial::Closed)),
+        (vec![], Then::Close)
+    );
 }
 
 #[test]

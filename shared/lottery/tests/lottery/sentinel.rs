@@ -8,8 +8,8 @@ use crate::common::{
     whole,
 };
 use lottery::protocol::{
-    AgencyCodec, Answer, CentralCodec, Decoded, MAX_PACKET_BYTES, ProtocolError, Push, Receipt,
-    Refusal, Then, Unencodable,
+    AgencyCodec, Answer, CentralCodec, Decoded, Denial, MAX_PACKET_BYTES, ProtocolError, Push,
+    Receipt, Refusal, Refused, Then, Unencodable,
 };
 use lottery::{Bet, InvalidBet, Reply, Request};
 use proptest::prelude::*;
@@ -100,7 +100,10 @@ fn a_stored_batch_gets_ack_a_refused_one_err_and_the_connection_continues() {
     let (ack, err) = (vector(SENTINEL, "ack"), vector(SENTINEL, "err"));
     let stored = Reply::Stored { bets: 1, winners: Vec::new() };
     assert_eq!(encoded(&mut *central_after_hello(1), &stored), (ack.clone(), Then::Continue));
-    assert_eq!(error_reply(&mut *central_after_hello(1), None), (err.clone(), Then::Continue));
+    assert_eq!(
+        error_reply(&mut *central_after_hello(1), Refused::Request(Denial::Closed)),
+        (err.clone(), Then::Continue)
+    );
     assert_eq!(sender().receipt(&ack), Ok(Some(Receipt::Stored { winners: None })));
     assert_eq!(sender().receipt(&err), Ok(Some(Receipt::Refused)));
 }

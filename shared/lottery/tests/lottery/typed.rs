@@ -6,8 +6,8 @@ use crate::common::conversation::{arbitrary_bytes, decode_bytewise};
 use crate::common::{agency, agency_of_batches, central, error_reply};
 use lottery::protocol::typed::{self, MAX_RECORD_BYTES};
 use lottery::protocol::{
-    Answer, Decoded, MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Push, Receipt, Refusal,
-    Then, Unencodable,
+    Answer, Decoded, Denial, MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Push, Receipt,
+    Refusal, Refused, Then, Unencodable,
 };
 use lottery::{Bet, InvalidBet, Reply, Request, Results, is_winner};
 use proptest::prelude::*;
@@ -271,8 +271,9 @@ fn replies_of_other_dialects_are_not_encoded() {
 
 #[test]
 fn a_refusal_closes_the_connection_without_a_reply() {
-    for error in [None, Some(&ProtocolError::EmptyBatch)] {
-        assert_eq!(error_reply(&mut *central(TYPED), error), (vec![], Then::Close));
+    for refused in [Refused::Request(Denial::Closed), Refused::Message(&ProtocolError::EmptyBatch)]
+    {
+        assert_eq!(error_reply(&mut *central(TYPED), refused), (vec![], Then::Close));
     }
 }
 

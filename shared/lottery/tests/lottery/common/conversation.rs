@@ -2,7 +2,9 @@
 
 use std::fmt::Debug;
 
-use lottery::protocol::{CentralCodec, Decoded, Dialect, ProtocolError, Refusal, Step, Then};
+use lottery::protocol::{
+    CentralCodec, Decoded, Dialect, ProtocolError, Refusal, Refused, Step, Then,
+};
 use lottery::{Reply, Request, Results};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -199,14 +201,20 @@ impl Connection {
             Ok(Decoded::Incomplete) => return false,
             Ok(Decoded::Skip { consumed }) => (consumed, Then::Continue),
             Ok(Decoded::Complete { request, consumed }) => {
-                assert_eq!(begun, matches!(request, Request::Store(_)), "{request:?}");
+                assert_eq!(
+                    begun,
+                    matches!(request, Request::Store(_) | Request::StoreOnce { .. }),
+                    "{request:?}"
+                );
                 self.events.push(format!("{consumed}: {request:?}"));
                 let reply = match request {
                     Request::Close if self.draws => {
                         self.open = false;
                         return false;
                     }
-                    Request::Store(bets) => Reply::Stored { bets: bets.len(), winners: Vec::new() },
+                    Request::Store(bets) | Request::StoreOnce { bets, .. } => {
+                        Reply::Stored { bets: bets.len(), winners: Vec::new() }
+                    }
                     Request::Results => Reply::Results(Results { winners: 0, in_flight: 0 }),
                     Request::Echo(text) => Reply::Echo(text),
                     Request::Finish { .. } if self.draws => Reply::Finished,
@@ -217,7 +225,7 @@ impl Connection {
             }
             Err(refusal) => {
                 self.events.push(format!("{refusal:?}"));
-                let then = self.codec.refuse(Some(&refusal.error), &mut self.sent);
+                let then = self.codec.refuse(Refused::Message(&refusal.error), &mut self.sent);
                 let end = refusal.consumed.unwrap_or(self.unread.len());
                 (end, if refusal.consumed.is_some() { then } else { Then::Close })
             }

@@ -4,7 +4,7 @@ pub(crate) mod bets;
 pub(crate) mod conversation;
 
 use lottery::protocol::{
-    AgencyCodec, AgencyOptions, CentralCodec, Decoded, Dialect, ProtocolError, Push, Refusal, Then,
+    AgencyCodec, AgencyOptions, CentralCodec, Decoded, Dialect, Push, Refusal, Refused, Then,
 };
 use lottery::{Bet, Reply, Request};
 
@@ -34,7 +34,7 @@ pub(crate) fn agency(name: &str, agency: u16) -> Box<dyn AgencyCodec> {
 
 /// Returns an agency's codec with at most `max_bets` bets per batch.
 pub(crate) fn agency_of_batches(name: &str, agency: u16, max_bets: u16) -> Box<dyn AgencyCodec> {
-    agency_with(name, &AgencyOptions { agency, max_bets, with_count: true })
+    agency_with(name, &AgencyOptions::new(agency, max_bets))
 }
 
 /// Returns an agency's codec with these options.
@@ -83,18 +83,15 @@ pub(crate) fn refusal(codec: &mut dyn CentralCodec, wire: &[u8]) -> Refusal {
 /// Returns the refusal of `wire`, the error reply, and what happens to the connection.
 pub(crate) fn refused(codec: &mut dyn CentralCodec, wire: &[u8]) -> (Refusal, Vec<u8>, Then) {
     let refusal = refusal(codec, wire);
-    let (reply, then) = error_reply(codec, Some(&refusal.error));
+    let (reply, then) = error_reply(codec, Refused::Message(&refusal.error));
     (refusal, reply, then)
 }
 
 /// Returns the reply to an error, or to a valid request that failed, and what happens to the
 /// connection.
-pub(crate) fn error_reply(
-    codec: &mut dyn CentralCodec,
-    error: Option<&ProtocolError>,
-) -> (Vec<u8>, Then) {
+pub(crate) fn error_reply(codec: &mut dyn CentralCodec, refused: Refused<'_>) -> (Vec<u8>, Then) {
     let mut reply = Vec::new();
-    let then = codec.refuse(error, &mut reply);
+    let then = codec.refuse(refused, &mut reply);
     (reply, then)
 }
 
