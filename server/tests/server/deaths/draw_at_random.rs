@@ -7,8 +7,8 @@ use std::thread::scope;
 use std::time::Duration;
 
 use crate::harness::{
-    CentralProcess, Participant, Random, Setup, assert_stored, count_draws, draw_dialects,
-    eventually, in_rounds, kill, numbered_bet, winners_reply,
+    CentralProcess, Participant, Random, Setup, count_draws, draw_dialects, eventually, in_rounds,
+    kill, numbered_bet, receipt, winners_reply,
 };
 use lottery::protocol::Dialect;
 use nix::sys::signal::Signal;
@@ -51,11 +51,11 @@ fn take_part(port: u16, dialect: &str, number: u16, mut random: Random) -> Vec<u
         let bets: Vec<_> =
             (first..first + BETS).map(|bet| numbered_bet(bet, bet == first)).collect();
         random.pause(PAUSE);
-        let receipt = until_done(|| {
+        let stored = until_done(|| {
             agency.try_reconnect().ok()?;
             agency.try_store(&bets).ok()
         });
-        assert_stored(&receipt, dialect);
+        assert_eq!(stored, receipt(dialect, 1), "{dialect}");
     }
     until_done(|| {
         agency.try_reconnect().ok()?;
@@ -89,6 +89,7 @@ fn run_with_kills(durability: &str, random: &mut Random) {
     let list: Vec<_> = dialects.iter().map(|dialect| format!("{dialect}:0")).collect();
     let setup = Setup::new()
         .with("SERVER_PROTOCOL", &list.join(","))
+        .with("SERVER_AGENCIES", &dialects.len().to_string())
         .with("SERVER_WORKERS", &WORKERS.to_string())
         .with("SERVER_DURABILITY", durability);
     let central = setup.start();

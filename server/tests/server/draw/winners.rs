@@ -4,8 +4,8 @@
 use std::fs;
 
 use crate::harness::{
-    Participant, Setup, WINNERS_BY_AGENCY, assert_stored, bets_with, bytes_read, count_draws,
-    draw_dialects, eventually, vector, winners_reply,
+    Participant, Setup, WINNERS_BY_AGENCY, bets_with, bytes_read, count_draws, draw_dialects,
+    eventually, receipt, vector, winners_reply,
 };
 
 const AGENCIES: u16 = 5;
@@ -22,8 +22,9 @@ fn reply_to(dialect: &str, agency: u16) -> Vec<u8> {
 /// Connects an agency that stores its bets and sends nothing more.
 fn with_bets(port: u16, dialect: &str, agency: u16) -> Participant {
     let mut participant = Participant::connect(port, dialect, agency);
-    let receipt = participant.store(&bets_with(WINNERS_BY_AGENCY[usize::from(agency) - 1]));
-    assert_stored(&receipt, dialect);
+    let winners = WINNERS_BY_AGENCY[usize::from(agency) - 1];
+    let stored = participant.store(&bets_with(winners));
+    assert_eq!(stored, receipt(dialect, winners.len()), "{dialect}");
     participant
 }
 
@@ -78,7 +79,7 @@ fn every_agency_receives_its_winners_once_the_last_has_finished_and_nothing_befo
 }
 
 #[test]
-fn requests_of_the_original_agencies_get_the_replies_of_the_original_centrals() {
+fn the_requests_of_the_vectors_get_the_replies_of_the_vectors() {
     let echoed = "batch_end_1_and_its_echo";
     // The requests with their replies, and the last message, which has none.
     let agencies = [

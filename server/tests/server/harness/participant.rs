@@ -9,11 +9,6 @@ use lottery::protocol::{AgencyCodec, Answer, ConnectionUse, Dialect, Push, Recei
 use super::agency_connection::AgencyConnection;
 use super::packets::{codec, packet_in};
 
-/// Asserts that a receipt acknowledges a batch, whether or not the dialect reports the winners.
-pub fn assert_stored(receipt: &Receipt, dialect: &str) {
-    assert!(matches!(receipt, Receipt::Stored { .. }), "{dialect}: {receipt:?}");
-}
-
 /// An agency and its connection. It uses connections as the original programs of its dialect do:
 /// one for everything, or one per request.
 ///
@@ -130,7 +125,8 @@ impl Participant {
                 rest.iter().take_while(|bet| self.codec.push(bet) == Ok(Push::Added)).count();
             self.codec.clear();
             let (batch, others) = rest.split_at(fitting);
-            assert_stored(&self.store(batch), self.dialect.name);
+            let stored = matches!(self.store(batch), Receipt::Stored { .. });
+            assert!(stored, "refused: {:?}", batch.first());
             (rest, packets) = (others, packets + 1);
         }
         packets

@@ -3,8 +3,8 @@
 //! served. The cases are those of the descriptions of the dialects.
 
 use crate::harness::{
-    CentralProcess, Participant, Setup, assert_stored, codec, draw_dialects, from_hex, keyed_error,
-    numbered_bet, packet_in, refusals, vector,
+    CentralProcess, Participant, Setup, codec, draw_dialects, from_hex, numbered_bet, packet_in,
+    receipt, refusals, vector,
 };
 
 /// Number of an honest agency beside the faulty one.
@@ -201,50 +201,53 @@ fn sentinel_cases() -> Vec<Case> {
 }
 
 fn keyed_cases() -> Vec<Case> {
-    // Session, agency 1, sequence 1, as in the vector of bet L.
-    let key = vector("keyed", "batch_L")[6..32].to_vec();
-    let message =
-        |kind, body: &[u8]| [&[0x81, kind], &(body.len() as u32).to_be_bytes()[..], body].concat();
-    let batch_of = |key: &[u8], count: u16, records: &[&[u8]]| {
-        let record = |record: &&[u8]| [&(record.len() as u16).to_be_bytes()[..], record].concat();
-        let records: Vec<_> = records.iter().flat_map(record).collect();
-        message(1, &[key, &count.to_be_bytes(), &records].concat())
-    };
-    let batch = |count, records: &[&[u8]]| batch_of(&key, count, records);
-    let with_zeros = |from: usize, to: usize| {
-        let mut key = key.clone();
-        key[from..to].fill(0);
-        batch_of(&key, 1, &[b"A;B;1;1999-03-17;1"])
+    let good = vector("keyed", "batch_L");
+    let error = |code: u8, text: &str| {
+        let length = u32::try_from(9 + text.len()).unwrap().to_be_bytes();
+        [&[0x81, 0xFF][..], &length, &[code, 0, 0, 0, 0, 0, 0, 0, 0], text.as_bytes()].concat()
     };
     let case = |bytes, refused_bets, reason| Case {
         bytes,
-        reply: keyed_error(0x30, reason),
+        reply: error(0x30, reason),
         then: GoesOn,
         refused_bets,
         reason,
     };
-    let (good, three) = (b"A;B;1;1999-03-17;1", b"A;B;1");
-    let mut other_version = batch(1, &[good]);
-    other_version[0] = 0x82;
+    let changed = |offset: usize, byte: u8| {
+        let mut batch = good.clone();
+        batch[offset] = byte;
+        batch
+    };
+    // Version, type and length take 6 bytes, session 16, agency 2, sequence 8, count 2, and the
+    // length of the record 2.
+    let ends = |code, bytes, reason| Case {
+        reply: error(code, reason),
+        then: Ends,
+        ..case(bytes, None, reason)
+    };
     vec![
-        case(batch(0, &[]), Some(0), "batch of 0 records"),
-        case(batch(1, &[good, three]), Some(1), "7 bytes after the last record"),
-        case(with_zeros(16, 18), Some(1), "agency 0 is not valid, agencies are numbered from 1"),
+        case(changed(23, 0), Some(1), "agency 0 is not valid, agencies are numbered from 1"),
         case(
-            with_zeros(18, 26),
+            changed(31, 0),
             Some(1),
             "batch 0 of a session is not valid, batches are numbered from 1",
         ),
-        case(message(1, &key), None, "a message of type 0x01 cannot have a body of 26 bytes"),
-        case(message(2, &[0]), None, "a message of type 0x02 cannot have a body of 1 bytes"),
-        case(message(3, &[0, 0]), None, "agency 0 is not valid, agencies are numbered from 1"),
-        case(message(4, &[0, 1, 0]), None, "a message of type 0x04 cannot have a body of 3 bytes"),
-        case(batch(2, &[good, b"\xff;B;1;1999-03-17;1"]), Some(2), "record 2 is not UTF-8"),
-        Case {
-            reply: vector("keyed", "error_version_82"),
-            then: Ends,
-            ..case(other_version, None, "unknown version 0x82, expected 0x81")
-        },
+        case(changed(33, 0), Some(0), "batch of 0 records"),
+        case(changed(33, 2), Some(2), "record 2 ends after its message"),
+        case(changed(36, 0xFF), Some(1), "record 1 is not UTF-8"),
+        case(
+            vec![0x81, 5, 0, 0, 0, 0],
+            None,
+            "unknown request type 5, expected 1 for a batch, 2 for the results, 3 to finish or 4 \
+             for the winners",
+        ),
+        case(
+            vec![0x81, 3, 0, 0, 0, 1, 1],
+            None,
+            "a message of type 0x03 cannot have a body of 1 bytes",
+        ),
+        ends(0x37, changed(0, 0x82), "unknown version 0x82, expected 0x81"),
+        ends(0x30, changed(2, 1), "request of more than the allowed 4194304 bytes"),
     ]
 }
 
@@ -262,7 +265,7 @@ fn cases(dialect: &str) -> Vec<Case> {
 fn assert_serves_others(central: &CentralProcess<'_>, dialect: &str) {
     let stored =
         Participant::connect(central.port, dialect, HONEST).store(&[numbered_bet(1, false)]);
-    assert_stored(&stored, dialect);
+    assert_eq!(stored, receipt(dialect, 0), "{dialect}");
 }
 
 #[test]
@@ -329,13 +332,15 @@ fn a_connection_that_goes_on_after_an_error_accepts_good_batches() {
                 // Only a query may follow FINISHED, whether that was valid or not.
                 continue;
             }
-            // The bet L of the vectors. In `keyed` each batch has a new session.
-            agency.send(&packet_in(&mut *codec(dialect, 1), &[numbered_bet(30_904_465, true)]));
-            let ok = match dialect {
-                "framed" => vector(dialect, "success_1"),
-                "sentinel" => vector(dialect, "ack"),
-                _ => vector(dialect, "stored_L"),
+            let (batch, ok) = match dialect {
+                "framed" => (vector(dialect, "batch_L"), vector(dialect, "success_1")),
+                "sentinel" => (vector(dialect, "batch_L"), vector(dialect, "ack")),
+                _ => {
+                    let batch = packet_in(&mut *codec(dialect, 1), &[numbered_bet(1, false)]);
+                    (batch, vector(dialect, "stored_none"))
+                }
             };
+            agency.send(&batch);
             assert_eq!(agency.read_bytes(ok.len()), ok, "{dialect}: after {}", case.reason);
             assert_eq!(setup.rows().len(), rows + 1);
         }

@@ -4,9 +4,9 @@
 use std::thread::scope;
 
 use crate::harness::{
-    AgencyConnection, CentralProcess, Setup, bet, codec_of_session, count_draws, kill, new_session,
-    packet_in,
+    AgencyConnection, CentralProcess, Setup, bet, codec_of_session, count_draws, kill, packet_in,
 };
+use lottery::BatchKey;
 use lottery::protocol::{Advice, AgencyCodec};
 use nix::sys::signal::Signal;
 
@@ -21,7 +21,7 @@ struct Agency {
 
 impl Agency {
     fn new(number: u16) -> Self {
-        Self::with_session(number, new_session())
+        Self::with_session(number, BatchKey::new_session())
     }
 
     fn with_session(number: u16, session: [u8; 16]) -> Self {
@@ -142,7 +142,7 @@ fn a_batch_that_does_not_continue_its_session_is_refused_with_the_number_that_do
 
 #[test]
 fn a_session_belongs_to_the_agency_that_began_it() {
-    let (setup, session) = (setup("process"), new_session());
+    let (setup, session) = (setup("process"), BatchKey::new_session());
     let (mut first, mut second) =
         (Agency::with_session(1, session), Agency::with_session(2, session));
     let central = setup.start();
