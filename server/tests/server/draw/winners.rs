@@ -79,7 +79,7 @@ fn every_agency_receives_its_winners_once_the_last_has_finished_and_nothing_befo
 }
 
 #[test]
-fn the_requests_of_the_vectors_get_the_replies_of_the_vectors() {
+fn requests_of_the_original_agencies_get_the_replies_of_the_original_centrals() {
     let echoed = "batch_end_1_and_its_echo";
     // The requests with their replies, and the last message, which has none.
     let agencies = [
@@ -92,11 +92,6 @@ fn the_requests_of_the_vectors_get_the_replies_of_the_vectors() {
             "",
         ),
         ("sentinel", vec![("id_1", ""), ("batch_L", "ack"), ("notify", "winners_L")], ""),
-        (
-            "keyed",
-            vec![("batch_L", "stored_L"), ("finish_1", "finished"), ("query_1", "winners_L")],
-            "",
-        ),
     ];
     let bytes = |dialect: &str, name: &str| {
         if name.is_empty() { Vec::new() } else { vector(dialect, name) }
@@ -143,7 +138,7 @@ fn an_agency_that_notifies_repeatedly_counts_once_and_gets_an_answer_each_time()
 
 #[test]
 fn an_agency_that_notifies_again_while_it_waits_gets_an_answer_and_not_a_reset() {
-    for dialect in ["line", "sentinel", "framed", "keyed"] {
+    for dialect in ["line", "sentinel", "framed"] {
         let setup = setup(dialect).with("SERVER_AGENCIES", "2");
         let central = setup.start();
         let mut impatient = with_bets(central.port, dialect, 1);

@@ -64,6 +64,30 @@ fn ask(central: &CentralProcess<'_>, request: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn the_requests_of_the_vectors_get_the_replies_of_the_vectors() {
+    let setup = setup("process").with("SERVER_AGENCIES", "1");
+    let central = setup.start();
+    let mut agency = central.connect();
+    for (request, reply) in [
+        ("batch_L", "stored_L"),
+        ("batch_LT", "stored_L"),
+        ("finish_1", "finished"),
+        ("query_1", "winners_L_twice"),
+        ("batch_A", "error_closed"),
+    ] {
+        agency.send(&vector("keyed", request));
+        let reply = match reply {
+            "winners_L_twice" => winners_reply("keyed", &[30_904_465; 2]),
+            reply => vector("keyed", reply),
+        };
+        assert_eq!(agency.read_bytes(reply.len()), reply, "reply to {request}");
+    }
+    agency.end_sending();
+    assert!(agency.read_to_end().is_empty());
+    assert_eq!(setup.rows().len(), 3);
+}
+
+#[test]
 fn a_repeated_batch_is_stored_once_and_answered_as_the_first_time() {
     for durability in ["process", "disk"] {
         let (setup, mut agency) = (setup(durability), Agency::new(1));
