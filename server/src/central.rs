@@ -86,6 +86,13 @@ impl Central {
         self.waits.heartbeat.start(slot);
     }
 
+    /// Opens the files of the storage for this worker alone, before it commits anything.
+    pub fn open_again(&mut self) -> Result<(), Fatal> {
+        self.check_names()?;
+        let opened = self.waits.heartbeat.on_disk(|| self.storage.open_again());
+        opened.map_err(|error| self.shared.note_failure(error.into()))
+    }
+
     /// Writes the heartbeat of this worker. The watchdog ends a worker without one.
     pub fn beat(&self) {
         self.waits.heartbeat.beat();

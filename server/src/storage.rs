@@ -11,6 +11,7 @@ mod agency_winners;
 mod backup;
 mod boot;
 mod checkpoints;
+mod descriptions;
 mod draw;
 mod error;
 mod file;
@@ -79,8 +80,8 @@ const KEPT_BYTES: usize = 256 * 1024;
 /// batches.
 const TRIED_BYTES: usize = 64 * 1024;
 
-/// The open storage. The supervisor opens it before it forks the workers, and all processes share
-/// the descriptors; every write names its offset.
+/// The open storage. The supervisor opens it before it forks the workers, and each worker opens
+/// the files [again](Self::open_again).
 #[derive(Debug)]
 pub struct Storage {
     files: Files,

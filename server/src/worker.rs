@@ -116,6 +116,7 @@ pub fn serve(
     mut limits: Limits,
     log_file: Option<&Path>,
 ) -> Result<(), WorkerError> {
+    central.open_again()?;
     limits.connections = intake::max_connections(limits.connections);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(worker.stop_fd(), EpollEvent::new(EpollFlags::EPOLLIN, REQUESTS))?;

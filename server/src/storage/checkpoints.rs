@@ -36,6 +36,11 @@ impl Checkpoints {
         &self.file
     }
 
+    /// Returns the file.
+    pub fn file_mut(&mut self) -> &mut StoredFile {
+        &mut self.file
+    }
+
     /// Returns all entries, in order, `None` for one that is damaged. Zeros at the end of the file
     /// are no entries.
     pub fn read(&self) -> Result<Vec<Option<Header>>, FileError> {
