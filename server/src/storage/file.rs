@@ -144,6 +144,22 @@ pub fn sync_directory(path: &Path) -> Result<(), FileError> {
     perform(&Operation::SyncDirectory { path }, sync).map_err(FileError::of("syncing", path))
 }
 
+/// Makes the path of a directory survive a power loss, and the entries in it. Any run may have
+/// created a part of the path, so all of it is synced.
+pub fn sync_path(directory: &Path) -> Result<(), FileError> {
+    let path = fs::canonicalize(directory).map_err(FileError::of("examining", directory))?;
+    sync_directory(&path)?;
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    let parents = path.ancestors().skip(1);
+    parents.take_while(|parent| device(parent) == device(&path)).try_for_each(|parent| {
+        // A directory that this user cannot read was not created by a central of this user.
+        match File::open(parent) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            _ => sync_directory(parent),
+        }
+    })
+}
+
 /// Makes a file or a directory survive a power loss.
 pub fn sync_all(file: &File) -> io::Result<()> {
     or_sync_all(file.sync_all(), file)

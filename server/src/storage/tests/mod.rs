@@ -3,6 +3,7 @@
 
 mod damage;
 mod failures;
+mod power_loss;
 mod reopening;
 mod restarts;
 mod scratch;
