@@ -73,6 +73,8 @@ impl Files {
         let Found { start, last, lost, unclean, .. } = found;
         let cut = self.bets.length()? - last.rows_end.min(self.bets.length()?);
         if unclean {
+            // A power loss now must not keep marks that a record has cleared, and lose the record.
+            journal.sync()?;
             self.write_again(&start.ledger, &last, journal)?;
             self.finished.rewrite(&found.marks)?;
         }
