@@ -6,10 +6,10 @@
 // SHIM_FAULT      a file that a test writes to make the next matching operation fail once: the
 //                 operation (write or sync), the name of a file of the directory or * for any, and
 //                 how: error, short (fewer bytes are written, and reported), or torn (fewer bytes
-//                 are written, and an error is reported). Only for a sync: lost (each open file
-//                 description reports one error, as Linux does after it has lost a page), killed
-//                 (the same, and SIGKILL ends the process that sees it first), or wait (the sync
-//                 ends once a page is lost)
+//                 are written, and an error is reported), or killed (SIGKILL ends the process
+//                 instead). Only for a sync: lost (each open file description reports one error,
+//                 as Linux does after it has lost a page), lost-killed (the same, and SIGKILL ends
+//                 the process that sees it first), or wait (the sync ends once a page is lost)
 // SHIM_FAULT.lost where an order goes that has lost a page
 // SHIM_BOOT       a file to read instead of the identity of the machine's boot
 #define _GNU_SOURCE
@@ -129,7 +129,9 @@ static const char *ordered(const char *order, const char *operation, const char 
 // Returns how an operation on a file has to fail, or NULL. Claims the order of the test.
 static const char *failure(const char *operation, const char *name) {
     const char *how = ordered(fault, operation, name);
-    return how && syscall(SYS_unlink, fault) ? NULL : how;
+    if (!how || syscall(SYS_unlink, fault)) return NULL;
+    if (!strcmp(how, "killed")) raise(SIGKILL);
+    return how;
 }
 
 // Marks an open file description, which processes may share, with a flag that has no effect on
@@ -143,10 +145,10 @@ static int mark(int fd) {
 // Returns whether a sync has to fail. Each description reports a lost page once.
 static int sync_fails(int fd, const char *name) {
     const char *how = ordered(fault, "sync", name);
-    if (how && (!strcmp(how, "lost") || !strcmp(how, "killed"))) {
+    if (how && (!strcmp(how, "lost") || !strcmp(how, "lost-killed"))) {
         mark(fd);
         if (syscall(SYS_rename, fault, lost)) abort();
-        if (!strcmp(how, "killed")) raise(SIGKILL);
+        if (!strcmp(how, "lost-killed")) raise(SIGKILL);
         return 1;
     }
     how = failure("sync", name);

@@ -81,7 +81,7 @@ fn a_loss_that_only_a_killed_worker_has_seen_prevents_every_acknowledgement() {
     let setup = setup("2");
     let Some((mut central, shim)) = start(&setup) else { return };
     assert!(is_acknowledged(central.port, &packet_of("before", 5, 1)), "the disk works");
-    shim.fail_next("sync journal killed");
+    shim.fail_next("sync journal lost-killed");
     assert!(!is_acknowledged(central.port, &packet_of("during", 5, 1)) && shim.has_lost());
     assert_eq!(acknowledged_until_exit(&mut central), 0);
     drop(central);
@@ -94,7 +94,7 @@ fn a_replacement_of_the_killed_worker_stops_the_central_whichever_file_lost_the_
         let setup = setup("1");
         let Some((mut central, shim)) = start(&setup) else { return };
         let port = central.port;
-        shim.fail_next(&format!("sync {file} killed"));
+        shim.fail_next(&format!("sync {file} lost-killed"));
         let large = |number| large_packet(&format!("m{number}"), BETS, 1);
         let acknowledged = (0..20).take_while(|number| is_acknowledged(port, &large(*number)));
         let acknowledged = acknowledged.count();
