@@ -12,17 +12,19 @@ impl Storage {
     /// to another file, or if a page was lost before.
     pub fn open_again(&mut self) -> Result<(), StorageError> {
         let files = &mut self.files;
-        let inherited = [
-            files.bets.open_again()?,
-            files.winners.open_again()?,
-            files.finished.file_mut().open_again()?,
-            files.checkpoints.file_mut().open_again()?,
-            self.journal.file_mut().open_again()?,
-        ];
-        if self.run.durability == Durability::Disk {
-            // A new description does not report what a process saw before it was opened. The
-            // inherited ones are from the start of the central.
-            inherited.iter().try_for_each(|file| file.sync())?;
+        for file in [
+            &mut files.bets,
+            &mut files.winners,
+            files.finished.file_mut(),
+            files.checkpoints.file_mut(),
+            self.journal.file_mut(),
+        ] {
+            let inherited = file.open_again()?;
+            if self.run.durability == Durability::Disk {
+                // A new description does not report what a process saw before it was opened. The
+                // inherited one is from the start of the central.
+                inherited.sync()?;
+            }
         }
         Ok(())
     }
