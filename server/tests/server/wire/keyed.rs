@@ -5,6 +5,7 @@ use std::thread::scope;
 
 use crate::harness::{
     AgencyConnection, CentralProcess, Setup, bet, codec_of_session, count_draws, kill, packet_in,
+    vector, winners_reply,
 };
 use lottery::BatchKey;
 use lottery::protocol::{Advice, AgencyCodec};
