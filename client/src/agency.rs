@@ -20,7 +20,7 @@ use lottery::protocol::{AgencyCodec, NewAgency, Receipt};
 use self::batches::{Batch, Batches};
 use crate::central_client::{CentralClient, Request, RequestError, or_denied};
 use crate::config::Config;
-use crate::dataset::{Dataset, DatasetError};
+use crate::dataset::Dataset;
 use crate::failure::{Done, Rows, RunError};
 use crate::progress::{Progress, rate};
 use crate::resume::{Acknowledged, Plan, Resume, ResumeError, Rules, new_session};
@@ -212,7 +212,10 @@ impl Agency<'_> {
             Err(source @ RequestError::Unreachable { in_doubt: false, .. }) => {
                 RunError::Unsent { source, stored }
             }
-            Err(source) => RunError::InDoubt { source, rows },
+            Err(source) => {
+                let is_settled_later = self.resume.is_some();
+                RunError::InDoubt { source, rows, is_settled_later }
+            }
         }
     }
 

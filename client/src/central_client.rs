@@ -129,7 +129,8 @@ impl<'a> CentralClient<'a> {
             }
             failed += 1;
             let has_next = failed < self.config.server_addresses.len();
-            let pause = if has_next { Some(Duration::ZERO) } else { backoff.failed(Instant::now()) };
+            let pause =
+                if has_next { Some(Duration::ZERO) } else { backoff.failed(Instant::now()) };
             let Some(pause) = pause else {
                 return Err(RequestError::Unreachable {
                     addresses: self.config.server_addresses.join(","),

@@ -15,9 +15,7 @@ use conventions::log_line::{self, Outcome};
 use conventions::logger;
 use conventions::settings::{Settings, SettingsError};
 use log::LevelFilter;
-use lottery::protocol::{
-    AgencyCodec, AgencyOptions, ConnectionUse, DIALECTS, Dialect, NewAgency,
-};
+use lottery::protocol::{AgencyCodec, AgencyOptions, ConnectionUse, DIALECTS, Dialect, NewAgency};
 
 pub(crate) use self::single_bet::{SingleBet, SingleBetError};
 pub(crate) use self::table::{AUTO, Flags, TABLE};
@@ -120,9 +118,8 @@ impl Config {
             return Err(ConfigError::NoBets { dialect: protocol.name });
         }
         let id = agency_number(settings, protocol)?;
-        let path = |text: &str| {
-            (!text.is_empty()).then(|| text.replace(ID_PLACEHOLDER, &id.to_string()))
-        };
+        let path =
+            |text: &str| (!text.is_empty()).then(|| text.replace(ID_PLACEHOLDER, &id.to_string()));
         let data = settings.get("data", path)?;
         let state = settings.get("state", path)?.replace(DATA_PLACEHOLDER, &data);
         Ok(Self {

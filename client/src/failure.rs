@@ -83,14 +83,17 @@ pub(crate) enum RunError {
     /// A batch was sent and not acknowledged, so it may or may not be stored. The next run settles
     /// it if this run can be resumed.
     #[error(
-        "{source}; rows {rows} may or may not be stored; all rows before them are stored, none after \
-         them was sent"
+        "{source}; rows {rows} may or may not be stored{}; all rows before them are stored, none \
+         after them was sent",
+        if *.is_settled_later { ", which the next run settles" } else { "" }
     )]
     InDoubt {
         /// Why there is no acknowledgement.
         source: RequestError,
         /// The rows of the batch.
         rows: Box<Rows>,
+        /// True if the next run sends the batch again with the same key.
+        is_settled_later: bool,
     },
     /// The central refused a batch.
     #[error(
@@ -245,7 +248,7 @@ impl RunError {
             Self::Resume { source, .. } => {
                 return Some(source.advice(config.state.as_deref()));
             }
-            Self::InDoubt { .. } if config.state.is_some() => return Some(RUN_AGAIN.to_owned()),
+            Self::InDoubt { is_settled_later: true, .. } => return Some(RUN_AGAIN.to_owned()),
             Self::Refused { rows, .. } => rows.first > 1,
             Self::InDoubt { rows, .. } if rows.first == 1 => false,
             Self::SingleBet(SingleBetFailure::Refused(_) | SingleBetFailure::InDoubt(_))

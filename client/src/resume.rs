@@ -13,7 +13,7 @@ mod state;
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub(crate) use self::error::ResumeError;
@@ -32,7 +32,6 @@ const UPDATE_SHARE: u32 = 50;
 /// The state of an agency's session and its file, which this process has locked.
 #[derive(Debug)]
 pub(crate) struct Resume {
-    path: PathBuf,
     file: StateFile,
     state: State,
     /// Time from which on the acknowledged rows are written again.
@@ -61,12 +60,7 @@ impl Resume {
             let found = state.agency;
             return Err(ResumeError::OtherAgency { path: path.to_owned(), found, agency });
         }
-        Ok(Self { path: path.to_owned(), file, state, next_update: Instant::now() })
-    }
-
-    /// Returns the path of the state file.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+        Ok(Self { file, state, next_update: Instant::now() })
     }
 
     /// Returns the session.

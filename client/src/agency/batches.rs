@@ -82,15 +82,12 @@ impl Batches {
     /// Returns the part of the current row, which ends at byte `end`. Returns `None` after the last
     /// part, or if a batch `has_begun` that the row cannot join.
     fn part_of(&mut self, plan: &Plan, end: u64, has_begun: bool) -> Option<Part> {
-        while let Some(part) = plan.parts.get(self.part) {
-            if part.contains(end) {
-                return Some(*part);
-            }
-            if has_begun {
-                return None;
-            }
-            self.part += 1;
+        let later = plan.parts.iter().enumerate().skip(self.part);
+        let (index, part) = later.into_iter().find(|(_, part)| part.contains(end))?;
+        if has_begun && index > self.part {
+            return None;
         }
-        None
+        self.part = index;
+        Some(*part)
     }
 }

@@ -39,8 +39,7 @@ impl Agency<'_> {
     /// Records the end of sending. `complete` is true if all rows are stored.
     pub(super) fn record_end(&mut self, batches: &Batches, complete: bool) {
         if let (Some(resume), Some(sent)) = (&mut self.resume, self.sent)
-            && let Err(error) =
-                resume.end(batches.dataset().file(), self.stored, sent, complete)
+            && let Err(error) = resume.end(batches.dataset().file(), self.stored, sent, complete)
         {
             self.log_unrecorded(&error);
         }
@@ -56,8 +55,7 @@ impl Agency<'_> {
     /// Logs that the state could not be written again. The run continues, because the state that
     /// was written before it is still valid: it only knows fewer acknowledged rows.
     fn log_unrecorded(&self, error: &ResumeError) {
-        let details: [(&str, &dyn Display); 2] =
-            [("client_id", &self.config.id), ("error", error)];
+        let details: [(&str, &dyn Display); 2] = [("client_id", &self.config.id), ("error", error)];
         self.progress.log(Level::Warn, "resume", Outcome::Fail, &details);
     }
 }

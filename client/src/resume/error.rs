@@ -117,9 +117,11 @@ impl ResumeError {
             None => "the next run sends the whole file again as new bets".to_owned(),
         };
         match self {
-            Self::Unusable { .. } => "choose a place for it that can be written (--state FILE), or \
+            Self::Unusable { .. } => {
+                "choose a place for it that can be written (--state FILE), or \
                                       run without it (--resume off)"
-                .to_owned(),
+                    .to_owned()
+            }
             Self::Busy { .. } => {
                 "wait until it has ended, or give this client another file of bets".to_owned()
             }
@@ -127,9 +129,7 @@ impl ResumeError {
                 "run the version of the client that has written it".to_owned()
             }
             Self::Unreadable { .. } => format!("restore it from a backup; {anew}"),
-            Self::OtherAgency { .. } => {
-                "give each agency its own state (--state FILE)".to_owned()
-            }
+            Self::OtherAgency { .. } => "give each agency its own state (--state FILE)".to_owned(),
             Self::NotAFile => "write the bets to a file, or choose --resume off".to_owned(),
             Self::Data(_) => "make the file readable and run again".to_owned(),
             Self::Changed { .. } | Self::Shortened { .. } | Self::Unconfirmed { .. } => {
@@ -139,9 +139,9 @@ impl ResumeError {
             Self::Lacks { .. } => {
                 format!("check server.address and the central's storage directory; {anew}")
             }
-            Self::Ahead { .. } => format!(
-                "give each client its own copy of the data without the state; {anew}"
-            ),
+            Self::Ahead { .. } => {
+                format!("give each client its own copy of the data without the state; {anew}")
+            }
         }
     }
 }
