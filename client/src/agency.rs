@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use conventions::duration::GoDuration;
 use conventions::log_line::{self, Outcome};
 use log::Level;
+use lottery::BatchKey;
 use lottery::protocol::{AgencyCodec, NewAgency, Receipt};
 
 use self::batches::{Batch, Batches};
@@ -23,7 +24,7 @@ use crate::config::Config;
 use crate::dataset::Dataset;
 use crate::failure::{Done, Rows, RunError};
 use crate::progress::{Progress, rate};
-use crate::resume::{Acknowledged, Plan, Resume, ResumeError, Rules, new_session};
+use crate::resume::{Acknowledged, Plan, Resume, ResumeError, Rules};
 use crate::stop::Stop;
 
 /// One agency and the state of its run.
@@ -75,7 +76,7 @@ pub(crate) fn run(
         None => Ok(None),
     };
     let resume = resume.map_err(|source| RunError::Resume { source, stored: 0 })?;
-    let session = resume.as_ref().map_or_else(new_session, Resume::session);
+    let session = resume.as_ref().map_or_else(BatchKey::new_session, Resume::session);
     let codec = config.codec(new_codec, session);
     let central = CentralClient::new(config, stop, progress, codec.greeting());
     let agency = Agency {

@@ -12,9 +12,10 @@ mod plan;
 mod state;
 
 use std::fs::File;
-use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+use lottery::BatchKey;
 
 pub(crate) use self::error::ResumeError;
 use self::file::StateFile;
@@ -45,7 +46,7 @@ impl Resume {
         // Only a run that has sent nothing leaves an empty file.
         let state = if content.is_empty() {
             State {
-                session: new_session(),
+                session: BatchKey::new_session(),
                 agency,
                 acknowledged: Acknowledged::default(),
                 complete: false,
@@ -155,14 +156,4 @@ pub(crate) struct Intact {
     pub(crate) length: u64,
     /// True if nothing has changed.
     pub(crate) is_whole: bool,
-}
-
-/// Returns random bytes. The standard library takes the keys of its hashes from the system's source
-/// of random numbers.
-pub(crate) fn new_session() -> [u8; 16] {
-    let keys = RandomState::new();
-    let halves = [keys.hash_one(0_u8), keys.hash_one(1_u8)].map(u64::to_be_bytes);
-    let mut session = [0; 16];
-    session.copy_from_slice(halves.as_flattened());
-    session
 }

@@ -1,13 +1,13 @@
 //! A run that sends only the bet from the environment.
 
 use conventions::log_line::{self, Outcome};
+use lottery::BatchKey;
 use lottery::protocol::{NewAgency, Receipt};
 
 use crate::central_client::{CentralClient, Request, RequestError, or_denied};
 use crate::config::{Config, SingleBet};
 use crate::failure::{Done, RunError, SingleBetFailure};
 use crate::progress::Progress;
-use crate::resume::new_session;
 use crate::stop::Stop;
 
 /// Sends the bet and waits for its acknowledgement.
@@ -21,7 +21,7 @@ pub(crate) fn run(
     stop: &Stop,
     progress: &Progress,
 ) -> Result<(), RunError> {
-    let mut codec = config.codec(new_codec, new_session());
+    let mut codec = config.codec(new_codec, BatchKey::new_session());
     codec.set_sequence(1);
     // The result need not be checked: an empty batch has room for any encodable bet.
     let mut bet = single.bet(config.id);

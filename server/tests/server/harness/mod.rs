@@ -16,6 +16,7 @@ mod log_lines;
 mod mounted;
 mod packets;
 mod participant;
+mod preloaded;
 mod proc_files;
 mod program;
 mod random;
@@ -38,6 +39,7 @@ pub use packets::{
     bet, codec, large_packet, packet_in, packet_of, packet_of_bets, packet_of_records,
 };
 pub use participant::Participant;
+pub use preloaded::compile_library;
 pub use proc_files::{
     bytes_read, cpu_time, is_alive, peak_bytes, private_bytes, shared_memory_entries, works_in,
 };
@@ -47,5 +49,6 @@ pub use rounds::in_rounds;
 pub use setup::{Setup, reserve_port};
 pub use stopped_process::StoppedProcess;
 pub use vectors::{
-    WINNERS_BY_AGENCY, bets_with, draw_dialects, from_hex, numbered_bet, vector, winners_reply,
+    WINNERS_BY_AGENCY, bets_with, draw_dialects, from_hex, numbered_bet, receipt, vector,
+    winners_reply,
 };

@@ -1,7 +1,7 @@
 //! Bets and the packets that carry them.
 
 use lottery::protocol::{AgencyCodec, AgencyOptions, Dialect, Push};
-use lottery::{Bet, Birthdate};
+use lottery::{BatchKey, Bet, Birthdate};
 
 /// Returns a bet with this document, which wins or loses by its number.
 pub fn bet(document: &str, wins: bool) -> Bet<'_> {
@@ -34,9 +34,10 @@ pub fn packet_of_bets(bets: &[Bet<'_>]) -> Vec<u8> {
     packet_in(&mut *codec("typed", 1), bets)
 }
 
-/// Returns the agency's side of a dialect that carries bets.
+/// Returns the agency's side of a dialect that carries bets, with a session of its own.
 pub fn codec(dialect: &str, agency: u16) -> Box<dyn AgencyCodec> {
-    let options = AgencyOptions::new(agency, u16::MAX);
+    let session = BatchKey::new_session();
+    let options = AgencyOptions { session, ..AgencyOptions::new(agency, u16::MAX) };
     (Dialect::named(dialect).unwrap().agency.unwrap())(&options)
 }
 

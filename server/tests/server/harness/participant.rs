@@ -23,6 +23,8 @@ pub struct Participant {
     connection: AgencyConnection,
     /// True once something was sent on the connection.
     used: bool,
+    /// Number of the next batch, where batches have keys.
+    sequence: u64,
 }
 
 impl Participant {
@@ -50,7 +52,7 @@ impl Participant {
         let mut codec = codec(dialect, number);
         let dialect = Dialect::named(dialect).unwrap();
         let connection = Self::open(source, port, &mut *codec)?;
-        Ok(Self { dialect, codec, source, port, connection, used: false })
+        Ok(Self { dialect, codec, source, port, connection, used: false, sequence: 1 })
     }
 
     fn open(
@@ -93,15 +95,21 @@ impl Participant {
     /// Sends a batch as [`store`](Self::store) does. After an error it is unknown whether the batch
     /// is stored.
     pub fn try_store(&mut self, bets: &[Bet<'_>]) -> io::Result<Receipt> {
+        self.codec.set_sequence(self.sequence);
         let packet = packet_in(&mut *self.codec, bets);
         // A codec may compare the receipt with the batch, so the batch goes back into the codec.
         for bet in bets {
             self.codec.push(bet).unwrap();
         }
         let sent = self.send(&packet);
-        let receipt =
-            sent.and_then(|()| self.connection.try_read_reply(|reply| self.codec.receipt(reply)));
+        let codec = &self.codec;
+        let decode = |reply: &[u8]| match codec.denied(reply) {
+            Some(_) => Ok(Some(Receipt::Refused)),
+            None => codec.receipt(reply),
+        };
+        let receipt = sent.and_then(|()| self.connection.try_read_reply(decode));
         self.codec.clear();
+        self.sequence += u64::from(matches!(receipt, Ok(Receipt::Stored { .. })));
         receipt
     }
 
