@@ -90,7 +90,7 @@ const SETTINGS: &[Setting] = &[
         accepted: "auto, on or off",
         choices: &[AUTO, "on", "off"],
         help: "Continue after the rows that earlier runs have sent",
-        details: "auto: where batches have keys.",
+        details: "auto: on in a dialect whose batches have keys, off in the others.",
     },
     Setting {
         key: "state",
