@@ -46,6 +46,8 @@ struct Agency<'a> {
     /// Bytes of the file up to the end of the last batch that may have been sent. `None` until this
     /// run has recorded its state.
     sent: Option<u64>,
+    /// True once all rows are stored.
+    has_sent_all: bool,
     /// Counts of what the central has acknowledged in this run.
     totals: Totals,
 }
@@ -90,6 +92,7 @@ pub(crate) fn run(
         resume,
         plan: Plan::of(u64::MAX, Rules::of(config)),
         sent: None,
+        has_sent_all: false,
         totals: Totals::default(),
     };
     agency.run(dataset)
@@ -116,7 +119,8 @@ impl Agency<'_> {
         let mut batches = Batches::new(dataset);
         let result = self.send_rows(&mut batches);
         self.progress.end();
-        self.record_end(&batches, result.is_ok());
+        self.has_sent_all = result.is_ok();
+        self.record_end(&batches);
         if self.stop.requested().is_some() {
             drop(batches);
             log_line::info("close_file", Outcome::Success)
@@ -236,6 +240,8 @@ impl Agency<'_> {
 
     fn stopped(&self) -> RunError {
         let Totals { bets, batches, .. } = self.totals;
-        RunError::Stopped { signal: self.stop.signal_name(), done: Done::Bets { bets, batches } }
+        let has_next = self.resume.is_some() && !self.has_sent_all;
+        let done = Done::Bets { bets, batches, has_next };
+        RunError::Stopped { signal: self.stop.signal_name(), done }
     }
 }

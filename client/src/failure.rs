@@ -55,6 +55,8 @@ pub(crate) enum Done {
         bets: u64,
         /// Number of batches.
         batches: u64,
+        /// True if the next run sends the other rows.
+        has_next: bool,
     },
     /// Number of messages that were echoed.
     Messages(u32),
@@ -224,13 +226,13 @@ impl RunError {
                 let line = log_line::info("exit", Outcome::Success)
                     .with("client_id", config.id)
                     .with("signal", signal);
-                let line = match done {
-                    Done::Bets { bets, batches } => {
-                        line.with("bets", bets).with("batches", batches)
+                return match done {
+                    Done::Bets { bets, batches, has_next } => {
+                        let line = line.with("bets", bets).with("batches", batches);
+                        if *has_next { line.with("next", RUN_AGAIN) } else { line }
                     }
                     Done::Messages(count) => line.with("messages", count),
                 };
-                return config.state.iter().fold(line, |line, _| line.with("next", RUN_AGAIN));
             }
         };
         let line = line.with("error", self);

@@ -40,7 +40,7 @@ pub(crate) fn run(
             return Err(SingleBetFailure::Refused(Some(denied.reason)).into());
         }
         Err(RequestError::Stopped { in_doubt: false }) => {
-            let done = Done::Bets { bets: 0, batches: 0 };
+            let done = Done::Bets { bets: 0, batches: 0, has_next: false };
             return Err(RunError::Stopped { signal: stop.signal_name(), done });
         }
         Err(error @ RequestError::Unreachable { in_doubt: false, .. }) => {

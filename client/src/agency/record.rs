@@ -36,10 +36,11 @@ impl Agency<'_> {
         }
     }
 
-    /// Records the end of sending. `complete` is true if all rows are stored.
-    pub(super) fn record_end(&mut self, batches: &Batches, complete: bool) {
+    /// Records the end of sending.
+    pub(super) fn record_end(&mut self, batches: &Batches) {
         if let (Some(resume), Some(sent)) = (&mut self.resume, self.sent)
-            && let Err(error) = resume.end(batches.dataset().file(), self.stored, sent, complete)
+            && let Err(error) =
+                resume.end(batches.dataset().file(), self.stored, sent, self.has_sent_all)
         {
             self.log_unrecorded(&error);
         }

@@ -122,7 +122,7 @@ fn agencies_and_centrals_that_die_at_any_time_store_each_row_once() {
             // Each run has another size of batches, which holds for what is sent from then on.
             let max = (1 + random.below(12)).to_string();
             let setup = agency(&central, directory.path()).args(["--batch-max-amount", &max]);
-            let mut run = setup.args(["--log-level", "ERROR"]).start();
+            let mut run = setup.args(["--connect-timeout", "20s"]).start();
             if kills == 20 {
                 break run.finish();
             }
