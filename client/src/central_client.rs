@@ -45,8 +45,8 @@ pub(crate) struct CentralClient<'a> {
     connection: Option<Connection<'a>>,
     /// Index of the address in use, in `server_addresses`.
     current: usize,
-    /// The addresses that its name resolved to last. Empty before the first one and after each failure,
-    /// because a restarted container may have another address.
+    /// The addresses that its name resolved to last. Empty at first and after each failure, because
+    /// a restarted container may have another address.
     resolved: Vec<SocketAddr>,
     /// Index of the address from which the last reply arrived. Until the first reply, the central
     /// may still be starting.

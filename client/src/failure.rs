@@ -109,7 +109,7 @@ pub(crate) enum RunError {
         reason: Option<String>,
     },
     /// The session of earlier runs cannot be continued.
-    #[error("{source}; nothing after row {stored} was sent")]
+    #[error("{source}")]
     Resume {
         /// The reason.
         source: ResumeError,

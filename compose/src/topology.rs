@@ -28,7 +28,8 @@ const DEFAULT_AGENCIES: u16 = 5;
 /// Volume that keeps the bets when the container is replaced.
 const STORAGE: &str = "server_storage";
 
-/// Volume that keeps the state files of the agencies. Like the bets, it is removed with the project.
+/// Volume that keeps the state files of the agencies. Like the bets, it is removed with the
+/// project.
 const STATE: &str = "client_state";
 
 /// Returns the file for the central and agencies 1 to `agencies`. All of them use `dialect`;

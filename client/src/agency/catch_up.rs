@@ -31,8 +31,7 @@ impl Agency<'_> {
 
         let mut next = self.fill_sent(batches, intact)?;
         if next.is_none() {
-            let batches = acknowledged.batches;
-            return Err(self.cannot_resume(ResumeError::Shortened { rows: 0, batches }));
+            return Err(self.cannot_resume(ResumeError::Shortened { rows: 0 }));
         }
         let stored = self.query_stored()?;
         if stored < acknowledged.batches {
@@ -46,7 +45,7 @@ impl Agency<'_> {
             }
             let Some(batch) = next else {
                 let rows = self.stored.rows;
-                return Err(self.cannot_resume(ResumeError::Shortened { rows, batches: stored }));
+                return Err(self.cannot_resume(ResumeError::Shortened { rows }));
             };
             let sequence = self.stored.batches + 1;
             if sequence == stored {
@@ -133,7 +132,7 @@ impl Agency<'_> {
             }
             Err(RequestError::Denied(denied)) => denied.reason,
             Err(RequestError::Stopped { .. }) => return Err(self.stopped()),
-            Err(source) => return Err(RunError::Unsent { source, stored: self.stored.rows }),
+            Err(source) => return Err(self.unasked(source)),
         };
         Err(self.cannot_resume(ResumeError::NoAnswer { reason }))
     }
@@ -152,10 +151,14 @@ impl Agency<'_> {
             }
             Err(RequestError::Stopped { .. }) => Err(self.stopped()),
             Err(source @ (RequestError::Unreachable { .. } | RequestError::Unanswered(_))) => {
-                Err(RunError::Unsent { source, stored: self.stored.rows + batch.bets })
+                Err(self.unasked(source))
             }
             other => Err(self.batch_error(other, sequence, self.rows(batch))),
         }
+    }
+
+    fn unasked(&self, source: RequestError) -> RunError {
+        self.cannot_resume(ResumeError::Unasked(Box::new(source)))
     }
 
     /// Returns the error for an answer that names another batch than the one after the stored

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use conventions::access::Explained;
 
 use super::state::Unreadable;
+use crate::central_client::RequestError;
 
 /// Why an agency cannot continue a session. Nothing was sent that a later run could not settle.
 #[derive(Debug, thiserror::Error)]
@@ -57,13 +58,14 @@ pub(crate) enum ResumeError {
         last: u64,
     },
     /// Stored rows are missing in the file.
-    #[error("the file has {rows} rows, but the central has stored {batches} batches of it")]
+    #[error("the file has {rows} rows, fewer than earlier runs have sent")]
     Shortened {
         /// Rows in the file.
         rows: u64,
-        /// Number of stored batches.
-        batches: u64,
     },
+    /// The central cannot be asked what it has stored.
+    #[error("{0}; the central was not asked what earlier runs have stored")]
+    Unasked(Box<RequestError>),
     /// The central has other content under the key of a batch.
     #[error("the central does not confirm rows {first}-{last}, which it has stored: {reason}")]
     Unconfirmed {
@@ -135,6 +137,7 @@ impl ResumeError {
             Self::Changed { .. } | Self::Shortened { .. } | Self::Unconfirmed { .. } => {
                 format!("restore the rows and run again: new rows may be appended; {anew}")
             }
+            Self::Unasked(_) => "run again when the central can be reached".to_owned(),
             Self::NoAnswer { .. } => format!("see the central's log for the reason; {anew}"),
             Self::Lacks { .. } => {
                 format!("check server.address and the central's storage directory; {anew}")

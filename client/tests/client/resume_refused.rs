@@ -36,7 +36,7 @@ fn a_changed_row_is_named_within_its_block() {
     assert_refused(&ended, &central, &["changed since it was sent", "delete bets.csv.resume"]);
     let line = ended.line("action: resume");
     let (_, rows) = line.split_once("is among rows ").unwrap();
-    let (rows, _) = rows.split_once(';').unwrap();
+    let (rows, _) = rows.split_once(' ').unwrap();
     let (first, last) = rows.split_once('-').unwrap();
     let (first, last): (u64, u64) = (first.parse().unwrap(), last.parse().unwrap());
     assert!((first..=last).contains(&500) && last - first < 120, "{rows}");
