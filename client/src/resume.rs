@@ -27,8 +27,8 @@ use self::state::State;
 /// Time between two updates of the acknowledged rows.
 const UPDATE_PERIOD: Duration = Duration::from_secs(1);
 
-/// Time between two updates on a slow disk, in times of the last one. So updates take at most 2 % of
-/// the time.
+/// Time between two updates on a slow disk, in times of the last one. So updates take at most 2 %
+/// of the time.
 const UPDATE_SHARE: u32 = 50;
 
 /// The state of an agency's session and its file, which this process has locked.
