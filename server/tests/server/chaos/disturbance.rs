@@ -239,8 +239,13 @@ impl<'a> Disturbed<'a> {
 
     /// Limits the size of files for a moment, so that batches do not fit.
     fn limit_files(&self, random: &mut Random) {
-        let bets = self.central.setup().stored("bets.csv");
-        let size = fs::metadata(bets).map_or(0, |metadata| metadata.len());
+        // The space of `sessions` is reserved at the start, so a full disk does not refuse its
+        // writes, and this limit must not either.
+        let size_of = |file| {
+            let metadata = fs::metadata(self.central.setup().stored(file));
+            metadata.map_or(0, |metadata| metadata.len())
+        };
+        let size = size_of("bets.csv").max(size_of("sessions"));
         let limit = (size + random.below(40_000)).to_string();
         self.central.limit_files(&self.workers(), &limit);
         random.pause(FULL);

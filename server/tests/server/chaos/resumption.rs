@@ -45,6 +45,15 @@ fn whatever_is_killed_every_row_of_a_file_is_stored_once_in_order() {
     println!("kills of clients: {}", kills.into_inner());
 }
 
+/// Sets a flag when it is dropped.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Starts the central, and disturbs and ends it while the clients work.
 fn disturbed_run(
     setup: &mut Setup,
@@ -64,6 +73,8 @@ fn disturbed_run(
     let central = setup.start_by(&mut command);
     let stop = AtomicBool::new(false);
     scope(|scope| {
+        // Also after a panic, or the scope would wait for the clients for ever.
+        let stopping = SetOnDrop(&stop);
         for client in clients {
             let (stop, random) = (&stop, random.split());
             scope.spawn(move || {
@@ -72,7 +83,7 @@ fn disturbed_run(
             });
         }
         disturb_and_end(central, shim, random, summary);
-        stop.store(true, Ordering::SeqCst);
+        drop(stopping);
     });
     if let Some(shim) = shim {
         shim.cancel();

@@ -13,7 +13,7 @@ const BATCH: &str = "10";
 /// Number of rows of which one wins.
 const WINS_EVERY: usize = 7;
 /// Longest life of a client that is killed, enough for some dozens of batches.
-const LIFE: Duration = Duration::from_millis(40);
+const LIFE: Duration = Duration::from_millis(150);
 /// Pause between two looks at a client.
 const LOOK: Duration = Duration::from_millis(1);
 /// Time for a client that is not killed to send the rest of its file and to receive its winners.
