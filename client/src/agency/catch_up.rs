@@ -7,14 +7,10 @@ use log::Level;
 use lottery::protocol::{Advice, Denied, Receipt};
 
 use super::batches::{Batch, Batches};
-use super::{Agency, RequestError};
+use super::{Agency, Request, RequestError, or_denied};
 use crate::dataset::{Dataset, DatasetError};
 use crate::failure::{Rows, RunError};
 use crate::resume::{Intact, Plan, ResumeError, Rules};
-
-/// A number that no batch has. The central answers a batch with this number with the number that it
-/// expects, and stores nothing.
-const NO_SEQUENCE: u64 = u64::MAX;
 
 impl Agency<'_> {
     /// Skips the batches that the central has stored. Returns the next batch, which is in the
@@ -121,20 +117,22 @@ impl Agency<'_> {
         })
     }
 
-    /// Asks the central for the number of stored batches. The codec holds any batch.
+    /// Asks the central for the number of stored batches.
     fn query_stored(&mut self) -> Result<u64, RunError> {
-        let reason = match self.store(NO_SEQUENCE) {
-            Ok(_) => "it accepts a batch out of sequence".to_owned(),
-            Err(RequestError::Denied(Denied { advice: Advice::ResendFrom(expected), .. }))
-                if expected > 0 =>
-            {
-                return Ok(expected - 1);
+        // Every dialect with keys has the question.
+        let question = self.codec.session_question().unwrap_or_default();
+        let codec = &*self.codec;
+        let next = self.central.request(Request::Session, &question, |reply| {
+            or_denied(codec, reply, codec.next_sequence(reply))
+        });
+        match next {
+            Ok(next) => Ok(next.saturating_sub(1)),
+            Err(RequestError::Denied(Denied { reason, .. })) => {
+                Err(self.cannot_resume(ResumeError::NoAnswer { reason }))
             }
-            Err(RequestError::Denied(denied)) => denied.reason,
-            Err(RequestError::Stopped { .. }) => return Err(self.stopped()),
-            Err(source) => return Err(self.unasked(source)),
-        };
-        Err(self.cannot_resume(ResumeError::NoAnswer { reason }))
+            Err(RequestError::Stopped { .. }) => Err(self.stopped()),
+            Err(source) => Err(self.unasked(source)),
+        }
     }
 
     /// Sends the last stored batch again. Fails if the central has stored other content.

@@ -14,6 +14,8 @@ pub(crate) enum Request {
     Store,
     /// Stores bets under a key. Idempotent: the central stores a key once.
     StoreOnce,
+    /// Asks for the number of the next batch of the session. Idempotent.
+    Session,
     /// Reports that all bets are sent. Idempotent.
     Notify,
     /// Asks for the winners. Idempotent.
@@ -32,7 +34,7 @@ impl Request {
     /// Returns true if it may be sent again although the central may have processed it already.
     pub(super) fn is_idempotent(self) -> bool {
         match self {
-            Self::StoreOnce | Self::Notify | Self::Query => true,
+            Self::StoreOnce | Self::Session | Self::Notify | Self::Query => true,
             Self::Store | Self::Echo => false,
         }
     }
@@ -41,7 +43,7 @@ impl Request {
     pub(super) fn on_signal(self) -> OnSignal {
         match self {
             Self::Store | Self::StoreOnce => OnSignal::Finish,
-            Self::Notify | Self::Query | Self::Echo => OnSignal::Abandon,
+            Self::Session | Self::Notify | Self::Query | Self::Echo => OnSignal::Abandon,
         }
     }
 
@@ -52,7 +54,9 @@ impl Request {
     pub(super) fn max_reply_bytes(self) -> usize {
         match self {
             Self::Query => MAX_REQUEST_BYTES,
-            Self::Store | Self::StoreOnce | Self::Notify | Self::Echo => MAX_PACKET_BYTES,
+            Self::Store | Self::StoreOnce | Self::Session | Self::Notify | Self::Echo => {
+                MAX_PACKET_BYTES
+            }
         }
     }
 }

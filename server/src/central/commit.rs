@@ -22,7 +22,12 @@ pub enum Accepted {
     Stored,
     /// It is a repetition: an earlier commit has stored it.
     StoredBefore,
+    /// The number of the next batch of a session.
+    Next(u64),
 }
+
+/// A session and its agency: the question for the number of its next batch.
+pub type SessionQuestion = ([u8; 16], u16);
 
 /// The results of a commit. Nothing may be acknowledged before it is published.
 #[derive(Debug)]
@@ -31,24 +36,32 @@ pub struct Committed {
     pub batches: Vec<Result<Accepted, Rejected>>,
     /// One result per agency, in order.
     pub finished: Vec<Result<Accepted, Rejected>>,
+    /// One result per session, in order.
+    pub sessions: Vec<Result<Accepted, Rejected>>,
 }
 
 impl Central {
-    /// Stores the batches of a group, then marks agencies as finished. They count once
-    /// [`publish`](Self::publish) has run.
+    /// Stores the batches of a group, marks agencies as finished, then looks up sessions. They count
+    /// once [`publish`](Self::publish) has run.
     ///
     /// Each batch is stored whole or not at all. If the group cannot be stored together, for
     /// example because the disk is nearly full, each batch is tried alone. Marking an agency again
     /// changes nothing. If a living process does not release the lock in time, or what was
     /// committed before cannot be published, all of it is refused.
-    pub fn commit(&mut self, group: &Group, agencies: &[u16]) -> Result<Committed, Fatal> {
+    pub fn commit(
+        &mut self,
+        group: &Group,
+        agencies: &[u16],
+        sessions: &[SessionQuestion],
+    ) -> Result<Committed, Fatal> {
+        let refused = |busy| Ok(Committed::refused(group, agencies, sessions, busy));
         if let Some(busy) = self.stalled {
-            return Ok(Committed::refused(group, agencies, busy));
+            return refused(busy);
         }
         let locked = lock_ledger(&self.shared, &self.storage, &self.waits, LOCK_TIMEOUT)?;
         let mut guard = match locked {
             Ok(guard) => guard,
-            Err(busy) => return Ok(Committed::refused(group, agencies, busy)),
+            Err(busy) => return refused(busy),
         };
         self.check_durability()?;
         let batches = if self.is_closed() {
@@ -80,11 +93,18 @@ impl Central {
                 }
             }
         }
-        // What was stored before is acknowledged again, and it may not be durable yet.
-        if !agencies.is_empty() || batches.iter().any(Result::is_ok) {
+        let next = |(session, agency): &SessionQuestion| {
+            Ok(Accepted::Next(self.storage.next_sequence(session, *agency)??))
+        };
+        let sessions: Vec<_> = sessions.iter().map(next).collect();
+        // What was stored before is acknowledged again, also by the number of the next batch, and
+        // it may not be durable yet.
+        let acknowledges =
+            |result: &Result<Accepted, Rejected>| matches!(result, Ok(_) | Err(Rejected::Key(_)));
+        if !agencies.is_empty() || !sessions.is_empty() || batches.iter().any(acknowledges) {
             self.unpublished = Some(Ledger::from(*guard));
         }
-        let committed = Committed { batches, finished };
+        let committed = Committed { batches, finished, sessions };
         committed.record_refusal(&self.shared);
         Ok(committed)
     }
@@ -119,9 +139,13 @@ impl Central {
 
 impl Committed {
     /// Returns a commit in which everything is refused.
-    fn refused(group: &Group, agencies: &[u16], busy: Busy) -> Self {
+    fn refused(group: &Group, agencies: &[u16], sessions: &[SessionQuestion], busy: Busy) -> Self {
         let refuse = |count| (0..count).map(|_| Err(busy.into())).collect();
-        Self { batches: refuse(group.len()), finished: refuse(agencies.len()) }
+        Self {
+            batches: refuse(group.len()),
+            finished: refuse(agencies.len()),
+            sessions: refuse(sessions.len()),
+        }
     }
 
     /// Records in the shared state whether the disk took this commit. The caller holds the ledger's

@@ -49,9 +49,9 @@ impl Central {
             Request::Store(bets) | Request::StoreOnce { bets, .. } => {
                 &mut bets.iter().map(|bet| bet.agency)
             }
-            Request::Finish { agency } | Request::Winners { agency, .. } => {
-                &mut std::iter::once(*agency)
-            }
+            Request::Finish { agency }
+            | Request::Winners { agency, .. }
+            | Request::Session { agency, .. } => &mut std::iter::once(*agency),
             Request::Results | Request::Echo(_) | Request::Close => &mut std::iter::empty(),
         };
         // Bets have agency 0 where the dialect has no agencies. Most batches name one agency only.

@@ -96,6 +96,24 @@ impl Storage {
     }
 }
 
+impl Storage {
+    /// Returns the number of the next batch of a session; 1 if the session has not begun. The
+    /// caller holds the ledger's lock. The batches before it may not be durable yet.
+    pub fn next_sequence(
+        &self,
+        session: &[u8; 16],
+        agency: u16,
+    ) -> Result<Result<u64, KeyRefused>, FileError> {
+        Ok(match self.files.sessions()?.last(session)? {
+            None => Ok(1),
+            Some(last) if last.agency != agency => {
+                Err(KeyRefused::OtherAgency { found: agency, expected: last.agency })
+            }
+            Some(last) => Ok(last.sequence.saturating_add(1)),
+        })
+    }
+}
+
 /// Judges a batch of a session whose last batch is known.
 fn compare(key: &BatchKey, last: &BatchKey) -> Judgement {
     if key.agency != last.agency {

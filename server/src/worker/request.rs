@@ -167,6 +167,10 @@ impl Requests<'_> {
             Request::Store(bets) => self.store(&bets, None, &origin, codec),
             Request::StoreOnce { key, bets } => self.store(&bets, Some(key), &origin, codec),
             Request::Results => self.results(codec)?,
+            Request::Session { session, agency } => {
+                self.round.ask(&origin, (session, agency));
+                RequestOutcome::Committing
+            }
             Request::Finish { agency } => {
                 self.round.finish(&origin, agency, Pending::Finish);
                 RequestOutcome::Committing
@@ -261,6 +265,7 @@ impl Requests<'_> {
         let Pending::Batch { bets, single, .. } = &ticket.request else { return };
         match result {
             Ok(Accepted::Stored) => {}
+            Ok(Accepted::Next(_)) => return,
             Ok(Accepted::StoredBefore) => return self.log_repeated(ticket.ip, *bets),
             Err(_) => return self.log_rejected(ticket.ip, *bets),
         }
@@ -317,6 +322,8 @@ pub fn answer((ticket, result): Answerable, codec: &mut dyn CentralCodec) -> Req
         (Pending::Batch { bets, winners, .. }, Ok(_)) => {
             encode(codec, &Reply::Stored { bets, winners: winners.bets() })
         }
+        (Pending::Session, Ok(Accepted::Next(sequence))) => encode(codec, &Reply::Next(sequence)),
+        (Pending::Session, Ok(_)) => RequestOutcome::Close,
         (Pending::Finish, Ok(_)) => encode(codec, &Reply::Finished),
         (Pending::FinishThenWinners { agency }, Ok(_)) => RequestOutcome::Winners { agency },
     }

@@ -13,7 +13,7 @@ use super::pace::Mark;
 use super::request::Origin;
 use super::table::Token;
 use super::winners::Winners;
-use crate::central::{Accepted, Central, Fatal, Rejected};
+use crate::central::{Accepted, Central, Fatal, Rejected, SessionQuestion};
 use crate::storage::Group;
 
 /// Bytes of winners that a round keeps for its answers before it ends early. Rounds of ordinary
@@ -52,6 +52,8 @@ pub enum Pending {
         /// The bet, if it is the only one and has a number.
         single: Option<Single>,
     },
+    /// An agency asks for the number of the next batch of its session.
+    Session,
     /// An agency has finished.
     Finish,
     /// An agency has finished and asks for its winners.
@@ -84,6 +86,10 @@ pub struct Round {
     agencies: Vec<u16>,
     /// One per agency in `agencies`.
     finishes: Vec<Ticket>,
+    /// Sessions that are asked for.
+    sessions: Vec<SessionQuestion>,
+    /// One per session in `sessions`.
+    questions: Vec<Ticket>,
     /// Tickets whose requests are committed or rejected, but not published.
     committed: Vec<Answerable>,
     /// Bytes that the winners in all tickets keep in memory.
@@ -122,9 +128,19 @@ impl Round {
         self.finishes.push(Ticket::new(origin, request));
     }
 
+    /// Adds a question for the number of the next batch of a session.
+    pub fn ask(&mut self, origin: &Origin, session: SessionQuestion) {
+        self.sessions.push(session);
+        self.questions.push(Ticket::new(origin, Pending::Session));
+    }
+
     /// Returns true if no request is in the round.
     pub fn is_empty(&self) -> bool {
-        self.batches.is_empty() && self.finishes.is_empty() && self.committed.is_empty()
+        self.has_nothing_to_commit() && self.committed.is_empty()
+    }
+
+    fn has_nothing_to_commit(&self) -> bool {
+        self.group.is_empty() && self.agencies.is_empty() && self.sessions.is_empty()
     }
 
     /// Returns true if the round should be committed before it grows further.
@@ -140,20 +156,25 @@ impl Round {
     /// Returns the connections that wait because a committed finish mark cannot be published.
     pub fn unpublished_finishes(&self) -> impl Iterator<Item = Token> {
         let tickets = self.committed.iter().map(|(ticket, _)| ticket);
-        let finishes = tickets.filter(|ticket| !matches!(ticket.request, Pending::Batch { .. }));
+        let finishes = tickets.filter(|ticket| {
+            matches!(ticket.request, Pending::Finish | Pending::FinishThenWinners { .. })
+        });
         finishes.map(|ticket| ticket.connection)
     }
 
     /// Commits what the round holds, and releases the in-flight marks of rejected batches.
     pub fn commit(&mut self, central: &mut Central, slot: usize) -> Result<(), Fatal> {
-        if self.group.is_empty() && self.agencies.is_empty() {
+        if self.has_nothing_to_commit() {
             return Ok(());
         }
-        let results = central.commit(&self.group, &self.agencies)?;
+        let results = central.commit(&self.group, &self.agencies, &self.sessions)?;
         self.group.clear();
         self.agencies.clear();
-        let tickets = self.batches.drain(..).chain(self.finishes.drain(..));
-        for (ticket, result) in tickets.zip(results.batches.into_iter().chain(results.finished)) {
+        self.sessions.clear();
+        let tickets =
+            self.batches.drain(..).chain(self.finishes.drain(..)).chain(self.questions.drain(..));
+        let results = results.batches.into_iter().chain(results.finished).chain(results.sessions);
+        for (ticket, result) in tickets.zip(results) {
             if ticket.in_flight && result.is_err() {
                 central.abandon(slot);
             }

@@ -20,6 +20,13 @@ pub enum Request<'a> {
         /// The bets, all of the agency in the key.
         bets: Vec<Bet<'a>>,
     },
+    /// Return the number of the next batch of this session.
+    Session {
+        /// The session.
+        session: [u8; 16],
+        /// Number of the agency, at least 1.
+        agency: u16,
+    },
     /// Return the winners so far and the number of agencies in flight.
     Results,
     /// Record that this agency has sent all its bets.
@@ -76,6 +83,9 @@ pub enum Reply<'a> {
         /// The winning bets, in the order of the batch.
         winners: Vec<Bet<'a>>,
     },
+    /// The answer to [`Request::Session`]: the number of the next batch. All batches before it are
+    /// stored.
+    Next(u64),
     /// The answer to [`Request::Results`].
     Results(Results),
     /// The central has recorded that the agency has finished.

@@ -189,6 +189,10 @@ impl Server {
                 Ok(Arrival::Repeated) => self.encode(&self.receipt(&bets), codec),
                 Err(denial) => self.refuse(Refused::Request(denial), codec),
             },
+            Request::Session { session, agency } => match state.sessions.next(session, agency) {
+                Ok(sequence) => self.encode(&Reply::Next(sequence), codec),
+                Err(denial) => self.refuse(Refused::Request(denial), codec),
+            },
             Request::Results => {
                 let in_flight = u32::from(self.has(Fault::AlwaysInFlight));
                 let results = Results { winners: state.winners.len() as u64, in_flight };

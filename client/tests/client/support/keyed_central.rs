@@ -170,6 +170,13 @@ impl KeyedCentral {
                 let winners = bets.iter().copied().filter(is_winner).collect();
                 (Reply::Stored { bets: bets.len(), winners }, cut)
             }
+            Request::Session { session, agency } => match state.sessions.next(session, agency) {
+                Ok(sequence) => (Reply::Next(sequence), Cut::None),
+                Err(denial) => {
+                    codec.refuse(Refused::Request(denial), out);
+                    return usize::MAX;
+                }
+            },
             Request::Finish { .. } => (Reply::Finished, Cut::None),
             Request::Winners { .. } => {
                 state.queries += 1;

@@ -163,6 +163,33 @@ fn a_batch_that_does_not_continue_its_session_is_refused_with_the_number_that_do
 }
 
 #[test]
+fn an_agency_learns_the_next_number_of_its_session_also_after_a_restart_and_the_draw() {
+    let mut setup = setup("disk").with("SERVER_AGENCIES", "1");
+    setup.keep_port();
+    let mut agency = Agency::new(1);
+    let question = agency.codec.session_question().unwrap();
+    let mut central = setup.start();
+    let next = |agency: &Agency, central: &CentralProcess<'_>| {
+        agency.codec.next_sequence(&ask(central, &question)).unwrap()
+    };
+    assert_eq!(next(&agency, &central), Some(1));
+    for sequence in 1..=3 {
+        let mark = sequence.to_string();
+        let batch = agency.batch(sequence, &mark);
+        agency.assert_stored(&ask(&central, &batch), &mark);
+        assert_eq!(next(&agency, &central), Some(sequence + 1));
+    }
+    central.kill_all();
+    central = setup.start();
+    assert_eq!(next(&agency, &central), Some(4));
+    let finish = agency.codec.notification().unwrap();
+    assert_eq!(agency.codec.acknowledgement(&ask(&central, &finish)), Ok(Some(())));
+    central.until_drawn();
+    assert_eq!(next(&agency, &central), Some(4));
+    assert_eq!(central.program.count_lines_with("result: fail"), 0);
+}
+
+#[test]
 fn a_session_belongs_to_the_agency_that_began_it() {
     let (setup, session) = (setup("process"), BatchKey::new_session());
     let (mut first, mut second) =

@@ -242,6 +242,16 @@ pub trait AgencyCodec: Debug + Send {
     /// Numbers the next batch in its session, where batches have keys.
     fn set_sequence(&mut self, _sequence: u64) {}
 
+    /// Returns the message that asks for the number of the next batch, where batches have keys.
+    fn session_question(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Decodes the reply to the question for the number of the next batch, which is at least 1.
+    fn next_sequence(&self, reply: &[u8]) -> Result<Option<u64>, ProtocolError> {
+        Err(ProtocolError::TrailingBytes(reply.len()))
+    }
+
     /// Returns the error in a complete error reply, where error replies say what to do. Returns
     /// `None` for any other bytes.
     fn denied(&self, _reply: &[u8]) -> Option<Denied> {

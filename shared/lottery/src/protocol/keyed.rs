@@ -9,6 +9,7 @@
 //! | results | `02` | empty |
 //! | finish | `03` | u16 agency |
 //! | winners | `04` | u16 agency |
+//! | session | `05` | 16 bytes session, u16 agency |
 //!
 //! | reply | type | body |
 //! |---|---|---|
@@ -16,6 +17,7 @@
 //! | results | `82` | u32 batches in flight, u64 winners so far |
 //! | finished | `83` | empty |
 //! | winners | `84` | u32 count, documents as u16 length and text |
+//! | next | `85` | u64 sequence of the next batch |
 //! | error | `FF` | u8 code, u64 expected sequence, text |
 //!
 //! The batches of a session are numbered from 1 without gaps. The central stores each number once
@@ -49,6 +51,7 @@ const BATCH: u8 = 0x01;
 const RESULTS: u8 = 0x02;
 const FINISH: u8 = 0x03;
 const WINNERS: u8 = 0x04;
+const SESSION: u8 = 0x05;
 
 /// The type of a reply is that of its request with this bit.
 const REPLY: u8 = 0x80;
@@ -61,6 +64,8 @@ const KEY_BYTES: usize = SESSION_BYTES + 2 + 8;
 const COUNT_BYTES: usize = 4;
 /// The u32 and the u64 of the results.
 const RESULTS_BYTES: usize = 4 + 8;
+/// The u64 of the next sequence.
+const NEXT_BYTES: usize = 8;
 /// Code and expected sequence: what is before the text of an error.
 const ERROR_BYTES: usize = 1 + 8;
 /// Longest text of an error. The agency rejects a longer one.

@@ -137,6 +137,7 @@ fn the_content_depends_on_the_bets_alone() {
 fn the_other_requests_equal_their_vectors() {
     let cases = [
         ("results_query", Request::Results),
+        ("session_query", Request::Session { session: SESSION, agency: 1 }),
         ("finish_1", Request::Finish { agency: 1 }),
         ("query_1", Request::Winners { agency: 1, finished: false }),
     ];
@@ -146,6 +147,7 @@ fn the_other_requests_equal_their_vectors() {
     let codec = agency();
     assert_eq!(codec.notification(), Some(vector("finish_1")));
     assert_eq!(codec.question(), vector("query_1"));
+    assert_eq!(codec.session_question(), Some(vector("session_query")));
     assert_eq!((codec.greeting(), codec.final_message()), (vec![], &[][..]));
 }
 
@@ -159,6 +161,7 @@ fn every_reply_equals_its_vector_and_keeps_the_connection() {
         ("results_total_3", results(3, 0)),
         ("results_partial_2_busy_3", results(3, 2)),
         ("finished", Reply::Finished),
+        ("next_7", Reply::Next(7)),
         ("winners_none", Reply::Winners(vec![])),
         ("winners_L", Reply::Winners(vec!["30904465"])),
         ("winners_agency4_dataset", Reply::Winners(vec!["34963649", "35635602"])),
@@ -181,6 +184,10 @@ fn an_agency_decodes_the_replies_to_its_requests() {
         assert_eq!(codec.receipt(&vector(name)), Ok(Some(receipt)), "{name}");
     }
     assert_eq!(codec.acknowledgement(&vector("finished")), Ok(Some(())));
+    assert_eq!(codec.next_sequence(&vector("next_7")), Ok(Some(7)));
+    let mut none = vector("next_7");
+    none[6..].fill(0);
+    assert_eq!(codec.next_sequence(&none), Err(ProtocolError::NoSequence));
     for (name, winners) in [("winners_none", 0), ("winners_L", 1), ("winners_agency4_dataset", 2)] {
         let answer = codec.answer(&vector(name));
         assert_eq!(answer, Ok(Some(Answer::Winners(winners))), "{name}");
@@ -291,8 +298,13 @@ fn an_invalid_message_gets_code_30_with_its_reason_and_the_connection_continues(
 
 #[test]
 fn a_body_of_the_wrong_length_and_an_unknown_type_get_code_30() {
-    for (kind, lengths) in [(1, vec![0, 15, 27]), (2, vec![1]), (3, vec![0, 1, 3]), (4, vec![0, 4])]
-    {
+    for (kind, lengths) in [
+        (1, vec![0, 15, 27]),
+        (2, vec![1]),
+        (3, vec![0, 1, 3]),
+        (4, vec![0, 4]),
+        (5, vec![0, 17, 19]),
+    ] {
         for bytes in lengths {
             let wire = message(kind, &vec![1; bytes]);
             let (refusal, reply, then) = refused(&mut *central(), &wire);
@@ -305,7 +317,7 @@ fn a_body_of_the_wrong_length_and_an_unknown_type_get_code_30() {
         let (refusal, ..) = refused(&mut *central(), &message(kind, &[0, 0]));
         assert_eq!(refusal.error, ProtocolError::NoAgency);
     }
-    for kind in (0..=u8::MAX).filter(|kind| !(1..=4).contains(kind)) {
+    for kind in (0..=u8::MAX).filter(|kind| !(1..=5).contains(kind)) {
         let wire = message(kind, b"any");
         let (refusal, reply, then) = refused(&mut *central(), &wire);
         assert!(matches!(refusal.error, ProtocolError::UnknownRequest { kind: found, .. }
@@ -400,7 +412,7 @@ fn replies_of_other_kinds_and_lengths_are_rejected_by_their_header() {
     assert_eq!(codec.acknowledgement(&vector("winners_L")[..6]), Err(unexpected("0x84")));
     assert_eq!(codec.answer(&vector("stored_L")[..6]), Err(unexpected("0x81")));
     assert_eq!(codec.answer(&vector("results_total_3")), Err(unexpected("0x82")));
-    for kind in [0x00, 0x01, 0x80, 0x85, 0xFE] {
+    for kind in [0x00, 0x01, 0x80, 0x86, 0xFE] {
         let header = message(kind, &[]);
         assert_eq!(codec.receipt(&header), Err(ProtocolError::UnknownReply(kind)));
     }
@@ -411,6 +423,7 @@ fn replies_of_other_kinds_and_lengths_are_rejected_by_their_header() {
     for (kind, lengths) in [
         (0x81, vec![0, 1, 51_838_188]),
         (0x82, vec![11, 13]),
+        (0x85, vec![7, 9]),
         (0x83, vec![1]),
         (0x84, vec![3]),
         (0xFF, vec![8, 1034]),

@@ -5,8 +5,8 @@ use byteorder::{BigEndian, ByteOrder};
 use super::code::{self, NOT_YET};
 use super::message::{HEADER_BYTES, Header, VERSION, put_message, write_length};
 use super::{
-    BATCH, COUNT_BYTES, ERROR, ERROR_BYTES, FINISH, KEY_BYTES, MAX_REASON_BYTES, REPLY, RESULTS,
-    RESULTS_BYTES, SESSION_BYTES, WINNERS,
+    BATCH, COUNT_BYTES, ERROR, ERROR_BYTES, FINISH, KEY_BYTES, MAX_REASON_BYTES, NEXT_BYTES, REPLY,
+    RESULTS, RESULTS_BYTES, SESSION, SESSION_BYTES, WINNERS,
 };
 use crate::Bet;
 use crate::protocol::binary::Fields;
@@ -122,6 +122,21 @@ impl AgencyCodec for KeyedAgencyCodec {
         self.sequence = sequence;
     }
 
+    fn session_question(&self) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        put_message(SESSION, &mut out, |out| {
+            out.extend_from_slice(&self.session);
+            out.extend_from_slice(&self.agency.to_be_bytes());
+        });
+        Some(out)
+    }
+
+    fn next_sequence(&self, reply: &[u8]) -> Result<Option<u64>, ProtocolError> {
+        let body = body_of(reply, SESSION | REPLY)?;
+        let next = body.and_then(|body| Some(u64::from_be_bytes(*body.first_chunk()?)));
+        if next == Some(0) { Err(ProtocolError::NoSequence) } else { Ok(next) }
+    }
+
     fn denied(&self, reply: &[u8]) -> Option<Denied> {
         let Failure { code, expected, reason } = Failure::decode(reply).ok()??;
         Some(Denied { advice: code::advice(code, expected), reason })
@@ -189,11 +204,13 @@ fn body_lengths(kind: u8) -> Option<(usize, usize)> {
     const RESULTS_REPLY: u8 = RESULTS | REPLY;
     const FINISH_REPLY: u8 = FINISH | REPLY;
     const WINNERS_REPLY: u8 = WINNERS | REPLY;
+    const SESSION_REPLY: u8 = SESSION | REPLY;
     match kind {
         BATCH_REPLY => Some((LENGTH_BYTES, MAX_STORED_BYTES)),
         RESULTS_REPLY => Some((RESULTS_BYTES, RESULTS_BYTES)),
         FINISH_REPLY => Some((0, 0)),
         WINNERS_REPLY => Some((COUNT_BYTES, u32::MAX as usize)),
+        SESSION_REPLY => Some((NEXT_BYTES, NEXT_BYTES)),
         ERROR => Some((ERROR_BYTES, ERROR_BYTES + MAX_REASON_BYTES)),
         _ => None,
     }

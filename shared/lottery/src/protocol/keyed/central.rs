@@ -7,7 +7,8 @@ use siphasher::sip::SipHasher13;
 use super::code::{self, NOT_YET};
 use super::message::{HEADER_BYTES, Header, VERSION, put_message};
 use super::{
-    BATCH, COUNT_BYTES, ERROR, FINISH, KEY_BYTES, MAX_REASON_BYTES, REPLY, RESULTS, WINNERS,
+    BATCH, COUNT_BYTES, ERROR, FINISH, KEY_BYTES, MAX_REASON_BYTES, REPLY, RESULTS, SESSION,
+    WINNERS,
 };
 use crate::protocol::binary::{Fields, within};
 use crate::protocol::records::{LENGTH_BYTES, decode_counted, put_counted, put_u16};
@@ -47,6 +48,9 @@ impl CentralCodec for KeyedCentralCodec {
             Reply::Stored { winners, .. } => {
                 put_message(BATCH | REPLY, out, |out| put_counted(winners, out));
             }
+            Reply::Next(sequence) => put_message(SESSION | REPLY, out, |out| {
+                out.extend_from_slice(&sequence.to_be_bytes());
+            }),
             Reply::Results(Results { winners, in_flight }) => {
                 put_message(RESULTS | REPLY, out, |out| {
                     out.extend_from_slice(&in_flight.to_be_bytes());
@@ -96,8 +100,10 @@ fn decode_body<'b>(header: Header, body: &'b [u8]) -> Result<Request<'b>, Refusa
         RESULTS => Err(header.bad_length().into()),
         FINISH => Ok(Request::Finish { agency: decode_agency(header, body)? }),
         WINNERS => Ok(Request::Winners { agency: decode_agency(header, body)?, finished: false }),
+        SESSION => Ok(decode_session(header, body)?),
         kind => {
-            let expected = "1 for a batch, 2 for the results, 3 to finish or 4 for the winners";
+            let expected = "1 for a batch, 2 for the results, 3 to finish, 4 for the winners or 5 \
+                            for a session";
             Err(ProtocolError::UnknownRequest { kind, expected }.into())
         }
     }
@@ -106,6 +112,16 @@ fn decode_body<'b>(header: Header, body: &'b [u8]) -> Result<Request<'b>, Refusa
 fn decode_agency(header: Header, body: &[u8]) -> Result<u16, ProtocolError> {
     let bytes = body.try_into().map_err(|_| header.bad_length())?;
     some_agency(u16::from_be_bytes(bytes))
+}
+
+fn decode_session(header: Header, body: &[u8]) -> Result<Request<'static>, ProtocolError> {
+    let mut fields = Fields { rest: body };
+    match (fields.array(), fields.array(), fields.rest) {
+        (Some(session), Some(agency), []) => {
+            Ok(Request::Session { session, agency: some_agency(u16::from_be_bytes(agency))? })
+        }
+        _ => Err(header.bad_length()),
+    }
 }
 
 fn some_agency(agency: u16) -> Result<u16, ProtocolError> {

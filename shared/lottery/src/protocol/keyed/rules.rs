@@ -2,7 +2,7 @@
 
 use super::agency::Failure;
 use super::message::{VERSION, put_message};
-use super::{BATCH, FINISH, REPLY, RESULTS, RESULTS_BYTES, SESSION_BYTES, WINNERS};
+use super::{BATCH, FINISH, REPLY, RESULTS, RESULTS_BYTES, SESSION, SESSION_BYTES, WINNERS};
 use crate::BatchKey;
 use crate::protocol::{MAX_REQUEST_BYTES, Rule, Step};
 
@@ -13,7 +13,7 @@ const ALVAREZ: &[u8] = "Santiago;Álvarez;33936970;1986-04-25;7068".as_bytes();
 
 /// Returns the rules, in the order in which they are checked. Their sessions are new in each call.
 pub fn rules() -> Vec<Rule> {
-    [sessions(), other_requests(), refused_batches(), connection_ends()]
+    [sessions(), questions(), other_requests(), refused_batches(), connection_ends()]
         .into_iter()
         .flatten()
         .collect()
@@ -75,6 +75,23 @@ fn sessions() -> Vec<Rule> {
     rules
 }
 
+/// Rules about the question for the number of the next batch.
+fn questions() -> Vec<Rule> {
+    let rule = |name, steps: fn(Session) -> Vec<Step>| Rule::new(name, steps(Session::new(1)));
+    vec![
+        rule("the next number is 1 before the first batch and 3 after two batches", |session| {
+            let batch = |number| send(session.batch(number, RIVERA));
+            let question = || send(session.question());
+            let (first, second) = (batch(1), batch(2));
+            vec![question(), next(1), first, stored(), second, stored(), question(), next(3)]
+        }),
+        rule("the next number of a session of another agency is refused with 34", |session| {
+            let other = Session { agency: 2, ..session };
+            vec![send(session.batch(1, RIVERA)), stored(), send(other.question()), error::<0x34>()]
+        }),
+    ]
+}
+
 fn other_requests() -> Vec<Rule> {
     let refused = |name, kind, body: &[u8]| {
         let next = send(Session::new(1).batch(1, RIVERA));
@@ -100,6 +117,7 @@ fn other_requests() -> Vec<Rule> {
         refused("a finish with a body of 3 bytes is refused with 30", FINISH, &[0, 1, 0]),
         refused("a query for the winners of agency 0 is refused with 30", WINNERS, &[0, 0]),
         refused("a query for winners without an agency is refused with 30", WINNERS, &[]),
+        refused("a question for a session without an agency is refused with 30", SESSION, &[7; 16]),
         refused("an unknown type is refused with 30", 0x7F, b"any"),
     ]
 }
@@ -179,6 +197,11 @@ impl Session {
         Self { id: BatchKey::new_session(), agency }
     }
 
+    /// Returns the question for the number of the next batch.
+    fn question(self) -> Vec<u8> {
+        message(SESSION, &[&self.id[..], &self.agency.to_be_bytes()].concat())
+    }
+
     /// Returns batch `sequence` with one record.
     fn batch(self, sequence: u64, record: &[u8]) -> Vec<u8> {
         self.batch_of(sequence, 1, &[record])
@@ -216,6 +239,11 @@ fn send(bytes: Vec<u8>) -> Step {
 
 fn stored() -> Step {
     Step::Expect(NO_WINNERS.to_vec())
+}
+
+/// Expects the answer that the batch with this number is the next one.
+fn next(sequence: u64) -> Step {
+    Step::Expect(message(SESSION | REPLY, &sequence.to_be_bytes()))
 }
 
 /// Expects an error with this code.

@@ -232,6 +232,9 @@ impl Connection {
                         }
                         judged.map(|_| stored(&bets))
                     }
+                    Request::Session { session, agency } => {
+                        self.sessions.next(session, agency).map(Reply::Next)
+                    }
                     Request::Results => Ok(Reply::Results(Results { winners: 0, in_flight: 0 })),
                     Request::Echo(text) => Ok(Reply::Echo(text)),
                     Request::Finish { .. } if self.draws => Ok(Reply::Finished),

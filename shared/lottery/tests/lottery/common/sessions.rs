@@ -38,6 +38,14 @@ impl Sessions {
         }
     }
 
+    /// Returns the number of the next batch of a session.
+    pub(crate) fn next(&self, session: [u8; 16], agency: u16) -> Result<u64, Denial> {
+        match self.0.get(&session) {
+            Some(last) if last.agency != agency => Err(Denial::OtherAgency),
+            last => Ok(last.map_or(1, |last| last.sequence + 1)),
+        }
+    }
+
     /// Makes a stored batch the last one of its session.
     pub(crate) fn accept(&mut self, key: BatchKey) {
         self.0.insert(key.session, key);
