@@ -129,16 +129,20 @@ impl Storage {
             files.sessions = Some(Sessions::create(directory)?);
         }
         run.sessions = files.sessions.is_some();
-        if let Some(sessions) = &files.sessions {
-            sessions.begin_epoch(&recovery.ledger)?;
-            // Also without a promise: the checkpoint must not survive without its summary.
-            sessions.sync()?;
-        }
         if run.durability == Durability::Disk || recovery.unclean {
             // The new epoch overwrites the bytes of batches that an earlier run may have promised
             // to keep.
             sync_path(directory)?;
             files.sync()?;
+        }
+        if let Some(sessions) = &files.sessions {
+            // The new summary overwrites that of the epoch before the last checkpoint.
+            if let Found::Current(journal) = &found {
+                journal.restore_checkpoint()?;
+            }
+            sessions.begin_epoch(&recovery.ledger)?;
+            // Also without a promise: the new checkpoint must not survive without its summary.
+            sessions.sync()?;
         }
         let (journal, ledger) = match found {
             Found::Current(journal) => {

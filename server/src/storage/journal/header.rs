@@ -30,7 +30,7 @@ pub const DISK: u8 = 2;
 /// Flag of a checkpoint: the central was stopped and wrote nothing after it.
 pub const CLEAN: u8 = 4;
 /// Flag of a checkpoint: the storage has sessions.
-pub const SESSIONS: u8 = 8;
+pub const SESSIONS: u8 = 16;
 
 /// What a header begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

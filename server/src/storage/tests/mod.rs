@@ -3,7 +3,11 @@
 
 mod damage;
 mod failures;
+mod keyed;
 mod reopening;
 mod restarts;
 mod scratch;
+mod session_deaths;
+mod session_states;
+mod sessions;
 mod upgrade;

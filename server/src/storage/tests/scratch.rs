@@ -34,6 +34,11 @@ impl Scratch {
         Storage::open_on(self.0.path(), Run { durability, boot: BOOT, sessions: false })
     }
 
+    /// Opens the storage for batches with keys.
+    pub fn open_keyed(&self, durability: Durability) -> Result<(Storage, Recovery), StorageError> {
+        Storage::open_on(self.0.path(), Run { durability, boot: BOOT, sessions: true })
+    }
+
     /// Opens the storage after the machine was started again.
     pub fn open_after_reboot(&self, durability: Durability) -> (Storage, Recovery) {
         self.try_open_after_reboot(durability).unwrap()
