@@ -7,6 +7,7 @@ mod keyed;
 mod reopening;
 mod restarts;
 mod scratch;
+mod session_damage;
 mod session_deaths;
 mod session_states;
 mod sessions;

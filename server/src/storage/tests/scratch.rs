@@ -26,6 +26,10 @@ impl Scratch {
         Self(tempfile::tempdir_in(place).unwrap())
     }
 
+    pub fn directory(&self) -> &Path {
+        self.0.path()
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
