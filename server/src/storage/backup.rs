@@ -123,7 +123,7 @@ pub fn back_up_running(
             sessions: sessions.is_some(),
         };
         let (_journal, ledger) = Journal::create(to, ledger, run)?;
-        Checkpoints::open(to)?.append(ledger, ledger.records)?;
+        Checkpoints::open(to)?.append(ledger, ledger.records, 0)?;
         Ok(())
     })
 }

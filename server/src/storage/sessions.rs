@@ -102,6 +102,11 @@ impl Sessions {
         &self.file
     }
 
+    /// Returns the file.
+    pub fn file_mut(&mut self) -> &mut StoredFile {
+        &mut self.file
+    }
+
     /// Returns the last batch of a session.
     pub fn last(&self, session: &[u8; 16]) -> Result<Option<BatchKey>, FileError> {
         let place = find(session, |at| self.whole_bucket(at))?;

@@ -39,14 +39,21 @@ impl Files {
         self.check_reach(&start)?;
         let mut last = start;
         while let Some(record) = journal.record_after(&last)? {
-            // A record with one copy of its header or a torn batch would not survive a later loss of the rest.
+            // A record with one copy of its header or key, or a torn batch, would not survive a
+            // later loss of the rest.
             let carried = record.payload.is_none() || journal.payload(&record)?.is_some();
             if !record.has_all_copies || !carried || self.bytes_of(&record, journal)?.is_none() {
                 break;
             }
             match record.header.kind {
                 Kind::Finish => self.finished.insert(record.header.agency)?,
-                Kind::Reopen => self.finished.clear()?,
+                Kind::Reopen => {
+                    // In the order of a reopening: a power loss must not keep the cleared marks and
+                    // lose the record.
+                    journal.sync()?;
+                    self.finished.clear()?;
+                    self.finished.sync()?;
+                }
                 _ => {}
             }
             if let Some(key) = record.key {

@@ -4,6 +4,8 @@
 mod damage;
 mod failures;
 mod keyed;
+mod killed_reopening;
+mod power_loss;
 mod reopening;
 mod restarts;
 mod scratch;
