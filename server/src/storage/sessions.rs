@@ -46,7 +46,7 @@ const COUNT: u64 = 2 * PAGE_BYTES;
 /// Offset of the table.
 const TABLE: u64 = 3 * PAGE_BYTES;
 /// Size of the file.
-const BYTES: u64 = TABLE + TABLE_BYTES as u64;
+pub const BYTES: u64 = TABLE + TABLE_BYTES as u64;
 
 /// What to do about a file that does not belong to the others.
 const ADVICE: &str = "nothing was changed; restore all files from the same backup; or move both \

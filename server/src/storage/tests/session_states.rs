@@ -161,6 +161,10 @@ impl Recording {
         }
         drop(interposed);
         recording.operations = recorder.operations.take();
+        // The record must have every change: the simulated cache holds what the files hold.
+        let mut disk = Disk::new(Model::Ordered, &recording.before);
+        recording.operations.iter().for_each(|operation| disk.perform(operation, random));
+        assert!(disk.seen() == scratch.contents(), "the record lacks a change");
         recording
     }
 
