@@ -180,15 +180,19 @@ impl Storage {
         self.run.durability
     }
 
-    /// Appends batches. `durable` counts the records that survive a power loss. Returns the totals
-    /// of what is stored, and the reason if some of the batches are not. The caller holds the
-    /// ledger's lock, and must append nothing after an error.
+    /// Appends batches, each of which is [`Judgement::New`]. `durable` counts the records that
+    /// survive a power loss. Returns the totals of what is stored, and the reason if some of the
+    /// batches are not. The caller holds the ledger's lock, and must append nothing after an error.
     pub fn append(
         &mut self,
         before: Ledger,
         batches: Batches<'_>,
         durable: u64,
     ) -> Result<(Ledger, Option<FileError>), StorageError> {
+        debug_assert!(
+            self.judge(batches).map_or(true, |all| all.iter().all(|one| *one == Judgement::New)),
+            "a session would skip a batch or store one again"
+        );
         match self.try_append(before, batches, durable) {
             Ok(result) => Ok(result),
             // Only the journal shows which of them are stored.

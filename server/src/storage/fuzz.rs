@@ -36,17 +36,21 @@ pub fn check(input: &[u8]) {
     let states = states();
     restore(directory.path(), &states[usize::from(*choice) % states.len()]);
     apply(changes, directory.path());
-    let Ok((storage, recovery)) = Storage::open(directory.path(), Durability::Process, false)
-    else {
+    let Ok((storage, recovery)) = Storage::open(directory.path(), Durability::Process, true) else {
         return;
     };
     let totals = check_lengths(directory.path(), recovery.ledger);
+    let judgements = judge(&storage);
     drop(storage);
-    let opened = Storage::open(directory.path(), Durability::Process, false);
+    let opened = Storage::open(directory.path(), Durability::Process, true);
     let (mut storage, recovery) = opened.expect("what opened once opens again");
     assert_eq!(check_lengths(directory.path(), recovery.ledger), totals);
+    assert_eq!(judge(&storage), judgements);
+    let next = judgements.iter().position(|judgement| *judgement == Judgement::New);
+    let next = keyed(next.expect("a session has a next batch"));
     let (after, refused) =
-        storage.append(recovery.ledger, batch(9).all(), 0).expect("another batch is stored");
+        storage.append(recovery.ledger, next.all(), 0).expect("another batch is stored");
+    assert_eq!(storage.judge(next.all()).expect("sessions"), [Judgement::Repeated]);
     assert!(refused.is_none());
     assert_eq!(check_lengths(directory.path(), after).0, totals.0 + 1);
     let _ = (storage.finished_agencies(), storage.draw_over(&after));

@@ -1,7 +1,7 @@
 //! Processes that die in a commit of keyed batches, and operations that fail: each batch is stored
 //! once, and its session says so.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
@@ -16,6 +16,8 @@ use crate::storage::{Durability, Judgement, Ledger, Storage};
 use super::keyed::{Stored, assert_sessions, group, judge, key, store, stored};
 use super::scratch::{BOTH, Scratch, finish};
 
+/// Offset of the entries.
+const TABLE: usize = 3 * 4096;
 /// Sessions whose batches the tests store, and some that have none.
 const SESSIONS: std::ops::Range<u8> = 1..8;
 
@@ -199,6 +201,41 @@ fn a_second_death_in_the_recovery_changes_nothing() {
                 println!("{} and {} deaths", recoveries.count(), starts.count());
             }
         }
+    }
+}
+
+/// A failed sync may have dropped entries, and the kernel reports that only once.
+#[test]
+fn a_start_after_an_unclean_stop_writes_all_entries_again_before_it_syncs_them() {
+    for durability in BOTH {
+        let scratch = Scratch::new();
+        let (mut storage, recovery) = scratch.open_keyed(durability).unwrap();
+        store(&mut storage, recovery.ledger, &[key(1, 1)]);
+        drop(storage);
+        let table = scratch.read("sessions").split_off(TABLE);
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let record = Rc::clone(&seen);
+        let _interposed = interpose(move |operation| {
+            record.borrow_mut().extend(match operation {
+                Operation::Write { path, bytes, offset }
+                    if path.ends_with("sessions") && *offset == TABLE as u64 =>
+                {
+                    assert!(*bytes == table, "the entries that were there");
+                    Some("entries")
+                }
+                Operation::Write { path, .. } if path.ends_with("sessions") => Some("summary"),
+                Operation::Sync { path } if path.ends_with("sessions") => Some("sync"),
+                Operation::Write { path, .. } if path.ends_with("journal") => Some("journal"),
+                _ => None,
+            });
+            Ok(())
+        });
+        scratch.open(durability).unwrap();
+        let mut seen = seen.take();
+        seen.dedup();
+        // The journal: the checkpoint that the start has used, and its own.
+        let expected = ["entries", "sync", "journal", "summary", "sync", "journal"];
+        assert_eq!(seen, expected, "{durability}");
     }
 }
 
