@@ -1,5 +1,5 @@
 //! The files of the central: `bets.csv`, `winners.log`, the journal, the finished agencies, the
-//! result of the draw, and the lock that keeps a second central out.
+//! sessions, the result of the draw, and the lock that keeps a second central out.
 //!
 //! A commit runs under the ledger's lock and stores a group of batches: the rows with one write,
 //! the winner lines with one write, then one journal record per batch, all with one write. A batch

@@ -2,6 +2,7 @@
 //! changes nothing.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::storage::{Durability, Ledger, StorageError, back_up_stopped, verify};
 
@@ -343,4 +344,19 @@ fn a_copy_of_a_running_storage_has_the_sessions_of_its_moment() {
             assert_sessions(&copied, &sessions, 0..7);
         }
     }
+}
+
+#[test]
+fn the_file_is_private_opened_again_by_a_worker_and_missed_when_it_is_deleted() {
+    let scratch = Scratch::new();
+    let (mut storage, recovery) = scratch.open_keyed(Durability::Disk).unwrap();
+    let mode = fs::metadata(scratch.path("sessions")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o137, 0, "{mode:o}");
+    storage.open_again().unwrap();
+    let ledger = store(&mut storage, recovery.ledger, &[key(1, 1)]);
+    storage.check_names(&ledger, false).unwrap();
+    fs::rename(scratch.path("sessions"), scratch.path("aside")).unwrap();
+    let lost = storage.check_names(&ledger, false).unwrap_err().to_string();
+    assert!(lost.contains("sessions was deleted"), "{lost}");
+    assert!(storage.open_again().is_err(), "a worker starts without the file");
 }
