@@ -1,5 +1,5 @@
 //! The files of the central: `bets.csv`, `winners.log`, the journal, the finished agencies, the
-//! result of the draw, and the lock that keeps a second central out.
+//! sessions, the result of the draw, and the lock that keeps a second central out.
 //!
 //! A commit runs under the ledger's lock and stores a group of batches: the rows with one write,
 //! the winner lines with one write, then one journal record per batch, all with one write. A batch
@@ -129,16 +129,20 @@ impl Storage {
             files.sessions = Some(Sessions::create(directory)?);
         }
         run.sessions = files.sessions.is_some();
-        if let Some(sessions) = &files.sessions {
-            sessions.begin_epoch(&recovery.ledger)?;
-            // Also without a promise: the checkpoint must not survive without its summary.
-            sessions.sync()?;
-        }
         if run.durability == Durability::Disk || recovery.unclean {
             // The new epoch overwrites the bytes of batches that an earlier run may have promised
             // to keep.
             sync_path(directory)?;
             files.sync()?;
+        }
+        if let Some(sessions) = &files.sessions {
+            // The new summary overwrites that of the epoch before the last checkpoint.
+            if let Found::Current(journal) = &found {
+                journal.restore_checkpoint()?;
+            }
+            sessions.begin_epoch(&recovery.ledger)?;
+            // Also without a promise: the new checkpoint must not survive without its summary.
+            sessions.sync()?;
         }
         let (journal, ledger) = match found {
             Found::Current(journal) => {
@@ -176,15 +180,19 @@ impl Storage {
         self.run.durability
     }
 
-    /// Appends batches. `durable` counts the records that survive a power loss. Returns the totals
-    /// of what is stored, and the reason if some of the batches are not. The caller holds the
-    /// ledger's lock, and must append nothing after an error.
+    /// Appends batches, each of which is [`Judgement::New`]. `durable` counts the records that
+    /// survive a power loss. Returns the totals of what is stored, and the reason if some of the
+    /// batches are not. The caller holds the ledger's lock, and must append nothing after an error.
     pub fn append(
         &mut self,
         before: Ledger,
         batches: Batches<'_>,
         durable: u64,
     ) -> Result<(Ledger, Option<FileError>), StorageError> {
+        debug_assert!(
+            self.judge(batches).map_or(true, |all| all.iter().all(|one| *one == Judgement::New)),
+            "a session would skip a batch or store one again"
+        );
         match self.try_append(before, batches, durable) {
             Ok(result) => Ok(result),
             // Only the journal shows which of them are stored.

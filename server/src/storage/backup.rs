@@ -16,6 +16,7 @@ use super::finished;
 use super::journal::checkpoint::Run;
 use super::journal::{self, Journal};
 use super::ledger::checksum;
+use super::sessions::{self, Image, Sessions};
 use super::{Durability, FileError, Ledger, Storage, StorageError, access, boot, draw, lock};
 
 /// Bytes that are copied at a time.
@@ -81,7 +82,8 @@ pub fn back_up_stopped(from: &Path, target: &Path) -> Result<Option<Ledger>, Bac
     check_source(from)?;
     let Some(_locks) = lock::try_lock(from)? else { return Ok(None) };
     let copy = |to: &Path| {
-        for name in [BETS, WINNERS, finished::FILE, checkpoints::FILE, journal::FILE, draw::FILE] {
+        let files = [BETS, WINNERS, finished::FILE, checkpoints::FILE, journal::FILE];
+        for name in files.into_iter().chain([sessions::FILE, draw::FILE]) {
             if from.join(name).exists() {
                 copy_file(&from.join(name), &to.join(name))?;
             }
@@ -100,7 +102,7 @@ pub fn back_up_running(
 ) -> Result<Ledger, BackupError> {
     check_source(from)?;
     with_unfinished(target, |to| {
-        let (Moment { ledger, drawn }, marks) = settled(from, &now)?;
+        let Settled { moment: Moment { ledger, drawn }, marks, sessions } = settled(from, &now)?;
         copy_start(&from.join(BETS), &to.join(BETS), ledger.rows_end, ledger.rows_checksum)?;
         let lines = (ledger.lines_end, ledger.lines_checksum);
         copy_start(&from.join(WINNERS), &to.join(WINNERS), lines.0, lines.1)?;
@@ -110,7 +112,16 @@ pub fn back_up_running(
         if drawn {
             copy_file(&from.join(draw::FILE), &to.join(draw::FILE))?;
         }
-        let run = Run { durability: Durability::Disk, boot: boot::current(), sessions: false };
+        if let Some(image) = &sessions {
+            let copy = Sessions::create(to)?;
+            copy.rewrite(image)?;
+            copy.begin_epoch(&ledger)?;
+        }
+        let run = Run {
+            durability: Durability::Disk,
+            boot: boot::current(),
+            sessions: sessions.is_some(),
+        };
         let (_journal, ledger) = Journal::create(to, ledger, run)?;
         Checkpoints::open(to)?.append(ledger, ledger.records, 0)?;
         Ok(())
@@ -163,19 +174,65 @@ fn finish(unfinished: &Path, target: &Path) -> Result<Ledger, BackupError> {
     Ok(ledger)
 }
 
-/// Returns the state of the central, and the finish marks of the same moment.
-fn settled(from: &Path, now: &impl Fn() -> Moment) -> Result<(Moment, Vec<u8>), BackupError> {
+/// The state of a central, and what its files of changing content hold at the same moment.
+struct Settled {
+    moment: Moment,
+    /// The finish marks.
+    marks: Vec<u8>,
+    /// The sessions, if the storage has them.
+    sessions: Option<Image>,
+}
+
+/// Returns the state of the central.
+fn settled(from: &Path, now: &impl Fn() -> Moment) -> Result<Settled, BackupError> {
     let path = from.join(finished::FILE);
     for _ in 0..ATTEMPTS {
         let before = now().ledger.finished;
         let marks = fs::read(&path).map_err(FileError::of("reading", &path))?;
         let moment = now();
         let count = marks.iter().filter(|mark| **mark != 0).count() as u32;
-        if before == count && moment.ledger.finished == count {
-            return Ok((moment, marks));
+        if before == count
+            && moment.ledger.finished == count
+            && let Some(sessions) = sessions_at(from, &moment.ledger)?
+        {
+            return Ok(Settled { moment, marks, sessions });
         }
     }
     Err(BackupError::Unsettled)
+}
+
+/// Returns the sessions of a running central after the last record in the ledger, if its storage
+/// has sessions. Returns `None` if the next epoch of the journal has begun meanwhile, which
+/// overwrites these records and entries.
+fn sessions_at(from: &Path, ledger: &Ledger) -> Result<Option<Option<Image>>, StorageError> {
+    let Some(sessions) = Sessions::open_to_read(from)? else { return Ok(Some(None)) };
+    let journal = Journal::open_to_read(from)?;
+    let image = read_sessions(&sessions, &journal, ledger);
+    match journal.newest_checkpoint()? {
+        Some(newest) if newest.ledger.epoch == ledger.epoch => Ok(image?.map(Some)),
+        _ => Ok(None),
+    }
+}
+
+fn read_sessions(
+    sessions: &Sessions,
+    journal: &Journal,
+    ledger: &Ledger,
+) -> Result<Option<Image>, StorageError> {
+    let start = journal.newest_checkpoint()?.ok_or_else(|| journal.damaged())?;
+    let mut last = start.ledger;
+    if last.epoch != ledger.epoch {
+        return Ok(None);
+    }
+    let mut image = sessions.at_start_of(&last)?;
+    while last.records < ledger.records {
+        let record = journal.record_after(&last)?.ok_or_else(|| journal.damaged())?;
+        if let Some(key) = record.key {
+            image.put(key, last.epoch)?;
+        }
+        last = record.after;
+    }
+    Ok(Some(image))
 }
 
 /// Copies the first `bytes` bytes of a file. Fails if they do not have the checksum in the totals.

@@ -13,7 +13,7 @@ impl Storage {
     /// to another file, or if a page was lost before.
     pub fn open_again(&mut self) -> Result<(), StorageError> {
         let files = &mut self.files;
-        let open = [
+        let always = [
             &mut files.bets,
             &mut files.winners,
             files.finished.file_mut(),
@@ -21,7 +21,7 @@ impl Storage {
             self.journal.file_mut(),
         ];
         let sessions = files.sessions.as_mut().map(Sessions::file_mut);
-        for file in open.into_iter().chain(sessions) {
+        for file in always.into_iter().chain(sessions) {
             let inherited = file.open_again()?;
             if self.run.durability == Durability::Disk {
                 // A new description does not report what a process saw before it was opened. The

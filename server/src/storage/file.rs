@@ -31,6 +31,14 @@ impl StoredFile {
         }
     }
 
+    /// Opens a file that must exist, for reading only.
+    pub fn open_to_read(path: PathBuf) -> Result<Self, FileError> {
+        match File::open(&path) {
+            Ok(file) => Ok(Self { file, path }),
+            Err(error) => Err(FileError::of("opening", &path)(error)),
+        }
+    }
+
     /// Creates an empty file. A file that has this name already is emptied.
     pub fn create(path: PathBuf) -> Result<Self, FileError> {
         let created = Self::open(path)?;

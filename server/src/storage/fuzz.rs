@@ -5,11 +5,19 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use super::{Durability, Group, Ledger, Storage};
+use lottery::BatchKey;
 
-/// The files that an input may change.
-const FILES: [&str; 6] =
-    ["journal", "bets.csv", "winners.log", "finished", "draw.csv", "checkpoints"];
+use super::{Durability, Group, Judgement, Ledger, Storage, sessions};
+
+/// The files that an input may change. The inputs of the corpus have their positions, so new ones
+/// go to the end.
+const FILES: [&str; 7] =
+    ["journal", "bets.csv", "winners.log", "finished", "draw.csv", "checkpoints", "sessions"];
+/// Files that a start refuses if they are shorter.
+const FIXED: [(&str, u64); 2] = [("finished", 1 << 16), ("sessions", sessions::BYTES)];
+/// Agency and session of every keyed batch.
+const AGENCY: u16 = 1;
+const SESSION: [u8; 16] = [7; 16];
 /// Offsets that an input can name: the checkpoints and the first records of the journal.
 const REACH: u64 = 1 << 15;
 
@@ -20,29 +28,40 @@ type State = [Option<Vec<u8>>; FILES.len()];
 /// changes; [`apply`] reads the changes from the rest.
 ///
 /// A storage that opens has files of exactly the length that it counts. It opens again with the
-/// same totals, takes another batch, and holds a draw or names the row that prevents it.
+/// same totals and judges batches with keys in the same way. It takes another batch, and holds a
+/// draw or names the row that prevents it.
 pub fn check(input: &[u8]) {
     let Some((choice, changes)) = input.split_first() else { return };
     let directory = directory();
     let states = states();
     restore(directory.path(), &states[usize::from(*choice) % states.len()]);
     apply(changes, directory.path());
-    let Ok((storage, recovery)) = Storage::open(directory.path(), Durability::Process, false)
-    else {
+    let Ok((storage, recovery)) = Storage::open(directory.path(), Durability::Process, true) else {
         return;
     };
     let totals = check_lengths(directory.path(), recovery.ledger);
+    let judgements = judge(&storage);
     drop(storage);
-    let opened = Storage::open(directory.path(), Durability::Process, false);
+    let opened = Storage::open(directory.path(), Durability::Process, true);
     let (mut storage, recovery) = opened.expect("what opened once opens again");
     assert_eq!(check_lengths(directory.path(), recovery.ledger), totals);
+    assert_eq!(judge(&storage), judgements);
+    let next = judgements.iter().position(|judgement| *judgement == Judgement::New);
+    let next = keyed(next.expect("a session has a next batch"));
     let (after, refused) =
-        storage.append(recovery.ledger, batch(9).all(), 0).expect("another batch is stored");
+        storage.append(recovery.ledger, next.all(), 0).expect("another batch is stored");
+    assert_eq!(storage.judge(next.all()).expect("sessions"), [Judgement::Repeated]);
     assert!(refused.is_none());
     assert_eq!(check_lengths(directory.path(), after).0, totals.0 + 1);
     let _ = (storage.finished_agencies(), storage.draw_over(&after));
     let mut drawing = storage.begin_draw(&after).expect("a draw begins");
     while storage.advance_draw(&mut drawing, 4096).is_ok_and(|complete| !complete) {}
+}
+
+/// Judges batches of the session, each of which could be its next one.
+fn judge(storage: &Storage) -> Vec<Judgement> {
+    let judge = |number| storage.judge(keyed(number).all()).expect("sessions after a start")[0];
+    (0..9).map(judge).collect()
 }
 
 /// Checks the files' lengths against the ledger. Returns the batches, bets and winners.
@@ -58,7 +77,7 @@ fn apply(mut changes: &[u8], directory: &Path) {
     while let [what, low, high, length, rest @ ..] = changes {
         let (bytes, later) = rest.split_at(rest.len().min((*length).into()));
         changes = later;
-        let path = directory.join(FILES[usize::from(*what) % FILES.len()]);
+        let path = directory.join(FILES[usize::from(*what % 32) % FILES.len()]);
         let offset = u64::from(u16::from_le_bytes([*low, *high])) % REACH;
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.expect("an open file");
@@ -77,14 +96,15 @@ fn apply(mut changes: &[u8], directory: &Path) {
 }
 
 /// The states that an input may begin with: nothing, killed without and with the batches in the
-/// journal, and after a draw.
-fn states() -> &'static [State; 4] {
-    static STATES: OnceLock<[State; 4]> = OnceLock::new();
+/// journal, after a draw, and both kinds of kill with keyed batches.
+fn states() -> &'static [State; 6] {
+    static STATES: OnceLock<[State; 6]> = OnceLock::new();
     STATES.get_or_init(|| {
-        let killed = |durability, drawn| {
+        let killed = |durability, drawn, batch: fn(usize) -> Group| {
             let directory = directory();
+            let has_keys = batch(0).all().iter().any(|batch| batch.key.is_some());
             let (mut storage, recovery) =
-                Storage::open(directory.path(), durability, false).expect("a new storage");
+                Storage::open(directory.path(), durability, has_keys).expect("a new storage");
             let mut ledger = recovery.ledger;
             for number in 0..3 {
                 let durable = ledger.records;
@@ -99,8 +119,15 @@ fn states() -> &'static [State; 4] {
             }
             FILES.map(|file| fs::read(directory.path().join(file)).ok().map(without_zeros))
         };
-        let (process, disk) = (killed(Durability::Process, false), killed(Durability::Disk, false));
-        [State::default(), process, disk, killed(Durability::Disk, true)]
+        use Durability::{Disk, Process};
+        [
+            State::default(),
+            killed(Process, false, batch),
+            killed(Disk, false, batch),
+            killed(Disk, true, batch),
+            killed(Process, false, keyed),
+            killed(Disk, false, keyed),
+        ]
     })
 }
 
@@ -115,10 +142,9 @@ fn restore(directory: &Path, state: &State) {
         if let Some(content) = content {
             let path = directory.join(file);
             fs::write(&path, content).expect("a written file");
-            if *file == "finished" {
-                // A shorter file is refused.
+            if let Some((_, length)) = FIXED.iter().find(|(name, _)| name == file) {
                 let opened = File::options().write(true).open(&path).expect("an open file");
-                opened.set_len(1 << 16).expect("a longer file");
+                opened.set_len(*length).expect("a longer file");
             }
         }
     }
@@ -126,11 +152,21 @@ fn restore(directory: &Path, state: &State) {
 
 /// Returns a batch of three bets, the first of which wins.
 fn batch(number: usize) -> Group {
+    group(number, None)
+}
+
+/// Returns such a batch with a key: the first one of its session has number 0.
+fn keyed(number: usize) -> Group {
+    let (sequence, content) = (number as u64 + 1, number as u64);
+    group(number, Some(BatchKey { session: SESSION, agency: AGENCY, sequence, content }))
+}
+
+fn group(number: usize, key: Option<BatchKey>) -> Group {
     let mut group = Group::default();
-    let added = group.add(3, 1, None, |rows, lines| {
+    let added = group.add(3, 1, key, |rows, lines| {
         for bet in 0..3 {
             let played = if bet == 0 { 7574 } else { 1033 };
-            let row = format!("1,Ana,Lorca,{number}-{bet},1999-03-17,{played}\r\n");
+            let row = format!("{AGENCY},Ana,Lorca,{number}-{bet},1999-03-17,{played}\r\n");
             rows.extend(row.into_bytes());
         }
         lines.extend(format!("Full name: Ana Lorca | Document: {number}-0\n").into_bytes());

@@ -88,6 +88,12 @@ impl Journal {
         if blank { Ok(Found::Nothing) } else { Err(journal.damaged()) }
     }
 
+    /// Opens the journal of a running central, for reading only.
+    pub fn open_to_read(directory: &Path) -> Result<Self, FileError> {
+        let file = StoredFile::open_to_read(directory.join(FILE))?;
+        Ok(Self { file, records: Vec::new() })
+    }
+
     /// Creates the journal and begins its first epoch with these totals. The file gets its name
     /// when it is complete and durable. If that fails, for example on a full disk, nothing is left.
     pub fn create(

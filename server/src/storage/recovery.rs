@@ -135,7 +135,6 @@ impl Files {
             // checkpoint itself counts, so zeros may be in its place.
             self.check_content(&start.ledger)?;
         }
-        let newest_epoch = start.ledger.epoch;
         let mut found = Found {
             start,
             last,
@@ -145,7 +144,7 @@ impl Files {
             lost: 0,
             unclean,
             may_lose,
-            newest_epoch,
+            newest_epoch: start.ledger.epoch,
         };
         let acknowledged = self.acknowledged(journal, &headers, &mut found)?;
         if acknowledged > last.records {

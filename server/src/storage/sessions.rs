@@ -46,7 +46,7 @@ const COUNT: u64 = 2 * PAGE_BYTES;
 /// Offset of the table.
 const TABLE: u64 = 3 * PAGE_BYTES;
 /// Size of the file.
-const BYTES: u64 = TABLE + TABLE_BYTES as u64;
+pub const BYTES: u64 = TABLE + TABLE_BYTES as u64;
 
 /// What to do about a file that does not belong to the others.
 const ADVICE: &str = "nothing was changed; restore all files from the same backup; or move both \
@@ -88,14 +88,23 @@ impl Sessions {
         Ok(Self { file })
     }
 
-    /// Returns the file.
-    pub fn file_mut(&mut self) -> &mut StoredFile {
-        &mut self.file
+    /// Opens the file of a running central, for reading only, if there is one.
+    pub fn open_to_read(directory: &Path) -> Result<Option<Self>, FileError> {
+        let path = directory.join(FILE);
+        if !path.try_exists().map_err(FileError::of("opening", &path))? {
+            return Ok(None);
+        }
+        Ok(Some(Self { file: StoredFile::open_to_read(path)? }))
     }
 
     /// Returns the file.
     pub fn file(&self) -> &StoredFile {
         &self.file
+    }
+
+    /// Returns the file.
+    pub fn file_mut(&mut self) -> &mut StoredFile {
+        &mut self.file
     }
 
     /// Returns the last batch of a session.
@@ -114,8 +123,7 @@ impl Sessions {
     /// Makes a batch the last one of its session. The caller has recorded the batch in the epoch.
     pub fn put(&self, key: BatchKey, epoch: u64) -> Result<(), FileError> {
         let place = find(&key.session, |at| self.bucket(at))?;
-        let no_room = || FileError::of("writing", self.file.path())(Errno::ENOSPC.into());
-        let place = place.ok_or_else(no_room)?;
+        let place = place.ok_or_else(|| no_room(self.file.path()))?;
         if place.slot.newest().is_none() {
             self.set_count(self.count()? + 1)?;
         }
@@ -261,6 +269,11 @@ impl Sessions {
         }
         Ok(bucket)
     }
+}
+
+/// Returns the error for a session that has no slot.
+fn no_room(path: &Path) -> FileError {
+    FileError::of("writing", path)(Errno::ENOSPC.into())
 }
 
 /// Returns the offset of the summary of an epoch. Two epochs in a row have different pages.

@@ -64,10 +64,21 @@ impl Journal {
             extra: run.boot,
         };
         let header = header.chained(ledger.chain);
-        for copy in 0..COPIES {
-            self.file.write_all_at(&header.bytes(), page(next.epoch, copy))?;
-        }
+        self.write_checkpoint(&header)?;
         Ok(header.ledger)
+    }
+
+    /// Writes the newest checkpoint again and makes it durable. A sync of it may have failed, and
+    /// the kernel then has it although the disk does not.
+    pub fn restore_checkpoint(&self) -> Result<(), StorageError> {
+        let newest = self.newest_checkpoint()?.ok_or_else(|| self.damaged())?;
+        self.write_checkpoint(&newest)?;
+        self.sync()
+    }
+
+    fn write_checkpoint(&self, header: &Header) -> Result<(), FileError> {
+        let mut copies = (0..COPIES).map(|copy| page(header.ledger.epoch, copy));
+        copies.try_for_each(|place| self.file.write_all_at(&header.bytes(), place))
     }
 
     /// Returns the newest checkpoint of which a copy is readable.

@@ -35,12 +35,8 @@ impl Files {
         key: BatchKey,
         epoch: u64,
     ) -> Result<(), StorageError> {
-        let Some(image) = sessions else { return Err(self.missing_sessions()) };
-        if image.put(key, epoch) {
-            return Ok(());
-        }
-        let reason = format!("it has no room for the sessions in the journal; {ADVICE}");
-        Err(inconsistent(&self.directory.join(sessions::FILE), reason))
+        let image = sessions.ok_or_else(|| self.missing_sessions())?;
+        Ok(image.put(key, epoch)?)
     }
 
     fn missing_sessions(&self) -> StorageError {

@@ -1,12 +1,15 @@
 //! The whole table in memory, as a start, a check or a backup reads it.
 
 use std::convert::Infallible;
+use std::path::Path;
 
 use lottery::BatchKey;
 
+use super::super::FileError;
 use super::entry::{ENTRY_BYTES, Entry, hash_of};
 use super::slot::{SLOT_BYTES, Slot, Version};
 use super::table::{BUCKET_BYTES, find};
+use super::{FILE, no_room};
 
 /// The bytes of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,13 +77,14 @@ impl Image {
         Some(sum)
     }
 
-    /// Makes a batch the last one of its session. Returns false if there is no room.
-    pub fn put(&mut self, key: BatchKey, epoch: u64) -> bool {
+    /// Makes a batch the last one of its session. Fails if there is no room, which no storage has
+    /// recorded.
+    pub fn put(&mut self, key: BatchKey, epoch: u64) -> Result<(), FileError> {
         let Ok(place) = find(&key.session, |at| Ok::<_, Infallible>(self.bucket(at)));
-        let Some(place) = place else { return false };
+        let place = place.ok_or_else(|| no_room(Path::new(FILE)))?;
         let at = place.at + place.slot.overwritten(epoch);
         self.0[at..at + ENTRY_BYTES].copy_from_slice(&Entry { key, epoch }.bytes());
-        true
+        Ok(())
     }
 
     fn bucket(&self, at: usize) -> [u8; BUCKET_BYTES] {

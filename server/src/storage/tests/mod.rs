@@ -3,9 +3,14 @@
 
 mod damage;
 mod failures;
+mod keyed;
 mod killed_reopening;
 mod power_loss;
 mod reopening;
 mod restarts;
 mod scratch;
+mod session_damage;
+mod session_deaths;
+mod session_states;
+mod sessions;
 mod upgrade;

@@ -26,12 +26,21 @@ impl Scratch {
         Self(tempfile::tempdir_in(place).unwrap())
     }
 
+    pub fn directory(&self) -> &Path {
+        self.0.path()
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
     pub fn open(&self, durability: Durability) -> Result<(Storage, Recovery), StorageError> {
         Storage::open_on(self.0.path(), Run { durability, boot: BOOT, sessions: false })
+    }
+
+    /// Opens the storage for batches with keys.
+    pub fn open_keyed(&self, durability: Durability) -> Result<(Storage, Recovery), StorageError> {
+        Storage::open_on(self.0.path(), Run { durability, boot: BOOT, sessions: true })
     }
 
     /// Opens the storage after the machine was started again.

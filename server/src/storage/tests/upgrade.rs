@@ -13,7 +13,7 @@ use crate::storage::file::interposed::interpose;
 use super::scratch::{Scratch, totals};
 
 /// Returns a storage that the first version left when it was killed.
-fn first_version() -> Scratch {
+pub fn first_version() -> Scratch {
     let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/storage-v1/killed-disk");
     let scratch = Scratch::new();
     for file in fs::read_dir(Path::new(fixture)).unwrap() {

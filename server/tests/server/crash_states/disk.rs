@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use super::Random;
 use super::operations::{Action, Operation};
-use crate::harness::Random;
 
 /// Smallest unit that a disk writes whole.
 const SECTOR: u64 = 512;
