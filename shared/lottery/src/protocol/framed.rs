@@ -15,13 +15,14 @@
 //! | error reply | `ERROR\|text` |
 
 mod rules;
+mod scan;
 
 use super::text::{self, Fields};
 use super::{
     AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect, Packet,
     ProtocolError, Push, Receipt, Refusal, Refused, Then, Unencodable, check_separator,
 };
-use crate::{Bet, Reply, Request};
+use crate::{Bet, Prepared, Reply, Request};
 
 /// The row of the dialect table.
 pub const DIALECT: Dialect = Dialect {
@@ -128,6 +129,18 @@ impl CentralCodec for FramedCentralCodec {
         }
     }
 
+    fn prepare<'b>(&mut self, buffer: &'b [u8], rows: &mut Vec<u8>) -> Option<Prepared<'b>> {
+        let (length, arrived) = buffer.split_first_chunk::<LENGTH_BYTES>()?;
+        let payload = arrived.get(..u16::from_be_bytes(*length).into())?;
+        let text = payload.trim_ascii();
+        if self.finished || Kind::of(text) != Kind::Batch {
+            return None;
+        }
+        let prepared = scan::prepare(text, LENGTH_BYTES + payload.len(), rows)?;
+        self.last = Kind::Batch;
+        Some(prepared)
+    }
+
     fn encode(&mut self, reply: &Reply<'_>, out: &mut Vec<u8>) -> Result<Then, Unencodable> {
         match reply {
             Reply::Stored { bets, .. } => {
@@ -222,11 +235,16 @@ fn read_batch(text: &str) -> Result<Request<'_>, Refusal> {
     }
     let mut bets = Vec::with_capacity(found);
     for (record, line) in
-        (1..).zip(lines.split('\n')).filter(|(_, line)| !line.trim_ascii().is_empty())
+        (1..).zip(lines.split('\n')).filter(|(_, line)| !is_blank(line.as_bytes()))
     {
         bets.push(read_bet(line, record).map_err(refused)?);
     }
     Ok(Request::Store(bets))
+}
+
+/// Returns true if a line of a batch is not a bet.
+fn is_blank(line: &[u8]) -> bool {
+    line.trim_ascii().is_empty()
 }
 
 fn read_bet(line: &str, record: usize) -> Result<Bet<'_>, ProtocolError> {

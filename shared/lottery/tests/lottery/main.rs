@@ -15,5 +15,6 @@ mod fuzz;
 mod line;
 mod one_place;
 mod recognize;
+mod scan;
 mod sentinel;
 mod typed;
