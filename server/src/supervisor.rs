@@ -190,7 +190,9 @@ impl Workload for Supervisor<'_> {
                     self.release_slot(*slot);
                 }
             }
-            PoolEvent::Retired { slot, .. } => self.release_slot(*slot),
+            PoolEvent::Retired { slot, .. } | PoolEvent::NotReplaced { slot } => {
+                self.release_slot(*slot);
+            }
             PoolEvent::Reloading { workers } => {
                 self.generation += 1;
                 self.workers = *workers;

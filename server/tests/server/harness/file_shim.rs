@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::left_out::left_out;
+use super::preloaded::compile_library;
 use super::setup::Setup;
 
 const SOURCE: &str = include_str!("file_shim.c");
@@ -24,16 +24,7 @@ impl FileShim {
     /// Compiles the library into the directory of a setup. Without a C compiler, reports the test
     /// as left out.
     pub fn compile(setup: &Setup) -> Option<Self> {
-        let library = setup.directory().join("file_shim.so");
-        let source = setup.directory().join("file_shim.c");
-        fs::write(&source, SOURCE).unwrap();
-        let mut compiler = Command::new("cc");
-        let compiled =
-            compiler.args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
-        if !compiled.is_ok_and(|status| status.success()) {
-            left_out("no C compiler");
-            return None;
-        }
+        let library = compile_library(setup, "file_shim", SOURCE)?;
         let [fault, boot] = ["fault", "boot"].map(|name| setup.directory().join(name));
         Some(Self { library, storage: setup.stored(""), fault, boot })
     }
