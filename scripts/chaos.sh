@@ -13,7 +13,8 @@ export TEST_SEED CRASH_STATES CHAOS_ROUNDS
 
 code=0
 # The table is the last thing that is printed.
-for tests in 'crash_states:: deaths::draw_at_random storage::round' chaos::; do
+for tests in 'crash_states:: deaths::draw_at_random storage::round chaos::resumption' \
+    chaos::whatever; do
     # shellcheck disable=SC2086 # several names
     cargo test --locked --package server --test server -- --nocapture $tests || code=1
 done

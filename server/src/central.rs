@@ -26,6 +26,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use lottery::Results;
 
+pub use commit::Accepted;
 pub use error::{Fatal, Rejected, RepairError};
 pub use failure::StorageFailure;
 use heartbeat::Heartbeat;

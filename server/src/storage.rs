@@ -12,6 +12,7 @@ mod backup;
 mod boot;
 mod checkpoints;
 mod draw;
+mod drawing;
 mod error;
 mod file;
 mod files;
@@ -20,10 +21,12 @@ mod finished;
 pub mod fuzz;
 mod group;
 mod journal;
+mod judgement;
 mod ledger;
 mod lock;
 mod recovery;
 mod reopening;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -39,7 +42,8 @@ pub use agency_winners::AgencyWinners;
 pub use backup::{BackupError, Moment, back_up_running, back_up_stopped};
 pub use draw::{Draw, Drawing};
 pub use error::{FileError, StorageError};
-pub use group::{Batches, Group};
+pub use group::{Batches, Group, Written};
+pub use judgement::{Judgement, KeyRefused};
 pub use ledger::{Ledger, LedgerWords};
 pub use lock::owner_pid as lock_owner;
 pub use recovery::Recovery;
@@ -47,9 +51,10 @@ pub use verify::verify;
 pub use watch::Lost;
 
 use self::file::sync_directory;
-use self::files::{Files, inconsistent};
+use self::files::Files;
 use self::journal::checkpoint::Run;
 use self::journal::{Found, Journal};
+use self::sessions::Sessions;
 use self::watch::Watch;
 
 /// What an acknowledgement promises.
@@ -95,20 +100,22 @@ pub struct Storage {
 
 impl Storage {
     /// Opens the storage in a directory, creating it if necessary, and recovers what an earlier
-    /// central left.
+    /// central left. If `keyed`, it can store batches with keys; a storage that could before always
+    /// can.
     pub fn open(
         directory: &Path,
         durability: Durability,
+        keyed: bool,
     ) -> Result<(Self, Recovery), StorageError> {
-        Self::open_on(directory, Run { durability, boot: boot::current() })
+        Self::open_on(directory, Run { durability, boot: boot::current(), sessions: keyed })
     }
 
-    fn open_on(directory: &Path, run: Run) -> Result<(Self, Recovery), StorageError> {
+    fn open_on(directory: &Path, mut run: Run) -> Result<(Self, Recovery), StorageError> {
         access::create_directory(directory)?;
         access::restrict(directory);
         let lock = lock::lock(directory)?;
         let mut locks = vec![lock];
-        let files = Files::open(directory)?;
+        let mut files = Files::open(directory)?;
         let found = Journal::open(directory)?;
         if !matches!(found, Found::Nothing) {
             locks.push(lock::lock_journal(directory)?);
@@ -118,6 +125,15 @@ impl Storage {
             Found::First(journal) => files.upgrade(journal)?,
             Found::Nothing => files.count()?,
         };
+        if run.sessions && files.sessions.is_none() {
+            files.sessions = Some(Sessions::create(directory)?);
+        }
+        run.sessions = files.sessions.is_some();
+        if let Some(sessions) = &files.sessions {
+            sessions.begin_epoch(&recovery.ledger)?;
+            // Also without a promise: the checkpoint must not survive without its summary.
+            sessions.sync()?;
+        }
         if run.durability == Durability::Disk || recovery.unclean {
             // The new epoch overwrites the bytes of batches that an earlier run may have promised
             // to keep.
@@ -140,7 +156,7 @@ impl Storage {
             }
         };
         recovery.ledger = files.checkpoints.append(ledger, ledger.records)?;
-        let open = [
+        let mut open = vec![
             (files::BETS, files.bets.metadata()),
             (files::WINNERS, files.winners.metadata()),
             (journal::FILE, journal.file().metadata()),
@@ -148,6 +164,9 @@ impl Storage {
             (checkpoints::FILE, files.checkpoints.file().metadata()),
             (lock::FILE, locks[0].metadata()),
         ];
+        if let Some(sessions) = &files.sessions {
+            open.push((sessions::FILE, sessions.file().metadata()));
+        }
         let watch = Watch::new(directory, open)?;
         Ok((Self { files, journal, run, watch, _locks: locks }, recovery))
     }
@@ -198,10 +217,12 @@ impl Storage {
         }
         let after = if self.journal.has_room(&before, batches, with_payload) {
             let after = self.journal.append(before, batches, acknowledged, with_payload)?;
+            self.files.advance_sessions(batches, after.epoch)?;
             self.files.checkpoints.append_if_due(&before, after, acknowledged)
         } else {
             // The records do not fit in an empty journal, so a checkpoint commits the batches
-            // instead.
+            // instead. Until it is there, a recovery ignores entries of the epoch that it ends.
+            self.files.advance_sessions(batches, before.epoch)?;
             self.checkpoint(batches.added_to(before))?
         };
         Ok((after, None))
@@ -298,6 +319,9 @@ impl Storage {
 
     fn start_epoch(&self, ledger: Ledger, clean: bool) -> Result<Ledger, StorageError> {
         let durably = clean || self.run.durability == Durability::Disk;
+        if let Some(sessions) = &self.files.sessions {
+            sessions.begin_epoch(&ledger)?;
+        }
         if durably {
             self.files.sync()?;
         }
@@ -319,58 +343,6 @@ impl Storage {
     pub fn check_names(&mut self, ledger: &Ledger, drawn: bool) -> Result<(), StorageError> {
         Ok(self.watch.check(ledger, drawn)?)
     }
-
-    /// Begins a draw over everything stored up to `ledger`.
-    pub fn begin_draw(&self, ledger: &Ledger) -> Result<Drawing, FileError> {
-        Ok(Drawing::new(self.files.bets.try_clone()?, ledger))
-    }
-
-    /// Continues a draw for about `bytes` bytes. Returns true once it has read every bet.
-    pub fn advance_draw(&self, drawing: &mut Drawing, bytes: u64) -> Result<bool, FileError> {
-        drawing.advance(bytes).map_err(FileError::of("drawing from", self.files.bets.path()))
-    }
-
-    /// Writes the result of a draw. If this fails, the draw has not been held.
-    pub fn write_draw(&self, drawing: &Drawing) -> Result<(), FileError> {
-        let directory = &self.files.directory;
-        let written = drawing.write(directory, self.run.durability == Durability::Disk);
-        written.map_err(FileError::of("writing", &directory.join(draw::FILE)))
-    }
-
-    /// Returns true if there is a result of the draw, whole or damaged.
-    pub fn has_draw(&self) -> Result<bool, FileError> {
-        let path = self.files.directory.join(draw::FILE);
-        path.try_exists().map_err(FileError::of("looking for", &path))
-    }
-
-    /// Returns the result of the draw, if it has been held. A damaged file is an error.
-    pub fn draw(&self) -> Result<Option<Draw>, FileError> {
-        let directory = &self.files.directory;
-        Draw::open(directory).map_err(FileError::of("reading", &directory.join(draw::FILE)))
-    }
-
-    /// Returns the same as [`draw`](Self::draw). Fails if the draw was not held over the bets in
-    /// the ledger, because nothing can be stored after it.
-    pub fn draw_over(&self, ledger: &Ledger) -> Result<Option<Draw>, StorageError> {
-        draw_over(&self.files.directory, ledger)
-    }
-}
-
-/// Returns the result of the draw, if it has been held. Fails if it was not held over the bets in
-/// the ledger.
-fn draw_over(directory: &Path, ledger: &Ledger) -> Result<Option<Draw>, StorageError> {
-    let path = directory.join(draw::FILE);
-    let draw = Draw::open(directory).map_err(FileError::of("reading", &path))?;
-    let Some(held) = &draw else { return Ok(None) };
-    let other = if held.bets != ledger.bets {
-        format!("{} bets, but bets.csv has {}", held.bets, ledger.bets)
-    } else if held.checksum.is_some_and(|checksum| checksum != ledger.rows_checksum) {
-        "other bets than bets.csv has".to_owned()
-    } else {
-        return Ok(draw);
-    };
-    let advice = "restore bets.csv, or move this file away to hold another draw";
-    Err(inconsistent(&path, format!("the draw was held over {other}; {advice}")))
 }
 
 /// Makes the path of a directory survive a power loss, and the entries in it. Any run may have

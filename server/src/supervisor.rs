@@ -51,7 +51,8 @@ pub fn run(flags: &Flags, settings: &Settings, config: Config) -> Result<ExitCod
     allow_many_descriptors();
     // Lock the storage before binding the port. After a kill -9, the last workers of the previous
     // central still hold both, and opening the storage waits until they have exited.
-    let (storage, recovery) = Storage::open(&config.storage_dir, config.durability)?;
+    let keyed = config.listen_addresses.iter().any(|address| address.dialect.has_keys);
+    let (storage, recovery) = Storage::open(&config.storage_dir, config.durability, keyed)?;
     log_recovery(&recovery);
     let ips = addresses_of(&config.ip);
     let bind = |address| Listener::bind(&ips, address, config.backlog);

@@ -1,4 +1,7 @@
 //! The commit: all batches and finish marks of a round, under one lock of the ledger.
+//!
+//! A batch with a key is stored once. The key is judged under the lock, so of two copies of a batch
+//! that arrive at the same time one is stored and the other is acknowledged as stored before.
 
 use std::time::Duration;
 
@@ -7,18 +10,27 @@ use multiprocessing::ValueGuard;
 
 use super::locks::{Busy, LOCK_TIMEOUT, lock_ledger};
 use super::{Central, Fatal, Rejected, Shared};
-use crate::storage::{Batches, FileError, Group, Ledger, LedgerWords, Storage};
+use crate::storage::{Batches, FileError, Group, Judgement, Ledger, LedgerWords, Storage};
 
 /// How long a test of a disk that refuses batches waits for the lock.
 const RETRY_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// What became of a batch or finish mark that may be acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// This commit has stored it.
+    Stored,
+    /// It is a repetition: an earlier commit has stored it.
+    StoredBefore,
+}
 
 /// The results of a commit. Nothing may be acknowledged before it is published.
 #[derive(Debug)]
 pub struct Committed {
     /// One result per batch of the group, in order.
-    pub batches: Vec<Result<(), Rejected>>,
+    pub batches: Vec<Result<Accepted, Rejected>>,
     /// One result per agency, in order.
-    pub finished: Vec<Result<(), Rejected>>,
+    pub finished: Vec<Result<Accepted, Rejected>>,
 }
 
 impl Central {
@@ -40,8 +52,7 @@ impl Central {
         };
         self.check_durability()?;
         let batches = if self.is_closed() {
-            let rejected = || if self.was_drawn() { Rejected::Drawn } else { Rejected::Closed };
-            (0..group.len()).map(|_| Err(rejected())).collect()
+            group.all().one_by_one().map(|batch| self.recognize(batch)).collect()
         } else {
             let (shared, storage) = (&self.shared, &mut self.storage);
             let stored = || store(shared, storage, &mut guard, group.all());
@@ -60,21 +71,32 @@ impl Central {
             let (shared, storage) = (&self.shared, &mut self.storage);
             let marked = || mark_finished(shared, storage, &mut guard, *agency);
             match self.waits.heartbeat.on_disk(marked) {
-                Ok(result) => finished.push(result.map_err(Rejected::from)),
+                Ok(result) => {
+                    finished.push(result.map(|()| Accepted::Stored).map_err(Rejected::from));
+                }
                 Err(fatal) => {
                     std::mem::forget(guard);
                     return Err(fatal);
                 }
             }
         }
-        // An agency that was marked before is acknowledged again, and its mark may not be durable
-        // yet.
+        // What was stored before is acknowledged again, and it may not be durable yet.
         if !agencies.is_empty() || batches.iter().any(Result::is_ok) {
             self.unpublished = Some(Ledger::from(*guard));
         }
         let committed = Committed { batches, finished };
         committed.record_refusal(&self.shared);
         Ok(committed)
+    }
+
+    /// Returns the result of a batch that arrives after bets have closed: it is accepted only if it
+    /// is stored already. The caller holds the ledger's lock.
+    fn recognize(&self, batch: Batches<'_>) -> Result<Accepted, Rejected> {
+        match judge(&self.storage, batch)? {
+            Judgement::Repeated => Ok(Accepted::StoredBefore),
+            _ if self.was_drawn() => Err(Rejected::Drawn),
+            _ => Err(Rejected::Closed),
+        }
     }
 
     /// Records in the shared state whether a disk that has refused a batch takes writes again, by
@@ -110,32 +132,49 @@ impl Committed {
             Err(Rejected::File(error)) => Some(error.errno()),
             _ => None,
         });
-        if refused.is_some() || results().any(Result::is_ok) {
+        let stored = || results().any(|result| matches!(result, Ok(Accepted::Stored)));
+        if refused.is_some() || stored() {
             shared.disk_refused.store(refused.unwrap_or(0));
         }
     }
 }
 
-/// Stores batches together, then tries those that failed again, one by one. The caller holds the
-/// ledger's lock.
+/// Stores batches together, then those that are left one by one: some may not fit on the disk, and
+/// some may be stored already. The caller holds the ledger's lock.
 fn store(
     shared: &Shared,
     storage: &mut Storage,
     ledger: &mut ValueGuard<'_, LedgerWords>,
     batches: Batches<'_>,
-) -> Result<Vec<Result<(), Rejected>>, Fatal> {
+) -> Result<Vec<Result<Accepted, Rejected>>, Fatal> {
     let mut results = Vec::with_capacity(batches.len());
-    if batches.len() > 1 {
+    if batches.len() > 1 && are_new(storage, batches) {
         let (stored, _) = append(shared, storage, ledger, batches)?;
-        results.extend((0..stored).map(|_| Ok(())));
+        results.extend((0..stored).map(|_| Ok(Accepted::Stored)));
     }
     for batch in batches.one_by_one().skip(results.len()) {
-        results.push(match append(shared, storage, ledger, batch)? {
-            (0, Some(refused)) => Err(refused.into()),
-            _ => Ok(()),
+        results.push(match judge(storage, batch) {
+            Ok(Judgement::New) => match append(shared, storage, ledger, batch)? {
+                (0, Some(refused)) => Err(refused.into()),
+                _ => Ok(Accepted::Stored),
+            },
+            Ok(Judgement::Repeated) => Ok(Accepted::StoredBefore),
+            Ok(Judgement::Refused(refused)) => Err(refused.into()),
+            Err(rejected) => Err(rejected),
         });
     }
     Ok(results)
+}
+
+/// Returns true if none of these batches is stored already, and all of them may be stored.
+fn are_new(storage: &Storage, batches: Batches<'_>) -> bool {
+    let judged = storage.judge(batches);
+    judged.is_ok_and(|all| all.iter().all(|judgement| matches!(judgement, Judgement::New)))
+}
+
+/// Returns what the storage knows of one batch. The caller holds the ledger's lock.
+fn judge(storage: &Storage, batch: Batches<'_>) -> Result<Judgement, Rejected> {
+    Ok(storage.judge(batch)?.pop().unwrap_or(Judgement::New))
 }
 
 /// Appends batches. Returns how many of them, from the first, are stored, and why not all of them.

@@ -8,7 +8,7 @@ use multiprocessing::{LockFailure, SegmentName};
 
 use super::StorageFailure;
 use super::locks::Busy;
-use crate::storage::{FileError, StorageError};
+use crate::storage::{FileError, KeyRefused, StorageError};
 
 /// Why one request, or one attempt at the draw, failed. Nothing of it is stored, and the central
 /// continues.
@@ -80,6 +80,9 @@ pub enum Rejected {
     /// The batch could not be written as rows.
     #[error("not stored: {0}")]
     Rows(#[from] csv::Error),
+    /// The key of the batch does not continue its session.
+    #[error(transparent)]
+    Key(#[from] KeyRefused),
     /// A living process holds a lock and does not release it.
     #[error(transparent)]
     Busy(#[from] Busy),
@@ -95,6 +98,12 @@ impl Rejected {
                 Denial::NotPermitted
             }
             Self::Unanswerable { .. } | Self::Rows(_) => Denial::Unacceptable,
+            Self::Key(KeyRefused::Sequence { expected, .. }) => {
+                Denial::Sequence { expected: *expected }
+            }
+            Self::Key(KeyRefused::OtherContent { .. }) => Denial::OtherContent,
+            Self::Key(KeyRefused::OtherAgency { .. }) => Denial::OtherAgency,
+            Self::Key(KeyRefused::NoRoom { .. }) => Denial::NoRoom,
         }
     }
 }

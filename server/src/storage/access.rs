@@ -22,8 +22,16 @@ const LOCKED: u32 = 0o600;
 const DIRECTORY: u32 = 0o750;
 /// Beginnings of the names of all files of the storage. A dot and another word follow in the names
 /// of files that are being written or were moved aside.
-const NAMES: [&str; 7] =
-    ["bets.csv", "winners.log", "journal", "checkpoints", "finished", "draw.csv", lock::FILE];
+const NAMES: [&str; 8] = [
+    "bets.csv",
+    "winners.log",
+    "journal",
+    "checkpoints",
+    "finished",
+    "sessions",
+    "draw.csv",
+    lock::FILE,
+];
 
 /// Returns the options to open a file for reading and writing, and to create it with the right
 /// mode.

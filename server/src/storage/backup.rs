@@ -110,7 +110,7 @@ pub fn back_up_running(
         if drawn {
             copy_file(&from.join(draw::FILE), &to.join(draw::FILE))?;
         }
-        let run = Run { durability: Durability::Disk, boot: boot::current() };
+        let run = Run { durability: Durability::Disk, boot: boot::current(), sessions: false };
         let (_journal, ledger) = Journal::create(to, ledger, run)?;
         Checkpoints::open(to)?.append(ledger, ledger.records)?;
         Ok(())
@@ -152,7 +152,7 @@ fn with_unfinished(
 
 /// Opens the copy as a start does, which checks it and syncs it, and gives it its name.
 fn finish(unfinished: &Path, target: &Path) -> Result<Ledger, BackupError> {
-    let (storage, recovery) = Storage::open(unfinished, Durability::Disk)?;
+    let (storage, recovery) = Storage::open(unfinished, Durability::Disk, false)?;
     storage.draw_over(&recovery.ledger)?;
     let ledger = storage.close(recovery.ledger)?;
     drop(storage);

@@ -3,13 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nix::errno::Errno;
+
 use super::checkpoints::Checkpoints;
 use super::file::{StoredFile, sync_directory};
 use super::finished::Finished;
 use super::group::Bytes;
 use super::journal::Journal;
 use super::journal::record::Record;
-use super::{FileError, Ledger, StorageError};
+use super::sessions::{self, Sessions};
+use super::{Batches, FileError, Ledger, StorageError};
 
 /// Name of the file with the bets.
 pub const BETS: &str = "bets.csv";
@@ -31,10 +34,12 @@ pub struct Files {
     pub finished: Finished,
     /// What the files held at earlier moments.
     pub checkpoints: Checkpoints,
+    /// The last batch of each session, if the storage has sessions.
+    pub sessions: Option<Sessions>,
 }
 
 impl Files {
-    /// Opens the files, creating those that do not exist.
+    /// Opens the files, creating those that do not exist. There may be no sessions.
     pub fn open(directory: &Path) -> Result<Self, StorageError> {
         Ok(Self {
             directory: directory.to_owned(),
@@ -42,7 +47,24 @@ impl Files {
             winners: StoredFile::open(directory.join(WINNERS))?,
             finished: Finished::open(directory)?,
             checkpoints: Checkpoints::open(directory)?,
+            sessions: Sessions::open(directory)?,
         })
+    }
+
+    /// Returns the sessions. Fails if the storage has none.
+    pub fn sessions(&self) -> Result<&Sessions, FileError> {
+        let path = self.directory.join(sessions::FILE);
+        let missing = || FileError::of("opening", &path)(Errno::ENOENT.into());
+        self.sessions.as_ref().ok_or_else(missing)
+    }
+
+    /// Makes each of these batches that has a key the last one of its session. The batches are
+    /// recorded in this epoch.
+    pub fn advance_sessions(&self, batches: Batches<'_>, epoch: u64) -> Result<(), FileError> {
+        batches
+            .iter()
+            .filter_map(|batch| batch.key)
+            .try_for_each(|key| self.sessions()?.put(key, epoch))
     }
 
     /// Checks that the files are at least as long as these totals say. No crash of a central
@@ -108,7 +130,8 @@ impl Files {
         self.bets.sync()?;
         self.winners.sync()?;
         self.finished.sync()?;
-        self.checkpoints.sync()
+        self.checkpoints.sync()?;
+        self.sessions.as_ref().map_or(Ok(()), Sessions::sync)
     }
 }
 

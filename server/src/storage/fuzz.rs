@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use super::{Durability, Group, Ledger, Storage};
+use super::{Durability, Group, Ledger, Storage, Written};
 
 /// The files that an input may change.
 const FILES: [&str; 6] =
@@ -27,12 +27,13 @@ pub fn check(input: &[u8]) {
     let states = states();
     restore(directory.path(), &states[usize::from(*choice) % states.len()]);
     apply(changes, directory.path());
-    let Ok((storage, recovery)) = Storage::open(directory.path(), Durability::Process) else {
+    let Ok((storage, recovery)) = Storage::open(directory.path(), Durability::Process, false)
+    else {
         return;
     };
     let totals = check_lengths(directory.path(), recovery.ledger);
     drop(storage);
-    let opened = Storage::open(directory.path(), Durability::Process);
+    let opened = Storage::open(directory.path(), Durability::Process, false);
     let (mut storage, recovery) = opened.expect("what opened once opens again");
     assert_eq!(check_lengths(directory.path(), recovery.ledger), totals);
     let (after, refused) =
@@ -83,7 +84,7 @@ fn states() -> &'static [State; 4] {
         let killed = |durability, drawn| {
             let directory = directory();
             let (mut storage, recovery) =
-                Storage::open(directory.path(), durability).expect("a new storage");
+                Storage::open(directory.path(), durability, false).expect("a new storage");
             let mut ledger = recovery.ledger;
             for number in 0..3 {
                 let durable = ledger.records;
@@ -126,14 +127,14 @@ fn restore(directory: &Path, state: &State) {
 /// Returns a batch of three bets, the first of which wins.
 fn batch(number: usize) -> Group {
     let mut group = Group::default();
-    let added = group.add(3, 1, |rows, lines| {
+    let added = group.add(|rows, lines| {
         for bet in 0..3 {
             let played = if bet == 0 { 7574 } else { 1033 };
             let row = format!("1,Ana,Lorca,{number}-{bet},1999-03-17,{played}\r\n");
             rows.extend(row.into_bytes());
         }
         lines.extend(format!("Full name: Ana Lorca | Document: {number}-0\n").into_bytes());
-        Ok::<_, ()>(())
+        Ok::<_, ()>(Written { bets: 3, winners: 1, key: None })
     });
     added.expect("a batch in memory");
     group

@@ -1,5 +1,7 @@
 //! Batches that are committed together: their rows and winner lines, one after the other.
 
+use lottery::BatchKey;
+
 use super::ledger::checksum;
 use super::{Ledger, clear_buffer};
 
@@ -16,18 +18,30 @@ pub struct Group {
     /// Lines of `winners.log`.
     lines: Vec<u8>,
     /// One per batch, in the order of their rows and lines.
-    sizes: Vec<BatchSize>,
+    parts: Vec<Part>,
+}
+
+/// The batch that was written into a [`Group`].
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    /// Number of bets: of rows.
+    pub bets: usize,
+    /// Number of winners: of winner lines.
+    pub winners: usize,
+    /// Its key, if it has one.
+    pub key: Option<BatchKey>,
 }
 
 /// What one batch adds to the storage.
 #[derive(Clone, Copy, Debug)]
-struct BatchSize {
+struct Part {
     /// Bytes of `bets.csv`.
     rows: usize,
     /// Bytes of `winners.log`.
     lines: usize,
     bets: u64,
     winners: u64,
+    key: Option<BatchKey>,
 }
 
 /// The bytes of one batch: its rows and its winner lines.
@@ -40,7 +54,7 @@ pub struct Batches<'a> {
     pub rows: &'a [u8],
     /// Their lines of `winners.log`.
     pub lines: &'a [u8],
-    sizes: &'a [BatchSize],
+    parts: &'a [Part],
 }
 
 /// One batch of a [`Group`].
@@ -50,42 +64,47 @@ pub struct Batch<'a> {
     pub rows: &'a [u8],
     /// Its lines of `winners.log`.
     pub lines: &'a [u8],
+    /// Its key, if it has one.
+    pub key: Option<BatchKey>,
     bets: u64,
     winners: u64,
 }
 
 impl Group {
-    /// Adds a batch of `bets` bets, `winners` of which win. `write` appends its rows and its winner
-    /// lines; if it fails, the group is unchanged.
+    /// Adds a batch. `write` appends its rows and its winner lines, and returns what they are; if it
+    /// fails, the group is unchanged.
     pub fn add<E>(
         &mut self,
-        bets: usize,
-        winners: usize,
-        write: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>) -> Result<(), E>,
+        write: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>) -> Result<Written, E>,
     ) -> Result<(), E> {
         let (rows, lines) = (self.rows.len(), self.lines.len());
-        if let Err(error) = write(&mut self.rows, &mut self.lines) {
-            self.rows.truncate(rows);
-            self.lines.truncate(lines);
-            return Err(error);
+        match write(&mut self.rows, &mut self.lines) {
+            Ok(Written { bets, winners, key }) => {
+                self.parts.push(Part {
+                    rows: self.rows.len() - rows,
+                    lines: self.lines.len() - lines,
+                    bets: bets as u64,
+                    winners: winners as u64,
+                    key,
+                });
+                Ok(())
+            }
+            Err(error) => {
+                self.rows.truncate(rows);
+                self.lines.truncate(lines);
+                Err(error)
+            }
         }
-        self.sizes.push(BatchSize {
-            rows: self.rows.len() - rows,
-            lines: self.lines.len() - lines,
-            bets: bets as u64,
-            winners: winners as u64,
-        });
-        Ok(())
     }
 
     /// Returns the number of batches.
     pub fn len(&self) -> usize {
-        self.sizes.len()
+        self.parts.len()
     }
 
     /// Returns true if there is no batch.
     pub fn is_empty(&self) -> bool {
-        self.sizes.is_empty()
+        self.parts.is_empty()
     }
 
     /// Returns true if the group should be committed before another batch is added, so that the
@@ -96,39 +115,39 @@ impl Group {
 
     /// Returns all batches, to be stored with one write per file.
     pub fn all(&self) -> Batches<'_> {
-        Batches { rows: &self.rows, lines: &self.lines, sizes: &self.sizes }
+        Batches { rows: &self.rows, lines: &self.lines, parts: &self.parts }
     }
 
     /// Removes all batches.
     pub fn clear(&mut self) {
         clear_buffer(&mut self.rows);
         clear_buffer(&mut self.lines);
-        self.sizes.clear();
+        self.parts.clear();
     }
 }
 
 impl<'a> Batches<'a> {
     /// Returns the number of batches.
     pub fn len(&self) -> usize {
-        self.sizes.len()
+        self.parts.len()
     }
 
     /// Returns each batch, in order.
     pub fn iter(self) -> impl Iterator<Item = Batch<'a>> {
         self.one_by_one().map(|one| {
-            let BatchSize { bets, winners, .. } = one.sizes[0];
-            Batch { rows: one.rows, lines: one.lines, bets, winners }
+            let Part { bets, winners, key, .. } = one.parts[0];
+            Batch { rows: one.rows, lines: one.lines, key, bets, winners }
         })
     }
 
     /// Returns each batch as a sequence of one, in order.
     pub fn one_by_one(self) -> impl Iterator<Item = Batches<'a>> {
         let (mut rows, mut lines) = (self.rows, self.lines);
-        self.sizes.chunks(1).map(move |sizes| {
-            let (row, later_rows) = rows.split_at(sizes[0].rows);
-            let (line, later_lines) = lines.split_at(sizes[0].lines);
+        self.parts.chunks(1).map(move |parts| {
+            let (row, later_rows) = rows.split_at(parts[0].rows);
+            let (line, later_lines) = lines.split_at(parts[0].lines);
             (rows, lines) = (later_rows, later_lines);
-            Batches { rows: row, lines: line, sizes }
+            Batches { rows: row, lines: line, parts }
         })
     }
 
@@ -161,10 +180,11 @@ mod tests {
 
     /// Adds a batch of one bet with these bytes.
     fn add(group: &mut Group, rows: &[u8], lines: &[u8], outcome: Result<(), ()>) {
-        let added = group.add(1, usize::from(!lines.is_empty()), |to_rows, to_lines| {
+        let added = group.add(|to_rows, to_lines| {
             to_rows.extend_from_slice(rows);
             to_lines.extend_from_slice(lines);
-            outcome
+            let winners = usize::from(!lines.is_empty());
+            outcome.map(|()| Written { bets: 1, winners, key: None })
         });
         assert_eq!(added, outcome);
     }

@@ -11,6 +11,7 @@
 
 mod after_death;
 mod count;
+mod sessions;
 mod upgrade;
 
 use super::files::{Files, inconsistent};
@@ -19,6 +20,7 @@ use super::journal::Journal;
 use super::journal::checkpoint::Run;
 use super::journal::header::{CLEAN, Header, Kind};
 use super::journal::record::Record;
+use super::sessions::Image;
 use super::{Durability, FileError, Ledger, StorageError};
 
 use self::count::checksum_of;
@@ -57,6 +59,8 @@ pub struct Found {
     not_whole: Option<Record>,
     /// The marks of all agencies that have finished.
     marks: Marks,
+    /// The last batch of each session, if the storage has sessions.
+    sessions: Option<Image>,
     lost: u64,
     unclean: bool,
 }
@@ -71,6 +75,11 @@ impl Files {
         if unclean {
             self.write_again(&start.ledger, &last, journal)?;
             self.finished.rewrite(&found.marks)?;
+        }
+        if let (Some(sessions), Some(image)) = (&self.sessions, &found.sessions)
+            && (unclean || sessions.image()? != *image)
+        {
+            sessions.rewrite(image)?;
         }
         let kept_in = self.move_tails(&last)?;
         let mut ledger = Ledger { finished: found.marks.count(), ..last };
@@ -87,6 +96,7 @@ impl Files {
         // Replaying behind missing bytes would hide that they are missing.
         self.check_reach(&start.ledger)?;
         let mut marks = self.finished.marks()?;
+        let mut sessions = self.sessions_at(&start)?;
         let (mut last, mut not_whole) = (start.ledger, None);
         while let Some(record) = journal.record_after(&last)? {
             match record.header.kind {
@@ -98,6 +108,9 @@ impl Files {
                     break;
                 }
                 _ => {}
+            }
+            if let Some(key) = record.key {
+                self.advance(sessions.as_mut(), key, last.epoch)?;
             }
             last = record.after;
         }
@@ -113,7 +126,7 @@ impl Files {
             // checkpoint itself counts, so zeros may be in its place.
             self.check_content(&start.ledger)?;
         }
-        let mut found = Found { start, last, not_whole, marks, lost: 0, unclean };
+        let mut found = Found { start, last, not_whole, marks, sessions, lost: 0, unclean };
         let acknowledged = self.acknowledged(journal, &headers, &found)?;
         if acknowledged > last.records {
             if !may_lose {

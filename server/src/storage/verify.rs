@@ -8,12 +8,13 @@ use std::io::Read;
 use std::path::Path;
 
 use super::draw::{Drawing, FromStart};
+use super::drawing::draw_over;
 use super::file::StoredFile;
 use super::files::{BETS, Files, WINNERS};
 use super::journal::{self, Found, Journal};
 use super::ledger::checksum;
 use super::recovery::{bet_of, line_range};
-use super::{FileError, Ledger, StorageError, boot, draw_over, finished, lock};
+use super::{FileError, Ledger, StorageError, boot, finished, lock};
 
 /// Bytes that are read at a time.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -94,7 +95,7 @@ impl Files {
         let mut last = start.ledger;
         moments.push(last);
         while let Some(record) = journal.record_after(&last)? {
-            if !record.has_both_headers {
+            if !record.has_all_copies {
                 report.notes.push(damaged(last.journal_end));
             }
             last = record.after;

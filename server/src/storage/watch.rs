@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{FileError, Ledger, checkpoints, draw, lock};
+use super::{FileError, Ledger, checkpoints, draw, lock, sessions};
 
 /// The names that lead to what a central has open.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub struct Lost {
 impl Lost {
     /// The directory and the files that can be lost. The shared memory has their positions, so new
     /// ones go to the end.
-    pub const NAMES: [&str; 8] = [
+    pub const NAMES: [&str; 9] = [
         DIRECTORY,
         "bets.csv",
         "winners.log",
@@ -56,6 +56,7 @@ impl Lost {
         lock::FILE,
         draw::FILE,
         checkpoints::FILE,
+        sessions::FILE,
     ];
 }
 

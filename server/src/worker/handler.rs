@@ -88,7 +88,7 @@ impl<'a> Handler<'a> {
         connection: &mut Connection,
         answerable: Answerable,
     ) -> Result<(), Fatal> {
-        if matches!(answerable, (Ticket { request: Pending::Finish, .. }, Ok(()))) {
+        if matches!(answerable, (Ticket { request: Pending::Finish, .. }, Ok(_))) {
             connection.finished = true;
         }
         let outcome = answer(answerable, &mut *connection.codec);

@@ -7,7 +7,7 @@ use conventions::log_line::{Outcome, debug, error, info};
 use lottery::protocol::{
     CentralCodec, Decoded, Dialect, MAX_PACKET_BYTES, Refusal, Refused, Then, Unencodable,
 };
-use lottery::{Bet, Reply, Request, Results};
+use lottery::{BatchKey, Bet, Reply, Request, Results};
 
 use super::Limits;
 use super::answers::Answers;
@@ -15,7 +15,7 @@ use super::log_budget::{LogBudget, Subject};
 use super::pace::Mark;
 use super::round::{Answerable, Pending, Round, Single, Ticket};
 use super::table::Token;
-use crate::central::{Central, Fatal, Rejected};
+use crate::central::{Accepted, Central, Fatal, Rejected};
 
 /// Bytes of a request that a peer may send before the central knows that no agency of the roster
 /// has its address: the assignment's largest packet. Any whole request is answered with the error
@@ -110,6 +110,9 @@ impl Requests<'_> {
             if begins && self.central.admits(origin.ip) {
                 self.begin(&mut origin.mark);
             }
+            if let Some(consumed) = self.prepare(message, origin, codec) {
+                return Ok((used + consumed, RequestOutcome::Committing));
+            }
             let decoded = if ended { codec.decode_last(message) } else { codec.decode(message) };
             match decoded {
                 Ok(Decoded::Incomplete)
@@ -134,6 +137,27 @@ impl Requests<'_> {
                 }
             }
         }
+    }
+
+    /// Adds the batch at the start of `message` to the round without decoding its bets, and returns
+    /// its length. Returns `None` if the message has to be decoded: any message but a valid batch,
+    /// and a batch that the central may have to refuse.
+    fn prepare(
+        &mut self,
+        message: &[u8],
+        origin: &Origin,
+        codec: &mut dyn CentralCodec,
+    ) -> Option<usize> {
+        // A batch without a mark was too slow, or a stranger's.
+        if origin.mark != Mark::Held {
+            return None;
+        }
+        let (central, is_limited) = (&*self.central, !self.answering.is_empty());
+        self.round.prepare_message(origin, message, codec, |prepared| {
+            let is_answerable = prepared.agency == 0 || prepared.has_plain_documents;
+            (is_answerable || !is_limited)
+                && central.check_agencies([prepared.agency], origin.ip).is_ok()
+        })
     }
 
     /// Marks a batch as in flight.
@@ -164,8 +188,8 @@ impl Requests<'_> {
             Err(rejected) => return Ok(refuse(codec, &rejected)),
         }
         Ok(match request {
-            Request::Store(bets) => self.store(&bets, &origin, codec),
-            Request::StoreOnce { bets, .. } => self.store(&bets, &origin, codec),
+            Request::Store(bets) => self.store(&bets, None, &origin, codec),
+            Request::StoreOnce { key, bets } => self.store(&bets, Some(key), &origin, codec),
             Request::Results => self.results(codec)?,
             Request::Finish { agency } => {
                 self.round.finish(&origin, agency, Pending::Finish);
@@ -198,10 +222,11 @@ impl Requests<'_> {
     fn store(
         &mut self,
         bets: &[Bet<'_>],
+        key: Option<BatchKey>,
         origin: &Origin,
         codec: &mut dyn CentralCodec,
     ) -> RequestOutcome {
-        match self.check_documents(bets).and_then(|()| self.round.prepare(origin, bets)) {
+        match self.check_documents(bets).and_then(|()| self.round.prepare(origin, bets, key)) {
             Ok(()) => RequestOutcome::Committing,
             Err(rejected) => {
                 self.log_rejected(origin.ip, bets.len());
@@ -256,11 +281,12 @@ impl Requests<'_> {
     }
 
     /// Counts and logs a batch, even if its connection is gone by now.
-    fn record(&mut self, ticket: &Ticket, result: &Result<(), Rejected>) {
+    fn record(&mut self, ticket: &Ticket, result: &Result<Accepted, Rejected>) {
         let Pending::Batch { bets, single, .. } = &ticket.request else { return };
-        if result.is_err() {
-            self.log_rejected(ticket.ip, *bets);
-            return;
+        match result {
+            Ok(Accepted::Stored) => {}
+            Ok(Accepted::StoredBefore) => return self.log_repeated(ticket.ip, *bets),
+            Err(_) => return self.log_rejected(ticket.ip, *bets),
         }
         self.central.shared().worker_batches.fetch_add(self.slot, 1);
         self.central.shared().worker_bets.fetch_add(self.slot, *bets as u64);
@@ -274,6 +300,13 @@ impl Requests<'_> {
                 .write();
         }
         info("apuesta_recibida", Outcome::Success).with("cantidad", bets).write();
+    }
+
+    /// Logs a batch that is acknowledged again. It is no new batch, so it is not counted.
+    fn log_repeated(&mut self, ip: IpAddr, bets: usize) {
+        if self.log.allows(ip, Subject::Other) {
+            info("apuesta_repetida", Outcome::Success).with("cantidad", bets).write();
+        }
     }
 
     fn log_rejected(&mut self, ip: IpAddr, bets: usize) {
@@ -305,11 +338,11 @@ impl Requests<'_> {
 pub fn answer((ticket, result): Answerable, codec: &mut dyn CentralCodec) -> RequestOutcome {
     match (ticket.request, result) {
         (_, Err(rejected)) => refuse(codec, &rejected),
-        (Pending::Batch { bets, winners, .. }, Ok(())) => {
+        (Pending::Batch { bets, winners, .. }, Ok(_)) => {
             encode(codec, &Reply::Stored { bets, winners: winners.bets() })
         }
-        (Pending::Finish, Ok(())) => encode(codec, &Reply::Finished),
-        (Pending::FinishThenWinners { agency }, Ok(())) => RequestOutcome::Winners { agency },
+        (Pending::Finish, Ok(_)) => encode(codec, &Reply::Finished),
+        (Pending::FinishThenWinners { agency }, Ok(_)) => RequestOutcome::Winners { agency },
     }
 }
 

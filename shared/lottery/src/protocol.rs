@@ -11,9 +11,11 @@ mod dialect;
 pub mod echo;
 mod error;
 pub mod framed;
+pub mod keyed;
 pub mod line;
 mod packet;
 mod recognize;
+mod records;
 mod rule;
 pub mod sentinel;
 mod text;
@@ -37,6 +39,7 @@ pub const DIALECTS: &[Dialect] = &[
     line::DIALECT,
     framed::DIALECT,
     sentinel::DIALECT,
+    keyed::DIALECT,
     echo::DIALECT,
 ];
 

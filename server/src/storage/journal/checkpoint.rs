@@ -7,7 +7,7 @@
 
 use super::super::{Durability, FileError, Ledger, StorageError};
 use super::Journal;
-use super::header::{CLEAN, DISK, HEADER_BYTES, Header, Kind};
+use super::header::{CLEAN, DISK, HEADER_BYTES, Header, Kind, SESSIONS};
 
 /// Size of a page of the file system, so that no two copies share one.
 pub const PAGE_BYTES: usize = 4096;
@@ -23,6 +23,8 @@ pub struct Run {
     pub durability: Durability,
     /// Identifies the boot of the machine, or 0 if that is unknown.
     pub boot: u64,
+    /// True if the storage has sessions.
+    pub sessions: bool,
 }
 
 impl Run {
@@ -30,7 +32,7 @@ impl Run {
     pub fn of(checkpoint: &Header) -> Self {
         let disk = checkpoint.has(DISK);
         let durability = if disk { Durability::Disk } else { Durability::Process };
-        Self { durability, boot: checkpoint.extra }
+        Self { durability, boot: checkpoint.extra, sessions: checkpoint.has(SESSIONS) }
     }
 }
 
@@ -52,9 +54,10 @@ impl Journal {
     pub fn checkpoint(&self, ledger: Ledger, run: Run, clean: bool) -> Result<Ledger, FileError> {
         let next = Ledger { epoch: ledger.epoch + 1, journal_end: RECORDS_START, ..ledger };
         let disk = if run.durability == Durability::Disk { DISK } else { 0 };
+        let sessions = if run.sessions { SESSIONS } else { 0 };
         let header = Header {
             kind: Kind::Checkpoint,
-            flags: disk | if clean { CLEAN } else { 0 },
+            flags: disk | sessions | if clean { CLEAN } else { 0 },
             agency: 0,
             ledger: next,
             acknowledged: next.records,

@@ -29,6 +29,8 @@ pub const WITH_PAYLOAD: u8 = 1;
 pub const DISK: u8 = 2;
 /// Flag of a checkpoint: the central was stopped and wrote nothing after it.
 pub const CLEAN: u8 = 4;
+/// Flag of a checkpoint: the storage has sessions.
+pub const SESSIONS: u8 = 8;
 
 /// What a header begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,13 +46,16 @@ pub enum Kind {
     Entry = 4,
     /// All finish marks before it are void: bets were reopened.
     Reopen = 5,
+    /// A batch with a key. `extra` is the hash of the key.
+    Keyed = 6,
     /// A kind that a later version of this program added.
     Unknown = u8::MAX,
 }
 
 impl Kind {
     fn of(byte: u8) -> Self {
-        let known = [Self::Checkpoint, Self::Batch, Self::Finish, Self::Entry, Self::Reopen];
+        let known =
+            [Self::Checkpoint, Self::Batch, Self::Finish, Self::Entry, Self::Reopen, Self::Keyed];
         known.into_iter().find(|kind| *kind as u8 == byte).unwrap_or(Self::Unknown)
     }
 }

@@ -1,17 +1,22 @@
 //! The records of the journal: one per batch, per finish mark, and per reopening of the bets.
 //!
-//! A record is its header twice, then the bytes of a batch, if the record carries them: rows and
-//! winner lines. The next record begins at the next word.
+//! A record is its header twice, then the key of a keyed batch twice, then the bytes of a batch, if
+//! the record carries them: rows and winner lines. The next record begins at the next word.
+
+use lottery::BatchKey;
 
 use super::super::ledger::checksum;
 use super::super::{FileError, Ledger, StorageError, clear_buffer};
 use super::checkpoint::{PAGE_BYTES, RECORDS_START};
-use super::header::{HEADER_BYTES, Header, Kind, MAGIC, WITH_PAYLOAD};
+use super::header::{HEADER_BYTES, Header, Kind, MAGIC, WITH_PAYLOAD, hash};
 use super::{JOURNAL_BYTES, Journal, RECORDS_BYTES};
 use crate::storage::group::{Batch, Batches, Bytes};
+use crate::storage::sessions::entry::{KEY_BYTES, bytes_of, hash_of, key_of};
 
 /// Size of both headers of a record.
 const HEADERS_BYTES: u64 = 2 * HEADER_BYTES as u64;
+/// Size of both copies of a key.
+const KEYS_BYTES: u64 = 2 * KEY_BYTES as u64;
 
 /// A record that continues the chain of the journal.
 #[derive(Clone, Copy, Debug)]
@@ -22,8 +27,10 @@ pub struct Record {
     pub before: Ledger,
     /// The totals after it.
     pub after: Ledger,
-    /// True if both headers are whole.
-    pub has_both_headers: bool,
+    /// True if both headers and both copies of the key are whole.
+    pub has_all_copies: bool,
+    /// The key of a keyed batch.
+    pub key: Option<BatchKey>,
     /// Offset of the bytes of the batch, if the record carries them.
     pub payload: Option<u64>,
 }
@@ -72,15 +79,19 @@ impl Journal {
         let mut ledger = before;
         for batch in batches.iter() {
             let header = Header {
-                kind: Kind::Batch,
+                kind: batch.key.map_or(Kind::Batch, |_| Kind::Keyed),
                 flags: if with_payload { WITH_PAYLOAD } else { 0 },
                 agency: 0,
                 ledger: batch.added_to(ledger),
                 acknowledged,
-                extra: 0,
+                extra: batch.key.map_or(0, |key| hash_of(&key)),
             };
             let header = header.chained(ledger.chain);
             self.put_headers(&header);
+            if let Some(key) = &batch.key {
+                self.records.extend_from_slice(&bytes_of(key));
+                self.records.extend_from_slice(&bytes_of(key));
+            }
             if with_payload {
                 self.records.extend_from_slice(batch.rows);
                 self.records.extend_from_slice(batch.lines);
@@ -151,20 +162,45 @@ impl Journal {
         let [first, second] = [&bytes[..HEADER_BYTES], &bytes[HEADER_BYTES..]]
             .map(|copy| Header::parse(copy).filter(follows));
         let Some(header) = first.or(second) else { return Ok(None) };
-        if !matches!(header.kind, Kind::Batch | Kind::Finish | Kind::Reopen) {
+        if !matches!(header.kind, Kind::Batch | Kind::Finish | Kind::Reopen | Kind::Keyed) {
             return Err(self.newer_version());
         }
-        let payload = header.has(WITH_PAYLOAD).then_some(at + HEADERS_BYTES);
         let mut record = Record {
             header,
             before: *before,
             after: header.ledger,
-            has_both_headers: first.is_some() && second.is_some(),
-            payload,
+            has_all_copies: first.is_some() && second.is_some(),
+            key: None,
+            payload: None,
         };
-        let payload_bytes = payload.map_or(0, |_| record.rows_length() + record.lines_length());
-        record.after.journal_end = at + (HEADERS_BYTES + payload_bytes).next_multiple_of(8);
+        let mut end = at + HEADERS_BYTES;
+        if header.kind == Kind::Keyed {
+            let [first, second] = self.keys_at(end, &header)?;
+            let Some(key) = first.or(second) else { return Ok(None) };
+            record.key = Some(key);
+            record.has_all_copies &= first.is_some() && second.is_some();
+            end += KEYS_BYTES;
+        }
+        if header.has(WITH_PAYLOAD) {
+            record.payload = Some(end);
+            end += record.rows_length() + record.lines_length();
+        }
+        record.after.journal_end = end.next_multiple_of(8);
         Ok(Some(record))
+    }
+
+    /// Reads both copies of the key of a record, `None` for one that is damaged.
+    fn keys_at(&self, at: u64, header: &Header) -> Result<[Option<BatchKey>; 2], FileError> {
+        let mut keys = [None; 2];
+        if at + KEYS_BYTES > JOURNAL_BYTES {
+            return Ok(keys);
+        }
+        for (key, copy) in keys.iter_mut().zip(0..) {
+            let mut bytes = [0; KEY_BYTES];
+            self.file.read_exact_at(&mut bytes, at + copy * KEY_BYTES as u64)?;
+            *key = (hash(&bytes) == header.extra).then(|| key_of(&bytes));
+        }
+        Ok(keys)
     }
 
     /// Reads the bytes of a batch that its record carries: rows and winner lines. Returns `None` if
@@ -205,6 +241,7 @@ impl Journal {
 
 /// Returns the bytes of a record, padded so that the next one is aligned to words.
 fn batch_bytes(batch: &Batch<'_>, with_payload: bool) -> u64 {
+    let keys = batch.key.map_or(0, |_| KEYS_BYTES);
     let payload = if with_payload { batch.rows.len() + batch.lines.len() } else { 0 };
-    (HEADERS_BYTES + payload as u64).next_multiple_of(8)
+    (HEADERS_BYTES + keys + payload as u64).next_multiple_of(8)
 }

@@ -29,12 +29,19 @@ impl Files {
         } else {
             before
         };
+        let mut sessions = match &self.sessions {
+            // Entries of the new epoch, and those of batches that the checkpoint was to commit, may
+            // be there without a record.
+            Some(_) if start.epoch > before.epoch => self.sessions_at(&newest)?,
+            Some(sessions) => Some(sessions.image()?),
+            None => None,
+        };
         self.check_reach(&start)?;
         let mut last = start;
         while let Some(record) = journal.record_after(&last)? {
-            // A record with one header or a torn batch would not survive a later loss of the rest.
+            // A record with one copy of its header or a torn batch would not survive a later loss of the rest.
             let carried = record.payload.is_none() || journal.payload(&record)?.is_some();
-            if !record.has_both_headers || !carried || self.bytes_of(&record, journal)?.is_none() {
+            if !record.has_all_copies || !carried || self.bytes_of(&record, journal)?.is_none() {
                 break;
             }
             match record.header.kind {
@@ -42,7 +49,14 @@ impl Files {
                 Kind::Reopen => self.finished.clear()?,
                 _ => {}
             }
+            if let Some(key) = record.key {
+                self.advance(sessions.as_mut(), key, last.epoch)?;
+            }
             last = record.after;
+        }
+        if let (Some(sessions), Some(image)) = (&self.sessions, &sessions) {
+            sessions.rewrite(image)?;
+            sessions.recount()?;
         }
         let cut = self.bets.length()?.saturating_sub(last.rows_end);
         self.truncate(&last)?;

@@ -27,6 +27,7 @@ impl Files {
                               this file away";
                 return Err(inconsistent(self.winners.path(), reason.to_owned()));
             }
+            ledger.epoch = self.epoch_with_sessions(&ledger)?;
             return Ok(Recovery { ledger, ..Recovery::default() });
         }
         self.check_last_line(rows_end)?;
@@ -63,6 +64,7 @@ impl Files {
         ledger.lines_end = lines.len() as u64;
         ledger.lines_checksum = checksum(0, &lines);
         ledger.rows_checksum = checksum_of(&self.bets, rows_end)?;
+        ledger.epoch = self.epoch_with_sessions(&ledger)?;
         self.winners.write_all_at(&lines, 0)?;
         let kept_in = self.move_tails(&ledger)?;
         Ok(Recovery { ledger, kept_in, unclean: true, counted: true, ..Recovery::default() })
@@ -75,6 +77,13 @@ impl Files {
         let entries = self.checkpoints.read()?;
         let epoch = entries.iter().flatten().map(|entry| entry.ledger.epoch).max();
         Ok(Ledger { finished, epoch: epoch.unwrap_or_default(), ..Ledger::default() })
+    }
+
+    /// Returns an epoch that also follows those in the file of the sessions. Fails if they may not
+    /// match the counted bets.
+    fn epoch_with_sessions(&self, counted: &Ledger) -> Result<u64, StorageError> {
+        let Some(sessions) = &self.sessions else { return Ok(counted.epoch) };
+        Ok(sessions.check_counted(counted)?.max(counted.epoch))
     }
 
     fn read_winners(&self) -> Result<Vec<u8>, FileError> {

@@ -18,6 +18,9 @@ impl Files {
             );
             return Err(inconsistent(journal.path(), reason));
         }
+        if let Some(sessions) = &self.sessions {
+            sessions.check_blank()?;
+        }
         let (start, records) = journal.read()?;
         self.check_reach(&start)?;
         let mut whole = Vec::new();

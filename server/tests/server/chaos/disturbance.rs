@@ -1,7 +1,6 @@
 //! The disturbances of a running central.
 
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 use multiprocessing::{Lock, RawArray};
@@ -242,19 +241,10 @@ impl<'a> Disturbed<'a> {
     fn limit_files(&self, random: &mut Random) {
         let bets = self.central.setup().stored("bets.csv");
         let size = fs::metadata(bets).map_or(0, |metadata| metadata.len());
-        self.set_limit(&(size + random.below(40_000)).to_string());
+        let limit = (size + random.below(40_000)).to_string();
+        self.central.limit_files(&self.workers(), &limit);
         random.pause(FULL);
-        // The supervisor first: a worker that it forks in the meantime has the new limit.
-        self.set_limit("unlimited");
-    }
-
-    fn set_limit(&self, limit: &str) {
-        for pid in [self.central.program.pid()].into_iter().chain(self.workers()) {
-            let mut command = Command::new("prlimit");
-            command.args(["--pid", &pid.to_string(), &format!("--fsize={limit}:")]);
-            // The process may be gone.
-            let _gone = command.output();
-        }
+        self.central.limit_files(&self.workers(), "unlimited");
     }
 }
 

@@ -7,6 +7,7 @@
 //! check every answer when it arrives.
 
 mod disturbance;
+mod resumption;
 mod summary;
 
 use std::sync::Arc;

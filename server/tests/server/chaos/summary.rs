@@ -9,6 +9,7 @@ pub struct Summary {
     rounds: usize,
     batches: usize,
     answers: u64,
+    rows: usize,
     lost: usize,
     doubled: usize,
     torn: usize,
@@ -51,6 +52,12 @@ impl Summary {
         self.seed = seed;
     }
 
+    /// Adds rows of files that are stored once and in order.
+    pub fn add_rows(&mut self, rows: usize) {
+        self.rounds += 1;
+        self.rows += rows;
+    }
+
     /// Adds a round that has ended.
     pub fn add_round(&mut self, record: &BatchRecord) {
         self.rounds += 1;
@@ -81,6 +88,7 @@ impl Drop for Summary {
             ("full disks", self.full_disks as u64, "limits of file sizes".to_owned()),
             ("batches", self.batches as u64, "acknowledged".to_owned()),
             ("answers", self.answers, "explained by an order of the batches".to_owned()),
+            ("rows", self.rows as u64, "of files, stored once and in order".to_owned()),
             ("lost", self.lost as u64, String::new()),
             ("doubled", self.doubled as u64, String::new()),
             ("torn", self.torn as u64, String::new()),

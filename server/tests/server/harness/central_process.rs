@@ -1,6 +1,7 @@
 //! A running central: its supervisor, its workers, and what its status says.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use lottery::Results;
@@ -134,6 +135,17 @@ impl<'a> CentralProcess<'a> {
     /// Waits until the draw has been held.
     pub fn until_drawn(&self) {
         eventually("the draw", || self.status()["drawn"].clone(), |drawn| *drawn == true);
+    }
+
+    /// Limits the size of the files that these processes may write: a number of bytes, or
+    /// `unlimited`. A process that is gone is left out.
+    pub fn limit_files(&self, workers: &[u32], limit: &str) {
+        // The supervisor first: a worker that it forks in the meantime has the new limit.
+        for pid in [self.program.pid()].iter().chain(workers) {
+            let mut command = Command::new("prlimit");
+            command.args(["--pid", &pid.to_string(), &format!("--fsize={limit}:")]);
+            let _gone = command.output();
+        }
     }
 
     /// Stops the central with SIGTERM. Returns its exit code and how long the stop took.

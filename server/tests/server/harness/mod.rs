@@ -20,6 +20,7 @@ mod preloaded;
 mod proc_files;
 mod program;
 mod random;
+mod resuming_client;
 mod rounds;
 mod setup;
 mod stopped_process;
@@ -36,7 +37,8 @@ pub use load::Load;
 pub use log_lines::{count_draws, refusals, value_of};
 pub use mounted::Mounted;
 pub use packets::{
-    bet, codec, large_packet, packet_in, packet_of, packet_of_bets, packet_of_records,
+    bet, codec, codec_of_session, large_packet, new_session, packet_in, packet_of, packet_of_bets,
+    packet_of_records,
 };
 pub use participant::Participant;
 pub use preloaded::compile_library;
@@ -45,6 +47,7 @@ pub use proc_files::{
 };
 pub use program::{Program, client_program, kill};
 pub use random::Random;
+pub use resuming_client::ResumingClient;
 pub use rounds::in_rounds;
 pub use setup::{Setup, reserve_port};
 pub use stopped_process::StoppedProcess;

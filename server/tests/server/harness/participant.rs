@@ -21,6 +21,8 @@ pub struct Participant {
     source: Ipv4Addr,
     port: u16,
     connection: AgencyConnection,
+    /// Number of the next batch in its session, where batches have keys.
+    sequence: u64,
     /// True once something was sent on the connection.
     used: bool,
 }
@@ -50,7 +52,7 @@ impl Participant {
         let mut codec = codec(dialect, number);
         let dialect = Dialect::named(dialect).unwrap();
         let connection = Self::open(source, port, &mut *codec)?;
-        Ok(Self { dialect, codec, source, port, connection, used: false })
+        Ok(Self { dialect, codec, source, port, connection, sequence: 1, used: false })
     }
 
     fn open(
@@ -93,6 +95,7 @@ impl Participant {
     /// Sends a batch as [`store`](Self::store) does. After an error it is unknown whether the batch
     /// is stored.
     pub fn try_store(&mut self, bets: &[Bet<'_>]) -> io::Result<Receipt> {
+        self.codec.set_sequence(self.sequence);
         let packet = packet_in(&mut *self.codec, bets);
         // A codec may compare the receipt with the batch, so the batch goes back into the codec.
         for bet in bets {
@@ -102,6 +105,7 @@ impl Participant {
         let receipt =
             sent.and_then(|()| self.connection.try_read_reply(|reply| self.codec.receipt(reply)));
         self.codec.clear();
+        self.sequence += u64::from(matches!(receipt, Ok(Receipt::Stored { .. })));
         receipt
     }
 

@@ -2,7 +2,6 @@
 //! leaves nothing, stored batches stay, and once there is room the central goes on.
 
 use std::fs;
-use std::process::Command;
 
 use crate::harness::{
     BatchRecord, CentralProcess, Setup, can_mount, eventually, is_alive, large_packet,
@@ -106,12 +105,7 @@ fn a_file_size_limit_refuses_the_batch_and_kills_no_worker() {
     let totals = record.check_files(&read("bets.csv"), &read("winners.log"));
     assert_eq!(totals.bets, (stored * BETS) as u64);
 
-    for pid in &workers {
-        let raised = Command::new("prlimit")
-            .args(["--pid", &pid.to_string(), "--fsize=unlimited:"])
-            .status();
-        assert!(raised.unwrap().success());
-    }
+    central.limit_files(&workers, "unlimited");
     let stored = || record.send_batch(central.port, BETS, BETS / 2);
     eventually("a batch is stored again", stored, |stored| *stored);
     let totals = record.check_files(&read("bets.csv"), &read("winners.log"));

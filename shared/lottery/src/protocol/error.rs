@@ -5,9 +5,36 @@ use crate::InvalidBet;
 /// The reason why a message of the peer is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
-    /// The first byte is not a request type.
-    #[error("unknown request type {0}, expected 0 for a batch or 1 for a query")]
-    UnknownRequest(u8),
+    /// The byte of the request type has an unknown value.
+    #[error("unknown request type {kind}, expected {expected}")]
+    UnknownRequest {
+        /// The value.
+        kind: u8,
+        /// The request types of the dialect, in words.
+        expected: &'static str,
+    },
+    /// The first byte of a message is not the version of the dialect.
+    #[error("unknown version {found:#04x}, expected {expected:#04x}")]
+    UnknownVersion {
+        /// The first byte.
+        found: u8,
+        /// The version of the dialect.
+        expected: u8,
+    },
+    /// The length in a message is not one that a message of its type can have.
+    #[error("a message of type {kind:#04x} cannot have a body of {bytes} bytes")]
+    BodyLength {
+        /// Type of the message.
+        kind: u8,
+        /// The length of the body.
+        bytes: usize,
+    },
+    /// Bytes follow the last record of a message.
+    #[error("{0} bytes after the last record")]
+    UnusedBytes(usize),
+    /// The number of a batch in its session is 0.
+    #[error("batch 0 of a session is not valid, batches are numbered from 1")]
+    NoSequence,
     /// The batch has no bets, and the dialect does not allow an empty one.
     #[error("batch of 0 records")]
     EmptyBatch,
@@ -51,7 +78,7 @@ pub enum ProtocolError {
         /// The reason.
         source: InvalidBet,
     },
-    /// The first byte of a reply is not a reply type.
+    /// The byte of the reply type has an unknown value.
     #[error("unknown reply type {0}")]
     UnknownReply(u8),
     /// Bytes follow a complete reply.

@@ -13,19 +13,20 @@
 //! | query reply, partial | u8 `0`, u16 agencies in flight, u32 winners so far |
 
 mod rules;
-mod scan;
 
 use byteorder::{BigEndian, ByteOrder};
 
-use super::text::Fields;
+pub use super::records::MAX_RECORD_BYTES;
+use super::records::{
+    LENGTH_BYTES, SEPARATOR, decode_records, prepare_records, put_counted, put_record, put_u16,
+    record_end,
+};
 use super::{
     AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect,
     MAX_REQUEST_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Refused, Then, Unencodable,
     check_separator, error::no_trailing_bytes,
 };
-use crate::{
-    Bet, Birthdate, InvalidBet, MAX_TEXT_BYTES, Prepared, Reply, Request, Results, decimal,
-};
+use crate::{Bet, Prepared, Reply, Request, Results};
 
 /// The row of the dialect table.
 pub const DIALECT: Dialect = Dialect {
@@ -47,19 +48,14 @@ pub const DIALECT: Dialect = Dialect {
 /// The complete query for the results.
 pub const QUERY: [u8; 1] = [QUERY_TYPE];
 
-/// Length of the longest valid record: three texts, an ISO date, a ten-digit number and four
-/// separators. A record that announces more is rejected before its bytes arrive.
-pub const MAX_RECORD_BYTES: usize = 3 * MAX_TEXT_BYTES + 10 + 10 + 4;
-
 const BATCH_TYPE: u8 = 0;
 const QUERY_TYPE: u8 = 1;
 const PARTIAL: u8 = 0;
 const TOTAL: u8 = 1;
-const SEPARATOR: u8 = b';';
+/// The agency of every bet.
+const NO_AGENCY: u16 = 0;
 /// The type byte and the u16 count.
 const BATCH_HEADER_BYTES: usize = 3;
-/// The u16 before a record, and before the winners of a reply.
-const LENGTH_BYTES: usize = 2;
 
 /// The central's codec. It stores how far a batch was scanned, so that a batch which arrives byte
 /// by byte is not scanned from its start each time.
@@ -84,7 +80,10 @@ impl CentralCodec for TypedCentralCodec {
                 Ok(Decoded::Complete { request: Request::Results, consumed: QUERY.len() })
             }
             Some(&BATCH_TYPE) => self.decode_batch(buffer).map_err(Refusal::from),
-            Some(&other) => Err(ProtocolError::UnknownRequest(other).into()),
+            Some(&other) => {
+                let expected = "0 for a batch or 1 for a query";
+                Err(ProtocolError::UnknownRequest { kind: other, expected }.into())
+            }
         }
     }
 
@@ -93,19 +92,14 @@ impl CentralCodec for TypedCentralCodec {
             [BATCH_TYPE, ..] => self.batch_end(buffer).ok()??,
             _ => return None,
         };
-        scan::prepare(&buffer[..end], rows)
+        prepare_records(&buffer[BATCH_HEADER_BYTES..end], NO_AGENCY, end, rows)
     }
 
     /// Encodes the reply. Counts saturate at their largest value on the wire: 65,535 in flight,
     /// 4,294,967,295 winners.
     fn encode(&mut self, reply: &Reply<'_>, out: &mut Vec<u8>) -> Result<Then, Unencodable> {
         match reply {
-            Reply::Stored { winners, .. } => {
-                put_u16(out, winners.len());
-                for bet in winners {
-                    put_record(bet, out);
-                }
-            }
+            Reply::Stored { winners, .. } => put_counted(winners, out),
             Reply::Results(Results { winners, in_flight }) => {
                 if *in_flight == 0 {
                     out.push(TOTAL);
@@ -129,7 +123,7 @@ impl CentralCodec for TypedCentralCodec {
 impl TypedCentralCodec {
     fn decode_batch<'b>(&mut self, buffer: &'b [u8]) -> Result<Decoded<'b>, ProtocolError> {
         let Some(end) = self.batch_end(buffer)? else { return Ok(Decoded::Incomplete) };
-        let bets = decode_records(&buffer[BATCH_HEADER_BYTES..end], self.records)?;
+        let bets = decode_records(&buffer[BATCH_HEADER_BYTES..end], self.records, NO_AGENCY)?;
         Ok(Decoded::Complete { request: Request::Store(bets), consumed: end })
     }
 
@@ -147,6 +141,9 @@ impl TypedCentralCodec {
         while self.records < announced {
             let record = self.records + 1;
             let Some(end) = record_end(buffer, self.scanned, record)? else { return Ok(None) };
+            if end > MAX_REQUEST_BYTES {
+                return Err(ProtocolError::TooLarge { max: MAX_REQUEST_BYTES });
+            }
             if end > buffer.len() {
                 return Ok(None);
             }
@@ -154,79 +151,6 @@ impl TypedCentralCodec {
         }
         Ok(Some(self.scanned))
     }
-}
-
-/// Returns the offset after the record that starts at `start`, or `None` while its length has not
-/// arrived. The offset is beyond the buffer while the record is incomplete.
-fn record_end(buffer: &[u8], start: usize, record: usize) -> Result<Option<usize>, ProtocolError> {
-    let Some(length) = buffer.get(start..start + LENGTH_BYTES) else { return Ok(None) };
-    let bytes = usize::from(BigEndian::read_u16(length));
-    if bytes > MAX_RECORD_BYTES {
-        return Err(ProtocolError::RecordTooLong { record, bytes, max: MAX_RECORD_BYTES });
-    }
-    let end = start + LENGTH_BYTES + bytes;
-    if end > MAX_REQUEST_BYTES {
-        return Err(ProtocolError::TooLarge { max: MAX_REQUEST_BYTES });
-    }
-    Ok(Some(end))
-}
-
-/// Decodes `count` records that are known to be complete.
-fn decode_records(mut bytes: &[u8], count: usize) -> Result<Vec<Bet<'_>>, ProtocolError> {
-    let mut bets = Vec::with_capacity(count);
-    for record in 1..=count {
-        let (length, rest) = bytes.split_at(LENGTH_BYTES);
-        let (text, rest) = rest.split_at(usize::from(BigEndian::read_u16(length)));
-        bets.push(decode_record(text, record)?);
-        bytes = rest;
-    }
-    Ok(bets)
-}
-
-fn decode_record(bytes: &[u8], record: usize) -> Result<Bet<'_>, ProtocolError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| ProtocolError::NotUtf8 { record })?;
-    let mut fields = Fields::<SEPARATOR>::new(text);
-    let (Some(first_name), Some(last_name), Some(document), Some(date), number, None) =
-        (fields.next(), fields.next(), fields.next(), fields.next(), fields.next(), fields.next())
-    else {
-        let found = Fields::<SEPARATOR>::new(text).count();
-        return Err(ProtocolError::FieldCount { record, found, expected: "4 or 5" });
-    };
-    let invalid = |source| ProtocolError::Bet { record, source };
-    let birthdate =
-        Birthdate::from_unpadded(date).ok_or_else(|| invalid(InvalidBet::birthdate(date)))?;
-    // Only plain decimals, because the reply must repeat the digits and is written from the
-    // integer.
-    let number = number
-        .map(|digits| decimal::parse(digits).ok_or_else(|| invalid(InvalidBet::number(digits))))
-        .transpose()?;
-    let bet =
-        Bet { agency: 0, first_name, last_name, document: document.into(), birthdate, number };
-    bet.validate().map_err(invalid)?;
-    Ok(bet)
-}
-
-fn put_u16(out: &mut Vec<u8>, value: usize) {
-    out.extend_from_slice(&u16::try_from(value).unwrap_or(u16::MAX).to_be_bytes());
-}
-
-/// Appends a record with its length, which fits a u16: the record of a valid bet has at most
-/// [`MAX_RECORD_BYTES`].
-fn put_record(bet: &Bet<'_>, out: &mut Vec<u8>) {
-    let length_at = out.len();
-    out.extend_from_slice(&[0; LENGTH_BYTES]);
-    for text in [bet.first_name, bet.last_name, bet.document.as_str()] {
-        out.extend_from_slice(text.as_bytes());
-        out.push(SEPARATOR);
-    }
-    out.extend_from_slice(&bet.birthdate.iso_bytes());
-    if let Some(number) = bet.number {
-        out.push(SEPARATOR);
-        out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-    }
-    let bytes = out.len() - length_at - LENGTH_BYTES;
-    debug_assert!(bytes <= MAX_RECORD_BYTES, "a record of {bytes} bytes passed validation");
-    BigEndian::write_u16(&mut out[length_at..], u16::try_from(bytes).unwrap_or(u16::MAX));
 }
 
 /// The agency's codec.
@@ -301,7 +225,7 @@ pub fn decode_winners(buffer: &[u8]) -> Result<Option<Vec<Bet<'_>>>, ProtocolErr
         }
     }
     no_trailing_bytes(&buffer[end..])?;
-    decode_records(&buffer[LENGTH_BYTES..], count).map(Some)
+    decode_records(&buffer[LENGTH_BYTES..], count, NO_AGENCY).map(Some)
 }
 
 /// Decodes the reply to a query, or returns `None` while bytes are missing.

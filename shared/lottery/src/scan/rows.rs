@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::window::{LONGEST_ROW, PREFIX, ROW, SUFFIX};
-use crate::{Bet, decimal, is_winner, write_rows};
+use crate::{BatchKey, Bet, decimal, is_winner, write_rows};
 
 /// A batch that was checked, and whose rows were appended.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Prepared<'b> {
     pub agency: u16,
     /// The winners, in the order of the batch.
     pub winners: Vec<Bet<'b>>,
+    /// Identifies the batch, in a dialect whose batches have keys.
+    pub key: Option<BatchKey>,
     /// True if every document is known to be a plain decimal from 0 to 4294967295, which every
     /// dialect can encode. False in a dialect without agencies, where it does not matter.
     pub has_plain_documents: bool,
@@ -146,7 +148,7 @@ impl<'b> BatchRows<'_, 'b> {
             return None;
         }
         let Self { bets, agency, winners, has_plain_documents, .. } = self;
-        Some(Prepared { bets, agency, winners, has_plain_documents, consumed })
+        Some(Prepared { bets, agency, winners, key: None, has_plain_documents, consumed })
     }
 }
 

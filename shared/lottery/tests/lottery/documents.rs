@@ -1,11 +1,11 @@
-//! The documents that an agency decodes from the replies of every dialect, checked with the vectors
-//! of the original programs.
+//! The documents that an agency decodes from the replies of every dialect, checked with the
+//! vectors.
 
 use crate::common::{agency, vector};
 use lottery::protocol::DIALECTS;
 
 /// A dialect, the vector of a reply, and the documents in it.
-const REPLIES: [(&str, &str, &[&str]); 12] = [
+const REPLIES: [(&str, &str, &[&str]); 16] = [
     ("counted", "winners_none", &[]),
     ("counted", "winners_L", &["30904465"]),
     ("counted", "winners_agency4_dataset", &["34963649", "35635602"]),
@@ -16,6 +16,10 @@ const REPLIES: [(&str, &str, &[&str]); 12] = [
     ("framed", "winners_agency4_dataset", &["34963649", "35635602"]),
     ("sentinel", "winners_none", &[]),
     ("sentinel", "winners_agency4_dataset", &["34963649", "35635602"]),
+    ("keyed", "winners_none", &[]),
+    ("keyed", "winners_agency4_dataset", &["34963649", "35635602"]),
+    ("keyed", "stored_none", &[]),
+    ("keyed", "stored_L", &["30904465"]),
     ("typed", "batch_reply_no_winner", &[]),
     ("typed", "five_fields_batch_LT_reply", &["30904465"]),
 ];
@@ -53,6 +57,9 @@ fn other_replies_contain_no_documents() {
         ("framed", "success_1"),
         ("framed", "ack"),
         ("sentinel", "ack"),
+        ("keyed", "finished"),
+        ("keyed", "results_total_3"),
+        ("keyed", "error_closed"),
         ("typed", "results_total_3"),
     ] {
         assert_eq!(documents(dialect, &vector(dialect, name)), None, "{dialect} {name}");

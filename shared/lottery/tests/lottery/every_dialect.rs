@@ -7,7 +7,7 @@ use crate::common::conversation::{
 };
 use crate::common::{agency_with, central, encoded, filled};
 use lottery::protocol::{AgencyOptions, Answer, DIALECTS, Decoded, Dialect, Receipt};
-use lottery::{Reply, Request, Results};
+use lottery::{BatchKey, Bet, Reply, Request, Results};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -18,14 +18,16 @@ fn dialects() -> impl Iterator<Item = &'static Dialect> {
 
 /// Generates options with any agency that the dialect can encode.
 fn any_agency(dialect: &Dialect) -> impl Strategy<Value = AgencyOptions> + use<> {
-    (1..=dialect.max_agency, any::<bool>()).prop_map(|(agency, with_count)| AgencyOptions {
-        with_count,
-        ..AgencyOptions::new(agency, u16::MAX)
-    })
+    (1..=dialect.max_agency, any::<bool>(), any::<[u8; 16]>()).prop_map(
+        |(agency, with_count, session)| AgencyOptions {
+            with_count,
+            session,
+            ..AgencyOptions::new(agency, u16::MAX)
+        },
+    )
 }
 
-/// Returns true for `typed`, the only dialect without agencies and with the winners in the batch
-/// reply.
+/// Returns true for `typed`, the only dialect without agencies.
 fn is_typed(dialect: &Dialect) -> bool {
     dialect.name == "typed"
 }
@@ -33,6 +35,34 @@ fn is_typed(dialect: &Dialect) -> bool {
 /// Returns the agency that the central decodes for the bets of this agency.
 fn agency_at_the_central(dialect: &Dialect, options: &AgencyOptions) -> u16 {
     if is_typed(dialect) { 0 } else { options.agency }
+}
+
+/// Returns true if the batch reply contains the winners.
+fn reports_winners(dialect: &Dialect) -> bool {
+    is_typed(dialect) || dialect.has_keys
+}
+
+/// Returns the request of the first batch of an agency, with the content 0 in its key.
+fn batch_request<'b>(
+    dialect: &Dialect,
+    options: &AgencyOptions,
+    bets: Vec<Bet<'b>>,
+) -> Request<'b> {
+    let AgencyOptions { session, agency, .. } = *options;
+    match dialect.has_keys {
+        true => {
+            Request::StoreOnce { key: BatchKey { session, agency, sequence: 1, content: 0 }, bets }
+        }
+        false => Request::Store(bets),
+    }
+}
+
+/// Replaces the content in the key of a batch by 0.
+fn without_content(mut request: Request<'_>) -> Request<'_> {
+    if let Request::StoreOnce { key, .. } = &mut request {
+        key.content = 0;
+    }
+    request
 }
 
 #[test]
@@ -54,13 +84,17 @@ fn a_batch_and_its_reply_are_decoded_with_any_splits() {
 
             let mut central = central(dialect.name);
             let wire = [agency.greeting(), packet.clone()].concat();
-            let request = Request::Store(bets.clone());
-            let complete = Decoded::Complete { request, consumed: packet.len() };
-            let decoded = decode_split(&mut *central, &wire, &splits);
-            prop_assert_eq!(decoded, Ok(complete), "{}", dialect.name);
+            let Ok(Decoded::Complete { request, consumed }) =
+                decode_split(&mut *central, &wire, &splits)
+            else {
+                panic!("{}: the batch is not decoded", dialect.name);
+            };
+            prop_assert_eq!(consumed, packet.len(), "{}", dialect.name);
+            let expected = batch_request(dialect, &options, bets.clone());
+            prop_assert_eq!(without_content(request), expected, "{}", dialect.name);
 
             let winners = bets[..winners.index(bets.len() + 1)].to_vec();
-            let receipt = Receipt::Stored { winners: is_typed(dialect).then_some(winners.len()) };
+            let receipt = Receipt::Stored { winners: reports_winners(dialect).then_some(winners.len()) };
             let (reply, _) = encoded(&mut *central, &Reply::Stored { bets: bets.len(), winners });
             let decoded = decode_reply_split(|bytes| agency.receipt(bytes), &reply, &reply_splits);
             prop_assert_eq!(decoded, Ok(Some(receipt)), "{}", dialect.name);
@@ -114,7 +148,14 @@ fn messages_on_a_kept_connection_are_decoded_one_by_one() {
             let mut agency = agency_with(dialect.name, &options);
             let number = options.agency;
             let (bets, packet) = filled(&mut *agency, of_agency(&owned, number));
-            let batch = (Request::Store(bets), packet);
+            let greeted = [agency.greeting(), packet.clone()].concat();
+            let decoded = decode_split(&mut *central(dialect.name), &greeted, &[]);
+            let Ok(Decoded::Complete { request, .. }) = decoded else {
+                panic!("{}: the batch is not decoded", dialect.name);
+            };
+            let expected = batch_request(dialect, &options, bets);
+            prop_assert_eq!(without_content(request.clone()), expected, "{}", dialect.name);
+            let batch = (request, packet);
             let finish =
                 agency.notification().map(|wire| (Request::Finish { agency: number }, wire));
             let question = Request::Winners { agency: number, finished: finish.is_none() };

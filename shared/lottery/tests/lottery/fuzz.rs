@@ -22,9 +22,10 @@ pub(crate) fn check_central(input: &[u8]) {
     loop {
         match codec.decode(rest) {
             Ok(Decoded::Skip { consumed }) => rest = &rest[consumed..],
-            Ok(Decoded::Complete { request: Request::Store(bets), .. }) => {
-                return check_rows(&bets);
-            }
+            Ok(Decoded::Complete {
+                request: Request::Store(bets) | Request::StoreOnce { bets, .. },
+                ..
+            }) => return check_rows(&bets),
             _ => return,
         }
     }
@@ -65,7 +66,11 @@ pub(crate) fn check_agency(input: &[u8]) {
     // A reply may arrive in any pieces: each beginning is decoded, and then the next one.
     for end in 0..=reply.len() {
         let beginning = &reply[..end];
-        let _ = (codec.receipt(beginning), codec.acknowledgement(beginning));
+        let receipt = codec.receipt(beginning);
+        if codec.denied(beginning).is_some() {
+            assert!(receipt.is_err(), "an error is not a receipt");
+        }
+        let _ = codec.acknowledgement(beginning);
         if let Ok(Some(Answer::Winners(count))) = codec.answer(beginning) {
             let documents = codec.documents(beginning);
             assert!(documents.is_none_or(|documents| documents.len() as u64 == count));

@@ -12,6 +12,7 @@ mod echo;
 mod every_dialect;
 mod framed;
 mod fuzz;
+mod keyed;
 mod line;
 mod one_place;
 mod recognize;

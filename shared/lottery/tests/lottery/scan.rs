@@ -34,8 +34,10 @@ pub(crate) fn check_message(codec: &mut dyn CentralCodec, wire: &[u8]) -> bool {
     let Ok(Decoded::Complete { request, consumed }) = decoded else {
         panic!("prepared {prepared:?}, decoded {decoded:?}: {wire:02x?}")
     };
-    let (Request::Store(bets) | Request::StoreOnce { bets, .. }) = request else {
-        panic!("prepared {prepared:?}, decoded {request:?}: {wire:02x?}")
+    let (key, bets) = match request {
+        Request::Store(bets) => (None, bets),
+        Request::StoreOnce { key, bets } => (Some(key), bets),
+        other => panic!("prepared {prepared:?}, decoded {other:?}: {wire:02x?}"),
     };
     let mut expected = BEFORE.to_vec();
     write_rows(&bets, &mut expected).unwrap();
@@ -53,7 +55,7 @@ pub(crate) fn check_message(codec: &mut dyn CentralCodec, wire: &[u8]) -> bool {
     };
     let has_plain_documents = agency != 0 && bets.iter().all(is_plain);
     let bets = bets.len();
-    assert_eq!(prepared, Prepared { bets, agency, winners, has_plain_documents, consumed });
+    assert_eq!(prepared, Prepared { bets, agency, winners, key, has_plain_documents, consumed });
     true
 }
 

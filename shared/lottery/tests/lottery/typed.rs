@@ -172,7 +172,8 @@ fn bytes_after_the_request_are_not_consumed() {
 #[test]
 fn every_invalid_request_is_refused_with_its_reason() {
     for kind in 2..=255 {
-        assert_eq!(refusal(&[kind]), ProtocolError::UnknownRequest(kind));
+        let expected = "0 for a batch or 1 for a query";
+        assert_eq!(refusal(&[kind]), ProtocolError::UnknownRequest { kind, expected });
     }
     assert_eq!(refusal(&[0, 0, 0]), ProtocolError::EmptyBatch);
     for (text, found) in [(&b"A;B;1"[..], 3), (b"A;B;1;1999-03-07;5;6", 6), (b"", 1)] {

@@ -61,7 +61,7 @@ pub(crate) fn any_bets(dialect: &str, longest: u8) -> impl Strategy<Value = Vec<
         move || string_regex(&expression).unwrap().boxed()
     };
     let (texts, numeric_documents) = match dialect {
-        "typed" => (without(";"), false),
+        "typed" | "keyed" => (without(";"), false),
         "line" => (without(","), false),
         "framed" => (without("|"), false),
         "counted" | "counted-u8" | "sentinel" => (without(""), true),
@@ -70,7 +70,7 @@ pub(crate) fn any_bets(dialect: &str, longest: u8) -> impl Strategy<Value = Vec<
     let documents =
         if numeric_documents { any::<u32>().prop_map(|n| n.to_string()).boxed() } else { texts() };
     let numbers = match dialect {
-        "typed" => any::<Option<u32>>().boxed(),
+        "typed" | "keyed" => any::<Option<u32>>().boxed(),
         "counted" | "counted-u8" => any::<u16>().prop_map(|number| Some(number.into())).boxed(),
         _ => any::<u32>().prop_map(Some).boxed(),
     };

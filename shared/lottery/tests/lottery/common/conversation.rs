@@ -5,11 +5,12 @@ use std::fmt::Debug;
 use lottery::protocol::{
     CentralCodec, Decoded, Dialect, ProtocolError, Refusal, Refused, Step, Then,
 };
-use lottery::{Reply, Request, Results};
+use lottery::{Bet, Reply, Request, Results};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::central;
+use super::sessions::Sessions;
 
 /// Generates the places where the network splits a message.
 pub(crate) fn splits() -> impl Strategy<Value = Vec<Index>> {
@@ -141,7 +142,7 @@ pub(crate) fn check_rules(dialect: &Dialect) {
                     let at_end = connection.codec.decode_last(&connection.unread);
                     assert_eq!(at_end, Ok(Decoded::Incomplete), "{context}");
                 }
-                Step::Reconnect => connection = Connection::new(name, false),
+                Step::Reconnect => connection.reconnect(name),
                 Step::Expect(bytes) => assert_eq!(connection.take_sent(), bytes, "{context}"),
                 Step::ExpectOneOf(any) => {
                     let reply = connection.take_sent();
@@ -170,12 +171,21 @@ struct Connection {
     sent: Vec<u8>,
     /// Requests and refusals, in order.
     events: Vec<String>,
+    /// The sessions, which outlive the connection.
+    sessions: Sessions,
 }
 
 impl Connection {
     fn new(name: &str, draws: bool) -> Self {
         let codec = central(name);
-        Self { codec, draws, open: true, unread: Vec::new(), sent: Vec::new(), events: Vec::new() }
+        let (unread, sent, events) = (Vec::new(), Vec::new(), Vec::new());
+        Self { codec, draws, open: true, unread, sent, events, sessions: Sessions::default() }
+    }
+
+    /// Continues on a new connection.
+    fn reconnect(&mut self, name: &str) {
+        let sessions = std::mem::take(&mut self.sessions);
+        *self = Self { sessions, ..Self::new(name, self.draws) };
     }
 
     /// Returns the bytes sent since the last call.
@@ -207,21 +217,28 @@ impl Connection {
                     "{request:?}"
                 );
                 self.events.push(format!("{consumed}: {request:?}"));
+                let stored =
+                    |bets: &[Bet<'_>]| Reply::Stored { bets: bets.len(), winners: Vec::new() };
                 let reply = match request {
                     Request::Close if self.draws => {
                         self.open = false;
                         return false;
                     }
-                    Request::Store(bets) | Request::StoreOnce { bets, .. } => {
-                        Reply::Stored { bets: bets.len(), winners: Vec::new() }
+                    Request::Store(bets) => Ok(stored(&bets)),
+                    Request::StoreOnce { key, bets } => {
+                        self.sessions.judge(key).map(|_| stored(&bets))
                     }
-                    Request::Results => Reply::Results(Results { winners: 0, in_flight: 0 }),
-                    Request::Echo(text) => Reply::Echo(text),
-                    Request::Finish { .. } if self.draws => Reply::Finished,
-                    Request::Winners { .. } if self.draws => Reply::Winners(Vec::new()),
+                    Request::Results => Ok(Reply::Results(Results { winners: 0, in_flight: 0 })),
+                    Request::Echo(text) => Ok(Reply::Echo(text)),
+                    Request::Finish { .. } if self.draws => Ok(Reply::Finished),
+                    Request::Winners { .. } if self.draws => Ok(Reply::Winners(Vec::new())),
                     other => panic!("{other:?} is not expected here"),
                 };
-                (consumed, self.codec.encode(&reply, &mut self.sent).unwrap())
+                let then = match reply {
+                    Ok(reply) => self.codec.encode(&reply, &mut self.sent).unwrap(),
+                    Err(denial) => self.codec.refuse(Refused::Request(denial), &mut self.sent),
+                };
+                (consumed, then)
             }
             Err(refusal) => {
                 self.events.push(format!("{refusal:?}"));

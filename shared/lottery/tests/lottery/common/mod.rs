@@ -2,6 +2,7 @@
 
 pub(crate) mod bets;
 pub(crate) mod conversation;
+pub(crate) mod sessions;
 
 use lottery::protocol::{
     AgencyCodec, AgencyOptions, CentralCodec, Decoded, Dialect, Push, Refusal, Refused, Then,

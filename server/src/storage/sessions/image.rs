@@ -1,0 +1,97 @@
+//! The whole table in memory, as a start, a check or a backup reads it.
+
+use std::convert::Infallible;
+
+use lottery::BatchKey;
+
+use super::entry::{ENTRY_BYTES, Entry, hash_of};
+use super::slot::{SLOT_BYTES, Slot, Version};
+use super::table::{BUCKET_BYTES, find};
+
+/// The bytes of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image(Vec<u8>);
+
+/// The number of sessions, and the sum of the hashes of their keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// Sessions.
+    pub count: u64,
+    /// Sum of the hashes, so that the order does not matter.
+    pub hashes: u64,
+}
+
+impl Image {
+    /// Returns the image with these bytes.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns the bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Returns true if nothing was ever written.
+    pub fn is_blank(&self) -> bool {
+        self.0.iter().all(|byte| *byte == 0)
+    }
+
+    /// Removes all damaged copies and those that were written in an epoch or after it. What is left
+    /// are the entries at the start of the epoch.
+    pub fn rewind(&mut self, epoch: u64) {
+        for bytes in self.0.as_chunks_mut::<SLOT_BYTES>().0 {
+            let slot = Slot::parse(bytes);
+            for (copy, version) in
+                bytes.as_chunks_mut::<ENTRY_BYTES>().0.iter_mut().zip(slot.versions)
+            {
+                let is_kept = match version {
+                    Version::Blank => true,
+                    Version::Damaged => false,
+                    Version::Whole(entry) => entry.epoch < epoch,
+                };
+                if !is_kept {
+                    copy.fill(0);
+                }
+            }
+        }
+    }
+
+    /// Returns the sum over the newest entry of each session, or `None` if a copy is damaged, which
+    /// may be the newest.
+    pub fn sum(&self) -> Option<Sum> {
+        let mut sum = Sum::default();
+        for bytes in self.0.as_chunks().0 {
+            let slot = Slot::parse(bytes);
+            if slot.versions.contains(&Version::Damaged) {
+                return None;
+            }
+            if let Some(entry) = slot.newest() {
+                sum.count += 1;
+                sum.hashes = sum.hashes.wrapping_add(hash_of(&entry.key));
+            }
+        }
+        Some(sum)
+    }
+
+    /// Returns the last batch of a session.
+    pub fn last(&self, session: &[u8; 16]) -> Option<BatchKey> {
+        let Ok(place) = find(session, |at| Ok::<_, Infallible>(self.bucket(at)));
+        place?.slot.newest().map(|entry| entry.key)
+    }
+
+    /// Makes a batch the last one of its session. Returns false if there is no room.
+    pub fn put(&mut self, key: BatchKey, epoch: u64) -> bool {
+        let Ok(place) = find(&key.session, |at| Ok::<_, Infallible>(self.bucket(at)));
+        let Some(place) = place else { return false };
+        let at = place.at + place.slot.overwritten(epoch);
+        self.0[at..at + ENTRY_BYTES].copy_from_slice(&Entry { key, epoch }.bytes());
+        true
+    }
+
+    fn bucket(&self, at: usize) -> [u8; BUCKET_BYTES] {
+        let mut bucket = [0; BUCKET_BYTES];
+        bucket.copy_from_slice(&self.0[at..at + BUCKET_BYTES]);
+        bucket
+    }
+}

@@ -1,0 +1,288 @@
+//! Batches with keys: however often a batch is sent, and whatever happens to the central in
+//! between, it is stored once and every reply to it is the same.
+
+use std::thread::scope;
+
+use crate::harness::{
+    AgencyConnection, CentralProcess, Setup, bet, codec_of_session, count_draws, kill, new_session,
+    packet_in,
+};
+use lottery::protocol::{Advice, AgencyCodec};
+use nix::sys::signal::Signal;
+
+/// Most sessions of a storage.
+const MAX_SESSIONS: u64 = 16_384;
+
+/// An agency with a session.
+struct Agency {
+    number: u16,
+    codec: Box<dyn AgencyCodec>,
+}
+
+impl Agency {
+    fn new(number: u16) -> Self {
+        Self::with_session(number, new_session())
+    }
+
+    fn with_session(number: u16, session: [u8; 16]) -> Self {
+        Self { number, codec: codec_of_session("keyed", number, session) }
+    }
+
+    /// Returns a batch of three bets, one of which wins. The bets depend on `mark`.
+    fn batch(&mut self, sequence: u64, mark: &str) -> Vec<u8> {
+        let documents: Vec<_> = (0..3).map(|bet| format!("{mark}-{bet}")).collect();
+        let bets: Vec<_> =
+            documents.iter().enumerate().map(|(index, it)| bet(it, index == 0)).collect();
+        self.codec.set_sequence(sequence);
+        packet_in(&mut *self.codec, &bets)
+    }
+
+    /// Returns what an error reply advises.
+    fn advice(&self, reply: &[u8]) -> Advice {
+        let denied = self.codec.denied(reply);
+        denied.unwrap_or_else(|| panic!("no error: {reply:02x?}")).advice
+    }
+
+    /// Asserts that a reply acknowledges a batch with one winner of this mark.
+    fn assert_stored(&self, reply: &[u8], mark: &str) {
+        assert_eq!(self.codec.denied(reply), None, "{}", String::from_utf8_lossy(reply));
+        let documents = self.codec.documents(reply);
+        assert_eq!(documents, Some(vec![format!("{mark}-0")]), "agency {}", self.number);
+    }
+}
+
+fn setup(durability: &str) -> Setup {
+    Setup::new().with("SERVER_PROTOCOL", "keyed").with("SERVER_DURABILITY", durability)
+}
+
+/// Sends a request on a connection of its own and returns everything that the central answers.
+fn ask(central: &CentralProcess<'_>, request: &[u8]) -> Vec<u8> {
+    let mut connection = central.connect();
+    connection.send(request);
+    connection.end_sending();
+    connection.read_to_end()
+}
+
+#[test]
+fn a_repeated_batch_is_stored_once_and_answered_as_the_first_time() {
+    for durability in ["process", "disk"] {
+        let (setup, mut agency) = (setup(durability), Agency::new(1));
+        let central = setup.start();
+        let batch = agency.batch(1, "a");
+        let first = ask(&central, &batch);
+        agency.assert_stored(&first, "a");
+        for _ in 0..5 {
+            assert_eq!(ask(&central, &batch), first);
+        }
+        assert_eq!((setup.rows().len(), central.number("bets")), (3, 3));
+        assert_eq!(central.number("winners"), 1);
+        assert_eq!(central.program.count_lines_with("apuesta_repetida | result: success"), 5);
+        assert_eq!(central.program.count_lines_with("apuesta_recibida | result: success"), 1);
+        central.none_in_flight_within_a_second();
+    }
+}
+
+#[test]
+fn a_session_survives_the_death_of_the_worker_of_everything_and_a_restart() {
+    for durability in ["process", "disk"] {
+        let mut setup = setup(durability);
+        setup.keep_port();
+        let mut agency = Agency::new(1);
+        let mut last = agency.batch(1, "0");
+        let mut central = setup.start();
+        let mut reply = ask(&central, &last);
+        for round in 1..=8 {
+            match round % 4 {
+                0 => {
+                    assert_eq!(central.stop().0, 0);
+                    central = setup.start();
+                }
+                1 => {
+                    central.kill_all();
+                    central = setup.start();
+                }
+                2 => {
+                    let worker = central.worker_pids()[0];
+                    assert!(kill(worker, Signal::SIGKILL));
+                    central.replaced_within_a_second(0, worker);
+                }
+                _ => {}
+            }
+            assert_eq!(ask(&central, &last), reply, "round {round}");
+            let mark = round.to_string();
+            last = agency.batch(round + 1, &mark);
+            reply = ask(&central, &last);
+            agency.assert_stored(&reply, &mark);
+        }
+        assert_eq!(setup.rows().len(), 27);
+    }
+}
+
+#[test]
+fn a_batch_that_does_not_continue_its_session_is_refused_with_the_number_that_does() {
+    let (setup, mut agency) = (setup("process"), Agency::new(1));
+    let central = setup.start();
+    let expected = |agency: &Agency, reply: &[u8], number| {
+        assert_eq!(agency.advice(reply), Advice::ResendFrom(number));
+    };
+    let early = ask(&central, &agency.batch(2, "a"));
+    expected(&agency, &early, 1);
+    let first = agency.batch(1, "a");
+    agency.assert_stored(&ask(&central, &first), "a");
+    let second = ask(&central, &agency.batch(2, "b"));
+    agency.assert_stored(&second, "b");
+    for number in [1, 4, u64::MAX] {
+        let other = ask(&central, &agency.batch(number, "c"));
+        expected(&agency, &other, 3);
+    }
+    let different = ask(&central, &agency.batch(2, "d"));
+    assert_eq!(agency.advice(&different), Advice::Stop);
+    assert_eq!(setup.rows().len(), 6);
+}
+
+#[test]
+fn a_session_belongs_to_the_agency_that_began_it() {
+    let (setup, session) = (setup("process"), new_session());
+    let (mut first, mut second) =
+        (Agency::with_session(1, session), Agency::with_session(2, session));
+    let central = setup.start();
+    let stored = ask(&central, &first.batch(1, "a"));
+    first.assert_stored(&stored, "a");
+    for number in [1, 2] {
+        let refused = ask(&central, &second.batch(number, "a"));
+        assert_eq!(second.advice(&refused), Advice::Stop);
+    }
+    assert_eq!(setup.rows().len(), 3);
+}
+
+#[test]
+fn of_many_copies_that_arrive_at_the_same_time_one_is_stored() {
+    const COPIES: usize = 16;
+    for durability in ["process", "disk"] {
+        let (setup, mut agency) = (setup(durability).with("SERVER_WORKERS", "4"), Agency::new(1));
+        let central = setup.start();
+        for round in 1..=20 {
+            let mark = round.to_string();
+            let batch = agency.batch(round, &mark);
+            let connections: Vec<_> = (0..COPIES).map(|_| central.connect()).collect();
+            let send = |mut connection: AgencyConnection| {
+                connection.send(&batch);
+                connection.end_sending();
+                connection.read_to_end()
+            };
+            let replies: Vec<_> = scope(|scope| {
+                let threads: Vec<_> =
+                    connections.into_iter().map(|it| scope.spawn(move || send(it))).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            agency.assert_stored(&replies[0], &mark);
+            assert!(replies.iter().all(|reply| *reply == replies[0]), "round {round}");
+        }
+        assert_eq!(setup.rows().len(), 60);
+        assert_eq!(central.number("winners"), 20);
+    }
+}
+
+#[test]
+fn requests_in_one_segment_are_answered_in_their_order() {
+    let (setup, mut agency) = (setup("process"), Agency::new(1));
+    let central = setup.start();
+    let batches: Vec<_> = [1, 2, 2, 3, 9].map(|number| agency.batch(number, "a")).into();
+    let replies = ask(&central, &batches.concat());
+    let stored = ask(&central, &batches[3]);
+    agency.assert_stored(&stored, "a");
+    let (accepted, refused) = replies.split_at(4 * stored.len());
+    assert_eq!(accepted, stored.repeat(4));
+    assert_eq!(agency.advice(refused), Advice::ResendFrom(4));
+    assert_eq!(setup.rows().len(), 9);
+}
+
+#[test]
+fn a_connection_cut_at_any_byte_of_request_or_reply_leaves_no_doubt() {
+    let (setup, mut agency) = (setup("process"), Agency::new(1));
+    let central = setup.start();
+    let mut sequence = 0;
+    let mut next = |agency: &mut Agency| {
+        sequence += 1;
+        let mark = sequence.to_string();
+        (agency.batch(sequence, &mark), mark)
+    };
+    let (whole, mark) = next(&mut agency);
+    let reply = ask(&central, &whole);
+    agency.assert_stored(&reply, &mark);
+    for cut in 0..whole.len() {
+        let (batch, mark) = next(&mut agency);
+        let mut connection = central.connect();
+        connection.send(&batch[..cut]);
+        connection.reset();
+        agency.assert_stored(&ask(&central, &batch), &mark);
+    }
+    for cut in 0..reply.len() {
+        let (batch, mark) = next(&mut agency);
+        let mut connection = central.connect();
+        connection.send(&batch);
+        let begun = connection.read_bytes(cut);
+        connection.reset();
+        let repeated = ask(&central, &batch);
+        agency.assert_stored(&repeated, &mark);
+        assert_eq!(begun, repeated[..cut]);
+    }
+    let documents: Vec<_> =
+        (1..=sequence).flat_map(|batch| (0..3).map(move |bet| format!("{batch}-{bet}"))).collect();
+    let rows = setup.rows();
+    let stored: Vec<_> = rows.iter().map(|row| row.split(',').nth(3).unwrap()).collect();
+    assert_eq!(stored, documents, "each row once, in order");
+}
+
+#[test]
+fn after_the_draw_a_repetition_is_answered_and_a_new_batch_is_refused() {
+    let (setup, mut agency) = (setup("disk").with("SERVER_AGENCIES", "1"), Agency::new(1));
+    let central = setup.start();
+    let batch = agency.batch(1, "a");
+    let first = ask(&central, &batch);
+    let finish = agency.codec.notification().unwrap();
+    assert_eq!(agency.codec.acknowledgement(&ask(&central, &finish)), Ok(Some(())));
+    central.until_drawn();
+    assert_eq!(ask(&central, &batch), first);
+    let refused = ask(&central, &agency.batch(2, "b"));
+    assert_eq!(agency.advice(&refused), Advice::Stop);
+    assert_eq!(setup.rows().len(), 3);
+    assert_eq!(count_draws(&central.stop_and_read_log()), 1);
+}
+
+#[test]
+fn a_full_disk_refuses_a_batch_for_now_and_stores_it_once_there_is_room() {
+    let (setup, mut agency) = (setup("process"), Agency::new(1));
+    let central = setup.start();
+    let batch = agency.batch(1, "a");
+    agency.assert_stored(&ask(&central, &batch), "a");
+    let next = agency.batch(2, "b");
+    central.limit_files(&central.worker_pids(), "0");
+    let refused = ask(&central, &next);
+    assert_eq!(agency.advice(&refused), Advice::Retry);
+    agency.assert_stored(&ask(&central, &batch), "a");
+    central.limit_files(&central.worker_pids(), "unlimited");
+    agency.assert_stored(&ask(&central, &next), "b");
+    assert_eq!(setup.rows().len(), 6);
+}
+
+#[test]
+fn a_new_session_is_refused_when_there_is_no_room_and_the_others_go_on() {
+    let setup = setup("process").with("LOGGING_LEVEL", "INFO");
+    let central = setup.start();
+    let mut connection = central.connect();
+    let mut first =
+        Agency::with_session(1, MAX_SESSIONS.to_be_bytes().repeat(2).try_into().unwrap());
+    let stored = ask(&central, &first.batch(1, "a"));
+    first.assert_stored(&stored, "a");
+    for session in 1..MAX_SESSIONS {
+        let mut agency = Agency::with_session(1, u128::from(session).to_le_bytes());
+        connection.send(&agency.batch(1, "a"));
+        assert_eq!(connection.read_bytes(stored.len()), stored, "session {session}");
+    }
+    let mut late = Agency::new(2);
+    let refused = ask(&central, &late.batch(1, "a"));
+    assert_eq!(late.advice(&refused), Advice::Stop);
+    assert_eq!(ask(&central, &first.batch(2, "a")), stored);
+    assert_eq!(setup.rows().len() as u64, 3 * (MAX_SESSIONS + 1));
+}
