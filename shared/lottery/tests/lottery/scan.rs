@@ -1,87 +1,19 @@
 //! The fast path of a batch yields what the general path yields: the same rows, winners and length,
 //! for every batch and for any bytes.
 
-use lottery::protocol::{AgencyOptions, CentralCodec, DIALECTS, Decoded, Dialect};
-use lottery::{Bet, Birthdate, Prepared, Reply, Request, is_winner, write_rows};
+use lottery::Birthdate;
+use lottery::protocol::{AgencyOptions, DIALECTS, Dialect};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use crate::common::bets::{OwnedBet, any_bets, of_agency};
 use crate::common::conversation::{mutated, mutations};
+use crate::common::prepared::{check_connection, check_message};
 use crate::common::{agency, agency_with, central, filled, vector};
-
-/// What was in the buffer of rows before.
-const BEFORE: &[u8] = b"rows of another batch\r\n";
 
 /// Returns the dialects with bets.
 fn dialects() -> impl Iterator<Item = &'static Dialect> {
     DIALECTS.iter().filter(|dialect| dialect.agency.is_some())
-}
-
-/// Prepares and decodes the message at the start of `wire` with the same codec, and compares.
-/// Returns true if the fast path took the message.
-pub(crate) fn check_message(codec: &mut dyn CentralCodec, wire: &[u8]) -> bool {
-    let mut rows = BEFORE.to_vec();
-    let begins = codec.begins_batch(wire);
-    let prepared = codec.prepare(wire, &mut rows);
-    let reply = prepared.as_ref().map(|prepared| reply(codec, prepared.bets, &prepared.winners));
-    let decoded = codec.decode(wire);
-    let Some(prepared) = prepared else {
-        assert_eq!(rows, BEFORE, "rows of a message that was not prepared: {wire:02x?}");
-        return false;
-    };
-    assert!(begins, "{wire:02x?}");
-    let Ok(Decoded::Complete { request, consumed }) = decoded else {
-        panic!("prepared {prepared:?}, decoded {decoded:?}: {wire:02x?}")
-    };
-    let (key, bets) = match request {
-        Request::Store(bets) => (None, bets),
-        Request::StoreOnce { key, bets } => (Some(key), bets),
-        other => panic!("prepared {prepared:?}, decoded {other:?}: {wire:02x?}"),
-    };
-    let mut expected = BEFORE.to_vec();
-    write_rows(&bets, &mut expected).unwrap();
-    let lossy = |rows: &[u8]| String::from_utf8_lossy(rows).into_owned();
-    assert_eq!(lossy(&rows), lossy(&expected), "{wire:02x?}");
-    let winners: Vec<_> = bets.iter().filter(|bet| is_winner(bet)).copied().collect();
-    assert_eq!(reply, Some(self::reply(codec, bets.len(), &winners)));
-    let agency = bets[0].agency;
-    assert!(bets.iter().all(|bet| bet.agency == agency), "{wire:02x?}");
-    let is_plain = |bet: &Bet<'_>| {
-        bet.document
-            .as_str()
-            .parse::<u32>()
-            .is_ok_and(|number| number.to_string() == bet.document.as_str())
-    };
-    let has_plain_documents = agency != 0 && bets.iter().all(is_plain);
-    let bets = bets.len();
-    assert_eq!(prepared, Prepared { bets, agency, winners, key, has_plain_documents, consumed });
-    true
-}
-
-/// Returns the bytes of the reply to a stored batch.
-fn reply(codec: &mut dyn CentralCodec, bets: usize, winners: &[Bet<'_>]) -> Vec<u8> {
-    let mut reply = Vec::new();
-    codec.encode(&Reply::Stored { bets, winners: winners.to_vec() }, &mut reply).unwrap();
-    reply
-}
-
-/// Checks the first batch of a connection that carries `wire`. Returns true if the fast path took
-/// it.
-pub(crate) fn check_connection(dialect: &Dialect, wire: &[u8]) -> bool {
-    let mut codec = (dialect.central)();
-    let mut rest = wire;
-    while let Ok(Decoded::Skip { consumed }) = codec.decode(rest) {
-        rest = &rest[consumed..];
-    }
-    // The decoding above may have scanned a part of the message.
-    check_message(&mut *codec, rest);
-    let mut codec = (dialect.central)();
-    let greeting = wire.len() - rest.len();
-    if greeting > 0 {
-        let _ = codec.decode(&wire[..greeting]);
-    }
-    check_message(&mut *codec, rest)
 }
 
 /// Generates a name as agencies send it: mostly ordinary, sometimes with what needs care.
@@ -284,5 +216,15 @@ fn batches_of_the_originals_take_the_fast_path() {
         [("typed", "five_fields_batch_LT"), ("typed", "batch_LTA"), ("framed", "batch_LT")]
     {
         assert!(check_message(&mut *central(dialect), &vector(dialect, name)), "{dialect} {name}");
+    }
+}
+
+#[test]
+fn every_dialect_can_answer_with_a_plain_decimal_as_the_document() {
+    for dialect in DIALECTS {
+        proptest!(|(document: u32, zeros in 0_u32..32)| {
+            let document = (document >> zeros).to_string();
+            prop_assert_eq!((dialect.check_document)(&document), Ok(()), "{}", dialect.name);
+        });
     }
 }
