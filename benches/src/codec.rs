@@ -38,9 +38,9 @@ pub(crate) fn run(dialect: &Dialect, batch: &Batch, path: Path, times: usize) ->
                 prepared.winners.iter().for_each(|bet| write_winner_line(bet, &mut lines));
             }
             Path::Decode => {
-                let Decoded::Complete { request: Request::Store(bets), .. } =
-                    codec.decode(message).map_err(|refusal| refusal.error)?
-                else {
+                let decoded = codec.decode(message).map_err(|refusal| refusal.error)?;
+                let Decoded::Complete { request, .. } = decoded else { bail!("half a batch") };
+                let (Request::Store(bets) | Request::StoreOnce { bets, .. }) = request else {
                     bail!("not a batch");
                 };
                 let winners = bets.iter().filter(|bet| is_winner(bet));

@@ -108,9 +108,9 @@ pub trait CentralCodec: Debug {
     /// it is a complete and valid batch of at least two bets, all of the same agency.
     ///
     /// Returns `None` for any other message, and appends nothing. [`decode`](Self::decode) then
-    /// finds out what it is. The rows, the winners and the length are the same that `decode`,
-    /// [`write_rows`](crate::write_rows) and [`is_winner`](crate::is_winner) yield, only faster. The
-    /// caller may still decode the same message after it was prepared.
+    /// finds out what it is. The rows, the winners and the length are those that `decode`,
+    /// [`write_rows`](crate::write_rows) and [`is_winner`](crate::is_winner) yield. The caller may
+    /// still decode the same message after it was prepared.
     fn prepare<'b>(&mut self, _buffer: &'b [u8], _rows: &mut Vec<u8>) -> Option<Prepared<'b>> {
         None
     }

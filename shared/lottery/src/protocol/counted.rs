@@ -95,6 +95,7 @@ impl Edition {
 
     /// Reads bet number `record` of a batch, or returns `None` while it is incomplete. A name
     /// longer than a bet allows is rejected before its bytes arrive.
+    #[inline(always)]
     fn read_bet<'b>(
         self,
         fields: &mut Fields<'b>,
@@ -114,6 +115,7 @@ impl Edition {
         Ok(Some(RawBet { agency, first_name, last_name, birthdate, document, number }))
     }
 
+    #[inline(always)]
     fn read_name<'b>(
         self,
         field: &'static str,

@@ -1,7 +1,7 @@
 //! Rows of bets whose names have a length before them, and whose other fields are integers.
 
 use super::date::is_iso_date;
-use super::rows::{AppendPart, BatchRows};
+use super::rows::{BatchRows, PartedRow};
 use super::text::Copied;
 use super::window::{SHORT, special_of_short, window};
 use crate::winner::WINNING_NUMBER;
@@ -39,18 +39,19 @@ impl BatchRows<'_, '_> {
         if !is_iso_date(date) {
             return None;
         }
-        self.append_prefix()?;
-        let out = &mut *self.out;
-        out.append_part(first, first_length);
-        out.push(b',');
-        out.append_part(last, last_length);
-        out.push(b',');
-        let mut digits = itoa::Buffer::new();
-        out.extend_from_slice(digits.format(bet.document).as_bytes());
-        let [y1, y2, y3, y4, dash, m1, m2, second_dash, d1, d2] = *date;
-        out.extend_from_slice(&[b',', y1, y2, y3, y4, dash, m1, m2, second_dash, d1, d2, b',']);
-        out.extend_from_slice(digits.format(bet.number).as_bytes());
-        out.extend_from_slice(b"\r\n");
+        let mut row = PartedRow::new(self.prefix);
+        row.push(first, first_length)?;
+        row.push(b",", 1)?;
+        row.push(last, last_length)?;
+        row.push(b",", 1)?;
+        row.push_integer(bet.document)?;
+        row.push(b",", 1)?;
+        row.push(date, date.len())?;
+        row.push(b",", 1)?;
+        row.push_integer(bet.number)?;
+        row.push(b"\r\n", 2)?;
+        self.begin_row()?;
+        row.append_to(self.out)?;
         Some(bet.number == WINNING_NUMBER)
     }
 }

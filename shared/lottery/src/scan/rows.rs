@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::window::{LONGEST_ROW, PREFIX, ROW, SUFFIX};
+use super::window::{LONGEST_ROW, PREFIX, ROW, SHORT, SUFFIX};
 use crate::{BatchKey, Bet, decimal, is_winner, write_rows};
 
 /// A batch that was checked, and whose rows were appended.
@@ -92,14 +92,8 @@ impl<'b> BatchRows<'_, 'b> {
         self.winners.push(bet);
     }
 
-    /// Adds a bet and appends the beginning of its row.
-    #[inline(always)]
-    pub(super) fn append_prefix(&mut self) -> Option<()> {
-        self.append_row(&mut [0; ROW], 0, ([0; SUFFIX], 0))
-    }
-
-    /// Adds a bet and appends its row: the prefix, the `length` bytes in the middle of `row`, and the first bytes of
-    /// `suffix`.
+    /// Adds a bet and appends its row: the prefix, the `length` bytes in the middle of `row`, and
+    /// the first bytes of `suffix`.
     #[inline(always)]
     pub(super) fn append_row(
         &mut self,
@@ -107,16 +101,20 @@ impl<'b> BatchRows<'_, 'b> {
         length: usize,
         (suffix, suffix_length): ([u8; SUFFIX], usize),
     ) -> Option<()> {
-        self.bets += 1;
-        if !self.decoded.is_empty() {
-            self.write_decoded()?;
-        }
+        self.begin_row()?;
         let Prefix { bytes, start } = self.prefix;
         *row.first_chunk_mut()? = bytes;
         *row.get_mut(PREFIX + length..)?.first_chunk_mut()? = suffix;
         let row: &[u8; LONGEST_ROW] = row.get(start..)?.first_chunk()?;
         self.out.append_part(row, PREFIX - start + length + suffix_length);
         Some(())
+    }
+
+    /// Adds a bet whose row is appended next.
+    #[inline(always)]
+    pub(super) fn begin_row(&mut self) -> Option<()> {
+        self.bets += 1;
+        if self.decoded.is_empty() { Some(()) } else { self.write_decoded() }
     }
 
     /// Returns true if it matters what the documents are.
@@ -175,6 +173,54 @@ impl Prefix {
         let mut bytes = [b','; PREFIX];
         bytes[start..PREFIX - 1].copy_from_slice(digits);
         Self { bytes, start }
+    }
+}
+
+/// A row that is made of parts. Each part is a copy of a fixed size, which the compiler turns into
+/// a few instructions, and the next part overwrites its surplus.
+#[derive(Debug)]
+pub(super) struct PartedRow {
+    bytes: [u8; Self::ROOM],
+    start: usize,
+    end: usize,
+}
+
+impl PartedRow {
+    /// Length of the longest row: of agency 65535, with two names in short windows, two integers of
+    /// ten digits, a date, five commas and a line break. The surplus of its last part is within.
+    const LONGEST: usize = 6 + 2 * SHORT + 2 * 10 + 10 + 5 + 2;
+    const ROOM: usize = PREFIX + Self::LONGEST;
+
+    #[inline(always)]
+    pub(super) fn new(Prefix { bytes: prefix, start }: Prefix) -> Self {
+        let mut bytes = [0; Self::ROOM];
+        bytes[..PREFIX].copy_from_slice(&prefix);
+        Self { bytes, start, end: PREFIX }
+    }
+
+    /// Adds the first `length` of these bytes.
+    #[inline(always)]
+    pub(super) fn push<const N: usize>(&mut self, part: &[u8; N], length: usize) -> Option<()> {
+        *self.bytes.get_mut(self.end..)?.first_chunk_mut()? = *part;
+        self.end += length;
+        Some(())
+    }
+
+    /// Adds an integer.
+    #[inline(always)]
+    pub(super) fn push_integer(&mut self, value: u32) -> Option<()> {
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(value).as_bytes();
+        self.bytes.get_mut(self.end..self.end + digits.len())?.copy_from_slice(digits);
+        self.end += digits.len();
+        Some(())
+    }
+
+    #[inline(always)]
+    pub(super) fn append_to(&self, out: &mut Vec<u8>) -> Option<()> {
+        let row: &[u8; Self::LONGEST] = self.bytes.get(self.start..)?.first_chunk()?;
+        out.append_part(row, self.end - self.start);
+        Some(())
     }
 }
 
