@@ -1,9 +1,9 @@
-//! The batch that every client of a run sends, and the expected reply.
+//! The batch that every client of a run sends, its numbers, and the expected reply.
 
 use std::io;
 
-use lottery::protocol::{AgencyOptions, Dialect, Push};
-use lottery::{Bet, Birthdate, Reply, WINNING_NUMBER, is_winner};
+use lottery::protocol::{AgencyCodec, AgencyOptions, Dialect, Push};
+use lottery::{BatchKey, Bet, Birthdate, Reply, WINNING_NUMBER, is_winner};
 
 /// Names with lengths as in the course's data, some with two-byte letters.
 const FIRST_NAMES: [&str; 8] = [
@@ -24,11 +24,59 @@ const LAST_NAMES: [&str; 7] =
 pub(crate) struct Batch {
     /// Bytes that precede the first batch on a connection.
     pub(crate) greeting: Vec<u8>,
-    /// Bytes of the batch.
+    /// Bytes of the first batch of a session.
     pub(crate) request: Vec<u8>,
     /// Number of bets in the batch.
     pub(crate) bets: usize,
     reply: ExpectedReply,
+    content: Content,
+}
+
+/// What determines the bets of a batch.
+#[derive(Clone, Copy, Debug)]
+struct Content {
+    dialect: &'static Dialect,
+    max_bets: u16,
+    numbered: bool,
+}
+
+/// The batches that one client sends: the same bets, numbered from 1 where batches have keys.
+#[derive(Debug)]
+pub(crate) struct Session {
+    codec: Box<dyn AgencyCodec>,
+    /// Number of the last batch.
+    sequence: u64,
+}
+
+impl Session {
+    /// Returns the bytes of the next batch.
+    pub(crate) fn next(&mut self) -> &[u8] {
+        self.sequence += 1;
+        self.codec.set_sequence(self.sequence);
+        self.codec.packet()
+    }
+}
+
+impl Content {
+    /// Returns a new session, and the winners in each of its batches.
+    fn session(self, documents: &[String]) -> io::Result<(Session, Vec<Bet<'_>>)> {
+        let Self { dialect, max_bets, numbered } = self;
+        let agency =
+            dialect.agency.ok_or_else(|| io::Error::other("the dialect carries no bets"))?;
+        let session = BatchKey::new_session();
+        let mut codec = agency(&AgencyOptions { session, ..AgencyOptions::new(1, max_bets) });
+        let mut winners = Vec::new();
+        for (index, document) in documents.iter().enumerate() {
+            let bet = sample(index, document, numbered)?;
+            if codec.push(&bet).map_err(io::Error::other)? == Push::Full {
+                break;
+            }
+            if is_winner(&bet) {
+                winners.push(bet);
+            }
+        }
+        Ok((Session { codec, sequence: 0 }, winners))
+    }
 }
 
 #[derive(Debug)]
@@ -45,22 +93,16 @@ impl Batch {
     ///
     /// No bet with a number wins; in the course's data 10 of 78,697 do. Bets without a number win
     /// by their hash, about one in seventeen.
-    pub(crate) fn new(dialect: &Dialect, max_bets: u16, numbered: bool) -> io::Result<Self> {
-        let agency =
-            dialect.agency.ok_or_else(|| io::Error::other("the dialect carries no bets"))?;
-        let mut agency = agency(&AgencyOptions::new(1, max_bets));
-        let mut winners = Vec::new();
+    pub(crate) fn new(
+        dialect: &'static Dialect,
+        max_bets: u16,
+        numbered: bool,
+    ) -> io::Result<Self> {
+        let content = Content { dialect, max_bets, numbered };
         let documents = documents();
-        for (index, document) in documents.iter().enumerate() {
-            let bet = sample(index, document, numbered)?;
-            if agency.push(&bet).map_err(io::Error::other)? == Push::Full {
-                break;
-            }
-            if is_winner(&bet) {
-                winners.push(bet);
-            }
-        }
-        let request = agency.packet().to_vec();
+        let (mut session, winners) = content.session(&documents)?;
+        let request = session.next().to_vec();
+        let agency = session.codec;
         // The central's codec must decode the batch first: in some dialects the reply repeats a
         // part of it.
         let mut central = (dialect.central)();
@@ -75,7 +117,13 @@ impl Batch {
             bets: agency.bets(),
             request,
             reply: ExpectedReply::Bytes(reply),
+            content,
         })
+    }
+
+    /// Returns the batches of another client.
+    pub(crate) fn session(&self) -> io::Result<Session> {
+        self.content.session(&documents()).map(|(session, _)| session)
     }
 
     /// Makes the batch accept any reply of `bytes` bytes.
@@ -151,13 +199,33 @@ mod tests {
             let batch = Batch::new(dialect, 10, true).unwrap();
             let mut central = (dialect.central)();
             central.decode(&batch.greeting).unwrap();
-            let Decoded::Complete { request: Request::Store(bets), .. } =
-                central.decode(&batch.request).unwrap()
+            let Decoded::Complete {
+                request: Request::Store(bets) | Request::StoreOnce { bets, .. },
+                ..
+            } = central.decode(&batch.request).unwrap()
             else {
                 panic!("not a whole batch of {}", dialect.name)
             };
             assert_eq!((bets.len(), batch.bets), (10, 10), "{}", dialect.name);
         }
+    }
+
+    #[test]
+    fn the_batches_of_a_client_have_one_session_and_its_numbers() {
+        let batch = Batch::new(Dialect::named("keyed").unwrap(), 10, true).unwrap();
+        let mut clients = [batch.session().unwrap(), batch.session().unwrap()];
+        let mut central = (Dialect::named("keyed").unwrap().central)();
+        let mut key = |bytes: &[u8]| match central.decode(bytes) {
+            Ok(Decoded::Complete { request: Request::StoreOnce { key, .. }, .. }) => key,
+            other => panic!("{other:?}"),
+        };
+        let [first, second] = clients.each_mut().map(|client| {
+            let keys = [key(client.next()), key(client.next())];
+            assert_eq!(keys.map(|key| key.sequence), [1, 2]);
+            assert_eq!((keys[0].session, keys[0].content), (keys[1].session, keys[1].content));
+            keys[0]
+        });
+        assert_ne!(first.session, second.session);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Session};
 use crate::cpu_time;
 use crate::latencies::Latencies;
 use crate::link;
@@ -73,13 +73,16 @@ impl Load {
 
     fn send_from_all(&self) -> io::Result<Latencies> {
         let ready = Barrier::new(self.clients);
+        let sessions: Vec<_> =
+            (0..self.clients).map(|_| self.batch.session()).collect::<io::Result<_>>()?;
         thread::scope(|scope| {
-            let clients: Vec<_> = (0..self.clients)
-                .map(|_| {
+            let clients: Vec<_> = sessions
+                .into_iter()
+                .map(|session| {
                     let ready = &ready;
                     scope.spawn(move || {
                         ready.wait();
-                        self.send()
+                        self.send(session)
                     })
                 })
                 .collect();
@@ -98,7 +101,7 @@ impl Load {
         Ok(stream)
     }
 
-    fn send(&self) -> io::Result<Latencies> {
+    fn send(&self, mut session: Session) -> io::Result<Latencies> {
         let mut reply = vec![0; self.batch.reply_bytes()];
         let mut latencies = Latencies::default();
         let start = Instant::now();
@@ -109,7 +112,7 @@ impl Load {
                 Some(stream) => stream,
                 None => self.connect()?,
             };
-            stream.write_all(&self.batch.request)?;
+            stream.write_all(session.next())?;
             stream.read_exact(&mut reply)?;
             kept = self.kept.then_some(stream);
             latencies.record(begun.elapsed());

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use clap::Args;
 use conventions::settings::nearest;
-use lottery::protocol::{ConnectionUse, Dialect, Rule, Scope};
+use lottery::protocol::{ConnectionUse, Dialect, NewAgency, Rule, Scope};
 
 use self::connection::{Pieces, TestConnection};
 use self::draw::Draw;
@@ -163,13 +163,19 @@ impl Check {
         rules
     }
 
+    /// Returns the draw with all agencies.
+    fn draw<'t>(&self, target: &'t Target, new_codec: NewAgency) -> Draw<'t> {
+        let &Self { protocol, agencies, beyond, .. } = self;
+        Draw { target, new_codec, agencies, has_keys: protocol.has_keys, beyond }
+    }
+
     /// Returns the names of the rules that need several agencies.
     fn agency_rules(&self, target: &Target) -> Vec<&'static str> {
         match self.protocol.agency {
             None => vec![concurrent::MESSAGE_RULE],
             Some(_) if !self.protocol.waits_for_draw => concurrent::BET_RULES.to_vec(),
             Some(_) if self.no_draw => vec![],
-            Some(new_codec) => Draw::new(target, new_codec, self.agencies, self.beyond).rules(),
+            Some(new_codec) => self.draw(target, new_codec).rules(),
         }
     }
 }
@@ -187,10 +193,12 @@ impl Course<'_> {
     /// Tries each rule by both methods.
     fn try_rules(&mut self, rules: &[Rule]) -> Result<(), Obstacle> {
         let dialect = self.check.protocol;
-        for (index, rule) in rules.iter().enumerate() {
+        // The server remembers the sessions of the first method.
+        let again = self.check.rules();
+        for (index, (rule, again)) in rules.iter().zip(&again).enumerate() {
             let mut broken = 0;
-            for (method, pieces) in
-                [(Method::Whole, Pieces::Whole), (Method::Bytewise, Pieces::Bytes)]
+            for (rule, method, pieces) in
+                [(rule, Method::Whole, Pieces::Whole), (again, Method::Bytewise, Pieces::Bytes)]
             {
                 let connection = self.connect()?;
                 let violation = conversation::run(rule, pieces, connection, &self.target);
@@ -213,7 +221,7 @@ impl Course<'_> {
 
     /// Tries the rules that need several agencies.
     fn try_agencies(&mut self) -> Result<(), Obstacle> {
-        let &Check { protocol, agencies, no_draw, draw_first, beyond, .. } = self.check;
+        let &Check { protocol, agencies, no_draw, draw_first, .. } = self.check;
         let (target, report) = (&self.target, &mut self.report);
         match protocol.agency {
             None => concurrent::check_messages(target, agencies, report),
@@ -223,7 +231,7 @@ impl Course<'_> {
             Some(_) if no_draw => {}
             Some(new_codec) => {
                 let first = self.connect()?;
-                let draw = Draw::new(&self.target, new_codec, agencies, beyond);
+                let draw = self.check.draw(&self.target, new_codec);
                 let accepts_bets = draw.run(first, &mut self.report);
                 if draw_first {
                     self.first = Some(self.connect()?);

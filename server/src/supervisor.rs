@@ -145,7 +145,7 @@ impl Workload for Supervisor<'_> {
                 match reason {
                     // Another worker would fail in the same way.
                     WorkerError::Fatal(_) => CANNOT_SERVE,
-                    WorkerError::System(_) => 1,
+                    WorkerError::File(_) | WorkerError::System(_) => 1,
                 }
             }
         }

@@ -29,25 +29,37 @@ const RETURNS: &str = "an agency that disconnects before the draw is answered wh
 const AGAIN: &str = "a query after the draw is answered with the same winners";
 const LATE: &str = "a batch after the draw is not acknowledged";
 
+/// The rules of a draw where batches have keys. That a repetition is stored once follows from the
+/// winners of each agency, because every batch is sent twice.
+const REPEATED: &str = "every batch that is sent again before the draw gets the same reply";
+const REPEATED_LATE: &str = "a batch that is sent again after the draw gets the same reply";
+
+/// Expected text of the rules about repetitions.
+const SAME_REPLY: &str = "the bytes of the first reply";
+
 /// Expected text of the rules about the time before the draw.
 const NO_ANSWER: &str = "nothing before agency 1 has finished";
 
 /// A draw with test agencies.
 pub(super) struct Draw<'t> {
-    target: &'t Target,
+    pub(super) target: &'t Target,
     /// Creates the codec of an agency.
-    new_codec: NewAgency,
-    /// Number of agencies that the server waits for.
-    agencies: u16,
+    pub(super) new_codec: NewAgency,
+    /// Number of agencies that the server waits for, at least 2. They have the numbers from 1.
+    pub(super) agencies: u16,
+    /// True if batches have keys.
+    pub(super) has_keys: bool,
     /// True if the rules beyond the original systems are tried. They can spoil the draw of a server
     /// that does not keep them.
-    beyond: bool,
+    pub(super) beyond: bool,
 }
 
 /// Results of an agency's requests before the draw.
 struct Submission {
     /// Acknowledgement of all batches.
     stored: Result<(), String>,
+    /// Repetition of each batch; `Ok` if batches have no keys.
+    repeated: Result<(), String>,
     /// Acknowledgement of the notification; `Ok` if the dialect has none.
     notified: Result<(), String>,
     /// Sending of the query for the winners.
@@ -55,16 +67,6 @@ struct Submission {
 }
 
 impl<'t> Draw<'t> {
-    /// Creates a draw of agencies 1 to `agencies`, which must be at least 2.
-    pub(super) fn new(
-        target: &'t Target,
-        new_codec: NewAgency,
-        agencies: u16,
-        beyond: bool,
-    ) -> Self {
-        Self { target, new_codec, agencies, beyond }
-    }
-
     fn agency(&self, number: u16) -> TestAgency<'t> {
         TestAgency::new(number, self.target, self.new_codec)
     }
@@ -74,6 +76,7 @@ impl<'t> Draw<'t> {
         let notifies = self.agency(1).notifies();
         let all = [
             (STORED, true),
+            (REPEATED, self.has_keys),
             (NOTIFIED, notifies),
             (WAITS, true),
             (DISTINCT, self.beyond),
@@ -81,6 +84,7 @@ impl<'t> Draw<'t> {
             (RETURNS, self.beyond),
             (AGAIN, true),
             (LATE, true),
+            (REPEATED_LATE, self.has_keys),
         ];
         all.into_iter().filter_map(|(rule, is_tried)| is_tried.then_some(rule)).collect()
     }
@@ -92,7 +96,7 @@ impl<'t> Draw<'t> {
         if let Some(agency) = waiting.first_mut() {
             agency.adopt(first);
         }
-        let mut submissions = concurrently(&mut waiting, submit);
+        let mut submissions = concurrently(&mut waiting, |agency| self.submit(agency));
         let queried = first_failure(submissions.iter().map(|sent| sent.queried.clone()), 2);
         let early = self.expect_silence(&mut waiting);
         let repeated = self.beyond.then(|| self.notify_again(&mut waiting));
@@ -103,12 +107,16 @@ impl<'t> Draw<'t> {
 
         let mut last = self.agency(1);
         let notifies = last.notifies();
-        submissions.insert(0, submit(&mut last));
+        submissions.insert(0, self.submit(&mut last));
         waiting.insert(0, last);
         let answers = concurrently(&mut waiting, |agency| (agency.number, agency.winners()));
 
         let stored = submissions.iter().map(|sent| sent.stored.clone());
         report.add(row(STORED, Violation::of("every batch stored", first_failure(stored, 1))));
+        if self.has_keys {
+            let repeated = submissions.iter().map(|sent| sent.repeated.clone());
+            report.add(row(REPEATED, Violation::of(SAME_REPLY, first_failure(repeated, 1))));
+        }
         if notifies {
             let notified = submissions.iter().map(|sent| sent.notified.clone());
             report.add(row(
@@ -127,7 +135,31 @@ impl<'t> Draw<'t> {
             report.add(row(RETURNS, wrong_answer(self.agencies, &answer)).beyond());
         }
         let first_answer = answers.into_iter().next().and_then(|(_, answer)| answer.ok());
-        self.check_after(first_answer, report)
+        let was_drawn = first_answer.is_some();
+        let accepts_bets = self.check_after(first_answer, report);
+        if self.has_keys {
+            let repeated = match waiting.first_mut() {
+                Some(agency) if was_drawn => agency.repeat(),
+                _ => Err(NO_DRAW.to_owned()),
+            };
+            report.add(row(REPEATED_LATE, Violation::of(SAME_REPLY, repeated)));
+        }
+        accepts_bets
+    }
+
+    /// Sends all bets of an agency, its notification, and the query for its winners. Sends each
+    /// batch twice if batches have keys.
+    fn submit(&self, agency: &mut TestAgency<'_>) -> Submission {
+        let (mut stored, mut repeated) = (Ok(()), Ok(()));
+        // Every batch is sent, even if an earlier one fails.
+        for (number, batch) in (1..).zip(&bets::batches(agency.number)) {
+            let of_batch = |received| format!("batch {number}: {received}");
+            stored = stored.and(agency.store(batch).map(drop).map_err(of_batch));
+            if self.has_keys {
+                repeated = repeated.and(agency.repeat().map_err(of_batch));
+            }
+        }
+        Submission { stored, repeated, notified: agency.notify(), queried: agency.query() }
     }
 
     /// Listens for a moment. The error is what a waiting agency has received too early.
@@ -172,18 +204,6 @@ impl<'t> Draw<'t> {
         report.add(row(LATE, Violation::of(expected, refused)).beyond());
         accepts
     }
-}
-
-/// Sends all bets of an agency, its notification, and the query for its winners.
-fn submit(agency: &mut TestAgency<'_>) -> Submission {
-    let batches = bets::batches(agency.number);
-    let stored = (1..).zip(&batches).map(|(number, batch)| {
-        let stored = agency.store(batch);
-        stored.map(|_| ()).map_err(|received| format!("batch {number}: {received}"))
-    });
-    // `fold` sends every batch even if an earlier one fails.
-    let stored = stored.fold(Ok(()), Result::and);
-    Submission { stored, notified: agency.notify(), queried: agency.query() }
 }
 
 /// Fails with the text of `winners` if they differ from the expected ones.

@@ -4,10 +4,10 @@ use std::fmt;
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use lottery::Bet;
 use lottery::protocol::{
     AgencyCodec, AgencyOptions, Answer, ConnectionUse, NewAgency, ProtocolError, Push, Receipt,
 };
+use lottery::{BatchKey, Bet};
 
 use super::connection::{Pieces, TestConnection};
 use super::excerpt::excerpt;
@@ -24,6 +24,10 @@ pub(super) struct TestAgency<'t> {
     pub(super) number: u16,
     target: &'t Target,
     codec: Box<dyn AgencyCodec>,
+    /// Number of the next batch in the session, where batches have keys.
+    sequence: u64,
+    /// The last batch that was stored, and the reply to it.
+    last: Option<(Vec<u8>, Vec<u8>)>,
     /// The open connection.
     connection: Option<TestConnection>,
 }
@@ -60,8 +64,10 @@ impl fmt::Display for Winners {
 impl<'t> TestAgency<'t> {
     /// Creates agency `number` without a connection.
     pub(super) fn new(number: u16, target: &'t Target, new_codec: NewAgency) -> Self {
-        let options = AgencyOptions::new(number, u16::MAX);
-        Self { number, target, codec: new_codec(&options), connection: None }
+        let session = BatchKey::new_session();
+        let options = AgencyOptions { session, ..AgencyOptions::new(number, u16::MAX) };
+        let codec = new_codec(&options);
+        Self { number, target, codec, sequence: 1, last: None, connection: None }
     }
 
     /// Returns true if the dialect has a separate notification that all bets are sent.
@@ -76,13 +82,26 @@ impl<'t> TestAgency<'t> {
             let pushed = self.codec.push(bet).map_err(|error| error.to_string())?;
             debug_assert_eq!(pushed, Push::Added, "the batches of the check are small");
         }
+        self.codec.set_sequence(self.sequence);
         let packet = self.codec.packet().to_vec();
         match self.exchange(&packet, |codec, reply| codec.receipt(reply))? {
             (Receipt::Stored { winners }, reply) => {
-                Ok(winners.map(|count| self.winners_in(count as u64, &reply)))
+                let winners = winners.map(|count| self.winners_in(count as u64, &reply));
+                self.sequence += 1;
+                self.last = Some((packet, reply));
+                Ok(winners)
             }
             (Receipt::Refused, reply) => Err(format!("refused, {}", excerpt(&reply))),
         }
+    }
+
+    /// Sends the last stored batch again. The reply must have the same bytes as the first.
+    pub(super) fn repeat(&mut self) -> Result<(), String> {
+        let Some((packet, first)) = self.last.clone() else {
+            return Err("no batch was stored".to_owned());
+        };
+        let (_, reply) = self.exchange(&packet, |codec, reply| codec.receipt(reply))?;
+        if reply == first { Ok(()) } else { Err(excerpt(&reply)) }
     }
 
     /// Returns true if the server refuses these bets: with the dialect's refusal, or by ending the
@@ -90,13 +109,17 @@ impl<'t> TestAgency<'t> {
     pub(super) fn is_refused(&mut self, bets: &[Bet<'_>]) -> bool {
         self.codec.clear();
         bets.iter().for_each(|bet| drop(self.codec.push(bet)));
+        self.codec.set_sequence(self.sequence);
         let packet = self.codec.packet().to_vec();
         if self.send(&packet).is_err() {
             return false;
         }
         let Some(connection) = &mut self.connection else { return false };
         let codec = &*self.codec;
-        let decode = |received: &[u8]| codec.receipt(received).transpose();
+        let decode = |received: &[u8]| match codec.denied(received) {
+            Some(_) => Some(Ok(Receipt::Refused)),
+            None => codec.receipt(received).transpose(),
+        };
         let receipt = connection.receive(self.target.timeout, decode);
         let refused = match receipt {
             Ok(receipt) => receipt == Ok(Receipt::Refused),
@@ -226,7 +249,11 @@ impl<'t> TestAgency<'t> {
         let decode = |received: &[u8]| read(codec, received).transpose();
         let unexpected = match connection.receive(self.target.timeout, decode) {
             Ok(Ok(reply)) => return Ok((reply, connection.take_all())),
-            Ok(Err(_)) => excerpt(&connection.take_trailing()),
+            Ok(Err(_)) => {
+                let received = connection.take_trailing();
+                let reason = codec.denied(&received).map(|denied| denied.reason);
+                reason.map_or_else(|| excerpt(&received), |reason| format!("an error: {reason}"))
+            }
             Err(received) => received,
         };
         self.disconnect();

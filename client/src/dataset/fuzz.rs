@@ -43,7 +43,11 @@ fn check_bet(bet: &Bet<'_>) {
         }
         let packet = agency.packet().to_vec();
         let decoded = central.decode(&packet);
-        let Ok(Decoded::Complete { request: Request::Store(bets), consumed }) = &decoded else {
+        let Ok(Decoded::Complete {
+            request: Request::Store(bets) | Request::StoreOnce { bets, .. },
+            consumed,
+        }) = &decoded
+        else {
             panic!("{}: {decoded:?}", dialect.name);
         };
         assert_eq!(*consumed, packet.len(), "{}", dialect.name);

@@ -21,6 +21,7 @@ const OWN: &str = "then every agency is answered with exactly its own winners";
 const RETURNS: &str = "an agency that disconnects before the draw is answered when it reconnects";
 const AGAIN: &str = "a query after the draw is answered with the same winners";
 const LATE: &str = "a batch after the draw is not acknowledged";
+const REPEATED_LATE: &str = "a batch that is sent again after the draw gets the same reply";
 
 /// Runs `look` for the dialects at the same time, because a check mostly waits.
 pub(crate) fn each(
@@ -245,6 +246,43 @@ fn a_server_that_treats_a_read_as_a_message_fails_byte_by_byte() {
     assert!(!failed.is_empty() && failed.iter().all(|row| answered.contains(row)), "{failed:?}");
     assert!(failed.iter().all(|(_, how)| how == "byte by byte"), "{failed:?}");
     assert_eq!(report.code, Some(1));
+}
+
+#[test]
+fn a_repetition_that_is_stored_twice_fails_the_rule_about_own_winners() {
+    let report = report("keyed", &[Fault::StoresRepetitions], []);
+    assert_eq!((report.code, report.failed()), (Some(1), rows(&[], |_| true, &[OWN])));
+    let (expected, received) = report.expected_and_received(OWN);
+    assert_eq!(expected, "agency 1: 2 winners (30001001, 30001004)");
+    let twice = "agency 1: 4 winners (30001001, 30001001, 30001004, 30001004)";
+    assert_eq!(received, twice);
+}
+
+#[test]
+fn an_accepted_gap_fails_the_rules_that_expect_the_next_number() {
+    let report = report("keyed", &[Fault::AcceptsGaps], []);
+    let gaps = [
+        "a batch after a gap is refused with the expected number",
+        "a session that does not start with batch 1 is refused with 1",
+    ];
+    let rules = (dialect("keyed").rules)();
+    let failed = rows(&rules, |rule| gaps.contains(&rule.name), &[]);
+    assert_eq!((report.code, report.failed()), (Some(1), failed.clone()));
+    assert_eq!(failed.len(), 4, "{failed:?}");
+    assert_eq!(
+        report.expected_and_received(gaps[1]),
+        ("an error with code 20 and the number 1", "81 81 00 00 00 02 00 00")
+    );
+}
+
+#[test]
+fn a_repetition_that_is_refused_after_the_draw_fails() {
+    let report = report("keyed", &[Fault::ForgetsSessions], []);
+    assert_eq!((report.code, report.failed()), (Some(1), rows(&[], |_| true, &[REPEATED_LATE])));
+    assert_eq!(
+        report.expected_and_received(REPEATED_LATE),
+        ("the bytes of the first reply", "an error: bets are closed")
+    );
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn answer(
             Decoded::Incomplete => return false,
             Decoded::Skip { consumed } => (None, consumed, false),
             Decoded::Complete { request, consumed } => match request {
-                Request::Store(bets) => {
+                Request::Store(bets) | Request::StoreOnce { bets, .. } => {
                     received.batches.push(bets.len());
                     received.names.extend(bets.iter().map(|bet| bet.first_name.to_owned()));
                     received.largest = received.largest.max(consumed);

@@ -27,12 +27,17 @@ impl Question {
         Self { dialect, sent: vec![(bytes, Vec::new())], answer: vector(dialect, answer) }
     }
 
-    /// Creates the query of `framed`, which follows a notification.
+    /// Creates the query of `framed`.
     fn framed() -> Self {
-        let sent = [("finished_1", "ack"), ("query_1", "")];
-        let bytes = |name: &str| if name.is_empty() { Vec::new() } else { vector("framed", name) };
-        let sent = sent.map(|(sent, reply)| (bytes(sent), bytes(reply))).to_vec();
-        Self { dialect: "framed", sent, answer: bytes("winners_L") }
+        Self::after("framed", "finished_1", "ack")
+    }
+
+    /// Creates a query that follows a notification, which is acknowledged.
+    fn after(dialect: &'static str, notification: &str, acknowledgement: &str) -> Self {
+        let bytes = |name| vector(dialect, name);
+        let notification = (bytes(notification), bytes(acknowledgement));
+        let sent = vec![notification, (bytes("query_1"), Vec::new())];
+        Self { dialect, sent, answer: bytes("winners_L") }
     }
 
     /// Creates the queries of all dialects that wait for the draw.
@@ -43,6 +48,7 @@ impl Question {
             Self::alone("line", &["ready_1"], "winners_1"),
             Self::alone("sentinel", &["id_1", "notify"], "winners_L"),
             Self::framed(),
+            Self::after("keyed", "finish_1", "finished"),
         ];
         let waiting = dialects_that(|dialect| dialect.waits_for_draw);
         let names = BTreeSet::from_iter(waiting.iter().map(|dialect| dialect.name));

@@ -116,7 +116,7 @@ fn a_dialect_that_requires_numbers_refuses_to_leave_them_out() {
     assert_eq!(
         ended.errors,
         "client: --without-number is not accepted: every bet has a number in framed; omit the flag, \
-         or choose one of the protocols typed\n"
+         or choose one of the protocols typed, keyed\n"
     );
 }
 

@@ -89,6 +89,11 @@ impl Sessions {
     }
 
     /// Returns the file.
+    pub fn file_mut(&mut self) -> &mut StoredFile {
+        &mut self.file
+    }
+
+    /// Returns the file.
     pub fn file(&self) -> &StoredFile {
         &self.file
     }

@@ -3,6 +3,8 @@
 //! A dialect translates bytes to a [`Request`] and a [`Reply`] to bytes. The central uses only
 //! these types and no dialect.
 
+use std::hash::{BuildHasher, RandomState};
+
 use crate::Bet;
 
 /// A request of an agency. Texts borrow from the connection's buffer.
@@ -53,6 +55,15 @@ pub struct BatchKey {
     /// Hash of the bets. Two batches with the same number and different hashes are not the same
     /// batch.
     pub content: u64,
+}
+
+impl BatchKey {
+    /// Returns random bytes for a new session.
+    pub fn new_session() -> [u8; 16] {
+        // Each hasher has a new key, which the system's random numbers determine.
+        let [high, low] = [(); 2].map(|()| RandomState::new().hash_one(()));
+        (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
+    }
 }
 
 /// A reply of the central.

@@ -6,9 +6,10 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
 use lottery::protocol::{CentralCodec, Decoded, Denial, Dialect, Refused, Then};
-use lottery::{Bet, Reply, Request, Results, is_winner};
+use lottery::{BatchKey, Bet, Reply, Request, Results, is_winner};
 
 use super::PATIENCE;
+use super::sessions::{Arrival, Sessions};
 
 /// Agencies that a draw waits for.
 const AGENCIES: usize = 5;
@@ -47,6 +48,12 @@ pub(crate) enum Fault {
     ClosesAtOnce,
     /// Accepts this many connections, then none.
     EndsAfter(usize),
+    /// Stores a batch again when it is repeated, and answers as the first time.
+    StoresRepetitions,
+    /// Stores a batch after a gap in its session.
+    AcceptsGaps,
+    /// Refuses a repetition after the draw.
+    ForgetsSessions,
     /// Serves no connection any more once one has ended with the end of its stream.
     EndsAtEndOfStream,
 }
@@ -88,6 +95,8 @@ struct Server {
 struct State {
     /// Agency and document of each winner, in the order of storage.
     winners: Vec<(u16, String)>,
+    /// The sessions of batches with keys.
+    sessions: Sessions,
     /// Agencies that have finished.
     finished: Vec<u16>,
     /// True once no further connection is served.
@@ -166,19 +175,20 @@ impl Server {
     fn answer(&self, request: Request<'_>, codec: &mut dyn CentralCodec) -> (Vec<u8>, Then) {
         let mut state = self.state.lock().unwrap();
         match request {
-            Request::Store(_) | Request::StoreOnce { .. }
-                if state.was_drawn() && !self.has(Fault::AcceptsLateBets) =>
-            {
-                self.refuse(Refused::Request(Denial::Closed), codec)
+            Request::Store(bets) => {
+                if !self.takes_bets(&state) {
+                    return self.refuse(Refused::Request(Denial::Closed), codec);
+                }
+                self.store(&bets, &mut state, codec)
             }
-            Request::Store(bets) | Request::StoreOnce { bets, .. } => {
-                let winners: Vec<_> = bets.iter().copied().filter(is_winner).collect();
-                state
-                    .winners
-                    .extend(winners.iter().map(|bet| (bet.agency, bet.document.to_string())));
-                let reported = if self.has(Fault::SendsNoWinners) { Vec::new() } else { winners };
-                self.encode(&Reply::Stored { bets: bets.len(), winners: reported }, codec)
-            }
+            Request::StoreOnce { key, bets } => match self.judge(key, &state) {
+                Ok(Arrival::Next) => {
+                    state.sessions.accept(key);
+                    self.store(&bets, &mut state, codec)
+                }
+                Ok(Arrival::Repeated) => self.encode(&self.receipt(&bets), codec),
+                Err(denial) => self.refuse(Refused::Request(denial), codec),
+            },
             Request::Results => {
                 let in_flight = u32::from(self.has(Fault::AlwaysInFlight));
                 let results = Results { winners: state.winners.len() as u64, in_flight };
@@ -208,6 +218,46 @@ impl Server {
             Request::Echo(text) => self.encode(&Reply::Echo(text), codec),
             Request::Close => (Vec::new(), Then::Close),
         }
+    }
+
+    fn takes_bets(&self, state: &State) -> bool {
+        !state.was_drawn() || self.has(Fault::AcceptsLateBets)
+    }
+
+    /// Judges a batch with a key.
+    fn judge(&self, key: BatchKey, state: &State) -> Result<Arrival, Denial> {
+        let takes_bets = self.takes_bets(state);
+        match state.sessions.judge(key) {
+            Ok(Arrival::Next) if !takes_bets => Err(Denial::Closed),
+            Ok(Arrival::Repeated) if !takes_bets && self.has(Fault::ForgetsSessions) => {
+                Err(Denial::Closed)
+            }
+            Ok(Arrival::Repeated) if self.has(Fault::StoresRepetitions) => Ok(Arrival::Next),
+            Err(Denial::Sequence { expected })
+                if key.sequence > expected && self.has(Fault::AcceptsGaps) =>
+            {
+                Ok(Arrival::Next)
+            }
+            other => other,
+        }
+    }
+
+    fn store(
+        &self,
+        bets: &[Bet<'_>],
+        state: &mut State,
+        codec: &mut dyn CentralCodec,
+    ) -> (Vec<u8>, Then) {
+        let winners = bets.iter().filter(|bet| is_winner(bet));
+        state.winners.extend(winners.map(|bet| (bet.agency, bet.document.to_string())));
+        self.encode(&self.receipt(bets), codec)
+    }
+
+    /// Returns the reply to a stored batch.
+    fn receipt<'b>(&self, bets: &[Bet<'b>]) -> Reply<'b> {
+        let is_reported = |bet: &Bet<'_>| is_winner(bet) && !self.has(Fault::SendsNoWinners);
+        let winners = bets.iter().copied().filter(is_reported).collect();
+        Reply::Stored { bets: bets.len(), winners }
     }
 
     fn finish(&self, agency: u16, state: &mut State) {

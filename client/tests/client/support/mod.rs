@@ -2,6 +2,8 @@
 
 mod fake_central;
 mod fake_server;
+#[path = "../../../../shared/lottery/tests/lottery/common/sessions.rs"]
+mod sessions;
 mod vectors;
 
 use std::ffi::OsStr;

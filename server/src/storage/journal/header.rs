@@ -31,6 +31,9 @@ pub const DISK: u8 = 2;
 pub const CLEAN: u8 = 4;
 /// Flag of a checkpoint: the storage has sessions.
 pub const SESSIONS: u8 = 8;
+/// Flag of an entry of `checkpoints`: no sync has made the checkpoint before it durable, so a power
+/// loss may keep the entry alone.
+pub const VOLATILE: u8 = 16;
 
 /// What a header begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

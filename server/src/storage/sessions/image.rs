@@ -74,12 +74,6 @@ impl Image {
         Some(sum)
     }
 
-    /// Returns the last batch of a session.
-    pub fn last(&self, session: &[u8; 16]) -> Option<BatchKey> {
-        let Ok(place) = find(session, |at| Ok::<_, Infallible>(self.bucket(at)));
-        place?.slot.newest().map(|entry| entry.key)
-    }
-
     /// Makes a batch the last one of its session. Returns false if there is no room.
     pub fn put(&mut self, key: BatchKey, epoch: u64) -> bool {
         let Ok(place) = find(&key.session, |at| Ok::<_, Infallible>(self.bucket(at)));

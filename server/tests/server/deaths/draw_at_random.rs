@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use crate::harness::{
     CentralProcess, Participant, Random, Setup, count_draws, draw_dialects, eventually, in_rounds,
-    kill, numbered_bet, winners_reply,
+    kill, numbered_bet, receipt, winners_reply,
 };
-use lottery::protocol::Receipt;
+use lottery::protocol::Dialect;
 use nix::sys::signal::Signal;
 
 const WORKERS: usize = 3;
@@ -43,19 +43,22 @@ fn documents(number: u16) -> impl Iterator<Item = u32> {
     (0..BATCHES).map(move |batch| u32::from(number) * 1_000_000 + batch * BETS)
 }
 
-/// Retries each batch until it is acknowledged and the query until it is answered. Returns the
-/// answer.
+/// Retries each batch until it is acknowledged and the query until it is answered, each attempt on
+/// a new connection. Returns the answer.
 fn take_part(port: u16, dialect: &str, number: u16, mut random: Random) -> Vec<u8> {
-    let connect = || Participant::try_connect(port, dialect, number).ok();
+    let mut agency = until_done(|| Participant::try_connect(port, dialect, number).ok());
     for first in documents(number) {
         let bets: Vec<_> =
             (first..first + BETS).map(|bet| numbered_bet(bet, bet == first)).collect();
         random.pause(PAUSE);
-        let receipt = until_done(|| connect()?.try_store(&bets).ok());
-        assert_eq!(receipt, Receipt::Stored { winners: None }, "{dialect}");
+        let stored = until_done(|| {
+            agency.try_reconnect().ok()?;
+            agency.try_store(&bets).ok()
+        });
+        assert_eq!(stored, receipt(dialect, 1), "{dialect}");
     }
     until_done(|| {
-        let mut agency = connect()?;
+        agency.try_reconnect().ok()?;
         agency.try_finish().ok()?;
         agency.try_winners().ok()
     })
@@ -86,6 +89,7 @@ fn run_with_kills(durability: &str, random: &mut Random) {
     let list: Vec<_> = dialects.iter().map(|dialect| format!("{dialect}:0")).collect();
     let setup = Setup::new()
         .with("SERVER_PROTOCOL", &list.join(","))
+        .with("SERVER_AGENCIES", &dialects.len().to_string())
         .with("SERVER_WORKERS", &WORKERS.to_string())
         .with("SERVER_DURABILITY", durability);
     let central = setup.start();
@@ -116,6 +120,9 @@ fn run_with_kills(durability: &str, random: &mut Random) {
         let stored: BTreeSet<_> = own.iter().map(document).collect();
         let sent = documents(number).flat_map(|first| first..first + BETS).collect();
         assert_eq!(stored, sent, "{dialect}: exactly the acknowledged bets are stored");
+        if Dialect::named(dialect).unwrap().has_keys {
+            assert_eq!(own.len(), stored.len(), "{dialect}: each bet once");
+        }
         let won: Vec<_> = own.iter().filter(|row| row[4] == "7574").map(document).collect();
         assert_eq!(answer, winners_reply(dialect, &won), "{dialect}, {durability}");
         assert_eq!(won.iter().copied().collect::<BTreeSet<_>>(), documents(number).collect());

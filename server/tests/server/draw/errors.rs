@@ -5,9 +5,8 @@ use std::fs;
 
 use crate::harness::{
     AgencyConnection, CentralProcess, Participant, Setup, WINNERS_BY_AGENCY, bet, bets_with, codec,
-    draw_dialects, eventually, numbered_bet, packet_in, refusals, vector, winners_reply,
+    draw_dialects, eventually, numbered_bet, packet_in, receipt, refusals, vector, winners_reply,
 };
-use lottery::protocol::Receipt;
 
 /// Returns the setup of a central whose draw needs only agency 1.
 fn setup(protocol: &str) -> Setup {
@@ -117,6 +116,7 @@ fn a_document_that_another_enabled_dialect_cannot_encode_is_refused_when_it_arri
         ("line:0,framed:0", "line", "12|3", "framed"),
         ("line:0,framed:0", "line", "", "framed"),
         ("framed", "framed", "", "framed"),
+        ("keyed:0,counted:0", "keyed", "M-5", "counted"),
     ];
     for (list, speaks, document, other) in cases {
         let setup = setup(list);
@@ -124,7 +124,11 @@ fn a_document_that_another_enabled_dialect_cannot_encode_is_refused_when_it_arri
         let mut stranger = Participant::connect(central.port, speaks, 1);
         let packet = packet_in(&mut *codec(speaks, 1), &[bet("7", true), bet(document, false)]);
         stranger.connection().send(&packet);
-        let expected = if speaks == "framed" { &b"FAIL|0\n"[..] } else { b"" };
+        let expected = match speaks {
+            "framed" => vector("framed", "fail_0"),
+            "keyed" => vector("keyed", "error_unacceptable"),
+            _ => vec![],
+        };
         assert_eq!(stranger.connection().read_bytes(expected.len()), expected, "{list}");
         let line = central.program.line_with("action: receive_message | result: fail");
         let named =
@@ -206,13 +210,14 @@ fn the_agency_with_the_largest_number_takes_part_like_any_other() {
         ("sentinel", 255),
         ("line", 65_535),
         ("framed", 65_535),
+        ("keyed", 65_535),
     ] {
         let setup = setup(dialect);
         let central = setup.start();
         let mut agency = Participant::connect(central.port, dialect, number);
         assert_eq!(
             agency.store(&bets_with(WINNERS_BY_AGENCY[3])),
-            Receipt::Stored { winners: None },
+            receipt(dialect, 2),
             "{dialect}"
         );
         agency.finish();

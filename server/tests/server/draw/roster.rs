@@ -52,6 +52,7 @@ fn error_reply(dialect: &str, message: &[u8]) -> Vec<u8> {
         "framed" if contains(b"QUERY") => b"ERROR|The winners cannot be told\n".to_vec(),
         "framed" => vector(dialect, "fail_0"),
         "sentinel" => vector(dialect, "err"),
+        "keyed" => vector(dialect, "error_not_permitted"),
         _ => vector(dialect, "error"),
     }
 }

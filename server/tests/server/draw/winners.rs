@@ -5,9 +5,8 @@ use std::fs;
 
 use crate::harness::{
     Participant, Setup, WINNERS_BY_AGENCY, bets_with, bytes_read, count_draws, draw_dialects,
-    eventually, vector, winners_reply,
+    eventually, receipt, vector, winners_reply,
 };
-use lottery::protocol::Receipt;
 
 const AGENCIES: u16 = 5;
 
@@ -23,8 +22,9 @@ fn reply_to(dialect: &str, agency: u16) -> Vec<u8> {
 /// Connects an agency that stores its bets and sends nothing more.
 fn with_bets(port: u16, dialect: &str, agency: u16) -> Participant {
     let mut participant = Participant::connect(port, dialect, agency);
-    let receipt = participant.store(&bets_with(WINNERS_BY_AGENCY[usize::from(agency) - 1]));
-    assert_eq!(receipt, Receipt::Stored { winners: None }, "{dialect}");
+    let winners = WINNERS_BY_AGENCY[usize::from(agency) - 1];
+    let stored = participant.store(&bets_with(winners));
+    assert_eq!(stored, receipt(dialect, winners.len()), "{dialect}");
     participant
 }
 

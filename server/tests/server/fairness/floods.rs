@@ -155,13 +155,14 @@ fn a_storm_of_connections_leaves_the_others_their_rate_and_the_log_its_size() {
 #[test]
 fn hundreds_of_slow_senders_in_every_dialect_leave_the_others_their_rate() {
     const SLOW: usize = 100;
-    let starts: [(&str, &[u8]); 7] = [
+    let starts: [(&str, &[u8]); 8] = [
         ("typed", b"\0\0\x05\0\x20"),
         ("counted", b"\0\x05\x01\0\x04"),
         ("counted-u8", b"\0\x05\x01\x04"),
         ("line", b"[AGENCY 1] Bet 1,"),
         ("framed", b"\0\x301"),
         ("sentinel", b"\x01\0\x40"),
+        ("keyed", b"\x81\x01\0\0\x20\0"),
         ("echo", b"x"),
     ];
     let list: Vec<_> = starts.iter().map(|(dialect, _)| format!("{dialect}:0")).collect();

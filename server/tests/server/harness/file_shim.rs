@@ -65,6 +65,11 @@ impl FileShim {
         self.fault.exists()
     }
 
+    /// Returns true once a page is lost, after an order to lose one.
+    pub fn has_lost(&self) -> bool {
+        self.fault.with_extension("lost").exists()
+    }
+
     /// Takes back a failure. Returns true if it has not happened yet.
     pub fn cancel(&self) -> bool {
         fs::remove_file(&self.fault).is_ok()

@@ -37,7 +37,7 @@ pub use load::Load;
 pub use log_lines::{count_draws, refusals, value_of};
 pub use mounted::Mounted;
 pub use packets::{
-    bet, codec, codec_of_session, large_packet, new_session, packet_in, packet_of, packet_of_bets,
+    bet, codec, codec_of_session, large_packet, packet_in, packet_of, packet_of_bets,
     packet_of_records,
 };
 pub use participant::Participant;
@@ -52,5 +52,6 @@ pub use rounds::in_rounds;
 pub use setup::{Setup, reserve_port};
 pub use stopped_process::StoppedProcess;
 pub use vectors::{
-    WINNERS_BY_AGENCY, bets_with, draw_dialects, from_hex, numbered_bet, vector, winners_reply,
+    WINNERS_BY_AGENCY, bets_with, draw_dialects, from_hex, numbered_bet, receipt, vector,
+    winners_reply,
 };

@@ -1,9 +1,7 @@
 //! Bets and the packets that carry them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use lottery::protocol::{AgencyCodec, AgencyOptions, Dialect, Push};
-use lottery::{Bet, Birthdate};
+use lottery::{BatchKey, Bet, Birthdate};
 
 /// Returns a bet with this document, which wins or loses by its number.
 pub fn bet(document: &str, wins: bool) -> Bet<'_> {
@@ -38,20 +36,13 @@ pub fn packet_of_bets(bets: &[Bet<'_>]) -> Vec<u8> {
 
 /// Returns the agency's side of a dialect that carries bets, with a session of its own.
 pub fn codec(dialect: &str, agency: u16) -> Box<dyn AgencyCodec> {
-    codec_of_session(dialect, agency, new_session())
+    codec_of_session(dialect, agency, BatchKey::new_session())
 }
 
 /// Returns the agency's side of a dialect that carries bets, with this session.
 pub fn codec_of_session(dialect: &str, agency: u16, session: [u8; 16]) -> Box<dyn AgencyCodec> {
     let options = AgencyOptions { session, ..AgencyOptions::new(agency, u16::MAX) };
     (Dialect::named(dialect).unwrap().agency.unwrap())(&options)
-}
-
-/// Returns a session that no other agency of this process has.
-pub fn new_session() -> [u8; 16] {
-    static SESSIONS: AtomicU64 = AtomicU64::new(0);
-    let number = SESSIONS.fetch_add(1, Ordering::Relaxed);
-    u128::from(number + 1).to_be_bytes()
 }
 
 /// Returns a batch of these bets in the dialect of a codec, and leaves the codec empty.

@@ -73,7 +73,8 @@ impl Participant {
         self.try_reconnect().unwrap();
     }
 
-    fn try_reconnect(&mut self) -> io::Result<()> {
+    /// Replaces the connection as [`reconnect`](Self::reconnect) does. The agency keeps its session.
+    pub fn try_reconnect(&mut self) -> io::Result<()> {
         self.connection = Self::open(self.source, self.port, &mut *self.codec)?;
         self.used = false;
         Ok(())
@@ -93,7 +94,8 @@ impl Participant {
     }
 
     /// Sends a batch as [`store`](Self::store) does. After an error it is unknown whether the batch
-    /// is stored.
+    /// is stored. Where batches have keys, the next one has the same number, so that the same bets
+    /// are a repetition. An error reply is a refusal.
     pub fn try_store(&mut self, bets: &[Bet<'_>]) -> io::Result<Receipt> {
         self.codec.set_sequence(self.sequence);
         let packet = packet_in(&mut *self.codec, bets);
@@ -102,8 +104,13 @@ impl Participant {
             self.codec.push(bet).unwrap();
         }
         let sent = self.send(&packet);
-        let receipt =
-            sent.and_then(|()| self.connection.try_read_reply(|reply| self.codec.receipt(reply)));
+        let codec = &self.codec;
+        let receipt = sent.and_then(|()| {
+            self.connection.try_read_reply(|reply| match codec.denied(reply) {
+                Some(_) => Ok(Some(Receipt::Refused)),
+                None => codec.receipt(reply),
+            })
+        });
         self.codec.clear();
         self.sequence += u64::from(matches!(receipt, Ok(Receipt::Stored { .. })));
         receipt

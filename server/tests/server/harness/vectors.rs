@@ -1,7 +1,7 @@
-//! Bytes of the original programs, and replies built from the description of the dialects. What a
-//! test compares with must not come from the code under test.
+//! The vectors, most of them bytes of the original programs, and replies built from the description
+//! of the dialects. What a test compares with must not come from the code under test.
 
-use lottery::protocol::DIALECTS;
+use lottery::protocol::{DIALECTS, Receipt};
 use lottery::{Bet, Birthdate};
 
 /// Returns a vector of `vectors.json` as bytes.
@@ -37,8 +37,22 @@ pub fn winners_reply(dialect: &str, documents: &[u32]) -> Vec<u8> {
             format!("WINNERS|{}\n", documents.join("|")).into_bytes()
         }
         "sentinel" => [&9001_u16.to_be_bytes()[..], &short(numbers.len()), &numbers].concat(),
+        "keyed" => {
+            let texts = documents.iter().map(u32::to_string);
+            let texts: Vec<_> =
+                texts.flat_map(|text| [&short(text.len())[..], text.as_bytes()].concat()).collect();
+            let count = u32::try_from(count).unwrap().to_be_bytes();
+            let length = u32::try_from(4 + texts.len()).unwrap().to_be_bytes();
+            [&[0x81, 0x84][..], &length, &count, &texts].concat()
+        }
         other => panic!("{other} has no draw"),
     }
+}
+
+/// Returns the receipt for a stored batch with this many winners. Of the dialects with a draw, only
+/// `keyed` reports them.
+pub fn receipt(dialect: &str, winners: usize) -> Receipt {
+    Receipt::Stored { winners: (dialect == "keyed").then_some(winners) }
 }
 
 /// Returns a bet for dialects in which a document is a number. The winning bet with document
@@ -67,7 +81,7 @@ pub fn bets_with(winners: &[u32]) -> Vec<Bet<'static>> {
 }
 
 #[test]
-fn replies_built_from_the_description_equal_those_of_the_original_programs() {
+fn replies_built_from_the_description_equal_the_vectors() {
     let [first, none, _, fourth, _] = WINNERS_BY_AGENCY;
     for dialect in draw_dialects() {
         let vectors = match dialect {

@@ -3,9 +3,9 @@
 //! served. The cases are those of the descriptions of the dialects.
 
 use crate::harness::{
-    CentralProcess, Participant, Setup, draw_dialects, from_hex, numbered_bet, refusals, vector,
+    CentralProcess, Participant, Setup, codec, draw_dialects, from_hex, numbered_bet, packet_in,
+    receipt, refusals, vector,
 };
-use lottery::protocol::Receipt;
 
 /// Number of an honest agency beside the faulty one.
 const HONEST: u16 = 200;
@@ -200,11 +200,63 @@ fn sentinel_cases() -> Vec<Case> {
     ]
 }
 
+fn keyed_cases() -> Vec<Case> {
+    let good = vector("keyed", "batch_L");
+    let error = |code: u8, text: &str| {
+        let length = u32::try_from(9 + text.len()).unwrap().to_be_bytes();
+        [&[0x81, 0xFF][..], &length, &[code, 0, 0, 0, 0, 0, 0, 0, 0], text.as_bytes()].concat()
+    };
+    let case = |bytes, refused_bets, reason| Case {
+        bytes,
+        reply: error(0x30, reason),
+        then: GoesOn,
+        refused_bets,
+        reason,
+    };
+    let changed = |offset: usize, byte: u8| {
+        let mut batch = good.clone();
+        batch[offset] = byte;
+        batch
+    };
+    // Version, type and length take 6 bytes, session 16, agency 2, sequence 8, count 2, and the
+    // length of the record 2.
+    let ends = |code, bytes, reason| Case {
+        reply: error(code, reason),
+        then: Ends,
+        ..case(bytes, None, reason)
+    };
+    vec![
+        case(changed(23, 0), Some(1), "agency 0 is not valid, agencies are numbered from 1"),
+        case(
+            changed(31, 0),
+            Some(1),
+            "batch 0 of a session is not valid, batches are numbered from 1",
+        ),
+        case(changed(33, 0), Some(0), "batch of 0 records"),
+        case(changed(33, 2), Some(2), "record 2 ends after its message"),
+        case(changed(36, 0xFF), Some(1), "record 1 is not UTF-8"),
+        case(
+            vec![0x81, 5, 0, 0, 0, 0],
+            None,
+            "unknown request type 5, expected 1 for a batch, 2 for the results, 3 to finish or 4 \
+             for the winners",
+        ),
+        case(
+            vec![0x81, 3, 0, 0, 0, 1, 1],
+            None,
+            "a message of type 0x03 cannot have a body of 1 bytes",
+        ),
+        ends(0x37, changed(0, 0x82), "unknown version 0x82, expected 0x81"),
+        ends(0x30, changed(2, 1), "request of more than the allowed 4194304 bytes"),
+    ]
+}
+
 fn cases(dialect: &str) -> Vec<Case> {
     match dialect {
         "line" => line_cases(),
         "framed" => framed_cases(),
         "sentinel" => sentinel_cases(),
+        "keyed" => keyed_cases(),
         _ => counted_cases(dialect),
     }
 }
@@ -213,7 +265,7 @@ fn cases(dialect: &str) -> Vec<Case> {
 fn assert_serves_others(central: &CentralProcess<'_>, dialect: &str) {
     let stored =
         Participant::connect(central.port, dialect, HONEST).store(&[numbered_bet(1, false)]);
-    assert_eq!(stored, Receipt::Stored { winners: None }, "{dialect}");
+    assert_eq!(stored, receipt(dialect, 0), "{dialect}");
 }
 
 #[test]
@@ -264,7 +316,7 @@ fn bad_input_gets_the_error_reply_of_the_dialect_and_harms_no_other_client() {
 
 #[test]
 fn a_connection_that_goes_on_after_an_error_accepts_good_batches() {
-    for dialect in ["framed", "sentinel"] {
+    for dialect in ["framed", "sentinel", "keyed"] {
         let setup = setup(dialect);
         let central = setup.start();
         for case in cases(dialect).iter().filter(|case| case.then == GoesOn) {
@@ -280,8 +332,15 @@ fn a_connection_that_goes_on_after_an_error_accepts_good_batches() {
                 // Only a query may follow FINISHED, whether that was valid or not.
                 continue;
             }
-            agency.send(&vector(dialect, "batch_L"));
-            let ok = vector(dialect, if dialect == "framed" { "success_1" } else { "ack" });
+            let (batch, ok) = match dialect {
+                "framed" => (vector(dialect, "batch_L"), vector(dialect, "success_1")),
+                "sentinel" => (vector(dialect, "batch_L"), vector(dialect, "ack")),
+                _ => {
+                    let batch = packet_in(&mut *codec(dialect, 1), &[numbered_bet(1, false)]);
+                    (batch, vector(dialect, "stored_none"))
+                }
+            };
+            agency.send(&batch);
             assert_eq!(agency.read_bytes(ok.len()), ok, "{dialect}: after {}", case.reason);
             assert_eq!(setup.rows().len(), rows + 1);
         }

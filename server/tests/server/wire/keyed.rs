@@ -4,9 +4,10 @@
 use std::thread::scope;
 
 use crate::harness::{
-    AgencyConnection, CentralProcess, Setup, bet, codec_of_session, count_draws, kill, new_session,
-    packet_in,
+    AgencyConnection, CentralProcess, Setup, bet, codec_of_session, count_draws, kill, packet_in,
+    vector, winners_reply,
 };
+use lottery::BatchKey;
 use lottery::protocol::{Advice, AgencyCodec};
 use nix::sys::signal::Signal;
 
@@ -21,7 +22,7 @@ struct Agency {
 
 impl Agency {
     fn new(number: u16) -> Self {
-        Self::with_session(number, new_session())
+        Self::with_session(number, BatchKey::new_session())
     }
 
     fn with_session(number: u16, session: [u8; 16]) -> Self {
@@ -61,6 +62,30 @@ fn ask(central: &CentralProcess<'_>, request: &[u8]) -> Vec<u8> {
     connection.send(request);
     connection.end_sending();
     connection.read_to_end()
+}
+
+#[test]
+fn the_requests_of_the_vectors_get_the_replies_of_the_vectors() {
+    let setup = setup("process").with("SERVER_AGENCIES", "1");
+    let central = setup.start();
+    let mut agency = central.connect();
+    for (request, reply) in [
+        ("batch_L", "stored_L"),
+        ("batch_LT", "stored_L"),
+        ("finish_1", "finished"),
+        ("query_1", "winners_L_twice"),
+        ("batch_A", "error_closed"),
+    ] {
+        agency.send(&vector("keyed", request));
+        let reply = match reply {
+            "winners_L_twice" => winners_reply("keyed", &[30_904_465; 2]),
+            reply => vector("keyed", reply),
+        };
+        assert_eq!(agency.read_bytes(reply.len()), reply, "reply to {request}");
+    }
+    agency.end_sending();
+    assert!(agency.read_to_end().is_empty());
+    assert_eq!(setup.rows().len(), 3);
 }
 
 #[test]
@@ -142,7 +167,7 @@ fn a_batch_that_does_not_continue_its_session_is_refused_with_the_number_that_do
 
 #[test]
 fn a_session_belongs_to_the_agency_that_began_it() {
-    let (setup, session) = (setup("process"), new_session());
+    let (setup, session) = (setup("process"), BatchKey::new_session());
     let (mut first, mut second) =
         (Agency::with_session(1, session), Agency::with_session(2, session));
     let central = setup.start();

@@ -28,7 +28,8 @@ pub struct Dialect {
     /// Creates the agency's codec for a run; `None` if the dialect has no bets (`echo`).
     pub agency: Option<NewAgency>,
     /// Returns the rules that every server of the dialect must keep, including its replies to
-    /// invalid messages.
+    /// invalid messages. Where batches have keys, each call returns rules with new sessions,
+    /// because a server keeps those that it has seen.
     pub rules: fn() -> Vec<Rule>,
 }
 

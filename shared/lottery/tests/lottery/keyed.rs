@@ -83,8 +83,10 @@ fn denied(reply: &[u8]) -> Denied {
     agency().denied(reply).unwrap()
 }
 
-/// A vector with a batch: its session, agency, sequence and bets.
-fn batches() -> [(&'static str, [u8; 16], u16, u64, Vec<Bet<'static>>); 3] {
+/// A vector with a batch: its name, session, agency, sequence and bets.
+type Batch = (&'static str, [u8; 16], u16, u64, Vec<Bet<'static>>);
+
+fn batches() -> [Batch; 3] {
     [
         ("batch_L", SESSION, 1, 1, vec![lorca()]),
         ("batch_LT", SESSION, 1, 2, vec![lorca(), rivera()]),

@@ -1,10 +1,9 @@
 //! The rules that every server of `keyed` must keep.
 
-use std::hash::{BuildHasher, RandomState};
-
 use super::agency::Failure;
 use super::message::{VERSION, put_message};
 use super::{BATCH, FINISH, REPLY, RESULTS, RESULTS_BYTES, SESSION_BYTES, WINNERS};
+use crate::BatchKey;
 use crate::protocol::{MAX_REQUEST_BYTES, Rule, Step};
 
 /// Bet T of the test vectors. It does not win.
@@ -177,9 +176,7 @@ struct Session {
 impl Session {
     /// Returns a session that no server has seen.
     fn new(agency: u16) -> Self {
-        let random = || RandomState::new().hash_one(());
-        let id = u128::from(random()) << 64 | u128::from(random());
-        Self { id: id.to_be_bytes(), agency }
+        Self { id: BatchKey::new_session(), agency }
     }
 
     /// Returns batch `sequence` with one record.

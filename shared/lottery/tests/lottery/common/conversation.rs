@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::central;
-use super::sessions::Sessions;
+use super::sessions::{Arrival, Sessions};
 
 /// Generates the places where the network splits a message.
 pub(crate) fn splits() -> impl Strategy<Value = Vec<Index>> {
@@ -226,7 +226,11 @@ impl Connection {
                     }
                     Request::Store(bets) => Ok(stored(&bets)),
                     Request::StoreOnce { key, bets } => {
-                        self.sessions.judge(key).map(|_| stored(&bets))
+                        let judged = self.sessions.judge(key);
+                        if judged == Ok(Arrival::Next) {
+                            self.sessions.accept(key);
+                        }
+                        judged.map(|_| stored(&bets))
                     }
                     Request::Results => Ok(Reply::Results(Results { winners: 0, in_flight: 0 })),
                     Request::Echo(text) => Ok(Reply::Echo(text)),

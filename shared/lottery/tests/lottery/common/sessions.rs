@@ -19,8 +19,8 @@ pub(crate) enum Arrival {
 }
 
 impl Sessions {
-    /// Judges a batch and makes it the last one of its session if it is the next.
-    pub(crate) fn judge(&mut self, key: BatchKey) -> Result<Arrival, Denial> {
+    /// Returns what to do with a batch.
+    pub(crate) fn judge(&self, key: BatchKey) -> Result<Arrival, Denial> {
         let last = self.0.get(&key.session);
         if last.is_some_and(|last| last.agency != key.agency) {
             return Err(Denial::OtherAgency);
@@ -31,14 +31,14 @@ impl Sessions {
             _ => {}
         }
         let expected = last.map_or(1, |last| last.sequence + 1);
-        if key.sequence != expected {
-            return Err(Denial::Sequence { expected });
+        if key.sequence == expected {
+            Ok(Arrival::Next)
+        } else {
+            Err(Denial::Sequence { expected })
         }
-        self.accept(key);
-        Ok(Arrival::Next)
     }
 
-    /// Makes a batch the last one of its session.
+    /// Makes a stored batch the last one of its session.
     pub(crate) fn accept(&mut self, key: BatchKey) {
         self.0.insert(key.session, key);
     }
