@@ -36,6 +36,8 @@ trap 'stop_all; exit 143' TERM
 cat >"$run/environment" <<END
 export SERVER_PORT=$SERVER_PORT SERVER_IP=127.0.0.1 SERVER_STORAGE_DIR=$run/storage
 END
+# The agencies send all their bets in every demo, so their state files are those of this run.
+echo "export CLI_STATE=$run/agency-{id}.resume" >>"$run/environment"
 # PROTOCOL overrides the dialect of both configuration files, as in generar-compose.sh.
 [ -z "${PROTOCOL:-}" ] || echo "export SERVER_PROTOCOL=$PROTOCOL CLI_PROTOCOL=$PROTOCOL" >>"$run/environment"
 # shellcheck disable=SC1090 # just written

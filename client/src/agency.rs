@@ -1,8 +1,12 @@
 //! A run of an agency: sends every bet of its file in batches, then asks for the winners.
 //!
 //! At most one batch is in flight. All rows before it are acknowledged and no row after it has been
-//! sent, so the run can report which rows are stored however it ends.
+//! sent, so the run can report which rows are stored however it ends. Where batches have keys, a
+//! later run continues after them.
 
+mod batches;
+mod catch_up;
+mod record;
 mod winners;
 
 use std::fmt::Display;
@@ -11,18 +15,20 @@ use std::time::{Duration, Instant};
 use conventions::duration::GoDuration;
 use conventions::log_line::{self, Outcome};
 use log::Level;
-use lottery::Bet;
-use lottery::protocol::{AgencyCodec, Push, Receipt};
+use lottery::BatchKey;
+use lottery::protocol::{AgencyCodec, NewAgency, Receipt};
 
-use crate::central_client::{CentralClient, Request, RequestError};
+use self::batches::{Batch, Batches};
+use crate::central_client::{CentralClient, Request, RequestError, or_denied};
 use crate::config::Config;
-use crate::dataset::{Dataset, DatasetError};
+use crate::dataset::Dataset;
 use crate::failure::{Done, Rows, RunError};
 use crate::progress::{Progress, rate};
+use crate::resume::{Acknowledged, Plan, Resume, ResumeError, Rules};
 use crate::stop::Stop;
 
 /// One agency and the state of its run.
-pub(crate) struct Agency<'a> {
+struct Agency<'a> {
     config: &'a Config,
     stop: &'a Stop,
     progress: &'a Progress,
@@ -31,16 +37,25 @@ pub(crate) struct Agency<'a> {
     codec: Box<dyn AgencyCodec>,
     /// Bytes of the batch that is being sent; a buffer that is reused.
     packet: Vec<u8>,
-    /// Lines of the file on which the first and the last row of the next batch begin.
-    lines: (u64, u64),
-    /// Counts of what the central has acknowledged.
+    /// The state that a later run continues, if there can be one.
+    resume: Option<Resume>,
+    /// Divides the file into batches.
+    plan: Plan,
+    /// Batches and rows that are stored, in this run or in earlier ones.
+    stored: Acknowledged,
+    /// Bytes of the file up to the end of the last batch that may have been sent. `None` until this
+    /// run has recorded its state.
+    sent: Option<u64>,
+    /// True once all rows are stored.
+    has_sent_all: bool,
+    /// Counts of what the central has acknowledged in this run.
     totals: Totals,
 }
 
 /// Counts of what the central has acknowledged in this run.
 #[derive(Debug, Default)]
 struct Totals {
-    /// Bets, which is also the number of the last stored row.
+    /// Bets.
     bets: u64,
     /// Batches.
     batches: u64,
@@ -48,30 +63,45 @@ struct Totals {
     winners: u64,
 }
 
-impl<'a> Agency<'a> {
-    /// Creates an agency. It reads and sends nothing before [`run`](Self::run).
-    pub(crate) fn new(
-        config: &'a Config,
-        codec: Box<dyn AgencyCodec>,
-        stop: &'a Stop,
-        progress: &'a Progress,
-    ) -> Self {
-        Self {
-            config,
-            stop,
-            progress,
-            central: CentralClient::new(config, stop, progress, codec.greeting()),
-            codec,
-            packet: Vec::new(),
-            lines: (0, 0),
-            totals: Totals::default(),
-        }
-    }
+/// Sends all bets and asks for the winners.
+pub(crate) fn run(
+    config: &Config,
+    new_codec: NewAgency,
+    stop: &Stop,
+    progress: &Progress,
+) -> Result<(), RunError> {
+    let dataset = Dataset::open(&config.data, config.id)
+        .map_err(|source| RunError::Dataset { source, stored: 0 })?;
+    let resume = match &config.state {
+        Some(_) if !dataset.is_regular() => Err(ResumeError::NotAFile),
+        Some(path) => Resume::open(path, config.id).map(Some),
+        None => Ok(None),
+    };
+    let resume = resume.map_err(|source| RunError::Resume { source, stored: 0 })?;
+    let session = resume.as_ref().map_or_else(BatchKey::new_session, Resume::session);
+    let codec = config.codec(new_codec, session);
+    let central = CentralClient::new(config, stop, progress, codec.greeting());
+    let agency = Agency {
+        config,
+        stop,
+        progress,
+        central,
+        codec,
+        packet: Vec::new(),
+        stored: resume.as_ref().map_or_else(Acknowledged::default, Resume::acknowledged),
+        resume,
+        plan: Plan::of(u64::MAX, Rules::of(config)),
+        sent: None,
+        has_sent_all: false,
+        totals: Totals::default(),
+    };
+    agency.run(dataset)
+}
 
-    /// Sends all bets and asks for the winners.
-    pub(crate) fn run(&mut self) -> Result<(), RunError> {
+impl Agency<'_> {
+    fn run(mut self, dataset: Dataset) -> Result<(), RunError> {
         let start = Instant::now();
-        let mut result = self.send_file();
+        let mut result = self.send_file(dataset);
         let sending = start.elapsed();
         if result.is_ok() {
             result = self.query_winners();
@@ -83,18 +113,16 @@ impl<'a> Agency<'a> {
         result
     }
 
-    /// Sends every bet of the file.
-    fn send_file(&mut self) -> Result<(), RunError> {
-        let mut dataset = Dataset::open(&self.config.data, self.config.id)
-            .map_err(|error| self.bad_data(error))?;
-        if !self.config.with_number {
-            dataset = dataset.without_number();
-        }
+    /// Sends every bet of the file that earlier runs have not sent.
+    fn send_file(&mut self, dataset: Dataset) -> Result<(), RunError> {
         self.progress.begin(dataset.size());
-        let result = self.send_rows(&mut dataset);
+        let mut batches = Batches::new(dataset);
+        let result = self.send_rows(&mut batches);
         self.progress.end();
+        self.has_sent_all = result.is_ok();
+        self.record_end(&batches);
         if self.stop.requested().is_some() {
-            drop(dataset);
+            drop(batches);
             log_line::info("close_file", Outcome::Success)
                 .with("client_id", self.config.id)
                 .with("file", self.config.data.display())
@@ -103,77 +131,97 @@ impl<'a> Agency<'a> {
         result
     }
 
-    fn send_rows(&mut self, dataset: &mut Dataset) -> Result<(), RunError> {
-        while dataset.advance().map_err(|error| self.bad_data(error))? {
-            let bet = dataset.bet().map_err(|error| self.bad_data(error))?;
-            if self.push(&bet, dataset)? == Push::Full {
-                self.send_batch(dataset.position())?;
-                let pushed = self.push(&bet, dataset)?;
-                debug_assert_eq!(
-                    pushed,
-                    Push::Added,
-                    "an empty batch has room for any encodable bet"
-                );
+    fn send_rows(&mut self, batches: &mut Batches) -> Result<(), RunError> {
+        let mut next = match &self.resume {
+            Some(resume) if !resume.is_new() => self.catch_up(batches)?,
+            _ => {
+                let rules = Rules::of(self.config);
+                self.record_plan(batches, 0, |plan, end| *plan = Plan::of(end, rules))?;
+                self.fill(batches)?
             }
-            // Sent before the next row is read: if that row is malformed, this batch still arrives.
-            if self.codec.bets() == usize::from(self.config.batch_max_amount) {
-                self.send_batch(dataset.position())?;
-            }
-        }
-        if self.codec.bets() > 0 {
-            self.send_batch(dataset.position())?;
+        };
+        while let Some(batch) = next {
+            self.send_batch(&batch)?;
+            next = self.fill(batches)?;
         }
         Ok(())
     }
 
-    /// Adds a bet to the next batch, if there is room.
-    fn push(&mut self, bet: &Bet<'_>, dataset: &Dataset) -> Result<Push, RunError> {
-        let pushed =
-            self.codec.push(bet).map_err(|reason| self.bad_data(dataset.row_error(reason)))?;
-        if pushed == Push::Added {
-            let line = dataset.line();
-            let first = if self.codec.bets() == 1 { line } else { self.lines.0 };
-            self.lines = (first, line);
-        }
-        Ok(pushed)
+    /// Fills the codec with the next batch; `None` after the last row.
+    fn fill(&mut self, batches: &mut Batches) -> Result<Option<Batch>, RunError> {
+        let filled = batches.fill(&self.plan, &mut *self.codec);
+        filled.map_err(|source| RunError::Dataset { source, stored: self.stored.rows })
     }
 
-    /// Sends the collected batch and waits for its acknowledgement. `position` is the number of
-    /// bytes read from the file, for the progress display.
-    fn send_batch(&mut self, position: u64) -> Result<(), RunError> {
+    /// Sends the collected batch and waits for its acknowledgement.
+    fn send_batch(&mut self, batch: &Batch) -> Result<(), RunError> {
         if self.stop.requested().is_some() {
             return Err(self.stopped());
         }
-        let bets = self.codec.bets() as u64;
-        let (first, last) = (self.totals.bets + 1, self.totals.bets + bets);
-        let rows = || Box::new(Rows { first, last, lines: Some(self.lines) });
-        self.packet.clear();
-        self.packet.extend_from_slice(self.codec.packet());
-        let codec = &self.codec;
-        let receipt =
-            self.central.request(Request::Store, &self.packet, |reply| codec.receipt(reply));
+        self.sent = self.sent.map(|_| batch.end);
+        let sequence = self.stored.batches + 1;
+        let receipt = self.store(sequence);
         let winners = match receipt {
             Ok(Receipt::Stored { winners }) => winners,
-            Ok(Receipt::Refused) => return Err(RunError::Refused { rows: rows() }),
-            Err(RequestError::Stopped) => return Err(self.stopped()),
-            Err(source @ RequestError::Unreachable { .. }) => {
-                return Err(RunError::Unsent { source, stored: self.totals.bets });
-            }
-            Err(source @ RequestError::Unanswered(_)) => {
-                return Err(RunError::InDoubt { source, rows: rows() });
-            }
+            other => return Err(self.batch_error(other, sequence, self.rows(batch))),
         };
         self.codec.clear();
-        self.totals.bets += bets;
+        self.stored.rows += batch.bets;
+        self.stored.batches = sequence;
+        self.totals.bets += batch.bets;
         self.totals.batches += 1;
-        let mut details: Vec<(&str, &dyn Display)> = vec![("cantidad", &bets)];
+        let mut details: Vec<(&str, &dyn Display)> = vec![("cantidad", &batch.bets)];
         if let Some(winners) = &winners {
             self.totals.winners += *winners as u64;
             details.push(("winners", winners));
         }
         self.progress.log(Level::Info, "apuesta_enviada", Outcome::Success, &details);
-        self.progress.advance(self.totals.bets, position);
+        self.progress.advance(self.totals.bets, batch.end);
+        self.record_stored();
         Ok(())
+    }
+
+    /// Sends the batch in the codec under this number.
+    fn store(&mut self, sequence: u64) -> Result<Receipt, RequestError> {
+        self.codec.set_sequence(sequence);
+        self.packet.clear();
+        self.packet.extend_from_slice(self.codec.packet());
+        let codec = &*self.codec;
+        self.central.request(Request::store(self.config.protocol), &self.packet, |reply| {
+            or_denied(codec, reply, codec.receipt(reply))
+        })
+    }
+
+    /// Returns the rows of the batch after the stored ones.
+    fn rows(&self, batch: &Batch) -> Rows {
+        let first = self.stored.rows + 1;
+        Rows { first, last: self.stored.rows + batch.bets, lines: Some(batch.lines) }
+    }
+
+    /// Returns the error for a batch that is not acknowledged.
+    fn batch_error(
+        &self,
+        receipt: Result<Receipt, RequestError>,
+        sequence: u64,
+        rows: Rows,
+    ) -> RunError {
+        let stored = self.stored.rows;
+        let rows = Box::new(rows);
+        match receipt {
+            Ok(_) => RunError::Refused { rows, reason: None },
+            Err(RequestError::Denied(denied)) => match self.lost_or_ahead(&denied, sequence) {
+                Some(source) => RunError::Resume { source, stored },
+                None => RunError::Refused { rows, reason: Some(denied.reason) },
+            },
+            Err(RequestError::Stopped { in_doubt: false }) => self.stopped(),
+            Err(source @ RequestError::Unreachable { in_doubt: false, .. }) => {
+                RunError::Unsent { source, stored }
+            }
+            Err(source) => {
+                let is_settled_later = self.resume.is_some();
+                RunError::InDoubt { source, rows, is_settled_later }
+            }
+        }
     }
 
     /// Logs the totals and the course's last line. `sending` is the time that the bets took.
@@ -190,12 +238,10 @@ impl<'a> Agency<'a> {
         log_line::info("loop_finished", Outcome::Success).with("client_id", self.config.id).write();
     }
 
-    fn bad_data(&self, source: DatasetError) -> RunError {
-        RunError::Dataset { source, stored: self.totals.bets }
-    }
-
     fn stopped(&self) -> RunError {
         let Totals { bets, batches, .. } = self.totals;
-        RunError::Stopped { signal: self.stop.signal_name(), done: Done::Bets { bets, batches } }
+        let has_next = self.resume.is_some() && !self.has_sent_all;
+        let done = Done::Bets { bets, batches, has_next };
+        RunError::Stopped { signal: self.stop.signal_name(), done }
     }
 }

@@ -1,9 +1,11 @@
 //! The agency's access to the central: sends requests, reads replies, and retries what is safe to
 //! retry.
 //!
-//! The dialects carry no batch id, so the central cannot recognize a batch that is sent twice. A
-//! batch is therefore retried only while it is certain that the central has not processed any of
-//! it; see [`CentralClient::may_retry`].
+//! A batch without a key is retried only while it is certain that the central has not processed any
+//! of it, because the central cannot recognize a batch that is sent twice. A batch with a key is
+//! retried after any lost connection; see [`CentralClient::may_retry`].
+//!
+//! After a failure, the next address of the list is tried.
 
 mod request;
 mod resolver;
@@ -16,7 +18,7 @@ use std::time::{Duration, Instant};
 use conventions::duration::GoDuration;
 use conventions::log_line::Outcome;
 use log::Level;
-use lottery::protocol::{ConnectionUse, ProtocolError};
+use lottery::protocol::{Advice, AgencyCodec, ConnectionUse, ProtocolError};
 
 pub(crate) use self::request::{Request, RequestError};
 use crate::backoff::Backoff;
@@ -41,11 +43,14 @@ pub(crate) struct CentralClient<'a> {
     greeting: Vec<u8>,
     /// The open connection.
     connection: Option<Connection<'a>>,
-    /// Addresses from the last name resolution. Empty before the first one and after each failure,
-    /// because a restarted container may have another address.
-    addresses: Vec<SocketAddr>,
-    /// True once any reply has arrived in this run. Until then the central may still be starting.
-    has_replied: bool,
+    /// Index of the address in use, in `server_addresses`.
+    current: usize,
+    /// The addresses that its name resolved to last. Empty at first and after each failure, because
+    /// a restarted container may have another address.
+    resolved: Vec<SocketAddr>,
+    /// Index of the address from which the last reply arrived. Until the first reply, the central
+    /// may still be starting.
+    replied: Option<usize>,
     /// Time that the last failed exchange waited for the draw; zero for all other exchanges.
     waited: Duration,
     /// Buffer for the reply, reused for each exchange.
@@ -66,8 +71,9 @@ impl<'a> CentralClient<'a> {
             progress,
             greeting,
             connection: None,
-            addresses: Vec::new(),
-            has_replied: false,
+            current: 0,
+            resolved: Vec::new(),
+            replied: None,
             waited: Duration::ZERO,
             reply: Vec::new(),
         }
@@ -79,7 +85,7 @@ impl<'a> CentralClient<'a> {
         &mut self,
         request: Request,
         packet: &[u8],
-        read: impl Fn(&[u8]) -> Result<Option<T>, ProtocolError>,
+        read: impl Fn(&[u8]) -> Result<Option<T>, ConnectionError>,
     ) -> Result<T, RequestError> {
         self.retry(request, |central| central.exchange(request, packet, &read))
     }
@@ -95,6 +101,9 @@ impl<'a> CentralClient<'a> {
         mut conversation: impl FnMut(&mut Self) -> Result<T, ConnectionError>,
     ) -> Result<T, RequestError> {
         let mut backoff = Backoff::new(self.config.connect_timeout);
+        let mut in_doubt = false;
+        // Addresses that have failed since the last pause.
+        let mut failed = 0;
         loop {
             self.waited = Duration::ZERO;
             let result = conversation(self);
@@ -103,31 +112,53 @@ impl<'a> CentralClient<'a> {
             }
             let error = match result {
                 Ok(value) => return Ok(value),
-                Err(ConnectionError::Stopped) => return Err(RequestError::Stopped),
+                Err(ConnectionError::Stopped) => return Err(RequestError::Stopped { in_doubt }),
                 Err(error) => error,
             };
             if !self.may_retry(request, &error) {
-                return Err(RequestError::Unanswered(error));
+                return Err(match error {
+                    ConnectionError::Denied(denied) => RequestError::Denied(denied),
+                    error => RequestError::Unanswered(error),
+                });
             }
-            self.addresses.clear();
+            in_doubt |= may_be_processed(&error);
             if self.waited > self.config.connect_timeout {
                 // The central was available for longer than the retry limit, so earlier failures
                 // no longer count.
                 backoff = Backoff::new(self.config.connect_timeout);
             }
-            let Some(pause) = backoff.failed(Instant::now()) else {
+            failed += 1;
+            let has_next = failed < self.config.server_addresses.len();
+            let pause =
+                if has_next { Some(Duration::ZERO) } else { backoff.failed(Instant::now()) };
+            let Some(pause) = pause else {
                 return Err(RequestError::Unreachable {
-                    address: self.config.server_address.clone(),
+                    addresses: self.config.server_addresses.join(","),
                     attempts: backoff.failures(),
                     limit: self.config.connect_timeout,
                     source: error,
+                    in_doubt,
                 });
             };
-            self.log_retry(&error, backoff.failures(), pause);
+            self.log_retry(&error, backoff.failures() + u32::from(has_next), pause);
+            self.select_next();
+            if !has_next {
+                failed = 0;
+            }
             if self.stop.sleep(pause) == Wake::Stopped {
-                return Err(RequestError::Stopped);
+                return Err(RequestError::Stopped { in_doubt });
             }
         }
+    }
+
+    /// Selects the next address of the list, whose name is resolved again.
+    fn select_next(&mut self) {
+        self.resolved.clear();
+        self.current = (self.current + 1) % self.config.server_addresses.len();
+    }
+
+    fn address(&self) -> &'a str {
+        &self.config.server_addresses[self.current]
     }
 
     /// Sends a request and reads its reply, without a retry. Reuses the open connection or opens a
@@ -136,7 +167,7 @@ impl<'a> CentralClient<'a> {
         &mut self,
         request: Request,
         packet: &[u8],
-        read: impl Fn(&[u8]) -> Result<Option<T>, ProtocolError>,
+        read: impl Fn(&[u8]) -> Result<Option<T>, ConnectionError>,
     ) -> Result<T, ConnectionError> {
         if self.config.connection == ConnectionUse::PerRequest {
             self.close();
@@ -155,7 +186,7 @@ impl<'a> CentralClient<'a> {
         let start = Instant::now();
         let result = connection.exchange(packet, &mut self.reply, read, options);
         match result {
-            Ok(_) => self.has_replied = true,
+            Ok(_) => self.note_reply(),
             // Only time without any byte of the answer counts. A reply that begins and never
             // completes is a failure, not a wait for the draw.
             Err(_) if options.waits_for_draw && self.reply.is_empty() => {
@@ -198,13 +229,12 @@ impl<'a> CentralClient<'a> {
 
     /// Tries each address of the central once.
     fn connect(&mut self) -> Result<Connection<'a>, ConnectionError> {
-        if self.addresses.is_empty() {
-            self.addresses =
-                resolver::resolve(&self.config.server_address, ATTEMPT_LIMIT, self.stop)?;
+        if self.resolved.is_empty() {
+            self.resolved = resolver::resolve(self.address(), ATTEMPT_LIMIT, self.stop)?;
         }
         let no_address = io::Error::new(io::ErrorKind::NotFound, "it has no address");
         let mut failure = ConnectionError::Unresolved(no_address);
-        for &address in &self.addresses {
+        for &address in &self.resolved {
             match Connection::open(address, ATTEMPT_LIMIT, self.stop, self.greeting.clone()) {
                 Err(ConnectionError::Stopped) => return Err(ConnectionError::Stopped),
                 Err(error) => failure = error,
@@ -218,32 +248,67 @@ impl<'a> CentralClient<'a> {
     /// would do no harm.
     fn may_retry(&self, request: Request, error: &ConnectionError) -> bool {
         match error {
-            ConnectionError::Unresolved(_)
-            | ConnectionError::NotConnected(_)
-            | ConnectionError::ConnectTimedOut(_)
-            | ConnectionError::Stale(_)
-            | ConnectionError::Lost { sent: 0, .. } => true,
-            // A reset proves nothing: the central may have read the whole request before it.
-            ConnectionError::Lost { .. }
-            | ConnectionError::Closed { .. }
-            | ConnectionError::ReplyTimedOut { .. } => request.is_idempotent(),
             ConnectionError::ReplyTooLong { .. }
             | ConnectionError::Protocol(_)
             | ConnectionError::Stopped => false,
+            ConnectionError::Denied(denied) => denied.advice == Advice::Retry,
+            error => !may_be_processed(error) || request.is_idempotent(),
+        }
+    }
+
+    /// Records a reply, and logs the address if another one replied before.
+    fn note_reply(&mut self) {
+        let before = self.replied.replace(self.current);
+        if before != self.replied && self.config.server_addresses.len() > 1 {
+            let details: [(&str, &dyn Display); 2] =
+                [("client_id", &self.config.id), ("server_address", &self.address())];
+            self.progress.log(Level::Info, "connect", Outcome::Success, &details);
         }
     }
 
     fn log_retry(&self, error: &ConnectionError, attempt: u32, pause: Duration) {
         // Containers start in any order, so a failure before the first reply is not a warning.
-        let level = if self.has_replied { Level::Warn } else { Level::Info };
+        let level = if self.replied.is_some() { Level::Warn } else { Level::Info };
         let retry_in = GoDuration(Duration::from_millis(pause.as_millis() as u64));
         let details: [(&str, &dyn Display); 5] = [
             ("client_id", &self.config.id),
             ("attempt", &attempt),
             ("retry_in", &retry_in),
-            ("server_address", &self.config.server_address),
+            ("server_address", &self.address()),
             ("error", error),
         ];
         self.progress.log(level, "connect", Outcome::InProgress, &details);
     }
+}
+
+/// Returns true unless it is certain that the central has not processed the request.
+fn may_be_processed(error: &ConnectionError) -> bool {
+    match error {
+        ConnectionError::Unresolved(_)
+        | ConnectionError::NotConnected(_)
+        | ConnectionError::ConnectTimedOut(_)
+        | ConnectionError::Stale(_)
+        | ConnectionError::Lost { sent: 0, .. }
+        | ConnectionError::Denied(_)
+        | ConnectionError::Stopped => false,
+        // A reset proves nothing: the central may have read the whole request before it.
+        ConnectionError::Lost { .. }
+        | ConnectionError::Closed { .. }
+        | ConnectionError::ReplyTimedOut { .. }
+        | ConnectionError::ReplyTooLong { .. }
+        | ConnectionError::Protocol(_) => true,
+    }
+}
+
+/// Returns a decoded reply. An error reply of the dialect, which no other decoder accepts, becomes
+/// [`ConnectionError::Denied`].
+pub(crate) fn or_denied<T>(
+    codec: &dyn AgencyCodec,
+    reply: &[u8],
+    decoded: Result<Option<T>, ProtocolError>,
+) -> Result<Option<T>, ConnectionError> {
+    decoded.map_err(|error| match codec.denied(reply) {
+        Some(denied) => ConnectionError::Denied(denied),
+        None => error.into(),
+    })
 }

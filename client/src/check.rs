@@ -273,6 +273,9 @@ fn end_on_signal(stop: Arc<Stop>) -> io::Result<()> {
 }
 
 fn address(text: &str) -> Result<String, String> {
+    if text.contains(',') {
+        return Err("a check needs one address: each server is checked alone".to_owned());
+    }
     config::address(text)
         .ok_or_else(|| "expected host:port, such as server:12345 or [::1]:12345".to_owned())
 }

@@ -52,7 +52,7 @@ pub(crate) struct RunArgs {
     /// Leave out the line that counts the bets of a batch (framed only, other dialects ignore it)
     #[arg(long)]
     pub(crate) without_count: bool,
-    /// Leave out the numbers of the bets, as the assignment of 2022 does (typed only)
+    /// Leave out the numbers of the bets, as the assignment of 2022 does (typed and keyed)
     #[arg(long)]
     pub(crate) without_number: bool,
     /// Show neither a progress bar nor progress lines (NO_COLOR turns the bar into lines)

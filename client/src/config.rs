@@ -15,13 +15,16 @@ use conventions::log_line::{self, Outcome};
 use conventions::logger;
 use conventions::settings::{Settings, SettingsError};
 use log::LevelFilter;
-use lottery::protocol::{AgencyCodec, AgencyOptions, ConnectionUse, DIALECTS, Dialect};
+use lottery::protocol::{AgencyCodec, AgencyOptions, ConnectionUse, DIALECTS, Dialect, NewAgency};
 
 pub(crate) use self::single_bet::{SingleBet, SingleBetError};
 pub(crate) use self::table::{AUTO, Flags, TABLE};
 
-/// Placeholder for the agency's number in the path of its bets.
+/// Placeholder for the agency's number in paths.
 const ID_PLACEHOLDER: &str = "{id}";
+
+/// Placeholder for the file of bets in the path of the state.
+const DATA_PLACEHOLDER: &str = "{data}";
 
 /// Why there is no usable configuration. Each error is one line.
 #[derive(Debug, thiserror::Error)]
@@ -41,11 +44,21 @@ pub(crate) enum ConfigError {
         /// Name of the dialect.
         dialect: &'static str,
     },
+    /// A run in this dialect cannot be resumed.
+    #[error(
+        "resume: on is not accepted: the batches of {dialect} have no keys, so one that is sent \
+         again could be stored twice; choose one of the protocols {}, or resume: auto",
+        names(|dialect| dialect.has_keys)
+    )]
+    NoKeys {
+        /// Name of the dialect.
+        dialect: &'static str,
+    },
     /// The bets have no number, but the dialect requires one.
     #[error(
         "--without-number is not accepted: every bet has a number in {dialect}; \
          omit the flag, or choose one of the protocols {}",
-        dialects_without_number()
+        names(|dialect| dialect.number_is_optional)
     )]
     NumberRequired {
         /// Name of the dialect.
@@ -58,8 +71,9 @@ pub(crate) enum ConfigError {
 pub(crate) struct Config {
     /// Number of the agency, 1 to 65535.
     pub(crate) id: u16,
-    /// Address of the central, `host:port`. Every new connection resolves the name again.
-    pub(crate) server_address: String,
+    /// Addresses of the central, each `host:port`; at least one. A failure selects the next one,
+    /// and resolves its name again.
+    pub(crate) server_addresses: Vec<String>,
     /// Wire dialect.
     pub(crate) protocol: &'static Dialect,
     /// Use of connections, one that the dialect allows.
@@ -72,6 +86,8 @@ pub(crate) struct Config {
     pub(crate) single_bet: Option<SingleBet>,
     /// File of the bets, with the agency's number filled in.
     pub(crate) data: PathBuf,
+    /// State file, with the placeholders filled in; `None` if the run cannot be resumed.
+    pub(crate) state: Option<PathBuf>,
     /// Largest number of bets in a batch, 1 to 65535.
     pub(crate) batch_max_amount: u16,
     /// Number of messages, in a dialect that carries no bets.
@@ -102,7 +118,10 @@ impl Config {
             return Err(ConfigError::NoBets { dialect: protocol.name });
         }
         let id = agency_number(settings, protocol)?;
-        let data = settings.get("data", |text| (!text.is_empty()).then(|| text.to_owned()))?;
+        let path =
+            |text: &str| (!text.is_empty()).then(|| text.replace(ID_PLACEHOLDER, &id.to_string()));
+        let data = settings.get("data", path)?;
+        let state = settings.get("state", path)?.replace(DATA_PLACEHOLDER, &data);
         Ok(Self {
             id,
             protocol,
@@ -110,8 +129,9 @@ impl Config {
             with_count,
             with_number: true,
             single_bet,
-            server_address: settings.get("server.address", address)?,
-            data: data.replace(ID_PLACEHOLDER, &id.to_string()).into(),
+            server_addresses: settings.get("server.address", addresses)?,
+            data: data.into(),
+            state: can_resume(settings, protocol)?.then(|| state.into()),
             batch_max_amount: settings.get("batch.maxAmount", positive)?,
             loop_amount: settings.get("loop.amount", positive)?,
             loop_period: settings.get("loop.period", some_time)?,
@@ -130,18 +150,18 @@ impl Config {
         Ok(Self { with_number: false, ..self })
     }
 
-    /// Returns a codec of the dialect, or `None` where an agency sends messages instead of bets.
-    pub(crate) fn codec(&self) -> Option<Box<dyn AgencyCodec>> {
-        let Self { id: agency, batch_max_amount: max_bets, with_count, .. } = *self;
-        let options = AgencyOptions { with_count, ..AgencyOptions::new(agency, max_bets) };
-        self.protocol.agency.map(|begin| begin(&options))
+    /// Returns a codec of the dialect for a session. The caller limits the number of bets in a
+    /// batch.
+    pub(crate) fn codec(&self, new: NewAgency, session: [u8; 16]) -> Box<dyn AgencyCodec> {
+        let with_count = self.with_count;
+        new(&AgencyOptions { with_count, session, ..AgencyOptions::new(self.id, u16::MAX) })
     }
 
     /// Logs the first line of every run: the course's keys, then those of this project.
     pub(crate) fn log(&self) {
         log_line::info("config", Outcome::Success)
             .with("client_id", self.id)
-            .with("server_address", &self.server_address)
+            .with("server_address", self.server_addresses.join(","))
             .with("loop_amount", self.loop_amount)
             .with("loop_period", GoDuration(self.loop_period))
             .with("log_level", &self.log_level_name)
@@ -152,10 +172,24 @@ impl Config {
     }
 }
 
-/// Returns the names of the dialects in which a bet may have no number.
-fn dialects_without_number() -> String {
-    let dialects = DIALECTS.iter().filter(|dialect| dialect.number_is_optional);
+/// Returns the names of some dialects.
+fn names(are_meant: fn(&&Dialect) -> bool) -> String {
+    let dialects = DIALECTS.iter().filter(are_meant);
     dialects.map(|dialect| dialect.name).collect::<Vec<_>>().join(", ")
+}
+
+/// Returns true if a later run continues this one.
+fn can_resume(settings: &Settings, protocol: &Dialect) -> Result<bool, ConfigError> {
+    let wanted = settings.get("resume", |text| match text {
+        AUTO => Some(None),
+        "on" => Some(Some(true)),
+        "off" => Some(Some(false)),
+        _ => None,
+    })?;
+    if wanted == Some(true) && !protocol.has_keys {
+        return Err(ConfigError::NoKeys { dialect: protocol.name });
+    }
+    Ok(wanted.unwrap_or(protocol.has_keys))
 }
 
 /// Reads the number of the agency, which the dialect must be able to encode.
@@ -199,13 +233,18 @@ pub(crate) fn some_time(text: &str) -> Option<Duration> {
     duration::parse(text).filter(|time| !time.is_zero())
 }
 
+/// Reads a list of addresses, separated by commas.
+fn addresses(text: &str) -> Option<Vec<String>> {
+    text.split(',').map(|each| address(each.trim())).collect()
+}
+
 /// Reads `host:port`. The host is not resolved here, because its container may not have started
 /// yet.
 pub(crate) fn address(text: &str) -> Option<String> {
     let (host, port) = text.rsplit_once(':')?;
     positive::<u16>(port)?;
     let name = !host.is_empty()
-        && !host.contains([':', '/', '[', ']'])
+        && !host.contains([':', '/', '[', ']', ',', ';'])
         && !host.contains(char::is_whitespace);
     (name || text.parse::<SocketAddr>().is_ok()).then(|| text.to_owned())
 }
@@ -234,8 +273,17 @@ mod tests {
             "a b:1",
             "::1:1",
             "http://a:1",
+            "a:1,b:2",
         ] {
             assert_eq!(address(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_addresses_is_separated_by_commas() {
+        assert_eq!(addresses("a:1, [::1]:2").unwrap(), ["a:1", "[::1]:2"]);
+        for text in ["", "a:1,", ",a:1", "a:1;b:2", "a,b:1"] {
+            assert_eq!(addresses(text), None, "{text}");
         }
     }
 

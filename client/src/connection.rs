@@ -8,7 +8,6 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use lottery::protocol::ProtocolError;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -99,7 +98,7 @@ impl<'s> Connection<'s> {
         &mut self,
         request: &[u8],
         reply: &mut Vec<u8>,
-        read: impl Fn(&[u8]) -> Result<Option<T>, ProtocolError>,
+        read: impl Fn(&[u8]) -> Result<Option<T>, ConnectionError>,
         options: ExchangeOptions,
     ) -> Result<T, ConnectionError> {
         let mut exchange = Exchange::new(options, self.greeting.len());

@@ -116,6 +116,8 @@ pub(crate) struct Dataset {
     path: PathBuf,
     /// Size of the file in bytes when it was opened, 0 for a pipe.
     size: u64,
+    /// True if it is a regular file, which can be read twice.
+    is_regular: bool,
     /// Agency that the bets belong to.
     agency: u16,
     reader: Reader<RowLimiter>,
@@ -132,8 +134,6 @@ pub(crate) struct Dataset {
     lines: u64,
     /// Columns of the first row, 0 before it.
     columns: usize,
-    /// False if the column of numbers is ignored.
-    with_number: bool,
 }
 
 impl Dataset {
@@ -141,7 +141,8 @@ impl Dataset {
     pub(crate) fn open(path: &Path, agency: u16) -> Result<Self, DatasetError> {
         let unreadable = |source| DatasetError::Unreadable { path: path.to_owned(), source };
         let file = File::open(path).map_err(unreadable)?;
-        let size = file.metadata().map_err(unreadable)?.len();
+        let metadata = file.metadata().map_err(unreadable)?;
+        let (size, is_regular) = (metadata.len(), metadata.is_file());
         let since_row = Rc::new(Cell::new(0));
         let line_breaks = Rc::new(RefCell::new(LineBreaks::default()));
         let limiter = RowLimiter {
@@ -158,6 +159,7 @@ impl Dataset {
         Ok(Self {
             path: path.to_owned(),
             size,
+            is_regular,
             agency,
             reader,
             since_row,
@@ -166,13 +168,12 @@ impl Dataset {
             row: 0,
             lines: 0,
             columns: 0,
-            with_number: true,
         })
     }
 
-    /// Makes every bet one without a number.
-    pub(crate) fn without_number(self) -> Self {
-        Self { with_number: false, ..self }
+    /// Returns the open file. Reads must not move its position.
+    pub(crate) fn file(&self) -> &File {
+        &self.reader.get_ref().file
     }
 
     /// Reads the next row and checks its length and number of columns. Returns false at the end of
@@ -214,15 +215,20 @@ impl Dataset {
         }
     }
 
-    /// Returns the bet of the current row. The dialect checks lengths and control characters when
-    /// it encodes the bet.
-    pub(crate) fn bet(&self) -> Result<Bet<'_>, DatasetError> {
-        self.parse().map_err(|reason| self.row_error(reason))
+    /// Returns the bet of the current row, without its number unless `with_number`. The dialect
+    /// checks lengths and control characters when it encodes the bet.
+    pub(crate) fn bet(&self, with_number: bool) -> Result<Bet<'_>, DatasetError> {
+        self.parse(with_number).map_err(|reason| self.row_error(reason))
     }
 
     /// Returns an error for the current row.
     pub(crate) fn row_error(&self, reason: impl Into<RowError>) -> DatasetError {
         DatasetError::Row { row: self.row, line: self.line(), reason: reason.into() }
+    }
+
+    /// Returns the number of the current row, 0 before the first.
+    pub(crate) fn row(&self) -> u64 {
+        self.row
     }
 
     /// Returns the line of the file on which the current row begins, counted from 1. Quoted fields
@@ -237,12 +243,17 @@ impl Dataset {
         self.size
     }
 
+    /// Returns true if the file can be read twice.
+    pub(crate) fn is_regular(&self) -> bool {
+        self.is_regular
+    }
+
     /// Returns the number of bytes up to the end of the current row.
     pub(crate) fn position(&self) -> u64 {
         self.reader.position().byte()
     }
 
-    fn parse(&self) -> Result<Bet<'_>, RowError> {
+    fn parse(&self, with_number: bool) -> Result<Bet<'_>, RowError> {
         let date = self.text(3, "birthdate")?;
         Ok(Bet {
             agency: self.agency,
@@ -252,7 +263,7 @@ impl Dataset {
             birthdate: Birthdate::from_unpadded(date).ok_or_else(|| InvalidBet::birthdate(date))?,
             number: match self.record.get(4) {
                 None => None,
-                Some(_) if !self.with_number => None,
+                Some(_) if !with_number => None,
                 Some(_) => {
                     let digits = self.text(4, "number")?;
                     Some(decimal(digits).ok_or_else(|| InvalidBet::number(digits))?)

@@ -8,6 +8,7 @@ use lottery::protocol::Unencodable;
 use crate::central_client::RequestError;
 use crate::config::{Config, SingleBet};
 use crate::dataset::DatasetError;
+use crate::resume::ResumeError;
 
 /// An inclusive range of rows of the file, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub(crate) enum Done {
         bets: u64,
         /// Number of batches.
         batches: u64,
+        /// True if the next run sends the other rows.
+        has_next: bool,
     },
     /// Number of messages that were echoed.
     Messages(u32),
@@ -79,24 +82,39 @@ pub(crate) enum RunError {
         /// Last stored row, 0 if there is none.
         stored: u64,
     },
-    /// A batch was sent and not acknowledged, so it may or may not be stored.
+    /// A batch was sent and not acknowledged, so it may or may not be stored. The next run settles
+    /// it if this run can be resumed.
     #[error(
-        "{source}; rows {rows} may or may not be stored; all rows before them are stored, none after \
-         them was sent"
+        "{source}; rows {rows} may or may not be stored{}; all rows before them are stored, none \
+         after them was sent",
+        if *.is_settled_later { ", which the next run settles" } else { "" }
     )]
     InDoubt {
         /// Why there is no acknowledgement.
         source: RequestError,
         /// The rows of the batch.
         rows: Box<Rows>,
+        /// True if the next run sends the batch again with the same key.
+        is_settled_later: bool,
     },
     /// The central refused a batch.
     #[error(
-        "the central refused rows {rows}; all rows before them are stored, none after them was sent"
+        "the central refused rows {rows}{}; all rows before them are stored, none after them was sent",
+        after_colon(.reason.as_ref())
     )]
     Refused {
         /// The rows of the batch.
         rows: Box<Rows>,
+        /// The central's reason, if the dialect has one.
+        reason: Option<String>,
+    },
+    /// The session of earlier runs cannot be continued.
+    #[error("{source}")]
+    Resume {
+        /// The reason.
+        source: ResumeError,
+        /// Last acknowledged row, 0 if there is none.
+        stored: u64,
     },
     /// The query for the winners failed. All bets are stored.
     #[error("{source}; all rows are stored")]
@@ -143,9 +161,18 @@ pub(crate) enum SingleBetFailure {
     /// It was sent, and its result is unknown.
     #[error("{0}; it may or may not be stored")]
     InDoubt(RequestError),
-    /// The central refused it.
-    #[error("the central refused it")]
-    Refused,
+    /// The central refused it, with this reason if the dialect has one.
+    #[error("the central refused it{}", after_colon(.0.as_ref()))]
+    Refused(Option<String>),
+}
+
+/// What a user does after a run that can be resumed.
+const RUN_AGAIN: &str =
+    "run again: that settles a batch without a reply, and sends the other rows once";
+
+/// Returns the reason after a colon, or nothing if there is none.
+fn after_colon(reason: Option<&String>) -> String {
+    reason.map(|reason| format!(": {reason}")).unwrap_or_default()
 }
 
 impl RunError {
@@ -175,9 +202,12 @@ impl RunError {
             Self::InDoubt { rows, .. } => with_file(begin("apuesta_enviada"))
                 .with("rows_in_doubt", rows)
                 .with("rows_stored", rows.before()),
-            Self::Refused { rows } => with_file(begin("apuesta_enviada"))
+            Self::Refused { rows, .. } => with_file(begin("apuesta_enviada"))
                 .with("rows_refused", rows)
                 .with("rows_stored", rows.before()),
+            Self::Resume { stored, .. } => {
+                with_file(begin("resume")).with("rows_stored", Rows::up_to(*stored))
+            }
             Self::Query { .. } | Self::NoAnswer { .. } => begin("consulta_ganadores"),
             Self::SingleBet(failure) => {
                 let action = if let SingleBetFailure::Unsent(_) = failure {
@@ -197,8 +227,9 @@ impl RunError {
                     .with("client_id", config.id)
                     .with("signal", signal);
                 return match done {
-                    Done::Bets { bets, batches } => {
-                        line.with("bets", bets).with("batches", batches)
+                    Done::Bets { bets, batches, has_next } => {
+                        let line = line.with("bets", bets).with("batches", batches);
+                        if *has_next { line.with("next", RUN_AGAIN) } else { line }
                     }
                     Done::Messages(count) => line.with("messages", count),
                 };
@@ -216,9 +247,13 @@ impl RunError {
     /// batch, the dialect is the right one.
     fn advice(&self, config: &Config) -> Option<String> {
         let was_understood = match self {
-            Self::Refused { rows } => rows.first > 1,
+            Self::Resume { source, .. } => {
+                return Some(source.advice(config.state.as_deref()));
+            }
+            Self::InDoubt { is_settled_later: true, .. } => return Some(RUN_AGAIN.to_owned()),
+            Self::Refused { rows, .. } => rows.first > 1,
             Self::InDoubt { rows, .. } if rows.first == 1 => false,
-            Self::SingleBet(SingleBetFailure::Refused | SingleBetFailure::InDoubt(_))
+            Self::SingleBet(SingleBetFailure::Refused(_) | SingleBetFailure::InDoubt(_))
             | Self::Message { number: 1, source: RequestError::Unanswered(_) } => false,
             _ => return None,
         };

@@ -19,6 +19,7 @@ mod fuzz_corpus;
 mod generate;
 mod messages;
 mod progress;
+mod resume;
 mod single_bet;
 mod stop;
 
@@ -33,7 +34,6 @@ use conventions::logger::{self, Stream};
 use conventions::output;
 use conventions::settings::{Misspelled, misspelled};
 
-use crate::agency::Agency;
 use crate::check::Check;
 use crate::cli::{Cli, Command, RunArgs};
 use crate::config::{Config, ConfigError, SingleBet};
@@ -77,10 +77,10 @@ fn run(args: &RunArgs) -> anyhow::Result<u8> {
     config.log();
     warn_of_misspelled();
     let progress = Progress::new(config.id, !args.no_progress);
-    let ended = match (config.codec(), &config.single_bet) {
+    let ended = match (config.protocol.agency, &config.single_bet) {
         (None, _) => messages::run(&config, &stop, &progress),
-        (Some(codec), Some(bet)) => single_bet::run(&config, bet, codec, &stop, &progress),
-        (Some(codec), None) => Agency::new(&config, codec, &stop, &progress).run(),
+        (Some(new), Some(bet)) => single_bet::run(&config, bet, new, &stop, &progress),
+        (Some(new), None) => agency::run(&config, new, &stop, &progress),
     };
     match ended {
         Ok(()) => Ok(0),

@@ -23,7 +23,7 @@ pub(crate) fn run(config: &Config, stop: &Stop, progress: &Progress) -> Result<(
         });
         let text = match reply {
             Ok(text) => text,
-            Err(RequestError::Stopped) => return Err(stopped()),
+            Err(RequestError::Stopped { .. }) => return Err(stopped()),
             Err(source) => return Err(RunError::Message { number, source }),
         };
         log_line::info("receive_message", Outcome::Success)

@@ -28,6 +28,10 @@ const DEFAULT_AGENCIES: u16 = 5;
 /// Volume that keeps the bets when the container is replaced.
 const STORAGE: &str = "server_storage";
 
+/// Volume that keeps the state files of the agencies. Like the bets, it is removed with the
+/// project.
+const STATE: &str = "client_state";
+
 /// Returns the file for the central and agencies 1 to `agencies`. All of them use `dialect`;
 /// without one, their configuration files decide.
 pub(crate) fn topology(agencies: u16, dialect: Option<&Dialect>) -> ComposeFile {
@@ -43,8 +47,13 @@ pub(crate) fn topology(agencies: u16, dialect: Option<&Dialect>) -> ComposeFile 
                 ipam: AddressPlan { driver: "default", config: vec![Subnet { subnet: SUBNET }] },
             },
         )]),
-        volumes: BTreeMap::from([(STORAGE, EngineDefaults {})]),
+        volumes: named_volumes(dialect).map(|name| (name, EngineDefaults {})).collect(),
     }
+}
+
+/// Returns the named volumes.
+fn named_volumes(dialect: Option<&Dialect>) -> impl Iterator<Item = &'static str> {
+    [STORAGE].into_iter().chain(keeps_state(dialect).then_some(STATE))
 }
 
 /// Returns the service of the central. The central handles signals and reaps its children as
@@ -90,6 +99,11 @@ fn agency(number: u16, dialect: Option<&Dialect>) -> Service {
         let data = data_file(number);
         volumes.push(file(format!("./{data}"), format!("/{data}")));
     }
+    if keeps_state(dialect) {
+        // The directory of the bets cannot be written.
+        environment.push("CLI_STATE=/state/agency-{id}.resume".to_owned());
+        volumes.push(Mount::Volume { source: STATE, target: "/state" });
+    }
     Service {
         environment,
         volumes,
@@ -107,6 +121,11 @@ pub(crate) fn data_file(number: u16) -> String {
 /// one that does, because mounting unused bets does no harm.
 pub(crate) fn has_bets(dialect: Option<&Dialect>) -> bool {
     dialect.is_none_or(|dialect| dialect.agency.is_some())
+}
+
+/// Returns true if agencies may keep state files. An unknown dialect may have keys.
+fn keeps_state(dialect: Option<&Dialect>) -> bool {
+    dialect.is_none_or(|dialect| dialect.has_keys)
 }
 
 /// Returns what all services have in common: no privileges, and no place to write.

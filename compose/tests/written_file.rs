@@ -57,13 +57,17 @@ fn an_agency_has_its_number_its_own_data_and_waits_for_the_central() {
     let file = read_back(5);
     let agency = &file["services"]["client3"];
     assert_eq!(agency["image"], "client:latest");
-    assert_eq!(words(&agency["environment"]), ["CLI_ID=3"]);
+    let environment = ["CLI_ID=3", "CLI_STATE=/state/agency-{id}.resume"];
+    assert_eq!(words(&agency["environment"]), environment);
     assert_eq!(agency["depends_on"]["server"]["condition"], "service_healthy");
     assert_eq!(agency["volumes"][0]["source"], "./client/config.yaml");
     assert_eq!(agency["volumes"][0]["target"], "/config.yaml");
     assert_eq!(agency["volumes"][1]["source"], "./.data/agency-3.csv");
     assert_eq!(agency["volumes"][1]["target"], "/.data/agency-3.csv");
-    for mount in agency["volumes"].as_sequence().unwrap() {
+    assert_eq!(agency["volumes"][2]["source"], "client_state");
+    assert_eq!(agency["volumes"][2]["target"], "/state");
+    assert!(file["volumes"].get("client_state").is_some());
+    for mount in agency["volumes"].as_sequence().unwrap().iter().take(2) {
         assert_eq!(
             (&mount["type"], &mount["read_only"]),
             (&Value::from("bind"), &Value::from(true))
@@ -117,6 +121,21 @@ fn the_central_and_every_agency_get_the_dialect() {
 }
 
 #[test]
+fn agencies_have_a_place_for_their_state_where_batches_have_keys() {
+    for (protocol, has_state) in [("", true), ("keyed", true), ("typed", false), ("echo", false)] {
+        let file = read_back_in(protocol, 2);
+        assert_eq!(file["volumes"].get("client_state").is_some(), has_state, "{protocol:?}");
+        for number in 1..=2 {
+            let agency = &file["services"][format!("client{number}")];
+            let state = "CLI_STATE=/state/agency-{id}.resume";
+            assert_eq!(words(&agency["environment"]).contains(&state), has_state, "{protocol:?}");
+            let mounts = agency["volumes"].as_sequence().unwrap();
+            assert_eq!(mounts.iter().any(|it| it["target"] == "/state"), has_state);
+        }
+    }
+}
+
+#[test]
 fn an_echo_exercise_of_any_size_has_no_bets_and_no_draw() {
     for agencies in [0, 1, 5, 6] {
         let file = read_back_in("echo", agencies);
@@ -140,7 +159,8 @@ fn an_echo_exercise_of_any_size_has_no_bets_and_no_draw() {
 #[test]
 fn the_environment_sets_nothing_that_the_configuration_files_can_set() {
     // The files cannot know the number of an agency, the number of agencies and the dialect.
-    let known = ["CLI_ID", "CLI_PROTOCOL", "SERVER_AGENCIES", "SERVER_PROTOCOL"];
+    // The state of an agency is where the container can write, which is not beside its bets.
+    let known = ["CLI_ID", "CLI_PROTOCOL", "CLI_STATE", "SERVER_AGENCIES", "SERVER_PROTOCOL"];
     for protocol in ["", "echo", "typed"] {
         let file = read_back_in(protocol, 3);
         for name in services(&file) {

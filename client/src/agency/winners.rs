@@ -7,7 +7,7 @@ use conventions::log_line::{self, Outcome};
 use lottery::protocol::{Answer, ConnectionUse};
 
 use super::Agency;
-use crate::central_client::{Request, RequestError};
+use crate::central_client::{Request, RequestError, or_denied};
 use crate::connection::ConnectionError;
 use crate::failure::RunError;
 use crate::stop::Wake;
@@ -26,7 +26,7 @@ impl Agency<'_> {
             }
             let answer = match self.query(&mut notified) {
                 Ok(answer) => answer,
-                Err(RequestError::Stopped) => return Err(self.stopped()),
+                Err(RequestError::Stopped { .. }) => return Err(self.stopped()),
                 Err(source) => return Err(RunError::Query { source }),
             };
             let line = log_line::info("consulta_ganadores", Outcome::InProgress);
@@ -57,16 +57,18 @@ impl Agency<'_> {
     /// query. After a final answer, sends the dialect's last message.
     fn query(&mut self, notified: &mut Notified) -> Result<Answer, RequestError> {
         let kept = self.config.connection == ConnectionUse::Kept;
-        let codec = &self.codec;
+        let codec = &*self.codec;
         let (notification, question) = (codec.notification(), codec.question());
         self.central.retry(Request::Query, |central| {
             if let Some(notification) = notification.as_ref().filter(|_| *notified != Notified::Yes)
             {
                 central.exchange(Request::Notify, notification, |reply| {
-                    codec.acknowledgement(reply)
+                    or_denied(codec, reply, codec.acknowledgement(reply))
                 })?;
             }
-            let answer = central.exchange(Request::Query, &question, |reply| codec.answer(reply));
+            let answer = central.exchange(Request::Query, &question, |reply| {
+                or_denied(codec, reply, codec.answer(reply))
+            });
             *notified = match &answer {
                 Ok(_) => Notified::Yes,
                 Err(error) if kept && was_closed(error) && central.waited() <= CLOSE_TIME => {

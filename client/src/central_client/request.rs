@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use conventions::duration::GoDuration;
-use lottery::protocol::{MAX_PACKET_BYTES, MAX_REQUEST_BYTES};
+use lottery::protocol::{Denied, Dialect, MAX_PACKET_BYTES, MAX_REQUEST_BYTES};
 
 use crate::connection::{ConnectionError, OnSignal};
 
@@ -12,6 +12,8 @@ use crate::connection::{ConnectionError, OnSignal};
 pub(crate) enum Request {
     /// Stores bets. Not idempotent: sent twice, the bets could be stored twice.
     Store,
+    /// Stores bets under a key. Idempotent: the central stores a key once.
+    StoreOnce,
     /// Reports that all bets are sent. Idempotent.
     Notify,
     /// Asks for the winners. Idempotent.
@@ -22,10 +24,15 @@ pub(crate) enum Request {
 }
 
 impl Request {
+    /// Returns the request that stores bets in a dialect.
+    pub(crate) fn store(dialect: &Dialect) -> Self {
+        if dialect.has_keys { Self::StoreOnce } else { Self::Store }
+    }
+
     /// Returns true if it may be sent again although the central may have processed it already.
     pub(super) fn is_idempotent(self) -> bool {
         match self {
-            Self::Notify | Self::Query => true,
+            Self::StoreOnce | Self::Notify | Self::Query => true,
             Self::Store | Self::Echo => false,
         }
     }
@@ -33,7 +40,7 @@ impl Request {
     /// Returns what a signal does to the request after it has been sent.
     pub(super) fn on_signal(self) -> OnSignal {
         match self {
-            Self::Store => OnSignal::Finish,
+            Self::Store | Self::StoreOnce => OnSignal::Finish,
             Self::Notify | Self::Query | Self::Echo => OnSignal::Abandon,
         }
     }
@@ -45,7 +52,7 @@ impl Request {
     pub(super) fn max_reply_bytes(self) -> usize {
         match self {
             Self::Query => MAX_REQUEST_BYTES,
-            Self::Store | Self::Notify | Self::Echo => MAX_PACKET_BYTES,
+            Self::Store | Self::StoreOnce | Self::Notify | Self::Echo => MAX_PACKET_BYTES,
         }
     }
 }
@@ -53,23 +60,39 @@ impl Request {
 /// Why a request has no reply.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RequestError {
-    /// Every attempt failed until the retry limit passed. A request that is not idempotent was not
-    /// sent.
-    #[error("{address} cannot be reached (attempts: {attempts}, within {}): {source}", GoDuration(*.limit))]
+    /// Every attempt failed until the retry limit passed.
+    #[error("{addresses} {} (attempts: {attempts}, within {}): {source}", failed(.source), GoDuration(*.limit))]
     Unreachable {
-        /// The central's address.
-        address: String,
+        /// The central's addresses.
+        addresses: String,
         /// Number of failed attempts.
         attempts: u32,
         /// Time limit for retries, counted from the first failure.
         limit: Duration,
         /// The last failure.
         source: ConnectionError,
+        /// True if the central may have processed the request, which is then idempotent.
+        in_doubt: bool,
     },
     /// The request was sent at least in part, and its result is unknown.
     #[error(transparent)]
     Unanswered(ConnectionError),
+    /// The central answered with an error, and the same request does not succeed later.
+    #[error("{}", .0.reason)]
+    Denied(Denied),
     /// A signal arrived before the request was sent, or while an idempotent one was unanswered.
     #[error("stopped by a signal")]
-    Stopped,
+    Stopped {
+        /// True if the central may have processed the request.
+        in_doubt: bool,
+    },
+}
+
+/// Returns what the attempts have in common, as the predicate of a sentence.
+fn failed(last: &ConnectionError) -> &'static str {
+    if let ConnectionError::Denied(_) = last {
+        "does not execute the request"
+    } else {
+        "cannot be reached"
+    }
 }

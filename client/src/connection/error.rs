@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use conventions::duration::GoDuration;
-use lottery::protocol::ProtocolError;
+use lottery::protocol::{Denied, ProtocolError};
 
 /// Failure of a connection.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +54,9 @@ pub(crate) enum ConnectionError {
     /// The reply is not valid in the dialect.
     #[error("invalid reply: {0}")]
     Protocol(#[from] ProtocolError),
+    /// The central answered with an error that says what to do.
+    #[error("the central answers: {}", .0.reason)]
+    Denied(Denied),
     /// A signal asked the program to stop.
     #[error("stopped by a signal")]
     Stopped,

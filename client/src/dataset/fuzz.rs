@@ -17,7 +17,7 @@ pub(crate) fn check(content: &[u8]) {
     while dataset.advance().is_ok_and(|more| more) {
         assert!(dataset.position() > position, "every row has at least a byte");
         position = dataset.position();
-        if let Ok(bet) = dataset.bet() {
+        if let Ok(bet) = dataset.bet(true) {
             check_bet(&bet);
         }
     }

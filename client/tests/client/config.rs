@@ -62,6 +62,10 @@ fn with_a_number_only_every_other_value_is_the_default() {
         "connection: \"auto\"",
         "# default",
         "data: \".data/agency-{id}.csv\"",
+        "# default",
+        "resume: \"auto\"",
+        "# default",
+        "state: \"{data}.resume\"",
         "batch:",
         "  # default",
         "  maxAmount: \"100\"",
@@ -320,7 +324,7 @@ fn a_file_that_is_not_a_configuration_is_refused_with_the_reason() {
 #[test]
 fn a_file_of_comments_only_sets_nothing() {
     let ended = printed(Setup::new().file("config.yaml", "# nothing\n").args(["--id", "1"]));
-    assert_eq!((ended.count("# default"), ended.count("config.yaml")), (10, 0), "{ended:?}");
+    assert_eq!((ended.count("# default"), ended.count("config.yaml")), (12, 0), "{ended:?}");
 }
 
 #[test]

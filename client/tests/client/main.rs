@@ -2,6 +2,7 @@
 //! central that it connects to.
 #![allow(clippy::unwrap_used)]
 
+mod addresses;
 mod advice;
 mod batches;
 mod check;
@@ -15,6 +16,8 @@ mod generate;
 mod lines;
 mod output;
 mod replies;
+mod resume;
+mod resume_refused;
 mod rows;
 mod signals;
 mod single_bet;

@@ -8,7 +8,7 @@ use super::group::Batch;
 use super::sessions::MAX_SESSIONS;
 use super::{Batches, FileError, Storage};
 
-/// Whether a batch is to be stored.
+/// The outcome for a batch before anything of it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement {
     /// It has no key, or is the next one of its session.

@@ -2,6 +2,8 @@
 
 mod fake_central;
 mod fake_server;
+mod keyed_central;
+mod random;
 #[path = "../../../../shared/lottery/tests/lottery/common/sessions.rs"]
 mod sessions;
 mod vectors;
@@ -21,6 +23,8 @@ use tempfile::TempDir;
 
 pub(crate) use self::fake_central::{ClosedPort, FakeCentral, ServerConnection};
 pub(crate) use self::fake_server::{Fault, start_fake_server};
+pub(crate) use self::keyed_central::{Cut, KeyedCentral};
+pub(crate) use self::random::Random;
 pub(crate) use self::vectors::{dialects_that, vector};
 
 /// Time limit for something that must happen. Generous, because a test fails when it passes.
@@ -78,6 +82,12 @@ impl Setup {
     /// Prepares an agency as [`Setup::agency`] does, in this dialect.
     pub(crate) fn speaking(dialect: &str, central: SocketAddr, rows: impl AsRef<[u8]>) -> Self {
         Self::agency(central, rows).args(["--protocol", dialect])
+    }
+
+    /// Runs the program in a directory of the test, which other runs use too.
+    pub(crate) fn in_directory(mut self, directory: &Path) -> Self {
+        self.command.current_dir(directory);
+        self
     }
 
     /// Adds arguments.

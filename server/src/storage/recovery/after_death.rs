@@ -39,7 +39,8 @@ impl Files {
         self.check_reach(&start)?;
         let mut last = start;
         while let Some(record) = journal.record_after(&last)? {
-            // A record with one copy of its header or a torn batch would not survive a later loss of the rest.
+            // A record with one copy of its header or a torn batch would not survive a later loss
+            // of the rest.
             let carried = record.payload.is_none() || journal.payload(&record)?.is_some();
             if !record.has_all_copies || !carried || self.bytes_of(&record, journal)?.is_none() {
                 break;

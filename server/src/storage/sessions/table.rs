@@ -20,7 +20,7 @@ const BUCKETS: usize = 2 * MAX_SESSIONS / SLOTS;
 /// Size of the table.
 pub const TABLE_BYTES: usize = BUCKETS * BUCKET_BYTES;
 /// Buckets that a search looks at. At most half of all buckets are full, so it practically never
-/// needs so many.
+/// needs that number.
 const PROBES: u8 = 64;
 
 /// A slot and its place.

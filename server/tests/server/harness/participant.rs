@@ -73,7 +73,7 @@ impl Participant {
         self.try_reconnect().unwrap();
     }
 
-    /// Replaces the connection as [`reconnect`](Self::reconnect) does. The agency keeps its session.
+    /// Replaces the connection as [`reconnect`](Self::reconnect) does, and keeps the session.
     pub fn try_reconnect(&mut self) -> io::Result<()> {
         self.connection = Self::open(self.source, self.port, &mut *self.codec)?;
         self.used = false;

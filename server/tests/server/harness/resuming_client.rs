@@ -10,7 +10,7 @@ use super::random::Random;
 
 /// Bets per batch, fewer than fit: a file has hundreds of batches.
 const BATCH: &str = "10";
-/// Every so many rows, one wins.
+/// Number of rows of which one wins.
 const WINS_EVERY: usize = 7;
 /// Longest life of a client that is killed, enough for some dozens of batches.
 const LIFE: Duration = Duration::from_millis(40);

@@ -100,11 +100,16 @@ fn the_rules_hold_with_other_numbers_of_agencies() {
 
 #[test]
 fn the_rules_hold_with_early_queries_refused() {
-    let Some(client) = client_program() else { return };
-    for connection in ["kept", "per-request"] {
-        let setup = setup("framed").with("SERVER_EARLY_QUERY", "refuse");
-        assert_keeps_rules(&client, &setup.start(), "framed", &["--connection", connection]);
-    }
+    for_each(
+        |dialect| ["framed", "keyed"].contains(&dialect.name),
+        |client, dialect| {
+            for connection in dialect.connections {
+                let setup = setup(dialect.name).with("SERVER_EARLY_QUERY", "refuse");
+                let arguments = ["--connection", connection.name()];
+                assert_keeps_rules(client, &setup.start(), dialect.name, &arguments);
+            }
+        },
+    );
 }
 
 #[test]
