@@ -71,8 +71,8 @@ pub struct Batch<'a> {
 }
 
 impl Group {
-    /// Adds a batch. `write` appends its rows and its winner lines, and returns what they are; if it
-    /// fails, the group is unchanged.
+    /// Adds a batch. `write` appends its rows and its winner lines, and returns what it wrote; if
+    /// it fails, the group is unchanged.
     pub fn add<E>(
         &mut self,
         write: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>) -> Result<Written, E>,
