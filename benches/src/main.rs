@@ -1,6 +1,7 @@
 //! Load generator for the central and the reference servers, and the report that compares them.
 
 mod batch;
+mod codec;
 mod cpu_time;
 mod latencies;
 mod link;
@@ -35,6 +36,17 @@ enum Command {
     Load(LoadArgs),
     /// Write the batch that `load` sends to standard output
     Batch(BatchArgs),
+    /// Write the rows of a batch again and again, to count the instructions of the codec
+    Codec {
+        #[command(flatten)]
+        batch: BatchArgs,
+        /// Path from the bytes to the rows
+        #[arg(long, value_enum, default_value = "prepare")]
+        path: codec::Path,
+        /// Times to write the rows
+        #[arg(long, default_value = "1000", value_name = "N")]
+        times: usize,
+    },
     /// Print a Markdown table of runs recorded with `load --json`, one run per line
     Report {
         /// File with the runs
@@ -147,6 +159,11 @@ fn main() -> Result<()> {
             }
         }
         Command::Batch(args) => out.write_all(&args.build()?.request)?,
+        Command::Codec { batch: args, path, times } => {
+            let batch = args.build()?;
+            let bytes = codec::run(args.protocol, &batch, path, times)?;
+            writeln!(out, "{} bets, {} bytes, {bytes} stored", batch.bets, batch.request.len())?;
+        }
         Command::Report { runs, against } => {
             let lines = std::fs::read_to_string(&runs)
                 .with_context(|| format!("reading {}", runs.display()))?;

@@ -41,7 +41,7 @@ pub use agency_winners::AgencyWinners;
 pub use backup::{BackupError, Moment, back_up_running, back_up_stopped};
 pub use draw::{Draw, Drawing};
 pub use error::{FileError, StorageError};
-pub use group::{Batches, Group};
+pub use group::{Batches, Group, Written};
 pub use judgement::{Judgement, KeyRefused};
 pub use ledger::{Ledger, LedgerWords};
 pub use lock::owner_pid as lock_owner;

@@ -40,20 +40,30 @@ impl Central {
 
     /// Checks that the peer may speak for every agency of the request.
     pub fn check_identity(&self, request: &Request<'_>, address: IpAddr) -> Result<(), Rejected> {
+        match request {
+            Request::Store(bets) | Request::StoreOnce { bets, .. } => {
+                self.check_agencies(bets.iter().map(|bet| bet.agency), address)
+            }
+            Request::Finish { agency }
+            | Request::Winners { agency, .. }
+            | Request::Session { agency, .. } => self.check_agencies([*agency], address),
+            Request::Results | Request::Echo(_) | Request::Close => {
+                self.check_agencies([], address)
+            }
+        }
+    }
+
+    /// Checks that the peer may speak for these agencies.
+    pub fn check_agencies(
+        &self,
+        agencies: impl IntoIterator<Item = u16>,
+        address: IpAddr,
+    ) -> Result<(), Rejected> {
         let Some(roster) = &self.roster else { return Ok(()) };
         let address = address.to_canonical();
         if !roster.admits(address) {
             return Err(Rejected::Stranger { address });
         }
-        let agencies: &mut dyn Iterator<Item = u16> = match request {
-            Request::Store(bets) | Request::StoreOnce { bets, .. } => {
-                &mut bets.iter().map(|bet| bet.agency)
-            }
-            Request::Finish { agency }
-            | Request::Winners { agency, .. }
-            | Request::Session { agency, .. } => &mut std::iter::once(*agency),
-            Request::Results | Request::Echo(_) | Request::Close => &mut std::iter::empty(),
-        };
         // Bets have agency 0 where the dialect has no agencies. Most batches name one agency only.
         let mut allowed = 0;
         for agency in agencies {

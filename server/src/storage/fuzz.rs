@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use lottery::BatchKey;
 
-use super::{Durability, Group, Judgement, Ledger, Storage, sessions};
+use super::{Durability, Group, Judgement, Ledger, Storage, Written, sessions};
 
 /// The files that an input may change. The inputs of the corpus have their positions, so new ones
 /// go to the end.
@@ -163,14 +163,14 @@ fn keyed(number: usize) -> Group {
 
 fn group(number: usize, key: Option<BatchKey>) -> Group {
     let mut group = Group::default();
-    let added = group.add(3, 1, key, |rows, lines| {
+    let added = group.add(|rows, lines| {
         for bet in 0..3 {
             let played = if bet == 0 { 7574 } else { 1033 };
             let row = format!("{AGENCY},Ana,Lorca,{number}-{bet},1999-03-17,{played}\r\n");
             rows.extend(row.into_bytes());
         }
         lines.extend(format!("Full name: Ana Lorca | Document: {number}-0\n").into_bytes());
-        Ok::<_, ()>(())
+        Ok::<_, ()>(Written { bets: 3, winners: 1, key })
     });
     added.expect("a batch in memory");
     group

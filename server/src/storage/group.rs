@@ -21,6 +21,17 @@ pub struct Group {
     parts: Vec<Part>,
 }
 
+/// The batch that was written into a [`Group`].
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    /// Number of bets: of rows.
+    pub bets: usize,
+    /// Number of winners: of winner lines.
+    pub winners: usize,
+    /// Its key, if it has one.
+    pub key: Option<BatchKey>,
+}
+
 /// What one batch adds to the storage.
 #[derive(Clone, Copy, Debug)]
 struct Part {
@@ -60,29 +71,30 @@ pub struct Batch<'a> {
 }
 
 impl Group {
-    /// Adds a batch of `bets` bets, `winners` of which win. `write` appends its rows and its winner
-    /// lines; if it fails, the group is unchanged.
+    /// Adds a batch. `write` appends its rows and its winner lines, and returns what it wrote; if
+    /// it fails, the group is unchanged.
     pub fn add<E>(
         &mut self,
-        bets: usize,
-        winners: usize,
-        key: Option<BatchKey>,
-        write: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>) -> Result<(), E>,
+        write: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>) -> Result<Written, E>,
     ) -> Result<(), E> {
         let (rows, lines) = (self.rows.len(), self.lines.len());
-        if let Err(error) = write(&mut self.rows, &mut self.lines) {
-            self.rows.truncate(rows);
-            self.lines.truncate(lines);
-            return Err(error);
+        match write(&mut self.rows, &mut self.lines) {
+            Ok(Written { bets, winners, key }) => {
+                self.parts.push(Part {
+                    rows: self.rows.len() - rows,
+                    lines: self.lines.len() - lines,
+                    bets: bets as u64,
+                    winners: winners as u64,
+                    key,
+                });
+                Ok(())
+            }
+            Err(error) => {
+                self.rows.truncate(rows);
+                self.lines.truncate(lines);
+                Err(error)
+            }
         }
-        self.parts.push(Part {
-            rows: self.rows.len() - rows,
-            lines: self.lines.len() - lines,
-            bets: bets as u64,
-            winners: winners as u64,
-            key,
-        });
-        Ok(())
     }
 
     /// Returns the number of batches.
@@ -168,10 +180,11 @@ mod tests {
 
     /// Adds a batch of one bet with these bytes.
     fn add(group: &mut Group, rows: &[u8], lines: &[u8], outcome: Result<(), ()>) {
-        let added = group.add(1, usize::from(!lines.is_empty()), None, |to_rows, to_lines| {
+        let added = group.add(|to_rows, to_lines| {
             to_rows.extend_from_slice(rows);
             to_lines.extend_from_slice(lines);
-            outcome
+            let winners = usize::from(!lines.is_empty());
+            outcome.map(|()| Written { bets: 1, winners, key: None })
         });
         assert_eq!(added, outcome);
     }

@@ -110,6 +110,9 @@ impl Requests<'_> {
             if begins && self.central.admits(origin.ip) {
                 self.begin(&mut origin.mark);
             }
+            if let Some(consumed) = self.prepare(message, origin, codec) {
+                return Ok((used + consumed, RequestOutcome::Committing));
+            }
             let decoded = if ended { codec.decode_last(message) } else { codec.decode(message) };
             match decoded {
                 Ok(Decoded::Incomplete)
@@ -134,6 +137,27 @@ impl Requests<'_> {
                 }
             }
         }
+    }
+
+    /// Adds the batch at the start of `message` to the round without decoding its bets, and returns
+    /// its length. Returns `None` if the message has to be decoded: any message but a valid batch,
+    /// and a batch that the central may have to refuse.
+    fn prepare(
+        &mut self,
+        message: &[u8],
+        origin: &Origin,
+        codec: &mut dyn CentralCodec,
+    ) -> Option<usize> {
+        // A batch without a mark was too slow, or a stranger's.
+        if origin.mark != Mark::Held {
+            return None;
+        }
+        let (central, is_limited) = (&*self.central, !self.answering.is_empty());
+        self.round.prepare_message(origin, message, codec, |prepared| {
+            let is_answerable = prepared.agency == 0 || prepared.has_plain_documents;
+            (is_answerable || !is_limited)
+                && central.check_agencies([prepared.agency], origin.ip).is_ok()
+        })
     }
 
     /// Marks a batch as in flight.

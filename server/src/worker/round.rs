@@ -7,14 +7,15 @@
 
 use std::net::IpAddr;
 
-use lottery::{BatchKey, Bet, is_winner, write_rows, write_winner_line};
+use lottery::protocol::CentralCodec;
+use lottery::{BatchKey, Bet, Prepared, is_winner, write_rows, write_winner_line};
 
 use super::pace::Mark;
 use super::request::Origin;
 use super::table::Token;
 use super::winners::Winners;
 use crate::central::{Accepted, Central, Fatal, Rejected, SessionQuestion};
-use crate::storage::Group;
+use crate::storage::{Group, Written};
 
 /// Bytes of winners that a round keeps for its answers before it ends early. Rounds of ordinary
 /// batches keep far less.
@@ -105,21 +106,55 @@ impl Round {
         key: Option<BatchKey>,
     ) -> Result<(), Rejected> {
         let mut winners = Winners::default();
-        bets.iter().filter(|bet| is_winner(bet)).for_each(|bet| winners.push(bet));
-        self.group.add(bets.len(), winners.len(), key, |rows, lines| {
-            winners.bets().iter().for_each(|winner| write_winner_line(winner, lines));
-            write_rows(bets, rows)
+        self.group.add(|rows, lines| {
+            for winner in bets.iter().filter(|bet| is_winner(bet)) {
+                write_winner_line(winner, lines);
+                winners.push(winner);
+            }
+            let written = Written { bets: bets.len(), winners: winners.len(), key };
+            write_rows(bets, rows).map(|()| written)
         })?;
-        self.answer_bytes += winners.bytes();
         let single = match bets {
             [Bet { document, number: Some(number), .. }] => {
                 Some(Single { document: document.to_string(), number: *number })
             }
             _ => None,
         };
-        let request = Pending::Batch { bets: bets.len(), winners, single };
-        self.batches.push(Ticket::new(origin, request));
+        self.push_batch(origin, Pending::Batch { bets: bets.len(), winners, single });
         Ok(())
+    }
+
+    /// Prepares the batch at the start of `message` as [`prepare`](Self::prepare) does, in one
+    /// pass over its bytes, and returns the length of the message. Returns `None` and changes
+    /// nothing if the message has to be decoded, or if `accepts` returns false.
+    pub fn prepare_message(
+        &mut self,
+        origin: &Origin,
+        message: &[u8],
+        codec: &mut dyn CentralCodec,
+        accepts: impl FnOnce(&Prepared<'_>) -> bool,
+    ) -> Option<usize> {
+        let mut winners = Winners::default();
+        let (mut bets, mut consumed) = (0, 0);
+        let added = self.group.add(|rows, lines| {
+            let prepared = codec.prepare(message, rows).filter(accepts).ok_or(())?;
+            for winner in &prepared.winners {
+                write_winner_line(winner, lines);
+                winners.push(winner);
+            }
+            (bets, consumed) = (prepared.bets, prepared.consumed);
+            Ok::<_, ()>(Written { bets, winners: winners.len(), key: prepared.key })
+        });
+        added.ok()?;
+        self.push_batch(origin, Pending::Batch { bets, winners, single: None });
+        Some(consumed)
+    }
+
+    fn push_batch(&mut self, origin: &Origin, batch: Pending) {
+        if let Pending::Batch { winners, .. } = &batch {
+            self.answer_bytes += winners.bytes();
+        }
+        self.batches.push(Ticket::new(origin, batch));
     }
 
     /// Adds an agency that has finished. `request` says what its connection waits for.

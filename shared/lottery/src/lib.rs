@@ -25,6 +25,7 @@ mod document;
 pub mod protocol;
 mod record;
 mod request;
+mod scan;
 mod winner;
 
 pub use bet::{Bet, InvalidBet, MAX_TEXT_BYTES};
@@ -32,4 +33,5 @@ pub use birthdate::Birthdate;
 pub use document::Document;
 pub use record::{write_rows, write_winner_line};
 pub use request::{BatchKey, Reply, Request, Results};
+pub use scan::Prepared;
 pub use winner::{UNNUMBERED_WINNER_DIVISOR, WINNING_NUMBER, is_winner};

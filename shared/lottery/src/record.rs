@@ -35,12 +35,19 @@ pub fn write_rows(bets: &[Bet<'_>], rows: &mut Vec<u8>) -> csv::Result<()> {
 /// assignment:
 /// `Full name: F L | Document: D | Date of Birth: DD/MM/YYYY`.
 pub fn write_winner_line(bet: &Bet<'_>, lines: &mut Vec<u8>) {
-    let (year, month, day) = bet.birthdate.parts();
-    let line = format!(
-        "Full name: {} {} | Document: {} | Date of Birth: {day:02}/{month:02}/{year:04}\n",
-        bet.first_name, bet.last_name, bet.document
-    );
-    lines.extend_from_slice(line.as_bytes());
+    let [y1, y2, y3, y4, _, m1, m2, _, d1, d2] = bet.birthdate.iso_bytes();
+    for part in [
+        "Full name: ",
+        bet.first_name,
+        " ",
+        bet.last_name,
+        " | Document: ",
+        bet.document.as_str(),
+        " | Date of Birth: ",
+    ] {
+        lines.extend_from_slice(part.as_bytes());
+    }
+    lines.extend_from_slice(&[d1, d2, b'/', m1, m2, b'/', y1, y2, y3, y4, b'\n']);
 }
 
 #[cfg(test)]

@@ -22,11 +22,13 @@ pub fn is_winner(bet: &Bet<'_>) -> bool {
     }
 }
 
-/// Returns the FNV-1a hash of the four fields joined by `;`. Constants: Fowler, Noll and Vo, 64-bit
-/// variant.
+/// Returns true if the bet without a number wins whose text is `first;last;document;YYYY-MM-DD`.
+pub(crate) fn wins_without_number(text: &[u8]) -> bool {
+    fnv_1a(text).is_multiple_of(UNNUMBERED_WINNER_DIVISOR)
+}
+
+/// Returns the FNV-1a hash of the four fields joined by `;`.
 fn fingerprint(bet: &Bet<'_>) -> u64 {
-    const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0000_0100_0000_01b3;
     let birthdate = bet.birthdate.iso_bytes();
     let fields = [
         bet.first_name.as_bytes(),
@@ -37,10 +39,15 @@ fn fingerprint(bet: &Bet<'_>) -> u64 {
         b";",
         &birthdate,
     ];
-    fields
-        .into_iter()
-        .flatten()
-        .fold(OFFSET_BASIS, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
+    fnv_1a(fields.into_iter().flatten())
+}
+
+/// Returns the FNV-1a hash. Constants: Fowler, Noll and Vo, 64-bit variant.
+fn fnv_1a<'a>(bytes: impl IntoIterator<Item = &'a u8>) -> u64 {
+    const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let hash = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
+    bytes.into_iter().fold(OFFSET_BASIS, hash)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lottery::BatchKey;
 
-use crate::storage::{Group, Judgement, KeyRefused, Ledger, Storage};
+use crate::storage::{Group, Judgement, KeyRefused, Ledger, Storage, Written};
 
 use super::scratch::Scratch;
 
@@ -23,13 +23,13 @@ pub fn group(batches: &[(BatchKey, usize)]) -> Group {
     let mut group = Group::default();
     for (key, bets) in batches {
         let name = format!("{}-{}", key.session[0], key.sequence);
-        let added = group.add(*bets, 1, Some(*key), |rows, lines| {
+        let added = group.add(|rows, lines| {
             for bet in 0..*bets {
                 let row = format!("{AGENCY},Ana,Paz,{name}-{bet},1999-03-17,7574\r\n");
                 rows.extend(row.into_bytes());
             }
             lines.extend(format!("winner of {name}\n").into_bytes());
-            Ok::<_, ()>(())
+            Ok::<_, ()>(Written { bets: *bets, winners: 1, key: Some(*key) })
         });
         added.unwrap();
     }

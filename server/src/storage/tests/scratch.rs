@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::storage::journal::checkpoint::Run;
-use crate::storage::{Durability, Group, Ledger, Recovery, Storage, StorageError};
+use crate::storage::{Durability, Group, Ledger, Recovery, Storage, StorageError, Written};
 
 /// The two durabilities.
 pub const BOTH: [Durability; 2] = [Durability::Disk, Durability::Process];
@@ -93,13 +93,13 @@ impl Scratch {
 pub fn group(name: &str, batches: &[usize]) -> Group {
     let mut group = Group::default();
     for (number, bets) in batches.iter().enumerate() {
-        let added = group.add(*bets, 1, None, |rows, lines| {
+        let added = group.add(|rows, lines| {
             for bet in 0..*bets {
                 let row = format!("1,Ana,Paz,{name}-{number}-{bet},1999-03-17,7574\r\n");
                 rows.extend(row.into_bytes());
             }
             lines.extend(format!("winner of {name}-{number}\n").into_bytes());
-            Ok::<_, ()>(())
+            Ok::<_, ()>(Written { bets: *bets, winners: 1, key: None })
         });
         added.unwrap();
     }

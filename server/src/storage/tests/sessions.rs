@@ -3,7 +3,7 @@
 use lottery::BatchKey;
 
 use crate::storage::sessions::MAX_SESSIONS;
-use crate::storage::{Durability, Group, Judgement, KeyRefused, StorageError};
+use crate::storage::{Durability, Group, Judgement, KeyRefused, StorageError, Written};
 
 use super::keyed::{AGENCY, Stored, assert_sessions, group, judge, key, store, stored};
 use super::scratch::{BOTH, Scratch, append, finish, totals};
@@ -216,9 +216,9 @@ fn a_group_can_mix_batches_with_and_without_keys() {
         let (mut storage, recovery) = scratch.open_keyed(durability).unwrap();
         let mut mixed = Group::default();
         for (key, name) in [(Some(key(1, 1)), "1-1"), (None, "2-1"), (Some(key(1, 2)), "1-2")] {
-            let added = mixed.add(1, 0, key, |rows, _| {
+            let added = mixed.add(|rows, _| {
                 rows.extend(format!("1,Ana,Paz,{name}-0,1999-03-17,1\r\n").into_bytes());
-                Ok::<_, ()>(())
+                Ok::<_, ()>(Written { bets: 1, winners: 0, key })
             });
             added.unwrap();
         }

@@ -35,7 +35,8 @@ impl<'b> Fields<'b> {
 
     /// Reads an unsigned integer of `width` bytes, 1 to 4.
     pub fn length(&mut self, width: usize) -> Option<usize> {
-        self.bytes(width).map(|bytes| BigEndian::read_uint(bytes, width) as usize)
+        let bytes = self.bytes(width)?;
+        Some(bytes.iter().fold(0, |value, &byte| (value << 8) | usize::from(byte)))
     }
 
     /// Reads the bytes of a date without checking them.

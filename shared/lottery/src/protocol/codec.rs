@@ -8,7 +8,7 @@
 use std::fmt::Debug;
 
 use super::{ProtocolError, Unencodable};
-use crate::{Bet, Reply, Request, Results};
+use crate::{Bet, Prepared, Reply, Request, Results};
 
 /// The result of [`CentralCodec::decode`].
 #[derive(Debug, PartialEq, Eq)]
@@ -103,6 +103,17 @@ pub trait CentralCodec: Debug {
     /// rejected. The next call then starts at the next message. A message is rejected as soon as
     /// its bytes cannot become a valid one.
     fn decode<'b>(&mut self, buffer: &'b [u8]) -> Result<Decoded<'b>, Refusal>;
+
+    /// Checks the message at the start of `buffer` and appends its rows of `bets.csv` to `rows`, if
+    /// it is a complete and valid batch of at least two bets, all of the same agency.
+    ///
+    /// Returns `None` for any other message, and appends nothing. [`decode`](Self::decode) then
+    /// finds out what it is. The rows, the winners and the length are those that `decode`,
+    /// [`write_rows`](crate::write_rows) and [`is_winner`](crate::is_winner) yield. The caller may
+    /// still decode the same message after it was prepared.
+    fn prepare<'b>(&mut self, _buffer: &'b [u8], _rows: &mut Vec<u8>) -> Option<Prepared<'b>> {
+        None
+    }
 
     /// Decodes the message at the start of `buffer` when the peer has ended its side of the
     /// connection.

@@ -19,8 +19,7 @@
 //! message, like the original programs. The central accepts several messages per connection.
 
 mod rules;
-
-use std::mem;
+mod scan;
 
 use byteorder::{BigEndian, ByteOrder};
 
@@ -33,7 +32,7 @@ use super::{
     MAX_REQUEST_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Refused, Then, Unencodable,
     error::no_trailing_bytes,
 };
-use crate::{Bet, InvalidBet, MAX_TEXT_BYTES, Reply, Request};
+use crate::{Bet, InvalidBet, MAX_TEXT_BYTES, Prepared, Reply, Request};
 
 /// The row of the dialect table for the edition that the original's description specifies.
 pub const DIALECT: Dialect = Dialect {
@@ -96,6 +95,7 @@ impl Edition {
 
     /// Reads bet number `record` of a batch, or returns `None` while it is incomplete. A name
     /// longer than a bet allows is rejected before its bytes arrive.
+    #[inline(always)]
     fn read_bet<'b>(
         self,
         fields: &mut Fields<'b>,
@@ -115,6 +115,7 @@ impl Edition {
         Ok(Some(RawBet { agency, first_name, last_name, birthdate, document, number }))
     }
 
+    #[inline(always)]
     fn read_name<'b>(
         self,
         field: &'static str,
@@ -180,7 +181,7 @@ struct CountedCentralCodec {
 
 /// How far a batch was scanned, so that a batch which arrives byte by byte is not scanned from its
 /// start each time.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Progress {
     /// Number of complete bets.
     bets: usize,
@@ -212,10 +213,26 @@ impl CountedCentralCodec {
         buffer: &'b [u8],
         announced: usize,
     ) -> Result<Decoded<'b>, ProtocolError> {
+        let Some(end) = self.batch_end(buffer, announced)? else { return Ok(Decoded::Incomplete) };
+        self.progress = Progress::default();
+        let mut fields = Fields { rest: &buffer[COUNT_BYTES..end] };
+        let mut bets = Vec::with_capacity(announced);
+        while let Some(bet) = self.edition.read_bet(&mut fields, bets.len() + 1)? {
+            bets.push(bet.checked(bets.len() + 1)?);
+        }
+        Ok(Decoded::Complete { request: Request::Store(bets), consumed: end })
+    }
+
+    /// Returns the length of the batch, or `None` while it is incomplete.
+    fn batch_end(
+        &mut self,
+        buffer: &[u8],
+        announced: usize,
+    ) -> Result<Option<usize>, ProtocolError> {
         // Bytes beyond the limit are never read, so the result does not depend on whether they have
         // already arrived.
         let buffer = &buffer[..buffer.len().min(MAX_REQUEST_BYTES)];
-        let Progress { mut bets, mut end } = mem::take(&mut self.progress);
+        let Progress { mut bets, mut end } = self.progress;
         end = end.max(COUNT_BYTES);
         while bets < announced {
             let mut fields = Fields { rest: buffer.get(end..).unwrap_or_default() };
@@ -224,17 +241,13 @@ impl CountedCentralCodec {
                     return Err(ProtocolError::TooLarge { max: MAX_REQUEST_BYTES });
                 }
                 self.progress = Progress { bets, end };
-                return Ok(Decoded::Incomplete);
+                return Ok(None);
             };
             self.check_agency(bet.agency)?;
             (bets, end) = (bets + 1, buffer.len() - fields.rest.len());
         }
-        let mut fields = Fields { rest: &buffer[COUNT_BYTES..end] };
-        let mut bets = Vec::with_capacity(announced);
-        while let Some(bet) = self.edition.read_bet(&mut fields, bets.len() + 1)? {
-            bets.push(bet.checked(bets.len() + 1)?);
-        }
-        Ok(Decoded::Complete { request: Request::Store(bets), consumed: end })
+        self.progress = Progress { bets, end };
+        Ok(Some(end))
     }
 }
 
@@ -266,6 +279,20 @@ impl CentralCodec for CountedCentralCodec {
                 self.decode_batch(buffer, announced).map_err(refused)
             }
         }
+    }
+
+    fn prepare<'b>(&mut self, buffer: &'b [u8], rows: &mut Vec<u8>) -> Option<Prepared<'b>> {
+        let announced = match *buffer {
+            [high, low, ..] if !self.awaits_final => u16::from_be_bytes([high, low]).into(),
+            _ => return None,
+        };
+        if announced == 0 {
+            return None;
+        }
+        let end = self.batch_end(buffer, announced).ok()??;
+        let prepared = scan::prepare(self.edition, &buffer[..end], self.agency?, rows)?;
+        self.progress = Progress::default();
+        Some(prepared)
     }
 
     fn encode(&mut self, reply: &Reply<'_>, out: &mut Vec<u8>) -> Result<Then, Unencodable> {

@@ -20,7 +20,8 @@ pub struct Dialect {
     pub originals_join_reads: bool,
     /// Largest agency number that the dialect can encode.
     pub max_agency: u16,
-    /// Checks that the answer to an agency can contain this document of a winner.
+    /// Checks that the answer to an agency can contain this document of a winner. Every dialect
+    /// accepts a plain decimal up to 4294967295, so the central need not ask for those.
     pub check_document: fn(&str) -> Result<(), Unencodable>,
     /// Creates the central's codec for a connection.
     pub central: fn() -> Box<dyn CentralCodec>,

@@ -14,14 +14,18 @@
 //! | query reply | `WINNERS\|document\|document`; without winners `WINNERS\|` |
 //! | error reply | `ERROR\|text` |
 
+mod agency;
 mod rules;
+mod scan;
+
+pub use agency::FramedAgencyCodec;
 
 use super::text::{self, Fields};
 use super::{
-    AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect, Packet,
-    ProtocolError, Push, Receipt, Refusal, Refused, Then, Unencodable, check_separator,
+    CentralCodec, ConnectionUse, Decoded, Dialect, ProtocolError, Refusal, Refused, Then,
+    Unencodable,
 };
-use crate::{Bet, Reply, Request};
+use crate::{Bet, Prepared, Reply, Request};
 
 /// The row of the dialect table.
 pub const DIALECT: Dialect = Dialect {
@@ -39,8 +43,6 @@ pub const DIALECT: Dialect = Dialect {
 };
 
 const LENGTH_BYTES: usize = 2;
-/// Length of the largest count of a batch and its line break.
-const COUNT_LINE_BYTES: usize = 6;
 const SEPARATOR: char = '|';
 const FINISHED: &str = "FINISHED|";
 const QUERY: &str = "QUERY_WINNERS|";
@@ -126,6 +128,18 @@ impl CentralCodec for FramedCentralCodec {
             Ok(request) => Ok(Decoded::Complete { request, consumed }),
             Err(refusal) => Err(Refusal { consumed: Some(consumed), ..refusal }),
         }
+    }
+
+    fn prepare<'b>(&mut self, buffer: &'b [u8], rows: &mut Vec<u8>) -> Option<Prepared<'b>> {
+        let (length, arrived) = buffer.split_first_chunk::<LENGTH_BYTES>()?;
+        let payload = arrived.get(..u16::from_be_bytes(*length).into())?;
+        let text = payload.trim_ascii();
+        if self.finished || Kind::of(text) != Kind::Batch {
+            return None;
+        }
+        let prepared = scan::prepare(text, LENGTH_BYTES + payload.len(), rows)?;
+        self.last = Kind::Batch;
+        Some(prepared)
     }
 
     fn encode(&mut self, reply: &Reply<'_>, out: &mut Vec<u8>) -> Result<Then, Unencodable> {
@@ -218,11 +232,16 @@ fn read_batch(text: &str) -> Result<Request<'_>, Refusal> {
     }
     let mut bets = Vec::with_capacity(found);
     for (record, line) in
-        (1..).zip(lines.split('\n')).filter(|(_, line)| !line.trim_ascii().is_empty())
+        (1..).zip(lines.split('\n')).filter(|(_, line)| !is_blank(line.as_bytes()))
     {
         bets.push(read_bet(line, record).map_err(refused)?);
     }
     Ok(Request::Store(bets))
+}
+
+/// Returns true if a line of a batch is not a bet.
+fn is_blank(line: &[u8]) -> bool {
+    line.trim_ascii().is_empty()
 }
 
 fn read_bet(line: &str, record: usize) -> Result<Bet<'_>, ProtocolError> {
@@ -276,124 +295,4 @@ fn put_winners(documents: &[&str], out: &mut Vec<u8>) -> Result<(), Unencodable>
     out.extend_from_slice(b"WINNERS|");
     text::put_line(documents, SEPARATOR as u8, out);
     Ok(())
-}
-
-/// The agency's codec.
-#[derive(Debug)]
-pub struct FramedAgencyCodec {
-    agency: u16,
-    batch: Packet,
-    with_count: bool,
-}
-
-impl FramedAgencyCodec {
-    /// Creates a codec with an empty batch.
-    pub fn new(options: &AgencyOptions) -> Self {
-        let AgencyOptions { agency, max_bets, with_count, .. } = *options;
-        Self { agency, batch: Packet::new(max_bets, header_bytes(with_count), 0), with_count }
-    }
-}
-
-/// Returns the largest length of the header before the bets.
-fn header_bytes(with_count: bool) -> usize {
-    LENGTH_BYTES + if with_count { COUNT_LINE_BYTES } else { 0 }
-}
-
-/// Returns a message with its length before it.
-fn framed(text: &[u8]) -> Vec<u8> {
-    [&length_of(text.len())[..], text].concat()
-}
-
-/// Returns a length as u16. An agency's texts fit: they have at most
-/// [`MAX_PACKET_BYTES`](super::MAX_PACKET_BYTES).
-fn length_of(bytes: usize) -> [u8; LENGTH_BYTES] {
-    u16::try_from(bytes).unwrap_or(u16::MAX).to_be_bytes()
-}
-
-impl AgencyCodec for FramedAgencyCodec {
-    fn push(&mut self, bet: &Bet<'_>) -> Result<Push, Unencodable> {
-        bet.validate()?;
-        check_separator(bet, SEPARATOR)?;
-        let number = bet.number.ok_or(Unencodable::Missing { field: "number" })?;
-        let Bet { first_name, last_name, document, birthdate, .. } = bet;
-        let agency = self.agency;
-        self.batch.push(|out| {
-            let line =
-                format!("{agency}|{first_name}|{last_name}|{document}|{birthdate}|{number}\n");
-            out.extend_from_slice(line.as_bytes());
-            Ok(())
-        })
-    }
-
-    fn bets(&self) -> usize {
-        self.batch.bets()
-    }
-
-    /// Returns the batch. The count has one to five digits, so a short header leaves unused bytes
-    /// at the start of the buffer.
-    fn packet(&mut self) -> &[u8] {
-        let count =
-            if self.with_count { format!("{}\n", self.batch.count()) } else { String::new() };
-        let packet = self.batch.bytes();
-        let text = header_bytes(self.with_count) - count.len();
-        let start = text - LENGTH_BYTES;
-        let length = length_of(packet.len() - text);
-        packet[start..text].copy_from_slice(&length);
-        packet[text..text + count.len()].copy_from_slice(count.as_bytes());
-        &packet[start..]
-    }
-
-    fn clear(&mut self) {
-        self.batch.clear();
-    }
-
-    fn receipt(&self, reply: &[u8]) -> Result<Option<Receipt>, ProtocolError> {
-        let Some(line) = text::reply_line(reply)? else { return Ok(None) };
-        let stored = line.strip_prefix("SUCCESS|").and_then(text::integer);
-        if stored == Some(self.bets()) {
-            Ok(Some(Receipt::Stored { winners: None }))
-        } else if line.starts_with("FAIL|") {
-            Ok(Some(Receipt::Refused))
-        } else {
-            Err(text::unexpected(line))
-        }
-    }
-
-    fn notification(&self) -> Option<Vec<u8>> {
-        Some(framed(format!("{FINISHED}{}\n", self.agency).as_bytes()))
-    }
-
-    fn acknowledgement(&self, reply: &[u8]) -> Result<Option<()>, ProtocolError> {
-        match text::reply_line(reply)? {
-            None => Ok(None),
-            Some("ACK") => Ok(Some(())),
-            Some(line) => Err(text::unexpected(line)),
-        }
-    }
-
-    fn question(&self) -> Vec<u8> {
-        framed(format!("{QUERY}{}\n", self.agency).as_bytes())
-    }
-
-    fn answer(&self, reply: &[u8]) -> Result<Option<Answer>, ProtocolError> {
-        let Some(line) = text::reply_line(reply)? else { return Ok(None) };
-        let answer = match line.split_once(SEPARATOR) {
-            Some(("WINNERS", documents)) => Answer::Winners(documents_in(documents).count() as u64),
-            Some(("ERROR", NOT_YET)) => Answer::NotYet,
-            Some(("ERROR", text)) => Answer::Refused(text::excerpt(text)),
-            _ => return Err(text::unexpected(line)),
-        };
-        Ok(Some(answer))
-    }
-
-    fn documents(&self, reply: &[u8]) -> Option<Vec<String>> {
-        let documents = text::reply_line(reply).ok().flatten()?.strip_prefix("WINNERS|")?;
-        Some(documents_in(documents).map(str::to_owned).collect())
-    }
-}
-
-/// Returns the documents after `WINNERS|`. An empty text has no documents, rather than an empty
-/// one.
-fn documents_in(text: &str) -> impl Iterator<Item = &str> {
-    Fields::<{ SEPARATOR as u8 }>::new(text).filter(move |_| !text.is_empty())
 }

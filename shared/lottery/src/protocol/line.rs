@@ -12,6 +12,7 @@
 //! | notification reply, after the draw | `Winners n` |
 
 mod rules;
+mod scan;
 
 use super::text::{self, Fields};
 use super::{
@@ -19,7 +20,7 @@ use super::{
     MAX_PACKET_BYTES, MAX_REQUEST_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Refused,
     Then, Unencodable, check_separator,
 };
-use crate::{Bet, Reply, Request};
+use crate::{Bet, Prepared, Reply, Request};
 
 /// The row of the dialect table.
 pub const DIALECT: Dialect = Dialect {
@@ -79,6 +80,15 @@ impl CentralCodec for LineCentralCodec {
             self.progress = Progress::default();
         }
         decoded
+    }
+
+    fn prepare<'b>(&mut self, buffer: &'b [u8], rows: &mut Vec<u8>) -> Option<Prepared<'b>> {
+        let batch_end = scan::find_batch_end(buffer, self.progress.end)?;
+        let prepared = scan::prepare(buffer, &batch_end, rows)?;
+        self.progress = Progress::default();
+        self.batch_end.clear();
+        self.batch_end.extend_from_slice(&buffer[batch_end]);
+        Some(prepared)
     }
 
     fn encode(&mut self, reply: &Reply<'_>, out: &mut Vec<u8>) -> Result<Then, Unencodable> {

@@ -1,10 +1,13 @@
 //! Encoding and decoding of the records of `typed` and `keyed`: text with a length before it.
 
+mod scan;
+
 use byteorder::{BigEndian, ByteOrder};
 
 use super::ProtocolError;
 use super::text::Fields;
 use crate::{Bet, Birthdate, InvalidBet, MAX_TEXT_BYTES, decimal};
+pub(super) use scan::prepare_records;
 
 /// Length of the longest valid record: three texts, an ISO date, a ten-digit number and four
 /// separators. A record that announces more is rejected before its bytes arrive.

@@ -17,6 +17,7 @@
 //! stores nothing of it and continues. It answers an empty batch with `ACK`.
 
 mod rules;
+mod scan;
 
 use byteorder::{BigEndian, ByteOrder};
 
@@ -29,7 +30,7 @@ use super::{
     MAX_PACKET_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Refused, Then, Unencodable,
     error::no_trailing_bytes,
 };
-use crate::{Bet, Reply, Request};
+use crate::{Bet, Prepared, Reply, Request};
 
 /// The row of the dialect table.
 pub const DIALECT: Dialect = Dialect {
@@ -94,6 +95,12 @@ impl CentralCodec for SentinelCentralCodec {
             consumed: Some(consumed),
         })?;
         Ok(Decoded::Complete { request: Request::Store(bets), consumed })
+    }
+
+    fn prepare<'b>(&mut self, buffer: &'b [u8], rows: &mut Vec<u8>) -> Option<Prepared<'b>> {
+        let agency = self.agency?;
+        let length = length(buffer).filter(|&length| length != NOTIFICATION)?;
+        scan::prepare(buffer.get(..LENGTH_BYTES + usize::from(length))?, agency, rows)
     }
 
     fn encode(&mut self, reply: &Reply<'_>, out: &mut Vec<u8>) -> Result<Then, Unencodable> {
@@ -170,18 +177,25 @@ fn decode_packets(
 ) -> Result<Vec<Bet<'_>>, ProtocolError> {
     let mut bets = Vec::with_capacity(count);
     for packet in packets {
-        let record = bets.len() + 1;
-        let bet = packet.and_then(|packet| read_packet(agency, packet));
-        let bet = bet.ok_or(ProtocolError::Layout { record })?.checked(record)?;
-        for (what, characters) in name_lengths(&bet) {
-            if characters > MAX_NAME_CHARACTERS {
-                let (value, max) = (characters, MAX_NAME_CHARACTERS);
-                return Err(ProtocolError::OverLimit { record, what, value, max });
-            }
-        }
-        bets.push(bet);
+        bets.push(decode_packet(agency, packet, bets.len() + 1)?);
     }
     Ok(bets)
+}
+
+fn decode_packet(
+    agency: u8,
+    packet: Option<&[u8]>,
+    record: usize,
+) -> Result<Bet<'_>, ProtocolError> {
+    let bet = packet.and_then(|packet| read_packet(agency, packet));
+    let bet = bet.ok_or(ProtocolError::Layout { record })?.checked(record)?;
+    for (what, characters) in name_lengths(&bet) {
+        if characters > MAX_NAME_CHARACTERS {
+            let (value, max) = (characters, MAX_NAME_CHARACTERS);
+            return Err(ProtocolError::OverLimit { record, what, value, max });
+        }
+    }
+    Ok(bet)
 }
 
 /// Reads the fields of a packet, or returns `None` if they do not fill it exactly.

@@ -18,14 +18,15 @@ use byteorder::{BigEndian, ByteOrder};
 
 pub use super::records::MAX_RECORD_BYTES;
 use super::records::{
-    LENGTH_BYTES, SEPARATOR, decode_records, put_counted, put_record, put_u16, record_end,
+    LENGTH_BYTES, SEPARATOR, decode_records, prepare_records, put_counted, put_record, put_u16,
+    record_end,
 };
 use super::{
     AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect,
     MAX_REQUEST_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Refused, Then, Unencodable,
     check_separator, error::no_trailing_bytes,
 };
-use crate::{Bet, Reply, Request, Results};
+use crate::{Bet, Prepared, Reply, Request, Results};
 
 /// The row of the dialect table.
 pub const DIALECT: Dialect = Dialect {
@@ -86,6 +87,14 @@ impl CentralCodec for TypedCentralCodec {
         }
     }
 
+    fn prepare<'b>(&mut self, buffer: &'b [u8], rows: &mut Vec<u8>) -> Option<Prepared<'b>> {
+        let end = match buffer {
+            [BATCH_TYPE, ..] => self.batch_end(buffer).ok()??,
+            _ => return None,
+        };
+        prepare_records(&buffer[BATCH_HEADER_BYTES..end], NO_AGENCY, end, rows)
+    }
+
     /// Encodes the reply. Counts saturate at their largest value on the wire: 65,535 in flight,
     /// 4,294,967,295 winners.
     fn encode(&mut self, reply: &Reply<'_>, out: &mut Vec<u8>) -> Result<Then, Unencodable> {
@@ -113,8 +122,16 @@ impl CentralCodec for TypedCentralCodec {
 
 impl TypedCentralCodec {
     fn decode_batch<'b>(&mut self, buffer: &'b [u8]) -> Result<Decoded<'b>, ProtocolError> {
+        let Some(end) = self.batch_end(buffer)? else { return Ok(Decoded::Incomplete) };
+        let bets = decode_records(&buffer[BATCH_HEADER_BYTES..end], self.records, NO_AGENCY)?;
+        Ok(Decoded::Complete { request: Request::Store(bets), consumed: end })
+    }
+
+    /// Returns the length of the batch, or `None` while it is incomplete. All its records are then
+    /// counted.
+    fn batch_end(&mut self, buffer: &[u8]) -> Result<Option<usize>, ProtocolError> {
         if buffer.len() < BATCH_HEADER_BYTES {
-            return Ok(Decoded::Incomplete);
+            return Ok(None);
         }
         let announced = usize::from(BigEndian::read_u16(&buffer[1..]));
         if announced == 0 {
@@ -123,19 +140,16 @@ impl TypedCentralCodec {
         self.scanned = self.scanned.max(BATCH_HEADER_BYTES);
         while self.records < announced {
             let record = self.records + 1;
-            let Some(end) = record_end(buffer, self.scanned, record)? else {
-                return Ok(Decoded::Incomplete);
-            };
+            let Some(end) = record_end(buffer, self.scanned, record)? else { return Ok(None) };
             if end > MAX_REQUEST_BYTES {
                 return Err(ProtocolError::TooLarge { max: MAX_REQUEST_BYTES });
             }
             if end > buffer.len() {
-                return Ok(Decoded::Incomplete);
+                return Ok(None);
             }
             (self.records, self.scanned) = (record, end);
         }
-        let bets = decode_records(&buffer[BATCH_HEADER_BYTES..self.scanned], announced, NO_AGENCY)?;
-        Ok(Decoded::Complete { request: Request::Store(bets), consumed: self.scanned })
+        Ok(Some(self.scanned))
     }
 }
 

@@ -5,6 +5,7 @@ use lottery::protocol::{AgencyOptions, Answer, DIALECTS, Decoded};
 use lottery::{Bet, Birthdate, Request};
 
 use crate::common::conversation::conversation_in_pieces;
+use crate::common::prepared::check_connection;
 
 /// Serves a connection that carries any bytes. The first byte of the input chooses the dialect, the
 /// second the size of the pieces in which the network delivers the rest.
@@ -46,6 +47,20 @@ fn check_rows(bets: &[Bet<'_>]) {
     }
 }
 
+/// Prepares the first batch of a connection that carries any bytes. The first byte of the input
+/// chooses the dialect, the second the size of the pieces in which the network delivers the rest.
+///
+/// The fast path must append the same rows and find the same winners as the general path, or leave
+/// the message to it.
+pub(crate) fn check_prepared(input: &[u8]) {
+    let [choice, piece, wire @ ..] = input else { return };
+    let dialect = &DIALECTS[usize::from(*choice) % DIALECTS.len()];
+    check_connection(dialect, wire);
+    for end in (0..wire.len()).step_by(usize::from(*piece).max(wire.len() / 8).max(1)) {
+        check_connection(dialect, &wire[..end]);
+    }
+}
+
 /// Decodes any bytes as each reply that an agency may expect. The first byte of the input chooses
 /// the dialect, the second the number of bets in the batch that a receipt is compared with.
 ///
@@ -81,12 +96,17 @@ pub(crate) fn check_agency(input: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::{check_agency, check_central};
+    use super::{check_agency, check_central, check_prepared};
     use crate::corpus::check_corpus;
 
     #[test]
     fn the_central_decodes_the_corpus_and_changes_of_it_the_same_in_any_pieces() {
         check_corpus("central_codec", 20_000, check_central);
+    }
+
+    #[test]
+    fn both_paths_of_a_batch_yield_the_same_for_the_corpus_and_changes_of_it() {
+        check_corpus("prepared_batch", 20_000, check_prepared);
     }
 
     #[test]

@@ -16,5 +16,6 @@ mod keyed;
 mod line;
 mod one_place;
 mod recognize;
+mod scan;
 mod sentinel;
 mod typed;

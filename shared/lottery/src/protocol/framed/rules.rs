@@ -1,6 +1,6 @@
 //! The rules that every server of `framed` must keep.
 
-use super::framed;
+use super::agency::framed;
 use crate::protocol::{Rule, Step};
 
 /// Bet T of the test vectors. It does not win.

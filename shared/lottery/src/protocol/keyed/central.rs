@@ -11,12 +11,14 @@ use super::{
     WINNERS,
 };
 use crate::protocol::binary::{Fields, within};
-use crate::protocol::records::{LENGTH_BYTES, decode_counted, put_counted, put_u16};
+use crate::protocol::records::{
+    LENGTH_BYTES, decode_counted, prepare_records, put_counted, put_u16,
+};
 use crate::protocol::{
     CentralCodec, Decoded, Denial, MAX_REQUEST_BYTES, ProtocolError, Refusal, Refused, Then,
     Unencodable,
 };
-use crate::{BatchKey, Reply, Request, Results};
+use crate::{BatchKey, Bet, Prepared, Reply, Request, Results};
 
 /// The central's codec. It has no state: the length before a body is enough to wait for the end of
 /// a message without decoding its beginning again.
@@ -40,6 +42,23 @@ impl CentralCodec for KeyedCentralCodec {
             Ok(request) => Ok(Decoded::Complete { request, consumed }),
             Err(refusal) => Err(Refusal { consumed: Some(consumed), ..refusal }),
         }
+    }
+
+    fn prepare<'b>(&mut self, buffer: &'b [u8], rows: &mut Vec<u8>) -> Option<Prepared<'b>> {
+        let header = Header::decode(buffer).ok()??;
+        let consumed = header.message_bytes();
+        if header.kind != BATCH || consumed > MAX_REQUEST_BYTES {
+            return None;
+        }
+        let Batch { key, count, content } = Batch::decode(header, header.body_in(buffer)?).ok()?;
+        let start = rows.len();
+        let records = &content[LENGTH_BYTES..];
+        let prepared = prepare_records(records, key.agency, consumed, rows)?;
+        if prepared.bets != usize::from(count) {
+            rows.truncate(start);
+            return None;
+        }
+        Some(Prepared { key: Some(key), ..prepared })
     }
 
     /// Encodes the reply. The agency closes the connection, whatever the reply.
@@ -95,7 +114,10 @@ impl CentralCodec for KeyedCentralCodec {
 
 fn decode_body<'b>(header: Header, body: &'b [u8]) -> Result<Request<'b>, Refusal> {
     match header.kind {
-        BATCH => decode_batch(header, body),
+        BATCH => {
+            let batch = Batch::decode(header, body)?;
+            Ok(Request::StoreOnce { key: batch.key, bets: batch.bets()? })
+        }
         RESULTS if body.is_empty() => Ok(Request::Results),
         RESULTS => Err(header.bad_length().into()),
         FINISH => Ok(Request::Finish { agency: decode_agency(header, body)? }),
@@ -128,30 +150,45 @@ fn some_agency(agency: u16) -> Result<u16, ProtocolError> {
     if agency == 0 { Err(ProtocolError::NoAgency) } else { Ok(agency) }
 }
 
-fn decode_batch<'b>(header: Header, body: &'b [u8]) -> Result<Request<'b>, Refusal> {
-    let mut fields = Fields { rest: body };
-    let (Some(session), Some(agency), Some(sequence)) =
-        (fields.array(), fields.array().map(u16::from_be_bytes), fields.array())
-    else {
-        return Err(header.bad_length().into());
-    };
-    let content = fields.rest;
-    debug_assert_eq!(content.len() + KEY_BYTES, body.len(), "the key has a fixed length");
-    let Some(count) = content.first_chunk().map(|count| u16::from_be_bytes(*count)) else {
-        return Err(header.bad_length().into());
-    };
-    let refused = |error| Refusal { bets: Some(count.into()), ..Refusal::from(error) };
-    let agency = some_agency(agency).map_err(refused)?;
-    let sequence = u64::from_be_bytes(sequence);
-    if sequence == 0 {
-        return Err(refused(ProtocolError::NoSequence));
+/// The body of a batch whose bets are not yet decoded.
+struct Batch<'b> {
+    key: BatchKey,
+    /// Number of bets that it announces.
+    count: u16,
+    /// The count and the records.
+    content: &'b [u8],
+}
+
+impl<'b> Batch<'b> {
+    fn decode(header: Header, body: &'b [u8]) -> Result<Self, Refusal> {
+        let mut fields = Fields { rest: body };
+        let (Some(session), Some(agency), Some(sequence)) =
+            (fields.array(), fields.array().map(u16::from_be_bytes), fields.array())
+        else {
+            return Err(header.bad_length().into());
+        };
+        let content = fields.rest;
+        debug_assert_eq!(content.len() + KEY_BYTES, body.len(), "the key has a fixed length");
+        let Some(count) = content.first_chunk().map(|count| u16::from_be_bytes(*count)) else {
+            return Err(header.bad_length().into());
+        };
+        let refused = |error| Refusal { bets: Some(count.into()), ..Refusal::from(error) };
+        let agency = some_agency(agency).map_err(refused)?;
+        let sequence = u64::from_be_bytes(sequence);
+        if sequence == 0 {
+            return Err(refused(ProtocolError::NoSequence));
+        }
+        if count == 0 {
+            return Err(refused(ProtocolError::EmptyBatch));
+        }
+        let key = BatchKey { session, agency, sequence, content: hash(content) };
+        Ok(Self { key, count, content })
     }
-    if count == 0 {
-        return Err(refused(ProtocolError::EmptyBatch));
+
+    fn bets(&self) -> Result<Vec<Bet<'b>>, Refusal> {
+        let refused = |error| Refusal { bets: Some(self.count.into()), ..Refusal::from(error) };
+        decode_counted(self.content, self.key.agency).map_err(refused)
     }
-    let bets = decode_counted(content, agency).map_err(refused)?;
-    let key = BatchKey { session, agency, sequence, content: hash(content) };
-    Ok(Request::StoreOnce { key, bets })
 }
 
 /// Returns the hash of a batch's content: SipHash-1-3 with a key of zeros. The central keeps it, so

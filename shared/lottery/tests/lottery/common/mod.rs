@@ -2,6 +2,7 @@
 
 pub(crate) mod bets;
 pub(crate) mod conversation;
+pub(crate) mod prepared;
 pub(crate) mod sessions;
 
 use lottery::protocol::{
