@@ -5,6 +5,7 @@ mod conformance;
 mod cut_messages;
 mod dialect_errors;
 mod in_flight;
+mod last_reply;
 mod mixed;
 mod other_dialect;
 mod oversized;
