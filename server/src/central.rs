@@ -34,7 +34,7 @@ pub use operator::{Answer, NoAnswer, OperatorCommand};
 pub use shared::{NAME_PREFIX, Phase, Shared, WorkerState};
 
 use crate::roster::Roster;
-use crate::storage::{Draw, Ledger, Storage};
+use crate::storage::{Draw, FileError, Ledger, Storage, StorageError};
 
 /// One process's access to the central.
 #[derive(Debug)]
@@ -84,6 +84,16 @@ impl Central {
         // The supervisor's may have been blocked at the fork, and would shorten this worker's.
         self.waits = Waits::new(&self.shared);
         self.waits.heartbeat.start(slot);
+    }
+
+    /// Opens the files of the storage for this worker alone, before it commits anything. Returns
+    /// the reason if the operating system refuses that, for example for lack of descriptors.
+    pub fn open_again(&mut self) -> Result<Result<(), FileError>, Fatal> {
+        self.check_names()?;
+        match self.waits.heartbeat.on_disk(|| self.storage.open_again()) {
+            Err(StorageError::File(refused)) => Ok(Err(refused)),
+            opened => opened.map(Ok).map_err(|error| self.shared.note_failure(error.into())),
+        }
     }
 
     /// Writes the heartbeat of this worker. The watchdog ends a worker without one.

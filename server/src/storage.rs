@@ -11,6 +11,7 @@ mod agency_winners;
 mod backup;
 mod boot;
 mod checkpoints;
+mod descriptions;
 mod draw;
 mod error;
 mod file;
@@ -30,9 +31,7 @@ mod verify;
 mod watch;
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::fs::File;
 use std::path::Path;
 
 pub use agency_winners::AgencyWinners;
@@ -46,9 +45,10 @@ pub use recovery::Recovery;
 pub use verify::verify;
 pub use watch::Lost;
 
-use self::file::sync_directory;
+use self::file::sync_path;
 use self::files::{Files, inconsistent};
 use self::journal::checkpoint::Run;
+use self::journal::header::VOLATILE;
 use self::journal::{Found, Journal};
 use self::watch::Watch;
 
@@ -79,8 +79,8 @@ const KEPT_BYTES: usize = 256 * 1024;
 /// batches.
 const TRIED_BYTES: usize = 64 * 1024;
 
-/// The open storage. The supervisor opens it before it forks the workers, and all processes share
-/// the descriptors; every write names its offset.
+/// The open storage. The supervisor opens it before it forks the workers, and each worker opens
+/// the files [again](Self::open_again).
 #[derive(Debug)]
 pub struct Storage {
     files: Files,
@@ -139,7 +139,7 @@ impl Storage {
                 created
             }
         };
-        recovery.ledger = files.checkpoints.append(ledger, ledger.records)?;
+        recovery.ledger = files.checkpoints.append(ledger, ledger.records, 0)?;
         let open = [
             (files::BETS, files.bets.metadata()),
             (files::WINNERS, files.winners.metadata()),
@@ -198,7 +198,8 @@ impl Storage {
         }
         let after = if self.journal.has_room(&before, batches, with_payload) {
             let after = self.journal.append(before, batches, acknowledged, with_payload)?;
-            self.files.checkpoints.append_if_due(&before, after, acknowledged)
+            let flags = if with_payload { 0 } else { VOLATILE };
+            self.files.checkpoints.append_if_due(&before, after, acknowledged, flags)
         } else {
             // The records do not fit in an empty journal, so a checkpoint commits the batches
             // instead.
@@ -305,7 +306,8 @@ impl Storage {
         if durably {
             self.sync()?;
         }
-        Ok(self.files.checkpoints.append(next, next.records)?)
+        let flags = if durably { 0 } else { VOLATILE };
+        Ok(self.files.checkpoints.append(next, next.records, flags)?)
     }
 
     /// Makes every record appended so far survive a power loss. If this fails, any record appended
@@ -371,22 +373,6 @@ fn draw_over(directory: &Path, ledger: &Ledger) -> Result<Option<Draw>, StorageE
     };
     let advice = "restore bets.csv, or move this file away to hold another draw";
     Err(inconsistent(&path, format!("the draw was held over {other}; {advice}")))
-}
-
-/// Makes the path of a directory survive a power loss, and the entries in it. Any run may have
-/// created a part of the path, so all of it is synced.
-fn sync_path(directory: &Path) -> Result<(), FileError> {
-    let path = fs::canonicalize(directory).map_err(FileError::of("examining", directory))?;
-    sync_directory(&path)?;
-    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
-    let parents = path.ancestors().skip(1);
-    parents.take_while(|parent| device(parent) == device(&path)).try_for_each(|parent| {
-        // A directory that this user cannot read was not created by a central of this user.
-        match File::open(parent) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-            _ => sync_directory(parent),
-        }
-    })
 }
 
 /// Empties a reused buffer and frees the capacity beyond [`KEPT_BYTES`].

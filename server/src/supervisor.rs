@@ -144,7 +144,7 @@ impl Workload for Supervisor<'_> {
                 match reason {
                     // Another worker would fail in the same way.
                     WorkerError::Fatal(_) => CANNOT_SERVE,
-                    WorkerError::System(_) => 1,
+                    WorkerError::File(_) | WorkerError::System(_) => 1,
                 }
             }
         }
@@ -190,7 +190,9 @@ impl Workload for Supervisor<'_> {
                     self.release_slot(*slot);
                 }
             }
-            PoolEvent::Retired { slot, .. } => self.release_slot(*slot),
+            PoolEvent::Retired { slot, .. } | PoolEvent::NotReplaced { slot } => {
+                self.release_slot(*slot);
+            }
             PoolEvent::Reloading { workers } => {
                 self.generation += 1;
                 self.workers = *workers;

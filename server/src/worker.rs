@@ -50,6 +50,7 @@ use self::round::Round;
 use self::table::{Table, Token};
 use crate::central::{Central, Fatal, WorkerState};
 use crate::listener::Listener;
+use crate::storage::FileError;
 
 /// Bytes of a large request that are read at a time.
 const READ_BYTES: usize = 64 * 1024;
@@ -103,6 +104,9 @@ pub enum WorkerError {
     /// The process can no longer rely on the storage or the shared memory.
     #[error(transparent)]
     Fatal(#[from] Fatal),
+    /// A file of the storage cannot be opened now. Another worker may be able to.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The kernel refused something that the event loop needs.
     #[error("event loop: {0}")]
     System(#[from] Errno),
@@ -117,6 +121,7 @@ pub fn serve(
     mut limits: Limits,
     log_file: Option<&Path>,
 ) -> Result<(), WorkerError> {
+    central.open_again()??;
     limits.connections = intake::max_connections(limits.connections);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(worker.stop_fd(), EpollEvent::new(EpollFlags::EPOLLIN, REQUESTS))?;

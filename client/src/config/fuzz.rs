@@ -1,30 +1,20 @@
 //! Fuzz target: a configuration file with any content is read or refused, and what was read can be
 //! written and read again.
 
-use std::collections::BTreeMap;
+#[path = "../../../fuzz/settings.rs"]
+mod settings;
 
-use conventions::settings::{Settings, SettingsFile};
-
+use self::settings::check_settings;
 use super::Config;
 use super::table::TABLE;
 
 /// Resolves a file with this content, validates it, and reads back the effective configuration.
 pub(crate) fn check(content: &[u8]) {
     let Ok(text) = std::str::from_utf8(content) else { return };
-    let Some(settings) = resolve(text) else { return };
-    let config = Config::from_settings(&settings, true, None).map(|config| format!("{config:?}"));
-    let again = resolve(&settings.effective()).expect("the program reads what it writes");
-    let config_again =
-        Config::from_settings(&again, true, None).map(|config| format!("{config:?}"));
-    // The messages differ in their place.
-    assert_eq!(config.ok(), config_again.ok());
-}
-
-/// Returns the settings of a file, or `None` if it is refused.
-fn resolve(text: &str) -> Option<Settings> {
-    let values = (TABLE.format.parse)(text).ok()?;
-    let file = SettingsFile { path: TABLE.file.into(), values };
-    Settings::resolve(&TABLE, &BTreeMap::new(), |_| None, Some(file)).ok()
+    check_settings(&TABLE, text, |settings| {
+        let config = Config::from_settings(settings, true, None).ok()?;
+        Some(format!("{config:?}"))
+    });
 }
 
 #[cfg(test)]

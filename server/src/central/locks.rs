@@ -152,7 +152,8 @@ pub(super) fn lock_ledger<'a>(
         Ok(waited) => Ok(waited),
         Err(LockError::OwnerDied(mut inherited)) => {
             let before = Ledger::from(**inherited);
-            let recovery = waits.heartbeat.on_disk(|| storage.recover(before))?;
+            let recovery = waits.heartbeat.on_disk(|| storage.recover(before));
+            let recovery = recovery.map_err(|error| shared.note_failure(error.into()))?;
             shared.set_finished(storage.finished_agencies()?.into_iter());
             **inherited = recovery.ledger.into();
             warn("recovery", Outcome::Success)

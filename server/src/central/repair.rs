@@ -39,8 +39,6 @@ impl Central {
     fn publish_committed(&self) -> Result<(), RepairError> {
         let committed = Ledger::from(*self.lock_ledger(LOCK_TIMEOUT)??);
         self.check_durability()?;
-        // Under the lock of `sync`: the kernel reports a failed sync only once, and two syncs at
-        // the same time could hide it from each other.
         self.make_durable(committed, LOCK_TIMEOUT)??;
         let mut winners = self.lock_winners(LOCK_TIMEOUT)??;
         raise(&mut winners, committed.winners);

@@ -112,7 +112,7 @@ pub fn back_up_running(
         }
         let run = Run { durability: Durability::Disk, boot: boot::current() };
         let (_journal, ledger) = Journal::create(to, ledger, run)?;
-        Checkpoints::open(to)?.append(ledger, ledger.records)?;
+        Checkpoints::open(to)?.append(ledger, ledger.records, 0)?;
         Ok(())
     })
 }

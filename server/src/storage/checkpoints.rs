@@ -36,6 +36,11 @@ impl Checkpoints {
         &self.file
     }
 
+    /// Returns the file.
+    pub fn file_mut(&mut self) -> &mut StoredFile {
+        &mut self.file
+    }
+
     /// Returns all entries, in order, `None` for one that is damaged. Zeros at the end of the file
     /// are no entries.
     pub fn read(&self) -> Result<Vec<Option<Header>>, FileError> {
@@ -55,18 +60,31 @@ impl Checkpoints {
     }
 
     /// Adds an entry with these totals if the last commit has completed another MiB of rows.
-    /// Returns the ledger that counts it.
-    pub fn append_if_due(&self, before: &Ledger, after: Ledger, acknowledged: u64) -> Ledger {
+    /// Returns the ledger that counts it. The flags are those of [`append`](Self::append).
+    pub fn append_if_due(
+        &self,
+        before: &Ledger,
+        after: Ledger,
+        acknowledged: u64,
+        flags: u8,
+    ) -> Ledger {
         if before.rows_end / ROWS_PER_ENTRY == after.rows_end / ROWS_PER_ENTRY {
             return after;
         }
         // The batch is stored. If the disk is full, the next entry covers these rows too.
-        self.append(after, acknowledged).unwrap_or(after)
+        self.append(after, acknowledged, flags).unwrap_or(after)
     }
 
     /// Adds an entry with these totals behind those that the ledger counts. Returns the ledger that
-    /// counts it.
-    pub fn append(&self, ledger: Ledger, acknowledged: u64) -> Result<Ledger, FileError> {
+    /// counts it. `flags` is [`VOLATILE`] or 0.
+    ///
+    /// [`VOLATILE`]: super::journal::header::VOLATILE
+    pub fn append(
+        &self,
+        ledger: Ledger,
+        acknowledged: u64,
+        flags: u8,
+    ) -> Result<Ledger, FileError> {
         let at = u64::from(ledger.entries) * ENTRY_BYTES;
         let mut link = 0;
         if at > 0 {
@@ -75,7 +93,7 @@ impl Checkpoints {
             link = hash(&before);
         }
         let entry =
-            Header { kind: Kind::Entry, flags: 0, agency: 0, ledger, acknowledged, extra: link };
+            Header { kind: Kind::Entry, flags, agency: 0, ledger, acknowledged, extra: link };
         self.file.write_all_at(&entry.bytes(), at)?;
         Ok(Ledger { entries: ledger.entries + 1, ..ledger })
     }
@@ -107,7 +125,7 @@ mod tests {
         checkpoints.cut(0).unwrap();
         let mut ledger = Ledger::default();
         for bets in [3, 5, 8] {
-            ledger = checkpoints.append(Ledger { bets, ..ledger }, bets).unwrap();
+            ledger = checkpoints.append(Ledger { bets, ..ledger }, bets, 0).unwrap();
         }
         let bets = |checkpoints: &Checkpoints| -> Vec<_> {
             let entries = checkpoints.read().unwrap();

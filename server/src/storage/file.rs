@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -15,8 +15,7 @@ use super::{FileError, StorageError, access};
 /// Bytes of zeros per write where the file system cannot reserve space.
 const FILLING: usize = 1024 * 1024;
 
-/// A file of the storage. Processes share its descriptor, so all reads and writes name their
-/// offset.
+/// A file of the storage. All reads and writes name their offset.
 #[derive(Debug)]
 pub struct StoredFile {
     file: File,
@@ -37,6 +36,21 @@ impl StoredFile {
         let created = Self::open(path)?;
         created.set_length(0)?;
         Ok(created)
+    }
+
+    /// Opens the same file again, and returns it with the description that it had before. Fails if
+    /// its name leads to another file.
+    pub fn open_again(&mut self) -> Result<Self, FileError> {
+        let open = || {
+            let file = File::options().read(true).write(true).open(&self.path)?;
+            let (now, before) = (file.metadata()?, self.file.metadata()?);
+            if (now.dev(), now.ino()) != (before.dev(), before.ino()) {
+                return Err(io::Error::other("another program has replaced it"));
+            }
+            Ok(file)
+        };
+        let file = open().map_err(self.failed("opening"))?;
+        Ok(Self { file: std::mem::replace(&mut self.file, file), path: self.path.clone() })
     }
 
     /// Returns the path that the file was opened under.
@@ -128,6 +142,22 @@ impl StoredFile {
 pub fn sync_directory(path: &Path) -> Result<(), FileError> {
     let sync = || sync_all(&File::open(path)?);
     perform(&Operation::SyncDirectory { path }, sync).map_err(FileError::of("syncing", path))
+}
+
+/// Makes the path of a directory survive a power loss, and the entries in it. Any run may have
+/// created a part of the path, so all of it is synced.
+pub fn sync_path(directory: &Path) -> Result<(), FileError> {
+    let path = fs::canonicalize(directory).map_err(FileError::of("examining", directory))?;
+    sync_directory(&path)?;
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    let parents = path.ancestors().skip(1);
+    parents.take_while(|parent| device(parent) == device(&path)).try_for_each(|parent| {
+        // A directory that this user cannot read was not created by a central of this user.
+        match File::open(parent) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            _ => sync_directory(parent),
+        }
+    })
 }
 
 /// Makes a file or a directory survive a power loss.
@@ -224,6 +254,7 @@ pub mod interposed {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::os::fd::AsRawFd;
     use std::rc::Rc;
 
     use nix::errno::Errno;
@@ -243,6 +274,25 @@ mod tests {
             Operation::Rename { from, to } => format!("rename {} {}", name(from), name(to)),
             Operation::SyncDirectory { path } => format!("sync the directory {}", path.is_dir()),
         }
+    }
+
+    #[test]
+    fn a_file_is_opened_again_unless_its_name_leads_to_another_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        let mut file = StoredFile::create(path.clone()).unwrap();
+        file.write_all_at(b"row", 0).unwrap();
+        let before = file.open_again().unwrap();
+        assert_ne!(before.file.as_raw_fd(), file.file.as_raw_fd());
+        file.write_all_at(b"!", 3).unwrap();
+        assert_eq!((before.length().unwrap(), fs::read(&path).unwrap()), (4, b"row!".to_vec()));
+
+        fs::rename(&path, directory.path().join("aside")).unwrap();
+        let gone = file.open_again().unwrap_err().to_string();
+        assert!(gone.contains("opening") && !path.exists(), "{gone}");
+        fs::write(&path, "row!").unwrap();
+        let replaced = file.open_again().unwrap_err().to_string();
+        assert!(replaced.contains("another program has replaced it"), "{replaced}");
     }
 
     #[test]

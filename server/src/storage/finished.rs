@@ -80,6 +80,11 @@ impl Finished {
         &self.file
     }
 
+    /// Returns the file.
+    pub fn file_mut(&mut self) -> &mut StoredFile {
+        &mut self.file
+    }
+
     /// Returns true if an agency has finished.
     pub fn contains(&self, agency: u16) -> Result<bool, FileError> {
         let mut mark = [0];

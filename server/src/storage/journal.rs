@@ -37,7 +37,7 @@ const RECORDS_BYTES: u64 = if cfg!(any(test, fuzzing)) { 64 * 1024 } else { 8 * 
 /// Size of the file.
 const JOURNAL_BYTES: u64 = RECORDS_START + RECORDS_BYTES;
 
-/// The open journal. Processes share its descriptor.
+/// The open journal.
 #[derive(Debug)]
 pub struct Journal {
     file: StoredFile,
@@ -121,6 +121,11 @@ impl Journal {
     /// Returns the file.
     pub fn file(&self) -> &StoredFile {
         &self.file
+    }
+
+    /// Returns the file.
+    pub fn file_mut(&mut self) -> &mut StoredFile {
+        &mut self.file
     }
 
     /// Returns the path of the file.

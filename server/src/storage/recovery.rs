@@ -17,7 +17,7 @@ use super::files::{Files, inconsistent};
 use super::finished::Marks;
 use super::journal::Journal;
 use super::journal::checkpoint::Run;
-use super::journal::header::{CLEAN, Header, Kind};
+use super::journal::header::{CLEAN, Header, Kind, VOLATILE};
 use super::journal::record::Record;
 use super::{Durability, FileError, Ledger, StorageError};
 
@@ -59,6 +59,10 @@ pub struct Found {
     marks: Marks,
     lost: u64,
     unclean: bool,
+    /// True if a power loss may have taken records and checkpoints that were acknowledged.
+    may_lose: bool,
+    /// The newest epoch of which something is left.
+    newest_epoch: u64,
 }
 
 impl Files {
@@ -69,12 +73,17 @@ impl Files {
         let Found { start, last, lost, unclean, .. } = found;
         let cut = self.bets.length()? - last.rows_end.min(self.bets.length()?);
         if unclean {
+            // A power loss now must not keep marks that a record has cleared, and lose the record.
+            journal.sync()?;
             self.write_again(&start.ledger, &last, journal)?;
             self.finished.rewrite(&found.marks)?;
         }
         let kept_in = self.move_tails(&last)?;
         let mut ledger = Ledger { finished: found.marks.count(), ..last };
         ledger.entries = self.kept_entries(&last)?;
+        // The next epoch must follow those of which only records are left. Its checkpoint must not
+        // replace the one that this start has used.
+        ledger.epoch += (found.newest_epoch - last.epoch).next_multiple_of(2);
         self.checkpoints.cut(ledger.entries)?;
         let replayed = last.batches - start.ledger.batches;
         Ok(Recovery { ledger, cut, kept_in, replayed, lost, unclean, counted: false })
@@ -113,8 +122,10 @@ impl Files {
             // checkpoint itself counts, so zeros may be in its place.
             self.check_content(&start.ledger)?;
         }
-        let mut found = Found { start, last, not_whole, marks, lost: 0, unclean };
-        let acknowledged = self.acknowledged(journal, &headers, &found)?;
+        let newest_epoch = start.ledger.epoch;
+        let mut found =
+            Found { start, last, not_whole, marks, lost: 0, unclean, may_lose, newest_epoch };
+        let acknowledged = self.acknowledged(journal, &headers, &mut found)?;
         if acknowledged > last.records {
             if !may_lose {
                 return Err(self.damage(journal, &found));
@@ -144,18 +155,23 @@ impl Files {
     }
 
     /// Returns how many records were acknowledged at least. Fails if the journal is older than the
-    /// other files.
+    /// other files, unless that is what a power loss may leave.
     fn acknowledged(
         &self,
         journal: &Journal,
         headers: &[Header],
-        found: &Found,
+        found: &mut Found,
     ) -> Result<u64, StorageError> {
         let epoch = found.start.ledger.epoch;
         let entries = self.checkpoints.read()?;
-        let known = headers.iter().chain(entries.iter().flatten());
+        let entries = entries.iter().flatten().filter(|entry| entry.ledger.epoch >= epoch);
+        let records = headers.iter().filter(|header| header.ledger.epoch >= epoch);
+        let known = records.chain(entries.clone());
         let newest = known.clone().max_by_key(|header| header.ledger.epoch);
-        if let Some(newest) = newest.filter(|newest| newest.ledger.epoch > epoch) {
+        // A clean stop and each start sync the checkpoint before they add its entry.
+        let follows = |entry: &Header| entry.ledger.epoch == epoch || entry.has(VOLATILE);
+        let may_follow = found.may_lose && !found.start.has(CLEAN) && entries.clone().all(follows);
+        if let Some(newest) = newest.filter(|newest| newest.ledger.epoch > epoch && !may_follow) {
             let reason = format!(
                 "it is older than the other files, or its last checkpoint is damaged: it counts \
                  {} bets, and there were {} later; {WAYS_OUT}",
@@ -163,8 +179,8 @@ impl Files {
             );
             return Err(inconsistent(journal.path(), reason));
         }
-        let same_epoch = known.filter(|header| header.ledger.epoch == epoch);
-        Ok(same_epoch.map(|header| header.acknowledged).max().unwrap_or_default())
+        found.newest_epoch = newest.map_or(epoch, |newest| newest.ledger.epoch);
+        Ok(known.map(|header| header.acknowledged).max().unwrap_or_default())
     }
 
     /// Returns the error for acknowledged batches that are not whole.

@@ -117,6 +117,9 @@ pub fn log_event(event: &PoolEvent, generation: u32, watchdog: &mut Watchdog, sh
             .with("pid", pid)
             .with("uptime", GoDuration(whole_milliseconds(*uptime)))
             .with("reason", "newer workers have replaced it"),
+        PoolEvent::NotReplaced { slot } => info("worker", Outcome::Success)
+            .with("worker", slot)
+            .with("reason", "newer workers have replaced the dead one"),
         PoolEvent::Resized { workers } => {
             info("workers", Outcome::Success).with("workers", workers)
         }

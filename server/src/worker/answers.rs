@@ -202,7 +202,8 @@ impl Handler<'_> {
                 self.apply(connection, outcome)
             }
             Err(NoAnswer::Unencodable(reason)) => {
-                self.apply(connection, RequestOutcome::Unencodable(reason))
+                let agency = Some(agency);
+                self.apply(connection, RequestOutcome::Unencodable { agency, reason })
             }
         }
     }

@@ -54,6 +54,10 @@ impl EventLoop<'_> {
     fn drain(&mut self) -> Result<(), WorkerError> {
         let Requests { slot, limits, .. } = self.handler.requests;
         self.central().shared().worker_state.store(slot, WorkerState::Draining as u8);
+        let grace = limits.grace.saturating_sub(GRACE_RESERVE).max(limits.grace / 2);
+        let end = Instant::now() + grace;
+        // Before accepting, so that this worker leaves no connection to others: they may be dead.
+        self.handler.draining = Some(end);
         // A flood of connections must not use up the grace.
         let last = Instant::now() + LAST_CHANCE;
         for intake in 0..self.intakes.len() {
@@ -68,9 +72,6 @@ impl EventLoop<'_> {
         }
         self.draw.give_up(self.handler.requests.central);
         let now = Instant::now();
-        let grace = limits.grace.saturating_sub(GRACE_RESERVE).max(limits.grace / 2);
-        let end = now + grace;
-        self.handler.draining = Some(end);
         self.table.shorten_deadlines(|connection| match connection.phase {
             // A stopping central does not hold the draw. The agency can ask the next run.
             Phase::Waiting { .. } => now,

@@ -18,6 +18,9 @@ use super::round::{Answerable, Pending, Ticket};
 use super::{LAST_CHANCE, READ_BYTES};
 use crate::central::Fatal;
 
+/// The way out if a dialect cannot encode the winners of an agency.
+const OTHER_DIALECTS: &str = "close without an answer; line and framed have no such limit: add one \
+                              to SERVER_PROTOCOL and restart, or read draw.csv";
 /// Reads in a slice of a large request.
 const SLICE_READS: usize = 4;
 
@@ -251,9 +254,18 @@ impl<'a> Handler<'a> {
                 // More bytes of the refused request are probably on their way.
                 self.reply(connection, ReplyBytes::Own(bytes), then, true)
             }
-            RequestOutcome::Unencodable(reason) => {
+            RequestOutcome::Unencodable { agency, reason } => {
                 if self.requests.log.allows(connection.peer.ip(), Subject::Other) {
-                    error("send_reply", Outcome::Fail).with("error", reason).write();
+                    let line = error("send_reply", Outcome::Fail);
+                    let line = line.with("protocol", connection.dialect.name);
+                    match agency {
+                        None => line.with("error", reason),
+                        Some(agency) => line
+                            .with("agency", agency)
+                            .with("error", reason)
+                            .with("next", OTHER_DIALECTS),
+                    }
+                    .write();
                 }
                 self.reply(connection, ReplyBytes::Own(Vec::new()), Then::Close, true)
             }

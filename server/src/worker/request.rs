@@ -52,7 +52,12 @@ pub enum RequestOutcome {
     },
     /// Log why the dialect cannot encode the reply, then close without one: no answer is better
     /// than a wrong one.
-    Unencodable(Unencodable),
+    Unencodable {
+        /// The agency, if the reply has its winners.
+        agency: Option<u16>,
+        /// Why the reply cannot be encoded.
+        reason: Unencodable,
+    },
     /// Close without a reply.
     Close,
 }
@@ -313,7 +318,7 @@ fn encode(codec: &mut dyn CentralCodec, reply: &Reply<'_>) -> RequestOutcome {
     let mut bytes = Vec::new();
     match codec.encode(reply, &mut bytes) {
         Ok(then) => RequestOutcome::Reply { bytes, then },
-        Err(reason) => RequestOutcome::Unencodable(reason),
+        Err(reason) => RequestOutcome::Unencodable { agency: None, reason },
     }
 }
 

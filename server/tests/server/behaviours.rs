@@ -1,9 +1,13 @@
 //! The page of behaviours has a row for each of them. It and the threat model name only tests that
 //! exist.
 
+#[path = "../../../shared/multiprocessing/tests/rules/test_names.rs"]
+mod test_names;
+
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
+
+use self::test_names::count_tests;
 
 const PAGE: &str = include_str!("../../../docs/behaviours.md");
 const THREATS: &str = include_str!("../../../docs/security.md");
@@ -18,34 +22,6 @@ const PACKAGES: [(&str, &str); 5] = [
     ("library", "shared/multiprocessing/tests"),
     ("lottery", "shared/lottery/tests"),
 ];
-
-/// The attributes that make a function a test.
-const ATTRIBUTES: [&str; 3] = ["#[test]", "#[apply(test)]", "#[apply(soak)]"];
-
-/// Counts the tests below a directory by each name that a row can give them: behind some or all of
-/// the modules that they are in.
-fn count_tests(directory: &Path, modules: &[String], names: &mut BTreeMap<String, usize>) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let inside = [modules, &[stem]].concat();
-        if path.is_dir() {
-            count_tests(&path, &inside, names);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let inside = if path.ends_with("mod.rs") { modules } else { &inside };
-            let source = fs::read_to_string(&path).unwrap();
-            let mut lines = source.lines().map(str::trim);
-            while lines.any(|line| ATTRIBUTES.contains(&line)) {
-                let function = lines.find_map(|line| line.strip_prefix("fn "));
-                let mut name = function.and_then(|rest| rest.split('(').next()).unwrap().to_owned();
-                for module in inside.iter().rev() {
-                    name = format!("{module}::{name}");
-                    *names.entry(name.clone()).or_default() += 1;
-                }
-            }
-        }
-    }
-}
 
 fn tests() -> BTreeMap<String, usize> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();

@@ -159,6 +159,12 @@ pub enum PoolEvent {
         /// How long the worker had run.
         uptime: Duration,
     },
+    /// The replacement that [`PoolEvent::Died`] announced will not start, because newer workers
+    /// have taken over or the number of workers was reduced.
+    NotReplaced {
+        /// The slot, which is free once the state of the dead worker is repaired.
+        slot: usize,
+    },
     /// A signal changed the number of workers by one.
     Resized {
         /// The new number.
@@ -230,8 +236,8 @@ pub enum PoolEvent {
         /// The signal.
         signal: Signal,
     },
-    /// The supervisor killed the remaining workers, either because the grace period was over or
-    /// because a signal requested an immediate stop.
+    /// The supervisor killed workers, either because their grace period was over or because a
+    /// signal requested an immediate stop.
     Killed {
         /// Number of workers killed.
         workers: usize,
@@ -270,7 +276,8 @@ pub struct PoolOptions {
     /// Number of slots, at least that of the workers. The others are for reloads and for SIGTTIN: a
     /// slot is in use until its last worker has ended.
     pub slots: usize,
-    /// How long workers may take to stop before they are killed.
+    /// How long workers may take to stop before they are killed. After a reload, workers of older
+    /// generations keep the value with which they were started.
     pub grace: Duration,
 }
 

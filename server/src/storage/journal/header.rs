@@ -29,6 +29,9 @@ pub const WITH_PAYLOAD: u8 = 1;
 pub const DISK: u8 = 2;
 /// Flag of a checkpoint: the central was stopped and wrote nothing after it.
 pub const CLEAN: u8 = 4;
+/// Flag of an entry of `checkpoints`: no sync has made the checkpoint before it durable, so a power
+/// loss may keep the entry alone.
+pub const VOLATILE: u8 = 8;
 
 /// What a header begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -39,7 +39,13 @@ impl Files {
             }
             match record.header.kind {
                 Kind::Finish => self.finished.insert(record.header.agency)?,
-                Kind::Reopen => self.finished.clear()?,
+                Kind::Reopen => {
+                    // In the order of a reopening: a power loss must not keep the cleared marks and
+                    // lose the record.
+                    journal.sync()?;
+                    self.finished.clear()?;
+                    self.finished.sync()?;
+                }
                 _ => {}
             }
             last = record.after;

@@ -3,6 +3,8 @@
 
 mod damage;
 mod failures;
+mod killed_reopening;
+mod power_loss;
 mod reopening;
 mod restarts;
 mod scratch;

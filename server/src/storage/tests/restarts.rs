@@ -91,7 +91,7 @@ fn syncs_of_a_start(scratch: &Scratch, durability: Durability) -> [Vec<String>; 
 
 #[test]
 fn a_start_after_an_unclean_stop_syncs_what_it_relies_on_whatever_the_durabilities() {
-    let everything = ["bets.csv", "winners.log", "finished", "checkpoints"];
+    let everything = ["journal", "bets.csv", "winners.log", "finished", "checkpoints"];
     for before in BOTH {
         for after in BOTH {
             let scratch = Scratch::new();

@@ -10,8 +10,8 @@ use std::{fs, iter};
 
 use super::lock_holder::stop_holder;
 use crate::harness::{
-    AgencyConnection, BatchRecord, CentralProcess, Load, Random, Setup, StoppedProcess, eventually,
-    eventually_within, is_alive, kill, left_out, packet_of,
+    AgencyConnection, BatchRecord, CentralProcess, Load, Random, Setup, StoppedProcess,
+    compile_library, eventually, eventually_within, is_alive, kill, packet_of,
 };
 use multiprocessing::Lock;
 use nix::sys::signal::Signal;
@@ -212,15 +212,8 @@ struct Triggers {
 /// Returns a command for the central with that library. Without a C compiler, reports the test as
 /// left out.
 fn preloaded(setup: &Setup, slow_seconds: u64) -> Option<(Command, Triggers)> {
-    let [library, source, slow_sync, spin] =
-        ["slow.so", "slow.c", "slow", "spin"].map(|name| setup.directory().join(name));
-    fs::write(&source, LIBRARY).unwrap();
-    let compiled =
-        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
-    if !compiled.is_ok_and(|status| status.success()) {
-        left_out("no C compiler");
-        return None;
-    }
+    let [slow_sync, spin] = ["slow", "spin"].map(|name| setup.directory().join(name));
+    let library = compile_library(setup, "slow", LIBRARY)?;
     let mut command = setup.command(&["run"]);
     command.env("LD_PRELOAD", &library).env("SLOW_SYNC", slow_seconds.to_string());
     command.env("SLOW_SYNC_NOW", &slow_sync).env("SPIN_NOW", &spin);

@@ -12,7 +12,7 @@ use crate::harness::{
 };
 
 /// Returns the setup of a draw of two agencies that waits for an operator.
-fn setup(dialect: &str) -> Setup {
+pub(super) fn setup(dialect: &str) -> Setup {
     automatic(dialect).with("SERVER_DRAW", "confirm")
 }
 
@@ -29,7 +29,7 @@ fn draw(setup: &Setup, central: &CentralProcess<'_>, flags: &[&str]) -> (i32, St
     (status.code().unwrap(), String::from_utf8(text).unwrap())
 }
 
-fn done(setup: &Setup, central: &CentralProcess<'_>, flag: &str) -> String {
+pub(super) fn done(setup: &Setup, central: &CentralProcess<'_>, flag: &str) -> String {
     let (code, text) = draw(setup, central, &[flag]);
     assert_eq!(code, 0, "{flag}: {text}");
     text
@@ -42,7 +42,7 @@ fn refused(setup: &Setup, central: &CentralProcess<'_>, flag: &str, reason: &str
 }
 
 /// Lets agencies 1 and 2 store a winning bet, finish, and wait.
-fn both_finish(central: &CentralProcess<'_>, dialect: &str) -> [Participant; 2] {
+pub(super) fn both_finish(central: &CentralProcess<'_>, dialect: &str) -> [Participant; 2] {
     let agencies = [1, 2].map(|number| {
         let mut agency = Participant::connect(central.port, dialect, number);
         let stored = agency.store(&[numbered_bet(number.into(), true)]);

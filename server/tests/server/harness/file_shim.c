@@ -6,12 +6,17 @@
 // SHIM_FAULT      a file that a test writes to make the next matching operation fail once: the
 //                 operation (write or sync), the name of a file of the directory or * for any, and
 //                 how: error, short (fewer bytes are written, and reported), or torn (fewer bytes
-//                 are written, and an error is reported)
+//                 are written, and an error is reported), or killed (SIGKILL ends the process
+//                 instead). Only for a sync: lost (each open file description reports one error,
+//                 as Linux does after it has lost a page), lost-killed (the same, and SIGKILL ends
+//                 the process that sees it first), or wait (the sync ends once a page is lost)
+// SHIM_FAULT.lost where an order goes that has lost a page
 // SHIM_BOOT       a file to read instead of the identity of the machine's boot
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -25,6 +30,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { REPLY_BYTES = 96, PATH_BYTES = 4096 };
+
 // A record in the log. The name and the data follow it.
 struct header {
     uint32_t data_length;
@@ -36,9 +43,8 @@ struct header {
     uint64_t offset;
 };
 
-enum { REPLY_BYTES = 96, PATH_BYTES = 4096 };
-
 static const char *directory, *fault, *boot;
+static char lost[PATH_BYTES];
 static int log_file = -1;
 // Orders operations and their records among all processes, which inherit the mapping.
 static pthread_mutex_t *order;
@@ -47,6 +53,7 @@ __attribute__((constructor)) static void begin(void) {
     directory = getenv("SHIM_DIRECTORY");
     fault = getenv("SHIM_FAULT");
     boot = getenv("SHIM_BOOT");
+    if (fault) snprintf(lost, sizeof lost, "%s.lost", fault);
     const char *log = getenv("SHIM_LOG");
     if (!directory || !log) return;
     int low = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -104,11 +111,11 @@ static const char *name_of(int fd, char path[PATH_BYTES]) {
     return inside(path);
 }
 
-// Returns how an operation on a file has to fail, or NULL. Claims the order of the test.
-static const char *failure(const char *operation, const char *name) {
+// Returns how an order in a file makes an operation on a file of the directory fail, or NULL.
+static const char *ordered(const char *order, const char *operation, const char *name) {
     static __thread char text[256];
     if (!fault) return NULL;
-    int fd = syscall(SYS_openat, AT_FDCWD, fault, O_RDONLY | O_CLOEXEC, 0);
+    int fd = syscall(SYS_openat, AT_FDCWD, order, O_RDONLY | O_CLOEXEC, 0);
     if (fd < 0) return NULL;
     ssize_t length = read(fd, text, sizeof text - 1);
     close(fd);
@@ -116,7 +123,38 @@ static const char *failure(const char *operation, const char *name) {
     char *rest, *wanted = strtok_r(text, " \n", &rest);
     char *file = strtok_r(NULL, " \n", &rest), *how = strtok_r(NULL, " \n", &rest);
     if (!how || strcmp(wanted, operation) || (strcmp(file, "*") && strcmp(file, name))) return NULL;
-    return syscall(SYS_unlink, fault) ? NULL : how;
+    return how;
+}
+
+// Returns how an operation on a file has to fail, or NULL. Claims the order of the test.
+static const char *failure(const char *operation, const char *name) {
+    const char *how = ordered(fault, operation, name);
+    if (!how || syscall(SYS_unlink, fault)) return NULL;
+    if (!strcmp(how, "killed")) raise(SIGKILL);
+    return how;
+}
+
+// Marks an open file description, which processes may share, with a flag that has no effect on
+// files. Returns whether it had the mark.
+static int mark(int fd) {
+    int flags = fcntl(fd, F_GETFL);
+    fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+    return flags & O_NONBLOCK;
+}
+
+// Returns whether a sync has to fail. Each description reports a lost page once.
+static int sync_fails(int fd, const char *name) {
+    const char *how = ordered(fault, "sync", name);
+    if (how && (!strcmp(how, "lost") || !strcmp(how, "lost-killed"))) {
+        mark(fd);
+        if (syscall(SYS_rename, fault, lost)) abort();
+        if (!strcmp(how, "lost-killed")) raise(SIGKILL);
+        return 1;
+    }
+    how = failure("sync", name);
+    if (how && strcmp(how, "wait")) return 1;
+    while (how && access(lost, F_OK)) usleep(1000);
+    return ordered(lost, "sync", name) && !mark(fd);
 }
 
 static ssize_t write_at(int fd, const void *data, size_t length, off_t offset) {
@@ -159,9 +197,9 @@ static int sync_file(int fd, long call) {
     // Long enough for other processes to append in the meantime.
     struct timespec pause = {0, log_file < 0 ? 0 : (rand() % 800) * 1000L};
     nanosleep(&pause, NULL);
-    const char *how = failure("sync", name);
-    int result = how ? -1 : syscall(call, fd);
-    if (how) errno = EIO;
+    int fails = sync_fails(fd, name);
+    int result = fails ? -1 : syscall(call, fd);
+    if (fails) errno = EIO;
     lock();
     record(result ? 'f' : 'e', name, 0, NULL, 0);
     unlock();
@@ -221,7 +259,12 @@ int unlink(const char *path) {
 static int open_file(const char *path, int flags, mode_t mode) {
     if (boot && !strcmp(path, "/proc/sys/kernel/random/boot_id")) path = boot;
     const char *name = inside(path);
-    if (!name || !(flags & (O_CREAT | O_TRUNC))) return syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+    if (!name || !(flags & (O_CREAT | O_TRUNC))) {
+        int fd = syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+        // A new description does not report a loss that another one has reported.
+        if (name && fd >= 0 && ordered(lost, "sync", name)) mark(fd);
+        return fd;
+    }
     lock();
     int existed = !access(path, F_OK);
     int fd = syscall(SYS_openat, AT_FDCWD, path, flags, mode);

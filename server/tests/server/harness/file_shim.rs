@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::left_out::left_out;
+use super::preloaded::compile_library;
 use super::setup::Setup;
 
 const SOURCE: &str = include_str!("file_shim.c");
@@ -24,16 +24,7 @@ impl FileShim {
     /// Compiles the library into the directory of a setup. Without a C compiler, reports the test
     /// as left out.
     pub fn compile(setup: &Setup) -> Option<Self> {
-        let library = setup.directory().join("file_shim.so");
-        let source = setup.directory().join("file_shim.c");
-        fs::write(&source, SOURCE).unwrap();
-        let mut compiler = Command::new("cc");
-        let compiled =
-            compiler.args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
-        if !compiled.is_ok_and(|status| status.success()) {
-            left_out("no C compiler");
-            return None;
-        }
+        let library = compile_library(setup, "file_shim", SOURCE)?;
         let [fault, boot] = ["fault", "boot"].map(|name| setup.directory().join(name));
         Some(Self { library, storage: setup.stored(""), fault, boot })
     }
@@ -72,6 +63,11 @@ impl FileShim {
     /// Returns true if the failure that was asked for has not happened yet.
     pub fn is_pending(&self) -> bool {
         self.fault.exists()
+    }
+
+    /// Returns true once a page is lost, after an order to lose one.
+    pub fn has_lost(&self) -> bool {
+        self.fault.with_extension("lost").exists()
     }
 
     /// Takes back a failure. Returns true if it has not happened yet.

@@ -16,6 +16,7 @@ mod log_lines;
 mod mounted;
 mod packets;
 mod participant;
+mod preloaded;
 mod proc_files;
 mod program;
 mod random;
@@ -38,6 +39,7 @@ pub use packets::{
     bet, codec, large_packet, packet_in, packet_of, packet_of_bets, packet_of_records,
 };
 pub use participant::Participant;
+pub use preloaded::compile_library;
 pub use proc_files::{
     bytes_read, cpu_time, is_alive, peak_bytes, private_bytes, shared_memory_entries, works_in,
 };

@@ -4,8 +4,9 @@ use std::fs;
 use std::sync::Arc;
 
 use crate::harness::{
-    BatchRecord, CentralProcess, Load, Participant, Random, Setup, WINNERS_BY_AGENCY, bet,
-    bets_with, codec, draw_dialects, eventually, kill, packet_in, packet_of, winners_reply,
+    BatchRecord, CentralProcess, Load, Participant, Random, Setup, StoppedProcess,
+    WINNERS_BY_AGENCY, bet, bets_with, codec, draw_dialects, eventually, kill, packet_in,
+    packet_of, winners_reply,
 };
 use nix::sys::signal::Signal;
 
@@ -212,6 +213,47 @@ fn a_killed_old_worker_is_repaired_and_not_replaced() {
     assert_eq!(central.number("worker_deaths"), 1);
     assert!(central.request(&packet).len() > 2);
     reload(&central, 3);
+}
+
+#[test]
+fn a_slot_whose_worker_is_dead_and_not_replaced_yet_is_free_after_a_reload() {
+    let setup = setup_without(&[]).with("SERVER_WORKERS", "1");
+    let central = setup.start();
+    // The next reload takes slot 0 and leaves slot 1.
+    reload(&central, 2);
+    // A worker that is asked to end does not count as crashed, but as dead early.
+    let longest = "next: start a replacement in 800ms";
+    while central.program.count_lines_with(longest) == 0 {
+        until_states(&central, &["free", "ready"]);
+        let deaths = central.number("worker_deaths");
+        kill(central.worker_pids()[1], Signal::SIGTERM);
+        eventually("a death", || central.number("worker_deaths"), |now| *now > deaths);
+    }
+    reload(&central, 3);
+    central.program.line_with("worker: 1 | reason: newer workers have replaced the dead one");
+    until_states(&central, &["ready", "free"]);
+    assert_eq!(central.worker_pids()[1], 0);
+}
+
+#[test]
+fn a_reload_does_not_shorten_the_grace_of_old_workers() {
+    let setup = setup_without(&["SERVER_GRACE"]).with("SERVER_WORKERS", "1");
+    write(&setup, "SERVER_GRACE = 20s");
+    let mut central = setup.start();
+    let packet = packet_of("a", 10, 4);
+    let mut agency = central.connect();
+    agency.send(&packet[..100]);
+    eventually("in flight", || central.number("agencies_in_flight"), |count| *count == 1);
+    write(&setup, "SERVER_GRACE = 100ms");
+    reload(&central, 2);
+    until_states(&central, &["retiring", "ready"]);
+    let _new = StoppedProcess::new(central.worker_pids()[1]);
+    central.program.signal(Signal::SIGTERM);
+    central.program.line_with("action: shutdown | result: in_progress | killed_workers: 1");
+    agency.send(&packet[100..]);
+    assert!(agency.read_to_end().len() > 2, "answered");
+    assert_eq!(central.program.exit_code(), 0);
+    assert_eq!(setup.rows().len(), 10);
 }
 
 #[test]

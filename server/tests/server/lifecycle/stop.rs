@@ -88,6 +88,48 @@ fn connections_in_the_queue_at_a_stop_are_served_and_not_reset() {
     assert_starts_again(&setup, port, 1000);
 }
 
+/// Returns true if a process has not handled a SIGTERM that was sent to it.
+fn has_pending_sigterm(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).unwrap();
+    let pending = u64::from_str_radix(pending.trim(), 16).unwrap();
+    pending & 1 << (Signal::SIGTERM as u32 - 1) != 0
+}
+
+#[test]
+fn a_queued_connection_is_served_at_a_stop_although_the_worker_with_fewer_connections_dies() {
+    let setup = Setup::new().with("SERVER_PROTOCOL", "framed").with("SERVER_GRACE", "20s");
+    let setup = setup.with("SERVER_HEARTBEAT_TIMEOUT", "0s").with("SERVER_WORKERS", "1");
+    let mut central = setup.start();
+    // Together with the request to stop, their events are as many as one round takes. So the round
+    // that begins the stop does not see the queued connection before.
+    let mut others: Vec<_> = (0..255).map(|_| central.connect()).collect();
+    eventually("connections", || central.connections(), |count| *count == others.len() as u64);
+    central.program.signal(Signal::SIGTTIN);
+    eventually(
+        "a second worker",
+        || central.status()["workers"][1]["state"].clone(),
+        |state| state == "ready",
+    );
+    let [busy, without_connections] = central.worker_pids()[..] else { panic!("two workers") };
+    let (busy, without_connections) =
+        (StoppedProcess::new(busy), StoppedProcess::new(without_connections));
+    others.iter_mut().for_each(|agency| agency.send(b"0"));
+    central.program.signal(Signal::SIGTERM);
+    eventually("a request to stop", || has_pending_sigterm(busy.pid()), |pending| *pending);
+    let mut queued = central.connect();
+    queued.send(&packet_in(&mut *codec("framed", 1), &[bet("a", true)]));
+    drop(busy);
+    central.program.line_with("action: close_listener | result: success | worker: 0");
+    without_connections.kill();
+
+    // Panics if the connection is reset.
+    assert!(!queued.read_to_end().is_empty(), "answered");
+    drop(others);
+    assert_eq!(central.program.exit_code(), 0);
+    assert_eq!(setup.rows().len(), 1);
+}
+
 /// Sends the rest of a batch one byte at a time, until the connection ends.
 fn dribble(mut agency: AgencyConnection, rest: Vec<u8>) -> JoinHandle<()> {
     spawn(move || {

@@ -8,6 +8,7 @@ mod files;
 mod first_version;
 mod full_disk;
 mod lost_files;
+mod lost_page;
 mod power_loss;
 mod recovery;
 mod round;

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use nix::errno::Errno;
 
-use crate::harness::{Participant, Program, Setup, bet, left_out, packet_of};
+use crate::harness::{Participant, Program, Setup, bet, compile_library, packet_of};
 
 /// Refuses the operation that `$UNSUPPORTED` names with the number in `$ERRNO`. For each `syncfs`,
 /// appends a byte to the file `$SYNCED`.
@@ -68,15 +68,7 @@ fn without(operation: &str, errno: i32) -> Option<(Setup, Command)> {
         .with("SERVER_DURABILITY", "disk")
         .with("SERVER_PROTOCOL", "typed,framed:0")
         .with("SERVER_AGENCIES", "1");
-    let library = setup.directory().join("refusing.so");
-    let source = setup.directory().join("refusing.c");
-    fs::write(&source, LIBRARY).unwrap();
-    let compiled =
-        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
-    if !compiled.is_ok_and(|status| status.success()) {
-        left_out("no C compiler");
-        return None;
-    }
+    let library = compile_library(&setup, "refusing", LIBRARY)?;
     let mut command = setup.command(&["run"]);
     command.env("LD_PRELOAD", &library).env("UNSUPPORTED", operation);
     command.env("ERRNO", errno.to_string()).env("SYNCED", synced(&setup));

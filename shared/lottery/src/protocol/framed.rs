@@ -158,15 +158,11 @@ impl CentralCodec for FramedCentralCodec {
             (Refused::Message(ProtocolError::Format { message, text }), _) => {
                 put_error(&format!("Invalid {message} format: {text}"), out);
             }
-            (Refused::Request(_), Kind::Finished) => {
-                put_error("The notification could not be noted", out)
-            }
-            (Refused::Request(_), Kind::Query) => {
+            (Refused::Message(_), _) | (_, Kind::Batch) => out.extend_from_slice(b"FAIL|0\n"),
+            (_, Kind::Finished) => put_error("The notification could not be noted", out),
+            (_, Kind::Query) => {
                 put_error("The winners cannot be told", out);
                 return Then::Close;
-            }
-            (Refused::Message(_), _) | (Refused::Request(_), Kind::Batch) => {
-                out.extend_from_slice(b"FAIL|0\n");
             }
         }
         match refused {

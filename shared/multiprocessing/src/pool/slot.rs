@@ -90,12 +90,14 @@ impl<W> Slot<W> {
         self.backoff = Backoff::default();
     }
 
-    /// Leaves the slot to the worker that runs here, which is not replaced when it ends.
-    pub(super) fn leave_generation(&mut self) {
-        self.current = false;
+    /// Leaves the slot to the worker that runs here, which is not replaced when it ends. Returns
+    /// true if a worker was due here or would have been due after a repair.
+    pub(super) fn leave_generation(&mut self) -> bool {
+        let was_current = std::mem::replace(&mut self.current, false);
         if let State::Due(_) = self.state {
             self.state = State::Empty(None);
         }
+        was_current && self.running().is_none()
     }
 
     /// Stores a worker that was just started.

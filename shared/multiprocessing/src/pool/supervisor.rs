@@ -35,9 +35,6 @@ const STOP: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];
 /// The other signals that change something.
 const CONTROL: [Signal; 6] =
     [Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTTIN, Signal::SIGTTOU, REOPEN, Signal::SIGCHLD];
-/// Minimum pause between two attempts to kill workers that outlive a stop.
-const KILL_PAUSE: Duration = Duration::from_secs(1);
-
 /// Returns the time after this wait, capped so that the addition cannot overflow.
 fn deadline_after(wait: Duration) -> Instant {
     Instant::now() + wait.min(LONGEST_WAIT)
@@ -121,12 +118,22 @@ impl Pool {
             slots,
             all_ready_reported: false,
             repeat_counts_at: None,
-            kill_at: None,
+            stopping: false,
             ticked: Instant::now(),
             outcome: Outcome::Stopped,
         }
         .run()
     }
+}
+
+/// The pool's data about a running worker.
+#[derive(Debug)]
+struct Supervised {
+    watch: Watch,
+    /// How long it may take to stop. A reload changes this for new workers only.
+    grace: Duration,
+    /// When it is killed. `None` unless the pool is stopping.
+    kill_at: Option<Instant>,
 }
 
 /// A running pool.
@@ -135,13 +142,13 @@ struct Supervisor<'a, W> {
     /// The options that apply now.
     options: PoolOptions,
     workload: &'a mut W,
-    slots: Vec<Slot<Watch>>,
+    slots: Vec<Slot<Supervised>>,
     /// True once [`PoolEvent::AllReady`] was reported for the newest generation.
     all_ready_reported: bool,
     /// When another request to stop kills the remaining workers. `None` before the first one.
     repeat_counts_at: Option<Instant>,
-    /// When the remaining workers are killed. `None` unless the pool is stopping.
-    kill_at: Option<Instant>,
+    /// True once the pool has begun to stop.
+    stopping: bool,
     /// The last tick.
     ticked: Instant,
     /// The result of the run once all workers have ended.
@@ -152,7 +159,7 @@ impl<W: Workload> Supervisor<'_, W> {
     fn run(mut self) -> Result<Outcome, PoolError> {
         for slot in 0..self.options.workers.get() {
             if let Err(source) = self.start(slot) {
-                self.kill_all();
+                self.kill(|_| true);
                 while self.running().next().is_some() {
                     self.wait(None);
                     self.reap();
@@ -166,7 +173,7 @@ impl<W: Workload> Supervisor<'_, W> {
             self.handle_signals();
             self.reap();
             self.tick();
-            if self.kill_at.is_some() && self.running().next().is_none() {
+            if self.stopping && self.running().next().is_none() {
                 return Ok(self.outcome);
             }
             self.handle_deadlines();
@@ -192,19 +199,16 @@ impl<W: Workload> Supervisor<'_, W> {
 
     fn next_deadline(&self) -> Option<Instant> {
         let due = self.slots.iter().filter_map(Slot::next_due);
-        due.chain(self.kill_at).chain([self.ticked + TICK]).min()
+        let kills = self.running().filter_map(|running| running.worker.kill_at);
+        due.chain(kills).chain([self.ticked + TICK]).min()
     }
 
     /// Handles expired deadlines: kills the workers that outlive a stop, or runs the repairs and
     /// starts that are due.
     fn handle_deadlines(&mut self) {
         let now = Instant::now();
-        if let Some(deadline) = self.kill_at {
-            if now >= deadline {
-                self.kill_all();
-                // A killed worker may take long to end only inside the kernel.
-                self.kill_at = Some(deadline_after(self.options.grace.max(KILL_PAUSE)));
-            }
+        if self.stopping {
+            self.kill(|worker| worker.kill_at.is_some_and(|time| now >= time));
             return;
         }
         let mut blocked = false;
@@ -248,7 +252,9 @@ impl<W: Workload> Supervisor<'_, W> {
             }
         })?;
         let pid = process.pid();
-        self.slots[slot].start(process, Watch::new(Instant::now()));
+        let watch = Watch::new(Instant::now());
+        let worker = Supervised { watch, grace: self.options.grace, kill_at: None };
+        self.slots[slot].start(process, worker);
         self.workload.observe(&PoolEvent::Started { slot, pid });
         Ok(())
     }
@@ -262,7 +268,7 @@ impl<W: Workload> Supervisor<'_, W> {
             let pid = Pid::from_raw(u32::from_ne_bytes(message).cast_signed());
             let running = self.slots.iter_mut().map(Slot::running_mut).enumerate();
             let is_sender =
-                |running: &Running<Watch>| running.process.pid() == pid && !running.is_ready;
+                |running: &Running<Supervised>| running.process.pid() == pid && !running.is_ready;
             let mut running = running.filter_map(|(slot, running)| Some((slot, running?)));
             let Some((slot, running)) = running.find(|(_, running)| is_sender(running)) else {
                 continue;
@@ -270,7 +276,7 @@ impl<W: Workload> Supervisor<'_, W> {
             running.is_ready = true;
             self.workload.observe(&PoolEvent::Ready { slot });
         }
-        if self.all_ready_reported || self.kill_at.is_some() {
+        if self.all_ready_reported || self.stopping {
             return;
         }
         let mut newest = self.slots.iter().filter(|slot| slot.is_current());
@@ -310,9 +316,9 @@ impl<W: Workload> Supervisor<'_, W> {
         }
     }
 
-    fn handle_death(&mut self, slot: usize, dead: &Dead<Watch>) {
+    fn handle_death(&mut self, slot: usize, dead: &Dead<Supervised>) {
         let Dead { pid, exit, uptime, .. } = *dead;
-        let stopping = self.kill_at.is_some();
+        let stopping = self.stopping;
         if self.workload.has_worked(slot) {
             self.slots[slot].forget_deaths();
         }
@@ -352,7 +358,7 @@ impl<W: Workload> Supervisor<'_, W> {
         done
     }
 
-    fn running(&self) -> impl Iterator<Item = &Running<Watch>> {
+    fn running(&self) -> impl Iterator<Item = &Running<Supervised>> {
         self.slots.iter().filter_map(Slot::running)
     }
 }

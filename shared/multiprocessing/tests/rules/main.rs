@@ -6,3 +6,4 @@ mod examples;
 mod layers;
 mod public_surface;
 mod soaks;
+mod test_names;

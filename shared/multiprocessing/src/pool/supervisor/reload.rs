@@ -21,7 +21,7 @@ impl<W: Workload> Supervisor<'_, W> {
         self.options = PoolOptions { slots: self.options.slots, ..options };
         self.all_ready_reported = false;
         self.workload.observe(&PoolEvent::Reloading { workers: needed });
-        self.slots.iter_mut().for_each(Slot::leave_generation);
+        (0..self.slots.len()).for_each(|slot| self.leave_generation(slot));
         for _ in 0..needed {
             self.start_in_free_slot();
         }
@@ -49,9 +49,16 @@ impl<W: Workload> Supervisor<'_, W> {
         };
         self.options.workers = workers;
         self.workload.observe(&PoolEvent::Resized { workers: workers.get() });
-        self.slots[last].leave_generation();
+        self.leave_generation(last);
         if self.all_ready_reported {
             self.retire_replaced();
+        }
+    }
+
+    /// Removes a slot from the newest generation.
+    fn leave_generation(&mut self, slot: usize) {
+        if self.slots[slot].leave_generation() {
+            self.workload.observe(&PoolEvent::NotReplaced { slot });
         }
     }
 

@@ -3,7 +3,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::supervised::{pool, started, stop};
+use super::supervised::{pool, start, started, stop};
 use crate::common::{Program, apply, is_gone, test, wait_until};
 
 /// Reloads, and waits until the new workers in these slots are ready. Returns their pids.
@@ -13,6 +13,19 @@ fn reload(program: &mut Program, slots: &[usize]) -> Vec<Pid> {
     let pids = slots.iter().map(|slot| started(program, *slot)).collect();
     program.line("all-ready");
     pids
+}
+
+/// Requests a reload again until there are enough free slots.
+fn reload_until_accepted(program: &mut Program) {
+    program.signal(Signal::SIGHUP);
+    loop {
+        let line = program.line("re");
+        if line.starts_with("fused SIGHUP ") {
+            program.signal(Signal::SIGHUP);
+        } else if line.starts_with("loading ") {
+            return;
+        }
+    }
 }
 
 #[apply(test)]
@@ -70,21 +83,59 @@ fn an_old_worker_that_dies_is_repaired_and_not_replaced() {
 }
 
 #[apply(test)]
+fn a_worker_that_died_before_a_reload_and_is_not_repaired_yet_is_not_replaced_after_it() {
+    let (mut program, old) = pool("repair-later", 2);
+    kill(old[0], Signal::SIGKILL).unwrap();
+    assert_eq!(program.line("died 0 "), format!("{} restart SIGKILL", old[0]));
+    reload(&mut program, &[2, 3]);
+    program.line("retired 1 ");
+    assert_eq!(program.count("not-replaced 0"), 1);
+    // The slot is free once its repair is done.
+    reload_until_accepted(&mut program);
+    started(&mut program, 0);
+    started(&mut program, 1);
+    assert_eq!(program.count("not-replaced "), 1);
+    stop(program);
+}
+
+#[apply(test)]
+fn a_worker_that_is_due_when_a_signal_removes_its_slot_is_not_started() {
+    let (mut program, _) = pool("recycle", 2);
+    // After some deaths in a row, the pauses are long enough for a signal to arrive in one.
+    while program.count("died 1 ") < 9 {
+        program.line("died 1 ");
+    }
+    program.signal(Signal::SIGTTOU);
+    program.line("resized 1");
+    program.line("not-replaced 1");
+    let started = program.count("started 1 ");
+    assert_eq!(started, program.count("died 1 "), "every worker of this slot has ended");
+    let program = stop(program);
+    assert_eq!(program.count("started 1 "), started);
+}
+
+#[apply(test)]
+fn a_reload_does_not_shorten_the_grace_period_of_old_workers() {
+    let mut program = start(&[], "reload-shortens", "1", 20_000);
+    let old = started(&mut program, 0);
+    program.line("all-ready");
+    reload(&mut program, &[1]);
+    program.signal(Signal::SIGTERM);
+    program.line("killed 1");
+    assert!(!is_gone(old));
+    kill(old, Signal::SIGKILL).unwrap();
+    program.succeed();
+    assert_eq!(program.count("killed "), 1);
+}
+
+#[apply(test)]
 fn a_slot_of_an_old_worker_is_free_only_once_its_repair_is_done() {
     let (mut program, _) = pool("repair-later", 2);
     reload(&mut program, &[2, 3]);
     program.line("retired ");
     program.line("retired ");
     // The first attempts to repair fail, and a reload is refused until then.
-    program.signal(Signal::SIGHUP);
-    loop {
-        let line = program.line("re");
-        if line.starts_with("fused SIGHUP ") {
-            program.signal(Signal::SIGHUP);
-        } else if line.starts_with("loading ") {
-            break;
-        }
-    }
+    reload_until_accepted(&mut program);
     assert_eq!(program.count("repair "), 5, "the fourth attempt is the first that succeeds");
     started(&mut program, 0);
     started(&mut program, 1);

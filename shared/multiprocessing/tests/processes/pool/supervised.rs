@@ -45,6 +45,8 @@ enum Role {
     ReloadFails,
     /// Serves. Each reload asks for one more worker.
     ReloadGrows,
+    /// Becomes ready, and does not end when asked. Each reload asks for 100 ms of grace.
+    ReloadShortens,
 }
 
 struct Scenario {
@@ -101,7 +103,7 @@ impl Workload for Scenario {
         }
         worker.ready();
         match self.role {
-            Role::Ignore => sleep_for_ever(),
+            Role::Ignore | Role::ReloadShortens => sleep_for_ever(),
             Role::Recycle => {}
             Role::ReadyAndCrash if chosen => std::process::abort(),
             Role::ReadyAndCannotServe if chosen => return CANNOT_SERVE,
@@ -129,6 +131,9 @@ impl Workload for Scenario {
             Role::ReloadGrows => {
                 Some(PoolOptions { workers: options.workers.saturating_add(1), ..options })
             }
+            Role::ReloadShortens => {
+                Some(PoolOptions { grace: Duration::from_millis(100), ..options })
+            }
             _ => Some(options),
         }
     }
@@ -140,6 +145,7 @@ impl Workload for Scenario {
                 format!("reloading {workers}")
             }
             PoolEvent::Retired { slot, pid, .. } => format!("retired {slot} {pid}"),
+            PoolEvent::NotReplaced { slot } => format!("not-replaced {slot}"),
             PoolEvent::Resized { workers } => format!("resized {workers}"),
             PoolEvent::Refused { signal, reason } => format!("refused {signal} {reason}"),
             PoolEvent::Reopen => "reopen".to_owned(),
@@ -193,6 +199,7 @@ fn supervised_pool(options: &[&str]) {
         "reload-hangs" => Role::ReloadHangs,
         "reload-fails" => Role::ReloadFails,
         "reload-grows" => Role::ReloadGrows,
+        "reload-shortens" => Role::ReloadShortens,
         other => panic!("no role {other:?}"),
     };
     let grace = Duration::from_millis(grace.parse().unwrap());
