@@ -213,11 +213,7 @@ impl<'a> EventLoop<'a> {
             // Before any event: an agency that finishes in this round does so after the reopening.
             self.follow_reopening()?;
             let queued = self.table.take_queued();
-            for index in 0..self.intakes.len() {
-                if self.intakes[index].is_due() {
-                    self.accept(index)?;
-                }
-            }
+            self.accept_due()?;
             for event in &events[..ready] {
                 self.dispatch(event)?;
             }

@@ -170,7 +170,7 @@ impl Intake {
 
     /// Returns when accepting is tried again, if it is paused.
     pub fn paused_until(&self) -> Option<Instant> {
-        self.paused_until.filter(|_| !self.open)
+        self.paused_until.filter(|_| !self.open && self.socket.is_some())
     }
 
     /// Stops accepting for good.
