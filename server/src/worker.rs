@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use conventions::duration::GoDuration;
 use conventions::log_line::{Outcome, info};
+use conventions::logger;
 use multiprocessing::Worker;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -154,6 +155,7 @@ pub fn serve(
     };
     event_loop.central().shared().worker_state.store(slot, WorkerState::Ready as u8);
     worker.ready();
+    let _held = logger::hold();
     event_loop.run(worker)
 }
 
@@ -190,6 +192,7 @@ impl<'a> EventLoop<'a> {
         let mut next_watch = Instant::now();
         let mut absence = Absence::new();
         loop {
+            logger::flush();
             let ready = match self.epoll.wait(&mut events, self.timeout()) {
                 Ok(ready) => ready,
                 Err(Errno::EINTR) => 0,
@@ -210,6 +213,7 @@ impl<'a> EventLoop<'a> {
             // Before any event: an agency that finishes in this round does so after the reopening.
             self.follow_reopening()?;
             let queued = self.table.take_queued();
+            self.accept_due()?;
             for event in &events[..ready] {
                 self.dispatch(event)?;
             }
@@ -260,7 +264,8 @@ impl<'a> EventLoop<'a> {
     /// Returns how long to wait for events: not at all if there is work left, and not so long that
     /// this worker misses a deadline or the loss of a file, or the watchdog its heartbeat.
     fn timeout(&self) -> EpollTimeout {
-        if self.table.has_queued() || self.draw.is_under_way() {
+        let accepts = self.intakes.iter().any(Intake::is_due);
+        if accepts || self.table.has_queued() || self.draw.is_under_way() {
             return EpollTimeout::ZERO;
         }
         let paused = self.intakes.iter().filter_map(Intake::paused_until).min();

@@ -41,8 +41,8 @@ pub struct Committed {
 }
 
 impl Central {
-    /// Stores the batches of a group, marks agencies as finished, then looks up sessions. They count
-    /// once [`publish`](Self::publish) has run.
+    /// Stores the batches of a group, marks agencies as finished, then looks up sessions. All of it
+    /// counts once [`publish`](Self::publish) has run.
     ///
     /// Each batch is stored whole or not at all. If the group cannot be stored together, for
     /// example because the disk is nearly full, each batch is tried alone. Marking an agency again

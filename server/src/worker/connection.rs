@@ -36,6 +36,10 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Unanswered probes after which the kernel gives the connection up.
 const KEEPALIVE_PROBES: u32 = 4;
 
+/// Tells the kernel that more follows at once, so that the last bytes wait for it. nix has no name
+/// for this flag.
+const MSG_MORE: MsgFlags = MsgFlags::from_bits_retain(nix::libc::MSG_MORE);
+
 /// A connection and everything it needs. Between requests it owns no buffer.
 #[derive(Debug)]
 pub struct Connection {
@@ -242,13 +246,18 @@ impl Connection {
         }
     }
 
-    /// Sends more of the reply without blocking.
+    /// Sends more of the reply without blocking, and closes the sending side after a last reply.
     pub fn send(&mut self) -> Sent {
         let Phase::Answering { reply, sent, then, linger, .. } = &mut self.phase else {
             return Sent::Broken;
         };
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         let visit_end = reply.len().min(*sent + SEND_BYTES);
+        let mut flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        if *then == Then::Close && visit_end == reply.len() {
+            // The end of the stream follows below, in the same segment. If the kernel takes only a
+            // part of the bytes, it sends that part as if the flag were not set.
+            flags |= MSG_MORE;
+        }
         while *sent < visit_end {
             match retry(|| send(self.stream.as_raw_fd(), &reply[*sent..visit_end], flags)) {
                 Ok(written) => *sent += written,
@@ -259,13 +268,16 @@ impl Connection {
         if *sent < reply.len() {
             return Sent::Partly;
         }
+        if *then == Then::Close {
+            // Closing without this would discard the last bytes if the peer has sent more.
+            // This fails if the peer is already gone; then the next read ends the connection.
+            let _: io::Result<()> = self.stream.shutdown(Shutdown::Write);
+        }
         Sent::Whole { then: *then, linger: *linger }
     }
 
-    /// Closes the sending side and starts to linger until the peer closes its own.
+    /// Starts to linger until the peer closes its side.
     pub fn linger(&mut self) {
-        // This fails if the peer is already gone; then the next read ends the connection.
-        let _: io::Result<()> = self.stream.shutdown(Shutdown::Write);
         self.phase = Phase::Lingering { left: LINGER_BYTES };
         self.buffer = Vec::new();
         let last = Instant::now() + LINGER;

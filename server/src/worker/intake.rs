@@ -21,6 +21,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a worker leaves a new connection to workers that have fewer.
 const DEFER_TIME: Duration = Duration::from_millis(2);
+/// Most connections that are accepted between two such pauses.
+const LONGEST_RUN: usize = 64;
 /// Time between two log lines about a lack of room.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
@@ -36,8 +38,13 @@ pub struct Intake {
     max_connections: usize,
     /// True if its connections usually carry several requests.
     pub stays: bool,
-    /// True if the next connection has been left to the other workers once.
-    has_deferred: bool,
+    /// Connections that are accepted without leaving them to other workers once more.
+    run: usize,
+    /// The next run.
+    next_run: usize,
+    /// True if a pause is over in which other workers could take connections. Those that they have
+    /// left must not wait behind all events of this worker.
+    is_due: bool,
     /// `None` once the worker accepts nothing new.
     socket: Option<TcpListener>,
     /// True while epoll watches the socket.
@@ -67,7 +74,9 @@ impl Intake {
             token,
             max_connections,
             stays,
-            has_deferred: false,
+            run: 0,
+            next_run: 1,
+            is_due: false,
             socket: Some(listener.socket),
             open: true,
             paused_until: None,
@@ -85,6 +94,7 @@ impl Intake {
     /// Accepts the next connection from the queue, if there is one and there is room for it.
     /// `connections` is the number of open ones.
     pub fn accept(&mut self, epoll: &Epoll, connections: usize) -> Option<(TcpStream, SocketAddr)> {
+        self.is_due = false;
         if connections >= self.max_connections {
             self.shut(epoll);
             self.is_full = true;
@@ -94,13 +104,15 @@ impl Intake {
         loop {
             match self.socket.as_ref()?.accept() {
                 Ok((stream, peer)) => {
-                    self.has_deferred = false;
                     self.pause = FIRST_PAUSE;
                     // On a socket for both families, `::ffff:10.0.0.7` is the IPv4 peer 10.0.0.7.
                     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
                     return Some((stream, peer));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    (self.run, self.next_run) = (0, 1);
+                    return None;
+                }
                 Err(error) if is_exhausted(&error) => {
                     // Without a pause the loop would spin: the connection stays in the queue, and
                     // epoll reports it again at once.
@@ -129,25 +141,36 @@ impl Intake {
             self.is_full = false;
             // The next round tries again if the kernel has no memory for it now.
             self.open = watch(epoll, socket, self.token, self.stays).is_ok();
+            self.is_due = self.open && self.run > 0;
         }
     }
 
-    /// Pauses accepting for a moment, so that a worker with fewer connections takes the next one.
-    /// Returns false the second time in a row: if the connection is still queued, the others are
-    /// busy or stopped.
+    /// Pauses accepting for a moment, so that workers with fewer connections take the next ones.
+    /// Returns false if it has paused before: if connections are still queued, the others are busy
+    /// or stopped. The next pause comes after one connection, then after two, four and so on until
+    /// the queue is empty. With a pause per connection, a thousand that arrive at once would wait
+    /// for seconds.
     pub fn defer_to_others(&mut self, epoll: &Epoll) -> bool {
-        if std::mem::take(&mut self.has_deferred) {
+        if self.run > 0 {
+            self.run -= 1;
             return false;
         }
-        self.has_deferred = true;
+        self.is_due = false;
+        self.run = self.next_run;
+        self.next_run = (self.next_run * 2).min(LONGEST_RUN);
         self.shut(epoll);
         self.paused_until = Some(Instant::now() + DEFER_TIME);
         true
     }
 
+    /// Returns true if it should accept in this round whether there is an event or not.
+    pub fn is_due(&self) -> bool {
+        self.is_due
+    }
+
     /// Returns when accepting is tried again, if it is paused.
     pub fn paused_until(&self) -> Option<Instant> {
-        self.paused_until.filter(|_| !self.open)
+        self.paused_until.filter(|_| !self.open && self.socket.is_some())
     }
 
     /// Stops accepting for good.
@@ -194,4 +217,52 @@ fn watch(epoll: &Epoll, socket: &TcpListener, token: u64, all: bool) -> Result<(
 fn is_exhausted(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))
+}
+
+#[cfg(test)]
+mod tests {
+    use lottery::protocol::DIALECTS;
+    use nix::sys::epoll::EpollCreateFlags;
+
+    use super::*;
+
+    /// Fewer than a queue holds by default.
+    const QUEUED: usize = 100;
+
+    /// Accepts the whole queue, while the other workers always have fewer connections. Returns the
+    /// number of accepted connections and of pauses.
+    fn accept_all(intake: &mut Intake, epoll: &Epoll) -> (usize, usize) {
+        let (mut accepted, mut pauses) = (0, 0);
+        loop {
+            if intake.defer_to_others(epoll) {
+                pauses += 1;
+                intake.resume(epoll, 0, Instant::now() + DEFER_TIME);
+                assert!(intake.is_due());
+                continue;
+            }
+            if intake.accept(epoll, 0).is_none() {
+                return (accepted, pauses);
+            }
+            accepted += 1;
+        }
+    }
+
+    #[test]
+    fn a_long_queue_takes_few_pauses_and_after_it_each_connection_is_left_to_others_first() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let address = socket.local_addr().unwrap();
+        let listener = Listener { socket, dialect: &DIALECTS[0], address, backlog: 128 };
+        let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
+        let mut intake = Intake::new(listener, 1, &epoll, QUEUED).unwrap();
+        let connect = |_| std::net::TcpStream::connect(address).unwrap();
+
+        let _queued: Vec<_> = (0..QUEUED).map(connect).collect();
+        // After the pauses, 1, 2, 4, 8, 16, 32 and 64 connections.
+        assert_eq!(accept_all(&mut intake, &epoll), (QUEUED, 7));
+        for _ in 0..2 {
+            let _queued = connect(0);
+            assert_eq!(accept_all(&mut intake, &epoll), (1, 2));
+        }
+    }
 }

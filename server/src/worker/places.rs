@@ -103,6 +103,16 @@ impl EventLoop<'_> {
         Ok(ACCEPTS)
     }
 
+    /// Accepts connections that the other workers have left, without waiting for an event.
+    pub(super) fn accept_due(&mut self) -> Result<(), WorkerError> {
+        for index in 0..self.intakes.len() {
+            if self.intakes[index].is_due() {
+                self.accept(index)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Returns true if another worker that accepts has fewer connections.
     fn others_have_fewer(&self) -> bool {
         let (shared, slot) = (self.central().shared(), self.handler.requests.slot);

@@ -1,24 +1,25 @@
-//! The log of a program: `YYYY-MM-DD HH:MM:SS LEVEL    message`, one `write` call per line.
+//! The log of a program: `YYYY-MM-DD HH:MM:SS LEVEL    message`, whole lines per `write` call.
 //!
 //! Several processes write to one pipe, and the kernel does not split a write of up to `PIPE_BUF`
-//! bytes. So each line is one call, and its length is limited. A closed or stuck pipe loses lines,
-//! but never stops the program.
+//! bytes. So each call has only whole lines, and its length is limited. A closed or stuck pipe
+//! loses lines, but never stops the program.
+//!
+//! Usually a call writes one line. A process that [holds](hold) its lines writes those below
+//! WARNING together. If it is killed or aborts, it loses the lines that it holds; a panic loses
+//! none.
 
-use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+mod lossy_stream;
+mod time_stamp;
+
+use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use env_logger::fmt::Formatter;
-use env_logger::{Builder, Target, WriteStyle};
-use jiff::ZonedDateTime;
-use log::{Level, LevelFilter, Record};
-use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use jiff::Timestamp;
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use self::lossy_stream::LossyStream;
+use self::time_stamp::TimeStamp;
 use crate::clean::{Clean, Pipes};
 
 /// Bytes of the longest line with its newline: Linux's `PIPE_BUF`. A longer line is cut and ends in
@@ -37,31 +38,13 @@ pub enum Stream {
     Stderr,
 }
 
-impl Stream {
-    fn without_blocking(self) -> Option<File> {
-        match self {
-            Self::Stdout => without_blocking(io::stdout().as_fd()),
-            Self::Stderr => without_blocking(io::stderr().as_fd()),
-        }
-    }
-}
-
 /// Starts logging to `stream`, from `level` upwards, in local time and without colours.
 ///
 /// Forked processes inherit the log. A second call only changes the level. Environment variables
 /// such as `RUST_LOG` are not read, because the programs have their own setting for the level.
 pub fn init(level: LevelFilter, stream: Stream) {
-    let pipe = stream.without_blocking();
-    let target = Target::Pipe(Box::new(LossyStream { stream, pipe, stuck: false }));
-    // Only `log::max_level` filters by level. A filter in the logger would keep the level of the
-    // first call.
-    let mut builder = Builder::new();
-    builder
-        .filter_level(LevelFilter::Trace)
-        .target(target)
-        .write_style(WriteStyle::Never)
-        .format(layout);
-    if builder.try_init().is_err() {
+    output().get_or_insert_with(|| Output::new(stream));
+    if log::set_logger(&Logger).is_err() {
         log::debug!("the log was already set up");
     }
     log::set_max_level(level);
@@ -81,80 +64,116 @@ pub fn stream_was_replaced() {
     REPLACED.store(true, Ordering::Relaxed);
 }
 
-/// A stream that drops lines while its reader is stuck (a pager, a stopped terminal, a full log
-/// driver). The program must be able to serve and to stop nevertheless.
-#[derive(Debug)]
-struct LossyStream {
-    stream: Stream,
-    /// The pipe that the stream is, if it is one and can be opened again.
-    pipe: Option<File>,
-    /// True if the last line was dropped, so that the next one does not wait.
-    stuck: bool,
-}
-
-/// Milliseconds that a line waits for a stuck reader. The lines after it do not wait until one is
-/// written again.
-const MAX_WAIT_MS: u8 = 200;
-
-impl LossyStream {
-    /// Returns true if the stream has room for a line.
-    fn is_writable(&self, stream: BorrowedFd<'_>) -> bool {
-        let limit = if self.stuck { PollTimeout::ZERO } else { PollTimeout::from(MAX_WAIT_MS) };
-        // A pipe is writable if it has room for PIPE_BUF bytes, which is enough for any line.
-        let mut wanted = [PollFd::new(stream, PollFlags::POLLOUT)];
-        // After an error or an interruption, the write itself reports the failure.
-        poll(&mut wanted, limit) != Ok(0)
-    }
-
-    fn write_to(&mut self, stream: BorrowedFd<'_>, line: &[u8]) -> io::Result<usize> {
-        self.stuck = !self.is_writable(stream);
-        if self.stuck {
-            return Ok(line.len());
-        }
-        match nix::unistd::write(stream, line) {
-            // Another process has filled the pipe since the check.
-            Err(Errno::EAGAIN) => {
-                self.stuck = true;
-                Ok(line.len())
-            }
-            written => written.map_err(io::Error::from),
-        }
-    }
-}
-
-/// Opens a pipe a second time, so that writing to it never blocks. Returns `None` for anything
-/// else, and if the system does not allow it.
+/// Holds the lines below WARNING in memory until [`flush`], until the next line that is not below
+/// WARNING, or until they fill a call. Dropping the result writes them and ends this.
 ///
-/// The check before each write is not enough: when there is room for one line, several processes
-/// may write, and all but one would wait for the reader. The flag cannot be set on the descriptor
-/// that this program has inherited, because other programs share it.
-fn without_blocking(stream: BorrowedFd<'_>) -> Option<File> {
-    let path = format!("/proc/self/fd/{}", stream.as_raw_fd());
-    if !fs::metadata(&path).ok()?.file_type().is_fifo() {
-        return None;
-    }
-    OpenOptions::new().write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&path).ok()
+/// This saves system calls in an event loop. The caller must flush before it waits.
+pub fn hold() -> Hold {
+    set_hold(true);
+    Hold(())
 }
 
-impl io::Write for LossyStream {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if REPLACED.swap(false, Ordering::Relaxed) {
-            self.pipe = self.stream.without_blocking();
+/// Writes the lines that this process holds.
+pub fn flush() {
+    Logger.flush();
+}
+
+/// Lines are held while this exists; see [`hold`].
+#[derive(Debug)]
+#[must_use = "lines are held until this is dropped"]
+pub struct Hold(());
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        set_hold(false);
+        flush();
+    }
+}
+
+fn set_hold(holds: bool) {
+    if let Some(output) = &mut *output() {
+        output.holds = holds;
+    }
+}
+
+/// The log of this process, once it was started.
+static OUTPUT: Mutex<Option<Output>> = Mutex::new(None);
+
+fn output() -> MutexGuard<'static, Option<Output>> {
+    OUTPUT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The stream of a log, and the lines on their way to it.
+#[derive(Debug)]
+struct Output {
+    stream: LossyStream,
+    time: TimeStamp,
+    /// Whole lines that are not written yet, at most [`LINE_MAX`] bytes.
+    lines: String,
+    /// True if lines wait for a flush.
+    holds: bool,
+}
+
+impl Output {
+    fn new(stream: Stream) -> Self {
+        let (stream, time) = (LossyStream::new(stream), TimeStamp::default());
+        Self { stream, time, lines: String::new(), holds: false }
+    }
+
+    /// Adds a line, and writes it unless it is held.
+    fn add(&mut self, level: Level, message: &str) {
+        let begin = self.lines.len();
+        let time = self.time.text(Timestamp::now());
+        // Writing to a string does not fail.
+        let _ = writeln!(self.lines, "{time} {:<8} {message}", name(level));
+        debug_assert!(self.lines.len() - begin <= LINE_MAX, "{} bytes", self.lines.len() - begin);
+        if self.lines.len() > LINE_MAX {
+            let line = self.lines.split_off(begin);
+            self.write();
+            self.lines = line;
         }
-        // A duplicate of the handle would cost a system call per line.
-        if let Some(pipe) = self.pipe.take() {
-            let written = self.write_to(pipe.as_fd(), line);
-            self.pipe = Some(pipe);
-            return written;
-        }
-        match self.stream {
-            Stream::Stdout => self.write_to(io::stdout().as_fd(), line),
-            Stream::Stderr => self.write_to(io::stderr().as_fd(), line),
+        if !self.holds || level <= Level::Warn {
+            self.write();
         }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    /// Writes the lines in one call.
+    fn write(&mut self) {
+        if self.lines.is_empty() {
+            return;
+        }
+        if REPLACED.swap(false, Ordering::Relaxed) {
+            self.stream.replace();
+        }
+        self.stream.write(self.lines.as_bytes());
+        self.lines.clear();
+    }
+}
+
+/// The entry of the `log` crate into this module.
+#[derive(Debug)]
+struct Logger;
+
+impl Log for Logger {
+    // Only `log::max_level` filters.
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        // Formatted before the lock is taken: a value may log while it is formatted.
+        let mut message = String::with_capacity(128);
+        // An error only means that the message was cut, which its last character shows.
+        let _cut = write!(Clean::new(&mut message, MESSAGE_MAX, Pipes::Keep), "{}", record.args());
+        if let Some(output) = &mut *output() {
+            output.add(record.level(), &message);
+        }
+    }
+
+    fn flush(&self) {
+        if let Some(output) = &mut *output() {
+            output.write();
+        }
     }
 }
 
@@ -172,26 +191,6 @@ pub fn level_from(text: &str) -> Option<LevelFilter> {
     })
 }
 
-/// Formats one record into the buffer, which is then written in one call.
-fn layout(buffer: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
-    let mut message = String::with_capacity(128);
-    // An error only means that the message was cut, which its last character shows.
-    let _cut = write!(Clean::new(&mut message, MESSAGE_MAX, Pipes::Keep), "{}", record.args());
-    let time = ZonedDateTime::now().datetime();
-    let (date, time) = (time.date(), time.time());
-    writeln!(
-        buffer,
-        "{:04}-{:02}-{:02} {:02}:{:02}:{:02} {:<8} {message}",
-        date.year(),
-        date.month(),
-        date.day(),
-        time.hour(),
-        time.minute(),
-        time.second(),
-        name(record.level()),
-    )
-}
-
 /// Returns the level as the course's programs print it.
 fn name(level: Level) -> &'static str {
     match level {
@@ -205,28 +204,6 @@ fn name(level: Level) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_full_pipe_blocks_no_writer_and_other_users_of_the_pipe_notice_nothing() {
-        let (mut reader, mut inherited) = io::pipe().unwrap();
-        let mut pipe = without_blocking(inherited.as_fd()).unwrap();
-        let full = std::iter::repeat_with(|| pipe.write_all(&[b'x'; 64])).find_map(Result::err);
-        assert_eq!(full.unwrap().kind(), io::ErrorKind::WouldBlock);
-
-        // The other descriptor still waits until there is room.
-        let writer = std::thread::spawn(move || inherited.write_all(&[b'y'; 64]));
-        let mut read = vec![0; 1 << 20];
-        while !read.contains(&b'y') {
-            io::Read::read(&mut reader, &mut read).unwrap();
-        }
-        writer.join().unwrap().unwrap();
-    }
-
-    #[test]
-    fn a_file_is_not_opened_a_second_time() {
-        let file = File::open("/proc/self/exe").unwrap();
-        assert!(without_blocking(file.as_fd()).is_none());
-    }
 
     #[test]
     fn levels_have_the_names_of_the_course_in_any_letter_case() {

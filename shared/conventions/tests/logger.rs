@@ -1,4 +1,4 @@
-//! The log of a real process: its layout, one write per line, and a pipe without reader.
+//! The log of a real process: its layout, its writes, held lines, and a pipe without reader.
 //!
 //! The process is this test program, started again with [`ROLE`]; see [`the_started_process_logs`].
 
@@ -26,7 +26,9 @@ fn the_started_process_logs() {
     let Ok(role) = std::env::var(ROLE) else { return };
     let stream = if role.ends_with("stdout") { Stream::Stdout } else { Stream::Stderr };
     logger::init(LevelFilter::Info, stream);
-    if role.starts_with("many") {
+    if role.starts_with("held") {
+        log_held_lines();
+    } else if role.starts_with("many") {
         for number in 0..MANY {
             log_line::info("line", Outcome::Success)
                 .with("number", number)
@@ -40,6 +42,21 @@ fn the_started_process_logs() {
         log_line::error("long", Outcome::Fail).with("text", "ñ".repeat(5000)).write();
         log::info!("not from this module\nbut one line");
     }
+}
+
+/// Logs lines with the numbers from 0, most of them while lines are held, and panics.
+fn log_held_lines() {
+    let line = |number: usize| log_line::info("line", Outcome::Success).with("number", number);
+    line(0).write();
+    let _held = logger::hold();
+    (1..=3).for_each(|number| line(number).write());
+    logger::flush();
+    // Nothing is held, so this writes nothing.
+    logger::flush();
+    line(4).write();
+    log_line::error("line", Outcome::Fail).with("number", 5).write();
+    (6..=10).for_each(|number| line(number).with("text", "x".repeat(1900)).write());
+    panic!("while line 10 is held");
 }
 
 /// Returns this test program as a command that runs [`the_started_process_logs`] in a role.
@@ -96,6 +113,24 @@ fn every_line_is_one_write_in_the_layout_of_the_course() {
         assert!(lines[2].len() > LINE_MAX - 2 && lines[2].ends_with("ñ…\n"), "{}", lines[2].len());
         assert_eq!(&lines[3][20..], "INFO     not from this module\\nbut one line\n");
     }
+}
+
+#[test]
+fn held_lines_share_a_write_until_a_flush_an_error_a_full_write_or_a_panic() {
+    let writes = writes("held stderr");
+    let numbers = |write: &String| -> Vec<usize> {
+        let line_number = |line: &str| {
+            let (_, number) = line.split_once("number: ").unwrap();
+            number.split(" | ").next().unwrap().parse().unwrap()
+        };
+        write.lines().map(line_number).collect()
+    };
+    // The panic writes its message too.
+    let written: Vec<_> = writes.iter().filter(|write| write.starts_with("20")).collect();
+    assert!(written.iter().all(|write| write.len() <= LINE_MAX && write.ends_with('\n')));
+    let numbers: Vec<_> = written.into_iter().map(numbers).collect();
+    let expected = [vec![0], vec![1, 2, 3], vec![4, 5], vec![6, 7], vec![8, 9], vec![10]];
+    assert_eq!(numbers, expected);
 }
 
 #[test]

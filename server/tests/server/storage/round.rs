@@ -65,8 +65,11 @@ fn batches_that_arrive_in_one_round_are_committed_together() {
         let before = writes(worker);
         let replies = replies(in_one_round(&central, worker, &packets));
 
-        // Rows, winner lines and journal records: one write each. And one log line per batch.
-        assert_eq!(writes(worker) - before, 3 + BATCHES as u64, "{durability}");
+        // Rows, winner lines, journal records and log lines: one write each. The log comes last.
+        let written = eventually("the log", || writes(worker) - before, |written| *written >= 4);
+        assert_eq!(written, 4, "{durability}");
+        let stored = || central.program.count_lines_with("apuesta_recibida | result: success");
+        eventually("one log line per batch", stored, |count| *count == BATCHES);
         for (batch, reply) in replies.iter().enumerate() {
             let winners = typed::decode_winners(reply).unwrap().unwrap();
             let documents: Vec<_> = winners.iter().map(|bet| bet.document.to_string()).collect();

@@ -6,6 +6,7 @@ mod cut_messages;
 mod dialect_errors;
 mod in_flight;
 mod keyed;
+mod last_reply;
 mod mixed;
 mod other_dialect;
 mod oversized;
