@@ -21,8 +21,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a worker leaves a new connection to workers that have fewer.
 const DEFER_TIME: Duration = Duration::from_millis(2);
-/// Most connections that are accepted between two such pauses.
-const LONGEST_RUN: usize = 64;
+/// Pauses after each of which one connection is accepted. On a busy machine, the other workers may
+/// need several to wake up.
+const PATIENCE: u32 = 16;
+/// Most connections that are accepted between two pauses: 2 to the power of this.
+const LONGEST_RUN: u32 = 6;
 /// Time between two log lines about a lack of room.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
@@ -40,8 +43,8 @@ pub struct Intake {
     pub stays: bool,
     /// Connections that are accepted without leaving them to other workers once more.
     run: usize,
-    /// The next run.
-    next_run: usize,
+    /// Pauses since the queue was empty.
+    pauses: u32,
     /// True if a pause is over in which other workers could take connections. Those that they have
     /// left must not wait behind all events of this worker.
     is_due: bool,
@@ -75,7 +78,7 @@ impl Intake {
             max_connections,
             stays,
             run: 0,
-            next_run: 1,
+            pauses: 0,
             is_due: false,
             socket: Some(listener.socket),
             open: true,
@@ -110,7 +113,7 @@ impl Intake {
                     return Some((stream, peer));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    (self.run, self.next_run) = (0, 1);
+                    (self.run, self.pauses) = (0, 0);
                     return None;
                 }
                 Err(error) if is_exhausted(&error) => {
@@ -147,17 +150,17 @@ impl Intake {
 
     /// Pauses accepting for a moment, so that workers with fewer connections take the next ones.
     /// Returns false if it has paused before: if connections are still queued, the others are busy
-    /// or stopped. The next pause comes after one connection, then after two, four and so on until
-    /// the queue is empty. With a pause per connection, a thousand that arrive at once would wait
-    /// for seconds.
+    /// or stopped. At first a pause comes after each connection, later after two, four and so on,
+    /// until the queue is empty. With a pause per connection, a thousand that arrive at once would
+    /// wait for seconds.
     pub fn defer_to_others(&mut self, epoll: &Epoll) -> bool {
         if self.run > 0 {
             self.run -= 1;
             return false;
         }
         self.is_due = false;
-        self.run = self.next_run;
-        self.next_run = (self.next_run * 2).min(LONGEST_RUN);
+        self.run = 1 << self.pauses.saturating_sub(PATIENCE).min(LONGEST_RUN);
+        self.pauses += 1;
         self.shut(epoll);
         self.paused_until = Some(Instant::now() + DEFER_TIME);
         true
@@ -258,8 +261,8 @@ mod tests {
         let connect = |_| std::net::TcpStream::connect(address).unwrap();
 
         let _queued: Vec<_> = (0..QUEUED).map(connect).collect();
-        // After the pauses, 1, 2, 4, 8, 16, 32 and 64 connections.
-        assert_eq!(accept_all(&mut intake, &epoll), (QUEUED, 7));
+        // After the patient pauses, 1, 2, 4, 8, 16, 32 and 64 connections.
+        assert_eq!(accept_all(&mut intake, &epoll), (QUEUED, PATIENCE as usize + 7));
         for _ in 0..2 {
             let _queued = connect(0);
             assert_eq!(accept_all(&mut intake, &epoll), (1, 2));

@@ -3,7 +3,7 @@
 
 mod damage;
 mod failures;
-mod keyed;
+mod keys;
 mod killed_reopening;
 mod power_loss;
 mod reopening;

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::storage::{Durability, Ledger, StorageError, back_up_stopped, verify};
 
-use super::keyed::{Stored, assert_sessions, group, key, store, stored};
+use super::keys::{Stored, assert_sessions, group, key, store, stored};
 use super::scratch::{BOTH, Contents, Scratch, append, totals};
 
 /// Size of an entry.

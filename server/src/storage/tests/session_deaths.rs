@@ -13,7 +13,7 @@ use crate::storage::file::Operation;
 use crate::storage::file::interposed::{Interposed, interpose};
 use crate::storage::{Durability, Judgement, Ledger, Storage};
 
-use super::keyed::{Stored, assert_sessions, group, judge, key, store, stored};
+use super::keys::{Stored, assert_sessions, group, judge, key, store, stored};
 use super::scratch::{BOTH, Scratch, finish};
 
 /// Offset of the entries.

@@ -27,7 +27,7 @@ use crate::storage::{Durability, Ledger, Storage, StorageError};
 use self::disk::{Disk, MODELS, Model};
 use self::operations::{Action, Operation};
 use self::random::Random;
-use super::keyed::{Stored, assert_sessions, group, key, store, stored};
+use super::keys::{Stored, assert_sessions, group, key, store, stored};
 use super::scratch::{Contents, Scratch, finish};
 
 /// Sessions whose batches are stored, and some that have none.

@@ -5,7 +5,7 @@ use lottery::BatchKey;
 use crate::storage::sessions::MAX_SESSIONS;
 use crate::storage::{Durability, Group, Judgement, KeyRefused, StorageError, Written};
 
-use super::keyed::{AGENCY, Stored, assert_sessions, group, judge, key, store, stored};
+use super::keys::{AGENCY, Stored, assert_sessions, group, judge, key, store, stored};
 use super::scratch::{BOTH, Scratch, append, finish, totals};
 
 fn refused(reason: KeyRefused) -> Judgement {

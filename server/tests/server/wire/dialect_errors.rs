@@ -236,10 +236,10 @@ fn keyed_cases() -> Vec<Case> {
         case(changed(33, 2), Some(2), "record 2 ends after its message"),
         case(changed(36, 0xFF), Some(1), "record 1 is not UTF-8"),
         case(
-            vec![0x81, 5, 0, 0, 0, 0],
+            vec![0x81, 6, 0, 0, 0, 0],
             None,
-            "unknown request type 5, expected 1 for a batch, 2 for the results, 3 to finish or 4 \
-             for the winners",
+            "unknown request type 6, expected 1 for a batch, 2 for the results, 3 to finish, 4 \
+             for the winners or 5 for a session",
         ),
         case(
             vec![0x81, 3, 0, 0, 0, 1, 1],
