@@ -65,6 +65,8 @@ pub struct Connection {
     /// True once a request was decoded or refused. Before that, the bytes of the connection show
     /// its dialect.
     pub has_spoken: bool,
+    /// Requests after which it was kept open.
+    pub requests: u32,
     /// True once its agency has reported on it that it has finished.
     pub finished: bool,
     /// What epoll watches for; `None` before it is registered. Only the table changes it.
@@ -184,6 +186,7 @@ impl Connection {
             pace: Pace::new(Instant::now()),
             greeting: Vec::new(),
             has_spoken: false,
+            requests: 0,
             finished: false,
             watched: None,
             in_queue: false,

@@ -69,10 +69,11 @@ impl Places {
 impl EventLoop<'_> {
     /// Accepts connections that the kernel has queued, and returns how many. Stops after a limited
     /// number, so that open connections do not wait, and leaves long-lived connections to workers
-    /// that have fewer.
+    /// that have fewer. Agencies that open a connection per request would wait for that each time.
     pub(super) fn accept(&mut self, index: usize) -> Result<usize, WorkerError> {
         for accepted in 0..ACCEPTS {
-            let shares = self.intakes[index].stays && !self.is_draining();
+            let stays = self.intakes[index].stays && !self.table.is_brief();
+            let shares = stays && !self.is_draining();
             let others_have_fewer = shares && self.others_have_fewer();
             if others_have_fewer && self.intakes[index].defer_to_others(self.epoll) {
                 return Ok(accepted);

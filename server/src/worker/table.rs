@@ -37,6 +37,9 @@ impl Token {
     }
 }
 
+/// Value from which on connections count as brief.
+const BRIEF: u8 = 4;
+
 /// The connections of a worker.
 #[derive(Debug)]
 pub struct Table<'e> {
@@ -44,6 +47,9 @@ pub struct Table<'e> {
     connections: Slab<Connection>,
     /// Serial number of the last connection, wrapping.
     serial: u32,
+    /// High while most connections end after one request: each that does adds 2, and each that
+    /// begins subtracts 1.
+    brief: u8,
     /// Bytes that all connections keep in memory.
     buffered: usize,
     /// Connections that wait for the draw.
@@ -62,6 +68,7 @@ impl<'e> Table<'e> {
             epoll,
             connections: Slab::new(),
             serial: 0,
+            brief: 0,
             buffered: 0,
             waiting: 0,
             queued: Vec::new(),
@@ -79,10 +86,17 @@ impl<'e> Table<'e> {
         deadline: Instant,
     ) -> Token {
         self.serial = self.serial.wrapping_add(1);
+        self.brief = self.brief.saturating_sub(1);
         let entry = self.connections.vacant_entry();
         let token = Token::new(entry.key(), self.serial);
         entry.insert(Connection::new(stream, peer, token, dialect, deadline));
         token
+    }
+
+    /// Returns true if agencies seem to open a connection per request, where the dialect leaves the
+    /// choice. No such connection is worth an effort to distribute them.
+    pub fn is_brief(&self) -> bool {
+        self.brief >= BRIEF
     }
 
     /// Calls `handle` with a connection, then updates its registration and the counts for its new
@@ -98,6 +112,9 @@ impl<'e> Table<'e> {
         self.waiting -= usize::from(is_waiting(connection));
         let handled = handle(connection);
         if matches!(connection.phase, Phase::Closed) {
+            if connection.requests == 1 {
+                self.brief = (self.brief + 2).min(2 * BRIEF);
+            }
             // Closing the descriptor unregisters it: no other process has a copy.
             self.connections.remove(token.key());
             return handled.map_err(Into::into);
@@ -288,6 +305,25 @@ mod tests {
         let mut events = [EpollEvent::empty(); 8];
         let ready = table.epoll.wait(&mut events, EpollTimeout::from(wait)).unwrap();
         events[..ready].iter().map(Token::of_event).collect()
+    }
+
+    #[test]
+    fn connections_are_brief_while_most_end_after_one_request() {
+        let epoll = epoll();
+        let mut table = Table::new(&epoll);
+        let serve = |table: &mut Table<'_>, requests| {
+            let (_peer, token) = connect(table);
+            let count = |connection: &mut Connection| {
+                connection.requests = requests;
+                Ok::<_, Errno>(())
+            };
+            table.with(token, count).unwrap();
+            set(table, token, Phase::Closed);
+        };
+        (0..2 * BRIEF).for_each(|_| serve(&mut table, 1));
+        assert!(table.is_brief());
+        (0..2 * BRIEF).for_each(|_| serve(&mut table, 3));
+        assert!(!table.is_brief());
     }
 
     #[test]
