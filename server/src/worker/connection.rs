@@ -36,8 +36,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Unanswered probes after which the kernel gives the connection up.
 const KEEPALIVE_PROBES: u32 = 4;
 
-/// Tells the kernel that more follows at once, so that the last bytes wait for it. nix has no name
-/// for this flag.
+/// Lets the kernel wait with the last bytes for what follows at once. nix has no name for this
+/// flag.
 const MSG_MORE: MsgFlags = MsgFlags::from_bits_retain(nix::libc::MSG_MORE);
 
 /// A connection and everything it needs. Between requests it owns no buffer.
