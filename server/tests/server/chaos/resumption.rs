@@ -42,7 +42,7 @@ fn whatever_is_killed_every_row_of_a_file_is_stored_once_in_order() {
         finish(&setup, port, &clients);
         summary.add_rows(ROWS * clients.len());
     });
-    println!("kills of clients: {}", kills.into_inner());
+    summary.kills_of_clients = kills.into_inner();
 }
 
 /// Sets a flag when it is dropped.

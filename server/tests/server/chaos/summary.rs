@@ -23,6 +23,8 @@ pub struct Summary {
     pub kills_of_supervisors: usize,
     /// Centrals killed as a whole.
     pub kills_of_all: usize,
+    /// Clients killed.
+    pub kills_of_clients: usize,
     /// Times when processes were stopped and continued.
     pub pauses: usize,
     /// Centrals asked to stop.
@@ -76,10 +78,11 @@ impl Drop for Summary {
             self.kills_of_supervisors,
             self.kills_of_all
         );
-        for (what, count, details) in [
+        let lines = [
             ("seed", self.seed, String::new()),
             ("rounds", self.rounds as u64, format!("{} runs of a central", self.runs)),
             ("kills", kills as u64, of),
+            ("killed clients", self.kills_of_clients as u64, "they resume".to_owned()),
             ("pauses", self.pauses as u64, "SIGSTOP, then SIGCONT".to_owned()),
             ("stops", self.stops as u64, "SIGTERM or SIGQUIT".to_owned()),
             ("reloads", self.reloads as u64, "SIGHUP, SIGTTIN or SIGTTOU".to_owned()),
@@ -92,7 +95,13 @@ impl Drop for Summary {
             ("lost", self.lost as u64, String::new()),
             ("doubled", self.doubled as u64, String::new()),
             ("torn", self.torn as u64, String::new()),
-        ] {
+        ];
+        // Some tests have no such clients, and others nothing else.
+        let optional = ["killed clients", "batches", "answers", "rows"];
+        for (what, count, details) in lines {
+            if count == 0 && optional.contains(&what) {
+                continue;
+            }
             println!("{}", format!("{what:<14}{count:>20}  {details}").trim_end());
         }
     }
