@@ -29,13 +29,13 @@ ipcs: ## show the central's shared memory, with its own tool and with the system
 check: ## format, lints, language, unused dependencies: under a minute when warm
 	@sh scripts/check.sh
 
-test: ## all tests, including the examples in the documentation: about 5 minutes
+test: ## all tests, including the examples in the documentation: about 10 minutes
 	@sh scripts/test.sh
 
 soak: ## kill 20,000 processes per primitive of the library at random (KILLS, ONLY: names): about 9 minutes
 	@sh scripts/soak.sh
 
-chaos: ## power losses, kills, stops and failing files at random; counts what is lost (SEED, ROUNDS: 100, STATES: 10000): about 20 minutes
+chaos: ## power losses, kills, stops and failing files at random; counts what is lost (SEED, ROUNDS: 100, STATES: 10000): more than half an hour
 	@sh scripts/chaos.sh
 
 bench: ## measure, and compare with the reference servers

@@ -4,8 +4,8 @@ mod scan;
 
 use byteorder::{BigEndian, ByteOrder};
 
-use super::ProtocolError;
 use super::text::Fields;
+use super::{Packet, ProtocolError, Push, Unencodable, check_separator};
 use crate::{Bet, Birthdate, InvalidBet, MAX_TEXT_BYTES, decimal};
 pub(super) use scan::prepare_records;
 
@@ -125,4 +125,14 @@ pub(super) fn put_record(bet: &Bet<'_>, out: &mut Vec<u8>) {
     let bytes = out.len() - length_at - LENGTH_BYTES;
     debug_assert!(bytes <= MAX_RECORD_BYTES, "a record of {bytes} bytes passed validation");
     BigEndian::write_u16(&mut out[length_at..], u16::try_from(bytes).unwrap_or(u16::MAX));
+}
+
+/// Adds the record of a bet to a batch, if there is room.
+pub(super) fn push_record(batch: &mut Packet, bet: &Bet<'_>) -> Result<Push, Unencodable> {
+    bet.validate()?;
+    check_separator(bet, SEPARATOR.into())?;
+    batch.push(|out| {
+        put_record(bet, out);
+        Ok(())
+    })
 }

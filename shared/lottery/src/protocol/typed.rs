@@ -18,13 +18,12 @@ use byteorder::{BigEndian, ByteOrder};
 
 pub use super::records::MAX_RECORD_BYTES;
 use super::records::{
-    LENGTH_BYTES, SEPARATOR, decode_records, prepare_records, put_counted, put_record, put_u16,
-    record_end,
+    LENGTH_BYTES, decode_records, prepare_records, push_record, put_counted, put_u16, record_end,
 };
 use super::{
     AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect,
     MAX_REQUEST_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Refused, Then, Unencodable,
-    check_separator, error::no_trailing_bytes,
+    error::no_trailing_bytes,
 };
 use crate::{Bet, Prepared, Reply, Request, Results};
 
@@ -168,12 +167,7 @@ impl TypedAgencyCodec {
 
 impl AgencyCodec for TypedAgencyCodec {
     fn push(&mut self, bet: &Bet<'_>) -> Result<Push, Unencodable> {
-        bet.validate()?;
-        check_separator(bet, SEPARATOR.into())?;
-        self.batch.push(|out| {
-            put_record(bet, out);
-            Ok(())
-        })
+        push_record(&mut self.batch, bet)
     }
 
     fn bets(&self) -> usize {

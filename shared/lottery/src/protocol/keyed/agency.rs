@@ -11,12 +11,11 @@ use super::{
 use crate::Bet;
 use crate::protocol::binary::Fields;
 use crate::protocol::records::{
-    INCOMPLETE, LENGTH_BYTES, MAX_RECORD_BYTES, SEPARATOR, decode_counted, no_unused_bytes,
-    put_record,
+    INCOMPLETE, LENGTH_BYTES, MAX_RECORD_BYTES, decode_counted, no_unused_bytes, push_record,
 };
 use crate::protocol::{
     AgencyCodec, AgencyOptions, Answer, Denied, Packet, ProtocolError, Push, Receipt, Unencodable,
-    check_separator, error::no_trailing_bytes, text,
+    error::no_trailing_bytes, text,
 };
 
 /// Largest body of the reply to a batch: 65,535 winners with the longest records.
@@ -52,12 +51,7 @@ impl KeyedAgencyCodec {
 
 impl AgencyCodec for KeyedAgencyCodec {
     fn push(&mut self, bet: &Bet<'_>) -> Result<Push, Unencodable> {
-        bet.validate()?;
-        check_separator(bet, SEPARATOR.into())?;
-        self.batch.push(|out| {
-            put_record(bet, out);
-            Ok(())
-        })
+        push_record(&mut self.batch, bet)
     }
 
     fn bets(&self) -> usize {
