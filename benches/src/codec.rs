@@ -35,7 +35,7 @@ pub(crate) fn run(dialect: &Dialect, batch: &Batch, path: Path, times: usize) ->
             Path::Prepare => {
                 let prepared = codec.prepare(message, &mut rows);
                 let prepared = prepared.context("the batch took the general path")?;
-                prepared.winners.iter().for_each(|bet| write_winner_line(bet, &mut lines));
+                prepared.winners.iter().for_each(|(_, bet)| write_winner_line(bet, &mut lines));
             }
             Path::Decode => {
                 let decoded = codec.decode(message).map_err(|refusal| refusal.error)?;

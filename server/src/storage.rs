@@ -1,8 +1,10 @@
-//! The files of the central: `bets.csv`, `winners.log`, the journal, the finished agencies, the
-//! sessions, the result of the draw, and the lock that keeps a second central out.
+//! The files of the central: `bets.csv`, `winners.log`, the index of the winners, the journal, the
+//! finished agencies, the sessions, the result of the draw, and the lock that keeps a second central
+//! out.
 //!
 //! A commit runs under the ledger's lock and stores a group of batches: the rows with one write,
-//! the winner lines with one write, then one journal record per batch, all with one write. A batch
+//! the winner lines with one write, the places of the winners with one write, then one journal
+//! record per batch, all with one write. A batch
 //! is stored only once its record is there. The next process cuts off rows and lines that a killed
 //! process left without a record.
 
@@ -27,11 +29,13 @@ mod ledger;
 mod lock;
 mod recovery;
 mod reopening;
+mod rows;
 mod sessions;
 #[cfg(test)]
 mod tests;
 mod verify;
 mod watch;
+mod winner_index;
 
 use std::fmt;
 use std::fs::File;
@@ -39,7 +43,8 @@ use std::path::Path;
 
 pub use agency_winners::AgencyWinners;
 pub use backup::{BackupError, Moment, back_up_running, back_up_stopped};
-pub use draw::{Draw, Drawing};
+pub use draw::Draw;
+pub use drawing::Drawing;
 pub use error::{FileError, StorageError};
 pub use group::{Batches, Group, Written};
 pub use judgement::{Judgement, KeyRefused};
@@ -163,6 +168,7 @@ impl Storage {
         let mut open = vec![
             (files::BETS, files.bets.metadata()),
             (files::WINNERS, files.winners.metadata()),
+            (winner_index::FILE, files.index.file().metadata()),
             (journal::FILE, journal.file().metadata()),
             (finished::FILE, files.finished.file().metadata()),
             (checkpoints::FILE, files.checkpoints.file().metadata()),
@@ -247,7 +253,9 @@ impl Storage {
 
     fn write_files(&self, before: &Ledger, batches: Batches<'_>) -> Result<(), FileError> {
         self.files.bets.write_all_at(batches.rows, before.rows_end)?;
-        self.files.winners.write_all_at(batches.lines, before.lines_end)
+        self.files.winners.write_all_at(batches.lines, before.lines_end)?;
+        // Before the journal, so that a record shows that the entries are there.
+        self.files.index.append(before, batches)
     }
 
     /// Returns the reason if the disk does not take more rows: writes [`TRIED_BYTES`] behind those

@@ -22,9 +22,10 @@ const LOCKED: u32 = 0o600;
 const DIRECTORY: u32 = 0o750;
 /// Beginnings of the names of all files of the storage. A dot and another word follow in the names
 /// of files that are being written or were moved aside.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     "bets.csv",
     "winners.log",
+    "winners.idx",
     "journal",
     "checkpoints",
     "finished",

@@ -17,7 +17,9 @@ use super::journal::checkpoint::Run;
 use super::journal::{self, Journal};
 use super::ledger::checksum;
 use super::sessions::{self, Image, Sessions};
-use super::{Durability, FileError, Ledger, Storage, StorageError, access, boot, draw, lock};
+use super::{
+    Durability, FileError, Ledger, Storage, StorageError, access, boot, draw, lock, winner_index,
+};
 
 /// Bytes that are copied at a time.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -82,8 +84,9 @@ pub fn back_up_stopped(from: &Path, target: &Path) -> Result<Option<Ledger>, Bac
     check_source(from)?;
     let Some(_locks) = lock::try_lock(from)? else { return Ok(None) };
     let copy = |to: &Path| {
-        let files = [BETS, WINNERS, finished::FILE, checkpoints::FILE, journal::FILE];
-        for name in files.into_iter().chain([sessions::FILE, draw::FILE]) {
+        let always = [BETS, WINNERS, finished::FILE, checkpoints::FILE, journal::FILE];
+        let sometimes = [winner_index::FILE, sessions::FILE, draw::FILE];
+        for name in always.into_iter().chain(sometimes) {
             if from.join(name).exists() {
                 copy_file(&from.join(name), &to.join(name))?;
             }
@@ -106,6 +109,7 @@ pub fn back_up_running(
         copy_start(&from.join(BETS), &to.join(BETS), ledger.rows_end, ledger.rows_checksum)?;
         let lines = (ledger.lines_end, ledger.lines_checksum);
         copy_start(&from.join(WINNERS), &to.join(WINNERS), lines.0, lines.1)?;
+        copy_index(from, to, &ledger)?;
         let entries = u64::from(ledger.entries) * checkpoints::ENTRY_BYTES;
         copy(&from.join(checkpoints::FILE), &to.join(checkpoints::FILE), entries)?;
         StoredFile::create(to.join(finished::FILE))?.write_all_at(&marks, 0)?;
@@ -243,6 +247,17 @@ fn copy_start(from: &Path, to: &Path, bytes: u64, expected: u32) -> Result<(), B
     let reason = "it is not what was acknowledged; stop the central and run `server verify` to \
                   see which rows changed";
     Err(inconsistent(from, reason.to_owned()).into())
+}
+
+/// Copies the places of the winners that the totals count, as far as the index has them. The draw
+/// checks each.
+fn copy_index(from: &Path, to: &Path, ledger: &Ledger) -> Result<(), BackupError> {
+    let (from, to) = (from.join(winner_index::FILE), to.join(winner_index::FILE));
+    if !from.exists() {
+        return Ok(());
+    }
+    let length = fs::metadata(&from).map_err(FileError::of("examining", &from))?.len();
+    copy(&from, &to, length.min(ledger.winners * winner_index::ENTRY_BYTES)).map(drop)
 }
 
 fn copy_file(from: &Path, to: &Path) -> Result<(), BackupError> {

@@ -16,6 +16,7 @@ impl Storage {
         let always = [
             &mut files.bets,
             &mut files.winners,
+            files.index.file_mut(),
             files.finished.file_mut(),
             files.checkpoints.file_mut(),
             self.journal.file_mut(),

@@ -12,6 +12,7 @@ use super::group::Bytes;
 use super::journal::Journal;
 use super::journal::record::Record;
 use super::sessions::{self, Sessions};
+use super::winner_index::WinnerIndex;
 use super::{Batches, FileError, Ledger, StorageError};
 
 /// Name of the file with the bets.
@@ -30,6 +31,8 @@ pub struct Files {
     pub bets: StoredFile,
     /// The winners among them: a line each.
     pub winners: StoredFile,
+    /// Where their rows are.
+    pub index: WinnerIndex,
     /// The agencies that have finished.
     pub finished: Finished,
     /// What the files held at earlier moments.
@@ -45,6 +48,7 @@ impl Files {
             directory: directory.to_owned(),
             bets: StoredFile::open(directory.join(BETS))?,
             winners: StoredFile::open(directory.join(WINNERS))?,
+            index: WinnerIndex::open(directory)?,
             finished: Finished::open(directory)?,
             checkpoints: Checkpoints::open(directory)?,
             sessions: Sessions::open(directory)?,
@@ -105,7 +109,8 @@ impl Files {
     /// Cuts the files to the lengths in the ledger.
     pub fn truncate(&self, ledger: &Ledger) -> Result<(), FileError> {
         self.bets.set_length(ledger.rows_end)?;
-        self.winners.set_length(ledger.lines_end)
+        self.winners.set_length(ledger.lines_end)?;
+        self.index.cut(ledger)
     }
 
     /// Cuts the files to the lengths in the ledger, after it has copied what follows into files of
@@ -129,6 +134,7 @@ impl Files {
     pub fn sync(&self) -> Result<(), StorageError> {
         self.bets.sync()?;
         self.winners.sync()?;
+        self.index.sync()?;
         self.finished.sync()?;
         self.checkpoints.sync()?;
         self.sessions.as_ref().map_or(Ok(()), Sessions::sync)

@@ -7,12 +7,20 @@ use std::sync::OnceLock;
 
 use lottery::BatchKey;
 
-use super::{Durability, Group, Judgement, Ledger, Storage, Written, sessions};
+use super::{Drawing, Durability, Group, Judgement, Ledger, Storage, Written, sessions};
 
 /// The files that an input may change. The inputs of the corpus have their positions, so new ones
 /// go to the end.
-const FILES: [&str; 7] =
-    ["journal", "bets.csv", "winners.log", "finished", "draw.csv", "checkpoints", "sessions"];
+const FILES: [&str; 8] = [
+    "journal",
+    "bets.csv",
+    "winners.log",
+    "finished",
+    "draw.csv",
+    "checkpoints",
+    "sessions",
+    "winners.idx",
+];
 /// Files that a start refuses if they are shorter.
 const FIXED: [(&str, u64); 2] = [("finished", 1 << 16), ("sessions", sessions::BYTES)];
 /// Agency and session of every keyed batch.
@@ -54,8 +62,26 @@ pub fn check(input: &[u8]) {
     assert!(refused.is_none());
     assert_eq!(check_lengths(directory.path(), after).0, totals.0 + 1);
     let _ = (storage.finished_agencies(), storage.draw_over(&after));
-    let mut drawing = storage.begin_draw(&after).expect("a draw begins");
-    while storage.advance_draw(&mut drawing, 4096).is_ok_and(|complete| !complete) {}
+    check_draw(&storage, &after);
+}
+
+/// Holds a draw, with the winners that the index names if it can. It finds those that are in all
+/// bets, if all of them can be read.
+fn check_draw(storage: &Storage, ledger: &Ledger) {
+    let draws = [Drawing::of_index, Drawing::of_all_bets].map(|begin| {
+        let mut drawing = begin(&storage.files, ledger).expect("a draw begins");
+        loop {
+            match storage.advance_draw(&mut drawing, 4096) {
+                Ok(false) => {}
+                Ok(true) => return Some(drawing),
+                Err(_) => return None,
+            }
+        }
+    });
+    if let [by_index, Some(by_all_bets)] = draws {
+        let by_index = by_index.expect("a draw that falls back to all bets");
+        assert!(by_index.finds_the_same(&by_all_bets), "{by_index:?}, {by_all_bets:?}");
+    }
 }
 
 /// Judges batches of the session, each of which could be its next one.
@@ -169,8 +195,9 @@ fn group(number: usize, key: Option<BatchKey>) -> Group {
             let row = format!("{AGENCY},Ana,Lorca,{number}-{bet},1999-03-17,{played}\r\n");
             rows.extend(row.into_bytes());
         }
-        lines.extend(format!("Full name: Ana Lorca | Document: {number}-0\n").into_bytes());
-        Ok::<_, ()>(Written { bets: 3, winners: 1, key })
+        let line = "Full name: Ana Lorca | Document: ";
+        lines.extend(format!("{line}{number}-0 | Date of Birth: 17/03/1999\n").into_bytes());
+        Ok::<_, ()>(Written { bets: 3, winners: vec![0], key })
     });
     added.expect("a batch in memory");
     group

@@ -3,6 +3,7 @@
 use lottery::BatchKey;
 
 use super::ledger::checksum;
+use super::winner_index::{Entry, push_entries};
 use super::{Ledger, clear_buffer};
 
 /// Size in bytes at which a group is full. It is below the capacity that reused buffers keep, so
@@ -17,17 +18,19 @@ pub struct Group {
     rows: Vec<u8>,
     /// Lines of `winners.log`.
     lines: Vec<u8>,
+    /// Where the rows of the winners start, each from the start of its batch.
+    winners: Vec<Entry>,
     /// One per batch, in the order of their rows and lines.
     parts: Vec<Part>,
 }
 
 /// The batch that was written into a [`Group`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Written {
     /// Number of bets: of rows.
     pub bets: usize,
-    /// Number of winners: of winner lines.
-    pub winners: usize,
+    /// Places of the winners among them, from 0, in the order of the winner lines.
+    pub winners: Vec<usize>,
     /// Its key, if it has one.
     pub key: Option<BatchKey>,
 }
@@ -40,7 +43,7 @@ struct Part {
     /// Bytes of `winners.log`.
     lines: usize,
     bets: u64,
-    winners: u64,
+    winners: usize,
     key: Option<BatchKey>,
 }
 
@@ -54,6 +57,7 @@ pub struct Batches<'a> {
     pub rows: &'a [u8],
     /// Their lines of `winners.log`.
     pub lines: &'a [u8],
+    winners: &'a [Entry],
     parts: &'a [Part],
 }
 
@@ -64,10 +68,11 @@ pub struct Batch<'a> {
     pub rows: &'a [u8],
     /// Its lines of `winners.log`.
     pub lines: &'a [u8],
+    /// Where the rows of its winners start in its rows.
+    pub winners: &'a [Entry],
     /// Its key, if it has one.
     pub key: Option<BatchKey>,
     bets: u64,
-    winners: u64,
 }
 
 impl Group {
@@ -80,11 +85,12 @@ impl Group {
         let (rows, lines) = (self.rows.len(), self.lines.len());
         match write(&mut self.rows, &mut self.lines) {
             Ok(Written { bets, winners, key }) => {
+                push_entries(&self.rows[rows..], &winners, &mut self.winners);
                 self.parts.push(Part {
                     rows: self.rows.len() - rows,
                     lines: self.lines.len() - lines,
                     bets: bets as u64,
-                    winners: winners as u64,
+                    winners: winners.len(),
                     key,
                 });
                 Ok(())
@@ -115,13 +121,15 @@ impl Group {
 
     /// Returns all batches, to be stored with one write per file.
     pub fn all(&self) -> Batches<'_> {
-        Batches { rows: &self.rows, lines: &self.lines, parts: &self.parts }
+        let Self { rows, lines, winners, parts } = self;
+        Batches { rows, lines, winners, parts }
     }
 
     /// Removes all batches.
     pub fn clear(&mut self) {
         clear_buffer(&mut self.rows);
         clear_buffer(&mut self.lines);
+        self.winners.clear();
         self.parts.clear();
     }
 }
@@ -135,19 +143,20 @@ impl<'a> Batches<'a> {
     /// Returns each batch, in order.
     pub fn iter(self) -> impl Iterator<Item = Batch<'a>> {
         self.one_by_one().map(|one| {
-            let Part { bets, winners, key, .. } = one.parts[0];
-            Batch { rows: one.rows, lines: one.lines, key, bets, winners }
+            let Part { bets, key, .. } = one.parts[0];
+            Batch { rows: one.rows, lines: one.lines, winners: one.winners, key, bets }
         })
     }
 
     /// Returns each batch as a sequence of one, in order.
     pub fn one_by_one(self) -> impl Iterator<Item = Batches<'a>> {
-        let (mut rows, mut lines) = (self.rows, self.lines);
+        let (mut rows, mut lines, mut winners) = (self.rows, self.lines, self.winners);
         self.parts.chunks(1).map(move |parts| {
             let (row, later_rows) = rows.split_at(parts[0].rows);
             let (line, later_lines) = lines.split_at(parts[0].lines);
-            (rows, lines) = (later_rows, later_lines);
-            Batches { rows: row, lines: line, parts }
+            let (winner, later_winners) = winners.split_at(parts[0].winners);
+            (rows, lines, winners) = (later_rows, later_lines, later_winners);
+            Batches { rows: row, lines: line, winners: winner, parts }
         })
     }
 
@@ -163,7 +172,7 @@ impl Batch<'_> {
         Ledger {
             batches: before.batches + 1,
             bets: before.bets + self.bets,
-            winners: before.winners + self.winners,
+            winners: before.winners + self.winners.len() as u64,
             rows_end: before.rows_end + self.rows.len() as u64,
             lines_end: before.lines_end + self.lines.len() as u64,
             records: before.records + 1,
@@ -183,7 +192,7 @@ mod tests {
         let added = group.add(|to_rows, to_lines| {
             to_rows.extend_from_slice(rows);
             to_lines.extend_from_slice(lines);
-            let winners = usize::from(!lines.is_empty());
+            let winners = if lines.is_empty() { vec![] } else { vec![0] };
             outcome.map(|()| Written { bets: 1, winners, key: None })
         });
         assert_eq!(added, outcome);

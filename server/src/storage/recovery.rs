@@ -20,11 +20,13 @@ use super::journal::Journal;
 use super::journal::checkpoint::Run;
 use super::journal::header::{CLEAN, Header, Kind, VOLATILE};
 use super::journal::record::Record;
+use super::rows::RowParser;
 use super::sessions::Image;
+use super::winner_index::entries_of;
 use super::{Durability, FileError, Ledger, StorageError};
 
 use self::count::checksum_of;
-pub use self::count::{bet_of, line_range};
+pub use self::count::line_range;
 
 /// What a damaged storage can be recovered with.
 const WAYS_OUT: &str = "nothing was changed; restore the file from a backup, or run `server \
@@ -246,13 +248,18 @@ impl Files {
         last: &Ledger,
         journal: &Journal,
     ) -> Result<(), StorageError> {
-        let mut before = *start;
+        let (mut before, mut parser) = (*start, RowParser::default());
         while before.records < last.records
             && let Some(record) = journal.record_after(&before)?
         {
             if let Some((rows, lines)) = self.bytes_of(&record, journal)? {
                 self.bets.write_all_at(&rows, before.rows_end)?;
                 self.winners.write_all_at(&lines, before.lines_end)?;
+                if !lines.is_empty()
+                    && let Some(entries) = entries_of(&mut parser, &rows, &lines, before.rows_end)
+                {
+                    self.index.write(before.winners, &entries)?;
+                }
             }
             before = record.after;
         }

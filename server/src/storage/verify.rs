@@ -7,13 +7,16 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::draw::{Drawing, FromStart};
-use super::drawing::draw_over;
+use lottery::bet_of_row;
+
+use super::draw::{FromStart, draw_over};
+use super::drawing::Drawing;
 use super::file::StoredFile;
 use super::files::{BETS, Files, WINNERS};
 use super::journal::{self, Found, Journal};
 use super::ledger::checksum;
-use super::recovery::{bet_of, line_range};
+use super::recovery::line_range;
+use super::winner_index::{self, IndexedWinners};
 use super::{FileError, Ledger, StorageError, boot, finished, lock};
 
 /// Bytes that are read at a time.
@@ -74,6 +77,7 @@ pub fn verify(directory: &Path) -> Result<Report, StorageError> {
     if let Err(error) = files.finished.marks() {
         report.problems.push(error.to_string());
     }
+    files.check_index(&mut report)?;
     files.check_draw(&mut report)?;
     files.note_tails(&mut report)?;
     Ok(report)
@@ -138,9 +142,20 @@ impl Files {
             .flexible(true)
             .from_reader(rows.take(length));
         let rows = (before.bets + 1..).zip(reader.records());
-        let bad = rows.filter(|(_, row)| !row.as_ref().is_ok_and(|row| bet_of(row).is_some()));
+        let bad = rows.filter(|(_, row)| !row.as_ref().is_ok_and(|row| bet_of_row(row).is_some()));
         let bad: Vec<_> = bad.take(NAMED_LINES).map(|(line, _)| line.to_string()).collect();
         Ok(if bad.is_empty() { String::new() } else { format!("; not bets: {}", bad.join(", ")) })
+    }
+
+    /// Notes it if the index does not name the winners. The draw does not depend on it.
+    fn check_index(&self, report: &mut Report) -> Result<(), FileError> {
+        let (index, bets) = (self.index.file().try_clone()?, self.bets.try_clone()?);
+        let mut winners = IndexedWinners::new(index, bets, &report.ledger);
+        if let Err(reason) = winners.advance(u64::MAX, |_| Ok(())) {
+            let file = winner_index::FILE;
+            report.notes.push(format!("{file}: {reason}; the draw reads all bets instead"));
+        }
+        Ok(())
     }
 
     /// Checks the result of the draw, if there is one: it must be that of a draw over these bets.
@@ -153,7 +168,7 @@ impl Files {
                 return Ok(());
             }
         };
-        let mut drawing = Drawing::new(self.bets.try_clone()?, &report.ledger);
+        let mut drawing = Drawing::of_all_bets(self, &report.ledger)?;
         // Rows that are not those that were stored are a problem that was found before.
         if drawing.advance(u64::MAX / 2).is_ok() && !drawing.has_written(&draw).unwrap_or(false) {
             let what = "its winners are not those of bets.csv; move it away to hold the draw again";

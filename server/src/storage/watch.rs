@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{FileError, Ledger, checkpoints, draw, lock, sessions};
+use super::{FileError, Ledger, checkpoints, draw, lock, sessions, winner_index};
 
 /// The names that lead to what a central has open.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub struct Lost {
 impl Lost {
     /// The directory and the files that can be lost. The shared memory has their positions, so new
     /// ones go to the end.
-    pub const NAMES: [&str; 9] = [
+    pub const NAMES: [&str; 10] = [
         DIRECTORY,
         "bets.csv",
         "winners.log",
@@ -57,6 +57,7 @@ impl Lost {
         draw::FILE,
         checkpoints::FILE,
         sessions::FILE,
+        winner_index::FILE,
     ];
 }
 
@@ -145,11 +146,11 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-/// Returns what to do about a lost file. The next start makes another lock file, and holds the draw
-/// again over the same bets.
+/// Returns what to do about a lost file. The next start makes another lock file and index, and holds
+/// the draw again over the same bets.
 fn advice(name: &str) -> &'static str {
     match name {
-        lock::FILE | draw::FILE => "remove what replaced it",
+        lock::FILE | draw::FILE | winner_index::FILE => "remove what replaced it",
         _ => "restore it",
     }
 }

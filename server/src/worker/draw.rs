@@ -9,8 +9,8 @@ use nix::sys::eventfd::EventFd;
 use crate::central::{Central, Fatal, Rejected};
 use crate::storage::Drawing;
 
-/// Bytes of bets read per round. This takes a few milliseconds, during which the worker's
-/// connections wait.
+/// Bytes of bets read per round if all are read, or winners in the same time. This takes a few
+/// milliseconds, during which the worker's connections wait.
 const PIECE_BYTES: u64 = 1024 * 1024;
 /// Time between a failed attempt, for example on a full disk, and the next.
 const RETRY: Duration = Duration::from_secs(1);

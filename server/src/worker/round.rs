@@ -107,11 +107,13 @@ impl Round {
     ) -> Result<(), Rejected> {
         let mut winners = Winners::default();
         self.group.add(|rows, lines| {
-            for winner in bets.iter().filter(|bet| is_winner(bet)) {
+            let mut places = Vec::new();
+            for (place, winner) in bets.iter().enumerate().filter(|(_, bet)| is_winner(bet)) {
                 write_winner_line(winner, lines);
                 winners.push(winner);
+                places.push(place);
             }
-            let written = Written { bets: bets.len(), winners: winners.len(), key };
+            let written = Written { bets: bets.len(), winners: places, key };
             write_rows(bets, rows).map(|()| written)
         })?;
         let single = match bets {
@@ -138,12 +140,13 @@ impl Round {
         let (mut bets, mut consumed) = (0, 0);
         let added = self.group.add(|rows, lines| {
             let prepared = codec.prepare(message, rows).filter(accepts).ok_or(())?;
-            for winner in &prepared.winners {
+            for (_, winner) in &prepared.winners {
                 write_winner_line(winner, lines);
                 winners.push(winner);
             }
             (bets, consumed) = (prepared.bets, prepared.consumed);
-            Ok::<_, ()>(Written { bets, winners: winners.len(), key: prepared.key })
+            let places = prepared.winners.iter().map(|(place, _)| *place).collect();
+            Ok::<_, ()>(Written { bets, winners: places, key: prepared.key })
         });
         added.ok()?;
         self.push_batch(origin, Pending::Batch { bets, winners, single: None });

@@ -39,11 +39,6 @@ impl Winners {
         });
     }
 
-    /// Returns the number of winners.
-    pub fn len(&self) -> usize {
-        self.bets.len()
-    }
-
     /// Returns the bytes they keep in memory.
     pub fn bytes(&self) -> usize {
         self.texts.capacity() + self.bets.capacity() * size_of::<Winner>()
@@ -87,7 +82,6 @@ mod tests {
             [bet("Ñata", "", Some(7574)), bet("", "O'Higgins", None), bet("a", "b", Some(0))];
         let mut winners = Winners::default();
         bets.iter().for_each(|bet| winners.push(bet));
-        assert_eq!(winners.len(), 3);
         assert_eq!(winners.bets(), bets);
     }
 }

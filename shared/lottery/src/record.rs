@@ -1,9 +1,9 @@
-//! Writes bets in the formats of the stored files: rows of `bets.csv`, as the course's `store_bets`
-//! writes them, and lines of `winners.log`.
+//! Bets in the formats of the stored files: rows of `bets.csv`, as the course's `store_bets` writes
+//! them, and lines of `winners.log`.
 
 use csv::{QuoteStyle, Terminator, WriterBuilder};
 
-use crate::Bet;
+use crate::{Bet, Birthdate};
 
 /// Appends one row per bet to `rows`: agency, first name, last name, document, birthdate (ISO) and
 /// number, separated by commas, with minimal quoting and CRLF. A bet without a number writes 0.
@@ -31,6 +31,21 @@ pub fn write_rows(bets: &[Bet<'_>], rows: &mut Vec<u8>) -> csv::Result<()> {
     Ok(())
 }
 
+/// Returns the bet in the fields of a row of `bets.csv`, or `None` if they are not those of a bet.
+/// It has the number 0 if it has none: the row does not tell.
+pub fn bet_of_row<'a>(fields: impl IntoIterator<Item = &'a str>) -> Option<Bet<'a>> {
+    let mut fields = fields.into_iter();
+    let bet = Bet {
+        agency: fields.next()?.parse().ok()?,
+        first_name: fields.next()?,
+        last_name: fields.next()?,
+        document: fields.next()?.into(),
+        birthdate: Birthdate::from_iso(fields.next()?)?,
+        number: Some(fields.next()?.parse().ok()?),
+    };
+    fields.next().is_none().then_some(bet)
+}
+
 /// Appends the line of `winners.log` for a winner, in the format of the winners file of the 2022
 /// assignment:
 /// `Full name: F L | Document: D | Date of Birth: DD/MM/YYYY`.
@@ -55,7 +70,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Birthdate;
 
     fn bet<'a>(
         agency: u16,
@@ -119,6 +133,7 @@ mod tests {
             for (row, bet) in read.iter().zip(&bets) {
                 let (first, last) = (bet.first_name, bet.last_name);
                 prop_assert_eq!(row, vec!["7", first, last, "30904465", "1999-03-17", "12"]);
+                prop_assert_eq!(bet_of_row(row), Some(*bet));
             }
         }
     }

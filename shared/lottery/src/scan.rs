@@ -1,5 +1,6 @@
 //! Rows of `bets.csv` straight from the bytes of a batch: the fast path of
-//! [`CentralCodec::prepare`](crate::protocol::CentralCodec::prepare).
+//! [`CentralCodec::prepare`](crate::protocol::CentralCodec::prepare). And back: the stored rows that
+//! may win, straight from the bytes of the file.
 //!
 //! One pass checks a batch and appends its rows, without a [`Bet`](crate::Bet) per record. A record
 //! in which nothing needs care is copied. Any other record takes the general path: its dialect
@@ -12,6 +13,7 @@ mod date;
 mod lines;
 mod plain;
 mod rows;
+mod stored;
 mod text;
 mod window;
 
@@ -19,5 +21,6 @@ pub(crate) use binary::BinaryBet;
 pub(crate) use lines::{Line, LineFormat};
 pub use rows::Prepared;
 pub(crate) use rows::append_rows;
+pub use stored::{StoredRows, scan_stored_rows};
 pub(crate) use text::Copied;
 pub(crate) use window::{Scanned, WINDOW, window};

@@ -22,6 +22,13 @@ pub fn is_winner(bet: &Bet<'_>) -> bool {
     }
 }
 
+/// Returns the winner whose row of `bets.csv` reads as this bet, if there can be one. The row of a
+/// bet without a number has the number 0, so such a row may be that of a winner without a number.
+pub fn possible_winner<'a>(row: &Bet<'a>) -> Option<Bet<'a>> {
+    let bet = Bet { number: row.number.filter(|number| *number != 0), ..*row };
+    is_winner(&bet).then_some(bet)
+}
+
 /// Returns true if the bet without a number wins whose text is `first;last;document;YYYY-MM-DD`.
 pub(crate) fn wins_without_number(text: &[u8]) -> bool {
     fnv_1a(text).is_multiple_of(UNNUMBERED_WINNER_DIVISOR)

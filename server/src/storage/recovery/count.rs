@@ -1,13 +1,15 @@
 //! Counting: the totals of a storage without a journal, from `bets.csv`.
 
 use std::collections::HashSet;
+use std::io;
 
-use lottery::{Bet, Birthdate, is_winner, write_winner_line};
+use lottery::{Bet, write_winner_line};
 
-use super::super::draw::FromStart;
 use super::super::file::StoredFile;
 use super::super::files::{Files, inconsistent};
 use super::super::ledger::checksum;
+use super::super::rows::Rows;
+use super::super::winner_index::Entry;
 use super::super::{FileError, Ledger, StorageError};
 use super::Recovery;
 
@@ -15,7 +17,7 @@ use super::Recovery;
 const PIECE_BYTES: usize = 1 << 20;
 
 impl Files {
-    /// Counts the totals from `bets.csv` and writes `winners.log` again. The storage is new, or its
+    /// Counts the totals from `bets.csv`, and writes `winners.log` and the index again. The storage is new, or its
     /// journal was moved away, or a program without a journal wrote it.
     pub fn count(&self) -> Result<Recovery, StorageError> {
         let rows_end = self.bets.length()?;
@@ -33,39 +35,31 @@ impl Files {
         self.check_last_line(rows_end)?;
         let counted_before: HashSet<&[u8]> = before.split_inclusive(|&b| b == b'\n').collect();
         ledger.rows_end = rows_end;
-        let mut lines = Vec::new();
-        let mut reader = csv::ReaderBuilder::new()
-            .has_headers(false)
-            .from_reader(FromStart::new(self.bets.try_clone()?));
-        for row in reader.records() {
-            let row = row.map_err(|error| inconsistent(self.bets.path(), error.to_string()))?;
-            let bet = bet_of(&row).ok_or_else(|| {
-                let line = ledger.bets + 1;
-                let columns = "agency, first name, last name, document, birthdate, number";
-                let reason = format!("line {line} is not a bet ({columns})");
-                inconsistent(self.bets.path(), reason)
-            })?;
-            ledger.bets += 1;
-            if is_winner(&bet) {
-                let end = lines.len();
-                write_winner_line(&bet, &mut lines);
-                // The row of a bet with the number 0 looks like that of a bet without a number,
-                // which has another winner rule. Only `winners.log` shows which it was.
-                if bet.number.is_none()
-                    && !before.is_empty()
-                    && !counted_before.contains(&lines[end..])
-                {
-                    lines.truncate(end);
-                } else {
-                    ledger.winners += 1;
-                }
+        let (mut lines, mut entries) = (Vec::new(), Vec::new());
+        let mut rows = Rows::new(self.bets.try_clone()?, rows_end);
+        let mut add = |offset, bet: &Bet<'_>| {
+            let end = lines.len();
+            write_winner_line(bet, &mut lines);
+            // The row of a bet with the number 0 looks like that of a bet without a number, which
+            // has another winner rule. Only `winners.log` shows which it was.
+            let is_ambiguous = bet.number.is_none() && (bet.agency != 0 || !before.is_empty());
+            if is_ambiguous && !counted_before.contains(&lines[end..]) {
+                lines.truncate(end);
+            } else {
+                entries.push(Entry { offset, has_number: bet.number.is_some() });
             }
-        }
+            Ok(())
+        };
+        let refused = |error: io::Error| inconsistent(self.bets.path(), error.to_string());
+        while !rows.advance(PIECE_BYTES as u64, &mut add).map_err(refused)? {}
+        ledger.bets = rows.count;
+        ledger.rows_checksum = rows.checksum;
+        ledger.winners = entries.len() as u64;
         ledger.lines_end = lines.len() as u64;
         ledger.lines_checksum = checksum(0, &lines);
-        ledger.rows_checksum = checksum_of(&self.bets, rows_end)?;
         ledger.epoch = self.epoch_with_sessions(&ledger)?;
         self.winners.write_all_at(&lines, 0)?;
+        self.index.write(0, &entries)?;
         let kept_in = self.move_tails(&ledger)?;
         Ok(Recovery { ledger, kept_in, unclean: true, counted: true, ..Recovery::default() })
     }
@@ -120,20 +114,4 @@ pub fn checksum_of(file: &StoredFile, end: u64) -> Result<u32, FileError> {
 /// Names the lines of `bets.csv` behind the first `before` up to `last`.
 pub fn line_range(before: u64, last: u64) -> String {
     format!("lines {} to {last}", before + 1)
-}
-
-/// Parses a row of `bets.csv`. Agency 0 together with number 0 means a bet without a number, in
-/// the dialect without agencies.
-pub fn bet_of(row: &csv::StringRecord) -> Option<Bet<'_>> {
-    let [agency, first_name, last_name, document, birthdate, number] =
-        [0, 1, 2, 3, 4, 5].map(|column| row.get(column));
-    let (agency, number) = (agency?.parse().ok()?, number?.parse::<u32>().ok()?);
-    Some(Bet {
-        agency,
-        first_name: first_name?,
-        last_name: last_name?,
-        document: document?.into(),
-        birthdate: Birthdate::from_iso(birthdate?)?,
-        number: (agency, number).ne(&(0, 0)).then_some(number),
-    })
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use lottery::BatchKey;
 
-use crate::storage::{Group, Judgement, KeyRefused, Ledger, Storage, Written};
+use crate::storage::{Group, Judgement, KeyRefused, Ledger, Storage};
 
-use super::scratch::Scratch;
+use super::scratch::{Scratch, add};
 
 /// Agency of every session.
 pub const AGENCY: u16 = 3;
@@ -17,21 +17,13 @@ pub fn key(session: u8, sequence: u64) -> BatchKey {
     BatchKey { session: [session; 16], agency: AGENCY, sequence, content }
 }
 
-/// Returns a group of batches with keys: of each, this many rows, which name the batch, and one
-/// winner line.
+/// Returns a group of batches with keys: of each, this many rows, which name the batch. The first
+/// one wins.
 pub fn group(batches: &[(BatchKey, usize)]) -> Group {
     let mut group = Group::default();
     for (key, bets) in batches {
         let name = format!("{}-{}", key.session[0], key.sequence);
-        let added = group.add(|rows, lines| {
-            for bet in 0..*bets {
-                let row = format!("{AGENCY},Ana,Paz,{name}-{bet},1999-03-17,7574\r\n");
-                rows.extend(row.into_bytes());
-            }
-            lines.extend(format!("winner of {name}\n").into_bytes());
-            Ok::<_, ()>(Written { bets: *bets, winners: 1, key: Some(*key) })
-        });
-        added.unwrap();
+        add(&mut group, AGENCY, &name, *bets, Some(*key));
     }
     group
 }

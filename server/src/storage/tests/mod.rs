@@ -2,6 +2,7 @@
 //! files, and of failed operations.
 
 mod damage;
+mod draws;
 mod failures;
 mod keys;
 mod killed_reopening;
@@ -14,3 +15,4 @@ mod session_deaths;
 mod session_states;
 mod sessions;
 mod upgrade;
+mod winner_index;

@@ -91,7 +91,8 @@ fn syncs_of_a_start(scratch: &Scratch, durability: Durability) -> [Vec<String>; 
 
 #[test]
 fn a_start_after_an_unclean_stop_syncs_what_it_relies_on_whatever_the_durabilities() {
-    let everything = ["journal", "bets.csv", "winners.log", "finished", "checkpoints"];
+    let everything =
+        ["journal", "bets.csv", "winners.log", "winners.idx", "finished", "checkpoints"];
     for before in BOTH {
         for after in BOTH {
             let scratch = Scratch::new();
@@ -108,7 +109,7 @@ fn a_start_after_an_unclean_stop_syncs_what_it_relies_on_whatever_the_durabiliti
 #[test]
 fn a_start_after_a_clean_stop_syncs_the_files_only_if_that_is_promised() {
     let scratch = Scratch::new();
-    for (durability, files) in [(Durability::Process, 0), (Durability::Disk, 4)] {
+    for (durability, files) in [(Durability::Process, 0), (Durability::Disk, 5)] {
         let (mut storage, recovery) = scratch.open(Durability::Process).unwrap();
         let ledger = append(&mut storage, recovery.ledger, "a", 1);
         storage.close(ledger).unwrap();
@@ -133,7 +134,8 @@ fn a_clean_stop_syncs_the_files_whatever_is_promised() {
             Ok(())
         });
         storage.close(ledger).unwrap();
-        let files = ["bets.csv", "winners.log", "finished", "checkpoints", "journal"];
+        let files =
+            ["bets.csv", "winners.log", "winners.idx", "finished", "checkpoints", "journal"];
         assert_eq!(*synced.borrow(), files, "{durability}");
     }
 }

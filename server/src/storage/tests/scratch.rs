@@ -4,8 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lottery::{BatchKey, Bet, is_winner, write_rows, write_winner_line};
+
+use crate::storage::files::Files;
 use crate::storage::journal::checkpoint::Run;
-use crate::storage::{Durability, Group, Ledger, Recovery, Storage, StorageError, Written};
+use crate::storage::{
+    Drawing, Durability, FileError, Group, Ledger, Recovery, Storage, StorageError, Written,
+};
 
 /// The two durabilities.
 pub const BOTH: [Durability; 2] = [Durability::Disk, Durability::Process];
@@ -89,19 +94,30 @@ impl Scratch {
     }
 }
 
-/// Returns a group of batches: of each, this many rows and one winner line.
+/// Adds a batch of this many bets, the first of which wins.
+pub fn add(group: &mut Group, agency: u16, name: &str, bets: usize, key: Option<BatchKey>) {
+    let added = group.add(|rows, lines| {
+        for bet in 0..bets {
+            let number = if bet == 0 { 7574 } else { 1033 };
+            let row = format!("{agency},Ana,Paz,{name}-{bet},1999-03-17,{number}\r\n");
+            rows.extend(row.into_bytes());
+        }
+        let winners: Vec<_> = (0..bets.min(1)).collect();
+        if !winners.is_empty() {
+            let line =
+                format!("Full name: Ana Paz | Document: {name}-0 | Date of Birth: 17/03/1999\n");
+            lines.extend(line.into_bytes());
+        }
+        Ok::<_, ()>(Written { bets, winners, key })
+    });
+    added.unwrap();
+}
+
+/// Returns a group of batches: of each, this many rows, the first of which wins.
 pub fn group(name: &str, batches: &[usize]) -> Group {
     let mut group = Group::default();
     for (number, bets) in batches.iter().enumerate() {
-        let added = group.add(|rows, lines| {
-            for bet in 0..*bets {
-                let row = format!("1,Ana,Paz,{name}-{number}-{bet},1999-03-17,7574\r\n");
-                rows.extend(row.into_bytes());
-            }
-            lines.extend(format!("winner of {name}-{number}\n").into_bytes());
-            Ok::<_, ()>(Written { bets: *bets, winners: 1, key: None })
-        });
-        added.unwrap();
+        add(&mut group, 1, &format!("{name}-{number}"), *bets, None);
     }
     group
 }
@@ -124,4 +140,37 @@ pub fn finish(storage: &mut Storage, ledger: Ledger, agency: u16) -> Ledger {
 /// Returns the batches, bets and finished agencies of a ledger.
 pub fn totals(ledger: &Ledger) -> [u64; 3] {
     [ledger.batches, ledger.bets, ledger.finished.into()]
+}
+
+/// Stores a batch of these bets, as a worker does. All earlier records are durable.
+pub fn store(storage: &mut Storage, ledger: Ledger, bets: &[Bet<'_>]) -> Ledger {
+    let mut group = Group::default();
+    let added = group.add(|rows, lines| {
+        let winners = (0..bets.len()).filter(|place| is_winner(&bets[*place])).collect::<Vec<_>>();
+        winners.iter().for_each(|place| write_winner_line(&bets[*place], lines));
+        write_rows(bets, rows).map(|()| Written { bets: bets.len(), winners, key: None })
+    });
+    added.unwrap();
+    let (after, refused) = storage.append(ledger, group.all(), ledger.records).unwrap();
+    assert!(refused.is_none(), "{refused:?}");
+    after
+}
+
+/// Holds a draw in one way, and returns its file.
+pub fn draw(
+    storage: &Storage,
+    ledger: &Ledger,
+    begin: impl Fn(&Files, &Ledger) -> Result<Drawing, FileError>,
+) -> Vec<u8> {
+    let mut drawing = begin(&storage.files, ledger).unwrap();
+    let by_index = drawing.uses_index();
+    while !storage.advance_draw(&mut drawing, 1 << 20).unwrap() {}
+    assert_eq!(drawing.uses_index(), by_index, "the index does not match");
+    storage.write_draw(&drawing).unwrap();
+    fs::read(storage.files.directory.join("draw.csv")).unwrap()
+}
+
+/// Holds the draw by the index, which must match, and returns its file.
+pub fn hold_draw(storage: &Storage, ledger: &Ledger) -> Vec<u8> {
+    draw(storage, ledger, Drawing::of_index)
 }

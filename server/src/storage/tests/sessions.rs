@@ -218,7 +218,7 @@ fn a_group_can_mix_batches_with_and_without_keys() {
         for (key, name) in [(Some(key(1, 1)), "1-1"), (None, "2-1"), (Some(key(1, 2)), "1-2")] {
             let added = mixed.add(|rows, _| {
                 rows.extend(format!("1,Ana,Paz,{name}-0,1999-03-17,1\r\n").into_bytes());
-                Ok::<_, ()>(Written { bets: 1, winners: 0, key })
+                Ok::<_, ()>(Written { bets: 1, winners: vec![], key })
             });
             added.unwrap();
         }

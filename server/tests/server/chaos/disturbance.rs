@@ -220,7 +220,7 @@ impl<'a> Disturbed<'a> {
 
     fn fail_write(&self, random: &mut Random, summary: &mut Summary) {
         let Some(shim) = self.shim else { return };
-        let file = random.pick(&["bets.csv", "winners.log", "journal"]);
+        let file = random.pick(&["bets.csv", "winners.log", "winners.idx", "journal"]);
         let how = random.pick(&["error", "short", "torn"]);
         shim.fail_next(&format!("write {file} {how}"));
         random.pause(PEACE);

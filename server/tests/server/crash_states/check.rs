@@ -148,7 +148,8 @@ fn check_central(
     }
 }
 
-/// Checks files, counters and marks. Returns the number of agencies that have finished.
+/// Checks files, counters and marks. With durability `disk`, no power loss takes an entry of the
+/// index. Returns the number of agencies that have finished.
 fn check_totals(
     setup: &Setup,
     central: &CentralProcess<'_>,
@@ -160,6 +161,9 @@ fn check_totals(
     let lines = lines.strip_prefix(LINES_BEFORE.as_bytes()).expect("their winners");
     let totals =
         recording.batches.check_stored(rows, lines, |batch| promises.batches.contains(&batch));
+    if !promises.may_refuse {
+        setup.assert_indexed();
+    }
     let segment = central.segment();
     let bets = segment.raw_value::<u64>("bets").unwrap().load();
     let results = central.results();

@@ -26,6 +26,8 @@ const AGENCIES: [u16; 2] = [1, 5000];
 /// The answer to the first of them after the draw.
 pub const ANSWER: &str = "WINNERS|11|33\n";
 
+/// Files of which a sync fails.
+const FAILING: [&str; 5] = ["journal", "bets.csv", "winners.log", "winners.idx", "finished"];
 const CLIENTS: usize = 3;
 /// Bets of the largest ordinary batch: about 5 kB.
 const MAX_BETS: u64 = 100;
@@ -100,8 +102,7 @@ impl Recording {
                 }
             }
             let failing = subject == Subject::FailedSync && run + 1 < runs;
-            let failure =
-                failing.then(|| random.pick(&["journal", "bets.csv", "winners.log", "finished"]));
+            let failure = failing.then(|| random.pick(&FAILING));
             let ports = [central.port, central.port_of("framed")];
             recording.load(ports, &shim, failure, random);
             if run + 1 == runs {

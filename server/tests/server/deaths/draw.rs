@@ -170,6 +170,13 @@ fn before_a_long_draw(protocol: &str) -> Setup {
     setup
 }
 
+/// Starts a central whose draw has to read all bets.
+fn start_before_a_long_draw(setup: &Setup) -> CentralProcess<'_> {
+    let central = setup.start();
+    setup.spoil_index();
+    central
+}
+
 /// Waits until a worker holds the draw and returns its slot.
 fn owner(central: &CentralProcess<'_>) -> usize {
     let segment = central.segment();
@@ -197,7 +204,7 @@ fn assert_answered(central: &CentralProcess<'_>) {
 #[test]
 fn another_worker_holds_the_draw_when_its_owner_is_killed() {
     let setup = before_a_long_draw("framed");
-    let central = setup.start();
+    let central = start_before_a_long_draw(&setup);
     let mut agency = Participant::connect(central.port, "framed", 1);
     agency.try_notify().unwrap();
     for _ in 0..2 {
@@ -215,7 +222,7 @@ fn another_worker_holds_the_draw_when_its_owner_is_killed() {
 #[test]
 fn a_worker_that_receives_sigterm_during_the_draw_gives_it_up_to_another_at_once() {
     let setup = before_a_long_draw("framed:0,typed:0");
-    let central = setup.start();
+    let central = start_before_a_long_draw(&setup);
     let (pids, typed) = (central.worker_pids(), central.port_of("typed"));
     let processing = central.segment().raw_array::<u16>("in_flight").unwrap();
     // Each worker has a client that prevents its end for most of the grace period.

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -124,7 +125,40 @@ fn a_damaged_row_is_named_and_the_draw_is_held_once_the_row_is_restored() {
     let bad = String::from_utf8(good.clone()).unwrap().replacen("1999-03-17", "1999-13-17", 2);
     let bad = bad.replacen("1999-13-17", "1999-03-17", 1);
     write(bad.as_bytes());
+    setup.spoil_index();
     assert_held_after(central, agencies, "bets.csv: line 2 is not a bet", || write(&good));
+}
+
+#[test]
+fn a_damaged_row_of_a_bet_that_does_not_win_changes_no_winner_and_verify_names_it() {
+    let setup = setup(3);
+    let central = setup.start();
+    let mut agencies = with_bets(&central, 3);
+    let rows = String::from_utf8(setup.read_stored("bets.csv")).unwrap();
+    let loser = rows.find(",1033\r\n").unwrap();
+    let file = File::options().write(true).open(setup.stored("bets.csv")).unwrap();
+    file.write_all_at(b",7574", loser as u64).unwrap();
+    agencies.iter_mut().for_each(Participant::finish);
+    assert_answered(&mut agencies);
+    drop(agencies);
+    assert_eq!(central.stop().0, 0);
+    let output = setup.run(&["verify"]);
+    assert_eq!(output.status.code(), Some(1));
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(log.contains("bets.csv: lines ") && log.contains("not what was acknowledged"), "{log}");
+}
+
+#[test]
+fn a_damaged_row_of_a_winner_prevents_the_draw_until_it_is_restored() {
+    let setup = setup(3);
+    let central = setup.start();
+    let agencies = with_bets(&central, 3);
+    let rows = String::from_utf8(setup.read_stored("bets.csv")).unwrap();
+    let winner = rows.find(",7574\r\n").unwrap() as u64;
+    let file = File::options().write(true).open(setup.stored("bets.csv")).unwrap();
+    file.write_all_at(b",1033", winner).unwrap();
+    let mend = || file.write_all_at(b",7574", winner).unwrap();
+    assert_held_after(central, agencies, "its rows are not those that were stored", mend);
 }
 
 /// Asserts that a start fails, and returns its last line.

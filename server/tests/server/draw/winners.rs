@@ -192,8 +192,9 @@ fn an_agency_that_disconnects_while_it_waits_harms_no_other_and_gets_its_answer_
 /// Bets in the draw below, several megabytes of agencies 1 to 5.
 const BETS: usize = 60_000;
 
-#[test]
-fn a_draw_reads_the_bets_once_whatever_the_number_of_agencies() {
+/// Holds a draw over [`BETS`] bets, 30 of which win. Returns the bytes that the workers read for it
+/// and those of the bets.
+fn read_by_a_draw(spoil: impl Fn(&Setup)) -> (u64, u64) {
     let setup = setup("sentinel");
     fs::create_dir(setup.stored("")).unwrap();
     let row = |bet: usize| {
@@ -202,6 +203,7 @@ fn a_draw_reads_the_bets_once_whatever_the_number_of_agencies() {
     };
     fs::write(setup.stored("bets.csv"), (0..BETS).map(row).collect::<String>()).unwrap();
     let central = setup.start();
+    spoil(&setup);
     let read = || central.worker_pids().into_iter().map(bytes_read).sum::<u64>();
     let mut agencies: Vec<_> = (1..=AGENCIES)
         .map(|number| Participant::connect(central.port, "sentinel", number))
@@ -218,6 +220,23 @@ fn a_draw_reads_the_bets_once_whatever_the_number_of_agencies() {
             number + 1
         );
     }
-    let (read, size) = (read() - before, setup.read_stored("bets.csv").len() as u64);
+    let read = read() - before;
+    setup.assert_indexed();
+    let log = central.stop_and_read_log();
+    let fell_back = log.iter().any(|line| line.contains("file: winners.idx | reason: "));
+    let size = setup.read_stored("bets.csv").len() as u64;
+    assert_eq!(fell_back, read >= size, "{log:#?}");
+    (read, size)
+}
+
+#[test]
+fn a_draw_reads_the_rows_of_the_winners_and_not_all_bets() {
+    let (read, size) = read_by_a_draw(|_| ());
+    assert!(read < size / 10, "{read} bytes read for {size} bytes of bets");
+}
+
+#[test]
+fn without_its_index_a_draw_reads_the_bets_once_whatever_the_number_of_agencies() {
+    let (read, size) = read_by_a_draw(Setup::spoil_index);
     assert!((size..size + size / 5).contains(&read), "{read} bytes read for {size} bytes of bets");
 }

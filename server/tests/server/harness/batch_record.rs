@@ -203,7 +203,8 @@ impl BatchRecord {
         StoredBatches::read(rows, &batches).compare(batches.len(), lines, must_be_stored).none()
     }
 
-    /// Compares the record with the files of an idle central, and its files with its totals.
+    /// Compares the record with the files of an idle central, and its files with each other and with
+    /// its totals.
     pub fn check(&self, setup: &Setup, central: &CentralProcess<'_>) -> Totals {
         self.compare(setup, central).none()
     }
@@ -211,6 +212,7 @@ impl BatchRecord {
     /// Compares as [`check`](Self::check) does, and returns the differences between the record and
     /// the files.
     pub fn compare(&self, setup: &Setup, central: &CentralProcess<'_>) -> Differences {
+        setup.assert_indexed();
         let (rows, lines) = (setup.read_stored("bets.csv"), setup.read_stored("winners.log"));
         let differences = self.compare_files(&rows, &lines);
         let totals = differences.totals;

@@ -26,6 +26,7 @@ mod setup;
 mod stopped_process;
 mod stored_batches;
 mod vectors;
+mod winner_index;
 
 pub use agency_connection::AgencyConnection;
 pub use batch_record::BatchRecord;
@@ -55,3 +56,4 @@ pub use vectors::{
     WINNERS_BY_AGENCY, bets_with, draw_dialects, from_hex, numbered_bet, receipt, vector,
     winners_reply,
 };
+pub use winner_index::{WINNER_INDEX, index_of};

@@ -16,9 +16,10 @@ use crate::harness::{Participant, Setup, bet, left_out, packet_of};
 const OTHER_USER: u32 = 65534;
 
 /// All files of a storage after a draw, with the rights that they get.
-const FILES: [(&str, u32); 7] = [
+const FILES: [(&str, u32); 8] = [
     ("bets.csv", 0o640),
     ("winners.log", 0o640),
+    ("winners.idx", 0o640),
     ("journal", 0o600),
     ("checkpoints", 0o640),
     ("finished", 0o640),

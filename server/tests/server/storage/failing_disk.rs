@@ -64,6 +64,11 @@ fn a_failed_sync_of_the_winners_stops_the_central_and_loses_nothing_acknowledged
 }
 
 #[test]
+fn a_failed_sync_of_the_index_stops_the_central_and_loses_nothing_acknowledged() {
+    stops_after_a_failed_sync_of("winners.idx");
+}
+
+#[test]
 fn a_failed_sync_of_the_journal_stops_the_central_and_loses_nothing_acknowledged() {
     stops_after_a_failed_sync_of("journal");
 }
@@ -92,7 +97,7 @@ fn a_failed_sync_of_a_finish_mark_stops_the_central_before_it_acknowledges() {
 
 #[test]
 fn batches_of_a_killed_run_with_durability_disk_are_durable_before_a_run_without_it_stores_more() {
-    for file in ["bets.csv", "winners.log", "finished", "journal"] {
+    for file in ["bets.csv", "winners.log", "winners.idx", "finished", "journal"] {
         let mut setup = Setup::new().with("SERVER_DURABILITY", "disk");
         let central = setup.start();
         assert!(central.request(&packet_of("acknowledged", 10, 4)).len() > 2);

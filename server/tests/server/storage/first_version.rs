@@ -55,6 +55,8 @@ fn a_killed_central_of_the_first_version_is_recovered_and_its_lottery_goes_on() 
         assert!(matches!(stored, Receipt::Stored { .. }), "{stored:?}");
         second.finish();
         assert_eq!(second.winners().0, 2, "{durability}");
+        central.until_drawn();
+        setup.assert_indexed();
         assert_eq!(winners_of(central.port, 1), 3, "{durability}");
         assert_eq!(central.stop().0, 0);
     }

@@ -4,7 +4,8 @@
 use std::fs;
 
 use crate::harness::{
-    BatchRecord, CentralProcess, Setup, can_mount, eventually, is_alive, large_packet,
+    BatchRecord, CentralProcess, Setup, WINNER_INDEX, can_mount, eventually, index_of, is_alive,
+    large_packet,
 };
 use lottery::protocol::typed;
 
@@ -33,6 +34,7 @@ fn assert_unharmed(
 ) {
     central.none_in_flight_within_a_second();
     let totals = record.check_files(&read("bets.csv"), &read("winners.log"));
+    assert!(read(WINNER_INDEX) == index_of(&read("bets.csv")), "the index of the winners");
     assert_eq!(central.results().winners, totals.winners);
     assert_eq!(central.number("bets"), totals.bets);
     assert_eq!(totals.bets, (record.acknowledged() * BETS) as u64, "a refused batch is not stored");
@@ -67,6 +69,7 @@ fn fills_and_goes_on(durability: &str) {
     assert!(record.send_batch(central.port, BETS, BETS / 2), "there is room again");
     assert!(record.acknowledged() > before);
     let totals = record.check_files(&read("bets.csv"), &read("winners.log"));
+    assert!(read(WINNER_INDEX) == index_of(&read("bets.csv")), "the index of the winners");
     assert_eq!((central.results().winners, central.number("bets")), (totals.winners, totals.bets));
     assert_eq!(central.worker_pids(), workers);
     assert_eq!(central.stop().0, 0);
@@ -109,6 +112,7 @@ fn a_file_size_limit_refuses_the_batch_and_kills_no_worker() {
     let stored = || record.send_batch(central.port, BETS, BETS / 2);
     eventually("a batch is stored again", stored, |stored| *stored);
     let totals = record.check_files(&read("bets.csv"), &read("winners.log"));
+    assert!(read(WINNER_INDEX) == index_of(&read("bets.csv")), "the index of the winners");
     assert_eq!(central.results().winners, totals.winners);
     assert_eq!(central.number("worker_deaths"), 0);
     assert_eq!(central.stop().0, 0);

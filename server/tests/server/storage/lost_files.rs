@@ -13,7 +13,7 @@ use crate::harness::{
 };
 
 /// Files of a running central before its draw.
-const FILES: [&str; 5] = ["bets.csv", "winners.log", "journal", "finished", "lock"];
+const FILES: [&str; 6] = ["bets.csv", "winners.log", "winners.idx", "journal", "finished", "lock"];
 /// How long a central may take to notice and to exit, on a busy machine.
 const SOON: Duration = Duration::from_secs(5);
 /// Exit code when the storage cannot be used any more.

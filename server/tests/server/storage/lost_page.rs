@@ -90,7 +90,8 @@ fn a_loss_that_only_a_killed_worker_has_seen_prevents_every_acknowledgement() {
 
 #[test]
 fn a_replacement_of_the_killed_worker_stops_the_central_whichever_file_lost_the_page() {
-    for file in ["bets.csv", "winners.log", "finished", "checkpoints", "journal"] {
+    let files = ["bets.csv", "winners.log", "winners.idx", "finished", "checkpoints", "journal"];
+    for file in files {
         let setup = setup("1");
         let Some((mut central, shim)) = start(&setup) else { return };
         let port = central.port;

@@ -9,18 +9,18 @@ use crate::harness::{Random, Setup, large_packet, packet_of};
 /// Index of the epoch in the ledger.
 const EPOCH: usize = 5;
 /// Files that the kernel may not have written when the power fails.
-const VOLATILE: [&str; 2] = ["bets.csv", "winners.log"];
+const VOLATILE: [&str; 3] = ["bets.csv", "winners.log", "winners.idx"];
 
 fn setup() -> Setup {
     Setup::new().with("SERVER_DURABILITY", "disk")
 }
 
-fn contents(setup: &Setup) -> [Vec<u8>; 2] {
+fn contents(setup: &Setup) -> [Vec<u8>; 3] {
     VOLATILE.map(|file| setup.read_stored(file))
 }
 
 /// Starts the central and asserts that it has exactly these files and totals.
-fn assert_restored(setup: &Setup, expected: &[Vec<u8>; 2], bets: u64, winners: u64) {
+fn assert_restored(setup: &Setup, expected: &[Vec<u8>; 3], bets: u64, winners: u64) {
     let central = setup.start();
     assert!(contents(setup) == *expected, "the files are restored");
     assert_eq!((central.number("bets"), central.results().winners), (bets, winners));
@@ -53,7 +53,9 @@ fn losses_since_the_last_checkpoint_are_restored_from_the_journal() {
                 }
                 "partly written" => file.set_len(kept + random.below(whole - kept)).unwrap(),
                 _ => {
-                    for page in (kept.next_multiple_of(4096)..whole - 4096).step_by(4096) {
+                    for page in
+                        (kept.next_multiple_of(4096)..whole.saturating_sub(4096)).step_by(4096)
+                    {
                         file.write_all_at(&[0; 4096], page + random.below(2) * 4096).unwrap();
                     }
                 }

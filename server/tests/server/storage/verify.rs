@@ -75,6 +75,8 @@ fn an_intact_storage_is_verified_after_a_kill_a_stop_and_a_draw() {
     for durability in ["process", "disk"] {
         let setup = killed(durability);
         assert_intact(&setup, "bets: 30 | winners: 12 | agencies_finished: 0");
+        let log = log_of(&setup.run(&["verify"]));
+        assert!(!log.contains("winners.idx"), "{log}");
         assert_eq!(setup.start().stop().0, 0);
         assert_intact(&setup, "bets: 30 | winners: 12 | agencies_finished: 0");
     }
@@ -136,6 +138,15 @@ fn a_damaged_copy_in_the_journal_is_noted_and_harmless() {
     assert_intact(&setup, "journal: a copy at byte 24576 is damaged, another is not");
     assert_eq!(setup.start().stop().0, 0);
     assert_intact(&setup, "bets: 30");
+}
+
+#[test]
+fn an_index_that_does_not_name_the_winners_is_noted_and_harmless() {
+    let setup = killed("process");
+    overwrite(&setup, "winners.idx", 8, &[1]);
+    assert_intact(&setup, "winners.idx: entry 2 does not name the row of a winner");
+    fs::write(setup.stored("winners.idx"), "").unwrap();
+    assert_intact(&setup, "winners.idx: it has 0 of 12 entries");
 }
 
 #[test]

@@ -12,8 +12,8 @@ pub struct Prepared<'b> {
     pub bets: usize,
     /// The agency of all bets; 0 in a dialect without agencies.
     pub agency: u16,
-    /// The winners, in the order of the batch.
-    pub winners: Vec<Bet<'b>>,
+    /// The winners, in the order of the batch, each with its place in it, from 0.
+    pub winners: Vec<(usize, Bet<'b>)>,
     /// Identifies the batch, in a dialect whose batches have keys.
     pub key: Option<BatchKey>,
     /// True if every document is known to be a plain decimal from 0 to 4294967295, which every
@@ -50,7 +50,7 @@ pub(crate) struct BatchRows<'r, 'b> {
     decoded: Vec<Bet<'b>>,
     bets: usize,
     agency: u16,
-    winners: Vec<Bet<'b>>,
+    winners: Vec<(usize, Bet<'b>)>,
     has_plain_documents: bool,
 }
 
@@ -80,7 +80,7 @@ impl<'b> BatchRows<'_, 'b> {
         self.bets += 1;
         self.check_document(bet.document.as_str());
         if is_winner(&bet) {
-            self.winners.push(bet);
+            self.winners.push((self.bets - 1, bet));
         }
         self.decoded.push(bet);
         Some(())
@@ -89,7 +89,7 @@ impl<'b> BatchRows<'_, 'b> {
     /// Adds a winner whose row was copied.
     pub(crate) fn push_winner(&mut self, bet: Bet<'b>) {
         debug_assert!(is_winner(&bet), "{bet:?} lost by the general rule");
-        self.winners.push(bet);
+        self.winners.push((self.bets - 1, bet));
     }
 
     /// Adds a bet and appends its row: the prefix, the `length` bytes in the middle of `row`, and

@@ -7,7 +7,7 @@ use super::window::{PREFIX, ROW, SEARCHED, Scanned, Window};
 use crate::winner::{WINNING_NUMBER, wins_without_number};
 
 /// The digits of the winning number.
-const WINNING: Plain = Plain::of(b"7574");
+pub(super) const WINNING: Plain = Plain::of(b"7574");
 const _: () = assert!(WINNING_NUMBER == 7574);
 
 /// Offset of a separator that is missing.
@@ -143,13 +143,13 @@ fn without_lowest(bits: u64) -> u64 {
 
 /// Returns `None` unless the bytes between these offsets are a date.
 #[inline(always)]
-fn check_date(window: &Window, start: usize, end: usize) -> Option<()> {
+pub(super) fn check_date(window: &Window, start: usize, end: usize) -> Option<()> {
     let date = window.get(start..)?.first_chunk()?;
     (end == start + DATE_BYTES && is_iso_date(date)).then_some(())
 }
 
 /// Returns the number between these offsets, or `None` if it is not a short plain decimal.
 #[inline(always)]
-fn read_plain(window: &Window, start: usize, end: usize) -> Option<Plain> {
+pub(super) fn read_plain(window: &Window, start: usize, end: usize) -> Option<Plain> {
     Plain::read(window.get(start..)?.first_chunk()?, end - start)
 }

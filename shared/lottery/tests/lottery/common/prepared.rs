@@ -12,7 +12,10 @@ pub(crate) fn check_message(codec: &mut dyn CentralCodec, wire: &[u8]) -> bool {
     let mut rows = BEFORE.to_vec();
     let begins = codec.begins_batch(wire);
     let prepared = codec.prepare(wire, &mut rows);
-    let reply = prepared.as_ref().map(|prepared| reply(codec, prepared.bets, &prepared.winners));
+    let reply = prepared.as_ref().map(|prepared| {
+        let winners: Vec<_> = prepared.winners.iter().map(|(_, bet)| *bet).collect();
+        reply(codec, prepared.bets, &winners)
+    });
     let decoded = codec.decode(wire);
     let Some(prepared) = prepared else {
         assert_eq!(rows, BEFORE, "rows of a message that was not prepared: {wire:02x?}");
@@ -33,6 +36,8 @@ pub(crate) fn check_message(codec: &mut dyn CentralCodec, wire: &[u8]) -> bool {
     assert_eq!(lossy(&rows), lossy(&expected), "{wire:02x?}");
     let winners: Vec<_> = bets.iter().filter(|bet| is_winner(bet)).copied().collect();
     assert_eq!(reply, Some(self::reply(codec, bets.len(), &winners)));
+    let winners = (0..).zip(&bets).filter(|(_, bet)| is_winner(bet));
+    let winners = winners.map(|(place, bet)| (place, *bet)).collect();
     let agency = bets[0].agency;
     assert!(bets.iter().all(|bet| bet.agency == agency), "{wire:02x?}");
     let is_plain = |bet: &Bet<'_>| {
