@@ -27,8 +27,10 @@ pub struct Rows {
     end: u64,
     /// Offset of `bytes`.
     position: u64,
-    /// Bytes that were read and are not parsed yet.
+    /// A buffer, never smaller than before, because clearing its bytes takes time.
     bytes: Vec<u8>,
+    /// How many of these bytes were read and are not parsed yet.
+    filled: usize,
     parser: RowParser,
     /// Rows so far.
     pub count: u64,
@@ -40,7 +42,7 @@ impl Rows {
     /// Begins to read the first `end` bytes of the file, none of which may change any more.
     pub fn new(file: File, end: u64) -> Self {
         let (bytes, parser) = (Vec::new(), RowParser::default());
-        Self { file, end, position: 0, bytes, parser, count: 0, checksum: 0 }
+        Self { file, end, position: 0, bytes, filled: 0, parser, count: 0, checksum: 0 }
     }
 
     /// Reads about `bytes` bytes more. Calls `winner` for each row that may be that of a winner,
@@ -52,24 +54,29 @@ impl Rows {
         winner: impl FnMut(u64, &Bet<'_>) -> io::Result<()>,
     ) -> io::Result<bool> {
         self.read_more(bytes)?;
-        let scanned = self.parser.scan(&self.bytes, self.position, winner)?;
+        let scanned = self.parser.scan(&self.bytes[..self.filled], self.position, winner)?;
         self.count += scanned.rows;
-        let left = self.bytes.len() - scanned.bytes;
-        let is_end = self.position + self.bytes.len() as u64 == self.end;
+        let left = self.filled - scanned.bytes;
+        let is_end = self.position + self.filled as u64 == self.end;
         if scanned.ends_in_no_bet || left > if is_end { 0 } else { MAX_ROW_BYTES } {
             return Err(io::Error::new(ErrorKind::InvalidData, no_bet(self.count + 1)));
         }
-        self.bytes.drain(..scanned.bytes);
+        self.bytes.copy_within(scanned.bytes..self.filled, 0);
+        self.filled = left;
         self.position += scanned.bytes as u64;
         Ok(is_end)
     }
 
     fn read_more(&mut self, bytes: u64) -> io::Result<()> {
-        let kept = self.bytes.len();
-        let from = self.position + kept as u64;
-        self.bytes.resize(kept + bytes.min(self.end - from) as usize, 0);
-        self.file.read_exact_at(&mut self.bytes[kept..], from)?;
-        self.checksum = checksum(self.checksum, &self.bytes[kept..]);
+        let from = self.position + self.filled as u64;
+        let end = self.filled + bytes.min(self.end - from) as usize;
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        let more = &mut self.bytes[self.filled..end];
+        self.file.read_exact_at(more, from)?;
+        self.checksum = checksum(self.checksum, more);
+        self.filled = end;
         Ok(())
     }
 }

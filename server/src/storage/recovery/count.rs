@@ -13,8 +13,8 @@ use super::super::winner_index::Entry;
 use super::super::{FileError, Ledger, StorageError};
 use super::Recovery;
 
-/// Bytes that are read at a time.
-const PIECE_BYTES: usize = 1 << 20;
+/// Bytes that are read at a time: they stay in the cache of the processor until they are parsed.
+const PIECE_BYTES: usize = 1 << 18;
 
 impl Files {
     /// Counts the totals from `bets.csv`, and writes `winners.log` and the index again. The storage is new, or its

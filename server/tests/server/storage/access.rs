@@ -111,7 +111,8 @@ fn files_that_stay_open_to_others_and_a_directory_that_others_can_write_are_name
     // The central runs as a user who does not own a file of the storage, so it cannot change it.
     let directory = setup.stored("");
     set_mode(setup.directory(), 0o777);
-    for name in ["", "winners.log", "journal", "checkpoints", "finished", "lock"] {
+    let names = ["", "winners.log", "winners.idx", "journal", "checkpoints", "finished", "lock"];
+    for name in names {
         chown(setup.stored(name), Some(OTHER_USER), Some(OTHER_USER)).unwrap();
     }
     set_mode(&setup.stored("bets.csv"), 0o666);
