@@ -120,7 +120,7 @@ impl Agency<'_> {
         let result = self.send_rows(&mut batches);
         self.progress.end();
         self.has_sent_all = result.is_ok();
-        self.record_end(&batches);
+        self.record_end();
         if self.stop.requested().is_some() {
             drop(batches);
             log_line::info("close_file", Outcome::Success)

@@ -60,6 +60,15 @@ pub(crate) enum DatasetError {
     },
 }
 
+impl DatasetError {
+    /// Returns true if a row has the wrong number of columns. Rows after it can be read.
+    pub(crate) fn is_of_columns(&self) -> bool {
+        use RowError::{Columns, OtherColumns, Separator};
+        let Self::Row { reason, .. } = self else { return false };
+        matches!(reason, Columns { .. } | OtherColumns { .. } | Separator { .. })
+    }
+}
+
 /// Why a row cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RowError {

@@ -1,26 +1,28 @@
 //! The state file of an agency: what a later run needs to send the same batches with the same keys.
 //!
-//! The file is written before the first batch is sent. It determines every batch: its session, the
-//! rules that divide the file of bets into batches, and hashes of that file. So it need not be
-//! written for each batch. A later run asks the central for the number of the next batch and makes
-//! that batch again from the file.
+//! The state is written before the first batch is sent, after the row hashes of the file of bets,
+//! which are a file of their own. Both determine every batch: the session, the rules that divide
+//! the file of bets into batches, and its content. So they need not be written for each batch. A
+//! later run asks the central for the number of the next batch and makes that batch again from the
+//! file.
 
 mod error;
 mod file;
-mod fingerprint;
+mod lines;
 mod plan;
+mod row_hashes;
 mod state;
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use lottery::BatchKey;
 
 pub(crate) use self::error::ResumeError;
 use self::file::StateFile;
-use self::fingerprint::Fingerprint;
 pub(crate) use self::plan::{Part, Plan, Rules};
+use self::row_hashes::{FileError, RowHashes};
 pub(crate) use self::state::Acknowledged;
 use self::state::State;
 
@@ -36,6 +38,8 @@ const UPDATE_SHARE: u32 = 50;
 pub(crate) struct Resume {
     file: StateFile,
     state: State,
+    /// The file of row hashes.
+    hashes: PathBuf,
     /// Time from which on the acknowledged rows are written again.
     next_update: Instant,
 }
@@ -52,7 +56,8 @@ impl Resume {
                 acknowledged: Acknowledged::default(),
                 complete: false,
                 plan: Plan::default(),
-                fingerprint: Fingerprint::default(),
+                bytes: 0,
+                edition: 0,
             }
         } else {
             State::from_text(&String::from_utf8_lossy(&content))
@@ -62,7 +67,8 @@ impl Resume {
             let found = state.agency;
             return Err(ResumeError::OtherAgency { path: path.to_owned(), found, agency });
         }
-        Ok(Self { file, state, next_update: Instant::now() })
+        let hashes = row_hashes::path_of(path);
+        Ok(Self { file, state, hashes, next_update: Instant::now() })
     }
 
     /// Returns the session.
@@ -77,7 +83,7 @@ impl Resume {
 
     /// Returns true if no earlier run has sent anything.
     pub(crate) fn is_new(&self) -> bool {
-        self.state.fingerprint.length == 0
+        self.state.bytes == 0
     }
 
     /// Returns the batches of the earlier runs.
@@ -87,23 +93,39 @@ impl Resume {
 
     /// Compares the file of bets with the one of the earlier runs.
     pub(crate) fn compare(&self, data: &File) -> Result<Intact, ResumeError> {
-        let recorded = &self.state.fingerprint;
-        let bytes = recorded.intact(data).map_err(ResumeError::Data)?;
-        let (block, length) = (recorded.block, recorded.length);
-        Ok(Intact { bytes, block, length, is_whole: bytes == length })
+        let State { session, bytes, edition, .. } = self.state;
+        let unusable = |reason| ResumeError::UnusableHashes { path: self.hashes.clone(), reason };
+        let mut hashes = RowHashes::open(&self.hashes).map_err(unusable)?;
+        hashes.check(session, edition).map_err(unusable)?;
+        let change = hashes.first_change(data, bytes).map_err(|error| match error {
+            FileError::Data(error) => ResumeError::Data(error),
+            FileError::Hashes(error) => unusable(error.into()),
+        })?;
+        Ok(Intact { bytes: change.unwrap_or(bytes), is_whole: change.is_none() })
     }
 
     /// Hashes the file of bets and records the batches, before the first of them is sent. `plan`
     /// gets the length of the file.
+    ///
+    /// A run that dies before the state is written has changed nothing that matters: the earlier
+    /// state is valid with the new row hashes, see [`RowHashes::check`].
     pub(crate) fn begin(
         &mut self,
         data: &File,
         acknowledged: Acknowledged,
         plan: impl FnOnce(&mut Plan, u64),
     ) -> Result<(), ResumeError> {
-        let fingerprint = Fingerprint::of(data).map_err(ResumeError::Data)?;
-        plan(&mut self.state.plan, fingerprint.length);
-        self.state.fingerprint = fingerprint;
+        let edition = self.state.edition + 1;
+        let written = RowHashes::write(&self.hashes, self.state.session, edition, data);
+        let bytes = written.map_err(|error| match error {
+            FileError::Data(error) => ResumeError::Data(error),
+            FileError::Hashes(source) => {
+                ResumeError::Unusable { path: self.hashes.clone(), source }
+            }
+        })?;
+        plan(&mut self.state.plan, bytes);
+        self.state.bytes = bytes;
+        self.state.edition = edition;
         self.state.acknowledged = acknowledged;
         self.state.complete = false;
         self.write()
@@ -126,16 +148,12 @@ impl Resume {
     /// bytes of the file: everything after it may change before the next run.
     pub(crate) fn end(
         &mut self,
-        data: &File,
         acknowledged: Acknowledged,
         sent: u64,
         complete: bool,
     ) -> Result<(), ResumeError> {
-        let State { plan, fingerprint, .. } = &mut self.state;
-        if let Some(sent_only) = fingerprint.truncated(data, sent).map_err(ResumeError::Data)? {
-            *fingerprint = sent_only;
-            plan.truncate(sent);
-        }
+        self.state.bytes = self.state.bytes.min(sent);
+        self.state.plan.truncate(sent);
         self.state.acknowledged = acknowledged;
         self.state.complete = complete;
         self.write()
@@ -149,12 +167,8 @@ impl Resume {
 /// The part of the file of bets that is as the earlier runs have sent it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Intact {
-    /// Bytes before the first block that has changed.
+    /// Bytes before the first line that has changed.
     pub(crate) bytes: u64,
-    /// Length of a block in bytes.
-    pub(crate) block: u64,
-    /// Length of the whole part in bytes.
-    pub(crate) length: u64,
     /// True if nothing has changed.
     pub(crate) is_whole: bool,
 }

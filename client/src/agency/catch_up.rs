@@ -16,8 +16,7 @@ impl Agency<'_> {
     /// Skips the batches that the central has stored. Returns the next batch, which is in the
     /// codec; `None` if all rows are stored.
     ///
-    /// The last stored batch is sent again, so that the central compares its content. A changed row
-    /// in an earlier batch is found by the hashes of the state.
+    /// The last stored batch is sent again, so that the central compares its content too.
     pub(super) fn catch_up(&mut self, batches: &mut Batches) -> Result<Option<Batch>, RunError> {
         let Some(resume) = &self.resume else { return self.fill(batches) };
         self.plan = resume.plan().clone();
@@ -44,10 +43,12 @@ impl Agency<'_> {
                 return Err(self.cannot_resume(ResumeError::Shortened { rows }));
             };
             let sequence = self.stored.batches + 1;
+            // A line break at the end of the file may be new.
+            if !intact.is_whole && batch.end > intact.bytes {
+                return Err(self.changed(intact));
+            }
             if sequence == stored {
                 self.confirm(&batch, sequence, intact)?;
-            } else if batch.end > intact.bytes {
-                return Err(self.changed(intact));
             }
             self.codec.clear();
             self.stored.batches = sequence;
@@ -140,7 +141,8 @@ impl Agency<'_> {
         match self.store(sequence) {
             Ok(Receipt::Stored { .. }) => Ok(()),
             Err(RequestError::Denied(denied)) if denied.advice == Advice::Stop => {
-                if batch.end > intact.bytes {
+                // The batch is shorter than before if the rows after it were removed.
+                if !intact.is_whole {
                     return Err(self.changed(intact));
                 }
                 let Rows { first, last, .. } = self.rows(batch);
@@ -195,29 +197,26 @@ impl Agency<'_> {
         rows
     }
 
-    /// Returns the error for a file that has changed in the block after its intact bytes.
+    /// Returns the error for a file whose row after its intact bytes has changed.
     fn changed(&self, intact: Intact) -> RunError {
-        let end = intact.bytes + intact.block;
-        let mut first = None;
-        let mut last = 0;
-        let dataset = Dataset::open(&self.config.data, self.config.id);
-        if let Ok(mut dataset) = dataset {
-            loop {
-                let more = dataset.advance();
-                last = dataset.row();
-                if let Ok(false) = more {
-                    // A row that was deleted at the end is the one after the last.
-                    last += u64::from(dataset.size() < intact.length);
-                    break;
-                }
-                if dataset.position() > intact.bytes {
-                    first.get_or_insert(last);
-                }
-                if more.is_err() || dataset.position() >= end {
-                    break;
-                }
-            }
+        let found = Dataset::open(&self.config.data, self.config.id);
+        let (row, line) = found.map_or((0, None), |dataset| row_after(dataset, intact.bytes));
+        self.cannot_resume(ResumeError::Changed { row, line })
+    }
+}
+
+/// Returns the number of the first row that ends after these bytes of the file, and its line. The
+/// row after the last one has no line.
+fn row_after(mut dataset: Dataset, bytes: u64) -> (u64, Option<u64>) {
+    loop {
+        let more = dataset.advance();
+        if matches!(more, Ok(false)) {
+            return (dataset.row() + 1, None);
         }
-        self.cannot_resume(ResumeError::Changed { first: first.unwrap_or(last), last })
+        // Rows that were not sent need not be valid.
+        let is_readable = more.as_ref().map_or_else(DatasetError::is_of_columns, |_| true);
+        if dataset.position() > bytes || !is_readable {
+            return (dataset.row(), Some(dataset.line()));
+        }
     }
 }

@@ -37,10 +37,9 @@ impl Agency<'_> {
     }
 
     /// Records the end of sending.
-    pub(super) fn record_end(&mut self, batches: &Batches) {
+    pub(super) fn record_end(&mut self) {
         if let (Some(resume), Some(sent)) = (&mut self.resume, self.sent)
-            && let Err(error) =
-                resume.end(batches.dataset().file(), self.stored, sent, self.has_sent_all)
+            && let Err(error) = resume.end(self.stored, sent, self.has_sent_all)
         {
             self.log_unrecorded(&error);
         }

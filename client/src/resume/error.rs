@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use conventions::access::Explained;
 
+use super::row_hashes::UnusableHashes;
 use super::state::Unreadable;
 use crate::central_client::RequestError;
 
@@ -33,6 +34,14 @@ pub(crate) enum ResumeError {
         /// What is wrong with it.
         reason: Unreadable,
     },
+    /// The row hashes beside the state cannot be used, so no row can be compared.
+    #[error("cannot use the row hashes in {}: {reason}", path.display())]
+    UnusableHashes {
+        /// The file of row hashes.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: UnusableHashes,
+    },
     /// The state file is that of another agency.
     #[error("the state in {} is of agency {found}, this is agency {agency}", path.display())]
     OtherAgency {
@@ -49,13 +58,13 @@ pub(crate) enum ResumeError {
     /// The file of bets cannot be read.
     #[error("cannot read the file of bets: {0}")]
     Data(io::Error),
-    /// Stored rows have changed.
-    #[error("the first row that has changed since it was sent is among rows {first}-{last}")]
+    /// A stored row has changed.
+    #[error("the first row that has changed since it was sent is row {row}{}", on_line(*row, *line))]
     Changed {
-        /// First row that may have changed.
-        first: u64,
-        /// Last row that may be the first one that has changed.
-        last: u64,
+        /// The row. It may be the one after the last row of the file, which was removed.
+        row: u64,
+        /// Line of the file on which it begins, if it exists.
+        line: Option<u64>,
     },
     /// Stored rows are missing in the file.
     #[error("the file has {rows} rows, fewer than earlier runs have sent")]
@@ -131,6 +140,15 @@ impl ResumeError {
                 "run the version of the client that has written it".to_owned()
             }
             Self::Unreadable { .. } => format!("restore it from a backup; {anew}"),
+            Self::UnusableHashes { reason: UnusableHashes::Version(_), .. } => {
+                "run the version of the client that has written it".to_owned()
+            }
+            Self::UnusableHashes { reason: UnusableHashes::Unreadable(_), .. } => {
+                format!("make it readable and run again; {anew}")
+            }
+            Self::UnusableHashes { .. } => {
+                format!("restore it from the same backup as the state; {anew}")
+            }
             Self::OtherAgency { .. } => "give each agency its own state (--state FILE)".to_owned(),
             Self::NotAFile => "write the bets to a file, or choose --resume off".to_owned(),
             Self::Data(_) => "make the file readable and run again".to_owned(),
@@ -147,4 +165,9 @@ impl ResumeError {
             }
         }
     }
+}
+
+/// Returns the line of a row in brackets, if it is known and has another number.
+fn on_line(row: u64, line: Option<u64>) -> String {
+    line.filter(|line| *line != row).map(|line| format!(" (line {line})")).unwrap_or_default()
 }

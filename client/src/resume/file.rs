@@ -10,14 +10,14 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::ResumeError;
 
-/// Permissions of the file. The rows that it describes are in the file of bets.
-const MODE: u32 = 0o644;
+/// Permissions of the files. The rows that they describe are in the file of bets.
+pub(super) const MODE: u32 = 0o644;
 
 /// A state file that this process has locked.
 #[derive(Debug)]
 pub(super) struct StateFile {
     path: PathBuf,
-    /// Path of the next content until it replaces the file.
+    /// See [`next_path`].
     next: PathBuf,
     /// Holds the lock: the file that `path` names.
     locked: Flock<File>,
@@ -28,8 +28,7 @@ impl StateFile {
     /// well.
     pub(super) fn open(path: &Path) -> Result<(Self, Vec<u8>), ResumeError> {
         let unusable = |source| ResumeError::Unusable { path: path.to_owned(), source };
-        let mut next = path.as_os_str().to_owned();
-        next.push(".new");
+        let next = next_path(path);
         loop {
             let file = OpenOptions::new()
                 .read(true)
@@ -50,29 +49,36 @@ impl StateFile {
             if is_same_file(&locked, path).map_err(unusable)? {
                 let mut content = Vec::new();
                 locked.read_to_end(&mut content).map_err(unusable)?;
-                return Ok((Self { path: path.to_owned(), next: next.into(), locked }, content));
+                return Ok((Self { path: path.to_owned(), next, locked }, content));
             }
         }
     }
 
-    /// Replaces the content. It is on disk when the call returns.
+    /// Replaces the content. It is on disk when the call returns. If it fails, the file is
+    /// still whole.
     pub(super) fn write(&mut self, content: &str) -> Result<(), ResumeError> {
-        let unusable = |source| ResumeError::Unusable { path: self.path.clone(), source };
+        let replaced = self.replace(content);
+        if replaced.is_err() {
+            let _ignored = fs::remove_file(&self.next);
+        }
+        replaced.map_err(|source| ResumeError::Unusable { path: self.path.clone(), source })
+    }
+
+    fn replace(&mut self, content: &str) -> io::Result<()> {
         let file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(MODE)
-            .open(&self.next)
-            .map_err(unusable)?;
+            .open(&self.next)?;
         // Locked before it has the name: no other agency can lock it in between.
-        let mut next = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, error)| unusable(error.into()))?;
-        next.write_all(content.as_bytes()).map_err(unusable)?;
-        next.sync_all().map_err(unusable)?;
-        fs::rename(&self.next, &self.path).map_err(unusable)?;
+        let mut next =
+            Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error)?;
+        next.write_all(content.as_bytes())?;
+        next.sync_all()?;
+        fs::rename(&self.next, &self.path)?;
         self.locked = next;
-        sync_directory(&self.path).map_err(unusable)
+        sync_directory(&self.path)
     }
 }
 
@@ -86,8 +92,15 @@ fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Returns the path of the next content of a file until it replaces the file.
+pub(super) fn next_path(path: &Path) -> PathBuf {
+    let mut next = path.as_os_str().to_owned();
+    next.push(".new");
+    next.into()
+}
+
 /// Makes the name of a file durable.
-fn sync_directory(path: &Path) -> io::Result<()> {
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     let directory = path.parent().filter(|parent| *parent != Path::new(""));
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -8,13 +8,14 @@
 //! | `acknowledged` | batches and rows that are known to be stored; there may be more |
 //! | `complete` | `yes` once all rows of the file are stored |
 //! | `part` (any number) | end in bytes, largest number of bets in a batch, `numbers` or `no-numbers` |
-//! | `bytes` | number of bytes under the hashes, and length of a block |
-//! | `hash` (one per block) | 16 hexadecimal digits |
+//! | `bytes` | bytes of the file of bets that may have been sent, and the edition of its row hashes |
 //! | `checksum` | hash of all bytes before this line, 16 hexadecimal digits |
 
 use std::fmt::Write;
+use std::hash::Hasher;
 
-use super::fingerprint::{Fingerprint, hash};
+use siphasher::sip::SipHasher13;
+
 use super::plan::{Part, Plan, Rules};
 
 /// Version of the format. A program refuses any other.
@@ -34,10 +35,13 @@ pub(crate) struct State {
     pub(crate) acknowledged: Acknowledged,
     /// True once all rows of the file are stored.
     pub(crate) complete: bool,
-    /// The batches. They end where the fingerprint ends.
+    /// The batches. They end where `bytes` does.
     pub(crate) plan: Plan,
-    /// The content of the file as far as it may have been sent.
-    pub(crate) fingerprint: Fingerprint,
+    /// Bytes of the file that may have been sent.
+    pub(crate) bytes: u64,
+    /// Edition of the row hashes that were written before this state: each new file of them has
+    /// the next one.
+    pub(crate) edition: u64,
 }
 
 /// Number of batches, which is also the sequence of the last one, and number of rows.
@@ -63,7 +67,7 @@ pub(crate) enum Unreadable {
 impl State {
     /// Returns the text of the file.
     pub(super) fn to_text(&self) -> String {
-        let Self { session, agency, acknowledged, complete, plan, fingerprint } = self;
+        let Self { session, agency, acknowledged, complete, plan, bytes, edition } = self;
         let mut text = String::new();
         // Writing into a String cannot fail.
         let mut line = |key: &str, value: String| {
@@ -81,10 +85,7 @@ impl State {
             let numbers = if rules.with_number { "numbers" } else { "no-numbers" };
             line("part", format!("{end} {} {numbers}", rules.max_bets));
         }
-        line("bytes", format!("{} in blocks of {}", fingerprint.length, fingerprint.block));
-        for hash in &fingerprint.hashes {
-            line("hash", format!("{hash:016x}"));
-        }
+        line("bytes", format!("{bytes} of edition {edition}"));
         let checksum = hash(text.as_bytes());
         let _infallible = writeln!(text, "checksum: {checksum:016x}");
         text
@@ -120,13 +121,9 @@ impl State {
             parts.push(parse_part(part)?);
             lines.next();
         }
-        let (length, block) = value(lines.next()?, "bytes")?.split_once(" in blocks of ")?;
-        let (length, block) = (length.parse().ok()?, block.parse::<u64>().ok()?);
-        let hashes = lines
-            .map(|line| u64::from_str_radix(value(line, "hash")?, 16).ok())
-            .collect::<Option<Vec<_>>>()?;
-        // The reads of a fingerprint rely on it.
-        if !block.is_power_of_two() {
+        let (bytes, edition) = value(lines.next()?, "bytes")?.split_once(" of edition ")?;
+        let (bytes, edition) = (bytes.parse().ok()?, edition.parse().ok()?);
+        if lines.next().is_some() {
             return None;
         }
         Some(Self {
@@ -135,9 +132,17 @@ impl State {
             acknowledged,
             complete,
             plan: Plan { parts },
-            fingerprint: Fingerprint { length, block, hashes },
+            bytes,
+            edition,
         })
     }
+}
+
+/// Returns the hash of some bytes.
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = SipHasher13::new();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 /// Returns the value of a line that has this key.
@@ -171,7 +176,8 @@ mod tests {
             acknowledged: Acknowledged { batches: 12, rows: 1150 },
             complete: false,
             plan,
-            fingerprint: Fingerprint { length: 9000, block: 4096, hashes: vec![1, 2, u64::MAX] },
+            bytes: 9000,
+            edition: 2,
         }
     }
 
@@ -181,8 +187,8 @@ mod tests {
         assert_eq!(State::from_text(&text), Ok(state()));
         let first = "lottery-resume: 1\nsession: 00010203343536373839616263646566\nagency: 3\n\
                      acknowledged: 12 batches, 1150 rows\ncomplete: no\npart: 5000 100 numbers\n\
-                     part: 9000 7 no-numbers\nbytes: 9000 in blocks of 4096\n\
-                     hash: 0000000000000001\n";
+                     part: 9000 7 no-numbers\nbytes: 9000 of edition 2\n\
+                     checksum: ";
         assert!(text.starts_with(first), "{text}");
     }
 

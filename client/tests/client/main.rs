@@ -18,6 +18,7 @@ mod output;
 mod replies;
 mod resume;
 mod resume_refused;
+mod row_hashes;
 mod rows;
 mod signals;
 mod single_bet;
