@@ -1,32 +1,33 @@
 //! The agency's CSV file of bets, read row by row in constant memory and validated.
 //!
+//! Ordinary rows are copied to a batch straight from the bytes that were read, see
+//! [`Dataset::copy_rows`]. Any other row is read as CSV.
+//!
 //! A row has first name, last name, document, birthdate and number, or the same without the number
 //! (the assignment of 2022); the first row decides which. Fields are separated by commas and quoted
 //! where needed, lines end with LF or CRLF, and there is no header. A byte order mark is skipped,
 //! because spreadsheets write one. Rows are counted from 1, and empty lines are not counted, so
 //! errors also name the line of the file.
 
+mod buffer;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod record;
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use conventions::access::Explained;
-use csv::{ByteRecord, Reader, ReaderBuilder};
-use lottery::protocol::Unencodable;
-use lottery::{Bet, Birthdate, InvalidBet};
+use lottery::protocol::{AgencyCodec, Unencodable};
+use lottery::{Bet, Birthdate, FileRows, InvalidBet};
+
+use self::buffer::Buffer;
+use self::record::{Read, Record};
 
 /// Largest row in bytes. An unclosed quote turns the rest of the file into one field; without this
 /// limit it would be read into memory. The longest row that can be stored has less than 2 kB.
-const ROW_LIMIT: u64 = 64 * 1024;
-
-/// Size of one read in bytes. At most [`ROW_LIMIT`], or a single read could hold a longer row.
-const BUFFER_BYTES: usize = 64 * 1024;
+const ROW_LIMIT: usize = 64 * 1024;
 
 /// Number of columns with and without the number.
 const COLUMNS: [usize; 2] = [5, 4];
@@ -129,18 +130,17 @@ pub(crate) struct Dataset {
     is_regular: bool,
     /// Agency that the bets belong to.
     agency: u16,
-    reader: Reader<RowLimiter>,
-    /// Bytes read since the last complete row. Shared with the limiter, which ends the reading at
-    /// [`ROW_LIMIT`].
-    since_row: Rc<Cell<u64>>,
-    /// Line breaks that the limiter has read and that are not counted in `lines`.
-    line_breaks: Rc<RefCell<LineBreaks>>,
-    /// The current row; a buffer that is reused.
-    record: ByteRecord,
+    buffer: Buffer,
+    /// Fields of the current row, if it was read as CSV.
+    record: Record,
     /// Number of the current row, 0 before the first.
     row: u64,
-    /// Line breaks before the last line of the current row.
-    lines: u64,
+    /// Line of the file on which the current row begins, counted from 1.
+    line: u64,
+    /// Line breaks (LF) before the unread bytes of the buffer.
+    line_breaks: u64,
+    /// Bytes up to the end of the current row.
+    end: u64,
     /// Columns of the first row, 0 before it.
     columns: usize,
 }
@@ -151,61 +151,45 @@ impl Dataset {
         let unreadable = |source| DatasetError::Unreadable { path: path.to_owned(), source };
         let file = File::open(path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
-        let (size, is_regular) = (metadata.len(), metadata.is_file());
-        let since_row = Rc::new(Cell::new(0));
-        let line_breaks = Rc::new(RefCell::new(LineBreaks::default()));
-        let limiter = RowLimiter {
-            file,
-            since_row: Rc::clone(&since_row),
-            line_breaks: Rc::clone(&line_breaks),
-        };
-        let reader = ReaderBuilder::new()
-            .has_headers(false)
-            // `advance` checks the number of columns, with a better error text.
-            .flexible(true)
-            .buffer_capacity(BUFFER_BYTES)
-            .from_reader(limiter);
         Ok(Self {
             path: path.to_owned(),
-            size,
-            is_regular,
+            size: metadata.len(),
+            is_regular: metadata.is_file(),
             agency,
-            reader,
-            since_row,
-            line_breaks,
-            record: ByteRecord::new(),
+            buffer: Buffer::new(file),
+            record: Record::new(),
             row: 0,
-            lines: 0,
+            line: 1,
+            line_breaks: 0,
+            end: 0,
             columns: 0,
         })
     }
 
     /// Returns the open file. Reads must not move its position.
     pub(crate) fn file(&self) -> &File {
-        &self.reader.get_ref().file
+        self.buffer.file()
     }
 
     /// Reads the next row and checks its length and number of columns. Returns false at the end of
     /// the file.
     pub(crate) fn advance(&mut self) -> Result<bool, DatasetError> {
-        let read = self.reader.read_byte_record(&mut self.record);
-        if read.as_ref().is_ok_and(|more| !more) {
-            return Ok(false);
-        }
-        self.row += 1;
-        if let Err(error) = read {
-            if self.since_row.get() >= ROW_LIMIT {
-                // The reader does not report where the row begins: after the row before it.
-                self.record.clear();
-                self.lines += u64::from(self.row > 1);
+        self.skip_blank_lines()?;
+        self.line = 1 + self.line_breaks;
+        let read = self.record.read(&mut self.buffer).map_err(|error| self.unreadable(error))?;
+        let line_breaks = match read {
+            Read::End => return Ok(false),
+            Read::Row { line_breaks } => line_breaks,
+            Read::TooLong => {
+                self.row += 1;
+                self.end = self.buffer.position();
                 return Err(self.row_error(RowError::TooLong));
             }
-            return Err(DatasetError::Unreadable { path: self.path.clone(), source: error.into() });
-        }
-        self.since_row.set(0);
-        // The line break at the end of the row does not begin one of its lines.
-        self.lines += self.line_breaks.borrow_mut().take_before(self.position().saturating_sub(1));
-        if self.row == 1 && is_utf_16(self.record.as_slice()) {
+        };
+        self.row += 1;
+        self.end = self.buffer.position();
+        self.line_breaks += line_breaks;
+        if self.row == 1 && is_utf_16(self.record.bytes()) {
             return Err(self.row_error(RowError::Utf16));
         }
         let found = self.record.len();
@@ -224,6 +208,40 @@ impl Dataset {
         }
     }
 
+    /// Copies rows to a batch, up to the first one that needs care or for which there is no room. No
+    /// row is copied that ends after byte `end` of the file, or one byte later.
+    ///
+    /// A row that was not copied can be read with [`advance`](Self::advance). The first row of a
+    /// file is never copied.
+    pub(crate) fn copy_rows(
+        &mut self,
+        codec: &mut dyn AgencyCodec,
+        end: u64,
+        with_number: bool,
+        max: usize,
+    ) -> Result<CopiedRows, DatasetError> {
+        if self.columns == 0 {
+            return Ok(CopiedRows::default());
+        }
+        self.skip_blank_lines()?;
+        let position = self.buffer.position();
+        let first_line = 1 + self.line_breaks;
+        let within = end.saturating_add(1).saturating_sub(position);
+        let valid = self.buffer.valid();
+        let bytes = &valid[..usize::try_from(within).map_or(valid.len(), |it| it.min(valid.len()))];
+        let has_number = self.columns == COLUMNS[0];
+        let copied = codec.copy_rows(FileRows { bytes, has_number, with_number, max });
+        let rows = copied.rows as u64;
+        if rows > 0 {
+            self.buffer.consume(copied.bytes);
+            self.row += rows;
+            self.line = first_line + rows - 1;
+            self.line_breaks += rows;
+            self.end = position + copied.end as u64;
+        }
+        Ok(CopiedRows { rows, first_line, is_full: copied.is_full })
+    }
+
     /// Returns the bet of the current row, without its number unless `with_number`. The dialect
     /// checks lengths and control characters when it encodes the bet.
     pub(crate) fn bet(&self, with_number: bool) -> Result<Bet<'_>, DatasetError> {
@@ -232,7 +250,7 @@ impl Dataset {
 
     /// Returns an error for the current row.
     pub(crate) fn row_error(&self, reason: impl Into<RowError>) -> DatasetError {
-        DatasetError::Row { row: self.row, line: self.line(), reason: reason.into() }
+        DatasetError::Row { row: self.row, line: self.line, reason: reason.into() }
     }
 
     /// Returns the number of the current row, 0 before the first.
@@ -243,8 +261,7 @@ impl Dataset {
     /// Returns the line of the file on which the current row begins, counted from 1. Quoted fields
     /// may contain line breaks.
     pub(crate) fn line(&self) -> u64 {
-        let inside = self.record.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
-        1 + self.lines.saturating_sub(inside)
+        self.line
     }
 
     /// Returns the size of the file in bytes when it was opened, 0 for a pipe.
@@ -257,9 +274,30 @@ impl Dataset {
         self.is_regular
     }
 
-    /// Returns the number of bytes up to the end of the current row.
+    /// Returns the number of bytes up to the end of the current row, including the first byte of its
+    /// line break.
     pub(crate) fn position(&self) -> u64 {
-        self.reader.position().byte()
+        self.end
+    }
+
+    /// Skips the empty lines before the next row.
+    fn skip_blank_lines(&mut self) -> Result<(), DatasetError> {
+        loop {
+            match self.buffer.unread().first() {
+                Some(byte @ (b'\n' | b'\r')) => {
+                    self.line_breaks += u64::from(*byte == b'\n');
+                    self.buffer.consume(1);
+                    self.record.note_blank_line();
+                }
+                Some(_) => return Ok(()),
+                None if self.buffer.is_at_end() => return Ok(()),
+                None => self.buffer.read().map_err(|error| self.unreadable(error))?,
+            }
+        }
+    }
+
+    fn unreadable(&self, source: io::Error) -> DatasetError {
+        DatasetError::Unreadable { path: self.path.clone(), source }
     }
 
     fn parse(&self, with_number: bool) -> Result<Bet<'_>, RowError> {
@@ -270,7 +308,7 @@ impl Dataset {
             last_name: self.text(1, "last name")?,
             document: self.text(2, "document")?.into(),
             birthdate: Birthdate::from_unpadded(date).ok_or_else(|| InvalidBet::birthdate(date))?,
-            number: match self.record.get(4) {
+            number: match self.record.field(4) {
                 None => None,
                 Some(_) if !with_number => None,
                 Some(_) => {
@@ -282,7 +320,7 @@ impl Dataset {
     }
 
     fn text(&self, column: usize, field: &'static str) -> Result<&str, RowError> {
-        let bytes = self.record.get(column).unwrap_or_default();
+        let bytes = self.record.field(column).unwrap_or_default();
         std::str::from_utf8(bytes).map_err(|_| RowError::NotUtf8 { field })
     }
 }
@@ -300,57 +338,19 @@ fn is_utf_16(row: &[u8]) -> bool {
 }
 
 /// Returns the separator of a row that has the columns of a bet if it is split there.
-fn other_separator(record: &ByteRecord) -> Option<&'static str> {
-    let columns =
-        |separator: u8| 1 + record.as_slice().iter().filter(|it| **it == separator).count();
+fn other_separator(record: &Record) -> Option<&'static str> {
+    let columns = |separator: u8| 1 + record.bytes().iter().filter(|it| **it == separator).count();
     let found = OTHER_SEPARATORS.iter().find(|(byte, _)| COLUMNS.contains(&columns(*byte)));
     found.map(|(_, name)| *name)
 }
 
-/// Offsets of the line breaks that were read and not yet counted.
-#[derive(Debug, Default)]
-struct LineBreaks {
-    /// Number of bytes that were read.
-    read: u64,
-    /// The offsets, in ascending order.
-    offsets: VecDeque<u64>,
-}
-
-impl LineBreaks {
-    /// Adds the line breaks of the next bytes.
-    fn add(&mut self, bytes: &[u8]) {
-        let start = self.read;
-        let breaks = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
-        self.offsets.extend(breaks.map(|(index, _)| start + index as u64));
-        self.read += bytes.len() as u64;
-    }
-
-    /// Removes the line breaks before an offset and returns their number.
-    fn take_before(&mut self, offset: u64) -> u64 {
-        let count = self.offsets.partition_point(|found| *found < offset);
-        self.offsets.drain(..count);
-        count as u64
-    }
-}
-
-/// The file under the CSV reader. A read fails when the current row exceeds [`ROW_LIMIT`].
-#[derive(Debug)]
-struct RowLimiter {
-    file: File,
-    /// Shared with [`Dataset`].
-    since_row: Rc<Cell<u64>>,
-    /// Shared with [`Dataset`].
-    line_breaks: Rc<RefCell<LineBreaks>>,
-}
-
-impl Read for RowLimiter {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.since_row.get() >= ROW_LIMIT {
-            return Err(io::Error::other("the row is too long"));
-        }
-        let bytes = self.file.read(buffer)?;
-        self.since_row.set(self.since_row.get() + bytes as u64);
-        self.line_breaks.borrow_mut().add(&buffer[..bytes]);
-        Ok(bytes)
-    }
+/// The rows that were copied to a batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CopiedRows {
+    /// Their number.
+    pub(crate) rows: u64,
+    /// Line of the file on which the first one begins.
+    pub(crate) first_line: u64,
+    /// True if the batch has no room for the next row.
+    pub(crate) is_full: bool,
 }

@@ -52,6 +52,13 @@ impl Batches {
         let mut batch: Option<Batch> = None;
         let short = |batch: Option<Batch>| batch.map(|batch| Batch { is_short: true, ..batch });
         loop {
+            if let Some(part) = plan.parts.get(self.part).filter(|_| !self.has_row) {
+                let is_full = self.copy_rows(part, codec, &mut batch)?;
+                let max = u64::from(part.rules.max_bets);
+                if batch.is_some_and(|batch| is_full || batch.bets == max) {
+                    return Ok(batch);
+                }
+            }
             if !self.has_row {
                 if !self.dataset.advance()? {
                     return Ok(short(batch));
@@ -77,6 +84,29 @@ impl Batches {
                 return Ok(batch);
             }
         }
+    }
+
+    /// Adds rows of a part to the batch as long as nothing in them needs care. Returns true if the
+    /// batch has no room for the next row.
+    fn copy_rows(
+        &mut self,
+        part: &Part,
+        codec: &mut dyn AgencyCodec,
+        batch: &mut Option<Batch>,
+    ) -> Result<bool, DatasetError> {
+        let Part { end, rules } = *part;
+        let max = usize::from(rules.max_bets) - codec.bets();
+        let copied = self.dataset.copy_rows(codec, end, rules.with_number, max)?;
+        if copied.rows > 0 {
+            let first_line = batch.map_or(copied.first_line, |batch| batch.lines.0);
+            *batch = Some(Batch {
+                bets: codec.bets() as u64,
+                lines: (first_line, self.dataset.line()),
+                end: self.dataset.position(),
+                is_short: false,
+            });
+        }
+        Ok(copied.is_full)
     }
 
     /// Returns the part of the current row, which ends at byte `end`. Returns `None` after the last

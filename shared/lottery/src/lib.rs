@@ -33,5 +33,5 @@ pub use birthdate::Birthdate;
 pub use document::Document;
 pub use record::{bet_of_row, write_rows, write_winner_line};
 pub use request::{BatchKey, Reply, Request, Results};
-pub use scan::{Prepared, StoredRows, scan_stored_rows};
+pub use scan::{CopiedRows, FileRows, Prepared, StoredRows, scan_stored_rows};
 pub use winner::{UNNUMBERED_WINNER_DIVISOR, WINNING_NUMBER, is_winner, possible_winner};

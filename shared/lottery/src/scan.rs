@@ -1,6 +1,6 @@
 //! Rows of `bets.csv` straight from the bytes of a batch: the fast path of
-//! [`CentralCodec::prepare`](crate::protocol::CentralCodec::prepare). And back: the stored rows that
-//! may win, straight from the bytes of the file.
+//! [`CentralCodec::prepare`](crate::protocol::CentralCodec::prepare). `file_rows` does the reverse
+//! for the agency, and `stored` finds the stored rows that may win.
 //!
 //! One pass checks a batch and appends its rows, without a [`Bet`](crate::Bet) per record. A record
 //! in which nothing needs care is copied. Any other record takes the general path: its dialect
@@ -10,6 +10,7 @@
 
 mod binary;
 mod date;
+mod file_rows;
 mod lines;
 mod plain;
 mod rows;
@@ -18,9 +19,11 @@ mod text;
 mod window;
 
 pub(crate) use binary::BinaryBet;
+pub(crate) use file_rows::FileRow;
+pub use file_rows::{CopiedRows, FileRows};
 pub(crate) use lines::{Line, LineFormat};
 pub use rows::Prepared;
-pub(crate) use rows::append_rows;
+pub(crate) use rows::{Prefix, append_rows};
 pub use stored::{StoredRows, scan_stored_rows};
 pub(crate) use text::Copied;
 pub(crate) use window::{Scanned, WINDOW, window};

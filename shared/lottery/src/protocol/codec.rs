@@ -8,7 +8,7 @@
 use std::fmt::Debug;
 
 use super::{ProtocolError, Unencodable};
-use crate::{Bet, Prepared, Reply, Request, Results};
+use crate::{Bet, CopiedRows, FileRows, Prepared, Reply, Request, Results};
 
 /// The result of [`CentralCodec::decode`].
 #[derive(Debug, PartialEq, Eq)]
@@ -211,6 +211,13 @@ pub trait AgencyCodec: Debug + Send {
     /// # Errors
     /// If the dialect cannot encode the bet. The batch is unchanged.
     fn push(&mut self, bet: &Bet<'_>) -> Result<Push, Unencodable>;
+
+    /// Adds rows of a file to the batch, in their order, up to the first one that needs care or for
+    /// which there is no room.
+    ///
+    /// The batch is the same as if each row was read as CSV and its bet was pushed. A row that does
+    /// not have a valid bet, or none that the dialect can encode, needs care.
+    fn copy_rows(&mut self, rows: FileRows<'_>) -> CopiedRows;
 
     /// Returns the number of bets in the batch.
     fn bets(&self) -> usize;

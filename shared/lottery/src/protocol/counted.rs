@@ -32,7 +32,7 @@ use super::{
     MAX_REQUEST_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Refused, Then, Unencodable,
     error::no_trailing_bytes,
 };
-use crate::{Bet, InvalidBet, MAX_TEXT_BYTES, Prepared, Reply, Request};
+use crate::{Bet, CopiedRows, FileRows, InvalidBet, MAX_TEXT_BYTES, Prepared, Reply, Request};
 
 /// The row of the dialect table for the edition that the original's description specifies.
 pub const DIALECT: Dialect = Dialect {
@@ -340,6 +340,11 @@ impl CountedAgencyCodec {
 impl AgencyCodec for CountedAgencyCodec {
     fn push(&mut self, bet: &Bet<'_>) -> Result<Push, Unencodable> {
         self.batch.push(|out| self.edition.put_bet(self.agency, bet, out))
+    }
+
+    fn copy_rows(&mut self, rows: FileRows<'_>) -> CopiedRows {
+        let Self { edition, agency, batch } = self;
+        batch.copy_rows::<b','>(rows, |row, out| scan::put_row(*edition, *agency, row, out))
     }
 
     fn bets(&self) -> usize {

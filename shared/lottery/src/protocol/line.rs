@@ -20,7 +20,7 @@ use super::{
     MAX_PACKET_BYTES, MAX_REQUEST_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Refused,
     Then, Unencodable, check_separator,
 };
-use crate::{Bet, Prepared, Reply, Request};
+use crate::{Bet, CopiedRows, FileRows, Prepared, Reply, Request};
 
 /// The row of the dialect table.
 pub const DIALECT: Dialect = Dialect {
@@ -255,6 +255,14 @@ impl AgencyCodec for LineAgencyCodec {
             );
             out.extend_from_slice(line.as_bytes());
             Ok(())
+        })
+    }
+
+    fn copy_rows(&mut self, rows: FileRows<'_>) -> CopiedRows {
+        let prefix = format!("{PREFIX} {}] Bet ", self.agency);
+        let prefix = prefix.as_bytes();
+        self.batch.copy_rows::<{ SEPARATOR as u8 }>(rows, |row, out| {
+            row.put_line_number_first(prefix, out)
         })
     }
 

@@ -1,7 +1,8 @@
 //! The batch that an agency fills, limited in bets and in bytes.
 
 use super::{MAX_PACKET_BYTES, Push, Unencodable};
-use crate::Bet;
+use crate::scan::{FileRow, WINDOW, window};
+use crate::{Bet, CopiedRows, FileRows};
 
 /// Checks that no text of the bet contains the character that separates fields on the wire.
 pub fn check_separator(bet: &Bet<'_>, separator: char) -> Result<(), Unencodable> {
@@ -59,13 +60,46 @@ impl Packet {
         // The bet is written even if the batch is full, so that the error of a bet which the
         // dialect cannot encode does not depend on its position.
         let written = put(&mut self.bytes);
-        let fits = self.bets < self.max_bets && self.bytes.len() + self.trailer <= MAX_PACKET_BYTES;
-        if written.is_ok() && fits {
+        if written.is_ok() && self.has_room() {
             self.bets += 1;
             return Ok(Push::Added);
         }
         self.bytes.truncate(before);
         written.map(|()| Push::Full)
+    }
+
+    /// Adds rows of a file, each of which `put` writes, up to the first one that needs care or for
+    /// which there is no room. `put` returns `None` if its row needs care.
+    #[inline(always)]
+    pub(super) fn copy_rows<const SEPARATOR: u8>(
+        &mut self,
+        rows: FileRows<'_>,
+        put: impl Fn(&mut FileRow<'_>, &mut Vec<u8>) -> Option<()>,
+    ) -> CopiedRows {
+        let mut copied = CopiedRows::default();
+        let mut spare = [0; WINDOW];
+        while copied.rows < rows.max {
+            let window = window(rows.bytes, copied.bytes, &mut spare);
+            let Some(mut row) = FileRow::read::<SEPARATOR>(window, &rows) else { break };
+            let before = self.bytes.len();
+            let is_written = put(&mut row, &mut self.bytes).is_some();
+            copied.is_full = is_written && !self.has_room();
+            if !is_written || copied.is_full {
+                self.bytes.truncate(before);
+                break;
+            }
+            let (length, end) = row.lengths();
+            self.bets += 1;
+            copied.rows += 1;
+            copied.end = copied.bytes + end;
+            copied.bytes += length;
+        }
+        copied
+    }
+
+    /// Returns true if the bytes, which include one more bet than is counted, may be sent.
+    fn has_room(&self) -> bool {
+        self.bets < self.max_bets && self.bytes.len() + self.trailer <= MAX_PACKET_BYTES
     }
 
     /// Removes all bets.

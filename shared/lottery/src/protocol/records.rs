@@ -6,7 +6,7 @@ use byteorder::{BigEndian, ByteOrder};
 
 use super::text::Fields;
 use super::{Packet, ProtocolError, Push, Unencodable, check_separator};
-use crate::{Bet, Birthdate, InvalidBet, MAX_TEXT_BYTES, decimal};
+use crate::{Bet, Birthdate, CopiedRows, FileRows, InvalidBet, MAX_TEXT_BYTES, decimal};
 pub(super) use scan::prepare_records;
 
 /// Length of the longest valid record: three texts, an ISO date, a ten-digit number and four
@@ -135,4 +135,10 @@ pub(super) fn push_record(batch: &mut Packet, bet: &Bet<'_>) -> Result<Push, Une
         put_record(bet, out);
         Ok(())
     })
+}
+
+/// Adds the records of rows to a batch, up to the first row that needs care or for which there is
+/// no room.
+pub(super) fn copy_records(batch: &mut Packet, rows: FileRows<'_>) -> CopiedRows {
+    batch.copy_rows::<SEPARATOR>(rows, |row, out| row.put_record(out))
 }

@@ -30,7 +30,7 @@ use super::{
     MAX_PACKET_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Refused, Then, Unencodable,
     error::no_trailing_bytes,
 };
-use crate::{Bet, Prepared, Reply, Request};
+use crate::{Bet, CopiedRows, FileRows, Prepared, Reply, Request};
 
 /// The row of the dialect table.
 pub const DIALECT: Dialect = Dialect {
@@ -262,6 +262,10 @@ impl AgencyCodec for SentinelAgencyCodec {
 
     fn push(&mut self, bet: &Bet<'_>) -> Result<Push, Unencodable> {
         self.batch.push(|out| put_packet(bet, out))
+    }
+
+    fn copy_rows(&mut self, rows: FileRows<'_>) -> CopiedRows {
+        self.batch.copy_rows::<b','>(rows, |row, out| scan::put_row(row, out))
     }
 
     fn bets(&self) -> usize {

@@ -18,14 +18,15 @@ use byteorder::{BigEndian, ByteOrder};
 
 pub use super::records::MAX_RECORD_BYTES;
 use super::records::{
-    LENGTH_BYTES, decode_records, prepare_records, push_record, put_counted, put_u16, record_end,
+    LENGTH_BYTES, copy_records, decode_records, prepare_records, push_record, put_counted, put_u16,
+    record_end,
 };
 use super::{
     AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Dialect,
     MAX_REQUEST_BYTES, Packet, ProtocolError, Push, Receipt, Refusal, Refused, Then, Unencodable,
     error::no_trailing_bytes,
 };
-use crate::{Bet, Prepared, Reply, Request, Results};
+use crate::{Bet, CopiedRows, FileRows, Prepared, Reply, Request, Results};
 
 /// The row of the dialect table.
 pub const DIALECT: Dialect = Dialect {
@@ -168,6 +169,10 @@ impl TypedAgencyCodec {
 impl AgencyCodec for TypedAgencyCodec {
     fn push(&mut self, bet: &Bet<'_>) -> Result<Push, Unencodable> {
         push_record(&mut self.batch, bet)
+    }
+
+    fn copy_rows(&mut self, rows: FileRows<'_>) -> CopiedRows {
+        copy_records(&mut self.batch, rows)
     }
 
     fn bets(&self) -> usize {

@@ -53,7 +53,7 @@ impl BatchRows<'_, '_> {
         let start = at + format.prefix.len();
         let mut spare = [0; WINDOW];
         let window = window(text, start, &mut spare);
-        let mut scanned = Scanned::of::<SEPARATOR>(window, SEARCHED);
+        let mut scanned = Scanned::of::<SEPARATOR, b','>(window, SEARCHED);
         let length = line_length(&scanned, window, fields.len())?;
         let copied = if format.number_first {
             self.copy_number_first(window, &mut scanned, length)

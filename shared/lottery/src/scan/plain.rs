@@ -23,6 +23,17 @@ impl Plain {
         (!leads_with_zero && !above_nine(number ^ zeros)).then_some(Self(number))
     }
 
+    /// Returns the value.
+    #[inline(always)]
+    pub(super) fn value(self) -> u32 {
+        // The bytes after the digits are zero. The digits move behind zeros, then pairs of digits,
+        // of pairs and of fours are added up.
+        let digits = (self.0 & 0x0F0F_0F0F_0F0F_0F0F) << (self.0.leading_zeros() & !7);
+        let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+        let pair = |at: u32| (pairs >> at & 0xFF) as u32;
+        (pair(0) * 100 + pair(16)) * 10_000 + pair(32) * 100 + pair(48)
+    }
+
     /// Returns the number with these digits.
     pub(super) const fn of(digits: &[u8]) -> Self {
         let (mut number, mut index) = (0, 0);
@@ -51,7 +62,9 @@ mod tests {
             let mut bytes = after;
             bytes[..text.len()].copy_from_slice(text.as_bytes());
             let expected = decimal::parse(&text).map(|_| Plain::of(text.as_bytes()));
-            prop_assert_eq!(Plain::read(&bytes, text.len()), expected);
+            let found = Plain::read(&bytes, text.len());
+            prop_assert_eq!(found, expected);
+            prop_assert_eq!(found.map(Plain::value), decimal::parse(&text));
         }
 
         #[test]

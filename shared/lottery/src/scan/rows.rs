@@ -58,7 +58,7 @@ impl<'b> BatchRows<'_, 'b> {
     fn new<'r>(out: &'r mut Vec<u8>, agency: u16) -> BatchRows<'r, 'b> {
         BatchRows {
             out,
-            prefix: Prefix::new(agency),
+            prefix: Prefix::new(agency, b','),
             decoded: Vec::new(),
             bets: 0,
             agency,
@@ -99,14 +99,11 @@ impl<'b> BatchRows<'_, 'b> {
         &mut self,
         row: &mut [u8; ROW],
         length: usize,
-        (suffix, suffix_length): ([u8; SUFFIX], usize),
+        suffix: ([u8; SUFFIX], usize),
     ) -> Option<()> {
         self.begin_row()?;
-        let Prefix { bytes, start } = self.prefix;
-        *row.first_chunk_mut()? = bytes;
-        *row.get_mut(PREFIX + length..)?.first_chunk_mut()? = suffix;
-        let row: &[u8; LONGEST_ROW] = row.get(start..)?.first_chunk()?;
-        self.out.append_part(row, PREFIX - start + length + suffix_length);
+        let (row, length) = framed_row(row, self.prefix, length, suffix)?;
+        self.out.append_part(row, length);
         Some(())
     }
 
@@ -156,9 +153,23 @@ impl fmt::Debug for BatchRows<'_, '_> {
     }
 }
 
-/// The beginning of every row of a batch: the agency and a comma.
+/// Puts a prefix and the first bytes of `suffix` around the `length` bytes in the middle of `row`.
+/// Returns the result, which begins with the prefix, and its length.
+#[inline(always)]
+pub(super) fn framed_row(
+    row: &mut [u8; ROW],
+    Prefix { bytes, start }: Prefix,
+    length: usize,
+    (suffix, suffix_length): ([u8; SUFFIX], usize),
+) -> Option<(&[u8; LONGEST_ROW], usize)> {
+    *row.first_chunk_mut()? = bytes;
+    *row.get_mut(PREFIX + length..)?.first_chunk_mut()? = suffix;
+    Some((row.get(start..)?.first_chunk()?, PREFIX - start + length + suffix_length))
+}
+
+/// The beginning of every row of a batch: the agency and a separator.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Prefix {
+pub(crate) struct Prefix {
     /// The text, at the end of these bytes.
     bytes: [u8; PREFIX],
     /// Where the text starts.
@@ -166,11 +177,11 @@ pub(super) struct Prefix {
 }
 
 impl Prefix {
-    fn new(agency: u16) -> Self {
+    pub(crate) fn new(agency: u16, separator: u8) -> Self {
         let mut digits = itoa::Buffer::new();
         let digits = digits.format(agency).as_bytes();
         let start = PREFIX - 1 - digits.len();
-        let mut bytes = [b','; PREFIX];
+        let mut bytes = [separator; PREFIX];
         bytes[start..PREFIX - 1].copy_from_slice(digits);
         Self { bytes, start }
     }

@@ -11,7 +11,7 @@ pub(super) const WINNING: Plain = Plain::of(b"7574");
 const _: () = assert!(WINNING_NUMBER == 7574);
 
 /// Offset of a separator that is missing.
-const NONE: usize = u64::BITS as usize;
+pub(super) const NONE: usize = u64::BITS as usize;
 
 /// Length of a date, `YYYY-MM-DD`.
 const DATE_BYTES: usize = 10;
@@ -119,7 +119,7 @@ impl Scanned {
     /// four; a fourth may be [`NONE`]. Returns `None` for any other number, and if
     /// a byte of the record needs care.
     #[inline(always)]
-    fn separators_within(&self, length: usize) -> Option<[usize; 4]> {
+    pub(super) fn separators_within(&self, length: usize) -> Option<[usize; 4]> {
         if !(1..=SEARCHED).contains(&length) {
             return None;
         }

@@ -50,8 +50,8 @@ pub(crate) fn window<'a, const N: usize>(
 /// bit per byte.
 #[derive(Debug)]
 pub(crate) struct Scanned {
-    /// The searched bytes from [`PREFIX`] on, with a comma in place of each separator. There is
-    /// room before and after them for the rest of a row.
+    /// The searched bytes from [`PREFIX`] on, with the other separator in place of each one. There
+    /// is room before and after them for the rest of a row or record.
     pub(super) row: [u8; ROW],
     /// Separators.
     pub(super) separators: u64,
@@ -60,31 +60,31 @@ pub(crate) struct Scanned {
 }
 
 impl Scanned {
-    /// Searches the first `length` bytes of a window, or more, of a dialect that separates its
-    /// fields with `SEPARATOR`.
+    /// Searches the first `length` bytes of a window, or more, whose fields are separated with
+    /// `FROM`. The copy has `TO` instead, which needs care where it is in a text.
     #[inline(always)]
-    pub(crate) fn of<const SEPARATOR: u8>(window: &Window, length: usize) -> Self {
+    pub(crate) fn of<const FROM: u8, const TO: u8>(window: &Window, length: usize) -> Self {
         let (chunks, _) = window.as_chunks::<LANES>();
         let mut scanned = Self { row: [0; ROW], separators: 0, special: 0 };
         for (index, chunk) in chunks.iter().take(CHUNKS - 1).enumerate() {
-            scanned.add::<SEPARATOR>(index, chunk);
+            scanned.add::<FROM, TO>(index, chunk);
         }
         // Most records end before the last chunk.
         if length > LANES * (CHUNKS - 1) {
-            scanned.add::<SEPARATOR>(CHUNKS - 1, &chunks[CHUNKS - 1]);
+            scanned.add::<FROM, TO>(CHUNKS - 1, &chunks[CHUNKS - 1]);
         }
         scanned
     }
 
     #[inline(always)]
-    fn add<const SEPARATOR: u8>(&mut self, index: usize, chunk: &[u8; LANES]) {
+    fn add<const FROM: u8, const TO: u8>(&mut self, index: usize, chunk: &[u8; LANES]) {
         let bytes = u8x16::new(*chunk);
-        let separators = bytes.simd_eq(u8x16::splat(SEPARATOR));
+        let separators = bytes.simd_eq(u8x16::splat(FROM));
         let mut special = needs_care(bytes);
-        if SEPARATOR != b',' {
-            special |= bytes.simd_eq(u8x16::splat(b','));
+        if FROM != TO {
+            special |= bytes.simd_eq(u8x16::splat(TO));
         }
-        let copy = bytes ^ (separators & u8x16::splat(SEPARATOR ^ b','));
+        let copy = bytes ^ (separators & u8x16::splat(FROM ^ TO));
         let place = PREFIX + LANES * index;
         self.row[place..place + LANES].copy_from_slice(&copy.to_array());
         self.separators |= u64::from(separators.to_bitmask()) << (LANES * index);
@@ -130,7 +130,7 @@ mod tests {
         for byte in 0..=255 {
             let careful = byte < 0x20 || [0x7F, 0xC2, b'"', b','].contains(&byte);
             for place in [0, 1, 15, 16, 31, 47, 63] {
-                let scanned = Scanned::of::<b';'>(&with(place, byte), SEARCHED);
+                let scanned = Scanned::of::<b';', b','>(&with(place, byte), SEARCHED);
                 let bit = |marked| u64::from(marked) << place;
                 assert_eq!(scanned.special, bit(careful), "{byte:#x} at {place}");
                 assert_eq!(scanned.separators, bit(byte == b';'), "{byte:#x} at {place}");
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_comma_that_separates_fields_needs_no_care() {
-        let scanned = Scanned::of::<b','>(&with(5, b','), SEARCHED);
+        let scanned = Scanned::of::<b',', b','>(&with(5, b','), SEARCHED);
         assert_eq!((scanned.separators, scanned.special), (1 << 5, 0));
     }
 

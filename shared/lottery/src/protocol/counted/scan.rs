@@ -1,7 +1,7 @@
-//! The rows of a batch in one pass.
+//! The rows of a batch in one pass, and a batch of the rows of a file.
 
 use super::{COUNT_BYTES, Edition, Fields};
-use crate::scan::{BinaryBet, Copied, append_rows};
+use crate::scan::{BinaryBet, Copied, FileRow, append_rows};
 use crate::{MAX_TEXT_BYTES, Prepared};
 
 /// Bytes of a bet after its last name: document, birthdate and number.
@@ -42,4 +42,25 @@ pub(super) fn prepare<'b>(
         }
         Some(batch.len())
     })
+}
+
+/// Appends the bet of a row, if nothing in it needs care.
+#[inline(always)]
+pub(super) fn put_row(
+    edition: Edition,
+    agency: u8,
+    row: &FileRow<'_>,
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    let bet = row.binary(MAX_COPIED_BYTES)?;
+    let number = u16::try_from(bet.number).ok()?;
+    out.push(agency);
+    for name in &bet.names {
+        edition.put(name.length, out);
+        name.put(out);
+    }
+    out.extend_from_slice(&bet.document.to_be_bytes());
+    out.extend_from_slice(bet.birthdate);
+    out.extend_from_slice(&number.to_be_bytes());
+    Some(())
 }

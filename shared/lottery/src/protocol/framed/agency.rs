@@ -1,12 +1,13 @@
 //! The agency's codec of `framed`.
 
 use super::{FINISHED, LENGTH_BYTES, NOT_YET, QUERY, SEPARATOR};
-use crate::Bet;
 use crate::protocol::text::{self, Fields};
 use crate::protocol::{
     AgencyCodec, AgencyOptions, Answer, Packet, ProtocolError, Push, Receipt, Unencodable,
     check_separator,
 };
+use crate::scan::Prefix;
+use crate::{Bet, CopiedRows, FileRows};
 
 /// Length of the largest count of a batch and its line break.
 const COUNT_LINE_BYTES: usize = 6;
@@ -56,6 +57,11 @@ impl AgencyCodec for FramedAgencyCodec {
             out.extend_from_slice(line.as_bytes());
             Ok(())
         })
+    }
+
+    fn copy_rows(&mut self, rows: FileRows<'_>) -> CopiedRows {
+        let prefix = Prefix::new(self.agency, SEPARATOR as u8);
+        self.batch.copy_rows::<{ SEPARATOR as u8 }>(rows, |row, out| row.put_line(prefix, out))
     }
 
     fn bets(&self) -> usize {

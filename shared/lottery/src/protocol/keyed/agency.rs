@@ -8,15 +8,16 @@ use super::{
     BATCH, COUNT_BYTES, ERROR, ERROR_BYTES, FINISH, KEY_BYTES, MAX_REASON_BYTES, NEXT_BYTES, REPLY,
     RESULTS, RESULTS_BYTES, SESSION, SESSION_BYTES, WINNERS,
 };
-use crate::Bet;
 use crate::protocol::binary::Fields;
 use crate::protocol::records::{
-    INCOMPLETE, LENGTH_BYTES, MAX_RECORD_BYTES, decode_counted, no_unused_bytes, push_record,
+    INCOMPLETE, LENGTH_BYTES, MAX_RECORD_BYTES, copy_records, decode_counted, no_unused_bytes,
+    push_record,
 };
 use crate::protocol::{
     AgencyCodec, AgencyOptions, Answer, Denied, Packet, ProtocolError, Push, Receipt, Unencodable,
     error::no_trailing_bytes, text,
 };
+use crate::{Bet, CopiedRows, FileRows};
 
 /// Largest body of the reply to a batch: 65,535 winners with the longest records.
 const MAX_STORED_BYTES: usize =
@@ -52,6 +53,10 @@ impl KeyedAgencyCodec {
 impl AgencyCodec for KeyedAgencyCodec {
     fn push(&mut self, bet: &Bet<'_>) -> Result<Push, Unencodable> {
         push_record(&mut self.batch, bet)
+    }
+
+    fn copy_rows(&mut self, rows: FileRows<'_>) -> CopiedRows {
+        copy_records(&mut self.batch, rows)
     }
 
     fn bets(&self) -> usize {

@@ -22,7 +22,7 @@ pub(in crate::protocol) fn prepare_records<'b>(
             let decode = || decode_record(records.get(at..at + length)?, record, agency).ok();
             // The zeros after the last record need care, so none is copied that is incomplete.
             let window = window(records, at, &mut spare);
-            let mut scanned = Scanned::of::<SEPARATOR>(window, length);
+            let mut scanned = Scanned::of::<SEPARATOR, b','>(window, length);
             match rows.copy(window, &mut scanned, length, true) {
                 Copied::Loser => {}
                 Copied::Winner => rows.push_winner(decode()?),
