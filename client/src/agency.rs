@@ -21,7 +21,7 @@ use lottery::protocol::{AgencyCodec, NewAgency, Receipt};
 use self::batches::{Batch, Batches};
 use crate::central_client::{CentralClient, Request, RequestError, or_denied};
 use crate::config::Config;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, DatasetError};
 use crate::failure::{Done, Rows, RunError};
 use crate::progress::{Progress, rate};
 use crate::resume::{Acknowledged, Plan, Resume, ResumeError, Rules};
@@ -33,8 +33,10 @@ struct Agency<'a> {
     stop: &'a Stop,
     progress: &'a Progress,
     central: CentralClient<'a>,
-    /// Encoder of the dialect; collects the next batch.
+    /// Encoder of the dialect, which holds the batch that is sent next.
     codec: Box<dyn AgencyCodec>,
+    /// An empty encoder. While the reply to a batch is awaited, it gets the batch after it.
+    spare: Box<dyn AgencyCodec>,
     /// Bytes of the batch that is being sent; a buffer that is reused.
     packet: Vec<u8>,
     /// The state that a later run continues, if there can be one.
@@ -51,6 +53,9 @@ struct Agency<'a> {
     /// Counts of what the central has acknowledged in this run.
     totals: Totals,
 }
+
+/// The next batch, which is then in a codec; `None` after the last row.
+type Filled = Result<Option<Batch>, DatasetError>;
 
 /// Counts of what the central has acknowledged in this run.
 #[derive(Debug, Default)]
@@ -79,7 +84,7 @@ pub(crate) fn run(
     };
     let resume = resume.map_err(|source| RunError::Resume { source, stored: 0 })?;
     let session = resume.as_ref().map_or_else(BatchKey::new_session, Resume::session);
-    let codec = config.codec(new_codec, session);
+    let [codec, spare] = [(); 2].map(|()| config.codec(new_codec, session));
     let central = CentralClient::new(config, stop, progress, codec.greeting());
     let agency = Agency {
         config,
@@ -87,6 +92,7 @@ pub(crate) fn run(
         progress,
         central,
         codec,
+        spare,
         packet: Vec::new(),
         stored: resume.as_ref().map_or_else(Acknowledged::default, Resume::acknowledged),
         resume,
@@ -141,8 +147,7 @@ impl Agency<'_> {
             }
         };
         while let Some(batch) = next {
-            self.send_batch(&batch)?;
-            next = self.fill(batches)?;
+            next = self.send_batch(&batch, batches)?;
         }
         Ok(())
     }
@@ -150,17 +155,26 @@ impl Agency<'_> {
     /// Fills the codec with the next batch; `None` after the last row.
     fn fill(&mut self, batches: &mut Batches) -> Result<Option<Batch>, RunError> {
         let filled = batches.fill(&self.plan, &mut *self.codec);
-        filled.map_err(|source| RunError::Dataset { source, stored: self.stored.rows })
+        filled.map_err(|source| self.dataset_error(source))
     }
 
-    /// Sends the collected batch and waits for its acknowledgement.
-    fn send_batch(&mut self, batch: &Batch) -> Result<(), RunError> {
+    fn dataset_error(&self, source: DatasetError) -> RunError {
+        RunError::Dataset { source, stored: self.stored.rows }
+    }
+
+    /// Sends the collected batch and waits for its acknowledgement. Returns the batch after it,
+    /// which is then in the codec; `None` after the last row.
+    fn send_batch(
+        &mut self,
+        batch: &Batch,
+        batches: &mut Batches,
+    ) -> Result<Option<Batch>, RunError> {
         if self.stop.requested().is_some() {
             return Err(self.stopped());
         }
         self.sent = self.sent.map(|_| batch.end);
         let sequence = self.stored.batches + 1;
-        let receipt = self.store(sequence);
+        let (receipt, filled) = self.store(sequence, Some(batches));
         let winners = match receipt {
             Ok(Receipt::Stored { winners }) => winners,
             other => return Err(self.batch_error(other, sequence, self.rows(batch))),
@@ -178,18 +192,41 @@ impl Agency<'_> {
         self.progress.log(Level::Info, "apuesta_enviada", Outcome::Success, &details);
         self.progress.advance(self.totals.bets, batch.end);
         self.record_stored();
-        Ok(())
+        match filled {
+            Some(filled) => {
+                std::mem::swap(&mut self.codec, &mut self.spare);
+                filled.map_err(|source| self.dataset_error(source))
+            }
+            None => self.fill(batches),
+        }
     }
 
-    /// Sends the batch in the codec under this number.
-    fn store(&mut self, sequence: u64) -> Result<Receipt, RequestError> {
-        self.codec.set_sequence(sequence);
-        self.packet.clear();
-        self.packet.extend_from_slice(self.codec.packet());
-        let codec = &*self.codec;
-        self.central.request(Request::store(self.config.protocol), &self.packet, |reply| {
+    /// Sends the batch in the codec under this number. If the caller passes the file, fills the
+    /// spare codec with the batch after it while the reply is awaited. Returns the receipt and the
+    /// result of filling.
+    fn store(
+        &mut self,
+        sequence: u64,
+        next: Option<&mut Batches>,
+    ) -> (Result<Receipt, RequestError>, Option<Filled>) {
+        let Self { config, central, codec, spare, packet, plan, .. } = self;
+        codec.set_sequence(sequence);
+        packet.clear();
+        packet.extend_from_slice(codec.packet());
+        // A pipe may be silent for longer than the central waits.
+        let mut next = next.filter(|batches| batches.dataset().is_regular());
+        let mut filled = None;
+        let fill = || {
+            if let Some(batches) = next.take() {
+                filled = Some(batches.fill(plan, &mut **spare));
+            }
+        };
+        let codec = &**codec;
+        let request = Request::store(config.protocol);
+        let receipt = central.request_while(request, packet, fill, |reply| {
             or_denied(codec, reply, codec.receipt(reply))
-        })
+        });
+        (receipt, filled)
     }
 
     /// Returns the rows of the batch after the stored ones.

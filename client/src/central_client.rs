@@ -87,7 +87,21 @@ impl<'a> CentralClient<'a> {
         packet: &[u8],
         read: impl Fn(&[u8]) -> Result<Option<T>, ConnectionError>,
     ) -> Result<T, RequestError> {
-        self.retry(request, |central| central.exchange(request, packet, &read))
+        self.request_while(request, packet, || {}, read)
+    }
+
+    /// Sends a request and reads its reply, as [`request`](Self::request) does. Calls `meanwhile`
+    /// each time that the request was sent and its reply is awaited.
+    pub(crate) fn request_while<T>(
+        &mut self,
+        request: Request,
+        packet: &[u8],
+        mut meanwhile: impl FnMut(),
+        read: impl Fn(&[u8]) -> Result<Option<T>, ConnectionError>,
+    ) -> Result<T, RequestError> {
+        self.retry(request, |central| {
+            central.exchange_while(request, packet, &mut meanwhile, &read)
+        })
     }
 
     /// Runs `conversation`, whose last request is `request`. Runs it again from its start while
@@ -169,6 +183,16 @@ impl<'a> CentralClient<'a> {
         packet: &[u8],
         read: impl Fn(&[u8]) -> Result<Option<T>, ConnectionError>,
     ) -> Result<T, ConnectionError> {
+        self.exchange_while(request, packet, || {}, read)
+    }
+
+    fn exchange_while<T>(
+        &mut self,
+        request: Request,
+        packet: &[u8],
+        meanwhile: impl FnOnce(),
+        read: impl Fn(&[u8]) -> Result<Option<T>, ConnectionError>,
+    ) -> Result<T, ConnectionError> {
         if self.config.connection == ConnectionUse::PerRequest {
             self.close();
         }
@@ -184,7 +208,7 @@ impl<'a> CentralClient<'a> {
             }
         };
         let start = Instant::now();
-        let result = connection.exchange(packet, &mut self.reply, read, options);
+        let result = connection.exchange(packet, &mut self.reply, meanwhile, read, options);
         match result {
             Ok(_) => self.note_reply(),
             // Only time without any byte of the answer counts. A reply that begins and never

@@ -49,26 +49,15 @@ impl<'s> Connection<'s> {
         greeting: Vec<u8>,
     ) -> Result<Self, ConnectionError> {
         let failed = ConnectionError::NotConnected;
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
-            .map_err(failed)?;
-        socket.set_nonblocking(true).map_err(failed)?;
+        let kind = Type::STREAM.nonblocking();
+        let socket =
+            Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP)).map_err(failed)?;
         // A batch is one write but several segments. With Nagle's algorithm the last segment would
         // wait for the acknowledgement of the others, which peers delay.
         socket.set_tcp_nodelay(true).map_err(failed)?;
         match socket.connect(&address.into()) {
             Err(error) if error.raw_os_error() == Some(Errno::EINPROGRESS as i32) => {
-                let deadline = Some(Instant::now() + limit);
-                match stop
-                    .wait(socket.as_fd(), PollFlags::POLLOUT, Interrupt::OnSignal, deadline)
-                    .map_err(failed)?
-                {
-                    Wake::Ready => {}
-                    Wake::TimedOut => return Err(ConnectionError::ConnectTimedOut(limit)),
-                    Wake::Stopped => return Err(ConnectionError::Stopped),
-                }
-                if let Some(error) = socket.take_error().map_err(failed)? {
-                    return Err(failed(error));
-                }
+                wait_until_connected(&socket, limit, stop)?;
             }
             connected => connected.map_err(failed)?,
         }
@@ -92,12 +81,14 @@ impl<'s> Connection<'s> {
     /// the connection after it.
     ///
     /// `reply` is a buffer that the caller reuses; it holds the bytes of the reply afterwards.
+    /// `meanwhile` is called once the request is sent.
     /// After any error other than `Lost` with 0 bytes sent, the central may have processed the
     /// request.
     pub(crate) fn exchange<T>(
         &mut self,
         request: &[u8],
         reply: &mut Vec<u8>,
+        meanwhile: impl FnOnce(),
         read: impl Fn(&[u8]) -> Result<Option<T>, ConnectionError>,
         options: ExchangeOptions,
     ) -> Result<T, ConnectionError> {
@@ -114,6 +105,7 @@ impl<'s> Connection<'s> {
             result.map_err(|error| exchange.lost(error))?;
             exchange.clear_deadline();
         }
+        meanwhile();
         reply.clear();
         loop {
             // The reply has almost never arrived yet, so waiting first saves a read.
@@ -177,6 +169,27 @@ impl<'s> Connection<'s> {
             }
         }
     }
+}
+
+/// Waits until a socket that is connecting is connected.
+fn wait_until_connected(
+    socket: &Socket,
+    limit: Duration,
+    stop: &Stop,
+) -> Result<(), ConnectionError> {
+    // To the same machine the connection is already established, which saves a wait.
+    if socket.peer_addr().is_ok() {
+        return Ok(());
+    }
+    let failed = ConnectionError::NotConnected;
+    let deadline = Some(Instant::now() + limit);
+    let woken = stop.wait(socket.as_fd(), PollFlags::POLLOUT, Interrupt::OnSignal, deadline);
+    match woken.map_err(failed)? {
+        Wake::Ready => {}
+        Wake::TimedOut => return Err(ConnectionError::ConnectTimedOut(limit)),
+        Wake::Stopped => return Err(ConnectionError::Stopped),
+    }
+    socket.take_error().map_err(failed)?.map_or(Ok(()), |error| Err(failed(error)))
 }
 
 /// Returns true if the failed call can simply be repeated.

@@ -208,8 +208,8 @@ impl Dataset {
         }
     }
 
-    /// Copies rows to a batch, up to the first one that needs care or for which there is no room. No
-    /// row is copied that ends after byte `end` of the file, or one byte later.
+    /// Copies rows to a batch, up to the first one that needs care or for which there is no room.
+    /// No row is copied that ends more than one byte after byte `end` of the file.
     ///
     /// A row that was not copied can be read with [`advance`](Self::advance). The first row of a
     /// file is never copied.
@@ -274,8 +274,8 @@ impl Dataset {
         self.is_regular
     }
 
-    /// Returns the number of bytes up to the end of the current row, including the first byte of its
-    /// line break.
+    /// Returns the number of bytes up to the end of the current row, including the first byte of
+    /// its line break.
     pub(crate) fn position(&self) -> u64 {
         self.end
     }

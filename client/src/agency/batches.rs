@@ -121,3 +121,6 @@ impl Batches {
         Some(*part)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -138,7 +138,7 @@ impl Agency<'_> {
 
     /// Sends the last stored batch again. Fails if the central has stored other content.
     fn confirm(&mut self, batch: &Batch, sequence: u64, intact: Intact) -> Result<(), RunError> {
-        match self.store(sequence) {
+        match self.store(sequence, None).0 {
             Ok(Receipt::Stored { .. }) => Ok(()),
             Err(RequestError::Denied(denied)) if denied.advice == Advice::Stop => {
                 // The batch is shorter than before if the rows after it were removed.

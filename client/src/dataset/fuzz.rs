@@ -1,17 +1,19 @@
-//! Fuzz target: a file of bets with any content is read or refused, and each of its bets arrives at
-//! the central as it is in the file, in every dialect that can encode it.
+//! Fuzz target: a file of bets with any content is read or refused, row by row as the csv crate
+//! reads it, and each of its bets arrives at the central as it is in the file, in every dialect
+//! that can encode it.
 
 use std::io::Write;
 
 use lottery::protocol::{AgencyOptions, DIALECTS, Decoded, Push};
 use lottery::{Bet, Request};
 
-use super::Dataset;
+use super::{Dataset, ROW_LIMIT};
 
 /// Reads a file with this content to its end or its first fault.
 pub(crate) fn check(content: &[u8]) {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     file.write_all(content).expect("a written file");
+    check_rows(content, Dataset::open(file.path(), 1).expect("an open file"));
     let mut dataset = Dataset::open(file.path(), 1).expect("an open file");
     let mut position = 0;
     while dataset.advance().is_ok_and(|more| more) {
@@ -22,6 +24,30 @@ pub(crate) fn check(content: &[u8]) {
         }
     }
     assert!(dataset.position() <= dataset.size());
+}
+
+/// Compares the rows of a file with those that the csv crate reads.
+fn check_rows(content: &[u8], mut dataset: Dataset) {
+    let mut reader =
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(content);
+    let mut expected = csv::ByteRecord::new();
+    let mut end = 0;
+    while reader.read_byte_record(&mut expected).expect("bytes in memory") {
+        let read = dataset.advance();
+        assert!(!matches!(read, Ok(false)), "row {} is missing", dataset.row() + 1);
+        if expected.as_slice().len() > ROW_LIMIT / 2 {
+            return;
+        }
+        let fields = (0..dataset.record.len()).map(|index| dataset.record.field(index));
+        assert!(fields.eq(expected.iter().map(Some)), "row {}", dataset.row());
+        assert_eq!(dataset.position(), reader.position().byte(), "row {}", dataset.row());
+        let blank = content[end..].iter().take_while(|byte| b"\r\n".contains(byte)).count();
+        let before = &content[..end + blank];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        assert_eq!(dataset.line(), line as u64, "row {}", dataset.row());
+        end = dataset.position() as usize;
+    }
+    assert!(matches!(dataset.advance(), Ok(false)));
 }
 
 /// Sends a bet through the two codecs of every dialect.
