@@ -10,6 +10,7 @@ mod counted;
 mod documents;
 mod echo;
 mod every_dialect;
+mod file_rows;
 mod framed;
 mod fuzz;
 mod keyed;

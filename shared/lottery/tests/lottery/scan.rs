@@ -33,7 +33,7 @@ fn any_name(separator: &'static str) -> impl Strategy<Value = String> {
 }
 
 /// Generates bets as agencies send them. Some win.
-fn usual_bets(dialect: &Dialect) -> impl Strategy<Value = Vec<OwnedBet>> + use<> {
+pub(crate) fn usual_bets(dialect: &Dialect) -> impl Strategy<Value = Vec<OwnedBet>> + use<> {
     let separator = match dialect.name {
         "typed" | "keyed" => ";",
         "line" => ",",
