@@ -91,7 +91,7 @@ struct Row {
 /// Returns the row at the start of the window, or `None` if it needs care.
 #[inline(always)]
 fn scan_row(window: &Window) -> Option<Row> {
-    let scanned = Scanned::of::<b','>(window, SEARCHED);
+    let scanned = Scanned::of::<b',', b','>(window, SEARCHED);
     // The first character that needs care must be the line break.
     let length = scanned.special.trailing_zeros() as usize;
     if window.get(length..)?.first_chunk()? != &LINE_BREAK {
