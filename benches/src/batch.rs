@@ -2,7 +2,7 @@
 
 use std::io;
 
-use lottery::protocol::{AgencyCodec, AgencyOptions, Dialect, Push};
+use lottery::protocol::{AgencyCodec, AgencyOptions, ConnectionUse, Dialect, Push};
 use lottery::{BatchKey, Bet, Birthdate, Reply, WINNING_NUMBER, is_winner};
 
 /// Names with lengths as in the course's data, some with two-byte letters.
@@ -38,6 +38,7 @@ struct Content {
     dialect: &'static Dialect,
     max_bets: u16,
     numbered: bool,
+    connection: ConnectionUse,
 }
 
 /// The batches that one client sends: the same bets, numbered from 1 where batches have keys.
@@ -60,11 +61,12 @@ impl Session {
 impl Content {
     /// Returns a new session, and the winners in each of its batches.
     fn session(self, documents: &[String]) -> io::Result<(Session, Vec<Bet<'_>>)> {
-        let Self { dialect, max_bets, numbered } = self;
+        let Self { dialect, max_bets, numbered, connection } = self;
         let agency =
             dialect.agency.ok_or_else(|| io::Error::other("the dialect carries no bets"))?;
         let session = BatchKey::new_session();
-        let mut codec = agency(&AgencyOptions { session, ..AgencyOptions::new(1, max_bets) });
+        let defaults = AgencyOptions::new(1, max_bets);
+        let mut codec = agency(&AgencyOptions { session, connection, ..defaults });
         let mut winners = Vec::new();
         for (index, document) in documents.iter().enumerate() {
             let bet = sample(index, document, numbered)?;
@@ -88,8 +90,8 @@ enum ExpectedReply {
 }
 
 impl Batch {
-    /// Builds a batch of up to `max_bets` bets and 8192 bytes. Fails if the dialect carries no
-    /// bets.
+    /// Builds a batch of up to `max_bets` bets and 8192 bytes, for this use of connections. Fails
+    /// if the dialect carries no bets.
     ///
     /// No bet with a number wins; in the course's data 10 of 78,697 do. Bets without a number win
     /// by their hash, about one in seventeen.
@@ -97,8 +99,9 @@ impl Batch {
         dialect: &'static Dialect,
         max_bets: u16,
         numbered: bool,
+        connection: ConnectionUse,
     ) -> io::Result<Self> {
-        let content = Content { dialect, max_bets, numbered };
+        let content = Content { dialect, max_bets, numbered, connection };
         let documents = documents();
         let (mut session, winners) = content.session(&documents)?;
         let request = session.next().to_vec();
@@ -181,7 +184,8 @@ mod tests {
     use super::*;
 
     fn typed(max_bets: u16, numbered: bool) -> Batch {
-        Batch::new(Dialect::named("typed").unwrap(), max_bets, numbered).unwrap()
+        Batch::new(Dialect::named("typed").unwrap(), max_bets, numbered, ConnectionUse::Kept)
+            .unwrap()
     }
 
     #[test]
@@ -196,7 +200,7 @@ mod tests {
     #[test]
     fn the_central_codec_decodes_the_batch_in_every_dialect_that_carries_bets() {
         for dialect in DIALECTS.iter().filter(|dialect| dialect.agency.is_some()) {
-            let batch = Batch::new(dialect, 10, true).unwrap();
+            let batch = Batch::new(dialect, 10, true, ConnectionUse::PerRequest).unwrap();
             let mut central = (dialect.central)();
             central.decode(&batch.greeting).unwrap();
             let Decoded::Complete {
@@ -212,7 +216,8 @@ mod tests {
 
     #[test]
     fn the_batches_of_a_client_have_one_session_and_its_numbers() {
-        let batch = Batch::new(Dialect::named("keyed").unwrap(), 10, true).unwrap();
+        let batch =
+            Batch::new(Dialect::named("keyed").unwrap(), 10, true, ConnectionUse::Kept).unwrap();
         let mut clients = [batch.session().unwrap(), batch.session().unwrap()];
         let mut central = (Dialect::named("keyed").unwrap().central)();
         let mut key = |bytes: &[u8]| match central.decode(bytes) {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use lottery::protocol::Dialect;
+use lottery::protocol::{ConnectionUse, Dialect};
 
 use crate::batch::Batch;
 use crate::load::Load;
@@ -71,8 +71,8 @@ struct BatchArgs {
 }
 
 impl BatchArgs {
-    fn build(&self) -> Result<Batch> {
-        Batch::new(self.protocol, self.bets_per_batch.get(), !self.four_fields)
+    fn build(&self, connection: ConnectionUse) -> Result<Batch> {
+        Batch::new(self.protocol, self.bets_per_batch.get(), !self.four_fields, connection)
             .context("building the batch")
     }
 }
@@ -112,7 +112,8 @@ struct LoadArgs {
 
 impl LoadArgs {
     fn run(self) -> Result<Outcome> {
-        let mut batch = self.batch.build()?;
+        let connection = if self.kept { ConnectionUse::Kept } else { ConnectionUse::PerRequest };
+        let mut batch = self.batch.build(connection)?;
         if let Some(bytes) = self.raw_reply {
             batch.expect_any_reply(bytes.get());
         }
@@ -158,9 +159,9 @@ fn main() -> Result<()> {
                 writeln!(out, "{outcome}")?;
             }
         }
-        Command::Batch(args) => out.write_all(&args.build()?.request)?,
+        Command::Batch(args) => out.write_all(&args.build(ConnectionUse::Kept)?.request)?,
         Command::Codec { batch: args, path, times } => {
-            let batch = args.build()?;
+            let batch = args.build(ConnectionUse::Kept)?;
             let bytes = codec::run(args.protocol, &batch, path, times)?;
             writeln!(out, "{} bets, {} bytes, {bytes} stored", batch.bets, batch.request.len())?;
         }

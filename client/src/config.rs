@@ -153,8 +153,9 @@ impl Config {
     /// Returns a codec of the dialect for a session. The caller limits the number of bets in a
     /// batch.
     pub(crate) fn codec(&self, new: NewAgency, session: [u8; 16]) -> Box<dyn AgencyCodec> {
-        let with_count = self.with_count;
-        new(&AgencyOptions { with_count, session, ..AgencyOptions::new(self.id, u16::MAX) })
+        let &Self { id, connection, with_count, .. } = self;
+        let defaults = AgencyOptions::new(id, u16::MAX);
+        new(&AgencyOptions { connection, with_count, session, ..defaults })
     }
 
     /// Logs the first line of every run: the course's keys, then those of this project.

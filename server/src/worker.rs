@@ -7,6 +7,7 @@
 
 mod absence;
 mod answers;
+mod brief;
 mod connection;
 mod draw;
 mod ending;

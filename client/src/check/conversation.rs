@@ -72,6 +72,14 @@ fn run_step(
                 return Err(Violation { expected: "nothing".to_owned(), received });
             }
         }
+        Step::ExpectEnd => {
+            let judge = |received: &[u8]| (!received.is_empty()).then(|| excerpt(received));
+            let received = match connection.receive(target.timeout, judge) {
+                Err(_) if connection.has_ended_empty() => return Ok(()),
+                Ok(received) | Err(received) => received,
+            };
+            return Err(Violation { expected: "the end of the connection".to_owned(), received });
+        }
     }
     Ok(())
 }

@@ -64,9 +64,9 @@ impl fmt::Display for Winners {
 impl<'t> TestAgency<'t> {
     /// Creates agency `number` without a connection.
     pub(super) fn new(number: u16, target: &'t Target, new_codec: NewAgency) -> Self {
-        let session = BatchKey::new_session();
-        let options = AgencyOptions { session, ..AgencyOptions::new(number, u16::MAX) };
-        let codec = new_codec(&options);
+        let (session, connection) = (BatchKey::new_session(), target.connection_use);
+        let defaults = AgencyOptions::new(number, u16::MAX);
+        let codec = new_codec(&AgencyOptions { session, connection, ..defaults });
         Self { number, target, codec, sequence: 1, last: None, connection: None }
     }
 

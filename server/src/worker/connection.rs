@@ -65,8 +65,8 @@ pub struct Connection {
     /// True once a request was decoded or refused. Before that, the bytes of the connection show
     /// its dialect.
     pub has_spoken: bool,
-    /// Requests after which it was kept open.
-    pub requests: u32,
+    /// Replies that were sent whole.
+    pub replies: u32,
     /// True once its agency has reported on it that it has finished.
     pub finished: bool,
     /// What epoll watches for; `None` before it is registered. Only the table changes it.
@@ -186,7 +186,7 @@ impl Connection {
             pace: Pace::new(Instant::now()),
             greeting: Vec::new(),
             has_spoken: false,
-            requests: 0,
+            replies: 0,
             finished: false,
             watched: None,
             in_queue: false,
@@ -271,6 +271,7 @@ impl Connection {
         if *sent < reply.len() {
             return Sent::Partly;
         }
+        self.replies = self.replies.saturating_add(1);
         if *then == Then::Close {
             // Closing without this would discard the last bytes if the peer has sent more.
             // This fails if the peer is already gone; then the next read ends the connection.

@@ -309,7 +309,6 @@ impl<'a> Handler<'a> {
 
     /// Continues with the next request of a kept connection.
     fn expect_next(&self, connection: &mut Connection) {
-        connection.requests = connection.requests.saturating_add(1);
         let is_idle = connection.buffer.is_empty();
         connection.phase = if is_idle { Phase::Receiving } else { Phase::Queued };
         let (now, limits) = (Instant::now(), self.requests.limits);

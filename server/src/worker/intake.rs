@@ -40,7 +40,7 @@ pub struct Intake {
     /// another worker accepts them.
     max_connections: usize,
     /// True if its connections usually carry several requests.
-    pub stays: bool,
+    stays: bool,
     /// Connections that are accepted without leaving them to other workers once more.
     run: usize,
     /// Pauses since the queue was empty.
@@ -70,7 +70,7 @@ impl Intake {
         epoll: &Epoll,
         max_connections: usize,
     ) -> Result<Self, Errno> {
-        let stays = listener.dialect.connections.first() == Some(&ConnectionUse::Kept);
+        let stays = usually_stay(listener.dialect);
         watch(epoll, &listener.socket, token, stays)?;
         Ok(Self {
             dialect: listener.dialect,
@@ -87,6 +87,21 @@ impl Intake {
             is_full: false,
             reported: None,
         })
+    }
+
+    /// Watches the socket for what its connections are like now. Returns true if they usually carry
+    /// several requests: in a dialect that keeps connections, unless they are `brief`.
+    pub fn adapt(&mut self, epoll: &Epoll, brief: bool) -> bool {
+        let stays = usually_stay(self.dialect) && !brief;
+        if stays != self.stays {
+            self.stays = stays;
+            if let Some(socket) = self.socket.as_ref().filter(|_| self.open) {
+                // epoll cannot modify how a socket wakes workers.
+                let _ = epoll.delete(socket);
+                self.open = watch(epoll, socket, self.token, stays).is_ok();
+            }
+        }
+        stays
     }
 
     /// Returns true if connections wait in the queue until there is room for them.
@@ -205,6 +220,11 @@ pub fn max_connections(wanted: usize) -> usize {
         getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| soft as usize);
     // Under a very low limit, connections get half of the descriptors.
     descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(descriptors / 2).min(wanted)
+}
+
+/// Returns true if the connections of a dialect carry several requests by default.
+fn usually_stay(dialect: &Dialect) -> bool {
+    dialect.connections.first() == Some(&ConnectionUse::Kept)
 }
 
 /// Watches a listening socket. A short-lived connection wakes one worker. With `all`, a connection

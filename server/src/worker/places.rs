@@ -72,9 +72,9 @@ impl EventLoop<'_> {
     /// that have fewer. Agencies that open a connection per request would wait for that each time.
     pub(super) fn accept(&mut self, index: usize) -> Result<usize, WorkerError> {
         for accepted in 0..ACCEPTS {
-            let stays = self.intakes[index].stays && !self.table.is_brief();
-            let shares = stays && !self.is_draining();
-            let others_have_fewer = shares && self.others_have_fewer();
+            let is_brief = self.table.brief.contains(self.intakes[index].dialect);
+            let stays = self.intakes[index].adapt(self.epoll, is_brief);
+            let others_have_fewer = stays && !self.is_draining() && self.others_have_fewer();
             if others_have_fewer && self.intakes[index].defer_to_others(self.epoll) {
                 return Ok(accepted);
             }

@@ -14,6 +14,7 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use slab::Slab;
 
 use super::WorkerError;
+use super::brief::Brief;
 use super::connection::{Connection, Phase, Watched};
 
 /// Names a connection: its key in the table, and a serial number that a later connection with the
@@ -37,9 +38,6 @@ impl Token {
     }
 }
 
-/// Value from which on connections count as brief.
-const BRIEF: u8 = 4;
-
 /// The connections of a worker.
 #[derive(Debug)]
 pub struct Table<'e> {
@@ -47,9 +45,8 @@ pub struct Table<'e> {
     connections: Slab<Connection>,
     /// Serial number of the last connection, wrapping.
     serial: u32,
-    /// High while most connections end after one request: each that does adds 2, and each that
-    /// begins subtracts 1.
-    brief: u8,
+    /// The dialects whose connections end after one reply.
+    pub brief: Brief,
     /// Bytes that all connections keep in memory.
     buffered: usize,
     /// Connections that wait for the draw.
@@ -68,7 +65,7 @@ impl<'e> Table<'e> {
             epoll,
             connections: Slab::new(),
             serial: 0,
-            brief: 0,
+            brief: Brief::default(),
             buffered: 0,
             waiting: 0,
             queued: Vec::new(),
@@ -86,17 +83,10 @@ impl<'e> Table<'e> {
         deadline: Instant,
     ) -> Token {
         self.serial = self.serial.wrapping_add(1);
-        self.brief = self.brief.saturating_sub(1);
         let entry = self.connections.vacant_entry();
         let token = Token::new(entry.key(), self.serial);
         entry.insert(Connection::new(stream, peer, token, dialect, deadline));
         token
-    }
-
-    /// Returns true if agencies seem to open a connection per request, where the dialect leaves the
-    /// choice. No such connection is worth an effort to distribute them.
-    pub fn is_brief(&self) -> bool {
-        self.brief >= BRIEF
     }
 
     /// Calls `handle` with a connection, then updates its registration and the counts for its new
@@ -110,11 +100,11 @@ impl<'e> Table<'e> {
         let Some(connection) = found.filter(|found| found.token == token) else { return Ok(()) };
         self.buffered -= connection.buffered();
         self.waiting -= usize::from(is_waiting(connection));
+        let before = connection.replies;
         let handled = handle(connection);
-        if matches!(connection.phase, Phase::Closed) {
-            if connection.requests == 1 {
-                self.brief = (self.brief + 2).min(2 * BRIEF);
-            }
+        let ended = matches!(connection.phase, Phase::Closed);
+        self.brief.count(connection.dialect, before, connection.replies, ended);
+        if ended {
             // Closing the descriptor unregisters it: no other process has a copy.
             self.connections.remove(token.key());
             return handled.map_err(Into::into);
@@ -305,21 +295,6 @@ mod tests {
         let mut events = [EpollEvent::empty(); 8];
         let ready = table.epoll.wait(&mut events, EpollTimeout::from(wait)).unwrap();
         events[..ready].iter().map(Token::of_event).collect()
-    }
-
-    #[test]
-    fn connections_are_brief_while_most_end_after_one_request() {
-        let epoll = epoll();
-        let mut table = Table::new(&epoll);
-        let serve = |table: &mut Table<'_>, requests| {
-            let (_peer, token) = connect(table);
-            table.connections[token.key()].requests = requests;
-            set(table, token, Phase::Closed);
-        };
-        (0..2 * BRIEF).for_each(|_| serve(&mut table, 1));
-        assert!(table.is_brief());
-        (0..2 * BRIEF).for_each(|_| serve(&mut table, 3));
-        assert!(!table.is_brief());
     }
 
     #[test]

@@ -37,10 +37,10 @@ impl Trial {
             }
             // This central always ends the connection, with a reset only if the client goes on
             // sending.
-            Step::ExpectNothing if self.in_pieces => {
+            Step::ExpectNothing | Step::ExpectEnd if self.in_pieces => {
                 assert!(self.agency.read_until_gone().is_empty())
             }
-            Step::ExpectNothing => assert!(self.agency.read_to_end().is_empty()),
+            Step::ExpectNothing | Step::ExpectEnd => assert!(self.agency.read_to_end().is_empty()),
             Step::HalfClose => self.agency.end_sending(),
             Step::Reconnect => *self = Self::new(self.port, self.in_pieces),
         }

@@ -64,6 +64,9 @@ pub struct AgencyOptions {
     pub max_bets: u16,
     /// The session of the run, where batches have keys.
     pub session: [u8; 16],
+    /// How the agency uses its connections. Where the requests say so, one of its own asks the
+    /// central to close.
+    pub connection: ConnectionUse,
     /// True if a `framed` batch starts with the line that counts its bets, which the original
     /// programs require.
     pub with_count: bool,
@@ -71,9 +74,10 @@ pub struct AgencyOptions {
 
 impl AgencyOptions {
     /// Returns the options of an agency, with the defaults for all others: a count before each
-    /// batch, and the session 0.
+    /// batch, the session 0, and kept connections.
     pub fn new(agency: u16, max_bets: u16) -> Self {
-        Self { agency, max_bets, session: [0; 16], with_count: true }
+        let connection = ConnectionUse::Kept;
+        Self { agency, max_bets, session: [0; 16], connection, with_count: true }
     }
 }
 

@@ -20,6 +20,9 @@
 //! | next | `85` | u64 sequence of the next batch |
 //! | error | `FF` | u8 code, u64 expected sequence, text |
 //!
+//! A request whose type has bit `40` is the last one of its connection: the central closes after
+//! the reply.
+//!
 //! The batches of a session are numbered from 1 without gaps. The central stores each number once
 //! and answers a repetition of the last one as the first time.
 
@@ -42,7 +45,7 @@ pub const DIALECT: Dialect = Dialect {
     max_agency: u16::MAX,
     // A document of any text has a length before it.
     check_document: |_| Ok(()),
-    central: || Box::new(central::KeyedCentralCodec),
+    central: || Box::<central::KeyedCentralCodec>::default(),
     agency: Some(|options| Box::new(agency::KeyedAgencyCodec::new(options))),
     rules: rules::rules,
 };
@@ -53,7 +56,9 @@ const FINISH: u8 = 0x03;
 const WINNERS: u8 = 0x04;
 const SESSION: u8 = 0x05;
 
-/// The type of a reply is that of its request with this bit.
+/// Bit in the type of a request that is the last one of its connection.
+const LAST: u8 = 0x40;
+/// The type of a reply is that of its request with this bit, and without [`LAST`].
 const REPLY: u8 = 0x80;
 const ERROR: u8 = 0xFF;
 

@@ -61,6 +61,8 @@ pub enum Step {
     /// Expects no bytes: the server closes the connection or stays silent, because several of the
     /// original servers do not close it.
     ExpectNothing,
+    /// Expects that the server ends the connection, without further bytes.
+    ExpectEnd,
     /// Ends the sending side of the connection.
     HalfClose,
     /// Opens a new connection for the following steps.

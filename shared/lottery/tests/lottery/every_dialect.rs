@@ -6,7 +6,9 @@ use crate::common::conversation::{
     check_rules, conversation, decode_reply_split, decode_split, splits,
 };
 use crate::common::{agency_with, central, encoded, filled};
-use lottery::protocol::{AgencyOptions, Answer, DIALECTS, Decoded, Dialect, Receipt};
+use lottery::protocol::{
+    AgencyOptions, Answer, ConnectionUse, DIALECTS, Decoded, Dialect, Receipt,
+};
 use lottery::{BatchKey, Bet, Reply, Request, Results};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -18,10 +20,12 @@ fn dialects() -> impl Iterator<Item = &'static Dialect> {
 
 /// Generates options with any agency that the dialect can encode.
 fn any_agency(dialect: &Dialect) -> impl Strategy<Value = AgencyOptions> + use<> {
-    (1..=dialect.max_agency, any::<bool>(), any::<[u8; 16]>()).prop_map(
-        |(agency, with_count, session)| AgencyOptions {
+    let connection = prop::sample::select(dialect.connections);
+    (1..=dialect.max_agency, any::<bool>(), any::<[u8; 16]>(), connection).prop_map(
+        |(agency, with_count, session, connection)| AgencyOptions {
             with_count,
             session,
+            connection,
             ..AgencyOptions::new(agency, u16::MAX)
         },
     )
@@ -145,6 +149,7 @@ fn messages_on_a_kept_connection_are_decoded_one_by_one() {
             options in any_agency(dialect), owned in any_bets(dialect.name, 20),
             splits in splits(),
         )| {
+            let options = AgencyOptions { connection: ConnectionUse::Kept, ..options };
             let mut agency = agency_with(dialect.name, &options);
             let number = options.agency;
             let (bets, packet) = filled(&mut *agency, of_agency(&owned, number));

@@ -8,9 +8,9 @@ use crate::common::conversation::{
 use crate::common::{agency_with, encoded, error_reply, filled, packet, refused, whole};
 use lottery::protocol::typed::MAX_RECORD_BYTES;
 use lottery::protocol::{
-    Advice, AgencyCodec, AgencyOptions, Answer, CentralCodec, Decoded, Denial, Denied,
-    MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Push, Receipt, Refusal, Refused, Then,
-    Unencodable,
+    Advice, AgencyCodec, AgencyOptions, Answer, CentralCodec, ConnectionUse, Decoded, Denial,
+    Denied, MAX_PACKET_BYTES, MAX_REQUEST_BYTES, ProtocolError, Push, Receipt, Refusal, Refused,
+    Then, Unencodable,
 };
 use lottery::{BatchKey, Bet, InvalidBet, Reply, Request, Results};
 use proptest::prelude::*;
@@ -47,6 +47,18 @@ fn agency_of(session: [u8; 16], agency: u16) -> Box<dyn AgencyCodec> {
 
 fn agency() -> Box<dyn AgencyCodec> {
     agency_of(SESSION, 1)
+}
+
+/// Returns an agency that opens a connection per request.
+fn agency_per_request() -> Box<dyn AgencyCodec> {
+    let (session, connection) = (SESSION, ConnectionUse::PerRequest);
+    agency_with(KEYED, &AgencyOptions { session, connection, ..AgencyOptions::new(1, u16::MAX) })
+}
+
+/// Makes a request the last one of its connection.
+fn last(mut request: Vec<u8>) -> Vec<u8> {
+    request[1] |= 0x40;
+    request
 }
 
 /// Returns bet A without its number.
@@ -152,9 +164,29 @@ fn the_other_requests_equal_their_vectors() {
 }
 
 #[test]
-fn every_reply_equals_its_vector_and_keeps_the_connection() {
+fn an_agency_with_a_connection_per_request_says_so_in_each_and_the_requests_mean_the_same() {
+    let mut codec = agency_per_request();
+    codec.set_sequence(2);
+    let batch = packet(&mut *codec, &[lorca(), rivera()]);
+    let sent = [
+        (batch, "batch_LT"),
+        (codec.notification().unwrap(), "finish_1"),
+        (codec.question(), "query_1"),
+        (codec.session_question().unwrap(), "session_query"),
+        (vector("results_query_last"), "results_query"),
+    ];
+    for (bytes, kept) in sent {
+        assert_eq!(bytes, vector(&format!("{kept}_last")), "{kept}");
+        let kept = vector(kept);
+        assert_eq!(bytes, last(kept.clone()));
+        assert_eq!(whole(&mut *central(), &bytes), whole(&mut *central(), &kept));
+    }
+}
+
+/// Returns every reply and its vector.
+fn replies() -> [(&'static str, Reply<'static>); 11] {
     let results = |winners, in_flight| Reply::Results(Results { winners, in_flight });
-    let cases = [
+    [
         ("stored_none", stored(vec![])),
         ("stored_L", stored(vec![lorca()])),
         ("stored_A", stored(vec![unnumbered()])),
@@ -166,14 +198,43 @@ fn every_reply_equals_its_vector_and_keeps_the_connection() {
         ("winners_L", Reply::Winners(vec!["30904465"])),
         ("winners_agency4_dataset", Reply::Winners(vec!["34963649", "35635602"])),
         ("error_not_yet", Reply::NotYet),
-    ];
-    for (name, reply) in cases {
+    ]
+}
+
+#[test]
+fn every_reply_equals_its_vector_and_keeps_the_connection() {
+    for (name, reply) in replies() {
         assert_eq!(encoded(&mut *central(), &reply), (vector(name), Then::Continue), "{name}");
     }
     assert_eq!(central().winners_sent(), Then::Continue);
     let mut out = Vec::new();
     assert_eq!(central().encode(&Reply::Echo(b"x"), &mut out), Err(Unencodable::Reply));
     assert!(out.is_empty());
+}
+
+#[test]
+fn every_reply_to_the_last_request_has_the_same_bytes_and_closes_the_connection() {
+    for request in ["batch_LT", "results_query", "session_query", "finish_1", "query_1"] {
+        let mut codec = central();
+        whole(&mut *codec, &vector(&format!("{request}_last")));
+        for (name, reply) in replies() {
+            assert_eq!(encoded(&mut *codec, &reply), (vector(name), Then::Close), "{name}");
+        }
+        assert_eq!(codec.winners_sent(), Then::Close);
+        for (name, denial, _) in ERRORS {
+            let refused = error_reply(&mut *codec, Refused::Request(denial));
+            assert_eq!(refused, (vector(name), Then::Close), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_prepared_batch_that_is_the_last_request_closes_the_connection() {
+    for (name, then) in [("batch_LT", Then::Continue), ("batch_LT_last", Then::Close)] {
+        let (mut codec, mut rows) = (central(), Vec::new());
+        assert!(codec.prepare(&vector(name), &mut rows).is_some());
+        assert_eq!(encoded(&mut *codec, &stored(vec![])).1, then, "{name}");
+    }
 }
 
 #[test]
@@ -317,12 +378,13 @@ fn a_body_of_the_wrong_length_and_an_unknown_type_get_code_30() {
         let (refusal, ..) = refused(&mut *central(), &message(kind, &[0, 0]));
         assert_eq!(refusal.error, ProtocolError::NoAgency);
     }
-    for kind in (0..=u8::MAX).filter(|kind| !(1..=5).contains(kind)) {
+    for kind in (0..=u8::MAX).filter(|kind| !(1..=5).contains(&(kind & !0x40))) {
         let wire = message(kind, b"any");
         let (refusal, reply, then) = refused(&mut *central(), &wire);
         assert!(matches!(refusal.error, ProtocolError::UnknownRequest { kind: found, .. }
             if found == kind));
-        assert_eq!((refusal.consumed, reply[6], then), (Some(9), 0x30, Then::Continue));
+        let follows = if kind & 0x40 == 0 { Then::Continue } else { Then::Close };
+        assert_eq!((refusal.consumed, reply[6], then), (Some(9), 0x30, follows));
     }
 }
 
@@ -369,8 +431,8 @@ fn the_largest_batch_is_accepted_and_may_arrive_byte_by_byte() {
 #[test]
 fn a_batch_begins_with_its_version_and_type() {
     let begins = |bytes: &[u8]| central().begins_batch(bytes);
-    assert!(begins(&[0x81, 1]) && begins(&vector("batch_L")));
-    for other in [&[][..], &[0x81], &[0x81, 2], &[0x82, 1], &[1, 1]] {
+    assert!(begins(&[0x81, 1]) && begins(&[0x81, 0x41]) && begins(&vector("batch_L")));
+    for other in [&[][..], &[0x81], &[0x81, 2], &[0x81, 0x42], &[0x81, 0x81], &[0x82, 1], &[1, 1]] {
         assert!(!begins(other), "{other:?}");
     }
 }
@@ -504,14 +566,16 @@ proptest! {
 
     #[test]
     fn a_changed_stream_is_answered_the_same_with_any_splits(
-        owned in any_bets(KEYED, 20), sequences in prop::collection::vec(1_u64..4, 1..5),
+        owned in any_bets(KEYED, 20),
+        batches in prop::collection::vec((1_u64..4, prop::bool::weighted(0.1)), 1..5),
         mutations in mutations(), splits in splits(),
     ) {
         let mut codec = agency();
         let mut wire = vector("results_query");
-        for sequence in sequences {
+        for (sequence, is_last) in batches {
             codec.set_sequence(sequence);
-            wire.extend(filled(&mut *codec, of_agency(&owned, 1)).1);
+            let batch = filled(&mut *codec, of_agency(&owned, 1)).1;
+            wire.extend(if is_last { last(batch) } else { batch });
         }
         wire.extend([vector("finish_1"), vector("query_1")].concat());
         let wire = mutated(wire, &mutations);

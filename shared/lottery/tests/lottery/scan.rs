@@ -66,10 +66,14 @@ fn wire(dialect: &Dialect, options: &AgencyOptions, owned: &[OwnedBet]) -> Vec<u
 }
 
 fn any_agency(dialect: &Dialect) -> impl Strategy<Value = AgencyOptions> + use<> {
-    (1..=dialect.max_agency, any::<bool>()).prop_map(|(agency, with_count)| AgencyOptions {
-        with_count,
-        ..AgencyOptions::new(agency, u16::MAX)
-    })
+    let connection = prop::sample::select(dialect.connections);
+    (1..=dialect.max_agency, any::<bool>(), connection).prop_map(
+        |(agency, with_count, connection)| AgencyOptions {
+            with_count,
+            connection,
+            ..AgencyOptions::new(agency, u16::MAX)
+        },
+    )
 }
 
 #[test]

@@ -5,8 +5,8 @@ use byteorder::{BigEndian, ByteOrder};
 use super::code::{self, NOT_YET};
 use super::message::{HEADER_BYTES, Header, VERSION, put_message, write_length};
 use super::{
-    BATCH, COUNT_BYTES, ERROR, ERROR_BYTES, FINISH, KEY_BYTES, MAX_REASON_BYTES, NEXT_BYTES, REPLY,
-    RESULTS, RESULTS_BYTES, SESSION, SESSION_BYTES, WINNERS,
+    BATCH, COUNT_BYTES, ERROR, ERROR_BYTES, FINISH, KEY_BYTES, LAST, MAX_REASON_BYTES, NEXT_BYTES,
+    REPLY, RESULTS, RESULTS_BYTES, SESSION, SESSION_BYTES, WINNERS,
 };
 use crate::protocol::binary::Fields;
 use crate::protocol::records::{
@@ -14,8 +14,8 @@ use crate::protocol::records::{
     push_record,
 };
 use crate::protocol::{
-    AgencyCodec, AgencyOptions, Answer, Denied, Packet, ProtocolError, Push, Receipt, Unencodable,
-    error::no_trailing_bytes, text,
+    AgencyCodec, AgencyOptions, Answer, ConnectionUse, Denied, Packet, ProtocolError, Push,
+    Receipt, Unencodable, error::no_trailing_bytes, text,
 };
 use crate::{Bet, CopiedRows, FileRows};
 
@@ -30,6 +30,8 @@ const BEFORE_RECORDS: usize = HEADER_BYTES + KEY_BYTES + LENGTH_BYTES;
 pub(super) struct KeyedAgencyCodec {
     session: [u8; SESSION_BYTES],
     agency: u16,
+    /// Bits in the type of every request: [`LAST`] if each has a connection of its own.
+    flags: u8,
     /// Number of the batch in its session.
     sequence: u64,
     batch: Packet,
@@ -38,14 +40,22 @@ pub(super) struct KeyedAgencyCodec {
 impl KeyedAgencyCodec {
     /// Creates a codec with an empty batch, the first of its session.
     pub(super) fn new(options: &AgencyOptions) -> Self {
-        let AgencyOptions { agency, max_bets, session, .. } = *options;
-        Self { session, agency, sequence: 1, batch: Packet::new(max_bets, BEFORE_RECORDS, 0) }
+        let AgencyOptions { agency, max_bets, session, connection, .. } = *options;
+        let flags = match connection {
+            ConnectionUse::Kept => 0,
+            ConnectionUse::PerRequest => LAST,
+        };
+        let batch = Packet::new(max_bets, BEFORE_RECORDS, 0);
+        Self { session, agency, flags, sequence: 1, batch }
     }
 
-    /// Returns a request whose body is the agency.
-    fn request(&self, kind: u8) -> Vec<u8> {
+    /// Returns a request whose body ends with the agency, after `before`.
+    fn request(&self, kind: u8, before: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        put_message(kind, &mut out, |out| out.extend_from_slice(&self.agency.to_be_bytes()));
+        put_message(kind | self.flags, &mut out, |out| {
+            out.extend_from_slice(before);
+            out.extend_from_slice(&self.agency.to_be_bytes());
+        });
         out
     }
 }
@@ -66,7 +76,7 @@ impl AgencyCodec for KeyedAgencyCodec {
     fn packet(&mut self) -> &[u8] {
         let count = self.batch.count();
         let packet = self.batch.bytes();
-        packet[..2].copy_from_slice(&[VERSION, BATCH]);
+        packet[..2].copy_from_slice(&[VERSION, BATCH | self.flags]);
         write_length(packet);
         let (session, rest) = packet[HEADER_BYTES..].split_at_mut(SESSION_BYTES);
         session.copy_from_slice(&self.session);
@@ -87,7 +97,7 @@ impl AgencyCodec for KeyedAgencyCodec {
     }
 
     fn notification(&self) -> Option<Vec<u8>> {
-        Some(self.request(FINISH))
+        Some(self.request(FINISH, &[]))
     }
 
     fn acknowledgement(&self, reply: &[u8]) -> Result<Option<()>, ProtocolError> {
@@ -95,7 +105,7 @@ impl AgencyCodec for KeyedAgencyCodec {
     }
 
     fn question(&self) -> Vec<u8> {
-        self.request(WINNERS)
+        self.request(WINNERS, &[])
     }
 
     fn answer(&self, reply: &[u8]) -> Result<Option<Answer>, ProtocolError> {
@@ -122,12 +132,7 @@ impl AgencyCodec for KeyedAgencyCodec {
     }
 
     fn session_question(&self) -> Option<Vec<u8>> {
-        let mut out = Vec::new();
-        put_message(SESSION, &mut out, |out| {
-            out.extend_from_slice(&self.session);
-            out.extend_from_slice(&self.agency.to_be_bytes());
-        });
-        Some(out)
+        Some(self.request(SESSION, &self.session))
     }
 
     fn next_sequence(&self, reply: &[u8]) -> Result<Option<u64>, ProtocolError> {

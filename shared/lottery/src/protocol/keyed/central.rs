@@ -1,13 +1,11 @@
 //! The central's codec of `keyed`.
 
-use std::hash::Hasher;
-
-use siphasher::sip::SipHasher13;
+use twox_hash::XxHash3_64;
 
 use super::code::{self, NOT_YET};
 use super::message::{HEADER_BYTES, Header, VERSION, put_message};
 use super::{
-    BATCH, COUNT_BYTES, ERROR, FINISH, KEY_BYTES, MAX_REASON_BYTES, REPLY, RESULTS, SESSION,
+    BATCH, COUNT_BYTES, ERROR, FINISH, KEY_BYTES, LAST, MAX_REASON_BYTES, REPLY, RESULTS, SESSION,
     WINNERS,
 };
 use crate::protocol::binary::{Fields, within};
@@ -20,19 +18,23 @@ use crate::protocol::{
 };
 use crate::{BatchKey, Bet, Prepared, Reply, Request, Results};
 
-/// The central's codec. It has no state: the length before a body is enough to wait for the end of
-/// a message without decoding its beginning again.
-#[derive(Debug)]
-pub(super) struct KeyedCentralCodec;
+/// The central's codec. The length before a body is enough to wait for the end of a message without
+/// decoding its beginning again.
+#[derive(Debug, Default)]
+pub(super) struct KeyedCentralCodec {
+    /// True once the last request of the connection has begun.
+    is_last: bool,
+}
 
 impl CentralCodec for KeyedCentralCodec {
     /// Returns true once version and type of a batch have arrived.
     fn begins_batch(&self, buffer: &[u8]) -> bool {
-        buffer.starts_with(&[VERSION, BATCH])
+        matches!(*buffer, [VERSION, kind, ..] if kind & !LAST == BATCH)
     }
 
     fn decode<'b>(&mut self, buffer: &'b [u8]) -> Result<Decoded<'b>, Refusal> {
         let Some(header) = Header::decode(buffer)? else { return Ok(Decoded::Incomplete) };
+        self.is_last = header.kind & LAST != 0;
         let consumed = header.message_bytes();
         if consumed > MAX_REQUEST_BYTES {
             return Err(ProtocolError::TooLarge { max: MAX_REQUEST_BYTES }.into());
@@ -47,7 +49,7 @@ impl CentralCodec for KeyedCentralCodec {
     fn prepare<'b>(&mut self, buffer: &'b [u8], rows: &mut Vec<u8>) -> Option<Prepared<'b>> {
         let header = Header::decode(buffer).ok()??;
         let consumed = header.message_bytes();
-        if header.kind != BATCH || consumed > MAX_REQUEST_BYTES {
+        if header.kind & !LAST != BATCH || consumed > MAX_REQUEST_BYTES {
             return None;
         }
         let Batch { key, count, content } = Batch::decode(header, header.body_in(buffer)?).ok()?;
@@ -58,10 +60,11 @@ impl CentralCodec for KeyedCentralCodec {
             rows.truncate(start);
             return None;
         }
+        self.is_last = header.kind & LAST != 0;
         Some(Prepared { key: Some(key), ..prepared })
     }
 
-    /// Encodes the reply. The agency closes the connection, whatever the reply.
+    /// Encodes the reply. Closes only after the last request of the connection.
     fn encode(&mut self, reply: &Reply<'_>, out: &mut Vec<u8>) -> Result<Then, Unencodable> {
         match reply {
             Reply::Stored { winners, .. } => {
@@ -81,14 +84,15 @@ impl CentralCodec for KeyedCentralCodec {
             Reply::NotYet => put_error(NOT_YET, 0, "the draw has not been held", out),
             Reply::Echo(_) => return Err(Unencodable::Reply),
         }
-        Ok(Then::Continue)
+        Ok(self.then())
     }
 
     fn winners_sent(&mut self) -> Then {
-        Then::Continue
+        self.then()
     }
 
-    /// Appends the error reply. Continues, unless the end of the message is unknown.
+    /// Appends the error reply. Closes after the last request, and if the end of the message is
+    /// unknown.
     fn refuse(&mut self, refused: Refused<'_>, out: &mut Vec<u8>) -> Then {
         match refused {
             Refused::Message(error) => {
@@ -97,7 +101,7 @@ impl CentralCodec for KeyedCentralCodec {
                     error,
                     ProtocolError::UnknownVersion { .. } | ProtocolError::TooLarge { .. }
                 );
-                if has_no_end { Then::Close } else { Then::Continue }
+                if has_no_end { Then::Close } else { self.then() }
             }
             Refused::Request(denial) => {
                 let (code, text) = code::of_denial(denial);
@@ -106,14 +110,21 @@ impl CentralCodec for KeyedCentralCodec {
                     _ => 0,
                 };
                 put_error(code, expected, text, out);
-                Then::Continue
+                self.then()
             }
         }
     }
 }
 
+impl KeyedCentralCodec {
+    /// Returns what follows the reply to the request that was decoded.
+    fn then(&self) -> Then {
+        if self.is_last { Then::Close } else { Then::Continue }
+    }
+}
+
 fn decode_body<'b>(header: Header, body: &'b [u8]) -> Result<Request<'b>, Refusal> {
-    match header.kind {
+    match header.kind & !LAST {
         BATCH => {
             let batch = Batch::decode(header, body)?;
             Ok(Request::StoreOnce { key: batch.key, bets: batch.bets()? })
@@ -123,10 +134,10 @@ fn decode_body<'b>(header: Header, body: &'b [u8]) -> Result<Request<'b>, Refusa
         FINISH => Ok(Request::Finish { agency: decode_agency(header, body)? }),
         WINNERS => Ok(Request::Winners { agency: decode_agency(header, body)?, finished: false }),
         SESSION => Ok(decode_session(header, body)?),
-        kind => {
+        _ => {
             let expected = "1 for a batch, 2 for the results, 3 to finish, 4 for the winners or 5 \
                             for a session";
-            Err(ProtocolError::UnknownRequest { kind, expected }.into())
+            Err(ProtocolError::UnknownRequest { kind: header.kind, expected }.into())
         }
     }
 }
@@ -181,7 +192,8 @@ impl<'b> Batch<'b> {
         if count == 0 {
             return Err(refused(ProtocolError::EmptyBatch));
         }
-        let key = BatchKey { session, agency, sequence, content: hash(content) };
+        // The central keeps the hash, so later versions must compute the same.
+        let key = BatchKey { session, agency, sequence, content: XxHash3_64::oneshot(content) };
         Ok(Self { key, count, content })
     }
 
@@ -189,14 +201,6 @@ impl<'b> Batch<'b> {
         let refused = |error| Refusal { bets: Some(self.count.into()), ..Refusal::from(error) };
         decode_counted(self.content, self.key.agency).map_err(refused)
     }
-}
-
-/// Returns the hash of a batch's content: SipHash-1-3 with a key of zeros. The central keeps it, so
-/// later versions must compute the same.
-fn hash(content: &[u8]) -> u64 {
-    let mut hasher = SipHasher13::new();
-    hasher.write(content);
-    hasher.finish()
 }
 
 /// Appends the documents of the winners. Reserves the memory at once, because an answer may have

@@ -2,7 +2,7 @@
 
 use super::agency::Failure;
 use super::message::{VERSION, put_message};
-use super::{BATCH, FINISH, REPLY, RESULTS, RESULTS_BYTES, SESSION, SESSION_BYTES, WINNERS};
+use super::{BATCH, FINISH, LAST, REPLY, RESULTS, RESULTS_BYTES, SESSION, SESSION_BYTES, WINNERS};
 use crate::BatchKey;
 use crate::protocol::{MAX_REQUEST_BYTES, Rule, Step};
 
@@ -13,10 +13,15 @@ const ALVAREZ: &[u8] = "Santiago;Álvarez;33936970;1986-04-25;7068".as_bytes();
 
 /// Returns the rules, in the order in which they are checked. Their sessions are new in each call.
 pub fn rules() -> Vec<Rule> {
-    [sessions(), questions(), other_requests(), refused_batches(), connection_ends()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let rules = [
+        sessions(),
+        questions(),
+        other_requests(),
+        refused_batches(),
+        last_requests(),
+        connection_ends(),
+    ];
+    rules.into_iter().flatten().collect()
 }
 
 fn sessions() -> Vec<Rule> {
@@ -118,7 +123,7 @@ fn other_requests() -> Vec<Rule> {
         refused("a query for the winners of agency 0 is refused with 30", WINNERS, &[0, 0]),
         refused("a query for winners without an agency is refused with 30", WINNERS, &[]),
         refused("a question for a session without an agency is refused with 30", SESSION, &[7; 16]),
-        refused("an unknown type is refused with 30", 0x7F, b"any"),
+        refused("an unknown type is refused with 30", 0x3F, b"any"),
     ]
 }
 
@@ -152,6 +157,41 @@ fn refused_batches() -> Vec<Rule> {
     ]
 }
 
+/// Rules about a request after which the central closes.
+fn last_requests() -> Vec<Rule> {
+    let rule = |name, steps: fn(Session) -> Vec<Step>| Rule::new(name, steps(Session::new(1)));
+    vec![
+        rule("a last batch is stored and ends the connection", |session| {
+            let (first, next) = (session.batch(1, RIVERA), session.batch(2, ALVAREZ));
+            vec![
+                send_last(first),
+                stored(),
+                Step::ExpectEnd,
+                Step::Reconnect,
+                send_last(next),
+                stored(),
+            ]
+        }),
+        rule("a last batch repeats one that was not the last, with the same reply", |session| {
+            let batch = || session.batch(1, RIVERA);
+            vec![send(batch()), stored(), send_last(batch()), stored(), Step::ExpectEnd]
+        }),
+        rule("a last batch that is refused ends the connection", |session| {
+            vec![send_last(session.batch(2, RIVERA)), sequence::<1>(), Step::ExpectEnd]
+        }),
+        rule("a last question for a session ends the connection", |session| {
+            vec![send_last(session.question()), next(1), Step::ExpectEnd]
+        }),
+        rule("a last request that is invalid ends the connection", |session| {
+            let empty = session.batch_of(1, 0, &[]);
+            vec![send_last(empty), error::<0x30>(), Step::ExpectEnd]
+        }),
+        rule("a last request of an unknown type ends the connection", |_| {
+            vec![send_last(message(0x3F, b"any")), error::<0x30>(), Step::ExpectEnd]
+        }),
+    ]
+}
+
 fn connection_ends() -> Vec<Rule> {
     let batch = Session::new(1).batch(1, RIVERA);
     let mut other_version = batch.clone();
@@ -160,14 +200,14 @@ fn connection_ends() -> Vec<Rule> {
     vec![
         Rule::new(
             "an unknown version is refused with 37 and ends the connection",
-            vec![send(other_version), error::<0x37>(), Step::ExpectNothing],
+            vec![send(other_version), error::<0x37>(), Step::ExpectEnd],
         ),
         Rule::new(
             "a request of more than 4 MiB is refused with 30 and ends the connection",
             vec![
                 send([&[VERSION, BATCH], &too_long.to_be_bytes()[..]].concat()),
                 error::<0x30>(),
-                Step::ExpectNothing,
+                Step::ExpectEnd,
             ],
         ),
         Rule::new(
@@ -231,6 +271,12 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     put_message(kind, &mut out, |out| out.extend_from_slice(body));
     out
+}
+
+/// Sends a request as the last one of its connection.
+fn send_last(mut request: Vec<u8>) -> Step {
+    request[1] |= LAST;
+    send(request)
 }
 
 fn send(bytes: Vec<u8>) -> Step {

@@ -153,6 +153,13 @@ pub(crate) fn check_rules(dialect: &Dialect) {
                     assert_eq!(holds(&reply), Some(true), "{context}: {reply:?} is not {shape}");
                 }
                 Step::ExpectNothing => assert_eq!(connection.take_sent(), b"", "{context}"),
+                Step::ExpectEnd => {
+                    assert_eq!(
+                        (connection.take_sent(), connection.open),
+                        (vec![], false),
+                        "{context}"
+                    )
+                }
             }
         }
         assert_eq!(connection.sent, b"", "{name}, {:?}: more bytes than expected", rule.name);

@@ -1,6 +1,6 @@
 //! Compares the fast path of a batch with the general path.
 
-use lottery::protocol::{CentralCodec, Decoded, Dialect};
+use lottery::protocol::{CentralCodec, Decoded, Dialect, Then};
 use lottery::{Bet, Prepared, Reply, Request, is_winner, write_rows};
 
 /// What was in the buffer of rows before.
@@ -52,11 +52,12 @@ pub(crate) fn check_message(codec: &mut dyn CentralCodec, wire: &[u8]) -> bool {
     true
 }
 
-/// Returns the bytes of the reply to a stored batch.
-fn reply(codec: &mut dyn CentralCodec, bets: usize, winners: &[Bet<'_>]) -> Vec<u8> {
+/// Returns the bytes of the reply to a stored batch, and what follows it.
+fn reply(codec: &mut dyn CentralCodec, bets: usize, winners: &[Bet<'_>]) -> (Vec<u8>, Then) {
     let mut reply = Vec::new();
-    codec.encode(&Reply::Stored { bets, winners: winners.to_vec() }, &mut reply).unwrap();
-    reply
+    let stored = Reply::Stored { bets, winners: winners.to_vec() };
+    let then = codec.encode(&stored, &mut reply).unwrap();
+    (reply, then)
 }
 
 /// Checks the first batch of a connection that carries `wire`. Returns true if the fast path took
