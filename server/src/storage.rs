@@ -145,6 +145,7 @@ impl Storage {
             if let Found::Current(journal) = &found {
                 journal.restore_checkpoint()?;
             }
+            sessions.load()?;
             sessions.begin_epoch(&recovery.ledger)?;
             // Also without a promise: the new checkpoint must not survive without its summary.
             sessions.sync()?;

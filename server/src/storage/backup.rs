@@ -119,6 +119,7 @@ pub fn back_up_running(
         if let Some(image) = &sessions {
             let copy = Sessions::create(to)?;
             copy.rewrite(image)?;
+            copy.load()?;
             copy.begin_epoch(&ledger)?;
         }
         let run = Run {

@@ -3,11 +3,13 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::posix_fallocate;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::syncfs;
 
 use super::{FileError, StorageError, access};
@@ -29,6 +31,15 @@ impl StoredFile {
             Ok(file) => Ok(Self { file, path }),
             Err(error) => Err(FileError::of("opening", &path)(error)),
         }
+    }
+
+    /// Creates an empty file in memory, which ends with its last description. Its path leads to it
+    /// in the process that has created it.
+    pub fn in_memory(name: &str) -> Result<Self, FileError> {
+        let created = memfd_create(name, MFdFlags::MFD_CLOEXEC).map_err(io::Error::from);
+        let file = File::from(created.map_err(FileError::of("creating", Path::new(name)))?);
+        let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        Ok(Self { file, path })
     }
 
     /// Opens a file that must exist, for reading only.
@@ -139,6 +150,11 @@ impl StoredFile {
         perform(&operation, || fs::rename(&self.path, &to)).map_err(self.failed("renaming"))?;
         self.path = to;
         Ok(())
+    }
+
+    /// Returns the error for content that cannot be read.
+    pub fn damaged(&self, reason: &'static str) -> FileError {
+        self.failed("reading")(io::Error::new(io::ErrorKind::InvalidData, reason))
     }
 
     fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> FileError {

@@ -74,12 +74,12 @@ impl Storage {
             let sessions = self.files.sessions()?;
             let last = match stored.get(&key.session) {
                 Some(last) => Some(*last),
-                None => sessions.last(&key.session)?,
+                None => sessions.live.last(&key.session)?,
             };
             let judgement = match last {
                 Some(last) => compare(&key, &last),
                 None if key.sequence != 1 => refused_sequence(&key, 1),
-                None if sessions.count()? + begun >= MAX_SESSIONS as u64 => {
+                None if sessions.live.count()? + begun >= MAX_SESSIONS as u64 => {
                     Judgement::Refused(KeyRefused::NoRoom { limit: MAX_SESSIONS })
                 }
                 None => {
@@ -104,7 +104,7 @@ impl Storage {
         session: &[u8; 16],
         agency: u16,
     ) -> Result<Result<u64, KeyRefused>, FileError> {
-        Ok(match self.files.sessions()?.last(session)? {
+        Ok(match self.files.sessions()?.live.last(session)? {
             None => Ok(1),
             Some(last) if last.agency != agency => {
                 Err(KeyRefused::OtherAgency { found: agency, expected: last.agency })

@@ -1,25 +1,25 @@
 //! The file `sessions`: the key of the last batch of each session, so that a batch that arrives
 //! again is not stored again.
 //!
-//! The file has a fixed size: two summaries on pages of their own, the number of sessions, then a
-//! table with two copies of each entry.
+//! The file has a fixed size: two summaries on pages of their own, then a table with two copies of
+//! each entry.
 //!
 //! The record of a batch in the journal carries its key and commits it together with the batch. The
-//! entry is written after the record, in a copy that does not destroy the entry at the start of the
-//! epoch. A start takes these entries and applies the records of the epoch to them. So neither an
-//! entry that survives without its record, nor one that is lost, changes what it finds.
+//! entry is then changed in memory ([`Live`]), and written into the file when a checkpoint ends the
+//! epoch, in a copy that does not destroy the entry at the start of the epoch. A start takes the
+//! entries at the start of the epoch and applies its records to them. So an entry that survives
+//! without its checkpoint changes nothing.
 //!
-//! A batch that no journal can hold is committed by a checkpoint instead of a record. Its entry is
-//! written before that checkpoint and belongs to the epoch that the checkpoint ends. So it counts
-//! only once the checkpoint is there.
+//! A batch that no journal can hold is committed by a checkpoint instead of a record. Its entry
+//! belongs to the epoch that the checkpoint ends, so it counts only once the checkpoint is there.
 
 pub mod entry;
 mod image;
+mod live;
 mod slot;
 mod summary;
 mod table;
 
-use std::io;
 use std::path::Path;
 
 use lottery::BatchKey;
@@ -27,11 +27,10 @@ use nix::errno::Errno;
 
 use self::entry::Entry;
 pub use self::image::Image;
-use self::image::Sum;
-use self::slot::Version;
+use self::live::Live;
 use self::summary::{SUMMARY_BYTES, Summary};
 pub use self::table::MAX_SESSIONS;
-use self::table::{BUCKET_BYTES, TABLE_BYTES, find};
+use self::table::TABLE_BYTES;
 use super::file::{StoredFile, sync_directory};
 use super::files::inconsistent;
 use super::{FileError, Ledger, StorageError};
@@ -41,10 +40,8 @@ pub const FILE: &str = "sessions";
 /// Name of the file until it is complete.
 const UNFINISHED: &str = "sessions.new";
 const PAGE_BYTES: u64 = 4096;
-/// Offset of the number of sessions, behind the summaries of two epochs.
-const COUNT: u64 = 2 * PAGE_BYTES;
-/// Offset of the table.
-const TABLE: u64 = 3 * PAGE_BYTES;
+/// Offset of the table, behind the summaries of two epochs.
+const TABLE: u64 = 2 * PAGE_BYTES;
 /// Size of the file.
 pub const BYTES: u64 = TABLE + TABLE_BYTES as u64;
 
@@ -53,10 +50,12 @@ const ADVICE: &str = "nothing was changed; restore all files from the same backu
                       `sessions` and `journal` away to go on without sessions, and a batch that \
                       an agency sends again may be stored twice";
 
-/// The open file. Processes share its descriptor.
+/// The open file, and its table in memory.
 #[derive(Debug)]
 pub struct Sessions {
     file: StoredFile,
+    /// The sessions of the running central. Processes share it.
+    pub live: Live,
 }
 
 impl Sessions {
@@ -67,13 +66,13 @@ impl Sessions {
         if !path.try_exists().map_err(FileError::of("opening", &path))? {
             return Ok(None);
         }
-        let sessions = Self { file: StoredFile::open(path)? };
+        let sessions = Self { file: StoredFile::open(path)?, live: Live::create()? };
         let length = sessions.file.length()?;
         if length != BYTES {
             let what = format!("it has {length} bytes instead of {BYTES}");
             return Err(sessions.refused(&what));
         }
-        // A full disk must not refuse an entry whose batch is stored.
+        // A full disk must not prevent a checkpoint.
         sessions.file.reserve(BYTES)?;
         Ok(Some(sessions))
     }
@@ -85,7 +84,7 @@ impl Sessions {
         file.sync()?;
         file.rename(directory.join(FILE))?;
         sync_directory(directory)?;
-        Ok(Self { file })
+        Ok(Self { file, live: Live::create()? })
     }
 
     /// Opens the file of a running central, for reading only, if there is one.
@@ -94,7 +93,7 @@ impl Sessions {
         if !path.try_exists().map_err(FileError::of("opening", &path))? {
             return Ok(None);
         }
-        Ok(Some(Self { file: StoredFile::open_to_read(path)? }))
+        Ok(Some(Self { file: StoredFile::open_to_read(path)?, live: Live::create()? }))
     }
 
     /// Returns the file.
@@ -107,35 +106,21 @@ impl Sessions {
         &mut self.file
     }
 
-    /// Returns the last batch of a session.
-    pub fn last(&self, session: &[u8; 16]) -> Result<Option<BatchKey>, FileError> {
-        let place = find(session, |at| self.whole_bucket(at))?;
-        Ok(place.and_then(|place| place.slot.newest()).map(|entry| entry.key))
-    }
-
-    /// Returns the number of sessions.
-    pub fn count(&self) -> Result<u64, FileError> {
-        let mut count = [0; 8];
-        self.file.read_exact_at(&mut count, COUNT)?;
-        Ok(u64::from_le_bytes(count))
+    /// Returns the whole table of the file.
+    pub fn image(&self) -> Result<Image, FileError> {
+        Image::read(&self.file, TABLE)
     }
 
     /// Makes a batch the last one of its session. The caller has recorded the batch in the epoch.
     pub fn put(&self, key: BatchKey, epoch: u64) -> Result<(), FileError> {
-        let place = find(&key.session, |at| self.bucket(at))?;
-        let place = place.ok_or_else(|| no_room(self.file.path()))?;
-        if place.slot.newest().is_none() {
-            self.set_count(self.count()? + 1)?;
-        }
-        let at = place.at + place.slot.overwritten(epoch);
-        self.file.write_all_at(&Entry { key, epoch }.bytes(), TABLE + at as u64)
+        let Some(first) = self.live.put(key, epoch)? else { return Ok(()) };
+        // Without the journal, only this entry shows that the storage has ever had a session.
+        self.file.write_all_at(&Entry { key, epoch }.bytes(), TABLE + first as u64)
     }
 
-    /// Returns the whole table.
-    pub fn image(&self) -> Result<Image, FileError> {
-        let mut bytes = vec![0; TABLE_BYTES];
-        self.file.read_exact_at(&mut bytes, TABLE)?;
-        Ok(Image::new(bytes))
+    /// Brings the table in memory up to the file.
+    pub fn load(&self) -> Result<(), FileError> {
+        self.live.replace(&self.image()?)
     }
 
     /// Writes the whole table, so that the next sync makes each entry durable, even if an earlier
@@ -144,19 +129,17 @@ impl Sessions {
         self.file.write_all_at(image.bytes(), TABLE)
     }
 
-    /// Counts the sessions again.
-    pub fn recount(&self) -> Result<(), StorageError> {
-        let sum = self.sum()?;
-        Ok(self.set_count(sum.count)?)
-    }
-
-    /// Writes the summary for the epoch that follows these totals. The caller then makes it and all
-    /// entries durable, if that is promised, before it begins the epoch.
+    /// Writes the entries of the epoch that ends with these totals, then the summary for the next
+    /// one. The caller then makes all of it durable, if that is promised, before it begins the
+    /// epoch.
     pub fn begin_epoch(&self, ledger: &Ledger) -> Result<(), StorageError> {
-        let sum = self.sum()?;
+        let image = self.live.image()?;
+        let sum = image.sum().ok_or_else(|| self.refused("an entry in memory is damaged"))?;
+        for (at, bytes) in image.changed_pages(ledger.epoch) {
+            self.file.write_all_at(bytes, TABLE + at as u64)?;
+        }
         let summary = Summary::new(ledger.epoch + 1, sum, ledger);
-        self.file.write_all_at(&summary.bytes(), page(summary.epoch))?;
-        Ok(self.set_count(sum.count)?)
+        Ok(self.file.write_all_at(&summary.bytes(), page(summary.epoch))?)
     }
 
     /// Returns the table at the start of the epoch that a checkpoint with these totals begins.
@@ -233,10 +216,6 @@ impl Sessions {
         inconsistent(self.file.path(), format!("{what}; {ADVICE}"))
     }
 
-    fn sum(&self) -> Result<Sum, StorageError> {
-        self.image()?.sum().ok_or_else(|| self.refused("an entry in it is damaged"))
-    }
-
     fn summaries(&self) -> Result<[Option<Summary>; 2], FileError> {
         let mut summaries = [None; 2];
         for (summary, epoch) in summaries.iter_mut().zip(0..) {
@@ -245,29 +224,6 @@ impl Sessions {
             *summary = Summary::parse(&bytes);
         }
         Ok(summaries)
-    }
-
-    fn set_count(&self, count: u64) -> Result<(), FileError> {
-        self.file.write_all_at(&count.to_le_bytes(), COUNT)
-    }
-
-    fn bucket(&self, at: usize) -> Result<[u8; BUCKET_BYTES], FileError> {
-        let mut bucket = [0; BUCKET_BYTES];
-        self.file.read_exact_at(&mut bucket, TABLE + at as u64)?;
-        Ok(bucket)
-    }
-
-    /// Reads a bucket, and fails if a copy in it is damaged, because it may be the newest of its
-    /// session. No crash of a process leaves one: the next owner of the ledger writes it again.
-    fn whole_bucket(&self, at: usize) -> Result<[u8; BUCKET_BYTES], FileError> {
-        let bucket = self.bucket(at)?;
-        let mut slots = bucket.as_chunks().0.iter().map(slot::Slot::parse);
-        if slots.any(|slot| slot.versions.contains(&Version::Damaged)) {
-            let reason = "an entry is damaged; stop the central and run `server verify`";
-            let error = io::Error::new(io::ErrorKind::InvalidData, reason);
-            return Err(FileError::of("reading", self.file.path())(error));
-        }
-        Ok(bucket)
     }
 }
 

@@ -31,9 +31,9 @@ impl Files {
         };
         let mut sessions = match &self.sessions {
             // Entries of the new epoch, and those of batches that the checkpoint was to commit, may
-            // be there without a record.
+            // be in memory without a record.
             Some(_) if start.epoch > before.epoch => self.sessions_at(&newest)?,
-            Some(sessions) => Some(sessions.image()?),
+            Some(sessions) => Some(sessions.live.image()?),
             None => None,
         };
         self.check_reach(&start)?;
@@ -62,8 +62,7 @@ impl Files {
             last = record.after;
         }
         if let (Some(sessions), Some(image)) = (&self.sessions, &sessions) {
-            sessions.rewrite(image)?;
-            sessions.recount()?;
+            sessions.live.replace(image)?;
         }
         let cut = self.bets.length()?.saturating_sub(last.rows_end);
         self.truncate(&last)?;

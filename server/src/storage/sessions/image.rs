@@ -6,10 +6,11 @@ use std::path::Path;
 use lottery::BatchKey;
 
 use super::super::FileError;
+use super::super::file::StoredFile;
 use super::entry::{ENTRY_BYTES, Entry, hash_of};
 use super::slot::{SLOT_BYTES, Slot, Version};
-use super::table::{BUCKET_BYTES, find};
-use super::{FILE, no_room};
+use super::table::{BUCKET_BYTES, TABLE_BYTES, find};
+use super::{FILE, PAGE_BYTES, no_room};
 
 /// The bytes of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,9 +26,11 @@ pub struct Sum {
 }
 
 impl Image {
-    /// Returns the image with these bytes.
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+    /// Reads the table at an offset of a file.
+    pub fn read(file: &StoredFile, offset: u64) -> Result<Self, FileError> {
+        let mut bytes = vec![0; TABLE_BYTES];
+        file.read_exact_at(&mut bytes, offset)?;
+        Ok(Self(bytes))
     }
 
     /// Returns the bytes.
@@ -75,6 +78,24 @@ impl Image {
             }
         }
         Some(sum)
+    }
+
+    /// Returns the pages with an entry of an epoch, and their offsets. Pages in a row come as one.
+    pub fn changed_pages(&self, epoch: u64) -> impl Iterator<Item = (usize, &[u8])> {
+        const PAGE: usize = PAGE_BYTES as usize;
+        let is_changed = move |page: &[u8]| {
+            let mut slots = page.as_chunks().0.iter().map(Slot::parse);
+            slots.any(|slot| slot.newest().is_some_and(|entry| entry.epoch == epoch))
+        };
+        let changed: Vec<_> = self.0.chunks(PAGE).map(is_changed).collect();
+        let mut page = 0;
+        std::iter::from_fn(move || {
+            page += changed[page..].iter().position(|changed| *changed)?;
+            let count = changed[page..].iter().take_while(|changed| **changed).count();
+            let at = page * PAGE;
+            page += count;
+            Some((at, &self.0[at..self.0.len().min(page * PAGE)]))
+        })
     }
 
     /// Makes a batch the last one of its session. Fails if there is no room, which no storage has

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::storage::{Durability, Ledger, StorageError, back_up_stopped, verify};
+use crate::storage::{Durability, Ledger, Storage, StorageError, back_up_stopped, verify};
 
 use super::keys::{Stored, assert_sessions, group, key, store, stored};
 use super::scratch::{BOTH, Contents, Scratch, append, totals};
@@ -26,6 +26,11 @@ fn killed(scratch: &Scratch, durability: Durability) -> (Ledger, Stored) {
     let (mut storage, recovery) = scratch.open(durability).unwrap();
     let ledger = store(&mut storage, recovery.ledger, &[key(1, 3), key(3, 1), key(1, 4)]);
     (ledger, Stored::from([(1, 4), (2, 1), (3, 1)]))
+}
+
+/// Writes what a checkpoint writes into the file of sessions, as if the process died after it.
+fn begin_checkpoint(storage: &Storage, ledger: &Ledger) {
+    storage.files.sessions().unwrap().begin_epoch(ledger).unwrap();
 }
 
 /// Returns the bits of every used entry and summary of the file, and of the zeros behind each.
@@ -83,14 +88,19 @@ fn check_each(
 fn every_flipped_bit_of_the_sessions_is_repaired_or_refused() {
     for (durability, clean) in [(Durability::Disk, false), (Durability::Process, true)] {
         let scratch = Scratch::new();
-        let expected = killed(&scratch, durability);
-        if clean {
-            let (storage, recovery) = scratch.open(durability).unwrap();
-            storage.close(recovery.ledger).unwrap();
+        killed(&scratch, durability);
+        let (mut storage, recovery) = scratch.open(durability).unwrap();
+        let ledger = store(&mut storage, recovery.ledger, &[key(1, 5), key(4, 1)]);
+        match clean {
+            true => drop(storage.close(ledger).unwrap()),
+            // The process dies in a checkpoint.
+            false => begin_checkpoint(&storage, &ledger),
         }
+        drop(storage);
+        let expected = (ledger, Stored::from([(1, 5), (2, 1), (3, 1), (4, 1)]));
         let whole = scratch.contents();
         let bits = used_bits(&whole["sessions"]);
-        assert!(bits.len() > 7 * ENTRY * 8, "two summaries, a count, and four copies");
+        assert!(bits.len() > 6 * ENTRY * 8, "two summaries and four copies");
         let damaged = bits.iter().map(|bit| flipped(&whole, "sessions", *bit));
         let (recovered, refused) = check_each(&scratch, durability, damaged, &expected);
         assert!(recovered > 500 && refused > 500, "{recovered} recovered, {refused} refused");
@@ -127,10 +137,14 @@ fn entries_that_were_lost_and_entries_that_are_ahead_change_nothing() {
         let start = scratch.read("sessions");
         let ledger = store(&mut storage, recovery.ledger, &[key(1, 2), key(2, 1)]);
         let middle = scratch.contents();
-        store(&mut storage, ledger, &[key(1, 3), key(2, 2), key(3, 1)]);
+        assert!(middle["sessions"] == start, "a commit changes only the table in memory");
+        begin_checkpoint(&storage, &ledger);
+        let checkpoint = scratch.read("sessions");
+        let later = store(&mut storage, ledger, &[key(1, 3), key(2, 2), key(3, 1)]);
+        begin_checkpoint(&storage, &later);
         drop(storage);
         let end = scratch.read("sessions");
-        for sessions in [start, middle["sessions"].clone(), end] {
+        for sessions in [start, checkpoint, end] {
             let mut mixed = middle.clone();
             mixed.insert("sessions".to_owned(), sessions);
             scratch.restore(&mixed);

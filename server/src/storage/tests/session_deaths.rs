@@ -17,7 +17,7 @@ use super::keys::{Stored, assert_sessions, group, judge, key, store, stored};
 use super::scratch::{BOTH, Scratch, finish};
 
 /// Offset of the entries.
-const TABLE: usize = 3 * 4096;
+const TABLE: usize = 2 * 4096;
 /// Sessions whose batches the tests store, and some that have none.
 const SESSIONS: std::ops::Range<u8> = 1..8;
 

@@ -92,6 +92,12 @@ impl Recorder {
                 push(Action::Create, name);
             }
         };
+        if let Performed::Write { path, .. } | Performed::Reserve { path, .. } = performed
+            && path.starts_with("/proc")
+        {
+            // A power loss takes what is in memory, whatever it is.
+            return Ok(());
+        }
         match performed {
             Performed::Write { path, bytes, offset } => {
                 push(Action::Write(*offset, bytes.to_vec()), name(path));
