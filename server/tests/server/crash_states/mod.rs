@@ -1,13 +1,15 @@
 //! Power losses at every moment. A recorder writes down what a central does to its files, in
 //! several runs under load. A simulated disk then loses what was not synced, in three models, and
 //! the central must start on what is left: everything acknowledged with durability `disk` is stored
-//! exactly once, nothing is stored in part, and the totals are those of the files.
+//! exactly once, nothing is stored in part, the totals are those of the files, and each session is
+//! where its stored batches end.
 
 mod check;
 mod disk;
 mod operations;
 mod promises;
 mod recording;
+mod sessions;
 
 use check::{Checker, Counts};
 use disk::{Disk, MODELS, Model};

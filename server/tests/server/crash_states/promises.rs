@@ -40,16 +40,28 @@ impl Promises {
         let Operation { action: Action::Reply(reply), .. } = &recording.operations[position] else {
             return;
         };
-        if let Some(batch) = batch_of(reply) {
-            let kept = if run.durable { &mut self.batches } else { &mut self.volatile };
-            kept.insert(batch);
-        } else if run.durable && reply == b"ACK\n" {
+        let named = recording.sessions.before(next_in(reply).unwrap_or_default());
+        let kept = if run.durable { &mut self.batches } else { &mut self.volatile };
+        kept.extend(batch_of(reply).into_iter().chain(named));
+        if run.durable && reply == b"ACK\n" {
             self.acknowledged += 1;
             self.finished = self.finished.max(self.acknowledged);
         } else if run.durable && reply.starts_with(b"WINNERS|") {
             self.drawn = true;
         }
     }
+}
+
+/// Returns the number of the next batch of a session that a reply of `keyed` names: the answer to
+/// the question for it, or the error after a gap.
+fn next_in(reply: &[u8]) -> Option<u64> {
+    let number = match reply {
+        [0x81, 0x85, _, _, _, _, number @ ..] | [0x81, 0xFF, _, _, _, _, 0x20, number @ ..] => {
+            number
+        }
+        _ => return None,
+    };
+    Some(u64::from_be_bytes(*number.first_chunk()?))
 }
 
 /// Returns the batch whose winners a reply lists. Every batch has a winner.

@@ -7,6 +7,7 @@ use std::thread;
 
 use super::disk::{Disk, Files, Model};
 use super::operations::{self, Operation};
+use super::sessions::Sessions;
 use crate::harness::{BatchRecord, CentralProcess, FileShim, Participant, Random, Setup};
 
 /// Rows that are in `bets.csv` before the first start, as from a program without a journal. They
@@ -27,7 +28,8 @@ const AGENCIES: [u16; 2] = [1, 5000];
 pub const ANSWER: &str = "WINNERS|11|33\n";
 
 /// Files of which a sync fails.
-const FAILING: [&str; 5] = ["journal", "bets.csv", "winners.log", "winners.idx", "finished"];
+const FAILING: [&str; 6] =
+    ["journal", "bets.csv", "winners.log", "winners.idx", "finished", "sessions"];
 const CLIENTS: usize = 3;
 /// Bets of the largest ordinary batch: about 5 kB.
 const MAX_BETS: u64 = 100;
@@ -73,6 +75,8 @@ pub struct Recording {
     pub runs: Vec<Run>,
     /// What the agencies sent.
     pub batches: Arc<BatchRecord>,
+    /// The sessions of some of them.
+    pub sessions: Sessions,
 }
 
 impl Recording {
@@ -84,9 +88,10 @@ impl Recording {
         fs::write(setup.stored("bets.csv"), ROWS_BEFORE).unwrap();
         let before = Files::from([("bets.csv".to_owned(), ROWS_BEFORE.into())]);
         let (log, batches) = (setup.directory().join("operations"), Arc::default());
-        let mut recording = Self { before, operations: Vec::new(), runs: Vec::new(), batches };
-        let runs = 2 + random.below(2);
-        for run in 0..runs {
+        let (operations, runs, sessions) = (Vec::new(), Vec::new(), Sessions::new());
+        let mut recording = Self { before, operations, runs, batches, sessions };
+        let count = 2 + random.below(2);
+        for run in 0..count {
             let changes = subject == Subject::ChangedDurability && run > 0;
             let durable = !changes || random.below(2) == 0;
             let durability = if durable { "disk" } else { "process" };
@@ -97,15 +102,16 @@ impl Recording {
             let ready = operations::read(&log).len();
             recording.runs.push(Run { first, ready, durable });
             if subject == Subject::FullJournal && run == 0 {
+                recording.load_sessions(central.port_of("keyed"), random);
                 for _ in 0..10 {
                     recording.batches.send_batch(central.port, LARGE_BETS, 1);
                 }
             }
-            let failing = subject == Subject::FailedSync && run + 1 < runs;
+            let failing = subject == Subject::FailedSync && run + 1 < count;
             let failure = failing.then(|| random.pick(&FAILING));
-            let ports = [central.port, central.port_of("framed")];
+            let ports = [central.port, central.port_of("framed"), central.port_of("keyed")];
             recording.load(ports, &shim, failure, random);
-            if run + 1 == runs {
+            if run + 1 == count {
                 hold_draw(&central);
             }
             let code = recording.end(central, failing, random);
@@ -121,12 +127,12 @@ impl Recording {
     /// file that only a checkpoint syncs, when the central stops.
     fn load(
         &self,
-        [port, framed]: [u16; 2],
+        [port, framed, keyed]: [u16; 3],
         shim: &FileShim,
         failure: Option<&str>,
         random: &mut Random,
     ) {
-        let clients: Vec<_> = (0..CLIENTS)
+        let mut clients: Vec<_> = (0..CLIENTS)
             .map(|_| {
                 let (batches, mut random) = (Arc::clone(&self.batches), random.split());
                 thread::spawn(move || {
@@ -138,6 +144,8 @@ impl Recording {
                 })
             })
             .collect();
+        let agencies = self.sessions.agencies(keyed, &self.batches, random);
+        clients.extend(agencies.into_iter().map(thread::spawn));
         if let Some(file) = failure {
             shim.fail_next(&format!("sync {file} error"));
             let agency = Participant::try_connect(framed, "framed", AGENCIES[0]);
@@ -145,6 +153,13 @@ impl Recording {
             let _refused = agency.and_then(|mut agency| agency.try_notify());
         }
         clients.into_iter().for_each(|client| client.join().unwrap());
+    }
+
+    /// Lets only the agencies with sessions send batches.
+    fn load_sessions(&self, port: u16, random: &mut Random) {
+        let agencies = self.sessions.agencies(port, &self.batches, random);
+        let agencies: Vec<_> = agencies.into_iter().map(thread::spawn).collect();
+        agencies.into_iter().for_each(|agency| agency.join().unwrap());
     }
 
     /// Ends a run, and returns the exit code unless it was killed. All clients have ended, so every
@@ -191,7 +206,7 @@ fn hold_draw(central: &CentralProcess<'_>) {
 /// Returns the setup of a recorded central and of those that recover from it.
 pub fn setup() -> Setup {
     Setup::in_memory()
-        .with("SERVER_PROTOCOL", "typed:0,framed:0")
+        .with("SERVER_PROTOCOL", "typed:0,framed:0,keyed:0")
         .with("SERVER_WORKERS", "2")
         .with("SERVER_AGENCIES", "2")
         .with("SERVER_DURABILITY", "disk")

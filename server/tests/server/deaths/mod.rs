@@ -4,6 +4,7 @@ mod crash_loop;
 mod draw;
 mod draw_at_random;
 mod lock_holder;
+mod session;
 mod stopped;
 mod supervisor;
 mod worker;

@@ -1,17 +1,18 @@
 //! The record of what the agencies of a test have sent and what was acknowledged, to compare with
 //! the answers and with the storage.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lottery::protocol::{Receipt, typed};
+use lottery::protocol::{AgencyCodec, Receipt, typed};
 
 use super::agency_connection::AgencyConnection;
 use super::central_process::CentralProcess;
-use super::packets::{bet, packet_of_records};
+use super::packets::{bet, packet_in, packet_of_records};
 use super::participant::Participant;
 use super::setup::Setup;
-use super::stored_batches::{Differences, StoredBatches, document};
+use super::stored_batches::{Differences, StoredBatches, batch_of, document};
 
 /// Everything that the agencies of a test have sent, through all restarts of the central. It checks
 /// every answer as it arrives, so that all answers are those of some order of the batches that
@@ -116,12 +117,37 @@ impl BatchRecord {
         }
     }
 
-    fn begin(&self, agency: u16, bets: usize, winners: usize) -> usize {
+    /// Returns the number of a new batch, of whose bets the first `winners` win.
+    pub fn begin(&self, agency: u16, bets: usize, winners: usize) -> usize {
         let mut batches = self.batches.lock().unwrap();
         batches.push(Batch { agency, bets, winners, acknowledged: false });
         self.begun.fetch_add(1, Ordering::SeqCst);
         self.sent.fetch_add(winners as u64, Ordering::SeqCst);
         batches.len() - 1
+    }
+
+    /// Returns the bytes of a batch in the dialect of a codec.
+    pub fn packet(&self, number: usize, codec: &mut dyn AgencyCodec) -> Vec<u8> {
+        let Batch { bets, winners, .. } = self.batches.lock().unwrap()[number];
+        let documents: Vec<_> = (0..bets).map(|bet| document(number, bet)).collect();
+        let bets: Vec<_> = documents
+            .iter()
+            .enumerate()
+            .map(|(index, document)| bet(document, index < winners))
+            .collect();
+        packet_in(codec, &bets)
+    }
+
+    /// Asserts that a reply lists the winners of a batch.
+    pub fn assert_winners(&self, number: usize, codec: &dyn AgencyCodec, reply: &[u8]) {
+        let Batch { winners, .. } = self.batches.lock().unwrap()[number];
+        let expected = (0..winners).map(|bet| document(number, bet)).collect();
+        assert_eq!(codec.documents(reply), Some(expected), "winners of batch {number}");
+    }
+
+    /// Returns the numbers of the batches of which rows are stored.
+    pub fn numbers_in(rows: &[u8]) -> BTreeSet<usize> {
+        String::from_utf8_lossy(rows).lines().filter_map(batch_of).collect()
     }
 
     fn acknowledge(&self, number: usize) {

@@ -70,6 +70,16 @@ impl FileShim {
         self.fault.with_extension("lost").exists()
     }
 
+    /// Returns true while a sync is held, after an order to hold one.
+    pub fn is_holding(&self) -> bool {
+        self.fault.with_extension("held").exists()
+    }
+
+    /// Lets the held sync begin. It fails if an order to fail has followed the one to hold it.
+    pub fn release(&self) {
+        fs::remove_file(self.fault.with_extension("held")).unwrap();
+    }
+
     /// Takes back a failure. Returns true if it has not happened yet.
     pub fn cancel(&self) -> bool {
         fs::remove_file(&self.fault).is_ok()

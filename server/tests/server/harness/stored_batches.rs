@@ -129,7 +129,7 @@ pub(super) fn document(batch: usize, bet: usize) -> String {
 }
 
 /// Returns the batch to which a row belongs.
-fn batch_of(row: &str) -> Option<usize> {
+pub(super) fn batch_of(row: &str) -> Option<usize> {
     row.split(',').nth(3)?.split_once('-')?.0.parse().ok()
 }
 

@@ -9,6 +9,7 @@ mod first_version;
 mod full_disk;
 mod lost_files;
 mod lost_page;
+mod next_number;
 mod power_loss;
 mod recovery;
 mod round;

@@ -4,53 +4,14 @@
 use std::thread::scope;
 
 use crate::harness::{
-    AgencyConnection, CentralProcess, Setup, bet, codec_of_session, count_draws, kill, packet_in,
-    vector, winners_reply,
+    AgencyConnection, CentralProcess, KeyedAgency, Setup, count_draws, kill, vector, winners_reply,
 };
 use lottery::BatchKey;
-use lottery::protocol::{Advice, AgencyCodec};
+use lottery::protocol::Advice;
 use nix::sys::signal::Signal;
 
 /// Most sessions of a storage.
 const MAX_SESSIONS: u64 = 16_384;
-
-/// An agency with a session.
-struct Agency {
-    number: u16,
-    codec: Box<dyn AgencyCodec>,
-}
-
-impl Agency {
-    fn new(number: u16) -> Self {
-        Self::with_session(number, BatchKey::new_session())
-    }
-
-    fn with_session(number: u16, session: [u8; 16]) -> Self {
-        Self { number, codec: codec_of_session("keyed", number, session) }
-    }
-
-    /// Returns a batch of three bets, one of which wins. The bets depend on `mark`.
-    fn batch(&mut self, sequence: u64, mark: &str) -> Vec<u8> {
-        let documents: Vec<_> = (0..3).map(|bet| format!("{mark}-{bet}")).collect();
-        let bets: Vec<_> =
-            documents.iter().enumerate().map(|(index, it)| bet(it, index == 0)).collect();
-        self.codec.set_sequence(sequence);
-        packet_in(&mut *self.codec, &bets)
-    }
-
-    /// Returns what an error reply advises.
-    fn advice(&self, reply: &[u8]) -> Advice {
-        let denied = self.codec.denied(reply);
-        denied.unwrap_or_else(|| panic!("no error: {reply:02x?}")).advice
-    }
-
-    /// Asserts that a reply acknowledges a batch with one winner of this mark.
-    fn assert_stored(&self, reply: &[u8], mark: &str) {
-        assert_eq!(self.codec.denied(reply), None, "{}", String::from_utf8_lossy(reply));
-        let documents = self.codec.documents(reply);
-        assert_eq!(documents, Some(vec![format!("{mark}-0")]), "agency {}", self.number);
-    }
-}
 
 fn setup(durability: &str) -> Setup {
     Setup::new().with("SERVER_PROTOCOL", "keyed").with("SERVER_DURABILITY", durability)
@@ -88,7 +49,7 @@ fn the_requests_of_the_vectors_get_the_replies_of_the_vectors() {
 #[test]
 fn a_repeated_batch_is_stored_once_and_answered_as_the_first_time() {
     for durability in ["process", "disk"] {
-        let (setup, mut agency) = (setup(durability), Agency::new(1));
+        let (setup, mut agency) = (setup(durability), KeyedAgency::new(1));
         let central = setup.start();
         let batch = agency.batch(1, "a");
         let first = ask(&central, &batch);
@@ -109,7 +70,7 @@ fn a_session_survives_the_death_of_the_worker_of_everything_and_a_restart() {
     for durability in ["process", "disk"] {
         let mut setup = setup(durability);
         setup.keep_port();
-        let mut agency = Agency::new(1);
+        let mut agency = KeyedAgency::new(1);
         let mut last = agency.batch(1, "0");
         let mut central = setup.start();
         let mut reply = ask(&central, &last);
@@ -142,9 +103,9 @@ fn a_session_survives_the_death_of_the_worker_of_everything_and_a_restart() {
 
 #[test]
 fn a_batch_that_does_not_continue_its_session_is_refused_with_the_number_that_does() {
-    let (setup, mut agency) = (setup("process"), Agency::new(1));
+    let (setup, mut agency) = (setup("process"), KeyedAgency::new(1));
     let central = setup.start();
-    let expected = |agency: &Agency, reply: &[u8], number| {
+    let expected = |agency: &KeyedAgency, reply: &[u8], number| {
         assert_eq!(agency.advice(reply), Advice::ResendFrom(number));
     };
     let early = ask(&central, &agency.batch(2, "a"));
@@ -166,10 +127,10 @@ fn a_batch_that_does_not_continue_its_session_is_refused_with_the_number_that_do
 fn an_agency_learns_the_next_number_of_its_session_also_after_a_restart_and_the_draw() {
     let mut setup = setup("disk").with("SERVER_AGENCIES", "1");
     setup.keep_port();
-    let mut agency = Agency::new(1);
+    let mut agency = KeyedAgency::new(1);
     let question = agency.codec.session_question().unwrap();
     let mut central = setup.start();
-    let next = |agency: &Agency, central: &CentralProcess<'_>| {
+    let next = |agency: &KeyedAgency, central: &CentralProcess<'_>| {
         agency.codec.next_sequence(&ask(central, &question)).unwrap()
     };
     assert_eq!(next(&agency, &central), Some(1));
@@ -193,7 +154,7 @@ fn an_agency_learns_the_next_number_of_its_session_also_after_a_restart_and_the_
 fn a_session_belongs_to_the_agency_that_began_it() {
     let (setup, session) = (setup("process"), BatchKey::new_session());
     let (mut first, mut second) =
-        (Agency::with_session(1, session), Agency::with_session(2, session));
+        (KeyedAgency::with_session(1, session), KeyedAgency::with_session(2, session));
     let central = setup.start();
     let stored = ask(&central, &first.batch(1, "a"));
     first.assert_stored(&stored, "a");
@@ -208,7 +169,8 @@ fn a_session_belongs_to_the_agency_that_began_it() {
 fn of_many_copies_that_arrive_at_the_same_time_one_is_stored() {
     const COPIES: usize = 16;
     for durability in ["process", "disk"] {
-        let (setup, mut agency) = (setup(durability).with("SERVER_WORKERS", "4"), Agency::new(1));
+        let (setup, mut agency) =
+            (setup(durability).with("SERVER_WORKERS", "4"), KeyedAgency::new(1));
         let central = setup.start();
         for round in 1..=20 {
             let mark = round.to_string();
@@ -233,8 +195,56 @@ fn of_many_copies_that_arrive_at_the_same_time_one_is_stored() {
 }
 
 #[test]
+fn of_different_batches_with_the_same_number_at_the_same_time_one_is_stored() {
+    const COPIES: usize = 8;
+    for durability in ["process", "disk"] {
+        let (setup, session) =
+            (setup(durability).with("SERVER_WORKERS", "4"), BatchKey::new_session());
+        let central = setup.start();
+        let mut agencies: Vec<_> =
+            (0..COPIES).map(|_| KeyedAgency::with_session(1, session)).collect();
+        for round in 1..=20 {
+            let send = &|index: usize, agency: &mut KeyedAgency| {
+                let mark = format!("{round}-{index}");
+                let reply = ask(&central, &agency.batch(round, &mark));
+                match agency.codec.denied(&reply) {
+                    None => agency.assert_stored(&reply, &mark),
+                    Some(denied) => assert_eq!(denied.advice, Advice::Stop, "{denied:?}"),
+                }
+                agency.codec.denied(&reply).is_none()
+            };
+            let stored = scope(|scope| {
+                let threads: Vec<_> = agencies
+                    .iter_mut()
+                    .enumerate()
+                    .map(|(index, agency)| scope.spawn(move || send(index, agency)))
+                    .collect();
+                threads.into_iter().filter_map(|it| it.join().unwrap().then_some(())).count()
+            });
+            assert_eq!(stored, 1, "round {round}");
+        }
+        assert_eq!(setup.rows().len(), 60);
+    }
+}
+
+#[test]
+fn the_central_closes_after_the_last_request_and_discards_what_follows_it() {
+    let (setup, mut agency) = (setup("process"), KeyedAgency::new(1));
+    let central = setup.start();
+    let mut last = agency.batch(1, "a");
+    last[1] |= 0x40;
+    let mut connection = central.connect();
+    connection.send(&[last, agency.batch(2, "b")].concat());
+    let reply = connection.read_to_end();
+    agency.assert_stored(&reply, "a");
+    let next = ask(&central, &agency.codec.session_question().unwrap());
+    assert_eq!(agency.codec.next_sequence(&next), Ok(Some(2)));
+    assert_eq!(setup.rows().len(), 3);
+}
+
+#[test]
 fn requests_in_one_segment_are_answered_in_their_order() {
-    let (setup, mut agency) = (setup("process"), Agency::new(1));
+    let (setup, mut agency) = (setup("process"), KeyedAgency::new(1));
     let central = setup.start();
     let batches: Vec<_> = [1, 2, 2, 3, 9].map(|number| agency.batch(number, "a")).into();
     let replies = ask(&central, &batches.concat());
@@ -248,10 +258,10 @@ fn requests_in_one_segment_are_answered_in_their_order() {
 
 #[test]
 fn a_connection_cut_at_any_byte_of_request_or_reply_leaves_no_doubt() {
-    let (setup, mut agency) = (setup("process"), Agency::new(1));
+    let (setup, mut agency) = (setup("process"), KeyedAgency::new(1));
     let central = setup.start();
     let mut sequence = 0;
-    let mut next = |agency: &mut Agency| {
+    let mut next = |agency: &mut KeyedAgency| {
         sequence += 1;
         let mark = sequence.to_string();
         (agency.batch(sequence, &mark), mark)
@@ -285,7 +295,7 @@ fn a_connection_cut_at_any_byte_of_request_or_reply_leaves_no_doubt() {
 
 #[test]
 fn after_the_draw_a_repetition_is_answered_and_a_new_batch_is_refused() {
-    let (setup, mut agency) = (setup("disk").with("SERVER_AGENCIES", "1"), Agency::new(1));
+    let (setup, mut agency) = (setup("disk").with("SERVER_AGENCIES", "1"), KeyedAgency::new(1));
     let central = setup.start();
     let batch = agency.batch(1, "a");
     let first = ask(&central, &batch);
@@ -301,7 +311,7 @@ fn after_the_draw_a_repetition_is_answered_and_a_new_batch_is_refused() {
 
 #[test]
 fn a_full_disk_refuses_a_batch_for_now_and_stores_it_once_there_is_room() {
-    let (setup, mut agency) = (setup("process"), Agency::new(1));
+    let (setup, mut agency) = (setup("process"), KeyedAgency::new(1));
     let central = setup.start();
     let batch = agency.batch(1, "a");
     agency.assert_stored(&ask(&central, &batch), "a");
@@ -321,15 +331,15 @@ fn a_new_session_is_refused_when_there_is_no_room_and_the_others_go_on() {
     let central = setup.start();
     let mut connection = central.connect();
     let mut first =
-        Agency::with_session(1, MAX_SESSIONS.to_be_bytes().repeat(2).try_into().unwrap());
+        KeyedAgency::with_session(1, MAX_SESSIONS.to_be_bytes().repeat(2).try_into().unwrap());
     let stored = ask(&central, &first.batch(1, "a"));
     first.assert_stored(&stored, "a");
     for session in 1..MAX_SESSIONS {
-        let mut agency = Agency::with_session(1, u128::from(session).to_le_bytes());
+        let mut agency = KeyedAgency::with_session(1, u128::from(session).to_le_bytes());
         connection.send(&agency.batch(1, "a"));
         assert_eq!(connection.read_bytes(stored.len()), stored, "session {session}");
     }
-    let mut late = Agency::new(2);
+    let mut late = KeyedAgency::new(2);
     let refused = ask(&central, &late.batch(1, "a"));
     assert_eq!(late.advice(&refused), Advice::Stop);
     assert_eq!(ask(&central, &first.batch(2, "a")), stored);
