@@ -6,7 +6,7 @@ BETS ?= 1000
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo down logs ipcs test check soak chaos bench data build docker-image docker-compose-up docker-compose-down docker-compose-logs
+.PHONY: help up demo down logs ipcs test check soak chaos bench plots test-instructions data build docker-image docker-compose-up docker-compose-down docker-compose-logs
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F '|' '{ printf "make %-19s %s\n", $$1, $$2 }'
@@ -38,8 +38,16 @@ soak: ## kill 20,000 processes per primitive of the library at random (KILLS, ON
 chaos: ## power losses, kills, stops and failing files at random; counts what is lost (SEED, ROUNDS: 100, STATES: 10000): more than half an hour
 	@sh scripts/chaos.sh
 
-bench: ## measure, and compare with the reference servers
+bench: ## measure, and compare with other servers (BENCH: main, goals, all, or parts of rows): about 5 minutes
 	@sh benches/run.sh
+
+plots: ## show the newest results of make bench in README.md and benches/plots
+	@sh scripts/need.sh cargo
+	cargo run --release --locked --package lottery-bench -- publish
+
+test-instructions: ## compare the instructions per batch with benches/instructions.csv (needs valgrind)
+	@sh scripts/need.sh cargo valgrind
+	cargo test --release --locked --package lottery-bench --test instructions -- --nocapture
 
 data: ## write bets for the agencies into .data/ (AGENCIES, BETS, SEED)
 	@sh scripts/need.sh cargo

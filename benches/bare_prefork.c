@@ -4,9 +4,10 @@
  *
  * Every worker accepts on one inherited socket, reads a request of a fixed size, replies with three
  * bytes and closes. With `kept` it reads further requests from the same connection until the client
- * closes it. The server does not parse, lock or store anything.
+ * closes it. With `more` the reply waits for the close and leaves in one segment with it (MSG_MORE).
+ * The server does not parse, lock or store anything.
  *
- *     bare_prefork PORT WORKERS REQUEST_BYTES [kept]
+ *     bare_prefork PORT WORKERS REQUEST_BYTES [kept|more]
  *
  * With PORT 0 the kernel chooses a free port. One line on stdout names the port when the socket
  * listens. The parent only waits: SIGTERM ends it by default action, and the kernel then kills the
@@ -77,7 +78,7 @@ static int listen_on(in_port_t port)
 }
 
 /* Reads one complete request and replies. Returns true if the connection can carry another one. */
-static bool serve(int client, char *request, size_t request_bytes)
+static bool serve(int client, char *request, size_t request_bytes, int flags)
 {
     size_t received = 0;
     while (received < request_bytes) {
@@ -89,10 +90,10 @@ static bool serve(int client, char *request, size_t request_bytes)
         received += (size_t)got;
     }
     /* Never a short write: the send buffer is empty. It fails only if the client has closed. */
-    return send(client, REPLY, sizeof REPLY, MSG_NOSIGNAL) == sizeof REPLY;
+    return send(client, REPLY, sizeof REPLY, MSG_NOSIGNAL | flags) == sizeof REPLY;
 }
 
-_Noreturn static void work(int listener, size_t request_bytes, bool kept, pid_t parent)
+_Noreturn static void work(int listener, size_t request_bytes, bool kept, int flags, pid_t parent)
 {
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
         fail("prctl");
@@ -104,7 +105,7 @@ _Noreturn static void work(int listener, size_t request_bytes, bool kept, pid_t 
     for (;;) {
         int client = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
         if (client >= 0) {
-            while (serve(client, request, request_bytes) && kept)
+            while (serve(client, request, request_bytes, flags) && kept)
                 continue;
             close(client);
         } else if (errno != EINTR && errno != ECONNABORTED) {
@@ -116,8 +117,9 @@ _Noreturn static void work(int listener, size_t request_bytes, bool kept, pid_t 
 int main(int argc, char **argv)
 {
     bool kept = argc == 5 && strcmp(argv[4], "kept") == 0;
-    if (argc != 4 && !kept) {
-        fprintf(stderr, "usage: %s PORT WORKERS REQUEST_BYTES [kept]\n", argv[0]);
+    bool more = argc == 5 && strcmp(argv[4], "more") == 0;
+    if (argc != 4 && !kept && !more) {
+        fprintf(stderr, "usage: %s PORT WORKERS REQUEST_BYTES [kept|more]\n", argv[0]);
         return 2;
     }
     in_port_t port = (in_port_t)parse(argv[1], "PORT", 0, 65535);
@@ -131,7 +133,7 @@ int main(int argc, char **argv)
         if (child < 0)
             fail("fork");
         if (child == 0)
-            work(listener, request_bytes, kept, parent);
+            work(listener, request_bytes, kept, more ? MSG_MORE : 0, parent);
     }
     /* A worker ends only after printing an error. Without all workers a measurement is invalid. */
     wait(NULL);

@@ -1,128 +1,60 @@
 #!/bin/sh
-# Measures the central and reference servers in alternating rounds and prints a Markdown report:
-#
-#   bare C          pre-fork server that reads as many bytes, replies with three bytes and does
-#                   nothing else (bare_prefork.c)
-#   ours, process   the central, durability `process`
-#   ours, disk      the central, durability `disk`
-#   Python          `multiprocessing` server of the same protocol, written in the usual way
-#                   (multiprocessing_server.py)
-#   Python, tuned   the same with buffered reads and the fastest date parser of the standard library
-#
-# Every client opens a connection, sends one batch of 8 kB, reads the reply and closes. With
-# BENCH_KEPT=1 it sends all its batches over one connection; BENCH_PROTOCOL must then be a dialect
-# that keeps connections. The central writes up to 300 MB per second meanwhile. The files are
-# deleted after each run.
+# Measures the central and other servers in alternating rounds, writes the results as JSON into
+# benches/results/, and prints their tables. `make plots` then shows them in README.md.
 #
 # Settings, with their defaults:
-#   BENCH_ROUNDS    5
-#   BENCH_SECONDS   3, per run
-#   BENCH_CLIENTS   4
+#   BENCH           main: the most important rows, a few minutes.
+#                   goals: all that the goals and the plots need, about 10 minutes.
+#                   all: every dialect, load, durability and size of batch, about an hour.
+#                   Anything else: the rows whose identifiers contain one of these words, such as
+#                   "disk/typed redis". `make bench BENCH=list` lists the identifiers.
+#   BENCH_ROUNDS    3
+#   BENCH_SECONDS   2, per run
+#   BENCH_STORED    bets of the curve over the stored bets; 50000000 with goals and all, else 0
 #   BENCH_WORKERS   one per CPU, at least 2
-#   BENCH_BATCH     empty; options such as "--four-fields" or "--bets-per-batch 10"
-#   BENCH_SERVERS   "bare process disk python python-tuned"
-#   BENCH_PROTOCOL  typed, the only one that the Python server implements
-#   BENCH_KEPT      empty
 #   BENCH_DIR       directory for the storage; by default the build directory
+#   BENCH_OUT       directory for the results; benches/results
 #
-# shellcheck disable=SC2086 # BENCH_BATCH and enter contain several words
+# Redis and PostgreSQL are measured where they are installed (Debian: redis-server, postgresql).
 set -eu
 
-invocation=$(env | sed -n 's/^\(BENCH_[A-Z]*\)=\(.*\)/\1="\2"/p' | sort | tr '\n' ' ')$0
-here=$(cd "$(dirname "$0")" && pwd)
-cd "$here/.."
+invocation=$(env | sed -n 's/^\(BENCH[A-Z_]*\)=\(.*\)/\1="\2"/p' | sort | tr '\n' ' ')
+cd "$(dirname "$0")/.."
 
 . scripts/programs.sh
-sh scripts/need.sh cargo cc python3
+sh scripts/need.sh cargo cc
 
+: "${BENCH:=main}" "${BENCH_ROUNDS:=3}" "${BENCH_SECONDS:=2}" "${BENCH_OUT:=benches/results}"
+case $BENCH in
+goals | all) : "${BENCH_STORED:=50000000}" ;;
+*) : "${BENCH_STORED:=0}" ;;
+esac
 cpus=$(nproc)
-: "${BENCH_ROUNDS:=5}" "${BENCH_SECONDS:=3}" "${BENCH_CLIENTS:=4}" "${BENCH_BATCH:=}"
-: "${BENCH_PROTOCOL:=typed}" "${BENCH_KEPT:=}"
-if [ "$BENCH_PROTOCOL" = typed ]; then
-    : "${BENCH_SERVERS:=bare process disk python python-tuned}"
-else
-    : "${BENCH_SERVERS:=bare process disk}"
-    BENCH_BATCH="--protocol $BENCH_PROTOCOL $BENCH_BATCH"
-fi
 : "${BENCH_WORKERS:=$((cpus > 2 ? cpus : 2))}"
 
-build server lottery-bench
+build server client lottery-bench
+if [ "$BENCH" = list ]; then
+    exec "$(program lottery-bench)" rows
+fi
+
 : "${BENCH_DIR:=$(dirname "$(program server)")}"
 mkdir -p "$BENCH_DIR"
-BENCH_WORK=$(mktemp -d "$(cd "$BENCH_DIR" && pwd)/bench.XXXXXX")
-BENCH_BIN=$BENCH_WORK/bin
-
-run_pid=
+work=$(mktemp -d "$(cd "$BENCH_DIR" && pwd)/bench.XXXXXX")
 cleanup() {
-    if [ -n "$run_pid" ]; then
-        kill -TERM "$run_pid" 2>/dev/null || true
-        wait "$run_pid" 2>/dev/null || true
-    fi
-    rm -rf "$BENCH_WORK"
+    # A server that is stopping may still write.
+    rm -rf "$work" || { sleep 1 && rm -rf "$work"; }
 }
 trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-mkdir "$BENCH_BIN"
-cp "$(program server)" "$(program lottery-bench)" "$BENCH_BIN"
-cc -std=c11 -O2 -Wall -Wextra -o "$BENCH_BIN/bare_prefork" "$here/bare_prefork.c"
+# PostgreSQL runs as its own user and must reach its files.
+chmod 755 "$work"
+mkdir "$work/bin"
+cp "$(program server)" "$(program client)" "$(program lottery-bench)" "$work/bin"
+cc -std=c11 -O2 -Wall -Wextra -o "$work/bin/bare_prefork" benches/bare_prefork.c
 
-# Every run gets its own network namespace if possible. Then no firewall tracks its connections (at
-# this rate a tracking table fills up within seconds and the whole machine loses packets), and no
-# run inherits the closed connections of the previous one.
-BENCH_NETWORK=host
-enter=
-for candidate in "unshare --net" "unshare --map-root-user --net"; do
-    if $candidate ip link set lo up 2>/dev/null; then
-        BENCH_NETWORK=private enter=$candidate
-        break
-    fi
-done
-export BENCH_PROTOCOL BENCH_KEPT BENCH_BIN BENCH_WORK BENCH_NETWORK BENCH_SECONDS BENCH_CLIENTS BENCH_WORKERS BENCH_BATCH
-
-name_of() {
-    case $1 in
-    bare) echo "bare C" ;;
-    process | disk) echo "ours, $1" ;;
-    python) echo "Python" ;;
-    python-tuned) echo "Python, tuned" ;;
-    *) echo "BENCH_SERVERS contains $1, expected bare, process, disk, python or python-tuned" >&2; return 2 ;;
-    esac
-}
-
-# measure KIND: performs one run and appends it to the list of runs.
-measure() {
-    name=$(name_of "$1")
-    echo "round $round of $BENCH_ROUNDS: $name" >&2
-    $enter "$here/measure.sh" "$1" "$name" >>"$BENCH_WORK/runs.jsonl" &
-    run_pid=$!
-    wait "$run_pid"
-    run_pid=
-}
-
-round=1
-while [ "$round" -le "$BENCH_ROUNDS" ]; do
-    for kind in $BENCH_SERVERS; do
-        measure "$kind"
-    done
-    round=$((round + 1))
-done
-
-set --
-for kind in $BENCH_SERVERS; do
-    case $kind in
-    bare | python) set -- "$@" --against "$(name_of "$kind")" ;;
-    esac
-done
-cat <<END
-Medians (and extremes) of $BENCH_ROUNDS alternating rounds of $BENCH_SECONDS s; $BENCH_CLIENTS clients, $BENCH_WORKERS workers,
-batches of $("$BENCH_BIN/lottery-bench" batch $BENCH_BATCH | wc -c) bytes in \`$BENCH_PROTOCOL\`, $([ -n "$BENCH_KEPT" ] && echo "one connection per client" || echo "one connection per batch"). Ratios are computed within each round.
-
-- machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $cpus CPUs, $(uname -s) $(uname -r) $(uname -m)
-- storage: $(stat -f -c %T "$BENCH_WORK"); network: loopback, $BENCH_NETWORK
-- date: $(date -u +%Y-%m-%d)
-- command: \`$invocation\`
-
-END
-"$BENCH_BIN/lottery-bench" report "$BENCH_WORK/runs.jsonl" "$@"
+# shellcheck disable=SC2086 # BENCH contains several words
+"$work/bin/lottery-bench" run $BENCH --rounds "$BENCH_ROUNDS" --seconds "$BENCH_SECONDS" \
+    --stored "$BENCH_STORED" --workers "$BENCH_WORKERS" --command "${invocation}make bench" \
+    --out "$BENCH_OUT" --programs "$work/bin" --sources "$PWD/benches" --work "$work"

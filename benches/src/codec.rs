@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use lottery::protocol::{Decoded, Dialect};
 use lottery::{Request, is_winner, write_rows, write_winner_line};
 
-use crate::batch::Batch;
+use crate::batch::fill;
 
 /// The two paths from the bytes of a batch to its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -18,18 +18,20 @@ pub(crate) enum Path {
     Decode,
 }
 
-/// Writes the rows of the batch `times` times, on a new connection each. Returns the bytes of the
-/// rows and winner lines of one batch.
-pub(crate) fn run(dialect: &Dialect, batch: &Batch, path: Path, times: usize) -> Result<usize> {
+/// Writes the rows of a full batch `times` times, on a new connection each. Returns the bytes of
+/// the rows and winner lines of one batch.
+pub(crate) fn run(dialect: &Dialect, path: Path, times: usize) -> Result<usize> {
+    let mut agency = fill(dialect, u16::MAX, true)?;
+    let (greeting, packet) = (agency.greeting(), agency.packet());
     let (mut rows, mut lines) = (Vec::new(), Vec::new());
     for _ in 0..times {
         rows.clear();
         lines.clear();
         let mut codec = (dialect.central)();
-        if !batch.greeting.is_empty() {
-            codec.decode(&batch.greeting).map_err(|refusal| refusal.error)?;
+        if !greeting.is_empty() {
+            codec.decode(&greeting).map_err(|refusal| refusal.error)?;
         }
-        let message = black_box(&batch.request[..]);
+        let message = black_box(packet);
         black_box(codec.begins_batch(message));
         match path {
             Path::Prepare => {

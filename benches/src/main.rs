@@ -1,45 +1,76 @@
-//! Load generator for the central and the reference servers, and the report that compares them.
+//! The measurements of `make bench`: runs them, stores the results, and makes tables and plots.
 
 mod batch;
 mod codec;
 mod cpu_time;
-mod latencies;
-mod link;
-mod load;
-mod outcome;
-mod report;
+mod goals;
+mod markdown;
+mod measure;
+mod plots;
+mod postgres;
+mod redis;
+mod results;
+mod rows;
+mod run;
+mod servers;
 
+use std::fs;
 use std::io::Write;
-use std::num::{NonZeroU16, NonZeroUsize};
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use lottery::protocol::{ConnectionUse, Dialect};
+use lottery::protocol::Dialect;
 
-use crate::batch::Batch;
-use crate::load::Load;
-use crate::outcome::Outcome;
-use crate::report::Report;
+use crate::results::Results;
+use crate::rows::Row;
+use crate::run::{Plan, eprint_line};
+use crate::servers::Place;
 
 #[derive(Parser)]
 #[command(version, about)]
 struct Cli {
+    /// Turn on the loopback interface first, in a new network namespace
+    #[arg(long, hide = true)]
+    raise_loopback: bool,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Send batches from several clients at once and measure
-    Load(LoadArgs),
-    /// Write the batch that `load` sends to standard output
-    Batch(BatchArgs),
+    /// Measure rows in alternating rounds, write a file of results and print its tables
+    Run(RunArgs),
+    /// List the rows
+    Rows {
+        /// main, goals, all, or parts of identifiers
+        #[arg(default_value = "all")]
+        words: Vec<String>,
+    },
+    /// Perform one run and print its figures as JSON
+    Measure {
+        /// Identifier of the row
+        #[arg(value_parser = parse_row)]
+        row: Row,
+        /// Duration of the run
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+        /// Store so many bets in one central, and measure on the way
+        #[arg(long)]
+        stored: Option<u64>,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Write the plots of a file of results, and its tables into README
+    Publish {
+        /// File of results [default: the newest one]
+        results: Option<PathBuf>,
+    },
     /// Write the rows of a batch again and again, to count the instructions of the codec
     Codec {
-        #[command(flatten)]
-        batch: BatchArgs,
+        /// Dialect of the batch
+        #[arg(long, value_parser = parse_dialect, value_name = "NAME")]
+        protocol: &'static Dialect,
         /// Path from the bytes to the rows
         #[arg(long, value_enum, default_value = "prepare")]
         path: codec::Path,
@@ -47,134 +78,141 @@ enum Command {
         #[arg(long, default_value = "1000", value_name = "N")]
         times: usize,
     },
-    /// Print a Markdown table of runs recorded with `load --json`, one run per line
-    Report {
-        /// File with the runs
-        runs: PathBuf,
-        /// Name of a run to compare the others with; may be given several times
-        #[arg(long, value_name = "NAME")]
-        against: Vec<String>,
-    },
 }
 
 #[derive(Args)]
-struct BatchArgs {
-    /// Bets per batch; max fills it up to 8192 bytes
-    #[arg(long, default_value = "max", value_parser = parse_bets, value_name = "max|N")]
-    bets_per_batch: NonZeroU16,
-    /// Dialect of the batch
-    #[arg(long, default_value = "typed", value_parser = parse_dialect, value_name = "NAME")]
-    protocol: &'static Dialect,
-    /// Send records without a number, as in the 2022 assignment; they win by their hash
+struct RunArgs {
+    /// main, goals, all, or parts of identifiers
+    #[arg(required = true)]
+    words: Vec<String>,
+    /// Rounds in which the rows alternate
     #[arg(long)]
-    four_fields: bool,
-}
-
-impl BatchArgs {
-    fn build(&self, connection: ConnectionUse) -> Result<Batch> {
-        Batch::new(self.protocol, self.bets_per_batch.get(), !self.four_fields, connection)
-            .context("building the batch")
-    }
-}
-
-#[derive(Args)]
-struct LoadArgs {
-    /// Address of the server, HOST:PORT
+    rounds: usize,
+    /// Duration of one run
     #[arg(long)]
-    address: String,
-    /// Clients that send at the same time
-    #[arg(long, default_value = "4")]
-    clients: NonZeroUsize,
-    /// Duration of the run in seconds
-    #[arg(long, default_value = "5", value_parser = parse_seconds)]
-    seconds: Duration,
+    seconds: f64,
+    /// Bets of the curve over the stored bets; 0 for no curve
+    #[arg(long)]
+    stored: u64,
+    /// Command that the results name
+    #[arg(long)]
+    command: String,
+    /// Directory for the file of results
+    #[arg(long)]
+    out: PathBuf,
     #[command(flatten)]
-    batch: BatchArgs,
-    /// Send all batches of a client over one connection instead of one connection per batch
-    #[arg(long)]
-    kept: bool,
-    /// Accept any N bytes as the reply
-    #[arg(long, value_name = "N")]
-    raw_reply: Option<NonZeroUsize>,
-    /// Connections that send half a batch and then nothing during the run
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    stalled: usize,
-    /// Process whose CPU time is measured, including its descendants
-    #[arg(long, value_name = "PID")]
-    server_pid: Option<u32>,
-    /// Name of the run in its output
-    #[arg(long, default_value = "server")]
-    name: String,
-    /// Print one line of JSON
-    #[arg(long)]
-    json: bool,
+    place: PlaceArgs,
 }
 
-impl LoadArgs {
-    fn run(self) -> Result<Outcome> {
-        let connection = if self.kept { ConnectionUse::Kept } else { ConnectionUse::PerRequest };
-        let mut batch = self.batch.build(connection)?;
-        if let Some(bytes) = self.raw_reply {
-            batch.expect_any_reply(bytes.get());
-        }
-        let load = Load {
-            address: link::resolve(&self.address)
-                .with_context(|| format!("address {}", self.address))?,
-            batch,
-            clients: self.clients.get(),
-            kept: self.kept,
-            stalled: self.stalled,
-            duration: self.seconds,
-            server_pid: self.server_pid,
-        };
-        load.run(self.name).with_context(|| format!("loading {}", self.address))
-    }
+#[derive(Args)]
+struct PlaceArgs {
+    /// Directory with the programs server, client and bare_prefork
+    #[arg(long)]
+    programs: PathBuf,
+    /// Directory of the sources of this package
+    #[arg(long)]
+    sources: PathBuf,
+    /// Directory for files
+    #[arg(long)]
+    work: PathBuf,
+    /// Workers of a pre-forked server
+    #[arg(long)]
+    workers: usize,
 }
 
-fn parse_bets(text: &str) -> Result<NonZeroU16, String> {
-    if text == "max" {
-        return Ok(NonZeroU16::MAX);
+impl From<PlaceArgs> for Place {
+    fn from(PlaceArgs { programs, sources, work, workers }: PlaceArgs) -> Self {
+        Self { programs, sources, work, workers }
     }
-    text.parse().map_err(|_| "expected max or a number from 1 to 65535".to_owned())
 }
 
 fn parse_dialect(text: &str) -> Result<&'static Dialect, String> {
     Dialect::named(text).ok_or_else(|| format!("expected one of {}", Dialect::names()))
 }
 
-fn parse_seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+fn parse_row(text: &str) -> Result<Row, String> {
+    Row::parse(text)
+        .ok_or_else(|| "expected an identifier such as process/typed/kept/4/8kB".to_owned())
+}
+
+/// Returns the root of the checkout.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Returns the files that show these results, with their contents.
+fn published(results: &Results) -> Result<Vec<(PathBuf, String)>> {
+    let readme = root().join("README.md");
+    let text = fs::read_to_string(&readme).context("reading README.md")?;
+    let mut files = vec![(readme, markdown::replaced(&text, &markdown::tables(results))?)];
+    let directory = root().join("benches/plots");
+    for plot in plots::all(results)? {
+        files.push((directory.join(plot.name), plot.svg));
+    }
+    Ok(files)
 }
 
 fn main() -> Result<()> {
+    let cli = Cli::parse();
+    if cli.raise_loopback {
+        run::raise_loopback()?;
+    }
     let mut out = std::io::stdout();
-    match Cli::parse().command {
-        Command::Load(args) => {
-            let json = args.json;
-            let outcome = args.run()?;
-            if json {
-                writeln!(out, "{}", serde_json::to_string(&outcome)?)?;
-            } else {
-                writeln!(out, "{outcome}")?;
+    match cli.command {
+        Command::Run(RunArgs {
+            words,
+            rounds,
+            seconds,
+            stored,
+            command,
+            out: directory,
+            place,
+        }) => {
+            let plan = Plan { words, rounds, seconds, stored, command, place: place.into() };
+            let results = plan.run()?;
+            fs::create_dir_all(&directory)?;
+            let path = directory.join(run::file_name(&results));
+            results.write(&path)?;
+            write!(out, "{}", markdown::tables(&results))?;
+            eprint_line(&format!("wrote {}", path.display()));
+        }
+        Command::Rows { words } => {
+            rows::selected(&words).iter().try_for_each(|row| writeln!(out, "{}", row.id()))?;
+        }
+        Command::Measure { row, seconds, stored, place } => {
+            let place = place.into();
+            let json = match stored {
+                Some(bets) => serde_json::to_string(&measure::stored(&row, bets, &place)?)?,
+                None => serde_json::to_string(&measure::row(&row, seconds, &place)?)?,
+            };
+            writeln!(out, "{json}")?;
+        }
+        Command::Publish { results } => {
+            let newest = || results::newest(&root().join("benches/results"));
+            let path = results.map_or_else(newest, Ok)?;
+            for (file, text) in published(&Results::read(&path)?)? {
+                fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
             }
+            eprint_line(&format!("README.md and benches/plots show {}", path.display()));
         }
-        Command::Batch(args) => out.write_all(&args.build(ConnectionUse::Kept)?.request)?,
-        Command::Codec { batch: args, path, times } => {
-            let batch = args.build(ConnectionUse::Kept)?;
-            let bytes = codec::run(args.protocol, &batch, path, times)?;
-            writeln!(out, "{} bets, {} bytes, {bytes} stored", batch.bets, batch.request.len())?;
-        }
-        Command::Report { runs, against } => {
-            let lines = std::fs::read_to_string(&runs)
-                .with_context(|| format!("reading {}", runs.display()))?;
-            let outcomes = lines
-                .lines()
-                .map(serde_json::from_str)
-                .collect::<Result<Vec<Outcome>, _>>()
-                .with_context(|| format!("{} is not a list of runs", runs.display()))?;
-            write!(out, "{}", Report::new(&outcomes, &against)?)?;
+        Command::Codec { protocol, path, times } => {
+            let bytes = codec::run(protocol, path, times)?;
+            writeln!(out, "{bytes} bytes stored")?;
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readme_and_the_plots_show_the_newest_results() {
+        let path = results::newest(&root().join("benches/results")).unwrap();
+        for (file, text) in published(&Results::read(&path).unwrap()).unwrap() {
+            let committed = fs::read_to_string(&file).unwrap();
+            assert!(committed == text, "{} is not that of {path:?}: make plots", file.display());
+        }
+    }
 }

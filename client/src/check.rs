@@ -18,7 +18,6 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use conventions::settings::nearest;
 use lottery::protocol::{ConnectionUse, Dialect, NewAgency, Rule, Scope};
 
 use self::connection::{Pieces, TestConnection};
@@ -57,10 +56,10 @@ const LONG: Duration = Duration::from_secs(3600);
 #[derive(Args, Debug)]
 pub(crate) struct Check {
     /// Address of the server, such as 127.0.0.1:12345
-    #[arg(value_name = "HOST:PORT", value_parser = address)]
+    #[arg(value_name = "HOST:PORT", value_parser = config::one_address)]
     address: String,
     /// Dialect of the server
-    #[arg(long, value_name = "DIALECT", value_parser = dialect)]
+    #[arg(long, value_name = "DIALECT", value_parser = config::dialect)]
     protocol: &'static Dialect,
     /// Number of agencies that take part, 2 to 255: as many as the server waits for
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..=255))]
@@ -69,7 +68,7 @@ pub(crate) struct Check {
     #[arg(long, value_name = "USE", default_value = config::AUTO)]
     connection: String,
     /// Time limit for a reply
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = timeout)]
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = config::some_time_of)]
     timeout: Duration,
     /// Skip the draw
     #[arg(long)]
@@ -270,24 +269,4 @@ fn end_on_signal(stop: Arc<Stop>) -> io::Result<()> {
         }
     };
     thread::Builder::new().name("signal exit".to_owned()).spawn(watch).map(drop)
-}
-
-fn address(text: &str) -> Result<String, String> {
-    if text.contains(',') {
-        return Err("a check needs one address: each server is checked alone".to_owned());
-    }
-    config::address(text)
-        .ok_or_else(|| "expected host:port, such as server:12345 or [::1]:12345".to_owned())
-}
-
-fn dialect(name: &str) -> Result<&'static Dialect, String> {
-    Dialect::named(name).ok_or_else(|| {
-        let meant = nearest(name, &Dialect::NAMES).map(|name| format!("did you mean {name}? "));
-        format!("{}expected one of {}", meant.unwrap_or_default(), Dialect::names())
-    })
-}
-
-fn timeout(text: &str) -> Result<Duration, String> {
-    config::some_time(text)
-        .ok_or_else(|| "expected a duration above zero, such as 2s or 500ms".to_owned())
 }

@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use conventions::documents::Documents;
 
+use crate::bench::{self, Bench};
 use crate::check::{self, Check};
 use crate::config::Flags;
 use crate::generate::Plan;
@@ -38,6 +39,9 @@ pub(crate) enum Command {
     /// Test any server against the rules of its dialect, and list which of them it keeps
     #[command(after_help = check::AFTER_HELP)]
     Check(Check),
+    /// Send invented bets to any server as fast as it answers, and measure
+    #[command(after_help = bench::AFTER_HELP)]
+    Bench(Bench),
     /// Documents that are generated from this command line.
     #[command(flatten)]
     Documents(Documents),

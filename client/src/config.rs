@@ -13,7 +13,7 @@ use std::time::Duration;
 use conventions::duration::{self, GoDuration};
 use conventions::log_line::{self, Outcome};
 use conventions::logger;
-use conventions::settings::{Settings, SettingsError};
+use conventions::settings::{Settings, SettingsError, nearest};
 use log::LevelFilter;
 use lottery::protocol::{AgencyCodec, AgencyOptions, ConnectionUse, DIALECTS, Dialect, NewAgency};
 
@@ -248,6 +248,28 @@ pub(crate) fn address(text: &str) -> Option<String> {
         && !host.contains([':', '/', '[', ']', ',', ';'])
         && !host.contains(char::is_whitespace);
     (name || text.parse::<SocketAddr>().is_ok()).then(|| text.to_owned())
+}
+
+/// Reads one `host:port`, for a command that tries each server alone.
+pub(crate) fn one_address(text: &str) -> Result<String, String> {
+    if text.contains(',') {
+        return Err("one address is needed: each server is tried alone".to_owned());
+    }
+    address(text)
+        .ok_or_else(|| "expected host:port, such as server:12345 or [::1]:12345".to_owned())
+}
+
+/// Reads the name of a dialect.
+pub(crate) fn dialect(name: &str) -> Result<&'static Dialect, String> {
+    Dialect::named(name).ok_or_else(|| {
+        let meant = nearest(name, &Dialect::NAMES).map(|name| format!("did you mean {name}? "));
+        format!("{}expected one of {}", meant.unwrap_or_default(), Dialect::names())
+    })
+}
+
+/// Reads a duration above zero, or says what is expected.
+pub(crate) fn some_time_of(text: &str) -> Result<Duration, String> {
+    some_time(text).ok_or_else(|| "expected a duration above zero, such as 2s or 500ms".to_owned())
 }
 
 #[cfg(test)]

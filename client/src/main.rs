@@ -6,6 +6,7 @@
 
 mod agency;
 mod backoff;
+mod bench;
 mod central_client;
 mod check;
 mod cli;
@@ -34,6 +35,7 @@ use conventions::logger::{self, Stream};
 use conventions::output;
 use conventions::settings::{Misspelled, misspelled};
 
+use crate::bench::Bench;
 use crate::check::Check;
 use crate::cli::{Cli, Command, RunArgs};
 use crate::config::{Config, ConfigError, SingleBet};
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
     let ended = output::parse::<Cli>().map_err(Into::into).and_then(|cli| match cli.command {
         Some(Command::Generate(plan)) => generate(&plan),
         Some(Command::Check(args)) => check(&args),
+        Some(Command::Bench(args)) => bench(&args),
         Some(Command::Documents(documents)) => print_document(&documents),
         Some(Command::Run(args)) => run(&args),
         None => run(&cli.run),
@@ -162,6 +165,25 @@ fn check(args: &Check) -> anyhow::Result<u8> {
     let stop = Stop::install().context("cannot listen for signals")?;
     let kept = args.run(stop, print)?;
     Ok(if kept { 0 } else { FAILED })
+}
+
+/// Runs `client bench` and returns the exit code.
+fn bench(args: &Bench) -> anyhow::Result<u8> {
+    let stop = Stop::install().context("cannot listen for signals")?;
+    let report = match args.run(&stop) {
+        Ok(report) => report,
+        Err(error) if error.is_usage() => {
+            print_error(&error.to_string());
+            return Ok(USAGE);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    print(&if args.json() { format!("{:#}\n", report.json()) } else { report.to_string() });
+    Ok(match stop.requested() {
+        Some(signal) => exit_code(signal),
+        None if report.is_clean() => 0,
+        None => FAILED,
+    })
 }
 
 /// Prints the completion script or manual page that the user asked for.

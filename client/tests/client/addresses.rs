@@ -93,5 +93,5 @@ fn the_next_address_must_have_the_session() {
 fn a_check_needs_one_address() {
     let ended = Setup::new().args(["check", "--protocol", "line", "a:1,b:2"]).finish();
     assert_eq!(ended.code, Some(2));
-    assert!(ended.errors.contains("a check needs one address"), "{}", ended.errors);
+    assert!(ended.errors.contains("one address is needed"), "{}", ended.errors);
 }

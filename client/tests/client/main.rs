@@ -5,6 +5,7 @@
 mod addresses;
 mod advice;
 mod batches;
+mod bench;
 mod check;
 mod config;
 mod connections;

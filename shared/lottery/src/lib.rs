@@ -25,6 +25,7 @@ mod document;
 pub mod protocol;
 mod record;
 mod request;
+pub mod sample;
 mod scan;
 mod winner;
 

@@ -1,6 +1,7 @@
 //! Requests and replies over real connections, valid and invalid, in every dialect.
 
 mod bad_input;
+mod bench;
 mod conformance;
 mod cut_messages;
 mod dialect_errors;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use lottery::protocol::DIALECTS;
 
 /// Other files that may name a dialect: path, dialect (empty for any), reason.
-const EXCEPTIONS: [(&str, &str, &str); 6] = [
+const EXCEPTIONS: [(&str, &str, &str); 7] = [
     ("shared/lottery/src/protocol.rs", "", "the table"),
     (
         "client/src/messages.rs",
@@ -15,6 +15,7 @@ const EXCEPTIONS: [(&str, &str, &str); 6] = [
         "its messages are not bets, so the agency has no codec for them",
     ),
     ("client/src/check/concurrent.rs", "echo", "the same"),
+    ("client/src/bench/batch.rs", "echo", "the same"),
     ("client/src/config/table.rs", "typed", "the default"),
     ("server/src/config/table.rs", "typed", "the default, and the example of a list"),
     ("server/src/config/table.rs", "echo", "the example of a list"),
