@@ -55,7 +55,7 @@ enum Command {
         /// Duration of the run
         #[arg(long, default_value_t = 2.0)]
         seconds: f64,
-        /// Store so many bets in one central, and measure on the way
+        /// Store this many bets in one central, and measure on the way
         #[arg(long)]
         stored: Option<u64>,
         #[command(flatten)]

@@ -27,8 +27,11 @@ const RED: RGBColor = RGBColor(213, 94, 0);
 const GREEN: RGBColor = RGBColor(0, 158, 115);
 const PINK: RGBColor = RGBColor(204, 121, 167);
 
+/// A row of a plot: its identifier, its label and its colour.
+type Entry = (&'static str, &'static str, RGBColor);
+
 /// Rows of the plot of rates and CPU time, by heading.
-const SERVERS: [(&str, &[(&str, &str, RGBColor)]); 2] = [
+const SERVERS: [(&str, &[Entry]); 2] = [
     (
         "64 clients, 8 kB, a connection per batch",
         &[
@@ -54,7 +57,7 @@ const SERVERS: [(&str, &[(&str, &str, RGBColor)]); 2] = [
 ];
 
 /// Rows of the plot of latencies.
-const LATENCIES: [(&str, &str, RGBColor); 6] = [
+const LATENCIES: [Entry; 6] = [
     ("bare/typed/per-batch/64/8kB", "bare C, per batch", GREY),
     ("process/typed/per-batch/64/8kB", "typed, process, per batch", BLUE),
     ("disk/typed/per-batch/64/8kB", "typed, disk, per batch", SKY),
@@ -89,7 +92,7 @@ fn servers(results: &Results) -> Result<String> {
     let rate = |sample: &Sample| sample.figures.batches_per_second / 1000.0;
     let panel = |title, figure: &dyn Fn(&Sample) -> f64, decimals| {
         let groups = SERVERS.map(|(heading, rows)| {
-            let bar = |&(id, label, color): &(&str, &'static str, RGBColor)| Bar {
+            let bar = |&(id, label, color): &Entry| Bar {
                 label,
                 color,
                 spread: results.summary(id, figure).0,

@@ -5,8 +5,11 @@ use lottery::Bet;
 
 use crate::batch::bets;
 
-/// User and database of the bench.
-pub(crate) const NAME: &str = "bench";
+/// User of the bench, the owner of the cluster.
+pub(crate) const USER: &str = "bench";
+
+/// Database that every new cluster has.
+pub(crate) const DATABASE: &str = "postgres";
 
 /// The table of bets, as `bets.csv` has it.
 pub(crate) const TABLE: &str = "DROP TABLE IF EXISTS bets; CREATE TABLE bets (agency int4, \
@@ -96,7 +99,7 @@ pub(crate) fn judge(reply: &[u8], ready: usize) -> Result<bool, String> {
 
 fn startup() -> Vec<u8> {
     let mut body = 196_608_u32.to_be_bytes().to_vec();
-    for text in ["user", NAME, "database", NAME, ""] {
+    for text in ["user", USER, "database", DATABASE, ""] {
         body.extend_from_slice(text.as_bytes());
         body.push(0);
     }

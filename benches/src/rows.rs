@@ -191,28 +191,60 @@ const CURVE: [usize; 9] = [1, 2, 5, 20, 100, 500, 1000, 2000, 5000];
 
 /// Returns every row, in the order in which a round takes them.
 pub(crate) fn all() -> Vec<Row> {
+    let sentinel = Dialect::named("sentinel").unwrap_or(FIRST);
+    let mut rows = named(sentinel);
+    for dialect in DIALECTS.iter().filter(|dialect| dialect.agency.is_some()) {
+        rows.push(row(Server::Process, dialect, false, 4, Batch::Full, Set::Main));
+        if dialect.has_keys {
+            rows.push(row(Server::Process, dialect, true, 4, Batch::Full, Set::Goals));
+        }
+        for (server, kept, clients) in every_load(dialect) {
+            for batch in [Batch::Full, Batch::Ten] {
+                rows.push(row(server, dialect, kept, clients, batch, Set::All));
+            }
+        }
+    }
+    for clients in CURVE {
+        for (server, dialect, kept) in [
+            (Server::Bare, FIRST, false),
+            (Server::Process, FIRST, false),
+            (Server::Process, sentinel, true),
+        ] {
+            let row = row(server, dialect, kept, clients, Batch::Full, Set::Goals);
+            rows.push(Row { once: true, ..row });
+        }
+    }
+    let mut seen = std::collections::HashSet::new();
+    rows.retain(|row| seen.insert(row.id()));
+    rows
+}
+
+/// Returns a row that is measured in every round.
+fn row(
+    server: Server,
+    dialect: &'static Dialect,
+    kept: bool,
+    clients: usize,
+    batch: Batch,
+    set: Set,
+) -> Row {
+    Row { server, dialect, kept, clients, batch, set, once: false }
+}
+
+/// Returns the rows that goals compare, and those of the other systems.
+fn named(sentinel: &'static Dialect) -> Vec<Row> {
     use Server::{
         Bare, BareMore, Disk, PostgresCopy, PostgresInsert, Process, Python, PythonTuned, RedisLua,
         RedisXadd,
     };
-    use Set::{All, Goals, Main};
-    let sentinel = Dialect::named("sentinel").unwrap_or(FIRST);
-    let row = |server, dialect, kept, clients, batch, set| Row {
-        server,
-        dialect,
-        kept,
-        clients,
-        batch,
-        set,
-        once: false,
-    };
+    use Set::{Goals, Main};
     let mut rows = Vec::new();
     for clients in [4, 64] {
         for (server, set) in [(Bare, Main), (BareMore, Goals), (Process, Main), (Disk, Main)] {
             rows.push(row(server, FIRST, false, clients, Batch::Full, set));
         }
-        for (server, set) in [(Bare, Goals), (Process, Goals), (Disk, Goals)] {
-            rows.push(row(server, FIRST, false, clients, Batch::Ten, set));
+        for server in [Bare, Process, Disk] {
+            rows.push(row(server, FIRST, false, clients, Batch::Ten, Goals));
         }
     }
     for (server, clients, set) in [
@@ -233,29 +265,6 @@ pub(crate) fn all() -> Vec<Row> {
     for server in [Python, PythonTuned] {
         rows.push(row(server, FIRST, false, 4, Batch::Full, Goals));
     }
-    for dialect in DIALECTS.iter().filter(|dialect| dialect.agency.is_some()) {
-        rows.push(row(Process, dialect, false, 4, Batch::Full, Main));
-        if dialect.has_keys {
-            rows.push(row(Process, dialect, true, 4, Batch::Full, Goals));
-        }
-        for (server, kept, clients) in every_load(dialect) {
-            for batch in [Batch::Full, Batch::Ten] {
-                rows.push(row(server, dialect, kept, clients, batch, All));
-            }
-        }
-    }
-    for clients in CURVE {
-        for (server, dialect, kept) in
-            [(Bare, FIRST, false), (Process, FIRST, false), (Process, sentinel, true)]
-        {
-            rows.push(Row {
-                once: true,
-                ..row(server, dialect, kept, clients, Batch::Full, Goals)
-            });
-        }
-    }
-    let mut seen = std::collections::HashSet::new();
-    rows.retain(|row| seen.insert(row.id()));
     rows
 }
 

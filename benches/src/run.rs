@@ -49,11 +49,21 @@ impl Plan {
                     continue;
                 }
                 eprint_line(&format!("round {round} of {}: {}", self.rounds, found.id));
-                let sample: Sample = self.measure(&network, row, &[])?;
-                found.samples.push(sample);
+                match self.measure::<Sample>(&network, row, &[]) {
+                    Ok(sample) => found.samples.push(sample),
+                    // Its other rounds would no longer be beside those of the other rows.
+                    Err(error) => {
+                        eprint_line(&format!("{error:#}"));
+                        found.missing = Some("failed".to_owned());
+                        found.samples.clear();
+                    }
+                }
             }
         }
-        let stored = self.measure_stored(&network)?;
+        let stored = self.measure_stored(&network).unwrap_or_else(|error| {
+            eprint_line(&format!("{error:#}"));
+            Vec::new()
+        });
         let machine = Machine {
             cpu: cpu_model(),
             cpus: std::thread::available_parallelism()?.get(),

@@ -146,8 +146,8 @@ impl Running {
 
     fn create_table(&self) -> bool {
         let mut command = Command::new("psql");
-        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", postgres::NAME]);
-        command.args(["-d", postgres::NAME, "-c", postgres::TABLE]);
+        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", postgres::USER]);
+        command.args(["-d", postgres::DATABASE, "-c", postgres::TABLE]);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     }
@@ -234,20 +234,11 @@ fn postgres_server(port: u16, storage: &Path) -> Result<Command> {
         }
     }
     let mut initdb = as_postgres(&programs.join("initdb"));
-    initdb.args(["--auth=trust", "--no-sync", "--username", postgres::NAME, "--pgdata"]);
+    initdb.args(["--auth=trust", "--no-sync", "--username", postgres::USER, "--pgdata"]);
     let made = initdb.arg(&cluster).current_dir("/").output()?;
     if !made.status.success() {
         bail!("initdb failed: {}", String::from_utf8_lossy(&made.stderr));
     }
-    // The server makes the database of this name when it starts for the first time alone.
-    let mut single = as_postgres(&programs.join("postgres"));
-    single.args(["--single", "-D"]).arg(&cluster).arg("template1").current_dir("/");
-    let mut child = single.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
-    if let Some(mut input) = child.stdin.take() {
-        use std::io::Write;
-        writeln!(input, "CREATE DATABASE {}", postgres::NAME)?;
-    }
-    child.wait()?;
     let mut command = as_postgres(&programs.join("postgres"));
     command.arg("-D").arg(&cluster).args(["-h", "127.0.0.1", "-p", &port.to_string(), "-k", ""]);
     for setting in ["shared_buffers=256MB", "max_wal_size=4GB", "max_connections=200"] {

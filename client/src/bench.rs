@@ -102,23 +102,23 @@ pub(crate) enum BenchError {
     #[error(transparent)]
     Batch(#[from] BatchError),
     /// The address of the server is not found.
-    #[error("{address}: {source}")]
+    #[error("{address}: {reason}")]
     Unresolved {
         /// Address as it was given.
         address: String,
         /// The system's error.
-        source: io::Error,
+        reason: io::Error,
     },
     /// The limit of open files cannot be read or raised.
     #[error("the limit of open files: {0}")]
     Limit(io::Error),
     /// The load has no figures.
-    #[error("{address}: {source}")]
+    #[error("{address}: {reason}")]
     Load {
         /// Address as it was given.
         address: String,
         /// Why.
-        source: LoadError,
+        reason: LoadError,
     },
 }
 
@@ -153,7 +153,7 @@ impl Bench {
         let clients = clients.collect::<Result<_, _>>()?;
         let figures = load
             .run(clients, &|| stop.requested().is_some())
-            .map_err(|source| BenchError::Load { address: self.address.clone(), source })?;
+            .map_err(|reason| BenchError::Load { address: self.address.clone(), reason })?;
         Ok(Report { bench: self, batch, figures })
     }
 
@@ -178,7 +178,7 @@ impl Bench {
     }
 
     fn server(&self) -> Result<SocketAddr, BenchError> {
-        let unresolved = |source| BenchError::Unresolved { address: self.address.clone(), source };
+        let unresolved = |reason| BenchError::Unresolved { address: self.address.clone(), reason };
         let found = self.address.to_socket_addrs().map_err(unresolved)?.next();
         found.ok_or_else(|| unresolved(io::Error::other("the name has no address")))
     }

@@ -119,9 +119,9 @@ impl Batch {
     /// Returns the batches of one client. Where batches have keys, each client has a session.
     pub(crate) fn client(&self) -> Result<Client, BatchError> {
         let codec = self.dialect.agency.map(|new_codec| {
-            // Without keys the codec only decodes replies, so it needs no bets.
-            let bets = if self.shared.is_some() { 1 } else { self.bets };
-            fill(new_codec, bets, self.numbered)
+            // Where batches are the same, the codec only decodes replies. It still needs the bets,
+            // because a reply may repeat their number.
+            fill(new_codec, self.bets, self.numbered)
                 .map_err(|source| BatchError::Unencodable { dialect: self.dialect.name, source })
         });
         let codec = codec.transpose()?;
@@ -314,6 +314,30 @@ mod tests {
             keys[0]
         });
         assert_ne!(first.session, second.session);
+    }
+
+    #[test]
+    fn the_reply_of_the_central_codec_is_accepted_in_every_dialect_that_carries_bets() {
+        for dialect in with_bets() {
+            let mut client = Batch::new(dialect, FULL, true).unwrap().client().unwrap();
+            let [greeting, packet] = client.message();
+            let mut central = (dialect.central)();
+            central.decode(greeting).unwrap();
+            let Ok(Decoded::Complete {
+                request: Request::Store(bets) | Request::StoreOnce { bets, .. },
+                ..
+            }) = central.decode(packet)
+            else {
+                panic!("not a whole batch of {}", dialect.name)
+            };
+            let stored = lottery::Reply::Stored { bets: bets.len(), winners: Vec::new() };
+            let mut reply = Vec::new();
+            central.encode(&stored, &mut reply).unwrap();
+            for length in 0..reply.len() {
+                assert_ne!(client.judge(&reply[..length], true), Ok(true), "{}", dialect.name);
+            }
+            assert_eq!(client.judge(&reply, true), Ok(true), "{}", dialect.name);
+        }
     }
 
     #[test]

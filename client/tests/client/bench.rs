@@ -202,7 +202,7 @@ fn nonsense_is_refused_before_anything_is_sent() {
         (&["--clients", "0"][..], "--clients"),
         (&["--clients", "9999999"], "ulimit -n"),
         (&["--seconds", "0"], "above zero"),
-        (&["--seconds", "-1"], "--seconds"),
+        (&["--seconds=-1"], "above zero"),
         (&["--seconds", "90000"], "at most 86400"),
         (&["--kept"], "a connection of typed carries one batch"),
         (&["--batch", "9kB"], "at most 8192 bytes"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// Longest latency that is told apart from longer ones, in nanoseconds.
+/// Longest latency in the histogram, in nanoseconds. Longer ones count as this one.
 const LONGEST: u64 = 120_000_000_000;
 
 /// Decimal digits of a latency that are kept.
