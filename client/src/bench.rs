@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Args;
 use load::{Load, LoadError, Sources};
-use lottery::protocol::{DIALECTS, Dialect};
+use lottery::protocol::{ConnectionUse, DIALECTS, Dialect};
 
 use self::batch::{Batch, BatchError, Size};
 pub(crate) use self::report::Report;
@@ -174,7 +174,8 @@ impl Bench {
         if clients as u64 > max {
             return Err(BenchError::TooManyClients { clients, max });
         }
-        Ok(Batch::new(dialect, self.batch, !self.without_number)?)
+        let connection = if self.kept { ConnectionUse::Kept } else { ConnectionUse::PerRequest };
+        Ok(Batch::new(dialect, self.batch, !self.without_number, connection)?)
     }
 
     fn server(&self) -> Result<SocketAddr, BenchError> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use load::Conversation;
 use lottery::protocol::{
-    AgencyCodec, AgencyOptions, Dialect, MAX_PACKET_BYTES, NewAgency, ProtocolError, Push, Receipt,
-    Unencodable, echo,
+    AgencyCodec, AgencyOptions, ConnectionUse, Dialect, MAX_PACKET_BYTES, NewAgency, ProtocolError,
+    Push, Receipt, Unencodable, echo,
 };
 use lottery::{BatchKey, sample};
 
@@ -59,6 +59,8 @@ pub(crate) struct Batch {
     /// Length of the first batch of a client in bytes.
     pub(crate) bytes: usize,
     numbered: bool,
+    /// Use of the clients' connections.
+    connection: ConnectionUse,
     /// The bytes before the first batch of a connection, and the batch, where all batches are the
     /// same.
     shared: Option<Shared>,
@@ -72,10 +74,11 @@ impl Batch {
         dialect: &'static Dialect,
         size: Size,
         numbered: bool,
+        connection: ConnectionUse,
     ) -> Result<Self, BatchError> {
         let Some(new_codec) = dialect.agency else { return Self::message(dialect, size) };
         let fill = |max_bets| {
-            fill(new_codec, max_bets, numbered)
+            fill(new_codec, connection, max_bets, numbered)
                 .map_err(|source| BatchError::Unencodable { dialect: dialect.name, source })
         };
         let mut codec = match size {
@@ -97,7 +100,7 @@ impl Batch {
         let (greeting, bets) = (codec.greeting(), codec.bets() as u16);
         let packet = codec.packet();
         let shared = (!dialect.has_keys).then(|| (greeting.into(), packet.into()));
-        Ok(Self { dialect, bets, bytes: packet.len(), numbered, shared })
+        Ok(Self { dialect, bets, bytes: packet.len(), numbered, connection, shared })
     }
 
     /// Builds the message of a dialect without bets.
@@ -113,7 +116,14 @@ impl Batch {
         }
         let bytes = message.len();
         let shared = Some(([].into(), message.into()));
-        Ok(Self { dialect, bets: 0, bytes, numbered: false, shared })
+        Ok(Self {
+            dialect,
+            bets: 0,
+            bytes,
+            numbered: false,
+            connection: ConnectionUse::Kept,
+            shared,
+        })
     }
 
     /// Returns the batches of one client. Where batches have keys, each client has a session.
@@ -121,7 +131,7 @@ impl Batch {
         let codec = self.dialect.agency.map(|new_codec| {
             // Where batches are the same, the codec only decodes replies. It still needs the bets,
             // because a reply may repeat their number.
-            fill(new_codec, self.bets, self.numbered)
+            fill(new_codec, self.connection, self.bets, self.numbered)
                 .map_err(|source| BatchError::Unencodable { dialect: self.dialect.name, source })
         });
         let codec = codec.transpose()?;
@@ -138,11 +148,13 @@ impl Batch {
 /// Returns a codec of a new session with a batch of up to `max_bets` bets.
 fn fill(
     new_codec: NewAgency,
+    connection: ConnectionUse,
     max_bets: u16,
     numbered: bool,
 ) -> Result<Box<dyn AgencyCodec>, Unencodable> {
     let session = BatchKey::new_session();
-    let mut codec = new_codec(&AgencyOptions { session, ..AgencyOptions::new(AGENCY, max_bets) });
+    let defaults = AgencyOptions::new(AGENCY, max_bets);
+    let mut codec = new_codec(&AgencyOptions { session, connection, ..defaults });
     for bet in sample::bets(numbered) {
         if codec.push(&bet)? == Push::Full {
             break;
@@ -258,7 +270,7 @@ mod tests {
     #[test]
     fn a_full_batch_leaves_no_room_for_another_bet() {
         for dialect in with_bets() {
-            let full = Batch::new(dialect, FULL, true).unwrap();
+            let full = Batch::new(dialect, FULL, true, ConnectionUse::Kept).unwrap();
             assert!(full.bytes <= MAX_PACKET_BYTES, "{}", dialect.name);
             assert!(full.bytes > MAX_PACKET_BYTES - 128, "{}: {}", dialect.name, full.bytes);
         }
@@ -267,19 +279,26 @@ mod tests {
     #[test]
     fn a_size_in_bytes_is_reached_and_not_exceeded() {
         for dialect in with_bets() {
-            let largest = Batch::new(dialect, Size::Bytes(1000), true).unwrap();
-            let next = Batch::new(dialect, Size::Bets(largest.bets + 1), true).unwrap();
+            let largest =
+                Batch::new(dialect, Size::Bytes(1000), true, ConnectionUse::Kept).unwrap();
+            let next = Batch::new(dialect, Size::Bets(largest.bets + 1), true, ConnectionUse::Kept)
+                .unwrap();
             assert!(largest.bytes <= 1000 && next.bytes > 1000, "{}", dialect.name);
         }
-        let needed = Batch::new(named("typed"), Size::Bets(1), true).unwrap().bytes;
-        let error = Batch::new(named("typed"), Size::Bytes(needed - 1), true).unwrap_err();
+        let needed =
+            Batch::new(named("typed"), Size::Bets(1), true, ConnectionUse::Kept).unwrap().bytes;
+        let error = Batch::new(named("typed"), Size::Bytes(needed - 1), true, ConnectionUse::Kept)
+            .unwrap_err();
         assert!(matches!(error, BatchError::TooSmall { needed: found, .. } if found == needed));
     }
 
     #[test]
     fn the_central_codec_decodes_the_batch_in_every_dialect_that_carries_bets() {
         for dialect in with_bets() {
-            let mut client = Batch::new(dialect, Size::Bets(10), true).unwrap().client().unwrap();
+            let mut client = Batch::new(dialect, Size::Bets(10), true, ConnectionUse::Kept)
+                .unwrap()
+                .client()
+                .unwrap();
             let [greeting, packet] = client.message();
             let mut central = (dialect.central)();
             central.decode(greeting).unwrap();
@@ -296,7 +315,7 @@ mod tests {
 
     #[test]
     fn the_batches_of_a_client_have_one_session_and_its_numbers() {
-        let batch = Batch::new(named("keyed"), Size::Bets(10), true).unwrap();
+        let batch = Batch::new(named("keyed"), Size::Bets(10), true, ConnectionUse::Kept).unwrap();
         let mut clients = [batch.client().unwrap(), batch.client().unwrap()];
         let mut central = (named("keyed").central)();
         let mut key = |bytes: &[u8]| match central.decode(bytes) {
@@ -319,7 +338,8 @@ mod tests {
     #[test]
     fn the_reply_of_the_central_codec_is_accepted_in_every_dialect_that_carries_bets() {
         for dialect in with_bets() {
-            let mut client = Batch::new(dialect, FULL, true).unwrap().client().unwrap();
+            let mut client =
+                Batch::new(dialect, FULL, true, ConnectionUse::Kept).unwrap().client().unwrap();
             let [greeting, packet] = client.message();
             let mut central = (dialect.central)();
             central.decode(greeting).unwrap();
@@ -342,8 +362,10 @@ mod tests {
 
     #[test]
     fn the_first_reply_is_understood_and_another_one_is_refused() {
-        let mut client =
-            Batch::new(named("counted"), Size::Bets(3), true).unwrap().client().unwrap();
+        let mut client = Batch::new(named("counted"), Size::Bets(3), true, ConnectionUse::Kept)
+            .unwrap()
+            .client()
+            .unwrap();
         assert_eq!(client.judge(&[0], true), Ok(true));
         assert_eq!(client.judge(&[0], true), Ok(true));
         assert!(client.judge(&[1], true).is_err());
@@ -353,9 +375,12 @@ mod tests {
     fn a_message_has_the_size_that_was_asked_for() {
         let echo = named("echo");
         for bytes in [100, MAX_PACKET_BYTES] {
-            assert_eq!(Batch::new(echo, Size::Bytes(bytes), true).unwrap().bytes, bytes);
+            assert_eq!(
+                Batch::new(echo, Size::Bytes(bytes), true, ConnectionUse::Kept).unwrap().bytes,
+                bytes
+            );
         }
-        let error = Batch::new(echo, Size::Bets(10), true).unwrap_err();
+        let error = Batch::new(echo, Size::Bets(10), true, ConnectionUse::Kept).unwrap_err();
         assert!(matches!(error, BatchError::NoBets { dialect: "echo" }));
     }
 
