@@ -1,6 +1,6 @@
 //! The files of the central: `bets.csv`, `winners.log`, the index of the winners, the journal, the
-//! finished agencies, the sessions, the result of the draw, and the lock that keeps a second central
-//! out.
+//! finished agencies, the sessions, the result of the draw, and the lock that keeps a second
+//! central out.
 //!
 //! A commit runs under the ledger's lock and stores a group of batches: the rows with one write,
 //! the winner lines with one write, the places of the winners with one write, then one journal

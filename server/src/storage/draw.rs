@@ -116,7 +116,8 @@ impl Draw {
         winners.read(&self.file, bytes)
     }
 
-    /// Returns true if this is the result of a draw over so many bets with these rows per agency.
+    /// Returns true if this is the result of a draw over this number of bets, with these rows per
+    /// agency.
     pub fn has(&self, bets: u64, sections: &BTreeMap<u16, Vec<u8>>) -> io::Result<bool> {
         let mut same = self.bets == bets && self.sections.len() == sections.len();
         for (agency, section) in sections {

@@ -1,7 +1,7 @@
 //! Reads `bets.csv`: counts its rows and finds those that may be of winners.
 //!
-//! [`scan_stored_rows`] counts ordinary rows at about the speed of reading. A row in which something
-//! needs care is parsed on its own, as the `csv` crate parses it.
+//! [`scan_stored_rows`] counts ordinary rows without a parser. A row in which something needs care
+//! is parsed on its own, as the `csv` crate parses it.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -46,8 +46,8 @@ impl Rows {
     }
 
     /// Reads about `bytes` bytes more. Calls `winner` for each row that may be that of a winner,
-    /// with its offset and the [`possible_winner`]. Returns true once all bytes are read. Fails with
-    /// `InvalidData` if a row is not a bet.
+    /// with its offset and the [`possible_winner`]. Returns true once all bytes are read. Fails
+    /// with `InvalidData` if a row is not a bet.
     pub fn advance(
         &mut self,
         bytes: u64,
@@ -168,8 +168,8 @@ impl RowParser {
         }
     }
 
-    /// Returns the [`possible_winner`] whose row `bytes` begin with, at this offset of the file, and
-    /// the length of the row.
+    /// Returns the [`possible_winner`] whose row `bytes` begin with, at this offset of the file,
+    /// and the length of the row.
     pub fn winner(&mut self, bytes: &[u8], offset: u64) -> Option<(Bet<'_>, usize)> {
         match self.parse(bytes, offset) {
             Parsed::Row { bet, start: 0, end } => Some((possible_winner(&bet)?, end)),
@@ -229,8 +229,8 @@ mod tests {
 
     use super::*;
 
-    /// What a reader finds: the number of rows, and offset, agency, document and number of each that
-    /// may win; `None` if a row is not a bet.
+    /// What a reader finds: the number of rows, and offset, agency, document and number of each
+    /// that may win; `None` if a row is not a bet.
     type Found = Option<(u64, Vec<(u64, u16, String, Option<u32>)>)>;
 
     /// Reads bytes in pieces.

@@ -146,8 +146,8 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-/// Returns what to do about a lost file. The next start makes another lock file and index, and holds
-/// the draw again over the same bets.
+/// Returns what to do about a lost file. The next start makes another lock file and index, and
+/// holds the draw again over the same bets.
 fn advice(name: &str) -> &'static str {
     match name {
         lock::FILE | draw::FILE | winner_index::FILE => "remove what replaced it",

@@ -3,8 +3,8 @@
 //!
 //! One little-endian u64 per winner, in the order of storage. Its highest bit says that the bet has
 //! no number; the others are the offset of the row. The file only repeats what `bets.csv` and
-//! `winners.log` hold, and [`IndexedWinners`] checks every entry against them. So it may be missing,
-//! older or damaged: the draw then reads all bets and writes the file again.
+//! `winners.log` hold, and [`IndexedWinners`] checks every entry against them. So it may be
+//! missing, older or damaged: the draw then reads all bets and writes the file again.
 
 mod indexed;
 mod pieces;

@@ -17,8 +17,8 @@ use super::Recovery;
 const PIECE_BYTES: usize = 1 << 18;
 
 impl Files {
-    /// Counts the totals from `bets.csv`, and writes `winners.log` and the index again. The storage is new, or its
-    /// journal was moved away, or a program without a journal wrote it.
+    /// Counts the totals from `bets.csv`, and writes `winners.log` and the index again. The storage
+    /// is new, or its journal was moved away, or a program without a journal wrote it.
     pub fn count(&self) -> Result<Recovery, StorageError> {
         let rows_end = self.bets.length()?;
         let before = self.read_winners()?;

@@ -22,9 +22,9 @@ const NEAR: u64 = 16 * 1024;
 /// A reader of the index.
 ///
 /// Damage cannot change what it yields: there are as many entries as the ledger counts winners, the
-/// offsets rise, each entry names a row that may be that of a winner with or without a number as the
-/// entry says, and the lines of all of them have the length and the checksum of `winners.log` in the
-/// ledger. If one of that is not so, reading fails.
+/// offsets rise, each entry names a row that may be that of a winner with or without a number as
+/// the entry says, and the lines of all of them have the length and the checksum of `winners.log`
+/// in the ledger. If one of that is not so, reading fails.
 #[derive(Debug)]
 pub struct IndexedWinners {
     index: Pieces,

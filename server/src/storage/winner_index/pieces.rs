@@ -76,8 +76,8 @@ impl LineMatch {
     }
 }
 
-/// Returns the entries of a batch whose rows start at an offset of `bets.csv`, or `None` if its rows
-/// and lines do not show them.
+/// Returns the entries of a batch whose rows start at an offset of `bets.csv`, or `None` if its
+/// rows and lines do not show them.
 pub fn entries_of(
     parser: &mut RowParser,
     rows: &[u8],

@@ -229,8 +229,8 @@ impl BatchRecord {
         StoredBatches::read(rows, &batches).compare(batches.len(), lines, must_be_stored).none()
     }
 
-    /// Compares the record with the files of an idle central, and its files with each other and with
-    /// its totals.
+    /// Compares the record with the files of an idle central, and its files with each other and
+    /// with its totals.
     pub fn check(&self, setup: &Setup, central: &CentralProcess<'_>) -> Totals {
         self.compare(setup, central).none()
     }
