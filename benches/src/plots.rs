@@ -1,12 +1,12 @@
 //! The plots, as SVG. They name no font of the system, so the same results give the same bytes.
 
-mod bars;
+mod dots;
 mod lines;
 
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
-use self::bars::{Bar, Panel};
+use self::dots::{Dot, Panel};
 use self::lines::{Curve, Curves};
 use crate::results::{Results, Sample};
 use crate::rows::Row;
@@ -33,21 +33,21 @@ type Entry = (&'static str, &'static str, RGBColor);
 /// Rows of the plot of rates and CPU time, by heading.
 const SERVERS: [(&str, &[Entry]); 2] = [
     (
-        "64 clients, 8 kB, a connection per batch",
+        "a connection per batch",
         &[
             ("bare/typed/per-batch/64/8kB", "bare C", GREY),
             ("bare-more/typed/per-batch/64/8kB", "bare C, MSG_MORE", GREY),
-            ("process/typed/per-batch/64/8kB", "typed, process", BLUE),
-            ("disk/typed/per-batch/64/8kB", "typed, disk", SKY),
+            ("process/typed/per-batch/64/8kB", "ours, typed, process", BLUE),
+            ("disk/typed/per-batch/64/8kB", "ours, typed, disk", SKY),
             ("redis-xadd/typed/per-batch/64/8kB", "Redis XADD, disk", RED),
         ],
     ),
     (
-        "64 clients, 8 kB, kept connections",
+        "kept connections",
         &[
             ("bare/sentinel/kept/64/8kB", "bare C", GREY),
-            ("process/sentinel/kept/64/8kB", "sentinel, process", BLUE),
-            ("disk/sentinel/kept/64/8kB", "sentinel, disk", SKY),
+            ("process/sentinel/kept/64/8kB", "ours, sentinel, process", BLUE),
+            ("disk/sentinel/kept/64/8kB", "ours, sentinel, disk", SKY),
             ("redis-xadd/typed/kept/64/8kB", "Redis XADD, disk", RED),
             ("redis-lua/typed/kept/64/8kB", "Redis Lua, disk", ORANGE),
             ("postgres-copy/typed/kept/64/8kB", "PostgreSQL COPY, disk", GREEN),
@@ -59,9 +59,9 @@ const SERVERS: [(&str, &[Entry]); 2] = [
 /// Rows of the plot of latencies.
 const LATENCIES: [Entry; 6] = [
     ("bare/typed/per-batch/64/8kB", "bare C, per batch", GREY),
-    ("process/typed/per-batch/64/8kB", "typed, process, per batch", BLUE),
-    ("disk/typed/per-batch/64/8kB", "typed, disk, per batch", SKY),
-    ("disk/sentinel/kept/64/8kB", "sentinel, disk, kept", GREEN),
+    ("process/typed/per-batch/64/8kB", "ours, typed, process, per batch", BLUE),
+    ("disk/typed/per-batch/64/8kB", "ours, typed, disk, per batch", SKY),
+    ("disk/sentinel/kept/64/8kB", "ours, sentinel, disk, kept", GREEN),
     ("redis-xadd/typed/kept/64/8kB", "Redis XADD, disk, kept", RED),
     ("redis-xadd/typed/per-batch/64/8kB", "Redis XADD, disk, per batch", ORANGE),
 ];
@@ -69,8 +69,8 @@ const LATENCIES: [Entry; 6] = [
 /// Curves of the plot over the number of connections: server, dialect, kept.
 const CONNECTIONS: [(&str, &str, &str, &str, RGBColor); 3] = [
     ("bare", "typed", "per-batch", "bare C, a connection per batch", GREY),
-    ("process", "typed", "per-batch", "typed, process, a connection per batch", BLUE),
-    ("process", "sentinel", "kept", "sentinel, process, kept connections", GREEN),
+    ("process", "typed", "per-batch", "ours, typed, process, a connection per batch", BLUE),
+    ("process", "sentinel", "kept", "ours, sentinel, process, kept connections", GREEN),
 ];
 
 /// Returns all plots of the results.
@@ -92,23 +92,24 @@ fn servers(results: &Results) -> Result<String> {
     let rate = |sample: &Sample| sample.figures.batches_per_second / 1000.0;
     let panel = |title, figure: &dyn Fn(&Sample) -> f64, decimals| {
         let groups = SERVERS.map(|(heading, rows)| {
-            let bar = |&(id, label, color): &Entry| Bar {
+            let dot = |&(id, label, color): &Entry| Dot {
                 label,
                 color,
                 spread: results.summary(id, figure).0,
             };
-            (heading, rows.iter().map(bar).collect())
+            (heading, rows.iter().map(dot).collect())
         });
         Panel { title, decimals, groups: groups.into() }
     };
-    bars::draw(&[
-        panel("thousand batches per second: more is better", &rate, 1),
+    let panels = [
+        panel("thousand batches per second (more is better)", &rate, 1),
         panel(
-            "server CPU time per batch, µs: less is better",
+            "server CPU time per batch, µs (less is better)",
             &|sample| sample.server_cpu_us_per_batch,
             0,
         ),
-    ])
+    ];
+    dots::draw("64 clients, 8 kB", &panels)
 }
 
 fn latency(results: &Results) -> Result<String> {
@@ -177,7 +178,7 @@ fn stored(results: &Results) -> Result<String> {
             x: "million bets stored",
             y: "µs per bet",
             curves: vec![Curve {
-                label: "sentinel, process, 4 kept connections",
+                label: "ours, sentinel, process, 4 kept connections",
                 color: BLUE,
                 points,
             }],
@@ -193,8 +194,8 @@ mod tests {
     #[test]
     fn every_row_of_a_plot_is_measured() {
         let ids: Vec<_> = rows::selected(&["goals".to_owned()]).iter().map(Row::id).collect();
-        let bars = SERVERS.iter().flat_map(|(_, rows)| rows.iter());
-        for (id, ..) in bars.chain(&LATENCIES) {
+        let entries = SERVERS.iter().flat_map(|(_, rows)| rows.iter());
+        for (id, ..) in entries.chain(&LATENCIES) {
             assert!(ids.contains(&(*id).to_owned()), "{id}");
         }
         for (server, dialect, kept, ..) in CONNECTIONS {

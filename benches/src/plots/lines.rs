@@ -1,16 +1,20 @@
-//! Curves over one axis.
+//! Curves over one axis, with their names at the right.
 
 use std::ops::Range;
 
 use anyhow::Result;
-use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::drawing;
+use crate::results::number;
 
-/// Size in pixels.
-const SIZE: (u32, u32) = (1000, 460);
+/// Sizes in pixels.
+const SIZE: (u32, u32) = (1000, 420);
+const LEGEND: i32 = 290;
+const LEGEND_TOP: i32 = 60;
+const LEGEND_ROW: i32 = 26;
 
 /// A curve with its name.
 pub(super) struct Curve {
@@ -37,32 +41,35 @@ pub(super) fn draw_named(names: &[&str], curves: &Curves) -> Result<String> {
     let (low, high) = extent(curves);
     // Whole powers of ten, so that the axis ends at a label.
     let y = 10f64.powf(low.log10().floor())..10f64.powf(high.log10().ceil());
-    let x = -0.2..names.len() as f64 - 0.8;
     let name = |x: &f64| {
         let nearest = x.round();
         let is_near = (x - nearest).abs() < 0.01 && nearest >= 0.0;
         is_near.then(|| names.get(nearest as usize).copied()).flatten().unwrap_or("").to_owned()
     };
-    draw(x.step(1.0).use_round(), y.log_scale(), curves, &name)
+    draw(-0.25..names.len() as f64 - 0.75, y.log_scale(), curves, &name)
 }
 
 /// Draws curves over a logarithmic x axis.
 pub(super) fn draw_logarithmic(x: Range<f64>, curves: &Curves) -> Result<String> {
-    let y = 0.0..extent(curves).1 * 1.1;
-    draw(x.log_scale(), y, curves, &|x| crate::results::number(*x, 0))
+    draw(x.log_scale(), 0.0..extent(curves).1 * 1.1, curves, &shortest)
 }
 
 /// Draws curves over a linear x axis.
 pub(super) fn draw_linear(x: Range<f64>, curves: &Curves) -> Result<String> {
-    let y = 0.0..extent(curves).1 * 1.3;
-    draw(x, y, curves, &|x| crate::results::number(*x, 0))
+    draw(x, 0.0..extent(curves).1 * 1.3, curves, &shortest)
 }
 
 /// Returns the smallest and the largest y.
 fn extent(curves: &Curves) -> (f64, f64) {
     let points = || curves.curves.iter().flat_map(|curve| &curve.points).map(|&(_, y)| y);
     let (low, high) = (points().fold(f64::MAX, f64::min), points().fold(0.0, f64::max));
-    if high > 0.0 { (low, high) } else { (0.1, 1.0) }
+    if low > 0.0 && high > low { (low, high) } else { (high.max(1.0) / 10.0, high.max(1.0)) }
+}
+
+/// Writes a number of an axis without zeros at the end.
+fn shortest(value: &f64) -> String {
+    let text = number(*value, 3);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn draw<X, Y>(x: X, y: Y, curves: &Curves, name: &dyn Fn(&f64) -> String) -> Result<String>
@@ -74,10 +81,10 @@ where
 {
     let mut svg = String::new();
     {
-        let area: DrawingArea<_, Shift> =
-            SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         area.fill(&WHITE).map_err(drawing)?;
-        let mut chart = ChartBuilder::on(&area)
+        let (left, legend) = area.split_horizontally(SIZE.0 as i32 - LEGEND);
+        let mut chart = ChartBuilder::on(&left)
             .caption(curves.title, font(18))
             .margin(16)
             .x_label_area_size(48)
@@ -90,29 +97,25 @@ where
             .axis_desc_style(font(15))
             .light_line_style(WHITE)
             .bold_line_style(BLACK.mix(0.12))
+            .x_labels(6)
             .x_desc(curves.x)
             .y_desc(curves.y)
             .x_label_formatter(name)
+            .y_label_formatter(&shortest)
             .draw()
             .map_err(drawing)?;
-        for Curve { label, color, points } in &curves.curves {
-            let color = *color;
+        for (index, Curve { label, color, points }) in curves.curves.iter().enumerate() {
             let line = LineSeries::new(points.iter().copied(), color.stroke_width(2));
-            let line = chart.draw_series(line).map_err(drawing)?;
-            line.label(*label).legend(move |(x, y)| {
-                PathElement::new([(x, y), (x + 22, y)], color.stroke_width(3))
-            });
+            chart.draw_series(line).map_err(drawing)?;
             let dots = points.iter().map(|&point| Circle::new(point, 3, color.filled()));
             chart.draw_series(dots).map_err(drawing)?;
+            let y = LEGEND_TOP + index as i32 * LEGEND_ROW;
+            let sample = PathElement::new([(0, y), (24, y)], color.stroke_width(3));
+            legend.draw(&sample).map_err(drawing)?;
+            let style = font(13).pos(Pos::new(HPos::Left, VPos::Center));
+            let text = Text::new(*label, (32, y), style);
+            legend.draw(&text).map_err(drawing)?;
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(WHITE.mix(0.85))
-            .border_style(BLACK.mix(0.3))
-            .label_font(font(14))
-            .draw()
-            .map_err(drawing)?;
         area.present().map_err(drawing)?;
     }
     Ok(svg)
