@@ -34,6 +34,7 @@ use crate::memory::layout::{
 use crate::sync::condition::ConditionLock;
 use crate::sync::mutex::LockPlace;
 use crate::sync::primitive::Primitive;
+use crate::sys::generation::watch_forks;
 use crate::sys::mapping::{Mapping, Place};
 use crate::sys::name::{DIRECTORY, SegmentName};
 use crate::sys::proc::start_ticks;
@@ -65,6 +66,7 @@ impl Segment {
     /// [`SegmentError::Exists`] if the name is taken (see [`reclaim`](Self::reclaim)),
     /// [`SegmentError::Plan`], [`SegmentError::NoSpace`].
     pub fn create(name: &SegmentName, plan: &Plan) -> Result<Self, SegmentError> {
+        watch_forks().map_err(|errno| system(name, "preparing forks for", errno))?;
         let (objects, bytes) = plan.laid_out().map_err(SegmentError::Plan)?;
         // The claim needs two descriptors. Without room for them it would fail after the entry was
         // made, and leave the entry behind.

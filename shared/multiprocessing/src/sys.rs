@@ -6,6 +6,7 @@ pub(crate) mod deadline;
 pub(crate) mod exit;
 pub(crate) mod fork;
 pub(crate) mod futex;
+pub(crate) mod generation;
 pub(crate) mod mapping;
 pub(crate) mod name;
 pub(crate) mod orphans;

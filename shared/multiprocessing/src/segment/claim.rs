@@ -8,9 +8,10 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use nix::errno::Errno;
 use nix::fcntl::posix_fallocate;
 use nix::sys::mman::shm_unlink;
-use nix::unistd::{Pid, geteuid, getpid};
+use nix::unistd::{geteuid, getpid};
 
 use super::error::{SegmentError, io_error, system};
+use crate::sys::generation::generation;
 use crate::sys::name::SegmentName;
 use crate::sys::orphans::{forget_segment, remember_segment};
 use crate::sys::proc::maps;
@@ -25,7 +26,8 @@ const FILLING: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Claim {
     name: SegmentName,
-    creator: Pid,
+    /// The process that created the entry, by its [`generation`].
+    creator: u32,
     pub(super) inode: u64,
     /// Carries the `flock`. Forked children inherit it, so the claim lasts until the last of them
     /// ends.
@@ -50,7 +52,7 @@ impl Claim {
         }
         // From here on the entry belongs to this claim. An error below drops the claim, which
         // removes it.
-        let claim = Self { name: name.clone(), creator: getpid(), inode: locked, entry };
+        let claim = Self { name: name.clone(), creator: generation(), inode: locked, entry };
         claim.reserve(bytes)?;
         remember_segment(&name.path(), locked);
         Ok(claim)
@@ -85,7 +87,7 @@ impl Drop for Claim {
     /// Removes the entry, in the process that created it. A forked child that drops its copy must
     /// not.
     fn drop(&mut self) {
-        if getpid() == self.creator {
+        if generation() == self.creator {
             if inode(&self.name) == Some(self.inode) {
                 let _ = shm_unlink(self.name.as_str());
             }

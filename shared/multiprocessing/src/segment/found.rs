@@ -22,6 +22,7 @@ use crate::memory::layout::{
     CREATOR_OFFSET, ENTRY_BYTES, Entry, HEADER_BYTES, Header, LAYOUT_VERSION, MAGIC, Object,
     PREAMBLE_BYTES, Preamble, READY, STATE_OFFSET,
 };
+use crate::sys::generation::watch_forks;
 use crate::sys::mapping::{Mapping, Place};
 use crate::sys::name::{DIRECTORY, SegmentName};
 use crate::sys::orphans::removal_lock;
@@ -65,6 +66,7 @@ impl Segment {
     /// Tries to open the segment. Returns `None` if it may be unfinished.
     fn try_open(name: &SegmentName) -> Result<Option<Self>, SegmentError> {
         let foreign = |reason: String| SegmentError::Foreign { name: name.clone(), reason };
+        watch_forks().map_err(|errno| system(name, "preparing forks for", errno))?;
         let Some((mapping, inode)) = map_private(name)? else { return Ok(None) };
         let memory = Place::whole(&mapping);
         let too_short = || foreign("it is too short".to_owned());

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use crate::memory::layout::{ElementType, Object};
 use crate::sync::mutex::{Acquired, LockBlock, LockPlace};
 use crate::sync::primitive::{Planned, Primitive};
-use crate::sys::fork::generation;
+use crate::sys::generation::generation;
 use crate::sys::mapping::Place;
 
 /// A mutex shared by processes, like Python's `multiprocessing.Lock`, except that the death of a
@@ -261,7 +261,9 @@ impl MarkConsistent for LockGuard<'_> {
 
 impl Drop for LockGuard<'_> {
     fn drop(&mut self) {
-        self.block.unlock();
+        if self.is_ours() {
+            self.block.unlock();
+        }
     }
 }
 

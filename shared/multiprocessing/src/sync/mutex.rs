@@ -109,8 +109,6 @@ impl LockBlock {
             libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST)
         })?;
         // Error-checking: locking twice in one thread is reported instead of waiting forever.
-        // Unlocking in a forked child that inherited a guard is refused instead of freeing the lock
-        // of the parent.
         // SAFETY: initialised above.
         check(unsafe {
             libc::pthread_mutexattr_settype(attributes, libc::PTHREAD_MUTEX_ERRORCHECK)
@@ -194,10 +192,13 @@ impl LockBlock {
         self.recoveries.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Unlocks the mutex. Does nothing in a process that inherited the guard by fork.
+    /// Unlocks the mutex, which the calling thread holds. In a process that inherited the guard by
+    /// fork it may not be called: the C library recognises the holder by its thread id, which a
+    /// thread of another process may have too, in another pid namespace or after a raw clone(2).
     pub(crate) fn unlock(&self) {
-        // SAFETY: as in `lock_until`. An error-checking mutex refuses all callers but its holder.
+        // SAFETY: as in `lock_until`.
         let result = unsafe { libc::pthread_mutex_unlock(self.mutex()) };
+        // The error is that of a process that has overwritten the mutex.
         debug_assert!(matches!(result, 0 | libc::EPERM), "unlocking failed with {result}");
     }
 

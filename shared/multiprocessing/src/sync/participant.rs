@@ -8,7 +8,7 @@ use nix::unistd::{Pid, gettid};
 
 use crate::memory::element::Shareable;
 use crate::memory::layout::ROW_BYTES;
-use crate::sys::fork::generation;
+use crate::sys::generation::generation;
 use crate::sys::proc::{has_ended, start_ticks};
 
 /// A process, identified by its pid and its start time, so that it is never confused with a later

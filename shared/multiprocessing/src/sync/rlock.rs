@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::unistd::{Pid, gettid};
+use nix::unistd::Pid;
 
 use crate::memory::layout::{ElementType, Object};
 use crate::sync::lock::{Inherited, Lock, LockError, LockFailure, MarkConsistent};
 use crate::sync::mutex::{Acquired, LockBlock};
 use crate::sync::primitive::{Planned, Primitive};
+use crate::sys::generation::generation;
 use crate::sys::mapping::Place;
 
 /// A mutex that its holder, a thread, may take again, like Python's `multiprocessing.RLock`. It is
@@ -40,6 +41,8 @@ pub struct RLock {
 #[must_use = "the lock is given back when the guard is dropped"]
 pub struct RLockGuard<'a> {
     block: &'a LockBlock,
+    /// The process that locked, by its [`generation`].
+    generation: u32,
     thread: PhantomData<*mut ()>,
 }
 
@@ -117,7 +120,7 @@ impl RLock {
         &self,
         result: Result<Acquired, Errno>,
     ) -> Result<Option<RLockGuard<'_>>, LockError<RLockGuard<'_>>> {
-        let guard = RLockGuard { block: self.block(), thread: PhantomData };
+        let guard = RLockGuard::of(self.block());
         match result {
             Err(Errno::EDEADLK) => {
                 guard.block.version.fetch_add(1, Ordering::AcqRel);
@@ -129,14 +132,18 @@ impl RLock {
 }
 
 impl<'a> RLockGuard<'a> {
+    fn of(block: &'a LockBlock) -> Self {
+        Self { block, generation: generation(), thread: PhantomData }
+    }
+
     pub(crate) fn block(&self) -> &'a LockBlock {
         self.block
     }
 
-    /// Returns true if the calling thread holds the lock. A forked child that inherited the guard
-    /// does not.
+    /// Returns true if this process took the lock. A forked child that inherited the guard holds
+    /// nothing.
     pub(crate) fn is_ours(&self) -> bool {
-        self.block.holder() == Some(gettid())
+        self.generation == generation()
     }
 
     /// Makes a guard of the outcome of locking the mutex. It stands for `depth` holds.
@@ -169,7 +176,7 @@ impl<'a> RLockGuard<'a> {
 
     /// Takes the lock again, at this depth.
     pub(crate) fn resume(block: &'a LockBlock, depth: u64) -> Result<Self, LockError<Self>> {
-        let guard = Self { block, thread: PhantomData }.taken(block.lock(), depth)?;
+        let guard = Self::of(block).taken(block.lock(), depth)?;
         guard.ok_or(LockError::Failed(LockFailure::System(Errno::EBUSY)))
     }
 }

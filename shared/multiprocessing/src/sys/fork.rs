@@ -3,7 +3,6 @@
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use std::{fs, io, mem, thread};
 
@@ -11,6 +10,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::{ForkResult, Pid, fork, getpid};
 
+use crate::sys::generation::{generation, watch_forks};
 use crate::sys::orphans::{
     ORPHANED, end_with, exit_now, forget_segments_not_of, remove_segments_of_ending,
 };
@@ -20,10 +20,6 @@ const PANICKED: i32 = 101;
 /// How long a joined thread may still be listed in `/proc`: the kernel wakes the joiner slightly
 /// before it removes the thread.
 const THREAD_LEAVING: Duration = Duration::from_millis(10);
-
-/// Number of forks between this process and the first one of the family. It distinguishes an
-/// inherited guard from one of this process.
-static GENERATION: AtomicU32 = AtomicU32::new(0);
 
 /// The error of starting a process.
 #[derive(Debug, thiserror::Error)]
@@ -54,11 +50,6 @@ fn threads() -> io::Result<usize> {
     count()
 }
 
-/// Returns the number of forks behind this process. It differs from that of an inherited guard.
-pub(crate) fn generation() -> u32 {
-    GENERATION.load(Ordering::Relaxed)
-}
-
 /// Forks a child that runs `body` with the signal mask `mask` and exits with the code it returns.
 /// The child ends at once if its parent is gone.
 pub(crate) fn fork_child(mask: &SigSet, body: impl FnOnce() -> i32) -> Result<Pid, SpawnError> {
@@ -66,9 +57,10 @@ pub(crate) fn fork_child(mask: &SigSet, body: impl FnOnce() -> i32) -> Result<Pi
     if threads != 1 {
         return Err(SpawnError::ManyThreads { threads });
     }
+    watch_forks().map_err(SpawnError::Fork)?;
     // Otherwise both processes would write what is buffered now.
     let _ = io::stdout().flush();
-    let parent = getpid();
+    let (parent, family) = (getpid(), generation());
     // A signal that reached the child before it has its own handlers would run the parent's.
     let mut saved = SigSet::empty();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut saved))
@@ -78,14 +70,14 @@ pub(crate) fn fork_child(mask: &SigSet, body: impl FnOnce() -> i32) -> Result<Pi
     let forked = unsafe { fork() };
     match forked {
         Ok(ForkResult::Child) => {
-            let code = catch_unwind(AssertUnwindSafe(|| run_child(parent, mask, body)));
+            let code = catch_unwind(AssertUnwindSafe(|| run_child(parent, family, mask, body)));
             let code = code.unwrap_or_else(|payload| {
                 // Its destructor might panic, into frames that belong to the parent.
                 mem::forget(payload);
                 PANICKED
             });
             let _ = io::stdout().flush();
-            remove_segments_of_ending(parent);
+            remove_segments_of_ending(parent, family);
             exit_now(code)
         }
         Ok(ForkResult::Parent { child }) => {
@@ -99,9 +91,8 @@ pub(crate) fn fork_child(mask: &SigSet, body: impl FnOnce() -> i32) -> Result<Pi
     }
 }
 
-fn run_child(parent: Pid, mask: &SigSet, body: impl FnOnce() -> i32) -> i32 {
-    GENERATION.fetch_add(1, Ordering::Relaxed);
-    forget_segments_not_of(parent);
+fn run_child(parent: Pid, family: u32, mask: &SigSet, body: impl FnOnce() -> i32) -> i32 {
+    forget_segments_not_of(family);
     let mut mask = *mask;
     // If the parent blocks this signal, the child would not learn of its parent's end.
     mask.remove(ORPHANED);

@@ -4,15 +4,16 @@
 use std::mem;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use nix::unistd::{Pid, getpid, getppid};
+use nix::unistd::{Pid, getppid};
 
+use crate::sys::generation::generation;
 use crate::sys::name::DIRECTORY;
 use crate::sys::proc::is_ending;
 
@@ -46,14 +47,15 @@ struct RemovableSegment {
     path: [AtomicU8; PATH_BYTES],
     /// 0 if the slot is free, [`CLAIMED`] while it is being filled in.
     inode: AtomicU64,
-    /// The process that created it: this one or its parent.
-    creator: AtomicI32,
+    /// The process that created it, by its [`generation`]: this one or its parent. A pid would be
+    /// ambiguous, because a child in another pid namespace may have that of its parent.
+    creator: AtomicU32,
 }
 
 impl RemovableSegment {
     const fn new() -> Self {
         let path = [const { AtomicU8::new(0) }; PATH_BYTES];
-        Self { path, inode: AtomicU64::new(0), creator: AtomicI32::new(0) }
+        Self { path, inode: AtomicU64::new(0), creator: AtomicU32::new(0) }
     }
 
     fn note(&self, path: &Path) {
@@ -117,7 +119,7 @@ pub(crate) fn remember_segment(path: &Path, inode: u64) {
     };
     let Some(slot) = SEGMENTS.iter().find(claim) else { return };
     slot.note(path);
-    slot.creator.store(getpid().as_raw(), Ordering::Release);
+    slot.creator.store(generation(), Ordering::Release);
     slot.inode.store(inode, Ordering::Release);
 }
 
@@ -129,23 +131,23 @@ pub(crate) fn forget_segment(inode: u64) {
     }
 }
 
-/// Forgets, in a new child, the entries that its parent inherited. Neither the child nor its own
+/// Forgets, in a new child, the entries that the parent of this generation inherited. Neither the child nor its own
 /// children would ever remove them, and they would fill the list after a few generations.
-pub(super) fn forget_segments_not_of(parent: Pid) {
+pub(super) fn forget_segments_not_of(parent: u32) {
     for slot in &SEGMENTS {
-        if slot.creator.load(Ordering::Acquire) != parent.as_raw() {
+        if slot.creator.load(Ordering::Acquire) != parent {
             slot.inode.store(0, Ordering::Release);
         }
     }
 }
 
-/// Removes the entries of the parent, in a child that ends by itself, if the parent is ending too.
+/// Removes the entries of the parent, which has the generation `family`, in a child that ends by
+/// itself, if the parent is ending too.
 /// The parent's pipes close before the kernel signals its death. A child that ends because of a
 /// closed pipe would otherwise be gone before the signal arrives.
-pub(super) fn remove_segments_of_ending(parent: Pid) {
+pub(super) fn remove_segments_of_ending(parent: Pid, family: u32) {
     let is_of_parent = |slot: &&RemovableSegment| {
-        slot.creator.load(Ordering::Acquire) == parent.as_raw()
-            && slot.inode.load(Ordering::Acquire) != 0
+        slot.creator.load(Ordering::Acquire) == family && slot.inode.load(Ordering::Acquire) != 0
     };
     let mut segments = SEGMENTS.iter().filter(is_of_parent).peekable();
     if segments.peek().is_some() && (getppid() != parent || is_ending(parent)) {

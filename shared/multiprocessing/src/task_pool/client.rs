@@ -10,7 +10,7 @@ use super::function::{Call, LoadedCode, failure};
 use super::message::{TaskId, close, parse_result, result, task, terminate};
 use crate::pipe::{Connection, PipeError};
 use crate::sys::deadline::Deadline;
-use crate::sys::fork::generation;
+use crate::sys::generation::generation;
 
 /// The connection to a dispatcher, shared by the owner's threads.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::{panic, thread};
 
 use super::error::TaskError;
-use crate::sys::fork::generation;
+use crate::sys::generation::generation;
 
 thread_local! {
     /// Location of the last panic of this thread, and the backtrace if one is enabled.

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod foreign_forks;
 mod inheritance;
 mod listener;
 mod pipe;
