@@ -10,8 +10,8 @@ use nix::unistd::Pid;
 
 use crate::sys::exit::Exit;
 
-/// Opens a descriptor that becomes readable when the child `pid` ends. The caller must not have
-/// reaped the child yet, so that the pid still refers to this child.
+/// Opens a descriptor that becomes readable when the process `pid` has ended with all its threads.
+/// If it is a child, the caller must not have reaped it yet, so that the pid still refers to it.
 pub(crate) fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
     // SAFETY: pidfd_open(2) takes two integers and touches no memory.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };

@@ -2,14 +2,17 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::str::SplitAsciiWhitespace;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
+use crate::sys::child::pidfd_open;
 use crate::sys::name::DIRECTORY;
 
 /// The kernel's flag of a thread that is exiting (`PF_EXITING`).
@@ -50,10 +53,21 @@ pub(crate) fn start_ticks(pid: Pid) -> Option<u64> {
 /// Returns true if the process that started at this time is certainly gone. A process that cannot
 /// be examined counts as alive.
 pub(crate) fn has_ended(pid: Pid, start: u64) -> bool {
+    if pid.as_raw() <= 0 {
+        return true;
+    }
     match fs::read(format!("/proc/{pid}/stat")) {
         Ok(stat) if start != 0 => started(&stat) != Some(start),
-        _ => kill(pid, None) == Err(Errno::ESRCH),
+        _ => has_ended_unseen(pid),
     }
+}
+
+/// Works like [`has_ended`] for a process that `/proc` does not show: it may be gone, or hidden
+/// (`hidepid`), or this process may have no free descriptor.
+fn has_ended_unseen(pid: Pid) -> bool {
+    let Ok(process) = pidfd_open(pid) else { return kill(pid, None) == Err(Errno::ESRCH) };
+    let ended = &mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    poll(ended, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// Returns true if all threads of a process are ending: it was killed or exits. The kernel is about
@@ -109,8 +123,11 @@ fn started(stat: &[u8]) -> Option<u64> {
     let stat = String::from_utf8_lossy(stat);
     let mut fields = fields(&stat);
     let state = fields.next()?;
-    // A zombie is dead; only its parent has not reaped it.
-    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() } // field 22
+    let threads: u32 = fields.nth(16)?.parse().ok()?; // field 20
+    // The state is that of the main thread. When that has ended, the process lives as long as it has
+    // other threads. After that it is a zombie: dead, but its parent has not reaped it.
+    let is_dead = matches!(state, "Z" | "X") && threads <= 1;
+    if is_dead { None } else { fields.nth(1)?.parse().ok() } // field 22
 }
 
 #[cfg(test)]
@@ -142,13 +159,14 @@ mod tests {
     fn a_process_is_ending_if_it_has_ended_and_is_not_reaped() {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let pid = Pid::from_raw(child.id().cast_signed());
-        assert!(!is_ending(pid) && start_ticks(pid).is_some());
+        assert!(!is_ending(pid) && start_ticks(pid).is_some() && !has_ended_unseen(pid));
         drop(child.stdin.take());
         while start_ticks(pid).is_some() {
             std::thread::yield_now();
         }
-        assert!(is_ending(pid));
+        assert!(is_ending(pid) && has_ended_unseen(pid));
         child.wait().unwrap();
+        assert!(has_ended_unseen(pid) && has_ended(Pid::from_raw(0), 0));
         assert!(!is_ending(pid) && !is_ending(Pid::from_raw(i32::MAX)));
     }
 }

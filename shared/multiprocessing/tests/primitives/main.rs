@@ -8,6 +8,7 @@ mod array;
 mod barrier;
 mod condition;
 mod event;
+mod identity;
 mod joinable_queue;
 mod lock;
 mod queue;
