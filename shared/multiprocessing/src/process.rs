@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 
 use crate::pipe::{Ends, release_all_but};
 use crate::sync::barrier::leave_all;
+use crate::sync::participant::Identity;
 use crate::sys::child::{pidfd_open, pidfd_send_signal, reap};
 use crate::sys::deadline::Deadline;
 use crate::sys::exit::Exit;
@@ -81,6 +82,9 @@ impl Process {
         // A child leaves its barriers only when its body returns. After a panic the barriers must
         // see a dead party.
         let body = || {
+            if let Err(errno) = Identity::own() {
+                return errno as i32;
+            }
             let code = body();
             leave_all();
             code

@@ -33,6 +33,7 @@ use crate::memory::layout::{
 };
 use crate::sync::condition::ConditionLock;
 use crate::sync::mutex::LockPlace;
+use crate::sync::participant::Identity;
 use crate::sync::primitive::Primitive;
 use crate::sys::generation::watch_forks;
 use crate::sys::mapping::{Mapping, Place};
@@ -66,7 +67,7 @@ impl Segment {
     /// [`SegmentError::Exists`] if the name is taken (see [`reclaim`](Self::reclaim)),
     /// [`SegmentError::Plan`], [`SegmentError::NoSpace`].
     pub fn create(name: &SegmentName, plan: &Plan) -> Result<Self, SegmentError> {
-        watch_forks().map_err(|errno| system(name, "preparing forks for", errno))?;
+        prepare_process(name)?;
         let (objects, bytes) = plan.laid_out().map_err(SegmentError::Plan)?;
         // The claim needs two descriptors. Without room for them it would fail after the entry was
         // made, and leave the entry behind.
@@ -214,6 +215,13 @@ impl std::fmt::Debug for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} bytes", self.bytes())
     }
+}
+
+/// Prepares this process for the use of segments. What may fail is done here, so that it cannot
+/// fail in a primitive.
+fn prepare_process(name: &SegmentName) -> Result<(), SegmentError> {
+    watch_forks().map_err(|errno| system(name, "preparing forks for", errno))?;
+    Identity::own().map(drop).map_err(|errno| system(name, "identifying this process for", errno))
 }
 
 fn unix_ms() -> u64 {

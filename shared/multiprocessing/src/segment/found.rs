@@ -13,16 +13,15 @@ use nix::sys::mman::shm_unlink;
 use nix::unistd::geteuid;
 use shared_memory::{ShmemConf, ShmemError};
 
-use super::Segment;
 use super::claim::inode;
 use super::error::{SegmentError, io_error, shmem_error, system};
+use super::{Segment, prepare_process};
 use crate::memory::cell::{atomic, read_structure};
 use crate::memory::element::sealed::Atomic;
 use crate::memory::layout::{
     CREATOR_OFFSET, ENTRY_BYTES, Entry, HEADER_BYTES, Header, LAYOUT_VERSION, MAGIC, Object,
     PREAMBLE_BYTES, Preamble, READY, STATE_OFFSET,
 };
-use crate::sys::generation::watch_forks;
 use crate::sys::mapping::{Mapping, Place};
 use crate::sys::name::{DIRECTORY, SegmentName};
 use crate::sys::orphans::removal_lock;
@@ -66,7 +65,7 @@ impl Segment {
     /// Tries to open the segment. Returns `None` if it may be unfinished.
     fn try_open(name: &SegmentName) -> Result<Option<Self>, SegmentError> {
         let foreign = |reason: String| SegmentError::Foreign { name: name.clone(), reason };
-        watch_forks().map_err(|errno| system(name, "preparing forks for", errno))?;
+        prepare_process(name)?;
         let Some((mapping, inode)) = map_private(name)? else { return Ok(None) };
         let memory = Place::whole(&mapping);
         let too_short = || foreign("it is too short".to_owned());

@@ -1,15 +1,16 @@
 //! The identity of a participant: how a table in shared memory names a process, so that any other
 //! process can detect its death.
 
-use std::cell::Cell;
 use std::process;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use nix::unistd::{Pid, gettid};
+use nix::errno::Errno;
+use nix::unistd::Pid;
 
 use crate::memory::element::Shareable;
 use crate::memory::layout::ROW_BYTES;
 use crate::sys::generation::generation;
-use crate::sys::proc::{has_ended, start_ticks};
+use crate::sys::proc::{has_ended, own_start_ticks, start_ticks};
 
 /// A process, identified by its pid and its start time, so that it is never confused with a later
 /// one that has the same pid.
@@ -17,35 +18,46 @@ use crate::sys::proc::{has_ended, start_ticks};
 #[repr(C)]
 pub(crate) struct Identity {
     pid: u64,
-    /// The start time in clock ticks since boot; 0 without `/proc`.
+    /// The start time in clock ticks since boot.
     started: u64,
 }
 
-thread_local! {
-    /// The process that the thread of this number belongs to, in the process of this generation. A
-    /// forked child inherits this entry and finds that its own thread has another number. If the
-    /// number is reused, the generation differs.
-    static KNOWN: Cell<Option<(Pid, u32, Identity)>> = const { Cell::new(None) };
+/// The identity of the process of this generation, which a forked child does not have.
+static OWN: Own =
+    Own { generation: AtomicU32::new(0), pid: AtomicU64::new(0), started: AtomicU64::new(0) };
+
+struct Own {
+    generation: AtomicU32,
+    pid: AtomicU64,
+    started: AtomicU64,
 }
 
 impl Identity {
-    /// Returns the identity of the calling process. Its number costs a system call, but most
-    /// callers have just locked a mutex, whose word holds the thread id: they pass that.
-    pub(crate) fn of_thread(thread: Pid) -> Self {
-        match KNOWN.get() {
-            Some((known, forks, own)) if known == thread && forks == generation() => own,
-            _ => {
-                let started = start_ticks(Pid::this()).unwrap_or(0);
-                let own = Self { pid: u64::from(process::id()), started };
-                KNOWN.set(Some((thread, generation(), own)));
-                own
-            }
+    /// Returns the identity of the calling process. It is read once per process, because that needs
+    /// a free descriptor. A segment does this when it is created or opened, and a child when it
+    /// starts. An unknown identity is never used: a table would name the process by it, and the
+    /// process would not find its own row later.
+    ///
+    /// # Errors
+    /// Only in the first call of a process.
+    pub(crate) fn own() -> Result<Self, Errno> {
+        let generation = generation();
+        if OWN.generation.load(Ordering::Acquire) == generation {
+            let (pid, started) = (&OWN.pid, &OWN.started);
+            let number = |of: &AtomicU64| of.load(Ordering::Relaxed);
+            return Ok(Self { pid: number(pid), started: number(started) });
         }
+        Self::read(generation)
     }
 
-    /// Returns the identity of the calling process.
-    pub(crate) fn own() -> Self {
-        Self::of_thread(gettid())
+    /// Reads the identity of the calling process. If several threads do this, all store the same.
+    #[cold]
+    fn read(generation: u32) -> Result<Self, Errno> {
+        let own = Self { pid: process::id().into(), started: own_start_ticks()? };
+        OWN.pid.store(own.pid, Ordering::Relaxed);
+        OWN.started.store(own.started, Ordering::Relaxed);
+        OWN.generation.store(generation, Ordering::Release);
+        Ok(own)
     }
 
     /// Returns a number that no forked child shares with its parent, not even a child that gets the

@@ -84,13 +84,13 @@ impl<H: Head> Record<H> {
         &self,
         change: impl FnOnce(&mut State<H>, Identity) -> R,
     ) -> Result<R, LockFailure> {
+        let own = Identity::own()?;
         let _guard = match self.copies.lock().lock() {
             Ok(guard) => guard,
             Err(LockError::OwnerDied(inherited)) => inherited.repaired(),
             Err(LockError::Failed(failure)) => return Err(failure),
         };
         let mut state = self.decode(self.copies.current());
-        let own = self.copies.lock().holder().map_or_else(Identity::own, Identity::of_thread);
         let result = change(&mut state, own);
         self.copies.commit(|copy| {
             write_words(copy, 0, &state.head);
@@ -150,9 +150,9 @@ impl<H: Head> Record<H> {
 
     /// Returns the dead participants.
     pub(crate) fn dead(&self) -> Vec<Identity> {
-        let own = Identity::own();
+        let own = Identity::own().ok();
         let mut others: Vec<_> =
-            self.get().rows.iter().map(|row| row.who).filter(|&who| who != own).collect();
+            self.get().rows.iter().map(|row| row.who).filter(|&who| Some(who) != own).collect();
         others.dedup();
         others.retain(|who| who.is_dead());
         others

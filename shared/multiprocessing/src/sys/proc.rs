@@ -50,6 +50,14 @@ pub(crate) fn start_ticks(pid: Pid) -> Option<u64> {
     started(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// Returns when this process started.
+pub(crate) fn own_start_ticks() -> Result<u64, Errno> {
+    // Not by the pid, because `/proc` may show the processes of another pid namespace.
+    let stat = fs::read("/proc/self/stat");
+    let stat = stat.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+    started(&stat).ok_or(Errno::EIO)
+}
+
 /// Returns true if the process that started at this time is certainly gone. A process that cannot
 /// be examined counts as alive.
 pub(crate) fn has_ended(pid: Pid, start: u64) -> bool {

@@ -1,14 +1,17 @@
 //! How processes recognise each other: a live one is never taken for a dead one, nor the reverse.
 #![allow(unsafe_code)]
 
-use std::thread;
+use std::fs::File;
 use std::time::Duration;
+use std::{iter, thread};
 
 use multiprocessing::{Plan, Process};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::Pid;
 
 use crate::common::{
-    apply, kill_and_join, process_state, segment, sleep_for_ever, test, wait_until,
+    LIMIT, apply, child, join_all, kill_and_join, process_state, segment, sleep_for_ever, test,
+    wait_until,
 };
 
 /// Longer than the others take to notice a death.
@@ -19,6 +22,34 @@ fn end_this_thread() -> ! {
     // SAFETY: the thread holds no lock and owns nothing that another thread waits for.
     unsafe { libc::syscall(libc::SYS_exit, 0) };
     unreachable!("the thread has ended");
+}
+
+/// The first use of a primitive by a thread must not need a descriptor, because the thread may find
+/// none. Its permits and tasks would then belong to no process.
+#[apply(test)]
+fn a_thread_that_finds_no_free_descriptor_holds_units_and_tasks_as_any_other() {
+    let plan = Plan::new().semaphore("unit", 1).joinable_queue::<u64>("tasks", 4);
+    let segment = segment(&plan);
+    let unit = segment.semaphore("unit").unwrap();
+    let tasks = segment.joinable_queue::<u64>("tasks").unwrap();
+    let hold = || {
+        tasks.put(1).unwrap();
+        let (gate, queue) = (unit.clone(), tasks.clone());
+        let take = move || {
+            let files: Vec<_> = iter::from_fn(|| File::open("/dev/null").ok()).collect();
+            let held = (gate.acquire().unwrap(), queue.get().unwrap());
+            drop(files);
+            held
+        };
+        // Dropped by a thread that has descriptors.
+        drop(thread::spawn(take).join().unwrap());
+        assert_eq!((unit.get_value(), tasks.unfinished(), tasks.lost()), (1, 0, 0));
+    };
+    setrlimit(Resource::RLIMIT_NOFILE, 64, 64).unwrap();
+    // Also in a child, which has another identity.
+    join_all([child(hold)]);
+    hold();
+    assert_eq!(tasks.join_timeout(LIMIT), Ok(true));
 }
 
 #[apply(test)]

@@ -49,7 +49,8 @@ impl Membership {
     }
 
     fn leave(&self) {
-        let own = Identity::own();
+        // A process without an identity has never waited.
+        let Ok(own) = Identity::own() else { return };
         if self.process.load(Ordering::Relaxed) == own.key() {
             // If this fails, the end of this process counts as a death, which the others report.
             let _ = self.record.update(|rounds| rounds.leave(own));
