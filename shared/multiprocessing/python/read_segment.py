@@ -15,7 +15,7 @@ from collections import namedtuple
 from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
 
-MAGIC, LAYOUT_VERSION, READY = b"SHMPROC\0", 2, 1
+MAGIC, LAYOUT_VERSION, READY = b"SHMPROC\0", 3, 1
 # Magic, layout, state, bytes, objects, creator, its start, creation time; the rest is reserved.
 HEADER = struct.Struct("8s I I Q I I Q Q 80x")
 # Name, kind, type, length, offset, bytes; the rest is reserved.

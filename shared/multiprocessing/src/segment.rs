@@ -15,7 +15,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nix::unistd::{Pid, getpid};
+use nix::unistd::Pid;
 use shared_memory::ShmemConf;
 use zerocopy::IntoBytes;
 
@@ -38,7 +38,7 @@ use crate::sync::primitive::Primitive;
 use crate::sys::generation::watch_forks;
 use crate::sys::mapping::{Mapping, Place};
 use crate::sys::name::{DIRECTORY, SegmentName};
-use crate::sys::proc::start_ticks;
+use crate::sys::proc::{Stamp, stamp};
 
 /// A named segment of POSIX shared memory with a directory of the objects inside.
 ///
@@ -67,7 +67,7 @@ impl Segment {
     /// [`SegmentError::Exists`] if the name is taken (see [`reclaim`](Self::reclaim)),
     /// [`SegmentError::Plan`], [`SegmentError::NoSpace`].
     pub fn create(name: &SegmentName, plan: &Plan) -> Result<Self, SegmentError> {
-        prepare_process(name)?;
+        let own = prepare_process(name)?;
         let (objects, bytes) = plan.laid_out().map_err(SegmentError::Plan)?;
         // The claim needs two descriptors. Without room for them it would fail after the entry was
         // made, and leave the entry behind.
@@ -85,11 +85,12 @@ impl Segment {
             total_bytes: bytes as u64,
             object_count: objects.len() as u32,
             creator_pid: std::process::id(),
-            creator_start_ticks: start_ticks(getpid()).unwrap_or(0),
+            creator_start_ticks: own.stamp().started,
             created_unix_ms: unix_ms(),
             pid_namespace: 0,
             time_namespace: 0,
-            reserved: [0; 64],
+            creator_image: own.stamp().image,
+            reserved: [0; 60],
         };
         // One system call writes all of it, so if this process is killed, the entry has the whole
         // header or nothing.
@@ -134,9 +135,12 @@ impl Segment {
         Pid::from_raw(self.header.creator_pid.cast_signed())
     }
 
-    /// Returns true if the process that created it is alive. Compares both pid and start time.
+    /// Returns true if the process that created it is alive and has not executed another program.
+    /// Compares pid, start time, and where the kernel has put the program.
     pub fn creator_is_alive(&self) -> bool {
-        start_ticks(self.creator()) == Some(self.header.creator_start_ticks)
+        let header = &self.header;
+        let creator = Stamp { started: header.creator_start_ticks, image: header.creator_image };
+        stamp(self.creator()).is_some_and(|now| !now.differs_from(creator))
     }
 
     /// Returns true if its entry in `/dev/shm` still leads to this segment. If another program has
@@ -218,10 +222,10 @@ impl std::fmt::Debug for Place {
 }
 
 /// Prepares this process for the use of segments. What may fail is done here, so that it cannot
-/// fail in a primitive.
-fn prepare_process(name: &SegmentName) -> Result<(), SegmentError> {
+/// fail in a primitive. Returns the identity of this process.
+fn prepare_process(name: &SegmentName) -> Result<Identity, SegmentError> {
     watch_forks().map_err(|errno| system(name, "preparing forks for", errno))?;
-    Identity::own().map(drop).map_err(|errno| system(name, "identifying this process for", errno))
+    Identity::own().map_err(|errno| system(name, "identifying this process for", errno))
 }
 
 fn unix_ms() -> u64 {

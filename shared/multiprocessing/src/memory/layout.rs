@@ -8,7 +8,7 @@
 //! | offset | bytes | what |
 //! |---:|---:|---|
 //! | 0 | 8 | magic `SHMPROC` and NUL |
-//! | 8 | 4 | layout version, now 2 |
+//! | 8 | 4 | layout version, now 3 |
 //! | 12 | 4 | state: 0 being made, 1 ready |
 //! | 16 | 8 | bytes of the whole segment |
 //! | 24 | 4 | number of objects |
@@ -17,7 +17,8 @@
 //! | 40 | 8 | time of creation, milliseconds since 1970 |
 //! | 48 | 8 | reserved for the id of the creator's pid namespace, 0 |
 //! | 56 | 8 | reserved for the id of the creator's time namespace, 0 |
-//! | 64 | 64 | reserved, 0 |
+//! | 64 | 4 | image of the creator: the program that it executes, see below |
+//! | 68 | 60 | reserved, 0 |
 //! | 128 | 128 each | directory entries |
 //!
 //! A directory entry:
@@ -33,7 +34,8 @@
 //! | 64 | 8 | reserved for a fingerprint of the type, 0 |
 //! | 72 | 56 | reserved, 0 |
 //!
-//! Version 1 had headers and entries of 64 bytes. It is refused, and can be reclaimed.
+//! Version 1 had headers and entries of 64 bytes. Version 2 named a process without its image. Both
+//! are refused, and can be reclaimed.
 //!
 //! Every object starts at a multiple of 64 bytes, the size of a cache line, so that processes that
 //! write to neighbouring objects do not slow each other down:
@@ -68,7 +70,9 @@
 //! u32 that counts announcements and that processes sleep on, 4 bytes unused, a u64 with the time
 //! of the last search for dead processes (milliseconds of the monotonic clock), and 48 bytes
 //! unused. Each copy is 64 bytes of numbers (u64; the last one is the number of rows in use), then
-//! the rows: pid, start time, count, mark (u64 each).
+//! the rows: pid u32, image u32, start time u64, count u64, mark u64. The image is a number made of
+//! the start addresses of code and stack (fields 26 and 28 of `/proc/PID/stat`), which change when
+//! the process executes another program. It is 0 if they are unknown.
 //!
 //! The length of an object is the number of elements; of a record, the number of rows it has room
 //! for; of a queue, the number of elements in its ring, padding included. The bytes of a joinable
@@ -86,7 +90,7 @@ pub(crate) use self::kind::{Shape, kinds};
 /// First bytes of every segment of this library.
 pub(crate) const MAGIC: [u8; 8] = *b"SHMPROC\0";
 /// Version of everything this module describes.
-pub(crate) const LAYOUT_VERSION: u32 = 2;
+pub(crate) const LAYOUT_VERSION: u32 = 3;
 /// State of the header when all objects are initialised.
 pub(crate) const READY: u32 = 1;
 /// Offset of the header's state.
@@ -129,7 +133,8 @@ pub(crate) struct Header {
     pub(crate) pid_namespace: u64,
     /// Reserved for the id of the creator's time namespace, 0.
     pub(crate) time_namespace: u64,
-    pub(crate) reserved: [u8; 64],
+    pub(crate) creator_image: u32,
+    pub(crate) reserved: [u8; 60],
 }
 
 /// One directory entry.

@@ -10,25 +10,39 @@ use nix::unistd::Pid;
 use crate::memory::element::Shareable;
 use crate::memory::layout::ROW_BYTES;
 use crate::sys::generation::generation;
-use crate::sys::proc::{has_ended, own_start_ticks, start_ticks};
+use crate::sys::proc::{Stamp, has_ended, stamp};
 
 /// A process, identified by its pid and its start time, so that it is never confused with a later
-/// one that has the same pid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Shareable)]
+/// one that has the same pid. The program that it executes is part of the identity: what a process
+/// holds does not survive an exec(3).
+#[derive(Clone, Copy, Debug, Shareable)]
 #[repr(C)]
 pub(crate) struct Identity {
-    pid: u64,
+    pid: u32,
+    /// [`Stamp::image`]; 0 if it is unknown.
+    image: u32,
     /// The start time in clock ticks since boot.
     started: u64,
 }
 
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        self.pid == other.pid && !self.stamp().differs_from(other.stamp())
+    }
+}
+
 /// The identity of the process of this generation, which a forked child does not have.
-static OWN: Own =
-    Own { generation: AtomicU32::new(0), pid: AtomicU64::new(0), started: AtomicU64::new(0) };
+static OWN: Own = Own {
+    generation: AtomicU32::new(0),
+    pid: AtomicU32::new(0),
+    image: AtomicU32::new(0),
+    started: AtomicU64::new(0),
+};
 
 struct Own {
     generation: AtomicU32,
-    pid: AtomicU64,
+    pid: AtomicU32,
+    image: AtomicU32,
     started: AtomicU64,
 }
 
@@ -43,9 +57,11 @@ impl Identity {
     pub(crate) fn own() -> Result<Self, Errno> {
         let generation = generation();
         if OWN.generation.load(Ordering::Acquire) == generation {
-            let (pid, started) = (&OWN.pid, &OWN.started);
-            let number = |of: &AtomicU64| of.load(Ordering::Relaxed);
-            return Ok(Self { pid: number(pid), started: number(started) });
+            return Ok(Self {
+                pid: OWN.pid.load(Ordering::Relaxed),
+                image: OWN.image.load(Ordering::Relaxed),
+                started: OWN.started.load(Ordering::Relaxed),
+            });
         }
         Self::read(generation)
     }
@@ -53,8 +69,10 @@ impl Identity {
     /// Reads the identity of the calling process. If several threads do this, all store the same.
     #[cold]
     fn read(generation: u32) -> Result<Self, Errno> {
-        let own = Self { pid: process::id().into(), started: own_start_ticks()? };
+        let Stamp { started, image } = Stamp::own()?;
+        let own = Self { pid: process::id(), image, started };
         OWN.pid.store(own.pid, Ordering::Relaxed);
+        OWN.image.store(own.image, Ordering::Relaxed);
         OWN.started.store(own.started, Ordering::Relaxed);
         OWN.generation.store(generation, Ordering::Release);
         Ok(own)
@@ -63,22 +81,32 @@ impl Identity {
     /// Returns a number that no forked child shares with its parent, not even a child that gets the
     /// pid of a dead ancestor.
     pub(crate) fn key(self) -> u64 {
-        self.pid << 32 | u64::from(generation())
+        u64::from(self.pid) << 32 | u64::from(generation())
     }
 
-    /// Returns the process that has this number now, if there is one.
+    /// Returns the process that has this number now, if there is one. It may be about to execute
+    /// another program.
     pub(crate) fn of(pid: Pid) -> Option<Self> {
-        Some(Self { pid: u64::try_from(pid.as_raw()).ok()?, started: start_ticks(pid)? })
+        Some(Self {
+            pid: u32::try_from(pid.as_raw()).ok()?,
+            image: 0,
+            started: stamp(pid)?.started,
+        })
+    }
+
+    /// Returns what distinguishes it from other processes with its pid.
+    pub(crate) fn stamp(self) -> Stamp {
+        Stamp { started: self.started, image: self.image }
     }
 
     /// Returns the number, which may belong to another process if this one is dead.
     pub(crate) fn pid(self) -> Pid {
-        Pid::from_raw(self.pid as i32)
+        Pid::from_raw(self.pid.cast_signed())
     }
 
-    /// Returns true if the process has certainly ended.
+    /// Returns true if the process has certainly ended, or executes another program.
     pub(crate) fn is_dead(self) -> bool {
-        has_ended(self.pid(), self.started)
+        has_ended(self.pid(), self.stamp())
     }
 }
 

@@ -44,29 +44,66 @@ pub(crate) fn maps(pid: i32, inode: u64) -> bool {
     })
 }
 
-/// Returns when a process started, in clock ticks since boot. Together with its pid this identifies
-/// a process, even after the pid is reused. `None` if the process is gone.
-pub(crate) fn start_ticks(pid: Pid) -> Option<u64> {
-    started(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+/// What distinguishes a process from all others with its pid, at other times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    /// When it started, in clock ticks since boot.
+    pub(crate) started: u64,
+    /// The program that it executes: a number made of the addresses of its code and its stack, which
+    /// the kernel chooses at random at each exec(3). 0 if they are not visible: to other users, or
+    /// when the main thread has ended.
+    pub(crate) image: u32,
 }
 
-/// Returns when this process started.
-pub(crate) fn own_start_ticks() -> Result<u64, Errno> {
-    // Not by the pid, because `/proc` may show the processes of another pid namespace.
-    let stat = fs::read("/proc/self/stat");
-    let stat = stat.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
-    started(&stat).ok_or(Errno::EIO)
+impl Stamp {
+    /// Reads it from `/proc/PID/stat`. Returns `None` if the process is dead.
+    fn parse(stat: &[u8]) -> Option<Self> {
+        let stat = String::from_utf8_lossy(stat);
+        let fields: Vec<_> = fields(&stat).collect();
+        let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
+        // The state is that of the main thread. When that has ended, the process lives as long as
+        // it has other threads. After that it is a zombie: dead, but its parent has not reaped it.
+        let (state, threads) = (fields.first()?, number(20)?);
+        if matches!(*state, "Z" | "X") && threads <= 1 {
+            return None;
+        }
+        let image = match (number(26)?, number(28)?) {
+            (_, 0) => 0,
+            (code, stack) => ((stack >> 4) as u32 ^ ((code >> 12) as u32).rotate_left(16)).max(1),
+        };
+        Some(Self { started: number(22)?, image })
+    }
+
+    /// Returns the stamp of this process.
+    pub(crate) fn own() -> Result<Self, Errno> {
+        // Not by the pid, because `/proc` may show the processes of another pid namespace.
+        let stat = fs::read("/proc/self/stat");
+        let stat =
+            stat.map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+        Self::parse(&stat).ok_or(Errno::EIO)
+    }
+
+    /// Returns true if these are certainly not the same process executing the same program.
+    pub(crate) fn differs_from(self, other: Self) -> bool {
+        let differs = self.image != other.image && self.image != 0 && other.image != 0;
+        self.started != other.started || differs
+    }
 }
 
-/// Returns true if the process that started at this time is certainly gone. A process that cannot
-/// be examined counts as alive.
-pub(crate) fn has_ended(pid: Pid, start: u64) -> bool {
+/// Returns the stamp of the process that has this number now. `None` if the process is gone.
+pub(crate) fn stamp(pid: Pid) -> Option<Stamp> {
+    Stamp::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Returns true if the process with this stamp is certainly gone, or executes another program. A
+/// process that cannot be examined counts as alive.
+pub(crate) fn has_ended(pid: Pid, stamp: Stamp) -> bool {
     if pid.as_raw() <= 0 {
         return true;
     }
     match fs::read(format!("/proc/{pid}/stat")) {
-        Ok(stat) if start != 0 => started(&stat) != Some(start),
-        _ => has_ended_unseen(pid),
+        Ok(stat) => Stamp::parse(&stat).is_none_or(|now| now.differs_from(stamp)),
+        Err(_) => has_ended_unseen(pid),
     }
 }
 
@@ -126,23 +163,25 @@ fn fields(stat: &str) -> SplitAsciiWhitespace<'_> {
     stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_ascii_whitespace()
 }
 
-/// Returns the start time from `/proc/PID/stat`, unless the process is dead already.
-fn started(stat: &[u8]) -> Option<u64> {
-    let stat = String::from_utf8_lossy(stat);
-    let mut fields = fields(&stat);
-    let state = fields.next()?;
-    let threads: u32 = fields.nth(16)?.parse().ok()?; // field 20
-    // The state is that of the main thread. When that has ended, the process lives as long as it has
-    // other threads. After that it is a zombie: dead, but its parent has not reaped it.
-    let is_dead = matches!(state, "Z" | "X") && threads <= 1;
-    if is_dead { None } else { fields.nth(1)?.parse().ok() } // field 22
-}
-
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+
+    #[test]
+    fn an_image_differs_only_if_both_are_known() {
+        let stamp = |started, image| Stamp { started, image };
+        assert!(Stamp::own().unwrap().image != 0);
+        for (a, b, differs) in [
+            (stamp(1, 2), stamp(1, 2), false),
+            (stamp(1, 2), stamp(1, 3), true),
+            (stamp(1, 2), stamp(1, 0), false),
+            (stamp(1, 0), stamp(2, 0), true),
+        ] {
+            assert_eq!((a.differs_from(b), b.differs_from(a)), (differs, differs), "{a:?} {b:?}");
+        }
+    }
 
     #[test]
     fn the_activity_of_a_process_is_its_state_and_its_processor_time() {
@@ -167,14 +206,14 @@ mod tests {
     fn a_process_is_ending_if_it_has_ended_and_is_not_reaped() {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let pid = Pid::from_raw(child.id().cast_signed());
-        assert!(!is_ending(pid) && start_ticks(pid).is_some() && !has_ended_unseen(pid));
+        assert!(!is_ending(pid) && stamp(pid).is_some() && !has_ended_unseen(pid));
         drop(child.stdin.take());
-        while start_ticks(pid).is_some() {
+        while stamp(pid).is_some() {
             std::thread::yield_now();
         }
         assert!(is_ending(pid) && has_ended_unseen(pid));
         child.wait().unwrap();
-        assert!(has_ended_unseen(pid) && has_ended(Pid::from_raw(0), 0));
+        assert!(has_ended_unseen(pid) && has_ended(Pid::from_raw(0), Stamp::own().unwrap()));
         assert!(!is_ending(pid) && !is_ending(Pid::from_raw(i32::MAX)));
     }
 }

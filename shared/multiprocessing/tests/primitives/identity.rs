@@ -2,16 +2,18 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::Duration;
 use std::{iter, thread};
 
-use multiprocessing::{Plan, Process};
+use multiprocessing::{LockError, Plan, Process, QueueError, Segment, SegmentName, segments};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::Pid;
 
 use crate::common::{
-    LIMIT, apply, child, join_all, kill_and_join, process_state, segment, sleep_for_ever, test,
-    wait_until,
+    LIMIT, apply, child, join_all, kill_and_join, name, process_state, program, segment,
+    sleep_for_ever, test, unique_name, wait_until, words_of_program,
 };
 
 /// Longer than the others take to notice a death.
@@ -50,6 +52,61 @@ fn a_thread_that_finds_no_free_descriptor_holds_units_and_tasks_as_any_other() {
     join_all([child(hold)]);
     hold();
     assert_eq!(tasks.join_timeout(LIMIT), Ok(true));
+}
+
+/// Opens the segment again, in the process that had a unit before it executed this program.
+#[apply(program)]
+fn reopens(_: &[&str]) {
+    let segment = Segment::open(&name()).unwrap();
+    let permit = segment.semaphore("unit").unwrap().acquire_timeout(LIMIT).unwrap().unwrap();
+    assert_eq!(permit.recovered(), 1, "what the process held before is not its own");
+    let meet = segment.barrier("meet").unwrap();
+    assert_eq!(meet.wait_timeout(LIMIT).err(), None);
+}
+
+fn is_stale(name: &SegmentName) -> bool {
+    segments().unwrap().iter().any(|listing| listing.name == *name && listing.is_stale())
+}
+
+#[apply(test)]
+fn a_process_that_executes_another_program_holds_nothing_any_more() {
+    let plan = Plan::new().semaphore("unit", 1).joinable_queue::<u64>("tasks", 1);
+    let segment = segment(&plan.event("held").barrier("meet", 2).lock("lock"));
+    let (unit, held) = (segment.semaphore("unit").unwrap(), segment.event("held").unwrap());
+    let tasks = segment.joinable_queue::<u64>("tasks").unwrap();
+    let lock = segment.lock("lock").unwrap();
+    let execute = |words: &[String]| {
+        let (_permit, _task) = (unit.acquire().unwrap(), tasks.get().unwrap());
+        let _guard = lock.lock().unwrap();
+        held.set();
+        Command::new(&words[0]).args(&words[1..]).exec()
+    };
+    tasks.put(1).unwrap();
+    let sleep = ["sleep", "1000"].map(str::to_owned);
+    let own = unique_name();
+    let sleeps = child(|| {
+        let _segment = Segment::create(&own, &Plan::new()).unwrap();
+        panic!("{}", execute(&sleep));
+    });
+    held.wait().unwrap();
+    wait_until("its segment is stale", || is_stale(&own));
+    assert_eq!(unit.acquire_timeout(LIMIT).unwrap().map(|permit| permit.recovered()), Some(1));
+    assert_eq!(tasks.join_timeout(LIMIT), Err(QueueError::Lost { tasks: 1 }));
+    let Err(LockError::OwnerDied(inherited)) = lock.lock() else { panic!("the kernel frees it") };
+    drop(inherited.repaired());
+    assert_eq!(process_state(sleeps.pid()), Some('S'), "it still runs");
+    assert_eq!(Segment::reclaim(&own).ok(), Some(true));
+    kill_and_join(sleeps);
+
+    // A party that its parent enrols may still execute another program before it arrives.
+    held.clear();
+    tasks.put(2).unwrap();
+    let again = words_of_program(&reopens, &[]);
+    let reopening = child(|| panic!("{}", execute(&again)));
+    let meet = segment.barrier("meet").unwrap();
+    meet.enrol(reopening.pid()).unwrap();
+    assert_eq!(meet.wait_timeout(LIMIT).err(), None);
+    join_all([reopening]);
 }
 
 #[apply(test)]

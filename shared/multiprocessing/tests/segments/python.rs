@@ -175,7 +175,7 @@ fn python_refuses_a_foreign_file_with_one_line() {
     let cases = [
         ("too short", b"short".to_vec()),
         ("no segment", vec![7; 4096]),
-        ("layout version 1; this program reads version 2", altered(8, 1)),
+        ("layout version 1; this program reads version 3", altered(8, 1)),
         ("no segment", altered(12, 0)),
         ("does not fit", altered(24, 2)),
         ("does not fit", good[..good.len() - 1].to_vec()),

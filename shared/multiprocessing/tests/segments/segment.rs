@@ -198,13 +198,13 @@ fn version_1(objects: u32) -> Vec<u8> {
 fn a_segment_of_another_layout_version_is_refused_with_both_versions() {
     let name = unique_name();
     let newer = [version_1(1), vec![0; 128]].concat();
-    let newer = [&newer[..8], &3_u32.to_ne_bytes(), &newer[12..]].concat();
-    for (version, bytes) in [(1, version_1(0)), (1, version_1(1)), (3, newer)] {
+    let newer = [&newer[..8], &4_u32.to_ne_bytes(), &newer[12..]].concat();
+    for (version, bytes) in [(1, version_1(0)), (1, version_1(1)), (4, newer)] {
         write_entry(&name, bytes);
         let refused = Segment::open(&name).unwrap_err();
         fs::remove_file(name.path()).unwrap();
         assert!(matches!(refused, SegmentError::OtherLayout { .. }), "{refused:?}");
-        let expected = format!("has layout version {version}; this program reads version 2");
+        let expected = format!("has layout version {version}; this program reads version 3");
         assert!(refused.to_string().ends_with(&expected), "{refused}");
     }
 }
@@ -224,10 +224,10 @@ fn a_segment_of_an_older_layout_is_reclaimed_once_its_processes_are_gone() {
     assert_eq!(Segment::reclaim_all(name.as_str()).unwrap(), std::slice::from_ref(&name));
     assert!(!name.path().exists());
     // What a newer version does with the lock is unknown.
-    let newer = [&version_1(1)[..8], &3_u32.to_ne_bytes(), &version_1(1)[12..]].concat();
+    let newer = [&version_1(1)[..8], &4_u32.to_ne_bytes(), &version_1(1)[12..]].concat();
     write_entry(&name, newer);
     let refused = Segment::reclaim(&name);
-    assert!(matches!(refused, Err(SegmentError::OtherLayout { version: 3, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(SegmentError::OtherLayout { version: 4, .. })), "{refused:?}");
     assert!(name.path().exists());
     fs::remove_file(name.path()).unwrap();
 }

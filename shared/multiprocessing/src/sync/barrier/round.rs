@@ -119,7 +119,8 @@ impl State<Rounds> {
     pub(super) fn enrol(&mut self, party: Identity) -> Result<(), Full> {
         let rounds = self.head.rounds;
         if let Some(row) = self.row(party) {
-            row.mark = rounds;
+            // It may have been enrolled by its parent, which does not know what it executes.
+            (row.who, row.mark) = (party, rounds);
             return Ok(());
         }
         let row = Row { who: party, count: 0, mark: rounds };
