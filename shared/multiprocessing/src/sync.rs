@@ -5,6 +5,7 @@ pub(crate) mod barrier;
 pub(crate) mod condition;
 pub(crate) mod copies;
 pub(crate) mod event;
+pub(crate) mod held;
 pub(crate) mod lock;
 pub(crate) mod mutex;
 pub(crate) mod participant;

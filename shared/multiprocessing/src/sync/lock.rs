@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use crate::memory::layout::{ElementType, Object};
+use crate::sync::held::{MOST_HELD, count_in, count_out, held};
 use crate::sync::mutex::{Acquired, LockBlock, LockPlace};
 use crate::sync::primitive::{Planned, Primitive};
 use crate::sys::generation::generation;
@@ -59,6 +60,10 @@ pub enum LockFailure {
     /// The calling thread holds the lock already and would wait for itself forever.
     #[error("this thread already holds the lock")]
     Deadlock,
+    /// The calling thread holds 2,000 locks already. The kernel frees at most 2,048 when a thread
+    /// dies, and the others would stay locked forever.
+    #[error("this thread already holds {MOST_HELD} locks: more would not be freed at its death")]
+    TooMany,
     /// The call needs the lock, and the calling thread does not hold it.
     #[error("this thread does not hold the lock")]
     NotHeld,
@@ -138,6 +143,12 @@ impl<G> LockError<G> {
     }
 }
 
+impl<G> From<LockFailure> for LockError<G> {
+    fn from(failure: LockFailure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 impl From<Errno> for LockFailure {
     fn from(errno: Errno) -> Self {
         match errno {
@@ -178,11 +189,19 @@ impl Lock {
     /// # Errors
     /// [`LockError::OwnerDied`] with the guard if the last holder died, or [`LockError::Failed`].
     pub fn lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
+        self.check()?;
+        LockGuard::lock(self.block())
+    }
+
+    /// Works like [`lock`](Self::lock), without a limit to the number of held locks. For a primitive
+    /// that holds its lock only for a moment, and must be able to do so when it is dropped.
+    pub(crate) fn lock_briefly(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         LockGuard::lock(self.block())
     }
 
     /// Takes the lock if it is free. Returns `None` if it is not.
     pub fn try_lock(&self) -> Result<Option<LockGuard<'_>>, LockError<LockGuard<'_>>> {
+        self.check()?;
         LockGuard::taken(self.block(), self.block().try_lock())
     }
 
@@ -192,7 +211,14 @@ impl Lock {
         &self,
         timeout: Duration,
     ) -> Result<Option<LockGuard<'_>>, LockError<LockGuard<'_>>> {
+        self.check()?;
         LockGuard::taken(self.block(), self.block().lock_timeout(timeout))
+    }
+
+    /// Fails if the calling thread may not take the lock.
+    #[inline]
+    pub(crate) fn check(&self) -> Result<(), LockFailure> {
+        if held(generation()) < MOST_HELD { Ok(()) } else { Err(LockFailure::TooMany) }
     }
 
     /// Returns the thread that holds the lock at this moment, for display. A process with one
@@ -233,7 +259,11 @@ impl<'a> LockGuard<'a> {
         block: &'a LockBlock,
         result: Result<Acquired, Errno>,
     ) -> Result<Option<Self>, LockError<Self>> {
-        let guard = || Self { block, generation: generation(), thread: PhantomData };
+        let guard = || {
+            let generation = generation();
+            count_in(generation);
+            Self { block, generation, thread: PhantomData }
+        };
         match result {
             Ok(Acquired::Clean) => Ok(Some(guard())),
             Ok(Acquired::Busy) => Ok(None),
@@ -262,6 +292,7 @@ impl MarkConsistent for LockGuard<'_> {
 impl Drop for LockGuard<'_> {
     fn drop(&mut self) {
         if self.is_ours() {
+            count_out(self.generation);
             self.block.unlock();
         }
     }

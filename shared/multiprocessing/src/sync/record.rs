@@ -85,7 +85,7 @@ impl<H: Head> Record<H> {
         change: impl FnOnce(&mut State<H>, Identity) -> R,
     ) -> Result<R, LockFailure> {
         let own = Identity::own()?;
-        let _guard = match self.copies.lock().lock() {
+        let _guard = match self.copies.lock().lock_briefly() {
             Ok(guard) => guard,
             Err(LockError::OwnerDied(inherited)) => inherited.repaired(),
             Err(LockError::Failed(failure)) => return Err(failure),

@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, gettid};
 
 use crate::memory::layout::{ElementType, Object};
+use crate::sync::held::{count_in, count_out};
 use crate::sync::lock::{Inherited, Lock, LockError, LockFailure, MarkConsistent};
 use crate::sync::mutex::{Acquired, LockBlock};
 use crate::sync::primitive::{Planned, Primitive};
@@ -81,6 +82,7 @@ impl RLock {
     /// # Errors
     /// [`LockError::OwnerDied`] with the guard if the last holder died, or [`LockError::Failed`].
     pub fn lock(&self) -> Result<RLockGuard<'_>, LockError<RLockGuard<'_>>> {
+        self.check()?;
         let guard = self.guard(self.block().lock())?;
         // Cannot happen: a wait without a deadline never ends with a busy lock.
         guard.ok_or(LockError::Failed(LockFailure::System(Errno::EBUSY)))
@@ -97,6 +99,7 @@ impl RLock {
         &self,
         timeout: Duration,
     ) -> Result<Option<RLockGuard<'_>>, LockError<RLockGuard<'_>>> {
+        self.check()?;
         self.guard(self.block().lock_timeout(timeout))
     }
 
@@ -114,6 +117,14 @@ impl RLock {
     /// Returns how many times a holder died and the next one repaired the data.
     pub fn recoveries(&self) -> u64 {
         self.lock.recoveries()
+    }
+
+    /// Fails if the calling thread may not take the lock. Taking it again is always possible.
+    fn check(&self) -> Result<(), LockFailure> {
+        match self.lock.check() {
+            Err(LockFailure::TooMany) if self.holder() == Some(gettid()) => Ok(()),
+            checked => checked,
+        }
     }
 
     fn guard(
@@ -154,6 +165,7 @@ impl<'a> RLockGuard<'a> {
     ) -> Result<Option<Self>, LockError<Self>> {
         if matches!(result, Ok(Acquired::Clean | Acquired::OwnerDied)) {
             self.block.version.store(depth, Ordering::Release);
+            count_in(self.generation);
         }
         match result {
             Ok(Acquired::Clean) => return Ok(Some(self)),
@@ -168,6 +180,7 @@ impl<'a> RLockGuard<'a> {
     /// Releases the lock at any depth, and returns that depth.
     pub(crate) fn suspend(self) -> (&'a LockBlock, u64) {
         let block = self.block;
+        count_out(self.generation);
         std::mem::forget(self);
         let depth = block.version.swap(0, Ordering::AcqRel);
         block.unlock();
@@ -190,6 +203,7 @@ impl MarkConsistent for RLockGuard<'_> {
 impl Drop for RLockGuard<'_> {
     fn drop(&mut self) {
         if self.is_ours() && self.block.version.fetch_sub(1, Ordering::AcqRel) == 1 {
+            count_out(self.generation);
             self.block.unlock();
         }
     }

@@ -8,6 +8,7 @@ mod array;
 mod barrier;
 mod condition;
 mod event;
+mod held_locks;
 mod identity;
 mod joinable_queue;
 mod lock;

@@ -1,0 +1,50 @@
+//! How many locks the calling thread holds, because the kernel frees only so many of a dead thread.
+
+use std::cell::Cell;
+
+/// Most locks that the kernel frees when their thread dies (`ROBUST_LIST_LIMIT`). The others would
+/// stay locked forever.
+const FREED_BY_KERNEL: u32 = 2048;
+
+/// Most locks that a thread may hold through guards. The rest is for the locks inside the other
+/// primitives, which are held for a moment, and for robust mutexes of other code.
+pub(crate) const MOST_HELD: u32 = FREED_BY_KERNEL - 48;
+
+thread_local! {
+    /// The number of held locks, and the [`generation`](crate::sys::generation::generation) of the
+    /// process that holds them. A forked child holds none of those of its parent.
+    static HELD: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+}
+
+/// Returns how many locks the calling thread of this generation holds.
+#[inline]
+pub(crate) fn held(generation: u32) -> u32 {
+    match HELD.get() {
+        (number, of) if of == generation => number,
+        _ => 0,
+    }
+}
+
+/// Counts a lock that the calling thread has just taken.
+#[inline]
+pub(crate) fn count_in(generation: u32) {
+    HELD.set((held(generation) + 1, generation));
+}
+
+/// Counts a lock that the calling thread is about to release.
+#[inline]
+pub(crate) fn count_out(generation: u32) {
+    HELD.set((held(generation).saturating_sub(1), generation));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_on_limits_states_the_numbers_of_the_code() {
+        let limits = include_str!("../../docs/limits.md");
+        assert_eq!((MOST_HELD, FREED_BY_KERNEL), (2_000, 2_048));
+        assert!(limits.contains("**A thread holds at most 2,000 locks**"));
+    }
+}
