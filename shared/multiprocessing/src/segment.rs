@@ -38,6 +38,7 @@ use crate::sync::primitive::Primitive;
 use crate::sys::generation::watch_forks;
 use crate::sys::mapping::{Mapping, Place};
 use crate::sys::name::{DIRECTORY, SegmentName};
+use crate::sys::namespaces::Namespaces;
 use crate::sys::proc::{Stamp, stamp};
 
 /// A named segment of POSIX shared memory with a directory of the objects inside.
@@ -67,14 +68,15 @@ impl Segment {
     /// [`SegmentError::Exists`] if the name is taken (see [`reclaim`](Self::reclaim)),
     /// [`SegmentError::Plan`], [`SegmentError::NoSpace`].
     pub fn create(name: &SegmentName, plan: &Plan) -> Result<Self, SegmentError> {
-        let own = prepare_process(name)?;
+        let (own, namespaces) = prepare_process(name)?;
         let (objects, bytes) = plan.laid_out().map_err(SegmentError::Plan)?;
         // The claim needs two descriptors. Without room for them it would fail after the entry was
         // made, and leave the entry behind.
         let room = File::open(DIRECTORY).and_then(|one| Ok((one.try_clone()?, one)));
         let room = room.map_err(|error| io_error(name, "making room for", error))?;
         let mapped = ShmemConf::new().os_id(name.as_str()).size(bytes).create();
-        let mapping = Mapping::new(mapped.map_err(|error| shmem_error(name, "creating", error))?);
+        let mapped = mapped.map_err(|error| shmem_error(name, "creating", error))?;
+        let mapping = Mapping::new(mapped, namespaces);
         drop(room);
         let claim = Claim::stake(name, bytes)?;
         let memory = Place::whole(&mapping);
@@ -87,8 +89,8 @@ impl Segment {
             creator_pid: std::process::id(),
             creator_start_ticks: own.stamp().started,
             created_unix_ms: unix_ms(),
-            pid_namespace: 0,
-            time_namespace: 0,
+            pid_namespace: namespaces.pid,
+            time_namespace: namespaces.time,
             creator_image: own.stamp().image,
             reserved: [0; 60],
         };
@@ -222,10 +224,16 @@ impl std::fmt::Debug for Place {
 }
 
 /// Prepares this process for the use of segments. What may fail is done here, so that it cannot
-/// fail in a primitive. Returns the identity of this process.
-fn prepare_process(name: &SegmentName) -> Result<Identity, SegmentError> {
+/// fail in a primitive. Returns the identity of this process and its namespaces.
+fn prepare_process(name: &SegmentName) -> Result<(Identity, Namespaces), SegmentError> {
     watch_forks().map_err(|errno| system(name, "preparing forks for", errno))?;
-    Identity::own().map_err(|errno| system(name, "identifying this process for", errno))
+    let namespaces = Namespaces::read().map_err(|source| {
+        let action = "finding out the namespaces for";
+        SegmentError::System { action, name: name.clone(), source }
+    })?;
+    let own = Identity::own();
+    let own = own.map_err(|errno| system(name, "identifying this process for", errno))?;
+    Ok((own, namespaces))
 }
 
 fn unix_ms() -> u64 {

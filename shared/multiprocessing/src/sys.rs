@@ -9,6 +9,7 @@ pub(crate) mod futex;
 pub(crate) mod generation;
 pub(crate) mod mapping;
 pub(crate) mod name;
+pub(crate) mod namespaces;
 pub(crate) mod orphans;
 pub(crate) mod proc;
 pub(crate) mod signal;

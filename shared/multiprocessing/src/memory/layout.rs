@@ -15,8 +15,8 @@
 //! | 28 | 4 | pid of the creator |
 //! | 32 | 8 | start time of the creator, clock ticks since boot (field 22 of `/proc/PID/stat`) |
 //! | 40 | 8 | time of creation, milliseconds since 1970 |
-//! | 48 | 8 | reserved for the id of the creator's pid namespace, 0 |
-//! | 56 | 8 | reserved for the id of the creator's time namespace, 0 |
+//! | 48 | 8 | the creator's pid namespace: the inode of `/proc/PID/ns/pid`; 0 if unknown |
+//! | 56 | 8 | the creator's time namespace, likewise |
 //! | 64 | 4 | image of the creator: the program that it executes, see below |
 //! | 68 | 60 | reserved, 0 |
 //! | 128 | 128 each | directory entries |
@@ -129,9 +129,7 @@ pub(crate) struct Header {
     pub(crate) creator_pid: u32,
     pub(crate) creator_start_ticks: u64,
     pub(crate) created_unix_ms: u64,
-    /// Reserved for the id of the creator's pid namespace, 0.
     pub(crate) pid_namespace: u64,
-    /// Reserved for the id of the creator's time namespace, 0.
     pub(crate) time_namespace: u64,
     pub(crate) creator_image: u32,
     pub(crate) reserved: [u8; 60],

@@ -48,6 +48,18 @@ pub enum SegmentError {
         /// Permission bits.
         permissions: u32,
     },
+    /// The segment was created in another pid or time namespace. Its users could not tell whether a
+    /// process of this namespace lives: its pid or its start time is another number there.
+    #[error(
+        "shared memory {name} was created in another {namespace} namespace: run this program in that \
+         one (Docker: --pid), or give it a /dev/shm of its own"
+    )]
+    OtherNamespace {
+        /// The segment.
+        name: SegmentName,
+        /// The kind of namespace, `pid` or `time`.
+        namespace: &'static str,
+    },
     /// A version of this library with another layout created the segment.
     #[error(
         "shared memory {name} has layout version {version}; this program reads version {LAYOUT_VERSION}"

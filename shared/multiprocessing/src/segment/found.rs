@@ -24,6 +24,7 @@ use crate::memory::layout::{
 };
 use crate::sys::mapping::{Mapping, Place};
 use crate::sys::name::{DIRECTORY, SegmentName};
+use crate::sys::namespaces::Namespaces;
 use crate::sys::orphans::removal_lock;
 use crate::sys::proc::attached;
 
@@ -38,8 +39,8 @@ impl Segment {
     /// # Errors
     /// [`SegmentError::NotFound`], [`SegmentError::NotPrivate`] if the effective user does not own
     /// it or other users may open it, [`SegmentError::OtherLayout`] if a version of this library
-    /// with another layout created it, [`SegmentError::Foreign`] if it is not a segment of this
-    /// library.
+    /// with another layout created it, [`SegmentError::OtherNamespace`] if its creator is in another
+    /// pid or time namespace, [`SegmentError::Foreign`] if it is not a segment of this library.
     pub fn open(name: &SegmentName) -> Result<Self, SegmentError> {
         Self::open_finished(name)?.ok_or_else(|| never_finished(name))
     }
@@ -65,8 +66,8 @@ impl Segment {
     /// Tries to open the segment. Returns `None` if it may be unfinished.
     fn try_open(name: &SegmentName) -> Result<Option<Self>, SegmentError> {
         let foreign = |reason: String| SegmentError::Foreign { name: name.clone(), reason };
-        prepare_process(name)?;
-        let Some((mapping, inode)) = map_private(name)? else { return Ok(None) };
+        let (_, namespaces) = prepare_process(name)?;
+        let Some((mapping, inode)) = map_private(name, namespaces)? else { return Ok(None) };
         let memory = Place::whole(&mapping);
         let too_short = || foreign("it is too short".to_owned());
         if memory.bytes() < PREAMBLE_BYTES {
@@ -90,6 +91,10 @@ impl Segment {
         let header: Header = read_structure(&memory).ok_or_else(too_short)?;
         if state != READY {
             return Err(foreign(format!("its state is {state}")));
+        }
+        let creators = Namespaces { pid: header.pid_namespace, time: header.time_namespace };
+        if let Some(namespace) = namespaces.difference(creators) {
+            return Err(SegmentError::OtherNamespace { name: name.clone(), namespace });
         }
         let bytes = memory.bytes();
         let count = header.object_count as usize;
@@ -126,7 +131,7 @@ impl Segment {
     pub fn reclaim(name: &SegmentName) -> Result<bool, SegmentError> {
         let creator = match Self::open_finished(name) {
             Ok(Some(segment)) => segment.header.creator_pid,
-            Err(error) if is_older(&error) => read_creator(name)?,
+            Err(error) if is_sound(&error) => read_creator(name)?,
             Ok(None) if is_unfinished(name) => {
                 // Its creator is slow, not dead, or another program created the entry and has
                 // written nothing yet.
@@ -190,7 +195,7 @@ impl Segment {
         // Does not wait for unfinished ones, which would take up to a second for each of them.
         let finished = ours.filter(|name| match Self::open_now(name) {
             Ok(_) => true,
-            Err(error) => is_older(&error),
+            Err(error) => is_sound(&error),
         });
         Ok(finished.filter(|name| matches!(Self::reclaim(name), Ok(true))).collect())
     }
@@ -198,7 +203,10 @@ impl Segment {
 
 /// Maps the entry and returns its inode, if it is private to this user. Returns `None` if it has no
 /// content yet or is being replaced.
-fn map_private(name: &SegmentName) -> Result<Option<(Arc<Mapping>, u64)>, SegmentError> {
+fn map_private(
+    name: &SegmentName,
+    namespaces: Namespaces,
+) -> Result<Option<(Arc<Mapping>, u64)>, SegmentError> {
     let entry = private_entry(name)?;
     match entry.len() {
         0 => return Ok(None),
@@ -211,11 +219,12 @@ fn map_private(name: &SegmentName) -> Result<Option<(Arc<Mapping>, u64)>, Segmen
     let mapped = match ShmemConf::new().os_id(name.as_str()).open() {
         // The entry has been replaced by one that has no size yet, which cannot be mapped.
         Err(ShmemError::MapOpenFailed(errno)) if errno == Errno::EINVAL as u32 => return Ok(None),
-        mapped => Mapping::new(mapped.map_err(|error| shmem_error(name, "opening", error))?),
+        mapped => mapped.map_err(|error| shmem_error(name, "opening", error))?,
     };
     // The owner of the examined entry may have removed it before it was mapped, and another user
     // may have created one of the same name.
-    Ok((inode(name) == Some(entry.ino())).then(|| (mapped, entry.ino())))
+    let same = inode(name) == Some(entry.ino());
+    Ok(same.then(|| (Mapping::new(mapped, namespaces), entry.ino())))
 }
 
 /// Returns the attributes of an entry. Fails unless it is a file of the effective user that no
@@ -234,10 +243,14 @@ fn private_entry(name: &SegmentName) -> Result<fs::Metadata, SegmentError> {
     Ok(entry)
 }
 
-/// Returns true if an older version of this library created the segment. Its rules for the lock on
-/// the entry are the same.
-fn is_older(error: &SegmentError) -> bool {
-    matches!(error, SegmentError::OtherLayout { version, .. } if *version < LAYOUT_VERSION)
+/// Returns true if a segment that cannot be opened can be reclaimed all the same: an older version
+/// of this library created it, or a process of another namespace. The rules for the lock on its
+/// entry are the same.
+fn is_sound(error: &SegmentError) -> bool {
+    match error {
+        SegmentError::OtherLayout { version, .. } => *version < LAYOUT_VERSION,
+        error => matches!(error, SegmentError::OtherNamespace { .. }),
+    }
 }
 
 /// Returns the creator of a segment of any version.

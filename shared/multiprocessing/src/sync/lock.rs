@@ -64,6 +64,10 @@ pub enum LockFailure {
     /// dies, and the others would stay locked forever.
     #[error("this thread already holds {MOST_HELD} locks: more would not be freed at its death")]
     TooMany,
+    /// This process is a child in another pid or time namespace than the users of the segment. They
+    /// could not tell whether it lives, and might take it for one of themselves.
+    #[error("this process is in another pid or time namespace than the segment")]
+    OtherNamespace,
     /// The call needs the lock, and the calling thread does not hold it.
     #[error("this thread does not hold the lock")]
     NotHeld,
@@ -196,6 +200,7 @@ impl Lock {
     /// Works like [`lock`](Self::lock), without a limit to the number of held locks. For a primitive
     /// that holds its lock only for a moment, and must be able to do so when it is dropped.
     pub(crate) fn lock_briefly(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
+        self.check_namespaces()?;
         LockGuard::lock(self.block())
     }
 
@@ -218,7 +223,16 @@ impl Lock {
     /// Fails if the calling thread may not take the lock.
     #[inline]
     pub(crate) fn check(&self) -> Result<(), LockFailure> {
-        if held(generation()) < MOST_HELD { Ok(()) } else { Err(LockFailure::TooMany) }
+        // This comes first, because in a new child it finds out whether the child has moved.
+        let held = held(generation());
+        self.check_namespaces()?;
+        if held < MOST_HELD { Ok(()) } else { Err(LockFailure::TooMany) }
+    }
+
+    #[inline]
+    fn check_namespaces(&self) -> Result<(), LockFailure> {
+        // A mutex names its holder by a thread id, and a table its participants by pids.
+        if self.place.is_reachable() { Ok(()) } else { Err(LockFailure::OtherNamespace) }
     }
 
     /// Returns the thread that holds the lock at this moment, for display. A process with one

@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use crate::memory::layout::LOCK_BYTES;
 use crate::sys::deadline::{Deadline, known_look, new_look};
 use crate::sys::mapping::Place;
+use crate::sys::namespaces::is_reachable;
 
 /// Bytes reserved for the mutex: 40 are used on x86-64, 48 on AArch64.
 const MUTEX_BYTES: usize = 48;
@@ -56,6 +57,12 @@ impl LockPlace {
         let fits = place.bytes() >= LOCK_BYTES && place.start().cast::<LockBlock>().is_aligned();
         assert!(fits, "no lock block here");
         Self(place)
+    }
+
+    /// Returns true if the other users of the lock can recognise this process.
+    #[inline]
+    pub(crate) fn is_reachable(&self) -> bool {
+        is_reachable(self.0.namespaces())
     }
 
     pub(crate) fn block(&self) -> &LockBlock {

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
 
+use crate::sys::namespaces::compare_with_parent;
+
 /// The number of the first process of a family.
 const FIRST: u32 = 1;
 
@@ -33,6 +35,7 @@ pub(crate) fn generation() -> u32 {
 /// Gives this process its number, after a fork has wiped that of its parent.
 #[cold]
 fn next_generation(word: &AtomicU32) -> u32 {
+    compare_with_parent();
     // Raised first: if another thread forks in between, its child gets a higher number.
     let next = LAST.fetch_add(1, Ordering::AcqRel) + 1;
     match word.compare_exchange(0, next, Ordering::AcqRel, Ordering::Acquire) {

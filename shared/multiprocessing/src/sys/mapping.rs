@@ -10,9 +10,12 @@ use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use shared_memory::Shmem;
 
+use crate::sys::namespaces::Namespaces;
+
 /// A mapping of shared memory. It stays mapped as long as any handle to something inside it lives.
 pub(crate) struct Mapping {
     memory: Memory,
+    namespaces: Namespaces,
 }
 
 enum Memory {
@@ -30,11 +33,11 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Takes over mapped memory. Its entry in `/dev/shm` is never removed here. If `shared_memory`
+    /// Takes over mapped memory, which processes of these namespaces share. Its entry in `/dev/shm` is never removed here. If `shared_memory`
     /// owned the entry, a forked child that drops its copy would remove it while others use it.
-    pub(crate) fn new(mut memory: Shmem) -> Arc<Self> {
+    pub(crate) fn new(mut memory: Shmem, namespaces: Namespaces) -> Arc<Self> {
         memory.set_owner(false);
-        Arc::new(Self { memory: Memory::Named(memory) })
+        Arc::new(Self { memory: Memory::Named(memory), namespaces })
     }
 
     /// Maps this many zero bytes that this process and its children share.
@@ -42,7 +45,8 @@ impl Mapping {
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: the kernel chooses where, so no other mapping is touched.
         let start = unsafe { mmap_anonymous(None, bytes, protection, MapFlags::MAP_SHARED) }?;
-        Ok(Arc::new(Self { memory: Memory::Nameless { start, bytes: bytes.get() } }))
+        let memory = Memory::Nameless { start, bytes: bytes.get() };
+        Ok(Arc::new(Self { memory, namespaces: Namespaces::UNKNOWN }))
     }
 
     /// Returns the number of mapped bytes.
@@ -106,6 +110,12 @@ impl Place {
         // SAFETY: the offset lies inside this place, checked above, which lies inside the mapping.
         let start = unsafe { self.start.add(offset) };
         Self { mapping: Arc::clone(&self.mapping), start, bytes }
+    }
+
+    /// Returns the namespaces of the processes that share it.
+    #[inline]
+    pub(crate) fn namespaces(&self) -> Namespaces {
+        self.mapping.namespaces
     }
 
     /// Returns the number of bytes.

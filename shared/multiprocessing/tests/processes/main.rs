@@ -7,6 +7,7 @@ mod common;
 mod foreign_forks;
 mod inheritance;
 mod listener;
+mod namespaces;
 mod pipe;
 mod pool;
 mod process;
