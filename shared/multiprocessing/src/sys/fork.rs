@@ -2,17 +2,18 @@
 #![allow(unsafe_code)]
 
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 use std::{fs, io, mem, thread};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-use nix::unistd::{ForkResult, Pid, fork, getpid};
+use nix::unistd::{ForkResult, Pid, fork};
 
-use crate::sys::generation::{generation, watch_forks};
+use crate::sys::generation::watch_forks;
 use crate::sys::orphans::{
-    ORPHANED, end_with, exit_now, forget_segments_not_of, remove_segments_of_ending,
+    ORPHANED, Parent, end_with, exit_now, forget_segments_not_of, remove_segments_of_ending,
 };
 
 /// Exit code of a child that panicked, the same as that of the standard library's runtime.
@@ -60,7 +61,7 @@ pub(crate) fn fork_child(mask: &SigSet, body: impl FnOnce() -> i32) -> Result<Pi
     watch_forks().map_err(SpawnError::Fork)?;
     // Otherwise both processes would write what is buffered now.
     let _ = io::stdout().flush();
-    let (parent, family) = (getpid(), generation());
+    let (parent, ended) = Parent::of_children().map_err(SpawnError::Fork)?;
     // A signal that reached the child before it has its own handlers would run the parent's.
     let mut saved = SigSet::empty();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut saved))
@@ -70,14 +71,14 @@ pub(crate) fn fork_child(mask: &SigSet, body: impl FnOnce() -> i32) -> Result<Pi
     let forked = unsafe { fork() };
     match forked {
         Ok(ForkResult::Child) => {
-            let code = catch_unwind(AssertUnwindSafe(|| run_child(parent, family, mask, body)));
+            let code = catch_unwind(AssertUnwindSafe(|| run_child(parent, ended, mask, body)));
             let code = code.unwrap_or_else(|payload| {
                 // Its destructor might panic, into frames that belong to the parent.
                 mem::forget(payload);
                 PANICKED
             });
             let _ = io::stdout().flush();
-            remove_segments_of_ending(parent, family);
+            remove_segments_of_ending(parent);
             exit_now(code)
         }
         Ok(ForkResult::Parent { child }) => {
@@ -91,13 +92,13 @@ pub(crate) fn fork_child(mask: &SigSet, body: impl FnOnce() -> i32) -> Result<Pi
     }
 }
 
-fn run_child(parent: Pid, family: u32, mask: &SigSet, body: impl FnOnce() -> i32) -> i32 {
-    forget_segments_not_of(family);
+fn run_child(parent: Parent, ended: OwnedFd, mask: &SigSet, body: impl FnOnce() -> i32) -> i32 {
+    forget_segments_not_of(parent);
     let mut mask = *mask;
     // If the parent blocks this signal, the child would not learn of its parent's end.
     mask.remove(ORPHANED);
     let unblock = |()| sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None);
-    if let Err(errno) = end_with(parent).and_then(unblock) {
+    if let Err(errno) = end_with(parent, ended).and_then(unblock) {
         // The child could outlive its parent unnoticed, which is worse than not starting.
         return errno as i32;
     }

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::mem;
+use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -9,10 +10,12 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use nix::unistd::{Pid, getppid};
+use nix::unistd::{Pid, close, getpid, getppid};
 
+use crate::sys::child::pidfd_open;
 use crate::sys::generation::generation;
 use crate::sys::name::DIRECTORY;
 use crate::sys::proc::is_ending;
@@ -32,8 +35,17 @@ const PATH_BYTES: usize = DIRECTORY.len() + 1 + 255 + 1;
 /// Marks a slot that is being filled in. No file has this inode.
 const CLAIMED: u64 = u64::MAX;
 
-/// The parent of this process if it was forked here, 0 otherwise. The signal handler reads it.
+/// How long a child in another pid namespace than its parent waits for the end of the parent, after
+/// the thread that forked it has ended.
+const PARENT_ENDING_MS: u16 = 1000;
+
+/// The parent of this process as it sees it: 0 if it was not forked here, or if the parent is in
+/// another pid namespace. The signal handler reads it.
 static PARENT: AtomicI32 = AtomicI32::new(0);
+/// A descriptor of a parent in another pid namespace, readable once it has ended.
+static UNSEEN_PARENT: AtomicI32 = AtomicI32::new(NONE);
+/// The descriptor of no parent.
+const NONE: RawFd = -1;
 /// Entries in `/dev/shm` that this process or its parent created. A forked child inherits the list.
 static SEGMENTS: [RemovableSegment; REMOVABLE] = [const { RemovableSegment::new() }; REMOVABLE];
 /// True once a thread of this process removes the entries above, after which it ends the process.
@@ -131,26 +143,45 @@ pub(crate) fn forget_segment(inode: u64) {
     }
 }
 
-/// Forgets, in a new child, the entries that the parent of this generation inherited. Neither the child nor its own
+/// The parent of a new child. It is made before the fork: afterwards the parent may be dead, and its
+/// pid belong to another process.
+#[derive(Clone, Copy)]
+pub(super) struct Parent {
+    pid: Pid,
+    generation: u32,
+}
+
+impl Parent {
+    /// Returns this process as the parent of the children that it is about to fork.
+    /// The descriptor becomes readable when it has ended.
+    pub(super) fn of_children() -> Result<(Self, OwnedFd), Errno> {
+        let parent = Self { pid: getpid(), generation: generation() };
+        Ok((parent, pidfd_open(parent.pid)?))
+    }
+}
+
+/// Forgets, in a new child, the entries that its parent inherited. Neither the child nor its own
 /// children would ever remove them, and they would fill the list after a few generations.
-pub(super) fn forget_segments_not_of(parent: u32) {
+pub(super) fn forget_segments_not_of(parent: Parent) {
     for slot in &SEGMENTS {
-        if slot.creator.load(Ordering::Acquire) != parent {
+        if slot.creator.load(Ordering::Acquire) != parent.generation {
             slot.inode.store(0, Ordering::Release);
         }
     }
 }
 
-/// Removes the entries of the parent, which has the generation `family`, in a child that ends by
-/// itself, if the parent is ending too.
+/// Removes the entries of the parent, in a child that ends by itself, if the parent is ending too.
 /// The parent's pipes close before the kernel signals its death. A child that ends because of a
 /// closed pipe would otherwise be gone before the signal arrives.
-pub(super) fn remove_segments_of_ending(parent: Pid, family: u32) {
+pub(super) fn remove_segments_of_ending(parent: Parent) {
     let is_of_parent = |slot: &&RemovableSegment| {
-        slot.creator.load(Ordering::Acquire) == family && slot.inode.load(Ordering::Acquire) != 0
+        slot.creator.load(Ordering::Acquire) == parent.generation
+            && slot.inode.load(Ordering::Acquire) != 0
     };
     let mut segments = SEGMENTS.iter().filter(is_of_parent).peekable();
-    if segments.peek().is_some() && (getppid() != parent || is_ending(parent)) {
+    // The pid of a parent in another namespace means nothing here.
+    let is_ending = || PARENT.load(Ordering::Acquire) != 0 && is_ending(parent.pid);
+    if segments.peek().is_some() && (parent_has_ended(PollTimeout::ZERO) || is_ending()) {
         while REMOVING.swap(true, Ordering::AcqRel) {
             // Another thread handles the signal and is about to end this process.
             thread::sleep(ENDING);
@@ -159,13 +190,32 @@ pub(super) fn remove_segments_of_ending(parent: Pid, family: u32) {
     }
 }
 
+/// Returns true if the parent of this process has ended. Async-signal-safe.
+///
+/// A process whose parent ends gets another one, unless the parent is in another pid namespace: it
+/// is 0 before and after. Then a descriptor tells, but slightly later than the signal, so this waits
+/// for it.
+fn parent_has_ended(wait: PollTimeout) -> bool {
+    let unseen = UNSEEN_PARENT.load(Ordering::Acquire);
+    if unseen == NONE || getppid() != Pid::from_raw(0) {
+        return getppid().as_raw() != PARENT.load(Ordering::Acquire);
+    }
+    // SAFETY: the descriptor stays open for the rest of the process.
+    let ended = unsafe { BorrowedFd::borrow_raw(unseen) };
+    let ended = &mut [PollFd::new(ended, PollFlags::POLLIN)];
+    loop {
+        match poll(ended, wait) {
+            Err(Errno::EINTR) => {}
+            ready => return ready.is_ok_and(|ready| ready > 0),
+        }
+    }
+}
+
 /// Runs in a child when a signal says that its parent is gone: removes the segments of the parent
 /// and its own, and ends the process at once. Makes only async-signal-safe calls. If another
 /// process sent the signal, this does nothing.
 extern "C" fn orphaned(_signal: libc::c_int) {
-    // SAFETY: getppid(2) is async-signal-safe and cannot fail.
-    let parent = unsafe { libc::getppid() };
-    if parent == PARENT.load(Ordering::Acquire) || REMOVING.swap(true, Ordering::AcqRel) {
+    if !parent_has_ended(PARENT_ENDING_MS.into()) || REMOVING.swap(true, Ordering::AcqRel) {
         return;
     }
     SEGMENTS.iter().for_each(RemovableSegment::remove);
@@ -179,15 +229,26 @@ pub(super) fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Arranges that this process ends when `parent` does.
-pub(super) fn end_with(parent: Pid) -> Result<(), Errno> {
-    PARENT.store(parent.as_raw(), Ordering::Release);
+/// Arranges that this process ends when its parent does. `ended` is readable once the parent has
+/// ended.
+pub(super) fn end_with(parent: Parent, ended: OwnedFd) -> Result<(), Errno> {
+    // The descriptor that this process inherited is of the parent of its parent.
+    let inherited = UNSEEN_PARENT.swap(NONE, Ordering::AcqRel);
+    if inherited != NONE {
+        close(inherited)?;
+    }
+    // A parent that is dead already has been replaced by a process of this namespace.
+    let is_unseen = getppid() == Pid::from_raw(0);
+    if is_unseen {
+        UNSEEN_PARENT.store(ended.into_raw_fd(), Ordering::Release);
+    }
+    PARENT.store(if is_unseen { 0 } else { parent.pid.as_raw() }, Ordering::Release);
     let action = SigAction::new(SigHandler::Handler(orphaned), SaFlags::SA_RESTART, SigSet::all());
     // SAFETY: the handler uses async-signal-safe calls and atomics only.
     unsafe { sigaction(ORPHANED, &action) }?;
     prctl::set_pdeathsig(ORPHANED)?;
     // If the parent died before the call above, no signal comes.
-    if getppid() != parent {
+    if parent_has_ended(PollTimeout::ZERO) {
         orphaned(ORPHANED as libc::c_int);
     }
     Ok(())
