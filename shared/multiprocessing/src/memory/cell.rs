@@ -101,6 +101,13 @@ pub(crate) fn read_elements(place: &Place, size: usize) -> Vec<u8> {
     }
 }
 
+/// Copies the first bytes of the place, word by word, for inspection of values that are copied in
+/// words.
+pub(crate) fn read_bytes(place: &Place, bytes: usize) -> Vec<u8> {
+    let words = words(place, 0, bytes.div_ceil(WORD)).iter();
+    words.flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes()).take(bytes).collect()
+}
+
 /// Copies bytes into the place. For the creator, before any other process knows the segment.
 pub(crate) fn write_bytes(place: &Place, bytes: &[u8]) {
     for (index, byte) in bytes.iter().enumerate() {
@@ -123,7 +130,8 @@ pub(crate) fn read_structure<S: FromBytes>(place: &Place) -> Option<S> {
 
 /// Returns the elements of the place. A caller that makes a reference of the pointer must hold the
 /// lock that guards the place, so that no other thread or process reads or writes through
-/// references at the same time. (Inspecting processes read bytes and form no reference.)
+/// references at the same time. (Inspection copies the bytes by a system call and forms no
+/// reference.)
 pub(crate) fn elements<T: Shareable>(place: &Place) -> *mut [T] {
     let start = place.start().cast::<T>();
     assert!(start.is_aligned() && size_of::<T>() > 0, "array elements must be sized and aligned");

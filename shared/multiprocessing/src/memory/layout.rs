@@ -108,13 +108,13 @@ pub(crate) const ALIGNMENT: usize = 64;
 /// Longest name of an object. Its field holds one NUL more.
 pub(crate) const MAX_OBJECT_NAME_BYTES: usize = 31;
 
-/// The first 16 bytes. They are the same in every version of the layout.
+/// The first bytes, which are the same in every version of the layout. The state follows. It is read
+/// alone, because it may be changing.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct Preamble {
     pub(crate) magic: [u8; 8],
     pub(crate) layout_version: u32,
-    state: u32,
 }
 
 /// The first 128 bytes.
@@ -150,13 +150,14 @@ pub(crate) struct Entry {
     reserved: [u8; 56],
 }
 
-pub(crate) const PREAMBLE_BYTES: usize = size_of::<Preamble>();
+/// Bytes of the preamble with the state.
+pub(crate) const PREAMBLE_BYTES: usize = STATE_OFFSET + 4;
 pub(crate) const HEADER_BYTES: usize = size_of::<Header>();
 pub(crate) const ENTRY_BYTES: usize = size_of::<Entry>();
 /// Offset of the creator's pid in a header, the same in every version of the layout.
 pub(crate) const CREATOR_OFFSET: usize = std::mem::offset_of!(Header, creator_pid);
 const _: () = assert!(PREAMBLE_BYTES == 16 && HEADER_BYTES == 128 && ENTRY_BYTES == 128);
-const _: () = assert!(CREATOR_OFFSET == 28 && STATE_OFFSET + 4 == PREAMBLE_BYTES);
+const _: () = assert!(CREATOR_OFFSET == 28 && size_of::<Preamble>() == STATE_OFFSET);
 
 /// One named object of a segment, as the directory describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use nix::unistd::Pid;
 
 use super::{Segment, SegmentError};
-use crate::memory::cell::read_elements;
+use crate::memory::cell::{read_bytes, read_elements};
 use crate::memory::layout::{LOCK_BYTES, MAGIC, Object, ObjectKind, Scalar, Shape, kinds};
 use crate::sync::copies::Copies;
 use crate::sync::mutex::LockPlace;
@@ -91,22 +91,27 @@ impl fmt::Display for Snapshot {
 }
 
 impl Segment {
-    /// Returns what an object of this segment holds now. Takes no lock: the elements of an array
-    /// are read one after the other.
+    /// Returns what an object of this segment holds now. Takes no lock. Each raw number is whole,
+    /// and so is a value. The elements of an [`Array`](crate::Array) are copied as they are, so one
+    /// that its holder changes at this moment may be half changed.
     pub fn snapshot(&self, object: &Object) -> Snapshot {
         let place = self.place(object);
+        let in_words = |state| Snapshot { elements: Vec::new(), lock: None, state: Some(state) };
         if let Some(state) = describe(&place, object) {
-            return Snapshot { elements: Vec::new(), lock: None, state: Some(state) };
+            return in_words(state);
         }
         let size = object.element.size();
         let data_bytes = size * object.length;
         let elements = match object.kind.shape() {
-            Shape::Elements => read_elements(&place, size),
-            Shape::LockedElements => read_elements(&place.part(LOCK_BYTES, data_bytes), size),
-            Shape::Copies => {
-                Copies::new(&place).read(|copy| read_elements(&copy.part(0, data_bytes), size))
-            }
-            Shape::Lock | Shape::Record | Shape::Ring | Shape::RingWithRows => Vec::new(),
+            Shape::Elements => Ok(read_elements(&place, size)),
+            // A holder of the lock may be changing them through a reference.
+            Shape::LockedElements => place.part(LOCK_BYTES, data_bytes).copy_by_kernel(),
+            Shape::Copies => Ok(Copies::new(&place).read(|copy| read_bytes(copy, data_bytes))),
+            Shape::Lock | Shape::Record | Shape::Ring | Shape::RingWithRows => Ok(Vec::new()),
+        };
+        let elements = match elements {
+            Ok(elements) => elements,
+            Err(errno) => return in_words(format!("not readable: {errno}")),
         };
         let elements =
             elements.chunks_exact(size).map(|bytes| object.element.scalar(bytes)).collect();

@@ -2,12 +2,15 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
+use std::io::IoSliceMut;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
+use nix::unistd::Pid;
 use shared_memory::Shmem;
 
 use crate::sys::namespaces::Namespaces;
@@ -121,6 +124,22 @@ impl Place {
     /// Returns the number of bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Copies the bytes by a system call. A read by this process would be a data race with a thread
+    /// that changes them through a reference. The kernel reads them as another process would.
+    pub(crate) fn copy_by_kernel(&self) -> Result<Vec<u8>, Errno> {
+        let mut copy = vec![0; self.bytes];
+        let mut done = 0;
+        while done < self.bytes {
+            let from = RemoteIoVec { base: self.start.addr() + done, len: self.bytes - done };
+            let to = &mut [IoSliceMut::new(&mut copy[done..])];
+            match process_vm_readv(Pid::this(), to, &[from])? {
+                0 => return Err(Errno::EFAULT),
+                bytes => done += bytes,
+            }
+        }
+        Ok(copy)
     }
 
     /// Returns where the range starts in this process. Valid for reads and writes of

@@ -1,4 +1,5 @@
 //! Inspection of segments while other processes use them.
+#![allow(unsafe_code)]
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +8,7 @@ use multiprocessing::{Listing, Plan, Scalar, Segment, SegmentName, Snapshot, seg
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, gettid, getuid};
 
-use crate::common::{Program, apply, is_gone, test, unique_name, wait_until, write_entry};
+use crate::common::{Program, apply, is_gone, segment, test, unique_name, wait_until, write_entry};
 use crate::reclaim::{family, freeze};
 
 fn listing(name: &SegmentName) -> Option<Listing> {
@@ -204,4 +205,23 @@ fn foreign_files_are_not_listed_and_broken_segments_are_listed_with_a_reason() {
     assert!(foreign_listing.is_none());
     let reason = broken_listing.unwrap().segment.unwrap_err().to_string();
     assert!(reason.contains("layout version 9"), "{reason}");
+}
+
+/// A read by this process would be a data race with a thread that changes the elements through its
+/// guard. So the kernel copies them, and reports what this process could not read at all.
+#[apply(test)]
+fn a_snapshot_never_reads_the_elements_of_an_array_itself() {
+    const PAGE: usize = 4096;
+    let segment = segment(&Plan::new().array::<u64>("array", 2 * PAGE));
+    segment.array::<u64>("array").unwrap().lock().unwrap().fill(7);
+    assert_eq!(snapshot(&segment, "array").elements, [Scalar::Unsigned(7); 2 * PAGE]);
+
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let mapped = maps.lines().find(|line| line.ends_with(segment.name().as_str())).unwrap();
+    let start = usize::from_str_radix(mapped.split('-').next().unwrap(), 16).unwrap();
+    let page = std::ptr::with_exposed_provenance_mut::<libc::c_void>(start + PAGE);
+    // SAFETY: the page lies inside the elements, to which nothing has a reference now.
+    assert_eq!(unsafe { libc::mprotect(page, PAGE, libc::PROT_NONE) }, 0);
+    let unreadable = snapshot(&segment, "array");
+    assert!(unreadable.to_string().starts_with("not readable: EFAULT"), "{unreadable}");
 }
