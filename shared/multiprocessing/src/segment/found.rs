@@ -110,6 +110,10 @@ impl Segment {
             object.ok_or_else(|| foreign(format!("its directory entry {index} makes no sense")))
         };
         let objects = (0..count).map(object).collect::<Result<Vec<_>, _>>()?;
+        // Two handles to the same bytes would hand out two exclusive references to them.
+        if let Some(problem) = conflict(&objects) {
+            return Err(foreign(problem));
+        }
         Ok(Some(Self {
             name: name.clone(),
             inode,
@@ -285,6 +289,23 @@ fn is_unfinished(name: &SegmentName) -> bool {
         Ok(()) if start.starts_with(&MAGIC) => start[STATE_OFFSET..] == [0; 4],
         _ => nothing_written(&entry),
     }
+}
+
+/// Returns how the objects of a directory contradict each other, if they do.
+fn conflict(objects: &[Object]) -> Option<String> {
+    let mut end = HEADER_BYTES + objects.len() * ENTRY_BYTES;
+    let mut placed: Vec<_> = objects.iter().collect();
+    placed.sort_by_key(|object| (object.offset, object.bytes));
+    for object in placed {
+        if object.offset < end {
+            return Some(format!("its object {:?} overlaps what is before it", object.name));
+        }
+        end = object.offset + object.bytes;
+    }
+    let mut names: Vec<_> = objects.iter().map(|object| &object.name).collect();
+    names.sort();
+    let repeated = names.windows(2).find(|pair| pair[0] == pair[1]);
+    repeated.map(|pair| format!("two of its objects are named {:?}", pair[0]))
 }
 
 fn never_finished(name: &SegmentName) -> SegmentError {

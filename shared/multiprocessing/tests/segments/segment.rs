@@ -1,6 +1,6 @@
 //! Segments: created exclusively, opened by name, refused when something does not fit.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
@@ -379,4 +379,31 @@ fn dropping_handles_permits_and_segments_never_waits() {
     assert_eq!(segment.semaphore("gate").unwrap().get_value(), 9, "a permit is lost");
     drop(segment);
     assert!(!name().path().exists());
+}
+
+/// Two handles to the same bytes would hand out two exclusive references to them.
+#[apply(test)]
+fn a_directory_whose_objects_overlap_or_share_a_name_is_refused() {
+    const ENTRY: u64 = 128;
+    let plan = Plan::new().array::<u64>("a", 24).array::<u64>("b", 8).lock("c");
+    let segment = segment(&plan);
+    let (name, objects) = (segment.name(), segment.objects());
+    let file = File::options().read(true).write(true).open(name.path()).unwrap();
+    let start = |object: usize| objects[object].offset as u64;
+    let entry = |object: u64| ENTRY + object * ENTRY;
+    for (at, bytes, reason) in [
+        (entry(1) + 48, (start(0) + 64).to_ne_bytes(), "overlaps"),
+        (entry(1) + 48, start(0).to_ne_bytes(), "overlaps"),
+        (entry(0) + 48, (start(1) - 64).to_ne_bytes(), "overlaps"),
+        (entry(2) + 48, (2 * ENTRY).to_ne_bytes(), "overlaps"),
+        (entry(1), *b"a\0\0\0\0\0\0\0", "named \"a\""),
+    ] {
+        let mut truth = [0; 8];
+        file.read_exact_at(&mut truth, at).unwrap();
+        file.write_all_at(&bytes, at).unwrap();
+        let refused = Segment::open(name).unwrap_err().to_string();
+        assert!(refused.contains(reason), "{refused}");
+        file.write_all_at(&truth, at).unwrap();
+        assert!(Segment::open(name).is_ok());
+    }
 }
