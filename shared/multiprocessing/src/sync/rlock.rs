@@ -202,7 +202,8 @@ impl MarkConsistent for RLockGuard<'_> {
 
 impl Drop for RLockGuard<'_> {
     fn drop(&mut self) {
-        if self.is_ours() && self.block.version.fetch_sub(1, Ordering::AcqRel) == 1 {
+        // A depth that another process has overwritten by 0 must not keep the lock forever.
+        if self.is_ours() && self.block.version.fetch_sub(1, Ordering::AcqRel) <= 1 {
             count_out(self.generation);
             self.block.unlock();
         }

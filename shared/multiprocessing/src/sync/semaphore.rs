@@ -116,15 +116,15 @@ struct Taken {
 impl State<Units> {
     /// Recovers the units of dead processes, then takes a unit if one is free.
     fn take(&mut self, own: Identity, dead: &[Identity]) -> Result<Option<Taken>, Full> {
-        let recovered =
-            self.remove(|row| dead.contains(&row.who)).iter().map(|row| row.count).sum();
-        self.head.free += recovered;
-        self.head.recovered += recovered;
+        // Any process may have written these numbers, so no sum of them may overflow.
+        let recovered = sum(&self.remove(|row| dead.contains(&row.who)));
+        self.head.free = self.head.free.saturating_add(recovered);
+        self.head.recovered = self.head.recovered.saturating_add(recovered);
         if self.head.free == 0 {
             return Ok(None);
         }
         match self.row(own) {
-            Some(row) => row.count += 1,
+            Some(row) => row.count = row.count.saturating_add(1),
             None => self.insert(Row { who: own, count: 1, mark: 0 })?,
         }
         self.head.free -= 1;
@@ -133,14 +133,19 @@ impl State<Units> {
 
     /// Removes a unit from those that a process holds. Returns true if it held one.
     fn strike(&mut self, own: Identity) -> bool {
-        let held = self.row(own).map(|row| row.count -= 1).is_some();
+        let held = self.row(own).map(|row| row.count = row.count.saturating_sub(1)).is_some();
         self.remove(|row| row.count == 0);
         held
     }
 
     fn held(&self) -> u64 {
-        self.rows().iter().map(|row| row.count).sum()
+        sum(self.rows())
     }
+}
+
+/// Returns how many units these processes hold together.
+fn sum(rows: &[Row]) -> u64 {
+    rows.iter().fold(0, |sum, row| sum.saturating_add(row.count))
 }
 
 /// Plans a semaphore that starts with this many units and never has more than `most`.
@@ -237,7 +242,7 @@ impl Semaphore {
             if sum > state.head.most {
                 return Err(SemaphoreError::TooMany { released: units, most: state.head.most });
             }
-            state.head.free += units;
+            state.head.free = state.head.free.saturating_add(units);
             Ok(())
         })??;
         self.record.announce(units, ANY);
@@ -276,7 +281,7 @@ impl Permit {
         }
         let freed = self.semaphore.record.update_as(|units, own| {
             let freed = own == self.owner && units.strike(own) && free;
-            units.head.free += u64::from(freed);
+            units.head.free = units.head.free.saturating_add(u64::from(freed));
             freed
         });
         // The lock of a record never becomes unrecoverable, and other failures cannot be repaired

@@ -9,6 +9,7 @@ mod barrier;
 mod condition;
 mod event;
 mod held_locks;
+mod hostile;
 mod identity;
 mod joinable_queue;
 mod lock;

@@ -85,7 +85,8 @@ impl Rounds {
         // True if the only break since the ticket was in a later round. After two breaks nothing is
         // known of the first one, and a process that slept through both gets the cause of the
         // second.
-        let broke_later = self.breaks == ticket.breaks + 1 && self.last_break != ticket.generation;
+        let broke_later =
+            self.breaks == ticket.breaks.wrapping_add(1) && self.last_break != ticket.generation;
         if self.breaks == ticket.breaks || broke_later {
             Outcome::Completed
         } else {
@@ -101,7 +102,7 @@ impl State<Rounds> {
             return Ok(Entry::Broken(cause));
         }
         let ticket = self.head.ticket();
-        if self.head.arrived == self.head.parties {
+        if self.head.arrived >= self.head.parties {
             return Ok(Entry::TooMany(ticket));
         }
         self.enrol(own)?;
@@ -131,12 +132,12 @@ impl State<Rounds> {
     }
 
     pub(super) fn complete(&mut self) {
-        self.head.rounds += 1;
+        self.head.rounds = self.head.rounds.wrapping_add(1);
         self.next_generation();
     }
 
     fn next_generation(&mut self) {
-        self.head.generation += 1;
+        self.head.generation = self.head.generation.wrapping_add(1);
         self.head.arrived = 0;
     }
 
@@ -144,7 +145,7 @@ impl State<Rounds> {
     pub(super) fn break_by(&mut self, cause: BreakCause) {
         if self.head.broken().is_none() {
             self.head.cause = cause.code() | BROKEN;
-            self.head.breaks += 1;
+            self.head.breaks = self.head.breaks.wrapping_add(1);
             self.head.last_break = self.head.generation;
             self.next_generation();
         }
@@ -179,5 +180,5 @@ impl State<Rounds> {
 /// Returns true if the round number `rounds` waits for the process of this row: it arrived in this
 /// round or in the one before.
 fn is_party(row: &Row, rounds: u64) -> bool {
-    row.mark + 1 >= rounds
+    row.mark.saturating_add(1) >= rounds
 }

@@ -41,7 +41,7 @@ impl Given {
 
 impl State<Waiters> {
     pub(super) fn line_up(&mut self, own: Identity) -> Result<u64, Full> {
-        let ticket = self.head.last_ticket + 1;
+        let ticket = self.head.last_ticket.saturating_add(1);
         self.insert(Row { who: own, count: 0, mark: ticket })?;
         self.head.last_ticket = ticket;
         Ok(ticket)
@@ -58,7 +58,7 @@ impl State<Waiters> {
 
     /// Notifies this many waiters that are not yet notified, from the front of the line.
     pub(super) fn notify(&mut self, waiters: usize) -> Given {
-        let next_ticket = self.head.last_ticket + 1;
+        let next_ticket = self.head.last_ticket.saturating_add(1);
         let mut given = Given::default();
         for row in self.rows_mut().iter_mut().filter(|row| row.count == 0).take(waiters) {
             given.add(row, next_ticket);
@@ -77,7 +77,7 @@ impl State<Waiters> {
                 given.add(next_waiter, notified.count);
             }
         }
-        self.head.passed_on += given.count as u64;
+        self.head.passed_on = self.head.passed_on.saturating_add(given.count as u64);
         given
     }
 }
