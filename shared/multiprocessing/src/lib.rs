@@ -127,7 +127,7 @@
 //!
 //! # What it needs, and what it does not do
 //!
-//! - It needs Linux with glibc, and works for one user on one machine. Two pages have the details:
+//! - It needs 64-bit Linux with glibc, and works for one user on one machine. Two pages have the details:
 //!   [its limits](guide::limits) and [fork safety](guide::fork_safety). Read the second one before
 //!   you use [`Process::spawn`].
 //! - Only a process with one thread can fork; [`Process::spawn`] refuses otherwise. A `#[test]` has
@@ -137,8 +137,8 @@
 //! - There are no read-write locks. Condition variables and barriers of pthreads are not used
 //!   inside, because they hang if a waiter is killed, or count it as alive.
 
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-compile_error!("shm-multiprocessing needs Linux and the C library of GNU");
+#[cfg(not(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64")))]
+compile_error!("shm-multiprocessing needs 64-bit Linux and the C library of GNU");
 
 // Runs the example of the README with those of the documentation.
 #[cfg(doctest)]
@@ -148,45 +148,75 @@ mod readme {}
 // The derives refer to this crate by its name, even inside the crate itself.
 extern crate self as multiprocessing;
 
+// On other machines nothing else is compiled, so that the message above is the only one.
 #[cfg(doc)]
 pub mod guide;
 /// The items that the derive of [`SharedState`] refers to. Programs do not use them.
+#[cfg(target_pointer_width = "64")]
 #[doc(hidden)]
 pub mod declaration {
     pub use crate::segment::declaration::{Capacity, Declared, Len, NoAttribute, Parties, Units};
 }
+#[cfg(target_pointer_width = "64")]
 mod memory;
+#[cfg(target_pointer_width = "64")]
 mod pipe;
+#[cfg(target_pointer_width = "64")]
 mod pool;
+#[cfg(target_pointer_width = "64")]
 mod process;
+#[cfg(target_pointer_width = "64")]
 mod segment;
+#[cfg(target_pointer_width = "64")]
 mod sync;
+#[cfg(target_pointer_width = "64")]
 mod sys;
+#[cfg(target_pointer_width = "64")]
 mod task_pool;
 
+#[cfg(target_pointer_width = "64")]
 pub use memory::element::{AtomicElement, Shareable};
+#[cfg(target_pointer_width = "64")]
 pub use memory::layout::{ElementType, Object, ObjectKind, Scalar};
+#[cfg(target_pointer_width = "64")]
 pub use pipe::{
     Connection, Duplex, Ends, Listener, PipeError, ReceiveOnly, Receives, SendOnly, Sends,
     one_way_pipe, pipe,
 };
+#[cfg(target_pointer_width = "64")]
 pub use pool::{
     CANNOT_SERVE, Next, Outcome, Pool, PoolError, PoolEvent, PoolOptions, Progress, Refusal,
     RepairOutcome, StopRequest, Worker, Workload,
 };
+#[cfg(target_pointer_width = "64")]
 pub use process::Process;
+#[cfg(target_pointer_width = "64")]
 pub use segment::{Listing, Plan, Segment, SegmentError, SharedState, Snapshot, segments};
+#[cfg(target_pointer_width = "64")]
 pub use sync::array::{Array, ArrayGuard, RawArray};
+#[cfg(target_pointer_width = "64")]
 pub use sync::barrier::{Barrier, BarrierError, BreakCause};
+#[cfg(target_pointer_width = "64")]
 pub use sync::condition::{Condition, ConditionError};
+#[cfg(target_pointer_width = "64")]
 pub use sync::event::Event;
+#[cfg(target_pointer_width = "64")]
 pub use sync::lock::{Inherited, Lock, LockError, LockFailure, LockGuard};
+#[cfg(target_pointer_width = "64")]
 pub use sync::queue::{JoinableQueue, Queue, QueueError, Task};
+#[cfg(target_pointer_width = "64")]
 pub use sync::rlock::{RLock, RLockGuard};
+#[cfg(target_pointer_width = "64")]
 pub use sync::semaphore::{BoundedSemaphore, Permit, Semaphore, SemaphoreError};
+#[cfg(target_pointer_width = "64")]
 pub use sync::value::{RawValue, Value, ValueGuard};
+#[cfg(target_pointer_width = "64")]
 pub use sys::exit::Exit;
+#[cfg(target_pointer_width = "64")]
 pub use sys::fork::SpawnError;
+#[cfg(target_pointer_width = "64")]
 pub use sys::name::{InvalidName, SegmentName};
+#[cfg(target_pointer_width = "64")]
 pub use sys::wait::{wait, wait_timeout};
+#[cfg(target_pointer_width = "64")]
 pub use task_pool::{AsyncResult, Imap, StartError, TaskError, TaskPool, TaskPoolBuilder};

@@ -81,6 +81,7 @@ fn lie_about(segment: &Segment, object: &Object) {
             use_all(segment);
         }
     }
+    file.write_all_at(&truth, start).unwrap();
 }
 
 #[apply(test)]

@@ -4,6 +4,7 @@
 mod conformance;
 mod examples;
 mod layers;
+mod platform;
 mod public_surface;
 mod soaks;
 mod test_names;
