@@ -73,6 +73,20 @@ pub(crate) const fn elements_in<T: Shareable>() -> usize {
     size_of::<T>() / T::ELEMENT.size()
 }
 
+/// Most bytes of what is copied as a whole, on the stack: a value or a message.
+pub(crate) const MOST_COPIED: usize = 64 * 1024;
+
+/// Checks, while the program is compiled, that a `T` may be copied as a whole.
+pub(crate) const fn check_copied<T: Shareable>() {
+    const {
+        assert!(
+            size_of::<T>() <= MOST_COPIED,
+            "a value or a message has at most 64 KiB, because it is copied on the stack: use an \
+             `Array`, which is changed in place"
+        );
+    }
+}
+
 /// A number that the processor reads and writes in one step, for [`RawValue`](crate::RawValue) and
 /// [`RawArray`](crate::RawArray).
 pub trait AtomicElement: Shareable + sealed::Atomic {}

@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use crate::memory::cell::{atomic, read_words, write_words};
-use crate::memory::element::{AtomicElement, Shareable, elements_in, sealed::Atomic};
+use crate::memory::element::{AtomicElement, Shareable, check_copied, elements_in, sealed::Atomic};
 use crate::memory::layout::{ElementType, Object};
 use crate::sync::copies::Copies;
 use crate::sync::lock::{Lock, LockError, LockFailure, LockGuard, MarkConsistent};
@@ -18,6 +18,14 @@ use crate::sys::mapping::Place;
 /// A change is made on a copy and committed by one store when the guard is dropped. So the value is
 /// whole at whatever point a process is killed. Readers without the lock see the last committed
 /// value. The next holder after a dead one finds the last committed value too.
+///
+/// A value is copied on the stack, so it has at most 64 KiB. More does not compile. An
+/// [`Array`](crate::Array) is changed in place and may have any size:
+///
+/// ```compile_fail,E0080
+/// # use multiprocessing::{Plan, Segment, SegmentName};
+/// let plan = Plan::new().value::<[u64; 8193]>("large");
+/// ```
 #[derive(Clone)]
 pub struct Value<T> {
     copies: Copies,
@@ -30,6 +38,7 @@ impl<T: Shareable> Primitive for Value<T> {
     const ELEMENT: ElementType = T::ELEMENT;
 
     fn planned((): Self::Size, _participants: usize) -> Result<Planned, String> {
+        const { check_copied::<T>() };
         Ok(Planned::elements(elements_in::<T>()))
     }
 
@@ -41,6 +50,7 @@ impl<T: Shareable> Primitive for Value<T> {
 impl<T: Shareable> Value<T> {
     /// Returns the value of an object, if the object has this size.
     pub(crate) fn open(place: Place, object: &Object) -> Option<Self> {
+        const { check_copied::<T>() };
         (object.length == elements_in::<T>())
             .then(|| Self { copies: Copies::new(&place), kind: PhantomData })
     }

@@ -149,3 +149,26 @@ fn a_guard_that_changes_nothing_commits_nothing() {
     drop(guard);
     assert_eq!(value.get(), 3);
 }
+
+/// An ordinary thread has 2 MiB of stack, and a build without optimization copies more often.
+#[apply(test)]
+fn the_largest_values_and_messages_fit_the_stack_of_a_thread() {
+    type Large = [u64; 64 * 1024 / 8];
+    let plan = Plan::new().value::<Large>("value").queue::<Large>("queue", 1);
+    let segment = segment(&plan.joinable_queue::<Large>("tasks", 1));
+    let use_all = || {
+        let value = segment.value::<Large>("value").unwrap();
+        value.update(|numbers| numbers[0] += 1).unwrap();
+        value.lock().unwrap()[8191] = 2;
+        value.set(value.get().map(|number| 10 * number)).unwrap();
+        let queue = segment.queue::<Large>("queue").unwrap();
+        queue.put(value.get()).unwrap();
+        let tasks = segment.joinable_queue::<Large>("tasks").unwrap();
+        tasks.put(queue.get().unwrap()).unwrap();
+        let task = tasks.get().unwrap();
+        (task[0], task[8191])
+    };
+    let thread = std::thread::Builder::new().stack_size(2 * 1024 * 1024);
+    let ends = std::thread::scope(|scope| thread.spawn_scoped(scope, use_all).unwrap().join());
+    assert_eq!(ends.unwrap(), (10, 20));
+}

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use super::counts::{BOTH_SIDES, Counts, Side, Standing};
 use super::error::QueueError;
 use crate::memory::cell::{WORD, read_words, write_words};
-use crate::memory::element::{Shareable, elements_in};
+use crate::memory::element::{Shareable, check_copied, elements_in};
 use crate::memory::layout::Object;
 use crate::sync::lock::LockFailure;
 use crate::sync::participant::Identity;
@@ -36,6 +36,7 @@ const fn slot_bytes<T>() -> usize {
 
 /// Plans a ring of this many messages.
 pub(super) fn planned<T: Shareable>(capacity: usize) -> Result<Planned, String> {
+    const { check_copied::<T>() };
     if capacity == 0 {
         return Err("has no room for a message".to_owned());
     }
@@ -64,6 +65,7 @@ pub(super) fn describe(place: &Place, object: &Object) -> String {
 impl<T: Shareable> Ring<T> {
     /// Returns the ring of a queue, if its messages have this type.
     pub(super) fn new(place: &Place, object: &Object) -> Option<Self> {
+        const { check_copied::<T>() };
         let (record, slots) = parts(place, object);
         let capacity = (slots.bytes() / slot_bytes::<T>()) as u64;
         let fits = capacity > 0
