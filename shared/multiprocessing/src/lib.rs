@@ -155,6 +155,7 @@ pub mod guide;
 #[cfg(target_pointer_width = "64")]
 #[doc(hidden)]
 pub mod declaration {
+    pub use crate::memory::layout::structure;
     pub use crate::segment::declaration::{Capacity, Declared, Len, NoAttribute, Parties, Units};
 }
 #[cfg(target_pointer_width = "64")]

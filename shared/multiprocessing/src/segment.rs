@@ -29,7 +29,7 @@ use crate::memory::cell::{atomic, write_bytes, write_words};
 use crate::memory::element::{AtomicElement, Shareable, sealed::Atomic};
 use crate::memory::layout::{
     ENTRY_BYTES, HEAD_BYTES, HEADER_BYTES, Header, LAYOUT_VERSION, LOCK_BYTES, MAGIC, Object,
-    ObjectKind, READY, STATE_OFFSET, Shape, kinds,
+    ObjectKind, READY, STATE_OFFSET, Shape, fingerprint, is_structure, kinds,
 };
 use crate::sync::condition::ConditionLock;
 use crate::sync::mutex::LockPlace;
@@ -98,9 +98,15 @@ impl Segment {
         // header or nothing.
         let written = claim.entry.write_all_at(header.as_bytes(), 0);
         written.map_err(|error| io_error(name, "writing the header of", error))?;
+        let schemas = objects.iter().filter_map(|object| object.fields.as_ref());
+        let mut schema_offset = bytes - schemas.map(String::len).sum::<usize>();
         for (index, (object, head)) in objects.iter().zip(plan.heads()).enumerate() {
             let entry = memory.part(HEADER_BYTES + index * ENTRY_BYTES, ENTRY_BYTES);
-            write_bytes(&entry, object.entry().as_bytes());
+            write_bytes(&entry, object.entry(schema_offset).as_bytes());
+            if let Some(schema) = &object.fields {
+                write_bytes(&memory.part(schema_offset, schema.len()), schema.as_bytes());
+                schema_offset += schema.len();
+            }
             let place = memory.part(object.offset, object.bytes);
             if object.kind.has_lock() {
                 let initialised = LockPlace::new(place.clone()).block().initialise();
@@ -169,16 +175,29 @@ impl Segment {
         open: impl FnOnce(Place, &Object) -> Option<P>,
     ) -> Result<P, SegmentError> {
         let named = self.objects.iter().find(|object| object.name == name);
+        let schema = P::schema();
+        // Another program may not know the type, only its elements.
+        let is_known = |object: &&Object| schema.is_some() && object.fingerprint != 0;
+        let expected = schema.as_deref().map_or(0, fingerprint);
         let fits = named.filter(|object| object.kind == kind && object.element == P::ELEMENT);
+        let fits = fits.filter(|object| !is_known(object) || object.fingerprint == expected);
         fits.and_then(|object| open(self.place(object), object)).ok_or_else(|| {
             let has_elements = |object: &&Object| object.kind.shape() != Shape::Lock;
+            let fields = |fields: Option<&String>| {
+                fields.map(|fields| format!(", fields {fields}")).unwrap_or_default()
+            };
             let found = named.map(|object| match has_elements(&object) {
-                true => format!("{} of {}, length {}", object.kind, object.element, object.length),
+                true => {
+                    let Object { kind, element, length, .. } = object;
+                    let fields = fields(object.fields.as_ref());
+                    format!("{kind} of {element}, length {length}{fields}")
+                }
                 false => object.kind.to_string(),
             });
+            let structure = schema.as_ref().filter(|schema| is_structure(schema));
             let wanted = match kind.shape() {
                 Shape::Lock => kind.to_string(),
-                _ => format!("{kind} of {}", P::wanted()),
+                _ => format!("{kind} of {}{}", P::wanted(), fields(structure)),
             };
             self.mismatch(name, wanted, found)
         })

@@ -17,8 +17,14 @@ pub fn derive(item: TokenStream) -> Result<TokenStream, Refusal> {
 /// The parts of a structure that the derive needs.
 struct Structure {
     name: TokenTree,
-    /// The types of its fields, with their spans, so that the compiler points at the wrong one.
-    fields: Vec<TokenStream>,
+    fields: Vec<Field>,
+}
+
+struct Field {
+    /// Its name, or its number in a tuple.
+    name: String,
+    /// With its span, so that the compiler points at the wrong one.
+    kind: TokenStream,
 }
 
 impl Structure {
@@ -53,11 +59,11 @@ impl Structure {
 
     fn implementation(self) -> TokenStream {
         let (mut sizes, mut elements) = (TokenStream::new(), TokenStream::new());
-        for field in &self.fields {
-            sizes.extend([source("+ ::core::mem::size_of::<"), field.clone(), source(">()")]);
+        for Field { kind, .. } in &self.fields {
+            sizes.extend([source("+ ::core::mem::size_of::<"), kind.clone(), source(">()")]);
             elements.extend([
                 source("<"),
-                field.clone(),
+                kind.clone(),
                 source("as ::multiprocessing::Shareable>::ELEMENT,"),
             ]);
         }
@@ -75,6 +81,10 @@ impl Structure {
             group(Delimiter::Parenthesis, [source("&"), group(Delimiter::Bracket, [elements])]),
             source(";"),
         ]);
+        body.extend([
+            source("fn schema() -> ::std::string::String"),
+            group(Delimiter::Brace, [self.schema()]),
+        ]);
         // SAFETY of the generated code: all fields are Shareable, because `elements` names
         // their trait. Their order is defined. `check` rules out padding between them and at the
         // end. The trait requires `Copy`, which rules out a destructor.
@@ -86,23 +96,47 @@ impl Structure {
         implementation.extend([name(), group(Delimiter::Brace, [body])]);
         implementation
     }
+
+    /// Returns an expression for the schema of the structure.
+    fn schema(&self) -> TokenStream {
+        let mut fields = TokenStream::new();
+        for Field { name, kind } in &self.fields {
+            let mut field = source(&format!("{name:?}, <"));
+            field.extend([
+                kind.clone(),
+                source("as ::multiprocessing::Shareable>::schema(), ::core::mem::size_of::<"),
+                kind.clone(),
+                source(">() / <"),
+                kind.clone(),
+                source("as ::multiprocessing::Shareable>::BASE_BYTES,"),
+                source(&format!("::core::mem::offset_of!({}, {name})", self.name)),
+            ]);
+            fields.extend([group(Delimiter::Parenthesis, [field]), source(",")]);
+        }
+        let mut schema = source("::multiprocessing::declaration::structure");
+        let fields = group(Delimiter::Bracket, [fields]);
+        schema.extend(group(Delimiter::Parenthesis, [source("&"), fields]));
+        schema
+    }
 }
 
-/// Returns the types in the braces or parentheses of a structure.
-fn split_fields(fields: &Group) -> Vec<TokenStream> {
+/// Returns what is in the braces or parentheses of a structure.
+fn split_fields(fields: &Group) -> Vec<Field> {
     let named = fields.delimiter() == Delimiter::Brace;
-    let mut types = Vec::new();
+    let mut found = Vec::new();
     let mut tokens = fields.stream().into_iter().peekable();
     while tokens.peek().is_some() {
         take_attributes(&mut tokens);
         skip_visibility(&mut tokens);
+        let mut name = found.len().to_string();
         if named {
-            // The name and the colon.
-            tokens.nth(1);
+            name = tokens.next().map(|name| name.to_string()).unwrap_or_default();
+            // The colon.
+            tokens.next();
         }
-        types.push(take_until_comma(&mut tokens));
+        found.push(Field { name, kind: take_until_comma(&mut tokens) });
     }
-    types
+    found
 }
 
 /// Returns true if an attribute is a `repr` that defines the order of the fields.

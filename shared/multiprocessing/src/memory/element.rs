@@ -58,6 +58,16 @@ pub unsafe trait Shareable: Copy + 'static {
     /// The number type that the directory of the segment records, for readers in any language: the
     /// type of all fields, or bytes if they differ.
     const ELEMENT: ElementType;
+
+    /// Bytes of the type, or of an element if it is an array.
+    #[doc(hidden)] // For the derive.
+    const BASE_BYTES: usize = size_of::<Self>();
+
+    /// Returns the schema of the type, or of an element if it is an array, for the directory.
+    #[doc(hidden)] // For the derive.
+    fn schema() -> String {
+        Self::ELEMENT.to_string()
+    }
 }
 
 /// Returns how many numbers of its element type a `T` consists of.
@@ -157,6 +167,11 @@ unsafe impl Shareable for f64 {
 // SAFETY: elements follow each other without padding, and are `Shareable`.
 unsafe impl<T: Shareable, const N: usize> Shareable for [T; N] {
     const ELEMENT: ElementType = T::ELEMENT;
+    const BASE_BYTES: usize = T::BASE_BYTES;
+
+    fn schema() -> String {
+        T::schema()
+    }
 }
 
 #[cfg(doctest)]

@@ -31,8 +31,17 @@
 //! | 40 | 8 | length |
 //! | 48 | 8 | offset of the object in the segment |
 //! | 56 | 8 | bytes of the object |
-//! | 64 | 8 | reserved for a fingerprint of the type, 0 |
-//! | 72 | 56 | reserved, 0 |
+//! | 64 | 8 | fingerprint of the type, see below; 0 if unknown |
+//! | 72 | 8 | offset of the schema in the segment; 0 if there is none |
+//! | 80 | 8 | bytes of the schema |
+//! | 88 | 40 | reserved, 0 |
+//!
+//! The schema describes the type of a value, of an element of an array or of a message of a queue.
+//! For a number it is the name of the type, such as `u64`. For a structure it lists the fields:
+//! `{bets:u64@0,name:u8*16@8}` has a number at offset 0 and an array of 16 bytes at offset 8. The
+//! type of a field may be a structure again. An array has the schema of its elements. The
+//! fingerprint is the 64-bit FNV-1a hash of the schema. Only the schemas of structures are stored,
+//! behind the objects, because the element type names all others. The other kinds have neither.
 //!
 //! Version 1 had headers and entries of 64 bytes. Version 2 named a process without its image. Both
 //! are refused, and can be reclaimed.
@@ -80,12 +89,15 @@
 
 mod element_type;
 mod kind;
+mod schema;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub use self::element_type::{ElementType, Scalar};
 pub use self::kind::ObjectKind;
 pub(crate) use self::kind::{Shape, kinds};
+pub use self::schema::structure;
+pub(crate) use self::schema::{fingerprint, is_structure};
 
 /// First bytes of every segment of this library.
 pub(crate) const MAGIC: [u8; 8] = *b"SHMPROC\0";
@@ -145,9 +157,10 @@ pub(crate) struct Entry {
     length: u64,
     offset: u64,
     bytes: u64,
-    /// Reserved for a fingerprint of the type, 0.
     fingerprint: u64,
-    reserved: [u8; 56],
+    pub(crate) schema_offset: u64,
+    pub(crate) schema_bytes: u64,
+    reserved: [u8; 40],
 }
 
 /// Bytes of the preamble with the state.
@@ -177,10 +190,18 @@ pub struct Object {
     pub offset: usize,
     /// Its size in bytes, with the lock.
     pub bytes: usize,
+    /// The fields of the structure that its value, its elements or its messages are, such as
+    /// `{bets:u64@0,name:u8*16@8}`: names, types, numbers of elements and offsets. `None` if they
+    /// are numbers.
+    pub fields: Option<String>,
+    /// The fingerprint of the type; 0 if it is unknown.
+    pub(crate) fingerprint: u64,
 }
 
 impl Object {
-    pub(crate) fn entry(&self) -> Entry {
+    /// Returns the directory entry of the object. The schema is at this offset, if there is one.
+    pub(crate) fn entry(&self, schema_offset: usize) -> Entry {
+        let schema_bytes = self.fields.as_ref().map_or(0, String::len);
         let mut name = [0; 32];
         name[..self.name.len()].copy_from_slice(self.name.as_bytes());
         Entry {
@@ -190,13 +211,15 @@ impl Object {
             length: self.length as u64,
             offset: self.offset as u64,
             bytes: self.bytes as u64,
-            fingerprint: 0,
-            reserved: [0; 56],
+            fingerprint: self.fingerprint,
+            schema_offset: if schema_bytes > 0 { schema_offset as u64 } else { 0 },
+            schema_bytes: schema_bytes as u64,
+            reserved: [0; 40],
         }
     }
 
-    /// Reads a directory entry of a segment of `total` bytes. Returns `None` if it is invalid,
-    /// because any process that can write the segment can write the directory.
+    /// Reads a directory entry of a segment of `total` bytes, without the fields. Returns `None` if it
+    /// is invalid, because any process that can write the segment can write the directory.
     pub(crate) fn from_entry(entry: &Entry, total: usize) -> Option<Self> {
         let name_bytes = entry.name.iter().position(|&byte| byte == 0)?;
         let kind = ObjectKind::from_code(entry.kind)?;
@@ -207,6 +230,8 @@ impl Object {
             length: usize::try_from(entry.length).ok()?,
             offset: usize::try_from(entry.offset).ok()?,
             bytes: usize::try_from(entry.bytes).ok()?,
+            fields: None,
+            fingerprint: entry.fingerprint,
         };
         let sized = kind.takes(object.bytes, object.element, object.length);
         let inside = object.offset.checked_add(object.bytes).is_some_and(|end| end <= total);
@@ -236,14 +261,14 @@ mod tests {
     fn an_entry_reads_back_as_the_object_it_was_made_from() {
         let (objects, total) = plan().laid_out().unwrap();
         for object in objects {
-            assert_eq!(Object::from_entry(&object.entry(), total), Some(object));
+            assert_eq!(Object::from_entry(&object.entry(0), total), Some(object));
         }
     }
 
     #[test]
     fn entries_with_a_wrong_place_or_size_are_refused() {
         let (objects, total) = plan().laid_out().unwrap();
-        let good = objects[1].entry();
+        let good = objects[1].entry(0);
         let lies = [
             Entry { offset: total as u64, ..good },
             Entry { offset: u64::MAX - 8, ..good },
@@ -263,7 +288,7 @@ mod tests {
     #[test]
     fn a_joinable_queue_has_whole_rows_besides_its_ring() {
         let (objects, total) = plan().laid_out().unwrap();
-        let good = objects[5].entry();
+        let good = objects[5].entry(0);
         assert_eq!(
             good.bytes as usize,
             LOCK_BYTES + 2 * (HEAD_BYTES + 3 * ROW_BYTES) + SIGNAL_BYTES + 2 * 8

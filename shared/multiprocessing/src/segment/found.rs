@@ -16,7 +16,7 @@ use shared_memory::{ShmemConf, ShmemError};
 use super::claim::inode;
 use super::error::{SegmentError, io_error, shmem_error, system};
 use super::{Segment, prepare_process};
-use crate::memory::cell::{atomic, read_structure};
+use crate::memory::cell::{atomic, read_elements, read_structure};
 use crate::memory::element::sealed::Atomic;
 use crate::memory::layout::{
     CREATOR_OFFSET, ENTRY_BYTES, Entry, HEADER_BYTES, Header, LAYOUT_VERSION, MAGIC, Object,
@@ -105,8 +105,10 @@ impl Segment {
         }
         let object = |index: usize| {
             let entry = memory.part(HEADER_BYTES + index * ENTRY_BYTES, ENTRY_BYTES);
-            let object =
-                read_structure::<Entry>(&entry).and_then(|entry| Object::from_entry(&entry, bytes));
+            let object = read_structure::<Entry>(&entry).and_then(|entry| {
+                let object = Object::from_entry(&entry, bytes)?;
+                Some(Object { fields: read_schema(&memory, &entry)?, ..object })
+            });
             object.ok_or_else(|| foreign(format!("its directory entry {index} makes no sense")))
         };
         let objects = (0..count).map(object).collect::<Result<Vec<_>, _>>()?;
@@ -289,6 +291,19 @@ fn is_unfinished(name: &SegmentName) -> bool {
         Ok(()) if start.starts_with(&MAGIC) => start[STATE_OFFSET..] == [0; 4],
         _ => nothing_written(&entry),
     }
+}
+
+/// Returns the schema of a directory entry, if it has one. Returns `None` if it is not a text inside
+/// the segment.
+fn read_schema(memory: &Place, entry: &Entry) -> Option<Option<String>> {
+    let offset = usize::try_from(entry.schema_offset).ok()?;
+    let bytes = usize::try_from(entry.schema_bytes).ok()?;
+    if offset == 0 && bytes == 0 {
+        return Some(None);
+    }
+    let is_inside = offset.checked_add(bytes).is_some_and(|end| end <= memory.bytes());
+    let schema = is_inside.then(|| read_elements(&memory.part(offset, bytes), 1))?;
+    String::from_utf8(schema).ok().map(Some)
 }
 
 /// Returns how the objects of a directory contradict each other, if they do.

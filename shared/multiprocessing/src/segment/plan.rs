@@ -3,7 +3,7 @@
 use crate::memory::element::{AtomicElement, Shareable};
 use crate::memory::layout::{
     ALIGNMENT, ENTRY_BYTES, HEADER_BYTES, MAX_OBJECT_NAME_BYTES, Object, ObjectKind, ROW_BYTES,
-    kinds,
+    fingerprint, is_structure, kinds,
 };
 use crate::sync::primitive::{Planned, Primitive};
 
@@ -63,7 +63,11 @@ impl Plan {
         // The bytes of the rest are added when the plan is laid out.
         let bytes = rows.saturating_mul(2 * ROW_BYTES);
         let name = name.to_owned();
-        let object = Object { name, kind, element: P::ELEMENT, length, offset: 0, bytes };
+        let schema = P::schema();
+        let fingerprint = schema.as_deref().map_or(0, fingerprint);
+        let fields = schema.filter(|schema| is_structure(schema));
+        let element = P::ELEMENT;
+        let object = Object { name, kind, element, length, offset: 0, bytes, fields, fingerprint };
         self.objects.push(PlannedObject { object, head, problem });
         self
     }
@@ -73,8 +77,8 @@ impl Plan {
         self.objects.iter().map(|planned| &planned.head)
     }
 
-    /// Assigns a place to every object. Returns the objects and the bytes of the whole segment. The
-    /// error says what is wrong with the plan.
+    /// Assigns a place to every object. Returns the objects and the bytes of the whole segment, which
+    /// ends with the schemas in the same order. The error says what is wrong with the plan.
     pub(crate) fn laid_out(&self) -> Result<(Vec<Object>, usize), String> {
         let mut end = HEADER_BYTES + ENTRY_BYTES * self.objects.len();
         // File sizes are signed.
@@ -101,7 +105,9 @@ impl Plan {
             end = offset.checked_add(bytes).filter(|&end| end <= limit).ok_or_else(too_large)?;
             placed.push(Object { offset, bytes, ..object.clone() });
         }
-        Ok((placed, end))
+        let schemas: usize =
+            placed.iter().filter_map(|object| object.fields.as_ref()).map(String::len).sum();
+        Ok((placed, end + schemas))
     }
 }
 

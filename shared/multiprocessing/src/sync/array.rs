@@ -30,6 +30,10 @@ impl<T: Shareable> Primitive for Array<T> {
 
     const ELEMENT: ElementType = T::ELEMENT;
 
+    fn schema() -> Option<String> {
+        Some(T::schema())
+    }
+
     fn planned(length: Self::Size, _participants: usize) -> Result<Planned, String> {
         Ok(Planned::elements(length.saturating_mul(elements_in::<T>())))
     }

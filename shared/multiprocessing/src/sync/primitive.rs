@@ -33,6 +33,11 @@ pub(crate) trait Primitive {
     /// error is the second half of a sentence that begins with the object.
     fn planned(size: Self::Size, participants: usize) -> Result<Planned, String>;
 
+    /// Returns the schema of its value, element or message, if that is a type of the program.
+    fn schema() -> Option<String> {
+        None
+    }
+
     /// Returns the second half of an error that begins with the kind that was looked for.
     fn wanted() -> String {
         Self::ELEMENT.to_string()

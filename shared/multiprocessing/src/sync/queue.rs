@@ -86,6 +86,10 @@ impl<T: Shareable, K: Kind> Primitive for Queue<T, K> {
 
     const ELEMENT: ElementType = T::ELEMENT;
 
+    fn schema() -> Option<String> {
+        Some(T::schema())
+    }
+
     fn planned(capacity: usize, participants: usize) -> Result<Planned, String> {
         let rows = if K::HAS_ROWS { participants } else { 0 };
         Ok(Planned { rows, ..ring::planned::<T>(capacity)? })

@@ -37,6 +37,10 @@ impl<T: Shareable> Primitive for Value<T> {
 
     const ELEMENT: ElementType = T::ELEMENT;
 
+    fn schema() -> Option<String> {
+        Some(T::schema())
+    }
+
     fn planned((): Self::Size, _participants: usize) -> Result<Planned, String> {
         const { check_copied::<T>() };
         Ok(Planned::elements(elements_in::<T>()))

@@ -1,5 +1,8 @@
 //! Structures, numbers and arrays in shared memory, and the plans that place them.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
 use multiprocessing::{AtomicElement, ElementType, Plan, Scalar, Segment, Shareable};
 use proptest::prelude::*;
 
@@ -187,6 +190,94 @@ proptest! {
             prop_assert_eq!(object.offset % 64, 0);
             end = object.offset + object.bytes;
         }
+        // The fields of the structures are behind the objects.
+        let fields = objects.iter().filter_map(|object| object.fields.as_ref());
+        let end = end + fields.map(String::len).sum::<usize>();
         prop_assert_eq!(std::fs::metadata(name.path()).unwrap().len(), end as u64);
     }
+}
+
+/// Two structures with the same bytes and different meanings.
+mod meanings {
+    use super::Shareable;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Shareable)]
+    #[repr(C)]
+    pub struct Written {
+        pub number: u64,
+        pub ratio: f64,
+        pub inner: [Pair; 2],
+        pub r#type: u32,
+        pub text: [u8; 4],
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Shareable)]
+    #[repr(C)]
+    pub struct Pair(pub u16, pub i16);
+
+    #[derive(Clone, Copy, Debug, Shareable)]
+    #[repr(C)]
+    pub struct Swapped {
+        pub ratio: f64,
+        pub number: u64,
+        pub inner: [Pair; 2],
+        pub r#type: u32,
+        pub text: [u8; 4],
+    }
+
+    #[derive(Clone, Copy, Debug, Shareable)]
+    #[repr(C)]
+    pub struct Renamed {
+        pub amount: u64,
+        pub ratio: f64,
+        pub inner: [Pair; 2],
+        pub r#type: u32,
+        pub text: [u8; 4],
+    }
+}
+
+#[apply(test)]
+fn a_structure_does_not_open_as_another_one_of_the_same_size() {
+    use meanings::{Pair, Renamed, Swapped, Written};
+
+    let plan = Plan::new().value::<Written>("value").array::<Written>("array", 2);
+    let plan = plan.queue::<Written>("queue", 2).value::<[u64; 4]>("numbers").value::<Pair>("pair");
+    let segment = segment(&plan.joinable_queue::<Written>("tasks", 2));
+    let opened = Segment::open(segment.name()).unwrap();
+    assert_eq!(opened.objects(), segment.objects());
+    let fields = "{number:u64@0,ratio:f64@8,inner:{0:u16@0,1:i16@2}*2@16,type:u32@24,text:u8*4@28}";
+    assert_eq!(opened.objects()[0].fields.as_deref(), Some(fields));
+    assert_eq!(opened.objects()[3].fields, None, "numbers have no fields");
+
+    assert!(opened.value::<Written>("value").is_ok() && opened.array::<Written>("array").is_ok());
+    assert!(opened.queue::<Written>("queue").is_ok());
+    assert!(opened.joinable_queue::<Written>("tasks").is_ok());
+    assert!(opened.value::<[[u64; 2]; 2]>("numbers").is_ok(), "an array is its elements");
+    let refused = [
+        opened.value::<Swapped>("value").err(),
+        opened.value::<Renamed>("value").err(),
+        opened.value::<[u8; 32]>("value").err(),
+        opened.array::<Swapped>("array").err(),
+        opened.array::<u8>("array").err(),
+        opened.queue::<Swapped>("queue").err(),
+        opened.joinable_queue::<Renamed>("tasks").err(),
+    ];
+    for refused in refused {
+        let refused = refused.unwrap().to_string();
+        assert!(refused.contains(&format!("fields {fields}; expected")), "{refused}");
+    }
+}
+
+/// A program in another language may know the numbers of a structure without its fields.
+#[apply(test)]
+fn an_object_without_a_fingerprint_opens_by_its_elements() {
+    let segment = segment(&Plan::new().value::<meanings::Written>("value"));
+    let file = File::options().write(true).open(segment.name().path()).unwrap();
+    file.write_all_at(&[0; 24], 128 + 64).unwrap();
+    let opened = Segment::open(segment.name()).unwrap();
+    assert_eq!(opened.objects()[0].fields, None);
+    assert!(opened.value::<meanings::Swapped>("value").is_ok());
+    // A schema that is not inside the segment.
+    file.write_all_at(&[0xff; 24], 128 + 64).unwrap();
+    assert!(Segment::open(segment.name()).is_err());
 }
