@@ -45,7 +45,8 @@ use crate::sys::proc::{Stamp, stamp};
 ///
 /// Its creator and the children that it forks hold a `flock` on the entry as long as one of them
 /// lives. An entry without that lock is stale. The entry is removed when the creating process drops
-/// its last handle, or dies while children of it live.
+/// its last handle, or dies while children of it live. If the creator has ended and a child goes on
+/// as a daemon, that child takes its place.
 #[derive(Clone, Debug)]
 pub struct Segment {
     name: SegmentName,
@@ -78,7 +79,7 @@ impl Segment {
         let mapped = mapped.map_err(|error| shmem_error(name, "creating", error))?;
         let mapping = Mapping::new(mapped, namespaces);
         drop(room);
-        let claim = Claim::stake(name, bytes)?;
+        let claim = Claim::stake(name, bytes, own)?;
         let memory = Place::whole(&mapping);
         let header = Header {
             magic: MAGIC,

@@ -6,15 +6,16 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 
 use nix::errno::Errno;
-use nix::fcntl::posix_fallocate;
+use nix::fcntl::{FcntlArg, fcntl, posix_fallocate};
 use nix::sys::mman::shm_unlink;
-use nix::unistd::{geteuid, getpid};
+use nix::unistd::{Pid, geteuid, getpid};
 
 use super::error::{SegmentError, io_error, system};
+use crate::sync::participant::Identity;
 use crate::sys::generation::generation;
 use crate::sys::name::SegmentName;
-use crate::sys::orphans::{forget_segment, remember_segment};
-use crate::sys::proc::maps;
+use crate::sys::orphans::{forget_segment, remember_segment, removal_lock};
+use crate::sys::proc::{attached, maps, parent};
 
 /// Permission bits of an entry: only its owner may read and write it.
 const PRIVATE: u32 = 0o600;
@@ -28,6 +29,8 @@ pub(super) struct Claim {
     name: SegmentName,
     /// The process that created the entry, by its [`generation`].
     creator: u32,
+    /// The same process, for one that outlives it.
+    identity: Identity,
     pub(super) inode: u64,
     /// Carries the `flock`. Forked children inherit it, so the claim lasts until the last of them
     /// ends.
@@ -36,7 +39,11 @@ pub(super) struct Claim {
 
 impl Claim {
     /// Locks the entry of a segment that was just created and mapped, and reserves its pages.
-    pub(super) fn stake(name: &SegmentName, bytes: usize) -> Result<Self, SegmentError> {
+    pub(super) fn stake(
+        name: &SegmentName,
+        bytes: usize,
+        identity: Identity,
+    ) -> Result<Self, SegmentError> {
         let entry = open_made_private(name).map_err(|error| io_error(name, "opening", error))?;
         // Before this process has the lock, another process may mistake the entry for that of a
         // dead creator, remove it, and create another one of the same name.
@@ -52,9 +59,10 @@ impl Claim {
         }
         // From here on the entry belongs to this claim. An error below drops the claim, which
         // removes it.
-        let claim = Self { name: name.clone(), creator: generation(), inode: locked, entry };
+        let (name, creator) = (name.clone(), generation());
+        let claim = Self { name, creator, identity, inode: locked, entry };
         claim.reserve(bytes)?;
-        remember_segment(&name.path(), locked);
+        remember_segment(&claim.name.path(), locked, identity.stamp().started);
         Ok(claim)
     }
 
@@ -83,16 +91,31 @@ impl Claim {
     }
 }
 
+impl Claim {
+    /// Returns true if this process has outlived the creator, which made a daemon of it, and no
+    /// process but its own children uses the segment any more.
+    fn is_inherited(&self) -> bool {
+        let is_child = |pid: &Pid| parent(*pid) == Some(getpid());
+        self.identity.is_dead() && attached(self.inode).iter().all(is_child)
+    }
+}
+
 impl Drop for Claim {
     /// Removes the entry, in the process that created it. A forked child that drops its copy must
-    /// not.
+    /// not, unless the creator has ended.
     fn drop(&mut self) {
-        if generation() == self.creator {
-            if inode(&self.name) == Some(self.inode) {
-                let _ = shm_unlink(self.name.as_str());
-            }
-            forget_segment(self.inode);
+        let created = generation() == self.creator;
+        if !created && !self.is_inherited() {
+            return;
         }
+        // Another process that has inherited the segment may be removing the entry, and a new
+        // creator may create one of the same name.
+        let entry = File::options().read(true).write(true).open(self.name.path());
+        let lock = || fcntl(entry.as_ref().ok()?, FcntlArg::F_OFD_SETLK(&removal_lock())).ok();
+        if (created || lock().is_some()) && inode(&self.name) == Some(self.inode) {
+            let _ = shm_unlink(self.name.as_str());
+        }
+        forget_segment(self.inode);
     }
 }
 

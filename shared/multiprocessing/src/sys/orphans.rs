@@ -18,7 +18,7 @@ use nix::unistd::{Pid, close, getpid, getppid};
 use crate::sys::child::pidfd_open;
 use crate::sys::generation::generation;
 use crate::sys::name::DIRECTORY;
-use crate::sys::proc::is_ending;
+use crate::sys::proc::{Stamp, has_ended, is_ending};
 
 /// The signal that a child gets when its parent is gone. On Linux only the init process uses it
 /// otherwise.
@@ -62,12 +62,37 @@ struct RemovableSegment {
     /// The process that created it, by its [`generation`]: this one or its parent. A pid would be
     /// ambiguous, because a child in another pid namespace may have that of its parent.
     creator: AtomicU32,
+    /// The pid of that process, and its start time.
+    pid: AtomicI32,
+    started: AtomicU64,
 }
 
 impl RemovableSegment {
     const fn new() -> Self {
         let path = [const { AtomicU8::new(0) }; PATH_BYTES];
-        Self { path, inode: AtomicU64::new(0), creator: AtomicU32::new(0) }
+        Self {
+            path,
+            inode: AtomicU64::new(0),
+            creator: AtomicU32::new(0),
+            pid: AtomicI32::new(0),
+            started: AtomicU64::new(0),
+        }
+    }
+
+    /// Makes this process, with this start time, the creator.
+    fn adopt(&self, started: u64) {
+        self.pid.store(getpid().as_raw(), Ordering::Release);
+        self.started.store(started, Ordering::Release);
+        self.creator.store(generation(), Ordering::Release);
+    }
+
+    /// Returns true if its creator, another process than this one, has ended.
+    fn has_lost_its_creator(&self) -> bool {
+        let pid = Pid::from_raw(self.pid.load(Ordering::Acquire));
+        let stamp = Stamp { started: self.started.load(Ordering::Acquire), image: 0 };
+        !matches!(self.inode.load(Ordering::Acquire), 0 | CLAIMED)
+            && self.creator.load(Ordering::Acquire) != generation()
+            && has_ended(pid, stamp)
     }
 
     fn note(&self, path: &Path) {
@@ -123,16 +148,27 @@ pub(crate) fn removal_lock() -> libc::flock {
     }
 }
 
-/// Records an entry that this process created, so that its children remove it if this process is
-/// killed.
-pub(crate) fn remember_segment(path: &Path, inode: u64) {
+/// Records an entry that this process, with this start time, created, so that its children remove it
+/// if this process is killed.
+pub(crate) fn remember_segment(path: &Path, inode: u64, started: u64) {
     let claim = |slot: &&RemovableSegment| {
         slot.inode.compare_exchange(0, CLAIMED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     };
     let Some(slot) = SEGMENTS.iter().find(claim) else { return };
     slot.note(path);
-    slot.creator.store(generation(), Ordering::Release);
+    slot.adopt(started);
     slot.inode.store(inode, Ordering::Release);
+}
+
+/// Takes over the entries that this process has inherited from a creator that has ended: a parent
+/// that made a daemon of this process. So the children of this process remove them if it is killed.
+fn adopt_segments() {
+    for slot in SEGMENTS.iter().filter(|slot| slot.has_lost_its_creator()) {
+        // Without a start time the entry would count as lost again at the next fork.
+        if let Ok(own) = Stamp::own() {
+            slot.adopt(own.started);
+        }
+    }
 }
 
 /// Forgets the entry with this inode, after its removal.
@@ -155,6 +191,7 @@ impl Parent {
     /// Returns this process as the parent of the children that it is about to fork.
     /// The descriptor becomes readable when it has ended.
     pub(super) fn of_children() -> Result<(Self, OwnedFd), Errno> {
+        adopt_segments();
         let parent = Self { pid: getpid(), generation: generation() };
         Ok((parent, pidfd_open(parent.pid)?))
     }

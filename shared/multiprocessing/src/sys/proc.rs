@@ -95,6 +95,13 @@ pub(crate) fn stamp(pid: Pid) -> Option<Stamp> {
     Stamp::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// Returns the parent of a process.
+pub(crate) fn parent(pid: Pid) -> Option<Pid> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let parent = fields(&String::from_utf8_lossy(&stat)).nth(1)?.parse().ok()?; // field 4
+    Some(Pid::from_raw(parent))
+}
+
 /// Returns true if the process with this stamp is certainly gone, or executes another program. A
 /// process that cannot be examined counts as alive.
 pub(crate) fn has_ended(pid: Pid, stamp: Stamp) -> bool {

@@ -1,13 +1,17 @@
 //! Forks that the library did not make: those of a daemon, of a C library, or of another crate.
 #![allow(unsafe_code)]
 
+use std::fs;
 use std::time::Duration;
 
-use multiprocessing::{Plan, Segment};
+use multiprocessing::{Plan, Process, Segment, SegmentName};
+use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, fork};
+use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
-use crate::common::{apply, child, join_all, segment, test};
+use crate::common::{
+    apply, child, is_gone, join_all, segment, sleep_for_ever, test, unique_name, wait_until,
+};
 
 /// Forks by the C library, which knows the thread ids of the child.
 fn by_the_c_library() -> Option<Pid> {
@@ -115,4 +119,77 @@ fn a_grandchild_knows_the_guards_of_each_of_its_ancestors() {
         assert_held(&segment, "first");
         assert_held(&segment, "second");
     });
+}
+
+/// Ends this process as a parent that makes a daemon of its child does.
+fn end() -> ! {
+    // SAFETY: no exit handler of this process is needed.
+    unsafe { libc::_exit(0) }
+}
+
+/// Creates a segment, ends, and lets a child go on with the segment, as daemon(3) does.
+fn daemonize(name: &SegmentName, daemon: impl FnOnce(Segment)) {
+    in_child(by_the_c_library, || {
+        let mut segment =
+            Some(Segment::create(name, &Plan::new().raw_value::<u32>("daemon")).unwrap());
+        let creator = getpid();
+        if by_the_c_library().is_none() {
+            wait_until("the creator has ended", || getppid() != creator);
+            daemon(segment.take().unwrap());
+        }
+        end();
+    });
+}
+
+#[apply(test)]
+fn a_daemon_removes_the_segment_that_it_inherited_from_its_creator() {
+    let name = unique_name();
+    daemonize(&name, |segment| {
+        let pid = segment.raw_value::<u32>("daemon").unwrap();
+        pid.store(std::process::id());
+        wait_until("another process uses it", || pid.load() == 0);
+    });
+    let other = wait_for(|| Segment::open(&name).ok());
+    let pid = other.raw_value::<u32>("daemon").unwrap();
+    let daemon = wait_for(|| Some(pid.load()).filter(|pid| *pid != 0));
+    pid.store(0);
+    wait_until("the daemon has ended", || is_gone(Pid::from_raw(daemon.cast_signed())));
+    assert!(other.has_entry(), "this process uses it");
+    assert_eq!(Segment::reclaim(&name).ok(), Some(true));
+
+    daemonize(&name, |segment| {
+        // A child of its own does not keep the entry, as with any creator.
+        let mut child = Process::spawn(|| sleep_for_ever()).unwrap();
+        drop(segment);
+        let gone = !name.path().exists();
+        child.kill().unwrap();
+        child.join().unwrap();
+        assert!(gone);
+        fs::write(name.path(), "removed").unwrap();
+    });
+    wait_until("the daemon has removed its entry", || {
+        fs::read(name.path()).is_ok_and(|text| text == b"removed")
+    });
+    fs::remove_file(name.path()).unwrap();
+}
+
+/// Waits until there is a result.
+fn wait_for<R>(mut result: impl FnMut() -> Option<R>) -> R {
+    let mut found = None;
+    wait_until("there is a result", || {
+        found = result();
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+#[apply(test)]
+fn the_segment_of_a_killed_daemon_is_removed_by_its_children() {
+    let name = unique_name();
+    daemonize(&name, |segment| {
+        let started = Process::spawn(|| sleep_for_ever());
+        assert!(started.is_ok() && segment.has_entry());
+        nix::sys::signal::kill(getpid(), Signal::SIGKILL).unwrap();
+    });
+    wait_until("a child has removed the entry", || !name.path().exists());
 }
