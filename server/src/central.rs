@@ -21,6 +21,7 @@ mod operator;
 mod publish;
 mod repair;
 mod shared;
+mod wakers;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -33,6 +34,7 @@ use heartbeat::Heartbeat;
 use locks::{Busy, LOCK_TIMEOUT, Waits};
 pub use operator::{Answer, NoAnswer, OperatorCommand};
 pub use shared::{NAME_PREFIX, Phase, Shared, WorkerState};
+pub use wakers::Wakers;
 
 use crate::roster::Roster;
 use crate::storage::{Draw, FileError, Ledger, Storage, StorageError};
@@ -44,9 +46,8 @@ pub struct Central {
     storage: Storage,
     /// The agencies that may take part, and from where; `None` if any agency may.
     roster: Option<Roster>,
-    /// The totals after the last batch or finish mark that this process has committed but not
-    /// published.
-    unpublished: Option<Ledger>,
+    /// Wake the workers that wait for the end of a sync.
+    wakers: Wakers,
     /// The reason why what this process has committed cannot be published at the moment.
     stalled: Option<Busy>,
     /// How this process waits for locks, and its heartbeat.
@@ -66,6 +67,7 @@ impl Central {
         ledger: Ledger,
         agencies: u16,
         roster: Option<Roster>,
+        wakers: Wakers,
     ) -> Result<Self, Fatal> {
         shared.ledger.set(ledger.into())?;
         shared.winners.set(ledger.winners)?;
@@ -77,7 +79,7 @@ impl Central {
         let draw = storage.draw_over(&ledger)?;
         shared.drawn.store(draw.is_some().into());
         let waits = Waits::new(&shared);
-        Ok(Self { shared, storage, roster, unpublished: None, stalled: None, waits, draw })
+        Ok(Self { shared, storage, roster, wakers, stalled: None, waits, draw })
     }
 
     /// Makes this process the worker in a slot: from now on it shows a heartbeat.
@@ -100,6 +102,11 @@ impl Central {
     /// Writes the heartbeat of this worker. The watchdog ends a worker without one.
     pub fn beat(&self) {
         self.waits.heartbeat.beat();
+    }
+
+    /// Returns the descriptors that wake workers when a sync has ended.
+    pub fn wakers(&self) -> &Wakers {
+        &self.wakers
     }
 
     /// Returns the shared state, for the numbers that concern neither bets nor winners.

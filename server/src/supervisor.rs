@@ -25,7 +25,7 @@ pub use self::error::StartError;
 use self::lines::{log_config, log_event, log_recovery, ready_lines, reopen_log};
 use self::reload::Reloader;
 use self::watchdog::Watchdog;
-use crate::central::{Central, Fatal, Phase, RepairError, Shared, WorkerState, unix_ms};
+use crate::central::{Central, Fatal, Phase, RepairError, Shared, Wakers, WorkerState, unix_ms};
 use crate::config::{Config, Flags};
 use crate::exit_code::ExitCode;
 use crate::listener::{Listener, addresses_of};
@@ -66,7 +66,9 @@ pub fn run(flags: &Flags, settings: &Settings, config: Config) -> Result<ExitCod
     shared.beat_as_supervisor();
     shared.needs_confirmation.store(config.draw_needs_confirmation.into());
     let roster = config.roster.clone();
-    let central = Central::new(shared, storage, recovery.ledger, config.agencies, roster)?;
+    let wakers = Wakers::new()?;
+    let (totals, agencies) = (recovery.ledger, config.agencies);
+    let central = Central::new(shared, storage, totals, agencies, roster, wakers)?;
     if central.was_drawn() {
         let advice = "the draw of this storage has been held, so bets are closed; a new lottery \
                       needs another SERVER_STORAGE_DIR";

@@ -2,8 +2,8 @@
 //! connections.
 //!
 //! Each pass of the loop is a round. It takes what the kernel has ready, prepares the batches that
-//! are whole, commits and publishes them together, and only then answers them. An agency that is
-//! slow, silent, or waits for the draw occupies an entry in a table, not a worker.
+//! are whole, commits them together, publishes what is durable, and only then answers it. An agency
+//! that is slow, silent, or waits for the draw occupies an entry in a table, not a worker.
 
 mod absence;
 mod answers;
@@ -23,6 +23,7 @@ mod reopening;
 mod request;
 mod round;
 mod table;
+mod unpublished;
 mod winners;
 
 use std::path::Path;
@@ -67,6 +68,12 @@ const DRAINING_CHECK: Duration = Duration::from_millis(25);
 /// may be on their way. A stop without requests takes about this long, which must fit well into the
 /// shortest time that container engines wait, one second.
 const LAST_CHANCE: Duration = Duration::from_millis(250);
+/// How long a worker waits for the sync of another process before it commits what it has gathered,
+/// and looks whether that process is dead.
+const SYNC_CHECK: Duration = Duration::from_millis(5);
+/// Connections from which on a worker gathers requests while another process syncs. With fewer,
+/// the next sync begins earlier if they are committed at once.
+const CROWD: usize = 16;
 /// Maximum number of events taken from the kernel at once.
 const EVENTS: usize = 256;
 
@@ -74,7 +81,9 @@ const EVENTS: usize = 256;
 const REQUESTS: u64 = u64::MAX;
 /// Token of the eventfd that wakes every worker for the draw.
 const DRAWN: u64 = u64::MAX - 1;
-/// First token of the listening sockets; [`DRAWN`] ends their range. Tokens of connections are
+/// Token of the eventfd that wakes this worker when the sync of another process has ended.
+const SYNCED: u64 = u64::MAX - 2;
+/// First token of the listening sockets; [`SYNCED`] ends their range. Tokens of connections are
 /// smaller, because their keys fit 32 bits, and no memory holds a table of 2^32 - 1 connections.
 const LISTENERS: u64 = (u32::MAX as u64) << 32;
 
@@ -127,16 +136,17 @@ pub fn serve(
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(worker.stop_fd(), EpollEvent::new(EpollFlags::EPOLLIN, REQUESTS))?;
     // Edge-triggered: each write wakes every worker, and no worker has to read the shared counter.
-    epoll.add(&*drawn, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, DRAWN))?;
+    let edge = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+    epoll.add(&*drawn, EpollEvent::new(edge, DRAWN))?;
+    epoll.add(central.wakers().of(worker.slot()), EpollEvent::new(edge, SYNCED))?;
     let dialects = listeners.iter().map(|listener| listener.dialect);
     let answering = dialects.filter(|dialect| dialect.waits_for_draw).collect();
     let intakes = (LISTENERS..)
         .zip(listeners)
         .map(|(token, listener)| Intake::new(listener, token, &epoll, limits.connections));
     let intakes = intakes.collect::<Result<_, _>>()?;
-    let slot = worker.slot();
+    let (slot, log) = (worker.slot(), LogBudget::new(limits.log_lines));
     let reopened = central.shared().reopened.load();
-    let log = LogBudget::new(limits.log_lines);
     let (round, answers) = (Round::default(), Answers::new());
     let requests = Requests { slot, central, limits, answering, round, answers, log };
     let mut event_loop = EventLoop {
@@ -240,7 +250,7 @@ impl<'a> EventLoop<'a> {
                 self.handler.requests.log.advance(now);
                 next_check = now + self.check_interval();
             }
-            if (self.is_draining() || self.retiring) && self.table.is_empty() {
+            if (self.is_draining() || self.retiring) && self.is_done() {
                 self.draw.give_up(self.handler.requests.central);
                 self.handler.requests.log.report();
                 let slot = self.handler.requests.slot;
@@ -270,14 +280,15 @@ impl<'a> EventLoop<'a> {
             return EpollTimeout::ZERO;
         }
         let paused = self.intakes.iter().filter_map(Intake::paused_until).min();
-        let longest = self.check_interval();
+        let waits = self.handler.requests.round.waits();
+        let longest = if waits { SYNC_CHECK } else { self.check_interval() };
         let pause = paused.map_or(longest, |until| until.saturating_duration_since(Instant::now()));
         let has_turn = self.table.has_deferred() || self.handler.requests.answers.has_work();
         let turn = if has_turn { self.large.next_look() } else { longest };
         if turn.is_zero() {
             return EpollTimeout::ZERO;
         }
-        // Rounded up: a timeout of zero until the last millisecond is over would be busy waiting.
+        // Rounded up, because a timeout of zero until the end would be busy waiting.
         let pause = pause.min(longest).min(turn) + Duration::from_millis(1);
         EpollTimeout::try_from(pause).unwrap_or(EpollTimeout::ZERO)
     }
@@ -288,7 +299,7 @@ impl<'a> EventLoop<'a> {
                 self.has_requests = true;
                 Ok(())
             }
-            DRAWN => Ok(()),
+            DRAWN | SYNCED => Ok(()),
             token @ LISTENERS.. => self.accept((token - LISTENERS) as usize).map(drop),
             _ if event.events().contains(EpollFlags::EPOLLERR) => {
                 self.visit(Token::of_event(event), Handler::reset)
@@ -337,9 +348,10 @@ impl<'a> EventLoop<'a> {
         }
     }
 
-    /// Commits and publishes what this round has prepared, then answers its tickets.
+    /// Commits what this round has prepared, publishes what is durable, then answers its tickets.
     fn end_round(&mut self) -> Result<(), WorkerError> {
-        for answerable in self.handler.requests.end_round()? {
+        let is_crowded = self.table.len() >= CROWD;
+        for answerable in self.handler.requests.end_round(is_crowded)? {
             let token = answerable.0.connection;
             self.visit(token, |handler, connection| handler.answer(connection, answerable))?;
         }

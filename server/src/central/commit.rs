@@ -38,11 +38,14 @@ pub struct Committed {
     pub finished: Vec<Result<Accepted, Rejected>>,
     /// One result per session, in order.
     pub sessions: Vec<Result<Accepted, Rejected>>,
+    /// The totals after the commit. What it acknowledges may be acknowledged once they are
+    /// published.
+    pub totals: Ledger,
 }
 
 impl Central {
     /// Stores the batches of a group, marks agencies as finished, then looks up sessions. All of it
-    /// counts once [`publish`](Self::publish) has run.
+    /// counts once it is [published](Self::publish).
     ///
     /// Each batch is stored whole or not at all. If the group cannot be stored together, for
     /// example because the disk is nearly full, each batch is tried alone. Marking an agency again
@@ -64,6 +67,7 @@ impl Central {
             Err(busy) => return refused(busy),
         };
         self.check_durability()?;
+        let before = Ledger::from(*guard);
         let batches = if self.is_closed() {
             group.all().one_by_one().map(|batch| self.recognize(batch)).collect()
         } else {
@@ -96,16 +100,12 @@ impl Central {
         let next = |(session, agency): &SessionQuestion| {
             Ok(Accepted::Next(self.storage.next_sequence(session, *agency)??))
         };
-        let sessions: Vec<_> = sessions.iter().map(next).collect();
-        // What was stored before is acknowledged again, also by the number of the next batch, and
-        // it may not be durable yet.
-        let acknowledges =
-            |result: &Result<Accepted, Rejected>| matches!(result, Ok(_) | Err(Rejected::Key(_)));
-        if !agencies.is_empty() || !sessions.is_empty() || batches.iter().any(acknowledges) {
-            self.unpublished = Some(Ledger::from(*guard));
-        }
-        let committed = Committed { batches, finished, sessions };
+        let sessions = sessions.iter().map(next).collect();
+        let totals = Ledger::from(*guard);
+        let committed = Committed { batches, finished, sessions, totals };
         committed.record_refusal(&self.shared);
+        drop(guard);
+        self.waits.heartbeat.on_disk(|| self.storage.start_writing(&before, &totals));
         Ok(committed)
     }
 
@@ -145,6 +145,7 @@ impl Committed {
             batches: refuse(group.len()),
             finished: refuse(agencies.len()),
             sessions: refuse(sessions.len()),
+            totals: Ledger::default(),
         }
     }
 

@@ -48,28 +48,23 @@ impl Central {
         if !due() {
             return Ok(Ok(None));
         }
+        // No agency may learn a winner that a power loss could take back.
+        let closed = Ledger::from(self.shared.ledger.get());
+        let durable = self.make_durable_or_await(slot, closed.records)?;
         let ledger = {
             let guard = match self.lock_ledger(LOCK_TIMEOUT)? {
                 Ok(guard) => guard,
                 Err(busy) => return Ok(Err(busy.into())),
             };
-            if !due() {
+            // What closed the bets may not be durable yet. This worker is woken when it is.
+            if !due() || Ledger::from(*guard).records > durable {
                 return Ok(Ok(None));
             }
             self.shared.draw_owner.store(slot as u32 + 1);
             Ledger::from(*guard)
         };
-        // No agency may learn a winner that a power loss could take back.
-        let begun = match self.make_durable(ledger, LOCK_TIMEOUT)? {
-            Ok(_) => self
-                .waits
-                .heartbeat
-                .on_disk(|| self.storage.begin_draw(&ledger))
-                .map(Some)
-                .map_err(Rejected::from),
-            Err(busy) => Err(busy.into()),
-        };
-        Ok(begun.inspect_err(|_| self.give_up_draw()))
+        let begun = self.waits.heartbeat.on_disk(|| self.storage.begin_draw(&ledger));
+        Ok(begun.map(Some).map_err(Rejected::from).inspect_err(|_| self.give_up_draw()))
     }
 
     /// Continues the draw for about `bytes` bytes of bets. Returns true once it has read all bets.

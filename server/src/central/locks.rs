@@ -110,6 +110,21 @@ impl Central {
         }
     }
 
+    /// Takes the lock for syncing if it is free.
+    pub(super) fn try_lock_sync(&self) -> Result<Option<LockGuard<'_>>, Fatal> {
+        match self.shared.sync.try_lock() {
+            Ok(guard) => Ok(guard),
+            Err(LockError::OwnerDied(inherited)) => Ok(Some(inherited.repaired())),
+            Err(LockError::Failed(failure)) => Err(failure.into()),
+        }
+    }
+
+    /// Returns the error for a sync that this process has awaited for `waited`.
+    pub(super) fn sync_is_busy(&self, waited: Duration) -> Busy {
+        let holder = self.shared.sync.holder().map_or(0, Pid::as_raw);
+        Busy { lock: "sync", waited: Duration::from_millis(waited.as_millis() as u64), holder }
+    }
+
     /// Takes the lock for syncing, waiting at most `limit`. It guards no data.
     pub(super) fn lock_sync(&self, limit: Duration) -> Waited<LockGuard<'_>> {
         let sync = &self.shared.sync;

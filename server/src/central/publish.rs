@@ -1,6 +1,10 @@
 //! Publishing: what was committed becomes durable as promised, then visible to every process.
+//!
+//! Syncs are a group commit across workers: one process syncs at a time, for every batch that was
+//! appended when it began. The other workers go on serving meanwhile. They are woken when the sync
+//! has ended: then their batches are durable, or one of them syncs next.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use conventions::log_line::{Outcome, warn};
 use multiprocessing::ValueGuard;
@@ -10,75 +14,112 @@ use super::{Central, Fatal};
 use crate::storage::{Durability, Ledger};
 
 impl Central {
-    /// Publishes everything that this process has committed: makes it durable as promised, then
-    /// counts its winners and releases `ended` marks of worker `slot`, together. After that, the
-    /// caller may acknowledge it.
-    ///
-    /// After [`Busy`] nothing may be acknowledged yet. The caller tries again in the next round,
-    /// and until then every commit is refused.
-    pub fn publish(&mut self, slot: usize, ended: u16) -> Result<Result<(), Busy>, Fatal> {
-        let published = self.try_publish(slot, ended)?;
-        let blocked = published.err();
-        if let (Some(busy), None) = (blocked, self.stalled) {
-            warn("publish", Outcome::Fail).with("worker", slot).with("error", busy).write();
-        }
-        self.stalled = blocked;
-        Ok(published)
-    }
-
-    fn try_publish(&mut self, slot: usize, ended: u16) -> Result<Result<(), Busy>, Fatal> {
-        let Some(committed) = self.unpublished else { return Ok(Ok(())) };
-        let published = match self.make_durable(committed, LOCK_TIMEOUT)? {
-            Ok(published) => published,
-            Err(busy) => return Ok(Err(busy)),
-        };
-        let mut winners = match self.lock_winners(LOCK_TIMEOUT)? {
-            Ok(winners) => winners,
-            Err(busy) => return Ok(Err(busy)),
-        };
-        raise(&mut winners, published.winners);
-        self.shared.bets.fetch_max(published.bets);
-        // If this worker is killed from here on, the supervisor releases its marks. In the other
-        // order, winners could be uncounted while no agency is in flight, and a query would be
-        // answered with a total that lacks them.
-        self.shared.end_batches(slot, ended);
-        drop(winners);
-        self.unpublished = None;
-        Ok(Ok(()))
-    }
-
-    /// Makes at least the records up to `committed` durable, if that is promised. Returns the
-    /// totals up to which batches may be published, unless a lock was not free in time.
-    ///
-    /// This is a group commit across workers: one sync serves every batch that was appended when it
-    /// began, so a process that had to wait for the lock usually finds its own batches durable.
-    pub(super) fn make_durable(
-        &self,
-        committed: Ledger,
-        limit: Duration,
-    ) -> Result<Result<Ledger, Busy>, Fatal> {
+    /// Returns how many records are durable as promised. If those that are `wanted` are not, first
+    /// syncs for all processes, unless another process is syncing. Then worker `slot` is woken when
+    /// that process has ended.
+    pub fn make_durable_or_await(&self, slot: usize, wanted: u64) -> Result<u64, Fatal> {
         if self.storage.durability() == Durability::Process {
-            return Ok(Ok(committed));
+            return Ok(wanted);
         }
-        let _syncing = match self.lock_sync(limit)? {
+        self.check_durability()?;
+        let durable = self.shared.durable.load();
+        if durable >= wanted {
+            self.shared.worker_awaits_sync.store(slot, 0);
+            return Ok(durable);
+        }
+        self.shared.await_sync(slot);
+        let Some(syncing) = self.try_lock_sync()? else { return Ok(self.shared.durable.load()) };
+        self.shared.worker_awaits_sync.store(slot, 0);
+        let synced = self.sync_appended(wanted);
+        drop(syncing);
+        self.wake_waiters();
+        synced
+    }
+
+    /// Returns true if a process syncs, or has died while it did.
+    pub fn is_syncing(&self) -> bool {
+        self.storage.durability() == Durability::Disk && self.shared.sync.holder().is_some()
+    }
+
+    /// Returns true if a process syncs. Then worker `slot` is woken when that process has ended.
+    pub fn awaits_sync(&self, slot: usize) -> bool {
+        self.shared.await_sync(slot);
+        self.is_syncing()
+    }
+
+    /// Works like [`make_durable_or_await`](Self::make_durable_or_await), but waits at most `limit`
+    /// while other processes sync.
+    pub fn make_durable(&self, wanted: u64, limit: Duration) -> Result<Result<u64, Busy>, Fatal> {
+        if self.storage.durability() == Durability::Process {
+            return Ok(Ok(wanted));
+        }
+        let syncing = match self.lock_sync(limit)? {
             Ok(guard) => guard,
             Err(busy) => return Ok(Err(busy)),
         };
-        self.check_durability()?;
-        if self.shared.durable.load() >= committed.records {
-            return Ok(Ok(committed));
-        }
-        let appended = Ledger::from(self.shared.ledger.get());
-        self.sync(appended)?;
-        Ok(Ok(appended))
+        let synced = self.sync_appended(wanted);
+        drop(syncing);
+        self.wake_waiters();
+        synced.map(Ok)
     }
 
-    /// Syncs the journal, which holds everything up to `appended`.
-    pub(super) fn sync(&self, appended: Ledger) -> Result<(), Fatal> {
+    /// Syncs the journal, which holds every record appended so far, unless those that are `wanted`
+    /// are durable. Returns how many are. The caller holds the lock of `sync`.
+    fn sync_appended(&self, wanted: u64) -> Result<u64, Fatal> {
+        self.check_durability()?;
+        let durable = self.shared.durable.load();
+        if durable >= wanted {
+            return Ok(durable);
+        }
+        let appended = Ledger::from(self.shared.ledger.get()).records;
         let synced = self.waits.heartbeat.on_disk(|| self.storage.sync());
         synced.map_err(|error| self.shared.note_failure(error.into()))?;
-        self.shared.durable.fetch_max(appended.records);
-        Ok(())
+        self.shared.durable.fetch_max(appended);
+        Ok(appended)
+    }
+
+    /// Publishes everything up to these totals, which are durable as promised: counts its winners
+    /// and releases `ended` marks of worker `slot`, together. After that, the caller may
+    /// acknowledge it.
+    ///
+    /// After [`Busy`] nothing may be acknowledged yet. The caller tries again in the next round,
+    /// and until then every commit is refused.
+    pub fn publish(
+        &mut self,
+        slot: usize,
+        totals: &Ledger,
+        ended: u16,
+    ) -> Result<Result<(), Busy>, Fatal> {
+        let busy = match self.lock_winners(LOCK_TIMEOUT)? {
+            Ok(mut winners) => {
+                raise(&mut winners, totals.winners);
+                self.shared.bets.fetch_max(totals.bets);
+                // If this worker is killed from here on, the supervisor releases its marks. In the
+                // other order, winners could be uncounted while no agency is in flight, and a query
+                // would be answered with a total that lacks them.
+                self.shared.end_batches(slot, ended);
+                None
+            }
+            Err(busy) => Some(busy),
+        };
+        self.stall(slot, busy);
+        Ok(busy.map_or(Ok(()), Err))
+    }
+
+    /// Notes that the oldest commit of worker `slot` was made at `since` and is not durable yet. If
+    /// that takes too long, every commit is refused until it is published.
+    pub fn note_wait(&mut self, slot: usize, since: Instant) {
+        let waited = since.elapsed();
+        if waited >= LOCK_TIMEOUT {
+            self.stall(slot, Some(self.sync_is_busy(waited)));
+        }
+    }
+
+    fn stall(&mut self, slot: usize, busy: Option<Busy>) {
+        if let (Some(busy), None) = (busy, self.stalled) {
+            warn("publish", Outcome::Fail).with("worker", slot).with("error", busy).write();
+        }
+        self.stalled = busy;
     }
 
     /// Fails if the storage cannot be used any more, as any process has found.

@@ -22,6 +22,8 @@ impl Central {
     pub fn repair(&self, slot: usize) -> Result<(), RepairError> {
         self.shared.worker_state.store(slot, WorkerState::Dead as u8);
         let published = self.publish_committed();
+        // The dead worker may have synced for others.
+        self.wake_waiters();
         if let Err(RepairError::Busy(_)) = published {
             return published;
         }
@@ -29,6 +31,7 @@ impl Central {
         self.shared.worker_connections.store(slot, 0);
         self.shared.worker_waiting.store(slot, 0);
         self.shared.worker_on_disk.store(slot, 0);
+        self.shared.worker_awaits_sync.store(slot, 0);
         self.shared.worker_full.store(slot, 0);
         if self.shared.draw_owner.load() == slot as u32 + 1 {
             self.give_up_draw();
@@ -39,7 +42,7 @@ impl Central {
     fn publish_committed(&self) -> Result<(), RepairError> {
         let committed = Ledger::from(*self.lock_ledger(LOCK_TIMEOUT)??);
         self.check_durability()?;
-        self.make_durable(committed, LOCK_TIMEOUT)??;
+        self.make_durable(committed.records, LOCK_TIMEOUT)??;
         let mut winners = self.lock_winners(LOCK_TIMEOUT)??;
         raise(&mut winners, committed.winners);
         self.shared.bets.fetch_max(committed.bets);

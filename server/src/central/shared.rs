@@ -193,6 +193,10 @@ pub struct Shared {
     /// worker; by the supervisor when the worker is dead.
     #[shared(len = slots)]
     pub worker_on_disk: RawArray<u8>,
+    /// 1 while the worker waits for the end of a sync of another process, which then wakes it.
+    /// Written by the worker; by the supervisor when the worker is dead.
+    #[shared(len = slots)]
+    pub worker_awaits_sync: RawArray<u8>,
     /// 1 while the worker has no room for another connection. Written by the worker; by the
     /// supervisor when the worker is dead.
     #[shared(len = slots)]
@@ -211,8 +215,7 @@ pub struct Shared {
     /// Bets stored. Written by the worker.
     #[shared(len = slots)]
     pub worker_bets: RawArray<u64>,
-    /// Batches stored that were large. Written by the worker, which counts one before it is stored
-    /// and subtracts it again if it is not.
+    /// Batches stored that were large. Written by the worker.
     #[shared(len = slots)]
     pub worker_large: RawArray<u64>,
     /// Queries answered. Written by the worker.

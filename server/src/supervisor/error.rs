@@ -25,7 +25,7 @@ pub enum StartError {
     /// The pool of workers cannot run.
     #[error(transparent)]
     Pool(#[from] PoolError),
-    /// The eventfd for the draw cannot be created.
+    /// An eventfd that wakes workers cannot be created.
     #[error("event descriptor: {0}")]
     System(#[from] Errno),
     /// The port does not form a valid segment name. This cannot happen.

@@ -50,6 +50,12 @@ impl EventLoop<'_> {
         info("close_listener", Outcome::Success).with("worker", slot).write();
     }
 
+    /// Returns true if no connection is left, and no request whose in-flight mark this worker has
+    /// to release.
+    pub(super) fn is_done(&self) -> bool {
+        self.table.is_empty() && !self.handler.requests.round.waits()
+    }
+
     /// Begins a graceful stop: accepts what the kernel has queued, then nothing new.
     fn drain(&mut self) -> Result<(), WorkerError> {
         let Requests { slot, limits, .. } = self.handler.requests;

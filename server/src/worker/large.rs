@@ -91,11 +91,12 @@ impl EventLoop<'_> {
 
     /// Reads the next slice of the large request that is first.
     fn advance_large(&mut self) -> Result<(), WorkerError> {
-        let Requests { slot, central, .. } = &self.handler.requests;
+        let Requests { central, .. } = &self.handler.requests;
         if !self.table.has_deferred() || !self.large.may_begin(central.shared()) {
             return Ok(());
         }
-        let (slot, start) = (*slot, Instant::now());
+        let start = Instant::now();
+        self.handler.requests.round.is_large = true;
         while let Some(token) = self.table.take_deferred() {
             self.table.with(token, |connection| self.handler.receive_large(connection))?;
             let deferred = |phase: &Phase| matches!(phase, Phase::Deferred { .. });
@@ -106,28 +107,15 @@ impl EventLoop<'_> {
             }
             self.make_room()?;
             if !self.handler.requests.round.is_empty() {
-                self.end_large_round(slot)?;
+                self.end_round()?;
             }
             if start.elapsed() >= LONGEST_TURN {
                 break;
             }
         }
+        self.handler.requests.round.is_large = false;
         self.large.pause_after(start.elapsed());
         self.publish_counts();
-        Ok(())
-    }
-
-    /// Ends a round that holds one large request.
-    fn end_large_round(&mut self, slot: usize) -> Result<(), WorkerError> {
-        let before = self.central().shared().worker_batches.load(slot);
-        // Counted first, or other workers would see an ordinary batch for a moment.
-        self.central().shared().worker_large.fetch_add(slot, 1);
-        self.end_round()?;
-        let shared = self.central().shared();
-        if shared.worker_batches.load(slot) == before {
-            // It was refused, or was not a batch.
-            shared.worker_large.fetch_sub(slot, 1);
-        }
         Ok(())
     }
 }

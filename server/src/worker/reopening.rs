@@ -17,7 +17,7 @@ impl EventLoop<'_> {
         }
         let mut finished = self.table.select(relies_on_mark);
         // Their marks are gone before they are acknowledged.
-        finished.extend(self.handler.requests.round.unpublished_finishes());
+        finished.extend(self.handler.requests.round.unpublished.finishes());
         if !finished.is_empty() {
             info("close_connections", Outcome::Success)
                 .with("worker", self.handler.requests.slot)

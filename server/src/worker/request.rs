@@ -274,10 +274,21 @@ impl Requests<'_> {
         Ok(encode(codec, &Reply::Results(results)))
     }
 
-    /// Ends the round: commits and publishes it. Returns the tickets to answer.
-    pub fn end_round(&mut self) -> Result<Vec<Answerable>, Fatal> {
-        self.round.commit(self.central, self.slot)?;
-        let answerable = self.round.publish(self.central, self.slot)?;
+    /// Ends the round: commits it, unless it gathers more because the worker `is_crowded`, and
+    /// publishes what is durable. Returns the tickets to answer.
+    pub fn end_round(&mut self, is_crowded: bool) -> Result<Vec<Answerable>, Fatal> {
+        let mut answerable = Vec::new();
+        loop {
+            let gathers = is_crowded && self.round.gathers(self.central);
+            if !gathers {
+                self.round.commit(self.central, self.slot)?;
+            }
+            answerable.extend(self.round.unpublished.publish(self.central, self.slot)?);
+            // The sync may have ended meanwhile.
+            if !gathers || self.central.awaits_sync(self.slot) {
+                break;
+            }
+        }
         for (ticket, result) in &answerable {
             self.record(ticket, result);
         }
@@ -292,6 +303,10 @@ impl Requests<'_> {
             Ok(Accepted::Next(_)) => return,
             Ok(Accepted::StoredBefore) => return self.log_repeated(ticket.ip, *bets),
             Err(_) => return self.log_rejected(ticket.ip, *bets),
+        }
+        if ticket.is_large {
+            // Counted first, or other workers would see an ordinary batch for a moment.
+            self.central.shared().worker_large.fetch_add(self.slot, 1);
         }
         self.central.shared().worker_batches.fetch_add(self.slot, 1);
         self.central.shared().worker_bets.fetch_add(self.slot, *bets as u64);

@@ -1,25 +1,25 @@
 //! A round: the batches and finish marks of one pass of the event loop, and the ticket of each.
 //!
-//! A round is *committed* with one lock of the ledger, more often if it becomes too large, and
-//! *published* once, at its end. Only then are its tickets answered. It ends early if its answers
-//! take too much memory. A ticket names its connection instead of borrowing it, because the
-//! connection may be gone when the answer is known.
+//! A round is *committed* with one lock of the ledger, more often if it becomes too large. While
+//! another process syncs, it goes on over the next passes. Its end *publishes* what is durable by
+//! then, of this round and of earlier ones. Only then are the tickets answered. It ends early if
+//! its answers take too much memory. A ticket names its connection instead of borrowing it, because
+//! the connection may be gone when the answer is known.
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use lottery::protocol::CentralCodec;
 use lottery::{BatchKey, Bet, Prepared, is_winner, write_rows, write_winner_line};
 
+use super::SYNC_CHECK;
 use super::pace::Mark;
 use super::request::Origin;
 use super::table::Token;
+use super::unpublished::{MAX_ANSWER_BYTES, Unpublished};
 use super::winners::Winners;
 use crate::central::{Accepted, Central, Fatal, Rejected, SessionQuestion};
 use crate::storage::{Group, Written};
-
-/// Bytes of winners that a round keeps for its answers before it ends early. Rounds of ordinary
-/// batches keep far less.
-const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// The answer that a connection is due once its request is committed and published, or rejected.
 #[derive(Debug)]
@@ -28,17 +28,12 @@ pub struct Ticket {
     pub connection: Token,
     /// Address of its peer, for the log.
     pub ip: IpAddr,
-    /// True if the request holds an in-flight mark, which the round releases.
+    /// True if the request holds an in-flight mark, which its publication releases.
     pub in_flight: bool,
+    /// True if the request is large.
+    pub is_large: bool,
     /// What the answer and the log lines need of the request.
     pub request: Pending,
-}
-
-impl Ticket {
-    fn new(origin: &Origin, request: Pending) -> Self {
-        let Origin { connection, ip, mark } = *origin;
-        Self { connection, ip, in_flight: mark == Mark::Held, request }
-    }
 }
 
 /// A request in a round.
@@ -62,6 +57,16 @@ pub enum Pending {
         /// The agency.
         agency: u16,
     },
+}
+
+impl Pending {
+    /// Returns the bytes that its winners keep in memory.
+    pub fn answer_bytes(&self) -> usize {
+        match self {
+            Self::Batch { winners, .. } => winners.bytes(),
+            _ => 0,
+        }
+    }
 }
 
 /// What the log says about a batch of one bet.
@@ -92,9 +97,13 @@ pub struct Round {
     /// One per session in `sessions`.
     questions: Vec<Ticket>,
     /// Tickets whose requests are committed or rejected, but not published.
-    committed: Vec<Answerable>,
-    /// Bytes that the winners in all tickets keep in memory.
+    pub unpublished: Unpublished,
+    /// Bytes that the winners keep in memory of batches that are not committed yet.
     answer_bytes: usize,
+    /// True while the requests that are added are large.
+    pub is_large: bool,
+    /// Since when it gathers requests.
+    gathers_since: Option<Instant>,
 }
 
 impl Round {
@@ -154,31 +163,46 @@ impl Round {
     }
 
     fn push_batch(&mut self, origin: &Origin, batch: Pending) {
-        if let Pending::Batch { winners, .. } = &batch {
-            self.answer_bytes += winners.bytes();
-        }
-        self.batches.push(Ticket::new(origin, batch));
+        self.answer_bytes += batch.answer_bytes();
+        self.batches.push(self.ticket(origin, batch));
+    }
+
+    fn ticket(&self, origin: &Origin, request: Pending) -> Ticket {
+        let Origin { connection, ip, mark } = *origin;
+        let (in_flight, is_large) = (mark == Mark::Held, self.is_large);
+        Ticket { connection, ip, in_flight, is_large, request }
     }
 
     /// Adds an agency that has finished. `request` says what its connection waits for.
     pub fn finish(&mut self, origin: &Origin, agency: u16, request: Pending) {
         self.agencies.push(agency);
-        self.finishes.push(Ticket::new(origin, request));
+        self.finishes.push(self.ticket(origin, request));
     }
 
     /// Adds a question for the number of the next batch of a session.
     pub fn ask(&mut self, origin: &Origin, session: SessionQuestion) {
         self.sessions.push(session);
-        self.questions.push(Ticket::new(origin, Pending::Session));
+        self.questions.push(self.ticket(origin, Pending::Session));
     }
 
-    /// Returns true if no request is in the round.
+    /// Returns true if a request waits to be committed or published.
+    pub fn waits(&self) -> bool {
+        !self.is_empty() || !self.unpublished.is_empty()
+    }
+
+    /// Returns true if the round holds nothing to commit.
     pub fn is_empty(&self) -> bool {
-        self.has_nothing_to_commit() && self.committed.is_empty()
+        self.group.is_empty() && self.agencies.is_empty() && self.sessions.is_empty()
     }
 
-    fn has_nothing_to_commit(&self) -> bool {
-        self.group.is_empty() && self.agencies.is_empty() && self.sessions.is_empty()
+    /// Returns true if the round should gather more requests while another process syncs. That
+    /// sync does not cover them, and they are committed faster together.
+    pub fn gathers(&mut self, central: &Central) -> bool {
+        if self.is_empty() || self.is_full() || self.must_end() || !central.is_syncing() {
+            return false;
+        }
+        let now = Instant::now();
+        now - *self.gathers_since.get_or_insert(now) < SYNC_CHECK
     }
 
     /// Returns true if the round should be committed before it grows further.
@@ -188,55 +212,29 @@ impl Round {
 
     /// Returns true if the round should end before it grows further.
     pub fn must_end(&self) -> bool {
-        self.answer_bytes >= MAX_ANSWER_BYTES
-    }
-
-    /// Returns the connections that wait because a committed finish mark cannot be published.
-    pub fn unpublished_finishes(&self) -> impl Iterator<Item = Token> {
-        let tickets = self.committed.iter().map(|(ticket, _)| ticket);
-        let finishes = tickets.filter(|ticket| {
-            matches!(ticket.request, Pending::Finish | Pending::FinishThenWinners { .. })
-        });
-        finishes.map(|ticket| ticket.connection)
+        self.answer_bytes + self.unpublished.answer_bytes() >= MAX_ANSWER_BYTES
     }
 
     /// Commits what the round holds, and releases the in-flight marks of rejected batches.
     pub fn commit(&mut self, central: &mut Central, slot: usize) -> Result<(), Fatal> {
-        if self.has_nothing_to_commit() {
+        if self.is_empty() {
             return Ok(());
         }
         let results = central.commit(&self.group, &self.agencies, &self.sessions)?;
         self.group.clear();
         self.agencies.clear();
         self.sessions.clear();
+        (self.answer_bytes, self.gathers_since) = (0, None);
         let tickets =
             self.batches.drain(..).chain(self.finishes.drain(..)).chain(self.questions.drain(..));
+        let totals = results.totals;
         let results = results.batches.into_iter().chain(results.finished).chain(results.sessions);
-        for (ticket, result) in tickets.zip(results) {
+        let answerable = tickets.zip(results).inspect(|(ticket, result)| {
             if ticket.in_flight && result.is_err() {
                 central.abandon(slot);
             }
-            self.committed.push((ticket, result));
-        }
+        });
+        self.unpublished.push(totals, answerable);
         Ok(())
-    }
-
-    /// Publishes what was committed, and returns the tickets that may be answered now. If a lock is
-    /// not free in time, these are the rejected ones only; the next round tries again.
-    pub fn publish(
-        &mut self,
-        central: &mut Central,
-        slot: usize,
-    ) -> Result<Vec<Answerable>, Fatal> {
-        if self.committed.is_empty() {
-            return Ok(Vec::new());
-        }
-        let is_marked = |(ticket, result): &&Answerable| ticket.in_flight && result.is_ok();
-        let ended = self.committed.iter().filter(is_marked).count();
-        if central.publish(slot, u16::try_from(ended).unwrap_or(u16::MAX))?.is_err() {
-            return Ok(self.committed.extract_if(.., |(_, result)| result.is_err()).collect());
-        }
-        self.answer_bytes = 0;
-        Ok(std::mem::take(&mut self.committed))
     }
 }

@@ -9,10 +9,11 @@
 //                 are written, and an error is reported), or killed (SIGKILL ends the process
 //                 instead). Only for a sync: lost (each open file description reports one error,
 //                 as Linux does after it has lost a page), lost-killed (the same, and SIGKILL ends
-//                 the process that sees it first), wait (the sync ends once a page is lost), or
-//                 held (the sync begins once the test removes SHIM_FAULT.held)
+//                 the process that sees it first), wait (the sync ends once a page is lost), hang
+//                 (the sync ends once the test has removed the order), or hang-error (the same, and
+//                 it fails)
 // SHIM_FAULT.lost where an order goes that has lost a page
-// SHIM_FAULT.held where an order goes that holds a sync
+// SHIM_FAULT.hung where an order goes while a sync hangs
 // SHIM_BOOT       a file to read instead of the identity of the machine's boot
 #define _GNU_SOURCE
 #include <errno.h>
@@ -46,7 +47,7 @@ struct header {
 };
 
 static const char *directory, *fault, *boot;
-static char lost[PATH_BYTES], held[PATH_BYTES];
+static char lost[PATH_BYTES], hung[PATH_BYTES];
 static int log_file = -1;
 // Orders operations and their records among all processes, which inherit the mapping.
 static pthread_mutex_t *order;
@@ -56,7 +57,7 @@ __attribute__((constructor)) static void begin(void) {
     fault = getenv("SHIM_FAULT");
     boot = getenv("SHIM_BOOT");
     if (fault) snprintf(lost, sizeof lost, "%s.lost", fault);
-    if (fault) snprintf(held, sizeof held, "%s.held", fault);
+    if (fault) snprintf(hung, sizeof hung, "%s.hung", fault);
     const char *log = getenv("SHIM_LOG");
     if (!directory || !log) return;
     int low = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -154,9 +155,9 @@ static int sync_fails(int fd, const char *name) {
         if (!strcmp(how, "lost-killed")) raise(SIGKILL);
         return 1;
     }
-    if (how && !strcmp(how, "held")) {
-        if (syscall(SYS_rename, fault, held)) abort();
-        while (!access(held, F_OK)) usleep(1000);
+    if (how && !strncmp(how, "hang", 4) && !syscall(SYS_rename, fault, hung)) {
+        while (!access(hung, F_OK)) usleep(1000);
+        if (strcmp(how, "hang")) return 1;
     }
     how = failure("sync", name);
     if (how && strcmp(how, "wait")) return 1;

@@ -70,14 +70,14 @@ impl FileShim {
         self.fault.with_extension("lost").exists()
     }
 
-    /// Returns true while a sync is held, after an order to hold one.
-    pub fn is_holding(&self) -> bool {
-        self.fault.with_extension("held").exists()
+    /// Returns true while a sync hangs, after an order to let one hang.
+    pub fn hangs(&self) -> bool {
+        self.fault.with_extension("hung").exists()
     }
 
-    /// Lets the held sync begin. It fails if an order to fail has followed the one to hold it.
+    /// Ends the sync that hangs.
     pub fn release(&self) {
-        fs::remove_file(self.fault.with_extension("held")).unwrap();
+        fs::remove_file(self.fault.with_extension("hung")).unwrap();
     }
 
     /// Takes back a failure. Returns true if it has not happened yet.

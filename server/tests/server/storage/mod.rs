@@ -7,6 +7,7 @@ mod file_systems;
 mod files;
 mod first_version;
 mod full_disk;
+mod group_commit;
 mod lost_files;
 mod lost_page;
 mod next_number;

@@ -98,10 +98,10 @@ fn replies_around(
     let first = agency.batch(1, "a");
     agency.assert_stored(&ask(port, &first), "a");
     let second = agency.batch(2, "b");
-    shim.fail_next("sync journal held");
+    shim.fail_next("sync journal hang");
     scope(|scope| {
         let stored = scope.spawn(move || ask(port, &second));
-        eventually("the sync is held", || shim.is_holding(), |held| *held);
+        eventually("the sync is held", || shim.hangs(), |held| *held);
         let mut other = central.connect();
         other.send(&kind.request(agency));
         other.end_sending();
