@@ -92,7 +92,9 @@ fn every_flipped_bit_of_the_sessions_is_repaired_or_refused() {
         let (mut storage, recovery) = scratch.open(durability).unwrap();
         let ledger = store(&mut storage, recovery.ledger, &[key(1, 5), key(4, 1)]);
         match clean {
-            true => drop(storage.close(ledger).unwrap()),
+            true => {
+                storage.close(ledger).unwrap();
+            }
             // The process dies in a checkpoint.
             false => begin_checkpoint(&storage, &ledger),
         }
