@@ -65,9 +65,10 @@ fn batches_that_arrive_in_one_round_are_committed_together() {
         let before = writes(worker);
         let replies = replies(in_one_round(&central, worker, &packets));
 
-        // Rows, winner lines, journal records and log lines: one write each. The log comes last.
-        let written = eventually("the log", || writes(worker) - before, |written| *written >= 4);
-        assert_eq!(written, 4, "{durability}");
+        // Rows, winner lines, entries of the index, journal records and log lines: one write each.
+        // The log comes last.
+        let written = eventually("the log", || writes(worker) - before, |written| *written >= 5);
+        assert_eq!(written, 5, "{durability}");
         let stored = || central.program.count_lines_with("apuesta_recibida | result: success");
         eventually("one log line per batch", stored, |count| *count == BATCHES);
         for (batch, reply) in replies.iter().enumerate() {
@@ -86,6 +87,20 @@ fn batches_that_arrive_in_one_round_are_committed_together() {
         let central = setup.start();
         central.program.line_with(&format!("journal_batches: {BATCHES}"));
         assert_eq!(setup.rows(), rows, "{durability}");
+    }
+}
+
+#[test]
+fn a_round_without_a_winner_writes_rows_records_and_log_lines_only() {
+    for durability in ["process", "disk"] {
+        let setup = setup(durability);
+        let central = setup.start();
+        let worker = central.worker_pids()[0];
+        let packets: Vec<_> = (0..4).map(|batch| packet_of(&batch.to_string(), 10, 0)).collect();
+        let before = writes(worker);
+        assert_eq!(replies(in_one_round(&central, worker, &packets)), [[0, 0]; 4]);
+        let written = eventually("the log", || writes(worker) - before, |written| *written >= 3);
+        assert_eq!(written, 3, "{durability}");
     }
 }
 
