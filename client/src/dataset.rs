@@ -219,9 +219,9 @@ impl Dataset {
         end: u64,
         with_number: bool,
         max: usize,
-    ) -> Result<CopiedRows, DatasetError> {
+    ) -> Result<Copied, DatasetError> {
         if self.columns == 0 {
-            return Ok(CopiedRows::default());
+            return Ok(Copied::default());
         }
         self.skip_blank_lines()?;
         let position = self.buffer.position();
@@ -239,7 +239,7 @@ impl Dataset {
             self.line_breaks += rows;
             self.end = position + copied.end as u64;
         }
-        Ok(CopiedRows { rows, first_line, is_full: copied.is_full })
+        Ok(Copied { rows, first_line, is_full: copied.is_full })
     }
 
     /// Returns the bet of the current row, without its number unless `with_number`. The dialect
@@ -346,7 +346,7 @@ fn other_separator(record: &Record) -> Option<&'static str> {
 
 /// The rows that were copied to a batch.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct CopiedRows {
+pub(crate) struct Copied {
     /// Their number.
     pub(crate) rows: u64,
     /// Line of the file on which the first one begins.

@@ -1,6 +1,9 @@
 //! The bytes that an agency sends for its bets, as the central receives them.
 
-use crate::support::{FakeCentral, Setup, THREE_RECORDS, THREE_ROWS};
+use std::thread;
+use std::time::Instant;
+
+use crate::support::{FakeCentral, PATIENCE, Setup, THREE_RECORDS, THREE_ROWS};
 
 /// Largest packet in bytes, from the assignment.
 const MAX_PACKET: usize = 8192;
@@ -165,4 +168,31 @@ fn the_default_file_is_found_by_the_number_of_the_agency() {
     let ended = agency.finish();
     assert_eq!(ended.code, Some(0));
     assert!(ended.line("config").contains("client_id: 42"));
+}
+
+#[test]
+fn the_next_batch_is_read_while_the_reply_is_awaited() {
+    /// The agency reads this many bytes at once.
+    const READ: u64 = 256 * 1024;
+    let central = FakeCentral::new();
+    let setup = Setup::agency(central.address(), rows(10_000));
+    let agency = setup.args(["--batch-max-amount", "65535"]).start();
+    let mut sent = 0;
+    let mut connection = central.accept();
+    loop {
+        // A record is two bytes shorter than its row.
+        let records = connection.read_batch();
+        sent += records.iter().map(|record| record.len() as u64 + 2).sum::<u64>();
+        if sent + 8_100 > READ {
+            break;
+        }
+        connection.reply(&[0, 0]);
+        connection = central.accept();
+    }
+    assert!(sent <= READ, "the last batch ends with byte {sent}, the next one after byte {READ}");
+    let deadline = Instant::now() + PATIENCE;
+    while agency.bytes_read("bets.csv") <= READ {
+        assert!(Instant::now() < deadline, "the rows after byte {READ} were not read");
+        thread::yield_now();
+    }
 }

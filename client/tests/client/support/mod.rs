@@ -189,6 +189,18 @@ impl Running {
         std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap()
     }
 
+    /// Returns how many bytes of a file in its directory the program has read.
+    pub(crate) fn bytes_read(&self, name: &str) -> u64 {
+        let process = PathBuf::from(format!("/proc/{}", self.child.id()));
+        let path = self.path(name).canonicalize().unwrap();
+        let mut open = std::fs::read_dir(process.join("fd")).unwrap().flatten();
+        let found = open.find(|it| it.path().read_link().is_ok_and(|target| target == path));
+        let Some(found) = found else { return 0 };
+        let info = process.join("fdinfo").join(found.file_name());
+        let info = std::fs::read_to_string(info).unwrap();
+        info.lines().next().unwrap().strip_prefix("pos:").unwrap().trim().parse().unwrap()
+    }
+
     /// Waits for the program's end.
     pub(crate) fn finish(self) -> Ended {
         self.finish_within(PATIENCE)
