@@ -142,9 +142,12 @@ impl StoredFile {
     pub fn start_writing(&self, part: Range<u64>) {
         let (start, length) = (part.start.cast_signed(), (part.end - part.start).cast_signed());
         // Linux starts to write dirty pages that are not needed, and keeps those that it writes.
-        // Without it, the next sync writes them.
         let advice = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
-        let _: nix::Result<()> = posix_fadvise(&self.file, start, length, advice);
+        let operation = Operation::StartWriting { path: &self.path, part };
+        // If this fails, the next sync writes the pages.
+        let _: io::Result<()> = perform(&operation, || {
+            posix_fadvise(&self.file, start, length, advice).map_err(io::Error::from)
+        });
     }
 
     /// Makes everything written so far survive a power loss. After a failure, what was written may
@@ -224,6 +227,8 @@ pub enum Operation<'a> {
     SetLength { path: &'a Path, length: u64 },
     /// Reserves space.
     Reserve { path: &'a Path, length: u64 },
+    /// Begins to write a part of a file to the disk.
+    StartWriting { path: &'a Path, part: Range<u64> },
     /// Syncs a file.
     Sync { path: &'a Path },
     /// Renames a file.
@@ -305,6 +310,7 @@ mod tests {
             }
             Operation::SetLength { path, length } => format!("cut {} {length}", name(path)),
             Operation::Reserve { path, length } => format!("reserve {} {length}", name(path)),
+            Operation::StartWriting { path, part } => format!("start {} {part:?}", name(path)),
             Operation::Sync { path } => format!("sync {}", name(path)),
             Operation::Rename { from, to } => format!("rename {} {}", name(from), name(to)),
             Operation::SyncDirectory { path } => format!("sync the directory {}", path.is_dir()),

@@ -16,3 +16,4 @@ mod session_states;
 mod sessions;
 mod upgrade;
 mod winner_index;
+mod write_back;

@@ -111,6 +111,8 @@ impl Recorder {
                     push(Action::Truncate(*length), name(path));
                 }
             }
+            // The disk may have the bytes earlier, as it may anyway.
+            Performed::StartWriting { .. } => {}
             Performed::Rename { from, to } => push(Action::Rename(name(to)), name(from)),
             Performed::Sync { path } => {
                 push(Action::SyncBegins, name(path));
