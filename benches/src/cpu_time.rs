@@ -10,8 +10,8 @@ use nix::unistd::{SysconfVar, sysconf};
 /// children.
 ///
 /// The times of reaped children have a resolution of one clock tick, 10 ms on most systems. Those
-/// of living processes are exact where the kernel keeps them (`schedstat`): many processes that each
-/// use less than a tick would otherwise seem to use nothing.
+/// of living processes are exact where the kernel keeps them (`schedstat`): many processes that
+/// each use less than a tick would otherwise seem to use nothing.
 pub(crate) fn of_tree(root: u32) -> io::Result<Duration> {
     let processes = running()?;
     if !processes.contains_key(&root) {

@@ -1,5 +1,5 @@
-//! Dots over a logarithmic axis, in panels side by side. Bars would hide all but the largest values,
-//! which differ by a factor of a thousand.
+//! Dots over a logarithmic axis, in panels side by side. The values differ by a factor of a
+//! thousand, so bars would hide all but the largest.
 
 use anyhow::Result;
 use plotters::coord::Shift;

@@ -91,7 +91,7 @@ mod tests {
         let Percentiles { p50, p90, p99, p99_9, max } =
             latencies((1..=1000).rev().map(|n| n * 10)).percentiles();
         for (found, expected) in [(p50, 5000.0), (p90, 9000.0), (p99, 9900.0), (p99_9, 9990.0)] {
-            assert!((found / expected - 1.0_f64).abs() < 0.001, "{found} {expected}");
+            assert!((found / expected - 1.0_f64).abs() < 0.002, "{found} {expected}");
         }
         assert_eq!(max, 10_000.0);
     }
