@@ -73,7 +73,7 @@ const LAST_CHANCE: Duration = Duration::from_millis(250);
 const SYNC_CHECK: Duration = Duration::from_millis(5);
 /// Connections from which on a worker gathers requests while another process syncs. With fewer,
 /// the next sync begins earlier if they are committed at once.
-const CROWD: usize = 16;
+const CROWD: usize = 4;
 /// Maximum number of events taken from the kernel at once.
 const EVENTS: usize = 256;
 
