@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 
+use crate::sys::generation::generation;
+
 /// Most locks that the kernel frees when their thread dies (`ROBUST_LIST_LIMIT`). The others would
 /// stay locked forever.
 const FREED_BY_KERNEL: u32 = 2048;
@@ -11,30 +13,27 @@ const FREED_BY_KERNEL: u32 = 2048;
 pub(crate) const MOST_HELD: u32 = FREED_BY_KERNEL - 48;
 
 thread_local! {
-    /// The number of held locks, and the [`generation`](crate::sys::generation::generation) of the
-    /// process that holds them. A forked child holds none of those of its parent.
+    /// The number of held locks, and the [`generation`] of the process that holds them. A forked
+    /// child holds none of those of its parent.
     static HELD: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
 }
 
-/// Returns how many locks the calling thread of this generation holds.
+/// Counts a lock that the calling thread is about to take, unless it holds this many already.
+/// Returns the [`generation`] of the process.
 #[inline]
-pub(crate) fn held(generation: u32) -> u32 {
-    match HELD.get() {
-        (number, of) if of == generation => number,
-        _ => 0,
-    }
+pub(crate) fn count_in(most: u32) -> Option<u32> {
+    let (number, of) = HELD.get();
+    let generation = generation();
+    let number = if of == generation { number } else { 0 };
+    HELD.set((number + u32::from(number < most), generation));
+    (number < most).then_some(generation)
 }
 
-/// Counts a lock that the calling thread has just taken.
+/// Counts a lock that the calling thread is about to release, or could not take.
 #[inline]
-pub(crate) fn count_in(generation: u32) {
-    HELD.set((held(generation) + 1, generation));
-}
-
-/// Counts a lock that the calling thread is about to release.
-#[inline]
-pub(crate) fn count_out(generation: u32) {
-    HELD.set((held(generation).saturating_sub(1), generation));
+pub(crate) fn count_out() {
+    let (number, generation) = HELD.get();
+    HELD.set((number.saturating_sub(1), generation));
 }
 
 #[cfg(test)]

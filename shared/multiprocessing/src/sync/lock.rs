@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use crate::memory::layout::{ElementType, Object};
-use crate::sync::held::{MOST_HELD, count_in, count_out, held};
+use crate::sync::held::{MOST_HELD, count_in, count_out};
 use crate::sync::mutex::{Acquired, LockBlock, LockPlace};
 use crate::sync::primitive::{Planned, Primitive};
 use crate::sys::generation::generation;
@@ -193,21 +193,19 @@ impl Lock {
     /// # Errors
     /// [`LockError::OwnerDied`] with the guard if the last holder died, or [`LockError::Failed`].
     pub fn lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
-        self.check()?;
-        LockGuard::lock(self.block())
+        LockGuard::lock(self.block(), self.enter(MOST_HELD)?)
     }
 
     /// Works like [`lock`](Self::lock), without a limit to the number of held locks. For a primitive
     /// that holds its lock only for a moment, and must be able to do so when it is dropped.
     pub(crate) fn lock_briefly(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
-        self.check_namespaces()?;
-        LockGuard::lock(self.block())
+        LockGuard::lock(self.block(), self.enter(u32::MAX)?)
     }
 
     /// Takes the lock if it is free. Returns `None` if it is not.
     pub fn try_lock(&self) -> Result<Option<LockGuard<'_>>, LockError<LockGuard<'_>>> {
-        self.check()?;
-        LockGuard::taken(self.block(), self.block().try_lock())
+        let generation = self.enter(MOST_HELD)?;
+        LockGuard::taken(self.block(), generation, self.block().try_lock())
     }
 
     /// Waits for the lock at most this long on the monotonic clock. Returns `None` if the time is
@@ -216,23 +214,24 @@ impl Lock {
         &self,
         timeout: Duration,
     ) -> Result<Option<LockGuard<'_>>, LockError<LockGuard<'_>>> {
-        self.check()?;
-        LockGuard::taken(self.block(), self.block().lock_timeout(timeout))
+        let generation = self.enter(MOST_HELD)?;
+        LockGuard::taken(self.block(), generation, self.block().lock_timeout(timeout))
     }
 
-    /// Fails if the calling thread may not take the lock.
+    /// Counts the lock that the calling thread is about to take, unless it holds this many already.
+    /// Returns the generation of the process.
     #[inline]
-    pub(crate) fn check(&self) -> Result<(), LockFailure> {
+    fn enter(&self, most: u32) -> Result<u32, LockFailure> {
         // This comes first, because in a new child it finds out whether the child has moved.
-        let held = held(generation());
-        self.check_namespaces()?;
-        if held < MOST_HELD { Ok(()) } else { Err(LockFailure::TooMany) }
+        let generation = count_in(most).ok_or(LockFailure::TooMany)?;
+        if self.place.is_reachable() { Ok(generation) } else { Err(not_reachable()) }
     }
 
-    #[inline]
-    fn check_namespaces(&self) -> Result<(), LockFailure> {
-        // A mutex names its holder by a thread id, and a table its participants by pids.
-        if self.place.is_reachable() { Ok(()) } else { Err(LockFailure::OtherNamespace) }
+    /// Fails if the calling thread may not take one more lock.
+    pub(crate) fn check(&self) -> Result<(), LockFailure> {
+        self.enter(MOST_HELD)?;
+        count_out();
+        Ok(())
     }
 
     /// Returns the thread that holds the lock at this moment, for display. A process with one
@@ -245,6 +244,13 @@ impl Lock {
     pub fn recoveries(&self) -> u64 {
         self.block().recoveries.load(Ordering::Acquire)
     }
+}
+
+/// A mutex names its holder by a thread id, and a table its participants by pids.
+#[cold]
+fn not_reachable() -> LockFailure {
+    count_out();
+    LockFailure::OtherNamespace
 }
 
 impl Drop for Lock {
@@ -262,28 +268,34 @@ impl Drop for Lock {
 
 impl<'a> LockGuard<'a> {
     /// Waits for the lock of this block.
-    pub(crate) fn lock(block: &'a LockBlock) -> Result<Self, LockError<Self>> {
-        let guard = Self::taken(block, block.lock())?;
+    fn lock(block: &'a LockBlock, generation: u32) -> Result<Self, LockError<Self>> {
+        let guard = Self::taken(block, generation, block.lock())?;
         // Cannot happen: a wait without a deadline never ends with a busy lock.
         guard.ok_or(LockError::Failed(LockFailure::System(Errno::EBUSY)))
     }
 
-    /// Makes a guard of the outcome of locking this block.
+    /// Makes a guard of the outcome of locking this block. The lock is counted already.
     fn taken(
         block: &'a LockBlock,
+        generation: u32,
         result: Result<Acquired, Errno>,
     ) -> Result<Option<Self>, LockError<Self>> {
-        let guard = || {
-            let generation = generation();
-            count_in(generation);
-            Self { block, generation, thread: PhantomData }
-        };
+        let guard = Self { block, generation, thread: PhantomData };
         match result {
-            Ok(Acquired::Clean) => Ok(Some(guard())),
-            Ok(Acquired::Busy) => Ok(None),
-            Ok(Acquired::OwnerDied) => Err(LockError::OwnerDied(Inherited::new(guard()))),
-            Err(errno) => Err(LockError::Failed(errno.into())),
+            Ok(Acquired::Clean) => return Ok(Some(guard)),
+            Ok(Acquired::OwnerDied) => return Err(LockError::OwnerDied(Inherited::new(guard))),
+            _ => {}
         }
+        // The guard holds nothing, and its drop would release the lock.
+        std::mem::forget(guard);
+        count_out();
+        result.map(|_| None).map_err(|errno| LockError::Failed(errno.into()))
+    }
+
+    /// Takes the lock of this block again, at the end of a wait.
+    pub(crate) fn resume(block: &'a LockBlock) -> Result<Self, LockError<Self>> {
+        let generation = count_in(u32::MAX).ok_or(LockFailure::TooMany)?;
+        Self::lock(block, generation)
     }
 
     pub(crate) fn block(&self) -> &'a LockBlock {
@@ -292,6 +304,7 @@ impl<'a> LockGuard<'a> {
 
     /// Returns true if this process took the lock. A forked child that inherited the guard holds
     /// nothing.
+    #[inline]
     pub(crate) fn is_ours(&self) -> bool {
         self.generation == generation()
     }
@@ -306,7 +319,7 @@ impl MarkConsistent for LockGuard<'_> {
 impl Drop for LockGuard<'_> {
     fn drop(&mut self) {
         if self.is_ours() {
-            count_out(self.generation);
+            count_out();
             self.block.unlock();
         }
     }

@@ -153,6 +153,7 @@ impl<'a> RLockGuard<'a> {
 
     /// Returns true if this process took the lock. A forked child that inherited the guard holds
     /// nothing.
+    #[inline]
     pub(crate) fn is_ours(&self) -> bool {
         self.generation == generation()
     }
@@ -165,7 +166,7 @@ impl<'a> RLockGuard<'a> {
     ) -> Result<Option<Self>, LockError<Self>> {
         if matches!(result, Ok(Acquired::Clean | Acquired::OwnerDied)) {
             self.block.version.store(depth, Ordering::Release);
-            count_in(self.generation);
+            count_in(u32::MAX);
         }
         match result {
             Ok(Acquired::Clean) => return Ok(Some(self)),
@@ -180,7 +181,7 @@ impl<'a> RLockGuard<'a> {
     /// Releases the lock at any depth, and returns that depth.
     pub(crate) fn suspend(self) -> (&'a LockBlock, u64) {
         let block = self.block;
-        count_out(self.generation);
+        count_out();
         std::mem::forget(self);
         let depth = block.version.swap(0, Ordering::AcqRel);
         block.unlock();
@@ -204,7 +205,7 @@ impl Drop for RLockGuard<'_> {
     fn drop(&mut self) {
         // A depth that another process has overwritten by 0 must not keep the lock forever.
         if self.is_ours() && self.block.version.fetch_sub(1, Ordering::AcqRel) <= 1 {
-            count_out(self.generation);
+            count_out();
             self.block.unlock();
         }
     }

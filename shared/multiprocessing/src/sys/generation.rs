@@ -23,6 +23,7 @@ static LAST: AtomicU32 = AtomicU32::new(FIRST);
 
 /// Returns the number of this process. No ancestor has the same one, so it distinguishes an
 /// inherited guard from one of this process. Siblings may share a number.
+#[inline]
 pub(crate) fn generation() -> u32 {
     // SAFETY: the pointer leads to a static, or to a page that is never unmapped.
     let word = unsafe { &*WORD.load(Ordering::Acquire) };

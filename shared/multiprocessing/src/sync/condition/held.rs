@@ -50,7 +50,7 @@ impl<'a> Held for LockGuard<'a> {
     }
 
     fn resume(block: &'a LockBlock) -> Result<Self, LockError<Self>> {
-        LockGuard::lock(block)
+        LockGuard::resume(block)
     }
 }
 
