@@ -127,9 +127,9 @@
 //!
 //! # What it needs, and what it does not do
 //!
-//! - It needs 64-bit Linux with glibc, and works for one user on one machine. Two pages have the details:
-//!   [its limits](guide::limits) and [fork safety](guide::fork_safety). Read the second one before
-//!   you use [`Process::spawn`].
+//! - It needs 64-bit Linux with glibc, and works for one user on one machine. Two pages have the
+//!   details: [its limits](guide::limits) and [fork safety](guide::fork_safety). Read the second
+//!   one before you use [`Process::spawn`].
 //! - Only a process with one thread can fork; [`Process::spawn`] refuses otherwise. A `#[test]` has
 //!   two threads.
 //! - A *stopped* process counts as alive: others wait for it. Only the watchdog of a [`Pool`] ends

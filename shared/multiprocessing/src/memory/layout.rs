@@ -120,8 +120,8 @@ pub(crate) const ALIGNMENT: usize = 64;
 /// Longest name of an object. Its field holds one NUL more.
 pub(crate) const MAX_OBJECT_NAME_BYTES: usize = 31;
 
-/// The first bytes, which are the same in every version of the layout. The state follows. It is read
-/// alone, because it may be changing.
+/// The first bytes, which are the same in every version of the layout. The state follows. It is
+/// read alone, because it may be changing.
 #[derive(Clone, Copy, Debug, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct Preamble {
@@ -218,8 +218,8 @@ impl Object {
         }
     }
 
-    /// Reads a directory entry of a segment of `total` bytes, without the fields. Returns `None` if it
-    /// is invalid, because any process that can write the segment can write the directory.
+    /// Reads a directory entry of a segment of `total` bytes, without the fields. Returns `None` if
+    /// it is invalid, because any process that can write the segment can write the directory.
     pub(crate) fn from_entry(entry: &Entry, total: usize) -> Option<Self> {
         let name_bytes = entry.name.iter().position(|&byte| byte == 0)?;
         let kind = ObjectKind::from_code(entry.kind)?;

@@ -39,8 +39,9 @@ impl Segment {
     /// # Errors
     /// [`SegmentError::NotFound`], [`SegmentError::NotPrivate`] if the effective user does not own
     /// it or other users may open it, [`SegmentError::OtherLayout`] if a version of this library
-    /// with another layout created it, [`SegmentError::OtherNamespace`] if its creator is in another
-    /// pid or time namespace, [`SegmentError::Foreign`] if it is not a segment of this library.
+    /// with another layout created it, [`SegmentError::OtherNamespace`] if its creator is in
+    /// another pid or time namespace, [`SegmentError::Foreign`] if it is not a segment of this
+    /// library.
     pub fn open(name: &SegmentName) -> Result<Self, SegmentError> {
         Self::open_finished(name)?.ok_or_else(|| never_finished(name))
     }
@@ -293,8 +294,8 @@ fn is_unfinished(name: &SegmentName) -> bool {
     }
 }
 
-/// Returns the schema of a directory entry, if it has one. Returns `None` if it is not a text inside
-/// the segment.
+/// Returns the schema of a directory entry, if it has one. Returns `None` if it is not a text
+/// inside the segment.
 fn read_schema(memory: &Place, entry: &Entry) -> Option<Option<String>> {
     let offset = usize::try_from(entry.schema_offset).ok()?;
     let bytes = usize::try_from(entry.schema_bytes).ok()?;

@@ -77,8 +77,8 @@ impl Plan {
         self.objects.iter().map(|planned| &planned.head)
     }
 
-    /// Assigns a place to every object. Returns the objects and the bytes of the whole segment, which
-    /// ends with the schemas in the same order. The error says what is wrong with the plan.
+    /// Assigns a place to every object. Returns the objects and the bytes of the whole segment,
+    /// which ends with the schemas in the same order. The error says what is wrong with the plan.
     pub(crate) fn laid_out(&self) -> Result<(Vec<Object>, usize), String> {
         let mut end = HEADER_BYTES + ENTRY_BYTES * self.objects.len();
         // File sizes are signed.

@@ -1,4 +1,4 @@
-//! How many locks the calling thread holds, because the kernel frees only so many of a dead thread.
+//! How many locks the calling thread holds. The kernel frees a limited number when a thread dies.
 
 use std::cell::Cell;
 

@@ -196,8 +196,9 @@ impl Lock {
         LockGuard::lock(self.block(), self.enter(MOST_HELD)?)
     }
 
-    /// Works like [`lock`](Self::lock), without a limit to the number of held locks. For a primitive
-    /// that holds its lock only for a moment, and must be able to do so when it is dropped.
+    /// Works like [`lock`](Self::lock), without a limit to the number of held locks. For a
+    /// primitive that holds its lock only for a moment, and must be able to do so when it is
+    /// dropped.
     pub(crate) fn lock_briefly(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         LockGuard::lock(self.block(), self.enter(u32::MAX)?)
     }

@@ -41,8 +41,8 @@ use crate::sys::mapping::Place;
 /// | `ValueError`: the queue is closed | [`QueueError::Closed`] |
 /// | `SimpleQueue()` | a queue, bounded as all memory is |
 ///
-/// Messages are of one type, which is [`Shareable`], of at most 64 KiB, and are copied. They come out in the order in
-/// which they were put.
+/// Messages are of one type, which is [`Shareable`], of at most 64 KiB, and are copied. They come
+/// out in the order in which they were put.
 ///
 /// A message is written to a free place of the ring, and becomes visible by one store. When a
 /// process is killed

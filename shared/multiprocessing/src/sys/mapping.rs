@@ -36,8 +36,9 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Takes over mapped memory, which processes of these namespaces share. Its entry in `/dev/shm` is never removed here. If `shared_memory`
-    /// owned the entry, a forked child that drops its copy would remove it while others use it.
+    /// Takes over mapped memory, which processes of these namespaces share. Its entry in `/dev/shm`
+    /// is never removed here. If `shared_memory` owned the entry, a forked child that drops its
+    /// copy would remove it while others use it.
     pub(crate) fn new(mut memory: Shmem, namespaces: Namespaces) -> Arc<Self> {
         memory.set_owner(false);
         Arc::new(Self { memory: Memory::Named(memory), namespaces })

@@ -148,8 +148,8 @@ pub(crate) fn removal_lock() -> libc::flock {
     }
 }
 
-/// Records an entry that this process, with this start time, created, so that its children remove it
-/// if this process is killed.
+/// Records an entry that this process, with this start time, created, so that its children remove
+/// it if this process is killed.
 pub(crate) fn remember_segment(path: &Path, inode: u64, started: u64) {
     let claim = |slot: &&RemovableSegment| {
         slot.inode.compare_exchange(0, CLAIMED, Ordering::AcqRel, Ordering::Acquire).is_ok()
@@ -179,8 +179,8 @@ pub(crate) fn forget_segment(inode: u64) {
     }
 }
 
-/// The parent of a new child. It is made before the fork: afterwards the parent may be dead, and its
-/// pid belong to another process.
+/// The parent of a new child. It is made before the fork: afterwards the parent may be dead, and
+/// its pid belong to another process.
 #[derive(Clone, Copy)]
 pub(super) struct Parent {
     pid: Pid,
@@ -230,8 +230,8 @@ pub(super) fn remove_segments_of_ending(parent: Parent) {
 /// Returns true if the parent of this process has ended. Async-signal-safe.
 ///
 /// A process whose parent ends gets another one, unless the parent is in another pid namespace: it
-/// is 0 before and after. Then a descriptor tells, but slightly later than the signal, so this waits
-/// for it.
+/// is 0 before and after. Then a descriptor tells, but slightly later than the signal, so this
+/// waits for it.
 fn parent_has_ended(wait: PollTimeout) -> bool {
     let unseen = UNSEEN_PARENT.load(Ordering::Acquire);
     if unseen == NONE || getppid() != Pid::from_raw(0) {

@@ -49,9 +49,9 @@ pub(crate) fn maps(pid: i32, inode: u64) -> bool {
 pub(crate) struct Stamp {
     /// When it started, in clock ticks since boot.
     pub(crate) started: u64,
-    /// The program that it executes: a number made of the addresses of its code and its stack, which
-    /// the kernel chooses at random at each exec(3). 0 if they are not visible: to other users, or
-    /// when the main thread has ended.
+    /// The program that it executes: a number made of the addresses of its code and its stack,
+    /// which the kernel chooses at random at each exec(3). 0 if they are not visible: to other
+    /// users, or when the main thread has ended.
     pub(crate) image: u32,
 }
 
