@@ -149,7 +149,7 @@ fn a_reply_that_the_client_does_not_read_is_given_up_in_time_and_its_batch_stays
 }
 
 /// Descriptors that each process of the central may open, for itself and for connections.
-const DESCRIPTORS: u32 = 40;
+const DESCRIPTORS: u32 = 48;
 /// More connections than both workers together can open.
 const CROWD: usize = 120;
 /// Processor time that a worker may use in a second in which it can do nothing.
