@@ -206,6 +206,7 @@ fn objects<'a>(port: &'a str, pids: &'a str) -> Vec<Object<'a>> {
         ("worker_restarts", "RawArray", "u32", "10", Some(NONE)),
         ("worker_heartbeat_ms", "RawArray", "u64", "10", None),
         ("worker_on_disk", "RawArray", "u8", "10", Some(NONE)),
+        ("worker_awaits_sync", "RawArray", "u8", "10", Some(NONE)),
         ("worker_full", "RawArray", "u8", "10", Some(NONE)),
         ("worker_connections", "RawArray", "u32", "10", None),
         ("worker_waiting", "RawArray", "u32", "10", Some(NONE)),
