@@ -18,7 +18,9 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 
 if cargo nextest --version >/dev/null 2>&1; then
-    cargo nextest run --workspace --locked --no-fail-fast
+    # Many tests mostly wait, so half as many again as there are processors keep these busy.
+    threads=$(nproc)
+    cargo nextest run --workspace --locked --no-fail-fast --test-threads $((threads + threads / 2))
     cargo test --workspace --locked --doc
 else
     # Select no targets: one test runs the examples, which cargo builds only without a selection.

@@ -253,8 +253,7 @@ impl<'a> EventLoop<'a> {
             if (self.is_draining() || self.retiring) && self.is_done() {
                 self.draw.give_up(self.handler.requests.central);
                 self.handler.requests.log.report();
-                let slot = self.handler.requests.slot;
-                info("close_connections", Outcome::Success).with("worker", slot).write();
+                info("close_connections", Outcome::Success).with("worker", worker.slot()).write();
                 return Ok(());
             }
         }
