@@ -2,7 +2,9 @@
 
 use std::cell::Cell;
 
-use crate::sys::generation::generation;
+use crate::sync::lock::LockFailure;
+use crate::sys::generation::{generation, known_generation};
+use crate::sys::namespaces::{Namespaces, has_moved, is_reachable};
 
 /// Most locks that the kernel frees when their thread dies (`ROBUST_LIST_LIMIT`). The others would
 /// stay locked forever.
@@ -12,28 +14,67 @@ const FREED_BY_KERNEL: u32 = 2048;
 /// primitives, which are held for a moment, and for robust mutexes of other code.
 pub(crate) const MOST_HELD: u32 = FREED_BY_KERNEL - 48;
 
+/// The bits of [`HELD`] that hold the number of locks.
+const NUMBER_BITS: u32 = u32::BITS;
+/// No process has this generation.
+const NO_PROCESS: u32 = u32::MAX;
+
 thread_local! {
-    /// The number of held locks, and the [`generation`] of the process that holds them. A forked
-    /// child holds none of those of its parent.
-    static HELD: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+    /// The number of held locks, and above it the [`generation`] of the process that holds them. A
+    /// forked child holds none of those of its parent. Both are in one word, so that one comparison
+    /// finds every reason to look closer. A process that has moved to other namespaces must look
+    /// at each lock, so it has the complement of its generation here.
+    static HELD: Cell<u64> = const { Cell::new((NO_PROCESS as u64) << NUMBER_BITS) };
 }
 
-/// Counts a lock that the calling thread is about to take, unless it holds this many already.
-/// Returns the [`generation`] of the process.
+/// Counts a lock that the calling thread is about to take, if it may take any lock. Returns the
+/// [`generation`] of the process. Otherwise the caller goes on with [`count_in_closely`].
 #[inline]
 pub(crate) fn count_in(most: u32) -> Option<u32> {
-    let (number, of) = HELD.get();
-    let generation = generation();
-    let number = if of == generation { number } else { 0 };
-    HELD.set((number + u32::from(number < most), generation));
-    (number < most).then_some(generation)
+    let generation = known_generation();
+    let held = HELD.get();
+    let may = held.wrapping_sub(none_of(generation)) < u64::from(most);
+    may.then(|| {
+        HELD.set(held + 1);
+        generation
+    })
 }
 
-/// Counts a lock that the calling thread is about to release, or could not take.
+/// Counts a lock that the calling thread is about to take in a segment of these namespaces. Needed
+/// for the first lock of a thread, in a process that has moved, and at the limit.
+///
+/// # Errors
+/// If the thread holds `most` locks already, or the users of the segment cannot recognise this
+/// process.
+#[cold]
+pub(crate) fn count_in_closely(most: u32, namespaces: Namespaces) -> Result<u32, LockFailure> {
+    // This comes first, because in a new child it finds out whether the child has moved.
+    let generation = generation();
+    let none = none_of(if has_moved() { !generation } else { generation });
+    let number = HELD.get().wrapping_sub(none);
+    let number = if number >> NUMBER_BITS == 0 { number } else { 0 };
+    if number >= u64::from(most) {
+        return Err(LockFailure::TooMany);
+    }
+    // A mutex names its holder by a thread id, and a table its participants by pids.
+    if !is_reachable(namespaces) {
+        return Err(LockFailure::OtherNamespace);
+    }
+    HELD.set(none + number + 1);
+    Ok(generation)
+}
+
+/// Returns the word of a thread that holds no lock, in the process of this generation.
+#[inline]
+fn none_of(generation: u32) -> u64 {
+    u64::from(generation) << NUMBER_BITS
+}
+
+/// Counts a lock that the calling thread, which has counted it, is about to release or could not
+/// take.
 #[inline]
 pub(crate) fn count_out() {
-    let (number, generation) = HELD.get();
-    HELD.set((number.saturating_sub(1), generation));
+    HELD.set(HELD.get().wrapping_sub(1));
 }
 
 #[cfg(test)]

@@ -12,11 +12,12 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use crate::memory::layout::{ElementType, Object};
-use crate::sync::held::{MOST_HELD, count_in, count_out};
-use crate::sync::mutex::{Acquired, LockBlock, LockPlace};
+use crate::sync::held::{MOST_HELD, count_in, count_in_closely, count_out};
+use crate::sync::mutex::{Acquired, LockBlock, LockPlace, Unfinished};
 use crate::sync::primitive::{Planned, Primitive};
-use crate::sys::generation::generation;
+use crate::sys::generation::known_generation;
 use crate::sys::mapping::Place;
+use crate::sys::namespaces::Namespaces;
 
 /// A mutex shared by processes, like Python's `multiprocessing.Lock`, except that the death of a
 /// holder does not block the others.
@@ -32,8 +33,8 @@ pub struct Lock {
 #[must_use = "the lock is given back when the guard is dropped"]
 pub struct LockGuard<'a> {
     block: &'a LockBlock,
-    /// The process that locked, by its [`generation`]. A forked child has copies of its parent's
-    /// guards.
+    /// The process that locked, by its [`generation`](crate::sys::generation::generation). A forked
+    /// child has copies of its parent's guards.
     generation: u32,
     /// Guards stay in their thread.
     thread: PhantomData<*mut ()>,
@@ -193,20 +194,31 @@ impl Lock {
     /// # Errors
     /// [`LockError::OwnerDied`] with the guard if the last holder died, or [`LockError::Failed`].
     pub fn lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
-        LockGuard::lock(self.block(), self.enter(MOST_HELD)?)
+        match count_in(MOST_HELD) {
+            Some(generation) => LockGuard::lock(self.block(), generation),
+            None => self.lock_closely(MOST_HELD),
+        }
     }
 
     /// Works like [`lock`](Self::lock), without a limit to the number of held locks. For a
     /// primitive that holds its lock only for a moment, and must be able to do so when it is
     /// dropped.
     pub(crate) fn lock_briefly(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
-        LockGuard::lock(self.block(), self.enter(u32::MAX)?)
+        match count_in(u32::MAX) {
+            Some(generation) => LockGuard::lock(self.block(), generation),
+            None => self.lock_closely(u32::MAX),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lock_closely(&self, most: u32) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
+        LockGuard::lock(self.block(), self.enter(most)?)
     }
 
     /// Takes the lock if it is free. Returns `None` if it is not.
     pub fn try_lock(&self) -> Result<Option<LockGuard<'_>>, LockError<LockGuard<'_>>> {
-        let generation = self.enter(MOST_HELD)?;
-        LockGuard::taken(self.block(), generation, self.block().try_lock())
+        LockGuard::of(self.block(), self.enter(MOST_HELD)?).taken(self.block().try_lock())
     }
 
     /// Waits for the lock at most this long on the monotonic clock. Returns `None` if the time is
@@ -215,24 +227,14 @@ impl Lock {
         &self,
         timeout: Duration,
     ) -> Result<Option<LockGuard<'_>>, LockError<LockGuard<'_>>> {
-        let generation = self.enter(MOST_HELD)?;
-        LockGuard::taken(self.block(), generation, self.block().lock_timeout(timeout))
+        let guard = LockGuard::of(self.block(), self.enter(MOST_HELD)?);
+        guard.taken(self.block().lock_timeout(timeout))
     }
 
-    /// Counts the lock that the calling thread is about to take, unless it holds this many already.
-    /// Returns the generation of the process.
-    #[inline]
-    fn enter(&self, most: u32) -> Result<u32, LockFailure> {
-        // This comes first, because in a new child it finds out whether the child has moved.
-        let generation = count_in(most).ok_or(LockFailure::TooMany)?;
-        if self.place.is_reachable() { Ok(generation) } else { Err(not_reachable()) }
-    }
-
-    /// Fails if the calling thread may not take one more lock.
-    pub(crate) fn check(&self) -> Result<(), LockFailure> {
-        self.enter(MOST_HELD)?;
-        count_out();
-        Ok(())
+    /// Counts the lock that the calling thread is about to take, unless it holds this many already
+    /// or this process has moved away from the lock. Returns the generation of the process.
+    pub(crate) fn enter(&self, most: u32) -> Result<u32, LockFailure> {
+        count_in_closely(most, self.place.namespaces())
     }
 
     /// Returns the thread that holds the lock at this moment, for display. A process with one
@@ -245,13 +247,6 @@ impl Lock {
     pub fn recoveries(&self) -> u64 {
         self.block().recoveries.load(Ordering::Acquire)
     }
-}
-
-/// A mutex names its holder by a thread id, and a table its participants by pids.
-#[cold]
-fn not_reachable() -> LockFailure {
-    count_out();
-    LockFailure::OtherNamespace
 }
 
 impl Drop for Lock {
@@ -268,35 +263,46 @@ impl Drop for Lock {
 }
 
 impl<'a> LockGuard<'a> {
-    /// Waits for the lock of this block.
-    fn lock(block: &'a LockBlock, generation: u32) -> Result<Self, LockError<Self>> {
-        let guard = Self::taken(block, generation, block.lock())?;
-        // Cannot happen: a wait without a deadline never ends with a busy lock.
-        guard.ok_or(LockError::Failed(LockFailure::System(Errno::EBUSY)))
+    /// Returns the guard of a lock that is counted already, and that the caller takes now.
+    #[inline]
+    fn of(block: &'a LockBlock, generation: u32) -> Self {
+        Self { block, generation, thread: PhantomData }
     }
 
-    /// Makes a guard of the outcome of locking this block. The lock is counted already.
-    fn taken(
-        block: &'a LockBlock,
-        generation: u32,
-        result: Result<Acquired, Errno>,
-    ) -> Result<Option<Self>, LockError<Self>> {
-        let guard = Self { block, generation, thread: PhantomData };
-        match result {
-            Ok(Acquired::Clean) => return Ok(Some(guard)),
-            Ok(Acquired::OwnerDied) => return Err(LockError::OwnerDied(Inherited::new(guard))),
+    /// Waits for the lock of this block, which is counted already.
+    #[inline]
+    fn lock(block: &'a LockBlock, generation: u32) -> Result<Self, LockError<Self>> {
+        let guard = Self::of(block, generation);
+        match block.lock_at_once() {
+            Ok(()) => Ok(guard),
+            Err(first) => guard.wait(first),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait(self, first: Unfinished) -> Result<Self, LockError<Self>> {
+        let outcome = self.block.wait(first);
+        never_busy(self.taken(outcome)?)
+    }
+
+    /// Returns the guard after this outcome of locking its block.
+    fn taken(self, outcome: Result<Acquired, Errno>) -> Result<Option<Self>, LockError<Self>> {
+        match outcome {
+            Ok(Acquired::Clean) => return Ok(Some(self)),
+            Ok(Acquired::OwnerDied) => return Err(LockError::OwnerDied(Inherited::new(self))),
             _ => {}
         }
         // The guard holds nothing, and its drop would release the lock.
-        std::mem::forget(guard);
+        std::mem::forget(self);
         count_out();
-        result.map(|_| None).map_err(|errno| LockError::Failed(errno.into()))
+        outcome.map(|_| None).map_err(|errno| LockError::Failed(errno.into()))
     }
 
     /// Takes the lock of this block again, at the end of a wait.
     pub(crate) fn resume(block: &'a LockBlock) -> Result<Self, LockError<Self>> {
-        let generation = count_in(u32::MAX).ok_or(LockFailure::TooMany)?;
-        Self::lock(block, generation)
+        // It has held the lock before the wait, so it is recognised.
+        Self::lock(block, count_in_closely(u32::MAX, Namespaces::UNKNOWN)?)
     }
 
     pub(crate) fn block(&self) -> &'a LockBlock {
@@ -307,8 +313,13 @@ impl<'a> LockGuard<'a> {
     /// nothing.
     #[inline]
     pub(crate) fn is_ours(&self) -> bool {
-        self.generation == generation()
+        self.generation == known_generation()
     }
+}
+
+/// Returns the guard of a wait without a limit. That never ends with a busy lock.
+pub(crate) fn never_busy<G>(guard: Option<G>) -> Result<G, LockError<G>> {
+    guard.ok_or(LockError::Failed(LockFailure::System(Errno::EBUSY)))
 }
 
 impl MarkConsistent for LockGuard<'_> {
@@ -318,6 +329,7 @@ impl MarkConsistent for LockGuard<'_> {
 }
 
 impl Drop for LockGuard<'_> {
+    #[inline]
     fn drop(&mut self) {
         if self.is_ours() {
             count_out();

@@ -8,6 +8,7 @@
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
+use std::num::NonZero;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -16,9 +17,9 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::Pid;
 
 use crate::memory::layout::LOCK_BYTES;
-use crate::sys::deadline::{Deadline, known_look, new_look};
+use crate::sys::deadline::{Deadline, new_look, with_known_look};
 use crate::sys::mapping::Place;
-use crate::sys::namespaces::is_reachable;
+use crate::sys::namespaces::Namespaces;
 
 /// Bytes reserved for the mutex: 40 are used on x86-64, 48 on AArch64.
 const MUTEX_BYTES: usize = 48;
@@ -59,12 +60,13 @@ impl LockPlace {
         Self(place)
     }
 
-    /// Returns true if the other users of the lock can recognise this process.
+    /// Returns the namespaces of the users of the lock.
     #[inline]
-    pub(crate) fn is_reachable(&self) -> bool {
-        is_reachable(self.0.namespaces())
+    pub(crate) fn namespaces(&self) -> Namespaces {
+        self.0.namespaces()
     }
 
+    #[inline]
     pub(crate) fn block(&self) -> &LockBlock {
         // SAFETY: the block is inside the place and aligned, checked in `new`. The place stays
         // mapped while `self` lives. Any bytes are a valid block (integers and uninitialised
@@ -83,6 +85,10 @@ pub(crate) enum Acquired {
     /// Another thread holds it, or still did at the deadline.
     Busy,
 }
+
+/// The result of an attempt to lock the mutex that did not just take it.
+#[derive(Clone, Copy)]
+pub(crate) struct Unfinished(NonZero<libc::c_int>);
 
 // Missing in the libc crate; glibc has it since 2.30. It is needed because the deadline of
 // `pthread_mutex_timedlock` is on the wall clock, which jumps.
@@ -126,26 +132,27 @@ impl LockBlock {
         check(unsafe { libc::pthread_mutexattr_destroy(attributes) })
     }
 
-    /// Waits for the mutex without a limit.
-    pub(crate) fn lock(&self) -> Result<Acquired, Errno> {
+    /// Takes the mutex if it is free and its last holder has released it. Otherwise the caller goes
+    /// on with [`wait`](Self::wait).
+    #[inline]
+    pub(crate) fn lock_at_once(&self) -> Result<(), Unfinished> {
         // Takes a free mutex even if the time has passed, so a cached time is enough. Checking
         // first whether it is free would take a tenth of the time of this call.
-        match self.lock_until(known_look()) {
-            Ok(Acquired::Busy) => self.wait_to_lock(),
-            outcome => outcome,
-        }
+        let result = with_known_look(|look| {
+            // SAFETY: as in `lock_until`. The time belongs to this thread, which changes it before
+            // or after this call.
+            unsafe { self.clocklock(look.as_ptr()) }
+        });
+        NonZero::new(result).map_or(Ok(()), |result| Err(Unfinished(result)))
     }
 
-    /// Waits for a mutex that was not free. It is a separate function to keep [`lock`](Self::lock)
-    /// short.
-    #[cold]
-    fn wait_to_lock(&self) -> Result<Acquired, Errno> {
-        loop {
-            match self.lock_until(new_look()?)? {
-                Acquired::Busy => {}
-                acquired => return Ok(acquired),
-            }
+    /// Waits for the mutex without a limit.
+    pub(crate) fn wait(&self, first: Unfinished) -> Result<Acquired, Errno> {
+        let mut outcome = acquired(first.0.get())?;
+        while outcome == Acquired::Busy {
+            outcome = self.lock_until(new_look()?)?;
         }
+        Ok(outcome)
     }
 
     /// Takes the mutex if it is free. If the calling thread holds it, it is busy: the call would
@@ -168,8 +175,9 @@ impl LockBlock {
     /// asleep although the mutex is free. Neither the kernel's robust list nor glibc covers this.
     /// So every waiter checks again after `LONGEST_SLEEP`.
     pub(crate) fn lock_timeout(&self, timeout: Duration) -> Result<Acquired, Errno> {
-        // Without a look at the clock, as in `lock`.
-        match self.lock_until(known_look()) {
+        // Without a look at the clock.
+        let Err(first) = self.lock_at_once() else { return Ok(Acquired::Clean) };
+        match acquired(first.0.get()) {
             Ok(Acquired::Busy) => {}
             outcome => return outcome,
         }
@@ -183,10 +191,18 @@ impl LockBlock {
     }
 
     fn lock_until(&self, deadline: TimeSpec) -> Result<Acquired, Errno> {
-        let deadline: &libc::timespec = deadline.as_ref();
         // SAFETY: the mutex is initialised and stays mapped while `self` is borrowed. The deadline
         // is a valid timespec for the length of the call.
-        acquired(unsafe { pthread_mutex_clocklock(self.mutex(), libc::CLOCK_MONOTONIC, deadline) })
+        acquired(unsafe { self.clocklock(&raw const deadline) })
+    }
+
+    /// # Safety
+    /// The deadline is valid for reads during the call.
+    #[inline]
+    unsafe fn clocklock(&self, deadline: *const TimeSpec) -> libc::c_int {
+        // `TimeSpec` is a transparent wrapper of the structure of the C library.
+        // SAFETY: the caller vouches for the deadline; the mutex is valid while `self` is borrowed.
+        unsafe { pthread_mutex_clocklock(self.mutex(), libc::CLOCK_MONOTONIC, deadline.cast()) }
     }
 
     /// Declares the guarded data sound again after [`Acquired::OwnerDied`]. The caller holds the
@@ -202,6 +218,7 @@ impl LockBlock {
     /// Unlocks the mutex, which the calling thread holds. In a process that inherited the guard by
     /// fork it may not be called: the C library recognises the holder by its thread id, which a
     /// thread of another process may have too, in another pid namespace or after a raw clone(2).
+    #[inline]
     pub(crate) fn unlock(&self) {
         // SAFETY: as in `lock_until`.
         let result = unsafe { libc::pthread_mutex_unlock(self.mutex()) };

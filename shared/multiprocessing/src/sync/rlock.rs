@@ -9,12 +9,13 @@ use nix::errno::Errno;
 use nix::unistd::{Pid, gettid};
 
 use crate::memory::layout::{ElementType, Object};
-use crate::sync::held::{count_in, count_out};
-use crate::sync::lock::{Inherited, Lock, LockError, LockFailure, MarkConsistent};
-use crate::sync::mutex::{Acquired, LockBlock};
+use crate::sync::held::{MOST_HELD, count_in, count_in_closely, count_out};
+use crate::sync::lock::{Inherited, Lock, LockError, LockFailure, MarkConsistent, never_busy};
+use crate::sync::mutex::{Acquired, LockBlock, Unfinished};
 use crate::sync::primitive::{Planned, Primitive};
-use crate::sys::generation::generation;
+use crate::sys::generation::known_generation;
 use crate::sys::mapping::Place;
+use crate::sys::namespaces::Namespaces;
 
 /// A mutex that its holder, a thread, may take again, like Python's `multiprocessing.RLock`. It is
 /// free once every guard is dropped.
@@ -42,7 +43,7 @@ pub struct RLock {
 #[must_use = "the lock is given back when the guard is dropped"]
 pub struct RLockGuard<'a> {
     block: &'a LockBlock,
-    /// The process that locked, by its [`generation`].
+    /// The process that locked, by its [`generation`](crate::sys::generation::generation).
     generation: u32,
     thread: PhantomData<*mut ()>,
 }
@@ -82,10 +83,10 @@ impl RLock {
     /// # Errors
     /// [`LockError::OwnerDied`] with the guard if the last holder died, or [`LockError::Failed`].
     pub fn lock(&self) -> Result<RLockGuard<'_>, LockError<RLockGuard<'_>>> {
-        self.check()?;
-        let guard = self.guard(self.block().lock())?;
-        // Cannot happen: a wait without a deadline never ends with a busy lock.
-        guard.ok_or(LockError::Failed(LockFailure::System(Errno::EBUSY)))
+        match count_in(MOST_HELD) {
+            Some(generation) => RLockGuard::lock(self.block(), generation, 1),
+            None => self.lock_closely(),
+        }
     }
 
     /// Takes the lock if no other thread holds it. Returns `None` if one does.
@@ -99,8 +100,8 @@ impl RLock {
         &self,
         timeout: Duration,
     ) -> Result<Option<RLockGuard<'_>>, LockError<RLockGuard<'_>>> {
-        self.check()?;
-        self.guard(self.block().lock_timeout(timeout))
+        let guard = RLockGuard::of(self.block(), self.enter()?);
+        guard.taken(self.block().lock_timeout(timeout), 1)
     }
 
     /// Returns the thread that holds the lock at this moment, for display. A process with one
@@ -119,32 +120,46 @@ impl RLock {
         self.lock.recoveries()
     }
 
-    /// Fails if the calling thread may not take the lock. Taking it again is always possible.
-    fn check(&self) -> Result<(), LockFailure> {
-        match self.lock.check() {
-            Err(LockFailure::TooMany) if self.holder() == Some(gettid()) => Ok(()),
-            checked => checked,
+    /// Counts the lock, as [`Lock::enter`] does. Taking it again is always possible.
+    fn enter(&self) -> Result<u32, LockFailure> {
+        match self.lock.enter(MOST_HELD) {
+            Err(LockFailure::TooMany) if self.holder() == Some(gettid()) => {
+                self.lock.enter(u32::MAX)
+            }
+            entered => entered,
         }
     }
 
-    fn guard(
-        &self,
-        result: Result<Acquired, Errno>,
-    ) -> Result<Option<RLockGuard<'_>>, LockError<RLockGuard<'_>>> {
-        let guard = RLockGuard::of(self.block());
-        match result {
-            Err(Errno::EDEADLK) => {
-                guard.block.version.fetch_add(1, Ordering::AcqRel);
-                Ok(Some(guard))
-            }
-            result => guard.taken(result, 1),
-        }
+    #[cold]
+    #[inline(never)]
+    fn lock_closely(&self) -> Result<RLockGuard<'_>, LockError<RLockGuard<'_>>> {
+        RLockGuard::lock(self.block(), self.enter()?, 1)
     }
 }
 
 impl<'a> RLockGuard<'a> {
-    fn of(block: &'a LockBlock) -> Self {
-        Self { block, generation: generation(), thread: PhantomData }
+    /// Returns the guard of a lock that is counted already, and that the caller takes now.
+    #[inline]
+    fn of(block: &'a LockBlock, generation: u32) -> Self {
+        Self { block, generation, thread: PhantomData }
+    }
+
+    /// Waits for the lock of this block, which is counted already. A lock that was free has `depth`
+    /// holds then.
+    #[inline]
+    fn lock(block: &'a LockBlock, generation: u32, depth: u64) -> Result<Self, LockError<Self>> {
+        let guard = Self::of(block, generation);
+        match block.lock_at_once() {
+            Ok(()) => Ok(guard.at(depth)),
+            Err(first) => guard.wait(first, depth),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait(self, first: Unfinished, depth: u64) -> Result<Self, LockError<Self>> {
+        let outcome = self.block.wait(first);
+        never_busy(self.taken(outcome, depth)?)
     }
 
     pub(crate) fn block(&self) -> &'a LockBlock {
@@ -155,27 +170,39 @@ impl<'a> RLockGuard<'a> {
     /// nothing.
     #[inline]
     pub(crate) fn is_ours(&self) -> bool {
-        self.generation == generation()
+        self.generation == known_generation()
     }
 
-    /// Makes a guard of the outcome of locking the mutex. It stands for `depth` holds.
+    /// Returns the guard of a lock that was free. It stands for `depth` holds.
+    #[inline]
+    fn at(self, depth: u64) -> Self {
+        self.block.version.store(depth, Ordering::Release);
+        self
+    }
+
+    /// Returns the guard after this outcome of locking its block.
     fn taken(
         self,
-        result: Result<Acquired, Errno>,
+        outcome: Result<Acquired, Errno>,
         depth: u64,
     ) -> Result<Option<Self>, LockError<Self>> {
-        if matches!(result, Ok(Acquired::Clean | Acquired::OwnerDied)) {
-            self.block.version.store(depth, Ordering::Release);
-            count_in(u32::MAX);
-        }
-        match result {
-            Ok(Acquired::Clean) => return Ok(Some(self)),
-            Ok(Acquired::OwnerDied) => return Err(LockError::OwnerDied(Inherited::new(self))),
+        match outcome {
+            Ok(Acquired::Clean) => return Ok(Some(self.at(depth))),
+            Ok(Acquired::OwnerDied) => {
+                return Err(LockError::OwnerDied(Inherited::new(self.at(depth))));
+            }
+            Err(Errno::EDEADLK) => {
+                // The thread holds one lock, however often.
+                count_out();
+                self.block.version.fetch_add(1, Ordering::AcqRel);
+                return Ok(Some(self));
+            }
             _ => {}
         }
         // The guard holds nothing, and its drop would release the lock.
         std::mem::forget(self);
-        result.map(|_| None).map_err(|errno| LockError::Failed(errno.into()))
+        count_out();
+        outcome.map(|_| None).map_err(|errno| LockError::Failed(errno.into()))
     }
 
     /// Releases the lock at any depth, and returns that depth.
@@ -190,8 +217,8 @@ impl<'a> RLockGuard<'a> {
 
     /// Takes the lock again, at this depth.
     pub(crate) fn resume(block: &'a LockBlock, depth: u64) -> Result<Self, LockError<Self>> {
-        let guard = Self::of(block).taken(block.lock(), depth)?;
-        guard.ok_or(LockError::Failed(LockFailure::System(Errno::EBUSY)))
+        // It has held the lock before the wait, so it is recognised.
+        Self::lock(block, count_in_closely(u32::MAX, Namespaces::UNKNOWN)?, depth)
     }
 }
 
@@ -202,6 +229,7 @@ impl MarkConsistent for RLockGuard<'_> {
 }
 
 impl Drop for RLockGuard<'_> {
+    #[inline]
     fn drop(&mut self) {
         // A depth that another process has overwritten by 0 must not keep the lock forever.
         if self.is_ours() && self.block.version.fetch_sub(1, Ordering::AcqRel) <= 1 {

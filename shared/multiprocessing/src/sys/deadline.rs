@@ -1,6 +1,6 @@
 //! The deadlines of waits, on the monotonic clock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cell::Cell;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -15,11 +15,10 @@ pub(crate) const LONGEST_SLEEP: TimeSpec = TimeSpec::new(0, 100_000_000);
 /// timeout does not overflow.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(1 << 32);
 
-/// The time of the next check that this process computed last: seconds, and in the lowest bits
-/// nanoseconds.
-static KNOWN_LOOK: AtomicU64 = AtomicU64::new(0);
-/// Number of bits that hold the nanoseconds of a second.
-const NANOSECOND_BITS: u32 = 30;
+thread_local! {
+    /// The time of the next check that this thread computed last.
+    static KNOWN_LOOK: Cell<TimeSpec> = const { Cell::new(TimeSpec::new(0, 0)) };
+}
 
 /// The end of a wait.
 #[derive(Clone, Copy, Debug)]
@@ -58,44 +57,22 @@ impl Deadline {
     }
 }
 
-/// Returns a time of the next check without reading the clock, which takes as long as taking a free
+/// Passes a time of the next check without reading the clock, which takes as long as taking a free
 /// mutex. Usually that time has passed already, so a wait until then ends at once. It is never
-/// later than what [`new_look`] would return.
-pub(crate) fn known_look() -> TimeSpec {
-    unpacked(KNOWN_LOOK.load(Ordering::Relaxed))
+/// later than what [`new_look`] would return. `wait` gets it where it is, without a copy.
+#[inline]
+pub(crate) fn with_known_look<R>(wait: impl FnOnce(&Cell<TimeSpec>) -> R) -> R {
+    KNOWN_LOOK.with(wait)
 }
 
 /// Reads the clock and returns when a waiter checks next.
 pub(crate) fn new_look() -> Result<TimeSpec, Errno> {
     let look = now()? + LONGEST_SLEEP;
-    KNOWN_LOOK.store(packed(look), Ordering::Relaxed);
+    KNOWN_LOOK.set(look);
     Ok(look)
-}
-
-/// Returns a moment of the monotonic clock as one number, which can be stored in one step.
-fn packed(moment: TimeSpec) -> u64 {
-    moment.tv_sec().cast_unsigned() << NANOSECOND_BITS | moment.tv_nsec().cast_unsigned()
-}
-
-fn unpacked(moment: u64) -> TimeSpec {
-    let nanoseconds = moment & ((1 << NANOSECOND_BITS) - 1);
-    TimeSpec::new((moment >> NANOSECOND_BITS).cast_signed(), nanoseconds.cast_signed())
 }
 
 /// Returns the time of the monotonic clock.
 pub(crate) fn now() -> Result<TimeSpec, Errno> {
     clock_gettime(ClockId::CLOCK_MONOTONIC)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_moment_reads_back_from_its_number() {
-        for (seconds, nanoseconds) in [(0, 0), (1, 999_999_999), (1 << 33, 5)] {
-            let moment = TimeSpec::new(seconds, nanoseconds);
-            assert_eq!(unpacked(packed(moment)), moment);
-        }
-    }
 }

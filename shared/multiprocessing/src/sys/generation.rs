@@ -25,12 +25,23 @@ static LAST: AtomicU32 = AtomicU32::new(FIRST);
 /// inherited guard from one of this process. Siblings may share a number.
 #[inline]
 pub(crate) fn generation() -> u32 {
-    // SAFETY: the pointer leads to a static, or to a page that is never unmapped.
-    let word = unsafe { &*WORD.load(Ordering::Acquire) };
-    match word.load(Ordering::Relaxed) {
-        0 => next_generation(word),
+    match known_generation() {
+        0 => next_generation(word()),
         known => known,
     }
+}
+
+/// Returns the number of this process, or 0 if it has not asked for it yet. Then nothing that has a
+/// number is of this process.
+#[inline]
+pub(crate) fn known_generation() -> u32 {
+    word().load(Ordering::Relaxed)
+}
+
+#[inline]
+fn word() -> &'static AtomicU32 {
+    // SAFETY: the pointer leads to a static, or to a page that is never unmapped.
+    unsafe { &*WORD.load(Ordering::Acquire) }
 }
 
 /// Gives this process its number, after a fork has wiped that of its parent.

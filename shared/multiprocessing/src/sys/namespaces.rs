@@ -79,13 +79,12 @@ pub(super) fn compare_with_parent() {
     MOVED.store(true, Ordering::Relaxed);
 }
 
-/// Returns true if processes of these namespaces and this process recognise each other.
-#[inline]
-pub(crate) fn is_reachable(namespaces: Namespaces) -> bool {
-    !MOVED.load(Ordering::Relaxed) || is_reachable_by_moved(namespaces)
+/// Returns true if this process is in other namespaces than an ancestor that used segments.
+pub(crate) fn has_moved() -> bool {
+    MOVED.load(Ordering::Relaxed)
 }
 
-#[cold]
-fn is_reachable_by_moved(namespaces: Namespaces) -> bool {
-    Namespaces::known().difference(namespaces).is_none()
+/// Returns true if processes of these namespaces and this process recognise each other.
+pub(crate) fn is_reachable(namespaces: Namespaces) -> bool {
+    !has_moved() || Namespaces::known().difference(namespaces).is_none()
 }
