@@ -66,10 +66,10 @@ impl<T: Shareable> Array<T> {
 
     /// Waits for the lock. The guard dereferences to the slice of the elements.
     pub fn lock(&self) -> Result<ArrayGuard<'_, T>, LockError<ArrayGuard<'_, T>>> {
-        self.lock
-            .lock()
-            .map(|guard| self.guard(guard))
-            .map_err(|error| error.map(|guard| self.guard(guard)))
+        match self.lock.lock() {
+            Ok(guard) => Ok(self.guard(guard)),
+            Err(error) => Err(error.map(|guard| self.guard(guard))),
+        }
     }
 
     /// Works like [`lock`](Self::lock), but waits at most this long. Returns `None` if the time is

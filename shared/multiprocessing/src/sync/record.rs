@@ -191,10 +191,13 @@ impl<H> State<H> {
         }
     }
 
+    /// Keeps only the rows for which `stays` is true.
+    pub(crate) fn keep(&mut self, stays: impl FnMut(&Row) -> bool) {
+        self.rows.retain(stays);
+    }
+
     /// Removes the rows for which `leaves` is true, and returns them.
     pub(crate) fn remove(&mut self, mut leaves: impl FnMut(&Row) -> bool) -> Vec<Row> {
-        let (gone, kept) = self.rows.iter().partition(|row| leaves(row));
-        self.rows = kept;
-        gone
+        self.rows.extract_if(.., |row| leaves(row)).collect()
     }
 }

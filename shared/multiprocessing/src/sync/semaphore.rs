@@ -134,7 +134,7 @@ impl State<Units> {
     /// Removes a unit from those that a process holds. Returns true if it held one.
     fn strike(&mut self, own: Identity) -> bool {
         let held = self.row(own).map(|row| row.count = row.count.saturating_sub(1)).is_some();
-        self.remove(|row| row.count == 0);
+        self.keep(|row| row.count > 0);
         held
     }
 

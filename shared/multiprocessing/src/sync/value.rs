@@ -91,10 +91,10 @@ impl<T: Shareable> Value<T> {
     /// with all of the dead holder's change or none of it. The caller repairs anything else that
     /// the lock guards.
     pub fn lock(&self) -> Result<ValueGuard<'_, T>, LockError<ValueGuard<'_, T>>> {
-        self.get_lock()
-            .lock()
-            .map(|guard| self.guard(guard))
-            .map_err(|error| error.map(|guard| self.guard(guard)))
+        match self.get_lock().lock() {
+            Ok(guard) => Ok(self.guard(guard)),
+            Err(error) => Err(error.map(|guard| self.guard(guard))),
+        }
     }
 
     /// Works like [`lock`](Self::lock), but waits at most this long. Returns `None` if the time is

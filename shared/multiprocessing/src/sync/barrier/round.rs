@@ -126,7 +126,7 @@ impl State<Rounds> {
         }
         let row = Row { who: party, count: 0, mark: rounds };
         self.insert(row).or_else(|Full| {
-            self.remove(|row| !is_party(row, rounds));
+            self.keep(|row| is_party(row, rounds));
             self.insert(row)
         })
     }
@@ -152,7 +152,7 @@ impl State<Rounds> {
     }
 
     pub(super) fn reset(&mut self, dead: &[Identity]) {
-        self.remove(|row| dead.contains(&row.who));
+        self.keep(|row| !dead.contains(&row.who));
         if self.head.arrived > 0 {
             self.break_by(BreakCause::Reset);
         }
@@ -173,7 +173,7 @@ impl State<Rounds> {
 
     /// Removes a process that leaves the barrier.
     pub(super) fn leave(&mut self, party: Identity) {
-        self.remove(|row| row.who == party);
+        self.keep(|row| row.who != party);
     }
 }
 

@@ -161,7 +161,7 @@ impl State<Counts> {
     pub(super) fn put_down(&mut self, who: Identity, lost: bool) -> bool {
         let Some(row) = self.row(who) else { return false };
         row.count = row.count.saturating_sub(1);
-        self.remove(|row| row.count == 0);
+        self.keep(|row| row.count > 0);
         self.head.finish(1, u64::from(lost))
     }
 
