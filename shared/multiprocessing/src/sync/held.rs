@@ -50,7 +50,7 @@ pub(crate) fn count_in(most: u32) -> Option<u32> {
 pub(crate) fn count_in_closely(most: u32, namespaces: Namespaces) -> Result<u32, LockFailure> {
     // This comes first, because in a new child it finds out whether the child has moved.
     let generation = generation();
-    let none = none_of(if has_moved() { !generation } else { generation });
+    let none = if has_moved() { none_of_moved(generation) } else { none_of(generation) };
     let number = HELD.get().wrapping_sub(none);
     let number = if number >> NUMBER_BITS == 0 { number } else { 0 };
     if number >= u64::from(most) {
@@ -70,6 +70,12 @@ fn none_of(generation: u32) -> u64 {
     u64::from(generation) << NUMBER_BITS
 }
 
+/// Returns the same for a process that has moved: a word that never looks like one of [`none_of`],
+/// so that every lock is looked at closely.
+fn none_of_moved(generation: u32) -> u64 {
+    none_of(!generation)
+}
+
 /// Counts a lock that the calling thread, which has counted it, is about to release or could not
 /// take.
 #[inline]
@@ -80,6 +86,19 @@ pub(crate) fn count_out() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_has_moved_looks_closely_at_every_lock() {
+        for generation in [1, 2, 1 << 30] {
+            for number in [0, 1, u64::from(MOST_HELD)] {
+                let held = none_of_moved(generation) + number;
+                for known in [0, generation - 1, generation, generation + 1] {
+                    let number = held.wrapping_sub(none_of(known));
+                    assert!(number >= u64::from(u32::MAX), "{generation} looks like {known}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn the_page_on_limits_states_the_numbers_of_the_code() {
