@@ -305,8 +305,19 @@ impl<W: Workload> Supervisor<'_, W> {
     }
 
     fn reap_workers(&mut self) {
+        while self.reap_ended_workers() {}
+    }
+
+    /// Returns false if no worker had ended.
+    fn reap_ended_workers(&mut self) -> bool {
+        let mut found = false;
         for slot in 0..self.slots.len() {
             let Some(exit) = self.slots[slot].exit() else { continue };
+            found = true;
+            // A signal to the whole group reached this process before the worker could end of it.
+            // If it were handled later, the worker would count as one that died. This may take the
+            // SIGCHLD of a worker in an earlier slot, so the caller looks at all slots again.
+            self.handle_signals();
             // The worker may have sent these just before it ended.
             self.handle_ready();
             self.handle_backtraces();
@@ -314,6 +325,7 @@ impl<W: Workload> Supervisor<'_, W> {
                 self.handle_death(slot, &dead);
             }
         }
+        found
     }
 
     fn handle_death(&mut self, slot: usize, dead: &Dead<Supervised>) {

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 
-use crate::sync::lock::LockFailure;
 use crate::sys::generation::{generation, known_generation};
 use crate::sys::namespaces::{Namespaces, has_moved, is_reachable};
 
@@ -13,6 +12,15 @@ const FREED_BY_KERNEL: u32 = 2048;
 /// Most locks that a thread may hold through guards. The rest is for the locks inside the other
 /// primitives, which are held for a moment, and for robust mutexes of other code.
 pub(crate) const MOST_HELD: u32 = FREED_BY_KERNEL - 48;
+
+/// Why the calling thread may not take a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unheld {
+    /// It holds too many already.
+    TooMany,
+    /// The users of the segment cannot recognise its process.
+    OtherNamespace,
+}
 
 /// The bits of [`HELD`] that hold the number of locks.
 const NUMBER_BITS: u32 = u32::BITS;
@@ -42,23 +50,19 @@ pub(crate) fn count_in(most: u32) -> Option<u32> {
 
 /// Counts a lock that the calling thread is about to take in a segment of these namespaces. Needed
 /// for the first lock of a thread, in a process that has moved, and at the limit.
-///
-/// # Errors
-/// If the thread holds `most` locks already, or the users of the segment cannot recognise this
-/// process.
 #[cold]
-pub(crate) fn count_in_closely(most: u32, namespaces: Namespaces) -> Result<u32, LockFailure> {
+pub(crate) fn count_in_closely(most: u32, namespaces: Namespaces) -> Result<u32, Unheld> {
     // This comes first, because in a new child it finds out whether the child has moved.
     let generation = generation();
     let none = if has_moved() { none_of_moved(generation) } else { none_of(generation) };
     let number = HELD.get().wrapping_sub(none);
     let number = if number >> NUMBER_BITS == 0 { number } else { 0 };
     if number >= u64::from(most) {
-        return Err(LockFailure::TooMany);
+        return Err(Unheld::TooMany);
     }
     // A mutex names its holder by a thread id, and a table its participants by pids.
     if !is_reachable(namespaces) {
-        return Err(LockFailure::OtherNamespace);
+        return Err(Unheld::OtherNamespace);
     }
     HELD.set(none + number + 1);
     Ok(generation)

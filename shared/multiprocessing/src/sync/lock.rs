@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 
 use crate::memory::layout::{ElementType, Object};
-use crate::sync::held::{MOST_HELD, count_in, count_in_closely, count_out};
+use crate::sync::held::{MOST_HELD, Unheld, count_in, count_in_closely, count_out};
 use crate::sync::mutex::{Acquired, LockBlock, LockPlace, Unfinished};
 use crate::sync::primitive::{Planned, Primitive};
 use crate::sys::generation::known_generation;
@@ -75,6 +75,15 @@ pub enum LockFailure {
     /// The operating system refused.
     #[error("locking failed: {0}")]
     System(Errno),
+}
+
+impl LockFailure {
+    pub(crate) fn of(reason: Unheld) -> Self {
+        match reason {
+            Unheld::TooMany => Self::TooMany,
+            Unheld::OtherNamespace => Self::OtherNamespace,
+        }
+    }
 }
 
 /// A guard inherited from a dead holder. Repair what it guards, then call
@@ -234,7 +243,7 @@ impl Lock {
     /// Counts the lock that the calling thread is about to take, unless it holds this many already
     /// or this process has moved away from the lock. Returns the generation of the process.
     pub(crate) fn enter(&self, most: u32) -> Result<u32, LockFailure> {
-        count_in_closely(most, self.place.namespaces())
+        count_in_closely(most, self.place.namespaces()).map_err(LockFailure::of)
     }
 
     /// Returns the thread that holds the lock at this moment, for display. A process with one
@@ -302,7 +311,8 @@ impl<'a> LockGuard<'a> {
     /// Takes the lock of this block again, at the end of a wait.
     pub(crate) fn resume(block: &'a LockBlock) -> Result<Self, LockError<Self>> {
         // It has held the lock before the wait, so it is recognised.
-        Self::lock(block, count_in_closely(u32::MAX, Namespaces::UNKNOWN)?)
+        let generation = count_in_closely(u32::MAX, Namespaces::UNKNOWN);
+        Self::lock(block, generation.map_err(LockFailure::of)?)
     }
 
     pub(crate) fn block(&self) -> &'a LockBlock {

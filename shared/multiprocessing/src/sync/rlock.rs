@@ -218,7 +218,8 @@ impl<'a> RLockGuard<'a> {
     /// Takes the lock again, at this depth.
     pub(crate) fn resume(block: &'a LockBlock, depth: u64) -> Result<Self, LockError<Self>> {
         // It has held the lock before the wait, so it is recognised.
-        Self::lock(block, count_in_closely(u32::MAX, Namespaces::UNKNOWN)?, depth)
+        let generation = count_in_closely(u32::MAX, Namespaces::UNKNOWN);
+        Self::lock(block, generation.map_err(LockFailure::of)?, depth)
     }
 }
 

@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::supervised::start;
-use crate::common::{Program, apply, is_gone, parse_pid, test, wait_until};
+use crate::common::{Program, apply, is_gone, parse_pid, process_state, test, wait_until};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -180,6 +180,21 @@ fn sigterm_to_the_whole_group_is_one_graceful_stop() {
         (program.count("stopping SIGTERM"), program.count("died"), program.count("killed")),
         (1, 0, 0)
     );
+}
+
+#[apply(test)]
+fn workers_that_a_signal_to_the_group_ends_during_a_repair_have_stopped_and_not_died() {
+    let (mut program, pids) = pool("repair-stops", 10_000);
+    program.line("all-ready");
+    kill(pids[0], Signal::SIGKILL).unwrap();
+    program.line("repair 0");
+    program.signal_group(Signal::SIGTERM);
+    // Both have ended before the pool handles the signal.
+    wait_until("both have ended", || pids[1..].iter().all(|pid| process_state(*pid) == Some('Z')));
+    program.signal(Signal::SIGCONT);
+    program.succeed();
+    assert_eq!((program.count("died 0"), program.count("died")), (1, 1), "{:?}", program.seen);
+    assert_eq!(program.count("stopping SIGTERM"), 1);
 }
 
 #[apply(test)]

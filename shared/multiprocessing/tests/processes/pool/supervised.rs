@@ -9,7 +9,7 @@ use multiprocessing::{
     Workload,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, raise};
 use nix::unistd::Pid;
 
 use crate::common::{Program, apply, parse_pid, program, sleep_for_ever};
@@ -33,6 +33,8 @@ enum Role {
     ReadyAndCannotServe,
     /// Serves. The repair after a death succeeds at the fourth attempt.
     RepairLater,
+    /// Serves. The supervisor stops itself, as with SIGSTOP, in the first repair.
+    RepairStops,
     /// Prints how many descriptors it has, then serves.
     Descriptors,
     /// Becomes ready, and ends by itself as after its work.
@@ -115,6 +117,9 @@ impl Workload for Scenario {
     fn repair(&mut self, slot: usize, _exit: Exit) -> RepairOutcome {
         say(&format!("repair {slot}"));
         self.repairs += 1;
+        if matches!(self.role, Role::RepairStops) && self.repairs == 1 {
+            raise(Signal::SIGSTOP).unwrap();
+        }
         if matches!(self.role, Role::RepairLater) && self.repairs < 4 {
             RepairOutcome::Again
         } else {
@@ -193,6 +198,7 @@ fn supervised_pool(options: &[&str]) {
         "cannot-serve" => Role::CannotServe,
         "ready-and-cannot-serve" => Role::ReadyAndCannotServe,
         "repair-later" => Role::RepairLater,
+        "repair-stops" => Role::RepairStops,
         "descriptors" => Role::Descriptors,
         "recycle" => Role::Recycle,
         "keep" => Role::Keep,
