@@ -8,7 +8,7 @@
 //! | `acknowledged` | batches and rows that are known to be stored; there may be more |
 //! | `complete` | `yes` once all rows of the file are stored |
 //! | `part` (any number) | end in bytes, largest number of bets in a batch, `numbers` or `no-numbers` |
-//! | `bytes` | bytes of the file of bets that may have been sent, and the edition of its row hashes |
+//! | `bytes` | bytes of the file that may have been sent, and the edition of its row hashes |
 //! | `checksum` | hash of all bytes before this line, 16 hexadecimal digits |
 
 use std::fmt::Write;
