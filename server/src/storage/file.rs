@@ -4,13 +4,12 @@
 use std::fs::{self, File, Metadata};
 use std::io::{self, Seek, SeekFrom};
 use std::ops::Range;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use multiprocessing::RawArray;
 use nix::errno::Errno;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise, posix_fallocate};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::syncfs;
 
 use super::{FileError, StorageError, access};
@@ -32,15 +31,6 @@ impl StoredFile {
             Ok(file) => Ok(Self { file, path }),
             Err(error) => Err(FileError::of("opening", &path)(error)),
         }
-    }
-
-    /// Creates an empty file in memory, which ends with its last description. Its path leads to it
-    /// in the process that has created it.
-    pub fn in_memory(name: &str) -> Result<Self, FileError> {
-        let created = memfd_create(name, MFdFlags::MFD_CLOEXEC).map_err(io::Error::from);
-        let file = File::from(created.map_err(FileError::of("creating", Path::new(name)))?);
-        let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        Ok(Self { file, path })
     }
 
     /// Opens a file that must exist, for reading only.
@@ -166,11 +156,6 @@ impl StoredFile {
         Ok(())
     }
 
-    /// Returns the error for content that cannot be read.
-    pub fn damaged(&self, reason: &'static str) -> FileError {
-        self.failed("reading")(io::Error::new(io::ErrorKind::InvalidData, reason))
-    }
-
     fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> FileError {
         FileError::of(action, &self.path)
     }
@@ -217,7 +202,7 @@ pub fn is_unsupported(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENOSYS))
 }
 
-/// An operation that changes a file or makes it durable.
+/// An operation that changes a file, makes it durable, or changes memory that processes share.
 #[derive(Debug)]
 #[cfg_attr(not(test), expect(dead_code, reason = "only tests look at the fields"))]
 pub enum Operation<'a> {
@@ -235,15 +220,25 @@ pub enum Operation<'a> {
     Rename { from: &'a Path, to: &'a Path },
     /// Syncs a directory.
     SyncDirectory { path: &'a Path },
+    /// Stores words in memory that processes share.
+    Store { memory: &'a RawArray<u64>, first: usize, words: &'a [u64] },
 }
 
+/// Performs an operation.
 #[cfg(not(test))]
-fn perform(_operation: &Operation<'_>, action: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+pub fn perform(
+    _operation: &Operation<'_>,
+    action: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
     action()
 }
 
+/// Performs an operation, unless the test makes it fail.
 #[cfg(test)]
-fn perform(operation: &Operation<'_>, action: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+pub fn perform(
+    operation: &Operation<'_>,
+    action: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
     interposed::decide(operation)?;
     action()
 }
@@ -314,6 +309,7 @@ mod tests {
             Operation::Sync { path } => format!("sync {}", name(path)),
             Operation::Rename { from, to } => format!("rename {} {}", name(from), name(to)),
             Operation::SyncDirectory { path } => format!("sync the directory {}", path.is_dir()),
+            Operation::Store { first, words, .. } => format!("store {first}..+{}", words.len()),
         }
     }
 

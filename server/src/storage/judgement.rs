@@ -79,7 +79,7 @@ impl Storage {
             let judgement = match last {
                 Some(last) => compare(&key, &last),
                 None if key.sequence != 1 => refused_sequence(&key, 1),
-                None if sessions.live.count()? + begun >= MAX_SESSIONS as u64 => {
+                None if sessions.live.sum().count + begun >= MAX_SESSIONS as u64 => {
                     Judgement::Refused(KeyRefused::NoRoom { limit: MAX_SESSIONS })
                 }
                 None => {

@@ -133,10 +133,10 @@ impl Sessions {
     /// one. The caller then makes all of it durable, if that is promised, before it begins the
     /// epoch.
     pub fn begin_epoch(&self, ledger: &Ledger) -> Result<(), StorageError> {
-        let image = self.live.image()?;
-        let sum = image.sum().ok_or_else(|| self.refused("an entry in memory is damaged"))?;
-        for (at, bytes) in image.changed_pages(ledger.epoch) {
-            self.file.write_all_at(bytes, TABLE + at as u64)?;
+        let sum = self.live.sum();
+        debug_assert_eq!(Some(sum), self.live.image().sum(), "the sum is not that of the table");
+        for (at, bytes) in self.live.changed_pages(ledger.epoch)? {
+            self.file.write_all_at(&bytes, TABLE + at as u64)?;
         }
         let summary = Summary::new(ledger.epoch + 1, sum, ledger);
         Ok(self.file.write_all_at(&summary.bytes(), page(summary.epoch))?)

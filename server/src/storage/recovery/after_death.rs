@@ -33,7 +33,7 @@ impl Files {
             // Entries of the new epoch, and those of batches that the checkpoint was to commit, may
             // be in memory without a record.
             Some(_) if start.epoch > before.epoch => self.sessions_at(&newest)?,
-            Some(sessions) => Some(sessions.live.image()?),
+            Some(sessions) => Some(sessions.live.image()),
             None => None,
         };
         self.check_reach(&start)?;

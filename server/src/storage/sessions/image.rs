@@ -10,7 +10,7 @@ use super::super::file::StoredFile;
 use super::entry::{ENTRY_BYTES, Entry, hash_of};
 use super::slot::{SLOT_BYTES, Slot, Version};
 use super::table::{BUCKET_BYTES, TABLE_BYTES, find};
-use super::{FILE, PAGE_BYTES, no_room};
+use super::{FILE, no_room};
 
 /// The bytes of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,24 @@ pub struct Sum {
     pub hashes: u64,
 }
 
+impl Sum {
+    /// Returns the sum after a batch becomes the last one of its session, instead of `before`.
+    pub fn with(self, key: &BatchKey, before: Option<&BatchKey>) -> Self {
+        let hashes = self.hashes.wrapping_add(hash_of(key));
+        match before {
+            Some(before) => Self { hashes: hashes.wrapping_sub(hash_of(before)), ..self },
+            None => Self { count: self.count + 1, hashes },
+        }
+    }
+}
+
 impl Image {
+    /// Takes the bytes of a table.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        debug_assert_eq!(bytes.len(), TABLE_BYTES);
+        Self(bytes)
+    }
+
     /// Reads the table at an offset of a file.
     pub fn read(file: &StoredFile, offset: u64) -> Result<Self, FileError> {
         let mut bytes = vec![0; TABLE_BYTES];
@@ -69,33 +86,14 @@ impl Image {
         let mut sum = Sum::default();
         for bytes in self.0.as_chunks().0 {
             let slot = Slot::parse(bytes);
-            if slot.versions.contains(&Version::Damaged) {
+            if slot.is_damaged() {
                 return None;
             }
             if let Some(entry) = slot.newest() {
-                sum.count += 1;
-                sum.hashes = sum.hashes.wrapping_add(hash_of(&entry.key));
+                sum = sum.with(&entry.key, None);
             }
         }
         Some(sum)
-    }
-
-    /// Returns the pages with an entry of an epoch, and their offsets. Pages in a row come as one.
-    pub fn changed_pages(&self, epoch: u64) -> impl Iterator<Item = (usize, &[u8])> {
-        const PAGE: usize = PAGE_BYTES as usize;
-        let is_changed = move |page: &[u8]| {
-            let mut slots = page.as_chunks().0.iter().map(Slot::parse);
-            slots.any(|slot| slot.newest().is_some_and(|entry| entry.epoch == epoch))
-        };
-        let changed: Vec<_> = self.0.chunks(PAGE).map(is_changed).collect();
-        let mut page = 0;
-        std::iter::from_fn(move || {
-            page += changed[page..].iter().position(|changed| *changed)?;
-            let count = changed[page..].iter().take_while(|changed| **changed).count();
-            let at = page * PAGE;
-            page += count;
-            Some((at, &self.0[at..self.0.len().min(page * PAGE)]))
-        })
     }
 
     /// Makes a batch the last one of its session. Fails if there is no room, which no storage has

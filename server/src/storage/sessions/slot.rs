@@ -44,11 +44,21 @@ impl Version {
     }
 }
 
+/// Returns true if a slot in the bytes of a table has a damaged copy.
+pub fn has_damage(slots: &[u8]) -> bool {
+    slots.as_chunks().0.iter().any(|slot| Slot::parse(slot).is_damaged())
+}
+
 impl Slot {
     /// Parses the bytes of a slot.
     pub fn parse(bytes: &[u8; SLOT_BYTES]) -> Self {
         let (copies, _) = bytes.as_chunks();
         Self { versions: [0, 1].map(|copy: usize| Version::parse(&copies[copy])) }
+    }
+
+    /// Returns true if a copy is damaged.
+    pub fn is_damaged(&self) -> bool {
+        self.versions.contains(&Version::Damaged)
     }
 
     /// Returns the newer entry; `None` if the slot is free.

@@ -7,6 +7,7 @@
 //! over others.
 
 use super::super::journal::header::hash;
+use super::PAGE_BYTES;
 use super::slot::{SLOT_BYTES, Slot};
 
 /// Largest number of sessions. Tests need few, and open many files.
@@ -19,6 +20,8 @@ pub const BUCKET_BYTES: usize = SLOTS * SLOT_BYTES;
 const BUCKETS: usize = 2 * MAX_SESSIONS / SLOTS;
 /// Size of the table.
 pub const TABLE_BYTES: usize = BUCKETS * BUCKET_BYTES;
+/// Number of pages of the table.
+pub const PAGES: usize = TABLE_BYTES.div_ceil(PAGE_BYTES as usize);
 /// Buckets that a search looks at. At most half of all buckets are full, so it practically never
 /// needs all of these.
 const PROBES: u8 = 64;

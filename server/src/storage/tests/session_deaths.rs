@@ -75,11 +75,18 @@ fn fail(failing: u64, forever: bool, torn: bool) -> (Interposed, Rc<Cell<u64>>) 
         if number < failing || (number > failing && !forever) {
             return Ok(());
         }
-        if let (true, Operation::Write { path, bytes, offset }) = (torn, operation)
-            && number == failing
-        {
-            let file = File::options().write(true).open(path).unwrap();
-            file.write_all_at(&bytes[..bytes.len() / 2], *offset).unwrap();
+        if torn && number == failing {
+            match operation {
+                Operation::Write { path, bytes, offset } => {
+                    let file = File::options().write(true).open(path).unwrap();
+                    file.write_all_at(&bytes[..bytes.len() / 2], *offset).unwrap();
+                }
+                Operation::Store { memory, first, words } => {
+                    let half = words.iter().take(words.len() / 2);
+                    (*first..).zip(half).for_each(|(index, word)| memory.store(index, *word));
+                }
+                _ => {}
+            }
         }
         Err(Errno::EIO.into())
     });

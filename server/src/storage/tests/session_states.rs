@@ -92,12 +92,6 @@ impl Recorder {
                 push(Action::Create, name);
             }
         };
-        if let Performed::Write { path, .. } | Performed::Reserve { path, .. } = performed
-            && path.starts_with("/proc")
-        {
-            // A power loss takes what is in memory, whatever it is.
-            return Ok(());
-        }
         match performed {
             Performed::Write { path, bytes, offset } => {
                 push(Action::Write(*offset, bytes.to_vec()), name(path));
@@ -113,6 +107,8 @@ impl Recorder {
             }
             // The disk may have the bytes earlier, as it may anyway.
             Performed::StartWriting { .. } => {}
+            // A power loss takes what is in memory, whatever it is.
+            Performed::Store { .. } => {}
             Performed::Rename { from, to } => push(Action::Rename(name(to)), name(from)),
             Performed::Sync { path } => {
                 push(Action::SyncBegins, name(path));

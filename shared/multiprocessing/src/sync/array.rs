@@ -2,7 +2,9 @@
 #![allow(unsafe_code)]
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::marker::PhantomData;
+use std::num::NonZeroUsize;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use crate::memory::element::{AtomicElement, Shareable, elements_in, sealed::Atom
 use crate::memory::layout::{ElementType, LOCK_BYTES, Object};
 use crate::sync::lock::{Lock, LockError, LockGuard, MarkConsistent};
 use crate::sync::primitive::{Planned, Primitive};
-use crate::sys::mapping::Place;
+use crate::sys::mapping::{Mapping, Place};
 
 /// A shared array with its own lock, like Python's `multiprocessing.Array`. Its length never
 /// changes.
@@ -159,6 +161,30 @@ impl<T: AtomicElement> RawArray<T> {
     /// Returns the array of an object.
     pub(crate) fn open(elements: Place, _object: &Object) -> Option<Self> {
         Some(Self { elements, kind: PhantomData })
+    }
+
+    /// Creates an array of zeros that belongs to no segment. Only this process and the children that
+    /// it forks from now on share it. It has no name, so nothing is left when they end.
+    ///
+    /// ```
+    /// use multiprocessing::{Process, RawArray};
+    ///
+    /// let counts = RawArray::<u64>::nameless(4)?;
+    /// # if false { // A documentation test has several threads.
+    /// let mut child = Process::spawn(|| counts.store(3, 7))?;
+    /// child.join()?;
+    /// assert_eq!(counts.load(3), 7);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The kernel has no room for that many, or `length` is 0. Pages are reserved when they are
+    /// first written.
+    pub fn nameless(length: usize) -> io::Result<Self> {
+        let bytes = length.checked_mul(size_of::<T>()).and_then(NonZeroUsize::new);
+        let mapping = Mapping::nameless(bytes.ok_or(ErrorKind::InvalidInput)?)?;
+        Ok(Self { elements: Place::whole(&mapping), kind: PhantomData })
     }
 
     /// Returns the number of elements.
