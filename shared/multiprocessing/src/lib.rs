@@ -192,7 +192,9 @@ pub use pool::{
 #[cfg(target_pointer_width = "64")]
 pub use process::Process;
 #[cfg(target_pointer_width = "64")]
-pub use segment::{Listing, Plan, Segment, SegmentError, SharedState, Snapshot, segments};
+pub use segment::{
+    Listing, Plan, Segment, SegmentError, SegmentOptions, SharedState, Snapshot, segments,
+};
 #[cfg(target_pointer_width = "64")]
 pub use sync::array::{Array, ArrayGuard, RawArray};
 #[cfg(target_pointer_width = "64")]

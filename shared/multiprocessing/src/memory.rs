@@ -3,3 +3,4 @@
 pub(crate) mod cell;
 pub(crate) mod element;
 pub(crate) mod layout;
+pub(crate) mod state;

@@ -1,6 +1,7 @@
 //! A named segment: one process creates it, any other opens it by name, and its creator removes it
 //! or a later process reclaims it.
 
+mod access;
 mod claim;
 pub(crate) mod declaration;
 #[cfg(doctest)]
@@ -9,28 +10,34 @@ mod error;
 mod found;
 mod inspect;
 mod plan;
+mod reclaim;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::unistd::Pid;
 use shared_memory::ShmemConf;
 use zerocopy::IntoBytes;
 
+use self::access::Access;
+pub use self::access::SegmentOptions;
 use self::claim::{Claim, inode};
 pub use self::declaration::SharedState;
 pub use self::error::SegmentError;
 use self::error::{io_error, shmem_error, system};
+use self::found::{MAKING, never_finished};
 pub use self::inspect::{Listing, Snapshot, segments};
 pub use self::plan::Plan;
+use self::reclaim::Reclaimed;
 use crate::memory::cell::{atomic, write_bytes, write_words};
 use crate::memory::element::{AtomicElement, Shareable, sealed::Atomic};
 use crate::memory::layout::{
     ENTRY_BYTES, HEAD_BYTES, HEADER_BYTES, Header, LAYOUT_VERSION, LOCK_BYTES, MAGIC, Object,
     ObjectKind, READY, STATE_OFFSET, Shape, fingerprint, is_structure, kinds,
 };
+use crate::memory::state::is_removed;
 use crate::sync::condition::ConditionLock;
 use crate::sync::mutex::LockPlace;
 use crate::sync::participant::Identity;
@@ -69,6 +76,16 @@ impl Segment {
     /// [`SegmentError::Exists`] if the name is taken (see [`reclaim`](Self::reclaim)),
     /// [`SegmentError::Plan`], [`SegmentError::NoSpace`].
     pub fn create(name: &SegmentName, plan: &Plan) -> Result<Self, SegmentError> {
+        Self::create_for(name, plan, Access::Private, 0)
+    }
+
+    /// Creates a segment for these users, with a generation after this one.
+    fn create_for(
+        name: &SegmentName,
+        plan: &Plan,
+        access: Access,
+        replaced: u64,
+    ) -> Result<Self, SegmentError> {
         let (own, namespaces) = prepare_process(name)?;
         let (objects, bytes) = plan.laid_out().map_err(SegmentError::Plan)?;
         // The claim needs two descriptors. Without room for them it would fail after the entry was
@@ -77,9 +94,9 @@ impl Segment {
         let room = room.map_err(|error| io_error(name, "making room for", error))?;
         let mapped = ShmemConf::new().os_id(name.as_str()).size(bytes).create();
         let mapped = mapped.map_err(|error| shmem_error(name, "creating", error))?;
-        let mapping = Mapping::new(mapped, namespaces);
+        let mapping = Mapping::new(mapped, namespaces, false);
         drop(room);
-        let claim = Claim::stake(name, bytes, own)?;
+        let claim = Claim::stake(name, bytes, own, access)?;
         let memory = Place::whole(&mapping);
         let header = Header {
             magic: MAGIC,
@@ -89,11 +106,13 @@ impl Segment {
             object_count: objects.len() as u32,
             creator_pid: std::process::id(),
             creator_start_ticks: own.stamp().started,
-            created_unix_ms: unix_ms(),
+            created_unix_ms: since_1970().as_millis() as u64,
             pid_namespace: namespaces.pid,
             time_namespace: namespaces.time,
             creator_image: own.stamp().image,
-            reserved: [0; 60],
+            unused: 0,
+            generation: (since_1970().as_nanos() as u64).max(replaced.saturating_add(1)),
+            reserved: [0; 48],
         };
         // One system call writes all of it, so if this process is killed, the entry has the whole
         // header or nothing.
@@ -128,6 +147,57 @@ impl Segment {
         })
     }
 
+    /// Opens the segment of this name, or creates it if there is none or its creator is dead.
+    ///
+    /// For a service that may restart, and for programs of which any may be the first. Exactly one
+    /// caller creates the segment, even if many call this at the same time and some are killed in
+    /// the middle. A segment whose creator and its children are gone is replaced by one with a
+    /// higher [`generation`](Self::generation). The programs that opened the old one learn of it:
+    /// see [`ensure_current`](Self::ensure_current).
+    ///
+    /// The plan counts only if this call creates the segment. A handle of another kind or type is
+    /// an error, as after [`open`](Self::open).
+    ///
+    /// Takes up to a second if a creator was killed before it had finished.
+    ///
+    /// # Errors
+    /// Those of [`create`](Self::create), [`open`](Self::open) and [`reclaim`](Self::reclaim).
+    pub fn open_or_create(name: &SegmentName, plan: &Plan) -> Result<Self, SegmentError> {
+        Self::open_or_create_for(name, plan, Access::Private)
+    }
+
+    fn open_or_create_for(
+        name: &SegmentName,
+        plan: &Plan,
+        access: Access,
+    ) -> Result<Self, SegmentError> {
+        // A process is stopped while it removes the entry, if it takes that long.
+        let deadline = Instant::now() + MAKING;
+        loop {
+            let replaced = match Self::try_reclaim(name, access)? {
+                Reclaimed::Nothing => 0,
+                Reclaimed::Removed(generation) => generation,
+                Reclaimed::BeingRemoved(creator) if Instant::now() >= deadline => {
+                    return Err(SegmentError::InUse { name: name.clone(), creator });
+                }
+                Reclaimed::BeingRemoved(_) => {
+                    std::thread::sleep(Duration::from_millis(1));
+                    continue;
+                }
+                // Its creator may end, and remove it, at this moment.
+                Reclaimed::InUse(_) => match Self::open_finished(name, access) {
+                    Ok(None) | Err(SegmentError::NotFound { .. }) => continue,
+                    opened => return opened?.ok_or_else(|| never_finished(name)),
+                },
+            };
+            // Another process may be faster. The kernel lets one of them create the entry.
+            match Self::create_for(name, plan, access, replaced) {
+                Err(SegmentError::Exists { .. }) => {}
+                created => return created,
+            }
+        }
+    }
+
     /// Returns its name.
     pub fn name(&self) -> &SegmentName {
         &self.name
@@ -150,6 +220,30 @@ impl Segment {
         let header = &self.header;
         let creator = Stamp { started: header.creator_start_ticks, image: header.creator_image };
         stamp(self.creator()).is_some_and(|now| !now.differs_from(creator))
+    }
+
+    /// Returns a number that is higher than that of every earlier segment of this name: the
+    /// nanoseconds from 1970 to its creation, as long as the clock is not set back. 0 if the
+    /// creator was not this library.
+    pub fn generation(&self) -> u64 {
+        self.header.generation
+    }
+
+    /// Fails if the entry in `/dev/shm` no longer leads to this segment: its creator has ended, or
+    /// another process has replaced it. New programs open another segment, so this one is of no use
+    /// any more. Costs one system call.
+    ///
+    /// A program that has opened the segment by name need not ask. Every wait for another process
+    /// fails by itself, within 200 ms, with [`LockFailure::Removed`](crate::LockFailure::Removed):
+    /// for a semaphore, an event, a condition, a barrier or a queue. A new handle is refused with
+    /// the error of this function. What does not wait works on the old memory: locks, values and
+    /// raw objects.
+    ///
+    /// # Errors
+    /// [`SegmentError::Removed`].
+    pub fn ensure_current(&self) -> Result<(), SegmentError> {
+        let removed = || SegmentError::Removed { name: self.name.clone() };
+        if self.has_entry() { Ok(()) } else { Err(removed()) }
     }
 
     /// Returns true if its entry in `/dev/shm` still leads to this segment. If another program has
@@ -175,6 +269,9 @@ impl Segment {
         kind: ObjectKind,
         open: impl FnOnce(Place, &Object) -> Option<P>,
     ) -> Result<P, SegmentError> {
+        if is_removed(&self.memory) {
+            return Err(SegmentError::Removed { name: self.name.clone() });
+        }
         let named = self.objects.iter().find(|object| object.name == name);
         let schema = P::schema();
         // Another program may not know the type, only its elements.
@@ -256,6 +353,6 @@ fn prepare_process(name: &SegmentName) -> Result<(Identity, Namespaces), Segment
     Ok((own, namespaces))
 }
 
-fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -9,7 +9,7 @@
 //! |---:|---:|---|
 //! | 0 | 8 | magic `SHMPROC` and NUL |
 //! | 8 | 4 | layout version, now 3 |
-//! | 12 | 4 | state: 0 being made, 1 ready |
+//! | 12 | 4 | state: 0 being made, 1 ready, 2 removed, see below |
 //! | 16 | 8 | bytes of the whole segment |
 //! | 24 | 4 | number of objects |
 //! | 28 | 4 | pid of the creator |
@@ -18,8 +18,15 @@
 //! | 48 | 8 | the creator's pid namespace: the inode of `/proc/PID/ns/pid`; 0 if unknown |
 //! | 56 | 8 | the creator's time namespace, likewise |
 //! | 64 | 4 | image of the creator: the program that it executes, see below |
-//! | 68 | 60 | reserved, 0 |
+//! | 68 | 4 | reserved, 0 |
+//! | 72 | 8 | generation, see below; 0 if unknown |
+//! | 80 | 48 | reserved, 0 |
 //! | 128 | 128 each | directory entries |
+//!
+//! The generation is the time of creation, in nanoseconds since 1970, or one more than that of the
+//! segment that this one replaced, whichever is larger. The state becomes 2 just before the library
+//! removes the entry in `/dev/shm`: the programs that opened the segment can no longer meet new ones
+//! there.
 //!
 //! A directory entry:
 //!
@@ -98,6 +105,7 @@ pub use self::kind::ObjectKind;
 pub(crate) use self::kind::{Shape, kinds};
 pub use self::schema::structure;
 pub(crate) use self::schema::{fingerprint, is_structure};
+pub(crate) use crate::sys::orphans::{REMOVED, STATE_OFFSET};
 
 /// First bytes of every segment of this library.
 pub(crate) const MAGIC: [u8; 8] = *b"SHMPROC\0";
@@ -105,8 +113,6 @@ pub(crate) const MAGIC: [u8; 8] = *b"SHMPROC\0";
 pub(crate) const LAYOUT_VERSION: u32 = 3;
 /// State of the header when all objects are initialised.
 pub(crate) const READY: u32 = 1;
-/// Offset of the header's state.
-pub(crate) const STATE_OFFSET: usize = 12;
 /// Bytes of a lock block.
 pub(crate) const LOCK_BYTES: usize = 64;
 /// Bytes of the numbers of a record.
@@ -144,7 +150,9 @@ pub(crate) struct Header {
     pub(crate) pid_namespace: u64,
     pub(crate) time_namespace: u64,
     pub(crate) creator_image: u32,
-    pub(crate) reserved: [u8; 60],
+    pub(crate) unused: u32,
+    pub(crate) generation: u64,
+    pub(crate) reserved: [u8; 48],
 }
 
 /// One directory entry.

@@ -1,24 +1,24 @@
 //! The creator's claim on a segment: the lock that marks it as in use, and the duty to remove it.
 
-use std::fs::{self, File, Permissions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl, posix_fallocate};
 use nix::sys::mman::shm_unlink;
 use nix::unistd::{Pid, geteuid, getpid};
 
+use super::access::Access;
 use super::error::{SegmentError, io_error, system};
+use crate::memory::layout::{REMOVED, STATE_OFFSET};
 use crate::sync::participant::Identity;
 use crate::sys::generation::generation;
 use crate::sys::name::SegmentName;
 use crate::sys::orphans::{forget_segment, remember_segment, removal_lock};
 use crate::sys::proc::{attached, maps, parent};
-
-/// Permission bits of an entry: only its owner may read and write it.
-const PRIVATE: u32 = 0o600;
 
 /// Bytes of zeros per write where space cannot be reserved.
 const FILLING: usize = 4096;
@@ -43,8 +43,15 @@ impl Claim {
         name: &SegmentName,
         bytes: usize,
         identity: Identity,
+        access: Access,
     ) -> Result<Self, SegmentError> {
-        let entry = open_made_private(name).map_err(|error| io_error(name, "opening", error))?;
+        let entry = open_granted(name, access).map_err(|error| {
+            // This process maps the entry, so no other process has replaced it.
+            if inode(name).is_some_and(|inode| maps(getpid().as_raw(), inode)) {
+                let _ = shm_unlink(name.as_str());
+            }
+            io_error(name, "opening", error)
+        })?;
         // Before this process has the lock, another process may mistake the entry for that of a
         // dead creator, remove it, and create another one of the same name.
         let exists = || SegmentError::Exists { name: name.clone() };
@@ -113,15 +120,25 @@ impl Drop for Claim {
         let entry = File::options().read(true).write(true).open(self.name.path());
         let lock = || fcntl(entry.as_ref().ok()?, FcntlArg::F_OFD_SETLK(&removal_lock())).ok();
         if (created || lock().is_some()) && inode(&self.name) == Some(self.inode) {
+            mark_removed(&self.entry);
             let _ = shm_unlink(self.name.as_str());
         }
         forget_segment(self.inode);
     }
 }
 
-/// Opens an entry that this process has created and gives it mode 0600. The umask may have removed
-/// even the rights of the owner.
-fn open_made_private(name: &SegmentName) -> io::Result<File> {
+/// Marks a segment as removed, just before its entry is. A process that is killed between the two
+/// leaves an entry that the next creator removes, and no program that waits for ever.
+pub(super) fn mark_removed(entry: &File) {
+    // An entry that is too short was never finished, so no program has opened it.
+    if entry.metadata().is_ok_and(|metadata| metadata.len() >= STATE_OFFSET as u64 + 4) {
+        // The entry can be removed all the same if this fails.
+        let _ = entry.write_all_at(&REMOVED.to_ne_bytes(), STATE_OFFSET as u64);
+    }
+}
+
+/// Opens an entry that this process has created, after it has given the entry to these users.
+fn open_granted(name: &SegmentName, access: Access) -> io::Result<File> {
     // All steps use this one descriptor, which refers to the same file even if the name does not.
     let entry = File::options()
         .read(true)
@@ -132,9 +149,7 @@ fn open_made_private(name: &SegmentName) -> io::Result<File> {
         return Err(io::Error::new(ErrorKind::PermissionDenied, "another user has replaced it"));
     }
     let path = format!("/proc/self/fd/{}", entry.as_raw_fd());
-    if metadata.mode() & 0o7777 != PRIVATE {
-        fs::set_permissions(&path, Permissions::from_mode(PRIVATE))?;
-    }
+    access.grant(Path::new(&path), &metadata)?;
     File::options().read(true).write(true).open(path)
 }
 

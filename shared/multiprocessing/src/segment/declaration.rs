@@ -100,6 +100,13 @@ pub trait SharedState: Sized {
         Self::of(Segment::create(name, &Self::plan(args))?)
     }
 
+    /// Opens the segment of this name, or creates it if there is none or its creator is dead, as
+    /// [`Segment::open_or_create`] does. Checks a segment that exists against the declaration, but
+    /// not against the arguments: the creator has chosen those.
+    fn open_or_create(name: &SegmentName, args: Self::Args) -> Result<Self, SegmentError> {
+        Self::of(Segment::open_or_create(name, &Self::plan(args))?)
+    }
+
     /// Opens an existing segment, as [`Segment::open`] does, and checks it against the declaration.
     fn open(name: &SegmentName) -> Result<Self, SegmentError> {
         Self::of(Segment::open(name)?)

@@ -48,6 +48,41 @@ pub enum SegmentError {
         /// Permission bits.
         permissions: u32,
     },
+    /// The entry is not shared with the group that the caller has chosen, or others may open it.
+    #[error(
+        "/dev/shm/{name} belongs to group {found} and has mode {permissions:03o}: a segment that \
+         group {group} shares has that group and mode 660; create it with `SegmentOptions::group`"
+    )]
+    NotOfGroup {
+        /// The name.
+        name: SegmentName,
+        /// The group that the caller has chosen.
+        group: u32,
+        /// The group of the entry.
+        found: u32,
+        /// Permission bits.
+        permissions: u32,
+    },
+    /// Another member of the group owns the entry, so this process cannot remove it.
+    #[error(
+        "shared memory {name} belongs to user {owner}: only that user and root can remove it from \
+         {DIRECTORY}; run `shm rm {name}` as one of them"
+    )]
+    OfOtherUser {
+        /// The name.
+        name: SegmentName,
+        /// User id of the owner.
+        owner: u32,
+    },
+    /// The segment is removed: its creator has ended, or another process has replaced it.
+    #[error(
+        "shared memory {name} is removed, because its creator has ended or another process has \
+         replaced it: open it again"
+    )]
+    Removed {
+        /// The name.
+        name: SegmentName,
+    },
     /// The segment was created in another pid or time namespace. Its users could not tell whether a
     /// process of this namespace lives: its pid or its start time is another number there.
     #[error(

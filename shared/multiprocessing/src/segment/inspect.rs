@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use nix::unistd::Pid;
 
+use super::access::Access;
 use super::{Segment, SegmentError};
 use crate::memory::cell::{read_bytes, read_elements};
 use crate::memory::layout::{LOCK_BYTES, MAGIC, Object, ObjectKind, Scalar, Shape, kinds};
@@ -171,7 +172,7 @@ pub fn segments() -> std::io::Result<Vec<Listing>> {
         if !metadata.is_file() || !has_magic(&name) {
             continue;
         }
-        let segment = Segment::open_now(&name);
+        let segment = Segment::open_now(&name, Access::Private);
         listings.push(Listing {
             attached: attached(metadata.ino()),
             owner: metadata.uid(),

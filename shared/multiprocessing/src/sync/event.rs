@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::memory::cell::atomic;
 use crate::memory::layout::{ElementType, Object};
+use crate::memory::state::is_removed;
 use crate::sync::lock::LockFailure;
 use crate::sync::primitive::{Planned, Primitive};
 use crate::sys::deadline::Deadline;
@@ -108,6 +109,9 @@ impl Event {
             }
             if deadline.has_passed()? {
                 return Ok(false);
+            }
+            if is_removed(&self.place) {
+                return Err(LockFailure::Removed);
             }
         }
     }

@@ -69,6 +69,11 @@ pub enum LockFailure {
     /// could not tell whether it lives, and might take it for one of themselves.
     #[error("this process is in another pid or time namespace than the segment")]
     OtherNamespace,
+    /// The segment is removed, so the process that this call waits for may never come. Its creator
+    /// has ended, or another process has replaced it. Programs that opened the segment by name get
+    /// this from a wait, within 200 ms, in everything but a lock. Open the segment again.
+    #[error("the segment is removed: its creator has ended or was replaced; open it again")]
+    Removed,
     /// The call needs the lock, and the calling thread does not hold it.
     #[error("this thread does not hold the lock")]
     NotHeld,

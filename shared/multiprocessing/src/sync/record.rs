@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::memory::cell::{WORD, atomic, read_words, word, write_words};
 use crate::memory::element::Shareable;
 use crate::memory::layout::{HEAD_BYTES, ROW_BYTES, SIGNAL_BYTES};
+use crate::memory::state::is_removed;
 use crate::sync::copies::Copies;
 use crate::sync::lock::{LockError, LockFailure};
 use crate::sync::participant::{Identity, Row};
@@ -125,12 +126,16 @@ impl<H: Head> Record<H> {
     }
 
     /// Sleeps until the next announcement after `seen`, for at most 100 ms, or until the deadline.
+    /// Fails if the segment is removed and there is no such announcement.
     pub(crate) fn sleep(
         &self,
         seen: u32,
         deadline: Deadline,
         bits: u32,
     ) -> Result<(), LockFailure> {
+        if self.announcements() == seen && is_removed(&self.signal) {
+            return Err(LockFailure::Removed);
+        }
         Ok(futex::wait(self.announced(), seen, deadline.next_look()?, bits)?)
     }
 

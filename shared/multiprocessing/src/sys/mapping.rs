@@ -19,6 +19,8 @@ use crate::sys::namespaces::Namespaces;
 pub(crate) struct Mapping {
     memory: Memory,
     namespaces: Namespaces,
+    /// True if this process, or an ancestor, opened the memory by its name.
+    opened: bool,
 }
 
 enum Memory {
@@ -39,9 +41,9 @@ impl Mapping {
     /// Takes over mapped memory, which processes of these namespaces share. Its entry in `/dev/shm`
     /// is never removed here. If `shared_memory` owned the entry, a forked child that drops its
     /// copy would remove it while others use it.
-    pub(crate) fn new(mut memory: Shmem, namespaces: Namespaces) -> Arc<Self> {
+    pub(crate) fn new(mut memory: Shmem, namespaces: Namespaces, opened: bool) -> Arc<Self> {
         memory.set_owner(false);
-        Arc::new(Self { memory: Memory::Named(memory), namespaces })
+        Arc::new(Self { memory: Memory::Named(memory), namespaces, opened })
     }
 
     /// Maps this many zero bytes that this process and its children share.
@@ -50,7 +52,7 @@ impl Mapping {
         // SAFETY: the kernel chooses where, so no other mapping is touched.
         let start = unsafe { mmap_anonymous(None, bytes, protection, MapFlags::MAP_SHARED) }?;
         let memory = Memory::Nameless { start, bytes: bytes.get() };
-        Ok(Arc::new(Self { memory, namespaces: Namespaces::UNKNOWN }))
+        Ok(Arc::new(Self { memory, namespaces: Namespaces::UNKNOWN, opened: false }))
     }
 
     /// Returns the number of mapped bytes.
@@ -120,6 +122,16 @@ impl Place {
     #[inline]
     pub(crate) fn namespaces(&self) -> Namespaces {
         self.mapping.namespaces
+    }
+
+    /// Returns true if this process, or an ancestor, opened the memory by its name.
+    pub(crate) fn is_opened(&self) -> bool {
+        self.mapping.opened
+    }
+
+    /// Returns the place that is all of the mapping.
+    pub(crate) fn surroundings(&self) -> Self {
+        Self::whole(&self.mapping)
     }
 
     /// Returns the number of bytes.

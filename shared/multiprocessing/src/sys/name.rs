@@ -1,6 +1,7 @@
 //! The names of segments, which are those of their entries in `/dev/shm`.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 
 /// The directory in which Linux shows POSIX shared memory.
@@ -29,6 +30,28 @@ impl SegmentName {
             && !text.starts_with('.')
             && text.bytes().all(allowed);
         if valid { Ok(Self(text.to_owned())) } else { Err(InvalidName(text.to_owned())) }
+    }
+
+    /// Returns a new name that starts with `prefix`: a dot, the pid and a random number follow. No
+    /// other process gets the same one. Pass it to the processes that open the segment. The prefix
+    /// finds what a killed process has left: see [`reclaim_all`](crate::Segment::reclaim_all).
+    ///
+    /// ```
+    /// use multiprocessing::SegmentName;
+    ///
+    /// let name = SegmentName::unique("jobs")?;
+    /// assert!(name.as_str().starts_with("jobs."));
+    /// assert_ne!(SegmentName::unique("jobs")?, name);
+    /// # Ok::<(), multiprocessing::InvalidName>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If `prefix` has other characters than a name may have, or over 200 bytes or so.
+    pub fn unique(prefix: &str) -> Result<Self, InvalidName> {
+        // The keys of every `RandomState` differ, and the first ones of a process are random. A
+        // forked child has those of its parent, but another pid.
+        let random = RandomState::new().hash_one(prefix);
+        Self::new(&format!("{prefix}.{}-{random:016x}", std::process::id()))
     }
 
     /// Returns the name, without a slash.

@@ -32,6 +32,11 @@ const ENDING: Duration = Duration::from_millis(10);
 const REMOVABLE: usize = 16;
 /// Room for the longest path of an entry: the directory, a slash, a name of 255 bytes, a NUL.
 const PATH_BYTES: usize = DIRECTORY.len() + 1 + 255 + 1;
+/// Offset of the state in the header of a segment.
+pub(crate) const STATE_OFFSET: usize = 12;
+/// The state of a segment once its entry in `/dev/shm` is removed, or just before.
+pub(crate) const REMOVED: u32 = 2;
+static REMOVED_STATE: u32 = REMOVED;
 /// Marks a slot that is being filled in. No file has this inode.
 const CLAIMED: u64 = u64::MAX;
 
@@ -123,6 +128,10 @@ impl RemovableSegment {
         // SAFETY: as for open(2) above.
         let is_there = || self.is_in(|status| unsafe { libc::stat(path, status) });
         if opened && locked() && is_there() {
+            // Programs that opened the segment by its name learn that they wait in vain.
+            let mark = (&raw const REMOVED_STATE).cast();
+            // SAFETY: pwrite(2) is async-signal-safe, and reads the four bytes of a static.
+            unsafe { libc::pwrite(entry, mark, size_of::<u32>(), STATE_OFFSET as libc::off_t) };
             // SAFETY: as for open(2) above.
             unsafe { libc::unlink(path) };
         }

@@ -4,7 +4,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod group;
 mod inspect;
+mod open_or_create;
 mod private;
 mod python;
 mod reclaim;
