@@ -5,7 +5,6 @@ mod backup;
 mod condition;
 mod draw;
 pub mod health;
-mod ipcs;
 mod status;
 
 use std::thread::sleep;
@@ -13,7 +12,7 @@ use std::time::Duration;
 
 use conventions::log_line::{Outcome, error};
 use conventions::output;
-use multiprocessing::{Segment, SegmentError, SharedState, segments};
+use multiprocessing::{Listing, SegmentError, SharedState, View, segments};
 
 pub use self::backup::backup;
 use self::status::Status;
@@ -88,7 +87,7 @@ pub fn ipcs(port: Option<u16>) -> ExitCode {
     if let Some(port) = port.filter(|port| *port != 0) {
         listings.retain(|listing| listing.name.as_str() == format!("{NAME_PREFIX}{port}"));
     }
-    match output::print(ipcs::table(&listings).as_bytes()) {
+    match output::print(Listing::table(&listings).as_bytes()) {
         Ok(_open) => ExitCode::Done,
         Err(reason) => failed("ipcs", &reason),
     }
@@ -122,7 +121,7 @@ fn running_ports() -> Vec<u16> {
     let listings = segments().unwrap_or_default();
     let alive = listings
         .iter()
-        .filter(|listing| listing.segment.as_ref().is_ok_and(Segment::creator_is_alive));
+        .filter(|listing| listing.segment.as_ref().is_ok_and(View::creator_is_alive));
     alive
         .filter_map(|listing| listing.name.as_str().strip_prefix(NAME_PREFIX)?.parse().ok())
         .collect()

@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use conventions::log_line::{Outcome, info};
-use multiprocessing::{Segment, SharedState, segments};
+use multiprocessing::{Segment, SharedState, View, segments};
 
 use super::failed;
 use crate::central::{NAME_PREFIX, Shared};
@@ -60,7 +60,7 @@ fn copied(storage: &Path, target: &Path) -> Result<(Ledger, bool), BackupError> 
 /// Returns the shared state of the central with this supervisor, once it serves.
 fn shared_of(supervisor: u32) -> Option<Shared> {
     let listings = segments().ok()?;
-    let is_of = |segment: &Segment| {
+    let is_of = |segment: &View<Segment>| {
         segment.creator().as_raw().cast_unsigned() == supervisor && segment.creator_is_alive()
     };
     let found = listings.iter().find(|listing| {

@@ -2,57 +2,10 @@
 //! guarantee that Python does not give: **a killed process neither blocks the others nor leaves
 //! torn data.**
 //!
-//! A [`Segment`] is a named piece of POSIX shared memory with a directory of the objects inside, so
-//! that any tool can decode it. A [`Plan`] lists those objects, and the segment returns handles to
-//! them by name:
+//! # One structure declares what processes share
 //!
-//! | Python | here |
-//! |---|---|
-//! | `lock = Lock()` | `segment.lock("lock")?` |
-//! | `winners = Value('Q', 0)` | `segment.value::<u64>("winners")?` |
-//! | `with winners.get_lock(): winners.value += 1` | `winners.update(\|w\| *w += 1)?` |
-//! | `processing = Array('H', workers)` | `segment.array::<u16>("processing")?` |
-//! | `RLock()` | `segment.rlock("lock")?`, an [`RLock`] |
-//! | `Semaphore(3)` | `segment.semaphore("gate")?`, a [`Semaphore`] |
-//! | `BoundedSemaphore(3)` | `segment.bounded_semaphore("gate")?`, a [`BoundedSemaphore`] |
-//! | `Event()` | `segment.event("started")?`, an [`Event`] |
-//! | `Condition(lock)` | `segment.condition("changed", &lock)?`, a [`Condition`] |
-//! | `Barrier(3)` | `segment.barrier("meet")?`, a [`Barrier`] |
-//! | `Queue(16)`, `SimpleQueue()` | `segment.queue::<u64>("queue")?`, a [`Queue`] |
-//! | `JoinableQueue(16)` | `segment.joinable_queue::<u64>("queue")?`, a [`JoinableQueue`] |
-//! | `RawValue('Q')` | `segment.raw_value::<u64>("x")?` (atomic, no lock) |
-//! | `RawArray('H', n)` | `segment.raw_array::<u16>("x")?` (atomic, no lock) |
-//! | `Value(Structure)` | a structure that is [`Shareable`] |
-//! | `p = Process(target=f); p.start()` | `let mut p = Process::spawn(f)?;` |
-//! | `p.join(2)` | `p.join_timeout(secs)?` |
-//! | `a, b = Pipe()` | `let (a, b) = pipe()?;`, each a [`Connection`] |
-//! | `a.send(x)`, `b.recv()` | `a.send(&x)?`, `let x: T = b.recv()?` |
-//! | `Process(target=f, args=(b,))` | `Process::spawn_with(b, f)?`, which hands the end over |
-//! | `wait([a, p.sentinel], 2)` | [`wait_timeout(&[&a, &p], secs)?`](wait_timeout) |
-//! | `Listener('\0name')` | [`Listener::bind("name")?`](Listener) |
-//! | `Client('\0name')` | `Connection::connect("name")?` |
-//! | `Pool(4).map(f, xs)` | `TaskPool::new(4)?.map(f, xs)?`, a [`TaskPool`] |
-//! | a pre-forked pool, by hand | [`Pool`] with a [`Workload`] |
-//! | reloading such a pool, by hand | [`Workload::reload`] at SIGHUP |
-//!
-//! ```
-//! use multiprocessing::{Plan, Segment, SegmentName};
-//!
-//! let plan = Plan::new().value::<u64>("winners").raw_array::<u16>("processing", 4);
-//! let name = SegmentName::new(&format!("doc.{}", std::process::id()))?;
-//! let segment = Segment::create(&name, &plan)?;
-//!
-//! let winners = segment.value::<u64>("winners")?;
-//! winners.update(|count| *count += 3)?;
-//! assert_eq!(winners.get(), 3);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
-//!
-//! # One structure declares a segment
-//!
-//! A program with more than a few objects declares them as the fields of one structure, with a
-//! derive. [`SharedState`] then writes the plan, looks up the handles and checks a segment that
-//! another program created. No object is named by a string:
+//! The fields of a structure are the shared objects. A derive places them in a named piece of POSIX
+//! shared memory, and every process that has the declaration reaches them by its fields:
 //!
 //! ```
 //! use multiprocessing::{RawArray, Segment, SegmentName, SharedState, Value};
@@ -69,15 +22,58 @@
 //!     processing: RawArray<u8>,
 //! }
 //!
-//! let name = SegmentName::new(&format!("doc.declared.{}", std::process::id()))?;
-//! let shared = Shared::create(&name, 4)?;
-//! shared.winners.set(3)?;
+//! let name = SegmentName::unique("lottery")?;
+//! let shared = Shared::open_or_create(&name, 4)?; // children inherit it
+//! shared.winners.update(|winners| *winners += 3)?;
+//! shared.processing.store(2, 1);
 //!
+//! // In another program. It reads the number of workers back from the segment.
 //! let seen = Shared::open(&name)?;
-//! assert_eq!((seen.winners.get(), seen.processing.len()), (3, 4));
-//! assert_eq!(seen.segment.name(), &name);
+//! assert_eq!((seen.winners.get(), seen.processing.len(), seen.processing.load(2)), (3, 4, 1));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! - [`SharedState::open`] checks the segment against the declaration, and names the object that
+//!   differs.
+//! - [`SharedState::open_or_create`] lets any of several programs be the first, and survives the
+//!   restart of the creator. Programs that opened the segment before get an error from the next
+//!   wait ([`LockFailure::Removed`]).
+//! - A structure of [`View`]s maps the segment without the right to write.
+//! - [`SegmentOptions`] shares it with a group of users. By default no other user can open it.
+//! - The segment has a directory of its objects, so any tool can decode it: the command `shm`, the
+//!   Python package in `python`, or a program that names objects by strings ([`Plan`],
+//!   [`Segment::value`]).
+//!
+//! # In terms of Python
+//!
+//! | Python | here, with a field `lock: Lock` of `shared`, and so on |
+//! |---|---|
+//! | `lock = Lock()`, `with lock:` | [`Lock`], `let guard = shared.lock.lock()?` |
+//! | `winners = Value('Q', 0)` | [`Value<u64>`](Value) |
+//! | `with winners.get_lock(): winners.value += 1` | `shared.winners.update(\|w\| *w += 1)?` |
+//! | `processing = Array('H', workers)` | [`Array<u16>`](Array), `#[shared(len = workers)]` |
+//! | `RLock()` | [`RLock`] |
+//! | `Semaphore(3)` | [`Semaphore`], `#[shared(units = 3)]` |
+//! | `BoundedSemaphore(3)` | [`BoundedSemaphore`], `#[shared(units = 3)]` |
+//! | `Event()` | [`Event`] |
+//! | `Condition(lock)` | [`Condition`], `#[shared(lock = lock)]` |
+//! | `Barrier(3)` | [`Barrier`], `#[shared(parties = 3)]` |
+//! | `Queue(16)`, `SimpleQueue()` | [`Queue<u64>`](Queue), `#[shared(capacity = 16)]` |
+//! | `JoinableQueue(16)` | [`JoinableQueue<u64>`](JoinableQueue), `#[shared(capacity = 16)]` |
+//! | `RawValue('Q')` | [`RawValue<u64>`](RawValue) (atomic, no lock) |
+//! | `RawArray('H', n)` | [`RawArray<u16>`](RawArray), `#[shared(len = n)]` (atomic, no lock) |
+//! | `Value(Structure)` | a structure that is [`Shareable`] |
+//! | `p = Process(target=f); p.start()` | `let mut p = Process::spawn(f)?;` |
+//! | `p.join(2)` | `p.join_timeout(secs)?` |
+//! | `a, b = Pipe()` | `let (a, b) = pipe()?;`, each a [`Connection`] |
+//! | `a.send(x)`, `b.recv()` | `a.send(&x)?`, `let x: T = b.recv()?` |
+//! | `Process(target=f, args=(b,))` | `Process::spawn_with(b, f)?`, which hands the end over |
+//! | `wait([a, p.sentinel], 2)` | [`wait_timeout(&[&a, &p], secs)?`](wait_timeout) |
+//! | `Listener('\0name')` | [`Listener::bind("name")?`](Listener) |
+//! | `Client('\0name')` | `Connection::connect("name")?` |
+//! | `Pool(4).map(f, xs)` | `TaskPool::new(4)?.map(f, xs)?`, a [`TaskPool`] |
+//! | a pre-forked pool, by hand | [`Pool`] with a [`Workload`] |
+//! | reloading such a pool, by hand | [`Workload::reload`] at SIGHUP |
 //!
 //! `examples/` has a one-page program for each part.
 //!
@@ -193,7 +189,7 @@ pub use pool::{
 pub use process::Process;
 #[cfg(target_pointer_width = "64")]
 pub use segment::{
-    Listing, Plan, Segment, SegmentError, SegmentOptions, SharedState, Snapshot, segments,
+    Listing, Plan, Segment, SegmentError, SegmentOptions, SharedState, Snapshot, View, segments,
 };
 #[cfg(target_pointer_width = "64")]
 pub use sync::array::{Array, ArrayGuard, RawArray};

@@ -11,6 +11,8 @@ mod found;
 mod inspect;
 mod plan;
 mod reclaim;
+mod table;
+mod view;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -27,10 +29,11 @@ use self::claim::{Claim, inode};
 pub use self::declaration::SharedState;
 pub use self::error::SegmentError;
 use self::error::{io_error, shmem_error, system};
-use self::found::{MAKING, never_finished};
+use self::found::{MAKING, Opening, never_finished};
 pub use self::inspect::{Listing, Snapshot, segments};
 pub use self::plan::Plan;
 use self::reclaim::Reclaimed;
+pub use self::view::View;
 use crate::memory::cell::{atomic, write_bytes, write_words};
 use crate::memory::element::{AtomicElement, Shareable, sealed::Atomic};
 use crate::memory::layout::{
@@ -185,7 +188,7 @@ impl Segment {
                     continue;
                 }
                 // Its creator may end, and remove it, at this moment.
-                Reclaimed::InUse(_) => match Self::open_finished(name, access) {
+                Reclaimed::InUse(_) => match Self::open_finished(name, Opening::to_use(access)) {
                     Ok(None) | Err(SegmentError::NotFound { .. }) => continue,
                     opened => return opened?.ok_or_else(|| never_finished(name)),
                 },

@@ -23,8 +23,8 @@ struct Declaration {
     args: Vec<Arg>,
     /// The expression of `participants = ...`.
     participants: Option<TokenStream>,
-    /// The field that is the segment.
-    segment: Ident,
+    /// The field that is the segment, and its type.
+    segment: (Ident, TokenStream),
     fields: Vec<Field>,
 }
 
@@ -80,7 +80,7 @@ impl Declaration {
                 Attribute::Segment(span) if segment.is_some() => {
                     return Err(Refusal::new(span, "only one field can be the segment"));
                 }
-                Attribute::Segment(_) => segment = Some(field.name),
+                Attribute::Segment(_) => segment = Some((field.name, field.of_type)),
                 _ => objects.push(field),
             }
         }

@@ -25,8 +25,8 @@
 //!
 //! The generation is the time of creation, in nanoseconds since 1970, or one more than that of the
 //! segment that this one replaced, whichever is larger. The state becomes 2 just before the library
-//! removes the entry in `/dev/shm`: the programs that opened the segment can no longer meet new ones
-//! there.
+//! removes the entry in `/dev/shm`, where new programs can no longer meet those that have opened
+//! the segment.
 //!
 //! A directory entry:
 //!

@@ -8,7 +8,8 @@ use std::path::Path;
 use nix::unistd::{Gid, geteuid};
 
 use super::error::SegmentError;
-use super::{Plan, Segment};
+use super::found::Opening;
+use super::{Plan, Segment, View};
 use crate::sys::name::SegmentName;
 
 /// Permission bits of the entry of a segment that only its user may read and write.
@@ -143,7 +144,15 @@ impl SegmentOptions {
     /// [`SegmentError::NotOfGroup`] if the segment belongs to another group, or its mode is not
     /// 0660.
     pub fn open(self, name: &SegmentName) -> Result<Segment, SegmentError> {
-        Segment::open_for(name, self.access)
+        Segment::open_for(name, Opening::to_use(self.access))
+    }
+
+    /// Opens a segment to read it, as [`View::open`] does.
+    ///
+    /// # Errors
+    /// The same as for [`open`](Self::open).
+    pub fn view(self, name: &SegmentName) -> Result<View<Segment>, SegmentError> {
+        View::open_for(name, self.access)
     }
 
     /// Opens or creates a segment, as [`Segment::open_or_create`] does.

@@ -62,6 +62,38 @@ pub use shm_multiprocessing_derive::SharedState;
 /// | `#[shared(args(a: A, b: B))]` | [`Args`](Self::Args) is `()`, `A` or `(A, B)` |
 /// | `#[shared(participants = ...)]` | [`Plan::participants`] for all objects |
 ///
+/// # Reading alone
+///
+/// A program that only reads declares views of the same objects, and maps the segment without the
+/// right to write:
+///
+/// ```
+/// use multiprocessing::{RawArray, Segment, SegmentName, SharedState, Value, View};
+/// # #[derive(SharedState)]
+/// # struct Shared {
+/// #     #[shared(segment)]
+/// #     segment: Segment,
+/// #     winners: Value<u64>,
+/// #     #[shared(len = 4)]
+/// #     processing: RawArray<u8>,
+/// # }
+///
+/// #[derive(SharedState)]
+/// struct Seen {
+///     #[shared(segment)]
+///     segment: View<Segment>,
+///     winners: View<Value<u64>>,
+///     #[shared(len = 4)]
+///     processing: View<RawArray<u8>>,
+/// }
+///
+/// # let name = SegmentName::unique("doc.seen")?;
+/// # let shared = Shared::create(&name, ())?;
+/// let seen = Seen::open(&name)?;
+/// assert_eq!((seen.winners.get(), seen.processing.load(3)), (0, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # What is checked
 ///
 /// [`open`](Self::open) and [`of`](Self::of) return [`SegmentError::Object`], which names the
@@ -89,27 +121,54 @@ pub trait SharedState: Sized {
     /// What the creator chooses: the `args` of the declaration, as `()`, one type or a tuple.
     type Args;
 
+    /// The type of the field `#[shared(segment)]`: [`Segment`], or [`View`](crate::View)`<Segment>`
+    /// of a program that only reads. Then all other fields are views, too.
+    type Segment: SegmentOf;
+
     /// Returns the plan of the declared objects, in the order of the fields.
     fn plan(args: Self::Args) -> Plan;
 
     /// Returns the handles to the objects of a segment.
-    fn of(segment: Segment) -> Result<Self, SegmentError>;
+    fn of(segment: Self::Segment) -> Result<Self, SegmentError>;
 
     /// Creates a segment with the declared objects, as [`Segment::create`] does.
-    fn create(name: &SegmentName, args: Self::Args) -> Result<Self, SegmentError> {
+    fn create(name: &SegmentName, args: Self::Args) -> Result<Self, SegmentError>
+    where
+        Self: SharedState<Segment = Segment>,
+    {
         Self::of(Segment::create(name, &Self::plan(args))?)
     }
 
     /// Opens the segment of this name, or creates it if there is none or its creator is dead, as
     /// [`Segment::open_or_create`] does. Checks a segment that exists against the declaration, but
     /// not against the arguments: the creator has chosen those.
-    fn open_or_create(name: &SegmentName, args: Self::Args) -> Result<Self, SegmentError> {
+    fn open_or_create(name: &SegmentName, args: Self::Args) -> Result<Self, SegmentError>
+    where
+        Self: SharedState<Segment = Segment>,
+    {
         Self::of(Segment::open_or_create(name, &Self::plan(args))?)
     }
 
-    /// Opens an existing segment, as [`Segment::open`] does, and checks it against the declaration.
+    /// Opens an existing segment, as [`Segment::open`] or [`View::open`](crate::View::open) does.
+    /// Checks it against the declaration.
     fn open(name: &SegmentName) -> Result<Self, SegmentError> {
-        Self::of(Segment::open(name)?)
+        Self::of(Self::Segment::open(name)?)
+    }
+}
+
+/// The segment of a [`SharedState`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a segment",
+    label = "the field `#[shared(segment)]` is a `Segment` or a `View<Segment>`"
+)]
+pub trait SegmentOf: Sized {
+    /// Opens it by its name.
+    fn open(name: &SegmentName) -> Result<Self, SegmentError>;
+}
+
+impl SegmentOf for Segment {
+    fn open(name: &SegmentName) -> Result<Self, SegmentError> {
+        Self::open(name)
     }
 }
 
@@ -143,11 +202,14 @@ pub struct Capacity(pub usize);
     note = "elements and messages must be `Shareable`; those of raw objects must be integers"
 )]
 pub trait Declared<Size>: Sized {
+    /// The segment that the object is in.
+    type Segment;
+
     /// Adds the object to a plan.
     fn add(plan: Plan, name: &str, size: Size) -> Plan;
 
     /// Returns the handle to the object; with a size, only if the object has this size.
-    fn find(segment: &Segment, name: &str, size: Option<Size>) -> Result<Self, SegmentError>;
+    fn find(segment: &Self::Segment, name: &str, size: Option<Size>) -> Result<Self, SegmentError>;
 
     /// Returns the size that the object was created with, or 0 for one that does not keep it.
     fn size(&self) -> Size;
@@ -190,6 +252,8 @@ macro_rules! declared {
             impl $(<$type: $bound>)? Declared<attribute!($($size)?)>
                 for crate::sync::$module::$kind $(<$type>)?
             {
+                type Segment = Segment;
+
                 fn add(plan: Plan, name: &str, size: attribute!($($size)?)) -> Plan {
                     plan.object::<Self>(name, ObjectKind::$kind, size.0)
                 }

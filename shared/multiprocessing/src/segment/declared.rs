@@ -34,6 +34,9 @@ mod accepted {
             #[shared(len = workers)] plan: RawArray<u8>, #[shared(len = workers)] r#type: RawArray<u8>";
         PathsAndAliases, "", "", "lock: multiprocessing::Lock, count: <() as Of>::It } impl Of for () {
             type It = Value<u64>; } pub trait Of { type It;";
+        Reading, "", "", "} #[derive(SharedState)] #[shared(args(workers: usize))] struct Seen {
+            #[shared(segment)] it: View<Segment>, value: View<Value<u64>>,
+            #[shared(len = workers)] raw: View<RawArray<u8>>";
         LongestName, "", "", "a23456789012345678901234567890_: Lock";
     }
 }
@@ -55,7 +58,13 @@ mod refused {
             "#[shared(len = workers)] list: RawArray<u8>";
         UnknownArgument, "compile_fail,E0425", "", "#[shared(len = workers)] list: RawArray<u8>";
         ConditionOfOtherType, "compile_fail,E0308", "", "lock: Lock, #[shared(lock = lock)] changed: Event";
-        SegmentOfOtherType, "compile_fail,E0308", "", "} #[derive(SharedState)] struct Other { #[shared(segment)] it: Lock";
+        WritingInView, "compile_fail,E0308", "",
+            "} #[derive(SharedState)] struct Seen { #[shared(segment)] it: View<Segment>, value: Value<u64>";
+        ViewInSegment, "compile_fail,E0308", "", "value: View<Value<u64>>";
+        CreatingView, "compile_fail,E0271", "",
+            "} #[derive(SharedState)] struct Seen { #[shared(segment)] it: View<Segment> }
+            const _: fn(&SegmentName, ()) -> Result<Seen, SegmentError> = Seen::create; struct Rest {";
+        SegmentOfOtherType, "compile_fail,E0277", "", "} #[derive(SharedState)] struct Other { #[shared(segment)] it: Lock";
     }
 }
 

@@ -1,7 +1,7 @@
 //! Opening a segment that another process created, by its name.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,27 @@ use crate::sys::namespaces::Namespaces;
 /// normally takes microseconds. After this time the creator counts as killed.
 pub(super) const MAKING: Duration = Duration::from_secs(1);
 
+/// How to open a segment.
+#[derive(Clone, Copy)]
+pub(super) struct Opening {
+    /// Who may use the segment; it is refused if others may.
+    access: Access,
+    /// True if this process cannot write to it.
+    read_only: bool,
+}
+
+impl Opening {
+    /// To read and write.
+    pub(super) fn to_use(access: Access) -> Self {
+        Self { access, read_only: false }
+    }
+
+    /// To read. Then this process cannot change the segment, not even by a mistake.
+    pub(super) fn to_read(access: Access) -> Self {
+        Self { access, read_only: true }
+    }
+}
+
 impl Segment {
     /// Opens an existing segment. Waits up to a second for one that is being created at this
     /// moment. Never removes the entry.
@@ -37,27 +58,27 @@ impl Segment {
     /// another pid or time namespace, [`SegmentError::Foreign`] if it is not a segment of this
     /// library.
     pub fn open(name: &SegmentName) -> Result<Self, SegmentError> {
-        Self::open_for(name, Access::Private)
+        Self::open_for(name, Opening::to_use(Access::Private))
     }
 
-    pub(super) fn open_for(name: &SegmentName, access: Access) -> Result<Self, SegmentError> {
-        Self::open_finished(name, access)?.ok_or_else(|| never_finished(name))
+    pub(super) fn open_for(name: &SegmentName, opening: Opening) -> Result<Self, SegmentError> {
+        Self::open_finished(name, opening)?.ok_or_else(|| never_finished(name))
     }
 
     /// Works like [`open`](Self::open), without waiting.
-    pub(super) fn open_now(name: &SegmentName, access: Access) -> Result<Self, SegmentError> {
-        Self::try_open(name, access)?.ok_or_else(|| never_finished(name))
+    pub(super) fn open_now(name: &SegmentName, opening: Opening) -> Result<Self, SegmentError> {
+        Self::try_open(name, opening)?.ok_or_else(|| never_finished(name))
     }
 
     /// Works like [`open`](Self::open). Returns `None` if the segment stays unfinished for so long
     /// that its creator must be dead.
     pub(super) fn open_finished(
         name: &SegmentName,
-        access: Access,
+        opening: Opening,
     ) -> Result<Option<Self>, SegmentError> {
         let deadline = Instant::now() + MAKING;
         loop {
-            let opened = Self::try_open(name, access)?;
+            let opened = Self::try_open(name, opening)?;
             if opened.is_some() || Instant::now() >= deadline {
                 return Ok(opened);
             }
@@ -68,11 +89,11 @@ impl Segment {
     /// Tries to open the segment. Returns `None` if it may be unfinished.
     pub(super) fn try_open(
         name: &SegmentName,
-        access: Access,
+        opening: Opening,
     ) -> Result<Option<Self>, SegmentError> {
         let foreign = |reason: String| SegmentError::Foreign { name: name.clone(), reason };
         let (_, namespaces) = prepare_process(name)?;
-        let Some((mapping, inode)) = map(name, access, namespaces)? else { return Ok(None) };
+        let Some((mapping, inode)) = map(name, opening, namespaces)? else { return Ok(None) };
         let memory = Place::whole(&mapping);
         let too_short = || foreign("it is too short".to_owned());
         if memory.bytes() < PREAMBLE_BYTES {
@@ -81,7 +102,8 @@ impl Segment {
         // Read before the rest, which is complete only once the state says so.
         let state = u32::load(atomic::<u32>(&memory.part(STATE_OFFSET, 4), 0));
         let preamble: Preamble = read_structure(&memory).ok_or_else(too_short)?;
-        // The header may be arriving at this moment, byte by byte.
+        // The header may be arriving at this moment, byte by byte. Or a process is removing the
+        // entry, or was killed when it did.
         let arriving = |(&byte, &last): (&u8, &u8)| byte == 0 || byte == last;
         if matches!(state, 0 | REMOVED) && preamble.magic.iter().zip(&MAGIC).all(arriving) {
             return Ok(None);
@@ -94,10 +116,6 @@ impl Segment {
             return Err(SegmentError::OtherLayout { name: name.clone(), version });
         }
         let header: Header = read_structure(&memory).ok_or_else(too_short)?;
-        // A process is removing it at this moment, or was killed when it did.
-        if state == REMOVED {
-            return Ok(None);
-        }
         if state != READY {
             return Err(foreign(format!("its state is {state}")));
         }
@@ -140,12 +158,12 @@ impl Segment {
 /// no content yet or is being replaced.
 fn map(
     name: &SegmentName,
-    access: Access,
+    opening: Opening,
     namespaces: Namespaces,
 ) -> Result<Option<(Arc<Mapping>, u64)>, SegmentError> {
     let entry = fs::symlink_metadata(name.path());
     let entry = entry.map_err(|error| io_error(name, "opening", error))?;
-    access.check(name, &entry)?;
+    opening.access.check(name, &entry)?;
     match entry.len() {
         0 => return Ok(None),
         size if size < PREAMBLE_BYTES as u64 => {
@@ -154,15 +172,30 @@ fn map(
         }
         _ => {}
     }
-    let mapped = match ShmemConf::new().os_id(name.as_str()).open() {
-        // The entry has been replaced by one that has no size yet, which cannot be mapped.
-        Err(ShmemError::MapOpenFailed(errno)) if errno == Errno::EINVAL as u32 => return Ok(None),
-        mapped => mapped.map_err(|error| shmem_error(name, "opening", error))?,
+    let mapping = if opening.read_only {
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let file = File::options().read(true).custom_flags(flags).open(name.path());
+        let mapped = file.and_then(|file| Mapping::read_only(&file, namespaces));
+        let Some(mapping) = mapped.map_err(|error| io_error(name, "opening", error))? else {
+            return Ok(None);
+        };
+        mapping
+    } else {
+        match ShmemConf::new().os_id(name.as_str()).open() {
+            // The entry has been replaced by one that has no size yet, which cannot be mapped.
+            Err(ShmemError::MapOpenFailed(errno)) if errno == Errno::EINVAL as u32 => {
+                return Ok(None);
+            }
+            mapped => {
+                let mapped = mapped.map_err(|error| shmem_error(name, "opening", error))?;
+                Mapping::new(mapped, namespaces, true)
+            }
+        }
     };
     // The owner of the examined entry may have removed it before it was mapped, and another user
     // may have created one of the same name.
     let same = inode(name) == Some(entry.ino());
-    Ok(same.then(|| (Mapping::new(mapped, namespaces, true), entry.ino())))
+    Ok(same.then(|| (mapping, entry.ino())))
 }
 
 /// Returns the schema of a directory entry, if it has one. Returns `None` if it is not a text

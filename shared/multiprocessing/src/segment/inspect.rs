@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use nix::unistd::Pid;
 
 use super::access::Access;
-use super::{Segment, SegmentError};
+use super::{Segment, SegmentError, View};
 use crate::memory::cell::{read_bytes, read_elements};
 use crate::memory::layout::{LOCK_BYTES, MAGIC, Object, ObjectKind, Scalar, Shape, kinds};
 use crate::sync::copies::Copies;
@@ -35,7 +35,7 @@ pub struct Listing {
     /// terms of `ipcs`.
     pub attached: Vec<Pid>,
     /// The segment, or why it cannot be opened.
-    pub segment: Result<Segment, SegmentError>,
+    pub segment: Result<View<Segment>, SegmentError>,
 }
 
 impl Listing {
@@ -172,7 +172,7 @@ pub fn segments() -> std::io::Result<Vec<Listing>> {
         if !metadata.is_file() || !has_magic(&name) {
             continue;
         }
-        let segment = Segment::open_now(&name, Access::Private);
+        let segment = View::open_now(&name, Access::Private);
         listings.push(Listing {
             attached: attached(metadata.ino()),
             owner: metadata.uid(),

@@ -12,7 +12,7 @@ use super::Segment;
 use super::access::Access;
 use super::claim::{inode, mark_removed};
 use super::error::{SegmentError, io_error, system};
-use super::found::never_finished;
+use super::found::{Opening, never_finished};
 use crate::memory::layout::{CREATOR_OFFSET, LAYOUT_VERSION, MAGIC, READY, REMOVED, STATE_OFFSET};
 use crate::sys::name::{DIRECTORY, SegmentName};
 use crate::sys::orphans::removal_lock;
@@ -66,7 +66,7 @@ impl Segment {
         name: &SegmentName,
         access: Access,
     ) -> Result<Reclaimed, SegmentError> {
-        let (creator, generation) = match Self::open_finished(name, access) {
+        let (creator, generation) = match Self::open_finished(name, Opening::to_read(access)) {
             Ok(Some(segment)) => (segment.header.creator_pid, segment.header.generation),
             Err(error) if is_sound(&error) => (read_creator(name)?, 0),
             Ok(None) if is_unfinished(name) => {
@@ -79,7 +79,7 @@ impl Segment {
             }
             // Another program created the entry, or another process has reclaimed it first and
             // created a new one.
-            Ok(None) => match Self::try_open(name, access) {
+            Ok(None) => match Self::try_open(name, Opening::to_read(access)) {
                 Ok(Some(segment)) => (segment.header.creator_pid, segment.header.generation),
                 Ok(None) => return Err(never_finished(name)),
                 Err(SegmentError::NotFound { .. }) => return Ok(Reclaimed::Nothing),
@@ -128,10 +128,11 @@ impl Segment {
         let names = entries.filter_map(|entry| SegmentName::new(entry.file_name().to_str()?).ok());
         let ours = names.filter(|name| name.as_str().starts_with(prefix));
         // Does not wait for unfinished ones, which would take up to a second for each of them.
-        let finished = ours.filter(|name| match Self::open_now(name, Access::Private) {
-            Ok(_) => true,
-            Err(error) => is_sound(&error),
-        });
+        let finished =
+            ours.filter(|name| match Self::open_now(name, Opening::to_read(Access::Private)) {
+                Ok(_) => true,
+                Err(error) => is_sound(&error),
+            });
         Ok(finished.filter(|name| matches!(Self::reclaim(name), Ok(true))).collect())
     }
 }

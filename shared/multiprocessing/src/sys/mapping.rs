@@ -2,13 +2,14 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
-use std::io::IoSliceMut;
+use std::fs::File;
+use std::io::{self, IoSliceMut};
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 use shared_memory::Shmem;
@@ -26,8 +27,8 @@ pub(crate) struct Mapping {
 enum Memory {
     /// It has an entry in `/dev/shm`.
     Named(Shmem),
-    /// Only this process and the children that it forks from now on can reach it.
-    Nameless { start: NonNull<c_void>, bytes: usize },
+    /// It has no entry, or its pages may only be read.
+    Plain { start: NonNull<c_void>, bytes: usize },
 }
 
 // SAFETY: the mapping is plain memory of the whole process; it is not Send only because it holds a
@@ -51,30 +52,42 @@ impl Mapping {
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: the kernel chooses where, so no other mapping is touched.
         let start = unsafe { mmap_anonymous(None, bytes, protection, MapFlags::MAP_SHARED) }?;
-        let memory = Memory::Nameless { start, bytes: bytes.get() };
+        let memory = Memory::Plain { start, bytes: bytes.get() };
         Ok(Arc::new(Self { memory, namespaces: Namespaces::UNKNOWN, opened: false }))
+    }
+
+    /// Maps a file that processes of these namespaces share, for reading. A write to it ends this
+    /// process, so only what does not write may use it. Returns `None` if the file is empty.
+    pub(crate) fn read_only(file: &File, namespaces: Namespaces) -> io::Result<Option<Arc<Self>>> {
+        let bytes = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+        let Some(length) = NonZeroUsize::new(bytes) else { return Ok(None) };
+        // SAFETY: the kernel chooses where, so no other mapping is touched.
+        let start =
+            unsafe { mmap(None, length, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, file, 0) }?;
+        let memory = Memory::Plain { start, bytes };
+        Ok(Some(Arc::new(Self { memory, namespaces, opened: true })))
     }
 
     /// Returns the number of mapped bytes.
     pub(crate) fn bytes(&self) -> usize {
         match &self.memory {
             Memory::Named(memory) => memory.len(),
-            Memory::Nameless { bytes, .. } => *bytes,
+            Memory::Plain { bytes, .. } => *bytes,
         }
     }
 
     fn start(&self) -> *mut u8 {
         match &self.memory {
             Memory::Named(memory) => memory.as_ptr(),
-            Memory::Nameless { start, .. } => start.as_ptr().cast(),
+            Memory::Plain { start, .. } => start.as_ptr().cast(),
         }
     }
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        if let Self::Nameless { start, bytes } = self {
-            // SAFETY: it was mapped in `nameless` with this many bytes, and every place in it keeps
+        if let Self::Plain { start, bytes } = self {
+            // SAFETY: it was mapped by this crate with this many bytes, and every place in it keeps
             // the mapping alive.
             let unmapped = unsafe { munmap(*start, *bytes) };
             debug_assert_eq!(unmapped, Ok(()));

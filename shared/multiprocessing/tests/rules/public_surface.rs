@@ -19,14 +19,15 @@ use items::{Item, in_one_line, items, subject};
 const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rules/public_surface/list.txt");
 
 /// The macros that write items that programs can name: implementations for numbers, the table of
-/// the kinds of object, and what follows from it: the kinds, the methods of `Plan` and `Segment`,
-/// and the attributes of declarations.
-const MACROS: [&str; 7] = [
+/// the kinds of object, and what follows from it: the kinds, the methods of `Plan`, `Segment` and
+/// `View`, and the attributes of declarations.
+const MACROS: [&str; 8] = [
     "atomic_elements!",
     "macro_rules! kinds",
     "macro_rules! define",
     "macro_rules! additions",
     "macro_rules! handles",
+    "macro_rules! views",
     "macro_rules! attribute",
     "macro_rules! declared",
 ];

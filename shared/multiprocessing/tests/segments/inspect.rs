@@ -37,11 +37,14 @@ fn a_listing_shows_owner_mode_bytes_and_attached_processes() {
 
     let segment = found.segment.unwrap();
     assert_eq!(segment.creator(), program.pid());
-    let lock = snapshot(&segment, "lock");
+    let shown = |name: &str| {
+        segment.snapshot(segment.objects().iter().find(|object| object.name == name).unwrap())
+    };
+    let lock = shown("lock");
     let holder = lock.lock.unwrap().0.unwrap();
     assert!(children.contains(&holder), "{lock}");
     assert_eq!(lock.to_string(), format!("held by {holder}"));
-    assert_eq!(snapshot(&segment, "ready").to_string(), "3");
+    assert_eq!(shown("ready").to_string(), "3");
 
     // Stopped, so that they cannot clean up, and then killed.
     freeze_and_kill(&program, &children);

@@ -12,6 +12,7 @@ mod python;
 mod reclaim;
 mod segment;
 mod shared_state;
+mod view;
 
 use std::process::ExitCode;
 

@@ -20,14 +20,15 @@ impl Declaration {
         }
         let in_parentheses = |tokens| group(Delimiter::Parenthesis, [tokens]);
         let mut body = source("type Args =");
-        body.extend([in_parentheses(types), source(";")]);
+        body.extend([in_parentheses(types), source("; type Segment =")]);
+        body.extend([self.segment.1.clone(), source(";")]);
         body.extend(source("#[allow(unused_parens)] fn plan"));
         let mut parameter = in_parentheses(names);
         parameter.extend(source(": <Self as ::multiprocessing::SharedState>::Args"));
         body.extend([in_parentheses(parameter), source("-> ::multiprocessing::Plan")]);
         body.extend(group(Delimiter::Brace, [self.plan()]));
         body.extend(local(
-            "fn of(segment: ::multiprocessing::Segment)
+            "fn of(segment: <Self as ::multiprocessing::SharedState>::Segment)
                 -> ::core::result::Result<Self, ::multiprocessing::SegmentError>",
         ));
         body.extend(group(Delimiter::Brace, [self.lookup()]));
@@ -98,7 +99,7 @@ impl Declaration {
             fields.extend([TokenTree::from(field.name.clone()).into(), source(":")]);
             fields.extend([TokenStream::from(local_name(&field.name)), source(",")]);
         }
-        fields.extend([TokenTree::from(self.segment.clone()).into(), local(": segment")]);
+        fields.extend([TokenTree::from(self.segment.0.clone()).into(), local(": segment")]);
         body.extend(source("::core::result::Result::Ok"));
         let mut structure = source("Self");
         structure.extend(group(Delimiter::Brace, [fields]));
