@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         Err(error) => println!("{error}"),
     }
-    // Any program can find the records by name, and `python/read_segment.py` prints them.
+    // Any program can find the records by name, and the Python package reads them by field.
     println!("{} bytes are shared", segment.objects()[0].bytes);
     Ok(())
 }

@@ -116,10 +116,10 @@
 //!
 //! # From Python
 //!
-//! `python/read_segment.py` prints what a segment holds, without this library and without stopping
-//! a process. `python/write_segment.py` creates a segment of raw numbers that [`Segment::open`]
-//! accepts like any other. `CONFORMANCE.md` compares the rest of Python's `multiprocessing` point
-//! by point.
+//! The package in `python` (`pip install ./python`, no dependencies) reads every kind of object, and
+//! structures by the names of their fields, without this library and without stopping a process.
+//! It also creates segments of raw numbers that [`Segment::open`] accepts like any other.
+//! `CONFORMANCE.md` compares the rest of Python's `multiprocessing` point by point.
 //!
 //! # What it needs, and what it does not do
 //!

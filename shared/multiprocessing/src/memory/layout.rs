@@ -70,8 +70,11 @@
 //! - **Event** (9): one u32. Bit 0 is 1 if it is set, and the other bits count the changes.
 //! - **Condition** (10): a record. Numbers: tickets given out, notifications passed on. Row: count
 //!   = 0 while it waits, the next ticket at that moment once it is notified; mark = its ticket.
+//!   The directory does not name its lock.
 //! - **Barrier** (11): a record. Numbers: parties, arrived, generation, rounds, breaks, generation
-//!   of the last break, cause of the break (0 none). Row: mark = the round it is a party of.
+//!   of the last break, cause of that break. Row: mark = the round it is a party of. Bits 0 to 7 of
+//!   the cause are 0 none, 1 aborted, 2 timeout, 3 a party died, 4 the action failed, 5 reset. Of a
+//!   dead party the pid is above them. Bit 63 is 1 until a reset.
 //! - **Queue** (12): a record without rows, then the ring. Numbers: elements of a message, messages
 //!   put, messages taken, 16 bytes unused, and the waiters. In these, bits 0 to 15 count the
 //!   sleepers for room, bits 16 to 31 the sleepers for a message, and bit 32 is 1 if the queue is

@@ -24,7 +24,7 @@ pub use macro_rules_attribute::apply;
 pub use names::{name, segment, unique_name, write_entry};
 pub use pipes::*;
 pub use program::Program;
-pub use python::{needs_python, python, python_lines, read_segment, running_python};
+pub use python::{PACKAGE, needs_python, python, python_lines, read_segment, running_python};
 pub use random::Random;
 pub use random_kills::*;
 pub use task_pools::*;

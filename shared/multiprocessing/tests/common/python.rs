@@ -1,11 +1,11 @@
-//! Runs Python with the scripts of this crate.
+//! Runs Python with the package of this crate.
 
 use std::process::{Command, Output};
 
 use super::{Program, leave_out};
 
-/// The directory of the scripts.
-const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python");
+/// The directory of the package.
+pub const PACKAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python");
 
 /// Leaves the test out where there is no Python 3.8 or later.
 pub fn needs_python() {
@@ -19,7 +19,7 @@ pub fn needs_python() {
 
 /// Returns the start of a command that runs Python.
 fn wrapper() -> [String; 4] {
-    ["env", &format!("PYTHONPATH={SCRIPTS}"), "PYTHONDONTWRITEBYTECODE=1", "python3"]
+    ["env", &format!("PYTHONPATH={PACKAGE}"), "PYTHONDONTWRITEBYTECODE=1", "python3"]
         .map(str::to_owned)
 }
 
@@ -36,9 +36,9 @@ pub fn python_lines(arguments: &[&str]) -> Vec<String> {
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// Returns the lines of `read_segment.py NAME`.
+/// Returns what the package prints of a segment.
 pub fn read_segment(name: &str) -> Vec<String> {
-    python_lines(&[&format!("{SCRIPTS}/read_segment.py"), name])
+    python_lines(&["-m", "shm_multiprocessing", name])
 }
 
 /// Starts a Python program that runs beside the test, with a segment name in its environment as

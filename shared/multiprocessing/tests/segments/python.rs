@@ -2,12 +2,13 @@
 
 use std::fs;
 
-use multiprocessing::{AtomicElement, ObjectKind, Plan, Segment, SegmentError};
+use multiprocessing::{AtomicElement, ObjectKind, Plan, Segment, SegmentError, Shareable};
 use nix::sys::signal::{Signal, kill};
 
 use crate::common::{
-    Program, apply, children_of, fact, is_gone, needs_python, program, python, python_lines,
-    read_segment, running_python, segment, test, unique_name, wait_until,
+    PACKAGE, Program, apply, children_of, fact, is_gone, needs_python, program, python,
+    python_lines, read_segment, running_python, segment, test, unique_name, wait_until,
+    write_entry,
 };
 
 /// Starts a program whose segment has an object of every kind, two of which change all the time.
@@ -17,9 +18,9 @@ fn running_exhibit() -> Program {
     program
 }
 
-/// What the reader prints of the objects that do not change.
-const STILL: [&str; 22] = [
-    "lock\tLock\tu8\t0\t-",
+/// What the package prints of the objects that do not change. `PID` stands for the program.
+const STILL: [&str; 26] = [
+    "lock\tLock\tu8\t0\t{\"holder\": PID, \"recoveries\": 0}",
     "value\tValue\tu64\t1\t18446744073709551615",
     "triple\tValue\ti16\t3\t[-1, 0, 1]",
     "float\tValue\tf64\t1\t-1.5",
@@ -33,15 +34,47 @@ const STILL: [&str; 22] = [
     "u16\tRawArray\tu16\t1\t[65535]",
     "u32\tRawArray\tu32\t1\t[4294967295]",
     "i32\tRawValue\ti32\t1\t-7",
-    "rlock\tRLock\tu8\t0\t-",
-    "gate\tSemaphore\tu64\t5\t-",
-    "bounded\tBoundedSemaphore\tu64\t5\t-",
-    "event\tEvent\tu32\t1\t-",
-    "changed\tCondition\tu64\t5\t-",
-    "meet\tBarrier\tu64\t5\t-",
-    "letters\tQueue\tu64\t3\t-",
-    "tasks\tJoinableQueue\tu64\t4\t-",
+    "rlock\tRLock\tu8\t0\t{\"holder\": PID, \"recoveries\": 0, \"depth\": 2}",
+    "gate\tSemaphore\tu64\t5\t{\"free\": 1, \"most\": 2147483647, \"recovered\": 0, \"held\": {\"PID\": 1}}",
+    "bounded\tBoundedSemaphore\tu64\t5\t{\"free\": 2, \"most\": 2, \"recovered\": 0, \"held\": {}}",
+    "event\tEvent\tu32\t1\ttrue",
+    "changed\tCondition\tu64\t5\t{\"waiting\": [], \"notified\": []}",
+    "meet\tBarrier\tu64\t5\t{\"parties\": 2, \"arrived\": 0, \"broken\": \"aborted\", \"members\": []}",
+    "letters\tQueue\tu64\t3\t{\"messages\": [3, 4], \"capacity\": 3, \"closed\": true}",
+    "tasks\tJoinableQueue\tu8\t64\t{\"messages\": [{\"id\": 8, \"at\": [3, 4]}], \"capacity\": 4, \
+     \"closed\": false, \"unfinished\": 2, \"lost\": 0, \"in_progress\": {\"PID\": 1}}",
+    "task\tValue\tu8\t12\t{\"id\": 7, \"at\": [1, 2]}",
+    "all\tArray\tu8\t24\t[{\"id\": 0, \"at\": [0, 0]}, {\"id\": 7, \"at\": [1, 2]}]",
+    "pair\tValue\tu64\t2\t{\"a\": 5, \"b\": {\"c\": 6}}",
+    "pairs\tQueue\tu64\t2\t{\"messages\": [{\"a\": 1, \"b\": {\"c\": 2}}], \"capacity\": 1, \"closed\": false}",
 ];
+
+/// A structure of different numbers, with bytes as its elements.
+#[derive(Clone, Copy, Debug, Shareable)]
+#[repr(C)]
+struct Errand {
+    id: u32,
+    at: [i32; 2],
+}
+
+/// A structure of equal numbers, one of which is in another structure.
+#[derive(Clone, Copy, Debug, Shareable)]
+#[repr(C)]
+struct Pair {
+    a: u64,
+    b: Inner,
+}
+
+#[derive(Clone, Copy, Debug, Shareable)]
+#[repr(C)]
+struct Inner {
+    c: u64,
+}
+
+/// Returns what the package prints of the objects of this program that do not change.
+fn still(program: &Program) -> Vec<String> {
+    STILL.iter().map(|line| line.replace("PID", &program.pid().to_string())).collect()
+}
 
 /// Returns the elements that the reader printed of the last object, `changing`.
 fn changing(lines: &[String]) -> Vec<u64> {
@@ -54,9 +87,42 @@ fn python_reads_every_kind_and_type_of_a_live_segment_by_name() {
     needs_python();
     let program = running_exhibit();
     let lines = read_segment(program.name.as_str());
-    assert_eq!(lines[..STILL.len()], STILL);
+    assert_eq!(lines[..STILL.len()], still(&program));
     assert_eq!(lines.len(), STILL.len() + 2);
     assert!(changing(&lines).iter().all(|word| *word == changing(&lines)[0]));
+}
+
+#[apply(test)]
+fn the_tests_of_the_package_pass() {
+    needs_python();
+    let output = python(&["-m", "unittest", "discover", "-s", PACKAGE, "-t", PACKAGE]);
+    let report = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && report.ends_with("OK\n"), "{report}");
+    assert!(!report.contains("Ran 0 tests"), "{report}");
+}
+
+/// A new kind needs a row in the table of the package, and one in its README.
+#[apply(test)]
+fn the_package_decodes_every_kind_of_the_library() {
+    needs_python();
+    let script = "import shm_multiprocessing.kinds as it; print(*it.KINDS, *it.BY_NAME)";
+    let known = python_lines(&["-c", script]).concat();
+    let table = include_str!("../../src/memory/layout/kind.rs");
+    let readme = include_str!("../../python/README.md");
+    let rows = table.lines().filter_map(|line| line.trim().split_once(": "));
+    let kinds: Vec<_> = rows
+        .filter(|(code, _)| code.parse::<u32>().is_ok())
+        .map(|(code, rest)| {
+            let kind = rest.split("::").nth(1).unwrap().split([',', '<']).next().unwrap();
+            (code, kind)
+        })
+        .collect();
+    let words: Vec<_> = known.split(' ').collect();
+    assert!(kinds.len() >= 13 && words.len() == 2 * kinds.len(), "{kinds:?} {words:?}");
+    for (code, kind) in kinds {
+        assert!(words.contains(&code) && words.contains(&kind), "{kind}");
+        assert!(readme.contains(&format!("`{kind}`")), "{kind} is not in the README");
+    }
 }
 
 #[apply(test)]
@@ -65,18 +131,17 @@ fn python_never_sees_a_torn_value() {
     let program = running_exhibit();
     let script = "
 import sys, time
-from read_segment import attach, directory, read
-memory = attach(sys.argv[1])
-objects = directory(memory.buf)
+from shm_multiprocessing import Segment
+segment = Segment(sys.argv[1])
 seen, flickers, last, end = set(), set(), 0, time.monotonic() + 20
 while (len(seen) < 2000 or len(flickers) < 2) and time.monotonic() < end:
-    words = read(memory.buf, objects['changing'])
+    words = segment['changing']
     assert len(words) == 64 and len(set(words)) == 1, words
     assert words[0] >= last
     last = words[0]
     seen.add(last)
-    flickers.add(read(memory.buf, objects['flicker']))
-memory.close()
+    flickers.add(segment['flicker'])
+segment.close()
 print(len(seen), sorted(flickers))
 ";
     let lines = python_lines(&["-c", script, program.name.as_str()]);
@@ -93,7 +158,17 @@ fn python_reads_a_segment_whose_creator_was_killed_while_changing_it() {
         program.signal(Signal::SIGKILL);
         program.wait();
         let lines = read_segment(program.name.as_str());
-        assert_eq!(lines[..STILL.len()], STILL);
+        // The kernel has freed its locks.
+        let freed = |line: String| match line.split_once("\"holder\": ") {
+            Some((start, rest)) => {
+                format!("{start}\"holder\": null{}", &rest[rest.find(',').unwrap()..])
+            }
+            None => line,
+        };
+        assert_eq!(
+            lines[..STILL.len()],
+            still(&program).into_iter().map(freed).collect::<Vec<_>>()
+        );
         let words = changing(&lines);
         assert!(words.iter().all(|word| *word == words[0]), "{words:?}");
         // A second reader sees the same, because the first one changed nothing.
@@ -110,10 +185,10 @@ fn a_python_reader_never_removes_a_segment_even_when_it_is_killed() {
     let mut reader = running_python(
         "
 import os, time
-from read_segment import attach
+from shm_multiprocessing import Segment
 while True:
     try:
-        memory = attach(os.environ['TEST_SEGMENT'])
+        segment = Segment(os.environ['TEST_SEGMENT'])
         break
     except (FileNotFoundError, ValueError):  # not there yet, or of no size yet
         time.sleep(0.001)
@@ -123,7 +198,7 @@ time.sleep(60)
     );
     let segment = Segment::create(&reader.name, &Plan::new().value::<u64>("value")).unwrap();
     reader.line("attached");
-    // Before version 3.13, a helper process of Python would remove the entry afterwards.
+    // The standard class starts a helper process, which would remove the entry afterwards.
     assert_eq!(children_of(reader.pid()), []);
     reader.signal(Signal::SIGKILL);
     reader.wait();
@@ -140,11 +215,11 @@ fn python_that_has_no_memory_to_map_a_segment_does_not_remove_it() {
     let segment = Segment::create(&name, &Plan::new().raw_array::<u8>("bytes", 32 << 20)).unwrap();
     let script = "
 import errno, resource, sys
-from read_segment import attach
+from shm_multiprocessing import Segment
 used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 2 ** 23, used + 2 ** 23))
 try:
-    attach(sys.argv[1])
+    Segment(sys.argv[1])
 except OSError as error:
     print(errno.errorcode[error.errno])
 ";
@@ -157,9 +232,8 @@ except OSError as error:
 fn python_refuses_a_foreign_file_with_one_line() {
     needs_python();
     let name = unique_name();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/read_segment.py");
     let refusal = |name: &str| {
-        let output = python(&[script, name]);
+        let output = python(&["-m", "shm_multiprocessing", name]);
         assert_eq!(output.status.code(), Some(1));
         String::from_utf8(output.stderr).unwrap()
     };
@@ -179,11 +253,12 @@ fn python_refuses_a_foreign_file_with_one_line() {
         ("no segment", altered(12, 0)),
         ("does not fit", altered(24, 2)),
         ("does not fit", good[..good.len() - 1].to_vec()),
+        ("is removed", altered(12, 2)),
         ("'numbers' is not inside", altered(128 + 40, 200)),
         ("'numbers' is not inside", altered(128 + 50, 1)),
     ];
     for (reason, bytes) in cases {
-        fs::write(name.path(), bytes).unwrap();
+        write_entry(&name, bytes);
         let message = refusal(name.as_str());
         assert!(message.contains(reason) && message.lines().count() == 1, "{message} for {reason}");
     }
@@ -196,7 +271,7 @@ fn written_by_python(body: &str) -> Program {
     let script = format!(
         "
 import os, time
-from write_segment import WrittenSegment
+from shm_multiprocessing import WrittenSegment
 types = ('u8', 'u16', 'u32', 'u64', 'i8', 'i16', 'i32', 'i64')
 plan = [(name, 'RawValue', name, 1) for name in types]
 plan += [('many', 'RawArray', 'i32', 5), ('done', 'RawValue', 'u8', 1)]
@@ -311,7 +386,7 @@ fn python_refuses_to_make_a_segment_that_it_cannot_make() {
     let name = unique_name();
     let script = "
 import sys
-from write_segment import WrittenSegment
+from shm_multiprocessing import WrittenSegment
 plans = [
     [('a', 'Value', 'u64', 1)], [('a', 'Array', 'u64', 1)], [('a', 'Lock', 'u8', 0)],
     [('a', 'RawValue', 'f64', 1)], [('a', 'RawValue', 'u64', 2)], [('a', 'RawArray', 'u64', 0)],
@@ -347,7 +422,9 @@ fn exhibit(_: &[&str]) {
         .condition("changed")
         .barrier("meet", 2)
         .queue::<u64>("letters", 3)
-        .joinable_queue::<u64>("tasks", 4);
+        .joinable_queue::<Errand>("tasks", 4);
+    let plan = plan.value::<Errand>("task").array::<Errand>("all", 2).value::<Pair>("pair");
+    let plan = plan.queue::<Pair>("pairs", 1);
     let segment = segment(&plan.raw_value::<u64>("flicker").value::<[u64; 64]>("changing"));
     segment.value::<u64>("value").unwrap().set(u64::MAX).unwrap();
     segment.value::<[i16; 3]>("triple").unwrap().set([-1, 0, 1]).unwrap();
@@ -361,6 +438,26 @@ fn exhibit(_: &[&str]) {
     segment.raw_array::<u16>("u16").unwrap().store(0, 65_535);
     segment.raw_array::<u32>("u32").unwrap().store(0, 4_294_967_295);
     segment.raw_value::<i32>("i32").unwrap().store(-7);
+    let lock = segment.lock("lock").unwrap();
+    let rlock = segment.rlock("rlock").unwrap();
+    let _held = (lock.lock().unwrap(), rlock.lock().unwrap(), rlock.lock().unwrap());
+    let _permit = segment.semaphore("gate").unwrap().acquire().unwrap();
+    segment.event("event").unwrap().set();
+    segment.barrier("meet").unwrap().abort().unwrap();
+    let letters = segment.queue::<u64>("letters").unwrap();
+    (1..=3).for_each(|letter| letters.put(letter).unwrap());
+    assert_eq!((letters.get(), letters.get(), letters.put(4)), (Ok(1), Ok(2), Ok(())));
+    letters.close().unwrap();
+    let tasks = segment.joinable_queue::<Errand>("tasks").unwrap();
+    let errand = Errand { id: 7, at: [1, 2] };
+    tasks.put(errand).unwrap();
+    tasks.put(Errand { id: 8, at: [3, 4] }).unwrap();
+    let _in_progress = tasks.get().unwrap();
+    segment.value::<Errand>("task").unwrap().set(errand).unwrap();
+    segment.array::<Errand>("all").unwrap().lock().unwrap()[1] = errand;
+    segment.value::<Pair>("pair").unwrap().set(Pair { a: 5, b: Inner { c: 6 } }).unwrap();
+    let pair = Pair { a: 1, b: Inner { c: 2 } };
+    segment.queue::<Pair>("pairs").unwrap().put(pair).unwrap();
     let flicker = segment.raw_value::<u64>("flicker").unwrap();
     let changing = segment.value::<[u64; 64]>("changing").unwrap();
     fact("ready", 1);

@@ -1,6 +1,6 @@
-"""Creates a segment that the Rust library shm-multiprocessing can open by name.
+"""Creating a segment that the Rust library shm-multiprocessing can open by name.
 
-    from write_segment import WrittenSegment
+    from shm_multiprocessing import WrittenSegment
 
     with WrittenSegment("jobs", [("next", "RawValue", "u64", 1), ("busy", "RawArray", "u16", 8)]) as segment:
         segment["next"][0] = 7574           # Segment::open(&name)?.raw_value::<u64>("next")?.load() == 7574
@@ -16,9 +16,10 @@ import struct
 import time
 from multiprocessing.shared_memory import SharedMemory
 
-from read_segment import ENTRY, FORMATS, HEADER, KINDS, LAYOUT_VERSION, MAGIC, READY, TYPES, directory
+from . import kinds
+from .layout import ENTRY, FORMATS, HEADER, LAYOUT_VERSION, MADE, MAGIC, READY, REMOVED, STATE_OFFSET, TYPES, directory
 
-ALIGNMENT, STATE_INDEX, LONGEST_NAME = 64, 3, 31
+ALIGNMENT, LONGEST_NAME = 64, 31
 
 
 class WrittenSegment:
@@ -44,16 +45,22 @@ class WrittenSegment:
 
     def _fill(self, entries, total):
         buffer = self._memory.buf
+        now, namespaces = time.time_ns(), (_namespace("pid"), _namespace("time"))
+        creator = (os.getpid(), _start_ticks(), now // 10**6)
+        # The image, of which 0 means unknown, comes before the generation.
         HEADER.pack_into(
-            buffer, 0, MAGIC, LAYOUT_VERSION, 0, total, len(entries), os.getpid(), _start_ticks(), time.time_ns() // 10**6
+            buffer, 0, MAGIC, LAYOUT_VERSION, MADE, total, len(entries), *creator, *namespaces, 0, now
         )
         for index, entry in enumerate(entries):
             ENTRY.pack_into(buffer, HEADER.size + index * ENTRY.size, *entry)
         # Written last, because other processes may open the segment from now on.
-        with buffer[: HEADER.size] as header, header.cast("I") as words:
-            words[STATE_INDEX] = READY
-        for of in directory(buffer).values():
+        self._set_state(READY)
+        for of in directory(buffer, kinds.NAMES).values():
             self._views[of.name] = buffer[of.offset : of.offset + of.bytes].cast(FORMATS[of.type])
+
+    def _set_state(self, state):
+        with self._memory.buf[: HEADER.size] as header, header.cast("I") as words:
+            words[STATE_OFFSET // 4] = state
 
     def __getitem__(self, name):
         """Returns the elements of an object as a memoryview. Read and assign them by index."""
@@ -64,6 +71,8 @@ class WrittenSegment:
         keep the memory."""
         for view in self._views.values():
             view.release()
+        if self._views and os.getpid() == self._creator:
+            self._set_state(REMOVED)
         self._views = {}
         self._memory.close()
         if os.getpid() == self._creator:
@@ -79,21 +88,21 @@ class WrittenSegment:
 
 
 def _laid_out(plan):
-    kinds = {name: code for code, name in KINDS.items()}
+    codes = {kind.name: code for code, kind in kinds.KINDS.items() if kind.created}
     types = {name: code for code, name in TYPES.items()}
     entries, names, end = [], set(), HEADER.size + ENTRY.size * len(plan)
     for name, kind, element, length in plan:
         encoded = name.encode()
         if not 0 < len(encoded) <= LONGEST_NAME or b"\0" in encoded or name in names:
             raise ValueError(f"object name {name!r} is repeated, or not 1 to {LONGEST_NAME} bytes without NUL")
-        if kind not in ("RawValue", "RawArray") or length < 1 or (kind == "RawValue" and length > 1):
+        if kind not in codes or length < 1 or (kind == "RawValue" and length > 1):
             raise ValueError(f"object {name!r}: Python can create only a RawValue of length 1 or a RawArray")
         if element not in FORMATS or element.startswith("f"):
             raise ValueError(f"object {name!r}: raw objects hold integers, u8 to u64 or i8 to i64")
         names.add(name)
         size = struct.calcsize(FORMATS[element]) * length
         offset = -(-end // ALIGNMENT) * ALIGNMENT
-        entries.append((encoded, kinds[kind], types[element], length, offset, size))
+        entries.append((encoded, codes[kind], types[element], length, offset, size, 0, 0, 0))
         end = offset + size
     return entries, end
 
@@ -103,3 +112,11 @@ def _start_ticks():
     character, so the fields are counted from its end."""
     with open("/proc/self/stat", "rb") as stat:
         return int(stat.read().rpartition(b")")[2].split()[19])
+
+
+def _namespace(kind):
+    """Returns the number of a namespace of this process, or 0 where Linux has none of that kind."""
+    try:
+        return os.stat(f"/proc/self/ns/{kind}").st_ino
+    except FileNotFoundError:
+        return 0
