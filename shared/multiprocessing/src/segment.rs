@@ -9,6 +9,7 @@ mod declared;
 mod error;
 mod found;
 mod inspect;
+mod nameless;
 mod plan;
 mod reclaim;
 mod table;
@@ -130,14 +131,7 @@ impl Segment {
                 write_bytes(&memory.part(schema_offset, schema.len()), schema.as_bytes());
                 schema_offset += schema.len();
             }
-            let place = memory.part(object.offset, object.bytes);
-            if object.kind.has_lock() {
-                let initialised = LockPlace::new(place.clone()).block().initialise();
-                initialised.map_err(|errno| system(name, "making a lock in", errno))?;
-            }
-            if object.kind.has_record() {
-                write_words(&place.part(LOCK_BYTES, HEAD_BYTES), 0, head);
-            }
+            initialise(name, &memory.part(object.offset, object.bytes), object, head)?;
         }
         u32::store(atomic::<u32>(&memory.part(STATE_OFFSET, 4), 0), READY);
         Ok(Self {
@@ -341,6 +335,23 @@ impl std::fmt::Debug for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} bytes", self.bytes())
     }
+}
+
+/// Gives a new object, all zeros, its lock and the first numbers of its record.
+fn initialise(
+    name: &SegmentName,
+    place: &Place,
+    object: &Object,
+    head: &[u64; 2],
+) -> Result<(), SegmentError> {
+    if object.kind.has_lock() {
+        let initialised = LockPlace::new(place.clone()).block().initialise();
+        initialised.map_err(|errno| system(name, "making a lock in", errno))?;
+    }
+    if object.kind.has_record() {
+        write_words(&place.part(LOCK_BYTES, HEAD_BYTES), 0, head);
+    }
+    Ok(())
 }
 
 /// Prepares this process for the use of segments. What may fail is done here, so that it cannot

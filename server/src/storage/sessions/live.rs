@@ -40,7 +40,7 @@ pub struct Live {
 impl Live {
     /// Returns a table without sessions.
     pub fn create() -> Result<Self, FileError> {
-        let words = RawArray::nameless(TABLE + TABLE_BYTES / WORD);
+        let words = RawArray::new(TABLE + TABLE_BYTES / WORD).map_err(io::Error::other);
         let words = words.map_err(FileError::of("creating the table in memory of", path()))?;
         // The kernel provides a page when it is first written. A lack of memory must show now, not
         // in the commit of a batch.

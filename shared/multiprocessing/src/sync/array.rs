@@ -2,9 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::fmt;
-use std::io::{self, ErrorKind};
 use std::marker::PhantomData;
-use std::num::NonZeroUsize;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
@@ -13,7 +11,7 @@ use crate::memory::element::{AtomicElement, Shareable, elements_in, sealed::Atom
 use crate::memory::layout::{ElementType, LOCK_BYTES, Object};
 use crate::sync::lock::{Lock, LockError, LockGuard, MarkConsistent};
 use crate::sync::primitive::{Planned, Primitive};
-use crate::sys::mapping::{Mapping, Place};
+use crate::sys::mapping::Place;
 
 /// A shared array with its own lock, like Python's `multiprocessing.Array`. Its length never
 /// changes.
@@ -53,7 +51,7 @@ impl<T: Shareable> Array<T> {
     /// Returns the array of an object.
     pub(crate) fn open(place: Place, _object: &Object) -> Option<Self> {
         let elements = place.part(LOCK_BYTES, place.bytes() - LOCK_BYTES);
-        Some(Self { lock: Lock::new(place.part(0, LOCK_BYTES)), elements, kind: PhantomData })
+        Some(Self { lock: Lock::at(place.part(0, LOCK_BYTES)), elements, kind: PhantomData })
     }
 
     /// Returns the number of elements.
@@ -161,30 +159,6 @@ impl<T: AtomicElement> RawArray<T> {
     /// Returns the array of an object.
     pub(crate) fn open(elements: Place, _object: &Object) -> Option<Self> {
         Some(Self { elements, kind: PhantomData })
-    }
-
-    /// Creates an array of zeros that belongs to no segment. Only this process and the children that
-    /// it forks from now on share it. It has no name, so nothing is left when they end.
-    ///
-    /// ```
-    /// use multiprocessing::{Process, RawArray};
-    ///
-    /// let counts = RawArray::<u64>::nameless(4)?;
-    /// # if false { // A documentation test has several threads.
-    /// let mut child = Process::spawn(|| counts.store(3, 7))?;
-    /// child.join()?;
-    /// assert_eq!(counts.load(3), 7);
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// The kernel has no room for that many, or `length` is 0. Pages are reserved when they are
-    /// first written.
-    pub fn nameless(length: usize) -> io::Result<Self> {
-        let bytes = length.checked_mul(size_of::<T>()).and_then(NonZeroUsize::new);
-        let mapping = Mapping::nameless(bytes.ok_or(ErrorKind::InvalidInput)?)?;
-        Ok(Self { elements: Place::whole(&mapping), kind: PhantomData })
     }
 
     /// Returns the number of elements.

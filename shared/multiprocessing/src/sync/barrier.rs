@@ -87,12 +87,12 @@ impl Primitive for Barrier {
     }
 
     fn describe(place: &Place, _object: &Object) -> Option<String> {
-        Some(Self::new(place).to_string())
+        Some(Self::at(place).to_string())
     }
 }
 
 impl Barrier {
-    fn new(place: &Place) -> Self {
+    fn at(place: &Place) -> Self {
         Self {
             membership: Arc::new(Membership::new(Record::new(place))),
             action: None,
@@ -102,7 +102,7 @@ impl Barrier {
 
     /// Returns the barrier of an object.
     pub(crate) fn open(place: Place, _object: &Object) -> Option<Self> {
-        Some(Self::new(&place))
+        Some(Self::at(&place))
     }
 
     /// Adds an action, which the last party to arrive runs before the others continue. Each process

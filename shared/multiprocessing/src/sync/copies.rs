@@ -21,7 +21,7 @@ impl Copies {
     pub(crate) fn new(place: &Place) -> Self {
         let bytes = (place.bytes() - LOCK_BYTES) / 2;
         let copy = |index: usize| place.part(LOCK_BYTES + index * bytes, bytes);
-        Self { lock: Lock::new(place.part(0, LOCK_BYTES)), copies: [copy(0), copy(1)] }
+        Self { lock: Lock::at(place.part(0, LOCK_BYTES)), copies: [copy(0), copy(1)] }
     }
 
     pub(crate) fn lock(&self) -> &Lock {

@@ -191,11 +191,11 @@ impl Primitive for Lock {
 impl Lock {
     /// Returns the lock of an object, if the object has the size of one.
     pub(crate) fn open(place: Place, object: &Object) -> Option<Self> {
-        (object.length == 0).then(|| Self::new(place))
+        (object.length == 0).then(|| Self::at(place))
     }
 
     /// Returns the lock whose block is at the start of the place.
-    pub(crate) fn new(place: Place) -> Self {
+    pub(crate) fn at(place: Place) -> Self {
         Self { place: LockPlace::new(place) }
     }
 

@@ -58,14 +58,14 @@ impl Primitive for RLock {
     }
 
     fn describe(place: &Place, _object: &Object) -> Option<String> {
-        Some(Self { lock: Lock::new(place.clone()) }.to_string())
+        Some(Self { lock: Lock::at(place.clone()) }.to_string())
     }
 }
 
 impl RLock {
     /// Returns the lock of an object, if the object has the size of one.
     pub(crate) fn open(place: Place, object: &Object) -> Option<Self> {
-        (object.length == 0).then(|| Self { lock: Lock::new(place) })
+        (object.length == 0).then(|| Self { lock: Lock::at(place) })
     }
 
     /// Returns the underlying lock.

@@ -166,18 +166,18 @@ impl Primitive for Semaphore {
     }
 
     fn describe(place: &Place, _object: &Object) -> Option<String> {
-        Some(Self::new(place).to_string())
+        Some(Self::at(place).to_string())
     }
 }
 
 impl Semaphore {
-    fn new(place: &Place) -> Self {
+    fn at(place: &Place) -> Self {
         Self { record: Arc::new(Record::new(place)) }
     }
 
     /// Returns the semaphore of an object.
     pub(crate) fn open(place: Place, _object: &Object) -> Option<Self> {
-        Some(Self::new(&place))
+        Some(Self::at(&place))
     }
 
     /// Takes a unit. Waits for one without a limit.

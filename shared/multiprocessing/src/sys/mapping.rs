@@ -48,12 +48,15 @@ impl Mapping {
     }
 
     /// Maps this many zero bytes that this process and its children share.
-    pub(crate) fn nameless(bytes: NonZeroUsize) -> Result<Arc<Self>, Errno> {
+    pub(crate) fn nameless(
+        bytes: NonZeroUsize,
+        namespaces: Namespaces,
+    ) -> Result<Arc<Self>, Errno> {
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: the kernel chooses where, so no other mapping is touched.
         let start = unsafe { mmap_anonymous(None, bytes, protection, MapFlags::MAP_SHARED) }?;
         let memory = Memory::Plain { start, bytes: bytes.get() };
-        Ok(Arc::new(Self { memory, namespaces: Namespaces::UNKNOWN, opened: false }))
+        Ok(Arc::new(Self { memory, namespaces, opened: false }))
     }
 
     /// Maps a file that processes of these namespaces share, for reading. A write to it ends this

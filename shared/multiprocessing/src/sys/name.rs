@@ -54,6 +54,11 @@ impl SegmentName {
         Self::new(&format!("{prefix}.{}-{random:016x}", std::process::id()))
     }
 
+    /// Returns what errors name instead of a segment, for an object that belongs to none.
+    pub(crate) fn nameless() -> Self {
+        Self("nameless".to_owned())
+    }
+
     /// Returns the name, without a slash.
     pub fn as_str(&self) -> &str {
         &self.0

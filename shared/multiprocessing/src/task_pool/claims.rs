@@ -8,6 +8,7 @@ use nix::errno::Errno;
 
 use crate::memory::cell::{WORD, word};
 use crate::sys::mapping::{Mapping, Place};
+use crate::sys::namespaces::Namespaces;
 
 /// Number of queued tasks per worker. The entries of one worker fill one cache line, which no other
 /// worker's entries share.
@@ -39,7 +40,7 @@ impl ClaimTable {
     pub(super) fn for_workers(workers: usize) -> Result<Vec<Self>, Errno> {
         let each = CAPACITY * WORD;
         let bytes = workers.checked_mul(each).and_then(NonZeroUsize::new).ok_or(Errno::ENOMEM)?;
-        let all = Place::whole(&Mapping::nameless(bytes)?);
+        let all = Place::whole(&Mapping::nameless(bytes, Namespaces::UNKNOWN)?);
         Ok((0..workers).map(|worker| Self { words: all.part(worker * each, each) }).collect())
     }
 

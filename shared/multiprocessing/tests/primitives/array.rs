@@ -1,8 +1,6 @@
 //! Python's `Array` and `RawArray`: changes under a lock, and atomic additions without one.
 
-use std::io::ErrorKind;
-
-use multiprocessing::{LockError, Plan, Process, RawArray};
+use multiprocessing::{LockError, Plan, Process};
 
 use crate::common::{
     apply, child, join_all, kill_and_join, segment, sleep_for_ever, test, wait_until,
@@ -40,27 +38,6 @@ fn the_holder_of_its_lock_changes_an_array_in_place() {
     assert_eq!(raw.iter().collect::<Vec<_>>(), [1, u16::MAX, 0]);
     let mut outside = Process::spawn(|| i32::from(raw.load(3))).unwrap();
     assert_eq!(outside.join().unwrap().to_string(), "exit code 101");
-}
-
-#[apply(test)]
-fn a_nameless_raw_array_is_shared_with_children_and_leaves_no_entry() {
-    let array = RawArray::<u16>::nameless(5).unwrap();
-    assert_eq!((array.len(), array.iter().max()), (5, Some(0)));
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    assert!(!maps.contains("/dev/shm/"), "{maps}");
-    let copy = array.clone();
-    drop(array);
-    join_all([child(|| {
-        copy.store(4, 7);
-        join_all([child(|| assert_eq!(copy.fetch_add(4, 1), 7))]);
-    })]);
-    assert_eq!(copy.iter().collect::<Vec<_>>(), [0, 0, 0, 0, 8]);
-
-    let empty = RawArray::<u64>::nameless(0).unwrap_err();
-    assert_eq!(empty.kind(), ErrorKind::InvalidInput);
-    for length in [usize::MAX, usize::MAX / 8] {
-        RawArray::<u64>::nameless(length).unwrap_err();
-    }
 }
 
 #[apply(test)]

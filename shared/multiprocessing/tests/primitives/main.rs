@@ -13,6 +13,7 @@ mod hostile;
 mod identity;
 mod joinable_queue;
 mod lock;
+mod nameless;
 mod queue;
 mod raw_sync;
 mod rlock;

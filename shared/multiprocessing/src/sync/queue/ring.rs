@@ -236,7 +236,7 @@ mod tests {
     /// Returns the lock of a queue whose holder died halfway. The kernel treats the end of a thread
     /// that holds it like that of a process.
     fn left_halfway(segment: &Segment, halfway: impl FnOnce() + Send) -> Lock {
-        let lock = Lock::new(place(segment).part(0, LOCK_BYTES));
+        let lock = Lock::at(place(segment).part(0, LOCK_BYTES));
         let dies_halfway = || {
             std::mem::forget(lock.lock().unwrap());
             halfway();
