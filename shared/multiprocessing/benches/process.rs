@@ -29,7 +29,7 @@ fn main() -> Outcome {
 fn children() -> Figure {
     let begun = Instant::now();
     for _ in 0..CHILDREN {
-        if !Process::spawn(|| 0)?.join()?.is_success() {
+        if !Process::fork(|| 0)?.join()?.is_success() {
             return Err("a child failed".into());
         }
     }

@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let add = |amount: u32| {
         let prizes = &prizes;
-        Process::spawn(move || {
+        Process::fork(move || {
             // The guard is the slice of the elements. A child that is killed while it has the guard
             // would leave them half changed, and the next holder would learn of it: see the example
             // `lock`.

@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 std::thread::sleep(pause);
             }
         };
-        Process::spawn(walker)
+        Process::fork(walker)
     };
     let mut survivor = walk(Duration::from_millis(10))?;
     let mut victim = walk(Duration::from_millis(20))?;

@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Acquired here and released by another process.
     tickets.acquire()?.forget();
-    let mut returning = Process::spawn(|| i32::from(tickets.release(1).is_err()))?;
+    let mut returning = Process::fork(|| i32::from(tickets.release(1).is_err()))?;
     println!("released: {}, free: {}", returning.join()?, tickets.get_value());
     match tickets.release(1) {
         Ok(()) => println!("never printed"),

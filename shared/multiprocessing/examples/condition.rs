@@ -11,13 +11,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let changed = segment.condition("changed", &lock)?;
     let item = segment.raw_value::<u64>("item")?;
 
-    let mut consumer = Process::spawn(|| {
+    let mut consumer = Process::fork(|| {
         let Ok(guard) = lock.lock() else { return 1 };
         let Ok(_guard) = changed.wait_for(guard, || item.load() > 0) else { return 1 };
         println!("consumed {}", item.load());
         0
     })?;
-    let mut producer = Process::spawn(|| {
+    let mut producer = Process::fork(|| {
         let Ok(guard) = lock.lock() else { return 1 };
         item.store(7574);
         i32::from(changed.notify(&guard, 1).is_err())

@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Ok(true) => 0,
         _ => 1,
     };
-    let mut runners = [Process::spawn(runner)?, Process::spawn(runner)?];
+    let mut runners = [Process::fork(runner)?, Process::fork(runner)?];
     println!("two runners wait");
     start.set();
     for runner in &mut runners {

@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tasks = segment.joinable_queue::<u64>("tasks")?;
 
     let worker = || i32::from(work(&tasks).is_err());
-    let mut victim = Process::spawn(worker)?;
+    let mut victim = Process::fork(worker)?;
     for milliseconds in [1, 2, 3] {
         tasks.put(milliseconds)?;
     }
@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     victim.kill()?;
     victim.join()?;
-    let mut replacement = Process::spawn(worker)?;
+    let mut replacement = Process::fork(worker)?;
     tasks.put(4)?;
     tasks.close()?;
     // Python would wait forever for the task of the dead worker.

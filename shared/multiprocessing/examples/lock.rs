@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let half_way = segment.event("half-way")?;
     accounts.store(0, 100);
 
-    let mut clerk = Process::spawn(|| {
+    let mut clerk = Process::fork(|| {
         let Ok(_guard) = lock.lock() else { return 1 };
         accounts.fetch_sub(0, 30);
         half_way.set();

@@ -18,7 +18,7 @@ fn work(end: &Connection) -> Result<(), PipeError> {
 fn start() -> Result<(Connection, Process), Box<dyn std::error::Error>> {
     let (here, there) = pipe()?;
     // Only the worker has this end, so its death closes the pipe.
-    let worker = Process::spawn_with(there, |there| match work(&there) {
+    let worker = Process::fork_with(there, |there| match work(&there) {
         Err(PipeError::Closed) => 0,
         _ => 1,
     })?;

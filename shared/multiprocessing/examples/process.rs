@@ -7,13 +7,13 @@ use multiprocessing::{Process, SpawnError};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let factor = 6;
-    let mut returns = Process::spawn(|| factor * 7)?;
+    let mut returns = Process::fork(|| factor * 7)?;
     println!("one returned: {}", returns.join()?);
 
-    let mut panics = Process::spawn(|| panic!("this is printed, and goes no further"))?;
+    let mut panics = Process::fork(|| panic!("this is printed, and goes no further"))?;
     println!("one panicked: {}", panics.join()?);
 
-    let mut sleeps = Process::spawn(|| {
+    let mut sleeps = Process::fork(|| {
         std::thread::sleep(Duration::from_secs(3600));
         0
     })?;
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Refused, because a child would have a copy of everything except the threads.
     let thread = std::thread::spawn(std::thread::park);
-    match Process::spawn(|| 0) {
+    match Process::fork(|| 0) {
         Err(error @ SpawnError::ManyThreads { .. }) => println!("{error}"),
         _ => println!("never printed"),
     }

@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (jobs, sums) = (segment.queue("jobs")?, segment.queue("sums")?);
 
     let worker = || i32::from(work(&jobs, &sums).is_err());
-    let mut workers = [Process::spawn(worker)?, Process::spawn(worker)?];
+    let mut workers = [Process::fork(worker)?, Process::fork(worker)?];
     for number in 1..=10 {
         // Waits while four jobs are in the queue.
         jobs.put(Job { number, summands: 1000 * number })?;

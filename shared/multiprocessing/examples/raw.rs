@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut workers = Vec::new();
     for worker in 0..by.len() {
         let (served, slowest, by) = (served.clone(), slowest.clone(), by.clone());
-        workers.push(Process::spawn(move || {
+        workers.push(Process::fork(move || {
             for milliseconds in 0..1000 {
                 served.fetch_add(1);
                 by.fetch_add(worker, 1);

@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let segment = Segment::create(&name, &Plan::new().rlock("lock"))?;
     let lock = segment.rlock("lock")?;
 
-    let mut holder = Process::spawn(|| outer(&lock))?;
+    let mut holder = Process::fork(|| outer(&lock))?;
     while lock.depth() < 2 {
         std::thread::sleep(Duration::from_millis(1));
     }

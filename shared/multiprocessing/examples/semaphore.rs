@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seats = segment.semaphore("seats")?;
 
     let work = |work: Duration| {
-        Process::spawn(|| {
+        Process::fork(|| {
             let Ok(_seat) = seats.acquire() else { return 1 };
             std::thread::sleep(work);
             0

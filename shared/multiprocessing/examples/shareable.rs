@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let segment = Segment::create(&name, &Plan::new().array::<Agency>("agencies", 2))?;
     let agencies = segment.array::<Agency>("agencies")?;
 
-    let mut clerk = Process::spawn(|| {
+    let mut clerk = Process::fork(|| {
         let Ok(mut list) = agencies.lock() else { return 1 };
         for (number, (agency, city)) in (1..).zip(list.iter_mut().zip(["Rosario", "Ushuaia"])) {
             agency.number = number;

@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     shared.requests.close()?;
     let serve = |worker: usize| {
         let shared = &shared;
-        Process::spawn(move || {
+        Process::fork(move || {
             shared.processing.store(worker, 1);
             while let Ok(request) = shared.requests.get() {
                 let _ = shared.served.update(|served| *served += request);

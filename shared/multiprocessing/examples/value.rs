@@ -25,12 +25,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         0
     };
-    for mut child in [Process::spawn(adder)?, Process::spawn(adder)?] {
+    for mut child in [Process::fork(adder)?, Process::fork(adder)?] {
         child.join()?;
     }
     println!("two children added: {:?}", total.get());
 
-    let mut victim = Process::spawn(|| {
+    let mut victim = Process::fork(|| {
         let Ok(mut guard) = total.lock() else { return 1 };
         guard[0] += 1;
         changing.set();

@@ -63,11 +63,11 @@
 //! | `RawValue('Q')` | [`RawValue<u64>`](RawValue) (atomic, no lock) |
 //! | `RawArray('H', n)` | [`RawArray<u16>`](RawArray), `#[shared(len = n)]` (atomic, no lock) |
 //! | `Value(Structure)` | a structure that is [`Shareable`] |
-//! | `p = Process(target=f); p.start()` | `let mut p = Process::spawn(f)?;` |
+//! | `p = Process(target=f); p.start()` | `let mut p = Process::fork(f)?;` |
 //! | `p.join(2)` | `p.join_timeout(secs)?` |
 //! | `a, b = Pipe()` | `let (a, b) = pipe()?;`, each a [`Connection`] |
 //! | `a.send(x)`, `b.recv()` | `a.send(&x)?`, `let x: T = b.recv()?` |
-//! | `Process(target=f, args=(b,))` | `Process::spawn_with(b, f)?`, which hands the end over |
+//! | `Process(target=f, args=(b,))` | `Process::fork_with(b, f)?`, which hands the end over |
 //! | `wait([a, p.sentinel], 2)` | [`wait_timeout(&[&a, &p], secs)?`](wait_timeout) |
 //! | `Listener('\0name')` | [`Listener::bind("name")?`](Listener) |
 //! | `Client('\0name')` | `Connection::connect("name")?` |
@@ -125,8 +125,8 @@
 //!
 //! - It needs 64-bit Linux with glibc, and works for one user on one machine. Two pages have the
 //!   details: [its limits](guide::limits) and [fork safety](guide::fork_safety). Read the second
-//!   one before you use [`Process::spawn`].
-//! - Only a process with one thread can fork; [`Process::spawn`] refuses otherwise. A `#[test]` has
+//!   one before you use [`Process::fork`].
+//! - Only a process with one thread can fork; [`Process::fork`] refuses otherwise. A `#[test]` has
 //!   two threads.
 //! - A *stopped* process counts as alive: others wait for it. Only the watchdog of a [`Pool`] ends
 //!   stopped and stuck workers ([`Workload::heartbeat_timeout`]).

@@ -58,7 +58,7 @@ mod sealed {
 /// |---|---|
 /// | `a, b = Pipe()` | `let (a, b) = pipe()?;` |
 /// | `r, w = Pipe(duplex=False)` | `let (r, w) = one_way_pipe()?;` |
-/// | `Process(target=f, args=(b,)).start(); b.close()` | `let p = Process::spawn_with(b, f)?;` |
+/// | `Process(target=f, args=(b,)).start(); b.close()` | `let p = Process::fork_with(b, f)?;` |
 /// | `a.send({'bets': [7574]})` | `a.send(&bets)?` of any type that is `serde::Serialize` |
 /// | `bets = b.recv()` | `let bets: Vec<u16> = b.recv()?;` any type that is `serde::Deserialize` |
 /// | `a.send_bytes(b'hello')`, `b.recv_bytes()` | `a.send_bytes(b"hello")?`, `b.recv_bytes()?` |
@@ -81,7 +81,7 @@ mod sealed {
 ///   once, after it has received what was sent before.
 ///
 /// For the last point, no other process may have a copy of the end, such as one that a child
-/// inherited. [`Process::spawn_with`](crate::Process::spawn_with) ensures that. Unrelated processes
+/// inherited. [`Process::fork_with`](crate::Process::fork_with) ensures that. Unrelated processes
 /// connect through a [`Listener`].
 ///
 /// Sending waits while about 200 kB are in flight (`net.core.wmem_default`, which must be more than

@@ -39,15 +39,15 @@ impl Process {
     ///
     /// # Errors
     /// [`SpawnError::ManyThreads`] if the parent has more than one thread, as every `#[test]` has.
-    pub fn spawn(body: impl FnOnce() -> i32) -> Result<Self, SpawnError> {
+    pub fn fork(body: impl FnOnce() -> i32) -> Result<Self, SpawnError> {
         let mask = SigSet::thread_get_mask().map_err(SpawnError::Fork)?;
-        Self::spawn_masked(&mask, body)
+        Self::fork_masked(&mask, body)
     }
 
-    /// Works like [`spawn`](Self::spawn), and moves ends of pipes into the child. The parent closes
+    /// Works like [`fork`](Self::fork), and moves ends of pipes into the child. The parent closes
     /// these ends, and the child closes its copies of all other ends of the parent. So each end is
     /// open in one process only, and a waiter at the other end learns of the death of that process.
-    /// With [`spawn`](Self::spawn) the child inherits all ends instead. A copy of an end in a
+    /// With [`fork`](Self::fork) the child inherits all ends instead. A copy of an end in a
     /// process that does not use it would keep that waiter waiting forever.
     ///
     /// ```
@@ -55,7 +55,7 @@ impl Process {
     ///
     /// let (here, there) = pipe()?;
     /// let greet = |there: Connection| i32::from(there.send("hello").is_err());
-    /// let mut child = Process::spawn_with(there, greet)?;
+    /// let mut child = Process::fork_with(there, greet)?;
     /// assert_eq!(here.recv::<String>()?, "hello");
     /// assert!(child.join()?.is_success());
     /// assert!(here.recv::<String>().is_err());
@@ -63,10 +63,10 @@ impl Process {
     /// ```
     ///
     /// # Errors
-    /// The same as for [`spawn`](Self::spawn). The ends are closed then.
-    pub fn spawn_with<E: Ends>(ends: E, body: impl FnOnce(E) -> i32) -> Result<Self, SpawnError> {
+    /// The same as for [`fork`](Self::fork). The ends are closed then.
+    pub fn fork_with<E: Ends>(ends: E, body: impl FnOnce(E) -> i32) -> Result<Self, SpawnError> {
         let release = release_all_but(&ends).map_err(SpawnError::Fork)?;
-        Self::spawn(move || match release.in_child() {
+        Self::fork(move || match release.in_child() {
             Ok(()) => body(ends),
             // The child would keep ends open without knowing of them, which is worse than not
             // starting.
@@ -74,8 +74,8 @@ impl Process {
         })
     }
 
-    /// Works like [`spawn`](Self::spawn), with this signal mask in the child.
-    pub(crate) fn spawn_masked(
+    /// Works like [`fork`](Self::fork), with this signal mask in the child.
+    pub(crate) fn fork_masked(
         mask: &SigSet,
         body: impl FnOnce() -> i32,
     ) -> Result<Self, SpawnError> {

@@ -31,7 +31,7 @@ pub fn segment(plan: &Plan) -> Result<Segment, Box<dyn Error>> {
 pub fn rate(processes: u32, each: u32, body: impl Fn() -> bool) -> Figure {
     let begun = Instant::now();
     let started: Result<Vec<_>, _> =
-        (0..processes).map(|_| Process::spawn(|| i32::from(!body()))).collect();
+        (0..processes).map(|_| Process::fork(|| i32::from(!body()))).collect();
     for process in &mut started? {
         if !process.join()?.is_success() {
             return Err("a process failed".into());
@@ -48,7 +48,7 @@ pub fn rate_beside(
     body: impl FnOnce() -> bool,
 ) -> Figure {
     let begun = Instant::now();
-    let mut other = Process::spawn(|| i32::from(!other()))?;
+    let mut other = Process::fork(|| i32::from(!other()))?;
     let well = body();
     let lasted = begun.elapsed();
     if !well || !other.join()?.is_success() {

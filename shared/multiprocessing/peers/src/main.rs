@@ -37,8 +37,8 @@ fn in_two_processes(
 ) -> Result<Duration, Failure> {
     let taken = RawArray::<u64>::nameless(1)?;
     let mut children = [
-        Process::spawn(|| succeeded("first", first()))?,
-        Process::spawn(|| {
+        Process::fork(|| succeeded("first", first()))?,
+        Process::fork(|| {
             succeeded("second", second().map(|time| taken.store(0, time.as_nanos() as u64)))
         })?,
     ];

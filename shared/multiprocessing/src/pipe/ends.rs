@@ -8,7 +8,7 @@ use super::Connection;
 use super::socket::Release;
 
 /// What a process can hand over to a child, see
-/// [`Process::spawn_with`](crate::Process::spawn_with): an end of a pipe, a
+/// [`Process::fork_with`](crate::Process::fork_with): an end of a pipe, a
 /// [`Listener`](crate::Listener), a tuple of up to four, an array or a vector of them, or `()` for
 /// none.
 pub trait Ends: sealed::Ends {}

@@ -12,7 +12,7 @@ pub enum PipeError {
     /// Everything that they sent before has been received.
     #[error("the pipe is closed: no process has its other end any more")]
     Closed,
-    /// This process was forked by [`Process::spawn_with`](crate::Process::spawn_with), and the end
+    /// This process was forked by [`Process::fork_with`](crate::Process::fork_with), and the end
     /// was not handed over to it.
     #[error("this end of the pipe was not handed over to this process")]
     NotHandedOver,

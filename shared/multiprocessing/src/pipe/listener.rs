@@ -39,8 +39,8 @@ const BACKLOG: i32 = 128;
 ///
 /// Messages of a client arrive even if it left or was killed before it was accepted. Several
 /// processes may accept, and a listener can wait beside other objects in [`wait`](crate::wait()). A
-/// child inherits it from [`Process::spawn`](crate::Process::spawn), but from
-/// [`Process::spawn_with`](crate::Process::spawn_with) only if it is handed over.
+/// child inherits it from [`Process::fork`](crate::Process::fork), but from
+/// [`Process::fork_with`](crate::Process::fork_with) only if it is handed over.
 ///
 /// ```
 /// use multiprocessing::{Connection, Listener};

@@ -242,7 +242,7 @@ impl<W: Workload> Supervisor<'_, W> {
         let ready = duplicate(&self.pool.ready_writer)?;
         let aborts = duplicate(&self.pool.backtrace_writer)?;
         let Self { workload, slots, .. } = self;
-        let process = Process::spawn_masked(&Worker::mask(), || {
+        let process = Process::fork_masked(&Worker::mask(), || {
             // Closes the inherited descriptors of the other workers, so that every worker has the
             // same ones no matter when it started.
             slots.clear();

@@ -65,7 +65,7 @@ impl<F: Fn()> TaskPoolBuilder<F> {
             let options = WorkerOptions { workers, tasks_per_worker, initializer: &initializer };
             dispatcher::run(there, options)
         };
-        let dispatcher = Process::spawn_with(there, dispatch).map_err(StartError::Dispatcher)?;
+        let dispatcher = Process::fork_with(there, dispatch).map_err(StartError::Dispatcher)?;
         let failed = here.recv::<Option<(usize, i32)>>();
         // On an error, dropping the pool waits for the end of the dispatcher.
         let pool = TaskPool { client: Arc::new(Client::new(here, code)), dispatcher, workers };

@@ -38,7 +38,7 @@ impl WorkerHandle {
             _ => Errno::EIO,
         })?;
         let process =
-            Process::spawn_with(there, |there| work(&there)).map_err(|error| match error {
+            Process::fork_with(there, |there| work(&there)).map_err(|error| match error {
                 SpawnError::Fork(errno) => errno,
                 // Only a library that is linked into the program can have started a thread here.
                 SpawnError::ManyThreads { .. } => Errno::EDEADLK,

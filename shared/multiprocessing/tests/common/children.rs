@@ -11,7 +11,7 @@ use super::{LIMIT, eprint_line, leave_out};
 
 /// Starts a child; its exit code is 0 when `body` returns.
 pub fn child(body: impl FnOnce()) -> Process {
-    let spawned = Process::spawn(|| {
+    let spawned = Process::fork(|| {
         body();
         0
     });

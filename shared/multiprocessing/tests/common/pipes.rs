@@ -14,7 +14,7 @@ pub const LARGE: usize = 1 << 20;
 /// Starts a child that alone has the other end of a pipe.
 pub fn child_with(body: impl FnOnce(Connection)) -> (Connection, Process) {
     let (here, there) = pipe().unwrap();
-    let child = Process::spawn_with(there, |there| {
+    let child = Process::fork_with(there, |there| {
         body(there);
         0
     });

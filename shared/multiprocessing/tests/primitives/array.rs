@@ -36,7 +36,7 @@ fn the_holder_of_its_lock_changes_an_array_in_place() {
         assert_eq!(raw.fetch_sub(1, 1), 0);
     })]);
     assert_eq!(raw.iter().collect::<Vec<_>>(), [1, u16::MAX, 0]);
-    let mut outside = Process::spawn(|| i32::from(raw.load(3))).unwrap();
+    let mut outside = Process::fork(|| i32::from(raw.load(3))).unwrap();
     assert_eq!(outside.join().unwrap().to_string(), "exit code 101");
 }
 

@@ -88,7 +88,7 @@ fn lie_about(segment: &Segment, object: &Object) {
 fn overwritten_numbers_end_no_process_and_no_wait() {
     let segment = segment(&plan());
     for object in segment.objects() {
-        let mut process = Process::spawn(|| {
+        let mut process = Process::fork(|| {
             lie_about(&segment, object);
             0
         });

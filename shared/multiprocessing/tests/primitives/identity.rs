@@ -115,7 +115,7 @@ fn a_process_whose_main_thread_has_ended_is_alive_until_its_last_thread_ends() {
     let segment = segment(&plan);
     let unit = segment.semaphore("unit").unwrap();
     let held = segment.event("held").unwrap();
-    let process = Process::spawn(|| {
+    let process = Process::fork(|| {
         let (unit, held) = (unit.clone(), held.clone());
         thread::spawn(move || {
             let _permit = unit.acquire().unwrap();

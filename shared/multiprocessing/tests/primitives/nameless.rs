@@ -76,7 +76,7 @@ fn the_death_of_an_owner_is_reported_without_a_segment_too() {
 fn an_object_that_is_dropped_by_a_child_stays_with_its_parent() {
     let value = Value::<u64>::new().unwrap();
     let copy = value.clone();
-    let mut dropping = Process::spawn(move || {
+    let mut dropping = Process::fork(move || {
         drop(copy);
         0
     })

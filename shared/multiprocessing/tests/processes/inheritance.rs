@@ -35,7 +35,7 @@ fn a_child_keeps_what_its_closure_captured_after_the_parent_drops_its_copy() {
     let counted = CountsDrops(drops.clone());
     let arguments: Vec<_> = std::env::args().collect();
     let (reader, writer) = pipe().unwrap();
-    let mut process = Process::spawn(move || {
+    let mut process = Process::fork(move || {
         // Waits until the parent has dropped its own copies.
         let mut byte = [0];
         nix::unistd::read(&reader, &mut byte).unwrap();
@@ -68,7 +68,7 @@ fn a_child_drops_what_its_closure_owns_and_no_other_value_of_its_parent() {
     let borrowed = counted();
     LEFT.set(Some(counted()));
     for end in ends {
-        let mut process = Process::spawn(|| {
+        let mut process = Process::fork(|| {
             let _borrowed = &borrowed;
             if end == 101 { panic!("the parent's values stay as they are") } else { end }
         });
@@ -78,7 +78,7 @@ fn a_child_drops_what_its_closure_owns_and_no_other_value_of_its_parent() {
     for end in ends {
         let owned = counted();
         let before = drops.load();
-        let mut process = Process::spawn(move || {
+        let mut process = Process::fork(move || {
             let _owned = &owned;
             if end == 101 { panic!("what the closure owns is dropped") } else { end }
         });
@@ -223,7 +223,7 @@ fn a_child_that_does_not_handle_sigint_is_ended_by_it() {
 }
 
 #[apply(test)]
-fn a_spawn_leaves_the_signal_mask_unchanged_and_the_child_inherits_it() {
+fn a_fork_leaves_the_signal_mask_unchanged_and_the_child_inherits_it() {
     let mask: SigSet = [Signal::SIGUSR1, Signal::SIGCHLD].into_iter().collect();
     mask.thread_block().unwrap();
     let blocked = || {
@@ -240,7 +240,7 @@ fn a_spawn_leaves_the_signal_mask_unchanged_and_the_child_inherits_it() {
 #[apply(test)]
 fn a_child_works_with_closed_standard_streams() {
     let close = || [1, 2].iter().for_each(|stream| nix::unistd::close(*stream).unwrap());
-    let by_itself = Process::spawn(|| {
+    let by_itself = Process::fork(|| {
         print!("buffered, and never written");
         close();
         println!("to a closed stream");
@@ -248,7 +248,7 @@ fn a_child_works_with_closed_standard_streams() {
     });
     assert_eq!(by_itself.unwrap().join(), Ok(Exit::Code(3)));
     close();
-    let spawned = Process::spawn(|| {
+    let spawned = Process::fork(|| {
         println!("to a closed stream");
         4
     });
@@ -262,7 +262,7 @@ fn writes_with_a_buffer(_: &[&str]) {
     print!("once=");
     join_all([child(|| ()), child(|| ())]);
     println!("1");
-    let mut process = Process::spawn(|| {
+    let mut process = Process::fork(|| {
         print!("child=1");
         std::io::stdout().write_all(b"\n").map_or(1, |()| 0)
     })

@@ -51,7 +51,7 @@ fn a_name_is_bound_once_and_free_when_its_listener_is_dropped_or_killed() {
 
     // A killed listener leaves nothing that the next one would have to remove.
     let (here, there) = pipe().unwrap();
-    let killed = Process::spawn_with(there, |there| {
+    let killed = Process::fork_with(there, |there| {
         let _listener = Listener::bind(&name).unwrap();
         there.send(&()).unwrap();
         sleep_for_ever()
@@ -142,9 +142,9 @@ fn several_processes_accept_and_every_client_is_served_once() {
 
 /// Every process that has the listener, inherited or handed over, keeps the name.
 #[apply(test)]
-fn a_listener_is_handed_over_and_no_other_child_of_spawn_with_keeps_its_name() {
+fn a_listener_is_handed_over_and_no_other_child_of_fork_with_keeps_its_name() {
     let (name, listener) = listener();
-    let child_of_none = Process::spawn_with((), |()| {
+    let child_of_none = Process::fork_with((), |()| {
         for refused in [listener.accept(), listener.accept_timeout(LIMIT).map(Option::unwrap)] {
             assert!(matches!(refused, Err(PipeError::NotHandedOver)), "{refused:?}");
         }
@@ -153,7 +153,7 @@ fn a_listener_is_handed_over_and_no_other_child_of_spawn_with_keeps_its_name() {
     });
     let child_of_none = child_of_none.unwrap();
     wait_until_blocked(child_of_none.pid());
-    let mut serving = Process::spawn_with(listener, |listener| {
+    let mut serving = Process::fork_with(listener, |listener| {
         listener.accept().unwrap().send("served").unwrap();
         0
     });
@@ -183,7 +183,7 @@ fn a_waiting_connect_goes_on_when_there_is_room_and_fails_when_the_listener_is_g
     let (here, there) = pipe().unwrap();
     let name = name();
     let name = name.as_str();
-    let serving = Process::spawn_with(there, |there| {
+    let serving = Process::fork_with(there, |there| {
         let listener = Listener::bind(name).unwrap();
         there.send(&()).unwrap();
         let _first: () = there.recv().unwrap();

@@ -16,11 +16,11 @@ use crate::common::{
 #[apply(test)]
 fn exit_codes_and_signals_come_back() {
     for (returned, expected) in [(0, 0), (7, 7), (255, 255), (256, 0), (-1, 255)] {
-        let mut process = Process::spawn(|| returned).unwrap();
+        let mut process = Process::fork(|| returned).unwrap();
         assert_eq!(process.join(), Ok(Exit::Code(expected)));
         assert_eq!(process.exit(), Some(Exit::Code(expected)));
     }
-    let mut parent_seen = Process::spawn(|| i32::from(getppid().as_raw() == 1)).unwrap();
+    let mut parent_seen = Process::fork(|| i32::from(getppid().as_raw() == 1)).unwrap();
     assert!(parent_seen.join().unwrap().is_success());
 
     let mut terminated = child(|| sleep_for_ever());
@@ -43,7 +43,7 @@ fn exit_codes_and_signals_come_back() {
 
 #[apply(program)]
 fn panics(_: &[&str]) {
-    let mut process = Process::spawn(|| panic!("the child's last words")).unwrap();
+    let mut process = Process::fork(|| panic!("the child's last words")).unwrap();
     assert_eq!(process.join(), Ok(Exit::Code(101)));
     struct Bomb;
     impl Drop for Bomb {
@@ -51,7 +51,7 @@ fn panics(_: &[&str]) {
             panic!("a panic in the payload of a panic");
         }
     }
-    let mut process = Process::spawn(|| std::panic::panic_any(Bomb)).unwrap();
+    let mut process = Process::fork(|| std::panic::panic_any(Bomb)).unwrap();
     assert_eq!(process.join(), Ok(Exit::Code(101)));
     fact("parent", "goes on");
 }
@@ -128,7 +128,7 @@ fn a_hundred_children_leave_neither_a_zombie_nor_a_descriptor() {
 fn a_process_with_threads_is_refused_until_they_are_joined() {
     let (stop, wait) = std::sync::mpsc::channel::<()>();
     let thread = std::thread::spawn(move || wait.recv().is_err());
-    let refused = Process::spawn(|| 0);
+    let refused = Process::fork(|| 0);
     assert!(matches!(refused, Err(SpawnError::ManyThreads { threads: 2 })), "{refused:?}");
     drop(stop);
     assert!(thread.join().unwrap());
@@ -147,7 +147,7 @@ fn threads_of_a_child_end_with_it_unless_it_joins_them() {
         (segment.raw_value::<u64>("joined").unwrap(), segment.raw_value::<u64>("left").unwrap());
     // The builder is made before the fork, and its thread starts after it.
     let builder = std::thread::Builder::new().name("late".to_owned());
-    let mut child = Process::spawn(|| {
+    let mut child = Process::fork(|| {
         let thread = joined.clone();
         let late = builder.spawn(move || {
             thread.store(1);
@@ -170,7 +170,7 @@ fn threads_of_a_child_end_with_it_unless_it_joins_them() {
 #[apply(test)]
 fn a_child_ends_with_its_parent_even_if_every_signal_is_blocked() {
     let (reader, writer) = nix::unistd::pipe().unwrap();
-    let mut middle = Process::spawn(|| {
+    let mut middle = Process::fork(|| {
         SigSet::all().thread_block().unwrap();
         let deaf = child(|| sleep_for_ever());
         nix::unistd::write(&writer, &deaf.pid().as_raw().to_ne_bytes()).unwrap();
@@ -200,7 +200,7 @@ fn nothing_is_left_of_a_killed_parent_whose_child_ends_before_it_learns_of_the_d
             let (_held, end) = pipe().unwrap();
             let ends =
                 |end: Connection| i32::from(!matches!(end.recv_bytes(), Err(PipeError::Closed)));
-            let quick = Process::spawn_with(end, ends).unwrap();
+            let quick = Process::fork_with(end, ends).unwrap();
             wait_until_blocked(quick.pid());
             there.send(&quick.pid().as_raw()).unwrap();
             sleep_for_ever();

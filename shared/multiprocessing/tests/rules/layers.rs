@@ -122,7 +122,7 @@ fn a_planted_import_is_found() {
     for (file, line) in [
         ("sys/fork.rs", "use crate::sync::barrier::leave_all;"),
         ("memory/layout.rs", "use crate::sync::participant::Row;"),
-        ("sync/mutex.rs", "fn f() { crate::process::Process::spawn(|| 0); }"),
+        ("sync/mutex.rs", "fn f() { crate::process::Process::fork(|| 0); }"),
         ("segment/inspect.rs", "use crate::{Lock, pool::Pool};"),
         ("pipe.rs", "use crate::Segment;"),
         ("sys/futex.rs", "use super::super::sync::lock::Lock;"),

@@ -196,12 +196,12 @@ fn reclaiming_reports_what_a_creator_left_behind() {
 fn a_child_that_drops_its_copy_or_panics_does_not_remove_the_entry() {
     let segment = segment(&Plan::new().value::<u64>("value"));
     let mut copy = Some(segment.clone());
-    let dropping = Process::spawn(|| {
+    let dropping = Process::fork(|| {
         drop(copy.take());
         i32::from(!name().path().exists())
     });
     join_all([dropping.unwrap()]);
-    let panicking = Process::spawn(|| {
+    let panicking = Process::fork(|| {
         let _taken = copy.take();
         panic!("unwinds over the segment");
     });

@@ -52,7 +52,7 @@ fn the_other_end_notices_every_kill_and_gets_what_was_sent_before() {
     let (received, large, ended) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let start = |asked: Option<u64>, body: &dyn Fn(Connection)| {
         let (here, there) = pipe().unwrap();
-        let started = Process::spawn_with(there, |there| {
+        let started = Process::fork_with(there, |there| {
             body(there);
             0
         });

@@ -100,7 +100,7 @@ fn killer(kills: u32, ready: RawArray<i32>) -> Process {
         }
         kill(getppid(), Signal::SIGTERM).map_or(1, |()| 0)
     };
-    Process::spawn(kill_many).unwrap()
+    Process::fork(kill_many).unwrap()
 }
 
 /// A replacement continues the count of every killed worker.

@@ -39,7 +39,7 @@ fn the_messages_of_a_killed_sender_arrive_whole_and_then_the_end() {
             }
             0
         };
-        let sending = Process::spawn_with(sender, sending).unwrap();
+        let sending = Process::fork_with(sender, sending).unwrap();
         let mut next = 0;
         let mut receive = || match receiver.recv_bytes_timeout(LIMIT) {
             Ok(message) => {
@@ -79,8 +79,8 @@ fn a_waiting_sender_gets_an_error_when_the_receiver_is_killed() {
     let mut longest = Duration::ZERO;
     for send in ways {
         let (receiver, sender) = one_way_pipe().unwrap();
-        let receiving = Process::spawn_with(receiver, |_receiver| sleep_for_ever()).unwrap();
-        let sending = Process::spawn_with(sender, |sender| {
+        let receiving = Process::fork_with(receiver, |_receiver| sleep_for_ever()).unwrap();
+        let sending = Process::fork_with(sender, |sender| {
             let outcome = (0..).find_map(|_| send(&sender).err());
             i32::from(!matches!(outcome, Some(PipeError::Closed)))
         })
@@ -108,9 +108,9 @@ fn siblings_with_one_end_each_notice_a_death_and_those_that_inherited_both_do_no
     for notices_the_end in ways {
         let (here, there) = pipe().unwrap();
         // Started first, when its parent had both ends.
-        let waiting = Process::spawn_with(here, |here| i32::from(!notices_the_end(&here))).unwrap();
-        let bystander = Process::spawn_with((), |()| sleep_for_ever()).unwrap();
-        let victim = Process::spawn_with(there, |_there| sleep_for_ever()).unwrap();
+        let waiting = Process::fork_with(here, |here| i32::from(!notices_the_end(&here))).unwrap();
+        let bystander = Process::fork_with((), |()| sleep_for_ever()).unwrap();
+        let victim = Process::fork_with(there, |_there| sleep_for_ever()).unwrap();
         wait_until_blocked(waiting.pid());
         let begun = Instant::now();
         kill_and_join(victim);
@@ -124,15 +124,15 @@ fn siblings_with_one_end_each_notice_a_death_and_those_that_inherited_both_do_no
         |end: &Connection| i32::from(end.recv_bytes_timeout(MOMENT).unwrap().is_some());
     // The waiting process has inherited the end of the dead one ...
     let (here, there) = pipe().unwrap();
-    let mut waiting = Process::spawn(|| still_waits(&here)).unwrap();
-    kill_and_join(Process::spawn(|| there.recv().unwrap()).unwrap());
+    let mut waiting = Process::fork(|| still_waits(&here)).unwrap();
+    kill_and_join(Process::fork(|| there.recv().unwrap()).unwrap());
     drop((here, there));
     assert_eq!(waiting.join_timeout(LIMIT), Ok(Some(Exit::Code(0))));
     // ... or an uninvolved sibling has inherited it.
     let (here, there) = pipe().unwrap();
-    let bystander = Process::spawn(|| sleep_for_ever()).unwrap();
-    let mut waiting = Process::spawn_with(here, |here| still_waits(&here)).unwrap();
-    kill_and_join(Process::spawn_with(there, |_there| sleep_for_ever()).unwrap());
+    let bystander = Process::fork(|| sleep_for_ever()).unwrap();
+    let mut waiting = Process::fork_with(here, |here| still_waits(&here)).unwrap();
+    kill_and_join(Process::fork_with(there, |_there| sleep_for_ever()).unwrap());
     assert_eq!(waiting.join_timeout(LIMIT), Ok(Some(Exit::Code(0))));
     kill_and_join(bystander);
 }
@@ -143,7 +143,7 @@ fn an_end_that_was_not_handed_over_is_refused_and_its_drop_closes_no_other() {
     let (here, there) = pipe().unwrap();
     let mut here = Some(here);
     let (outside, inside) = pipe().unwrap();
-    let child = Process::spawn_with((there, inside), |(there, inside)| {
+    let child = Process::fork_with((there, inside), |(there, inside)| {
         let copy = here.as_ref().unwrap();
         let refuses = |copy: &Connection| {
             for refused in [
@@ -164,7 +164,7 @@ fn an_end_that_was_not_handed_over_is_refused_and_its_drop_closes_no_other() {
         refuses(copy);
         join_all([child(|| refuses(copy))]);
         // A grandchild has only the ends that it is given.
-        let grandchild = Process::spawn_with(inside, |inside| {
+        let grandchild = Process::fork_with(inside, |inside| {
             refuses_all_but(&inside, [copy, &there]);
             0
         });
@@ -199,7 +199,7 @@ fn a_child_that_cannot_give_an_end_up_does_not_run() {
     drop(low);
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, 50, hard).unwrap();
-    let mut child = Process::spawn_with((), |()| 0).unwrap();
+    let mut child = Process::fork_with((), |()| 0).unwrap();
     assert_eq!(child.join_timeout(LIMIT), Ok(Some(Exit::Code(Errno::EBADF as i32))));
 }
 
@@ -294,7 +294,7 @@ fn descriptors_in_flight_are_closed_when_both_sides_are_gone() {
         (&writer).write_all(b"!").unwrap();
         sleep_for_ever()
     };
-    let both = [Process::spawn_with(here, sends), Process::spawn_with(there, sends)];
+    let both = [Process::fork_with(here, sends), Process::fork_with(there, sends)];
     let mut ready = [0; 2];
     (&reader).read_exact(&mut ready).unwrap();
     drop(writer);
@@ -342,7 +342,7 @@ fn a_sender_waits_while_too_many_descriptors_are_in_flight_and_notices_the_end()
     const OTHER_USER: Uid = Uid::from_raw(65534);
     const ALLOWED: usize = 40;
     let ((here, there), (outside, inside)) = (pipe().unwrap(), pipe().unwrap());
-    let sending = Process::spawn_with((there, inside), |(there, inside)| {
+    let sending = Process::fork_with((there, inside), |(there, inside)| {
         // The limit does not apply to root.
         if Uid::effective().is_root() {
             setuid(OTHER_USER).unwrap();

@@ -191,7 +191,7 @@ fn waiting_for_pipes_sockets_and_processes_at_once_delivers_everything() {
             }
             0
         };
-        processes.push(Process::spawn_with(sender, sending).unwrap());
+        processes.push(Process::fork_with(sender, sending).unwrap());
         ends.push((receiver, Vec::new()));
         sockets.push((here, Vec::new()));
     }
@@ -272,7 +272,7 @@ fn a_process_waits_for_and_hands_over_more_than_a_thousand_connections() {
     }
     let (there, others): (Vec<_>, Vec<_>) = pipes.into_iter().unzip();
     // One child gets all ends of one side, and none of the other.
-    let mut child = Process::spawn_with(there, |there| {
+    let mut child = Process::fork_with(there, |there| {
         others
             .iter()
             .for_each(|other| assert!(matches!(other.send(&1), Err(PipeError::NotHandedOver))));

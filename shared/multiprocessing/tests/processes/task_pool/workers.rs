@@ -275,7 +275,7 @@ fn tasks_start_pools_children_and_programs_of_their_own() {
     assert_eq!(pool.map_chunked(nested, [3, 4, 5], chunk(1)), Ok(vec![5, 14, 30]));
     // A child and a program that outlive the task keep neither the worker nor its connection.
     let leaves = |()| {
-        let child = Process::spawn(|| sleep_for_ever()).unwrap();
+        let child = Process::fork(|| sleep_for_ever()).unwrap();
         let program =
             Command::new("sleep").arg("1000").spawn().map(|program| program.id()).unwrap();
         (getpid().as_raw(), child.pid().as_raw(), program.cast_signed())
@@ -311,7 +311,7 @@ fn a_forked_child_of_the_owner_gets_errors_from_the_inherited_pool() {
         let process = if handed_over {
             child(uses)
         } else {
-            Process::spawn_with((), |()| {
+            Process::fork_with((), |()| {
                 uses();
                 0
             })
