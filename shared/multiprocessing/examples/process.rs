@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut returns = Process::fork(|| factor * 7)?;
     println!("one returned: {}", returns.join()?);
 
-    let mut panics = Process::fork(|| panic!("this is printed, and goes no further"))?;
+    let mut panics = Process::fork(|| -> i32 { panic!("this is printed, and goes no further") })?;
     println!("one panicked: {}", panics.join()?);
 
     let mut sleeps = Process::fork(|| {

@@ -6,3 +6,6 @@ pub mod fork_safety {}
 
 #[doc = include_str!("../docs/limits.md")]
 pub mod limits {}
+
+#[doc = include_str!("../docs/start-methods.md")]
+pub mod start_methods {}

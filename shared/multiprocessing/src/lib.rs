@@ -64,6 +64,7 @@
 //! | `RawArray('H', n)` | [`RawArray<u16>`](RawArray), `#[shared(len = n)]` (atomic, no lock) |
 //! | `Value(Structure)` | a structure that is [`Shareable`] |
 //! | `p = Process(target=f); p.start()` | `let mut p = Process::fork(f)?;` |
+//! | the same in the context `spawn` | `let mut p = Process::spawn(f, x)?;`, with [`init`] in `main` |
 //! | `p.join(2)` | `p.join_timeout(secs)?` |
 //! | `a, b = Pipe()` | `let (a, b) = pipe()?;`, each a [`Connection`] |
 //! | `a.send(x)`, `b.recv()` | `a.send(&x)?`, `let x: T = b.recv()?` |
@@ -126,8 +127,9 @@
 //! - It needs 64-bit Linux with glibc, and works for one user on one machine. Two pages have the
 //!   details: [its limits](guide::limits) and [fork safety](guide::fork_safety). Read the second
 //!   one before you use [`Process::fork`].
-//! - Only a process with one thread can fork; [`Process::fork`] refuses otherwise. A `#[test]` has
-//!   two threads.
+//! - Only a process with one thread can fork; [`Process::fork`] refuses otherwise.
+//!   [`Process::spawn`] works in programs with threads, in async runtimes, and in a `#[test]`, but
+//!   needs one line in `main` or in the tests: see [start methods](guide::start_methods).
 //! - A *stopped* process counts as alive: others wait for it. Only the watchdog of a [`Pool`] ends
 //!   stopped and stuck workers ([`Workload::heartbeat_timeout`]).
 //! - There are no read-write locks. Condition variables and barriers of pthreads are not used
@@ -153,6 +155,14 @@ pub mod guide;
 pub mod declaration {
     pub use crate::memory::layout::structure;
     pub use crate::segment::declaration::{Capacity, Declared, Len, NoAttribute, Parties, Units};
+}
+/// The items that [`test_hook`] refers to. Programs do not use them.
+#[cfg(target_pointer_width = "64")]
+#[doc(hidden)]
+pub mod hook {
+    pub use linkme;
+
+    pub use crate::process::hook::{TEST_HOOKS, run_test_hook};
 }
 #[cfg(target_pointer_width = "64")]
 mod memory;
@@ -186,7 +196,7 @@ pub use pool::{
     RepairOutcome, StopRequest, Worker, Workload,
 };
 #[cfg(target_pointer_width = "64")]
-pub use process::Process;
+pub use process::{JoinError, Process, Return, init};
 #[cfg(target_pointer_width = "64")]
 pub use segment::{
     Listing, Plan, Segment, SegmentError, SegmentOptions, SharedState, Snapshot, View, segments,
@@ -212,9 +222,9 @@ pub use sync::value::{RawValue, Value, ValueGuard};
 #[cfg(target_pointer_width = "64")]
 pub use sys::exit::Exit;
 #[cfg(target_pointer_width = "64")]
-pub use sys::fork::SpawnError;
-#[cfg(target_pointer_width = "64")]
 pub use sys::name::{InvalidName, SegmentName};
+#[cfg(target_pointer_width = "64")]
+pub use sys::spawn_error::SpawnError;
 #[cfg(target_pointer_width = "64")]
 pub use sys::wait::{wait, wait_timeout};
 #[cfg(target_pointer_width = "64")]

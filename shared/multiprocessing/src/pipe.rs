@@ -1,5 +1,6 @@
 //! Pipes: messages between two ends, whole and in order.
 
+mod argument;
 mod ends;
 mod error;
 mod listener;
@@ -16,6 +17,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub(crate) use self::argument::{decode_argument, encode_argument};
 pub use self::ends::Ends;
 pub(crate) use self::ends::release_all_but;
 pub use self::error::PipeError;
@@ -58,7 +60,7 @@ mod sealed {
 /// |---|---|
 /// | `a, b = Pipe()` | `let (a, b) = pipe()?;` |
 /// | `r, w = Pipe(duplex=False)` | `let (r, w) = one_way_pipe()?;` |
-/// | `Process(target=f, args=(b,)).start(); b.close()` | `let p = Process::fork_with(b, f)?;` |
+/// | `Process(target=f, args=(b,)).start(); b.close()` | `let p = Process::fork_with(b, f)?;` or `Process::spawn(f, b)?` |
 /// | `a.send({'bets': [7574]})` | `a.send(&bets)?` of any type that is `serde::Serialize` |
 /// | `bets = b.recv()` | `let bets: Vec<u16> = b.recv()?;` any type that is `serde::Deserialize` |
 /// | `a.send_bytes(b'hello')`, `b.recv_bytes()` | `a.send_bytes(b"hello")?`, `b.recv_bytes()?` |

@@ -40,7 +40,7 @@ pub use watchdog::Progress;
 pub use worker::{StopRequest, Worker};
 
 use crate::sys::exit::Exit;
-use crate::sys::fork::SpawnError;
+use crate::sys::spawn_error::SpawnError;
 
 /// Exit code of a worker whose replacement would fail as well, for example because of a corrupt
 /// file or a failed disk. The pool stops instead of starting a replacement.

@@ -12,5 +12,7 @@ pub(crate) mod name;
 pub(crate) mod namespaces;
 pub(crate) mod orphans;
 pub(crate) mod proc;
+pub(crate) mod program;
 pub(crate) mod signal;
+pub(crate) mod spawn_error;
 pub(crate) mod wait;

@@ -22,9 +22,13 @@ pub(super) mod sealed {
     }
 }
 
-/// Prepares a child that keeps these ends and closes all others.
-pub(crate) fn release_all_but(ends: &impl Ends) -> Result<Release, Errno> {
-    let mut kept = Vec::new();
+/// Prepares a child that keeps these ends, and the one that returns its result, and closes all
+/// others.
+pub(crate) fn release_all_but(
+    ends: &impl Ends,
+    result: Option<&Connection>,
+) -> Result<Release, Errno> {
+    let mut kept = Vec::from_iter(result.map(|end| end.as_fd().as_raw_fd()));
     ends.list(&mut kept);
     Release::of_all_but(&kept)
 }

@@ -70,7 +70,11 @@ impl Listener {
         let socket = Socket::unconnected(SockFlag::SOCK_NONBLOCK)?;
         bind(socket.as_fd().as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes())?)?;
         listen(&socket, Backlog::new(BACKLOG)?)?;
-        Ok(Self { socket })
+        Ok(Self::of(socket))
+    }
+
+    pub(super) fn of(socket: Socket) -> Self {
+        Self { socket }
     }
 
     /// Accepts the next connection of a process of this user. Waits for one without a limit.

@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 
 use super::backoff::{Backoff, Next};
 use crate::process::Process;
+use crate::sys::deadline::Deadline;
 use crate::sys::exit::Exit;
 
 /// Pause after a failed fork, which means that the machine is out of processes or memory.
@@ -192,7 +193,8 @@ impl<W> Slot<W> {
 
     /// Returns how the worker ended, if it has ended.
     pub(crate) fn exit(&mut self) -> Option<Exit> {
-        match self.running_mut()?.process.join_timeout(Duration::ZERO) {
+        let now = Deadline::after(Duration::ZERO).ok()?;
+        match self.running_mut()?.process.exit_until(now) {
             Ok(exit) => exit,
             Err(Errno::ECHILD) => Some(UNKNOWN),
             Err(_) => None,

@@ -27,8 +27,8 @@ use crate::process::Process;
 use crate::sys::child::{ended_child, reap_unknown};
 use crate::sys::deadline::LONGEST_WAIT;
 use crate::sys::exit::Exit;
-use crate::sys::fork::SpawnError;
 use crate::sys::signal::set_disposition;
+use crate::sys::spawn_error::SpawnError;
 
 /// Signals that request a graceful stop. A later one requests an immediate stop.
 const STOP: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];

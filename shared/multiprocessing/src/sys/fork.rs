@@ -1,4 +1,4 @@
-//! The fork call, and what a child sets up before its body runs.
+//! The fork call, what a child sets up before its body runs, and how it ends after that.
 #![allow(unsafe_code)]
 
 use std::io::Write;
@@ -15,31 +15,13 @@ use crate::sys::generation::watch_forks;
 use crate::sys::orphans::{
     ORPHANED, Parent, end_with, exit_now, forget_segments_not_of, remove_segments_of_ending,
 };
+use crate::sys::spawn_error::SpawnError;
 
 /// Exit code of a child that panicked, the same as that of the standard library's runtime.
 const PANICKED: i32 = 101;
 /// How long a joined thread may still be listed in `/proc`: the kernel wakes the joiner slightly
 /// before it removes the thread.
 const THREAD_LEAVING: Duration = Duration::from_millis(10);
-
-/// The error of starting a process.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SpawnError {
-    /// The process has more than one thread. A forked child has only the forking thread, so a lock
-    /// that another thread holds at that moment stays locked in the child forever.
-    #[error("fork from a process with {threads} threads: start processes before threads")]
-    ManyThreads {
-        /// Number of threads.
-        threads: usize,
-    },
-    /// `/proc/self/task` is not readable, so the number of threads is unknown.
-    #[error("counting the threads in /proc/self/task: {0}")]
-    Threads(io::Error),
-    /// The operating system refuses, usually because of too many processes or too little memory.
-    #[error("fork: {0}")]
-    Fork(Errno),
-}
 
 /// Counts the threads of this process. A thread that is just ending gets a moment to disappear.
 fn threads() -> io::Result<usize> {
@@ -71,15 +53,15 @@ pub(crate) fn fork_child(mask: &SigSet, body: impl FnOnce() -> i32) -> Result<Pi
     let forked = unsafe { fork() };
     match forked {
         Ok(ForkResult::Child) => {
-            let code = catch_unwind(AssertUnwindSafe(|| run_child(parent, ended, mask, body)));
-            let code = code.unwrap_or_else(|payload| {
-                // Its destructor might panic, into frames that belong to the parent.
-                mem::forget(payload);
-                PANICKED
-            });
-            let _ = io::stdout().flush();
-            remove_segments_of_ending(parent);
-            exit_now(code)
+            exit_now(run_body(parent, || {
+                forget_segments_not_of(parent);
+                match watch_parent(parent, ended, mask) {
+                    Ok(()) => body(),
+                    // The child could outlive its parent unnoticed, which is worse than not
+                    // starting.
+                    Err(errno) => errno as i32,
+                }
+            }))
         }
         Ok(ForkResult::Parent { child }) => {
             sigprocmask(SigmaskHow::SIG_SETMASK, Some(&saved), None).map_err(SpawnError::Fork)?;
@@ -92,17 +74,25 @@ pub(crate) fn fork_child(mask: &SigSet, body: impl FnOnce() -> i32) -> Result<Pi
     }
 }
 
-fn run_child(parent: Parent, ended: OwnedFd, mask: &SigSet, body: impl FnOnce() -> i32) -> i32 {
-    forget_segments_not_of(parent);
+/// Runs the body of a child and cleans up after it. Returns the exit code.
+pub(crate) fn run_body(parent: Parent, body: impl FnOnce() -> i32) -> i32 {
+    let code = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
+        // Its destructor might panic, into frames that belong to the parent.
+        mem::forget(payload);
+        PANICKED
+    });
+    let _ = io::stdout().flush();
+    remove_segments_of_ending(parent);
+    code
+}
+
+/// Arranges in a new child that it ends with its parent, and sets its signal mask.
+pub(crate) fn watch_parent(parent: Parent, ended: OwnedFd, mask: &SigSet) -> Result<(), Errno> {
     let mut mask = *mask;
     // If the parent blocks this signal, the child would not learn of its parent's end.
     mask.remove(ORPHANED);
-    let unblock = |()| sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None);
-    if let Err(errno) = end_with(parent, ended).and_then(unblock) {
-        // The child could outlive its parent unnoticed, which is worse than not starting.
-        return errno as i32;
-    }
-    body()
+    end_with(parent, ended)?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 /// The directory in which Linux shows POSIX shared memory.
 pub(crate) const DIRECTORY: &str = "/dev/shm";
 
@@ -12,7 +14,8 @@ const MAX_BYTES: usize = 255;
 
 /// A valid name of a segment: 1 to 255 bytes of ASCII letters, digits, `.`, `_` and `-`, not
 /// starting with a dot. It is the name of the entry in `/dev/shm`, without the leading slash.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct SegmentName(String);
 
 /// The error of a text that is not a valid [`SegmentName`].
@@ -67,6 +70,20 @@ impl SegmentName {
     /// Returns the path of the entry in `/dev/shm`.
     pub fn path(&self) -> PathBuf {
         PathBuf::from(DIRECTORY).join(&self.0)
+    }
+}
+
+impl TryFrom<String> for SegmentName {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        Self::new(&text)
+    }
+}
+
+impl From<SegmentName> for String {
+    fn from(name: SegmentName) -> Self {
+        name.0
     }
 }
 

@@ -1,6 +1,7 @@
 //! How a child ends when its parent ends, and removes the segments that its parent left.
 #![allow(unsafe_code)]
 
+use std::ffi::OsStr;
 use std::mem;
 use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -14,6 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{Pid, close, getpid, getppid};
+use serde::{Deserialize, Serialize};
 
 use crate::sys::child::pidfd_open;
 use crate::sys::generation::generation;
@@ -37,6 +39,9 @@ pub(crate) const STATE_OFFSET: usize = 12;
 /// The state of a segment once its entry in `/dev/shm` is removed, or just before.
 pub(crate) const REMOVED: u32 = 2;
 static REMOVED_STATE: u32 = REMOVED;
+/// The generation of a creator that executes another copy of the program. No process of this family
+/// has this number.
+const NO_GENERATION: u32 = 0;
 /// Marks a slot that is being filled in. No file has this inode.
 const CLAIMED: u64 = u64::MAX;
 
@@ -160,13 +165,17 @@ pub(crate) fn removal_lock() -> libc::flock {
 /// Records an entry that this process, with this start time, created, so that its children remove
 /// it if this process is killed.
 pub(crate) fn remember_segment(path: &Path, inode: u64, started: u64) {
-    let claim = |slot: &&RemovableSegment| {
-        slot.inode.compare_exchange(0, CLAIMED, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    };
-    let Some(slot) = SEGMENTS.iter().find(claim) else { return };
+    let Some(slot) = claim_slot() else { return };
     slot.note(path);
     slot.adopt(started);
     slot.inode.store(inode, Ordering::Release);
+}
+
+/// Returns a slot that no entry has any more, for the caller to fill in.
+fn claim_slot() -> Option<&'static RemovableSegment> {
+    SEGMENTS.iter().find(|slot| {
+        slot.inode.compare_exchange(0, CLAIMED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    })
 }
 
 /// Takes over the entries that this process has inherited from a creator that has ended: a parent
@@ -191,7 +200,7 @@ pub(crate) fn forget_segment(inode: u64) {
 /// The parent of a new child. It is made before the fork: afterwards the parent may be dead, and
 /// its pid belong to another process.
 #[derive(Clone, Copy)]
-pub(super) struct Parent {
+pub(crate) struct Parent {
     pid: Pid,
     generation: u32,
 }
@@ -199,10 +208,56 @@ pub(super) struct Parent {
 impl Parent {
     /// Returns this process as the parent of the children that it is about to fork.
     /// The descriptor becomes readable when it has ended.
-    pub(super) fn of_children() -> Result<(Self, OwnedFd), Errno> {
+    pub(crate) fn of_children() -> Result<(Self, OwnedFd), Errno> {
         adopt_segments();
         let parent = Self { pid: getpid(), generation: generation() };
         Ok((parent, pidfd_open(parent.pid)?))
+    }
+
+    /// Returns the parent of a process that executes a program of its own. The parent's entries
+    /// are those that the process [took over](LeftSegment::take_over).
+    pub(crate) fn of_spawned(pid: Pid) -> Self {
+        Self { pid, generation: NO_GENERATION }
+    }
+}
+
+/// An entry that a process hands over to a child that executes a program, so that the child removes
+/// it if its parent is killed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LeftSegment {
+    path: Vec<u8>,
+    inode: u64,
+    started: u64,
+}
+
+impl LeftSegment {
+    /// Returns the entries that this process has created.
+    pub(crate) fn of_this() -> Vec<Self> {
+        adopt_segments();
+        let is_own = |slot: &&RemovableSegment| {
+            slot.creator.load(Ordering::Acquire) == generation()
+                && !matches!(slot.inode.load(Ordering::Acquire), 0 | CLAIMED)
+        };
+        let path = |slot: &RemovableSegment| {
+            let bytes = slot.path.iter().map(|byte| byte.load(Ordering::Relaxed));
+            bytes.take_while(|byte| *byte != 0).collect()
+        };
+        let left = |slot: &RemovableSegment| Self {
+            path: path(slot),
+            inode: slot.inode.load(Ordering::Acquire),
+            started: slot.started.load(Ordering::Acquire),
+        };
+        SEGMENTS.iter().filter(is_own).map(left).collect()
+    }
+
+    /// Records the entry in a new child of the process that has created it.
+    pub(crate) fn take_over(&self, creator: Pid) {
+        let Some(slot) = claim_slot() else { return };
+        slot.note(Path::new(OsStr::from_bytes(&self.path)));
+        slot.pid.store(creator.as_raw(), Ordering::Release);
+        slot.started.store(self.started, Ordering::Release);
+        slot.creator.store(NO_GENERATION, Ordering::Release);
+        slot.inode.store(self.inode, Ordering::Release);
     }
 }
 

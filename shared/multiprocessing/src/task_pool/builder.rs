@@ -11,7 +11,7 @@ use super::workers::WorkerOptions;
 use super::{TaskPool, dispatcher};
 use crate::pipe::pipe;
 use crate::process::Process;
-use crate::sys::fork::SpawnError;
+use crate::sys::spawn_error::SpawnError;
 
 /// Configuration of a [`TaskPool`].
 #[must_use = "`start` starts the pool"]

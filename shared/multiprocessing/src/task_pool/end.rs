@@ -42,7 +42,7 @@ impl TaskPool {
             let _ = self.dispatcher.kill();
         }
         // Otherwise the dispatcher has closed the connection, which is the last thing it does.
-        match self.dispatcher.join_until(deadline) {
+        match self.dispatcher.exit_until(deadline) {
             Ok(Some(exit)) if exit.is_success() => Ok(true),
             Ok(None) => Ok(false),
             // The exit status is lost if SIGCHLD is ignored. A killed dispatcher leaves results

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pipe::PipeError;
 use crate::sys::exit::Exit;
-use crate::sys::fork::SpawnError;
+use crate::sys::spawn_error::SpawnError;
 
 /// Error of starting a task pool. The processes that were started have ended.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,6 @@ use super::message::{QueuedTask, parse_result};
 use super::worker::READY;
 use crate::pipe::{Connection, PipeError, pipe};
 use crate::process::Process;
-use crate::sys::fork::SpawnError;
 
 pub(super) struct WorkerHandle {
     /// `None` once receiving has failed, because the worker is ending.
@@ -38,14 +37,7 @@ impl WorkerHandle {
             _ => Errno::EIO,
         })?;
         let process =
-            Process::fork_with(there, |there| work(&there)).map_err(|error| match error {
-                SpawnError::Fork(errno) => errno,
-                // Only a library that is linked into the program can have started a thread here.
-                SpawnError::ManyThreads { .. } => Errno::EDEADLK,
-                SpawnError::Threads(error) => {
-                    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
-                }
-            })?;
+            Process::fork_with(there, |there| work(&there)).map_err(|error| error.errno())?;
         let handle = Self {
             connection: Some(here),
             has_worked: false,

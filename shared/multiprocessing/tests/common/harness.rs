@@ -22,6 +22,10 @@ const TEST: &str = "--body-of-test";
 /// First argument of a process that runs a function marked with `program`.
 const PROGRAM: &str = "--program";
 
+/// The environment variable with what a spawned child does before it calls the library: `exit` or
+/// `sleep`.
+pub const BEFORE_INIT: &str = "TEST_BEFORE_INIT";
+
 /// Exit code of a test that leaves itself out, as in automake's protocol.
 const LEFT_OUT: i32 = 77;
 /// Start of the line with the reason for that.
@@ -137,6 +141,11 @@ fn itself<const WORDS: usize>(arguments: [&str; WORDS]) -> Command {
 /// Does what the arguments of this process ask for: runs one body, one program, or the tests that
 /// they select.
 pub fn main() -> ExitCode {
+    if std::env::args().any(|argument| argument.starts_with("multiprocessing::spawned=")) {
+        delay_init();
+    }
+    // Processes that a test spawns execute this program, too.
+    multiprocessing::init();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
@@ -159,6 +168,15 @@ pub fn main() -> ExitCode {
             let arguments = Arguments::from_args();
             libtest_mimic::run(&arguments, tests().into_iter().map(trial).collect()).exit_code()
         }
+    }
+}
+
+/// Does what the environment asks for in a spawned child, before it gets control.
+fn delay_init() {
+    match std::env::var(BEFORE_INIT).as_deref() {
+        Ok("exit") => std::process::exit(9),
+        Ok("sleep") => super::sleep_for_ever(),
+        _ => {}
     }
 }
 

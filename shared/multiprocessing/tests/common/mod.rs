@@ -18,7 +18,7 @@ mod waiting;
 
 pub use accounts::{ACCOUNTS, Accounts, Sums, kill_account_holders};
 pub use children::*;
-pub use harness::{Entry, Test, leave_out, main, tests, words_of_program};
+pub use harness::{BEFORE_INIT, Entry, Test, leave_out, main, tests, words_of_program};
 pub(crate) use harness::{program, soak, test};
 pub use macro_rules_attribute::apply;
 pub use names::{name, segment, unique_name, write_entry};

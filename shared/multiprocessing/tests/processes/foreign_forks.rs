@@ -159,7 +159,7 @@ fn a_daemon_removes_the_segment_that_it_inherited_from_its_creator() {
 
     daemonize(&name, |segment| {
         // A child of its own does not keep the entry, as with any creator.
-        let mut child = Process::fork(|| sleep_for_ever()).unwrap();
+        let mut child = Process::fork(|| -> i32 { sleep_for_ever() }).unwrap();
         drop(segment);
         let gone = !name.path().exists();
         child.kill().unwrap();
@@ -187,7 +187,7 @@ fn wait_for<R>(mut result: impl FnMut() -> Option<R>) -> R {
 fn the_segment_of_a_killed_daemon_is_removed_by_its_children() {
     let name = unique_name();
     daemonize(&name, |segment| {
-        let started = Process::fork(|| sleep_for_ever());
+        let started = Process::fork(|| -> i32 { sleep_for_ever() });
         assert!(started.is_ok() && segment.has_entry());
         nix::sys::signal::kill(getpid(), Signal::SIGKILL).unwrap();
     });

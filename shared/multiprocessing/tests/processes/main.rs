@@ -11,6 +11,7 @@ mod namespaces;
 mod pipe;
 mod pool;
 mod process;
+mod spawn;
 mod task_pool;
 
 use std::process::ExitCode;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use multiprocessing::{Connection, Exit, PipeError, Plan, Process, SpawnError, pipe};
+use multiprocessing::{Connection, Exit, JoinError, PipeError, Plan, Process, SpawnError, pipe};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, getpid, getppid};
@@ -43,7 +43,7 @@ fn exit_codes_and_signals_come_back() {
 
 #[apply(program)]
 fn panics(_: &[&str]) {
-    let mut process = Process::fork(|| panic!("the child's last words")).unwrap();
+    let mut process = Process::fork(|| -> i32 { panic!("the child's last words") }).unwrap();
     assert_eq!(process.join(), Ok(Exit::Code(101)));
     struct Bomb;
     impl Drop for Bomb {
@@ -51,7 +51,7 @@ fn panics(_: &[&str]) {
             panic!("a panic in the payload of a panic");
         }
     }
-    let mut process = Process::fork(|| std::panic::panic_any(Bomb)).unwrap();
+    let mut process = Process::fork(|| -> i32 { std::panic::panic_any(Bomb) }).unwrap();
     assert_eq!(process.join(), Ok(Exit::Code(101)));
     fact("parent", "goes on");
 }
@@ -81,7 +81,7 @@ fn joins_time_out_on_time_and_return_the_same_exit_twice() {
 
     let mut reaped_elsewhere = child(|| ());
     nix::sys::wait::waitpid(reaped_elsewhere.pid(), None).unwrap();
-    assert_eq!(reaped_elsewhere.join(), Err(Errno::ECHILD));
+    assert_eq!(reaped_elsewhere.join(), Err(JoinError::System(Errno::ECHILD)));
     assert_eq!(reaped_elsewhere.kill(), Err(Errno::ESRCH));
 }
 
@@ -99,7 +99,7 @@ fn a_process_that_got_the_pid_of_a_child_reaped_elsewhere_is_left_alone() {
         let mut another = child(|| sleep_for_ever());
         if another.pid() == pid {
             assert_eq!(reaped_elsewhere.kill(), Err(Errno::ESRCH));
-            assert_eq!(reaped_elsewhere.join(), Err(Errno::ECHILD));
+            assert_eq!(reaped_elsewhere.join(), Err(JoinError::System(Errno::ECHILD)));
             assert!(another.is_alive());
             kill_and_join(another);
             return;
@@ -170,7 +170,7 @@ fn threads_of_a_child_end_with_it_unless_it_joins_them() {
 #[apply(test)]
 fn a_child_ends_with_its_parent_even_if_every_signal_is_blocked() {
     let (reader, writer) = nix::unistd::pipe().unwrap();
-    let mut middle = Process::fork(|| {
+    let mut middle = Process::fork(|| -> i32 {
         SigSet::all().thread_block().unwrap();
         let deaf = child(|| sleep_for_ever());
         nix::unistd::write(&writer, &deaf.pid().as_raw().to_ne_bytes()).unwrap();

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// The beginnings of lines by which each program shows its point, worked out by hand.
-const SAID: [(&str, &[&str]); 20] = [
+const SAID: [(&str, &[&str]); 21] = [
     // One child adds 1, 2 and 3, the other one 100, 200 and 300.
     ("array", &["in the end: [0, 101, 202, 303], the largest is Some(303)"]),
     (
@@ -57,6 +57,16 @@ const SAID: [(&str, &[&str]); 20] = [
     ("shareable", &["agency 1 in Rosario: 10 bets of 2.5", "agency 2 in Ushuaia: 20 bets of 2.5"]),
     // 1 + 2 + ... + 6.
     ("shared_state", &["3 workers served 21", "3 objects in example-shared-state."]),
+    (
+        "spawn",
+        &[
+            "counted: 1",
+            "counted: 2",
+            "a number: 42",
+            "no number: the child failed: invalid digit found in string",
+            "it was ended by SIGKILL, and its pipe says: Err(Closed)",
+        ],
+    ),
     // There are 168 primes below 1000. 100 is divided by 5, 0 and 4.
     (
         "task_pool",

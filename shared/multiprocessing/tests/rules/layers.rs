@@ -50,10 +50,12 @@ fn module(path: &str, separator: &str) -> (String, String) {
 }
 
 /// Returns what follows each `crate::`, up to the end of the path. At the end of a string it is
-/// part of a link in the documentation that a macro writes.
+/// part of a link in the documentation that a macro writes. `$crate::` is for other crates.
 fn paths(code: &str) -> impl Iterator<Item = &str> {
     let end = |char: char| !char.is_alphanumeric() && char != '_' && char != ':';
-    let rests = code.split("crate::").skip(1).filter(|rest| !rest.starts_with('"'));
+    let places = code.match_indices("crate::").filter(|(at, _)| !code[..*at].ends_with('$'));
+    let rests = places.map(|(at, found)| &code[at + found.len()..]);
+    let rests = rests.filter(|rest| !rest.starts_with('"'));
     rests.map(move |rest| rest.split(end).next().unwrap())
 }
 

@@ -4,6 +4,7 @@
 mod conformance;
 mod examples;
 mod layers;
+mod no_hook;
 mod platform;
 mod public_surface;
 mod soaks;

@@ -201,7 +201,7 @@ fn a_child_that_drops_its_copy_or_panics_does_not_remove_the_entry() {
         i32::from(!name().path().exists())
     });
     join_all([dropping.unwrap()]);
-    let panicking = Process::fork(|| {
+    let panicking = Process::fork(|| -> i32 {
         let _taken = copy.take();
         panic!("unwinds over the segment");
     });

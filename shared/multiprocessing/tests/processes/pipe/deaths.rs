@@ -130,7 +130,7 @@ fn siblings_with_one_end_each_notice_a_death_and_those_that_inherited_both_do_no
     assert_eq!(waiting.join_timeout(LIMIT), Ok(Some(Exit::Code(0))));
     // ... or an uninvolved sibling has inherited it.
     let (here, there) = pipe().unwrap();
-    let bystander = Process::fork(|| sleep_for_ever()).unwrap();
+    let bystander = Process::fork(|| -> i32 { sleep_for_ever() }).unwrap();
     let mut waiting = Process::fork_with(here, |here| still_waits(&here)).unwrap();
     kill_and_join(Process::fork_with(there, |_there| sleep_for_ever()).unwrap());
     assert_eq!(waiting.join_timeout(LIMIT), Ok(Some(Exit::Code(0))));

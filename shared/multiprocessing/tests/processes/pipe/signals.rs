@@ -81,7 +81,7 @@ fn signals_interrupt_no_wait_no_large_send_and_no_join() {
 
     let (release, held) = pipe().unwrap();
     let joins = || {
-        let mut sleeper = Process::fork(|| held.recv().unwrap()).unwrap();
+        let mut sleeper = Process::fork(|| held.recv::<i32>().unwrap()).unwrap();
         assert!(sleeper.join().unwrap().is_success());
     };
     under_a_storm(joins, || release.send(&0).unwrap());

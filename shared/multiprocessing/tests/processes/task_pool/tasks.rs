@@ -369,7 +369,8 @@ fn traceback(_: &[&str]) {
     // Panics of threads and children of a task, which no result reports, are printed.
     let elsewhere = |()| {
         let thread = std::thread::spawn(|| panic!("in a thread")).join().is_err();
-        let child = multiprocessing::Process::fork(|| panic!("in a child")).unwrap().join();
+        let child =
+            multiprocessing::Process::fork(|| -> i32 { panic!("in a child") }).unwrap().join();
         (thread, child.unwrap().is_success())
     };
     assert_eq!(pool.apply(elsewhere, ()), Ok((true, false)));

@@ -275,7 +275,7 @@ fn tasks_start_pools_children_and_programs_of_their_own() {
     assert_eq!(pool.map_chunked(nested, [3, 4, 5], chunk(1)), Ok(vec![5, 14, 30]));
     // A child and a program that outlive the task keep neither the worker nor its connection.
     let leaves = |()| {
-        let child = Process::fork(|| sleep_for_ever()).unwrap();
+        let child = Process::fork(|| -> i32 { sleep_for_ever() }).unwrap();
         let program =
             Command::new("sleep").arg("1000").spawn().map(|program| program.id()).unwrap();
         (getpid().as_raw(), child.pid().as_raw(), program.cast_signed())
