@@ -17,7 +17,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) use self::argument::{decode_argument, encode_argument};
+pub(crate) use self::argument::{Handed, decode_argument, encode_argument};
 pub use self::ends::Ends;
 pub(crate) use self::ends::release_all_but;
 pub use self::error::PipeError;

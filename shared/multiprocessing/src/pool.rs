@@ -1,9 +1,9 @@
-//! A supervised pool of forked workers: `n` copies of one function. Each worker runs in a numbered
+//! A supervised pool of worker processes: `n` copies of one function. Each worker runs in a numbered
 //! slot, and its replacement runs in the same slot.
 //!
-//! The supervisor forks the workers. After that it only reaps dead workers, runs the repair of the
-//! state they left, starts replacements, and stops the pool gracefully. It has one thread and
-//! handles no requests, so that it can safely fork at any time.
+//! The supervisor starts the workers. After that it only reaps dead workers, runs the repair of the
+//! state they left, starts replacements, and stops the pool gracefully. It handles no requests. A
+//! supervisor that forks has one thread, so that it can safely fork at any time.
 //!
 //! Life cycle of a slot: *starting* (forked) → *ready* (reported by the worker) → *dead* → repaired
 //! → *starting* again, at once or after a back-off. While the pool stops, a dead worker is not
@@ -53,8 +53,8 @@ const REOPEN: Signal = Signal::SIGUSR1;
 /// Asks a worker to retire. Workers obey it only if the supervisor sends it.
 const RETIRE: Signal = Signal::SIGUSR2;
 
-/// The program that a pool runs. The supervisor uses the value itself, and each worker uses the
-/// copy that fork makes.
+/// The program that a pool runs. The supervisor uses the value itself, and each worker uses a copy:
+/// the one that fork makes, or in [`Pool::run_spawned`] the one that serde makes.
 pub trait Workload {
     /// Serves in a worker process until [`Worker::stop_requested`], then returns the exit code. It
     /// calls [`Worker::ready`] once it can serve. Returning [`CANNOT_SERVE`] stops the pool.

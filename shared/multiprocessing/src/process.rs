@@ -161,7 +161,20 @@ impl<R: Return> Process<R> {
     where
         A: Serialize + DeserializeOwned,
     {
-        spawn::spawn(&SigSet::empty(), function, argument)
+        let encoded = spawn::encode(&argument)?;
+        // The child has the ends of pipes for itself once the parent has closed its own.
+        drop(argument);
+        spawn::spawn(&SigSet::empty(), function, encoded)
+    }
+
+    /// Works like [`spawn`](Self::spawn), with this signal mask in the child. The argument is
+    /// encoded as `A`, and may borrow what the child owns.
+    pub(crate) fn spawn_masked<A: DeserializeOwned>(
+        mask: &SigSet,
+        function: fn(A) -> R,
+        argument: &impl Serialize,
+    ) -> Result<Self, SpawnError> {
+        spawn::spawn(mask, function, spawn::encode(argument)?)
     }
 
     /// Creates the pipe of the result, if the child returns one.

@@ -19,6 +19,10 @@ thread_local! {
     static ARRIVED: RefCell<Vec<Option<OwnedFd>>> = const { RefCell::new(Vec::new()) };
 }
 
+/// A descriptor that crosses in an argument.
+#[derive(Debug)]
+pub(crate) struct Handed(pub(crate) OwnedFd);
+
 /// Encodes an argument, and returns duplicates of the ends in it. They cross beside the bytes.
 pub(crate) fn encode_argument<A: Serialize>(
     argument: &A,
@@ -52,10 +56,10 @@ fn leave<S: Serializer>(end: &impl AsFd, serializer: S) -> Result<S::Ok, S::Erro
     place.ok_or_else(|| S::Error::custom(refused))?.serialize(serializer)
 }
 
-fn arrive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Socket, D::Error> {
+fn arrive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OwnedFd, D::Error> {
     let place = u32::deserialize(deserializer)?;
     let end = ARRIVED.with_borrow_mut(|ends| ends.get_mut(place as usize)?.take());
-    Ok(Socket::new(end.ok_or_else(|| D::Error::custom("no end of a pipe came with the value"))?))
+    end.ok_or_else(|| D::Error::custom("no end of a pipe came with the value"))
 }
 
 /// An end crosses only in the argument of [`Process::spawn`](crate::Process::spawn).
@@ -67,7 +71,7 @@ impl<D> Serialize for Connection<D> {
 
 impl<'de, D> Deserialize<'de> for Connection<D> {
     fn deserialize<De: Deserializer<'de>>(deserializer: De) -> Result<Self, De::Error> {
-        Ok(Self::new(arrive(deserializer)?))
+        Ok(Self::new(Socket::new(arrive(deserializer)?)))
     }
 }
 
@@ -80,7 +84,19 @@ impl Serialize for Listener {
 
 impl<'de> Deserialize<'de> for Listener {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self::of(arrive(deserializer)?))
+        Ok(Self::of(Socket::new(arrive(deserializer)?)))
+    }
+}
+
+impl Serialize for Handed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        leave(&self.0, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Handed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(arrive(deserializer)?))
     }
 }
 

@@ -2,33 +2,33 @@
 //! living worker owns.
 
 mod reload;
+mod start;
 mod stop;
 mod tick;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigHandler, SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, getpid, pipe2, read};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
+use self::start::{StartWorker, fork_worker, spawn_worker};
 use super::backoff::Next;
-use super::slot::{Dead, Running, SPAWN_PAUSE, Slot};
+use super::slot::{Dead, Running, Slot};
 use super::watchdog::{TICK, Watch};
-use super::worker::Worker;
 use super::{
     CANNOT_SERVE, IGNORED, Outcome, PoolError, PoolEvent, PoolOptions, REOPEN, RepairOutcome,
     Workload,
 };
-use crate::process::Process;
 use crate::sys::child::{ended_child, reap_unknown};
 use crate::sys::deadline::LONGEST_WAIT;
 use crate::sys::exit::Exit;
 use crate::sys::signal::set_disposition;
-use crate::sys::spawn_error::SpawnError;
 
 /// Signals that request a graceful stop. A later one requests an immediate stop.
 const STOP: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];
@@ -106,6 +106,34 @@ impl Pool {
     /// [`PoolError::Start`] if one of the first workers cannot be forked. Later failures are
     /// retried.
     pub fn run(self, workload: &mut impl Workload) -> Result<Outcome, PoolError> {
+        self.supervise(workload, fork_worker)
+    }
+
+    /// Works like [`run`](Self::run), but the workers execute this program again, as with
+    /// [`Process::spawn`](crate::Process::spawn). Each worker calls [`Workload::work`] of a copy of
+    /// the workload that serde makes when the worker starts. What is skipped there, such as the
+    /// handles of a segment, `work` opens by name.
+    ///
+    /// The program may have threads and async runtimes if they start after [`new`](Self::new), so
+    /// that they inherit the blocked signals. A signal to a thread that does not block it has its
+    /// default action, which ends the program. `run_spawned` keeps its own thread busy until the
+    /// pool has ended.
+    ///
+    /// # Errors
+    /// [`PoolError::Start`] if one of the first workers cannot be started, with
+    /// [`SpawnError::NoHook`] if the program has not called [`init`](crate::init).
+    pub fn run_spawned<W>(self, workload: &mut W) -> Result<Outcome, PoolError>
+    where
+        W: Workload + Serialize + DeserializeOwned,
+    {
+        self.supervise(workload, spawn_worker)
+    }
+
+    fn supervise<W: Workload>(
+        self,
+        workload: &mut W,
+        start_worker: StartWorker<W>,
+    ) -> Result<Outcome, PoolError> {
         let options = self.options;
         let (workers, slots) = (options.workers.get(), options.slots.max(options.workers.get()));
         let slots =
@@ -115,6 +143,7 @@ impl Pool {
             pool: &self,
             options,
             workload,
+            start_worker,
             slots,
             all_ready_reported: false,
             repeat_counts_at: None,
@@ -142,6 +171,7 @@ struct Supervisor<'a, W> {
     /// The options that apply now.
     options: PoolOptions,
     workload: &'a mut W,
+    start_worker: StartWorker<W>,
     slots: Vec<Slot<Supervised>>,
     /// True once [`PoolEvent::AllReady`] was reported for the newest generation.
     all_ready_reported: bool,
@@ -223,40 +253,6 @@ impl<W: Workload> Supervisor<'_, W> {
                 self.start_or_retry(slot);
             }
         }
-    }
-
-    /// Starts a worker, later if the system refuses it now.
-    fn start_or_retry(&mut self, slot: usize) {
-        if let Err(error) = self.start(slot) {
-            self.slots[slot].due_after(SPAWN_PAUSE);
-            self.workload.observe(&PoolEvent::SpawnFailed { slot, reason: error.to_string() });
-        }
-    }
-
-    fn start(&mut self, slot: usize) -> Result<(), SpawnError> {
-        let duplicate = |pipe: &OwnedFd| {
-            pipe.try_clone().map_err(|error| {
-                SpawnError::Fork(error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw))
-            })
-        };
-        let ready = duplicate(&self.pool.ready_writer)?;
-        let aborts = duplicate(&self.pool.backtrace_writer)?;
-        let Self { workload, slots, .. } = self;
-        let process = Process::fork_masked(&Worker::mask(), || {
-            // Closes the inherited descriptors of the other workers, so that every worker has the
-            // same ones no matter when it started.
-            slots.clear();
-            match Worker::new(slot, ready, aborts) {
-                Ok(worker) => workload.work(&worker),
-                Err(errno) => errno as i32,
-            }
-        })?;
-        let pid = process.pid();
-        let watch = Watch::new(Instant::now());
-        let worker = Supervised { watch, grace: self.options.grace, kill_at: None };
-        self.slots[slot].start(process, worker);
-        self.workload.observe(&PoolEvent::Started { slot, pid });
-        Ok(())
     }
 
     /// Reads the reports of workers that have become ready.

@@ -3,11 +3,13 @@
 use std::ffi::OsString;
 use std::io::{Write, stderr, stdout};
 use std::os::fd::OwnedFd;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{env, fs, process};
+use std::{env, fs, process, thread};
 
 use linkme::distributed_slice;
+use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, SigSet, Signal};
 use nix::unistd::{Pid, dup2_stdout};
 use serde::{Deserialize, Serialize};
@@ -16,7 +18,7 @@ use super::function::{Answer, Function};
 use crate::pipe::{Connection, PipeError};
 use crate::sync::barrier::leave_all;
 use crate::sync::participant::Identity;
-use crate::sys::fork::{run_body, watch_parent};
+use crate::sys::fork::{run_body, threads, watch_parent};
 use crate::sys::orphans::{LeftSegment, Parent};
 use crate::sys::program::{ProgramFile, take_inherited};
 use crate::sys::signal::set_disposition;
@@ -129,11 +131,6 @@ impl Hook {
             }
         }
     }
-
-    /// Returns true if the harness prints before the child gets control.
-    pub(super) fn prints(self) -> bool {
-        matches!(self, Self::Test(_))
-    }
 }
 
 /// The first message to a child. The parent's own process descriptor follows, then its standard
@@ -201,7 +198,13 @@ fn call_function(parent: &Connection, pid: Pid, identity: Parent) -> Result<i32,
         return Err(PipeError::Malformed);
     }
     restore_name();
-    start.function.call(&argument, ends, parent)
+    let call = || start.function.call(&argument, ends, parent);
+    if threads().map_err(|_| Errno::EIO)? == 1 {
+        return call();
+    }
+    // Another thread than this one, which may belong to a runtime that started too early: the
+    // function may start a runtime of its own.
+    thread::scope(|scope| scope.spawn(call).join()).unwrap_or_else(|payload| resume_unwind(payload))
 }
 
 /// Restores the name of the process, which is that of the link by which it was executed.

@@ -36,17 +36,21 @@ struct Luggage {
     argument: Vec<u8>,
 }
 
+/// An encoded argument, and the ends of pipes in it.
+pub(super) type Encoded = (Vec<u8>, Vec<OwnedFd>);
+
+pub(super) fn encode<A: Serialize>(argument: &A) -> Result<Encoded, SpawnError> {
+    encode_argument(argument).map_err(|error| SpawnError::Argument(error.to_string()))
+}
+
 /// Starts a child that calls the function with these signals blocked.
-pub(super) fn spawn<A: Serialize + DeserializeOwned, R: Return>(
+pub(super) fn spawn<A: DeserializeOwned, R: Return>(
     blocked: &SigSet,
     function: fn(A) -> R,
-    argument: A,
+    (bytes, ends): Encoded,
 ) -> Result<Process<R>, SpawnError> {
     let hook = Hook::of_this_program().ok_or(SpawnError::NoHook)?;
     let function = Function::of(function).ok_or(SpawnError::NotInProgram)?;
-    let (bytes, ends) = encode_argument(&argument).map_err(argument_error)?;
-    // The child has ends of pipes only for itself once the parent has closed its own.
-    drop(argument);
     let start = Start {
         program: ProgramFile::own().map_err(SpawnError::Execute)?,
         function,
@@ -62,7 +66,8 @@ pub(super) fn spawn<A: Serialize + DeserializeOwned, R: Return>(
         argument: bytes,
     };
     let mut output = Stdio::inherit();
-    if hook.prints() {
+    // The harness of a test prints before the child gets control.
+    if matches!(hook, Hook::Test(_)) {
         luggage.stdout = stdout().as_fd().try_clone_to_owned().ok();
         output = Stdio::null();
     }
@@ -73,7 +78,11 @@ pub(super) fn spawn<A: Serialize + DeserializeOwned, R: Return>(
     let passed = there.as_fd().try_clone_to_owned().map_err(SpawnError::Execute)?;
     drop(there);
     let arguments = hook.arguments(passed.as_raw_fd());
-    let pid = execute_again(&arguments, output, passed.as_fd()).map_err(SpawnError::Execute)?;
+    // Until the child watches its parent itself. This thread waits for that. The hook of a test does
+    // not run in the main thread, which alone could undo the binding.
+    let is_bound = matches!(hook, Hook::Main);
+    let pid = execute_again(&arguments, output, passed.as_fd(), is_bound);
+    let pid = pid.map_err(SpawnError::Execute)?;
     drop(passed);
     let ended = pidfd_open(pid);
     let ended =
@@ -126,10 +135,6 @@ fn end<R>(process: &mut Process<R>, error: Option<SpawnError>) -> SpawnError {
         (None, Ok(None)) => SpawnError::Unanswered(START_LIMIT),
         (None, Err(errno)) => system(errno),
     }
-}
-
-fn argument_error(error: PipeError) -> SpawnError {
-    SpawnError::Argument(error.to_string())
 }
 
 fn system(errno: Errno) -> SpawnError {

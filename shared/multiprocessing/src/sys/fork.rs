@@ -24,7 +24,7 @@ const PANICKED: i32 = 101;
 const THREAD_LEAVING: Duration = Duration::from_millis(10);
 
 /// Counts the threads of this process. A thread that is just ending gets a moment to disappear.
-fn threads() -> io::Result<usize> {
+pub(crate) fn threads() -> io::Result<usize> {
     let count = || Ok(fs::read_dir("/proc/self/task")?.count());
     if count()? == 1 {
         return Ok(1);

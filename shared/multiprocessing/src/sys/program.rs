@@ -89,11 +89,15 @@ impl ProgramCode {
 /// Executes the program of this process in a child, with these arguments. The child inherits one
 /// descriptor besides the standard streams, and has all signals blocked.
 ///
+/// If it is bound, the kernel kills it when the calling thread ends, until the main thread of the
+/// child changes that.
+///
 /// Other threads may run. Between fork and exec, the child makes only async-signal-safe calls.
 pub(crate) fn execute_again(
     arguments: &[OsString],
     stdout: Stdio,
     inherited: BorrowedFd,
+    is_bound: bool,
 ) -> io::Result<Pid> {
     let mut command = Command::new(EXECUTED);
     if let Some(name) = std::env::args_os().next() {
@@ -103,7 +107,7 @@ pub(crate) fn execute_again(
     let inherited = std::os::fd::AsRawFd::as_raw_fd(&inherited);
     // SAFETY: the closure makes only system calls that are async-signal-safe, and allocates
     // nothing.
-    unsafe { command.pre_exec(move || prepare_to_execute(inherited)) };
+    unsafe { command.pre_exec(move || prepare_to_execute(inherited, is_bound)) };
     // A signal that reached the child before it executes the program would run a handler of this
     // process, with the descriptors of this process.
     let mut saved = SigSet::empty();
@@ -114,11 +118,12 @@ pub(crate) fn execute_again(
 }
 
 /// Runs in the child before it executes the program.
-fn prepare_to_execute(inherited: RawFd) -> io::Result<()> {
-    // Until the child watches its parent itself. The thread that starts the child waits for that.
-    // SAFETY: prctl(2) with these arguments touches no memory.
-    let bound = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-    Errno::result(bound)?;
+fn prepare_to_execute(inherited: RawFd, is_bound: bool) -> io::Result<()> {
+    if is_bound {
+        // SAFETY: prctl(2) with these arguments touches no memory.
+        let bound = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        Errno::result(bound)?;
+    }
     // Linux before 5.11 does not know the flag. Then the child inherits what any program inherits.
     // SAFETY: close_range(2) takes three integers and touches no memory.
     unsafe {

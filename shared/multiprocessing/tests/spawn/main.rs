@@ -4,7 +4,7 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use multiprocessing::{JoinError, PipeError, Process, SpawnError, pipe};
+use multiprocessing::{Connection, JoinError, PipeError, Process, SpawnError, pipe};
 use nix::sys::signal::Signal;
 
 mod hook {
@@ -24,7 +24,7 @@ fn a_test_spawns_children() {
     let failed = Process::spawn(factorial, 50).unwrap().join();
     assert_eq!(failed, Err(JoinError::Failed("50! is too large".to_owned())));
     let (here, there) = pipe().unwrap();
-    let killed = Process::spawn(|end: multiprocessing::Connection| end.recv::<()>(), there);
+    let killed = Process::spawn(|end: Connection| end.recv::<()>(), there);
     let mut killed = killed.unwrap();
     killed.kill().unwrap();
     let ended = killed.join_timeout(LIMIT);
@@ -40,6 +40,21 @@ fn a_child_of_a_test_may_spawn_but_not_fork() {
         Process::spawn(factorial, number).unwrap().join()
     };
     assert_eq!(Process::spawn(both, 4).unwrap().join(), Ok(24));
+}
+
+/// The thread of a test ends long before the harness does.
+#[test]
+fn a_child_outlives_the_thread_that_started_it() {
+    let (here, there) = pipe().unwrap();
+    let start = move || Process::spawn(|end: Connection| end.recv::<u8>(), there).unwrap();
+    let mut child = std::thread::spawn(start).join().unwrap();
+    assert_eq!(
+        child.join_timeout(Duration::from_millis(100)),
+        Ok(None),
+        "it ended with the thread"
+    );
+    here.send(&7_u8).unwrap();
+    assert_eq!(child.join_timeout(LIMIT), Ok(Some(7)));
 }
 
 #[tokio::test]

@@ -11,11 +11,13 @@ use multiprocessing::{
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, raise};
 use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
 
 use crate::common::{Program, apply, parse_pid, program, sleep_for_ever};
+use crate::spawn::threaded;
 
 /// What the workers of a pool do.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 enum Role {
     /// Becomes ready, and ends when asked.
     Serve,
@@ -51,6 +53,7 @@ enum Role {
     ReloadShortens,
 }
 
+#[derive(Serialize, Deserialize)]
 struct Scenario {
     role: Role,
     /// True once a reload has begun.
@@ -185,11 +188,13 @@ fn verb(next: Next) -> &'static str {
     }
 }
 
-/// Runs a pool with twice as many slots as workers: `ROLE WORKERS GRACE_MS`.
+/// Runs a pool with twice as many slots as workers: `ROLE WORKERS GRACE_MS`. A role that starts with
+/// `spawned-` runs it with spawned workers, beside another thread.
 #[apply(program)]
 fn supervised_pool(options: &[&str]) {
     let &[role, workers, grace] = options else { panic!("ROLE WORKERS GRACE_MS") };
-    let role = match role {
+    let spawned = role.strip_prefix("spawned-");
+    let role = match spawned.unwrap_or(role) {
         "serve" => Role::Serve,
         "ignore" => Role::Ignore,
         "hang" => Role::Hang,
@@ -214,7 +219,15 @@ fn supervised_pool(options: &[&str]) {
         number => number.parse::<NonZeroUsize>().unwrap(),
     };
     let pool = Pool::new(PoolOptions { workers, slots: 2 * workers.get(), grace }).unwrap();
-    match pool.run(&mut Scenario { role, reloaded: false, repairs: 0 }) {
+    let mut scenario = Scenario { role, reloaded: false, repairs: 0 };
+    let outcome = match spawned {
+        Some(_) => {
+            let _thread = threaded();
+            pool.run_spawned(&mut scenario)
+        }
+        None => pool.run(&mut scenario),
+    };
+    match outcome {
         Ok(outcome) => say(&format!("outcome {outcome:?}")),
         Err(error) => {
             say(&format!("error {error}"));
