@@ -1,5 +1,5 @@
-//! A supervised pool of worker processes: `n` copies of one function. Each worker runs in a numbered
-//! slot, and its replacement runs in the same slot.
+//! A supervised pool of worker processes: `n` copies of one function. Each worker runs in a
+//! numbered slot, and its replacement runs in the same slot.
 //!
 //! The supervisor starts the workers. After that it only reaps dead workers, runs the repair of the
 //! state they left, starts replacements, and stops the pool gracefully. It handles no requests. A

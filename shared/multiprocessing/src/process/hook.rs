@@ -18,7 +18,7 @@ use super::function::{Answer, Function};
 use crate::pipe::{Connection, PipeError};
 use crate::sync::barrier::leave_all;
 use crate::sync::participant::Identity;
-use crate::sys::fork::{run_body, threads, watch_parent};
+use crate::sys::fork::{run_body, threads, wait_for_test_harness, watch_parent};
 use crate::sys::orphans::{LeftSegment, Parent};
 use crate::sys::program::{ProgramFile, take_inherited};
 use crate::sys::signal::set_disposition;
@@ -62,13 +62,13 @@ pub static TEST_HOOKS: [&'static str];
 /// is the counterpart of Python's `freeze_support()`.
 pub fn init() {
     IS_INIT_CALLED.store(true, Ordering::Release);
-    become_child_if_asked();
+    become_child_if_asked(|| {});
 }
 
 /// Gives control to this library in a test process that was spawned: the body of the test that
 /// [`test_hook`](crate::test_hook) writes.
 pub fn run_test_hook() {
-    become_child_if_asked();
+    become_child_if_asked(wait_for_test_harness);
 }
 
 /// Lets tests spawn processes if their `main` belongs to the test harness, as for every `#[test]`.
@@ -82,7 +82,7 @@ pub fn run_test_hook() {
 /// It writes a test named `multiprocessing_test_hook`. A spawned child executes the test binary
 /// with the arguments that select this test only, and the test calls the function of the child.
 /// When the test harness runs that test for itself, it does nothing. The child runs in a thread of
-/// the harness, so it has two threads and cannot fork.
+/// the harness, whose main thread only waits. So it may fork like any child.
 #[macro_export]
 macro_rules! test_hook {
     () => {
@@ -146,11 +146,15 @@ pub(super) struct Start {
     pub(super) ends: u32,
 }
 
-fn become_child_if_asked() {
+/// Becomes a child, after `prepare`, if the arguments of the program ask for that.
+fn become_child_if_asked(prepare: impl FnOnce()) {
     let number = |argument: OsString| Some(argument.to_str()?.strip_prefix(MARK)?.to_owned());
     let Some(number) = env::args_os().skip(1).find_map(number) else { return };
     match number.parse().ok().and_then(take_inherited) {
-        Some((socket, parent)) => run_child(socket.into(), parent),
+        Some((socket, parent)) => {
+            prepare();
+            run_child(socket.into(), parent)
+        }
         None => {
             let _ = writeln!(
                 stderr(),

@@ -78,8 +78,8 @@ pub(super) fn spawn<A: DeserializeOwned, R: Return>(
     let passed = there.as_fd().try_clone_to_owned().map_err(SpawnError::Execute)?;
     drop(there);
     let arguments = hook.arguments(passed.as_raw_fd());
-    // Until the child watches its parent itself. This thread waits for that. The hook of a test does
-    // not run in the main thread, which alone could undo the binding.
+    // Until the child watches its parent itself. This thread waits for that. The hook of a test
+    // does not run in the main thread, which alone could undo the binding.
     let is_bound = matches!(hook, Hook::Main);
     let pid = execute_again(&arguments, output, passed.as_fd(), is_bound);
     let pid = pid.map_err(SpawnError::Execute)?;

@@ -4,17 +4,19 @@
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
 use std::{fs, io, mem, thread};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-use nix::unistd::{ForkResult, Pid, fork};
+use nix::unistd::{ForkResult, Pid, fork, getpid};
 
 use crate::sys::generation::watch_forks;
 use crate::sys::orphans::{
     ORPHANED, Parent, end_with, exit_now, forget_segments_not_of, remove_segments_of_ending,
 };
+use crate::sys::proc::activity;
 use crate::sys::spawn_error::SpawnError;
 
 /// Exit code of a child that panicked, the same as that of the standard library's runtime.
@@ -22,10 +24,32 @@ const PANICKED: i32 = 101;
 /// How long a joined thread may still be listed in `/proc`: the kernel wakes the joiner slightly
 /// before it removes the thread.
 const THREAD_LEAVING: Duration = Duration::from_millis(10);
+/// How long a test harness may take to wait for the test that it has started.
+const HARNESS_WAITING: Duration = Duration::from_secs(1);
 
-/// Counts the threads of this process. A thread that is just ending gets a moment to disappear.
+/// The process whose main thread belongs to the test harness and waits for its test, without a lock
+/// that a child could need. No process has the number 0.
+static TEST_PROCESS: AtomicI32 = AtomicI32::new(0);
+
+/// Waits until the main thread of this process waits for the calling thread, the only other one.
+/// From then on, this process may fork although it has two threads.
+pub(crate) fn wait_for_test_harness() {
+    let (own, begun) = (getpid(), Instant::now());
+    while begun.elapsed() < HARNESS_WAITING {
+        // The state of a process is that of its main thread.
+        if activity(own).is_some_and(|activity| activity.state == 'S') {
+            return TEST_PROCESS.store(own.as_raw(), Ordering::Release);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Counts the threads of this process, without the one of a test harness that waits. A thread that
+/// is just ending gets a moment to disappear.
 pub(crate) fn threads() -> io::Result<usize> {
-    let count = || Ok(fs::read_dir("/proc/self/task")?.count());
+    let is_test = TEST_PROCESS.load(Ordering::Acquire) == getpid().as_raw();
+    let listed = || Ok::<_, io::Error>(fs::read_dir("/proc/self/task")?.count());
+    let count = || Ok(listed()? - usize::from(is_test));
     if count()? == 1 {
         return Ok(1);
     }
@@ -48,8 +72,9 @@ pub(crate) fn fork_child(mask: &SigSet, body: impl FnOnce() -> i32) -> Result<Pi
     let mut saved = SigSet::empty();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut saved))
         .map_err(SpawnError::Fork)?;
-    // SAFETY: this process has one thread (checked above), so no thread that is missing in the
-    // child holds a lock of the allocator or of stdio. So the child may run any code.
+    // SAFETY: this process has one thread (checked above), or another one that waits for this one
+    // to end. So no thread that is missing in the child holds a lock of the allocator or of stdio,
+    // and the child may run any code.
     let forked = unsafe { fork() };
     match forked {
         Ok(ForkResult::Child) => {

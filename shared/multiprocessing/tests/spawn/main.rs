@@ -33,13 +33,19 @@ fn a_test_spawns_children() {
 }
 
 #[test]
-fn a_child_of_a_test_may_spawn_but_not_fork() {
+fn a_child_of_a_test_may_spawn_and_fork_until_it_starts_a_thread() {
     let both = |number: u64| -> Result<u64, JoinError> {
+        let mut forked = Process::fork(|| Process::fork(|| factorial(number)).unwrap().join());
+        let spawned = Process::spawn(factorial, number).unwrap().join()?;
+        let sum = forked.as_mut().unwrap().join()? + spawned;
+        let _thread = std::thread::spawn(std::thread::park);
         let forked = Process::fork(|| 0);
-        assert!(matches!(forked, Err(SpawnError::ManyThreads { .. })), "{forked:?}");
-        Process::spawn(factorial, number).unwrap().join()
+        assert!(matches!(forked, Err(SpawnError::ManyThreads { threads: 2 })), "{forked:?}");
+        Ok(sum)
     };
-    assert_eq!(Process::spawn(both, 4).unwrap().join(), Ok(24));
+    assert_eq!(Process::spawn(both, 4).unwrap().join(), Ok(48));
+    let here = Process::fork(|| 0);
+    assert!(matches!(here, Err(SpawnError::ManyThreads { .. })), "{here:?}");
 }
 
 /// The thread of a test ends long before the harness does.

@@ -188,8 +188,8 @@ fn verb(next: Next) -> &'static str {
     }
 }
 
-/// Runs a pool with twice as many slots as workers: `ROLE WORKERS GRACE_MS`. A role that starts with
-/// `spawned-` runs it with spawned workers, beside another thread.
+/// Runs a pool with twice as many slots as workers: `ROLE WORKERS GRACE_MS`. A role that starts
+/// with `spawned-` runs it with spawned workers, beside another thread.
 #[apply(program)]
 fn supervised_pool(options: &[&str]) {
     let &[role, workers, grace] = options else { panic!("ROLE WORKERS GRACE_MS") };
