@@ -17,6 +17,7 @@ use nix::unistd::Pid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub(crate) use self::function::ProgramFunction;
 pub use self::hook::init;
 use self::returned::report;
 pub use self::returned::{JoinError, Return};

@@ -2,6 +2,7 @@
 //! executes the same file.
 #![allow(unsafe_code)]
 
+use std::marker::PhantomData;
 use std::mem;
 use std::os::fd::OwnedFd;
 
@@ -11,6 +12,31 @@ use serde::{Deserialize, Serialize};
 use super::returned::{Return, report};
 use crate::pipe::{Connection, PipeError, decode_argument};
 use crate::sys::program::ProgramCode;
+
+/// A function of the program, by its place. It crosses in the argument of a spawned child.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub(crate) struct ProgramFunction<A, R> {
+    place: u64,
+    types: PhantomData<fn(A) -> R>,
+}
+
+impl<A, R> ProgramFunction<A, R> {
+    /// Returns `None` if the function is not part of the program itself.
+    pub(crate) fn of(function: fn(A) -> R) -> Option<Self> {
+        let place = ProgramCode::own().place(function as usize)?;
+        Some(Self { place, types: PhantomData })
+    }
+
+    /// Returns the function, or `None` if there is no code at the place.
+    pub(crate) fn get(&self) -> Option<fn(A) -> R> {
+        let address = ProgramCode::own().address(self.place)?;
+        // SAFETY: `of` made the place from a function of this type. It reached this process in the
+        // argument of a function that has these types in its own, and such an argument comes only
+        // from a process that executes the same file. So the same function is at the address here.
+        Some(unsafe { mem::transmute::<usize, fn(A) -> R>(address) })
+    }
+}
 
 /// Decodes the argument, answers the parent, calls the function at this address, and reports what
 /// it returned. Returns the exit code.

@@ -70,6 +70,11 @@ impl ProgramCode {
         Self { start, ranges: ranges.collect() }
     }
 
+    /// Returns where the program starts.
+    pub(crate) fn start(&self) -> usize {
+        self.start
+    }
+
     /// Returns the place of the code at this address, or `None` if a library contains it.
     pub(crate) fn place(&self, address: usize) -> Option<u64> {
         self.contains(address).then(|| address.wrapping_sub(self.start) as u64)

@@ -1,4 +1,5 @@
-//! Refers to a function by its address, which is the same in a forked process.
+//! Refers to a function by its address, which is the same in a forked process. In a process that
+//! executes the same program, it differs by a known distance.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
@@ -6,6 +7,7 @@ use std::mem;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,6 +15,7 @@ use serde::de::DeserializeOwned;
 use super::error::TaskError;
 use super::panics;
 use crate::pipe::{decode, encode};
+use crate::sys::program::ProgramCode;
 
 /// Decodes arguments, calls the function at this address with each, and encodes the outcomes.
 type Run = fn(function: usize, arguments: &[u8]) -> Vec<u8>;
@@ -22,6 +25,17 @@ type Run = fn(function: usize, arguments: &[u8]) -> Vec<u8>;
 pub(super) struct Call {
     pub(super) run: u64,
     pub(super) function: u64,
+}
+
+/// How far the program is from where the owner of the pool has it. It is 0 in a forked pool.
+static DISTANCE: AtomicUsize = AtomicUsize::new(0);
+
+/// Makes the calls of a pool known to its dispatcher, and to the workers that it forks. The owner
+/// has the program at `start`, or shares its memory layout if that is `None`.
+pub(super) fn follow_owner(start: Option<u64>) {
+    let own = ProgramCode::own().start();
+    let distance = start.map_or(0, |start| own.wrapping_sub(start as usize));
+    DISTANCE.store(distance, Ordering::Relaxed);
 }
 
 impl Call {
@@ -46,12 +60,15 @@ impl Call {
     /// Calls the function in a worker with each argument. Returns the encoded outcomes, or one
     /// encoded error for all arguments.
     pub(super) fn perform(self, arguments: &[u8]) -> Vec<u8> {
+        let here = |address: u64| DISTANCE.load(Ordering::Relaxed).wrapping_add(address as usize);
         // SAFETY: `Call::new` made this number from a `Run` in the owner of the pool, and it came
         // through sockets that only the owner, its dispatcher and this worker hold. The worker is a
         // fork of a fork of the owner. The owner checked with `LoadedCode` that the code at the
-        // address was loaded before those forks, so the same `Run` is at the address here.
-        let run = unsafe { mem::transmute::<usize, Run>(self.run as usize) };
-        run(self.function as usize, arguments)
+        // address was loaded before those forks, so the same `Run` is at the address here. Or the
+        // worker is a fork of a process that executes the same file as the owner. The owner checked
+        // that the address is in the program itself, whose distance is known.
+        let run = unsafe { mem::transmute::<usize, Run>(here(self.run)) };
+        run(here(self.function), arguments)
     }
 }
 
@@ -139,6 +156,11 @@ impl LoadedCode {
             true
         });
         code
+    }
+
+    /// Returns the code of the program without its libraries.
+    pub(super) fn of_program() -> Self {
+        Self { libraries: Vec::new(), ..Self::current() }
     }
 
     /// Returns true if workers have the same code at the addresses of this call.
@@ -250,6 +272,8 @@ mod tests {
         }
         let (of_libc, late) = (at(libc::getpid as *const () as u64), c"libthread_db.so.1");
         assert!(before.contains(own) && before.contains(of_libc));
+        let of_program = LoadedCode::of_program();
+        assert!(of_program.contains(own) && !of_program.contains(of_libc));
 
         // SAFETY: this library of glibc has no code that runs when it is loaded.
         let library = unsafe { libc::dlopen(late.as_ptr(), libc::RTLD_LAZY) };

@@ -4,7 +4,7 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use multiprocessing::{Connection, JoinError, PipeError, Process, SpawnError, pipe};
+use multiprocessing::{Connection, JoinError, PipeError, Process, SpawnError, TaskPool, pipe};
 use nix::sys::signal::Signal;
 
 mod hook {
@@ -61,6 +61,12 @@ fn a_child_outlives_the_thread_that_started_it() {
     );
     here.send(&7_u8).unwrap();
     assert_eq!(child.join_timeout(LIMIT), Ok(Some(7)));
+}
+
+#[test]
+fn a_test_starts_a_task_pool() {
+    let pool = TaskPool::builder(2).start_spawned(|()| (), ()).unwrap();
+    assert_eq!(pool.map(factorial, [3, 4]).unwrap(), [Ok(6), Ok(24)]);
 }
 
 #[tokio::test]

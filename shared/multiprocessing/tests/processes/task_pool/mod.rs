@@ -3,6 +3,7 @@
 mod ahead;
 mod deaths;
 mod refusals;
+mod spawned;
 mod strain;
 mod tasks;
 mod workers;
