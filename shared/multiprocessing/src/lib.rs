@@ -117,9 +117,9 @@
 //!
 //! # From Python
 //!
-//! The package in `python` (`pip install ./python`, no dependencies) reads every kind of object, and
-//! structures by the names of their fields, without this library and without stopping a process.
-//! It also creates segments of raw numbers that [`Segment::open`] accepts like any other.
+//! The package in `python` has no dependencies (`pip install ./python`). It reads every kind of
+//! object, and structures by the names of their fields, without this library and without stopping a
+//! process. It also creates segments of raw numbers that [`Segment::open`] accepts like any other.
 //! `CONFORMANCE.md` compares the rest of Python's `multiprocessing` point by point.
 //!
 //! # What it needs, and what it does not do

@@ -9,7 +9,8 @@ use nix::unistd::{Gid, geteuid};
 
 use super::error::SegmentError;
 use super::found::Opening;
-use super::{Plan, Segment, View};
+use super::inspect::list;
+use super::{Listing, Plan, Segment, View};
 use crate::sys::name::SegmentName;
 
 /// Permission bits of the entry of a segment that only its user may read and write.
@@ -77,19 +78,15 @@ impl Access {
         }
         Ok(())
     }
+}
 
-    /// Fails if this user may use the segment, but not remove it.
-    pub(super) fn check_removable(
-        self,
-        name: &SegmentName,
-        entry: &Metadata,
-    ) -> Result<(), SegmentError> {
-        let (own, owner) = (geteuid(), entry.uid());
-        if own.is_root() || own.as_raw() == owner {
-            return Ok(());
-        }
-        Err(SegmentError::OfOtherUser { name: name.clone(), owner })
+/// Fails if this user may use the segment, but not remove it.
+pub(super) fn check_removable(name: &SegmentName, entry: &Metadata) -> Result<(), SegmentError> {
+    let (own, owner) = (geteuid(), entry.uid());
+    if own.is_root() || own.as_raw() == owner {
+        return Ok(());
     }
+    Err(SegmentError::OfOtherUser { name: name.clone(), owner })
 }
 
 /// Creates and opens segments that the members of a group share. Without a group, it does what the
@@ -161,6 +158,22 @@ impl SegmentOptions {
     /// Also [`SegmentError::OfOtherUser`] if the creator was another user and is dead.
     pub fn open_or_create(self, name: &SegmentName, plan: &Plan) -> Result<Segment, SegmentError> {
         Segment::open_or_create_for(name, plan, self.access)
+    }
+
+    /// Returns the segment of this name as `/dev/shm` lists it, as [`Listing::of`] does.
+    ///
+    /// # Errors
+    /// The same as for [`Listing::of`].
+    pub fn listing(self, name: &SegmentName) -> Result<Listing, SegmentError> {
+        Listing::read(name, self.access)
+    }
+
+    /// Returns every segment of this library in `/dev/shm`, as [`segments`](crate::segments) does.
+    ///
+    /// # Errors
+    /// If `/dev/shm` cannot be listed.
+    pub fn listings(self) -> io::Result<Vec<Listing>> {
+        list(self.access)
     }
 
     /// Removes a segment whose creator and its children are gone, as [`Segment::reclaim`] does.

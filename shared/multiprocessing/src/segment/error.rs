@@ -66,7 +66,7 @@ pub enum SegmentError {
     /// Another member of the group owns the entry, so this process cannot remove it.
     #[error(
         "shared memory {name} belongs to user {owner}: only that user and root can remove it from \
-         {DIRECTORY}; run `shm rm {name}` as one of them"
+         {DIRECTORY}; run `shm rm` as one of them"
     )]
     OfOtherUser {
         /// The name.

@@ -9,7 +9,8 @@ use std::sync::atomic::Ordering;
 use nix::unistd::Pid;
 
 use super::access::Access;
-use super::{Segment, SegmentError, View};
+use super::error::{SegmentError, io_error};
+use super::{Segment, View};
 use crate::memory::cell::{read_bytes, read_elements};
 use crate::memory::layout::{LOCK_BYTES, MAGIC, Object, ObjectKind, Scalar, Shape, kinds};
 use crate::sync::copies::Copies;
@@ -155,42 +156,61 @@ macro_rules! descriptions {
 }
 kinds!(descriptions);
 
+impl Listing {
+    /// Returns the segment of this name as `/dev/shm` lists it.
+    ///
+    /// # Errors
+    /// [`SegmentError::NotFound`], or [`SegmentError::Foreign`] if it is not a segment of this
+    /// library. A segment that cannot be opened is no error: see
+    /// [`segment`](Self::segment).
+    pub fn of(name: &SegmentName) -> Result<Self, SegmentError> {
+        Self::read(name, Access::Private)
+    }
+
+    pub(super) fn read(name: &SegmentName, access: Access) -> Result<Self, SegmentError> {
+        let metadata = fs::symlink_metadata(name.path());
+        let metadata = metadata.map_err(|error| io_error(name, "examining", error))?;
+        if !metadata.is_file() || !has_magic(name).map_err(|e| io_error(name, "reading", e))? {
+            let reason = "its first bytes are not SHMPROC".to_owned();
+            return Err(SegmentError::Foreign { name: name.clone(), reason });
+        }
+        let segment = View::open_now(name, access);
+        Ok(Self {
+            attached: attached(metadata.ino()),
+            owner: metadata.uid(),
+            permissions: metadata.mode() & 0o7777,
+            bytes: metadata.len(),
+            name: name.clone(),
+            segment,
+        })
+    }
+}
+
 /// Returns every segment of this library in `/dev/shm` that this user may read, by name.
 ///
 /// # Errors
 /// If `/dev/shm` cannot be listed.
 pub fn segments() -> std::io::Result<Vec<Listing>> {
+    list(Access::Private)
+}
+
+pub(super) fn list(access: Access) -> std::io::Result<Vec<Listing>> {
     let mut listings = Vec::new();
     for entry in fs::read_dir(DIRECTORY)? {
-        let entry = entry?;
-        let Some(name) = entry.file_name().to_str().and_then(|name| SegmentName::new(name).ok())
-        else {
-            continue;
-        };
-        // The entry may be gone since the listing.
-        let Ok(metadata) = entry.metadata() else { continue };
-        if !metadata.is_file() || !has_magic(&name) {
-            continue;
-        }
-        let segment = View::open_now(&name, Access::Private);
-        listings.push(Listing {
-            attached: attached(metadata.ino()),
-            owner: metadata.uid(),
-            permissions: metadata.mode() & 0o7777,
-            bytes: metadata.len(),
-            name,
-            segment,
-        });
+        let name = entry?.file_name();
+        let name = name.to_str().and_then(|name| SegmentName::new(name).ok());
+        // The entry may be gone since the listing, or no segment.
+        listings.extend(name.and_then(|name| Listing::read(&name, access).ok()));
     }
     listings.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(listings)
 }
 
 /// Returns true if an entry starts with the magic of this library.
-fn has_magic(name: &SegmentName) -> bool {
+fn has_magic(name: &SegmentName) -> std::io::Result<bool> {
     let mut start = [0; MAGIC.len()];
     // Another user may replace the entry by a pipe, which must not block this process.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let entry = File::options().read(true).custom_flags(flags).open(name.path());
-    entry.and_then(|entry| entry.read_exact_at(&mut start, 0)).is_ok() && start == MAGIC
+    let entry = File::options().read(true).custom_flags(flags).open(name.path())?;
+    Ok(entry.read_exact_at(&mut start, 0).is_ok() && start == MAGIC)
 }

@@ -9,7 +9,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::mman::shm_unlink;
 
 use super::Segment;
-use super::access::Access;
+use super::access::{Access, check_removable};
 use super::claim::{inode, mark_removed};
 use super::error::{SegmentError, io_error, system};
 use super::found::{Opening, never_finished};
@@ -111,10 +111,38 @@ impl Segment {
         if inode(name) != Some(metadata.ino()) {
             return Self::try_reclaim(name, access);
         }
-        access.check_removable(name, &metadata)?;
+        check_removable(name, &metadata)?;
         mark_removed(&entry);
         shm_unlink(name.as_str()).map_err(|errno| system(name, "removing", errno))?;
         Ok(Reclaimed::Removed(generation))
+    }
+
+    /// Removes the entry of a segment even if processes use it. Those keep the memory: the creator
+    /// and its children go on, and the programs that opened it by name get errors, as when the
+    /// creator ends. Returns true if there was one.
+    ///
+    /// # Errors
+    /// [`SegmentError::Foreign`] if the entry is not a segment of this library,
+    /// [`SegmentError::OfOtherUser`] if another user owns it.
+    pub fn remove(name: &SegmentName) -> Result<bool, SegmentError> {
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let entry = File::options().read(true).write(true).custom_flags(flags).open(name.path());
+        let entry = match entry {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            opened => opened.map_err(|error| io_error(name, "opening", error))?,
+        };
+        let metadata = entry.metadata().map_err(|error| io_error(name, "examining", error))?;
+        let mut start = [0; MAGIC.len()];
+        if !metadata.is_file() || entry.read_exact_at(&mut start, 0).is_err() || start != MAGIC {
+            let reason = "its first bytes are not SHMPROC".to_owned();
+            return Err(SegmentError::Foreign { name: name.clone(), reason });
+        }
+        check_removable(name, &metadata)?;
+        mark_removed(&entry);
+        if inode(name) == Some(metadata.ino()) {
+            shm_unlink(name.as_str()).map_err(|errno| system(name, "removing", errno))?;
+        }
+        Ok(true)
     }
 
     /// Reclaims every segment whose name starts with `prefix` and whose creator and its children

@@ -16,6 +16,15 @@ impl Listing {
     /// Returns listings as a table in the columns of `ipcs -m`, with the objects of each segment.
     /// An array is cut after 120 characters.
     pub fn table(listings: &[Self]) -> String {
+        Self::lines(listings, objects)
+    }
+
+    /// Works like [`table`](Self::table), without the objects.
+    pub fn summary(listings: &[Self]) -> String {
+        Self::lines(listings, |_, _| {})
+    }
+
+    fn lines(listings: &[Self], objects: impl Fn(&View<Segment>, &mut String)) -> String {
         let mut text = format!(
             "\n------ POSIX Shared Memory Segments --------\n{:<24} {:<10} {:<10} {:<10} {:<10} {:<12}\n",
             "name", "owner", "perms", "bytes", "nattch", "status"
