@@ -1,5 +1,6 @@
 //! Messages from one process to another through a `Queue` and a `JoinableQueue`, compared with a
-//! ring in C under a robust mutex with condition variables, and Python's `Queue`, `SimpleQueue` and
+//! ring in C under a robust mutex with condition variables, with the `message_queue` of
+//! boost.interprocess where its headers are installed, and with Python's `Queue`, `SimpleQueue` and
 //! `JoinableQueue`.
 
 mod common;
@@ -25,6 +26,15 @@ fn main() -> Outcome {
     for (capacity, messages) in [(1, 100_000), (64, 1_000_000), (1024, 1_000_000)] {
         let what = format!("messages, `Queue` of {capacity}; Python: `Queue`");
         row(&what, capacity, messages, &|| python("queue", &[capacity, IN_PYTHON]))?;
+    }
+    if let Ok(boost) = CProgram::compile_cpp("message_queue") {
+        let sides = Sides {
+            ours: &|| through(1024, 1_000_000),
+            c: Some(&|| boost.run(&[1024, 1_000_000])),
+            python: None,
+            raw_sync: None,
+        };
+        table.row("messages, `Queue` of 1024; C: boost `message_queue`", &sides)?;
     }
     let what = "messages, `Queue` of 1024; Python: `SimpleQueue`";
     row(what, 1024, 1_000_000, &|| python("simple_queue", &[IN_PYTHON]))?;

@@ -1,4 +1,4 @@
-//! The programs of the other sides: in C, compiled for the bench, and in Python.
+//! The programs of the other sides: in C or C++, compiled for the bench, and in Python.
 
 use std::error::Error;
 use std::fs::remove_file;
@@ -7,22 +7,32 @@ use std::process::{Command, id};
 
 use super::Figure;
 
-/// A compiled C program, removed when dropped.
+/// A compiled program in C or C++, removed when dropped.
 pub struct CProgram(PathBuf);
 
 impl CProgram {
     /// Compiles `benches/c/NAME.c`.
     pub fn compile(name: &str) -> Result<Self, Box<dyn Error>> {
-        let program = Self(std::env::temp_dir().join(format!("bench.{name}.{}", id())));
-        let mut compiler = Command::new("cc");
+        Self::compile_with("cc", &format!("{name}.c"))
+    }
+
+    /// Compiles `benches/c/NAME.cpp`, which may need a library that is not installed.
+    pub fn compile_cpp(name: &str) -> Result<Self, Box<dyn Error>> {
+        Self::compile_with("c++", &format!("{name}.cpp"))
+    }
+
+    fn compile_with(compiler: &str, source: &str) -> Result<Self, Box<dyn Error>> {
+        let program = Self(std::env::temp_dir().join(format!("bench.{source}.{}", id())));
+        let mut compiler = Command::new(compiler);
         compiler
             .args(["-O2", "-pthread", "-o"])
             .arg(&program.0)
-            .arg(beside(&format!("c/{name}.c")));
+            .arg(beside(&format!("c/{source}")))
+            .arg("-lrt");
         if compiler.status()?.success() {
             Ok(program)
         } else {
-            Err("the C program does not compile".into())
+            Err(format!("{source} does not compile").into())
         }
     }
 

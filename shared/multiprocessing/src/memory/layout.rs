@@ -79,11 +79,13 @@
 //!   put, messages taken, 16 bytes unused, and the waiters. In these, bits 0 to 15 count the
 //!   sleepers for room, bits 16 to 31 the sleepers for a message, and bit 32 is 1 if the queue is
 //!   closed. The ring has as many places as the capacity, each for one message padded to 8 bytes.
-//!   Message number `n`, from 0, is at `n` modulo the capacity.
-//! - **JoinableQueue** (13): as Queue, with rows. The bytes that are unused in a Queue hold: tasks
-//!   finished (done or lost), tasks lost u32, number of times that the last unfinished task was
-//!   finished u32. Bit 33 of the waiters is 1 if a process may be sleeping until that happens. Row:
-//!   count = tasks in progress.
+//!   Message number `n`, from 0, is at `n` modulo the capacity. A put, a get and a close each
+//!   change one number of the current copy, in one store, and leave the version. To see all numbers
+//!   of one moment, a reader compares the messages taken before and after it reads the rest.
+//! - **JoinableQueue** (13): as Queue, with rows. A get switches the copies. The bytes that are
+//!   unused in a Queue hold: tasks finished (done or lost), tasks lost u32, number of times that
+//!   the last unfinished task was finished u32. Bit 33 of the waiters is 1 if a process may be
+//!   sleeping until that happens. Row: count = tasks in progress.
 //!
 //! A record is a lock block, two copies as of a Value, and the signal line. The signal line is a
 //! u32 that counts announcements and that processes sleep on, 4 bytes unused, a u64 with the time

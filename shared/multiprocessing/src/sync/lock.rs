@@ -218,6 +218,7 @@ impl Lock {
     /// primitive that holds its lock only for a moment, and must be able to do so when it is
     /// dropped.
     pub(crate) fn lock_briefly(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
+        self.block().back_off_while_held();
         match count_in(u32::MAX) {
             Some(generation) => LockGuard::lock(self.block(), generation),
             None => self.lock_closely(u32::MAX),

@@ -5,13 +5,16 @@ mod error;
 mod joinable;
 mod ring;
 mod task;
+mod waits;
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use self::counts::TAKEN;
 pub use self::error::QueueError;
 pub use self::joinable::JoinableQueue;
-use self::ring::{Ring, deadline, endless};
+use self::ring::{Ring, endless};
 pub use self::task::Task;
 use crate::memory::element::{Shareable, elements_in};
 use crate::memory::layout::{ElementType, Object};
@@ -199,7 +202,10 @@ impl<T: Shareable> Queue<T> {
     }
 
     fn get_within(&self, timeout: Option<Duration>) -> Result<Option<T>, QueueError> {
-        self.ring.get_until(deadline(timeout)?, |state, _| Ok(self.ring.take(&mut state.head)))
+        self.ring.get(timeout, |held, counts| {
+            held.number(TAKEN).store(counts.taken.wrapping_add(1), Ordering::Release);
+            Ok(())
+        })
     }
 }
 

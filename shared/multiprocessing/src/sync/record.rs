@@ -2,21 +2,26 @@
 //! every moment, a word to sleep on, and the check for dead participants.
 
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use crate::memory::cell::{WORD, atomic, read_words, word, write_words};
 use crate::memory::element::Shareable;
 use crate::memory::layout::{HEAD_BYTES, ROW_BYTES, SIGNAL_BYTES};
 use crate::memory::state::is_removed;
 use crate::sync::copies::Copies;
-use crate::sync::lock::{LockError, LockFailure};
+use crate::sync::lock::{LockError, LockFailure, LockGuard};
 use crate::sync::participant::{Identity, Row};
 use crate::sys::deadline::{Deadline, now};
 use crate::sys::futex;
 use crate::sys::mapping::Place;
 
 /// The numbers at the start of a record: at most seven `u64`, because the eighth counts the rows.
-pub(crate) trait Head: Shareable {}
+pub(crate) trait Head: Shareable {
+    /// The index of a number that only grows and that [`Held::number`] changes, if another number
+    /// is compared with it. Readers without the lock get all numbers as they were while this one
+    /// did not change.
+    const STEADY: Option<usize> = None;
+}
 
 /// The word of a copy that counts the rows.
 const ROWS_WORD: usize = HEAD_BYTES / WORD - 1;
@@ -42,6 +47,12 @@ pub(crate) struct State<H> {
     capacity: usize,
 }
 
+/// Holds the lock of a record.
+pub(crate) struct Held<'a, H> {
+    record: &'a Record<H>,
+    _guard: LockGuard<'a>,
+}
+
 /// The error of a table of participants without room for one more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
@@ -63,16 +74,41 @@ impl<H: Head> Record<H> {
 
     /// Returns what was committed last. Takes no lock.
     pub(crate) fn get(&self) -> State<H> {
-        self.copies.read(|copy| self.decode(copy))
+        self.read(|copy| self.decode(copy))
     }
 
     /// Returns the head of what was committed last.
     pub(crate) fn head(&self) -> H {
-        self.copies.read(|copy| read_words(copy, 0))
+        self.read(|copy| read_words(copy, 0))
     }
 
-    /// Changes the record under its lock, all in one commit. The lock never becomes unrecoverable,
-    /// because what it guards is always whole.
+    fn read<R>(&self, read: impl Fn(&Place) -> R) -> R {
+        let Some(steady) = H::STEADY else { return self.copies.read(read) };
+        self.copies.read(|copy| {
+            loop {
+                let before = word(copy, steady).load(Ordering::Acquire);
+                let result = read(copy);
+                fence(Ordering::Acquire);
+                if word(copy, steady).load(Ordering::Relaxed) == before {
+                    return result;
+                }
+            }
+        })
+    }
+
+    /// Takes the lock of the record. It never becomes unrecoverable, because what it guards is
+    /// always whole.
+    #[inline]
+    pub(crate) fn lock(&self) -> Result<Held<'_, H>, LockFailure> {
+        let guard = match self.copies.lock().lock_briefly() {
+            Ok(guard) => guard,
+            Err(LockError::OwnerDied(inherited)) => inherited.repaired(),
+            Err(LockError::Failed(failure)) => return Err(failure),
+        };
+        Ok(Held { record: self, _guard: guard })
+    }
+
+    /// Changes the record under its lock, all in one commit.
     pub(crate) fn update<R>(
         &self,
         change: impl FnOnce(&mut State<H>) -> R,
@@ -86,21 +122,7 @@ impl<H: Head> Record<H> {
         change: impl FnOnce(&mut State<H>, Identity) -> R,
     ) -> Result<R, LockFailure> {
         let own = Identity::own()?;
-        let _guard = match self.copies.lock().lock_briefly() {
-            Ok(guard) => guard,
-            Err(LockError::OwnerDied(inherited)) => inherited.repaired(),
-            Err(LockError::Failed(failure)) => return Err(failure),
-        };
-        let mut state = self.decode(self.copies.current());
-        let result = change(&mut state, own);
-        self.copies.commit(|copy| {
-            write_words(copy, 0, &state.head);
-            write_words(copy, ROWS_WORD, &(state.rows.len() as u64));
-            for (index, row) in state.rows.iter().enumerate() {
-                write_words(copy, row_word(index), row);
-            }
-        });
-        Ok(result)
+        Ok(self.lock()?.update(|state| change(state, own)))
     }
 
     fn decode(&self, copy: &Place) -> State<H> {
@@ -165,6 +187,36 @@ impl<H: Head> Record<H> {
 
     fn announced(&self) -> &AtomicU32 {
         atomic::<u32>(&self.signal, 0)
+    }
+}
+
+impl<H: Head> Held<'_, H> {
+    /// Returns the numbers.
+    #[inline]
+    pub(crate) fn head(&self) -> H {
+        read_words(self.record.copies.current(), 0)
+    }
+
+    /// Returns the number of this index, for a change of this number alone. One store commits it
+    /// without a switch of the copies, which moves two more cache lines between processors.
+    #[inline]
+    pub(crate) fn number(&self, index: usize) -> &AtomicU64 {
+        word(self.record.copies.current(), index)
+    }
+
+    /// Changes the record in one commit.
+    pub(crate) fn update<R>(&self, change: impl FnOnce(&mut State<H>) -> R) -> R {
+        let copies = &self.record.copies;
+        let mut state = self.record.decode(copies.current());
+        let result = change(&mut state);
+        copies.commit(|copy| {
+            write_words(copy, 0, &state.head);
+            write_words(copy, ROWS_WORD, &(state.rows.len() as u64));
+            for (index, row) in state.rows.iter().enumerate() {
+                write_words(copy, row_word(index), row);
+            }
+        });
+        result
     }
 }
 

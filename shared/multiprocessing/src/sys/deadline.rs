@@ -27,15 +27,21 @@ pub(crate) struct Deadline(Option<TimeSpec>);
 impl Deadline {
     /// The deadline of a wait without a limit.
     pub(crate) const NEVER: Self = Self(None);
+    /// A moment that has passed. Its checks need no look at the clock.
+    const PASSED: Self = Self(Some(TimeSpec::new(0, 0)));
 
     /// Returns the moment this far from now.
     pub(crate) fn after(timeout: Duration) -> Result<Self, Errno> {
+        if timeout.is_zero() {
+            return Ok(Self::PASSED);
+        }
         Ok(Self(Some(now()? + TimeSpec::from_duration(timeout.min(LONGEST_WAIT)))))
     }
 
     /// Returns true if the deadline has passed.
     pub(crate) fn has_passed(self) -> Result<bool, Errno> {
-        self.0.map_or(Ok(false), |end| Ok(now()? >= end))
+        let Some(end) = self.0 else { return Ok(false) };
+        Ok(self.0 == Self::PASSED.0 || now()? >= end)
     }
 
     /// Returns the time that is left, for poll. `None` means no limit.

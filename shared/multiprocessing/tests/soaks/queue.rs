@@ -7,7 +7,8 @@ use multiprocessing::{Plan, Segment};
 
 use crate::common::{Traffic, apply, fact, kills, name, segment, soak};
 
-type Message = [u64; 9];
+/// Long, so that processes are often killed while they copy one.
+type Message = [u64; 512];
 
 /// Returns a message whose words all follow from its number and its producer.
 fn message(producer: u64, number: u64) -> Message {

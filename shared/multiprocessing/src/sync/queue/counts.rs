@@ -1,7 +1,10 @@
 //! The numbers of a queue, and how many of its tasks each process has in progress.
 
 use std::fmt;
+use std::mem::offset_of;
 
+use super::waits::{Numbers, WAITS, Waits};
+use crate::memory::cell::WORD;
 use crate::memory::element::Shareable;
 use crate::sync::participant::{Identity, Row};
 use crate::sync::record::{Full, Head, State};
@@ -24,51 +27,31 @@ pub(super) struct Counts {
     /// Number of times that the last unfinished task was finished. A join detects its end by this
     /// number, even if more messages were put since.
     pub(super) rounds: u32,
-    /// The sleepers, and whether the queue is closed. It is one number, because a word that was
-    /// changed in part is slow to read as a whole.
-    waits: u64,
+    /// [`Waits`]
+    pub(super) waits: u64,
 }
 
-impl Head for Counts {}
+/// The index of the messages put, which a put changes alone.
+pub(super) const PUT: usize = 1;
+/// The index of the messages taken, which a get of a plain queue changes alone.
+pub(super) const TAKEN: usize = 2;
 
-/// Most sleepers of a [`Side`] that `waits` counts, in its lowest bits or above them. Further ones
-/// detect changes by themselves.
-const MOST_ASLEEP: u64 = 0xffff;
-/// The bit of `waits` that is set once the queue is closed.
-const CLOSED: u64 = 1 << 32;
-/// The bit of `waits` that is set while a process may be sleeping until all tasks are finished.
-const JOINED: u64 = 1 << 33;
-
-/// What a process does with the queue, and the kind of sleeper that it is.
-#[derive(Clone, Copy)]
-pub(super) enum Side {
-    Put = 0,
-    Get = 1,
+impl Head for Counts {
+    /// Taken messages are compared with those put.
+    const STEADY: Option<usize> = Some(TAKEN);
 }
 
-/// The kind of sleeper that waits until all tasks are finished.
-pub(super) const JOINS: u32 = 1 << 2;
-
-/// The kinds of sleepers that a close wakes.
-pub(super) const BOTH_SIDES: u32 = 1 << Side::Put as u32 | 1 << Side::Get as u32;
-
-impl Side {
-    pub(super) fn other(self) -> Self {
-        match self {
-            Self::Put => Self::Get,
-            Self::Get => Self::Put,
-        }
-    }
-
-    pub(super) fn bits(self) -> u32 {
-        1 << self as u32
-    }
-
-    /// Returns the lowest bit of the count of this side in `waits`.
-    fn shift(self) -> u32 {
-        MOST_ASLEEP.count_ones() * self as u32
+impl Numbers for Counts {
+    fn waits(&self) -> Waits {
+        Waits::of(self.waits)
     }
 }
+
+const _: () = assert!(
+    offset_of!(Counts, put) == PUT * WORD
+        && offset_of!(Counts, taken) == TAKEN * WORD
+        && offset_of!(Counts, waits) == WAITS * WORD
+);
 
 impl Counts {
     pub(super) fn waiting(&self) -> u64 {
@@ -79,55 +62,10 @@ impl Counts {
         self.put.wrapping_sub(self.finished)
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.waits & CLOSED != 0
-    }
-
-    /// Only joins sleep at a closed queue.
-    pub(super) fn close(&mut self) {
-        self.waits = self.waits & JOINED | CLOSED;
-    }
-
-    /// Returns true if a process need not wait: it can proceed, or never will be able to.
-    pub(super) fn has_an_answer(&self, side: Side, capacity: u64) -> bool {
-        let finds = match side {
-            Side::Put => self.waiting() < capacity,
-            Side::Get => self.waiting() > 0,
-        };
-        finds || self.is_closed()
-    }
-
-    /// Returns how many processes of a side sleep and were not woken since. It is never too low for
-    /// living ones, unless a process was killed between counting one out and waking it. It is too
-    /// high if sleepers are gone, which costs a needless wake-up.
-    pub(super) fn asleep(&self, side: Side) -> u64 {
-        self.waits >> side.shift() & MOST_ASLEEP
-    }
-
-    pub(super) fn count_in(&mut self, side: Side) {
-        if self.asleep(side) < MOST_ASLEEP {
-            self.waits += 1 << side.shift();
-        }
-    }
-
-    /// Counts out one sleeper. Returns true if there was one.
-    pub(super) fn count_out(&mut self, side: Side) -> bool {
-        let any = self.asleep(side) > 0;
-        if any {
-            self.waits -= 1 << side.shift();
-        }
-        any
-    }
-
-    /// Returns true if the process that finishes the last task will wake sleepers.
-    pub(super) fn is_joined(&self) -> bool {
-        self.waits & JOINED != 0
-    }
-
     /// Asks the process that finishes the last task to wake sleepers, if a task is unfinished.
     pub(super) fn join(&mut self) {
         if self.unfinished() > 0 {
-            self.waits |= JOINED;
+            self.waits = self.waits().with_join(true).number();
         }
     }
 
@@ -140,9 +78,9 @@ impl Counts {
             return false;
         }
         self.rounds = self.rounds.wrapping_add(1);
-        let joined = self.is_joined();
-        self.waits &= !JOINED;
-        joined
+        let waits = self.waits();
+        self.waits = waits.with_join(false).number();
+        waits.is_joined()
     }
 }
 
@@ -183,7 +121,7 @@ impl fmt::Display for Standing {
         let Self(state, capacity) = self;
         let counts = &state.head;
         write!(f, "{} of {capacity} messages", counts.waiting())?;
-        if counts.is_closed() {
+        if counts.waits().is_closed() {
             f.write_str(", closed")?;
         }
         for row in state.rows() {

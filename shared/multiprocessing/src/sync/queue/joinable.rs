@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::counts::JOINS;
 use super::error::QueueError;
-use super::ring::{deadline, endless};
+use super::ring::endless;
 use super::task::Task;
+use super::waits::{JOINS, Numbers, deadline};
 use super::{Kind, Queue};
 use crate::memory::element::Shareable;
 use crate::sync::lock::LockFailure;
@@ -84,23 +84,26 @@ impl<T: Shareable> JoinableQueue<T> {
     }
 
     fn get_within(&self, timeout: Option<Duration>) -> Result<Option<Task<T>>, QueueError> {
-        let deadline = deadline(timeout)?;
-        let take = || {
-            self.ring.get_until(deadline, |state, own| {
-                // The row comes first, because nothing may be taken without room for a row.
-                state.hand_to(own).map_err(|Full| QueueError::TooManyHolders)?;
-                Ok((self.ring.take(&mut state.head), own))
+        let own = Identity::own().map_err(LockFailure::from)?;
+        let get = || {
+            self.ring.get(timeout, |held, _| {
+                held.update(|state| {
+                    // The row comes first, because nothing may be taken without room for a row.
+                    state.hand_to(own).map_err(|Full| QueueError::TooManyHolders)?;
+                    state.head.taken = state.head.taken.wrapping_add(1);
+                    Ok(())
+                })
             })
         };
-        let taken = match take() {
+        let taken = match get() {
             // Some of the recorded processes may be dead.
             Err(QueueError::TooManyHolders) => {
                 self.remove_dead(&self.ring.record.dead())?;
-                take()
+                get()
             }
             outcome => outcome,
         };
-        let task = |(message, own)| Task::new(Arc::clone(&self.ring.record), message, own);
+        let task = |message| Task::new(Arc::clone(&self.ring.record), message, own);
         taken.map(|taken| taken.map(task))
     }
 
@@ -136,7 +139,7 @@ impl<T: Shareable> JoinableQueue<T> {
             if deadline.has_passed().map_err(LockFailure::from)? {
                 return Ok(false);
             }
-            if counts.is_joined() {
+            if counts.waits().is_joined() {
                 record.sleep(seen, deadline, JOINS)?;
             } else {
                 record.update(|state| state.head.join())?;
@@ -201,7 +204,7 @@ mod tests {
         let begun = Instant::now();
         let outcome = thread::scope(|scope| {
             let joining = scope.spawn(|| queue.join_timeout(LIMIT));
-            while !queue.ring.record.head().is_joined() {
+            while !queue.ring.record.head().waits().is_joined() {
                 thread::yield_now();
             }
             happens();

@@ -1,23 +1,22 @@
-//! The common part of all queues: a ring of slots for messages, the record that counts them, and
-//! the waits for room or for a message.
+//! A ring of slots for messages of one type, and the record that counts them.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::counts::{BOTH_SIDES, Counts, Side, Standing};
+use super::counts::{Counts, PUT, Standing};
 use super::error::QueueError;
+use super::waits::{Numbers, Side};
 use crate::memory::cell::{WORD, read_words, write_words};
 use crate::memory::element::{Shareable, check_copied, elements_in};
 use crate::memory::layout::Object;
 use crate::sync::lock::LockFailure;
-use crate::sync::participant::Identity;
 use crate::sync::primitive::Planned;
-use crate::sync::record::{Record, State};
-use crate::sys::deadline::Deadline;
+use crate::sync::record::{Held, Record};
 use crate::sys::mapping::Place;
 
 /// A ring of messages.
@@ -76,113 +75,52 @@ impl<T: Shareable> Ring<T> {
 
     /// Puts a message at the end. Waits for room at most this long, or without a limit.
     pub(super) fn put(&self, message: T, timeout: Option<Duration>) -> Result<(), QueueError> {
-        let put = self.repeat_until(deadline(timeout)?, Side::Put, |state, _| {
-            let counts = &mut state.head;
-            if counts.is_closed() {
+        let has_room = |counts: &Counts| counts.waiting() < self.capacity;
+        let put = self.record.step_within(timeout, (Side::Put, 1), has_room, |held, counts| {
+            if counts.waits().is_closed() {
                 return Err(QueueError::Closed);
             }
             // The place was read before its message was counted as taken, so its content is free.
             write_words(&self.slots, self.slot_word(counts.put), &message);
-            counts.put = counts.put.wrapping_add(1);
+            held.number(PUT).store(counts.put.wrapping_add(1), Ordering::Release);
             Ok(())
         });
         if put? { Ok(()) } else { Err(QueueError::Full) }
     }
 
-    /// Takes the first message by `take`. Waits for one until the deadline.
-    pub(super) fn get_until<R>(
+    /// Takes the first message. `count` counts it as taken in one commit. Waits for a message at
+    /// most this long, or without a limit.
+    pub(super) fn get(
         &self,
-        deadline: Deadline,
-        take: impl Fn(&mut State<Counts>, Identity) -> Result<R, QueueError>,
-    ) -> Result<Option<R>, QueueError> {
+        timeout: Option<Duration>,
+        count: impl Fn(&Held<Counts>, &Counts) -> Result<(), QueueError>,
+    ) -> Result<Option<T>, QueueError> {
         // Kept here, because messages may be long, and each layer that passes one on may copy it.
         let mut taken = None;
-        self.repeat_until(deadline, Side::Get, |state, own| {
-            if state.head.waiting() == 0 {
+        let has_message = |counts: &Counts| counts.waiting() > 0;
+        self.record.step_within(timeout, (Side::Get, 1), has_message, |held, counts| {
+            if counts.waiting() == 0 {
                 return Err(QueueError::Closed);
             }
-            taken = Some(take(state, own)?);
-            Ok(())
+            taken = Some(read_words(&self.slots, self.slot_word(counts.taken)));
+            count(held, counts)
         })?;
         Ok(taken)
-    }
-
-    /// Takes the first message, which must be there. The caller holds the lock of the record.
-    pub(super) fn take(&self, counts: &mut Counts) -> T {
-        let message = read_words(&self.slots, self.slot_word(counts.taken));
-        counts.taken = counts.taken.wrapping_add(1);
-        message
     }
 
     /// Returns where in the ring the message of this number is, in words.
     fn slot_word(&self, number: u64) -> usize {
         (number % self.capacity) as usize * (slot_bytes::<T>() / WORD)
     }
-
-    /// Takes a step as soon as the side can proceed or the queue is closed. Returns true if it was
-    /// taken before the deadline.
-    fn repeat_until(
-        &self,
-        deadline: Deadline,
-        side: Side,
-        mut step: impl FnMut(&mut State<Counts>, Identity) -> Result<(), QueueError>,
-    ) -> Result<bool, QueueError> {
-        // The announcements at the time when this process counted itself as asleep.
-        let mut counted = None;
-        loop {
-            let over = deadline.has_passed().map_err(LockFailure::from)?;
-            let seen = self.record.announcements();
-            let (outcome, call) = self.record.update_as(|state, own| {
-                if state.head.has_an_answer(side, self.capacity) {
-                    let outcome = step(state, own);
-                    let call = outcome.is_ok() && state.head.count_out(side.other());
-                    return (Some(outcome), call);
-                }
-                if !over {
-                    state.head.count_in(side);
-                } else if counted == Some(self.record.announcements()) {
-                    // No process was woken since. So this one is still counted, or the next wake-up
-                    // is for another one.
-                    state.head.count_out(side);
-                }
-                (None, false)
-            })?;
-            if call {
-                self.record.announce(1, side.other().bits());
-            }
-            if let Some(outcome) = outcome {
-                return outcome.map(|()| true);
-            }
-            if over {
-                return Ok(false);
-            }
-            counted = Some(seen);
-            self.sleep(seen, deadline, side)?;
-        }
-    }
-
-    /// Sleeps until it is woken. It is counted as asleep, so it needs no lock before.
-    fn sleep(&self, seen: u32, deadline: Deadline, side: Side) -> Result<(), LockFailure> {
-        while self.record.announcements() == seen
-            && !self.record.head().has_an_answer(side, self.capacity)
-            && !deadline.has_passed()?
-        {
-            self.record.sleep(seen, deadline, side.bits())?;
-        }
-        Ok(())
-    }
 }
 
 impl<T> Ring<T> {
-    /// Closes the queue in one commit, and wakes the waiters.
     pub(super) fn close(&self) -> Result<(), LockFailure> {
-        self.record.update(|state| state.head.close())?;
-        self.record.announce(u64::MAX, BOTH_SIDES);
-        Ok(())
+        self.record.close()
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.record.head().is_closed()
+        self.record.head().waits().is_closed()
     }
 
     /// Returns how many messages wait to be taken.
@@ -193,11 +131,6 @@ impl<T> Ring<T> {
     pub(super) fn capacity(&self) -> usize {
         self.capacity as usize
     }
-}
-
-/// Returns the deadline of a wait of at most this long, or without a limit.
-pub(super) fn deadline(timeout: Option<Duration>) -> Result<Deadline, LockFailure> {
-    Ok(timeout.map_or(Ok(Deadline::NEVER), Deadline::after)?)
 }
 
 /// Unwraps the outcome of a wait without a deadline, which always has one.
@@ -213,11 +146,13 @@ impl<T> fmt::Display for Ring<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
     use std::thread;
     use std::time::Instant;
 
+    use super::super::waits::WAITS;
     use super::*;
-    use crate::memory::layout::{HEAD_BYTES, LOCK_BYTES};
+    use crate::memory::layout::LOCK_BYTES;
     use crate::sync::lock::Lock;
     use crate::{Plan, Queue, Segment, SegmentName};
 
@@ -260,30 +195,29 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_dies_closing_a_queue_closes_it_only_with_the_commit() {
+    fn a_process_that_dies_before_it_closes_a_queue_leaves_it_open() {
         let (segment, queue) = queue("closing");
         queue.put(1).unwrap();
-        let mut closed = queue.ring.record.head();
-        closed.close();
-        // One commit was made, so the next one goes to the first copy.
-        let copy = place(&segment).part(LOCK_BYTES, HEAD_BYTES);
-        let lock = left_halfway(&segment, || write_words(&copy, 0, &closed));
+        let lock = left_halfway(&segment, || ());
         assert!(!queue.is_closed());
         assert_eq!((queue.put(2), lock.recoveries()), (Ok(()), 1));
         assert_eq!(
             [queue.try_get(), queue.try_get(), queue.try_get()],
             [Ok(Some(1)), Ok(Some(2)), Ok(None)]
         );
+    }
 
-        // A waiter detects the close without being woken.
+    #[test]
+    fn a_waiter_detects_a_close_without_being_woken() {
+        let (_segment, queue) = queue("uncalled");
         let begun = Instant::now();
         let waiting = || queue.get_timeout(Duration::from_secs(30));
         thread::scope(|scope| {
             let waiter = scope.spawn(waiting);
-            while queue.ring.record.head().asleep(Side::Get) != 1 {
+            while queue.ring.record.head().waits().asleep(Side::Get) != 1 {
                 thread::yield_now();
             }
-            queue.ring.record.update(|state| state.head.close()).unwrap();
+            queue.ring.record.lock().unwrap().number(WAITS).store(1 << 32, Ordering::Release);
             assert_eq!(waiter.join().unwrap(), Err(QueueError::Closed));
         });
         assert!(begun.elapsed() < Duration::from_secs(10));
@@ -301,8 +235,29 @@ mod tests {
             assert_eq!(queue.try_put(3), Err(QueueError::Full));
             assert_eq!(queue.put_timeout(3, timeout), Err(QueueError::Full));
         }
-        let counts = queue.ring.record.head();
-        assert_eq!([Side::Put, Side::Get].map(|side| counts.asleep(side)), [0, 0]);
+        let waits = queue.ring.record.head().waits();
+        assert_eq!([Side::Put, Side::Get].map(|side| waits.asleep(side)), [0, 0]);
+    }
+
+    #[test]
+    fn a_reader_without_the_lock_sees_puts_and_gets_of_one_moment() {
+        let (_segment, queue) = queue("moment");
+        let done = AtomicBool::new(false);
+        let counts_up = |step: &dyn Fn()| (0..100_000).for_each(|_| step());
+        let longest = thread::scope(|scope| {
+            let looking = scope.spawn(|| {
+                let mut longest = 0;
+                while !done.load(Ordering::Relaxed) {
+                    longest = longest.max(queue.len());
+                }
+                longest
+            });
+            scope.spawn(|| counts_up(&|| queue.put(7).unwrap()));
+            counts_up(&|| _ = queue.get().unwrap());
+            done.store(true, Ordering::Relaxed);
+            looking.join().unwrap()
+        });
+        assert!((1..=2).contains(&longest), "{longest} messages in a queue of 2");
     }
 
     #[test]
@@ -313,9 +268,7 @@ mod tests {
         };
         lie(&|counts| {
             (counts.put, counts.taken) = (u64::MAX, 5);
-            (0..=u16::MAX).for_each(|_| {
-                [Side::Put, Side::Get].into_iter().for_each(|side| counts.count_in(side))
-            });
+            counts.waits = 0xffff_ffff;
         });
         assert!(queue.is_full());
         assert_eq!(queue.try_put(1), Err(QueueError::Full));

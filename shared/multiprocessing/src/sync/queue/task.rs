@@ -5,7 +5,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::thread;
 
-use super::counts::{Counts, JOINS};
+use super::counts::Counts;
+use super::waits::JOINS;
 use crate::sync::participant::Identity;
 use crate::sync::record::Record;
 
