@@ -39,6 +39,13 @@ fn main() -> Outcome {
     let what = "messages, `Queue` of 1024; Python: `SimpleQueue`";
     row(what, 1024, 1_000_000, &|| python("simple_queue", &[IN_PYTHON]))?;
     let sides = Sides {
+        ours: &|| bytes_through(32 * 1024, 300_000),
+        c: Some(&|| c.run(&[1024, 300_000])),
+        python: Some(&|| python("queue", &[1024, IN_PYTHON])),
+        raw_sync: None,
+    };
+    table.row("messages of 8 bytes, `MessageQueue` of 32 KiB; C: ring of 1024", &sides)?;
+    let sides = Sides {
         ours: &|| tasks_through(1024, 300_000),
         c: None,
         python: Some(&|| python("joinable_queue", &[1024, IN_PYTHON])),
@@ -56,6 +63,17 @@ fn through(capacity: u32, messages: u32) -> Figure {
         messages,
         || numbers().all(|number| queue.put(number).is_ok()),
         || numbers().all(|number| queue.get() == Ok(number)),
+    )
+}
+
+/// Like [`through`], with messages of any length.
+fn bytes_through(capacity: usize, messages: u32) -> Figure {
+    let queue = segment(&Plan::new().message_queue("queue", capacity))?.message_queue("queue")?;
+    let numbers = || (0..u64::from(messages)).map(u64::to_ne_bytes);
+    rate_beside(
+        messages,
+        || numbers().all(|number| queue.put_bytes(&number).is_ok()),
+        || numbers().all(|number| queue.get_bytes().is_ok_and(|taken| taken == number)),
     )
 }
 

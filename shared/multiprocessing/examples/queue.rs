@@ -12,13 +12,11 @@ struct Job {
 }
 
 fn work(jobs: &Queue<Job>, sums: &Queue<[u64; 2]>) -> Result<(), QueueError> {
-    loop {
-        let job = match jobs.get() {
-            Err(QueueError::Closed) => return Ok(()),
-            job => job?,
-        };
+    for job in jobs.iter() {
+        let job = job?;
         sums.put([job.number.into(), (1..=u64::from(job.summands)).sum()])?;
     }
+    Ok(())
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -59,6 +59,7 @@
 //! | `Condition(lock)` | [`Condition`], `#[shared(lock = lock)]` |
 //! | `Barrier(3)` | [`Barrier`], `#[shared(parties = 3)]` |
 //! | `Queue(16)`, `SimpleQueue()` | [`Queue<u64>`](Queue), `#[shared(capacity = 16)]` |
+//! | `Queue()` of any objects | [`MessageQueue`], `#[shared(capacity = 65536)]` |
 //! | `JoinableQueue(16)` | [`JoinableQueue<u64>`](JoinableQueue), `#[shared(capacity = 16)]` |
 //! | `RawValue('Q')` | [`RawValue<u64>`](RawValue) (atomic, no lock) |
 //! | `RawArray('H', n)` | [`RawArray<u16>`](RawArray), `#[shared(len = n)]` (atomic, no lock) |
@@ -91,9 +92,9 @@
 //!   not returned, the notification goes to the next waiter.
 //! - **As a party of a [`Barrier`]**: the barrier is broken for all parties
 //!   ([`BarrierError::Broken`]) until [`Barrier::reset`].
-//! - **Putting into a [`Queue`] or taking from it**: the queue has the whole message, or nothing of
-//!   it. A message that the process had just taken is lost.
-//! - **Closing a [`Queue`]**: it is closed for all processes or for none.
+//! - **Putting into a [`Queue`] or a [`MessageQueue`], or taking from it**: the queue has the whole
+//!   message, or nothing of it. A message that the process had just taken is lost.
+//! - **Closing a queue**: it is closed for all processes or for none.
 //! - **With a [`Task`] of a [`JoinableQueue`] in progress**: the task is lost. A join does not wait
 //!   for it and returns [`QueueError::Lost`].
 //! - **Sending through a [`pipe()`], or receiving**: the whole message is in flight, or nothing of
@@ -212,7 +213,7 @@ pub use sync::event::Event;
 #[cfg(target_pointer_width = "64")]
 pub use sync::lock::{Inherited, Lock, LockError, LockFailure, LockGuard};
 #[cfg(target_pointer_width = "64")]
-pub use sync::queue::{JoinableQueue, Queue, QueueError, Task};
+pub use sync::queue::{JoinableQueue, MessageQueue, MessageQueueError, Queue, QueueError, Task};
 #[cfg(target_pointer_width = "64")]
 pub use sync::rlock::{RLock, RLockGuard};
 #[cfg(target_pointer_width = "64")]

@@ -2,5 +2,6 @@
 
 pub(crate) mod cell;
 pub(crate) mod element;
+pub(crate) mod encoding;
 pub(crate) mod layout;
 pub(crate) mod state;

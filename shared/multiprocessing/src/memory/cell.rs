@@ -57,11 +57,7 @@ pub(crate) fn read_words<T: Shareable>(place: &Place, first: usize) -> T {
     // that writing could leave out, and the value is not used while the slice lives.
     let bytes =
         unsafe { slice::from_raw_parts_mut(value.as_mut_ptr().cast::<u8>(), size_of::<T>()) };
-    let words = words(place, first, bytes.len().div_ceil(WORD));
-    for (chunk, word) in bytes.chunks_mut(WORD).zip(words) {
-        let word = word.load(Ordering::Relaxed).to_ne_bytes();
-        chunk.copy_from_slice(&word[..chunk.len()]);
-    }
+    copy_out(place, first, bytes);
     // SAFETY: every byte is initialised, and any bytes are a valid `Shareable`.
     unsafe { value.assume_init() }
 }
@@ -74,7 +70,22 @@ fn bytes_of<T: Shareable>(value: &T) -> &[u8] {
 
 /// Copies a value into the place, from word `first` on, word by word.
 pub(crate) fn write_words<T: Shareable>(place: &Place, first: usize, value: &T) {
-    let bytes = bytes_of(value);
+    copy_in(place, first, bytes_of(value));
+}
+
+/// Fills the bytes from the place, from word `first` on, word by word.
+#[inline]
+pub(crate) fn copy_out(place: &Place, first: usize, bytes: &mut [u8]) {
+    let words = words(place, first, bytes.len().div_ceil(WORD));
+    for (chunk, word) in bytes.chunks_mut(WORD).zip(words) {
+        let word = word.load(Ordering::Relaxed).to_ne_bytes();
+        chunk.copy_from_slice(&word[..chunk.len()]);
+    }
+}
+
+/// Copies bytes into the place, from word `first` on, word by word. The last word is padded.
+#[inline]
+pub(crate) fn copy_in(place: &Place, first: usize, bytes: &[u8]) {
     let words = words(place, first, bytes.len().div_ceil(WORD));
     for (chunk, word) in bytes.chunks(WORD).zip(words) {
         let mut padded = [0; WORD];

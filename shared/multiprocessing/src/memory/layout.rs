@@ -86,6 +86,11 @@
 //!   unused in a Queue hold: tasks finished (done or lost), tasks lost u32, number of times that
 //!   the last unfinished task was finished u32. Bit 33 of the waiters is 1 if a process may be
 //!   sleeping until that happens. Row: count = tasks in progress.
+//! - **MessageQueue** (14): a record without rows, then a ring of bytes. Numbers: bytes of the
+//!   longest message, bytes put, bytes taken, messages put, messages taken, and the waiters as of a
+//!   Queue, which change in place. A message is its length (u64) and its bytes, padded to 8 bytes.
+//!   A message that is put at byte `n`, from 0, starts at `n` modulo the bytes of the ring, and
+//!   continues at the start of the ring where that ends.
 //!
 //! A record is a lock block, two copies as of a Value, and the signal line. The signal line is a
 //! u32 that counts announcements and that processes sleep on, 4 bytes unused, a u64 with the time

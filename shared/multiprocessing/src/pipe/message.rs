@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::PipeError;
 use super::socket::{Arrival, Socket};
+use crate::memory::encoding;
 use crate::sys::deadline::Deadline;
 
 /// How many bytes of a message its packet holds. The rest of a longer message is in a file in
@@ -32,10 +33,6 @@ const DESCRIPTOR: u8 = 3;
 
 /// Bytes of that number.
 const NUMBER_BYTES: usize = 8;
-
-/// Initial room for an encoded value: growing to the size of a small structure costs a tenth of
-/// sending it.
-const COMMON_BYTES: usize = 256;
 
 /// The unit of `st_blocks`.
 const BLOCK_BYTES: u64 = 512;
@@ -106,17 +103,12 @@ impl<'a> Message<'a> {
 
 /// Encodes a value.
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, PipeError> {
-    let bytes = Vec::with_capacity(COMMON_BYTES);
-    postcard::to_extend(value, bytes).map_err(|error| PipeError::Encode(error.into()))
+    encoding::encode(value).map_err(PipeError::Encode)
 }
 
 /// Decodes a value from these bytes, which must hold nothing else.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, PipeError> {
-    let failed = |error: postcard::Error| PipeError::Decode(error.into());
-    match postcard::take_from_bytes(bytes).map_err(failed)? {
-        (value, []) => Ok(value),
-        (_, rest) => Err(PipeError::Decode(format!("{} bytes are too many", rest.len()).into())),
-    }
+    encoding::decode(bytes).map_err(PipeError::Decode)
 }
 
 /// Sends bytes. Returns `None` if there was no room until the deadline.

@@ -53,7 +53,7 @@ pub use shm_multiprocessing_derive::SharedState;
 /// | `#[shared(len = ...)]` | [`Array`], [`RawArray`] |
 /// | `#[shared(units = ...)]` | [`Semaphore`], [`BoundedSemaphore`] |
 /// | `#[shared(parties = ...)]` | [`Barrier`] |
-/// | `#[shared(capacity = ...)]` | [`Queue`], [`JoinableQueue`] |
+/// | `#[shared(capacity = ...)]` | [`Queue`], [`JoinableQueue`], [`MessageQueue`] |
 /// | `#[shared(lock = field)]` | [`Condition`](crate::Condition) with that lock |
 /// | `#[shared(segment)]` | the [`Segment`], which keeps its entry in `/dev/shm` |
 ///
@@ -111,6 +111,7 @@ pub use shm_multiprocessing_derive::SharedState;
 /// [`Event`]: crate::Event
 /// [`JoinableQueue`]: crate::JoinableQueue
 /// [`Lock`]: crate::Lock
+/// [`MessageQueue`]: crate::MessageQueue
 /// [`Queue`]: crate::Queue
 /// [`RLock`]: crate::RLock
 /// [`RawArray`]: crate::RawArray
@@ -188,7 +189,7 @@ pub struct Units(pub u64);
 #[derive(Clone, Copy, Debug)]
 pub struct Parties(pub usize);
 
-/// `#[shared(capacity = ...)]`: messages that a queue has room for.
+/// `#[shared(capacity = ...)]`: messages that a queue has room for, or bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Capacity(pub usize);
 

@@ -25,7 +25,8 @@ mod accepted {
             #[shared(len = 2 * workers + 1)] raw: RawArray<u16>, #[shared(units = units)] gate: Semaphore,
             #[shared(units = 1)] bounded: BoundedSemaphore, #[shared(parties = workers)] meet: Barrier,
             #[shared(capacity = workers.max(3))] queue: Queue<u64>,
-            #[shared(capacity = 9,)] jobs: JoinableQueue<[u8; 12]>";
+            #[shared(capacity = 9,)] jobs: JoinableQueue<[u8; 12]>,
+            #[shared(capacity = 9)] texts: MessageQueue";
         Conditions, "", "participants = 8", "#[shared(lock = lock)] changed: Condition, lock: Lock,
             #[shared(lock = rlock)] other: Condition, rlock: RLock";
         Documented, "", "args(workers: usize,)", "/// Written by its worker.\n#[shared(len = workers)]\n

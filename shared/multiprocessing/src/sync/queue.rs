@@ -1,8 +1,11 @@
 //! A bounded queue of messages between processes, in a ring of fixed size.
 
+mod byte_ring;
 mod counts;
 mod error;
+mod iter;
 mod joinable;
+mod message_queue;
 mod ring;
 mod task;
 mod waits;
@@ -11,10 +14,14 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use self::counts::TAKEN;
-pub use self::error::QueueError;
+pub use self::error::{MessageQueueError, QueueError};
+use self::iter::messages;
 pub use self::joinable::JoinableQueue;
-use self::ring::{Ring, endless};
+pub use self::message_queue::MessageQueue;
+use self::ring::Ring;
 pub use self::task::Task;
 use crate::memory::element::{Shareable, elements_in};
 use crate::memory::layout::{ElementType, Object};
@@ -37,6 +44,7 @@ use crate::sys::mapping::Place;
 /// | `queue.get(timeout=0.5)` | `queue.get_timeout(Duration::from_millis(500))?` |
 /// | `queue.get_nowait()` | `queue.try_get()?` |
 /// | `queue.Empty` | `None` |
+/// | `for job in iter(queue.get, None):` | `for job in queue.iter() {` |
 /// | `queue.qsize()`, `queue.empty()`, `queue.full()` | `len()`, `is_empty()`, `is_full()` |
 /// | a last message `None` for each taker | `queue.close()?`, once, for all takers |
 /// | `queue.close()`: this process puts no more | dropping its handles is enough |
@@ -45,7 +53,7 @@ use crate::sys::mapping::Place;
 /// | `SimpleQueue()` | a queue, bounded as all memory is |
 ///
 /// Messages are of one type, which is [`Shareable`], of at most 64 KiB, and are copied. They come
-/// out in the order in which they were put.
+/// out in the order in which they were put. A [`MessageQueue`] takes messages of any length.
 ///
 /// A message is written to a free place of the ring, and becomes visible by one store. When a
 /// process is killed
@@ -58,8 +66,10 @@ use crate::sys::mapping::Place;
 /// * while it closes the queue: the queue is closed for all processes or for none. Waiters detect
 ///   that within 100 ms.
 ///
-/// A queue does not know which processes are expected to put, take or close. If those may be
-/// killed, wait with a timeout. The handle can be cloned and is inherited by forked children.
+/// A queue does not know which processes are expected to put, take or close. So a put on a full
+/// queue whose consumers are all dead, like a get whose producers are dead, waits until its timeout
+/// is over, the queue is closed, or a new process of the other side comes. If those processes may
+/// be killed, wait with a timeout. The handle can be cloned and is inherited by forked children.
 #[derive(Clone)]
 pub struct Queue<T, K = Plain> {
     ring: Ring<T>,
@@ -201,12 +211,33 @@ impl<T: Shareable> Queue<T> {
         self.get_within(Some(timeout))
     }
 
+    /// Takes messages until the queue is closed and empty. Each step waits for a message without a
+    /// limit. This is Python's `for job in iter(queue.get, None)`, where [`close`](Self::close)
+    /// takes the place of the last message.
+    ///
+    /// The only error is [`QueueError::Failed`], which is also the last step.
+    pub fn iter(&self) -> impl Iterator<Item = Result<T, QueueError>> {
+        messages(|| self.get_within(None))
+    }
+
+    /// Works like [`iter`](Self::iter), and also ends if no message came for this long. Then
+    /// [`is_closed`](Self::is_closed) tells which it was. For consumers whose producers may be
+    /// killed.
+    pub fn iter_timeout(&self, timeout: Duration) -> impl Iterator<Item = Result<T, QueueError>> {
+        messages(move || self.get_within(Some(timeout)))
+    }
+
     fn get_within(&self, timeout: Option<Duration>) -> Result<Option<T>, QueueError> {
         self.ring.get(timeout, |held, counts| {
             held.number(TAKEN).store(counts.taken.wrapping_add(1), Ordering::Release);
             Ok(())
         })
     }
+}
+
+/// Unwraps the outcome of a wait without a deadline, which always has one.
+fn endless<R, E: From<LockFailure>>(outcome: Option<R>) -> Result<R, E> {
+    outcome.ok_or_else(|| LockFailure::System(Errno::EBUSY).into())
 }
 
 impl<T, K> fmt::Display for Queue<T, K> {
@@ -219,5 +250,26 @@ impl<T, K> fmt::Display for Queue<T, K> {
 impl<T, K: Kind> fmt::Debug for Queue<T, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}({self})", K::NAME)
+    }
+}
+
+#[cfg(test)]
+mod testing {
+    use std::thread;
+
+    use crate::Segment;
+    use crate::memory::layout::LOCK_BYTES;
+    use crate::sync::lock::Lock;
+
+    /// Returns the lock of a queue whose holder died halfway. The kernel treats the end of a thread
+    /// that holds it like that of a process.
+    pub(super) fn left_halfway(segment: &Segment, halfway: impl FnOnce() + Send) -> Lock {
+        let lock = Lock::at(segment.place(&segment.objects()[0]).part(0, LOCK_BYTES));
+        let dies_halfway = || {
+            std::mem::forget(lock.lock().unwrap());
+            halfway();
+        };
+        thread::scope(|scope| scope.spawn(dies_halfway).join().unwrap());
+        lock
     }
 }

@@ -18,6 +18,7 @@ fn plan() -> Plan {
     let plan = Plan::new().participants(3).lock("lock").rlock("rlock").condition("condition");
     let plan = plan.semaphore("semaphore", 2).bounded_semaphore("bounded", 2).event("event");
     let plan = plan.queue::<u64>("queue", 2).joinable_queue::<u64>("joinable", 2);
+    let plan = plan.message_queue("messages", 50);
     plan.barrier("barrier", 1).barrier("two", 2).value::<[u64; 3]>("value").array::<u64>("array", 2)
 }
 
@@ -37,6 +38,10 @@ fn use_all(segment: &Segment) {
         let tasks = (queue.try_put(1), queue.try_put(2), queue.try_get(), queue.try_get());
         drop(tasks);
         let _ = (queue.join_timeout(NOW), queue.unfinished(), queue.lost());
+    }
+    if let Ok(queue) = segment.message_queue("messages") {
+        let _ = (queue.try_put_bytes(&[7; 50]), queue.try_get_bytes(), queue.try_get_bytes());
+        let _ = (queue.try_put(&1_u8), queue.try_get::<u8>(), queue.len(), queue.to_string());
     }
     for barrier in ["barrier", "two"].map(|name| segment.barrier(name).unwrap()) {
         let _ = (barrier.enrol(getpid()), barrier.wait_timeout(NOW), barrier.is_broken());

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod abandoned_queues;
 mod array;
 mod barrier;
 mod condition;
@@ -13,6 +14,7 @@ mod hostile;
 mod identity;
 mod joinable_queue;
 mod lock;
+mod message_queue;
 mod nameless;
 mod queue;
 mod raw_sync;

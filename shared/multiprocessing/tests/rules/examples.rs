@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// The beginnings of lines by which each program shows its point, worked out by hand.
-const SAID: [(&str, &[&str]); 21] = [
+const SAID: [(&str, &[&str]); 22] = [
     // One child adds 1, 2 and 3, the other one 100, 200 and 300.
     ("array", &["in the end: [0, 101, 202, 303], the largest is Some(303)"]),
     (
@@ -23,6 +23,14 @@ const SAID: [(&str, &[&str]); 21] = [
     (
         "joinable_queue",
         &["did 3 ms of work", "did 4 ms of work", "lost: 1", "0 of 8 messages, closed (1 lost)"],
+    ),
+    // "be" is twice in the first text and once in the last one; "rose" is in the second one only.
+    (
+        "message_queue",
+        &[
+            "refused: a message of 202 bytes is too long for a queue with a capacity of 100",
+            "{\"a\": 3, \"be\": 3, \"is\": 2, \"not\": 1, \"or\": 1, \"rose\": 3, \"to\": 2}",
+        ],
     ),
     // Of 100, 30 have left the first account and not reached the second.
     ("lock", &["it left [70, 0] in the accounts", "repaired: [100, 0]"]),

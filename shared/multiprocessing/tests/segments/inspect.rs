@@ -105,6 +105,7 @@ fn a_snapshot_shows_the_state_of_a_primitive_in_words() {
     let plan =
         plan.lock("lock").condition("changed").barrier("meet", 5).queue::<[u8; 3]>("bets", 4);
     let plan = plan.queue::<[u8; 8]>("closed", 5).joinable_queue::<[u8; 9]>("tasks", 6);
+    let plan = plan.message_queue("texts", 100);
     let segment = Segment::create(&name, &plan).unwrap();
     let other = Segment::open(&name).unwrap();
     let shown = |name: &str| snapshot(&other, name).to_string();
@@ -118,6 +119,7 @@ fn a_snapshot_shows_the_state_of_a_primitive_in_words() {
     assert_eq!(shown("bets"), "0 of 4 messages");
     assert_eq!(shown("closed"), "0 of 5 messages");
     assert_eq!(shown("tasks"), "0 of 6 messages");
+    assert_eq!(shown("texts"), "0 messages in 0 of 112 bytes");
 
     let rlock = segment.rlock("rlock").unwrap();
     let gate = segment.semaphore("gate").unwrap();
@@ -136,10 +138,12 @@ fn a_snapshot_shows_the_state_of_a_primitive_in_words() {
     let tasks = segment.joinable_queue::<[u8; 9]>("tasks").unwrap();
     (0..3).for_each(|task| tasks.put([task; 9]).unwrap());
     let _in_hand = tasks.get().unwrap();
+    segment.message_queue("texts").unwrap().put("four").unwrap();
     assert_eq!(shown("rlock"), format!("held by {}, depth 2", gettid()));
     assert_eq!(shown("gate"), format!("1 free, 2 held by {own}"));
     assert_eq!(shown("tickets"), "1 free");
     assert_eq!(shown("start"), "set");
+    assert_eq!(shown("texts"), "1 messages in 16 of 112 bytes");
     assert_eq!(shown("meet"), "broken: it was aborted");
     assert_eq!(shown("bets"), "3 of 4 messages");
     assert_eq!(shown("closed"), "0 of 5 messages, closed");

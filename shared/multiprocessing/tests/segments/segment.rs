@@ -50,7 +50,7 @@ fn the_directory_describes_every_object_exactly() {
         .condition("changed")
         .barrier("meet", 2);
     let plan = plan.queue::<u64>("numbers", 5).queue::<[u8; 9]>("odd", 2);
-    let plan = plan.joinable_queue::<[u16; 5]>("tasks", 2);
+    let plan = plan.joinable_queue::<[u16; 5]>("tasks", 2).message_queue("texts", 100);
     let segment = Segment::create(&name, &plan).unwrap();
     let opened = Segment::open(&name).unwrap();
     assert_eq!(segment.objects(), opened.objects());
@@ -82,6 +82,8 @@ fn the_directory_describes_every_object_exactly() {
             16,
             64 + 2 * (64 + 3 * 32) + 64 + 2 * 16,
         ),
+        // The longest message is padded by 4 bytes and has its length before it.
+        ("texts", ObjectKind::MessageQueue, ElementType::U8, 112, 64 + 2 * 64 + 64 + 112),
     ];
     assert_eq!(listed, expected);
     assert_eq!(opened.creator(), getpid());
@@ -107,6 +109,7 @@ fn wrong_names_kinds_and_types_are_errors() {
         segment.barrier("array").map(drop),
         segment.queue::<u64>("array").map(drop),
         segment.joinable_queue::<u64>("array").map(drop),
+        segment.message_queue("array").map(drop),
         segment.condition("lock", &segment.lock("lock").unwrap()).map(drop),
     ];
     for refusal in refusals {

@@ -2,8 +2,9 @@
 //! it is refused with the name of the object.
 
 use multiprocessing::{
-    Array, Barrier, BoundedSemaphore, Condition, Event, JoinableQueue, Lock, ObjectKind, Plan,
-    Queue, RLock, RawArray, RawValue, Segment, SegmentError, Semaphore, SharedState, Value,
+    Array, Barrier, BoundedSemaphore, Condition, Event, JoinableQueue, Lock, MessageQueue,
+    ObjectKind, Plan, Queue, RLock, RawArray, RawValue, Segment, SegmentError, Semaphore,
+    SharedState, Value,
 };
 
 use crate::common::{apply, test, unique_name};
@@ -32,6 +33,8 @@ struct Everything {
     queue: Queue<u64>,
     #[shared(capacity = 7)]
     jobs: JoinableQueue<[u8; 12]>,
+    #[shared(capacity = 100)]
+    texts: MessageQueue,
     #[shared(segment)]
     segment: Segment,
 }
@@ -94,11 +97,13 @@ fn every_kind_is_declared_made_and_opened() {
         ("barrier", ObjectKind::Barrier),
         ("queue", ObjectKind::Queue),
         ("jobs", ObjectKind::JoinableQueue),
+        ("texts", ObjectKind::MessageQueue),
     ];
     assert!(kinds.eq(expected), "{:?}", made.segment.objects());
     let seen = Everything::open(&name).unwrap();
     assert_eq!((seen.array.len(), seen.raw_array.len(), seen.barrier.parties()), (4, 3, 3));
     assert_eq!((seen.queue.capacity(), seen.jobs.capacity()), (12, 7));
+    assert_eq!(seen.texts.capacity(), 100);
     let (permit, bounded) = (seen.semaphore.acquire().unwrap(), seen.bounded.acquire().unwrap());
     drop((permit, bounded));
     // Of a condition, a semaphore and a barrier the length is the number of participants.

@@ -14,6 +14,7 @@ mod event;
 mod joinable_queue;
 mod lock;
 mod long_form;
+mod message_queue;
 mod pipe;
 mod pipe_handed_over;
 mod pool;

@@ -21,7 +21,7 @@ fn message(producer: u64, number: u64) -> Message {
 
 /// Returns how often the lock of the queue was recovered from a dead holder: word 6 of its lock
 /// block.
-fn recoveries(segment: &Segment) -> u64 {
+pub fn recoveries(segment: &Segment) -> u64 {
     let place = segment.objects().iter().find(|object| object.name == "queue").unwrap().offset;
     let mut word = [0; 8];
     File::open(name().path()).unwrap().read_exact_at(&mut word, place as u64 + 48).unwrap();

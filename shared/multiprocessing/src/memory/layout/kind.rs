@@ -47,6 +47,9 @@ macro_rules! kinds {
             /// Adds a [`JoinableQueue`](crate::JoinableQueue) of at most `capacity` messages, at
             /// least 1.
             13: queue::JoinableQueue<T: Shareable>, RingWithRows, joinable_queue(capacity: usize);
+            /// Adds a [`MessageQueue`](crate::MessageQueue) that has room for a message of
+            /// `capacity` bytes, at least 1, or for shorter ones.
+            14: queue::MessageQueue, Ring, message_queue(capacity: usize);
         }
     };
 }

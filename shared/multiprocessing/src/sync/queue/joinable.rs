@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::error::QueueError;
-use super::ring::endless;
+use super::iter::messages;
 use super::task::Task;
 use super::waits::{JOINS, Numbers, deadline};
-use super::{Kind, Queue};
+use super::{Kind, Queue, endless};
 use crate::memory::element::Shareable;
 use crate::sync::lock::LockFailure;
 use crate::sync::participant::Identity;
@@ -37,7 +37,8 @@ use crate::sys::deadline::Deadline;
 /// * while it joins: other processes continue;
 /// * in any other call: the same as for a [`Queue`].
 ///
-/// A queue does not know which processes are expected to take its tasks. If all of those may be
+/// A queue does not know which processes are expected to take its tasks. A join waits for tasks
+/// that no living process takes, as a put waits for room in a [`Queue`]. If all takers may be
 /// killed, join with a timeout. A process that joins while it has a task in progress waits for
 /// itself. The handle can be cloned and is inherited by forked children.
 pub type JoinableQueue<T> = Queue<T, Joinable>;
@@ -81,6 +82,19 @@ impl<T: Shareable> JoinableQueue<T> {
     /// over.
     pub fn get_timeout(&self, timeout: Duration) -> Result<Option<Task<T>>, QueueError> {
         self.get_within(Some(timeout))
+    }
+
+    /// Takes tasks until the queue is closed and empty, as [`Queue::iter`] does for messages.
+    pub fn iter(&self) -> impl Iterator<Item = Result<Task<T>, QueueError>> {
+        messages(|| self.get_within(None))
+    }
+
+    /// Works like [`iter`](Self::iter), and also ends if no message came for this long.
+    pub fn iter_timeout(
+        &self,
+        timeout: Duration,
+    ) -> impl Iterator<Item = Result<Task<T>, QueueError>> {
+        messages(move || self.get_within(Some(timeout)))
     }
 
     fn get_within(&self, timeout: Option<Duration>) -> Result<Option<Task<T>>, QueueError> {

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use nix::errno::Errno;
-
 use super::counts::{Counts, PUT, Standing};
 use super::error::QueueError;
 use super::waits::{Numbers, Side};
@@ -133,11 +131,6 @@ impl<T> Ring<T> {
     }
 }
 
-/// Unwraps the outcome of a wait without a deadline, which always has one.
-pub(super) fn endless<R>(outcome: Option<R>) -> Result<R, QueueError> {
-    outcome.ok_or(QueueError::Failed(LockFailure::System(Errno::EBUSY)))
-}
-
 impl<T> fmt::Display for Ring<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Standing(self.record.get(), self.capacity).fmt(f)
@@ -150,10 +143,9 @@ mod tests {
     use std::thread;
     use std::time::Instant;
 
+    use super::super::testing::left_halfway;
     use super::super::waits::WAITS;
     use super::*;
-    use crate::memory::layout::LOCK_BYTES;
-    use crate::sync::lock::Lock;
     use crate::{Plan, Queue, Segment, SegmentName};
 
     fn queue(test: &str) -> (Segment, Queue<u64>) {
@@ -162,22 +154,6 @@ mod tests {
         let segment = Segment::create(&name, &Plan::new().queue::<u64>("queue", 2)).unwrap();
         let queue = segment.queue("queue").unwrap();
         (segment, queue)
-    }
-
-    fn place(segment: &Segment) -> Place {
-        segment.place(&segment.objects()[0])
-    }
-
-    /// Returns the lock of a queue whose holder died halfway. The kernel treats the end of a thread
-    /// that holds it like that of a process.
-    fn left_halfway(segment: &Segment, halfway: impl FnOnce() + Send) -> Lock {
-        let lock = Lock::at(place(segment).part(0, LOCK_BYTES));
-        let dies_halfway = || {
-            std::mem::forget(lock.lock().unwrap());
-            halfway();
-        };
-        thread::scope(|scope| scope.spawn(dies_halfway).join().unwrap());
-        lock
     }
 
     #[test]
