@@ -112,6 +112,7 @@ pub(crate) mod sealed {
         fn fetch_add(cell: &Self::Cell, value: Self) -> Self;
         fn fetch_sub(cell: &Self::Cell, value: Self) -> Self;
         fn fetch_max(cell: &Self::Cell, value: Self) -> Self;
+        fn compare_exchange(cell: &Self::Cell, current: Self, new: Self) -> Result<Self, Self>;
     }
 }
 
@@ -140,6 +141,9 @@ macro_rules! atomic_elements {
             }
             fn fetch_max(cell: &$cell, value: Self) -> Self {
                 cell.fetch_max(value, Ordering::AcqRel)
+            }
+            fn compare_exchange(cell: &$cell, current: Self, new: Self) -> Result<Self, Self> {
+                cell.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire)
             }
         }
     )*};

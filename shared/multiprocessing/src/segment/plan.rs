@@ -5,17 +5,14 @@ use crate::memory::layout::{
     ALIGNMENT, ENTRY_BYTES, HEADER_BYTES, MAX_OBJECT_NAME_BYTES, Object, ObjectKind, ROW_BYTES,
     fingerprint, is_structure, kinds,
 };
-use crate::sync::primitive::{Planned, Primitive};
-
-/// How many processes can take part in one primitive at the same time by default.
-const PARTICIPANTS: usize = 64;
+use crate::sync::primitive::{Participants, Planned, Primitive};
 
 /// The objects of a segment to be created. All start as zeros except for the numbers given here.
 /// Locks start free.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     objects: Vec<PlannedObject>,
-    participants: usize,
+    participants: Participants,
 }
 
 #[derive(Clone, Debug)]
@@ -29,12 +26,6 @@ struct PlannedObject {
     problem: Option<String>,
 }
 
-impl Default for Plan {
-    fn default() -> Self {
-        Self { objects: Vec::new(), participants: PARTICIPANTS }
-    }
-}
-
 impl Plan {
     /// Returns a plan without objects.
     pub fn new() -> Self {
@@ -43,10 +34,12 @@ impl Plan {
 
     /// Makes room for this many processes to take part at the same time in each semaphore,
     /// condition, barrier and joinable queue that is added from here on: to hold units, wait, be a
-    /// party, have tasks in progress. The default is 64. Each takes 64 bytes, and one too many gets
-    /// an error.
+    /// party, have tasks in progress. Each takes 64 bytes, and one too many gets an error.
+    ///
+    /// The default is 64, or as many as the units of a semaphore or the parties of a barrier if
+    /// those are more, at most 1,024.
     pub fn participants(mut self, participants: usize) -> Self {
-        self.participants = participants;
+        self.participants = Participants(Some(participants));
         self
     }
 
@@ -139,6 +132,7 @@ kinds!(additions);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::primitive::{MOST_PARTICIPANTS, PARTICIPANTS};
 
     #[test]
     fn objects_are_aligned_and_do_not_overlap() {
@@ -172,6 +166,8 @@ mod tests {
     fn the_page_on_limits_states_the_numbers_of_the_code() {
         let limits = include_str!("../../docs/limits.md");
         assert!(limits.contains(&format!("**{PARTICIPANTS} participants**")));
+        assert_eq!(MOST_PARTICIPANTS, 1_024);
+        assert!(limits.contains("up to 1,024 by itself"));
         assert!(
             limits
                 .contains(&format!("Names of objects have at most {MAX_OBJECT_NAME_BYTES} bytes"))

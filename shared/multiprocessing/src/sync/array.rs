@@ -10,7 +10,7 @@ use crate::memory::cell::{atomic, elements};
 use crate::memory::element::{AtomicElement, Shareable, elements_in, sealed::Atomic};
 use crate::memory::layout::{ElementType, LOCK_BYTES, Object};
 use crate::sync::lock::{Lock, LockError, LockGuard, MarkConsistent};
-use crate::sync::primitive::{Planned, Primitive};
+use crate::sync::primitive::{Participants, Planned, Primitive};
 use crate::sys::mapping::Place;
 
 /// A shared array with its own lock, like Python's `multiprocessing.Array`. Its length never
@@ -34,7 +34,7 @@ impl<T: Shareable> Primitive for Array<T> {
         Some(T::schema())
     }
 
-    fn planned(length: Self::Size, _participants: usize) -> Result<Planned, String> {
+    fn planned(length: Self::Size, _participants: Participants) -> Result<Planned, String> {
         Ok(Planned::elements(length.saturating_mul(elements_in::<T>())))
     }
 
@@ -142,7 +142,7 @@ impl<T: AtomicElement> Primitive for RawArray<T> {
 
     const ELEMENT: ElementType = T::ELEMENT;
 
-    fn planned(length: Self::Size, _participants: usize) -> Result<Planned, String> {
+    fn planned(length: Self::Size, _participants: Participants) -> Result<Planned, String> {
         Ok(Planned::elements(length))
     }
 
@@ -192,6 +192,46 @@ impl<T: AtomicElement> RawArray<T> {
     /// Subtracts from the element, wrapping at the type's limits, and returns its previous value.
     pub fn fetch_sub(&self, index: usize, value: T) -> T {
         T::fetch_sub(self.cell(index), value)
+    }
+
+    /// Raises the element to at least this, and returns its previous value.
+    pub fn fetch_max(&self, index: usize, value: T) -> T {
+        T::fetch_max(self.cell(index), value)
+    }
+
+    /// Replaces the element by `new` if it is `current`, in one step. Returns its previous value.
+    ///
+    /// # Errors
+    /// The element, if it has another value. It stays.
+    pub fn compare_exchange(&self, index: usize, current: T, new: T) -> Result<T, T> {
+        T::compare_exchange(self.cell(index), current, new)
+    }
+
+    /// Reads as many elements as `into` has, from element `first` on. Each is read in one step, so
+    /// none is torn. But all together are no snapshot: other processes may change some of them in
+    /// between.
+    ///
+    /// # Panics
+    /// If the array ends before that, and then nothing is read.
+    pub fn load_slice(&self, first: usize, into: &mut [T]) {
+        self.check_range(first, into.len());
+        into.iter_mut().zip(first..).for_each(|(value, index)| *value = self.load(index));
+    }
+
+    /// Replaces as many elements as `values` has, from element `first` on. Each is written in one
+    /// step, in order. Other processes may see some of the new values before the others, and if
+    /// this process is killed, some elements may keep their old values.
+    ///
+    /// # Panics
+    /// If the array ends before that, and then nothing is written.
+    pub fn store_slice(&self, first: usize, values: &[T]) {
+        self.check_range(first, values.len());
+        values.iter().zip(first..).for_each(|(value, index)| self.store(index, *value));
+    }
+
+    fn check_range(&self, first: usize, length: usize) {
+        let fits = first.checked_add(length).is_some_and(|end| end <= self.len());
+        assert!(fits, "{length} elements from element {first} on, of {}", self.len());
     }
 
     /// Returns an iterator over the elements. It reads each element only when it reaches it.

@@ -19,7 +19,7 @@ use self::round::{Entry, Outcome, Rounds, Ticket};
 use crate::memory::layout::{ElementType, Object};
 use crate::sync::lock::LockFailure;
 use crate::sync::participant::Identity;
-use crate::sync::primitive::{Planned, Primitive};
+use crate::sync::primitive::{Participants, Planned, Primitive};
 use crate::sync::record::{Full, Record, State};
 use crate::sys::deadline::Deadline;
 use crate::sys::futex::ANY;
@@ -71,7 +71,8 @@ impl Primitive for Barrier {
 
     const ELEMENT: ElementType = ElementType::U64;
 
-    fn planned(parties: Self::Size, participants: usize) -> Result<Planned, String> {
+    fn planned(parties: Self::Size, participants: Participants) -> Result<Planned, String> {
+        let participants = participants.for_all(parties as u64);
         if !(1..=participants).contains(&parties) {
             return Err(format!("has {parties} parties, not 1 to {participants} participants"));
         }

@@ -14,7 +14,7 @@ use self::waiters::{Given, Waiters};
 use crate::memory::layout::{ElementType, Object};
 use crate::sync::lock::{Lock, LockFailure};
 use crate::sync::participant::Identity;
-use crate::sync::primitive::{Planned, Primitive};
+use crate::sync::primitive::{Participants, Planned, Primitive};
 use crate::sync::record::{Full, Record, State};
 use crate::sys::deadline::Deadline;
 use crate::sys::mapping::Place;
@@ -206,8 +206,8 @@ impl Primitive for Condition {
 
     const ELEMENT: ElementType = ElementType::U64;
 
-    fn planned((): Self::Size, participants: usize) -> Result<Planned, String> {
-        Ok(Planned::elements(participants))
+    fn planned((): Self::Size, participants: Participants) -> Result<Planned, String> {
+        Ok(Planned::elements(participants.number()))
     }
 
     fn describe(place: &Place, _object: &Object) -> Option<String> {

@@ -8,7 +8,7 @@ use crate::memory::cell::atomic;
 use crate::memory::layout::{ElementType, Object};
 use crate::memory::state::is_removed;
 use crate::sync::lock::LockFailure;
-use crate::sync::primitive::{Planned, Primitive};
+use crate::sync::primitive::{Participants, Planned, Primitive};
 use crate::sys::deadline::Deadline;
 use crate::sys::futex;
 use crate::sys::mapping::Place;
@@ -47,7 +47,7 @@ impl Primitive for Event {
 
     const ELEMENT: ElementType = ElementType::U32;
 
-    fn planned((): Self::Size, _participants: usize) -> Result<Planned, String> {
+    fn planned((): Self::Size, _participants: Participants) -> Result<Planned, String> {
         Ok(Planned::elements(1))
     }
 

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use crate::memory::layout::{ElementType, Object};
 use crate::sync::held::{MOST_HELD, Unheld, count_in, count_in_closely, count_out};
 use crate::sync::mutex::{Acquired, LockBlock, LockPlace, Unfinished};
-use crate::sync::primitive::{Planned, Primitive};
+use crate::sync::primitive::{Participants, Planned, Primitive};
 use crate::sys::generation::known_generation;
 use crate::sys::mapping::Place;
 use crate::sys::namespaces::Namespaces;
@@ -183,7 +183,7 @@ impl Primitive for Lock {
 
     const ELEMENT: ElementType = ElementType::U8;
 
-    fn planned((): Self::Size, _participants: usize) -> Result<Planned, String> {
+    fn planned((): Self::Size, _participants: Participants) -> Result<Planned, String> {
         Ok(Planned::elements(0))
     }
 }

@@ -20,6 +20,29 @@ impl Planned {
     }
 }
 
+/// How many processes can take part in one primitive at the same time by default.
+pub(crate) const PARTICIPANTS: usize = 64;
+/// Most participants that a primitive makes room for by itself.
+pub(crate) const MOST_PARTICIPANTS: usize = 1024;
+
+/// How many processes a plan makes room for in each primitive.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Participants(pub(crate) Option<usize>);
+
+impl Participants {
+    /// Returns the number that the plan names, or else a number that is enough for what the
+    /// primitive promises, such as its units.
+    pub(crate) fn for_all(self, promised: u64) -> usize {
+        let promised = usize::try_from(promised).unwrap_or(usize::MAX);
+        self.0.unwrap_or(promised.clamp(PARTICIPANTS, MOST_PARTICIPANTS))
+    }
+
+    /// Returns the number for a primitive that promises none.
+    pub(crate) fn number(self) -> usize {
+        self.for_all(0)
+    }
+}
+
 /// A kind of shared object. Its handle also has a function `open`, which returns the handle of an
 /// object of this kind and element type, or `None` if the rest of the object does not fit.
 pub(crate) trait Primitive {
@@ -29,9 +52,9 @@ pub(crate) trait Primitive {
     /// The element type that the directory names.
     const ELEMENT: ElementType;
 
-    /// Plans an object in which up to `participants` processes take part at the same time. The
-    /// error is the second half of a sentence that begins with the object.
-    fn planned(size: Self::Size, participants: usize) -> Result<Planned, String>;
+    /// Plans an object in which this many processes take part at the same time. The error is the
+    /// second half of a sentence that begins with the object.
+    fn planned(size: Self::Size, participants: Participants) -> Result<Planned, String>;
 
     /// Returns the schema of its value, element or message, if that is a type of the program.
     fn schema() -> Option<String> {

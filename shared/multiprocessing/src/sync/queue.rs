@@ -26,7 +26,7 @@ pub use self::task::Task;
 use crate::memory::element::{Shareable, elements_in};
 use crate::memory::layout::{ElementType, Object};
 use crate::sync::lock::LockFailure;
-use crate::sync::primitive::{Planned, Primitive};
+use crate::sync::primitive::{Participants, Planned, Primitive};
 use crate::sys::mapping::Place;
 
 /// A bounded queue of messages for any number of producers and consumers, like Python's
@@ -103,8 +103,8 @@ impl<T: Shareable, K: Kind> Primitive for Queue<T, K> {
         Some(T::schema())
     }
 
-    fn planned(capacity: usize, participants: usize) -> Result<Planned, String> {
-        let rows = if K::HAS_ROWS { participants } else { 0 };
+    fn planned(capacity: usize, participants: Participants) -> Result<Planned, String> {
+        let rows = if K::HAS_ROWS { participants.number() } else { 0 };
         Ok(Planned { rows, ..ring::planned::<T>(capacity)? })
     }
 

@@ -12,7 +12,7 @@ use crate::memory::layout::{ElementType, Object};
 use crate::sync::held::{MOST_HELD, count_in, count_in_closely, count_out};
 use crate::sync::lock::{Inherited, Lock, LockError, LockFailure, MarkConsistent, never_busy};
 use crate::sync::mutex::{Acquired, LockBlock, Unfinished};
-use crate::sync::primitive::{Planned, Primitive};
+use crate::sync::primitive::{Participants, Planned, Primitive};
 use crate::sys::generation::known_generation;
 use crate::sys::mapping::Place;
 use crate::sys::namespaces::Namespaces;
@@ -53,7 +53,7 @@ impl Primitive for RLock {
 
     const ELEMENT: ElementType = ElementType::U8;
 
-    fn planned((): Self::Size, _participants: usize) -> Result<Planned, String> {
+    fn planned((): Self::Size, _participants: Participants) -> Result<Planned, String> {
         Ok(Planned::elements(0))
     }
 

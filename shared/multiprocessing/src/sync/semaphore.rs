@@ -11,7 +11,7 @@ use crate::memory::element::Shareable;
 use crate::memory::layout::{ElementType, Object};
 use crate::sync::lock::LockFailure;
 use crate::sync::participant::{Identity, Row};
-use crate::sync::primitive::{Planned, Primitive};
+use crate::sync::primitive::{Participants, Planned, Primitive};
 use crate::sync::record::{Full, Head, Record, State};
 use crate::sys::deadline::Deadline;
 use crate::sys::futex::ANY;
@@ -149,11 +149,11 @@ fn sum(rows: &[Row]) -> u64 {
 }
 
 /// Plans a semaphore that starts with this many units and never has more than `most`.
-fn planned(units: u64, most: u64, participants: usize) -> Result<Planned, String> {
+fn planned(units: u64, most: u64, participants: Participants) -> Result<Planned, String> {
     if units > MOST_UNITS {
         return Err(format!("has more than {MOST_UNITS} units"));
     }
-    Ok(Planned { head: [units, most], ..Planned::elements(participants) })
+    Ok(Planned { head: [units, most], ..Planned::elements(participants.for_all(units)) })
 }
 
 impl Primitive for Semaphore {
@@ -161,7 +161,7 @@ impl Primitive for Semaphore {
 
     const ELEMENT: ElementType = ElementType::U64;
 
-    fn planned(units: Self::Size, participants: usize) -> Result<Planned, String> {
+    fn planned(units: Self::Size, participants: Participants) -> Result<Planned, String> {
         planned(units, MOST_UNITS, participants)
     }
 
@@ -330,7 +330,7 @@ impl Primitive for BoundedSemaphore {
 
     const ELEMENT: ElementType = ElementType::U64;
 
-    fn planned(units: Self::Size, participants: usize) -> Result<Planned, String> {
+    fn planned(units: Self::Size, participants: Participants) -> Result<Planned, String> {
         planned(units, units, participants)
     }
 

@@ -10,7 +10,7 @@ use crate::memory::element::{AtomicElement, Shareable, check_copied, elements_in
 use crate::memory::layout::{ElementType, Object};
 use crate::sync::copies::Copies;
 use crate::sync::lock::{Lock, LockError, LockFailure, LockGuard, MarkConsistent};
-use crate::sync::primitive::{Planned, Primitive};
+use crate::sync::primitive::{Participants, Planned, Primitive};
 use crate::sys::mapping::Place;
 
 /// A shared value with its own lock, like Python's `multiprocessing.Value`.
@@ -41,7 +41,7 @@ impl<T: Shareable> Primitive for Value<T> {
         Some(T::schema())
     }
 
-    fn planned((): Self::Size, _participants: usize) -> Result<Planned, String> {
+    fn planned((): Self::Size, _participants: Participants) -> Result<Planned, String> {
         const { check_copied::<T>() };
         Ok(Planned::elements(elements_in::<T>()))
     }
@@ -196,7 +196,7 @@ impl<T: AtomicElement> Primitive for RawValue<T> {
 
     const ELEMENT: ElementType = T::ELEMENT;
 
-    fn planned((): Self::Size, _participants: usize) -> Result<Planned, String> {
+    fn planned((): Self::Size, _participants: Participants) -> Result<Planned, String> {
         Ok(Planned::elements(1))
     }
 }
@@ -230,6 +230,14 @@ impl<T: AtomicElement> RawValue<T> {
     /// Raises the value to at least this, and returns the previous value.
     pub fn fetch_max(&self, value: T) -> T {
         T::fetch_max(self.cell(), value)
+    }
+
+    /// Replaces the value by `new` if it is `current`, in one step. Returns the previous value.
+    ///
+    /// # Errors
+    /// The value, if it is another one. It stays.
+    pub fn compare_exchange(&self, current: T, new: T) -> Result<T, T> {
+        T::compare_exchange(self.cell(), current, new)
     }
 
     fn cell(&self) -> &<T as Atomic>::Cell {

@@ -1,5 +1,7 @@
 //! Python's `Array` and `RawArray`: changes under a lock, and atomic additions without one.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use multiprocessing::{LockError, Plan, Process};
 
 use crate::common::{
@@ -38,6 +40,49 @@ fn the_holder_of_its_lock_changes_an_array_in_place() {
     assert_eq!(raw.iter().collect::<Vec<_>>(), [1, u16::MAX, 0]);
     let mut outside = Process::fork(|| i32::from(raw.load(3))).unwrap();
     assert_eq!(outside.join().unwrap().to_string(), "exit code 101");
+}
+
+#[apply(test)]
+fn processes_exchange_elements_only_for_the_value_that_they_expect() {
+    const EACH: u64 = 2_000;
+    let segment = segment(&Plan::new().raw_array::<u64>("raw", 2).raw_value::<i8>("value"));
+    let (raw, value) =
+        (segment.raw_array::<u64>("raw").unwrap(), segment.raw_value::<i8>("value").unwrap());
+    let count_up = || {
+        for _ in 0..EACH {
+            let mut seen = raw.load(1);
+            while let Err(other) = raw.compare_exchange(1, seen, seen + 1) {
+                seen = other;
+            }
+        }
+    };
+    join_all([child(count_up), child(count_up), child(count_up)]);
+    assert_eq!((raw.load(0), raw.load(1)), (0, 3 * EACH));
+    assert_eq!((raw.fetch_max(1, 5), raw.fetch_max(0, 5), raw.load(0)), (3 * EACH, 0, 5));
+
+    assert_eq!(value.compare_exchange(0, -1), Ok(0));
+    join_all([child(|| assert_eq!(value.compare_exchange(0, 7), Err(-1)))]);
+    assert_eq!(value.load(), -1);
+}
+
+#[apply(test)]
+fn slices_of_raw_elements_are_read_and_written_in_place_and_only_inside() {
+    let segment = segment(&Plan::new().raw_array::<u16>("raw", 5));
+    let raw = segment.raw_array::<u16>("raw").unwrap();
+    join_all([child(|| raw.store_slice(1, &[7, 8, 9]))]);
+    assert!(raw.iter().eq([0, 7, 8, 9, 0]));
+    let mut some = [1; 2];
+    raw.load_slice(3, &mut some);
+    assert_eq!(some, [9, 0]);
+    raw.load_slice(5, &mut []);
+    raw.store_slice(5, &[]);
+    for first in [4, 5, 6, usize::MAX] {
+        let panics = |call: &mut dyn FnMut()| catch_unwind(AssertUnwindSafe(call)).is_err();
+        assert!(panics(&mut || raw.store_slice(first, &[1, 1])), "from {first} on");
+        assert!(panics(&mut || raw.load_slice(first, &mut some)), "from {first} on");
+    }
+    assert!(raw.iter().eq([0, 7, 8, 9, 0]), "a part of a refused slice was written");
+    assert_eq!(some, [9, 0]);
 }
 
 #[apply(test)]

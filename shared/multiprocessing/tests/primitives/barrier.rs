@@ -256,6 +256,21 @@ fn one_party_too_many_gets_an_error() {
 }
 
 #[apply(test)]
+fn a_barrier_has_room_for_all_its_parties_and_reports_the_death_of_any_of_them() {
+    let segment = segment(&Plan::new().barrier("meet", 70));
+    let meet = segment.barrier("meet").unwrap();
+    let parties = children(69, |_| {
+        meet.wait().unwrap();
+        assert!(matches!(meet.wait(), Err(BarrierError::Broken(BreakCause::PartyDied(_)))));
+    });
+    meet.wait().unwrap();
+    wait_until("all others wait", || meet.n_waiting() == 69);
+    let mut parties = parties.into_iter();
+    kill_and_join(parties.next().unwrap());
+    join_all(parties);
+}
+
+#[apply(test)]
 fn waits_time_out_on_time_even_under_a_storm_of_signals() {
     let segment = segment(&Plan::new().barrier("0", 2).barrier("1", 2));
     let barriers = ["0", "1"].map(|name| segment.barrier(name).unwrap());

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use multiprocessing::{Plan, Process, Segment, SegmentError, Semaphore, SemaphoreError};
 
 use crate::common::{
-    LIMIT, apply, assert_less, child, join_all, keeps_time, kill_and_join, segment, sleep_for_ever,
-    test, unique_name, wait_until, wait_until_blocked, waits_idly,
+    LIMIT, apply, assert_less, child, fact, join_all, keeps_time, kill_and_join, reap, segment,
+    sleep_for_ever, test, unique_name, wait_until, wait_until_blocked, waits_idly,
 };
 
 fn semaphore(units: u64) -> (Segment, Semaphore) {
@@ -153,6 +153,37 @@ fn one_permit_holder_too_many_gets_an_error() {
     assert_eq!((permit.recovered(), gate.get_value()), (2, 4));
     let second = gate.acquire().unwrap();
     assert_eq!((second.recovered(), gate.get_value()), (0, 3));
+}
+
+#[apply(test)]
+fn as_many_processes_as_there_are_units_hold_one_each_and_kills_bring_all_back() {
+    for (units, holders) in [(100, 70), (300, 300)] {
+        let plan = Plan::new().semaphore("gate", units).bounded_semaphore("bounded", units);
+        let segment = Segment::create(&unique_name(), &plan).unwrap();
+        let (gate, bounded) =
+            (segment.semaphore("gate").unwrap(), segment.bounded_semaphore("bounded").unwrap());
+        let hold = || {
+            let _permits = (gate.acquire().unwrap(), bounded.acquire().unwrap());
+            sleep_for_ever();
+        };
+        let mut processes: Vec<_> = (0..holders).map(|_| child(hold)).collect();
+        wait_until("all hold their units", || {
+            [gate.get_value(), bounded.get_value()] == [units - holders; 2]
+        });
+        processes.iter().for_each(|holder| holder.kill().unwrap());
+        processes.iter_mut().for_each(reap);
+        let begun = Instant::now();
+        let permits: Vec<_> = (0..units).map(|_| gate.acquire().unwrap()).collect();
+        fact("recovered_ms", begun.elapsed().as_millis());
+        assert_less("the units come back", begun.elapsed(), Duration::from_secs(2));
+        assert_eq!((permits.len() as u64, gate.recovered()), (units, holders));
+        let recovered = wait_until("the bounded units come back", || {
+            let permits: Vec<_> =
+                (0..units).map_while(|_| bounded.try_acquire().unwrap()).collect();
+            permits.len() as u64 == units
+        });
+        assert_less("the bounded units come back", recovered, Duration::from_secs(2));
+    }
 }
 
 #[apply(test)]

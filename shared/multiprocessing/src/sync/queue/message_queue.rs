@@ -13,7 +13,7 @@ use super::waits::Numbers;
 use crate::memory::encoding::{decode, encode};
 use crate::memory::layout::{ElementType, Object};
 use crate::sync::lock::LockFailure;
-use crate::sync::primitive::{Planned, Primitive};
+use crate::sync::primitive::{Participants, Planned, Primitive};
 use crate::sys::mapping::Place;
 
 /// A bounded queue of messages of any length for any number of producers and consumers, like
@@ -57,7 +57,7 @@ impl Primitive for MessageQueue {
 
     const ELEMENT: ElementType = ElementType::U8;
 
-    fn planned(capacity: Self::Size, _participants: usize) -> Result<Planned, String> {
+    fn planned(capacity: Self::Size, _participants: Participants) -> Result<Planned, String> {
         byte_ring::planned(capacity)
     }
 
