@@ -229,4 +229,6 @@ pub use sys::spawn_error::SpawnError;
 #[cfg(target_pointer_width = "64")]
 pub use sys::wait::{wait, wait_timeout};
 #[cfg(target_pointer_width = "64")]
-pub use task_pool::{AsyncResult, Imap, StartError, TaskError, TaskPool, TaskPoolBuilder};
+pub use task_pool::{
+    AsCompleted, AsyncResult, Imap, StartError, TaskError, TaskPool, TaskPoolBuilder,
+};

@@ -1,5 +1,6 @@
 //! What the kernel and the C library provide, each behind a safe interface.
 
+pub(crate) mod atomic;
 pub(crate) mod backtrace;
 pub(crate) mod child;
 pub(crate) mod deadline;

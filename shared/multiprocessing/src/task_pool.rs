@@ -1,9 +1,11 @@
 //! A pool of worker processes that call functions with arguments and return the results.
 
+mod as_completed;
 mod async_result;
 mod builder;
-mod claims;
+mod cancel;
 mod client;
+mod context;
 mod dispatcher;
 mod end;
 mod error;
@@ -11,7 +13,9 @@ mod function;
 mod imap;
 mod in_flight;
 mod message;
+mod overrun;
 mod panics;
+mod progress;
 mod worker;
 mod worker_handle;
 mod workers;
@@ -22,6 +26,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::as_completed::AsCompleted;
 pub use self::async_result::AsyncResult;
 pub use self::builder::TaskPoolBuilder;
 use self::client::Client;
@@ -38,7 +43,7 @@ const TASKS_PER_WORKER: usize = 4;
 /// Most tasks in flight per worker for an [`Imap`]. This is twice the number that a worker queues,
 /// so that the dispatcher can refill it. With half of it, one worker runs half as many trivial
 /// tasks per second.
-const IMAP_TASKS_PER_WORKER: usize = 2 * claims::CAPACITY;
+const IMAP_TASKS_PER_WORKER: usize = 2 * in_flight::CAPACITY;
 
 /// A pool of worker processes that call functions, like Python's `multiprocessing.Pool`.
 ///
@@ -46,6 +51,7 @@ const IMAP_TASKS_PER_WORKER: usize = 2 * claims::CAPACITY;
 /// |---|---|
 /// | `pool = Pool(4)` | `let pool = TaskPool::new(4)?;` |
 /// | `Pool(4, initializer=f)` | `TaskPool::builder(4).initializer(f).start()?` |
+/// | a global that `initializer` sets | [`TaskPool::context`] |
 /// | `Pool(4, maxtasksperchild=10)` | `TaskPool::builder(4).max_tasks_per_child(10).start()?` |
 /// | `pool.apply(power, (2, 10))` | `pool.apply(power, (2, 10))?`, where `power` takes a tuple |
 /// | `pool.map(square, range(10))` | `pool.map(square, 0..10)?` |
@@ -55,6 +61,9 @@ const IMAP_TASKS_PER_WORKER: usize = 2 * claims::CAPACITY;
 /// | `pool.imap_unordered(f, xs)` | `pool.imap_unordered(f, xs)`, an iterator of `Result` |
 /// | `pool.apply_async(f, (x,))` | `pool.apply_async(f, x)`, an [`AsyncResult`] |
 /// | `pool.map_async(f, xs)` | `pool.map_async(f, xs)`, an [`AsyncResult`] |
+/// | `future.cancel()` of `concurrent.futures` | [`AsyncResult::cancel`] |
+/// | `as_completed(futures)` of `concurrent.futures` | [`TaskPool::as_completed`] |
+/// | none: a time limit of each task | [`TaskPoolBuilder::task_timeout`] |
 /// | `pool.close(); pool.join()` | `pool.join()?` |
 /// | `pool.terminate()`, the end of a `with` block | dropping the pool |
 ///
@@ -68,25 +77,21 @@ const IMAP_TASKS_PER_WORKER: usize = 2 * claims::CAPACITY;
 ///
 /// A task is a function that captures nothing. The workers are forked when the pool starts: they
 /// have the program's functions, but no values that were created later. State that all tasks need
-/// is created before the pool, in a `static`, or in each worker by the initializer. Handles of
-/// shared memory work in both:
+/// is created in each worker by the initializer. Handles of shared memory work there:
 ///
 /// ```
-/// use std::sync::OnceLock;
-///
 /// use multiprocessing::{Plan, Segment, SegmentName, TaskPool, Value};
 ///
-/// // Python: Pool(2, initializer=init, initargs=(total,)), where init makes it global.
-/// static TOTAL: OnceLock<Value<u64>> = OnceLock::new();
-///
 /// fn add(number: u64) -> bool {
-///     TOTAL.get().is_some_and(|total| total.update(|total| *total += number).is_ok())
+///     let total = TaskPool::context::<Value<u64>>().expect("the pool has an initializer");
+///     total.update(|total| *total += number).is_ok()
 /// }
 ///
 /// let name = SegmentName::new(&format!("doc.total.{}", std::process::id()))?;
 /// let segment = Segment::create(&name, &Plan::new().value::<u64>("total"))?;
 /// let total = segment.value::<u64>("total")?;
-/// let pool = TaskPool::builder(2).initializer(|| _ = TOTAL.set(total.clone())).start()?;
+/// // Python: Pool(2, initializer=init, initargs=(total,)), where init makes it global.
+/// let pool = TaskPool::builder(2).initializer(|| total.clone()).start()?;
 /// assert_eq!(pool.map(add, [1, 2, 3])?, [true; 3]);
 /// assert_eq!(total.get(), 6);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -111,8 +116,10 @@ const IMAP_TASKS_PER_WORKER: usize = 2 * claims::CAPACITY;
 ///   fails with [`TaskError::PoolEnded`], and the workers end.
 /// * The owner: the dispatcher and all workers end at once.
 ///
-/// The pool waits for a worker that is *stopped*, as for one whose task takes long. A panic of a
-/// task becomes its error, [`TaskError::Panicked`], with its location. The worker keeps running.
+/// The pool waits for a worker that is *stopped*, as for one whose task takes long, unless its
+/// tasks have a [time limit](TaskPoolBuilder::task_timeout). Other workers run what is queued
+/// behind it. A panic of a task becomes its error, [`TaskError::Panicked`], with its location. The
+/// worker keeps running.
 ///
 /// # Threads and memory
 ///

@@ -1,11 +1,10 @@
 //! Two copies of some data and the lock that guards them. One copy is whole at every moment, at
 //! whatever point a process is killed.
 
-use std::sync::atomic::{Ordering, fence};
-
 use crate::memory::cell::word;
 use crate::memory::layout::LOCK_BYTES;
 use crate::sync::lock::Lock;
+use crate::sys::atomic::{Ordering, fence};
 use crate::sys::mapping::Place;
 
 /// A lock block and two copies behind it. The current copy is number `version % 2`. A change is

@@ -2,7 +2,6 @@
 //! every moment, a word to sleep on, and the check for dead participants.
 
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use crate::memory::cell::{WORD, atomic, read_words, word, write_words};
 use crate::memory::element::Shareable;
@@ -11,7 +10,8 @@ use crate::memory::state::is_removed;
 use crate::sync::copies::Copies;
 use crate::sync::lock::{LockError, LockFailure, LockGuard};
 use crate::sync::participant::{Identity, Row};
-use crate::sys::deadline::{Deadline, now};
+use crate::sys::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sys::deadline::{Deadline, now_in_ms};
 use crate::sys::futex;
 use crate::sys::mapping::Place;
 
@@ -165,8 +165,7 @@ impl<H: Head> Record<H> {
     /// just checked.
     pub(crate) fn look_for_dead(&self) -> Result<Vec<Identity>, LockFailure> {
         let looked: &AtomicU64 = word(&self.signal, LOOKED_OFFSET / WORD);
-        let now = now()?;
-        let now = now.tv_sec().cast_unsigned() * 1000 + now.tv_nsec().cast_unsigned() / 1_000_000;
+        let now = now_in_ms()?;
         let last = looked.load(Ordering::Relaxed);
         let due = now.wrapping_sub(last) >= BETWEEN_LOOKS_MS;
         // Several processes got here at the same time, and another one checks.

@@ -82,3 +82,9 @@ pub(crate) fn new_look() -> Result<TimeSpec, Errno> {
 pub(crate) fn now() -> Result<TimeSpec, Errno> {
     clock_gettime(ClockId::CLOCK_MONOTONIC)
 }
+
+/// Returns the time of the monotonic clock in milliseconds.
+pub(crate) fn now_in_ms() -> Result<u64, Errno> {
+    let now = now()?;
+    Ok(now.tv_sec().cast_unsigned() * 1000 + now.tv_nsec().cast_unsigned() / 1_000_000)
+}

@@ -25,6 +25,7 @@ type Outcomes<R> = Result<Vec<Result<R, TaskError>>, TaskError>;
 /// | `result.wait()` | `result.wait()?` |
 /// | `result.wait(1)` | `result.wait_timeout(second)?` |
 /// | `result.ready()` | `result.wait_timeout(Duration::ZERO)?` |
+/// | `future.cancel()` of `concurrent.futures` | `result.cancel()?` |
 /// | `result.successful()`, `callback`, `error_callback` | `match result.get()` |
 #[derive(Debug)]
 #[must_use = "dropping this discards the result"]
@@ -58,12 +59,25 @@ impl<T> AsyncResult<T> {
     }
 
     fn wait_until(&self, deadline: Deadline) -> Result<bool, TaskError> {
-        for task in self.tasks.iter().flatten() {
+        for task in self.tasks() {
             if self.client.wait_any(&[*task], deadline)?.is_none() {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    pub(super) fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    pub(super) fn is_submitted(&self) -> bool {
+        self.tasks.is_ok()
+    }
+
+    /// Returns the submitted tasks.
+    pub(super) fn tasks(&self) -> &[TaskId] {
+        self.tasks.as_deref().unwrap_or_default()
     }
 
     /// Waits for the result without a limit, and returns it. Waits for all tasks even if one has
@@ -120,6 +134,6 @@ pub(super) fn outcomes<R: DeserializeOwned>(client: &Client, task: TaskId) -> Ou
 
 impl<T> Drop for AsyncResult<T> {
     fn drop(&mut self) {
-        self.tasks.iter().flatten().for_each(|task| self.client.forget(*task));
+        self.tasks().iter().for_each(|task| self.client.forget(*task));
     }
 }

@@ -1,6 +1,9 @@
 //! Configures and starts a task pool.
 
+use std::any::Any;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use serde::de::DeserializeOwned;
@@ -21,31 +24,47 @@ use crate::sys::spawn_error::SpawnError;
 pub struct TaskPoolBuilder<F = fn()> {
     workers: usize,
     tasks_per_worker: u64,
+    task_timeout: Option<Duration>,
     initializer: F,
 }
 
 impl TaskPoolBuilder {
     pub(super) fn new(workers: usize) -> Self {
-        Self { workers, tasks_per_worker: u64::MAX, initializer: || {} }
+        Self { workers, tasks_per_worker: u64::MAX, task_timeout: None, initializer: || {} }
     }
 }
 
-impl<F: Fn()> TaskPoolBuilder<F> {
-    /// Sets a function that every worker calls once, before its first task.
+impl<C: 'static, F: Fn() -> C> TaskPoolBuilder<F> {
+    /// Sets a function that every worker calls once, before its first task, like Python's
+    /// `initializer`. It captures what Python passes as `initargs`.
+    ///
+    /// Its value stays in the worker, as the shared context of its tasks: see
+    /// [`TaskPool::context`]. It is dropped when the worker ends in order.
     ///
     /// If it panics, the worker ends and another one starts, after growing pauses. If all workers
     /// repeatedly end before they start a task, the pool starts no more of them, and its tasks fail
     /// with [`TaskError::NotReady`](super::TaskError::NotReady). Workers killed by another process
     /// do not count.
-    pub fn initializer<G: Fn()>(self, initializer: G) -> TaskPoolBuilder<G> {
-        let Self { workers, tasks_per_worker, .. } = self;
-        TaskPoolBuilder { workers, tasks_per_worker, initializer }
+    pub fn initializer<D: 'static, G: Fn() -> D>(self, initializer: G) -> TaskPoolBuilder<G> {
+        let Self { workers, tasks_per_worker, task_timeout, .. } = self;
+        TaskPoolBuilder { workers, tasks_per_worker, task_timeout, initializer }
     }
 
     /// Sets the number of tasks after which a worker ends and is replaced. That limits what leaking
     /// tasks can accumulate.
     pub fn max_tasks_per_child(mut self, tasks: u64) -> Self {
         self.tasks_per_worker = tasks;
+        self
+    }
+
+    /// Sets how long a worker may take for each task. (Python has no such limit.)
+    ///
+    /// A worker that takes longer is killed and replaced, and the task ends with
+    /// [`TaskError::TimedOut`](super::TaskError::TimedOut). The time counts from the beginning of
+    /// the task, so the time in the queue is no part of it. All arguments of a chunk are one task:
+    /// set the chunk to one argument where each of them should have its own limit.
+    pub fn task_timeout(mut self, limit: Duration) -> Self {
+        self.task_timeout = Some(limit);
         self
     }
 
@@ -56,13 +75,16 @@ impl<F: Fn()> TaskPoolBuilder<F> {
     /// per worker is 0.
     pub fn start(self) -> Result<TaskPool, StartError> {
         self.check()?;
-        let Self { workers, tasks_per_worker, initializer } = self;
+        let Self { workers, tasks_per_worker, task_timeout, initializer } = self;
         let code = LoadedCode::current();
         let (here, there) = pipe()?;
         let dispatch = |there| {
             follow_owner(None);
-            let options = WorkerOptions { workers, tasks_per_worker, initializer: &initializer };
-            dispatcher::run(there, options)
+            let initializer = &|| Rc::new(initializer()) as Rc<dyn Any>;
+            dispatcher::run(
+                there,
+                WorkerOptions { workers, tasks_per_worker, task_timeout, initializer },
+            )
         };
         let dispatcher = Process::fork_with(there, dispatch).map_err(StartError::Dispatcher)?;
         connect(here, code, dispatcher, workers)
@@ -85,8 +107,8 @@ impl TaskPoolBuilder {
     /// may have threads and async runtimes.
     ///
     /// Every worker calls the initializer with a copy of the argument that serde makes, before its
-    /// first task. Workers have no values of this process, so the argument names what they need,
-    /// such as a segment. Tasks are functions of the program itself, not of libraries.
+    /// first task. Its value is their [context](TaskPool::context). Workers have no values of this
+    /// process, so the argument names what they need, such as a segment. Tasks are functions of the program itself, not of libraries.
     ///
     /// ```
     /// use multiprocessing::TaskPool;
@@ -102,23 +124,29 @@ impl TaskPoolBuilder {
     /// # Errors
     /// [`StartError::Dispatcher`] with [`SpawnError::NoHook`] if the program has not called
     /// [`init`](crate::init). Also fails if the number of workers or of tasks per worker is 0.
-    pub fn start_spawned<A>(self, initializer: fn(A), argument: A) -> Result<TaskPool, StartError>
+    pub fn start_spawned<A, C>(
+        self,
+        initializer: fn(A) -> C,
+        argument: A,
+    ) -> Result<TaskPool, StartError>
     where
         A: Serialize + DeserializeOwned,
+        C: 'static,
     {
         self.check()?;
-        let Self { workers, tasks_per_worker, .. } = self;
+        let Self { workers, tasks_per_worker, task_timeout, .. } = self;
         let (here, there) = pipe()?;
         let initializer = ProgramFunction::of(initializer)
             .ok_or(StartError::Dispatcher(SpawnError::NotInProgram))?;
         let options = SpawnedOptions {
             workers,
             tasks_per_worker,
+            task_timeout,
             program: ProgramCode::own().start() as u64,
             initializer,
             argument: encode(&argument)?,
         };
-        let dispatcher = Process::spawn(dispatch_spawned, (there, options));
+        let dispatcher = Process::spawn(dispatch_spawned::<A, C>, (there, options));
         let dispatcher = dispatcher.map_err(StartError::Dispatcher)?;
         connect(here, LoadedCode::of_program(), dispatcher, workers)
     }
@@ -127,25 +155,31 @@ impl TaskPoolBuilder {
 /// What a dispatcher that executes the program again gets from the owner.
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
-struct SpawnedOptions<A> {
+struct SpawnedOptions<A, C> {
     workers: usize,
     tasks_per_worker: u64,
+    task_timeout: Option<Duration>,
     /// Where the owner has the program.
     program: u64,
-    initializer: ProgramFunction<A, ()>,
+    initializer: ProgramFunction<A, C>,
     /// Encoded, so that each worker decodes its own copy.
     argument: Vec<u8>,
 }
 
-fn dispatch_spawned<A: DeserializeOwned>((there, options): (Connection, SpawnedOptions<A>)) -> i32 {
+fn dispatch_spawned<A, C>((there, options): (Connection, SpawnedOptions<A, C>)) -> i32
+where
+    A: DeserializeOwned,
+    C: 'static,
+{
     follow_owner(Some(options.program));
     let Some(initializer) = options.initializer.get() else { return 1 };
     let initializer = || match decode(&options.argument) {
-        Ok(argument) => initializer(argument),
+        Ok(argument) => Rc::new(initializer(argument)) as Rc<dyn Any>,
         Err(error) => panic!("the argument of the initializer: {error}"),
     };
-    let SpawnedOptions { workers, tasks_per_worker, .. } = options;
-    dispatcher::run(there, WorkerOptions { workers, tasks_per_worker, initializer: &initializer })
+    let SpawnedOptions { workers, tasks_per_worker, task_timeout, .. } = options;
+    let initializer = &initializer;
+    dispatcher::run(there, WorkerOptions { workers, tasks_per_worker, task_timeout, initializer })
 }
 
 /// Returns the pool of a dispatcher that was just started, once its workers have started.

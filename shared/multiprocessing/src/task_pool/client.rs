@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::error::TaskError;
 use super::function::{Call, LoadedCode, failure};
-use super::message::{TaskId, close, parse_result, result, task, terminate};
+use super::message::{NOT_CANCELLED, TaskId, close, parse_result, result, task, terminate};
 use crate::pipe::{Connection, PipeError};
 use crate::sys::deadline::Deadline;
 use crate::sys::generation::generation;
@@ -15,7 +15,7 @@ use crate::sys::generation::generation;
 /// The connection to a dispatcher, shared by the owner's threads.
 #[derive(Debug)]
 pub(super) struct Client {
-    dispatcher: Connection,
+    pub(super) dispatcher: Connection,
     code: LoadedCode,
     /// Fork [`generation`] of the process that owns the pool.
     generation: u32,
@@ -25,11 +25,13 @@ pub(super) struct Client {
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     /// Id of the last submitted task.
     last: TaskId,
-    /// Tasks whose results are still wanted, with the result message of those that are finished.
-    tasks: HashMap<TaskId, Option<Vec<u8>>>,
+    /// Tasks whose results are still wanted.
+    pub(super) tasks: HashMap<TaskId, Task>,
+    /// Number of results that were stored so far.
+    finished: u64,
     /// The task whose result comes next, if the dispatcher has announced it.
     announced: Option<TaskId>,
     /// True while a thread receives from the dispatcher. Only one does at a time.
@@ -37,13 +39,26 @@ struct State {
     /// Number of threads that wait for the receiving one.
     waiters: usize,
     /// True once no more results can arrive.
-    has_ended: bool,
+    pub(super) has_ended: bool,
     /// True if results were lost while the dispatcher may still run.
     is_broken: bool,
     /// True once the pool accepts no more tasks.
     is_closed: bool,
     /// True once the dispatcher was sent the request to close.
     is_close_sent: bool,
+}
+
+/// What the owner knows of a task.
+#[derive(Debug, PartialEq)]
+pub(super) enum Task {
+    Unfinished,
+    /// The task was to be cancelled, and had begun. It has no result yet.
+    Begun,
+    Finished {
+        /// How many results were stored before this one.
+        place: u64,
+        message: Vec<u8>,
+    },
 }
 
 /// Most messages that a wait receives after its deadline. The awaited result may be among those
@@ -55,10 +70,24 @@ impl State {
     fn store(&mut self, message: Vec<u8>) {
         let Some((id, outcomes)) = parse_result(&message) else { return };
         self.announced = outcomes.is_empty().then_some(id);
-        if !outcomes.is_empty()
-            && let Some(outcome) = self.tasks.get_mut(&id)
-        {
-            *outcome = Some(message);
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        match (outcomes, &*task) {
+            ([], _) | (NOT_CANCELLED, Task::Finished { .. }) => {}
+            (NOT_CANCELLED, _) => *task = Task::Begun,
+            _ => {
+                *task = Task::Finished { place: self.finished, message };
+                self.finished += 1;
+            }
+        }
+    }
+
+    /// Returns the place of a finished task in the order of results. A task that can no longer
+    /// finish comes last, and one whose result is gone comes first.
+    fn place(&self, task: TaskId) -> Option<u64> {
+        match self.tasks.get(&task) {
+            None => Some(0),
+            Some(Task::Finished { place, .. }) => Some(*place),
+            Some(_) => self.has_ended.then_some(u64::MAX),
         }
     }
 
@@ -90,7 +119,7 @@ impl Client {
         self.generation == generation()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -109,7 +138,7 @@ impl Client {
             }
             state.last += 1;
             let id = state.last;
-            state.tasks.insert(id, None);
+            state.tasks.insert(id, Task::Unfinished);
             id
         };
         // Sent without the lock, so that another thread can receive while this one waits for room.
@@ -136,15 +165,32 @@ impl Client {
         tasks: &[TaskId],
         deadline: Deadline,
     ) -> Result<Option<usize>, TaskError> {
+        self.wait_until(deadline, |state| tasks.iter().position(|id| state.place(*id).is_some()))
+    }
+
+    /// Waits until at least one of these groups of tasks is finished or can no longer finish.
+    /// Returns for each group its place in the order of completion, if it is finished, or `None`
+    /// when the deadline passes first.
+    pub(super) fn wait_for_groups(
+        &self,
+        groups: &[&[TaskId]],
+        deadline: Deadline,
+    ) -> Result<Option<Vec<Option<u64>>>, TaskError> {
         self.wait_until(deadline, |state| {
-            let is_finished = |id: &TaskId| !matches!(state.tasks.get(id), Some(None));
-            tasks.iter().position(is_finished).or(state.has_ended.then_some(0))
+            let place = |group: &&[TaskId]| {
+                group.iter().try_fold(0, |last, task| Some(state.place(*task)?.max(last)))
+            };
+            let places: Vec<_> = groups.iter().map(place).collect();
+            places.iter().any(Option::is_some).then_some(places)
         })
     }
 
     /// Removes and returns the result message of a finished task.
     pub(super) fn take(&self, task: TaskId) -> Result<Vec<u8>, TaskError> {
-        self.state().tasks.remove(&task).flatten().ok_or(TaskError::PoolEnded)
+        match self.state().tasks.remove(&task) {
+            Some(Task::Finished { message, .. }) => Ok(message),
+            _ => Err(TaskError::PoolEnded),
+        }
     }
 
     /// Waits until no more results can arrive. Returns false when the deadline passes first.
@@ -160,7 +206,7 @@ impl Client {
 
     /// Returns true if every result that is still wanted has arrived.
     pub(super) fn has_all_results(&self) -> bool {
-        self.state().tasks.values().all(Option::is_some)
+        self.state().tasks.values().all(|task| matches!(task, Task::Finished { .. }))
     }
 
     /// Accepts no more tasks, and requests that the dispatcher ends once all tasks are finished.
@@ -194,7 +240,7 @@ impl Client {
 
     /// Waits until `answer` returns a value or the deadline passes. One of the waiting threads
     /// receives messages for all of them.
-    fn wait_until<R>(
+    pub(super) fn wait_until<R>(
         &self,
         deadline: Deadline,
         answer: impl Fn(&State) -> Option<R>,

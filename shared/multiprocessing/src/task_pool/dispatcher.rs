@@ -5,9 +5,13 @@
 //! may have many. Tasks also go on while the owner does other work.
 //!
 //! A busy worker gets a few short tasks in advance, so that it does not wait for the dispatcher
-//! between two tasks. The dispatcher takes queued tasks back in two cases. If another worker is
-//! idle, no task waits behind a long one. If the worker dies, only the task that it was running
-//! fails.
+//! between two tasks. The dispatcher takes back all that have not begun in one step. It does this
+//! in three cases. If another worker is idle, no task waits behind a long one. If the worker dies
+//! or is killed, only the task that it was running fails. A task that is taken back can be
+//! cancelled.
+//!
+//! How many tasks are in flight to a worker was decided by measuring: see
+//! [`CAPACITY`](super::in_flight::CAPACITY).
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -20,7 +24,7 @@ use nix::sys::signal::{SigHandler, Signal};
 
 use super::error::TaskError;
 use super::function::failure;
-use super::message::{QueuedTask, Request, parse_result, result};
+use super::message::{QueuedTask, Request, TaskId, not_cancelled, parse_result, result};
 use super::workers::{WorkerOptions, Workers};
 use crate::pipe::{Connection, PipeError};
 use crate::sys::deadline::Deadline;
@@ -96,6 +100,7 @@ impl Dispatcher<'_> {
     fn serve(&mut self) -> Result<bool, PipeError> {
         loop {
             self.workers.start_due();
+            self.end_overrun_tasks()?;
             self.send_tasks();
             self.fail_tasks_without_workers();
             self.send_results()?;
@@ -108,8 +113,8 @@ impl Dispatcher<'_> {
                     self.queue_result(result);
                 }
                 if has_ended {
-                    let (not_started, lost) = self.workers.remove_dead(slot);
-                    self.requeue(not_started);
+                    let (not_begun, lost) = self.workers.remove_dead(slot);
+                    self.requeue(not_begun);
                     self.results.extend(lost);
                 }
             }
@@ -134,8 +139,10 @@ impl Dispatcher<'_> {
             slots.push(slot);
             polled.extend([messages, ended].map(|source| PollFd::new(source, PollFlags::POLLIN)));
         }
-        let deadline = match self.workers.next_due() {
-            Some(moment) => Deadline::after(moment.saturating_duration_since(Instant::now()))?,
+        let until_due = |moment: Instant| moment.saturating_duration_since(Instant::now());
+        let next_due = self.workers.next_due().map(until_due);
+        let deadline = match next_due.into_iter().chain(self.workers.until_overrun()?).min() {
+            Some(left) => Deadline::after(left)?,
             None => Deadline::NEVER,
         };
         let is_refused = self.is_task_refused || self.is_result_refused;
@@ -153,7 +160,12 @@ impl Dispatcher<'_> {
         self.is_task_refused = false;
         let overtaken = self.workers.take_back_overtaken();
         self.requeue(overtaken);
-        while let Some(task) = self.queued.pop_front().or_else(|| self.workers.take_back()) {
+        loop {
+            if self.queued.is_empty() {
+                let taken_back = self.workers.take_back();
+                self.requeue(taken_back);
+            }
+            let Some(task) = self.queued.pop_front() else { return };
             match self.workers.send(task) {
                 Ok(()) => {}
                 Err(((id, _), Some(error))) => {
@@ -171,6 +183,25 @@ impl Dispatcher<'_> {
     fn requeue(&mut self, mut tasks: Vec<QueuedTask>) {
         tasks.sort_unstable_by_key(|(id, _)| Reverse(*id));
         tasks.into_iter().for_each(|task| self.queued.push_front(task));
+    }
+
+    /// Ends the tasks that have taken longer than the limit, with their workers.
+    fn end_overrun_tasks(&mut self) -> Result<(), Errno> {
+        let (not_begun, results) = self.workers.kill_overrun()?;
+        self.requeue(not_begun);
+        results.into_iter().for_each(|result| self.queue_result(result));
+        Ok(())
+    }
+
+    /// Cancels a task if it has not begun, and answers the owner.
+    fn cancel(&mut self, task: TaskId) {
+        let taken_back = self.workers.take_back_with(task);
+        self.requeue(taken_back);
+        let queued = self.queued.iter().position(|(id, _)| *id == task);
+        self.results.push_back(match queued.and_then(|at| self.queued.remove(at)) {
+            Some(_) => result(task, &failure(&TaskError::Cancelled)),
+            None => not_cancelled(task),
+        });
     }
 
     /// Fails the queued tasks if no worker will ever be ready, so that their callers do not wait
@@ -241,6 +272,7 @@ impl Dispatcher<'_> {
             };
             match Request::parse(&request) {
                 Some(Request::Task(id)) => self.queued.push_back((id, request)),
+                Some(Request::Cancel(id)) => self.cancel(id),
                 Some(Request::Close) => self.is_closed = true,
                 Some(Request::Terminate) => return Ok(false),
                 None => return Err(PipeError::Malformed),

@@ -40,7 +40,7 @@ pub enum TaskError {
     /// The worker ended during the task: it was killed, or the task ended the process. The task may
     /// have run in full, in part, or not at all.
     ///
-    /// Tasks that the worker had not started are not affected, except one of more than 4 KiB that
+    /// Tasks that the worker had not begun are not affected, except one of more than 4 KiB that
     /// was in flight to it and may have caused its death. The worker is replaced.
     #[error("worker {pid} ended during the task: {exit}")]
     WorkerDied {
@@ -50,6 +50,16 @@ pub enum TaskError {
         #[serde(with = "crate::sys::exit::as_status")]
         exit: Exit,
     },
+    /// The task took longer than the [limit](super::TaskPoolBuilder::task_timeout), so its worker
+    /// was killed and replaced. The task has run in part.
+    #[error("the task took too long, and worker {pid} was killed")]
+    TimedOut {
+        /// The worker's process id.
+        pid: i32,
+    },
+    /// The task was [cancelled](super::AsyncResult::cancel) before it began.
+    #[error("the task was cancelled")]
+    Cancelled,
     /// The function panicked. The worker keeps running.
     #[error("the task panicked in worker {pid} at {place}: {message}")]
     Panicked {

@@ -13,11 +13,16 @@ pub(super) type QueuedTask = (TaskId, Vec<u8>);
 const CLOSE: TaskId = 0;
 /// Value in place of a task id: the pool ends at once.
 const TERMINATE: TaskId = u64::MAX;
+/// Value in place of a task id: the id of a task to be cancelled follows.
+const CANCEL: TaskId = u64::MAX - 1;
+/// In place of outcomes, which begin with another byte: the task is not cancelled.
+pub(super) const NOT_CANCELLED: &[u8] = &[u8::MAX];
 
 /// A request of the owner to its dispatcher.
 #[derive(Debug, PartialEq)]
 pub(super) enum Request {
     Task(TaskId),
+    Cancel(TaskId),
     Close,
     Terminate,
 }
@@ -28,6 +33,7 @@ impl Request {
         Some(match first(bytes)? {
             (CLOSE, _) => Self::Close,
             (TERMINATE, _) => Self::Terminate,
+            (CANCEL, task) => Self::Cancel(first(task)?.0),
             (task, _) => Self::Task(task),
         })
     }
@@ -41,6 +47,11 @@ pub(super) fn close() -> [u8; 8] {
 /// Encodes the request to end at once.
 pub(super) fn terminate() -> [u8; 8] {
     TERMINATE.to_ne_bytes()
+}
+
+/// Encodes the request to cancel a task.
+pub(super) fn cancel(id: TaskId) -> Vec<u8> {
+    [CANCEL.to_ne_bytes(), id.to_ne_bytes()].concat()
 }
 
 /// Encodes the request to run a task.
@@ -64,6 +75,11 @@ pub(super) fn result(id: TaskId, outcomes: &[u8]) -> Vec<u8> {
     [&id.to_ne_bytes(), outcomes].concat()
 }
 
+/// Encodes the answer that a task is not cancelled, because it has begun.
+pub(super) fn not_cancelled(id: TaskId) -> Vec<u8> {
+    result(id, NOT_CANCELLED)
+}
+
 /// Parses a result. Returns `None` if the bytes are too short.
 pub(super) fn parse_result(bytes: &[u8]) -> Option<(TaskId, &[u8])> {
     first(bytes)
@@ -84,6 +100,7 @@ mod tests {
         let bytes = task(3, call, b"arguments");
         assert_eq!(Request::parse(&bytes), Some(Request::Task(3)));
         assert_eq!(parse_task(&bytes), Some((3, call, &b"arguments"[..])));
+        assert_eq!(Request::parse(&cancel(3)), Some(Request::Cancel(3)));
         assert_eq!(Request::parse(&close()), Some(Request::Close));
         assert_eq!(Request::parse(&terminate()), Some(Request::Terminate));
         assert_eq!(parse_result(&result(3, b"outcomes")), Some((3, &b"outcomes"[..])));

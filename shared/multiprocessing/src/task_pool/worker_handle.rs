@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::claims::ClaimTable;
 use super::in_flight::InFlight;
 use super::message::{QueuedTask, parse_result};
+use super::progress::Progress;
 use super::worker::READY;
 use crate::pipe::{Connection, PipeError, pipe};
 use crate::process::Process;
@@ -20,18 +20,21 @@ pub(super) struct WorkerHandle {
     /// How many more tasks may be sent to the worker.
     tasks_left: u64,
     pub(super) in_flight: InFlight,
-    /// Count of tasks finished by all workers when this worker last made progress: when it sent its
-    /// last result, or received a task while idle.
-    pub(super) last_progress: u64,
+    /// True if the worker has finished a task since [`Workers`](super::workers::Workers) last
+    /// asked.
+    pub(super) has_progressed: bool,
+    /// True once the worker was killed because its task had overrun the limit.
+    pub(super) has_overrun: bool,
 }
 
 impl WorkerHandle {
     /// Starts a worker that runs at most this many tasks. `work` is the body of its process.
     pub(super) fn start(
-        claims: &ClaimTable,
+        progress: &Progress,
         tasks: u64,
         work: impl FnOnce(&Connection) -> i32,
     ) -> Result<(Process, Self), Errno> {
+        let in_flight = InFlight::new(progress);
         let (here, there) = pipe().map_err(|error| match error {
             PipeError::System(errno) => errno,
             _ => Errno::EIO,
@@ -42,8 +45,9 @@ impl WorkerHandle {
             connection: Some(here),
             has_worked: false,
             tasks_left: tasks,
-            in_flight: InFlight::new(claims.clone()),
-            last_progress: 0,
+            in_flight,
+            has_progressed: false,
+            has_overrun: false,
         };
         Ok((process, handle))
     }
@@ -56,24 +60,19 @@ impl WorkerHandle {
 
     /// Returns true if a task of this many bytes may be sent once the worker is ready.
     pub(super) fn accepts(&self, bytes: usize) -> bool {
-        self.connection.is_some() && self.tasks_left > 0 && self.in_flight.accepts(bytes)
+        self.connection.is_some()
+            && !self.has_overrun
+            && self.tasks_left > 0
+            && self.in_flight.accepts(bytes)
     }
 
-    /// Sends a task that it [`accepts`](Self::accepts). `finished` is the count of tasks that all
-    /// workers have finished.
+    /// Sends a task that it [`accepts`](Self::accepts).
     ///
     /// On failure it returns the task, with the error or with `None` if the socket has no room.
-    pub(super) fn send(
-        &mut self,
-        task: QueuedTask,
-        finished: u64,
-    ) -> Result<(), (QueuedTask, Option<PipeError>)> {
+    pub(super) fn send(&mut self, task: QueuedTask) -> Result<(), (QueuedTask, Option<PipeError>)> {
         let Some(connection) = &self.connection else {
             return Err((task, Some(PipeError::Closed)));
         };
-        if self.in_flight.is_empty() {
-            self.last_progress = finished;
-        }
         let sent = self.in_flight.send(connection, task);
         match &sent {
             Ok(()) => self.tasks_left -= 1,
@@ -84,25 +83,23 @@ impl WorkerHandle {
         sent
     }
 
-    /// Takes back the oldest task that the worker has not started, but never the oldest in flight.
-    pub(super) fn take_back(&mut self) -> Option<QueuedTask> {
-        let task = self.in_flight.take_back();
-        self.tasks_left += u64::from(task.is_some());
-        task
+    /// Takes back all tasks that have not begun.
+    pub(super) fn take_back(&mut self) -> Vec<QueuedTask> {
+        let tasks = self.in_flight.take_back();
+        self.tasks_left += tasks.len() as u64;
+        tasks
     }
 
     /// Receives the messages that the worker has sent. Sets `is_ready` if the worker has reported
-    /// it, adds the number of results to `finished`, and returns the results.
-    pub(super) fn receive(&mut self, is_ready: &mut bool, finished: &mut u64) -> Vec<Vec<u8>> {
+    /// it, and returns the results.
+    pub(super) fn receive(&mut self, is_ready: &mut bool) -> Vec<Vec<u8>> {
         let mut results = Vec::new();
         while let Some(connection) = &self.connection {
             match connection.recv_bytes_timeout(Duration::ZERO) {
                 Ok(Some(message)) if message == READY => *is_ready = true,
                 Ok(Some(message)) => {
                     if parse_result(&message).is_some_and(|(id, _)| self.in_flight.complete(id)) {
-                        self.has_worked = true;
-                        *finished += 1;
-                        self.last_progress = *finished;
+                        (self.has_worked, self.has_progressed) = (true, true);
                         results.push(message);
                     }
                 }

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::claims::{CAPACITY, ClaimTable};
 use super::error::TaskError;
 use super::function::failure;
-use super::in_flight::Unfinished;
-use super::message::{QueuedTask, result};
-use super::worker::work;
+use super::in_flight::CAPACITY;
+use super::message::{QueuedTask, TaskId, result};
+use super::progress::Progress;
+use super::worker::{Initializer, work};
 use super::worker_handle::WorkerHandle;
 use crate::pipe::PipeError;
 use crate::pool::{Running, SPAWN_PAUSE, Slot};
@@ -18,9 +18,10 @@ use crate::sys::exit::Exit;
 
 /// Pause between two starts in a slot that was given up, while workers of other slots are ready.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// If the workers have finished this many tasks each, on average, since one of them made progress,
-/// its queued tasks go to other workers. They would otherwise starve behind a long task.
-const OVERTAKEN: u64 = 2 * CAPACITY as u64;
+/// Number of tasks per worker that the workers finish between two looks for those that have
+/// finished none. Their queued tasks go to other workers, because they would starve behind a long
+/// one.
+const BETWEEN_LOOKS: u64 = CAPACITY as u64;
 
 /// Configuration of the workers.
 pub(super) struct WorkerOptions<'a> {
@@ -29,16 +30,18 @@ pub(super) struct WorkerOptions<'a> {
     /// Number of tasks after which a worker ends and is replaced.
     pub(super) tasks_per_worker: u64,
     /// Called once in each worker before its first task.
-    pub(super) initializer: &'a dyn Fn(),
+    pub(super) initializer: Initializer<'a>,
+    /// Time after which a task has overrun.
+    pub(super) task_timeout: Option<Duration>,
 }
 
 /// The workers, each in its slot.
 pub(super) struct Workers<'a> {
-    options: WorkerOptions<'a>,
+    pub(super) options: WorkerOptions<'a>,
     slots: Vec<Slot<WorkerHandle>>,
-    /// The claim table of each slot. A replacement uses the table of the worker before it.
-    claims: Vec<ClaimTable>,
-    /// Number of tasks that all workers have finished.
+    /// The progress of the worker in each slot. A replacement uses the row of the worker before it.
+    progress: Vec<Progress>,
+    /// Number of tasks that all workers have finished since the last look.
     finished: u64,
 }
 
@@ -46,12 +49,12 @@ impl<'a> Workers<'a> {
     /// Starts the first workers. On failure it also returns the slot and the error, and the caller
     /// ends the workers that were started.
     pub(super) fn start(options: WorkerOptions<'a>) -> (Self, Result<(), (usize, Errno)>) {
-        let mut workers = Self { options, slots: Vec::new(), claims: Vec::new(), finished: 0 };
-        match ClaimTable::for_workers(workers.options.workers) {
-            Ok(claims) => workers.claims = claims,
+        let mut workers = Self { options, slots: Vec::new(), progress: Vec::new(), finished: 0 };
+        match Progress::for_workers(workers.options.workers) {
+            Ok(progress) => workers.progress = progress,
             Err(errno) => return (workers, Err((0, errno))),
         }
-        for slot in 0..workers.claims.len() {
+        for slot in 0..workers.progress.len() {
             workers.slots.push(Slot::empty());
             if let Err(errno) = workers.start_worker(slot) {
                 return (workers, Err((slot, errno)));
@@ -61,13 +64,13 @@ impl<'a> Workers<'a> {
     }
 
     fn start_worker(&mut self, slot: usize) -> Result<(), Errno> {
-        let Self { options, slots, claims, .. } = self;
+        let Self { options, slots, progress, .. } = self;
         let (process, handle) =
-            WorkerHandle::start(&claims[slot], options.tasks_per_worker, |dispatcher| {
+            WorkerHandle::start(&progress[slot], options.tasks_per_worker, |dispatcher| {
                 // Closes the inherited descriptors of the other workers, so that every worker has
                 // the same ones no matter when it started.
                 slots.clear();
-                work(dispatcher, &claims[slot], options.initializer, options.tasks_per_worker)
+                work(dispatcher, &progress[slot], options.initializer, options.tasks_per_worker)
             })?;
         self.slots[slot].start(process, handle);
         Ok(())
@@ -88,11 +91,11 @@ impl<'a> Workers<'a> {
         self.slots.iter().filter_map(Slot::next_due).min()
     }
 
-    fn running(&self) -> impl Iterator<Item = &Running<WorkerHandle>> {
+    pub(super) fn running(&self) -> impl Iterator<Item = &Running<WorkerHandle>> {
         self.slots.iter().filter_map(Slot::running)
     }
 
-    fn running_mut(&mut self) -> impl Iterator<Item = &mut Running<WorkerHandle>> {
+    pub(super) fn running_mut(&mut self) -> impl Iterator<Item = &mut Running<WorkerHandle>> {
         self.slots.iter_mut().filter_map(Slot::running_mut)
     }
 
@@ -130,13 +133,12 @@ impl<'a> Workers<'a> {
         mut task: QueuedTask,
     ) -> Result<(), (QueuedTask, Option<PipeError>)> {
         loop {
-            let finished = self.finished;
             let candidates = self.running_mut().filter(|running| running.accepts(task.1.len()));
             let Some(chosen) = candidates.min_by_key(|running| running.worker.in_flight.len())
             else {
                 return Err((task, None));
             };
-            match chosen.worker.send(task, finished) {
+            match chosen.worker.send(task) {
                 // The worker has just ended, and did not receive the task.
                 Err((returned, Some(PipeError::Closed))) => task = returned,
                 sent => return sent,
@@ -144,26 +146,41 @@ impl<'a> Workers<'a> {
         }
     }
 
-    /// Takes back a task from the worker with the most tasks in flight, if another worker is idle.
-    pub(super) fn take_back(&mut self) -> Option<QueuedTask> {
+    /// Takes back the queued tasks of the worker with the most tasks in flight, if another worker
+    /// is idle.
+    pub(super) fn take_back(&mut self) -> Vec<QueuedTask> {
         let is_idle = |running: &Running<WorkerHandle>| {
             running.worker.in_flight.is_empty() && running.accepts(0)
         };
         if !self.running().any(is_idle) {
-            return None;
+            return Vec::new();
         }
-        let busiest = self.running_mut().max_by_key(|running| running.worker.in_flight.len())?;
-        busiest.worker.take_back()
+        let several = self.running_mut().filter(|running| running.worker.in_flight.len() > 1);
+        let busiest = several.max_by_key(|running| running.worker.in_flight.len());
+        busiest.map(|running| running.worker.take_back()).unwrap_or_default()
     }
 
-    /// Takes back the queued tasks of workers that have made no progress while others have (see
-    /// [`OVERTAKEN`]).
+    /// Takes back the queued tasks of workers that have finished none while others have finished
+    /// many (see [`BETWEEN_LOOKS`]).
     pub(super) fn take_back_overtaken(&mut self) -> Vec<QueuedTask> {
-        let overtaken = OVERTAKEN.saturating_mul(self.slots.len() as u64);
-        let limit = self.finished.saturating_sub(overtaken);
+        if self.finished < BETWEEN_LOOKS.saturating_mul(self.slots.len() as u64) {
+            return Vec::new();
+        }
+        self.finished = 0;
         let workers = self.running_mut().map(|running| &mut running.worker);
-        let overtaken = workers.filter(|worker| worker.last_progress < limit);
-        overtaken.flat_map(|worker| std::iter::from_fn(|| worker.take_back())).collect()
+        let stuck = workers.filter_map(|worker| {
+            let has_progressed = std::mem::replace(&mut worker.has_progressed, false);
+            (!has_progressed).then_some(worker)
+        });
+        stuck.flat_map(WorkerHandle::take_back).collect()
+    }
+
+    /// Takes back the queued tasks of the worker to which this task was sent, among them this one
+    /// unless it has begun.
+    pub(super) fn take_back_with(&mut self, task: TaskId) -> Vec<QueuedTask> {
+        let mut workers = self.running_mut().map(|running| &mut running.worker);
+        let with_task = workers.find(|worker| worker.in_flight.contains(task));
+        with_task.map(WorkerHandle::take_back).unwrap_or_default()
     }
 
     /// Receives the messages of a worker, and returns the results of its tasks.
@@ -172,7 +189,8 @@ impl<'a> Workers<'a> {
             return Vec::new();
         };
         let was_ready = *is_ready;
-        let results = worker.receive(is_ready, &mut self.finished);
+        let results = worker.receive(is_ready);
+        self.finished += results.len() as u64;
         if !was_ready && *is_ready {
             self.retry_given_up();
         }
@@ -190,15 +208,15 @@ impl<'a> Workers<'a> {
     /// Removes a worker that has ended, after its messages were received, and schedules a
     /// replacement.
     ///
-    /// Returns the tasks that the worker had not started, and the results of those that are lost:
-    /// the error [`TaskError::WorkerDied`].
+    /// Returns the tasks that the worker had not begun, and the results of those that are lost: the
+    /// error [`TaskError::WorkerDied`] or [`TaskError::TimedOut`].
     pub(super) fn remove_dead(&mut self, slot: usize) -> (Vec<QueuedTask>, Vec<Vec<u8>>) {
         let place = &mut self.slots[slot];
         let Some(mut dead) = place.exit().and_then(|exit| place.remove_dead(exit)) else {
             return (Vec::new(), Vec::new());
         };
-        let Unfinished { not_started, lost } = dead.worker.in_flight.drain();
-        // A worker that has started a task is replaced at once, because tasks that kill their
+        let (not_begun, lost) = dead.worker.in_flight.drain();
+        // A worker that has begun a task is replaced at once, because tasks that kill their
         // workers must not stop the pool.
         if dead.worker.has_worked || !lost.is_empty() {
             place.forget_deaths();
@@ -208,9 +226,13 @@ impl<'a> Workers<'a> {
         if let Some(pause) = pause.or(others_are_ready.then_some(RETRY_PAUSE)) {
             self.slots[slot].due_after(pause);
         }
-        let (pid, exit) = (dead.pid.as_raw(), dead.exit);
-        let death = |task| result(task, &failure(&TaskError::WorkerDied { pid, exit }));
-        (not_started, lost.into_iter().map(death).collect())
+        let pid = dead.pid.as_raw();
+        let error = match dead.worker.has_overrun {
+            true => TaskError::TimedOut { pid },
+            false => TaskError::WorkerDied { pid, exit: dead.exit },
+        };
+        let failed = |task| result(task, &failure(&error));
+        (not_begun, lost.into_iter().map(failed).collect())
     }
 
     /// Ends all workers and reaps them. Kills those that are still running after the grace period.

@@ -1,6 +1,7 @@
 //! Python's `Pool`, also when processes are killed.
 
 mod ahead;
+mod control;
 mod deaths;
 mod refusals;
 mod spawned;
