@@ -52,6 +52,7 @@ const IMAP_TASKS_PER_WORKER: usize = 2 * in_flight::CAPACITY;
 /// | `pool = Pool(4)` | `let pool = TaskPool::new(4)?;` |
 /// | `Pool(4, initializer=f)` | `TaskPool::builder(4).initializer(f).start()?` |
 /// | a global that `initializer` sets | [`TaskPool::context`] |
+/// | the same in the context `spawn`, `initargs=(x,)` | `TaskPool::builder(4).start_spawned(f, x)?` |
 /// | `Pool(4, maxtasksperchild=10)` | `TaskPool::builder(4).max_tasks_per_child(10).start()?` |
 /// | `pool.apply(power, (2, 10))` | `pool.apply(power, (2, 10))?`, where `power` takes a tuple |
 /// | `pool.map(square, range(10))` | `pool.map(square, 0..10)?` |
@@ -123,10 +124,11 @@ const IMAP_TASKS_PER_WORKER: usize = 2 * in_flight::CAPACITY;
 ///
 /// # Threads and memory
 ///
-/// Starting the pool requires a process with one thread. After that the owner may have many, and
-/// all of them may use the pool. Unfinished tasks and untaken results occupy memory in the
-/// dispatcher and block nothing. A task or result of more than 64 KiB also needs a descriptor while
-/// it is sent. An owner that has none left loses such a result, with [`TaskError::System`].
+/// [`start`](TaskPoolBuilder::start) requires a process with one thread, and
+/// [`start_spawned`](TaskPoolBuilder::start_spawned) does not. After that the owner may have many
+/// threads, and all of them may use the pool. Unfinished tasks and untaken results occupy memory in
+/// the dispatcher and block nothing. A task or result of more than 64 KiB also needs a descriptor
+/// while it is sent. An owner that has none left loses such a result, with [`TaskError::System`].
 #[derive(Debug)]
 #[must_use = "dropping this ends the pool"]
 pub struct TaskPool {

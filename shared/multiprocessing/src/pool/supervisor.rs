@@ -121,7 +121,8 @@ impl Pool {
     ///
     /// # Errors
     /// [`PoolError::Start`] if one of the first workers cannot be started, with
-    /// [`SpawnError::NoHook`] if the program has not called [`init`](crate::init).
+    /// [`SpawnError::NoHook`](crate::SpawnError::NoHook) if the program has not called
+    /// [`init`](crate::init).
     pub fn run_spawned<W>(self, workload: &mut W) -> Result<Outcome, PoolError>
     where
         W: Workload + Serialize + DeserializeOwned,

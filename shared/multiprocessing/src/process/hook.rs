@@ -19,8 +19,8 @@ use crate::pipe::{Connection, PipeError};
 use crate::sync::barrier::leave_all;
 use crate::sync::participant::Identity;
 use crate::sys::fork::{run_body, threads, wait_for_test_harness, watch_parent};
-use crate::sys::orphans::{LeftSegment, Parent};
-use crate::sys::program::{ProgramFile, take_inherited};
+use crate::sys::orphans::{ABANDONED, LeftSegment, Parent};
+use crate::sys::program::{Inherited, ProgramFile, take_inherited};
 use crate::sys::signal::set_disposition;
 
 /// Start of the argument by which a program knows that it is a spawned child. The number of its
@@ -150,12 +150,13 @@ pub(super) struct Start {
 fn become_child_if_asked(prepare: impl FnOnce()) {
     let number = |argument: OsString| Some(argument.to_str()?.strip_prefix(MARK)?.to_owned());
     let Some(number) = env::args_os().skip(1).find_map(number) else { return };
-    match number.parse().ok().and_then(take_inherited) {
-        Some((socket, parent)) => {
+    match number.parse().map_or(Inherited::Foreign, take_inherited) {
+        Inherited::Passed(socket, parent) => {
             prepare();
             run_child(socket.into(), parent)
         }
-        None => {
+        Inherited::Orphaned => process::exit(ABANDONED),
+        Inherited::Foreign => {
             let _ = writeln!(
                 stderr(),
                 "{MARK} is an argument of processes that this program spawns itself, and no \
@@ -170,10 +171,14 @@ fn become_child_if_asked(prepare: impl FnOnce()) {
 fn run_child(parent: Connection, pid: Pid) -> ! {
     let identity = Parent::of_spawned(pid);
     let code = run_body(identity, || {
-        let code = call_function(&parent, pid, identity).unwrap_or_else(|error| {
-            let _ = parent.send(&Answer::Err(error.to_string()));
-            1
-        });
+        let code = match call_function(&parent, pid, identity) {
+            Ok(code) => code,
+            Err(PipeError::Closed) => ABANDONED,
+            Err(error) => {
+                let _ = parent.send(&Answer::Err(error.to_string()));
+                1
+            }
+        };
         leave_all();
         code
     });

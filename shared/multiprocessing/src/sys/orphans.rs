@@ -26,7 +26,7 @@ use crate::sys::proc::{Stamp, has_ended, is_ending};
 /// otherwise.
 pub(super) const ORPHANED: Signal = Signal::SIGPWR;
 /// Exit code of a child that ends because its parent is gone.
-const ABANDONED: i32 = 102;
+pub(crate) const ABANDONED: i32 = 102;
 /// How long a thread sleeps at a time while another thread is about to end the process.
 const ENDING: Duration = Duration::from_millis(10);
 /// How many segments, of this process and its parent together, orphans can remove. Further segments

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::ops::Range;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -11,6 +11,7 @@ use std::{fs, io, slice};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::{Pid, getppid};
@@ -109,7 +110,7 @@ pub(crate) fn execute_again(
         command.arg0(name);
     }
     command.args(arguments).stdout(stdout);
-    let inherited = std::os::fd::AsRawFd::as_raw_fd(&inherited);
+    let inherited = inherited.as_raw_fd();
     // SAFETY: the closure makes only system calls that are async-signal-safe, and allocates
     // nothing.
     unsafe { command.pre_exec(move || prepare_to_execute(inherited, is_bound)) };
@@ -139,25 +140,42 @@ fn prepare_to_execute(inherited: RawFd, is_bound: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes over the descriptor that [`execute_again`] has passed to this process, and returns it with
-/// the parent. Returns `None` if it is not a socket that the parent of this process has made.
-pub(crate) fn take_inherited(number: RawFd) -> Option<(OwnedFd, Pid)> {
+/// What a descriptor is that may have been passed by [`execute_again`].
+#[derive(Debug)]
+pub(crate) enum Inherited {
+    /// A socket that the parent of this process has passed.
+    Passed(OwnedFd, Pid),
+    /// A socket that a parent has passed which is gone.
+    Orphaned,
+    /// Anything else. It is left alone.
+    Foreign,
+}
+
+/// Takes over a descriptor that [`execute_again`] has passed to this process.
+pub(crate) fn take_inherited(number: RawFd) -> Inherited {
     if number < 3 {
-        return None;
+        return Inherited::Foreign;
     }
     // SAFETY: the descriptor is used for this call only, which refuses one that is not open.
     let socket = unsafe { BorrowedFd::borrow_raw(number) };
-    let parent = Pid::from_raw(getsockopt(&socket, PeerCredentials).ok()?.pid());
+    let Ok(maker) = getsockopt(&socket, PeerCredentials) else { return Inherited::Foreign };
+    let parent = Pid::from_raw(maker.pid());
     if parent != getppid() {
-        return None;
+        let mut ended = [PollFd::new(socket, PollFlags::empty())];
+        let has_ended = poll(&mut ended, PollTimeout::ZERO).is_ok_and(|ready| ready > 0);
+        return if has_ended { Inherited::Orphaned } else { Inherited::Foreign };
     }
-    fcntl(socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).ok()?;
+    if fcntl(socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).is_err() {
+        return Inherited::Foreign;
+    }
     // SAFETY: the parent has passed it to this process, which runs no other code that could own it.
-    Some((unsafe { OwnedFd::from_raw_fd(number) }, parent))
+    Inherited::Passed(unsafe { OwnedFd::from_raw_fd(number) }, parent)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     #[test]
@@ -173,10 +191,12 @@ mod tests {
 
     #[test]
     fn a_descriptor_that_the_parent_did_not_pass_is_left_alone() {
-        let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
-        let number = std::os::fd::AsRawFd::as_raw_fd(&one);
-        assert!(take_inherited(number).is_none(), "this process has made it itself");
-        assert!(take_inherited(RawFd::MAX).is_none() && take_inherited(1).is_none());
+        let (one, other) = UnixStream::pair().unwrap();
+        for number in [one.as_raw_fd(), RawFd::MAX, 1] {
+            assert!(matches!(take_inherited(number), Inherited::Foreign), "{number}");
+        }
+        drop(other);
+        assert!(matches!(take_inherited(one.as_raw_fd()), Inherited::Orphaned));
         assert!(fcntl(&one, FcntlArg::F_GETFD).is_ok());
     }
 }

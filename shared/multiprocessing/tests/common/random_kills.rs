@@ -38,6 +38,11 @@ pub fn print_count() {
 /// Kills a child that has begun its work; [`reap`] it afterwards.
 pub fn kill_at_work(victim: &mut Process) {
     wait_until_at_work(victim);
+    kill_and_count(victim);
+}
+
+/// Kills a child whatever it does; [`reap`] it afterwards.
+pub fn kill_and_count(victim: &Process) {
     victim.kill().unwrap();
     KILLED.fetch_add(1, Ordering::Relaxed);
 }

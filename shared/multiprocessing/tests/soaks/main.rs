@@ -24,6 +24,7 @@ mod raw;
 mod rlock;
 mod segment;
 mod semaphore;
+mod spawn;
 mod task_pool;
 mod value;
 
