@@ -10,14 +10,15 @@ use shared_memory::{ShmemConf, ShmemError};
 
 use super::access::Access;
 use super::claim::inode;
-use super::error::{SegmentError, io_error, shmem_error};
+use super::error::{SegmentError, io_error, shmem_error, system};
 use super::{Segment, prepare_process};
 use crate::memory::cell::{atomic, read_elements, read_structure};
 use crate::memory::element::sealed::Atomic;
 use crate::memory::layout::{
-    ENTRY_BYTES, Entry, HEADER_BYTES, Header, LAYOUT_VERSION, MAGIC, Object, PREAMBLE_BYTES,
-    Preamble, READY, REMOVED, STATE_OFFSET,
+    ENTRY_BYTES, Entry, HEADER_BYTES, Header, LAYOUT_VERSION, LOCK_BYTES, MAGIC, Object,
+    PREAMBLE_BYTES, Preamble, READY, REMOVED, STATE_OFFSET,
 };
+use crate::sync::mutex::LockPlace;
 use crate::sys::mapping::{Mapping, Place};
 use crate::sys::name::SegmentName;
 use crate::sys::namespaces::Namespaces;
@@ -139,10 +140,7 @@ impl Segment {
             object.ok_or_else(|| foreign(format!("its directory entry {index} makes no sense")))
         };
         let objects = (0..count).map(object).collect::<Result<Vec<_>, _>>()?;
-        // Two handles to the same bytes would hand out two exclusive references to them.
-        if let Some(problem) = conflict(&objects) {
-            return Err(foreign(problem));
-        }
+        check_objects(name, &memory, &objects)?;
         Ok(Some(Self {
             name: name.clone(),
             inode,
@@ -209,6 +207,28 @@ fn read_schema(memory: &Place, entry: &Entry) -> Option<Option<String>> {
     let is_inside = offset.checked_add(bytes).is_some_and(|end| end <= memory.bytes());
     let schema = is_inside.then(|| read_elements(&memory.part(offset, bytes), 1))?;
     String::from_utf8(schema).ok().map(Some)
+}
+
+/// Fails if the objects of a directory contradict each other, or one of them is not what it should
+/// be.
+fn check_objects(
+    name: &SegmentName,
+    memory: &Place,
+    objects: &[Object],
+) -> Result<(), SegmentError> {
+    let foreign = |reason: String| SegmentError::Foreign { name: name.clone(), reason };
+    // Two handles to the same bytes would hand out two exclusive references to them.
+    if let Some(problem) = conflict(objects) {
+        return Err(foreign(problem));
+    }
+    for object in objects.iter().filter(|object| object.kind.has_lock()) {
+        let lock = LockPlace::new(memory.part(object.offset, LOCK_BYTES));
+        let is_ours = lock.block().has_our_kind();
+        if !is_ours.map_err(|errno| system(name, "examining a lock in", errno))? {
+            return Err(foreign(format!("its object {:?} is no lock", object.name)));
+        }
+    }
+    Ok(())
 }
 
 /// Returns how the objects of a directory contradict each other, if they do.

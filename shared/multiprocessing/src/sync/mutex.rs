@@ -25,6 +25,8 @@ use crate::sys::namespaces::Namespaces;
 /// Bytes reserved for the mutex: 40 are used on x86-64, 48 on AArch64.
 const MUTEX_BYTES: usize = 48;
 const _: () = assert!(size_of::<libc::pthread_mutex_t>() <= MUTEX_BYTES);
+/// The word of a mutex that holds its kind.
+const KIND_WORD: usize = 4;
 
 /// The thread id in a robust futex word; the rest are flags (`FUTEX_TID_MASK` of the kernel's ABI).
 const TID_MASK: u32 = 0x3fff_ffff;
@@ -248,6 +250,25 @@ impl LockBlock {
         let result = unsafe { libc::pthread_mutex_unlock(self.mutex()) };
         // The error is that of a process that has overwritten the mutex.
         debug_assert!(matches!(result, 0 | libc::EPERM), "unlocking failed with {result}");
+    }
+
+    /// Returns true if the mutex is of the kind that [`initialise`](Self::initialise) makes. The C
+    /// library waits for ever at some others, and aborts the process at the rest.
+    pub(crate) fn has_our_kind(&self) -> Result<bool, Errno> {
+        let ours = Self {
+            mutex: UnsafeCell::new(MaybeUninit::new([0; MUTEX_BYTES / 8])),
+            recoveries: AtomicU64::new(0),
+            version: AtomicU64::new(0),
+        };
+        ours.initialise()?;
+        Ok(self.kind() == ours.kind())
+    }
+
+    fn kind(&self) -> u32 {
+        // SAFETY: the word is inside the mutex, and aligned because the block is. In glibc for 64
+        // bits it comes after the lock word, the depth, the owner and the number of users.
+        let word = unsafe { &*self.mutex().cast::<AtomicU32>().wrapping_add(KIND_WORD) };
+        word.load(Ordering::Relaxed)
     }
 
     /// Returns the thread that holds the mutex now, if any. For display only, because it may change

@@ -5,6 +5,7 @@
 mod accounts;
 mod children;
 mod harness;
+mod hostile;
 mod names;
 mod pipes;
 mod program;
@@ -20,6 +21,7 @@ pub use accounts::{ACCOUNTS, Accounts, Sums, kill_account_holders};
 pub use children::*;
 pub use harness::{BEFORE_INIT, Entry, Test, leave_out, main, tests, words_of_program};
 pub(crate) use harness::{program, soak, test};
+pub use hostile::Sound;
 pub use macro_rules_attribute::apply;
 pub use names::{name, segment, unique_name, write_entry};
 pub use pipes::*;

@@ -5,6 +5,7 @@
 mod common;
 
 mod group;
+mod hostile;
 mod inspect;
 mod open_or_create;
 mod private;
