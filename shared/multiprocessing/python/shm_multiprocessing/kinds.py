@@ -1,6 +1,7 @@
 """The table of the kinds of object, and how each is decoded. A new kind needs a row in KINDS.
 
 A decoder gets the bytes of an object as a read-only memoryview, and the Object."""
+import sys
 from collections import namedtuple
 
 from .elements import element_bytes, read_all, read_one
@@ -155,6 +156,31 @@ def _ring(place, of):
     return {"messages": messages, "capacity": capacity, "closed": bool(numbers[5] & CLOSED)}, numbers, rows
 
 
+def message_queue(place, of):
+    """Each message is its length in 8 bytes and its bytes, rounded up to 8. It may go on at the start of the
+    ring. Messages are bytes, because only the programs know what they encode."""
+    _room(place, of, of.length)
+    record, ring = place[: len(place) - of.length], bytes(place[len(place) - of.length :])
+    before, _ = _record(record, of)
+    capacity, put, taken = before[:3]
+    used = min((put - taken) % 2**64, len(ring))
+    at = taken % len(ring) // 8 * 8 if ring else 0
+    left = (ring[at:] + ring[:at])[:used]
+    numbers, _ = _record(record, of)
+    # The place of a message is used again only once the message is taken.
+    gone = (numbers[2] - taken) % 2**64
+    messages, start = [], 0
+    while start < len(left):
+        length = int.from_bytes(left[start : start + 8], sys.byteorder)
+        end = start + 8 + -(-length // 8) * 8
+        if start >= gone:
+            if end > len(left):
+                raise ValueError(f"queue {of.name!r} has a message of {length} bytes in a ring of {len(ring)}")
+            messages.append(list(left[start + 8 : start + 8 + length]))
+        start = end
+    return {"messages": messages, "capacity": capacity, "closed": bool(numbers[5] & CLOSED)}
+
+
 # `created` is true if Python can create such an object. The lock of the others is a robust mutex of
 # the C library, which it cannot.
 Kind = namedtuple("Kind", "name decode has_lock created")
@@ -172,6 +198,7 @@ KINDS = {
     11: Kind("Barrier", barrier, True, False),
     12: Kind("Queue", queue, True, False),
     13: Kind("JoinableQueue", joinable_queue, True, False),
+    14: Kind("MessageQueue", message_queue, True, False),
 }
 NAMES = {code: kind.name for code, kind in KINDS.items()}
 BY_NAME = {kind.name: kind for kind in KINDS.values()}

@@ -87,6 +87,17 @@ class Kinds(unittest.TestCase):
         self.assertEqual(joinable["messages"], expected["messages"])
         self.assertEqual((joinable["unfinished"], joinable["lost"], joinable["in_progress"]), (4, 1, {4711: 1}))
 
+    def test_messages_of_any_length_may_go_on_at_the_start_of_the_ring(self):
+        # A ring of 48 bytes. The first message was taken, the second one goes on at the start.
+        ring = b"kepada!!" + struct.pack("<Q", 0) + bytes(8) + bytes(8) + struct.pack("<Q", 9) + b"bienveni"
+        put, taken = 32 + 24 + 8, 32
+        ring = b"d".ljust(8, b"\xee") + ring[8:]
+        state = record([40, put, taken, 3, 1, 1 << 32], [], 0)
+        expected = {"messages": [list(b"bienvenid"), []], "capacity": 40, "closed": True}
+        self.assertEqual(decode("MessageQueue", state + ring, "u8", 48), expected)
+        empty = record([40, 7, 7, 1, 1, 0], [], 0)
+        self.assertEqual(decode("MessageQueue", empty + ring, "u8", 48)["messages"], [])
+
     def test_bytes_that_make_no_sense_are_errors(self):
         cases = [
             ("Lock", bytes(63), "u8", 0, None),
@@ -99,6 +110,8 @@ class Kinds(unittest.TestCase):
             ("Queue", bytes(256) + bytes(24), "u8", 24, None),
             ("Queue", record([2**60], [], 0) + bytes(24), "u8", 24, None),
             ("Queue", bytes(8), "u64", 2**60, None),
+            ("MessageQueue", record([40, 48, 0], [], 0) + b"\xff" * 48, "u8", 48, None),
+            ("MessageQueue", bytes(8), "u8", 48, None),
             ("Value", bytes(64 + 16), "u8", 8, "{a:u64@4}"),
         ]
         for kind, data, element, length, fields in cases:

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// The beginnings of lines by which each program shows its point, worked out by hand.
-const SAID: [(&str, &[&str]); 22] = [
+const SAID: [(&str, &[&str]); 25] = [
     // One child adds 1, 2 and 3, the other one 100, 200 and 300.
     ("array", &["in the end: [0, 101, 202, 303], the largest is Some(303)"]),
     (
@@ -51,6 +51,8 @@ const SAID: [(&str, &[&str]); 22] = [
         "process",
         &["one returned: exit code 42", "one panicked: exit code 101", "it was ended: SIGTERM"],
     ),
+    // 1 + 4 + 9 + 16.
+    ("producer_consumer", &["30"]),
     // 1 + 2 + ... + n is n (n + 1) / 2, here for 1000 and 10000.
     ("queue", &["job 1: 500500", "job 10: 50005000", "sums: 0 of 16 messages"]),
     // Three workers, 1000 steps each; the last step of the third one is 999 times 3.
@@ -63,6 +65,7 @@ const SAID: [(&str, &[&str]); 22] = [
     ),
     ("semaphore", &["recovered from dead processes: 1"]),
     ("shareable", &["agency 1 in Rosario: 10 bets of 2.5", "agency 2 in Ushuaia: 20 bets of 2.5"]),
+    ("shared_counter", &["4000"]),
     // 1 + 2 + ... + 6.
     ("shared_state", &["3 workers served 21", "3 objects in example-shared-state."]),
     (
@@ -90,22 +93,33 @@ const SAID: [(&str, &[&str]); 22] = [
     ),
     // Twice 1 + 2 + ... + 1000.
     ("value", &["after one that was killed: [2000, 1001000]", "and one more: [2001, 1001000]"]),
+    // Three modules are imported, and no other word is there three times.
+    ("word_count", &["3 import"]),
 ];
 
 /// Returns the names of the programs.
 fn programs() -> BTreeSet<String> {
     let files = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).unwrap();
     files
-        .map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.is_file())
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
         .collect()
+}
+
+/// Returns the path of a program. Cargo builds it in a directory beside that of this test.
+fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.parent().and_then(Path::parent).unwrap().join("examples").join(name)
 }
 
 /// Runs a program to its end within a limit, and returns its output and its pid.
 fn run(name: &str) -> (Output, u32) {
-    // Cargo builds the programs in a directory beside that of this test.
-    let test = std::env::current_exe().unwrap();
-    let program = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
+    let program = program(name);
     let mut command = Command::new(&program);
+    if name == "word_count" {
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/in_python/word_count.py"));
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut running = command.spawn().unwrap_or_else(|error| {
         // `cargo test --test rules` does not build them; `cargo test` does.
@@ -149,6 +163,35 @@ fn every_example_prints_its_point_ends_well_and_leaves_no_segment() {
             |entry: &std::ffi::OsString| entry.to_string_lossy().ends_with(&format!(".{pid}"));
         let left: Vec<_> = left.filter(of_it).collect();
         assert!(left.is_empty(), "{name} leaves {left:?}");
+    }
+}
+
+/// Returns the lines of a program that are neither empty nor comments.
+fn code_lines(path: &str) -> usize {
+    let source = fs::read_to_string(path).unwrap();
+    let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
+    source.lines().filter(is_code).count()
+}
+
+#[test]
+fn the_same_program_in_python_prints_the_same_and_is_not_much_shorter() {
+    let examples = format!("{}/examples", env!("CARGO_MANIFEST_DIR"));
+    let file = format!("{examples}/word_count.rs");
+    for (name, arguments) in
+        [("word_count", &[file.as_str()][..]), ("shared_counter", &[]), ("producer_consumer", &[])]
+    {
+        let python = format!("{examples}/in_python/{name}.py");
+        let (here, there) = (code_lines(&format!("{examples}/{name}.rs")), code_lines(&python));
+        assert!(2 * here <= 3 * there, "{name}: {here} lines, {there} in Python");
+        let Ok(theirs) = Command::new("python3").arg(&python).args(arguments).output() else {
+            continue;
+        };
+        let ours = Command::new(program(name)).args(arguments).output().unwrap();
+        let ours = String::from_utf8_lossy(&ours.stdout).into_owned();
+        assert!(
+            !ours.is_empty() && ours == String::from_utf8_lossy(&theirs.stdout),
+            "{name}: {ours}"
+        );
     }
 }
 

@@ -19,7 +19,7 @@ fn running_exhibit() -> Program {
 }
 
 /// What the package prints of the objects that do not change. `PID` stands for the program.
-const STILL: [&str; 26] = [
+const STILL: [&str; 27] = [
     "lock\tLock\tu8\t0\t{\"holder\": PID, \"recoveries\": 0}",
     "value\tValue\tu64\t1\t18446744073709551615",
     "triple\tValue\ti16\t3\t[-1, 0, 1]",
@@ -47,6 +47,7 @@ const STILL: [&str; 26] = [
     "all\tArray\tu8\t24\t[{\"id\": 0, \"at\": [0, 0]}, {\"id\": 7, \"at\": [1, 2]}]",
     "pair\tValue\tu64\t2\t{\"a\": 5, \"b\": {\"c\": 6}}",
     "pairs\tQueue\tu64\t2\t{\"messages\": [{\"a\": 1, \"b\": {\"c\": 2}}], \"capacity\": 1, \"closed\": false}",
+    "texts\tMessageQueue\tu8\t32\t{\"messages\": [[], [72, 105]], \"capacity\": 20, \"closed\": false}",
 ];
 
 /// A structure of different numbers, with bytes as its elements.
@@ -424,7 +425,7 @@ fn exhibit(_: &[&str]) {
         .queue::<u64>("letters", 3)
         .joinable_queue::<Errand>("tasks", 4);
     let plan = plan.value::<Errand>("task").array::<Errand>("all", 2).value::<Pair>("pair");
-    let plan = plan.queue::<Pair>("pairs", 1);
+    let plan = plan.queue::<Pair>("pairs", 1).message_queue("texts", 20);
     let segment = segment(&plan.raw_value::<u64>("flicker").value::<[u64; 64]>("changing"));
     segment.value::<u64>("value").unwrap().set(u64::MAX).unwrap();
     segment.value::<[i16; 3]>("triple").unwrap().set([-1, 0, 1]).unwrap();
@@ -458,6 +459,9 @@ fn exhibit(_: &[&str]) {
     segment.value::<Pair>("pair").unwrap().set(Pair { a: 5, b: Inner { c: 6 } }).unwrap();
     let pair = Pair { a: 1, b: Inner { c: 2 } };
     segment.queue::<Pair>("pairs").unwrap().put(pair).unwrap();
+    let texts = segment.message_queue("texts").unwrap();
+    texts.put_bytes(b"").unwrap();
+    texts.put_bytes(b"Hi").unwrap();
     let flicker = segment.raw_value::<u64>("flicker").unwrap();
     let changing = segment.value::<[u64; 64]>("changing").unwrap();
     fact("ready", 1);
