@@ -51,28 +51,25 @@ pub(super) fn spawn<A: DeserializeOwned, R: Return>(
 ) -> Result<Process<R>, SpawnError> {
     let hook = Hook::of_this_program().ok_or(SpawnError::NoHook)?;
     let function = Function::of(function).ok_or(SpawnError::NotInProgram)?;
+    // The harness of a test prints before the child gets control.
+    let (output, later_output) = match hook {
+        Hook::Main => (Stdio::inherit(), None),
+        Hook::Test(_) => (Stdio::null(), stdout().as_fd().try_clone_to_owned().ok()),
+    };
     let start = Start {
         program: ProgramFile::own().map_err(SpawnError::Execute)?,
         function,
         segments: LeftSegment::of_this(),
         blocked: blocked.iter().map(|signal| signal as i32).collect(),
-        has_stdout: false,
+        has_stdout: later_output.is_some(),
         ends: u32::try_from(ends.len()).unwrap_or(u32::MAX),
     };
-    let mut luggage = Luggage {
+    let luggage = Luggage {
         parent: pidfd_open(getpid()).map_err(system)?,
-        stdout: None,
+        stdout: later_output,
         ends,
         argument: bytes,
     };
-    let mut output = Stdio::inherit();
-    // The harness of a test prints before the child gets control.
-    if matches!(hook, Hook::Test(_)) {
-        luggage.stdout = stdout().as_fd().try_clone_to_owned().ok();
-        output = Stdio::null();
-    }
-    let start = Start { has_stdout: luggage.stdout.is_some(), ..start };
-
     let (here, there) = pipe().map_err(|error| SpawnError::Execute(io::Error::other(error)))?;
     // Not one of the first three, which are the standard streams in the child.
     let passed = there.as_fd().try_clone_to_owned().map_err(SpawnError::Execute)?;
