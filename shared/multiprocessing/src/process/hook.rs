@@ -72,10 +72,9 @@ pub fn run_test_hook() {
 }
 
 /// Lets tests spawn processes if their `main` belongs to the test harness, as for every `#[test]`.
-/// One such line belongs into each test binary, in any module:
+/// One such line belongs into each test binary, in any module. Outside of tests it is nothing.
 ///
 /// ```
-/// #[cfg(test)]
 /// multiprocessing::test_hook!();
 /// ```
 ///
@@ -86,6 +85,8 @@ pub fn run_test_hook() {
 #[macro_export]
 macro_rules! test_hook {
     () => {
+        // In a program, the hook of a test would never get control.
+        #[cfg(test)]
         #[$crate::hook::linkme::distributed_slice($crate::hook::TEST_HOOKS)]
         #[linkme(crate = $crate::hook::linkme)]
         static MULTIPROCESSING_TEST_HOOK: &str = module_path!();
