@@ -91,7 +91,8 @@ fn a_child_that_ends_before_the_hook_is_an_error_that_names_the_exit_and_the_mis
 fn a_child_that_does_not_reach_the_hook_in_time_is_killed() {
     let program = spawns_in_vain_with("sleep");
     assert_eq!(program.fact("kind"), "unanswered");
-    assert_eq!(program.fact("seconds"), "10");
+    let seconds: u64 = program.fact("seconds").parse().unwrap();
+    assert!((10..20).contains(&seconds), "{seconds}");
 }
 
 #[apply(test)]
