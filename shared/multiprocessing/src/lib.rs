@@ -125,9 +125,9 @@
 //!
 //! # What it needs, and what it does not do
 //!
-//! - It needs 64-bit Linux with glibc, and works for one user on one machine. Two pages have the
-//!   details: [its limits](guide::limits) and [fork safety](guide::fork_safety). Read the second
-//!   one before you use [`Process::fork`].
+//! - It needs 64-bit Linux with glibc, and works on one machine for one user, or for the members of
+//!   a group that choose to share. Two pages have the details: [its limits](guide::limits) and
+//!   [fork safety](guide::fork_safety). Read the second one before you use [`Process::fork`].
 //! - Only a process with one thread can fork; [`Process::fork`] refuses otherwise.
 //!   [`Process::spawn`] works in programs with threads, in async runtimes, and in a `#[test]`, but
 //!   needs one line in `main` or in the tests: see [start methods](guide::start_methods).
@@ -185,7 +185,7 @@ mod task_pool;
 #[cfg(target_pointer_width = "64")]
 pub use memory::element::{AtomicElement, Shareable};
 #[cfg(target_pointer_width = "64")]
-pub use memory::layout::{ElementType, Object, ObjectKind, Scalar};
+pub use memory::layout::{ElementType, FieldValue, Object, ObjectKind, Scalar, Structure};
 #[cfg(target_pointer_width = "64")]
 pub use pipe::{
     Connection, Duplex, Ends, Listener, PipeError, ReceiveOnly, Receives, SendOnly, Sends,

@@ -2,7 +2,7 @@
 
 use std::time::UNIX_EPOCH;
 
-use multiprocessing::{Listing, Object, Scalar, Segment, Snapshot, View};
+use multiprocessing::{FieldValue, Listing, Object, Scalar, Segment, Snapshot, Structure, View};
 use serde_json::{Map, Value, json};
 
 /// Returns a line: an array with an object per segment.
@@ -44,7 +44,11 @@ fn entry(listing: &Listing) -> Map<String, Value> {
 }
 
 fn of_object(segment: &View<Segment>, object: &Object) -> Value {
-    let Snapshot { elements, lock, state, .. } = segment.snapshot(object);
+    let Snapshot { elements, structures, lock, state, .. } = segment.snapshot(object);
+    let elements: Value = match structures.as_slice() {
+        [] => elements.iter().map(number).collect(),
+        structures => structures.iter().map(of_structure).collect(),
+    };
     json!({
         "name": object.name,
         "kind": object.kind.to_string(),
@@ -52,11 +56,24 @@ fn of_object(segment: &View<Segment>, object: &Object) -> Value {
         "length": object.length,
         "bytes": object.bytes,
         "fields": object.fields,
-        "elements": elements.iter().map(number).collect::<Value>(),
+        "elements": elements,
         "holder": lock.and_then(|(holder, _)| holder).map(|holder| holder.as_raw()),
         "recoveries": lock.map(|(_, recoveries)| recoveries),
         "state": state,
     })
+}
+
+fn of_structure(structure: &Structure) -> Value {
+    structure.fields.iter().map(|(name, value)| (name.as_str(), of_field(value))).collect()
+}
+
+fn of_field(value: &FieldValue) -> Value {
+    match value {
+        FieldValue::Number(scalar) => number(scalar),
+        FieldValue::Structure(structure) => of_structure(structure),
+        FieldValue::Array(values) => values.iter().map(of_field).collect(),
+        other => json!(other.to_string()),
+    }
 }
 
 /// Returns a number. JSON has none for infinities, and for what is not a number: `null`.

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use multiprocessing::{Plan, Segment, SegmentName};
+use multiprocessing::{Plan, Segment, SegmentName, Shareable};
 use serde_json::{Value, json};
 
 /// Names the segment that this test binary creates as a program of its own.
@@ -28,9 +28,19 @@ fn unique_name() -> SegmentName {
     SegmentName::new(&format!("shm-test.{}.{number}", std::process::id())).unwrap()
 }
 
+#[derive(Clone, Copy, Debug, Shareable)]
+#[repr(C)]
+struct Agency {
+    bets: u32,
+    at: [i16; 2],
+}
+
 fn segment(name: &SegmentName) -> Segment {
     let plan = Plan::new().lock("lock").value::<u64>("winners").raw_array::<i16>("numbers", 3);
-    let segment = Segment::create(name, &plan.array::<f64>("floats", 2).event("done")).unwrap();
+    let plan = plan.array::<f64>("floats", 2).event("done").array::<Agency>("agencies", 2);
+    let segment = Segment::create(name, &plan).unwrap();
+    let agency = Agency { bets: 9, at: [-1, 2] };
+    segment.array::<Agency>("agencies").unwrap().lock().unwrap()[1] = agency;
     segment.value::<u64>("winners").unwrap().set(u64::MAX).unwrap();
     segment.raw_array::<i16>("numbers").unwrap().store(1, -7);
     segment.array::<f64>("floats").unwrap().lock().unwrap().copy_from_slice(&[0.5, f64::NAN]);
@@ -116,6 +126,7 @@ fn show_prints_what_every_object_holds() {
             "    numbers RawArray i16 3 [0, -7, 0]".to_owned(),
             "    floats Array f64 2 [0.5, NaN]".to_owned(),
             "    done Event u32 1 unset".to_owned(),
+            "agencies Array u8 16 [{bets: 0, at: [0, 0]}, {bets: 9, at: [-1, 2]}]".to_owned(),
         ] {
             let words: Vec<_> = line.split_whitespace().collect();
             let is_shown = |it: &str| it.split_whitespace().eq(words.iter().copied());
@@ -124,8 +135,15 @@ fn show_prints_what_every_object_holds() {
     }
     let (code, shown, _) = shm(&["show", name.as_str(), "--json"]);
     let shown: Value = serde_json::from_str(&shown).unwrap();
-    let elements: Vec<_> = (0..5).map(|index| &shown["objects"][index]["elements"]).collect();
-    let expected = [json!([]), json!([u64::MAX]), json!([0, -7, 0]), json!([0.5, null]), json!([])];
+    let elements: Vec<_> = (0..6).map(|index| &shown["objects"][index]["elements"]).collect();
+    let expected = [
+        json!([]),
+        json!([u64::MAX]),
+        json!([0, -7, 0]),
+        json!([0.5, null]),
+        json!([]),
+        json!([{"bets": 0, "at": [0, 0]}, {"bets": 9, "at": [-1, 2]}]),
+    ];
     assert_eq!((code, elements), (Some(0), expected.iter().collect()));
     assert_eq!(shown["objects"][0]["holder"], json!(thread.as_raw()));
     assert_eq!(shown["objects"][4]["state"], json!("unset"));

@@ -107,6 +107,7 @@
 mod element_type;
 mod kind;
 mod schema;
+mod structure;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -115,6 +116,8 @@ pub use self::kind::ObjectKind;
 pub(crate) use self::kind::{Shape, kinds};
 pub use self::schema::structure;
 pub(crate) use self::schema::{fingerprint, is_structure};
+pub(crate) use self::structure::structures;
+pub use self::structure::{FieldValue, Structure};
 pub(crate) use crate::sys::orphans::{REMOVED, STATE_OFFSET};
 
 /// First bytes of every segment of this library.

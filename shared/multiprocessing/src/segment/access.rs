@@ -109,6 +109,8 @@ pub(super) fn check_removable(name: &SegmentName, entry: &Metadata) -> Result<()
 /// # drop(segment);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// A declared structure takes the segment: `Shared::of(options.create(&name, &Shared::plan(4))?)`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SegmentOptions {
     access: Access,

@@ -12,7 +12,9 @@ use super::access::Access;
 use super::error::{SegmentError, io_error};
 use super::{Segment, View};
 use crate::memory::cell::{read_bytes, read_elements};
-use crate::memory::layout::{LOCK_BYTES, MAGIC, Object, ObjectKind, Scalar, Shape, kinds};
+use crate::memory::layout::{
+    LOCK_BYTES, MAGIC, Object, ObjectKind, Scalar, Shape, Structure, kinds, structures,
+};
 use crate::sync::copies::Copies;
 use crate::sync::mutex::LockPlace;
 use crate::sync::primitive::Primitive;
@@ -53,6 +55,9 @@ impl Listing {
 pub struct Snapshot {
     /// The elements; none for a lock.
     pub elements: Vec<Scalar>,
+    /// The structures that the elements are. None if they are numbers, or if the directory
+    /// describes the fields in a way that makes no sense.
+    pub structures: Vec<Structure>,
     /// The thread that holds the lock, and the number of repairs after dead holders. `None` for an
     /// object without a lock, and for one with a `state`.
     pub lock: Option<(Option<Pid>, u64)>,
@@ -61,22 +66,15 @@ pub struct Snapshot {
 }
 
 impl fmt::Display for Snapshot {
-    /// `7574`, `[0, 2, 0]`, and for a pure lock `free` or `held by 4711`, followed by the holder of
-    /// an object's lock and the number of recoveries.
+    /// `7574`, `[0, 2, 0]`, `{bets: 9}`, and for a pure lock `free` or `held by 4711`, followed by
+    /// the holder of an object's lock and the number of recoveries.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(state) = &self.state {
             return f.write_str(state);
         }
-        match self.elements.as_slice() {
-            [] => {}
-            [one] => write!(f, "{one}")?,
-            many => {
-                f.write_str("[")?;
-                for (index, element) in many.iter().enumerate() {
-                    write!(f, "{}{element}", if index == 0 { "" } else { ", " })?;
-                }
-                f.write_str("]")?;
-            }
+        match self.structures.as_slice() {
+            [] => write_all(f, &self.elements)?,
+            structures => write_all(f, structures)?,
         }
         let Some((holder, recoveries)) = self.lock else { return Ok(()) };
         match (holder, self.elements.is_empty()) {
@@ -92,13 +90,33 @@ impl fmt::Display for Snapshot {
     }
 }
 
+/// Writes `7574` or `[0, 2, 0]`.
+fn write_all(f: &mut fmt::Formatter<'_>, values: &[impl fmt::Display]) -> fmt::Result {
+    match values {
+        [] => Ok(()),
+        [one] => one.fmt(f),
+        many => {
+            f.write_str("[")?;
+            for (index, value) in many.iter().enumerate() {
+                write!(f, "{}{value}", if index == 0 { "" } else { ", " })?;
+            }
+            f.write_str("]")
+        }
+    }
+}
+
 impl Segment {
     /// Returns what an object of this segment holds now. Takes no lock. Each raw number is whole,
     /// and so is a value. The elements of an [`Array`](crate::Array) are copied as they are, so one
     /// that its holder changes at this moment may be half changed.
     pub fn snapshot(&self, object: &Object) -> Snapshot {
         let place = self.place(object);
-        let in_words = |state| Snapshot { elements: Vec::new(), lock: None, state: Some(state) };
+        let in_words = |state| Snapshot {
+            elements: Vec::new(),
+            structures: Vec::new(),
+            lock: None,
+            state: Some(state),
+        };
         if let Some(state) = describe(&place, object) {
             return in_words(state);
         }
@@ -115,13 +133,15 @@ impl Segment {
             Ok(elements) => elements,
             Err(errno) => return in_words(format!("not readable: {errno}")),
         };
+        let fields = object.fields.as_ref();
+        let structures = fields.and_then(|schema| structures(schema, &elements));
         let elements =
             elements.chunks_exact(size).map(|bytes| object.element.scalar(bytes)).collect();
         let lock = object.kind.has_lock().then(|| LockPlace::new(place)).map(|lock| {
             let block = lock.block();
             (block.holder(), block.recoveries.load(Ordering::Acquire))
         });
-        Snapshot { elements, lock, state: None }
+        Snapshot { elements, structures: structures.unwrap_or_default(), lock, state: None }
     }
 }
 

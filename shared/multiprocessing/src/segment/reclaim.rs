@@ -138,8 +138,10 @@ impl Segment {
             return Err(SegmentError::Foreign { name: name.clone(), reason });
         }
         check_removable(name, &metadata)?;
+        // Another process that has this lock removes the entry itself.
+        let locked = fcntl(&entry, FcntlArg::F_OFD_SETLK(&removal_lock())).is_ok();
         mark_removed(&entry);
-        if inode(name) == Some(metadata.ino()) {
+        if locked && inode(name) == Some(metadata.ino()) {
             shm_unlink(name.as_str()).map_err(|errno| system(name, "removing", errno))?;
         }
         Ok(true)

@@ -48,6 +48,11 @@ impl ElementType {
         Self::ALL.into_iter().find(|element| *element as u32 == code)
     }
 
+    /// Returns the type of a name in a schema.
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|element| element.name() == name)
+    }
+
     /// Returns the bytes of one element.
     pub const fn size(self) -> usize {
         match self {
@@ -91,7 +96,13 @@ impl ElementType {
 
 impl fmt::Display for ElementType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+        f.pad(self.name())
+    }
+}
+
+impl ElementType {
+    fn name(self) -> &'static str {
+        match self {
             Self::U8 => "u8",
             Self::U16 => "u16",
             Self::U32 => "u32",
@@ -102,7 +113,7 @@ impl fmt::Display for ElementType {
             Self::I64 => "i64",
             Self::F32 => "f32",
             Self::F64 => "f64",
-        })
+        }
     }
 }
 
