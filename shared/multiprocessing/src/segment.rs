@@ -30,7 +30,7 @@ use self::claim::{Claim, inode};
 pub use self::declaration::SharedState;
 pub use self::error::SegmentError;
 use self::error::{io_error, shmem_error, system};
-use self::found::{MAKING, Opening, never_finished};
+use self::found::{MAKING, Opening};
 pub use self::inspect::{Listing, Snapshot, segments};
 pub use self::plan::Plan;
 use self::reclaim::Reclaimed;
@@ -168,24 +168,28 @@ impl Segment {
         plan: &Plan,
         access: Access,
     ) -> Result<Self, SegmentError> {
-        // A process is stopped while it removes the entry, if it takes that long.
-        let deadline = Instant::now() + MAKING;
+        let in_use = |creator| SegmentError::InUse { name: name.clone(), creator };
+        let mut removal = None;
         loop {
             let replaced = match Self::try_reclaim(name, access)? {
                 Reclaimed::Nothing => 0,
                 Reclaimed::Removed(generation) => generation,
-                Reclaimed::BeingRemoved(creator) if Instant::now() >= deadline => {
-                    return Err(SegmentError::InUse { name: name.clone(), creator });
-                }
-                Reclaimed::BeingRemoved(_) => {
+                Reclaimed::BeingRemoved(creator) => {
+                    // A process that takes longer is stopped.
+                    if removal.get_or_insert_with(Instant::now).elapsed() >= MAKING {
+                        return Err(in_use(creator));
+                    }
                     std::thread::sleep(Duration::from_millis(1));
                     continue;
                 }
-                // Its creator may end, and remove it, at this moment.
-                Reclaimed::InUse(_) => match Self::open_finished(name, Opening::to_use(access)) {
-                    Ok(None) | Err(SegmentError::NotFound { .. }) => continue,
-                    opened => return opened?.ok_or_else(|| never_finished(name)),
-                },
+                Reclaimed::InUse(creator) => {
+                    match Self::open_finished(name, Opening::to_use(access)) {
+                        // Its creator has ended at this moment.
+                        Err(SegmentError::NotFound { .. }) => continue,
+                        // Its creator is stopped.
+                        opened => return opened?.ok_or_else(|| in_use(creator)),
+                    }
+                }
             };
             // Another process may be faster. The kernel lets one of them create the entry.
             match Self::create_for(name, plan, access, replaced) {
@@ -220,8 +224,8 @@ impl Segment {
     }
 
     /// Returns a number that is higher than that of every earlier segment of this name: the
-    /// nanoseconds from 1970 to its creation, as long as the clock is not set back. 0 if the
-    /// creator was not this library.
+    /// nanoseconds from 1970 to its creation, as long as the clock is not set back. 0 if it is
+    /// unknown.
     pub fn generation(&self) -> u64 {
         self.header.generation
     }

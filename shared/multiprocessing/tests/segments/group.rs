@@ -104,6 +104,7 @@ fn members_of_the_group_share_a_segment_and_no_other_user_can_open_it() {
         let Err(LockError::OwnerDied(inherited)) = lock.lock() else { panic!("no death") };
         drop(inherited.repaired());
     });
+    assert!(options().reclaim(&name).unwrap());
 }
 
 /// In `/dev/shm` only the owner of an entry and root may remove it.

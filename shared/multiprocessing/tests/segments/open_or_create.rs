@@ -1,13 +1,14 @@
 //! A segment that any of several programs creates, and that its creator creates again after a
 //! restart.
 
-use std::fs;
+use std::fs::{self, File};
 use std::time::{Duration, Instant};
 
 use multiprocessing::{
     BarrierError, ConditionError, LockError, LockFailure, Plan, Queue, QueueError, RawValue,
     Segment, SegmentError, SegmentName, SemaphoreError, SharedState, Value,
 };
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::Signal;
 use nix::unistd::getpid;
 
@@ -240,7 +241,7 @@ fn large() -> Plan {
 #[apply(test)]
 fn a_creator_that_is_killed_at_any_moment_leaves_a_name_that_the_next_one_gets() {
     let mut random = Random::new();
-    for _ in 0..8 {
+    for _ in 0..5 {
         let mut program = Program::start(slow_creator, &[]);
         program.line("begins");
         random.pause(Duration::from_millis(12));
@@ -252,6 +253,45 @@ fn a_creator_that_is_killed_at_any_moment_leaves_a_name_that_the_next_one_gets()
         assert_eq!(segment.creator(), getpid());
         assert_eq!(segment.value::<u64>("value").unwrap().update(|value| *value += 1), Ok(1));
     }
+}
+
+/// The clock may have been set back since the old segment was created.
+#[apply(test)]
+fn the_generation_grows_with_every_replacement_whatever_the_clock_says() {
+    let name = unique_name();
+    let segment = Segment::create(&name, &Plan::new().event("event")).unwrap();
+    let mut stale = fs::read(name.path()).unwrap();
+    drop(segment);
+    let future = u64::MAX - 9;
+    stale[72..80].copy_from_slice(&future.to_ne_bytes());
+    write_entry(&name, stale);
+    assert_eq!(Segment::open(&name).unwrap().generation(), future);
+    let segment = Segment::open_or_create(&name, &Plan::new().event("event")).unwrap();
+    assert_eq!(segment.generation(), future + 1);
+}
+
+/// Another process holds the lock of those who remove an entry, and is stopped.
+#[apply(test)]
+fn an_entry_that_is_being_removed_for_ever_is_an_error() {
+    let name = unique_name();
+    let segment = Segment::create(&name, &Plan::new().event("event")).unwrap();
+    let stale = fs::read(name.path()).unwrap();
+    drop(segment);
+    write_entry(&name, stale);
+    let remover = File::options().read(true).write(true).open(name.path()).unwrap();
+    let whole = nix::libc::flock {
+        l_type: nix::libc::F_WRLCK as i16,
+        l_whence: nix::libc::SEEK_SET as i16,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    fcntl(&remover, FcntlArg::F_OFD_SETLK(&whole)).unwrap();
+    let plan = Plan::new().event("event");
+    let refused = Segment::open_or_create(&name, &plan);
+    assert!(matches!(refused, Err(SegmentError::InUse { .. })), "{refused:?}");
+    drop(remover);
+    assert_eq!(Segment::open_or_create(&name, &plan).unwrap().creator(), getpid());
 }
 
 #[apply(test)]
