@@ -31,6 +31,11 @@ impl<'a> Clean<'a> {
         Self { out, limit, pipes }
     }
 
+    /// Returns true if the byte is a character that passes unchanged.
+    fn is_plain(&self, byte: u8) -> bool {
+        matches!(byte, b' '..=b'~') && (byte != b'|' || self.pipes == Pipes::Keep)
+    }
+
     /// Appends all `symbols` if the mark of a cut still fits after them, or only the mark.
     fn append(&mut self, symbols: impl Iterator<Item = char> + Clone) -> fmt::Result {
         let bytes: usize = symbols.clone().map(char::len_utf8).sum();
@@ -45,6 +50,12 @@ impl<'a> Clean<'a> {
 
 impl Write for Clean<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        // Almost every text passes unchanged, and a copy takes a fraction of the time of the loop.
+        let fits = self.out.len() + text.len() + CUT.len_utf8() <= self.limit;
+        if fits && text.bytes().all(|byte| self.is_plain(byte)) {
+            self.out.push_str(text);
+            return Ok(());
+        }
         for symbol in text.chars() {
             match symbol {
                 '|' if self.pipes == Pipes::Replace => self.append(std::iter::once('¦'))?,
