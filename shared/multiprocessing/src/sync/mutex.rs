@@ -187,8 +187,12 @@ impl LockBlock {
     /// This does not use `pthread_mutex_trylock`. That of glibc (2.36 at least) takes an
     /// unrecoverable mutex before it reports the state, and does not release it, so the next caller
     /// waits forever.
+    ///
+    /// The time is before the start of the clock, because the C library compares it with that and
+    /// asks the kernel about any other. Such a call would take microseconds, and would mark the
+    /// mutex as one with a waiter, so that unlocking it needs a call too.
     pub(crate) fn try_lock(&self) -> Result<Acquired, Errno> {
-        match self.lock_until(TimeSpec::new(0, 0)) {
+        match self.lock_until(TimeSpec::new(-1, 0)) {
             Err(Errno::EDEADLK) => Ok(Acquired::Busy),
             outcome => outcome,
         }

@@ -1,5 +1,7 @@
 //! Python's `Lock`: exclusion, dead holders, timeouts and inherited guards.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use multiprocessing::{Lock, LockError, LockFailure, Plan, Process, RawValue, Segment};
@@ -169,6 +171,20 @@ fn timeouts_below_a_second_are_kept_even_under_a_storm_of_signals() {
         assert!(begun.elapsed() < Duration::from_millis(500));
     })]);
     kill_and_join(holder);
+}
+
+#[apply(test)]
+fn trying_a_held_lock_asks_the_kernel_for_nothing_and_does_not_slow_its_release_down() {
+    let (segment, lock, _) = lock_and_flag();
+    let guard = lock.lock().unwrap();
+    join_all([child(|| assert!(lock.try_lock().unwrap().is_none()))]);
+    // The first word is the holder, and a flag if unlocking has to call the kernel.
+    let place = segment.objects().iter().find(|object| object.name == "lock").unwrap().offset;
+    let mut word = [0; 4];
+    let file = File::open(segment.name().path()).unwrap();
+    file.read_exact_at(&mut word, place as u64).unwrap();
+    assert_eq!(u32::from_ne_bytes(word), getpid().as_raw().cast_unsigned());
+    drop(guard);
 }
 
 #[apply(test)]
