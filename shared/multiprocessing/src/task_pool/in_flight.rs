@@ -93,7 +93,11 @@ impl InFlight {
     /// Removes a task whose result has arrived. Returns false if it was not the next to be
     /// finished.
     pub(super) fn complete(&mut self, id: TaskId) -> bool {
-        self.tasks.pop_front_if(|sent| sent.id == id).is_some()
+        let is_next = self.tasks.front().is_some_and(|sent| sent.id == id);
+        if is_next {
+            self.tasks.pop_front();
+        }
+        is_next
     }
 
     /// Takes back all tasks that have not begun. Returns none of a task that is too long for that.

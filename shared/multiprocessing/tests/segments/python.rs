@@ -460,8 +460,7 @@ fn exhibit(_: &[&str]) {
     let pair = Pair { a: 1, b: Inner { c: 2 } };
     segment.queue::<Pair>("pairs").unwrap().put(pair).unwrap();
     let texts = segment.message_queue("texts").unwrap();
-    texts.put_bytes(b"").unwrap();
-    texts.put_bytes(b"Hi").unwrap();
+    [&b""[..], b"Hi"].iter().for_each(|text| texts.put_bytes(text).unwrap());
     let flicker = segment.raw_value::<u64>("flicker").unwrap();
     let changing = segment.value::<[u64; 64]>("changing").unwrap();
     fact("ready", 1);
