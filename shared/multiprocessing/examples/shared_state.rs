@@ -20,8 +20,8 @@ struct Shared {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let name = SegmentName::new(&format!("example-shared-state.{}", std::process::id()))?;
-    let shared = Shared::create(&name, 3)?;
+    let name = SegmentName::unique("example-shared-state")?;
+    let shared = Shared::open_or_create(&name, 3)?;
     for request in 1..=6 {
         shared.requests.put(request)?;
     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use multiprocessing::{Plan, Process, RawArray, RawValue, Segment, SegmentError, SegmentName};
+use nix::unistd::getpid;
 
 use crate::common::{
     LIMIT, Random, apply, child, fact, join_all, kill_and_join, kill_at_work, kills, name, reap,
@@ -16,6 +17,8 @@ const NAMES: usize = 16;
 struct Contest {
     /// How often a segment was created under each name.
     made: RawArray<u64>,
+    /// The generation of the last segment of each name.
+    generations: RawArray<u64>,
     opened: RawValue<u64>,
     /// Entries of dead creators that were removed.
     reclaimed: RawValue<u64>,
@@ -26,9 +29,11 @@ struct Contest {
 impl Contest {
     fn new() -> Self {
         let plan = Plan::new().raw_array::<u64>("made", NAMES).raw_value::<u64>("opened");
-        let segment = segment(&plan.raw_value::<u64>("reclaimed"));
+        let plan = plan.raw_array::<u64>("generations", NAMES).raw_value::<u64>("reclaimed");
+        let segment = segment(&plan);
         Self {
             made: segment.raw_array("made").unwrap(),
+            generations: segment.raw_array("generations").unwrap(),
             opened: segment.raw_value("opened").unwrap(),
             reclaimed: segment.raw_value("reclaimed").unwrap(),
             plan: Plan::new().lock("lock").value::<u64>("pid").raw_array::<u64>("rest", 100),
@@ -44,11 +49,18 @@ impl Contest {
         child(|| {
             let name = Self::name(number);
             loop {
-                let outcome = Segment::reclaim(&name).and_then(|was_there| {
-                    self.reclaimed.fetch_add(u64::from(was_there));
-                    Segment::create(&name, &self.plan)
-                });
+                let outcome = if number.is_multiple_of(2) {
+                    Segment::reclaim(&name).and_then(|was_there| {
+                        self.reclaimed.fetch_add(u64::from(was_there));
+                        Segment::create(&name, &self.plan)
+                    })
+                } else {
+                    Segment::open_or_create(&name, &self.plan)
+                };
                 match outcome {
+                    Ok(segment) if segment.creator() != getpid() => {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
                     Ok(segment) => self.owns(number, &segment),
                     Err(
                         SegmentError::Exists { .. }
@@ -61,8 +73,12 @@ impl Contest {
         })
     }
 
-    /// Checks that no other process has the name while this process has it.
+    /// Checks that no other process has the name while this process has it, and that its segment is
+    /// newer than all before.
     fn owns(&self, number: usize, segment: &Segment) {
+        let before = self.generations.load(number);
+        assert!(segment.generation() > before, "{before}, then {}", segment.generation());
+        self.generations.store(number, segment.generation());
         let own = u64::from(std::process::id());
         segment.value::<u64>("pid").unwrap().set(own).unwrap();
         std::thread::sleep(Duration::from_micros(600 * (self.made.fetch_add(number, 1) % 8)));
@@ -95,8 +111,9 @@ impl Contest {
     }
 }
 
-/// Kills processes that create, open, remove and reclaim segments of the same names. Each name
-/// becomes available again, no process takes it from a living one, and in the end nothing is left.
+/// Kills processes that create, open, replace, remove and reclaim segments of the same names. Each
+/// name becomes available again, no process takes it from a living one, and in the end nothing is
+/// left.
 #[apply(soak)]
 fn processes_that_contend_for_a_name_never_share_it() {
     let contest = Contest::new();
