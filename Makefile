@@ -6,7 +6,7 @@ BETS ?= 1000
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo down logs ipcs test check soak chaos bench plots test-instructions data build docker-image docker-compose-up docker-compose-down docker-compose-logs
+.PHONY: help up demo down logs ipcs test check soak proofs chaos bench plots test-instructions data build docker-image docker-compose-up docker-compose-down docker-compose-logs
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F '|' '{ printf "make %-19s %s\n", $$1, $$2 }'
@@ -34,6 +34,9 @@ test: ## all tests, including the examples in the documentation: about 10 minute
 
 soak: ## kill 20,000 processes per primitive of the library at random (KILLS, ONLY: names): about 9 minutes
 	@sh scripts/soak.sh
+
+proofs: ## models of the library's algorithms, ThreadSanitizer, Miri and AArch64, as far as installed (PROOFS: parts): about 10 minutes
+	@sh scripts/proofs.sh
 
 chaos: ## power losses, kills, stops and failing files at random; counts what is lost (SEED, ROUNDS: 100, STATES: 10000): more than half an hour
 	@sh scripts/chaos.sh

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use crate::memory::cell::{WORD, atomic, read_words, word, write_words};
 use crate::memory::element::Shareable;
-use crate::memory::layout::{HEAD_BYTES, ROW_BYTES, SIGNAL_BYTES};
+use crate::memory::layout::{HEAD_BYTES, LOCK_BYTES, ROW_BYTES, SIGNAL_BYTES};
 use crate::memory::state::is_removed;
 use crate::sync::copies::Copies;
 use crate::sync::lock::{LockError, LockFailure, LockGuard};
@@ -62,8 +62,7 @@ impl<H: Head> Record<H> {
         const { assert!(size_of::<H>() <= ROWS_WORD * WORD) };
         let copies = place.bytes() - SIGNAL_BYTES;
         let record = place.part(0, copies);
-        let capacity =
-            ((copies - size_of::<crate::sync::mutex::LockBlock>()) / 2 - HEAD_BYTES) / ROW_BYTES;
+        let capacity = ((copies - LOCK_BYTES) / 2 - HEAD_BYTES) / ROW_BYTES;
         Self {
             copies: Copies::new(&record),
             signal: place.part(copies, SIGNAL_BYTES),

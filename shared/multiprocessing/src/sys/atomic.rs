@@ -1,4 +1,4 @@
-//! The atomic operations of the algorithms that `proofs/` runs under a model checker, which puts
-//! its own in their place.
+//! The atomic operations of the algorithms on shared words. `proofs` compiles those with the
+//! operations of a model checker in the place of these.
 
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};

@@ -108,7 +108,8 @@ impl TaskPoolBuilder {
     ///
     /// Every worker calls the initializer with a copy of the argument that serde makes, before its
     /// first task. Its value is their [context](TaskPool::context). Workers have no values of this
-    /// process, so the argument names what they need, such as a segment. Tasks are functions of the program itself, not of libraries.
+    /// process, so the argument names what they need, such as a segment. Tasks are functions of the
+    /// program itself, not of libraries.
     ///
     /// ```
     /// use multiprocessing::TaskPool;
