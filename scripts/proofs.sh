@@ -62,7 +62,7 @@ miri() {
         return
     fi
     MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked --package "$library" \
-        --lib -- memory::layout pool:: segment::plan sync::barrier::broken task_pool::message
+        --lib -- memory::layout pool::watchdog segment::plan sync::barrier::broken task_pool::message
 }
 
 # Builds all tests. QEMU has no robust futexes (set_robust_list), so the deaths of lock owners go
