@@ -10,7 +10,8 @@
 //! entries at the start of the epoch and applies its records to them. So an entry that survives
 //! without its checkpoint changes nothing.
 //!
-//! A batch that no journal can hold is committed by a checkpoint instead of a record. Its entry
+//! A batch that no journal can hold is committed by a checkpoint instead of a record. (The dialects
+//! have none that large. Durability must not depend on their limits.) Its entry
 //! belongs to the epoch that the checkpoint ends, so it counts only once the checkpoint is there.
 
 pub mod entry;
