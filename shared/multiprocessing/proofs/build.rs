@@ -7,7 +7,16 @@ use std::{env, fs};
 /// The modules, by the file that declares them, with their sources in the library.
 const MODULES: [(&str, &[&str]); 3] = [
     ("sync", &["sync/copies.rs", "sync/record.rs", "sync/primitive.rs"]),
-    ("queue", &["sync/queue/counts.rs", "sync/queue/error.rs", "sync/queue/ring.rs"]),
+    (
+        "queue",
+        &[
+            "sync/queue/counts.rs",
+            "sync/queue/error.rs",
+            "sync/queue/iter.rs",
+            "sync/queue/ring.rs",
+            "sync/queue/waits.rs",
+        ],
+    ),
     ("task_pool", &["task_pool/progress.rs"]),
 ];
 
@@ -51,10 +60,10 @@ const MUTATIONS: [Mutation; 13] = [
         "write(self.copy(next + 1));",
     ),
     mutation(
-        "record-1",
+        "ring-4",
         "sync/record.rs",
-        "let _guard = match self.copies.lock().lock_briefly() {",
-        "let _ = match self.copies.lock().lock_briefly() {",
+        "if word(copy, steady).load(Ordering::Relaxed) == before {",
+        "if word(copy, steady).load(Ordering::Relaxed) >= before {",
     ),
     mutation(
         "record-2",
@@ -62,9 +71,14 @@ const MUTATIONS: [Mutation; 13] = [
         "write_words(copy, ROWS_WORD, &(state.rows.len() as u64));",
         "",
     ),
-    mutation("ring-1", "sync/queue/ring.rs", "self.record.announce(1, side.other().bits());", ""),
+    mutation("ring-1", "sync/queue/waits.rs", "self.announce(wakes, side.other().bits());", ""),
     mutation("ring-2", "sync/record.rs", "self.announced().fetch_add(1, Ordering::AcqRel);", ""),
-    mutation("ring-3", "sync/queue/ring.rs", "state.head.count_in(side);", ""),
+    mutation(
+        "ring-3",
+        "sync/queue/waits.rs",
+        "held.set_waits(numbers.waits().with_one_more(side));",
+        "",
+    ),
     mutation(
         "progress-1",
         "task_pool/progress.rs",

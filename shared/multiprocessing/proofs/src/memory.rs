@@ -12,6 +12,15 @@ pub(crate) mod element {
     }
 }
 
+/// No segment of a model is removed.
+pub(crate) mod state {
+    use crate::sys::mapping::Place;
+
+    pub(crate) fn is_removed(_: &Place) -> bool {
+        false
+    }
+}
+
 pub(crate) mod layout {
     pub(crate) use multiprocessing::ElementType;
 

@@ -11,7 +11,7 @@ use crate::sync::queue::ring_models as ring;
 use crate::task_pool::progress_models as progress;
 
 /// Name, what holds, and the model.
-pub(crate) const ALL: [(&str, &str, fn()); 10] = [
+pub(crate) const ALL: [(&str, &str, fn()); 11] = [
     ("copies", "a reader sees whole values, in order", copies::readers),
     ("copies", "no update of two writers is lost", copies::writers),
     ("copies", "a writer that dies in a commit changes nothing", copies::death),
@@ -20,6 +20,7 @@ pub(crate) const ALL: [(&str, &str, fn()); 10] = [
     ("ring", "messages arrive once and in order, and no wake-up is lost", ring::one_to_one),
     ("ring", "two producers wait for room at the same time", ring::two_producers),
     ("ring", "a close wakes a waiter", ring::close),
+    ("ring", "the number of messages is never below none or above the capacity", ring::length),
     ("progress", "a task has begun or is taken back and never both", progress::take_back),
     ("progress", "the time of a task that has begun is known", progress::time),
 ];

@@ -4,6 +4,15 @@ pub(crate) mod atomic;
 pub(crate) mod futex;
 pub(crate) mod mapping;
 
+/// All threads of a model are in the same namespaces.
+pub(crate) mod namespaces {
+    pub(crate) struct Namespaces(());
+
+    impl Namespaces {
+        pub(crate) const UNKNOWN: Self = Self(());
+    }
+}
+
 /// Time stands still, and no deadline passes: a wait that needs its deadline never ends, which loom
 /// reports.
 pub(crate) mod deadline {

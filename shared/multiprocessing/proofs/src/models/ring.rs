@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use loom::thread;
 
+use super::counts::TAKEN;
 use super::error::QueueError;
 use super::ring::Ring;
 use crate::memory::cell::write_words;
 use crate::memory::layout::{ElementType, HEAD_BYTES, LOCK_BYTES, Object, SIGNAL_BYTES};
 use crate::models::check;
-use crate::sys::deadline::Deadline;
+use crate::sys::atomic::Ordering;
 use crate::sys::mapping::Place;
 
 fn ring() -> Arc<Ring<u64>> {
@@ -22,7 +23,10 @@ fn ring() -> Arc<Ring<u64>> {
 }
 
 fn get(ring: &Ring<u64>) -> Result<u64, QueueError> {
-    let taken = ring.get_until(Deadline::NEVER, |state, _| Ok(ring.take(&mut state.head)))?;
+    let taken = ring.get(None, |held, counts| {
+        held.number(TAKEN).store(counts.taken.wrapping_add(1), Ordering::Release);
+        Ok(())
+    })?;
     Ok(taken.expect("no deadline passes"))
 }
 
@@ -60,5 +64,21 @@ pub(crate) fn close() {
         assert_eq!(get(&ring), Err(QueueError::Closed));
         closing.join().unwrap();
         assert_eq!(ring.put(1, None), Err(QueueError::Closed));
+    });
+}
+
+pub(crate) fn length() {
+    check(2, || {
+        let ring = ring();
+        let user = ring.clone();
+        let user = thread::spawn(move || {
+            for message in 1..=2 {
+                user.put(message, None).unwrap();
+                assert_eq!(get(&user), Ok(message));
+            }
+        });
+        assert!(ring.len() <= 1, "{} messages", ring.len());
+        user.join().unwrap();
+        assert_eq!(ring.len(), 0);
     });
 }

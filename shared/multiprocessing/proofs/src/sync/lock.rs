@@ -35,7 +35,7 @@ impl<G> Inherited<G> {
 }
 
 impl Lock {
-    pub(crate) fn new(_: Place) -> Self {
+    pub(crate) fn at(_: Place) -> Self {
         let block = Arc::new(LockBlock { version: AtomicU64::new(0) });
         Self { mutex: Arc::new(Mutex::new(false)), block }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 
 use crate::sys::atomic::{AtomicU32, AtomicU64};
+use crate::sys::namespaces::Namespaces;
 
 const WORD: usize = 8;
 const LINE: usize = 64;
@@ -17,7 +18,7 @@ pub(crate) struct Mapping {
 }
 
 impl Mapping {
-    pub(crate) fn nameless(bytes: NonZeroUsize) -> Result<Arc<Self>, Errno> {
+    pub(crate) fn nameless(bytes: NonZeroUsize, _: Namespaces) -> Result<Arc<Self>, Errno> {
         let words = (0..bytes.get() / WORD).map(|_| AtomicU64::new(0)).collect();
         let numbers = (0..bytes.get().div_ceil(LINE)).map(|_| AtomicU32::new(0)).collect();
         Ok(Arc::new(Self { words, numbers }))
@@ -34,7 +35,9 @@ pub(crate) struct Place {
 impl Place {
     /// Returns a place of its own with zeros.
     pub(crate) fn zeros(bytes: usize) -> Self {
-        Self::whole(&Mapping::nameless(NonZeroUsize::new(bytes).unwrap()).unwrap())
+        Self::whole(
+            &Mapping::nameless(NonZeroUsize::new(bytes).unwrap(), Namespaces::UNKNOWN).unwrap(),
+        )
     }
 
     pub(crate) fn whole(mapping: &Arc<Mapping>) -> Self {
