@@ -21,9 +21,9 @@ use crate::harness::Random;
 /// Environment variable with the number of states to check.
 const STATES: &str = "CRASH_STATES";
 /// States per subject of a normal run.
-const FEW: usize = 60;
-/// The same for a full journal, whose states have 20 MB.
-const FEW_LARGE: usize = 12;
+const FEW: usize = 30;
+/// The same for a full journal, whose states are large.
+const FEW_LARGE: usize = 9;
 /// States per recording and model.
 const PER_RECORDING: u64 = 100;
 

@@ -117,10 +117,10 @@ fn batches_that_do_not_fit_the_disk_do_not_fill_the_log() {
     const BATCHES: usize = 3 * BUDGET;
     let setup = setup("typed");
     fs::create_dir(setup.stored("")).unwrap();
-    // Stored bets that nearly reach the limit of 9 MB, in blocks of 512 bytes.
+    // Stored bets that nearly reach the limit of 34 MiB, in blocks of 512 bytes.
     let row = b"0,Santiago Lionel,Lorca,0-0,1999-03-17,1033\r\n";
-    fs::write(setup.stored("bets.csv"), row.repeat(200_000)).unwrap();
-    let script = "ulimit -S -f 18432 && exec \"$0\" run";
+    fs::write(setup.stored("bets.csv"), row.repeat(780_000)).unwrap();
+    let script = "ulimit -S -f 69632 && exec \"$0\" run";
     let central = setup.start_by(&mut setup.shell(&[], script));
     let batch = large_packet("a mark of more than thirty characters", 10_000, 0);
     let refused = (0..BATCHES).filter(|_| central.request(&batch).is_empty()).count();

@@ -192,12 +192,12 @@ impl Setup {
         self.start_by(&mut self.command(&["run"]))
     }
 
-    /// Starts a central whose storage is a new file system of 12 MB, after the shell commands in
+    /// Starts a central whose storage is a new file system of 36 MB, after the shell commands in
     /// `prepare`. Only root can mount it. Other processes see an empty directory there: see
     /// [`CentralProcess::inside`].
     pub fn start_on_small_disk(&self, prepare: &str) -> CentralProcess<'_> {
         fs::create_dir(self.stored("")).unwrap();
-        let mount = "mount -t tmpfs -o size=12m tmpfs storage";
+        let mount = "mount -t tmpfs -o size=36m tmpfs storage";
         let script = format!("{mount} && {prepare} exec \"$0\" run");
         self.start_by(&mut self.shell(&["unshare", "-m"], &script))
     }

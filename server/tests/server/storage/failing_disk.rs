@@ -10,8 +10,8 @@ use crate::harness::{
     AgencyConnection, FileShim, Participant, Program, Setup, large_packet, packet_of,
 };
 
-/// Bets of a batch. Three such batches fill the journal, which leads to a checkpoint, which syncs
-/// every file.
+/// Bets of a batch. About ten such batches fill the journal, which leads to a checkpoint, which
+/// syncs every file.
 const BETS: usize = 50_000;
 
 /// Returns a command for a central of which a sync can be made to fail. Without a C compiler,
@@ -30,13 +30,17 @@ fn stops_after_a_failed_sync_of(file: &str) {
     let mut central = setup.start_by(&mut command);
     let send = |number: usize| {
         let Ok(mut agency) = AgencyConnection::try_open(central.port) else { return false };
-        agency.try_send(&large_packet(&format!("m{number}"), BETS, 1));
+        agency.try_send(&large_packet(
+            &format!("the-mark-of-all-bets-in-the-batch-{number}"),
+            BETS,
+            1,
+        ));
         !agency.read_until_gone().is_empty()
     };
     assert!(send(0), "the disk works");
 
     shim.fail_next(&format!("sync {file} error"));
-    let acknowledged = 1 + (1..20).take_while(|number| send(*number)).count();
+    let acknowledged = 1 + (1..40).take_while(|number| send(*number)).count();
     assert!(!shim.is_pending(), "no sync of {file} was tried in {acknowledged} batches");
 
     assert_eq!(central.program.exit_code(), 3, "{:?}", central.program.lines());

@@ -43,7 +43,7 @@ fn assert_unharmed(
     assert_eq!(central.number("worker_deaths"), 0);
 }
 
-/// Fills a storage of 12 MB, of which the journal takes 8 and a filler 2, and makes room again by
+/// Fills a storage of 36 MB, of which the journal takes 32 and a filler 2, and makes room again by
 /// removing the filler.
 fn fills_and_goes_on(durability: &str) {
     if !can_mount() {
@@ -89,11 +89,11 @@ fn a_batch_that_does_not_fit_the_disk_is_refused_and_the_central_goes_on_with_du
 fn a_file_size_limit_refuses_the_batch_and_kills_no_worker() {
     let (setup, record) = (setup("process"), BatchRecord::default());
     fs::create_dir(setup.stored("")).unwrap();
-    // Stored bets that nearly reach the limit of 9 MB.
+    // Stored bets that nearly reach the limit of 34 MiB.
     let row = b"0,Santiago Lionel,Lorca,0-0,1999-03-17,1033\r\n";
-    fs::write(setup.stored("bets.csv"), row.repeat(190_000)).unwrap();
+    fs::write(setup.stored("bets.csv"), row.repeat(770_000)).unwrap();
     // Only the soft limit, in blocks of 512 bytes, so that it can be raised again.
-    let script = "ulimit -S -f 18432 && exec \"$0\" run";
+    let script = "ulimit -S -f 69632 && exec \"$0\" run";
     let central = setup.start_by(&mut setup.shell(&[], script));
     let (before, workers) = (setup.read_stored("bets.csv").len(), central.worker_pids());
     let read =
@@ -121,9 +121,12 @@ fn a_file_size_limit_refuses_the_batch_and_kills_no_worker() {
 #[test]
 fn a_batch_that_does_not_fit_is_not_acknowledged_if_stored_bets_have_vanished() {
     let setup = setup("process").with("SERVER_WORKERS", "1");
-    let script = "ulimit -S -f 18432 && exec \"$0\" run";
+    fs::create_dir(setup.stored("")).unwrap();
+    let row = b"0,Santiago Lionel,Lorca,0-0,1999-03-17,1033\r\n";
+    fs::write(setup.stored("bets.csv"), row.repeat(560_000)).unwrap();
+    let script = "ulimit -S -f 69632 && exec \"$0\" run";
     let mut central = setup.start_by(&mut setup.shell(&[], script));
-    // 2.3 MB of rows each, so that the fifth passes the limit of 9 MB.
+    // 25.2 MB are stored. Each batch has 2.3 MB of rows, so the fifth passes the limit of 34 MiB.
     let packet = |number: usize| large_packet(&format!("mark-of-the-batch-{number}"), 50_000, 0);
     for number in 0..4 {
         assert!(typed::decode_winners(&central.request(&packet(number))).unwrap().is_some());

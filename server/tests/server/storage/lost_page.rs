@@ -9,7 +9,7 @@ use crate::harness::{
     AgencyConnection, CentralProcess, FileShim, Program, Setup, eventually, large_packet, packet_of,
 };
 
-/// Bets of a batch. Three such batches fill the journal, which leads to a checkpoint.
+/// Bets of a batch. About ten such batches fill the journal, which leads to a checkpoint.
 const BETS: usize = 50_000;
 
 fn setup(workers: &str) -> Setup {
@@ -96,8 +96,9 @@ fn a_replacement_of_the_killed_worker_stops_the_central_whichever_file_lost_the_
         let Some((mut central, shim)) = start(&setup) else { return };
         let port = central.port;
         shim.fail_next(&format!("sync {file} lost-killed"));
-        let large = |number| large_packet(&format!("m{number}"), BETS, 1);
-        let acknowledged = (0..20).take_while(|number| is_acknowledged(port, &large(*number)));
+        let large =
+            |number| large_packet(&format!("the-mark-of-all-bets-in-the-batch-{number}"), BETS, 1);
+        let acknowledged = (0..40).take_while(|number| is_acknowledged(port, &large(*number)));
         let acknowledged = acknowledged.count();
         assert!(shim.has_lost(), "no sync of {file} was tried in {acknowledged} batches");
         assert_eq!(acknowledged_until_exit(&mut central), 0, "{file}");

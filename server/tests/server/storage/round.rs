@@ -107,7 +107,7 @@ fn a_round_without_a_winner_writes_rows_records_and_log_lines_only() {
 #[test]
 fn a_batch_that_does_not_fit_is_refused_and_the_others_of_its_round_are_stored() {
     /// A limit on the size of files, in blocks of 512 bytes. The journal is smaller.
-    const LIMIT_BLOCKS: usize = 18_432;
+    const LIMIT_BLOCKS: usize = 69_632;
     const ROOM: usize = 60_000;
     for durability in ["process", "disk"] {
         let setup = setup(durability);
@@ -144,7 +144,7 @@ fn a_batch_that_does_not_fit_is_refused_and_the_others_of_its_round_are_stored()
 #[test]
 fn refused_batches_do_not_hold_the_lock_of_the_ledger_while_the_journal_is_read() {
     /// A limit on the size of files, in blocks of 512 bytes. The journal is smaller.
-    const LIMIT_BLOCKS: usize = 18_432;
+    const LIMIT_BLOCKS: usize = 69_632;
     let setup = setup("process");
     fs::create_dir(setup.stored("")).unwrap();
     let row = b"0,Santiago Lionel,Lorca,0-0,1999-03-17,1033\r\n";

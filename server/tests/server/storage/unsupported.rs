@@ -101,7 +101,10 @@ fn without_reserving_space_the_journal_is_filled_with_zeros_instead() {
         let Some((setup, mut command)) = without("posix_fallocate", errno) else { return };
         assert_serves(&setup, &mut command);
         let journal = fs::metadata(setup.stored("journal")).unwrap();
-        assert!(journal.len() >= 32 << 20 && journal.blocks() * 512 >= journal.len(), "{journal:?}");
+        assert!(
+            journal.len() >= 32 << 20 && journal.blocks() * 512 >= journal.len(),
+            "{journal:?}"
+        );
     }
 }
 
