@@ -11,7 +11,7 @@ mod wakes;
 use std::error::Error;
 use std::time::Duration;
 
-use multiprocessing::{Process, RawArray};
+use multiprocessing::Process;
 
 /// Turns of each side.
 const TURNS: usize = 9;
@@ -29,34 +29,14 @@ fn main() -> Result<(), Failure> {
     table::print("round trips of two sleeping processes", wakes::COUNT, TURNS, &wakes::SIDES)
 }
 
-/// Runs `first` in one child and `second` in another, and returns the time that `second` returns in
-/// nanoseconds.
+/// Runs `first` in one child and `second` in another, and returns the time that `second` returns.
 fn in_two_processes(
     first: impl FnOnce() -> Result<(), Failure>,
     second: impl FnOnce() -> Result<Duration, Failure>,
 ) -> Result<Duration, Failure> {
-    let taken = RawArray::<u64>::nameless(1)?;
-    let mut children = [
-        Process::fork(|| succeeded("first", first()))?,
-        Process::fork(|| {
-            succeeded("second", second().map(|time| taken.store(0, time.as_nanos() as u64)))
-        })?,
-    ];
-    for child in &mut children {
-        let end = child.join()?;
-        if !end.is_success() {
-            return Err(format!("a process of the measurement ended with {end}").into());
-        }
-    }
-    Ok(Duration::from_nanos(taken.load(0)))
-}
-
-fn succeeded(process: &str, outcome: Result<(), Failure>) -> i32 {
-    match outcome {
-        Ok(()) => 0,
-        Err(error) => {
-            eprintln!("the {process} process: {error}");
-            1
-        }
-    }
+    let text = |error: Failure| error.to_string();
+    let mut first = Process::fork(|| first().map_err(text))?;
+    let mut second = Process::fork(|| second().map_err(text))?;
+    first.join()?;
+    Ok(second.join()?)
 }

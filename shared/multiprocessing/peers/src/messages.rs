@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use iceoryx2::port::backpressure_strategy::BackpressureStrategy;
 use iceoryx2::prelude::*;
 use ipc_channel::ipc as channels;
-use multiprocessing::{Plan, RawArray, Segment, SegmentName};
+use multiprocessing::{Queue, RawArray};
 
 use crate::{Failure, Side, in_two_processes};
 
@@ -27,12 +27,10 @@ pub const SIDES: [Side; 4] = [
 ];
 
 fn ours(count: u64) -> Result<Duration, Failure> {
-    let name = SegmentName::new(&format!("peers.{}", std::process::id()))?;
-    let segment = Segment::create(&name, &Plan::new().queue::<Message>("messages", CAPACITY))?;
-    let (sender, receiver) = (segment.queue("messages")?, segment.queue::<Message>("messages")?);
+    let queue = Queue::<Message>::new(CAPACITY)?;
     in_two_processes(
-        || (0..count).try_for_each(|number| Ok(sender.put([number; 8])?)),
-        || timed(count, || Ok(receiver.get()?)),
+        || (0..count).try_for_each(|number| Ok(queue.put([number; 8])?)),
+        || timed(count, || Ok(queue.get()?)),
     )
 }
 
@@ -44,7 +42,7 @@ fn iceoryx(count: u64) -> Result<Duration, Failure> {
         Ok(service.subscriber_max_buffer_size(CAPACITY).open_or_create()?)
     };
     // The publisher discards what does not fit while the subscriber has not connected.
-    let connected = RawArray::<u64>::nameless(1)?;
+    let connected = RawArray::<u64>::new(1)?;
     in_two_processes(
         || {
             let node = NodeBuilder::new().create::<ipc::Service>()?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use iceoryx2::prelude::*;
 use ipc_channel::ipc as channels;
-use multiprocessing::{Plan, Segment, SegmentName};
+use multiprocessing::Event;
 
 use crate::{Failure, Side, in_two_processes};
 
@@ -20,9 +20,7 @@ pub const SIDES: [Side; 3] = [
 ];
 
 fn ours(count: u64) -> Result<Duration, Failure> {
-    let name = SegmentName::new(&format!("peers.{}", std::process::id()))?;
-    let segment = Segment::create(&name, &Plan::new().event("ping").event("pong"))?;
-    let [ping, pong] = [segment.event("ping")?, segment.event("pong")?];
+    let [ping, pong] = [Event::new()?, Event::new()?];
     in_two_processes(
         || {
             (0..count).try_for_each(|_| {
