@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl, posix_fallocate};
@@ -17,7 +19,7 @@ use crate::memory::layout::{REMOVED, STATE_OFFSET};
 use crate::sync::participant::Identity;
 use crate::sys::generation::generation;
 use crate::sys::name::SegmentName;
-use crate::sys::orphans::{forget_segment, remember_segment, removal_lock};
+use crate::sys::orphans::{REMOVAL_ATTEMPTS, forget_segment, remember_segment, removal_lock};
 use crate::sys::proc::{attached, maps, parent};
 
 /// Bytes of zeros per write where space cannot be reserved.
@@ -118,13 +120,25 @@ impl Drop for Claim {
         // Another process that has inherited the segment may be removing the entry, and a new
         // creator may create one of the same name.
         let entry = File::options().read(true).write(true).open(self.name.path());
-        let lock = || fcntl(entry.as_ref().ok()?, FcntlArg::F_OFD_SETLK(&removal_lock())).ok();
-        if (created || lock().is_some()) && inode(&self.name) == Some(self.inode) {
+        let is_locked = || entry.is_ok_and(|entry| lock_to_remove(&entry, &self.name, self.inode));
+        if (created || is_locked()) && inode(&self.name) == Some(self.inode) {
             mark_removed(&self.entry);
             let _ = shm_unlink(self.name.as_str());
         }
         forget_segment(self.inode);
     }
+}
+
+/// Takes the lock of a removal. Returns false if the entry of this name is no longer this inode, or
+/// if another process keeps the lock. A process that finds the segment in use gives it back at
+/// once.
+pub(super) fn lock_to_remove(entry: &File, name: &SegmentName, own: u64) -> bool {
+    (0..REMOVAL_ATTEMPTS).any(|attempt| {
+        if attempt > 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        inode(name) != Some(own) || fcntl(entry, FcntlArg::F_OFD_SETLK(&removal_lock())).is_ok()
+    }) && inode(name) == Some(own)
 }
 
 /// Marks a segment as removed, just before its entry is. A process that is killed between the two

@@ -10,7 +10,7 @@ use nix::sys::mman::shm_unlink;
 
 use super::Segment;
 use super::access::{Access, check_removable};
-use super::claim::{inode, mark_removed};
+use super::claim::{inode, lock_to_remove, mark_removed};
 use super::error::{SegmentError, io_error, system};
 use super::found::{Opening, never_finished};
 use crate::memory::layout::{CREATOR_OFFSET, LAYOUT_VERSION, MAGIC, READY, REMOVED, STATE_OFFSET};
@@ -138,10 +138,10 @@ impl Segment {
             return Err(SegmentError::Foreign { name: name.clone(), reason });
         }
         check_removable(name, &metadata)?;
-        // Another process that has this lock removes the entry itself.
-        let locked = fcntl(&entry, FcntlArg::F_OFD_SETLK(&removal_lock())).is_ok();
+        // A process that keeps this lock removes the entry itself.
+        let is_locked = lock_to_remove(&entry, name, metadata.ino());
         mark_removed(&entry);
-        if locked && inode(name) == Some(metadata.ino()) {
+        if is_locked {
             shm_unlink(name.as_str()).map_err(|errno| system(name, "removing", errno))?;
         }
         Ok(true)

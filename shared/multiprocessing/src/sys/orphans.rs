@@ -1,11 +1,13 @@
 //! How a child ends when its parent ends, and removes the segments that its parent left.
 #![allow(unsafe_code)]
 
-use std::ffi::OsStr;
+mod left;
+
 use std::mem;
 use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -15,8 +17,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{Pid, close, getpid, getppid};
-use serde::{Deserialize, Serialize};
 
+pub(crate) use self::left::LeftSegment;
 use crate::sys::child::pidfd_open;
 use crate::sys::generation::generation;
 use crate::sys::name::DIRECTORY;
@@ -118,8 +120,9 @@ impl RemovableSegment {
     ///
     /// Siblings get here at the same moment. Between one sibling's check of the path and its
     /// removal, another sibling might remove the entry, and a new creator might create one of the
-    /// same name. So a sibling takes the [`removal_lock`] on the inode before it checks. If another
-    /// process has the lock, that process removes the entry.
+    /// same name. So a sibling takes the [`removal_lock`] on the inode before it checks. A process
+    /// that has the lock removes the entry, or it wants to reclaim it and gives the lock back,
+    /// because it has found this process alive. So a few attempts follow.
     fn remove(&self) {
         let path = self.path.as_ptr().cast::<libc::c_char>();
         // SAFETY: `path` is static and its last byte is always NUL; open(2) is async-signal-safe.
@@ -132,7 +135,13 @@ impl RemovableSegment {
         let opened = self.is_in(|status| unsafe { libc::fstat(entry, status) });
         // SAFETY: as for open(2) above.
         let is_there = || self.is_in(|status| unsafe { libc::stat(path, status) });
-        if opened && locked() && is_there() {
+        let mut attempts = REMOVAL_ATTEMPTS;
+        while opened && is_there() && !locked() && attempts > 0 {
+            attempts -= 1;
+            // SAFETY: poll(2) is async-signal-safe; without descriptors it only waits.
+            unsafe { libc::poll(ptr::null_mut(), 0, 1) };
+        }
+        if opened && attempts > 0 && is_there() {
             // Programs that opened the segment by its name learn that they wait in vain.
             let mark = (&raw const REMOVED_STATE).cast();
             // SAFETY: pwrite(2) is async-signal-safe, and reads the four bytes of a static.
@@ -149,6 +158,10 @@ impl RemovableSegment {
         call(&raw mut status) == 0 && status.st_ino == self.inode.load(Ordering::Acquire)
     }
 }
+
+/// Attempts to take the [`removal_lock`], 1 ms apart. A process that reclaims has it for some
+/// microseconds.
+pub(crate) const REMOVAL_ATTEMPTS: u32 = 100;
 
 /// Returns the lock that a process other than the creator must hold on the inode of an entry while
 /// it removes the entry. It belongs to the open file, not to the process (`F_OFD_SETLK`).
@@ -218,46 +231,6 @@ impl Parent {
     /// are those that the process [took over](LeftSegment::take_over).
     pub(crate) fn of_spawned(pid: Pid) -> Self {
         Self { pid, generation: NO_GENERATION }
-    }
-}
-
-/// An entry that a process hands over to a child that executes a program, so that the child removes
-/// it if its parent is killed.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct LeftSegment {
-    path: Vec<u8>,
-    inode: u64,
-    started: u64,
-}
-
-impl LeftSegment {
-    /// Returns the entries that this process has created.
-    pub(crate) fn of_this() -> Vec<Self> {
-        adopt_segments();
-        let is_own = |slot: &&RemovableSegment| {
-            slot.creator.load(Ordering::Acquire) == generation()
-                && !matches!(slot.inode.load(Ordering::Acquire), 0 | CLAIMED)
-        };
-        let path = |slot: &RemovableSegment| {
-            let bytes = slot.path.iter().map(|byte| byte.load(Ordering::Relaxed));
-            bytes.take_while(|byte| *byte != 0).collect()
-        };
-        let left = |slot: &RemovableSegment| Self {
-            path: path(slot),
-            inode: slot.inode.load(Ordering::Acquire),
-            started: slot.started.load(Ordering::Acquire),
-        };
-        SEGMENTS.iter().filter(is_own).map(left).collect()
-    }
-
-    /// Records the entry in a new child of the process that has created it.
-    pub(crate) fn take_over(&self, creator: Pid) {
-        let Some(slot) = claim_slot() else { return };
-        slot.note(Path::new(OsStr::from_bytes(&self.path)));
-        slot.pid.store(creator.as_raw(), Ordering::Release);
-        slot.started.store(self.started, Ordering::Release);
-        slot.creator.store(NO_GENERATION, Ordering::Release);
-        slot.inode.store(self.inode, Ordering::Release);
     }
 }
 

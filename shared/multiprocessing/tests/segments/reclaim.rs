@@ -52,6 +52,29 @@ pub fn freeze(children: &[Pid]) {
     }
 }
 
+/// A process that reclaims takes the lock of a removal for a moment, to find out whether the
+/// creator or a child of it lives.
+#[apply(test)]
+fn children_remove_the_entry_even_if_another_process_tries_to_reclaim_it_at_that_moment() {
+    let (mut program, children) = family(3);
+    let path = program.name.path();
+    let entry = File::options().read(true).write(true).open(&path).unwrap();
+    let lock = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    fcntl(&entry, FcntlArg::F_OFD_SETLK(&lock)).unwrap();
+    program.signal(Signal::SIGKILL);
+    program.wait();
+    std::thread::sleep(Duration::from_millis(20));
+    drop(entry);
+    wait_until("the children end", || children.iter().all(|child| is_gone(*child)));
+    assert!(!path.exists());
+}
+
 #[apply(test)]
 fn children_of_a_killed_creator_end_within_a_second_and_remove_its_entry() {
     let (mut program, children) = family(5);
