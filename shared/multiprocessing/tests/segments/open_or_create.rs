@@ -8,10 +8,10 @@ use multiprocessing::{
     BarrierError, ConditionError, LockError, LockFailure, Plan, Queue, QueueError, RawValue,
     Segment, SegmentError, SegmentName, SemaphoreError, SharedState, Value,
 };
-use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::Signal;
 use nix::unistd::getpid;
 
+use super::reclaim::lock_for_removal;
 use crate::common::{
     LIMIT, Program, Random, apply, child, fact, join_all, name, program, segment, sleep_for_ever,
     test, unique_name, wait_until, write_entry,
@@ -279,14 +279,7 @@ fn an_entry_that_is_being_removed_for_ever_is_an_error() {
     drop(segment);
     write_entry(&name, stale);
     let remover = File::options().read(true).write(true).open(name.path()).unwrap();
-    let whole = nix::libc::flock {
-        l_type: nix::libc::F_WRLCK as i16,
-        l_whence: nix::libc::SEEK_SET as i16,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    fcntl(&remover, FcntlArg::F_OFD_SETLK(&whole)).unwrap();
+    lock_for_removal(&remover);
     let plan = Plan::new().event("event");
     let refused = Segment::open_or_create(&name, &plan);
     assert!(matches!(refused, Err(SegmentError::InUse { .. })), "{refused:?}");

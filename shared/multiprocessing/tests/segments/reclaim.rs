@@ -44,6 +44,18 @@ pub fn family(children: usize) -> (Program, Vec<Pid>) {
     (program, pids)
 }
 
+/// Takes the lock that a process has while it removes an entry. Closing the file gives it back.
+pub fn lock_for_removal(entry: &File) {
+    let whole = nix::libc::flock {
+        l_type: nix::libc::F_WRLCK as i16,
+        l_whence: nix::libc::SEEK_SET as i16,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    fcntl(entry, FcntlArg::F_OFD_SETLK(&whole)).unwrap();
+}
+
 /// Stops children, so that they cannot react to the death of their parent.
 pub fn freeze(children: &[Pid]) {
     for child in children {
@@ -59,14 +71,7 @@ fn children_remove_the_entry_even_if_another_process_tries_to_reclaim_it_at_that
     let (mut program, children) = family(3);
     let path = program.name.path();
     let entry = File::options().read(true).write(true).open(&path).unwrap();
-    let lock = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    fcntl(&entry, FcntlArg::F_OFD_SETLK(&lock)).unwrap();
+    lock_for_removal(&entry);
     program.signal(Signal::SIGKILL);
     program.wait();
     std::thread::sleep(Duration::from_millis(20));
@@ -147,14 +152,7 @@ fn an_entry_that_an_orphan_is_removing_is_not_reclaimed() {
     drop(segment);
     write_entry(&name, stale);
     let orphan = File::options().write(true).open(name.path()).unwrap();
-    let whole = nix::libc::flock {
-        l_type: nix::libc::F_WRLCK as i16,
-        l_whence: nix::libc::SEEK_SET as i16,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    fcntl(&orphan, FcntlArg::F_OFD_SETLK(&whole)).unwrap();
+    lock_for_removal(&orphan);
     let refused = Segment::reclaim(&name);
     assert!(matches!(refused, Err(SegmentError::InUse { .. })), "{refused:?}");
     assert!(name.path().exists());
