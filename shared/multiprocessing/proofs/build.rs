@@ -88,14 +88,14 @@ const MUTATIONS: [Mutation; 13] = [
     mutation(
         "progress-2",
         "task_pool/progress.rs",
-        "word(&self.row, SETTLED).fetch_max(last_sent, Ordering::Acquire)",
+        "word(&self.0, SETTLED).fetch_max(last_sent, Ordering::Acquire)",
         "{ let old = self.settled(); word(&self.row, SETTLED).store(last_sent, Ordering::Release); old }",
     ),
     mutation(
         "progress-3",
         "task_pool/progress.rs",
-        "word(&self.row, SETTLED).load(Ordering::Acquire)",
-        "word(&self.row, SETTLED).load(Ordering::Relaxed)",
+        "word(&self.0, SETTLED).load(Ordering::Acquire)",
+        "word(&self.0, SETTLED).load(Ordering::Relaxed)",
     ),
 ];
 

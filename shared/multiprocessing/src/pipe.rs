@@ -155,7 +155,15 @@ impl<D: Sends> Connection<D> {
     /// Works like [`send_bytes`](Self::send_bytes), but waits at most this long. Returns true if it
     /// was sent.
     pub fn send_bytes_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<bool, PipeError> {
-        Ok(send_bytes(&self.socket, bytes, Deadline::after(timeout)?)?.is_some())
+        self.send_bytes_until(bytes, Deadline::after(timeout)?)
+    }
+
+    pub(crate) fn send_bytes_until(
+        &self,
+        bytes: &[u8],
+        deadline: Deadline,
+    ) -> Result<bool, PipeError> {
+        Ok(send_bytes(&self.socket, bytes, deadline)?.is_some())
     }
 
     /// Sends a file, a socket or an end of a pipe: the receiver gets its own descriptor for it.
@@ -197,7 +205,14 @@ impl<D: Receives> Connection<D> {
     /// Works like [`recv_bytes`](Self::recv_bytes), but waits at most this long. Returns `None` if
     /// the time is over.
     pub fn recv_bytes_timeout(&self, timeout: Duration) -> Result<Option<Vec<u8>>, PipeError> {
-        receive(&self.socket, Deadline::after(timeout)?, |message| message.into_bytes())
+        self.recv_bytes_until(Deadline::after(timeout)?)
+    }
+
+    pub(crate) fn recv_bytes_until(
+        &self,
+        deadline: Deadline,
+    ) -> Result<Option<Vec<u8>>, PipeError> {
+        receive(&self.socket, deadline, |message| message.into_bytes())
     }
 
     /// Receives the bytes of the next message into the start of `room`, and returns how many there

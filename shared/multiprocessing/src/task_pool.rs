@@ -11,30 +11,29 @@ mod end;
 mod error;
 mod function;
 mod imap;
-mod in_flight;
 mod message;
-mod overrun;
 mod panics;
 mod progress;
 mod worker;
 mod worker_handle;
 mod workers;
 
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::{iter, slice};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::as_completed::AsCompleted;
 pub use self::async_result::AsyncResult;
+use self::async_result::{all, one};
 pub use self::builder::TaskPoolBuilder;
 use self::client::Client;
 pub use self::error::{StartError, TaskError};
 use self::function::Call;
 pub use self::imap::Imap;
-use self::message::TaskId;
-use crate::pipe::encode;
 use crate::process::Process;
 
 /// Number of tasks per worker into which the arguments are divided by default, as in Python.
@@ -43,7 +42,7 @@ const TASKS_PER_WORKER: usize = 4;
 /// Most tasks in flight per worker for an [`Imap`]. This is twice the number that a worker queues,
 /// so that the dispatcher can refill it. With half of it, one worker runs half as many trivial
 /// tasks per second.
-const IMAP_TASKS_PER_WORKER: usize = 2 * in_flight::CAPACITY;
+const IMAP_TASKS_PER_WORKER: usize = 2 * worker_handle::CAPACITY;
 
 /// A pool of worker processes that call functions, like Python's `multiprocessing.Pool`.
 ///
@@ -166,10 +165,8 @@ impl TaskPool {
         A: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        // A slice, because an array would be encoded without its length.
-        let task = encode(&[argument][..]).map_err(TaskError::from);
-        let task = task.and_then(|bytes| self.client.submit(Call::of(function), &bytes));
-        AsyncResult::of_one(self.client.clone(), task)
+        let chunk = iter::once(slice::from_ref(&argument));
+        AsyncResult::submit(&self.client, Call::of(function), chunk, one)
     }
 
     /// Calls the function with each argument, in chunks, and returns the results in the order of
@@ -305,20 +302,23 @@ impl TaskPool {
         self.results(Call::of(function), arguments, chunk, false)
     }
 
-    fn results<A, R, I>(
+    fn results<R, I: IntoIterator>(
         &self,
         call: Call,
         arguments: I,
         chunk: NonZeroUsize,
         in_order: bool,
-    ) -> Imap<R, I::IntoIter>
-    where
-        A: Serialize,
-        R: DeserializeOwned,
-        I: IntoIterator<Item = A>,
-    {
-        let window = self.workers.saturating_mul(IMAP_TASKS_PER_WORKER);
-        Imap::new(self.client.clone(), call, arguments.into_iter(), chunk, window, in_order)
+    ) -> Imap<R, I::IntoIter> {
+        Imap {
+            client: self.client.clone(),
+            call,
+            arguments: arguments.into_iter().fuse(),
+            chunk,
+            window: self.workers.saturating_mul(IMAP_TASKS_PER_WORKER),
+            in_order,
+            in_flight: VecDeque::new(),
+            ready: VecDeque::new(),
+        }
     }
 
     fn submit_all<A: Serialize, R: DeserializeOwned>(
@@ -330,28 +330,6 @@ impl TaskPool {
         let arguments: Vec<A> = arguments.into_iter().collect();
         let tasks = self.workers.saturating_mul(TASKS_PER_WORKER);
         let chunk = chunk.map_or_else(|| arguments.len().div_ceil(tasks).max(1), NonZeroUsize::get);
-        AsyncResult::of_all(self.client.clone(), self.submit_chunks(call, &arguments, chunk))
-    }
-
-    /// Submits all chunks or none. It encodes all arguments first, so that no task runs if one of
-    /// them cannot be encoded.
-    fn submit_chunks<A: Serialize>(
-        &self,
-        call: Call,
-        arguments: &[A],
-        chunk: usize,
-    ) -> Result<Vec<TaskId>, TaskError> {
-        let encoded = arguments.chunks(chunk).map(encode).collect::<Result<Vec<_>, _>>()?;
-        let mut tasks = Vec::with_capacity(encoded.len());
-        for bytes in encoded {
-            match self.client.submit(call, &bytes) {
-                Ok(task) => tasks.push(task),
-                Err(error) => {
-                    tasks.into_iter().for_each(|task| self.client.forget(task));
-                    return Err(error);
-                }
-            }
-        }
-        Ok(tasks)
+        AsyncResult::submit(&self.client, call, arguments.chunks(chunk), all)
     }
 }

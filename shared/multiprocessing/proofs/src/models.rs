@@ -11,7 +11,7 @@ use crate::sync::queue::ring_models as ring;
 use crate::task_pool::progress_models as progress;
 
 /// Name, what holds, and the model.
-pub(crate) const ALL: [(&str, &str, fn()); 11] = [
+pub(crate) const ALL: [(&str, &str, fn()); 12] = [
     ("copies", "a reader sees whole values, in order", copies::readers),
     ("copies", "no update of two writers is lost", copies::writers),
     ("copies", "a writer that dies in a commit changes nothing", copies::death),
@@ -22,6 +22,7 @@ pub(crate) const ALL: [(&str, &str, fn()); 11] = [
     ("ring", "a close wakes a waiter", ring::close),
     ("ring", "the number of messages is never below none or above the capacity", ring::length),
     ("progress", "a task has begun or is taken back and never both", progress::take_back),
+    ("progress", "so are some and then the rest", progress::take_back_some),
     ("progress", "the time of a task that has begun is known", progress::time),
 ];
 

@@ -61,14 +61,7 @@ impl ProgramCode {
         // A program that is linked statically for fixed addresses has no such header.
         let start =
             own.map_or(0, |own| (headers.as_ptr() as usize).wrapping_sub(own.p_vaddr as usize));
-        let is_code = |header: &&libc::Elf64_Phdr| {
-            header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0
-        };
-        let ranges = headers.iter().filter(is_code).map(|header| {
-            let first = start.wrapping_add(header.p_vaddr as usize);
-            first..first.wrapping_add(header.p_memsz as usize)
-        });
-        Self { start, ranges: ranges.collect() }
+        Self { start, ranges: code_ranges(start, headers).collect() }
     }
 
     /// Returns where the program starts.
@@ -90,6 +83,20 @@ impl ProgramCode {
     fn contains(&self, address: usize) -> bool {
         self.ranges.iter().any(|range| range.contains(&address))
     }
+}
+
+/// Returns the addresses of the executable segments of a program or library that is loaded here.
+pub(crate) fn code_ranges(
+    start: usize,
+    headers: &[libc::Elf64_Phdr],
+) -> impl Iterator<Item = Range<usize>> {
+    let is_code = |header: &&libc::Elf64_Phdr| {
+        header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0
+    };
+    headers.iter().filter(is_code).map(move |header| {
+        let first = start.wrapping_add(header.p_vaddr as usize);
+        first..first.wrapping_add(header.p_memsz as usize)
+    })
 }
 
 /// Executes the program of this process in a child, with these arguments. The child inherits one

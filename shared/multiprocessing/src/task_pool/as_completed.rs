@@ -15,10 +15,11 @@ use crate::sys::deadline::Deadline;
 #[derive(Debug)]
 pub struct AsCompleted<T> {
     client: Arc<Client>,
-    /// The results that are not known to be complete, with their indexes.
-    pending: Vec<(usize, AsyncResult<T>)>,
-    /// Complete results, in the order of completion.
-    complete: VecDeque<(usize, AsyncResult<T>)>,
+    /// The results that were not returned yet, with their indexes. Those that are known to be
+    /// complete come first, in the order of completion.
+    results: VecDeque<(usize, AsyncResult<T>)>,
+    /// Number of results that are known to be complete.
+    complete: usize,
 }
 
 impl TaskPool {
@@ -46,10 +47,10 @@ impl TaskPool {
         &self,
         results: impl IntoIterator<Item = AsyncResult<T>>,
     ) -> AsCompleted<T> {
-        let pending: Vec<_> = results.into_iter().enumerate().collect();
-        let is_own = |result: &AsyncResult<T>| Arc::ptr_eq(result.client(), &self.client);
-        assert!(pending.iter().all(|(_, result)| is_own(result)), "a result of another pool");
-        AsCompleted { client: self.client.clone(), pending, complete: VecDeque::new() }
+        let results: VecDeque<_> = results.into_iter().enumerate().collect();
+        let is_own = |result: &AsyncResult<T>| Arc::ptr_eq(&result.client, &self.client);
+        assert!(results.iter().all(|(_, result)| is_own(result)), "a result of another pool");
+        AsCompleted { client: self.client.clone(), results, complete: 0 }
     }
 }
 
@@ -64,18 +65,19 @@ impl<T> AsCompleted<T> {
     }
 
     fn wait_until(&mut self, deadline: Deadline) -> Result<bool, TaskError> {
-        if !self.complete.is_empty() || self.pending.is_empty() {
+        if self.complete > 0 || self.results.is_empty() {
             return Ok(true);
         }
-        let groups: Vec<_> = self.pending.iter().map(|(_, result)| result.tasks()).collect();
-        let Some(places) = self.client.wait_for_groups(&groups, deadline)? else {
-            return Ok(false);
-        };
-        let pending = std::mem::take(&mut self.pending).into_iter().zip(places);
-        let (mut complete, pending): (Vec<_>, Vec<_>) = pending.partition(|(_, at)| at.is_some());
-        complete.sort_by_key(|(_, place)| *place);
-        self.complete.extend(complete.into_iter().map(|(result, _)| result));
-        self.pending.extend(pending.into_iter().map(|(result, _)| result));
+        let places = self.client.wait_until(deadline, |state| {
+            let place = |(_, result): &(usize, AsyncResult<T>)| state.place(result.tasks());
+            let places: Vec<_> = self.results.iter().map(place).collect();
+            places.iter().any(Option::is_some).then_some(places)
+        })?;
+        let Some(places) = places else { return Ok(false) };
+        self.complete = places.iter().flatten().count();
+        let mut placed: Vec<_> = places.into_iter().zip(self.results.drain(..)).collect();
+        placed.sort_by_key(|(place, _)| (place.is_none(), *place));
+        self.results.extend(placed.into_iter().map(|(_, result)| result));
         Ok(true)
     }
 }
@@ -85,11 +87,10 @@ impl<T> Iterator for AsCompleted<T> {
 
     /// Waits for the next complete result without a limit, and returns it with its index.
     fn next(&mut self) -> Option<Self::Item> {
-        if self.wait_until(Deadline::NEVER).is_err() {
-            // `get` returns the error for each.
-            self.complete.extend(self.pending.drain(..));
-        }
-        let (index, result) = self.complete.pop_front()?;
+        // After an error of the wait, `get` returns it for each result.
+        let _ = self.wait_until(Deadline::NEVER);
+        self.complete = self.complete.saturating_sub(1);
+        let (index, result) = self.results.pop_front()?;
         Some((index, result.get()))
     }
 }

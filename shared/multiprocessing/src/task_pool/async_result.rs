@@ -3,16 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::client::Client;
 use super::error::TaskError;
-use super::message::{TaskId, parse_result};
-use crate::pipe::decode;
+use super::function::Call;
+use super::message::{TaskId, parse};
+use crate::pipe::{decode, encode};
 use crate::sys::deadline::Deadline;
 
-/// Decoded result of a task: one outcome per argument, or one error for all of them.
-type Outcomes<R> = Result<Vec<Result<R, TaskError>>, TaskError>;
+/// The outcomes of the arguments of a task.
+pub(super) type Outcomes<R> = Vec<Result<R, TaskError>>;
+
+/// Builds a result from the results of finished tasks.
+type Assemble<T> = fn(&Client, &[TaskId]) -> Result<T, TaskError>;
 
 /// The future result of submitted tasks, like Python's `AsyncResult`.
 ///
@@ -30,14 +35,38 @@ type Outcomes<R> = Result<Vec<Result<R, TaskError>>, TaskError>;
 #[derive(Debug)]
 #[must_use = "dropping this discards the result"]
 pub struct AsyncResult<T> {
-    client: Arc<Client>,
+    pub(super) client: Arc<Client>,
     /// The submitted tasks, or the error of submitting them.
-    tasks: Result<Vec<TaskId>, TaskError>,
+    pub(super) tasks: Result<Vec<TaskId>, TaskError>,
     /// Builds the result from the results of the tasks.
-    assemble: fn(&Client, &[TaskId]) -> Result<T, TaskError>,
+    assemble: Assemble<T>,
 }
 
 impl<T> AsyncResult<T> {
+    /// Submits a task per chunk of arguments, all or none. It encodes all arguments first, so that
+    /// no task runs if one of them cannot be encoded.
+    pub(super) fn submit<'a, A: Serialize + 'a>(
+        client: &Arc<Client>,
+        call: Call,
+        chunks: impl Iterator<Item = &'a [A]>,
+        assemble: Assemble<T>,
+    ) -> Self {
+        let mut tasks = Vec::new();
+        let submit = || {
+            for bytes in chunks.map(encode).collect::<Result<Vec<_>, _>>()? {
+                tasks.push(client.submit(call, &bytes)?);
+            }
+            Ok(())
+        };
+        let submitted = submit();
+        let mut result = Self { client: client.clone(), tasks: Ok(tasks), assemble };
+        if let Err(error) = submitted {
+            result.discard();
+            result.tasks = Err(error);
+        }
+        result
+    }
+
     /// Waits until the tasks are finished, without a limit.
     ///
     /// # Errors
@@ -60,19 +89,11 @@ impl<T> AsyncResult<T> {
 
     fn wait_until(&self, deadline: Deadline) -> Result<bool, TaskError> {
         for task in self.tasks() {
-            if self.client.wait_any(&[*task], deadline)?.is_none() {
+            if self.client.wait_until(deadline, |state| state.place(&[*task]))?.is_none() {
                 return Ok(false);
             }
         }
         Ok(true)
-    }
-
-    pub(super) fn client(&self) -> &Arc<Client> {
-        &self.client
-    }
-
-    pub(super) fn is_submitted(&self) -> bool {
-        self.tasks.is_ok()
     }
 
     /// Returns the submitted tasks.
@@ -80,60 +101,61 @@ impl<T> AsyncResult<T> {
         self.tasks.as_deref().unwrap_or_default()
     }
 
+    fn discard(&self) {
+        self.tasks().iter().for_each(|task| self.client.forget(*task));
+    }
+
     /// Waits for the result without a limit, and returns it. Waits for all tasks even if one has
     /// failed.
     ///
     /// # Errors
     /// The error of the first failed task, in the order of the arguments.
-    pub fn get(mut self) -> Result<T, TaskError> {
+    pub fn get(self) -> Result<T, TaskError> {
         self.wait()?;
+        self.take()
+    }
+
+    /// Returns the result of tasks that are finished.
+    pub(super) fn take(mut self) -> Result<T, TaskError> {
         let tasks = std::mem::replace(&mut self.tasks, Ok(Vec::new()))?;
         (self.assemble)(&self.client, &tasks)
     }
 }
 
-impl<R: DeserializeOwned> AsyncResult<R> {
-    /// Creates the result of one task with one argument.
-    pub(super) fn of_one(client: Arc<Client>, task: Result<TaskId, TaskError>) -> Self {
-        let assemble = |client: &Client, tasks: &[TaskId]| {
-            let result = all(client, tasks)?.pop();
-            result
-                .ok_or_else(|| TaskError::Decode("a task of one argument has no result".to_owned()))
-        };
-        Self { client, tasks: task.map(|task| vec![task]), assemble }
-    }
-}
-
-impl<R: DeserializeOwned> AsyncResult<Vec<R>> {
-    /// Creates the result of several tasks with several arguments each.
-    pub(super) fn of_all(client: Arc<Client>, tasks: Result<Vec<TaskId>, TaskError>) -> Self {
-        Self { client, tasks, assemble: all }
-    }
-}
-
-/// Takes the results of all tasks, or returns the first error.
-fn all<R: DeserializeOwned>(client: &Client, tasks: &[TaskId]) -> Result<Vec<R>, TaskError> {
-    let outcomes = tasks.iter().map(|task| outcomes::<R>(client, *task));
+/// Takes the results of finished tasks with several arguments each, or returns the first error.
+pub(super) fn all<R>(client: &Client, tasks: &[TaskId]) -> Result<Vec<R>, TaskError>
+where
+    R: DeserializeOwned,
+{
     // Takes every result even after an error, because the client would keep the rest forever.
-    let outcomes: Vec<_> = outcomes.collect();
+    let outcomes: Vec<_> = tasks.iter().map(|task| outcomes(client, &[*task])).collect();
     let mut results = Vec::new();
-    for outcome in outcomes {
-        for result in outcome? {
-            results.push(result?);
+    for outcomes in outcomes {
+        for outcome in outcomes? {
+            results.push(outcome?);
         }
     }
     Ok(results)
 }
 
-/// Takes and decodes the result of a finished task.
-pub(super) fn outcomes<R: DeserializeOwned>(client: &Client, task: TaskId) -> Outcomes<R> {
-    let message = client.take(task)?;
-    let (_, outcomes) = parse_result(&message).unwrap_or_default();
-    decode::<Outcomes<R>>(outcomes).unwrap_or_else(|error| Err(error.into()))
+/// Takes the result of one finished task with one argument.
+pub(super) fn one<R: DeserializeOwned>(client: &Client, task: &[TaskId]) -> Result<R, TaskError> {
+    let no_result = || TaskError::Decode("a task of one argument has no result".to_owned());
+    all(client, task)?.pop().ok_or_else(no_result)
+}
+
+/// Takes the outcomes of one finished task, or its error for all arguments.
+pub(super) fn outcomes<R>(client: &Client, task: &[TaskId]) -> Result<Outcomes<R>, TaskError>
+where
+    R: DeserializeOwned,
+{
+    let message = client.take(task.first().copied().unwrap_or_default())?;
+    let (_, outcomes) = parse(&message).unwrap_or_default();
+    decode::<Result<_, _>>(outcomes)?
 }
 
 impl<T> Drop for AsyncResult<T> {
     fn drop(&mut self) {
-        self.tasks().iter().for_each(|task| self.client.forget(*task));
+        self.discard();
     }
 }

@@ -6,31 +6,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use super::client::Client;
 use super::error::StartError;
-use super::function::{LoadedCode, follow_owner};
-use super::workers::WorkerOptions;
+use super::function::LoadedCode;
+use super::workers::Limits;
 use super::{TaskPool, dispatcher};
 use crate::pipe::{Connection, decode, encode, pipe};
 use crate::process::{Process, ProgramFunction};
-use crate::sys::program::ProgramCode;
 use crate::sys::spawn_error::SpawnError;
 
 /// Configuration of a [`TaskPool`].
 #[must_use = "`start` starts the pool"]
 pub struct TaskPoolBuilder<F = fn()> {
-    workers: usize,
-    tasks_per_worker: u64,
-    task_timeout: Option<Duration>,
+    limits: Limits,
     initializer: F,
 }
 
 impl TaskPoolBuilder {
     pub(super) fn new(workers: usize) -> Self {
-        Self { workers, tasks_per_worker: u64::MAX, task_timeout: None, initializer: || {} }
+        let limits = Limits { workers, tasks_per_worker: u64::MAX, task_timeout: None };
+        Self { limits, initializer: || {} }
     }
 }
 
@@ -46,14 +44,13 @@ impl<C: 'static, F: Fn() -> C> TaskPoolBuilder<F> {
     /// with [`TaskError::NotReady`](super::TaskError::NotReady). Workers killed by another process
     /// do not count.
     pub fn initializer<D: 'static, G: Fn() -> D>(self, initializer: G) -> TaskPoolBuilder<G> {
-        let Self { workers, tasks_per_worker, task_timeout, .. } = self;
-        TaskPoolBuilder { workers, tasks_per_worker, task_timeout, initializer }
+        TaskPoolBuilder { limits: self.limits, initializer }
     }
 
     /// Sets the number of tasks after which a worker ends and is replaced. That limits what leaking
     /// tasks can accumulate.
     pub fn max_tasks_per_child(mut self, tasks: u64) -> Self {
-        self.tasks_per_worker = tasks;
+        self.limits.tasks_per_worker = tasks;
         self
     }
 
@@ -64,7 +61,7 @@ impl<C: 'static, F: Fn() -> C> TaskPoolBuilder<F> {
     /// the task, so the time in the queue is no part of it. All arguments of a chunk are one task:
     /// set the chunk to one argument where each of them should have its own limit.
     pub fn task_timeout(mut self, limit: Duration) -> Self {
-        self.task_timeout = Some(limit);
+        self.limits.task_timeout = Some(limit);
         self
     }
 
@@ -74,30 +71,22 @@ impl<C: 'static, F: Fn() -> C> TaskPoolBuilder<F> {
     /// Also fails if the program has more than one thread, or if the number of workers or of tasks
     /// per worker is 0.
     pub fn start(self) -> Result<TaskPool, StartError> {
-        self.check()?;
-        let Self { workers, tasks_per_worker, task_timeout, initializer } = self;
+        let (here, there) = self.connect()?;
         let code = LoadedCode::current();
-        let (here, there) = pipe()?;
         let dispatch = |there| {
-            follow_owner(None);
-            let initializer = &|| Rc::new(initializer()) as Rc<dyn Any>;
-            dispatcher::run(
-                there,
-                WorkerOptions { workers, tasks_per_worker, task_timeout, initializer },
-            )
+            let initializer = || Rc::new((self.initializer)()) as Rc<dyn Any>;
+            dispatcher::run(there, self.limits, &initializer)
         };
-        let dispatcher = Process::fork_with(there, dispatch).map_err(StartError::Dispatcher)?;
-        connect(here, code, dispatcher, workers)
+        TaskPool::of(here, code, Process::fork_with(there, dispatch), self.limits)
     }
 
-    fn check(&self) -> Result<(), StartError> {
-        if self.workers == 0 {
-            return Err(StartError::NoWorkers);
+    /// Returns both ends of the connection to a dispatcher with these limits.
+    fn connect(&self) -> Result<(Connection, Connection), StartError> {
+        match self.limits {
+            Limits { workers: 0, .. } => Err(StartError::NoWorkers),
+            Limits { tasks_per_worker: 0, .. } => Err(StartError::NoTasks),
+            _ => Ok(pipe()?),
         }
-        if self.tasks_per_worker == 0 {
-            return Err(StartError::NoTasks);
-        }
-        Ok(())
     }
 }
 
@@ -134,69 +123,46 @@ impl TaskPoolBuilder {
         A: Serialize + DeserializeOwned,
         C: 'static,
     {
-        self.check()?;
-        let Self { workers, tasks_per_worker, task_timeout, .. } = self;
-        let (here, there) = pipe()?;
+        let (here, there) = self.connect()?;
         let initializer = ProgramFunction::of(initializer)
             .ok_or(StartError::Dispatcher(SpawnError::NotInProgram))?;
-        let options = SpawnedOptions {
-            workers,
-            tasks_per_worker,
-            task_timeout,
-            program: ProgramCode::own().start() as u64,
-            initializer,
-            argument: encode(&argument)?,
-        };
-        let dispatcher = Process::spawn(dispatch_spawned::<A, C>, (there, options));
-        let dispatcher = dispatcher.map_err(StartError::Dispatcher)?;
-        connect(here, LoadedCode::of_program(), dispatcher, workers)
+        // Encoded, so that each worker decodes its own copy.
+        let options = (there, self.limits, initializer, encode(&argument)?);
+        let dispatcher = Process::spawn(dispatch_spawned::<A, C>, options);
+        TaskPool::of(here, LoadedCode::of_program(), dispatcher, self.limits)
     }
 }
 
-/// What a dispatcher that executes the program again gets from the owner.
-#[derive(Serialize, Deserialize)]
-#[serde(bound = "")]
-struct SpawnedOptions<A, C> {
-    workers: usize,
-    tasks_per_worker: u64,
-    task_timeout: Option<Duration>,
-    /// Where the owner has the program.
-    program: u64,
-    initializer: ProgramFunction<A, C>,
-    /// Encoded, so that each worker decodes its own copy.
-    argument: Vec<u8>,
-}
-
-fn dispatch_spawned<A, C>((there, options): (Connection, SpawnedOptions<A, C>)) -> i32
-where
-    A: DeserializeOwned,
-    C: 'static,
-{
-    follow_owner(Some(options.program));
-    let Some(initializer) = options.initializer.get() else { return 1 };
-    let initializer = || match decode(&options.argument) {
+/// The body of a dispatcher that executes the program again.
+fn dispatch_spawned<A: DeserializeOwned, C: 'static>(
+    (there, limits, initializer, argument): (Connection, Limits, ProgramFunction<A, C>, Vec<u8>),
+) -> i32 {
+    let Some(initializer) = initializer.get() else { return 1 };
+    let initializer = || match decode(&argument) {
         Ok(argument) => Rc::new(initializer(argument)) as Rc<dyn Any>,
         Err(error) => panic!("the argument of the initializer: {error}"),
     };
-    let SpawnedOptions { workers, tasks_per_worker, task_timeout, .. } = options;
-    let initializer = &initializer;
-    dispatcher::run(there, WorkerOptions { workers, tasks_per_worker, task_timeout, initializer })
+    dispatcher::run(there, limits, &initializer)
 }
 
-/// Returns the pool of a dispatcher that was just started, once its workers have started.
-fn connect(
-    here: Connection,
-    code: LoadedCode,
-    dispatcher: Process,
-    workers: usize,
-) -> Result<TaskPool, StartError> {
-    let failed = here.recv::<Option<(usize, i32)>>();
-    // On an error, dropping the pool waits for the end of the dispatcher.
-    let pool = TaskPool { client: Arc::new(Client::new(here, code)), dispatcher, workers };
-    match failed? {
-        None => Ok(pool),
-        Some((worker, errno)) => {
-            Err(StartError::Worker { worker, source: SpawnError::Fork(Errno::from_raw(errno)) })
+impl TaskPool {
+    /// Returns the pool of a dispatcher that was just started, once its workers have started.
+    fn of(
+        here: Connection,
+        code: LoadedCode,
+        dispatcher: Result<Process, SpawnError>,
+        limits: Limits,
+    ) -> Result<Self, StartError> {
+        let dispatcher = dispatcher.map_err(StartError::Dispatcher)?;
+        let failed = here.recv::<Option<(usize, i32)>>();
+        // On an error, dropping the pool waits for the end of the dispatcher.
+        let client = Arc::new(Client::new(here, code));
+        let pool = Self { client, dispatcher, workers: limits.workers };
+        match failed? {
+            None => Ok(pool),
+            Some((worker, errno)) => {
+                Err(StartError::Worker { worker, source: SpawnError::Fork(Errno::from_raw(errno)) })
+            }
         }
     }
 }

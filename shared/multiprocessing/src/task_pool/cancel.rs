@@ -1,10 +1,9 @@
 //! Cancels tasks that have not begun.
 
 use super::async_result::AsyncResult;
-use super::client::{Client, Task};
+use super::client::{State, Task};
 use super::error::TaskError;
-use super::function::failure;
-use super::message::{TaskId, cancel, result};
+use super::message::{CANCEL, failed, message};
 use crate::sys::deadline::Deadline;
 
 impl<T> AsyncResult<T> {
@@ -22,39 +21,24 @@ impl<T> AsyncResult<T> {
     /// [`TaskError::Inherited`] in a forked child, [`TaskError::PoolEnded`] if the pool ends before
     /// it answers.
     pub fn cancel(&self) -> Result<bool, TaskError> {
+        self.client.check_owner()?;
         for task in self.tasks() {
-            self.client().request_cancel(*task)?;
+            let known = self.client.state().tasks.get(task).map(|known| *known == Task::Unfinished);
+            if known == Some(true) {
+                self.client.dispatcher.send_bytes(&message(CANCEL, &task.to_ne_bytes()))?;
+            }
         }
-        let mut are_cancelled = self.is_submitted();
+        let mut are_cancelled = self.tasks.is_ok();
         for task in self.tasks() {
-            are_cancelled &= self.client().is_cancelled(*task)?;
+            let cancelled = failed(*task, &TaskError::Cancelled);
+            let is_cancelled = |state: &State| match state.tasks.get(task) {
+                Some(Task::Finished { message, .. }) => Some(Ok(*message == cancelled)),
+                Some(Task::Unfinished) => state.end.as_ref().map(|_| Err(TaskError::PoolEnded)),
+                Some(Task::Begun) | None => Some(Ok(false)),
+            };
+            let answer = self.client.wait_until(Deadline::NEVER, is_cancelled)?;
+            are_cancelled &= answer.unwrap_or(Ok(false))?;
         }
         Ok(are_cancelled)
-    }
-}
-
-impl Client {
-    /// Requests that a task is cancelled, unless it is known to have begun.
-    fn request_cancel(&self, task: TaskId) -> Result<(), TaskError> {
-        if !self.is_owner() {
-            return Err(TaskError::Inherited);
-        }
-        let is_unfinished = self.state().tasks.get(&task) == Some(&Task::Unfinished);
-        if is_unfinished {
-            self.dispatcher.send_bytes(&cancel(task))?;
-        }
-        Ok(())
-    }
-
-    /// Waits for the answer to [`request_cancel`](Self::request_cancel). Returns true if the task
-    /// is cancelled.
-    fn is_cancelled(&self, task: TaskId) -> Result<bool, TaskError> {
-        let cancelled = result(task, &failure(&TaskError::Cancelled));
-        let answer = self.wait_until(Deadline::NEVER, |state| match state.tasks.get(&task) {
-            Some(Task::Finished { message, .. }) => Some(Ok(*message == cancelled)),
-            Some(Task::Unfinished) => state.has_ended.then_some(Err(TaskError::PoolEnded)),
-            Some(Task::Begun) | None => Some(Ok(false)),
-        })?;
-        answer.unwrap_or(Ok(false))
     }
 }

@@ -6,8 +6,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::error::TaskError;
-use super::function::{Call, LoadedCode, failure};
-use super::message::{NOT_CANCELLED, TaskId, close, parse_result, result, task, terminate};
+use super::function::{Call, LoadedCode};
+use super::message::{ANNOUNCED, NOT_CANCELLED, TaskId, failed, message, parse, task};
 use crate::pipe::{Connection, PipeError};
 use crate::sys::deadline::Deadline;
 use crate::sys::generation::generation;
@@ -38,14 +38,11 @@ pub(super) struct State {
     is_receiving: bool,
     /// Number of threads that wait for the receiving one.
     waiters: usize,
-    /// True once no more results can arrive.
-    pub(super) has_ended: bool,
-    /// True if results were lost while the dispatcher may still run.
-    is_broken: bool,
+    /// Why no more results can arrive. [`PipeError::Closed`] means that the dispatcher has ended.
+    /// With any other error, results were lost while it may still run.
+    pub(super) end: Option<PipeError>,
     /// True once the pool accepts no more tasks.
     is_closed: bool,
-    /// True once the dispatcher was sent the request to close.
-    is_close_sent: bool,
 }
 
 /// What the owner knows of a task.
@@ -68,26 +65,15 @@ const MAX_LATE_MESSAGES: usize = 64;
 impl State {
     /// Stores the result of a task, unless it is no longer wanted.
     fn store(&mut self, message: Vec<u8>) {
-        let Some((id, outcomes)) = parse_result(&message) else { return };
-        self.announced = outcomes.is_empty().then_some(id);
-        let Some(task) = self.tasks.get_mut(&id) else { return };
-        match (outcomes, &*task) {
-            ([], _) | (NOT_CANCELLED, Task::Finished { .. }) => {}
-            (NOT_CANCELLED, _) => *task = Task::Begun,
-            _ => {
+        let Some((id, outcomes)) = parse(&message) else { return };
+        self.announced = (outcomes == ANNOUNCED).then_some(id);
+        match (outcomes, self.tasks.get_mut(&id)) {
+            (ANNOUNCED, _) | (_, None) | (NOT_CANCELLED, Some(Task::Finished { .. })) => {}
+            (NOT_CANCELLED, Some(task)) => *task = Task::Begun,
+            (_, Some(task)) => {
                 *task = Task::Finished { place: self.finished, message };
                 self.finished += 1;
             }
-        }
-    }
-
-    /// Returns the place of a finished task in the order of results. A task that can no longer
-    /// finish comes last, and one whose result is gone comes first.
-    fn place(&self, task: TaskId) -> Option<u64> {
-        match self.tasks.get(&task) {
-            None => Some(0),
-            Some(Task::Finished { place, .. }) => Some(*place),
-            Some(_) => self.has_ended.then_some(u64::MAX),
         }
     }
 
@@ -96,14 +82,22 @@ impl State {
         match (error, self.announced) {
             // No descriptor was left to receive a large result. Only that result is lost.
             (error @ (PipeError::NoRoom | PipeError::System(_)), Some(id)) => {
-                self.store(result(id, &failure(&error.into())));
+                self.store(failed(id, &error.into()));
             }
-            (error, _) => {
-                self.has_ended = true;
-                // The result of an unknown task is lost, so a wait for any task might never end.
-                self.is_broken = !matches!(error, PipeError::Closed);
-            }
+            // The result of an unknown task is lost, so a wait for any task might never end.
+            (error, _) => self.end = Some(error),
         }
+    }
+
+    /// Returns the place of these tasks in the order of completion, or `None` if one of them has
+    /// no result yet. A task that can no longer finish comes last, and one whose result is gone
+    /// comes first.
+    pub(super) fn place(&self, tasks: &[TaskId]) -> Option<u64> {
+        tasks.iter().try_fold(0, |last, task| match self.tasks.get(task) {
+            None => Some(last),
+            Some(Task::Finished { place, .. }) => Some(last.max(*place)),
+            Some(_) => self.end.as_ref().map(|_| u64::MAX),
+        })
     }
 }
 
@@ -113,10 +107,10 @@ impl Client {
         Self { dispatcher, code, generation: generation(), state, changed }
     }
 
-    /// Returns true if this process owns the pool. A forked child has a copy of the handle, and
-    /// must not talk to the dispatcher.
-    pub(super) fn is_owner(&self) -> bool {
-        self.generation == generation()
+    /// Checks that this process owns the pool. A forked child has a copy of the handle, and must
+    /// not talk to the dispatcher.
+    pub(super) fn check_owner(&self) -> Result<(), TaskError> {
+        if self.generation == generation() { Ok(()) } else { Err(TaskError::Inherited) }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -125,15 +119,13 @@ impl Client {
 
     /// Submits a task.
     pub(super) fn submit(&self, call: Call, arguments: &[u8]) -> Result<TaskId, TaskError> {
-        if !self.is_owner() {
-            return Err(TaskError::Inherited);
-        }
+        self.check_owner()?;
         if !self.code.contains(call) {
             return Err(TaskError::UnknownFunction);
         }
         let id = {
             let mut state = self.state();
-            if state.is_closed || state.has_ended {
+            if state.is_closed || state.end.is_some() {
                 return Err(TaskError::PoolEnded);
             }
             state.last += 1;
@@ -158,33 +150,6 @@ impl Client {
         self.state().tasks.remove(&task);
     }
 
-    /// Waits until one of these tasks is finished or can no longer finish, and returns its index.
-    /// Returns `None` when the deadline passes first.
-    pub(super) fn wait_any(
-        &self,
-        tasks: &[TaskId],
-        deadline: Deadline,
-    ) -> Result<Option<usize>, TaskError> {
-        self.wait_until(deadline, |state| tasks.iter().position(|id| state.place(*id).is_some()))
-    }
-
-    /// Waits until at least one of these groups of tasks is finished or can no longer finish.
-    /// Returns for each group its place in the order of completion, if it is finished, or `None`
-    /// when the deadline passes first.
-    pub(super) fn wait_for_groups(
-        &self,
-        groups: &[&[TaskId]],
-        deadline: Deadline,
-    ) -> Result<Option<Vec<Option<u64>>>, TaskError> {
-        self.wait_until(deadline, |state| {
-            let place = |group: &&[TaskId]| {
-                group.iter().try_fold(0, |last, task| Some(state.place(*task)?.max(last)))
-            };
-            let places: Vec<_> = groups.iter().map(place).collect();
-            places.iter().any(Option::is_some).then_some(places)
-        })
-    }
-
     /// Removes and returns the result message of a finished task.
     pub(super) fn take(&self, task: TaskId) -> Result<Vec<u8>, TaskError> {
         match self.state().tasks.remove(&task) {
@@ -193,49 +158,19 @@ impl Client {
         }
     }
 
-    /// Waits until no more results can arrive. Returns false when the deadline passes first.
-    pub(super) fn wait_for_end(&self, deadline: Deadline) -> Result<bool, TaskError> {
-        let ended = self.wait_until(deadline, |state| state.has_ended.then_some(()))?;
-        Ok(ended.is_some())
-    }
-
-    /// Returns true if results were lost while the dispatcher may still run.
-    pub(super) fn is_broken(&self) -> bool {
-        self.state().is_broken
-    }
-
     /// Returns true if every result that is still wanted has arrived.
     pub(super) fn has_all_results(&self) -> bool {
         self.state().tasks.values().all(|task| matches!(task, Task::Finished { .. }))
     }
 
-    /// Accepts no more tasks, and requests that the dispatcher ends once all tasks are finished.
-    /// Returns false if the deadline passes before the request is sent.
-    pub(super) fn close(&self, deadline: Deadline) -> Result<bool, TaskError> {
-        if !self.is_owner() {
-            return Err(TaskError::Inherited);
-        }
-        let mut state = self.state();
-        state.is_closed = true;
-        if state.is_close_sent {
-            return Ok(true);
-        }
-        drop(state);
-        let sent = match left(deadline)? {
-            None => self.dispatcher.send_bytes(&close()).map(|()| true),
-            Some(left) => self.dispatcher.send_bytes_timeout(&close(), left),
-        };
-        // If the dispatcher has ended already, the wait for its end reports that.
-        let sent = sent.unwrap_or(true);
-        self.state().is_close_sent = sent;
-        Ok(sent)
-    }
-
-    /// Requests that the dispatcher ends at once. Returns false if the timeout passes before the
-    /// request is sent.
-    pub(super) fn terminate(&self, timeout: Duration) -> bool {
+    /// Accepts no more tasks, and sends the request [`CLOSE`](super::message::CLOSE) or
+    /// [`TERMINATE`](super::message::TERMINATE). Returns false if the deadline passes before.
+    pub(super) fn end(&self, request: u64, deadline: Deadline) -> Result<bool, TaskError> {
+        self.check_owner()?;
         self.state().is_closed = true;
-        self.dispatcher.send_bytes_timeout(&terminate(), timeout).unwrap_or(true)
+        let sent = self.dispatcher.send_bytes_until(&message(request, &[]), deadline);
+        // If the dispatcher has ended already, the wait for its end reports that.
+        Ok(sent.unwrap_or(true))
     }
 
     /// Waits until `answer` returns a value or the deadline passes. One of the waiting threads
@@ -245,16 +180,14 @@ impl Client {
         deadline: Deadline,
         answer: impl Fn(&State) -> Option<R>,
     ) -> Result<Option<R>, TaskError> {
-        if !self.is_owner() {
-            return Err(TaskError::Inherited);
-        }
+        self.check_owner()?;
         let mut state = self.state();
         let mut late = 0;
         loop {
             if let Some(answer) = answer(&state) {
                 return Ok(Some(answer));
             }
-            let left = left(deadline)?;
+            let left = deadline.left()?.map(Duration::from);
             late += usize::from(left == Some(Duration::ZERO));
             if late > MAX_LATE_MESSAGES {
                 return Ok(None);
@@ -272,10 +205,7 @@ impl Client {
             state.is_receiving = true;
             drop(state);
             // Receives even if no time is left, because a message may have arrived already.
-            let received = match left {
-                None => self.dispatcher.recv_bytes().map(Some),
-                Some(left) => self.dispatcher.recv_bytes_timeout(left),
-            };
+            let received = self.dispatcher.recv_bytes_until(deadline);
             state = self.state();
             state.is_receiving = false;
             if state.waiters > 0 {
@@ -288,11 +218,6 @@ impl Client {
             }
         }
     }
-}
-
-/// Returns the time until the deadline, or `None` if there is no deadline.
-fn left(deadline: Deadline) -> Result<Option<Duration>, TaskError> {
-    Ok(deadline.left()?.map(Duration::from))
 }
 
 #[cfg(test)]
@@ -313,7 +238,10 @@ mod tests {
     }
 
     fn is_finished(client: &Client, task: TaskId) -> bool {
-        client.wait_any(&[task], Deadline::after(Duration::ZERO).unwrap()).unwrap().is_some()
+        client
+            .wait_until(Deadline::after(Duration::ZERO).unwrap(), |state| state.place(&[task]))
+            .unwrap()
+            .is_some()
     }
 
     #[test]
@@ -321,11 +249,11 @@ mod tests {
         let (client, dispatcher, [first, second, third]) = client();
         client.forget(first);
         for task in [first, second, third, 99] {
-            dispatcher.send_bytes(&result(task, b"done")).unwrap();
+            dispatcher.send_bytes(&message(task, b"done")).unwrap();
         }
         assert!(is_finished(&client, third));
         client.forget(second);
-        assert_eq!(client.take(third), Ok(result(third, b"done")));
+        assert_eq!(client.take(third), Ok(message(third, b"done")));
         assert_eq!(client.take(third), Err(TaskError::PoolEnded));
         assert!(client.state().tasks.is_empty());
     }
@@ -333,12 +261,12 @@ mod tests {
     #[test]
     fn losing_an_announced_result_fails_only_its_task() {
         let (client, dispatcher, [first, second, third]) = client();
-        dispatcher.send_bytes(&result(first, &[])).unwrap();
+        dispatcher.send_bytes(&message(first, &[])).unwrap();
         assert!(!is_finished(&client, first));
         client.state().store_failure(PipeError::NoRoom);
         assert!(is_finished(&client, first) && !is_finished(&client, second));
-        dispatcher.send_bytes(&result(second, &[])).unwrap();
-        dispatcher.send_bytes(&result(second, b"done")).unwrap();
+        dispatcher.send_bytes(&message(second, &[])).unwrap();
+        dispatcher.send_bytes(&message(second, b"done")).unwrap();
         assert!(is_finished(&client, second) && !is_finished(&client, third));
         // Without an announcement, the lost result may belong to any task.
         client.state().store_failure(PipeError::NoRoom);
@@ -347,7 +275,7 @@ mod tests {
             (client.take(third), client.submit(call(), b"")),
             (Err(TaskError::PoolEnded), Err(TaskError::PoolEnded))
         );
-        assert_eq!(client.take(second), Ok(result(second, b"done")));
+        assert_eq!(client.take(second), Ok(message(second, b"done")));
     }
 
     #[test]
@@ -355,13 +283,13 @@ mod tests {
         let (client, dispatcher, [first, ..]) = client();
         let sent = (1000..).take_while(|&task| {
             dispatcher
-                .send_bytes_timeout(&result(task, b"of another task"), Duration::ZERO)
+                .send_bytes_timeout(&message(task, b"of another task"), Duration::ZERO)
                 .unwrap()
         });
         assert!(sent.count() > MAX_LATE_MESSAGES);
         assert!(!is_finished(&client, first));
         assert!(client.dispatcher.poll(Duration::ZERO).unwrap(), "some results are left");
-        dispatcher.send_bytes(&result(first, b"done")).unwrap();
+        dispatcher.send_bytes(&message(first, b"done")).unwrap();
         assert!((0..10).any(|_| is_finished(&client, first)));
     }
 
@@ -371,7 +299,8 @@ mod tests {
             let (client, _dispatcher, [first, ..]) = client();
             client.state().store_failure(error);
             assert!(is_finished(&client, first));
-            assert_eq!(client.is_broken(), is_broken);
+            let end = client.state().end.take();
+            assert_eq!(!matches!(end, Some(PipeError::Closed)), is_broken);
         }
     }
 }

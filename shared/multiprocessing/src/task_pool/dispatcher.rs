@@ -5,27 +5,20 @@
 //! may have many. Tasks also go on while the owner does other work.
 //!
 //! A busy worker gets a few short tasks in advance, so that it does not wait for the dispatcher
-//! between two tasks. The dispatcher takes back all that have not begun in one step. It does this
-//! in three cases. If another worker is idle, no task waits behind a long one. If the worker dies
-//! or is killed, only the task that it was running fails. A task that is taken back can be
-//! cancelled.
-//!
-//! How many tasks are in flight to a worker was decided by measuring: see
-//! [`CAPACITY`](super::in_flight::CAPACITY).
+//! between two tasks. One step takes back those that have not begun. So no task waits behind a long
+//! one while another worker is idle, only the task that a worker runs fails with it, and any other
+//! can be cancelled. How many tasks wait at a worker was decided by measuring: see
+//! [`CAPACITY`](super::worker_handle::CAPACITY).
 
-use std::cmp::Reverse;
-use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::{SigHandler, Signal};
 
-use super::error::TaskError;
-use super::function::failure;
-use super::message::{QueuedTask, Request, TaskId, not_cancelled, parse_result, result};
-use super::workers::{WorkerOptions, Workers};
+use super::message::{CANCEL, CLOSE, TERMINATE, failed, parse};
+use super::worker::Initializer;
+use super::workers::{Limits, Workers};
 use crate::pipe::{Connection, PipeError};
 use crate::sys::deadline::Deadline;
 use crate::sys::signal::set_disposition;
@@ -33,61 +26,31 @@ use crate::sys::wait::poll_until;
 
 /// How long idle workers may take to end before they are killed.
 const GRACE: Duration = Duration::from_secs(5);
-/// Most requests received per loop round, so that workers are served in between.
-const MAX_REQUESTS: usize = 64;
-/// Most results sent per loop round, so that workers are served in between.
-const MAX_RESULTS: usize = 64;
-/// Longest result that is not announced. To receive a larger one the owner may need a descriptor,
-/// and if it has none it must still learn which task has lost its result.
-const MAX_UNANNOUNCED_BYTES: usize = 1 << 15;
+/// Most requests received and results sent per loop round, so that workers are served in between.
+const MAX_MESSAGES: usize = 64;
 
 struct Dispatcher<'a> {
     owner: Connection,
     workers: Workers<'a>,
-    /// Tasks that are in flight to no worker.
-    queued: VecDeque<QueuedTask>,
-    /// Results to be sent to the owner.
-    results: VecDeque<Vec<u8>>,
     /// True once the owner has closed the pool and submits no more tasks.
     is_closed: bool,
-    /// True if the last task was refused although a worker accepts it.
-    ///
-    /// The kernel refuses a descriptor while this user has too many in flight between processes. No
-    /// event reports when that changes, so [`wait`](Self::wait) polls with a limit.
-    is_task_refused: bool,
-    /// True if the last result was refused although the owner's socket has room, for the same
-    /// reason.
-    is_result_refused: bool,
-}
-
-/// The polled sources that are ready.
-struct Ready {
-    owner: bool,
-    /// Slots of the workers that sent a message or ended, and whether they ended.
-    workers: Vec<(usize, bool)>,
+    /// True if the owner's socket had room at the last look. It is asked only if there are results.
+    has_room: bool,
 }
 
 /// Runs a pool for its owner, and returns the exit code.
 ///
 /// It first reports to the owner whether the workers were started: `None`, or the slot of the first
 /// failure and its errno.
-pub(super) fn run(owner: Connection, options: WorkerOptions) -> i32 {
+pub(super) fn run(owner: Connection, limits: Limits, initializer: Initializer) -> i32 {
     // Ctrl-C is for the owner: the pool ends with it. An ignored SIGCHLD, inherited from the owner,
     // would make the kernel reap the workers and discard their exit status.
     let _ = set_disposition(Signal::SIGINT, SigHandler::SigIgn);
     let _ = set_disposition(Signal::SIGCHLD, SigHandler::SigDfl);
-    let (workers, started) = Workers::start(options);
-    let failed = started.err().map(|(worker, errno)| (worker, errno as i32));
+    let mut workers = Workers::new(limits, initializer);
+    let failed = workers.start().err().map(|(worker, errno)| (worker, errno as i32));
     let is_reported = owner.send(&failed).is_ok();
-    let mut dispatcher = Dispatcher {
-        owner,
-        workers,
-        queued: VecDeque::new(),
-        results: VecDeque::new(),
-        is_closed: false,
-        is_task_refused: false,
-        is_result_refused: false,
-    };
+    let mut dispatcher = Dispatcher { owner, workers, is_closed: false, has_room: false };
     let done = if failed.is_none() && is_reported { dispatcher.serve() } else { Ok(false) };
     let all_done = matches!(done, Ok(true));
     dispatcher.workers.end(if all_done { GRACE } else { Duration::ZERO });
@@ -100,38 +63,32 @@ impl Dispatcher<'_> {
     fn serve(&mut self) -> Result<bool, PipeError> {
         loop {
             self.workers.start_due();
-            self.end_overrun_tasks()?;
-            self.send_tasks();
-            self.fail_tasks_without_workers();
-            self.send_results()?;
-            if self.is_closed && self.is_idle() {
+            let is_task_refused = self.workers.send_tasks();
+            self.workers.fail_without_workers();
+            let overrun = self.workers.kill_overrun()?;
+            let is_result_refused = self.send_results()?;
+            if self.is_closed && self.workers.are_done() {
                 return Ok(true);
             }
-            let ready = self.wait()?;
-            for (slot, has_ended) in ready.workers {
-                for result in self.workers.receive(slot) {
-                    self.queue_result(result);
-                }
-                if has_ended {
-                    let (not_begun, lost) = self.workers.remove_dead(slot);
-                    self.requeue(not_begun);
-                    self.results.extend(lost);
-                }
-            }
-            if ready.owner && !self.receive_requests()? {
+            if !self.wait(overrun, is_task_refused, is_result_refused)? {
                 return Ok(false);
             }
         }
     }
 
-    fn is_idle(&self) -> bool {
-        self.queued.is_empty() && self.results.is_empty() && self.workers.are_idle()
-    }
-
-    /// Waits until a source is ready or a worker is due to start.
-    fn wait(&self) -> Result<Ready, Errno> {
+    /// Waits until a message comes, a worker ends or is due to start, a task may have overrun, or a
+    /// result can be sent. Receives messages. Returns false if the pool must end at once.
+    ///
+    /// The kernel refuses a descriptor while this user has too many in flight between processes. No
+    /// event reports when that changes, so the wait has a limit while a message is refused.
+    fn wait(
+        &mut self,
+        overrun: Option<Duration>,
+        is_task_refused: bool,
+        is_result_refused: bool,
+    ) -> Result<bool, PipeError> {
         let mut events = PollFlags::POLLIN;
-        events.set(PollFlags::POLLOUT, !self.results.is_empty() && !self.is_result_refused);
+        events.set(PollFlags::POLLOUT, !self.workers.results.is_empty() && !is_result_refused);
         let mut polled = vec![PollFd::new(self.owner.as_fd(), events)];
         // Two entries per worker.
         let mut slots = Vec::new();
@@ -141,126 +98,51 @@ impl Dispatcher<'_> {
         }
         let until_due = |moment: Instant| moment.saturating_duration_since(Instant::now());
         let next_due = self.workers.next_due().map(until_due);
-        let deadline = match next_due.into_iter().chain(self.workers.until_overrun()?).min() {
+        let deadline = match next_due.into_iter().chain(overrun).min() {
             Some(left) => Deadline::after(left)?,
             None => Deadline::NEVER,
         };
-        let is_refused = self.is_task_refused || self.is_result_refused;
+        let is_refused = is_task_refused || is_result_refused;
         poll_until(&mut polled, if is_refused { deadline.look()? } else { deadline })?;
+        let owner = polled[0].revents().unwrap_or(PollFlags::all());
         let is_ready = |polled: &PollFd| polled.any().unwrap_or(true);
-        let (owner, workers) = (&polled[0], polled[1..].chunks_exact(2));
-        let owner =
-            owner.revents().is_none_or(|events| events != PollFlags::POLLOUT && !events.is_empty());
-        let ready = slots.into_iter().zip(workers).filter(|(_, pair)| pair.iter().any(is_ready));
-        Ok(Ready { owner, workers: ready.map(|(slot, pair)| (slot, is_ready(&pair[1]))).collect() })
-    }
-
-    /// Sends tasks to workers as long as one accepts them.
-    fn send_tasks(&mut self) {
-        self.is_task_refused = false;
-        let overtaken = self.workers.take_back_overtaken();
-        self.requeue(overtaken);
-        loop {
-            if self.queued.is_empty() {
-                let taken_back = self.workers.take_back();
-                self.requeue(taken_back);
+        let ready: Vec<_> =
+            polled[1..].chunks_exact(2).map(|pair| [0, 1].map(|at| is_ready(&pair[at]))).collect();
+        self.has_room = owner.contains(PollFlags::POLLOUT);
+        for (slot, [has_sent, has_ended]) in slots.into_iter().zip(ready) {
+            if has_sent || has_ended {
+                self.workers.receive(slot);
             }
-            let Some(task) = self.queued.pop_front() else { return };
-            match self.workers.send(task) {
-                Ok(()) => {}
-                Err(((id, _), Some(error))) => {
-                    self.results.push_back(result(id, &failure(&error.into())))
-                }
-                Err((task, None)) => {
-                    self.is_task_refused = self.workers.accept(task.1.len());
-                    return self.queued.push_front(task);
-                }
+            if has_ended {
+                self.workers.remove_dead(slot);
             }
         }
+        Ok((owner - PollFlags::POLLOUT).is_empty() || self.receive_requests()?)
     }
 
-    /// Puts tasks that were taken back to the front of the queue, in the order of submission.
-    fn requeue(&mut self, mut tasks: Vec<QueuedTask>) {
-        tasks.sort_unstable_by_key(|(id, _)| Reverse(*id));
-        tasks.into_iter().for_each(|task| self.queued.push_front(task));
-    }
-
-    /// Ends the tasks that have taken longer than the limit, with their workers.
-    fn end_overrun_tasks(&mut self) -> Result<(), Errno> {
-        let (not_begun, results) = self.workers.kill_overrun()?;
-        self.requeue(not_begun);
-        results.into_iter().for_each(|result| self.queue_result(result));
-        Ok(())
-    }
-
-    /// Cancels a task if it has not begun, and answers the owner.
-    fn cancel(&mut self, task: TaskId) {
-        let taken_back = self.workers.take_back_with(task);
-        self.requeue(taken_back);
-        let queued = self.queued.iter().position(|(id, _)| *id == task);
-        self.results.push_back(match queued.and_then(|at| self.queued.remove(at)) {
-            Some(_) => result(task, &failure(&TaskError::Cancelled)),
-            None => not_cancelled(task),
-        });
-    }
-
-    /// Fails the queued tasks if no worker will ever be ready, so that their callers do not wait
-    /// forever.
-    fn fail_tasks_without_workers(&mut self) {
-        if let Some(exit) = self.workers.have_given_up() {
-            let error = failure(&TaskError::NotReady { exit });
-            self.results.extend(self.queued.drain(..).map(|(id, _)| result(id, &error)));
-        }
-    }
-
-    /// Queues a result for the owner, behind an announcement if it is large.
-    fn queue_result(&mut self, message: Vec<u8>) {
-        if message.len() > MAX_UNANNOUNCED_BYTES
-            && let Some((id, _)) = parse_result(&message)
-        {
-            self.results.push_back(result(id, &[]));
-        }
-        self.results.push_back(message);
-    }
-
-    /// Sends results to the owner as long as its socket has room.
-    fn send_results(&mut self) -> Result<(), PipeError> {
-        self.is_result_refused = false;
-        for _ in 0..MAX_RESULTS {
-            let Some(front) = self.results.front_mut() else { break };
-            match self.owner.send_bytes_timeout(front, Duration::ZERO) {
-                Ok(true) => {
-                    self.is_result_refused = false;
-                    self.results.pop_front();
-                }
-                Ok(false) => {
-                    // Room may have appeared only after the attempt. So a refusal counts only if
-                    // the next attempt fails as well.
-                    let had_room =
-                        std::mem::replace(&mut self.is_result_refused, has_room(&self.owner)?);
-                    if had_room || !self.is_result_refused {
-                        break;
-                    }
-                }
-                // A large result needs a file, and too many may be open. The short error still
-                // fits.
-                Err(PipeError::System(errno)) => {
-                    let id = parse_result(front).map(|(id, _)| id).unwrap_or_default();
-                    *front = result(id, &failure(&errno.into()));
-                    if !self.owner.send_bytes_timeout(front, Duration::ZERO)? {
-                        break;
-                    }
-                    self.results.pop_front();
-                }
-                Err(error) => return Err(error),
+    /// Sends results to the owner as long as its socket has room. Returns true if one was refused
+    /// although the socket had room.
+    fn send_results(&mut self) -> Result<bool, PipeError> {
+        for sent in 0..MAX_MESSAGES {
+            let Some(result) = self.workers.results.front_mut() else { break };
+            let mut is_sent = self.owner.send_bytes_timeout(result, Duration::ZERO);
+            // A large result needs a file, and too many may be open. The short error still fits.
+            if let Err(PipeError::System(errno)) = is_sent {
+                let (id, _) = parse(result).unwrap_or_default();
+                *result = failed(id, &errno.into());
+                is_sent = self.owner.send_bytes_timeout(result, Duration::ZERO);
             }
+            if !is_sent? {
+                return Ok(self.has_room && sent == 0);
+            }
+            self.workers.results.pop_front();
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Receives requests of the owner. Returns false if the pool must end at once.
     fn receive_requests(&mut self) -> Result<bool, PipeError> {
-        for _ in 0..MAX_REQUESTS {
+        for _ in 0..MAX_MESSAGES {
             let request = match self.owner.recv_bytes_timeout(Duration::ZERO) {
                 Ok(Some(request)) => request,
                 Ok(None) => break,
@@ -270,22 +152,13 @@ impl Dispatcher<'_> {
                 // is not a lack of descriptors: those used while starting workers are free again.
                 Err(error) => return Err(error),
             };
-            match Request::parse(&request) {
-                Some(Request::Task(id)) => self.queued.push_back((id, request)),
-                Some(Request::Cancel(id)) => self.cancel(id),
-                Some(Request::Close) => self.is_closed = true,
-                Some(Request::Terminate) => return Ok(false),
-                None => return Err(PipeError::Malformed),
+            match parse(&request).ok_or(PipeError::Malformed)? {
+                (CANCEL, task) => self.workers.cancel(parse(task).ok_or(PipeError::Malformed)?.0),
+                (CLOSE, _) => self.is_closed = true,
+                (TERMINATE, _) => return Ok(false),
+                (id, _) => self.workers.queued.push_back((id, request)),
             }
         }
         Ok(true)
     }
-}
-
-/// Returns true if poll reports that a socket has room for a message.
-fn has_room(socket: &Connection) -> Result<bool, Errno> {
-    poll_until(
-        &mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)],
-        Deadline::after(Duration::ZERO)?,
-    )
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+use super::client::State;
+use super::message::{CLOSE, TERMINATE};
 use super::{TaskError, TaskPool};
+use crate::pipe::PipeError;
 use crate::sys::deadline::Deadline;
 
 /// How long the dispatcher may take to end after a request to terminate. It is killed after that.
@@ -34,12 +37,15 @@ impl TaskPool {
     }
 
     fn join_until(&mut self, deadline: Deadline) -> Result<bool, TaskError> {
-        if !self.client.close(deadline)? || !self.client.wait_for_end(deadline)? {
+        if !self.client.end(CLOSE, deadline)? {
             return Ok(false);
         }
-        if self.client.is_broken() {
+        let is_closed = |state: &State| Some(matches!(state.end.as_ref()?, PipeError::Closed));
+        match self.client.wait_until(deadline, is_closed)? {
+            None => return Ok(false),
             // The dispatcher still runs, but its results are not received any more.
-            let _ = self.dispatcher.kill();
+            Some(false) => _ = self.dispatcher.kill(),
+            Some(true) => {}
         }
         // Otherwise the dispatcher has closed the connection, which is the last thing it does.
         match self.dispatcher.exit_until(deadline) {
@@ -57,14 +63,18 @@ impl TaskPool {
 impl Drop for TaskPool {
     /// Ends the workers at once, even during a task.
     fn drop(&mut self) {
-        if !self.client.is_owner() || self.dispatcher.exit().is_some() {
+        if self.dispatcher.exit().is_some() {
             return;
         }
-        let asked = self.client.terminate(TERMINATE_TIMEOUT);
-        if !asked || matches!(self.dispatcher.join_timeout(TERMINATE_TIMEOUT), Ok(None)) {
-            // The workers end with the dispatcher.
-            let _ = self.dispatcher.kill();
-            let _ = self.dispatcher.join();
+        let deadline = Deadline::after(TERMINATE_TIMEOUT).unwrap_or(Deadline::NEVER);
+        match self.client.end(TERMINATE, deadline) {
+            // This process is a forked child of the owner.
+            Err(_) => return,
+            Ok(true) if !matches!(self.dispatcher.exit_until(deadline), Ok(None)) => return,
+            Ok(_) => {}
         }
+        // The workers end with the dispatcher.
+        let _ = self.dispatcher.kill();
+        let _ = self.dispatcher.join();
     }
 }

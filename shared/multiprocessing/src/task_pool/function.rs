@@ -1,5 +1,5 @@
-//! Refers to a function by its address, which is the same in a forked process. In a process that
-//! executes the same program, it differs by a known distance.
+//! Refers to a function by its distance from the start of the program. It is the same in a forked
+//! process, and for functions of the program itself in every process that executes the same file.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
@@ -7,7 +7,7 @@ use std::mem;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::LazyLock;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,27 +15,25 @@ use serde::de::DeserializeOwned;
 use super::error::TaskError;
 use super::panics;
 use crate::pipe::{decode, encode};
-use crate::sys::program::ProgramCode;
+use crate::sys::program::{ProgramCode, code_ranges};
 
 /// Decodes arguments, calls the function at this address with each, and encodes the outcomes.
 type Run = fn(function: usize, arguments: &[u8]) -> Vec<u8>;
 
-/// The addresses of the function that a task calls, and of the [`Run`] for its types.
+/// The function that a task calls and the [`Run`] for its types, by their places: their distances
+/// from the start of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Call {
     pub(super) run: u64,
     pub(super) function: u64,
 }
 
-/// How far the program is from where the owner of the pool has it. It is 0 in a forked pool.
-static DISTANCE: AtomicUsize = AtomicUsize::new(0);
+/// Where this process has the program.
+static START: LazyLock<usize> = LazyLock::new(|| ProgramCode::own().start());
 
-/// Makes the calls of a pool known to its dispatcher, and to the workers that it forks. The owner
-/// has the program at `start`, or shares its memory layout if that is `None`.
-pub(super) fn follow_owner(start: Option<u64>) {
-    let own = ProgramCode::own().start();
-    let distance = start.map_or(0, |start| own.wrapping_sub(start as usize));
-    DISTANCE.store(distance, Ordering::Relaxed);
+/// Returns the address at this place.
+fn address(place: u64) -> usize {
+    START.wrapping_add(place as usize)
 }
 
 impl Call {
@@ -54,21 +52,21 @@ impl Call {
     }
 
     fn new(run: Run, function: usize) -> Self {
-        Self { run: run as usize as u64, function: function as u64 }
+        let place = |address: usize| address.wrapping_sub(*START) as u64;
+        Self { run: place(run as usize), function: place(function) }
     }
 
     /// Calls the function in a worker with each argument. Returns the encoded outcomes, or one
     /// encoded error for all arguments.
     pub(super) fn perform(self, arguments: &[u8]) -> Vec<u8> {
-        let here = |address: u64| DISTANCE.load(Ordering::Relaxed).wrapping_add(address as usize);
         // SAFETY: `Call::new` made this number from a `Run` in the owner of the pool, and it came
         // through sockets that only the owner, its dispatcher and this worker hold. The worker is a
         // fork of a fork of the owner. The owner checked with `LoadedCode` that the code at the
         // address was loaded before those forks, so the same `Run` is at the address here. Or the
         // worker is a fork of a process that executes the same file as the owner. The owner checked
-        // that the address is in the program itself, whose distance is known.
-        let run = unsafe { mem::transmute::<usize, Run>(here(self.run)) };
-        run(here(self.function), arguments)
+        // that the code is in the program itself, where its distance from the start is the same.
+        let run = unsafe { mem::transmute::<usize, Run>(address(self.run)) };
+        run(address(self.function), arguments)
     }
 }
 
@@ -127,90 +125,66 @@ pub(super) fn failure(error: &TaskError) -> Vec<u8> {
 ///
 /// Workers lack what the owner loads later. If the owner unloads a library, its addresses may later
 /// hold code that the workers lack as well.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct LoadedCode {
-    /// Address ranges of the program itself, which is never unloaded.
-    program: Vec<Range<u64>>,
-    /// Address ranges of the libraries.
-    libraries: Vec<Range<u64>>,
-    /// Number of libraries that had been unloaded before the pool was started.
-    unloaded: u64,
+    /// The program itself, which is never unloaded.
+    program: ProgramCode,
+    loaded: Loaded,
 }
+
+/// Addresses of the code of the program and its libraries, and the number of libraries that had
+/// been unloaded before.
+type Loaded = (Vec<Range<usize>>, u64);
 
 impl LoadedCode {
     /// Returns the code that is loaded now.
     pub(super) fn current() -> Self {
-        let mut code = Self::default();
-        for_each_object(&mut |object, segments| {
-            code.unloaded = object.dlpi_subs;
-            let is_code = |segment: &&libc::Elf64_Phdr| {
-                segment.p_type == libc::PT_LOAD && segment.p_flags & libc::PF_X != 0
-            };
-            let ranges = segments.iter().filter(is_code).map(|segment| {
-                let start = object.dlpi_addr.wrapping_add(segment.p_vaddr);
-                start..start.wrapping_add(segment.p_memsz)
-            });
-            // The loader visits the program first.
-            if code.program.is_empty() { &mut code.program } else { &mut code.libraries }
-                .extend(ranges);
-            true
-        });
-        code
+        Self { program: ProgramCode::own(), loaded: loaded() }
     }
 
     /// Returns the code of the program without its libraries.
     pub(super) fn of_program() -> Self {
-        Self { libraries: Vec::new(), ..Self::current() }
+        Self { program: ProgramCode::own(), loaded: Loaded::default() }
     }
 
     /// Returns true if workers have the same code at the addresses of this call.
     pub(super) fn contains(&self, call: Call) -> bool {
-        let is_in =
-            |address, ranges: &[Range<u64>]| ranges.iter().any(|range| range.contains(&address));
-        let is_known = |address| {
-            is_in(address, &self.program)
-                || self.has_all_libraries() && is_in(address, &self.libraries)
-        };
-        is_known(call.run) && is_known(call.function)
-    }
-
-    /// Returns true if no library was unloaded since. Otherwise another one may have taken its
-    /// place.
-    fn has_all_libraries(&self) -> bool {
-        let mut unloaded = 0;
-        for_each_object(&mut |object, _| {
-            unloaded = object.dlpi_subs;
-            false
-        });
-        unloaded == self.unloaded
+        let (ranges, unloaded) = &self.loaded;
+        let is_loaded = |address| ranges.iter().any(|range| range.contains(&address));
+        // If a library was unloaded since, another one may have taken its place.
+        let is_in_library = |place| is_loaded(address(place)) && loaded().1 == *unloaded;
+        [call.run, call.function]
+            .into_iter()
+            .all(|place| self.program.address(place).is_some() || is_in_library(place))
     }
 }
 
-/// Receives the description of a loaded object and its segments. Returns true to continue.
-type Visit<'a> = &'a mut dyn FnMut(&libc::dl_phdr_info, &[libc::Elf64_Phdr]) -> bool;
-
-/// Visits the program and its libraries, until a visit returns false.
-fn for_each_object(mut visit: Visit) {
-    unsafe extern "C" fn one(
+/// Returns the code that is loaded now.
+fn loaded() -> Loaded {
+    unsafe extern "C" fn add(
         object: *mut libc::dl_phdr_info,
         _size: usize,
-        visit: *mut libc::c_void,
+        loaded: *mut libc::c_void,
     ) -> c_int {
-        // SAFETY: this is the pointer passed to the loader below. It points to a `Visit` that
+        // SAFETY: this is the pointer passed to the loader below. It points to a `Loaded` that
         // nothing else uses during the call.
-        let visit = unsafe { &mut *visit.cast::<Visit>() };
+        let (ranges, unloaded) = unsafe { &mut *loaded.cast::<Loaded>() };
         // SAFETY: the loader's description is valid during the call. All its fields exist in glibc
         // since version 2.4.
         let object = unsafe { &*object };
         // SAFETY: the headers live as long as the object is loaded, and the loader holds its lock
         // against unloading during the call.
-        let segments =
+        let headers =
             unsafe { slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)) };
-        c_int::from(!visit(object, segments))
+        ranges.extend(code_ranges(object.dlpi_addr as usize, headers));
+        *unloaded = object.dlpi_subs;
+        0
     }
-    // SAFETY: the loader calls `one` only during this call, with the pointer to `visit`. It does
-    // not unwind, because the visits only read and store values.
-    unsafe { libc::dl_iterate_phdr(Some(one), (&raw mut visit).cast()) };
+    let mut loaded = Loaded::default();
+    // SAFETY: the loader calls `add` only during this call, with the pointer to `loaded`. It does
+    // not unwind, because it only reads and stores values.
+    unsafe { libc::dl_iterate_phdr(Some(add), (&raw mut loaded).cast()) };
+    loaded
 }
 
 #[cfg(test)]
@@ -263,11 +237,12 @@ mod tests {
     fn only_code_that_the_workers_have_is_accepted() {
         let before = LoadedCode::current();
         let own = Call::of(square);
-        let at = |address| Call { function: address, ..own };
+        let at = |address: u64| Call { function: address.wrapping_sub(*START as u64), ..own };
         let data = &raw const before as u64;
         for unknown in [0, 1, data, u64::MAX] {
             assert!(
-                !before.contains(at(unknown)) && !before.contains(Call { run: unknown, ..own })
+                !before.contains(at(unknown))
+                    && !before.contains(Call { run: at(unknown).function, ..own })
             );
         }
         let (of_libc, late) = (at(libc::getpid as *const () as u64), c"libthread_db.so.1");

@@ -9,12 +9,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::async_result::outcomes;
+use super::async_result::{AsyncResult, Outcomes, outcomes};
 use super::client::Client;
 use super::error::TaskError;
 use super::function::Call;
-use super::message::TaskId;
-use crate::pipe::encode;
 use crate::sys::deadline::Deadline;
 
 /// Iterator over the results of tasks whose arguments come from an iterator. Created by
@@ -26,26 +24,18 @@ use crate::sys::deadline::Deadline;
 #[derive(Debug)]
 #[must_use = "no task is submitted before the first result is requested"]
 pub struct Imap<R, I> {
-    client: Arc<Client>,
-    call: Call,
-    arguments: Fuse<I>,
+    pub(super) client: Arc<Client>,
+    pub(super) call: Call,
+    pub(super) arguments: Fuse<I>,
     /// Number of arguments per task.
-    chunk: NonZeroUsize,
+    pub(super) chunk: NonZeroUsize,
     /// Most tasks in flight at the same time.
-    window: usize,
-    in_order: bool,
-    in_flight: VecDeque<Task>,
+    pub(super) window: usize,
+    pub(super) in_order: bool,
+    /// The tasks in flight, each with the number of its arguments.
+    pub(super) in_flight: VecDeque<(AsyncResult<Outcomes<R>>, usize)>,
     /// Results that arrived and were not returned yet.
-    ready: VecDeque<Result<R, TaskError>>,
-}
-
-/// A task in flight.
-#[derive(Debug)]
-struct Task {
-    /// Id of the task, or the error of submitting it.
-    id: Result<TaskId, TaskError>,
-    /// Number of its arguments.
-    arguments: usize,
+    pub(super) ready: VecDeque<Result<R, TaskError>>,
 }
 
 impl<A, R, I> Imap<R, I>
@@ -54,19 +44,6 @@ where
     R: DeserializeOwned,
     I: Iterator<Item = A>,
 {
-    pub(super) fn new(
-        client: Arc<Client>,
-        call: Call,
-        arguments: I,
-        chunk: NonZeroUsize,
-        window: usize,
-        in_order: bool,
-    ) -> Self {
-        let (in_flight, ready) = (VecDeque::new(), VecDeque::new());
-        let arguments = arguments.fuse();
-        Self { client, call, arguments, chunk, window, in_order, in_flight, ready }
-    }
-
     /// Waits until [`next`](Iterator::next) can return without waiting, at most this long. Returns
     /// true if it can.
     ///
@@ -83,26 +60,16 @@ where
                 return Ok(true);
             }
             let candidates = if self.in_order { 1 } else { self.in_flight.len() };
-            // A task that could not be submitted has its outcome already.
-            let place =
-                match self.in_flight.iter().take(candidates).position(|task| task.id.is_err()) {
-                    Some(place) => Some(place),
-                    None => {
-                        let tasks: Vec<_> = self
-                            .in_flight
-                            .iter()
-                            .take(candidates)
-                            .flat_map(|task| task.id.clone())
-                            .collect();
-                        self.client.wait_any(&tasks, deadline)?
-                    }
-                };
-            let Some(task) = place.and_then(|place| self.in_flight.remove(place)) else {
+            let finished = self.client.wait_until(deadline, |state| {
+                let mut tasks = self.in_flight.iter().take(candidates);
+                tasks.position(|(task, _)| state.place(task.tasks()).is_some())
+            })?;
+            let Some((task, arguments)) = finished.and_then(|at| self.in_flight.remove(at)) else {
                 return Ok(false);
             };
-            match task.id.and_then(|id| outcomes(&self.client, id)) {
+            match task.take() {
                 Ok(outcomes) => self.ready.extend(outcomes),
-                Err(error) => self.ready.extend((0..task.arguments).map(|_| Err(error.clone()))),
+                Err(error) => self.ready.extend(vec![error; arguments].into_iter().map(Err)),
             }
         }
         Ok(true)
@@ -115,9 +82,9 @@ where
             if arguments.is_empty() {
                 return;
             }
-            let bytes = encode(&arguments).map_err(TaskError::from);
-            let id = bytes.and_then(|bytes| self.client.submit(self.call, &bytes));
-            self.in_flight.push_back(Task { id, arguments: arguments.len() });
+            let chunk = std::iter::once(&arguments[..]);
+            let task = AsyncResult::submit(&self.client, self.call, chunk, outcomes);
+            self.in_flight.push_back((task, arguments.len()));
         }
     }
 }
@@ -137,23 +104,10 @@ where
             Err(error) => {
                 // No result will arrive any more. The iterator ends after this error, so that a
                 // caller that skips errors does not loop forever.
-                self.discard();
+                self.in_flight.clear();
                 self.window = 0;
                 Some(Err(error))
             }
         }
-    }
-}
-
-impl<R, I> Imap<R, I> {
-    /// Discards the results of the tasks in flight.
-    fn discard(&mut self) {
-        self.in_flight.drain(..).flat_map(|task| task.id).for_each(|task| self.client.forget(task));
-    }
-}
-
-impl<R, I> Drop for Imap<R, I> {
-    fn drop(&mut self) {
-        self.discard();
     }
 }

@@ -1,57 +1,45 @@
-//! Messages between the processes of a task pool, encoded as bytes. The dispatcher forwards the
-//! owner's tasks to workers, and the workers' results to the owner, without decoding them.
+//! Messages between the processes of a task pool: a number, which usually is the id of a task, and
+//! bytes. The dispatcher forwards the owner's tasks to workers, and the workers' results to the
+//! owner, without decoding them.
 
-use super::function::Call;
+use super::error::TaskError;
+use super::function::{Call, failure};
 
 /// Number of a task, in the order of submission, from 1.
 pub(super) type TaskId = u64;
 
-/// A task that no worker has started: its id, and the request that carries it to a worker.
+/// The id of a task, and the message that carries it to a worker.
 pub(super) type QueuedTask = (TaskId, Vec<u8>);
 
-/// Value in place of a task id: the owner submits no more tasks.
-const CLOSE: TaskId = 0;
-/// Value in place of a task id: the pool ends at once.
-const TERMINATE: TaskId = u64::MAX;
-/// Value in place of a task id: the id of a task to be cancelled follows.
-const CANCEL: TaskId = u64::MAX - 1;
-/// In place of outcomes, which begin with another byte: the task is not cancelled.
+/// In place of a task id: there is no task.
+pub(super) const NO_TASK: TaskId = 0;
+/// In place of a task id: the pool ends at once.
+pub(super) const TERMINATE: TaskId = u64::MAX;
+/// In place of a task id: the id of a task to be cancelled follows.
+pub(super) const CANCEL: TaskId = u64::MAX - 1;
+/// In place of a task id: the owner submits no more tasks.
+pub(super) const CLOSE: TaskId = u64::MAX - 2;
+/// In place of outcomes, which begin with another byte: the task is not cancelled, because it has
+/// begun.
 pub(super) const NOT_CANCELLED: &[u8] = &[u8::MAX];
+/// In place of outcomes: the next message holds the outcomes of this task, and they are so large
+/// that receiving them may fail.
+pub(super) const ANNOUNCED: &[u8] = &[];
 
-/// A request of the owner to its dispatcher.
-#[derive(Debug, PartialEq)]
-pub(super) enum Request {
-    Task(TaskId),
-    Cancel(TaskId),
-    Close,
-    Terminate,
+/// Encodes a request to the dispatcher, or the result of a task from its id and outcomes.
+pub(super) fn message(number: u64, rest: &[u8]) -> Vec<u8> {
+    [&number.to_ne_bytes(), rest].concat()
 }
 
-impl Request {
-    /// Parses a request. Returns `None` if the bytes are too short.
-    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
-        Some(match first(bytes)? {
-            (CLOSE, _) => Self::Close,
-            (TERMINATE, _) => Self::Terminate,
-            (CANCEL, task) => Self::Cancel(first(task)?.0),
-            (task, _) => Self::Task(task),
-        })
-    }
+/// Encodes the result of a task that failed for all arguments.
+pub(super) fn failed(id: TaskId, error: &TaskError) -> Vec<u8> {
+    message(id, &failure(error))
 }
 
-/// Encodes the request to accept no more tasks.
-pub(super) fn close() -> [u8; 8] {
-    CLOSE.to_ne_bytes()
-}
-
-/// Encodes the request to end at once.
-pub(super) fn terminate() -> [u8; 8] {
-    TERMINATE.to_ne_bytes()
-}
-
-/// Encodes the request to cancel a task.
-pub(super) fn cancel(id: TaskId) -> Vec<u8> {
-    [CANCEL.to_ne_bytes(), id.to_ne_bytes()].concat()
+/// Splits a message into its number and the rest. Returns `None` if it is too short.
+pub(super) fn parse(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    Some((u64::from_ne_bytes(*number), rest))
 }
 
 /// Encodes the request to run a task.
@@ -61,33 +49,10 @@ pub(super) fn task(id: TaskId, call: Call, arguments: &[u8]) -> Vec<u8> {
 
 /// Parses a task. Returns `None` if the bytes are too short.
 pub(super) fn parse_task(bytes: &[u8]) -> Option<(TaskId, Call, &[u8])> {
-    let (id, rest) = first(bytes)?;
-    let (run, rest) = first(rest)?;
-    let (function, arguments) = first(rest)?;
+    let (id, rest) = parse(bytes)?;
+    let (run, rest) = parse(rest)?;
+    let (function, arguments) = parse(rest)?;
     Some((id, Call { run, function }, arguments))
-}
-
-/// Encodes the result of a task.
-///
-/// Empty outcomes announce that the next message holds the outcomes of this task, and that they are
-/// so large that receiving them may fail.
-pub(super) fn result(id: TaskId, outcomes: &[u8]) -> Vec<u8> {
-    [&id.to_ne_bytes(), outcomes].concat()
-}
-
-/// Encodes the answer that a task is not cancelled, because it has begun.
-pub(super) fn not_cancelled(id: TaskId) -> Vec<u8> {
-    result(id, NOT_CANCELLED)
-}
-
-/// Parses a result. Returns `None` if the bytes are too short.
-pub(super) fn parse_result(bytes: &[u8]) -> Option<(TaskId, &[u8])> {
-    first(bytes)
-}
-
-fn first(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let (number, rest) = bytes.split_first_chunk()?;
-    Some((u64::from_ne_bytes(*number), rest))
 }
 
 #[cfg(test)]
@@ -98,15 +63,8 @@ mod tests {
     fn messages_parse_back_to_the_values_they_encode() {
         let call = Call { run: 0x5555_0000_1234, function: 7 };
         let bytes = task(3, call, b"arguments");
-        assert_eq!(Request::parse(&bytes), Some(Request::Task(3)));
         assert_eq!(parse_task(&bytes), Some((3, call, &b"arguments"[..])));
-        assert_eq!(Request::parse(&cancel(3)), Some(Request::Cancel(3)));
-        assert_eq!(Request::parse(&close()), Some(Request::Close));
-        assert_eq!(Request::parse(&terminate()), Some(Request::Terminate));
-        assert_eq!(parse_result(&result(3, b"outcomes")), Some((3, &b"outcomes"[..])));
-        assert_eq!(
-            (Request::parse(b"short"), parse_task(&close()), parse_result(b"")),
-            (None, None, None)
-        );
+        assert_eq!(parse(&message(3, b"outcomes")), Some((3, &b"outcomes"[..])));
+        assert_eq!((parse_task(&message(3, b"")), parse(b"short")), (None, None));
     }
 }

@@ -3,16 +3,19 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::context::with_context;
 use super::function::failure;
-use super::message::{parse_task, result};
+use super::message::{failed, message, parse_task};
 use super::panics;
 use super::progress::Progress;
+use super::workers::Limits;
 use crate::pipe::{Connection, PipeError};
 use crate::sys::deadline::now_in_ms;
 
-/// Message of a worker whose initializer has returned.
+/// Message of a worker whose initializer has returned. It is also the answer to tasks that were
+/// taken back.
 pub(super) const READY: &[u8] = b"";
 
 /// Creates the value that the tasks of a worker share.
@@ -24,12 +27,12 @@ pub(super) fn work(
     dispatcher: &Connection,
     progress: &Progress,
     initializer: Initializer,
-    max_tasks: u64,
+    limits: &Limits,
 ) -> i32 {
     // A panic of the initializer is printed and ends the worker, since no caller waits for it.
     let context = initializer();
     panics::record_instead_of_printing();
-    let serve = || serve(dispatcher, progress, max_tasks);
+    let serve = || serve(dispatcher, progress, limits);
     let served = with_context(context, || dispatcher.send_bytes(READY).and_then(|()| serve()));
     match served {
         Ok(()) | Err(PipeError::Closed) => 0,
@@ -38,14 +41,20 @@ pub(super) fn work(
     }
 }
 
-fn serve(dispatcher: &Connection, progress: &Progress, max_tasks: u64) -> Result<(), PipeError> {
-    let mut left = max_tasks;
-    let mut message = 0;
+fn serve(dispatcher: &Connection, progress: &Progress, limits: &Limits) -> Result<(), PipeError> {
+    let mut left = limits.tasks_per_worker;
+    let mut received = 0;
     while left > 0 {
         let task = dispatcher.recv_bytes()?;
         let (id, call, arguments) = parse_task(&task).ok_or(PipeError::Malformed)?;
-        message += 1;
-        if !progress.begin(message, now_in_ms()?) {
+        received += 1;
+        // Reading the clock costs a hundredth of the time of a trivial task.
+        let now = if limits.task_timeout.is_some() { now_in_ms()? } else { 0 };
+        if !progress.begin(received, now) {
+            // The answer to all that were taken back. The next result is one as well.
+            if !dispatcher.poll(Duration::ZERO)? {
+                dispatcher.send_bytes(READY)?;
+            }
             continue;
         }
         left -= 1;
@@ -53,10 +62,10 @@ fn serve(dispatcher: &Connection, progress: &Progress, max_tasks: u64) -> Result
         // encodes, decodes or drops values.
         let outcomes = catch_unwind(AssertUnwindSafe(|| call.perform(arguments)));
         let outcomes = outcomes.unwrap_or_else(|payload| failure(&panics::task_error(payload)));
-        match dispatcher.send_bytes(&result(id, &outcomes)) {
+        match dispatcher.send_bytes(&message(id, &outcomes)) {
             // A large result needs a descriptor. If there is none, the short error still fits.
             Err(PipeError::System(errno)) => {
-                dispatcher.send_bytes(&result(id, &failure(&errno.into())))?
+                dispatcher.send_bytes(&failed(id, &errno.into()))?;
             }
             sent => sent?,
         }

@@ -1,85 +1,88 @@
-//! The dispatcher's workers: chooses the worker for each task, and replaces workers that end.
+//! The dispatcher's workers and their tasks: chooses the worker for each task, and replaces workers
+//! that end.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
 
 use super::error::TaskError;
-use super::function::failure;
-use super::in_flight::CAPACITY;
-use super::message::{QueuedTask, TaskId, result};
-use super::progress::Progress;
+use super::message::{ANNOUNCED, NOT_CANCELLED, QueuedTask, TaskId, failed, message, parse};
 use super::worker::{Initializer, work};
-use super::worker_handle::WorkerHandle;
-use crate::pipe::PipeError;
+use super::worker_handle::{CAPACITY, WorkerHandle};
 use crate::pool::{Running, SPAWN_PAUSE, Slot};
-use crate::sys::exit::Exit;
+use crate::sys::deadline::now_in_ms;
 
 /// Pause between two starts in a slot that was given up, while workers of other slots are ready.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// Number of tasks per worker that the workers finish between two looks for those that have
-/// finished none. Their queued tasks go to other workers, because they would starve behind a long
-/// one.
-const BETWEEN_LOOKS: u64 = CAPACITY as u64;
+/// How many tasks per worker may be sent after the one that a worker runs. Then that one takes
+/// long, and the tasks that wait behind it go to other workers, because they would starve.
+const MAX_OVERTAKEN: u64 = 2 * CAPACITY as u64;
+/// Longest result that is not announced. To receive a larger one the owner may need a descriptor,
+/// and if it has none it must still learn which task has lost its result.
+const MAX_UNANNOUNCED_BYTES: usize = 1 << 15;
 
 /// Configuration of the workers.
-pub(super) struct WorkerOptions<'a> {
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Limits {
     /// Number of workers.
     pub(super) workers: usize,
     /// Number of tasks after which a worker ends and is replaced.
     pub(super) tasks_per_worker: u64,
-    /// Called once in each worker before its first task.
-    pub(super) initializer: Initializer<'a>,
     /// Time after which a task has overrun.
     pub(super) task_timeout: Option<Duration>,
 }
 
-/// The workers, each in its slot.
+/// The workers, each in its slot, with all tasks and results that are in the dispatcher.
 pub(super) struct Workers<'a> {
-    pub(super) options: WorkerOptions<'a>,
+    limits: Limits,
+    initializer: Initializer<'a>,
     slots: Vec<Slot<WorkerHandle>>,
-    /// The progress of the worker in each slot. A replacement uses the row of the worker before it.
-    progress: Vec<Progress>,
-    /// Number of tasks that all workers have finished since the last look.
-    finished: u64,
+    /// Tasks that no worker has.
+    pub(super) queued: VecDeque<QueuedTask>,
+    /// Results to be sent to the owner.
+    pub(super) results: VecDeque<Vec<u8>>,
 }
 
 impl<'a> Workers<'a> {
-    /// Starts the first workers. On failure it also returns the slot and the error, and the caller
-    /// ends the workers that were started.
-    pub(super) fn start(options: WorkerOptions<'a>) -> (Self, Result<(), (usize, Errno)>) {
-        let mut workers = Self { options, slots: Vec::new(), progress: Vec::new(), finished: 0 };
-        match Progress::for_workers(workers.options.workers) {
-            Ok(progress) => workers.progress = progress,
-            Err(errno) => return (workers, Err((0, errno))),
+    pub(super) fn new(limits: Limits, initializer: Initializer<'a>) -> Self {
+        let (queued, results) = (VecDeque::new(), VecDeque::new());
+        Self { limits, initializer, slots: Vec::new(), queued, results }
+    }
+
+    /// Starts the first workers. On failure it returns the slot and the error, and the caller ends
+    /// the workers that were started.
+    pub(super) fn start(&mut self) -> Result<(), (usize, Errno)> {
+        for slot in 0..self.limits.workers {
+            self.slots.push(Slot::empty());
+            self.start_worker(slot).map_err(|errno| (slot, errno))?;
         }
-        for slot in 0..workers.progress.len() {
-            workers.slots.push(Slot::empty());
-            if let Err(errno) = workers.start_worker(slot) {
-                return (workers, Err((slot, errno)));
-            }
-        }
-        (workers, Ok(()))
+        Ok(())
     }
 
     fn start_worker(&mut self, slot: usize) -> Result<(), Errno> {
-        let Self { options, slots, progress, .. } = self;
-        let (process, handle) =
-            WorkerHandle::start(&progress[slot], options.tasks_per_worker, |dispatcher| {
-                // Closes the inherited descriptors of the other workers, so that every worker has
-                // the same ones no matter when it started.
-                slots.clear();
-                work(dispatcher, &progress[slot], options.initializer, options.tasks_per_worker)
-            })?;
+        let Self { limits, initializer, slots, .. } = self;
+        let (process, handle) = WorkerHandle::start(|dispatcher, progress| {
+            // Closes the inherited descriptors of the other workers, so that every worker has the
+            // same ones no matter when it started.
+            slots.clear();
+            work(dispatcher, progress, initializer, limits)
+        })?;
         self.slots[slot].start(process, handle);
         Ok(())
     }
 
-    /// Starts the workers that are due.
+    /// Starts the workers that are due. Tries slots again that were given up if a worker is ready,
+    /// because others may become ready too.
     pub(super) fn start_due(&mut self) {
         let now = Instant::now();
+        let one_is_ready = self.running().any(|running| running.is_ready);
         for slot in 0..self.slots.len() {
+            if one_is_ready && self.slots[slot].given_up().is_some() {
+                self.slots[slot].due_after(RETRY_PAUSE);
+            }
             if self.slots[slot].is_due(now) && self.start_worker(slot).is_err() {
                 self.slots[slot].due_after(SPAWN_PAUSE);
             }
@@ -91,22 +94,18 @@ impl<'a> Workers<'a> {
         self.slots.iter().filter_map(Slot::next_due).min()
     }
 
-    pub(super) fn running(&self) -> impl Iterator<Item = &Running<WorkerHandle>> {
+    fn running(&self) -> impl Iterator<Item = &Running<WorkerHandle>> {
         self.slots.iter().filter_map(Slot::running)
     }
 
-    pub(super) fn running_mut(&mut self) -> impl Iterator<Item = &mut Running<WorkerHandle>> {
-        self.slots.iter_mut().filter_map(Slot::running_mut)
+    fn worker(&self, slot: usize) -> Option<&WorkerHandle> {
+        Some(&self.slots[slot].running()?.worker)
     }
 
-    /// Returns true if no worker has a task in flight.
-    pub(super) fn are_idle(&self) -> bool {
-        self.running().all(|running| running.worker.in_flight.is_empty())
-    }
-
-    /// Returns how a worker ended if all slots are given up, so that no worker will ever be ready.
-    pub(super) fn have_given_up(&self) -> Option<Exit> {
-        self.slots.iter().map(Slot::given_up).collect::<Option<Vec<_>>>()?.pop()
+    /// Returns true if there are no tasks and no results.
+    pub(super) fn are_done(&self) -> bool {
+        let has_tasks = |running: &Running<WorkerHandle>| running.worker.tasks().next().is_some();
+        self.queued.is_empty() && self.results.is_empty() && !self.running().any(has_tasks)
     }
 
     /// Returns, per running worker, its slot, a descriptor that is readable when it has sent a
@@ -119,120 +118,153 @@ impl<'a> Workers<'a> {
         })
     }
 
-    /// Returns true if a worker accepts a task of this many bytes.
-    pub(super) fn accept(&self, bytes: usize) -> bool {
-        self.running().any(|running| running.accepts(bytes))
-    }
-
-    /// Sends a task to the worker with the fewest tasks in flight.
-    ///
-    /// On failure it returns the task, with the error, or with `None` if no worker accepts the task
-    /// or the socket has no room.
-    pub(super) fn send(
-        &mut self,
-        mut task: QueuedTask,
-    ) -> Result<(), (QueuedTask, Option<PipeError>)> {
+    /// Sends tasks to the workers with the fewest, as long as one accepts them. Returns true if a
+    /// task was refused although a worker accepts it.
+    pub(super) fn send_tasks(&mut self) -> bool {
+        if let Some((next, _)) = self.queued.front() {
+            let oldest = next.saturating_sub(MAX_OVERTAKEN.saturating_mul(self.slots.len() as u64));
+            self.take_back_if(|worker| worker.tasks().next().is_some_and(|id| id < oldest));
+        }
+        let max_tasks = self.limits.tasks_per_worker;
+        let accepts = |running: &&mut Running<WorkerHandle>, bytes| {
+            running.is_ready && running.worker.accepts(bytes, max_tasks)
+        };
         loop {
-            let candidates = self.running_mut().filter(|running| running.accepts(task.1.len()));
-            let Some(chosen) = candidates.min_by_key(|running| running.worker.in_flight.len())
-            else {
-                return Err((task, None));
-            };
-            match chosen.worker.send(task) {
-                // The worker has just ended, and did not receive the task.
-                Err((returned, Some(PipeError::Closed))) => task = returned,
-                sent => return sent,
+            if self.queued.is_empty() {
+                self.take_back_for_idle();
+            }
+            let Some(mut task) = self.queued.pop_front() else { return false };
+            let running = self.slots.iter_mut().filter_map(Slot::running_mut);
+            let candidates = running.filter(|running| accepts(running, task.1.len()));
+            let chosen = candidates.min_by_key(|running| running.worker.tasks().count());
+            let sent = chosen.map(|running| running.worker.send(&mut task));
+            match sent {
+                Some(Ok(true)) => {}
+                Some(Err(error)) => self.results.push_back(failed(task.0, &error.into())),
+                refused => {
+                    self.queued.push_front(task);
+                    return refused.is_some();
+                }
             }
         }
     }
 
-    /// Takes back the queued tasks of the worker with the most tasks in flight, if another worker
-    /// is idle.
-    pub(super) fn take_back(&mut self) -> Vec<QueuedTask> {
-        let is_idle = |running: &Running<WorkerHandle>| {
-            running.worker.in_flight.is_empty() && running.accepts(0)
-        };
-        if !self.running().any(is_idle) {
-            return Vec::new();
+    /// If a worker is idle, takes back half of the waiting tasks of the worker with the most tasks.
+    fn take_back_for_idle(&mut self) {
+        if self.running().any(|running| running.is_ready && running.worker.is_idle()) {
+            let count = |slot: usize| self.worker(slot).map_or(0, |it| it.tasks().count());
+            let busiest = (0..self.slots.len()).map(|slot| (count(slot), slot)).max();
+            if let Some((tasks @ 2.., slot)) = busiest {
+                self.take_back(slot, (tasks - 1) / 2);
+            }
         }
-        let several = self.running_mut().filter(|running| running.worker.in_flight.len() > 1);
-        let busiest = several.max_by_key(|running| running.worker.in_flight.len());
-        busiest.map(|running| running.worker.take_back()).unwrap_or_default()
     }
 
-    /// Takes back the queued tasks of workers that have finished none while others have finished
-    /// many (see [`BETWEEN_LOOKS`]).
-    pub(super) fn take_back_overtaken(&mut self) -> Vec<QueuedTask> {
-        if self.finished < BETWEEN_LOOKS.saturating_mul(self.slots.len() as u64) {
-            return Vec::new();
+    /// Takes back the waiting tasks of the workers that this is true for.
+    fn take_back_if(&mut self, is_chosen: impl Fn(&WorkerHandle) -> bool) {
+        for slot in 0..self.slots.len() {
+            if self.worker(slot).is_some_and(&is_chosen) {
+                self.take_back(slot, 0);
+            }
         }
-        self.finished = 0;
-        let workers = self.running_mut().map(|running| &mut running.worker);
-        let stuck = workers.filter_map(|worker| {
-            let has_progressed = std::mem::replace(&mut worker.has_progressed, false);
-            (!has_progressed).then_some(worker)
+    }
+
+    /// Takes back the waiting tasks of a worker, except this many of the newest.
+    fn take_back(&mut self, slot: usize, left: usize) {
+        let running = self.slots[slot].running_mut();
+        let tasks = running.map(|running| running.worker.take_back(left)).unwrap_or_default();
+        self.requeue(tasks);
+    }
+
+    /// Puts tasks that were taken back to the front of the queue, in the order of submission.
+    fn requeue(&mut self, mut tasks: Vec<QueuedTask>) {
+        tasks.sort_unstable_by_key(|(id, _)| *id);
+        tasks.into_iter().rev().for_each(|task| self.queued.push_front(task));
+    }
+
+    /// Cancels a task if it has not begun, and answers the owner.
+    pub(super) fn cancel(&mut self, task: TaskId) {
+        self.take_back_if(|worker| worker.tasks().any(|id| id == task));
+        let queued = self.queued.iter().position(|(id, _)| *id == task);
+        self.results.push_back(match queued.and_then(|at| self.queued.remove(at)) {
+            Some(_) => failed(task, &TaskError::Cancelled),
+            None => message(task, NOT_CANCELLED),
         });
-        stuck.flat_map(WorkerHandle::take_back).collect()
     }
 
-    /// Takes back the queued tasks of the worker to which this task was sent, among them this one
-    /// unless it has begun.
-    pub(super) fn take_back_with(&mut self, task: TaskId) -> Vec<QueuedTask> {
-        let mut workers = self.running_mut().map(|running| &mut running.worker);
-        let with_task = workers.find(|worker| worker.in_flight.contains(task));
-        with_task.map(WorkerHandle::take_back).unwrap_or_default()
-    }
-
-    /// Receives the messages of a worker, and returns the results of its tasks.
-    pub(super) fn receive(&mut self, slot: usize) -> Vec<Vec<u8>> {
-        let Some(Running { is_ready, worker, .. }) = self.slots[slot].running_mut() else {
-            return Vec::new();
-        };
-        let was_ready = *is_ready;
-        let results = worker.receive(is_ready);
-        self.finished += results.len() as u64;
-        if !was_ready && *is_ready {
-            self.retry_given_up();
+    /// Fails the queued tasks if all slots are given up, so that no worker will ever be ready.
+    pub(super) fn fail_without_workers(&mut self) {
+        let given_up: Option<Vec<_>> = self.slots.iter().map(Slot::given_up).collect();
+        if let Some(exit) = given_up.and_then(|mut exits| exits.pop()) {
+            let error = TaskError::NotReady { exit };
+            self.results.extend(self.queued.drain(..).map(|(id, _)| failed(id, &error)));
         }
-        results
     }
 
-    /// Schedules workers in slots that were given up. One worker has become ready, so others may
-    /// too.
-    fn retry_given_up(&mut self) {
-        for slot in self.slots.iter_mut().filter(|slot| slot.given_up().is_some()) {
-            slot.due_after(Duration::ZERO);
+    /// Receives the results of a worker.
+    pub(super) fn receive(&mut self, slot: usize) {
+        let Some(Running { is_ready, worker, .. }) = self.slots[slot].running_mut() else { return };
+        for result in worker.receive(is_ready) {
+            if result.len() > MAX_UNANNOUNCED_BYTES
+                && let Some((id, _)) = parse(&result)
+            {
+                self.results.push_back(message(id, ANNOUNCED));
+            }
+            self.results.push_back(result);
         }
     }
 
     /// Removes a worker that has ended, after its messages were received, and schedules a
-    /// replacement.
-    ///
-    /// Returns the tasks that the worker had not begun, and the results of those that are lost: the
-    /// error [`TaskError::WorkerDied`] or [`TaskError::TimedOut`].
-    pub(super) fn remove_dead(&mut self, slot: usize) -> (Vec<QueuedTask>, Vec<Vec<u8>>) {
+    /// replacement. The task that it has begun fails with [`TaskError::WorkerDied`] or
+    /// [`TaskError::TimedOut`]. At most one has, because a worker runs one at a time.
+    pub(super) fn remove_dead(&mut self, slot: usize) {
         let place = &mut self.slots[slot];
-        let Some(mut dead) = place.exit().and_then(|exit| place.remove_dead(exit)) else {
-            return (Vec::new(), Vec::new());
-        };
-        let (not_begun, lost) = dead.worker.in_flight.drain();
-        // A worker that has begun a task is replaced at once, because tasks that kill their
-        // workers must not stop the pool.
-        if dead.worker.has_worked || !lost.is_empty() {
-            place.forget_deaths();
-        }
-        let pause = place.after_death(&dead).pause();
-        let others_are_ready = self.running().any(|running| running.is_ready);
-        if let Some(pause) = pause.or(others_are_ready.then_some(RETRY_PAUSE)) {
-            self.slots[slot].due_after(pause);
-        }
+        let Some(mut dead) = place.exit().and_then(|exit| place.remove_dead(exit)) else { return };
+        let not_begun = dead.worker.take_back(0);
         let pid = dead.pid.as_raw();
         let error = match dead.worker.has_overrun {
             true => TaskError::TimedOut { pid },
             false => TaskError::WorkerDied { pid, exit: dead.exit },
         };
-        let failed = |task| result(task, &failure(&error));
-        (not_begun, lost.into_iter().map(failed).collect())
+        let lost: Vec<_> = dead.worker.tasks().map(|id| failed(id, &error)).collect();
+        // A worker that has begun a task is replaced at once, because tasks that kill their
+        // workers must not stop the pool.
+        if dead.worker.finished > 0 || !lost.is_empty() {
+            place.forget_deaths();
+        }
+        if let Some(pause) = place.after_death(&dead).pause() {
+            place.due_after(pause);
+        }
+        self.results.extend(lost);
+        self.requeue(not_begun);
+    }
+
+    /// Kills the workers whose tasks have overrun the limit. Their deaths are noticed like any
+    /// other. Returns the time until the next task may have overrun.
+    pub(super) fn kill_overrun(&mut self) -> Result<Option<Duration>, Errno> {
+        let Some(limit) = self.limits.task_timeout else { return Ok(None) };
+        let limit = u64::try_from(limit.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        let now = now_in_ms()?;
+        let has_overrun =
+            |this: &Self, slot| this.worker(slot).is_some_and(|it| it.left(limit, now) == Some(0));
+        for slot in 0..self.slots.len() {
+            if !has_overrun(self, slot) {
+                continue;
+            }
+            // From now on the worker begins no other task, which the kill would hit. If it has just
+            // finished this one, the result arrives here or the time of the next task is newer.
+            self.take_back(slot, 0);
+            self.receive(slot);
+            if has_overrun(self, slot)
+                && let Some(Running { process, worker, .. }) = self.slots[slot].running_mut()
+            {
+                worker.has_overrun = true;
+                // Fails only if other code of this process has reaped the worker.
+                let _ = process.kill();
+            }
+        }
+        let left = self.running().filter_map(|running| running.worker.left(limit, now)).min();
+        Ok(left.map(Duration::from_millis))
     }
 
     /// Ends all workers and reaps them. Kills those that are still running after the grace period.
@@ -251,12 +283,5 @@ impl<'a> Workers<'a> {
         for process in &mut processes {
             let _ = process.join();
         }
-    }
-}
-
-impl Running<WorkerHandle> {
-    /// Returns true if the worker accepts a task of this many bytes now.
-    fn accepts(&self, bytes: usize) -> bool {
-        self.is_ready && self.worker.accepts(bytes)
     }
 }

@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, getpid};
 
+use super::refusals::dispatcher_is_idle;
 use super::workers::hang;
 use crate::common::{
     Random, apply, assert_less, child, chunk, is_gone, join_all, process_state, segment, square,
@@ -136,6 +137,26 @@ fn a_task_that_has_not_begun_is_cancelled_and_another_one_is_not() {
     pool.join().unwrap();
     assert_eq!(pool.apply_async(square, 3).cancel(), Ok(false), "it was never submitted");
     assert_eq!(begun(61), 0);
+}
+
+/// What was sent to a stopped worker and cancelled stays in its socket until it goes on.
+#[apply(test)]
+fn a_worker_that_was_stopped_while_many_tasks_were_cancelled_runs_the_next_one() {
+    let pool = TaskPool::new(1).unwrap();
+    assert_eq!(pool.apply(square, 3), Ok(9));
+    let worker = workers(1)[0];
+    kill(worker, Signal::SIGSTOP).unwrap();
+    wait_until("the worker is stopped", || process_state(worker) == Some('T'));
+    for _ in 0..40 {
+        let task = pool.apply_async(square, 3);
+        dispatcher_is_idle();
+        assert_eq!(task.cancel(), Ok(true));
+    }
+    let next = pool.apply_async(square, 5);
+    dispatcher_is_idle();
+    kill(worker, Signal::SIGCONT).unwrap();
+    assert_eq!(next.wait_timeout(Duration::from_secs(30)), Ok(true), "it never runs");
+    assert_eq!(next.get(), Ok(25));
 }
 
 #[apply(test)]

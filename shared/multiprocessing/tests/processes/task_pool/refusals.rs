@@ -52,7 +52,7 @@ fn become_limited_user() {
 }
 
 /// Checks that the dispatcher sleeps.
-fn dispatcher_is_idle() {
+pub fn dispatcher_is_idle() {
     let before = cpu_time(dispatcher());
     std::thread::sleep(Duration::from_secs(1));
     let used = cpu_time(dispatcher()) - before;
