@@ -23,8 +23,8 @@ impl<T> AsyncResult<T> {
     pub fn cancel(&self) -> Result<bool, TaskError> {
         self.client.check_owner()?;
         for task in self.tasks() {
-            let known = self.client.state().tasks.get(task).map(|known| *known == Task::Unfinished);
-            if known == Some(true) {
+            let is_unfinished = self.client.state().tasks.get(task) == Some(&Task::Unfinished);
+            if is_unfinished {
                 self.client.dispatcher.send_bytes(&message(CANCEL, &task.to_ne_bytes()))?;
             }
         }

@@ -123,26 +123,20 @@ impl Client {
         if !self.code.contains(call) {
             return Err(TaskError::UnknownFunction);
         }
-        let id = {
-            let mut state = self.state();
-            if state.is_closed || state.end.is_some() {
-                return Err(TaskError::PoolEnded);
-            }
-            state.last += 1;
-            let id = state.last;
-            state.tasks.insert(id, Task::Unfinished);
-            id
-        };
+        let mut state = self.state();
+        if state.is_closed || state.end.is_some() {
+            return Err(TaskError::PoolEnded);
+        }
+        state.last += 1;
+        let id = state.last;
+        state.tasks.insert(id, Task::Unfinished);
+        drop(state);
         // Sent without the lock, so that another thread can receive while this one waits for room.
         // The dispatcher always makes room: it receives tasks even while its results are not
         // received.
-        match self.dispatcher.send_bytes(&task(id, call, arguments)) {
-            Ok(()) => Ok(id),
-            Err(error) => {
-                self.forget(id);
-                Err(error.into())
-            }
-        }
+        let sent = self.dispatcher.send_bytes(&task(id, call, arguments));
+        sent.inspect_err(|_| self.forget(id))?;
+        Ok(id)
     }
 
     /// Discards the result of a task that is no longer wanted.

@@ -63,18 +63,16 @@ impl TaskPool {
 impl Drop for TaskPool {
     /// Ends the workers at once, even during a task.
     fn drop(&mut self) {
-        if self.dispatcher.exit().is_some() {
+        // A forked child of the owner has only a copy of the handle.
+        if self.client.check_owner().is_err() {
             return;
         }
         let deadline = Deadline::after(TERMINATE_TIMEOUT).unwrap_or(Deadline::NEVER);
-        match self.client.end(TERMINATE, deadline) {
-            // This process is a forked child of the owner.
-            Err(_) => return,
-            Ok(true) if !matches!(self.dispatcher.exit_until(deadline), Ok(None)) => return,
-            Ok(_) => {}
+        let _ = self.client.end(TERMINATE, deadline);
+        if !matches!(self.dispatcher.exit_until(deadline), Ok(Some(_))) {
+            // The workers end with the dispatcher.
+            let _ = self.dispatcher.kill();
+            let _ = self.dispatcher.join();
         }
-        // The workers end with the dispatcher.
-        let _ = self.dispatcher.kill();
-        let _ = self.dispatcher.join();
     }
 }

@@ -99,15 +99,13 @@ where
 
     /// Waits for the next result without a limit, and returns it. Other results follow an error.
     fn next(&mut self) -> Option<Self::Item> {
-        match self.wait_until(Deadline::NEVER) {
-            Ok(_) => self.ready.pop_front(),
-            Err(error) => {
-                // No result will arrive any more. The iterator ends after this error, so that a
-                // caller that skips errors does not loop forever.
-                self.in_flight.clear();
-                self.window = 0;
-                Some(Err(error))
-            }
+        if let Err(error) = self.wait_until(Deadline::NEVER) {
+            // No result will arrive any more. The iterator ends after this error, so that a caller
+            // that skips errors does not loop forever.
+            self.in_flight.clear();
+            self.window = 0;
+            return Some(Err(error));
         }
+        self.ready.pop_front()
     }
 }

@@ -62,13 +62,12 @@ fn serve(dispatcher: &Connection, progress: &Progress, limits: &Limits) -> Resul
         // encodes, decodes or drops values.
         let outcomes = catch_unwind(AssertUnwindSafe(|| call.perform(arguments)));
         let outcomes = outcomes.unwrap_or_else(|payload| failure(&panics::task_error(payload)));
-        match dispatcher.send_bytes(&message(id, &outcomes)) {
-            // A large result needs a descriptor. If there is none, the short error still fits.
-            Err(PipeError::System(errno)) => {
-                dispatcher.send_bytes(&failed(id, &errno.into()))?;
-            }
-            sent => sent?,
+        let mut sent = dispatcher.send_bytes(&message(id, &outcomes));
+        // A large result needs a descriptor. If there is none, the short error still fits.
+        if let Err(PipeError::System(errno)) = sent {
+            sent = dispatcher.send_bytes(&failed(id, &errno.into()));
         }
+        sent?;
     }
     Ok(())
 }

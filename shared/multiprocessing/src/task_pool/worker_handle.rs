@@ -17,12 +17,10 @@ use crate::process::Process;
 
 /// Most messages to one worker that it has not answered.
 ///
-/// One is running and seven wait. Measured with `map` in chunks of one on 2 processors, medians of
-/// 9 alternating turns: against one running and one waiting task, a single worker does 2.3 times as
-/// many trivial tasks per second (133,000 to 56,000) and 1.1 times as many of 10 us. Two workers do
-/// 1.57, 1.38 and, for tasks of 100 us, 1.05 times as many. Four do 1.27, 1.17 and 1.03 times as
-/// many. Against no waiting task, a single worker does 5.5, 2.5 and 1.3 times as many. No code
-/// depends on the number.
+/// One is running and seven wait. Against one running and one waiting task, a single worker does
+/// 2.3 times as many trivial tasks per second, and four workers do 1.27 times as many. Two workers
+/// do 1.38 times as many tasks of 10 us. From 100 us on, it makes no difference. `BENCHES.md` has
+/// the numbers. No code depends on this one.
 pub(super) const CAPACITY: usize = 8;
 /// Longest task that waits behind another one, and that another one waits behind.
 ///

@@ -248,13 +248,12 @@ impl<'a> Workers<'a> {
         let has_overrun =
             |this: &Self, slot| this.worker(slot).is_some_and(|it| it.left(limit, now) == Some(0));
         for slot in 0..self.slots.len() {
-            if !has_overrun(self, slot) {
-                continue;
-            }
             // From now on the worker begins no other task, which the kill would hit. If it has just
             // finished this one, the result arrives here or the time of the next task is newer.
-            self.take_back(slot, 0);
-            self.receive(slot);
+            if has_overrun(self, slot) {
+                self.take_back(slot, 0);
+                self.receive(slot);
+            }
             if has_overrun(self, slot)
                 && let Some(Running { process, worker, .. }) = self.slots[slot].running_mut()
             {
