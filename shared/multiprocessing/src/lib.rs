@@ -1,6 +1,7 @@
 //! What Python's `multiprocessing` provides for the processes of one machine, in Rust, with one
-//! guarantee that Python does not give: **a killed process neither blocks the others nor leaves
-//! torn data.**
+//! guarantee that Python does not give: **a killed process leaves no lock locked, no wake-up lost,
+//! and no value or message half written.** What a program changes in place under a lock may be half
+//! changed, and the next owner of the lock gets an error that says so.
 //!
 //! # One structure declares what processes share
 //!

@@ -38,9 +38,10 @@ use crate::sys::deadline::Deadline;
 /// * in any other call: the same as for a [`Queue`].
 ///
 /// A queue does not know which processes are expected to take its tasks. A join waits for tasks
-/// that no living process takes, as a put waits for room in a [`Queue`]. If all takers may be
-/// killed, join with a timeout. A process that joins while it has a task in progress waits for
-/// itself. The handle can be cloned and is inherited by forked children.
+/// that no living process takes. A put on a full queue, or a get from an empty one, whose other
+/// side is dead waits as with a [`Queue`]. If those processes may be killed, use the timed forms. A
+/// process that joins while it has a task in progress waits for itself. The handle can be cloned
+/// and is inherited by forked children.
 pub type JoinableQueue<T> = Queue<T, Joinable>;
 
 /// The kind of a joinable queue: a taken message is a [`Task`], and joins wait until all tasks are
