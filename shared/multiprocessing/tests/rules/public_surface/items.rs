@@ -57,7 +57,10 @@ impl Item {
     }
 
     pub fn inner(&self) -> Vec<Item> {
-        let inner = self.lines.get(1..self.lines.len().saturating_sub(1)).unwrap_or_default();
+        // The bounds after `where` belong to the head.
+        let head = self.lines.iter().position(|line| line.ends_with('{')).unwrap_or(0);
+        let inner = self.lines.get(head + 1..self.lines.len().saturating_sub(1));
+        let inner = inner.unwrap_or_default();
         items(inner.iter().map(String::as_str), 4)
     }
 
