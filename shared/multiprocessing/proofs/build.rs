@@ -89,7 +89,7 @@ const MUTATIONS: [Mutation; 13] = [
         "progress-2",
         "task_pool/progress.rs",
         "word(&self.0, SETTLED).fetch_max(last_sent, Ordering::Acquire)",
-        "{ let old = self.settled(); word(&self.row, SETTLED).store(last_sent, Ordering::Release); old }",
+        "{ let old = self.settled(); word(&self.0, SETTLED).store(last_sent, Ordering::Release); old }",
     ),
     mutation(
         "progress-3",
