@@ -17,6 +17,8 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::{Pid, getppid};
 use serde::{Deserialize, Serialize};
 
+use crate::sys::proc::is_ending;
+
 /// The file that this process executes, even if it was replaced or removed since.
 const EXECUTED: &str = "/proc/self/exe";
 
@@ -168,8 +170,11 @@ pub(crate) fn take_inherited(number: RawFd) -> Inherited {
     let Ok(maker) = getsockopt(&socket, PeerCredentials) else { return Inherited::Foreign };
     let parent = Pid::from_raw(maker.pid());
     if parent != getppid() {
+        // A parent with several threads may lose its children before its files close. It is
+        // examined first: once it is gone altogether, the socket tells.
         let mut ended = [PollFd::new(socket, PollFlags::empty())];
-        let has_ended = poll(&mut ended, PollTimeout::ZERO).is_ok_and(|ready| ready > 0);
+        let has_ended =
+            is_ending(parent) || poll(&mut ended, PollTimeout::ZERO).is_ok_and(|ready| ready > 0);
         return if has_ended { Inherited::Orphaned } else { Inherited::Foreign };
     }
     if fcntl(socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).is_err() {
