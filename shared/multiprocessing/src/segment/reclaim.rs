@@ -3,6 +3,8 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -15,8 +17,11 @@ use super::error::{SegmentError, io_error, system};
 use super::found::{Opening, never_finished};
 use crate::memory::layout::{CREATOR_OFFSET, LAYOUT_VERSION, MAGIC, READY, REMOVED, STATE_OFFSET};
 use crate::sys::name::{DIRECTORY, SegmentName};
-use crate::sys::orphans::removal_lock;
+use crate::sys::orphans::{REMOVAL_ATTEMPTS, removal_lock};
 use crate::sys::proc::attached;
+
+/// The shortest time that a process waits for the lock of a removal before it leaves the entry.
+const REMOVAL_PATIENCE: Duration = Duration::from_millis(REMOVAL_ATTEMPTS as u64);
 
 /// The start of an entry without a header that is marked as removed.
 const REMOVED_EARLY: [u8; STATE_OFFSET + 4] = {
@@ -95,6 +100,7 @@ impl Segment {
         // A child of the dead creator that has released its claim may be removing the entry at this
         // moment. This lock comes first: a process that has it and finds the other one taken knows
         // that the creator or a child of it lives.
+        let begun = Instant::now();
         match fcntl(&entry, FcntlArg::F_OFD_SETLK(&removal_lock())) {
             Ok(_) => {}
             Err(Errno::EAGAIN | Errno::EACCES) => return Ok(Reclaimed::BeingRemoved(creator)),
@@ -102,7 +108,16 @@ impl Segment {
         }
         match entry.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(Reclaimed::InUse(creator)),
+            Err(TryLockError::WouldBlock) => {
+                drop(entry);
+                if begun.elapsed() < REMOVAL_PATIENCE {
+                    return Ok(Reclaimed::InUse(creator));
+                }
+                // This process was stopped with the lock. Children of a creator that has died may
+                // have left the entry to this process, and be about to end.
+                thread::sleep(REMOVAL_PATIENCE);
+                return Self::try_reclaim(name, access);
+            }
             Err(TryLockError::Error(error)) => return Err(io_error(name, "locking", error)),
         }
         // Between opening and locking another process may have reclaimed it and created a new one

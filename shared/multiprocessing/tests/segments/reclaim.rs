@@ -1,11 +1,14 @@
 //! What remains of a segment when its creators are killed, and who may take its name.
+#![allow(unsafe_code)]
 
 use std::fs::{self, File};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use multiprocessing::{Plan, Process, Segment, SegmentError, SegmentName};
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, raise};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 
@@ -77,6 +80,50 @@ fn children_remove_the_entry_even_if_another_process_tries_to_reclaim_it_at_that
     std::thread::sleep(Duration::from_millis(20));
     drop(entry);
     wait_until("the children end", || children.iter().all(|child| is_gone(*child)));
+    assert!(!path.exists());
+}
+
+/// True in a process that stops itself once it has found a segment in use.
+static STOPS: AtomicBool = AtomicBool::new(false);
+
+/// Takes the place of the function of the C library, for the library under test as well.
+///
+/// # Safety
+/// None is needed: the call only takes integers.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn flock(file: libc::c_int, operation: libc::c_int) -> libc::c_int {
+    // SAFETY: flock(2) takes two integers and touches no memory.
+    let outcome = unsafe { libc::syscall(libc::SYS_flock, file, operation) } as libc::c_int;
+    let error = Errno::last();
+    if outcome != 0 && STOPS.swap(false, Ordering::Relaxed) {
+        raise(Signal::SIGSTOP).unwrap();
+    }
+    error.set();
+    outcome
+}
+
+/// Reclaims a segment, and stops when it finds the segment in use.
+#[apply(program)]
+fn reclaims(arguments: &[&str]) {
+    STOPS.store(true, Ordering::Relaxed);
+    let name = SegmentName::new(arguments[0]).unwrap();
+    fact("reclaimed", Segment::reclaim(&name).unwrap());
+}
+
+#[apply(test)]
+fn a_process_that_was_stopped_while_it_reclaimed_removes_what_the_children_have_left() {
+    let (mut program, children) = family(2);
+    let path = program.name.path();
+    let mut reclaimer = Program::start(reclaims, &[program.name.as_str()]);
+    let is_stopped = || process_state(reclaimer.pid()) == Some('T');
+    wait_until("it has the lock of the removal, and stops", is_stopped);
+    program.signal(Signal::SIGKILL);
+    program.wait();
+    wait_until("the children end", || children.iter().all(|child| is_gone(*child)));
+    assert!(path.exists(), "the children have not waited for the lock");
+    reclaimer.signal(Signal::SIGCONT);
+    reclaimer.succeed();
+    assert_eq!(reclaimer.fact("reclaimed"), "true");
     assert!(!path.exists());
 }
 
