@@ -1,8 +1,8 @@
 #!/bin/sh
 # Proofs of the library beyond its tests: models of its lock-free algorithms, which must fail on
-# each mutation, then its unit tests under ThreadSanitizer, under Miri and for AArch64. Names the
-# parts that it leaves out on this machine. PROOFS selects parts: models, mutations, threads, miri,
-# aarch64.
+# each mutation, builds for other machines, then its unit tests under ThreadSanitizer, under Miri
+# and for AArch64. Names the parts that it leaves out on this machine. PROOFS selects parts: models,
+# mutations, builds, threads, miri, aarch64.
 set -eu
 cd "$(dirname "$0")/.."
 sh scripts/need.sh cargo
@@ -11,10 +11,19 @@ library=shm-multiprocessing
 proofs=shared/multiprocessing/proofs/Cargo.toml
 target=${CARGO_TARGET_DIR:-$PWD/target}
 export CARGO_TARGET_DIR="$target/proofs"
-parts=${PROOFS:-models mutations threads miri aarch64}
+parts=${PROOFS:-models mutations builds threads miri aarch64}
 
 left_out() {
     echo "left out: $1" >&2
+}
+
+# Fails, and names what is left out, if this toolchain cannot build for the target.
+has_target() {
+    [ -d "$(rustc --print sysroot)/lib/rustlib/$1" ] ||
+        rustup target add "$1" >/dev/null 2>&1 || {
+            left_out "$1 (rustup target add $1)"
+            return 1
+        }
 }
 
 model() {
@@ -41,6 +50,28 @@ mutations() {
         fi
         echo "mutation $mutation: noticed"
     done
+}
+
+# The library and its command compile for AArch64. For a machine that the library does not support,
+# its only error is the one that says so. Shares compiled dependencies with the rest of the project.
+builds() {
+    if has_target aarch64-unknown-linux-gnu; then
+        CARGO_TARGET_DIR=$target cargo check --locked --package "$library" \
+            --package "$library-cli" --target aarch64-unknown-linux-gnu
+    fi
+    has_target i686-unknown-linux-gnu || return 0
+    if CARGO_TARGET_DIR=$target cargo check --quiet --locked --package "$library" \
+        --target i686-unknown-linux-gnu 2>"$CARGO_TARGET_DIR/unsupported.log"; then
+        echo "the library compiles for 32 bits, where it does not work" >&2
+        return 1
+    fi
+    # The first line is the message, and the last one of cargo says how many there are.
+    if ! grep -q "needs 64-bit Linux" "$CARGO_TARGET_DIR/unsupported.log" ||
+        ! grep -q "due to 1 previous error" "$CARGO_TARGET_DIR/unsupported.log"; then
+        cat "$CARGO_TARGET_DIR/unsupported.log" >&2
+        return 1
+    fi
+    echo "32 bits are refused with one message"
 }
 
 # The unit tests have threads and no forks. The standard library is built with the sanitizer too,
@@ -73,10 +104,7 @@ aarch64() {
         left_out "AArch64 (apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)"
         return
     done
-    if [ ! -d "$(rustc --print sysroot)/lib/rustlib/aarch64-unknown-linux-gnu" ]; then
-        left_out "AArch64 (rustup target add aarch64-unknown-linux-gnu)"
-        return
-    fi
+    has_target aarch64-unknown-linux-gnu || return 0
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu"
     cargo test --locked --package "$library" --target aarch64-unknown-linux-gnu --no-run

@@ -152,84 +152,84 @@ extern crate self as multiprocessing;
 #[cfg(doc)]
 pub mod guide;
 /// The items that the derive of [`SharedState`] refers to. Programs do not use them.
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 #[doc(hidden)]
 pub mod declaration {
     pub use crate::memory::layout::structure;
     pub use crate::segment::declaration::{Capacity, Declared, Len, NoAttribute, Parties, Units};
 }
 /// The items that [`test_hook`] refers to. Programs do not use them.
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 #[doc(hidden)]
 pub mod hook {
     pub use linkme;
 
     pub use crate::process::hook::{TEST_HOOKS, run_test_hook};
 }
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 mod memory;
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 mod pipe;
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 mod pool;
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 mod process;
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 mod segment;
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 mod sync;
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 mod sys;
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 mod task_pool;
 
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub use memory::element::{AtomicElement, Shareable};
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub use memory::layout::{ElementType, FieldValue, Object, ObjectKind, Scalar, Structure};
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub use pipe::{
     Connection, Duplex, Ends, Listener, PipeError, ReceiveOnly, Receives, SendOnly, Sends,
     one_way_pipe, pipe,
 };
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub use pool::{
     CANNOT_SERVE, Next, Outcome, Pool, PoolError, PoolEvent, PoolOptions, Progress, Refusal,
     RepairOutcome, StopRequest, Worker, Workload,
 };
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub use process::{JoinError, Process, Return, init};
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub use segment::{
     Listing, Plan, Segment, SegmentError, SegmentOptions, SharedState, Snapshot, View, segments,
 };
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub use sync::array::{Array, ArrayGuard, RawArray};
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub use sync::barrier::{Barrier, BarrierError, BreakCause};
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub use sync::condition::{Condition, ConditionError};
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub use sync::event::Event;
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub use sync::lock::{Inherited, Lock, LockError, LockFailure, LockGuard};
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub use sync::queue::{JoinableQueue, MessageQueue, MessageQueueError, Queue, QueueError, Task};
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub use sync::rlock::{RLock, RLockGuard};
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub use sync::semaphore::{BoundedSemaphore, Permit, Semaphore, SemaphoreError};
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub use sync::value::{RawValue, Value, ValueGuard};
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub use sys::exit::Exit;
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub use sys::name::{InvalidName, SegmentName};
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub use sys::spawn_error::SpawnError;
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub use sys::wait::{wait, wait_timeout};
-#[cfg(target_pointer_width = "64")]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64"))]
 pub use task_pool::{
     AsCompleted, AsyncResult, Imap, StartError, TaskError, TaskPool, TaskPoolBuilder,
 };
