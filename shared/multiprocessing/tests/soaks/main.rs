@@ -12,6 +12,7 @@ mod bounded_semaphore;
 mod condition;
 mod event;
 mod joinable_queue;
+mod listener;
 mod lock;
 mod long_form;
 mod message_queue;
