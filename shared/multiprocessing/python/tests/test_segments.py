@@ -32,6 +32,50 @@ class Segments(unittest.TestCase):
         with self.assertRaises(FileNotFoundError):
             Segment(NAME)
 
+    def test_a_closed_segment_leaves_the_entry_of_the_next_one(self):
+        first = WrittenSegment(NAME, PLAN)
+        os.unlink(f"/dev/shm/{NAME}")
+        with WrittenSegment(NAME, PLAN) as second, Segment(NAME) as seen:
+            first.close()
+            second["next"][0] = 1
+            self.assertEqual((os.path.exists(f"/dev/shm/{NAME}"), seen.removed), (True, False))
+            self.assertEqual(seen["next"], 1)
+
+    def test_a_segment_is_removed_when_its_process_exits_and_has_mode_600_whatever_the_umask(self):
+        script = (
+            "import os, sys; from shm_multiprocessing import WrittenSegment; os.umask(0o777);"
+            "kept = WrittenSegment(sys.argv[1], [('a', 'RawValue', 'u8', 1)]);"
+            "print(oct(os.stat(f'/dev/shm/{sys.argv[1]}').st_mode))"
+        )
+        printed = subprocess.run([sys.executable, "-c", script, NAME], capture_output=True, text=True)
+        self.assertEqual((printed.stdout, printed.stderr), ("0o100600\n", ""))
+        self.assertFalse(os.path.exists(f"/dev/shm/{NAME}"))
+
+    def test_a_segment_of_a_killed_process_is_replaced_and_that_of_a_living_one_is_not(self):
+        script = (
+            "import sys; from shm_multiprocessing import WrittenSegment;"
+            "kept = WrittenSegment(sys.argv[1], [('a', 'RawValue', 'u8', 1)]);"
+            "print('made', flush=True); sys.stdin.read()"
+        )
+        command = [sys.executable, "-c", script, NAME]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as creator:
+            self.assertEqual(creator.stdout.readline(), b"made\n")
+            with self.assertRaisesRegex(FileExistsError, "in use"):
+                WrittenSegment(NAME, PLAN)
+            creator.kill()
+            creator.wait()
+            with Segment(NAME) as seen, WrittenSegment(NAME, PLAN):
+                self.assertTrue(seen.removed)
+        self.assertFalse(os.path.exists(f"/dev/shm/{NAME}"))
+        with open(f"/dev/shm/{NAME}", "w"):
+            self.assertRaises(FileExistsError, WrittenSegment, NAME, PLAN)
+        os.unlink(f"/dev/shm/{NAME}")
+
+    def test_a_name_that_leaves_the_directory_is_refused(self):
+        for name in ("", "../tmp/x", "a/b"):
+            with self.assertRaises(ValueError):
+                WrittenSegment(name, PLAN)
+
     def test_a_reader_cannot_write(self):
         with WrittenSegment(NAME, PLAN), Segment(NAME) as seen:
             with self.assertRaises(TypeError):

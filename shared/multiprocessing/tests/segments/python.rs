@@ -3,12 +3,11 @@
 use std::fs;
 
 use multiprocessing::{AtomicElement, ObjectKind, Plan, Segment, SegmentError, Shareable};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 
 use crate::common::{
-    PACKAGE, Program, apply, children_of, fact, is_gone, needs_python, program, python,
-    python_lines, read_segment, running_python, segment, test, unique_name, wait_until,
-    write_entry,
+    PACKAGE, Program, apply, children_of, fact, needs_python, program, python, python_lines,
+    read_segment, running_python, segment, test, unique_name, wait_until, write_entry,
 };
 
 /// Starts a program whose segment has an object of every kind, two of which change all the time.
@@ -370,10 +369,6 @@ fn a_segment_of_a_dead_python_process_is_reclaimed_and_that_of_a_living_one_is_n
         matches!(refused, Err(SegmentError::InUse { creator, .. }) if creator == python_pid),
         "{refused:?}"
     );
-    // Without its helper, which would remove the entry.
-    let helpers = children_of(program.pid());
-    helpers.iter().for_each(|helper| kill(*helper, Signal::SIGKILL).unwrap());
-    wait_until("the helper is gone", || helpers.iter().all(|helper| is_gone(*helper)));
     program.signal(Signal::SIGKILL);
     program.wait();
     assert!(program.name.path().exists());
