@@ -47,7 +47,8 @@ type Run = fn(
     parent: &Connection,
 ) -> Result<i32, PipeError>;
 
-/// The answer of a child that is about to call its function, or why it cannot.
+/// What a child answers twice: when it has taken its argument, and when it is about to call its
+/// function. Or why it cannot.
 pub(super) type Answer = Result<(), String>;
 
 /// The places of a function and of the [`Run`] for its types.

@@ -207,6 +207,7 @@ fn call_function(parent: &Connection, pid: Pid, identity: Parent) -> Result<i32,
     if ProgramFile::own().ok() != Some(start.program) {
         return Err(PipeError::Malformed);
     }
+    parent.send(&Answer::Ok(()))?;
     restore_name();
     let call = || start.function.call(&argument, ends, parent);
     if threads().map_err(|_| Errno::EIO)? == 1 {

@@ -100,7 +100,7 @@ pub(super) fn spawn<A: DeserializeOwned, R: Return>(
 }
 
 /// Sends a child what it needs, and waits until it is about to call its function. Returns `None` if
-/// it does not answer in time.
+/// it does not take all of that in time. Then it may decode its argument as long as it needs.
 fn introduce(
     child: &Connection,
     start: &Start,
@@ -114,7 +114,10 @@ fn introduce(
         sent = sent && child.send_fd_timeout(descriptor, left()?)?;
     }
     sent = sent && child.send_bytes_timeout(&argument, left()?)?;
-    if sent { child.recv_timeout(left()?) } else { Ok(None) }
+    match if sent { child.recv_timeout(left()?)? } else { None } {
+        Some(Ok(())) => child.recv().map(Some),
+        answer => Ok(answer),
+    }
 }
 
 /// Ends a child that did not begin, and returns the error of its start: how it ended, if there is

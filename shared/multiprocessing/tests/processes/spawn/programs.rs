@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use multiprocessing::{Process, SpawnError};
 use nix::unistd::getpid;
@@ -148,6 +148,25 @@ impl TryFrom<u8> for Undecodable {
     fn try_from(_: u8) -> Result<Self, &'static str> {
         Err("not decodable")
     }
+}
+
+/// Takes longer to decode than a child may take to reach the hook.
+#[derive(Serialize, Deserialize)]
+#[serde(from = "u8")]
+struct Slow(u8);
+
+impl From<u8> for Slow {
+    fn from(number: u8) -> Self {
+        std::thread::sleep(Duration::from_secs(11));
+        Self(number)
+    }
+}
+
+#[apply(test)]
+fn an_argument_may_take_any_time_to_decode() {
+    let _thread = threaded();
+    let mut child = Process::spawn(|slow: Slow| Ok::<_, String>(slow.0), Slow(7)).unwrap();
+    assert_eq!(child.join(), Ok(7));
 }
 
 #[apply(test)]
