@@ -36,6 +36,7 @@ mod tests;
 mod verify;
 mod watch;
 mod winner_index;
+mod write_back;
 
 use std::fmt;
 use std::fs::File;
@@ -85,9 +86,6 @@ impl fmt::Display for Durability {
 /// batch it ever received.
 const KEPT_BYTES: usize = 256 * 1024;
 
-/// Bytes of rows that the kernel begins to write together.
-const PIECE_BYTES: u64 = 256 * 1024;
-
 /// Space that a disk must have before it counts as accepting batches again: several ordinary
 /// batches.
 const TRIED_BYTES: usize = 64 * 1024;
@@ -99,6 +97,8 @@ pub struct Storage {
     files: Files,
     journal: Journal,
     run: Run,
+    /// True if the files should be synced before the journal is full.
+    early_sync_due: bool,
     /// Detects that another program has deleted or replaced a file.
     watch: Watch,
     /// Hold the locks of the storage. Workers inherit them, so they are released when the last
@@ -181,8 +181,8 @@ impl Storage {
         if let Some(sessions) = &files.sessions {
             open.push((sessions::FILE, sessions.file().metadata()));
         }
-        let watch = Watch::new(directory, open)?;
-        Ok((Self { files, journal, run, watch, _locks: locks }, recovery))
+        let (watch, early_sync_due) = (Watch::new(directory, open)?, false);
+        Ok((Self { files, journal, run, early_sync_due, watch, _locks: locks }, recovery))
     }
 
     /// Returns what an acknowledgement promises here.
@@ -245,15 +245,6 @@ impl Storage {
             self.checkpoint(batches.added_to(before))?
         };
         Ok((after, None))
-    }
-
-    /// Lets the kernel begin to write the rows that a commit has added, so that the next checkpoint
-    /// has less to sync while it holds up every commit. No lock is needed.
-    pub fn start_writing(&self, before: &Ledger, after: &Ledger) {
-        let [start, end] = [before, after].map(|totals| totals.rows_end / PIECE_BYTES);
-        if start < end && self.run.durability == Durability::Disk {
-            self.files.bets.start_writing(start * PIECE_BYTES..end * PIECE_BYTES);
-        }
     }
 
     /// Returns how many records may have been acknowledged, given how many survive a power loss.

@@ -78,6 +78,13 @@ impl Central {
         Ok(appended)
     }
 
+    /// Syncs the files before the next checkpoint, if this process has made that due. No process
+    /// waits for it.
+    pub fn sync_early(&mut self) -> Result<(), Fatal> {
+        let synced = self.waits.heartbeat.on_disk(|| self.storage.sync_early());
+        synced.map_err(|error| self.shared.note_failure(error.into()))
+    }
+
     /// Publishes everything up to these totals, which are durable as promised: counts its winners
     /// and releases `ended` marks of worker `slot`, together. After that, the caller may
     /// acknowledge it.

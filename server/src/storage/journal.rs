@@ -39,6 +39,11 @@ const RECORDS_BYTES: u64 = if cfg!(any(test, fuzzing)) { 64 * 1024 } else { 32 *
 /// Size of the file.
 const JOURNAL_BYTES: u64 = RECORDS_START + RECORDS_BYTES;
 
+/// Offsets in the journal at which the files are synced early. The first one moves most of what the
+/// checkpoint would have to write, the second one what has followed.
+const EARLY_SYNCS: [u64; 2] =
+    [RECORDS_START + RECORDS_BYTES / 2, RECORDS_START + RECORDS_BYTES / 8 * 7];
+
 /// The open journal.
 #[derive(Debug)]
 pub struct Journal {
@@ -139,6 +144,13 @@ impl Journal {
     /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         self.file.path()
+    }
+
+    /// Returns true if a commit has filled half of the journal, or seven eighths of it. Then the
+    /// files should be synced, so that the checkpoint has less to sync.
+    pub fn nears_end(before: &Ledger, after: &Ledger) -> bool {
+        let start = if before.epoch == after.epoch { before.journal_end } else { RECORDS_START };
+        EARLY_SYNCS.iter().any(|at| (start..after.journal_end).contains(at))
     }
 
     /// Makes everything written so far survive a power loss. After a failure, what was written may

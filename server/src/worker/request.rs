@@ -277,6 +277,8 @@ impl Requests<'_> {
     /// Ends the round: commits it, unless it gathers more because the worker `is_crowded`, and
     /// publishes what is durable. Returns the tickets to answer.
     pub fn end_round(&mut self, is_crowded: bool) -> Result<Vec<Answerable>, Fatal> {
+        // Not directly after the commit that made it due, so that it is published first.
+        self.central.sync_early()?;
         let mut answerable = Vec::new();
         loop {
             let gathers = is_crowded && self.round.gathers(self.central);

@@ -1,12 +1,15 @@
 //! Rows are written to the disk in the background, so that a checkpoint has little left to sync.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 
+use crate::storage::Durability;
 use crate::storage::file::Operation;
 use crate::storage::file::interposed::interpose;
-use crate::storage::{Durability, PIECE_BYTES};
+use crate::storage::journal::Journal;
+use crate::storage::write_back::PIECE_BYTES;
 
 use super::scratch::{BOTH, Scratch, append};
 
@@ -44,5 +47,26 @@ fn with_durability_disk_the_kernel_begins_to_write_each_whole_piece_of_the_rows_
                 break;
             }
         }
+    }
+}
+
+#[test]
+fn the_files_are_synced_early_twice_per_epoch_and_at_most_once_per_commit() {
+    for (bets, expected) in [(1, 2), (50, 2), (1000, 1)] {
+        let scratch = Scratch::new();
+        let (mut storage, recovery) = scratch.open(Durability::Disk).unwrap();
+        let mut ledger = recovery.ledger;
+        let mut syncs = BTreeMap::<u64, u32>::new();
+        for number in 0.. {
+            let after = append(&mut storage, ledger, &number.to_string(), bets);
+            *syncs.entry(after.epoch).or_default() += Journal::nears_end(&ledger, &after) as u32;
+            ledger = after;
+            if ledger.epoch == recovery.ledger.epoch + 3 {
+                break;
+            }
+        }
+        syncs.remove(&ledger.epoch);
+        let counts: Vec<_> = syncs.into_values().collect();
+        assert_eq!(counts, [expected; 3], "{bets} bets per batch");
     }
 }

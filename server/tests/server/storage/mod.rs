@@ -2,6 +2,7 @@
 
 mod access;
 mod backup;
+mod checkpoint;
 mod failing_disk;
 mod file_systems;
 mod files;
