@@ -1,33 +1,41 @@
 //! `client check`: checks a server, of this project or any other, against the rules of its dialect.
 
 mod bets;
+mod cause;
 mod concurrent;
 mod connection;
 mod conversation;
+mod diagnosis;
 mod draw;
 mod excerpt;
+mod language;
 mod obstacle;
 mod report;
 mod row;
+mod rule;
 mod target;
 mod test_agency;
+mod weights;
 
 use std::io;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use lottery::protocol::{ConnectionUse, Dialect, NewAgency, Rule, Scope};
+use lottery::protocol::{ConnectionUse, Dialect, Rule, Scope};
 
 use self::connection::{Pieces, TestConnection};
 use self::draw::Draw;
+use self::language::Language;
 use self::obstacle::Obstacle;
-use self::report::Report;
-use self::row::{Method, Row};
+use self::report::{Format, Report, Settings};
+use self::row::Row;
+use self::rule::{Method, Planned};
 use self::target::{Target, cannot_connect};
+use self::weights::{Weight, Weights};
 use crate::config;
-use crate::stop::{Stop, Wake, exit_code};
+use crate::stop::{LONG, Stop, Wake, exit_code};
 
 /// Text at the end of the help.
 pub(crate) const AFTER_HELP: &str = "\
@@ -45,19 +53,21 @@ The check stops early, and prints how many rules it has not tried, if the server
 reached, has held its draw, or speaks another dialect. To find that out, it tries the other dialects
 and a query for winners if the server breaks the first rule.
 Where no reply is expected, silence for a quarter of --timeout is enough.
+Each row has an identifier, a group (replies, refusals, framing, concurrency or draw) and points;
+--list prints them. The grade is the points of the rows that hold, of those of all rows that count,
+also of those that were not tried.
 Exit codes: 0 every rule that counts is kept, 1 a rule is broken or the server cannot be reached,
 2 wrong usage, 143 or 130 after SIGTERM or SIGINT.";
 
-/// Length of one sleep of the thread that waits for a signal. It sleeps again afterwards, so the
-/// value has no effect.
-const LONG: Duration = Duration::from_secs(3600);
+/// Pause between two attempts to connect while the server starts.
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Arguments of `client check`.
 #[derive(Args, Debug)]
 pub(crate) struct Check {
     /// Address of the server, such as 127.0.0.1:12345
-    #[arg(value_name = "HOST:PORT", value_parser = config::one_address)]
-    address: String,
+    #[arg(value_name = "HOST:PORT", value_parser = config::one_address, required_unless_present = "list")]
+    address: Option<String>,
     /// Dialect of the server
     #[arg(long, value_name = "DIALECT", value_parser = config::dialect)]
     protocol: &'static Dialect,
@@ -79,9 +89,25 @@ pub(crate) struct Check {
     /// Try all rules beyond the original systems too, and count them like the others
     #[arg(long)]
     beyond: bool,
-    /// Print one JSON object instead of a table
+    /// Form of the report
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, conflicts_with = "json")]
+    format: Format,
+    /// The same as --format json
     #[arg(long)]
     json: bool,
+    /// Explain each broken rule: the bytes around the first wrong one, and the probable cause
+    /// (in Spanish if LC_ALL, LC_MESSAGES or LANG says so)
+    #[arg(long)]
+    explain: bool,
+    /// Points of each rule of a group, or of one rule; may be repeated
+    #[arg(long, value_name = "NAME=POINTS", value_parser = weights::parse)]
+    weight: Vec<Weight>,
+    /// Wait at most this long until the server accepts connections
+    #[arg(long, value_name = "TIME", value_parser = config::some_time_of)]
+    wait: Option<Duration>,
+    /// Print identifier, group, points and sentence of each rule instead of checking a server
+    #[arg(long)]
+    list: bool,
 }
 
 /// Why a server was not checked.
@@ -96,6 +122,12 @@ pub(crate) enum CheckError {
         dialect: &'static str,
         /// Values that the dialect allows.
         allowed: String,
+    },
+    /// `--weight` names no rule of the check.
+    #[error("--weight names {name}, which is no rule of this check; --list prints them")]
+    Weight {
+        /// The name.
+        name: String,
     },
     /// The server cannot be reached.
     #[error("{address}: {reason}")]
@@ -124,19 +156,34 @@ impl Check {
         })
     }
 
-    /// Checks the server and prints the report with `print`. Returns true if the server passes.
+    /// Fails if the flags do not fit the dialect.
+    pub(crate) fn validate(&self) -> Result<(), CheckError> {
+        self.connection()?;
+        match self.weights().unknown(&self.plan(), self.protocol.name) {
+            Some(name) => Err(CheckError::Weight { name: name.to_owned() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks the server, or lists the rules, and prints the report with `print`. Returns true if
+    /// the server passes.
     pub(crate) fn run(&self, stop: Stop, print: fn(&str)) -> Result<bool, CheckError> {
+        let Some(address) = self.address.as_ref().filter(|_| !self.list) else {
+            print(&self.listing());
+            return Ok(true);
+        };
         let stop = Arc::new(stop);
         end_on_signal(Arc::clone(&stop)).map_err(CheckError::Signals)?;
-        let unreachable =
-            |reason| CheckError::Unreachable { address: self.address.clone(), reason };
-        let target = Target::new(&self.address, self.connection()?, self.timeout, stop)
-            .map_err(|error| unreachable(error.to_string()))?;
-        // The first rule uses this connection. Some servers serve one connection after the other,
-        // and an unused one would block them.
-        let first = target.connect().map_err(|error| unreachable(cannot_connect(&error)))?;
-
-        let report = Report::new(self.protocol.name, &self.address, self.json, self.beyond, print);
+        let (target, first) = self.reach(address, &stop)?;
+        let settings = Settings {
+            protocol: self.protocol.name,
+            address: address.clone(),
+            format: if self.json { Format::Json } else { self.format },
+            beyond_counts: self.beyond,
+            explain: self.explain.then(|| Language::of_locale(|name| std::env::var(name).ok())),
+            weights: self.weights(),
+        };
+        let report = Report::new(settings, self.plan(), print);
         let mut course = Course { check: self, target, first: Some(first), report };
         let rules = self.rules();
         let tried = if self.draw_first && self.protocol.waits_for_draw {
@@ -144,13 +191,61 @@ impl Check {
         } else {
             course.try_rules(&rules).and_then(|()| course.try_agencies())
         };
-        let Course { target, mut report, .. } = course;
+        let Course { mut report, .. } = course;
         if let Err(obstacle) = tried {
-            let mut all: Vec<_> = rules.iter().map(|rule| rule.name).collect();
-            all.extend(self.agency_rules(&target));
-            report.stop(obstacle, &all);
+            report.stop(obstacle);
         }
         Ok(report.finish())
+    }
+
+    /// Connects to the server, and tries again for the time of `--wait`. The first rule uses the
+    /// connection: some servers serve one connection after the other, and an unused one would block
+    /// them.
+    fn reach(
+        &self,
+        address: &str,
+        stop: &Arc<Stop>,
+    ) -> Result<(Target, TestConnection), CheckError> {
+        let deadline = Instant::now() + self.wait.unwrap_or_default();
+        loop {
+            let target = Target::new(address, self.connection()?, self.timeout, Arc::clone(stop));
+            let reached = target.map_err(|error| error.to_string()).and_then(|target| {
+                let first = target.connect().map_err(|error| cannot_connect(&error))?;
+                Ok((target, first))
+            });
+            match reached {
+                Ok(reached) => return Ok(reached),
+                Err(_) if Instant::now() < deadline => thread::sleep(ATTEMPT_PAUSE),
+                Err(reason) => {
+                    return Err(CheckError::Unreachable { address: address.to_owned(), reason });
+                }
+            }
+        }
+    }
+
+    /// Returns all rows of a complete check.
+    fn plan(&self) -> Vec<Planned> {
+        let of_rule = |rule: &Rule| {
+            [Method::Whole, Method::Bytewise].map(|method| Planned::of(rule, method, self.protocol))
+        };
+        self.rules().iter().flat_map(of_rule).chain(self.agency_rules()).collect()
+    }
+
+    fn weights(&self) -> Weights {
+        Weights(self.weight.clone())
+    }
+
+    /// Returns the rows of the check as lines.
+    fn listing(&self) -> String {
+        let weights = self.weights();
+        let line = |planned: &Planned| {
+            let (id, group) = (planned.full_id(self.protocol.name), planned.group.name());
+            let points = weights.of(planned, self.protocol.name);
+            let mark = if planned.beyond { "[beyond] " } else { "" };
+            format!("{id:36}  {group:11}  {points:3}  {mark}{}\n", planned.rule)
+        };
+        let heading = format!("{:36}  {:11}  {:3}  rule\n", "id", "group", "pts");
+        heading + &self.plan().iter().map(line).collect::<String>()
     }
 
     /// Returns the rules to try. Those that end an original server come last, and only with
@@ -162,19 +257,14 @@ impl Check {
         rules
     }
 
-    /// Returns the draw with all agencies.
-    fn draw<'t>(&self, target: &'t Target, new_codec: NewAgency) -> Draw<'t> {
-        let &Self { protocol, agencies, beyond, .. } = self;
-        Draw { target, new_codec, agencies, has_keys: protocol.has_keys, beyond }
-    }
-
-    /// Returns the names of the rules that need several agencies.
-    fn agency_rules(&self, target: &Target) -> Vec<&'static str> {
-        match self.protocol.agency {
-            None => vec![concurrent::MESSAGE_RULE],
-            Some(_) if !self.protocol.waits_for_draw => concurrent::BET_RULES.to_vec(),
+    /// Returns the rules that need several agencies.
+    fn agency_rules(&self) -> Vec<Planned> {
+        let &Self { protocol, beyond, .. } = self;
+        match protocol.agency {
+            None => concurrent::message_rules(),
+            Some(_) if !protocol.waits_for_draw => concurrent::bet_rules(beyond),
             Some(_) if self.no_draw => vec![],
-            Some(new_codec) => self.draw(target, new_codec).rules(),
+            Some(new_codec) => draw::rules(new_codec, protocol.has_keys, beyond),
         }
     }
 }
@@ -202,10 +292,7 @@ impl Course<'_> {
                 let connection = self.connect()?;
                 let violation = conversation::run(rule, pieces, connection, &self.target);
                 broken += usize::from(violation.is_some());
-                let row = Row::new(rule.name, method, violation);
-                let is_beyond = rule.scope != Scope::Kept
-                    || method == Method::Bytewise && !dialect.originals_join_reads;
-                self.report.add(if is_beyond { row.beyond() } else { row });
+                self.report.add(Row::new(Planned::of(rule, method, dialect), violation));
             }
             // A server that breaks even this rule is probably not the one that the user means.
             if index == 0
@@ -220,17 +307,18 @@ impl Course<'_> {
 
     /// Tries the rules that need several agencies.
     fn try_agencies(&mut self) -> Result<(), Obstacle> {
-        let &Check { protocol, agencies, no_draw, draw_first, .. } = self.check;
+        let &Check { protocol, agencies, no_draw, draw_first, beyond, .. } = self.check;
         let (target, report) = (&self.target, &mut self.report);
         match protocol.agency {
             None => concurrent::check_messages(target, agencies, report),
             Some(new_codec) if !protocol.waits_for_draw => {
-                concurrent::check_bets(target, new_codec, agencies, report);
+                concurrent::check_bets(target, new_codec, agencies, beyond, report);
             }
             Some(_) if no_draw => {}
             Some(new_codec) => {
                 let first = self.connect()?;
-                let draw = self.check.draw(&self.target, new_codec);
+                let has_keys = protocol.has_keys;
+                let draw = Draw { target: &self.target, new_codec, agencies, has_keys, beyond };
                 let accepts_bets = draw.run(first, &mut self.report);
                 if draw_first {
                     self.first = Some(self.connect()?);

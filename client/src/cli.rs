@@ -7,6 +7,7 @@ use crate::bench::{self, Bench};
 use crate::check::{self, Check};
 use crate::config::Flags;
 use crate::generate::Plan;
+use crate::teach::{self, Teach};
 
 /// An agency of the national lottery: sends its bets to the central and asks for the winners.
 #[derive(Debug, Parser)]
@@ -42,6 +43,9 @@ pub(crate) enum Command {
     /// Send invented bets to any server as fast as it answers, and measure
     #[command(after_help = bench::AFTER_HELP)]
     Bench(Bench),
+    /// Serve any dialect from memory, with faults of your choice, to show what each looks like
+    #[command(after_help = teach::AFTER_HELP)]
+    Teach(Teach),
     /// Documents that are generated from this command line.
     #[command(flatten)]
     Documents(Documents),

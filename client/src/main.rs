@@ -18,11 +18,13 @@ mod failure;
 #[path = "../../fuzz/corpus.rs"]
 mod fuzz_corpus;
 mod generate;
+mod hexdump;
 mod messages;
 mod progress;
 mod resume;
 mod single_bet;
 mod stop;
+mod teach;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -43,6 +45,7 @@ use crate::failure::RunError;
 use crate::generate::{GenerateError, Plan};
 use crate::progress::Progress;
 use crate::stop::{Stop, exit_code};
+use crate::teach::Teach;
 
 /// Exit code when the work failed.
 const FAILED: u8 = 1;
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Some(Command::Generate(plan)) => generate(&plan),
         Some(Command::Check(args)) => check(&args),
         Some(Command::Bench(args)) => bench(&args),
+        Some(Command::Teach(args)) => teach(&args),
         Some(Command::Documents(documents)) => print_document(&documents),
         Some(Command::Run(args)) => run(&args),
         None => run(&cli.run),
@@ -158,7 +162,7 @@ fn generate(plan: &Plan) -> anyhow::Result<u8> {
 
 /// Runs `client check` and returns the exit code.
 fn check(args: &Check) -> anyhow::Result<u8> {
-    if let Err(error) = args.connection() {
+    if let Err(error) = args.validate() {
         print_error(&error.to_string());
         return Ok(USAGE);
     }
@@ -184,6 +188,17 @@ fn bench(args: &Bench) -> anyhow::Result<u8> {
         None if report.is_clean() => 0,
         None => FAILED,
     })
+}
+
+/// Runs `client teach` and returns the exit code.
+fn teach(args: &Teach) -> anyhow::Result<u8> {
+    if let Err(error) = args.validate() {
+        print_error(&error.to_string());
+        return Ok(USAGE);
+    }
+    let stop = Stop::install().context("cannot listen for signals")?;
+    args.run(&stop, print)?;
+    Ok(0)
 }
 
 /// Prints the completion script or manual page that the user asked for.

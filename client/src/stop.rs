@@ -26,6 +26,10 @@ const END_LIMIT: Duration = Duration::from_secs(7);
 /// sends several signals: to the process and to its group, by `timeout` and by a service manager.
 const REPEAT_COUNTS_AFTER: Duration = Duration::from_secs(1);
 
+/// Length of one sleep of a thread that waits for a signal only. It sleeps again afterwards, so the
+/// value has no effect.
+pub(crate) const LONG: Duration = Duration::from_secs(3600);
+
 /// Value of [`FirstSignal::number`] before any signal.
 const NONE: i32 = 0;
 

@@ -27,6 +27,13 @@ const WINNERS: [usize; 5] = [2, 0, 3, 1, 4];
 /// winners, both batches have one.
 const WINNING_POSITIONS: [usize; 4] = [1, 4, 2, 5];
 
+/// Document of the winner of the batch with an invalid bet.
+pub(super) const SPOILED_WINNER: u32 = 39_000_000;
+/// Birthdate that the batch with an invalid bet has before it is spoiled.
+pub(super) const SPOILED_DATE: &str = "1971-11-30";
+/// What is sent instead.
+pub(super) const IMPOSSIBLE_DATE: &str = "1971-13-30";
+
 /// Returns the batches of an agency, in the order of sending. Every document is unique.
 pub(super) fn batches(agency: u16) -> Vec<Vec<Bet<'static>>> {
     let bets: Vec<_> = PEOPLE
@@ -41,6 +48,21 @@ pub(super) fn batches(agency: u16) -> Vec<Vec<Bet<'static>>> {
 pub(super) fn losing() -> Vec<Bet<'static>> {
     let mut bets = batches(1).concat();
     bets.retain(|bet| bet.number == Some(LOSING_NUMBER));
+    bets
+}
+
+/// Returns a batch of which the first bet wins. The last one has the birthdate [`SPOILED_DATE`], in
+/// place of which [`IMPOSSIBLE_DATE`] is sent.
+pub(super) fn spoiled(agency: u16) -> Vec<Bet<'static>> {
+    let mut bets = batches(agency).concat();
+    bets.truncate(2);
+    for (bet, (document, number, date)) in bets.iter_mut().zip([
+        (SPOILED_WINNER, WINNING_NUMBER, "2001-08-29"),
+        (SPOILED_WINNER + 1, LOSING_NUMBER, SPOILED_DATE),
+    ]) {
+        (bet.document, bet.number) = (document.into(), Some(number));
+        bet.birthdate = Birthdate::from_iso(date).unwrap_or(bet.birthdate);
+    }
     bets
 }
 

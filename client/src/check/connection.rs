@@ -14,6 +14,7 @@ use nix::poll::PollFlags;
 use socket2::SockRef;
 
 use super::excerpt::excerpt;
+use super::row::{Exchange, Surprise, Symptom};
 use crate::stop::{Interrupt, Stop, Wake};
 
 /// Largest number of pieces per message. A message of up to this many bytes is sent byte by byte,
@@ -35,6 +36,8 @@ pub(super) struct TestConnection {
     stop: Arc<Stop>,
     /// Received bytes that have not been consumed.
     received: Vec<u8>,
+    /// All bytes in both directions.
+    exchange: Exchange,
     /// How the connection ended, once it has.
     end: Option<String>,
 }
@@ -54,7 +57,7 @@ impl TestConnection {
         let stream = TcpStream::connect_timeout(address, limit)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, stop, received: Vec::new(), end: None })
+        Ok(Self { stream, stop, received: Vec::new(), exchange: Exchange::default(), end: None })
     }
 
     /// Makes the connection end with a reset when it is dropped. Some original servers take the end
@@ -70,6 +73,7 @@ impl TestConnection {
     /// bytes that it sends decide whether the rule holds.
     pub(super) fn send(&mut self, message: &[u8], pieces: Pieces, limit: Duration) {
         let deadline = Instant::now() + limit;
+        self.exchange.sent.extend_from_slice(message);
         match pieces {
             Pieces::Whole => self.write(message, deadline),
             Pieces::Bytes => {
@@ -108,7 +112,7 @@ impl TestConnection {
         &mut self,
         limit: Duration,
         mut judge: impl FnMut(&[u8]) -> Option<T>,
-    ) -> Result<T, String> {
+    ) -> Result<T, Surprise> {
         let deadline = Instant::now() + limit;
         loop {
             if let Some(result) = judge(&self.received) {
@@ -119,11 +123,30 @@ impl TestConnection {
             }
             let end =
                 self.end.clone().unwrap_or_else(|| format!("nothing within {}", GoDuration(limit)));
-            return Err(match &self.received[..] {
+            let text = match &self.received[..] {
                 [] => end,
                 received => format!("{}, then {end}", excerpt(received)),
-            });
+            };
+            let symptom = if self.end.is_some() { Symptom::Ended } else { Symptom::Silence };
+            return Err(self.surprise(text, symptom, self.exchange.received.len()));
         }
+    }
+
+    /// Returns the position of the first unconsumed byte among all that were received.
+    pub(super) fn position(&self) -> usize {
+        self.exchange.received.len() - self.received.len()
+    }
+
+    /// Returns a surprise with the bytes of this connection. The first wrong byte is the one at
+    /// `wrong_at` among all that were received.
+    pub(super) fn surprise(
+        &self,
+        text: impl Into<String>,
+        symptom: Symptom,
+        wrong_at: usize,
+    ) -> Surprise {
+        let exchange = Exchange { wrong_at, ..self.exchange.clone() };
+        Surprise { text: text.into(), symptom, exchange }
     }
 
     /// Waits briefly for trailing bytes and consumes everything.
@@ -171,7 +194,10 @@ impl TestConnection {
         loop {
             match self.stream.read(&mut bytes) {
                 Ok(0) => self.end = Some("the connection ended".to_owned()),
-                Ok(count) => self.received.extend_from_slice(&bytes[..count]),
+                Ok(count) => {
+                    self.received.extend_from_slice(&bytes[..count]);
+                    self.exchange.received.extend_from_slice(&bytes[..count]);
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     if self.wait(PollFlags::POLLIN, deadline) {

@@ -4,7 +4,7 @@ use lottery::protocol::{Rule, Step};
 
 use super::connection::{Pieces, TestConnection};
 use super::excerpt::excerpt;
-use super::row::Violation;
+use super::row::{Surprise, Symptom, Violation};
 use super::target::{Target, cannot_connect};
 
 /// Runs the conversation, starting on `connection`. Returns `None` if the server keeps the rule.
@@ -46,37 +46,41 @@ fn run_step(
             expect_nothing_more(connection)?;
             *connection = target.connect().map_err(|error| Violation {
                 expected: "another connection".to_owned(),
-                received: cannot_connect(&error),
+                received: Surprise::new(cannot_connect(&error), Symptom::Unreachable),
             })?;
             connection.reset_when_dropped();
         }
         Step::Expect(reply) => {
             let judge = |received: &[u8]| match_one_of(&[reply], received);
-            expect_reply(connection, target, excerpt(reply), judge)?;
+            expect_reply(connection, target, excerpt(reply), &[reply], judge)?;
         }
         Step::ExpectOneOf(replies) => {
             let candidates: Vec<_> = replies.iter().collect();
             let expected: Vec<_> = replies.iter().map(|reply| excerpt(reply)).collect();
             let judge = |received: &[u8]| match_one_of(&candidates, received);
-            expect_reply(connection, target, expected.join(" or "), judge)?;
+            expect_reply(connection, target, expected.join(" or "), &candidates, judge)?;
         }
         Step::ExpectShape(description, has_shape) => {
             let judge = |received: &[u8]| Some(has_shape(received)?.then_some(received.len()));
-            expect_reply(connection, target, (*description).to_owned(), judge)?;
+            expect_reply(connection, target, (*description).to_owned(), &[], judge)?;
         }
         Step::ExpectNothing => {
             let judge = |received: &[u8]| (!received.is_empty()).then_some(());
             // An error means silence or the end of the connection, and both are accepted.
             if connection.receive(target.silence(), judge).is_ok() {
-                let received = excerpt(&connection.take_trailing());
+                let at = connection.position();
+                let text = excerpt(&connection.take_trailing());
+                let received = connection.surprise(text, Symptom::Unwanted, at);
                 return Err(Violation { expected: "nothing".to_owned(), received });
             }
         }
         Step::ExpectEnd => {
             let judge = |received: &[u8]| (!received.is_empty()).then(|| excerpt(received));
+            let at = connection.position();
             let received = match connection.receive(target.timeout, judge) {
                 Err(_) if connection.has_ended_empty() => return Ok(()),
-                Ok(received) | Err(received) => received,
+                Ok(text) => connection.surprise(text, Symptom::Trailing, at),
+                Err(received) => Surprise { symptom: Symptom::StillOpen, ..received },
             };
             return Err(Violation { expected: "the end of the connection".to_owned(), received });
         }
@@ -85,11 +89,12 @@ fn run_step(
 }
 
 /// Receives a reply. `judge` returns `None` while the reply is incomplete, then its length, or
-/// `Some(None)` if it is wrong.
+/// `Some(None)` if it is wrong. `candidates` are the possible replies, if they are known.
 fn expect_reply(
     connection: &mut TestConnection,
     target: &Target,
     expected: String,
+    candidates: &[&Vec<u8>],
     judge: impl FnMut(&[u8]) -> Option<Option<usize>>,
 ) -> Result<(), Violation> {
     match connection.receive(target.timeout, judge) {
@@ -97,7 +102,14 @@ fn expect_reply(
             connection.consume(bytes);
             Ok(())
         }
-        Ok(None) => Err(Violation { expected, received: excerpt(&connection.take_trailing()) }),
+        Ok(None) => {
+            let at = connection.position();
+            let reply = connection.take_trailing();
+            let right = candidates.iter().map(|candidate| common_start(candidate, &reply)).max();
+            let wrong_at = at + right.unwrap_or(0);
+            let received = connection.surprise(excerpt(&reply), Symptom::WrongReply, wrong_at);
+            Err(Violation { expected, received })
+        }
         Err(received) => Err(Violation { expected, received }),
     }
 }
@@ -112,11 +124,20 @@ fn match_one_of(candidates: &[&Vec<u8>], received: &[u8]) -> Option<Option<usize
     Some(candidates.iter().find(|reply| received.starts_with(reply)).map(|reply| reply.len()))
 }
 
+/// Returns the number of bytes with which both begin.
+fn common_start(one: &[u8], other: &[u8]) -> usize {
+    one.iter().zip(other).take_while(|(one, other)| one == other).count()
+}
+
 /// Fails if the server sends more bytes than the rule expects.
 fn expect_nothing_more(connection: &mut TestConnection) -> Result<(), Violation> {
+    let at = connection.position();
     match &connection.take_trailing()[..] {
         [] => Ok(()),
-        more => Err(Violation { expected: "nothing more".to_owned(), received: excerpt(more) }),
+        more => {
+            let received = connection.surprise(excerpt(more), Symptom::Trailing, at);
+            Err(Violation { expected: "nothing more".to_owned(), received })
+        }
     }
 }
 

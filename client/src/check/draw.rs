@@ -4,14 +4,16 @@
 //! highest number also tries the rules of `--beyond`. Every wait ends within the reply timeout,
 //! even if the server does not answer.
 
+use std::cmp::Ordering;
 use std::thread::sleep;
 
-use lottery::protocol::NewAgency;
+use lottery::protocol::{AgencyOptions, NewAgency};
 
 use super::bets;
 use super::connection::TestConnection;
 use super::report::Report;
-use super::row::{Method, Row, Violation};
+use super::row::{Row, Surprise, Symptom, Violation};
+use super::rule::Planned;
 use super::target::Target;
 use super::test_agency::{TestAgency, Winners, concurrently};
 
@@ -20,25 +22,69 @@ const A_DRAW: &str = "a draw";
 const NO_DRAW: &str = "agency 1 was not answered";
 
 /// The rules of a draw.
-const STORED: &str = "every batch of agencies that send at the same time is acknowledged";
-const NOTIFIED: &str = "every notification that all bets are sent is acknowledged";
-const WAITS: &str = "no agency is answered before the last one has finished";
-const DISTINCT: &str = "a repeated notification of one agency does not count for another";
-const OWN: &str = "then every agency is answered with exactly its own winners";
-const RETURNS: &str = "an agency that disconnects before the draw is answered when it reconnects";
-const AGAIN: &str = "a query after the draw is answered with the same winners";
-const LATE: &str = "a batch after the draw is not acknowledged";
+const STORED: Planned = Planned::draw(
+    "draw-stored",
+    "every batch of agencies that send at the same time is acknowledged",
+);
+const NOTIFIED: Planned =
+    Planned::draw("draw-notified", "every notification that all bets are sent is acknowledged");
+const WAITS: Planned =
+    Planned::draw("draw-waits", "no agency is answered before the last one has finished");
+const DISTINCT: Planned = Planned::draw(
+    "draw-distinct",
+    "a repeated notification of one agency does not count for another",
+)
+.beyond();
+const OWN: Planned =
+    Planned::draw("draw-winners", "then every agency is answered with exactly its own winners");
+const TORN: Planned =
+    Planned::draw("draw-torn-batch", "no bet of a batch with an invalid bet takes part").beyond();
+const RETURNS: Planned = Planned::draw(
+    "draw-returns",
+    "an agency that disconnects before the draw is answered when it reconnects",
+)
+.beyond();
+const AGAIN: Planned =
+    Planned::draw("draw-again", "a query after the draw is answered with the same winners")
+        .beyond();
+const LATE: Planned =
+    Planned::draw("draw-late-batch", "a batch after the draw is not acknowledged").beyond();
 
 /// The rules of a draw where batches have keys. That a repetition is stored once follows from the
 /// winners of each agency, because every batch is sent twice.
-const REPEATED: &str = "every batch that is sent again before the draw gets the same reply";
-const REPEATED_LATE: &str = "a batch that is sent again after the draw gets the same reply";
+const REPEATED: Planned = Planned::draw(
+    "draw-repeated",
+    "every batch that is sent again before the draw gets the same reply",
+);
+const REPEATED_LATE: Planned = Planned::draw(
+    "draw-repeated-late",
+    "a batch that is sent again after the draw gets the same reply",
+);
 
 /// Expected text of the rules about repetitions.
 const SAME_REPLY: &str = "the bytes of the first reply";
 
 /// Expected text of the rules about the time before the draw.
 const NO_ANSWER: &str = "nothing before agency 1 has finished";
+
+/// Returns the rules that [`Draw::run`] reports.
+pub(super) fn rules(new_codec: NewAgency, has_keys: bool, beyond: bool) -> Vec<Planned> {
+    let notifies = new_codec(&AgencyOptions::new(1, 1)).notification().is_some();
+    let all = [
+        (STORED, true),
+        (REPEATED, has_keys),
+        (NOTIFIED, notifies),
+        (WAITS, true),
+        (DISTINCT, beyond),
+        (OWN, true),
+        (TORN, beyond),
+        (RETURNS, beyond),
+        (AGAIN, true),
+        (LATE, true),
+        (REPEATED_LATE, has_keys),
+    ];
+    all.into_iter().filter_map(|(rule, is_tried)| is_tried.then_some(rule)).collect()
+}
 
 /// A draw with test agencies.
 pub(super) struct Draw<'t> {
@@ -57,36 +103,18 @@ pub(super) struct Draw<'t> {
 /// Results of an agency's requests before the draw.
 struct Submission {
     /// Acknowledgement of all batches.
-    stored: Result<(), String>,
+    stored: Result<(), Surprise>,
     /// Repetition of each batch; `Ok` if batches have no keys.
-    repeated: Result<(), String>,
+    repeated: Result<(), Surprise>,
     /// Acknowledgement of the notification; `Ok` if the dialect has none.
-    notified: Result<(), String>,
+    notified: Result<(), Surprise>,
     /// Sending of the query for the winners.
-    queried: Result<(), String>,
+    queried: Result<(), Surprise>,
 }
 
 impl<'t> Draw<'t> {
     fn agency(&self, number: u16) -> TestAgency<'t> {
         TestAgency::new(number, self.target, self.new_codec)
-    }
-
-    /// Returns the names of the rules that [`run`](Self::run) reports.
-    pub(super) fn rules(&self) -> Vec<&'static str> {
-        let notifies = self.agency(1).notifies();
-        let all = [
-            (STORED, true),
-            (REPEATED, self.has_keys),
-            (NOTIFIED, notifies),
-            (WAITS, true),
-            (DISTINCT, self.beyond),
-            (OWN, true),
-            (RETURNS, self.beyond),
-            (AGAIN, true),
-            (LATE, true),
-            (REPEATED_LATE, self.has_keys),
-        ];
-        all.into_iter().filter_map(|(rule, is_tried)| is_tried.then_some(rule)).collect()
     }
 
     /// Runs the draw and reports its rules. `first` is the first connection. Returns true if the
@@ -105,46 +133,69 @@ impl<'t> Draw<'t> {
             drop(waiting.pop());
         }
 
+        if self.beyond {
+            let (date, impossible) = (bets::SPOILED_DATE, bets::IMPOSSIBLE_DATE);
+            let batch = bets::spoiled(1);
+            self.agency(1).store_spoiled(&batch, date.as_bytes(), impossible.as_bytes());
+        }
         let mut last = self.agency(1);
         let notifies = last.notifies();
         submissions.insert(0, self.submit(&mut last));
         waiting.insert(0, last);
-        let answers = concurrently(&mut waiting, |agency| (agency.number, agency.winners()));
+        let answers = concurrently(&mut waiting, |agency| agency.winners());
 
         let stored = submissions.iter().map(|sent| sent.stored.clone());
-        report.add(row(STORED, Violation::of("every batch stored", first_failure(stored, 1))));
+        report.add(Row::new(STORED, Violation::of("every batch stored", first_failure(stored, 1))));
         if self.has_keys {
             let repeated = submissions.iter().map(|sent| sent.repeated.clone());
-            report.add(row(REPEATED, Violation::of(SAME_REPLY, first_failure(repeated, 1))));
+            report.add(Row::new(REPEATED, Violation::of(SAME_REPLY, first_failure(repeated, 1))));
         }
         if notifies {
             let notified = submissions.iter().map(|sent| sent.notified.clone());
-            report.add(row(
+            report.add(Row::new(
                 NOTIFIED,
                 Violation::of("every notification acknowledged", first_failure(notified, 1)),
             ));
         }
-        report.add(row(WAITS, Violation::of(NO_ANSWER, queried.and(early))));
+        report.add(Row::new(WAITS, Violation::of(NO_ANSWER, queried.and(early))));
         if let Some(repeated) = repeated {
-            report.add(row(DISTINCT, Violation::of(NO_ANSWER, repeated)).beyond());
+            report.add(Row::new(DISTINCT, Violation::of(NO_ANSWER, repeated)));
         }
-        let wrong = answers.iter().find_map(|(number, answer)| wrong_answer(*number, answer));
-        report.add(row(OWN, wrong));
-        if self.beyond {
-            let answer = self.agency(self.agencies).winners();
-            report.add(row(RETURNS, wrong_answer(self.agencies, &answer)).beyond());
-        }
-        let first_answer = answers.into_iter().next().and_then(|(_, answer)| answer.ok());
+        self.check_answers(&waiting, &answers, report);
+        let first_answer = answers.into_iter().next().and_then(Result::ok);
         let was_drawn = first_answer.is_some();
         let accepts_bets = self.check_after(first_answer, report);
         if self.has_keys {
             let repeated = match waiting.first_mut() {
                 Some(agency) if was_drawn => agency.repeat(),
-                _ => Err(NO_DRAW.to_owned()),
+                _ => Err(no_draw()),
             };
-            report.add(row(REPEATED_LATE, Violation::of(SAME_REPLY, repeated)));
+            report.add(Row::new(REPEATED_LATE, Violation::of(SAME_REPLY, repeated)));
         }
         accepts_bets
+    }
+
+    /// Checks the answers to the agencies, and that to an agency which asks again.
+    fn check_answers(
+        &self,
+        waiting: &[TestAgency<'_>],
+        answers: &[Result<Winners, Surprise>],
+        report: &mut Report,
+    ) {
+        let torn = self.beyond.then(|| torn_batch(waiting, answers));
+        let has_torn = torn.as_ref().is_some_and(Option::is_some);
+        // A winner of the invalid batch breaks one rule, not two.
+        let of_agencies = waiting.iter().zip(answers).skip(usize::from(has_torn));
+        let mut wrong = of_agencies.filter_map(|(agency, answer)| wrong_answer(agency, answer));
+        report.add(Row::new(OWN, wrong.next()));
+        if let Some(torn) = torn {
+            report.add(Row::new(TORN, torn));
+        }
+        if self.beyond {
+            let mut returned = self.agency(self.agencies);
+            let answer = returned.winners();
+            report.add(Row::new(RETURNS, wrong_answer(&returned, &answer)));
+        }
     }
 
     /// Sends all bets of an agency, its notification, and the query for its winners. Sends each
@@ -153,7 +204,7 @@ impl<'t> Draw<'t> {
         let (mut stored, mut repeated) = (Ok(()), Ok(()));
         // Every batch is sent, even if an earlier one fails.
         for (number, batch) in (1..).zip(&bets::batches(agency.number)) {
-            let of_batch = |received| format!("batch {number}: {received}");
+            let of_batch = |received: Surprise| received.of_part(format_args!("batch {number}"));
             stored = stored.and(agency.store(batch).map(drop).map_err(of_batch));
             if self.has_keys {
                 repeated = repeated.and(agency.repeat().map_err(of_batch));
@@ -163,19 +214,19 @@ impl<'t> Draw<'t> {
     }
 
     /// Listens for a moment. The error is what a waiting agency has received too early.
-    fn expect_silence(&self, waiting: &mut [TestAgency<'_>]) -> Result<(), String> {
+    fn expect_silence(&self, waiting: &mut [TestAgency<'_>]) -> Result<(), Surprise> {
         sleep(self.target.silence());
         let early = |agency: &mut TestAgency<'_>| {
-            agency.early_answer().map(|received| of_agency(agency.number, &received))
+            agency.early_answer().map(|received| of_agency(agency.number, received))
         };
         waiting.iter_mut().find_map(early).map_or(Ok(()), Err)
     }
 
     /// Makes the agency with the highest number notify again, on another connection.
-    fn notify_again(&self, waiting: &mut [TestAgency<'_>]) -> Result<(), String> {
+    fn notify_again(&self, waiting: &mut [TestAgency<'_>]) -> Result<(), Surprise> {
         let mut again = self.agency(self.agencies);
         let sent = again.notify().and_then(|()| again.query());
-        sent.map_err(|received| of_agency(self.agencies, &received))?;
+        sent.map_err(|received| of_agency(self.agencies, received))?;
         self.expect_silence(std::slice::from_mut(&mut again))?;
         self.expect_silence(waiting)
     }
@@ -185,65 +236,90 @@ impl<'t> Draw<'t> {
     fn check_after(&self, first_answer: Option<Winners>, report: &mut Report) -> bool {
         let mut late = self.agency(1);
         let repeated = match &first_answer {
-            Some(first) => late.winners().and_then(|winners| expect_same(first, &winners)),
-            None => Err(NO_DRAW.to_owned()),
+            Some(first) => late.winners().and_then(|winners| match winners == *first {
+                true => Ok(()),
+                false => Err(late.wrong_answer(winners.to_string(), difference(first, &winners))),
+            }),
+            None => Err(no_draw()),
         };
         let expected = first_answer.as_ref().map_or(A_DRAW.to_owned(), Winners::to_string);
-        report.add(row(AGAIN, Violation::of(expected, repeated)).beyond());
+        report.add(Row::new(AGAIN, Violation::of(expected, repeated)));
 
         let batch = bets::batches(1).into_iter().next().unwrap_or_default();
         let refused = match &first_answer {
             Some(_) => late.connect().and_then(|()| match late.store(&batch) {
-                Ok(_) => Err("it was acknowledged".to_owned()),
+                Ok(_) => Err(late.acknowledged()),
                 Err(_refused) => Ok(()),
             }),
-            None => Err(NO_DRAW.to_owned()),
+            None => Err(no_draw()),
         };
         let expected = if first_answer.is_some() { "an error, or no reply" } else { A_DRAW };
         let accepts = first_answer.is_none() || refused.is_err();
-        report.add(row(LATE, Violation::of(expected, refused)).beyond());
+        report.add(Row::new(LATE, Violation::of(expected, refused)));
         accepts
     }
 }
 
-/// Fails with the text of `winners` if they differ from the expected ones.
-fn expect_same(expected: &Winners, winners: &Winners) -> Result<(), String> {
-    if winners == expected { Ok(()) } else { Err(winners.to_string()) }
+/// Returns how the winners differ from the expected ones.
+fn difference(expected: &Winners, winners: &Winners) -> Symptom {
+    match winners.count.cmp(&expected.count) {
+        Ordering::Less => Symptom::FewerWinners,
+        Ordering::Equal => Symptom::OtherWinners,
+        Ordering::Greater => Symptom::MoreWinners,
+    }
 }
 
-/// Returns a violation if the answer is not exactly the winners of agency `number`.
-fn wrong_answer(number: u16, answer: &Result<Winners, String>) -> Option<Violation> {
-    let own = bets::winning_documents(number);
+/// Returns a violation if the answer is not exactly the winners of the agency.
+fn wrong_answer(agency: &TestAgency<'_>, answer: &Result<Winners, Surprise>) -> Option<Violation> {
+    let own = bets::winning_documents(agency.number);
     let (expected, received) = match answer {
         Ok(winners) => {
             let expected = Winners::of(own, winners);
             if *winners == expected {
                 return None;
             }
-            (expected.to_string(), winners.to_string())
+            let symptom = difference(&expected, winners);
+            (expected, agency.wrong_answer(winners.to_string(), symptom))
         }
-        Err(received) => {
-            (Winners { count: own.len() as u64, documents: None }.to_string(), received.clone())
-        }
+        Err(received) => (Winners { count: own.len() as u64, documents: None }, received.clone()),
     };
-    let (expected, received) = (of_agency(number, &expected), of_agency(number, &received));
-    Some(Violation { expected, received })
+    let expected = format!("agency {}: {expected}", agency.number);
+    Some(Violation { expected, received: of_agency(agency.number, received) })
+}
+
+/// Returns a violation if the answer to agency 1, the first one, has the winner of its batch with
+/// an invalid bet, and is right otherwise.
+fn torn_batch(
+    agencies: &[TestAgency<'_>],
+    answers: &[Result<Winners, Surprise>],
+) -> Option<Violation> {
+    let (agency, winners) = (agencies.first()?, answers.first()?.as_ref().ok()?);
+    let own = bets::winning_documents(agency.number);
+    let torn = [&[bets::SPOILED_WINNER.to_string()], &own[..]].concat();
+    let expected = Winners::of(own, winners);
+    (*winners == Winners::of(torn, winners)).then(|| Violation {
+        expected: format!("agency {}: {expected}", agency.number),
+        received: of_agency(
+            agency.number,
+            agency.wrong_answer(winners.to_string(), Symptom::MoreWinners),
+        ),
+    })
 }
 
 /// Returns the first error of the results, which belong to the agencies from number `first` on.
 fn first_failure(
-    results: impl Iterator<Item = Result<(), String>>,
+    results: impl Iterator<Item = Result<(), Surprise>>,
     first: u16,
-) -> Result<(), String> {
+) -> Result<(), Surprise> {
     (first..)
         .zip(results)
-        .try_for_each(|(number, result)| result.map_err(|received| of_agency(number, &received)))
+        .try_for_each(|(number, result)| result.map_err(|received| of_agency(number, received)))
 }
 
-fn of_agency(agency: u16, text: &str) -> String {
-    format!("agency {agency}: {text}")
+fn of_agency(agency: u16, received: Surprise) -> Surprise {
+    received.of_part(format_args!("agency {agency}"))
 }
 
-fn row(rule: &str, violation: Option<Violation>) -> Row {
-    Row::new(rule, Method::Draw, violation)
+fn no_draw() -> Surprise {
+    Surprise::new(NO_DRAW, Symptom::NoDraw)
 }

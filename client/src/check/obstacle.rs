@@ -69,7 +69,7 @@ fn draw_was_held(dialect: &Dialect, target: &Target) -> bool {
     let Some(new_codec) = dialect.agency else { return false };
     let mut agency = TestAgency::new(1, target, new_codec);
     agency.is_refused(&bets::losing())
-        && if dialect.waits_for_draw { agency.winners().is_ok() } else { agency.total(0).is_ok() }
+        && if dialect.waits_for_draw { agency.winners().is_ok() } else { agency.has_total() }
 }
 
 fn speaks(dialect: &Dialect, target: &Target) -> bool {

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use lottery::protocol::{
     AgencyCodec, AgencyOptions, Answer, ConnectionUse, NewAgency, ProtocolError, Push, Receipt,
 };
-use lottery::{BatchKey, Bet};
+use lottery::{BatchKey, Bet, Results};
 
 use super::connection::{Pieces, TestConnection};
 use super::excerpt::excerpt;
+use super::row::{Exchange, Surprise, Symptom};
 use super::target::{Target, cannot_connect};
 
 /// Pause before a query that was answered with "not yet" or a partial result is repeated.
@@ -30,6 +31,8 @@ pub(super) struct TestAgency<'t> {
     last: Option<(Vec<u8>, Vec<u8>)>,
     /// The open connection.
     connection: Option<TestConnection>,
+    /// The bytes of the last connection that was closed after an answer.
+    answered: Exchange,
 }
 
 /// Winners in a reply.
@@ -67,7 +70,15 @@ impl<'t> TestAgency<'t> {
         let (session, connection) = (BatchKey::new_session(), target.connection_use);
         let defaults = AgencyOptions::new(number, u16::MAX);
         let codec = new_codec(&AgencyOptions { session, connection, ..defaults });
-        Self { number, target, codec, sequence: 1, last: None, connection: None }
+        Self {
+            number,
+            target,
+            codec,
+            sequence: 1,
+            last: None,
+            connection: None,
+            answered: Exchange::default(),
+        }
     }
 
     /// Returns true if the dialect has a separate notification that all bets are sent.
@@ -76,14 +87,8 @@ impl<'t> TestAgency<'t> {
     }
 
     /// Sends a batch. Returns its winners if the dialect reports them in the acknowledgement.
-    pub(super) fn store(&mut self, bets: &[Bet<'_>]) -> Result<Option<Winners>, String> {
-        self.codec.clear();
-        for bet in bets {
-            let pushed = self.codec.push(bet).map_err(|error| error.to_string())?;
-            debug_assert_eq!(pushed, Push::Added, "the batches of the check are small");
-        }
-        self.codec.set_sequence(self.sequence);
-        let packet = self.codec.packet().to_vec();
+    pub(super) fn store(&mut self, bets: &[Bet<'_>]) -> Result<Option<Winners>, Surprise> {
+        let packet = self.packet(bets);
         match self.exchange(&packet, |codec, reply| codec.receipt(reply))? {
             (Receipt::Stored { winners }, reply) => {
                 let winners = winners.map(|count| self.winners_in(count as u64, &reply));
@@ -91,27 +96,84 @@ impl<'t> TestAgency<'t> {
                 self.last = Some((packet, reply));
                 Ok(winners)
             }
-            (Receipt::Refused, reply) => Err(format!("refused, {}", excerpt(&reply))),
+            (Receipt::Refused, reply) => {
+                let text = format!("refused, {}", excerpt(&reply));
+                Err(self.surprise(&reply, text, Symptom::WrongReply))
+            }
         }
     }
 
+    /// Returns the bytes of a batch.
+    fn packet(&mut self, bets: &[Bet<'_>]) -> Vec<u8> {
+        self.codec.clear();
+        for bet in bets {
+            let pushed = self.codec.push(bet);
+            debug_assert_eq!(pushed, Ok(Push::Added), "every dialect can encode these bets");
+        }
+        self.codec.set_sequence(self.sequence);
+        self.codec.packet().to_vec()
+    }
+
+    /// Returns a surprise with the bytes of the open connection, whose last reply is wrong. `reply`
+    /// is what was consumed of it.
+    fn surprise(&self, reply: &[u8], text: impl Into<String>, symptom: Symptom) -> Surprise {
+        match &self.connection {
+            Some(connection) => {
+                connection.surprise(text, symptom, connection.position() - reply.len())
+            }
+            None => Surprise::new(text, symptom),
+        }
+    }
+
+    /// Returns the surprise that the last batch was acknowledged.
+    pub(super) fn acknowledged(&self) -> Surprise {
+        self.unexpected_receipt("it was acknowledged", Symptom::Acknowledged)
+    }
+
+    /// Returns a surprise of which the reply to the last batch is the cause.
+    pub(super) fn unexpected_receipt(&self, text: impl Into<String>, symptom: Symptom) -> Surprise {
+        let reply = self.last.as_ref().map_or(&[][..], |(_, reply)| reply);
+        self.surprise(reply, text, symptom)
+    }
+
+    /// Returns a surprise with the bytes of the last answer.
+    pub(super) fn wrong_answer(&self, text: impl Into<String>, symptom: Symptom) -> Surprise {
+        Surprise { text: text.into(), symptom, exchange: self.answered.clone() }
+    }
+
     /// Sends the last stored batch again. The reply must have the same bytes as the first.
-    pub(super) fn repeat(&mut self) -> Result<(), String> {
+    pub(super) fn repeat(&mut self) -> Result<(), Surprise> {
         let Some((packet, first)) = self.last.clone() else {
-            return Err("no batch was stored".to_owned());
+            return Err(Surprise::new("no batch was stored", Symptom::WrongReply));
         };
         let (_, reply) = self.exchange(&packet, |codec, reply| codec.receipt(reply))?;
-        if reply == first { Ok(()) } else { Err(excerpt(&reply)) }
+        match reply == first {
+            true => Ok(()),
+            false => Err(self.surprise(&reply, excerpt(&reply), Symptom::WrongReply)),
+        }
     }
 
     /// Returns true if the server refuses these bets: with the dialect's refusal, or by ending the
     /// connection without a reply.
     pub(super) fn is_refused(&mut self, bets: &[Bet<'_>]) -> bool {
-        self.codec.clear();
-        bets.iter().for_each(|bet| drop(self.codec.push(bet)));
-        self.codec.set_sequence(self.sequence);
-        let packet = self.codec.packet().to_vec();
-        if self.send(&packet).is_err() {
+        let packet = self.packet(bets);
+        self.is_refused_packet(&packet)
+    }
+
+    /// Sends a batch in which the birthdate `date` is replaced with `impossible`, and waits for its
+    /// refusal. Sends nothing if the bytes of the batch do not contain the date as text.
+    pub(super) fn store_spoiled(&mut self, bets: &[Bet<'_>], date: &[u8], impossible: &[u8]) {
+        debug_assert_eq!(date.len(), impossible.len(), "the lengths in the batch stay right");
+        let mut packet = self.packet(bets);
+        if let Some(at) = packet.windows(date.len()).position(|bytes| bytes == date) {
+            packet[at..at + impossible.len()].copy_from_slice(impossible);
+            self.is_refused_packet(&packet);
+        }
+    }
+
+    /// Sends a batch. Returns true if it is refused.
+    fn is_refused_packet(&mut self, packet: &[u8]) -> bool {
+        if self.send(packet).is_err() {
             return false;
         }
         let Some(connection) = &mut self.connection else { return false };
@@ -130,7 +192,7 @@ impl<'t> TestAgency<'t> {
     }
 
     /// Sends the notification that all bets are sent, if the dialect has one.
-    pub(super) fn notify(&mut self) -> Result<(), String> {
+    pub(super) fn notify(&mut self) -> Result<(), Surprise> {
         match self.codec.notification() {
             Some(message) => {
                 self.exchange(&message, |codec, reply| codec.acknowledgement(reply)).map(|_| ())
@@ -140,14 +202,14 @@ impl<'t> TestAgency<'t> {
     }
 
     /// Sends the query for the winners without waiting for the answer.
-    pub(super) fn query(&mut self) -> Result<(), String> {
+    pub(super) fn query(&mut self) -> Result<(), Surprise> {
         let question = self.codec.question();
         self.send(&question)
     }
 
     /// Returns an excerpt of what has already been received in answer to the query. Returns `None`
     /// if that is nothing, or "not yet".
-    pub(super) fn early_answer(&mut self) -> Option<String> {
+    pub(super) fn early_answer(&mut self) -> Option<Surprise> {
         let received = self.connection.as_mut()?.peek();
         match self.codec.answer(received) {
             _ if received.is_empty() => None,
@@ -155,13 +217,16 @@ impl<'t> TestAgency<'t> {
                 self.disconnect();
                 None
             }
-            _ => Some(excerpt(received)),
+            _ => {
+                let text = excerpt(received);
+                Some(self.surprise(&[], text, Symptom::Early))
+            }
         }
     }
 
     /// Receives the winners. Sends the query if it has not been sent on this connection, and again
     /// after "not yet".
-    pub(super) fn winners(&mut self) -> Result<Winners, String> {
+    pub(super) fn winners(&mut self) -> Result<Winners, Surprise> {
         let deadline = Instant::now() + self.target.timeout;
         loop {
             if self.connection.is_none() {
@@ -171,6 +236,8 @@ impl<'t> TestAgency<'t> {
                 (Answer::Winners(count), reply) => {
                     if let Some(connection) = &mut self.connection {
                         let message = self.codec.final_message();
+                        self.answered = connection.surprise("", Symptom::WrongReply, 0).exchange;
+                        self.answered.wrong_at = self.answered.received.len() - reply.len();
                         connection.send(message, Pieces::Whole, self.target.timeout);
                     }
                     self.disconnect();
@@ -180,32 +247,62 @@ impl<'t> TestAgency<'t> {
                     sleep(QUERY_PAUSE);
                     self.disconnect();
                 }
-                (_, reply) => return Err(excerpt(&reply)),
+                (_, reply) => {
+                    return Err(self.surprise(&reply, excerpt(&reply), Symptom::WrongReply));
+                }
             }
         }
     }
 
-    /// Repeats the query for results until the answer is a total of at least `least` winners.
-    pub(super) fn total(&mut self, least: u64) -> Result<(), String> {
-        let deadline = Instant::now() + self.target.timeout;
+    /// Queries the results until `is_right` returns true, at most for `limit`. Returns the number
+    /// of winners, and the surprise that the last reply is if this number is wrong.
+    pub(super) fn results_that(
+        &mut self,
+        is_right: impl Fn(Results) -> bool,
+        limit: Duration,
+    ) -> Result<(u64, Surprise), Surprise> {
+        let deadline = Instant::now() + limit;
         loop {
             let question = self.codec.question();
             let (answer, reply) = self.exchange(&question, |codec, reply| codec.answer(reply))?;
+            let surprise = self.surprise(&reply, excerpt(&reply), Symptom::WrongReply);
             match answer {
-                Answer::Results(results) if results.in_flight == 0 && results.winners >= least => {
-                    return Ok(());
+                Answer::Results(results) if is_right(results) => {
+                    return Ok((results.winners, surprise));
                 }
                 _ if Instant::now() < deadline => sleep(QUERY_PAUSE),
-                _ => return Err(excerpt(&reply)),
+                _ => return Err(surprise),
             }
         }
     }
 
+    /// Returns true if a query is answered with a total.
+    pub(super) fn has_total(&mut self) -> bool {
+        self.results_that(|results| results.in_flight == 0, self.target.timeout).is_ok()
+    }
+
+    /// Sends the first bytes of a batch, of which the last three are missing.
+    pub(super) fn begin(&mut self, bets: &[Bet<'_>]) -> Result<Vec<u8>, Surprise> {
+        let mut packet = self.packet(bets);
+        let rest = packet.split_off(packet.len().saturating_sub(3));
+        self.send(&packet)?;
+        Ok(rest)
+    }
+
+    /// Sends the rest of a batch and receives its acknowledgement.
+    pub(super) fn complete(&mut self, rest: &[u8]) -> Result<(), Surprise> {
+        if let Some(connection) = &mut self.connection {
+            connection.send(rest, Pieces::Whole, self.target.timeout);
+        }
+        self.receive(|codec, reply| codec.receipt(reply)).map(drop)
+    }
+
     /// Connects and sends the greeting, unless the open connection can be reused.
-    pub(super) fn connect(&mut self) -> Result<(), String> {
+    pub(super) fn connect(&mut self) -> Result<(), Surprise> {
         let reusable = self.target.connection_use == ConnectionUse::Kept;
         if !(reusable && self.connection.as_mut().is_some_and(TestConnection::is_idle)) {
-            let connection = self.target.connect().map_err(|error| cannot_connect(&error))?;
+            let unreachable = |error| Surprise::new(cannot_connect(&error), Symptom::Unreachable);
+            let connection = self.target.connect().map_err(unreachable)?;
             self.adopt(connection);
         }
         Ok(())
@@ -222,7 +319,7 @@ impl<'t> TestAgency<'t> {
         self.connection = None;
     }
 
-    fn send(&mut self, message: &[u8]) -> Result<(), String> {
+    fn send(&mut self, message: &[u8]) -> Result<(), Surprise> {
         self.connect()?;
         if let Some(connection) = &mut self.connection {
             connection.send(message, Pieces::Whole, self.target.timeout);
@@ -235,7 +332,7 @@ impl<'t> TestAgency<'t> {
         &mut self,
         message: &[u8],
         read: impl Fn(&dyn AgencyCodec, &[u8]) -> Result<Option<T>, ProtocolError>,
-    ) -> Result<(T, Vec<u8>), String> {
+    ) -> Result<(T, Vec<u8>), Surprise> {
         self.send(message)?;
         self.receive(read)
     }
@@ -243,16 +340,21 @@ impl<'t> TestAgency<'t> {
     fn receive<T>(
         &mut self,
         read: impl Fn(&dyn AgencyCodec, &[u8]) -> Result<Option<T>, ProtocolError>,
-    ) -> Result<(T, Vec<u8>), String> {
-        let Some(connection) = &mut self.connection else { return Err("no connection".to_owned()) };
+    ) -> Result<(T, Vec<u8>), Surprise> {
+        let Some(connection) = &mut self.connection else {
+            return Err(Surprise::new("no connection", Symptom::Unreachable));
+        };
         let codec = &*self.codec;
         let decode = |received: &[u8]| read(codec, received).transpose();
         let unexpected = match connection.receive(self.target.timeout, decode) {
             Ok(Ok(reply)) => return Ok((reply, connection.take_all())),
             Ok(Err(_)) => {
+                let at = connection.position();
                 let received = connection.take_trailing();
                 let reason = codec.denied(&received).map(|denied| denied.reason);
-                reason.map_or_else(|| excerpt(&received), |reason| format!("an error: {reason}"))
+                let text = reason
+                    .map_or_else(|| excerpt(&received), |reason| format!("an error: {reason}"));
+                connection.surprise(text, Symptom::WrongReply, at)
             }
             Err(received) => received,
         };

@@ -18,6 +18,7 @@ const NOTIFIED: &str = "every notification that all bets are sent is acknowledge
 const WAITS: &str = "no agency is answered before the last one has finished";
 const DISTINCT: &str = "a repeated notification of one agency does not count for another";
 const OWN: &str = "then every agency is answered with exactly its own winners";
+const TORN: &str = "no bet of a batch with an invalid bet takes part";
 const RETURNS: &str = "an agency that disconnects before the draw is answered when it reconnects";
 const AGAIN: &str = "a query after the draw is answered with the same winners";
 const LATE: &str = "a batch after the draw is not acknowledged";
@@ -337,7 +338,7 @@ fn rules_beyond_the_original_systems_count_only_with_the_beyond_flag() {
         let beyond: Vec<_> = beyond.filter(|row| row["how"] == "draw").collect();
         assert_eq!(
             beyond.iter().map(|row| &row["rule"]).collect::<Vec<_>>(),
-            [DISTINCT, RETURNS, AGAIN, LATE]
+            [DISTINCT, TORN, RETURNS, AGAIN, LATE]
         );
     });
 }
@@ -389,6 +390,8 @@ fn the_table_has_the_rows_of_the_json_object_and_the_same_exit_code() {
             format!("{result}    {:12}  {mark}{}", text("how"), text("rule"))
         );
         if row["passed"] == false {
+            let id = format!("          id        {}, {} point", text("id"), row["weight"]);
+            assert!(lines.next().unwrap().starts_with(&id), "{id}");
             assert_eq!(*lines.next().unwrap(), format!("          expected  {}", text("expected")));
             assert_eq!(*lines.next().unwrap(), format!("          received  {}", text("came")));
         }
@@ -397,7 +400,9 @@ fn the_table_has_the_rows_of_the_json_object_and_the_same_exit_code() {
     let is_uncounted = |row: &&Value| row["passed"] == false && row["beyond"] == true;
     let uncounted = object.rows().iter().filter(is_uncounted).count();
     let note = format!("({uncounted} beyond the original systems, not counted)");
-    let summary = format!("{passed} passed, {failed} failed {note}");
+    let grade = &object.json["grade"];
+    let points = format!("{} of {} points", grade["points"], grade["of"]);
+    let summary = format!("{passed} passed, {failed} failed {note}, {points}");
     assert_eq!(lines.collect::<Vec<_>>(), [&summary]);
     assert!(!table.lines.concat().contains('\x1b'), "no colours");
 }

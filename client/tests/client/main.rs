@@ -25,3 +25,4 @@ mod signals;
 mod single_bet;
 mod startup;
 mod support;
+mod teach;

@@ -28,7 +28,7 @@ pub use codec::{
 pub use dialect::{AgencyOptions, ConnectionUse, Dialect, NewAgency};
 pub use error::{ProtocolError, Unencodable};
 pub use packet::{Packet, check_separator};
-pub use rule::{Rule, Scope, Step};
+pub use rule::{Rule, Scope, Step, Title};
 
 /// All dialects. A new dialect needs a file beside `typed`, its `mod` line above and a row here;
 /// nothing else changes.

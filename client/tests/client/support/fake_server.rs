@@ -101,8 +101,19 @@ struct State {
     finished: Vec<u16>,
     /// True once no further connection is served.
     has_ended: bool,
+    /// Batches that are arriving.
+    arriving: u32,
     /// Connections that are never closed.
     kept: Vec<TcpStream>,
+}
+
+/// A batch that is arriving, until it is dropped.
+struct Arriving<'s>(&'s Server);
+
+impl Drop for Arriving<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap().arriving -= 1;
+    }
 }
 
 impl State {
@@ -132,11 +143,16 @@ impl Server {
         let mut codec = (self.dialect.central)();
         let mut turn = self.has(Fault::ServesOneAtATime).then(|| self.turn.lock().unwrap());
         let (mut received, mut bytes) = (Vec::new(), [0; 4096]);
+        let mut arriving = None;
         loop {
             let (consumed, reply, then) = match codec.decode(&received) {
                 Ok(Decoded::Incomplete)
                     if received.is_empty() || !self.has(Fault::TreatsReadAsMessage) =>
                 {
+                    if codec.begins_batch(&received) && arriving.is_none() {
+                        self.state.lock().unwrap().arriving += 1;
+                        arriving = Some(Arriving(self));
+                    }
                     match stream.read(&mut bytes) {
                         Ok(0) => {
                             let ends = self.has(Fault::EndsAtEndOfStream);
@@ -164,6 +180,7 @@ impl Server {
                 }
             };
             received.drain(..consumed);
+            arriving = None;
             if !self.has(Fault::NeverAnswers) && stream.write_all(&reply).is_err()
                 || then == Then::Close
             {
@@ -194,7 +211,7 @@ impl Server {
                 Err(denial) => self.refuse(Refused::Request(denial), codec),
             },
             Request::Results => {
-                let in_flight = u32::from(self.has(Fault::AlwaysInFlight));
+                let in_flight = state.arriving.max(self.has(Fault::AlwaysInFlight).into());
                 let results = Results { winners: state.winners.len() as u64, in_flight };
                 self.encode(&Reply::Results(results), codec)
             }

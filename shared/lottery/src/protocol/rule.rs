@@ -8,13 +8,21 @@
 /// A rule and the conversation that verifies it.
 #[derive(Debug)]
 pub struct Rule {
+    /// Identifies the rule among those of its dialect, in lower case with hyphens. It is stable,
+    /// because scripts and grades refer to it.
+    pub id: &'static str,
     /// The rule as a sentence: "a batch with an impossible date is refused with 01".
     pub name: &'static str,
     /// The steps of the conversation, in order, on a new connection.
     pub steps: Vec<Step>,
+    /// True if it is about an invalid message, which the server must not execute.
+    pub is_invalid: bool,
     /// What the original systems do.
     pub scope: Scope,
 }
+
+/// Identifier and sentence of a rule.
+pub type Title = (&'static str, &'static str);
 
 /// What the original systems of the dialect do when a rule is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +36,15 @@ pub enum Scope {
 }
 
 impl Rule {
-    /// Creates a rule that the original systems keep.
-    pub fn new(name: &'static str, steps: Vec<Step>) -> Self {
-        Self { name, steps, scope: Scope::Kept }
+    /// Creates a rule about valid messages that the original systems keep. Its title is its
+    /// identifier and its sentence.
+    pub fn new((id, name): Title, steps: Vec<Step>) -> Self {
+        Self { id, name, steps, is_invalid: false, scope: Scope::Kept }
+    }
+
+    /// Creates a rule about an invalid message that the original systems keep.
+    pub fn invalid(title: Title, steps: Vec<Step>) -> Self {
+        Self { is_invalid: true, ..Self::new(title, steps) }
     }
 
     /// Marks the rule as one that an original system breaks.

@@ -100,6 +100,14 @@ fn every_dialect_has_one_row_one_module_and_rules() {
         );
         assert!(rows.contains(&format!("{module}::")), "{module} has no row");
         assert!(!(dialect.rules)().is_empty(), "{} has no rules", dialect.name);
+        let mut ids: Vec<_> = (dialect.rules)().iter().map(|rule| rule.id).collect();
+        let is_plain =
+            |id: &&str| id.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        assert!(ids.iter().all(is_plain), "{}: {ids:?}", dialect.name);
+        let all = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), all, "{}: two rules have one identifier", dialect.name);
         assert!(
             !dialect.connections.is_empty(),
             "{} lists no way to use connections",

@@ -18,22 +18,22 @@ pub fn rules(edition: Edition) -> Vec<Rule> {
     let refused = |name, bad: Vec<u8>| {
         // The invalid bet is the last one. A server that closes with unread bytes resets the
         // connection, which may destroy its own reply.
-        Rule::new(name, vec![Step::Send(batch(&[good(), bad])), Step::Expect(vec![REFUSED])])
+        Rule::invalid(name, vec![Step::Send(batch(&[good(), bad])), Step::Expect(vec![REFUSED])])
     };
     let unanswered = |name, bytes| {
-        Rule::new(name, vec![Step::Send(bytes), Step::HalfClose, Step::ExpectNothing])
+        Rule::invalid(name, vec![Step::Send(bytes), Step::HalfClose, Step::ExpectNothing])
     };
     let mut cut = batch(&[good(), good()]);
     cut.truncate(cut.len() - 3);
     let longest = [b'x'; 255];
     vec![
-        Rule::new("a batch is stored and answered with 00", stored(&[good(), good()])),
+        Rule::new(("batch", "a batch is stored and answered with 00"), stored(&[good(), good()])),
         Rule::new(
-            "names may be empty and may have 255 bytes",
+            ("name-lengths", "names may be empty and may have 255 bytes"),
             stored(&[bet(b"", b"", DATE), bet(&longest, &longest, DATE)]),
         ),
         Rule::new(
-            "an agency may send its batches over several connections",
+            ("several-connections", "an agency may send its batches over several connections"),
             stored(&[good()])
                 .into_iter()
                 .chain([Step::Reconnect])
@@ -41,17 +41,23 @@ pub fn rules(edition: Edition) -> Vec<Rule> {
                 .collect(),
         ),
         refused(
-            "a batch with an impossible date is refused with 01",
+            ("impossible-date", "a batch with an impossible date is refused with 01"),
             bet(b"Ana", b"Lorca", b"1999-13-17"),
         ),
         refused(
-            "a date in another form than YYYY-MM-DD is refused with 01",
+            ("date-form", "a date in another form than YYYY-MM-DD is refused with 01"),
             bet(b"Ana", b"Lorca", b"17/03/1999"),
         ),
-        refused("a first name that is not UTF-8 is refused with 01", bet(b"\xFF", b"Lorca", DATE)),
-        refused("a last name that is not UTF-8 is refused with 01", bet(b"Ana", b"\xC3", DATE)),
-        unanswered("a batch that ends too early gets no reply", cut),
-        unanswered("an end message without its agency gets no reply", vec![0, 0]),
+        refused(
+            ("first-name-utf8", "a first name that is not UTF-8 is refused with 01"),
+            bet(b"\xFF", b"Lorca", DATE),
+        ),
+        refused(
+            ("last-name-utf8", "a last name that is not UTF-8 is refused with 01"),
+            bet(b"Ana", b"\xC3", DATE),
+        ),
+        unanswered(("cut-batch", "a batch that ends too early gets no reply"), cut),
+        unanswered(("cut-end", "an end message without its agency gets no reply"), vec![0, 0]),
     ]
 }
 

@@ -14,15 +14,15 @@ pub fn rules() -> Vec<Rule> {
     };
     let sent = message(1, 1);
     vec![
-        echoed("a message is sent back, and nothing after it", &sent, &sent),
+        echoed(("message", "a message is sent back, and nothing after it"), &sent, &sent),
         echoed(
-            "blanks at the end of a message are not sent back",
+            ("trailing-blanks", "blanks at the end of a message are not sent back"),
             b"two words \t \r\n",
             b"two words\n",
         )
         .broken_by_an_original(),
         echoed(
-            "blanks at the beginning of a message are sent back",
+            ("leading-blanks", "blanks at the beginning of a message are sent back"),
             b"  two words\n",
             b"  two words\n",
         )

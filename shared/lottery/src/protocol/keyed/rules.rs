@@ -4,7 +4,7 @@ use super::agency::Failure;
 use super::message::{VERSION, put_message};
 use super::{BATCH, FINISH, LAST, REPLY, RESULTS, RESULTS_BYTES, SESSION, SESSION_BYTES, WINNERS};
 use crate::BatchKey;
-use crate::protocol::{MAX_REQUEST_BYTES, Rule, Step};
+use crate::protocol::{MAX_REQUEST_BYTES, Rule, Step, Title};
 
 /// Bet T of the test vectors. It does not win.
 const RIVERA: &[u8] = "Tiago Nicolás;Rivera;34407251;2001-08-29;1033".as_bytes();
@@ -26,53 +26,60 @@ pub fn rules() -> Vec<Rule> {
 
 fn sessions() -> Vec<Rule> {
     let mut rules = vec![Rule::new(
-        "a batch is stored and answered without winners",
+        ("batch", "a batch is stored and answered without winners"),
         vec![send(Session::new(1).batch(1, RIVERA)), stored()],
     )];
     let mut rule = |name, steps: fn(Session) -> Vec<Step>| {
         rules.push(Rule::new(name, steps(Session::new(1))));
     };
-    rule("a repetition is answered with the same bytes and takes no number", |session| {
-        let first = || send(session.batch(1, RIVERA));
-        let next = send(session.batch(2, ALVAREZ));
-        vec![
-            first(),
-            stored(),
-            first(),
-            stored(),
-            Step::Reconnect,
-            first(),
-            stored(),
-            next,
-            stored(),
-        ]
-    });
-    rule("two batches in one segment are answered in order", |session| {
+    rule(
+        ("repetition", "a repetition is answered with the same bytes and takes no number"),
+        |session| {
+            let first = || send(session.batch(1, RIVERA));
+            let next = send(session.batch(2, ALVAREZ));
+            vec![
+                first(),
+                stored(),
+                first(),
+                stored(),
+                Step::Reconnect,
+                first(),
+                stored(),
+                next,
+                stored(),
+            ]
+        },
+    );
+    rule(("pipelined", "two batches in one segment are answered in order"), |session| {
         let both = [session.batch(1, RIVERA), session.batch(2, RIVERA)].concat();
         vec![send(both), Step::Expect([NO_WINNERS, NO_WINNERS].concat())]
     });
-    rule("a batch after a gap is refused with the expected number", |session| {
+    rule(("gap", "a batch after a gap is refused with the expected number"), |session| {
         let (first, third) = (send(session.batch(1, RIVERA)), send(session.batch(3, RIVERA)));
         let second = send(session.batch(2, RIVERA));
         vec![first, stored(), third, sequence::<2>(), second, stored()]
     });
-    rule("a session that does not start with batch 1 is refused with 1", |session| {
-        vec![send(session.batch(2, RIVERA)), sequence::<1>()]
-    });
-    rule("a batch before the last one is refused with the expected number", |session| {
-        let batch = |number| send(session.batch(number, RIVERA));
-        vec![batch(1), stored(), batch(2), stored(), batch(1), sequence::<3>()]
-    });
-    rule("the last number with other bets is refused with 31", |session| {
+    rule(
+        ("first-number", "a session that does not start with batch 1 is refused with 1"),
+        |session| vec![send(session.batch(2, RIVERA)), sequence::<1>()],
+    );
+    rule(
+        ("older-number", "a batch before the last one is refused with the expected number"),
+        |session| {
+            let batch = |number| send(session.batch(number, RIVERA));
+            vec![batch(1), stored(), batch(2), stored(), batch(1), sequence::<3>()]
+        },
+    );
+    rule(("other-bets", "the last number with other bets is refused with 31"), |session| {
         let (first, other) = (|| send(session.batch(1, RIVERA)), send(session.batch(1, ALVAREZ)));
         vec![first(), stored(), other, error::<0x31>(), first(), stored()]
     });
-    rule("a session of another agency is refused with 34", |session| {
+    rule(("other-agency", "a session of another agency is refused with 34"), |session| {
         let other = Session { agency: 2, ..session };
         let (first, next) = (send(session.batch(1, RIVERA)), send(other.batch(2, RIVERA)));
         vec![first, stored(), next, error::<0x34>()]
     });
-    rule("two sessions of an agency have their own numbers", |session| {
+    rule(("two-sessions", "two sessions of an agency have their own numbers"), |session| {
         let other = Session::new(1);
         let (first, second) = (send(session.batch(1, RIVERA)), send(other.batch(1, RIVERA)));
         vec![first, stored(), second, stored()]
@@ -84,27 +91,41 @@ fn sessions() -> Vec<Rule> {
 fn questions() -> Vec<Rule> {
     let rule = |name, steps: fn(Session) -> Vec<Step>| Rule::new(name, steps(Session::new(1)));
     vec![
-        rule("the next number is 1 before the first batch and 3 after two batches", |session| {
-            let batch = |number| send(session.batch(number, RIVERA));
-            let question = || send(session.question());
-            let (first, second) = (batch(1), batch(2));
-            vec![question(), next(1), first, stored(), second, stored(), question(), next(3)]
-        }),
-        rule("the next number of a session of another agency is refused with 34", |session| {
-            let other = Session { agency: 2, ..session };
-            vec![send(session.batch(1, RIVERA)), stored(), send(other.question()), error::<0x34>()]
-        }),
+        rule(
+            ("next-number", "the next number is 1 before the first batch and 3 after two batches"),
+            |session| {
+                let batch = |number| send(session.batch(number, RIVERA));
+                let question = || send(session.question());
+                let (first, second) = (batch(1), batch(2));
+                vec![question(), next(1), first, stored(), second, stored(), question(), next(3)]
+            },
+        ),
+        rule(
+            (
+                "next-other-agency",
+                "the next number of a session of another agency is refused with 34",
+            ),
+            |session| {
+                let other = Session { agency: 2, ..session };
+                vec![
+                    send(session.batch(1, RIVERA)),
+                    stored(),
+                    send(other.question()),
+                    error::<0x34>(),
+                ]
+            },
+        ),
     ]
 }
 
 fn other_requests() -> Vec<Rule> {
     let refused = |name, kind, body: &[u8]| {
         let next = send(Session::new(1).batch(1, RIVERA));
-        Rule::new(name, vec![send(message(kind, body)), error::<0x30>(), next, stored()])
+        Rule::invalid(name, vec![send(message(kind, body)), error::<0x30>(), next, stored()])
     };
     vec![
         Rule::new(
-            "a query for the results is answered with batches in flight and winners",
+            ("results", "a query for the results is answered with batches in flight and winners"),
             vec![
                 send(message(RESULTS, &[])),
                 Step::ExpectShape("81 82 0000000c, u32 and u64", |reply| {
@@ -117,43 +138,85 @@ fn other_requests() -> Vec<Rule> {
                 }),
             ],
         ),
-        refused("a query for the results with a body is refused with 30", RESULTS, &[0]),
-        refused("a finish of agency 0 is refused with 30", FINISH, &[0, 0]),
-        refused("a finish with a body of 3 bytes is refused with 30", FINISH, &[0, 1, 0]),
-        refused("a query for the winners of agency 0 is refused with 30", WINNERS, &[0, 0]),
-        refused("a query for winners without an agency is refused with 30", WINNERS, &[]),
-        refused("a question for a session without an agency is refused with 30", SESSION, &[7; 16]),
-        refused("an unknown type is refused with 30", 0x3F, b"any"),
+        refused(
+            ("results-body", "a query for the results with a body is refused with 30"),
+            RESULTS,
+            &[0],
+        ),
+        refused(("finish-agency-0", "a finish of agency 0 is refused with 30"), FINISH, &[0, 0]),
+        refused(
+            ("finish-length", "a finish with a body of 3 bytes is refused with 30"),
+            FINISH,
+            &[0, 1, 0],
+        ),
+        refused(
+            ("winners-agency-0", "a query for the winners of agency 0 is refused with 30"),
+            WINNERS,
+            &[0, 0],
+        ),
+        refused(
+            ("winners-no-agency", "a query for winners without an agency is refused with 30"),
+            WINNERS,
+            &[],
+        ),
+        refused(
+            ("session-no-agency", "a question for a session without an agency is refused with 30"),
+            SESSION,
+            &[7; 16],
+        ),
+        refused(("unknown-type", "an unknown type is refused with 30"), 0x3F, b"any"),
     ]
 }
 
 /// Rules about a batch that is refused. The connection continues, and the number remains free.
 fn refused_batches() -> Vec<Rule> {
-    let refused = |name, bad: &dyn Fn(Session) -> Vec<u8>| {
+    let refused = |name: Title, bad: &dyn Fn(Session) -> Vec<u8>| {
         let session = Session::new(1);
         let good = send(session.batch(1, RIVERA));
-        Rule::new(name, vec![send(bad(session)), error::<0x30>(), good, stored()])
+        Rule::invalid(name, vec![send(bad(session)), error::<0x30>(), good, stored()])
     };
     let counted = |name, count, records: &[&[u8]]| {
         refused(name, &|session| session.batch_of(1, count, records))
     };
     let record = |name, record: &[u8]| counted(name, 2, &[RIVERA, record]);
     vec![
-        counted("a batch of 0 records is refused with 30", 0, &[]),
-        counted("more records than announced are refused with 30", 1, &[RIVERA, RIVERA]),
-        counted("fewer records than announced are refused with 30", 2, &[RIVERA]),
-        refused("a batch with number 0 is refused with 30", &|session| session.batch(0, RIVERA)),
-        refused("a batch of agency 0 is refused with 30", &|session| {
+        counted(("empty-batch", "a batch of 0 records is refused with 30"), 0, &[]),
+        counted(
+            ("too-many-records", "more records than announced are refused with 30"),
+            1,
+            &[RIVERA, RIVERA],
+        ),
+        counted(
+            ("too-few-records", "fewer records than announced are refused with 30"),
+            2,
+            &[RIVERA],
+        ),
+        refused(("number-0", "a batch with number 0 is refused with 30"), &|session| {
+            session.batch(0, RIVERA)
+        }),
+        refused(("agency-0", "a batch of agency 0 is refused with 30"), &|session| {
             Session { agency: 0, ..session }.batch(1, RIVERA)
         }),
-        refused("a batch that ends within its key is refused with 30", &|session| {
+        refused(("cut-key", "a batch that ends within its key is refused with 30"), &|session| {
             message(BATCH, &session.id)
         }),
-        record("a record of 3 fields is refused with 30", b"Ana;Lorca;1"),
-        record("a record of 6 fields is refused with 30", b"Ana;Lorca;1;1999-03-17;1;1"),
-        record("an impossible date is refused with 30", b"Ana;Lorca;1;1999-13-17;1"),
-        record("a bet number that is no integer is refused with 30", b"Ana;Lorca;1;1999-03-17;x"),
-        record("a record that is not UTF-8 is refused with 30", b"\xFF;Lorca;1;1999-03-17;1"),
+        record(("three-fields", "a record of 3 fields is refused with 30"), b"Ana;Lorca;1"),
+        record(
+            ("six-fields", "a record of 6 fields is refused with 30"),
+            b"Ana;Lorca;1;1999-03-17;1;1",
+        ),
+        record(
+            ("impossible-date", "an impossible date is refused with 30"),
+            b"Ana;Lorca;1;1999-13-17;1",
+        ),
+        record(
+            ("bet-number", "a bet number that is no integer is refused with 30"),
+            b"Ana;Lorca;1;1999-03-17;x",
+        ),
+        record(
+            ("not-utf8", "a record that is not UTF-8 is refused with 30"),
+            b"\xFF;Lorca;1;1999-03-17;1",
+        ),
     ]
 }
 
@@ -161,7 +224,7 @@ fn refused_batches() -> Vec<Rule> {
 fn last_requests() -> Vec<Rule> {
     let rule = |name, steps: fn(Session) -> Vec<Step>| Rule::new(name, steps(Session::new(1)));
     vec![
-        rule("a last batch is stored and ends the connection", |session| {
+        rule(("last-batch", "a last batch is stored and ends the connection"), |session| {
             let (first, next) = (session.batch(1, RIVERA), session.batch(2, ALVAREZ));
             vec![
                 send_last(first),
@@ -172,23 +235,30 @@ fn last_requests() -> Vec<Rule> {
                 stored(),
             ]
         }),
-        rule("a last batch repeats one that was not the last, with the same reply", |session| {
-            let batch = || session.batch(1, RIVERA);
-            vec![send(batch()), stored(), send_last(batch()), stored(), Step::ExpectEnd]
-        }),
-        rule("a last batch that is refused ends the connection", |session| {
+        rule(
+            (
+                "last-repetition",
+                "a last batch repeats one that was not the last, with the same reply",
+            ),
+            |session| {
+                let batch = || session.batch(1, RIVERA);
+                vec![send(batch()), stored(), send_last(batch()), stored(), Step::ExpectEnd]
+            },
+        ),
+        rule(("last-refused", "a last batch that is refused ends the connection"), |session| {
             vec![send_last(session.batch(2, RIVERA)), sequence::<1>(), Step::ExpectEnd]
         }),
-        rule("a last question for a session ends the connection", |session| {
+        rule(("last-session", "a last question for a session ends the connection"), |session| {
             vec![send_last(session.question()), next(1), Step::ExpectEnd]
         }),
-        rule("a last request that is invalid ends the connection", |session| {
+        rule(("last-invalid", "a last request that is invalid ends the connection"), |session| {
             let empty = session.batch_of(1, 0, &[]);
             vec![send_last(empty), error::<0x30>(), Step::ExpectEnd]
         }),
-        rule("a last request of an unknown type ends the connection", |_| {
-            vec![send_last(message(0x3F, b"any")), error::<0x30>(), Step::ExpectEnd]
-        }),
+        rule(
+            ("last-unknown-type", "a last request of an unknown type ends the connection"),
+            |_| vec![send_last(message(0x3F, b"any")), error::<0x30>(), Step::ExpectEnd],
+        ),
     ]
 }
 
@@ -198,20 +268,20 @@ fn connection_ends() -> Vec<Rule> {
     other_version[0] = VERSION + 1;
     let too_long = MAX_REQUEST_BYTES as u32;
     vec![
-        Rule::new(
-            "an unknown version is refused with 37 and ends the connection",
+        Rule::invalid(
+            ("unknown-version", "an unknown version is refused with 37 and ends the connection"),
             vec![send(other_version), error::<0x37>(), Step::ExpectEnd],
         ),
-        Rule::new(
-            "a request of more than 4 MiB is refused with 30 and ends the connection",
+        Rule::invalid(
+            ("too-long", "a request of more than 4 MiB is refused with 30 and ends the connection"),
             vec![
                 send([&[VERSION, BATCH], &too_long.to_be_bytes()[..]].concat()),
                 error::<0x30>(),
                 Step::ExpectEnd,
             ],
         ),
-        Rule::new(
-            "a batch that ends too early gets no reply and takes no number",
+        Rule::invalid(
+            ("cut-batch", "a batch that ends too early gets no reply and takes no number"),
             vec![
                 send(batch[..batch.len() - 1].to_vec()),
                 Step::HalfClose,

@@ -15,29 +15,44 @@ pub fn rules() -> Vec<Rule> {
         Rule::new(name, vec![send(bets + END), Step::Expect(END.as_bytes().to_vec())])
     };
     let refused = |name, line: &str| {
-        Rule::new(name, vec![send(format!("{line}\n{END}")), Step::ExpectNothing])
+        Rule::invalid(name, vec![send(format!("{line}\n{END}")), Step::ExpectNothing])
     };
     let fatal = |name, line: &str| refused(name, line).fatal_to_an_original();
     vec![
-        echoed("a batch is answered with the line that ends it", format!("{RIVERA}\n")),
-        echoed("an empty batch is answered with the line that ends it", String::new()),
-        echoed("a carriage return before the line break is ignored", format!("{RIVERA}\r\n")),
-        echoed("fields after the birthdate are ignored", format!("{RIVERA},more,fields\n")),
+        echoed(("batch", "a batch is answered with the line that ends it"), format!("{RIVERA}\n")),
         echoed(
-            "a line with any other keyword is a bet",
+            ("empty-batch", "an empty batch is answered with the line that ends it"),
+            String::new(),
+        ),
+        echoed(
+            ("carriage-return", "a carriage return before the line break is ignored"),
+            format!("{RIVERA}\r\n"),
+        ),
+        echoed(
+            ("more-fields", "fields after the birthdate are ignored"),
+            format!("{RIVERA},more,fields\n"),
+        ),
+        echoed(
+            ("other-keyword", "a line with any other keyword is a bet"),
             format!("{}\n", RIVERA.replace("Bet", "Whatever")),
         ),
-        refused("a bet of 4 fields gets no reply", "[AGENCY 1] Bet 1,A,B,1"),
-        fatal("an impossible date gets no reply", "[AGENCY 1] Bet 1,A,B,1,1999-13-17"),
-        fatal("a number that is not an integer gets no reply", "[AGENCY 1] Bet x,A,B,1,1999-03-17"),
+        refused(("four-fields", "a bet of 4 fields gets no reply"), "[AGENCY 1] Bet 1,A,B,1"),
         fatal(
-            "a comma in a name shifts the fields and gets no reply",
+            ("impossible-date", "an impossible date gets no reply"),
+            "[AGENCY 1] Bet 1,A,B,1,1999-13-17",
+        ),
+        fatal(
+            ("bet-number", "a number that is not an integer gets no reply"),
+            "[AGENCY 1] Bet x,A,B,1,1999-03-17",
+        ),
+        fatal(
+            ("comma-in-name", "a comma in a name shifts the fields and gets no reply"),
             "[AGENCY 1] Bet 1,A,A,B,1,1999-03-17",
         ),
-        fatal("a line of two words gets no reply", "[AGENCY 1]"),
-        fatal("a blank line gets no reply", ""),
-        Rule::new(
-            "a batch that ends too early gets no reply",
+        fatal(("two-words", "a line of two words gets no reply"), "[AGENCY 1]"),
+        fatal(("blank-line", "a blank line gets no reply"), ""),
+        Rule::invalid(
+            ("cut-batch", "a batch that ends too early gets no reply"),
             vec![send(format!("{RIVERA}\n")), Step::HalfClose, Step::ExpectNothing],
         )
         .fatal_to_an_original(),

@@ -8,29 +8,27 @@ const DATE: &[u8] = b"2001-08-29";
 
 /// Returns the rules, in the order in which they are checked.
 pub fn rules() -> Vec<Rule> {
-    let good = || packet("Tiago Nicolás".as_bytes(), b"Rivera", DATE);
-    let refused = |name, bad: Vec<u8>| {
-        Rule::new(name, conversation(&[(batch(&[good(), bad]), ERR), (batch(&[good()]), ACK)]))
-    };
-    let cut = {
-        let mut packet = good();
-        packet.truncate(packet.len() - 1);
-        packet
-    };
+    [stored_batches(), refused_batches()].into_iter().flatten().collect()
+}
+
+/// Returns the packet of a valid bet.
+fn good() -> Vec<u8> {
+    packet("Tiago Nicolás".as_bytes(), b"Rivera", DATE)
+}
+
+fn stored_batches() -> Vec<Rule> {
     let longest = "ñ".repeat(30);
-    let mut early = [&[HELLO][..], &batch(&[good()])].concat();
-    early.truncate(early.len() - 3);
     vec![
         Rule::new(
-            "batches on one connection are stored and answered with ACK",
+            ("batches", "batches on one connection are stored and answered with ACK"),
             conversation(&[(batch(&[good(), good()]), ACK), (batch(&[good()]), ACK)]),
         ),
         Rule::new(
-            "an empty batch is answered with ACK",
+            ("empty-batch", "an empty batch is answered with ACK"),
             conversation(&[(batch(&[]), ACK), (batch(&[good()]), ACK)]),
         ),
         Rule::new(
-            "names may be empty and may have 30 characters",
+            ("name-lengths", "names may be empty and may have 30 characters"),
             conversation(&[(
                 batch(&[
                     packet(b"", b"", DATE),
@@ -39,25 +37,49 @@ pub fn rules() -> Vec<Rule> {
                 ACK,
             )]),
         ),
+    ]
+}
+
+fn refused_batches() -> Vec<Rule> {
+    let refused = |name, bad: Vec<u8>| {
+        Rule::invalid(name, conversation(&[(batch(&[good(), bad]), ERR), (batch(&[good()]), ACK)]))
+    };
+    let cut = {
+        let mut packet = good();
+        packet.truncate(packet.len() - 1);
+        packet
+    };
+    let mut early = [&[HELLO][..], &batch(&[good()])].concat();
+    early.truncate(early.len() - 3);
+    vec![
         refused(
-            "a first name of 31 characters is answered with ERR",
+            ("long-first-name", "a first name of 31 characters is answered with ERR"),
             packet(&[b'A'; 31], b"B", DATE),
         ),
         refused(
-            "a last name of 31 characters is answered with ERR",
+            ("long-last-name", "a last name of 31 characters is answered with ERR"),
             packet(b"A", &[b'B'; 31], DATE),
         ),
-        refused("a name that is not UTF-8 is answered with ERR", packet(b"\xFF", b"B", DATE)),
         refused(
-            "a date of 9 characters is answered with ERR",
+            ("not-utf8", "a name that is not UTF-8 is answered with ERR"),
+            packet(b"\xFF", b"B", DATE),
+        ),
+        refused(
+            ("date-length", "a date of 9 characters is answered with ERR"),
             packet(b"A", b"B", "2001-08-é".as_bytes()),
         ),
-        refused("a packet truncated by the end of the batch is answered with ERR", cut)
-            .broken_by_an_original(),
-        refused("an impossible date is answered with ERR", packet(b"A", b"B", b"1999-13-17"))
-            .fatal_to_an_original(),
-        Rule::new(
-            "a batch that ends too early gets no reply",
+        refused(
+            ("cut-packet", "a packet truncated by the end of the batch is answered with ERR"),
+            cut,
+        )
+        .broken_by_an_original(),
+        refused(
+            ("impossible-date", "an impossible date is answered with ERR"),
+            packet(b"A", b"B", b"1999-13-17"),
+        )
+        .fatal_to_an_original(),
+        Rule::invalid(
+            ("cut-batch", "a batch that ends too early gets no reply"),
             vec![Step::Send(early), Step::HalfClose, Step::ExpectNothing],
         )
         .fatal_to_an_original(),
