@@ -7,6 +7,7 @@ use crate::bench::{self, Bench};
 use crate::check::{self, Check};
 use crate::config::Flags;
 use crate::generate::Plan;
+use crate::spy::{self, Spy};
 use crate::teach::{self, Teach};
 
 /// An agency of the national lottery: sends its bets to the central and asks for the winners.
@@ -46,6 +47,9 @@ pub(crate) enum Command {
     /// Serve any dialect from memory, with faults of your choice, to show what each looks like
     #[command(after_help = teach::AFTER_HELP)]
     Teach(Teach),
+    /// Forward connections between any two programs, and print the messages of both directions
+    #[command(after_help = spy::AFTER_HELP)]
+    Spy(Spy),
     /// Documents that are generated from this command line.
     #[command(flatten)]
     Documents(Documents),

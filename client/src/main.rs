@@ -23,6 +23,7 @@ mod messages;
 mod progress;
 mod resume;
 mod single_bet;
+mod spy;
 mod stop;
 mod teach;
 
@@ -44,6 +45,7 @@ use crate::config::{Config, ConfigError, SingleBet};
 use crate::failure::RunError;
 use crate::generate::{GenerateError, Plan};
 use crate::progress::Progress;
+use crate::spy::Spy;
 use crate::stop::{Stop, exit_code};
 use crate::teach::Teach;
 
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Some(Command::Check(args)) => check(&args),
         Some(Command::Bench(args)) => bench(&args),
         Some(Command::Teach(args)) => teach(&args),
+        Some(Command::Spy(args)) => spy(&args),
         Some(Command::Documents(documents)) => print_document(&documents),
         Some(Command::Run(args)) => run(&args),
         None => run(&cli.run),
@@ -196,6 +199,13 @@ fn teach(args: &Teach) -> anyhow::Result<u8> {
         print_error(&error.to_string());
         return Ok(USAGE);
     }
+    let stop = Stop::install().context("cannot listen for signals")?;
+    args.run(&stop, print)?;
+    Ok(0)
+}
+
+/// Runs `client spy` and returns the exit code.
+fn spy(args: &Spy) -> anyhow::Result<u8> {
     let stop = Stop::install().context("cannot listen for signals")?;
     args.run(&stop, print)?;
     Ok(0)

@@ -2,7 +2,7 @@
 
 use super::language::Language;
 use super::row::{Row, Symptom};
-use super::rule::{Group, Method};
+use super::rule::Method;
 
 /// The probable cause of a broken rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +40,17 @@ impl Cause {
         if planned.method == Method::Bytewise && earlier.iter().any(holds_whole) {
             return Some(Self::ShortRead);
         }
+        let answers_early = |other: &Row| {
+            let violation = other.violation.as_ref();
+            violation.is_some_and(|violation| violation.received.symptom == Symptom::Early)
+        };
         Some(match (planned.id, received.symptom) {
             (_, Symptom::Unreachable) => Self::Unreachable,
             (_, Symptom::NoDraw) => Self::NoDraw,
             ("draw-torn-batch" | "torn-batch", _) => Self::TornBatch,
-            ("draw-distinct", Symptom::Early) => Self::CountsNotifications,
+            ("draw-distinct", Symptom::Early) if !earlier.iter().any(answers_early) => {
+                Self::CountsNotifications
+            }
             ("total-in-flight", Symptom::Early) => Self::PrematureTotal,
             (_, Symptom::Early) => Self::NoDrawWait,
             (_, Symptom::FewerWinners) => Self::LostBets,
@@ -55,10 +61,11 @@ impl Cause {
             ("draw-winners" | "draw-returns", Symptom::Silence) => Self::NoDraw,
             (_, Symptom::Silence) => Self::LengthMismatch,
             (_, Symptom::Ended) => Self::HandlerEnded,
-            (_, Symptom::Unwanted) => Self::NotValidated,
-            (_, Symptom::WrongReply) if planned.group == Group::Refusals => Self::NotValidated,
+            (_, Symptom::Unwanted | Symptom::WrongReply) if planned.is_invalid => {
+                Self::NotValidated
+            }
             (_, Symptom::WrongReply) => Self::WrongReply,
-            (_, Symptom::Trailing) => Self::TrailingBytes,
+            (_, Symptom::Unwanted | Symptom::Trailing) => Self::TrailingBytes,
             (_, Symptom::StillOpen) => Self::NotClosed,
         })
     }

@@ -5,6 +5,7 @@ use lottery::{Bet, Results};
 
 use super::bets;
 use super::connection::Pieces;
+use super::conversation::common_start;
 use super::excerpt::excerpt;
 use super::report::Report;
 use super::row::{Row, Surprise, Symptom, Violation};
@@ -24,6 +25,7 @@ const NUMBERED: Planned = Planned {
     id: "numbered-winners",
     rule: "a batch with numbers is answered with the bets on the winning number",
     group: Group::Replies,
+    is_invalid: false,
     method: Method::Whole,
     beyond: true,
 };
@@ -81,8 +83,16 @@ pub(super) fn check_bets(
     report.add(Row::new(ANSWERED, violation));
 
     let mut agency = TestAgency::new(1, target, new_codec);
-    let includes = |results: Results| results.in_flight == 0 && results.winners >= least;
+    let mut is_total = false;
+    let includes = |results: Results| {
+        is_total = results.in_flight == 0;
+        is_total && results.winners >= least
+    };
     let before = agency.results_that(includes, target.timeout).map(|(winners, _)| winners);
+    let before = before.map_err(|received| match is_total {
+        true => Surprise { symptom: Symptom::FewerWinners, ..received },
+        false => received,
+    });
     let expected = format!("a total of at least {least} winners");
     report.add(Row::new(TOTAL, Violation::of(expected, before.clone().map(drop))));
 
@@ -224,7 +234,8 @@ pub(super) fn check_messages(target: &Target, agencies: u16, report: &mut Report
                 Ok(()) => match connection.take_all() {
                     received if received == message => Ok(()),
                     received => {
-                        Err(connection.surprise(excerpt(&received), Symptom::WrongReply, 0))
+                        let wrong_at = common_start(&message, &received);
+                        Err(connection.surprise(excerpt(&received), Symptom::WrongReply, wrong_at))
                     }
                 },
                 Err(received) => Err(received),

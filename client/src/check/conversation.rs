@@ -125,7 +125,7 @@ fn match_one_of(candidates: &[&Vec<u8>], received: &[u8]) -> Option<Option<usize
 }
 
 /// Returns the number of bytes with which both begin.
-fn common_start(one: &[u8], other: &[u8]) -> usize {
+pub(super) fn common_start(one: &[u8], other: &[u8]) -> usize {
     one.iter().zip(other).take_while(|(one, other)| one == other).count()
 }
 

@@ -14,6 +14,8 @@ pub(super) struct Planned {
     pub(super) rule: &'static str,
     /// What the rule is about.
     pub(super) group: Group,
+    /// True if its messages are invalid.
+    pub(super) is_invalid: bool,
     /// How the rule is tried.
     pub(super) method: Method,
     /// True if the rule goes beyond what the original systems of the dialect promise.
@@ -90,12 +92,14 @@ impl Method {
 impl Planned {
     /// Returns a rule with a draw of all agencies.
     pub(super) const fn draw(id: &'static str, rule: &'static str) -> Self {
-        Self { id, rule, group: Group::Draw, method: Method::Draw, beyond: false }
+        let (group, method) = (Group::Draw, Method::Draw);
+        Self { id, rule, group, is_invalid: false, method, beyond: false }
     }
 
     /// Returns a rule with several connections.
     pub(super) const fn concurrent(id: &'static str, rule: &'static str) -> Self {
-        Self { id, rule, group: Group::Concurrency, method: Method::Concurrent, beyond: false }
+        let (group, method) = (Group::Concurrency, Method::Concurrent);
+        Self { id, rule, group, is_invalid: false, method, beyond: false }
     }
 
     /// Returns the rule as one that goes beyond the original systems.
@@ -112,7 +116,8 @@ impl Planned {
         };
         let beyond = rule.scope != Scope::Kept
             || method == Method::Bytewise && !dialect.originals_join_reads;
-        Self { id: rule.id, rule: rule.name, group, method, beyond }
+        let &Rule { id, name, is_invalid, .. } = rule;
+        Self { id, rule: name, group, is_invalid, method, beyond }
     }
 
     /// Returns the whole identifier: that of the dialect, of the rule and of the method.

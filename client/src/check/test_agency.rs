@@ -258,7 +258,7 @@ impl<'t> TestAgency<'t> {
     /// of winners, and the surprise that the last reply is if this number is wrong.
     pub(super) fn results_that(
         &mut self,
-        is_right: impl Fn(Results) -> bool,
+        mut is_right: impl FnMut(Results) -> bool,
         limit: Duration,
     ) -> Result<(u64, Surprise), Surprise> {
         let deadline = Instant::now() + limit;

@@ -23,6 +23,7 @@ mod row_hashes;
 mod rows;
 mod signals;
 mod single_bet;
+mod spy;
 mod startup;
 mod support;
 mod teach;

@@ -250,6 +250,11 @@ pub trait AgencyCodec: Debug + Send {
     /// Decodes the reply to the question.
     fn answer(&self, reply: &[u8]) -> Result<Option<Answer>, ProtocolError>;
 
+    /// Decodes the reply to [`Request::Results`], in a dialect with that request.
+    fn results(&self, reply: &[u8]) -> Result<Option<Results>, ProtocolError> {
+        Err(ProtocolError::TrailingBytes(reply.len()))
+    }
+
     /// Returns the winners' documents in a complete reply, in its order. This is the reply to the
     /// question, or in `typed` the reply to a batch. Returns `None` for any other bytes, and in a
     /// dialect whose replies contain no documents.

@@ -201,7 +201,11 @@ impl AgencyCodec for TypedAgencyCodec {
     }
 
     fn answer(&self, reply: &[u8]) -> Result<Option<Answer>, ProtocolError> {
-        Ok(decode_results(reply)?.map(Answer::Results))
+        Ok(self.results(reply)?.map(Answer::Results))
+    }
+
+    fn results(&self, reply: &[u8]) -> Result<Option<Results>, ProtocolError> {
+        decode_results(reply)
     }
 
     fn documents(&self, reply: &[u8]) -> Option<Vec<String>> {

@@ -181,3 +181,23 @@ fn messages_on_a_kept_connection_are_decoded_one_by_one() {
         });
     }
 }
+
+#[test]
+fn an_agency_decodes_the_results_that_the_central_encodes_once_all_bytes_are_there() {
+    for results in [(0, 0), (7, 0), (7, 2), (u64::from(u32::MAX), 65_535)] {
+        let results = Results { winners: results.0, in_flight: results.1 };
+        for dialect in DIALECTS {
+            let Some(agency) = dialect.agency else { continue };
+            let agency = agency(&AgencyOptions::new(1, 1));
+            let mut reply = Vec::new();
+            if (dialect.central)().encode(&Reply::Results(results), &mut reply).is_err() {
+                assert!(agency.results(&reply).is_err(), "{}", dialect.name);
+                continue;
+            }
+            assert_eq!(agency.results(&reply), Ok(Some(results)), "{}", dialect.name);
+            for end in 0..reply.len() {
+                assert_eq!(agency.results(&reply[..end]), Ok(None), "{}", dialect.name);
+            }
+        }
+    }
+}

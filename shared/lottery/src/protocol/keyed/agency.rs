@@ -17,7 +17,7 @@ use crate::protocol::{
     AgencyCodec, AgencyOptions, Answer, ConnectionUse, Denied, Packet, ProtocolError, Push,
     Receipt, Unencodable, error::no_trailing_bytes, text,
 };
-use crate::{Bet, CopiedRows, FileRows};
+use crate::{Bet, CopiedRows, FileRows, Results};
 
 /// Largest body of the reply to a batch: 65,535 winners with the longest records.
 const MAX_STORED_BYTES: usize =
@@ -114,6 +114,16 @@ impl AgencyCodec for KeyedAgencyCodec {
         }
         let Some(body) = body_of(reply, WINNERS | REPLY)? else { return Ok(None) };
         Ok(Some(Answer::Winners(decode_documents(body)?.len() as u64)))
+    }
+
+    fn results(&self, reply: &[u8]) -> Result<Option<Results>, ProtocolError> {
+        let Some(body) = body_of(reply, RESULTS | REPLY)? else { return Ok(None) };
+        let mut fields = Fields { rest: body };
+        let (in_flight, winners) = (fields.array(), fields.array());
+        Ok(in_flight.zip(winners).map(|(in_flight, winners)| Results {
+            in_flight: u32::from_be_bytes(in_flight),
+            winners: u64::from_be_bytes(winners),
+        }))
     }
 
     fn documents(&self, reply: &[u8]) -> Option<Vec<String>> {
