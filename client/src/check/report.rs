@@ -24,7 +24,7 @@ pub(crate) enum Format {
     Json,
     /// JUnit XML at the end, for the test reports of a CI system
     Junit,
-    /// Test Anything Protocol, version 14, one line per row at once
+    /// Test Anything Protocol, version 13, one line per row at once
     Tap,
 }
 

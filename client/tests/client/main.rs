@@ -7,6 +7,7 @@ mod advice;
 mod batches;
 mod bench;
 mod check;
+mod check_formats;
 mod config;
 mod connections;
 mod dialects;

@@ -1,4 +1,4 @@
-//! The report in the Test Anything Protocol, version 14. A broken rule that does not count is a
+//! The report in the Test Anything Protocol, version 13. A broken rule that does not count is a
 //! test with the directive TODO, which TAP does not count either.
 
 use super::super::obstacle::Obstacle;
@@ -8,7 +8,7 @@ use super::{Grade, Report};
 pub(super) fn heading(report: &Report) -> String {
     let settings = &report.settings;
     format!(
-        "TAP version 14\n1..{}\n# {} at {}\n",
+        "TAP version 13\n1..{}\n# {} at {}\n",
         report.plan.len(),
         settings.protocol,
         one_line(&settings.address)
