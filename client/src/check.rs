@@ -31,7 +31,7 @@ use self::language::Language;
 use self::obstacle::Obstacle;
 use self::report::{Format, Report, Settings};
 use self::row::Row;
-use self::rule::{Method, Planned};
+use self::rule::{Group, Method, Planned};
 use self::target::{Target, cannot_connect};
 use self::weights::{Weight, Weights};
 use crate::config;
@@ -99,6 +99,9 @@ pub(crate) struct Check {
     /// (in Spanish if LC_ALL, LC_MESSAGES or LANG says so)
     #[arg(long)]
     explain: bool,
+    /// Try only the rules of this group; may be repeated
+    #[arg(long, value_name = "GROUP", value_enum)]
+    group: Vec<Group>,
     /// Points of each rule of a group, or of one rule; may be repeated
     #[arg(long, value_name = "NAME=POINTS", value_parser = weights::parse)]
     weight: Vec<Weight>,
@@ -228,7 +231,21 @@ impl Check {
         let of_rule = |rule: &Rule| {
             [Method::Whole, Method::Bytewise].map(|method| Planned::of(rule, method, self.protocol))
         };
-        self.rules().iter().flat_map(of_rule).chain(self.agency_rules()).collect()
+        let rules = self.rules();
+        let of_rules = rules.iter().flat_map(of_rule).filter(|planned| self.tries(planned.group));
+        of_rules.chain(self.agency_rules()).collect()
+    }
+
+    /// Returns true if the rules of this group are tried.
+    fn tries(&self, group: Group) -> bool {
+        self.group.is_empty() || self.group.contains(&group)
+    }
+
+    /// Returns true if the rules that need several agencies are tried.
+    fn tries_agencies(&self) -> bool {
+        let holds_draw = self.protocol.waits_for_draw;
+        let group = if holds_draw { Group::Draw } else { Group::Concurrency };
+        self.tries(group) && !(holds_draw && self.no_draw)
     }
 
     fn weights(&self) -> Weights {
@@ -261,9 +278,9 @@ impl Check {
     fn agency_rules(&self) -> Vec<Planned> {
         let &Self { protocol, beyond, .. } = self;
         match protocol.agency {
+            _ if !self.tries_agencies() => vec![],
             None => concurrent::message_rules(),
             Some(_) if !protocol.waits_for_draw => concurrent::bet_rules(beyond),
-            Some(_) if self.no_draw => vec![],
             Some(new_codec) => draw::rules(new_codec, protocol.has_keys, beyond),
         }
     }
@@ -289,10 +306,14 @@ impl Course<'_> {
             for (rule, method, pieces) in
                 [(rule, Method::Whole, Pieces::Whole), (again, Method::Bytewise, Pieces::Bytes)]
             {
+                let planned = Planned::of(rule, method, dialect);
+                if !self.check.tries(planned.group) {
+                    continue;
+                }
                 let connection = self.connect()?;
                 let violation = conversation::run(rule, pieces, connection, &self.target);
                 broken += usize::from(violation.is_some());
-                self.report.add(Row::new(Planned::of(rule, method, dialect), violation));
+                self.report.add(Row::new(planned, violation));
             }
             // A server that breaks even this rule is probably not the one that the user means.
             if index == 0
@@ -307,14 +328,14 @@ impl Course<'_> {
 
     /// Tries the rules that need several agencies.
     fn try_agencies(&mut self) -> Result<(), Obstacle> {
-        let &Check { protocol, agencies, no_draw, draw_first, beyond, .. } = self.check;
+        let &Check { protocol, agencies, draw_first, beyond, .. } = self.check;
         let (target, report) = (&self.target, &mut self.report);
         match protocol.agency {
+            _ if !self.check.tries_agencies() => {}
             None => concurrent::check_messages(target, agencies, report),
             Some(new_codec) if !protocol.waits_for_draw => {
                 concurrent::check_bets(target, new_codec, agencies, beyond, report);
             }
-            Some(_) if no_draw => {}
             Some(new_codec) => {
                 let first = self.connect()?;
                 let has_keys = protocol.has_keys;

@@ -1,5 +1,6 @@
 //! A rule as the report names it: identifier, group and sentence, before it is tried.
 
+use clap::ValueEnum;
 use lottery::protocol::{Dialect, Rule, Scope};
 
 /// End of the identifier of a rule whose messages are sent in pieces.
@@ -23,25 +24,21 @@ pub(super) struct Planned {
 }
 
 /// What a rule is about. Rules of a group have the same weight by default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Group {
-    /// Valid messages get the right reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Group {
+    /// Valid messages get the right reply
     Replies,
-    /// Invalid messages are not executed.
+    /// Invalid messages are not executed
     Refusals,
-    /// The same messages in pieces.
+    /// The same messages in pieces
     Framing,
-    /// Several connections at the same time.
+    /// Several connections at the same time
     Concurrency,
-    /// A draw of all agencies.
+    /// A draw of all agencies
     Draw,
 }
 
 impl Group {
-    /// All groups, in the order of the report.
-    pub(super) const ALL: [Self; 5] =
-        [Self::Replies, Self::Refusals, Self::Framing, Self::Concurrency, Self::Draw];
-
     /// Returns its name in reports and in `--weight`.
     pub(super) fn name(self) -> &'static str {
         match self {

@@ -1,5 +1,7 @@
 //! The points of each rule: those of its group, unless the user gives others.
 
+use clap::ValueEnum;
+
 use super::rule::{Group, Planned};
 
 /// Weights of the command line, in their order.
@@ -20,9 +22,10 @@ pub(super) fn parse(text: &str) -> Result<Weight, String> {
     let expected = "expected NAME=POINTS, such as draw=20 or typed/batch-split=5";
     let (name, points) = text.split_once('=').ok_or(expected)?;
     let points = points.parse().map_err(|_| expected)?;
-    let is_known = name.contains('/') || Group::ALL.iter().any(|group| group.name() == name);
+    let is_known =
+        name.contains('/') || Group::value_variants().iter().any(|group| group.name() == name);
     if !is_known {
-        let groups: Vec<_> = Group::ALL.iter().map(|group| group.name()).collect();
+        let groups: Vec<_> = Group::value_variants().iter().map(|group| group.name()).collect();
         return Err(format!(
             "{name:?} is neither a group ({}) nor the identifier of a rule (see --list)",
             groups.join(", ")

@@ -56,18 +56,14 @@ pub(crate) fn report<const N: usize>(
     faults: &'static [Fault],
     arguments: [&str; N],
 ) -> Report {
-    report_of(name, start_fake_server(dialect(name), faults), arguments)
+    report_of(name, start_fake_server(dialect(name), faults), &arguments)
 }
 
 /// Checks a running server against the rules of a dialect.
-pub(crate) fn report_of<const N: usize>(
-    name: &str,
-    server: SocketAddr,
-    arguments: [&str; N],
-) -> Report {
+pub(crate) fn report_of(name: &str, server: SocketAddr, arguments: &[&str]) -> Report {
     let address = server.to_string();
-    let setup =
-        Setup::new().args(["check", "--json", "--protocol", name, &address]).args(arguments);
+    let setup = Setup::new().args(["check", "--json", "--protocol", name, &address]);
+    let setup = arguments.iter().fold(setup, |setup, argument| setup.args([argument]));
     let ended = setup.finish();
     assert_eq!(ended.errors, "");
     Report { code: ended.code, json: serde_json::from_str(&ended.lines.join("\n")).unwrap() }

@@ -93,6 +93,21 @@ fn the_points_of_a_group_or_a_rule_can_be_given_and_add_up_to_the_grade() {
 }
 
 #[test]
+fn only_the_rules_of_the_groups_that_are_named_are_tried_and_graded() {
+    let groups = |arguments: &[&str]| {
+        let server = start_fake_server(dialect("framed"), &[]);
+        let report = report_of("framed", server, arguments);
+        let group = |row: &Value| row["group"].as_str().unwrap().to_owned();
+        let found: BTreeSet<_> = report.rows().iter().map(group).collect();
+        let points = report.rows().iter().map(|row| row["weight"].as_u64().unwrap()).sum::<u64>();
+        assert_eq!((report.code, &report.json["grade"]["of"]), (Some(0), &points.into()));
+        found.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(groups(&["--group", "refusals"]), ["refusals"]);
+    assert_eq!(groups(&["--group", "replies", "--group", "draw", "--beyond"]), ["draw", "replies"]);
+}
+
+#[test]
 fn a_weight_that_names_nothing_is_refused() {
     for (weight, reason) in [
         ("draws=1", "neither a group"),
@@ -263,7 +278,7 @@ fn a_check_waits_for_a_server_that_starts() {
 fn a_server_that_serves_too_few_agencies_is_not_diagnosed_as_a_lost_bet() {
     let server = start_fake_server(dialect("framed"), &[]);
     let arguments = ["--agencies", "4", "--timeout", "1s", "--explain"];
-    let report = report_of("framed", server, arguments);
+    let report = report_of("framed", server, &arguments);
     let row = report.rows().iter().find(|row| row["id"] == "framed/draw-winners").unwrap();
     assert_eq!(row["diagnosis"]["cause"], "no-draw");
 }

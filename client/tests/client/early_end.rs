@@ -62,8 +62,8 @@ fn a_server_that_is_gone_before_the_draw_fails_no_rule_of_it() {
 fn a_server_that_has_held_its_draw_is_recognised() {
     each(dialects_that(|dialect| dialect.waits_for_draw), |dialect| {
         let server = start_fake_server(dialect, &[]);
-        assert_eq!(report_of(dialect.name, server, PATIENT).code, Some(0), "{}", dialect.name);
-        let again = report_of(dialect.name, server, PATIENT);
+        assert_eq!(report_of(dialect.name, server, &PATIENT).code, Some(0), "{}", dialect.name);
+        let again = report_of(dialect.name, server, &PATIENT);
         let (why, message, rules) = stopped(&again);
         assert_eq!((again.code, why, again.rows().len()), (Some(1), "draw held", 2));
         assert!(message.contains("start it again without the bets of the last lottery"));
@@ -77,7 +77,7 @@ fn a_server_of_another_dialect_is_recognised() {
     let mut pairs: Vec<_> = DIALECTS.iter().zip(next).map(|pair| (pair.0.name, pair.1)).collect();
     pairs.push(("counted-u8", dialect("counted")));
     let check = |asked: &str, served: &'static Dialect| {
-        let report = report_of(asked, start_fake_server(served, &[]), ["--timeout", "4s"]);
+        let report = report_of(asked, start_fake_server(served, &[]), &["--timeout", "4s"]);
         let message = format!("the server speaks {0}: check it with --protocol {0}", served.name);
         assert_eq!(report.code, Some(1), "{asked}, {}", served.name);
         assert_eq!(stopped(&report).1, message, "{asked}");

@@ -67,7 +67,7 @@ fn a_check_through_the_proxy_passes_in_every_dialect_and_every_message_is_decode
     each(DIALECTS, |dialect| {
         let server = teach(dialect.name, None);
         let spy = spy(dialect.name, server.address);
-        let report = report_of(dialect.name, spy.address, ["--beyond", "--timeout", "4s"]);
+        let report = report_of(dialect.name, spy.address, &["--beyond", "--timeout", "4s"]);
         assert_eq!((report.code, report.failed()), (Some(0), vec![]), "{}", dialect.name);
         spy.running.signal(SIGINT);
         let ended = spy.running.finish();

@@ -1,5 +1,6 @@
 //! The report as one JSON object. Its keys are stable, because scripts read them.
 
+use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
 use super::super::rule::Group;
@@ -9,7 +10,7 @@ use super::{Grade, Report};
 pub(super) fn object(report: &Report) -> String {
     let settings = &report.settings;
     let failed = report.failed();
-    let groups: Map<_, _> = Group::ALL
+    let groups: Map<_, _> = Group::value_variants()
         .iter()
         .map(|group| (group.name().to_owned(), grade(report.grade(Some(*group)))))
         .collect();
