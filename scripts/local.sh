@@ -84,6 +84,17 @@ agency() {
     echo "$code" >"$run/client$1.code"
 }
 
+# winners: prints the number of winners in an agency's last answer, read from its log.
+winners() {
+    sed -n 's/.*action: consulta_ganadores | result: success | cant_ganadores: //p' | tail -n 1
+}
+
+# ask NUMBER: prints the total that an agency without further bets gets.
+ask() {
+    CLI_ID=$1 CLI_SERVER_ADDRESS=127.0.0.1:$SERVER_PORT CLI_DATA=/dev/null \
+        "$client" run --config client/config.yaml --no-progress </dev/null 2>&1 | winners
+}
+
 shows=
 for number in $agencies; do
     agency "$number" | show "client$number" &
@@ -103,12 +114,26 @@ elif ! alive server; then
     exit 1
 fi
 
+# Without a draw, an answer is the total at its moment, and other agencies may have sent bets later.
+answers=total note=", so far"
+if grep -q 'action: sorteo | result: success' "$run/server.log"; then
+    answers=own note=
+fi
 echo
 failed=0
 for number in $agencies; do
     touch "$run/client$number.log"
-    sh scripts/result.sh "client$number" "$(cat "$run/client$number.code")" <"$run/client$number.log" || failed=1
+    sh scripts/result.sh "client$number" "$(cat "$run/client$number.code")" "$note" <"$run/client$number.log" || failed=1
 done
-"$server" status --config server/config.ini | sed -n 's/^winners/central  winners/p'
+status=$("$server" status --config server/config.ini | sed -n 's/^winners/central  winners/p')
+echo "$status"
+# The echo exercise has no winners. After a failure the answers of all agencies are not comparable.
+if [ "$failed" -eq 0 ] && cat "$run"/client?.log | winners | grep -q .; then
+    for number in $agencies; do
+        if [ "$answers" = own ]; then winners <"$run/client$number.log"; else ask "$number"; fi
+    done >"$run/answers"
+    stored=$(echo "$status" | sed 's/central  winners \([0-9]*\).*/\1/')
+    sh scripts/agreement.sh "$answers" "$stored" <"$run/answers" || failed=1
+fi
 echo "the central is running on port $SERVER_PORT: make logs, make ipcs; make down stops it and removes its bets"
 exit "$failed"
