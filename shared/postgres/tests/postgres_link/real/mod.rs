@@ -1,0 +1,4 @@
+//! A real PostgreSQL server.
+
+mod connections;
+mod requests;
