@@ -2,19 +2,23 @@
 # postgres.sh start DIRECTORY: starts a PostgreSQL server for tests with its data in DIRECTORY,
 # which must not exist, and prints its URL.
 # postgres.sh stop DIRECTORY: ends it and removes DIRECTORY.
+# postgres.sh installed: fails with one line if PostgreSQL 14 or later is not installed.
 # The server listens on 127.0.0.1 only. It syncs to disk, like a server in use.
 set -eu
 
-usage="usage: postgres.sh start|stop DIRECTORY"
+usage="usage: postgres.sh start|stop DIRECTORY, or postgres.sh installed"
 command=${1:?$usage}
-directory=${2:?$usage}
 
 # Debian keeps the programs of each version in a directory of its own.
-bin=$(command -v initdb || ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null | sort -V | tail -1)
-if [ -z "$bin" ]; then
-    echo "missing tool: initdb; to get it: install PostgreSQL 14 or later" >&2
+bin=$(command -v initdb || find /usr/lib/postgresql -path "*/bin/initdb" 2>/dev/null | sort -V | tail -1)
+# `initdb --version` prints "initdb (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)".
+version=$([ -z "$bin" ] || "$bin" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+if [ "${version:-0}" -lt 14 ]; then
+    echo "missing: PostgreSQL 14 or later; to get it: install Debian's package postgresql" >&2
     exit 1
 fi
+[ "$command" != installed ] || exit 0
+directory=${2:?$usage}
 bin=$(dirname "$bin")
 
 # The server refuses to run as root.

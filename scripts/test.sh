@@ -17,10 +17,23 @@ if [ "$(id -u)" -ne 0 ]; then
     left_out "tests on a full disk and tests with another user's processes: they need root"
 fi
 
+# All tests with PostgreSQL share one server. Its URL is in TEST_POSTGRES.
+if missing=$(sh scripts/postgres.sh installed 2>&1); then
+    directory=$(mktemp -d)
+    # The server runs as another user if root starts it.
+    chmod 711 "$directory"
+    trap 'sh scripts/postgres.sh stop "$directory/postgres"; rm -rf "$directory"' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    TEST_POSTGRES=$(sh scripts/postgres.sh start "$directory/postgres")
+    export TEST_POSTGRES
+else
+    left_out "tests with PostgreSQL as the storage: $missing"
+fi
+
 if cargo nextest --version >/dev/null 2>&1; then
-    # Many tests mostly wait, so half as many again as there are processors keep these busy.
-    threads=$(nproc)
-    cargo nextest run --workspace --locked --no-fail-fast --test-threads $((threads + threads / 2))
+    # Many tests mostly wait, so twice as many as there are processors keep these busy.
+    cargo nextest run --workspace --locked --no-fail-fast --test-threads $((2 * $(nproc)))
     cargo test --workspace --locked --doc
 else
     # Select no targets: one test runs the examples, which cargo builds only without a selection.

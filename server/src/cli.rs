@@ -36,7 +36,8 @@ ignored.";
 pub enum Command {
     /// Run the central (the default)
     Run,
-    /// Show the state of the running central without disturbing it
+    /// Show the state of the running central without disturbing it; with SERVER_STORAGE in a
+    /// database, that of the lottery and all its centrals too, from any machine
     Status {
         /// Print JSON
         #[arg(long)]
@@ -63,8 +64,14 @@ pub enum Command {
         #[arg(long)]
         live: bool,
     },
-    /// Check every byte of the storage of a stopped central; exit with 0 if all of it is intact
+    /// Check every byte of the storage of a stopped central, or of a lottery in a database; exit
+    /// with 0 if all of it is intact
     Verify,
+    /// Write bets.csv, winners.log and, after the draw, draw.csv from a lottery in a database
+    Export {
+        /// Directory that has none of these files
+        directory: PathBuf,
+    },
     /// Copy the storage of a running or stopped central to a new directory, on which a central can
     /// start
     Backup {

@@ -5,6 +5,7 @@ pub mod fuzz;
 mod ini;
 mod listen_address;
 mod listen_ip;
+mod names;
 mod table;
 
 use std::num::NonZeroUsize;
@@ -14,10 +15,12 @@ use std::time::Duration;
 use conventions::settings::{Settings, SettingsError, Source};
 use conventions::{duration, logger};
 use log::LevelFilter;
+use postgres_link::{Url, UrlError};
 
 pub use self::listen_address::ListenAddress;
 use self::listen_address::listen_addresses;
 pub use self::listen_ip::ListenIp;
+use self::names::{central_name, name};
 pub use self::table::{Flags, TABLE};
 use crate::roster::Roster;
 use crate::storage::Durability;
@@ -30,6 +33,32 @@ const MIN_TIME: Duration = Duration::from_millis(100);
 
 /// Shortest heartbeat timeout: several times the pause between two heartbeats.
 const MIN_HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Where the bets are stored.
+#[derive(Clone, Debug)]
+pub enum StorageChoice {
+    /// In files of this central.
+    Files,
+    /// In a database that several centrals may share.
+    Engine {
+        /// The database. Its text does not show the password.
+        url: Url,
+        /// The lottery.
+        lottery: String,
+        /// Name of this central.
+        central: String,
+    },
+}
+
+impl StorageChoice {
+    /// Returns the choice for the log, without a password.
+    pub fn description(&self) -> String {
+        match self {
+            Self::Files => "files".to_owned(),
+            Self::Engine { url, .. } => url.to_string(),
+        }
+    }
+}
 
 /// The central's settings.
 #[derive(Clone, Debug)]
@@ -54,7 +83,9 @@ pub struct Config {
     pub early_queries_wait: bool,
     /// Processes in the pool.
     pub workers: NonZeroUsize,
-    /// Directory of the storage.
+    /// Where the bets are stored.
+    pub storage: StorageChoice,
+    /// Directory of the storage in files.
     pub storage_dir: PathBuf,
     /// File to log to; `None` for standard error.
     pub log_file: Option<PathBuf>,
@@ -117,6 +148,7 @@ impl Config {
                 _ => None,
             })?,
             workers: settings.get("SERVER_WORKERS", workers)?,
+            storage: storage_choice(settings)?,
             storage_dir: settings
                 .get("SERVER_STORAGE_DIR", |text| (!text.is_empty()).then(|| text.into()))?,
             log_file: settings.get("SERVER_LOG_FILE", log_file)?,
@@ -134,6 +166,23 @@ impl Config {
             log_lines: settings.get("SERVER_LOG_LINES", count)?,
         })
     }
+}
+
+/// Returns where the bets are stored.
+fn storage_choice(settings: &Settings) -> Result<StorageChoice, SettingsError> {
+    let url = settings.get_explained("SERVER_STORAGE", |text| match text {
+        "files" => Ok(None),
+        url if url.contains("://") => {
+            url.parse().map(Some).map_err(|error: UrlError| Some(error.to_string()))
+        }
+        _ => Err(None),
+    })?;
+    let central = settings.get("SERVER_CENTRAL_NAME", central_name)?;
+    let lottery = settings.get("SERVER_LOTTERY", name)?;
+    Ok(match url {
+        None => StorageChoice::Files,
+        Some(url) => StorageChoice::Engine { url, lottery, central },
+    })
 }
 
 /// Reads the roster from a file, or `none`.

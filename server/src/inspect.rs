@@ -1,10 +1,11 @@
-//! The commands `status`, `draw`, `ipcs`, `health` and `backup`: they examine a running central
-//! without disturbing it. `draw` can also give it a command.
+//! The commands `status`, `draw`, `ipcs`, `health`, `backup` and `export`: they examine a running
+//! central, or its lottery in an engine, without disturbing it. `draw` can also give a command.
 
 mod backup;
 mod condition;
 mod draw;
 pub mod health;
+mod lottery;
 mod status;
 
 use std::thread::sleep;
@@ -15,8 +16,11 @@ use conventions::output;
 use multiprocessing::{Listing, SegmentError, SharedState, View, segments};
 
 pub use self::backup::backup;
+use self::draw::DrawState;
+pub use self::lottery::{Lottery, export_lottery};
 use self::status::Status;
 use crate::central::{NAME_PREFIX, OperatorCommand, Shared};
+use crate::config::StorageChoice;
 use crate::exit_code::ExitCode;
 use crate::roster::Roster;
 
@@ -38,15 +42,24 @@ enum AttachError {
     Name(#[from] multiprocessing::InvalidName),
 }
 
-/// Prints the status of the central whose first port is `port`.
-pub fn status(port: u16, json: bool, watch: bool) -> ExitCode {
+/// Prints the status of the central whose first port is `port`, and of its lottery if that is in an
+/// engine.
+pub fn status(port: u16, json: bool, watch: bool, storage: &StorageChoice) -> ExitCode {
+    let lottery = match Lottery::of(storage) {
+        Ok(lottery) => lottery,
+        Err(reason) => return failed("status", &reason),
+    };
     loop {
-        let shared = match attach(port) {
-            Ok(shared) => shared,
+        let status = attach(port).map(|shared| Status::of(&shared));
+        let text = match (status, &lottery) {
+            (status, Some(lottery)) => lottery.status(status.ok(), json),
+            (Ok(status), None) => Ok(if json { status.json() } else { status.table() }),
+            (Err(reason), None) => return failed("status", &reason),
+        };
+        let text = match text {
+            Ok(text) => text,
             Err(reason) => return failed("status", &reason),
         };
-        let status = Status::of(&shared);
-        let text = if json { status.json() } else { status.table() };
         let shown = if watch && !json { format!("{CLEAR}{text}") } else { text };
         match output::print(shown.as_bytes()) {
             Err(reason) => return failed("status", &reason),
@@ -57,23 +70,50 @@ pub fn status(port: u16, json: bool, watch: bool) -> ExitCode {
 }
 
 /// Prints the state of the draw of the central whose first port is `port`, or gives the central a
-/// command of the operator.
-pub fn draw(port: u16, command: Option<OperatorCommand>, roster: Option<&Roster>) -> ExitCode {
-    let shared = match attach(port) {
-        Ok(shared) => shared,
-        Err(reason) => return failed("draw", &reason),
+/// command of the operator. If no central runs here and the lottery is in an engine, the command
+/// is that of the lottery.
+pub fn draw(
+    port: u16,
+    command: Option<OperatorCommand>,
+    roster: Option<&Roster>,
+    storage: &StorageChoice,
+) -> ExitCode {
+    let text = match (attach(port), Lottery::of(storage)) {
+        (Ok(shared), _) => draw_of_central(&shared, command, roster),
+        (Err(_), Ok(Some(lottery))) => draw_of_lottery(&lottery, command, roster),
+        (Err(_), Err(reason)) => return failed("draw", &reason),
+        (Err(reason), Ok(None)) => return failed("draw", &reason),
     };
-    let text = match command {
-        None => draw::state(&shared, roster),
-        Some(command) => match draw::execute(&shared, command) {
-            Ok(done) => format!("{done}\n"),
-            Err(reason) => return failed("draw", &reason),
-        },
+    let text = match text {
+        Ok(text) => text,
+        Err(reason) => return failed("draw", &reason),
     };
     match output::print(text.as_bytes()) {
         Ok(_open) => ExitCode::Done,
         Err(reason) => failed("draw", &reason),
     }
+}
+
+fn draw_of_central(
+    shared: &Shared,
+    command: Option<OperatorCommand>,
+    roster: Option<&Roster>,
+) -> Result<String, String> {
+    let Some(command) = command else { return Ok(DrawState::of(shared).text(roster)) };
+    let done = draw::execute(shared, command).map_err(|error| error.to_string())?;
+    Ok(format!("{done}\n"))
+}
+
+fn draw_of_lottery(
+    lottery: &Lottery,
+    command: Option<OperatorCommand>,
+    roster: Option<&Roster>,
+) -> Result<String, String> {
+    let text = match command {
+        None => lottery.draw_state().map(|state| state.text(roster)),
+        Some(command) => lottery.execute(command).map(|done| format!("{done}\n")),
+    };
+    text.map_err(|error| error.to_string())
 }
 
 /// Prints every segment of the library with its objects, or only that of the central whose first

@@ -3,6 +3,7 @@
 mod central;
 mod cli;
 mod config;
+mod engine;
 mod exit_code;
 #[cfg(test)]
 #[path = "../../fuzz/corpus.rs"]
@@ -65,21 +66,24 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
     let chosen = matches!(settings.source("SERVER_PORT"), Source::Flag(_)).then_some(port);
     Ok(match &cli.command {
         Some(Command::Backup { directory }) => inspect::backup(&config.storage_dir, directory),
-        Some(Command::Status { json, watch }) => inspect::status(port, *json, *watch),
+        Some(Command::Status { json, watch }) => {
+            inspect::status(port, *json, *watch, &config.storage)
+        }
         Some(Command::Draw { confirm, reopen }) => {
             let command = match (*confirm, *reopen) {
                 (true, _) => Some(OperatorCommand::Confirm),
                 (_, true) => Some(OperatorCommand::Reopen),
                 _ => None,
             };
-            inspect::draw(port, command, config.roster.as_ref())
+            inspect::draw(port, command, config.roster.as_ref(), &config.storage)
         }
         Some(Command::Ipcs) => inspect::ipcs(chosen),
         Some(Command::Health { live: true }) => {
             inspect::health::live(port, config.heartbeat_timeout)
         }
         Some(Command::Health { live: false }) => inspect::health::ready(port),
-        Some(Command::Verify) => verify::run(&config.storage_dir),
+        Some(Command::Verify) => verify::run(&config.storage, &config.storage_dir),
+        Some(Command::Export { directory }) => inspect::export_lottery(&config.storage, directory),
         Some(Command::Run | Command::Documents(_)) | None => {
             if let Some(path) = &config.log_file
                 && let Err(reason) = log_file::log_to(path)

@@ -20,17 +20,19 @@ use multiprocessing::{
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
+use postgres_link::Url;
 
 pub use self::error::StartError;
 use self::lines::{log_config, log_event, log_recovery, ready_lines, reopen_log};
 use self::reload::Reloader;
 use self::watchdog::Watchdog;
 use crate::central::{Central, Fatal, Phase, RepairError, Shared, Wakers, WorkerState, unix_ms};
-use crate::config::{Config, Flags};
+use crate::config::{Config, Flags, StorageChoice};
+use crate::engine::{self, Engine, EngineError, Identity};
 use crate::exit_code::ExitCode;
 use crate::listener::{Listener, addresses_of};
 use crate::storage::Storage;
-use crate::worker::{self, Limits, WorkerError};
+use crate::worker::{self, Limits, Store, WorkerError};
 
 /// Time between two log lines about a repair that a living process blocks. The repair itself is
 /// retried many times per second.
@@ -41,6 +43,15 @@ const LOG_BLOCKED_EVERY: Duration = Duration::from_secs(5);
 const SLOTS_PER_WORKER: usize = 2;
 const SPARE_SLOTS: usize = 6;
 
+/// What a central is started with.
+struct Start<'a> {
+    flags: &'a Flags,
+    settings: &'a Settings,
+    config: Config,
+    pool: Pool,
+    slots: usize,
+}
+
 /// Runs a central until it is stopped. `flags` are the sources of its settings at a reload.
 pub fn run(flags: &Flags, settings: &Settings, config: Config) -> Result<ExitCode, StartError> {
     let slots = SLOTS_PER_WORKER * config.workers.get() + SPARE_SLOTS;
@@ -49,56 +60,104 @@ pub fn run(flags: &Flags, settings: &Settings, config: Config) -> Result<ExitCod
     let options = PoolOptions { workers: config.workers, slots, grace: config.grace };
     let pool = Pool::new(options)?;
     allow_many_descriptors();
-    // Lock the storage before binding the port. After a kill -9, the last workers of the previous
-    // central still hold both, and opening the storage waits until they have exited.
-    let keyed = config.listen_addresses.iter().any(|address| address.dialect.has_keys);
-    let (storage, recovery) = Storage::open(&config.storage_dir, config.durability, keyed)?;
-    log_recovery(&recovery);
-    let ips = addresses_of(&config.ip);
-    let bind = |address| Listener::bind(&ips, address, config.backlog);
-    let listeners = config.listen_addresses.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
-    let listeners: Vec<_> = listeners.into_iter().flatten().collect();
-    let port = listeners.first().map_or(0, |listener| listener.address.port());
-    let addresses: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
-    let shared = Shared::create_reclaiming(&Shared::name(port)?, slots, addresses.len())?;
-    shared.port.store(port);
-    shared.set_listening(&addresses);
-    shared.beat_as_supervisor();
-    shared.needs_confirmation.store(config.draw_needs_confirmation.into());
-    let roster = config.roster.clone();
-    let wakers = Wakers::new()?;
-    let (totals, agencies) = (recovery.ledger, config.agencies);
-    let central = Central::new(shared, storage, totals, agencies, roster, wakers)?;
-    if central.was_drawn() {
-        let advice = "the draw of this storage has been held, so bets are closed; a new lottery \
-                      needs another SERVER_STORAGE_DIR";
-        info("sorteo", Outcome::InProgress).with("reason", advice).write();
+    let start = Start { flags, settings, config, pool, slots };
+    match start.config.storage.clone() {
+        StorageChoice::Files => start.on_files(),
+        StorageChoice::Engine { url, lottery, central } => {
+            start.on_engine(&url, &lottery, &central)
+        }
     }
-    central.shared().log_missing_confirmation();
-    log_config(&config, port);
-    let mut supervisor = Supervisor {
-        central,
-        ready: ready_lines(&config, &listeners),
-        listeners,
-        // Never read, so its counter only grows. An overflow would take 2^64 writes.
-        drawn: Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?),
-        reloader: Reloader::new(flags, settings),
-        watchdog: Watchdog::new(config.heartbeat_timeout),
-        generation: 1,
-        workers: config.workers.get(),
-        config,
-        died: vec![false; slots],
-        served: vec![0; slots],
-        logged_blocked: None,
-    };
-    supervisor.publish_workers();
-    let outcome = pool.run(&mut supervisor)?;
-    Ok(supervisor.end(outcome))
+}
+
+impl Start<'_> {
+    fn on_files(self) -> Result<ExitCode, StartError> {
+        let config = &self.config;
+        // Lock the storage before binding the port. After a kill -9, the last workers of the
+        // previous central still hold both, and opening the storage waits until they have exited.
+        let keyed = config.listen_addresses.iter().any(|address| address.dialect.has_keys);
+        let (storage, recovery) = Storage::open(&config.storage_dir, config.durability, keyed)?;
+        log_recovery(&recovery);
+        let (listeners, shared) = self.listen()?;
+        let wakers = Wakers::new()?;
+        let (totals, agencies) = (recovery.ledger, config.agencies);
+        let roster = config.roster.clone();
+        let central = Central::new(shared, storage, totals, agencies, roster, wakers)?;
+        if central.was_drawn() {
+            let advice = "the draw of this storage has been held, so bets are closed; a new \
+                          lottery needs another SERVER_STORAGE_DIR";
+            info("sorteo", Outcome::InProgress).with("reason", advice).write();
+        }
+        central.shared().log_missing_confirmation();
+        self.serve(central, listeners)
+    }
+
+    fn on_engine(self, url: &Url, lottery: &str, central: &str) -> Result<ExitCode, StartError> {
+        let config = &self.config;
+        // Resolved before the fork: a worker must not wait for a name server.
+        let servers = url.resolve().map_err(EngineError::from)?;
+        let identity = Identity::new(lottery, central).map_err(EngineError::Name)?;
+        let engine = Engine { servers, identity, slots: self.slots };
+        let roster: Option<Vec<i32>> =
+            config.roster.as_ref().map(|roster| roster.numbers().map(i32::from).collect());
+        let confirm = config.draw_needs_confirmation;
+        let started = engine::start(&engine, config.agencies, roster.as_deref(), confirm)?;
+        let Some(started) = started else {
+            info("exit", Outcome::Success).write();
+            return Ok(ExitCode::Done);
+        };
+        let (listeners, shared) = self.listen()?;
+        let central = Central::on_engine(shared, engine, config.roster.clone(), &started)?;
+        self.serve(central, listeners)
+    }
+
+    /// Binds the ports and creates the shared memory.
+    fn listen(&self) -> Result<(Vec<Listener>, Shared), StartError> {
+        let config = &self.config;
+        let ips = addresses_of(&config.ip);
+        let bind = |address| Listener::bind(&ips, address, config.backlog);
+        let listeners = config.listen_addresses.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+        let listeners: Vec<_> = listeners.into_iter().flatten().collect();
+        let port = listeners.first().map_or(0, |listener| listener.address.port());
+        let addresses: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
+        let shared = Shared::create_reclaiming(&Shared::name(port)?, self.slots, addresses.len())?;
+        shared.port.store(port);
+        shared.set_listening(&addresses);
+        shared.beat_as_supervisor();
+        shared.needs_confirmation.store(config.draw_needs_confirmation.into());
+        Ok((listeners, shared))
+    }
+
+    fn serve<S: Store>(
+        self,
+        central: Central<S>,
+        listeners: Vec<Listener>,
+    ) -> Result<ExitCode, StartError> {
+        let Self { flags, settings, config, pool, slots } = self;
+        log_config(&config, central.shared().port.load());
+        let mut supervisor = Supervisor {
+            central,
+            ready: ready_lines(&config, &listeners),
+            listeners,
+            // Never read, so its counter only grows. An overflow would take 2^64 writes.
+            drawn: Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?),
+            reloader: Reloader::new(flags, settings),
+            watchdog: Watchdog::new(config.heartbeat_timeout),
+            generation: 1,
+            workers: config.workers.get(),
+            config,
+            died: vec![false; slots],
+            served: vec![0; slots],
+            logged_blocked: None,
+        };
+        supervisor.publish_workers();
+        let outcome = pool.run(&mut supervisor)?;
+        Ok(supervisor.end(outcome))
+    }
 }
 
 /// What the pool runs: the original in the supervisor, a copy in each worker.
-struct Supervisor<'a> {
-    central: Central,
+struct Supervisor<'a, S: Store> {
+    central: Central<S>,
     /// The supervisor's own handles, closed when the pool stops so that the ports become free.
     listeners: Vec<Listener>,
     /// Wakes every worker when the draw has been held or must be taken over.
@@ -122,7 +181,7 @@ struct Supervisor<'a> {
     logged_blocked: Option<Instant>,
 }
 
-impl Workload for Supervisor<'_> {
+impl<S: Store> Workload for Supervisor<'_, S> {
     fn work(&mut self, worker: &Worker) -> i32 {
         self.central.become_worker(worker.slot());
         self.central.shared().worker_state.store(worker.slot(), WorkerState::Starting as u8);
@@ -154,7 +213,7 @@ impl Workload for Supervisor<'_> {
     }
 
     fn repair(&mut self, slot: usize, _exit: Exit) -> RepairOutcome {
-        let Err(reason) = self.central.repair(slot) else { return RepairOutcome::Done };
+        let Err(reason) = S::repair(&self.central, slot) else { return RepairOutcome::Done };
         // The process that found the storage unusable has logged it.
         if matches!(reason, RepairError::Fatal(Fatal::Failed(_))) {
             return RepairOutcome::Done;
@@ -233,7 +292,7 @@ impl Workload for Supervisor<'_> {
     }
 }
 
-impl Supervisor<'_> {
+impl<S: Store> Supervisor<'_, S> {
     /// Writes the generation and the number of its workers to the shared state.
     fn publish_workers(&self) {
         let shared = self.central.shared();
@@ -260,7 +319,7 @@ impl Supervisor<'_> {
 
     /// Closes the storage and returns the exit code, after every worker has exited.
     fn end(mut self, outcome: multiprocessing::Outcome) -> ExitCode {
-        let closed = self.central.close();
+        let closed = S::close(&mut self.central);
         let failed = self.central.shared().storage_failure().is_some();
         let code = match outcome {
             multiprocessing::Outcome::Stopped if closed.is_ok() => ExitCode::Done,

@@ -11,6 +11,8 @@ mod brief;
 mod connection;
 mod draw;
 mod ending;
+mod engine;
+mod files;
 mod handler;
 mod intake;
 mod large;
@@ -22,6 +24,7 @@ mod pressure;
 mod reopening;
 mod request;
 mod round;
+mod store;
 mod table;
 mod unpublished;
 mod winners;
@@ -41,7 +44,6 @@ use nix::sys::eventfd::EventFd;
 use self::absence::Absence;
 use self::answers::Answers;
 use self::connection::{Connection, Phase};
-use self::draw::DrawAttempt;
 use self::handler::Handler;
 use self::intake::Intake;
 use self::large::LargeTurns;
@@ -49,8 +51,9 @@ use self::log_budget::LogBudget;
 use self::places::Places;
 use self::request::Requests;
 use self::round::Round;
+pub use self::store::Store;
 use self::table::{Table, Token};
-use crate::central::{Central, Fatal, WorkerState};
+use crate::central::{Central, Fatal};
 use crate::listener::Listener;
 use crate::storage::FileError;
 
@@ -58,8 +61,6 @@ use crate::storage::FileError;
 const READ_BYTES: usize = 64 * 1024;
 /// Time between two checks of the deadlines. A connection may outlive its deadline by this much.
 const DEADLINE_CHECK: Duration = Duration::from_millis(250);
-/// Time between two tests of a disk that refuses batches.
-const DISK_RETRY: Duration = Duration::from_secs(1);
 /// Time between two checks whether another program has deleted or replaced the files.
 const NAMES_CHECK: Duration = Duration::from_millis(500);
 /// Time between two checks of the deadlines during a stop.
@@ -83,7 +84,9 @@ const REQUESTS: u64 = u64::MAX;
 const DRAWN: u64 = u64::MAX - 1;
 /// Token of the eventfd that wakes this worker when the sync of another process has ended.
 const SYNCED: u64 = u64::MAX - 2;
-/// First token of the listening sockets; [`SYNCED`] ends their range. Tokens of connections are
+/// Token of the descriptor of an engine.
+const ENGINE: u64 = u64::MAX - 3;
+/// First token of the listening sockets; [`ENGINE`] ends their range. Tokens of connections are
 /// smaller, because their keys fit 32 bits, and no memory holds a table of 2^32 - 1 connections.
 const LISTENERS: u64 = (u32::MAX as u64) << 32;
 
@@ -123,22 +126,21 @@ pub enum WorkerError {
 }
 
 /// Serves until asked to stop. After an error the process must exit.
-pub fn serve(
+pub fn serve<S: Store>(
     worker: &Worker,
     listeners: Vec<Listener>,
     drawn: Arc<EventFd>,
-    central: &mut Central,
+    central: &mut Central<S>,
     mut limits: Limits,
     log_file: Option<&Path>,
 ) -> Result<(), WorkerError> {
-    central.open_again()??;
     limits.connections = intake::max_connections(limits.connections);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(worker.stop_fd(), EpollEvent::new(EpollFlags::EPOLLIN, REQUESTS))?;
     // Edge-triggered: each write wakes every worker, and no worker has to read the shared counter.
     let edge = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
     epoll.add(&*drawn, EpollEvent::new(edge, DRAWN))?;
-    epoll.add(central.wakers().of(worker.slot()), EpollEvent::new(edge, SYNCED))?;
+    let kept = S::open(central, worker.slot(), &epoll, drawn)?;
     let dialects = listeners.iter().map(|listener| listener.dialect);
     let answering = dialects.filter(|dialect| dialect.waits_for_draw).collect();
     let intakes = (LISTENERS..)
@@ -148,36 +150,32 @@ pub fn serve(
     let (slot, log) = (worker.slot(), LogBudget::new(limits.log_lines));
     let reopened = central.shared().reopened.load();
     let (round, answers) = (Round::default(), Answers::new());
-    let requests = Requests { slot, central, limits, answering, round, answers, log };
+    let requests = Requests { slot, central, limits, answering, round, kept, answers, log };
     let mut event_loop = EventLoop {
         epoll: &epoll,
         intakes,
         table: Table::new(&epoll),
         handler: Handler::new(requests),
-        draw: DrawAttempt::new(drawn),
         reopened,
         places: Places::new(),
         large: LargeTurns::new(),
         published: (0, 0, false),
-        disk_retried: None,
         has_requests: false,
         log_file,
+        is_announced: false,
         retiring: false,
     };
-    event_loop.central().shared().worker_state.store(slot, WorkerState::Ready as u8);
-    worker.ready();
     let _held = logger::hold();
     event_loop.run(worker)
 }
 
 /// The event loop of a worker, and the owners of its state.
-struct EventLoop<'a> {
+struct EventLoop<'a, S: Store> {
     epoll: &'a Epoll,
     /// One per listening socket.
     intakes: Vec<Intake>,
     table: Table<'a>,
-    handler: Handler<'a>,
-    draw: DrawAttempt,
+    handler: Handler<'a, S>,
     /// Number of times that bets were reopened, as far as this worker has seen.
     reopened: u32,
     /// Connections that may lose their places.
@@ -186,23 +184,24 @@ struct EventLoop<'a> {
     /// Numbers of connections and of waiting ones, and whether there is no room for another, as
     /// last written to shared memory.
     published: (usize, usize, bool),
-    /// When it last tested a disk that refuses batches.
-    disk_retried: Option<Instant>,
     /// True if the supervisor has sent requests that are not handled yet.
     has_requests: bool,
     /// File that the log goes to; `None` for standard error.
     log_file: Option<&'a Path>,
+    /// True once the supervisor knows that this worker accepts connections.
+    is_announced: bool,
     /// True once newer workers have taken over: it serves its connections until the last one ends.
     retiring: bool,
 }
 
-impl<'a> EventLoop<'a> {
+impl<'a, S: Store> EventLoop<'a, S> {
     fn run(&mut self, worker: &Worker) -> Result<(), WorkerError> {
         let mut events = [EpollEvent::empty(); EVENTS];
         let mut next_check = Instant::now() + DEADLINE_CHECK;
         let mut next_watch = Instant::now();
         let mut absence = Absence::new();
         loop {
+            self.announce(worker);
             logger::flush();
             let ready = match self.epoll.wait(&mut events, self.timeout()) {
                 Ok(ready) => ready,
@@ -213,7 +212,7 @@ impl<'a> EventLoop<'a> {
             // Before anything is acknowledged: this worker may have waited, or been stopped, for
             // long.
             if Instant::now() >= next_watch {
-                self.handler.requests.central.check_names()?;
+                S::check_names(self.handler.requests.central)?;
                 next_watch = Instant::now() + NAMES_CHECK;
             }
             if let Some(away) = absence.end(Instant::now())
@@ -223,7 +222,8 @@ impl<'a> EventLoop<'a> {
             }
             // Before any event: an agency that finishes in this round does so after the reopening.
             self.follow_reopening()?;
-            let queued = self.table.take_queued();
+            let is_held = S::is_held(&self.handler.requests);
+            let queued = if is_held { Vec::new() } else { self.table.take_queued() };
             self.accept_due()?;
             for event in &events[..ready] {
                 self.dispatch(event)?;
@@ -243,15 +243,15 @@ impl<'a> EventLoop<'a> {
             }
             if now >= next_check {
                 self.close_overdue(now)?;
-                self.retry_disk(now)?;
+                S::check(&mut self.handler.requests)?;
                 self.judge_paces(now)?;
                 self.free_a_place()?;
                 self.unblock_answers(now)?;
                 self.handler.requests.log.advance(now);
                 next_check = now + self.check_interval();
             }
-            if (self.is_draining() || self.retiring) && self.is_done() {
-                self.draw.give_up(self.handler.requests.central);
+            if (self.is_draining() || self.retiring) && self.is_done()? {
+                S::give_up_draw(&mut self.handler.requests);
                 self.handler.requests.log.report();
                 info("close_connections", Outcome::Success).with("worker", worker.slot()).write();
                 return Ok(());
@@ -259,7 +259,7 @@ impl<'a> EventLoop<'a> {
         }
     }
 
-    fn central(&self) -> &Central {
+    fn central(&self) -> &Central<S> {
         self.handler.requests.central
     }
 
@@ -275,12 +275,16 @@ impl<'a> EventLoop<'a> {
     /// this worker misses a deadline or the loss of a file, or the watchdog its heartbeat.
     fn timeout(&self) -> EpollTimeout {
         let accepts = self.intakes.iter().any(Intake::is_due);
-        if accepts || self.table.has_queued() || self.draw.is_under_way() {
+        let requests = &self.handler.requests;
+        if accepts || self.table.has_queued() && !S::is_held(requests) {
             return EpollTimeout::ZERO;
         }
         let paused = self.intakes.iter().filter_map(Intake::paused_until).min();
-        let waits = self.handler.requests.round.waits();
-        let longest = if waits { SYNC_CHECK } else { self.check_interval() };
+        let patience = S::patience(requests);
+        let longest = patience.unwrap_or(Duration::MAX).min(self.check_interval());
+        if longest.is_zero() {
+            return EpollTimeout::ZERO;
+        }
         let pause = paused.map_or(longest, |until| until.saturating_duration_since(Instant::now()));
         let has_turn = self.table.has_deferred() || self.handler.requests.answers.has_work();
         let turn = if has_turn { self.large.next_look() } else { longest };
@@ -299,6 +303,10 @@ impl<'a> EventLoop<'a> {
                 Ok(())
             }
             DRAWN | SYNCED => Ok(()),
+            ENGINE => {
+                S::note_ready(&mut self.handler.requests.kept);
+                Ok(())
+            }
             token @ LISTENERS.. => self.accept((token - LISTENERS) as usize).map(drop),
             _ if event.events().contains(EpollFlags::EPOLLERR) => {
                 self.visit(Token::of_event(event), Handler::reset)
@@ -312,15 +320,14 @@ impl<'a> EventLoop<'a> {
     fn visit(
         &mut self,
         token: Token,
-        handle: impl FnOnce(&mut Handler<'a>, &mut Connection) -> Result<(), Fatal>,
+        handle: impl FnOnce(&mut Handler<'a, S>, &mut Connection) -> Result<(), Fatal>,
     ) -> Result<(), WorkerError> {
         self.central().beat();
         self.table.with(token, |connection| handle(&mut self.handler, connection))?;
-        let Requests { slot, central, round, .. } = &mut self.handler.requests;
-        if round.must_end() {
+        if S::must_end(&self.handler.requests) {
             self.end_round()?;
-        } else if round.is_full() {
-            round.commit(central, *slot)?;
+        } else if self.handler.requests.round.is_full() {
+            S::commit_full(&mut self.handler.requests)?;
         }
         self.make_room()?;
         self.publish_counts();
@@ -359,9 +366,8 @@ impl<'a> EventLoop<'a> {
 
     /// Does this round's part of the draw, and answers the agencies that have waited for it.
     fn advance_draw(&mut self) -> Result<(), WorkerError> {
-        let Requests { slot, central, .. } = &mut self.handler.requests;
         if self.handler.draining.is_none() {
-            self.draw.advance(central, *slot)?;
+            S::advance_draw(&mut self.handler.requests)?;
         }
         self.answer_waiting()
     }
@@ -384,17 +390,6 @@ impl<'a> EventLoop<'a> {
             self.close(token, &reason)?;
         }
         self.publish_counts();
-        Ok(())
-    }
-
-    /// Tests, once per second, whether a disk that has refused a batch accepts writes again.
-    /// Without this test the central would seem unhealthy until the next batch.
-    fn retry_disk(&mut self, now: Instant) -> Result<(), WorkerError> {
-        let refuses = self.central().shared().disk_refused.load() != 0;
-        if refuses && self.disk_retried.is_none_or(|time| now >= time + DISK_RETRY) {
-            self.disk_retried = Some(now);
-            self.handler.requests.central.retry_disk()?;
-        }
         Ok(())
     }
 }

@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use conventions::log_line::{Outcome, info};
+use lottery::Results;
 use multiprocessing::ValueGuard;
 
 use super::locks::{Busy, LOCK_TIMEOUT, lock_ledger};
-use super::{Central, Fatal, Rejected, Shared};
+use super::{Central, Fatal, Files, Rejected, Shared};
 use crate::storage::{Batches, FileError, Group, Judgement, Ledger, LedgerWords, Storage};
 
 /// How long a test of a disk that refuses batches waits for the lock.
@@ -24,6 +25,8 @@ pub enum Accepted {
     StoredBefore,
     /// The number of the next batch of a session.
     Next(u64),
+    /// The state of the lottery.
+    Results(Results),
 }
 
 /// A session and its agency: the question for the number of its next batch.
@@ -43,7 +46,7 @@ pub struct Committed {
     pub totals: Ledger,
 }
 
-impl Central {
+impl Central<Files> {
     /// Stores the batches of a group, marks agencies as finished, then looks up sessions. All of it
     /// counts once it is [published](Self::publish).
     ///
@@ -58,10 +61,10 @@ impl Central {
         sessions: &[SessionQuestion],
     ) -> Result<Committed, Fatal> {
         let refused = |busy| Ok(Committed::refused(group, agencies, sessions, busy));
-        if let Some(busy) = self.stalled {
+        if let Some(busy) = self.store.stalled {
             return refused(busy);
         }
-        let locked = lock_ledger(&self.shared, &self.storage, &self.waits, LOCK_TIMEOUT)?;
+        let locked = lock_ledger(&self.shared, &self.store.storage, &self.waits, LOCK_TIMEOUT)?;
         let mut guard = match locked {
             Ok(guard) => guard,
             Err(busy) => return refused(busy),
@@ -71,7 +74,7 @@ impl Central {
         let batches = if self.is_closed() {
             group.all().one_by_one().map(|batch| self.recognize(batch)).collect()
         } else {
-            let (shared, storage) = (&self.shared, &mut self.storage);
+            let (shared, storage) = (&self.shared, &mut self.store.storage);
             let stored = || store(shared, storage, &mut guard, group.all());
             match self.waits.heartbeat.on_disk(stored) {
                 Ok(results) => results,
@@ -85,7 +88,7 @@ impl Central {
         };
         let mut finished = Vec::with_capacity(agencies.len());
         for agency in agencies {
-            let (shared, storage) = (&self.shared, &mut self.storage);
+            let (shared, storage) = (&self.shared, &mut self.store.storage);
             let marked = || mark_finished(shared, storage, &mut guard, *agency);
             match self.waits.heartbeat.on_disk(marked) {
                 Ok(result) => {
@@ -98,21 +101,21 @@ impl Central {
             }
         }
         let next = |(session, agency): &SessionQuestion| {
-            Ok(Accepted::Next(self.storage.next_sequence(session, *agency)??))
+            Ok(Accepted::Next(self.store.storage.next_sequence(session, *agency)??))
         };
         let sessions = sessions.iter().map(next).collect();
         let totals = Ledger::from(*guard);
         let committed = Committed { batches, finished, sessions, totals };
         committed.record_refusal(&self.shared);
         drop(guard);
-        self.waits.heartbeat.on_disk(|| self.storage.start_writing(&before, &totals));
+        self.waits.heartbeat.on_disk(|| self.store.storage.start_writing(&before, &totals));
         Ok(committed)
     }
 
     /// Returns the result of a batch that arrives after bets have closed: it is accepted only if it
     /// is stored already. The caller holds the ledger's lock.
     fn recognize(&self, batch: Batches<'_>) -> Result<Accepted, Rejected> {
-        match judge(&self.storage, batch)? {
+        match judge(&self.store.storage, batch)? {
             Judgement::Repeated => Ok(Accepted::StoredBefore),
             _ if self.was_drawn() => Err(Rejected::Drawn),
             _ => Err(Rejected::Closed),
@@ -123,7 +126,7 @@ impl Central {
     /// writing bytes behind the stored rows and removing them, as a refused batch does.
     pub fn retry_disk(&self) -> Result<(), Fatal> {
         let Ok(guard) = self.lock_ledger(RETRY_TIMEOUT)? else { return Ok(()) };
-        match self.waits.heartbeat.on_disk(|| self.storage.try_room(&Ledger::from(*guard))) {
+        match self.waits.heartbeat.on_disk(|| self.store.storage.try_room(&Ledger::from(*guard))) {
             Ok(refused) => {
                 self.shared.disk_refused.store(refused.map_or(0, |error| error.errno()));
                 Ok(())

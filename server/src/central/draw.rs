@@ -11,13 +11,13 @@ use std::time::Duration;
 use conventions::log_line::{Outcome, info, warn};
 use conventions::logger;
 
-use super::{Central, Fatal, Rejected};
+use super::{Central, Fatal, Files, Rejected};
 use crate::storage::{AgencyWinners, Draw, Drawing, FileError, Ledger};
 
 /// How long an attempt at the draw waits for a lock. The next attempt follows soon.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
-impl Central {
+impl<S> Central<S> {
     /// Returns true if bets are closed: every expected agency has finished, or the draw has been
     /// held.
     pub fn is_closed(&self) -> bool {
@@ -34,6 +34,39 @@ impl Central {
         self.shared.drawn.load() != 0
     }
 
+    /// Returns true if this process has the result of the draw.
+    pub fn has_draw(&self) -> bool {
+        self.draw.is_some()
+    }
+
+    /// Returns the winners of an agency, once this process has the result of the draw. None of them
+    /// is read yet.
+    pub fn winners_of(&self, agency: u16) -> Result<AgencyWinners, Rejected> {
+        let winners = self.opened_draw().map(|draw| draw.winners(agency));
+        winners.map_err(|source| Rejected::Draw { agency, source })
+    }
+
+    /// Reads the next winners of an agency, from about `bytes` bytes of the result. Returns true
+    /// once all are read.
+    pub fn read_winners(
+        &self,
+        agency: u16,
+        winners: &mut AgencyWinners,
+        bytes: u64,
+    ) -> Result<bool, Rejected> {
+        let draw = self.opened_draw();
+        let read = draw.and_then(|draw| self.waits.heartbeat.on_disk(|| draw.read(winners, bytes)));
+        read.map_err(|source| Rejected::Draw { agency, source })
+    }
+
+    fn opened_draw(&self) -> io::Result<&Draw> {
+        // There is none only if the file was removed. An empty answer would be wrong.
+        let gone = || io::Error::new(io::ErrorKind::NotFound, "draw.csv is gone");
+        self.draw.as_ref().ok_or_else(gone)
+    }
+}
+
+impl Central<Files> {
     /// Returns true if the draw is held next: bets are closed, and an operator has confirmed the
     /// draw if that is required.
     fn is_due(&self) -> bool {
@@ -63,14 +96,15 @@ impl Central {
             self.shared.draw_owner.store(slot as u32 + 1);
             Ledger::from(*guard)
         };
-        let begun = self.waits.heartbeat.on_disk(|| self.storage.begin_draw(&ledger));
+        let begun = self.waits.heartbeat.on_disk(|| self.store.storage.begin_draw(&ledger));
         Ok(begun.map(Some).map_err(Rejected::from).inspect_err(|_| self.give_up_draw()))
     }
 
     /// Continues the draw for about `bytes` bytes of bets. Returns true once it has read all bets.
     /// After an error, any worker may start over.
     pub fn advance_draw(&self, drawing: &mut Drawing, bytes: u64) -> Result<bool, Rejected> {
-        let advanced = self.waits.heartbeat.on_disk(|| self.storage.advance_draw(drawing, bytes));
+        let advanced =
+            self.waits.heartbeat.on_disk(|| self.store.storage.advance_draw(drawing, bytes));
         advanced.map_err(|error: FileError| {
             self.give_up_draw();
             error.into()
@@ -80,7 +114,7 @@ impl Central {
     /// Stores the result of a draw that has read all bets. From then on the draw has been held.
     /// After an error, the caller may retry.
     pub fn finish_draw(&self, drawing: &Drawing) -> Result<(), Rejected> {
-        self.waits.heartbeat.on_disk(|| self.storage.write_draw(drawing))?;
+        self.waits.heartbeat.on_disk(|| self.store.storage.write_draw(drawing))?;
         if drawing.bets() == 0 {
             warn("draw", Outcome::Success)
                 .with("reason", "no bet is stored, so no agency has a winner")
@@ -100,31 +134,11 @@ impl Central {
         self.shared.draw_owner.store(0);
     }
 
-    /// Returns the winners of an agency, after the draw. None of them is read yet.
-    pub fn winners_of(&mut self, agency: u16) -> Result<AgencyWinners, Rejected> {
+    /// Opens the result of the draw, unless this process has done so.
+    pub fn open_draw(&mut self) -> Result<(), FileError> {
         if self.draw.is_none() {
-            self.draw = self.waits.heartbeat.on_disk(|| self.storage.draw())?;
+            self.draw = self.waits.heartbeat.on_disk(|| self.store.storage.draw())?;
         }
-        let winners = self.opened_draw().map(|draw| draw.winners(agency));
-        winners.map_err(|source| Rejected::Draw { agency, source })
-    }
-
-    /// Reads the next winners of an agency, from about `bytes` bytes of the result. Returns true
-    /// once all are read.
-    pub fn read_winners(
-        &self,
-        agency: u16,
-        winners: &mut AgencyWinners,
-        bytes: u64,
-    ) -> Result<bool, Rejected> {
-        let draw = self.opened_draw();
-        let read = draw.and_then(|draw| self.waits.heartbeat.on_disk(|| draw.read(winners, bytes)));
-        read.map_err(|source| Rejected::Draw { agency, source })
-    }
-
-    fn opened_draw(&self) -> io::Result<&Draw> {
-        // There is none only if the file was removed. An empty answer would be wrong.
-        let gone = || io::Error::new(io::ErrorKind::NotFound, "draw.csv is gone");
-        self.draw.as_ref().ok_or_else(gone)
+        Ok(())
     }
 }

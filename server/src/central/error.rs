@@ -8,6 +8,7 @@ use multiprocessing::{LockFailure, SegmentName};
 
 use super::StorageFailure;
 use super::locks::Busy;
+use crate::engine::EngineError;
 use crate::storage::{FileError, KeyRefused, StorageError};
 
 /// Why one request, or one attempt at the draw, failed. Nothing of it is stored, and the central
@@ -20,7 +21,7 @@ pub enum Rejected {
     /// The draw has been held.
     #[error(
         "the bets are closed: every expected agency has finished; a new lottery needs another \
-         SERVER_STORAGE_DIR"
+         SERVER_STORAGE_DIR, or another SERVER_LOTTERY in a database"
     )]
     Drawn,
     /// Every expected agency has finished, and the draw has not been held yet.
@@ -126,6 +127,9 @@ pub enum Fatal {
         /// Name of the segment.
         name: SegmentName,
     },
+    /// The engine cannot be used.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// A lock cannot be taken.
     #[error("shared memory: {0}")]
     Lock(#[from] LockFailure),
@@ -146,6 +150,9 @@ pub enum RepairError {
     /// A living process holds a lock and does not release it. The repair can be retried.
     #[error("shared memory: {0}")]
     Busy(#[from] Busy),
+    /// The engine cannot be reached.
+    #[error("the engine: {0}")]
+    Engine(String),
     /// A retry does not help.
     #[error(transparent)]
     Fatal(#[from] Fatal),

@@ -4,35 +4,12 @@
 //! agency.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use lottery::Request;
 
-use super::{Central, Fatal, Rejected, RepairError};
-use crate::roster::Roster;
+use super::{Central, Rejected};
 
-/// How long the supervisor waits for the lock of `ledger`.
-const LOCK_TIMEOUT: Duration = Duration::from_millis(250);
-
-impl Central {
-    /// Changes the number of agencies that the draw waits for, and the roster. Returns false if
-    /// bets are closed, in which case both stay: the draw covers the bets that were stored when
-    /// these agencies closed them.
-    pub fn expect(&mut self, agencies: u16, roster: Option<Roster>) -> Result<bool, RepairError> {
-        {
-            let _guard = self.lock_ledger(LOCK_TIMEOUT)??;
-            if self.is_closed() {
-                return Ok(false);
-            }
-            let finished = self.storage.finished_agencies().map_err(Fatal::from)?;
-            self.shared.set_roster(roster.iter().flat_map(Roster::numbers));
-            self.shared.expected.store(agencies.into());
-            self.shared.set_finished(finished.into_iter());
-        }
-        self.roster = roster;
-        Ok(true)
-    }
-
+impl<S> Central<S> {
     /// Returns true if the peer may speak for some agency.
     pub fn admits(&self, address: IpAddr) -> bool {
         self.roster.as_ref().is_none_or(|roster| roster.admits(address))

@@ -9,7 +9,7 @@ use conventions::log_line::{Outcome, warn};
 use multiprocessing::{Lock, LockError, LockGuard, ValueGuard};
 use nix::unistd::Pid;
 
-use super::{Central, Fatal, Heartbeat, Shared};
+use super::{Central, Fatal, Files, Heartbeat, Shared};
 use crate::storage::{Ledger, LedgerWords, Storage};
 
 /// How long a request waits for a lock of a living process. The watchdog ends a stopped or stuck
@@ -92,12 +92,14 @@ impl Waits {
     }
 }
 
-impl Central {
+impl Central<Files> {
     /// Locks the ledger, waiting at most `limit`.
     pub(super) fn lock_ledger(&self, limit: Duration) -> Waited<ValueGuard<'_, LedgerWords>> {
-        lock_ledger(&self.shared, &self.storage, &self.waits, limit)
+        lock_ledger(&self.shared, &self.store.storage, &self.waits, limit)
     }
+}
 
+impl<S> Central<S> {
     /// Locks the winners, waiting at most `limit`. The value is whole even if the previous owner
     /// died, and its lock guards nothing else.
     pub(super) fn lock_winners(&self, limit: Duration) -> Waited<ValueGuard<'_, u64>> {

@@ -11,7 +11,7 @@ use conventions::log_line::{Outcome, error, info};
 use multiprocessing::{LockError, ValueGuard};
 
 use super::locks::lock_ledger;
-use super::{Central, Fatal, Shared};
+use super::{Central, Fatal, Files, Shared};
 use crate::storage::{Ledger, LedgerWords, Storage, StorageError};
 
 /// How long a worker waits for the lock of `ledger`.
@@ -126,7 +126,7 @@ impl Shared {
     }
 
     /// Returns the command that no worker has answered yet, with its word.
-    fn pending_command(&self) -> Option<(u64, OperatorCommand)> {
+    pub(super) fn pending_command(&self) -> Option<(u64, OperatorCommand)> {
         let word = self.command.load();
         if number_of(word) == number_of(self.answer.load()) {
             return None;
@@ -140,11 +140,18 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Answers a command.
+    pub(super) fn answer_command(&self, word: u64, answer: Answer) {
+        self.answer.store(number_of(word) << CODE_BITS | answer as u64);
+    }
+}
+
 fn number_of(word: u64) -> u64 {
     word >> CODE_BITS
 }
 
-impl Central {
+impl Central<Files> {
     /// Executes the pending command of an operator, if there is one and this worker may. Returns
     /// true if bets are open again, so that a draw of this worker is void.
     pub fn obey(&mut self, slot: usize) -> Result<bool, Fatal> {
@@ -152,7 +159,7 @@ impl Central {
         if self.shared.pending_command().is_none() {
             return Ok(false);
         }
-        let locked = lock_ledger(&self.shared, &self.storage, &self.waits, LOCK_TIMEOUT)?;
+        let locked = lock_ledger(&self.shared, &self.store.storage, &self.waits, LOCK_TIMEOUT)?;
         // If the lock is not free, the next round tries again.
         let Ok(mut guard) = locked else { return Ok(false) };
         self.check_durability()?;
@@ -164,7 +171,7 @@ impl Central {
         let answer = match command {
             OperatorCommand::Confirm => self.confirm(),
             OperatorCommand::Reopen => {
-                let (shared, storage) = (&self.shared, &mut self.storage);
+                let (shared, storage) = (&self.shared, &mut self.store.storage);
                 let reopened = self.waits.heartbeat.on_disk(|| reopen(shared, storage, &mut guard));
                 match reopened {
                     Ok(answer) => answer,
@@ -176,7 +183,7 @@ impl Central {
                 }
             }
         };
-        self.shared.answer.store(number_of(word) << CODE_BITS | answer as u64);
+        self.shared.answer_command(word, answer);
         Ok(answer == Answer::Done && command == OperatorCommand::Reopen)
     }
 

@@ -10,15 +10,15 @@ use conventions::log_line::{Outcome, warn};
 use multiprocessing::ValueGuard;
 
 use super::locks::{Busy, LOCK_TIMEOUT};
-use super::{Central, Fatal};
+use super::{Central, Fatal, Files};
 use crate::storage::{Durability, Ledger};
 
-impl Central {
+impl Central<Files> {
     /// Returns how many records are durable as promised. If those that are `wanted` are not, first
     /// syncs for all processes, unless another process is syncing. Then worker `slot` is woken when
     /// that process has ended.
     pub fn make_durable_or_await(&self, slot: usize, wanted: u64) -> Result<u64, Fatal> {
-        if self.storage.durability() == Durability::Process {
+        if self.store.storage.durability() == Durability::Process {
             return Ok(wanted);
         }
         self.check_durability()?;
@@ -38,7 +38,7 @@ impl Central {
 
     /// Returns true if a process syncs, or has died while it did.
     pub fn is_syncing(&self) -> bool {
-        self.storage.durability() == Durability::Disk && self.shared.sync.holder().is_some()
+        self.store.storage.durability() == Durability::Disk && self.shared.sync.holder().is_some()
     }
 
     /// Returns true if a process syncs. Then worker `slot` is woken when that process has ended.
@@ -50,7 +50,7 @@ impl Central {
     /// Works like [`make_durable_or_await`](Self::make_durable_or_await), but waits at most `limit`
     /// while other processes sync.
     pub fn make_durable(&self, wanted: u64, limit: Duration) -> Result<Result<u64, Busy>, Fatal> {
-        if self.storage.durability() == Durability::Process {
+        if self.store.storage.durability() == Durability::Process {
             return Ok(Ok(wanted));
         }
         let syncing = match self.lock_sync(limit)? {
@@ -72,7 +72,7 @@ impl Central {
             return Ok(durable);
         }
         let appended = Ledger::from(self.shared.ledger.get()).records;
-        let synced = self.waits.heartbeat.on_disk(|| self.storage.sync());
+        let synced = self.waits.heartbeat.on_disk(|| self.store.storage.sync());
         synced.map_err(|error| self.shared.note_failure(error.into()))?;
         self.shared.durable.fetch_max(appended);
         Ok(appended)
@@ -81,7 +81,7 @@ impl Central {
     /// Syncs the files before the next checkpoint, if this process has made that due. No process
     /// waits for it.
     pub fn sync_early(&mut self) -> Result<(), Fatal> {
-        let synced = self.waits.heartbeat.on_disk(|| self.storage.sync_early());
+        let synced = self.waits.heartbeat.on_disk(|| self.store.storage.sync_early());
         synced.map_err(|error| self.shared.note_failure(error.into()))
     }
 
@@ -123,12 +123,14 @@ impl Central {
     }
 
     fn stall(&mut self, slot: usize, busy: Option<Busy>) {
-        if let (Some(busy), None) = (busy, self.stalled) {
+        if let (Some(busy), None) = (busy, self.store.stalled) {
             warn("publish", Outcome::Fail).with("worker", slot).with("error", busy).write();
         }
-        self.stalled = busy;
+        self.store.stalled = busy;
     }
+}
 
+impl<S> Central<S> {
     /// Fails if the storage cannot be used any more, as any process has found.
     pub(super) fn check_durability(&self) -> Result<(), Fatal> {
         self.shared.storage_failure().map_or(Ok(()), |failure| Err(Fatal::Failed(failure)))

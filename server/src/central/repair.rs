@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use super::publish::raise;
-use super::{Central, RepairError, WorkerState};
+use super::{Central, Fatal, Files, RepairError, Shared, WorkerState};
+use crate::roster::Roster;
 use crate::storage::Ledger;
 
 /// How long one attempt to repair waits for a lock. Running workers hold locks for microseconds,
@@ -12,7 +13,23 @@ use crate::storage::Ledger;
 /// must not block the supervisor.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(250);
 
-impl Central {
+impl Shared {
+    /// Removes what a dead worker has left in its slot.
+    pub fn clear_worker(&self, slot: usize) {
+        self.end_all_batches(slot);
+        self.worker_connections.store(slot, 0);
+        self.worker_waiting.store(slot, 0);
+        self.worker_on_disk.store(slot, 0);
+        self.worker_awaits_sync.store(slot, 0);
+        self.worker_full.store(slot, 0);
+        self.worker_without_engine.store(slot, 0);
+        if self.draw_owner.load() == slot as u32 + 1 {
+            self.draw_owner.store(0);
+        }
+    }
+}
+
+impl Central<Files> {
     /// Repairs what a dead worker left: recovers the storage if the worker died while writing,
     /// publishes what it had committed, and takes its agencies out of flight.
     ///
@@ -27,15 +44,7 @@ impl Central {
         if let Err(RepairError::Busy(_)) = published {
             return published;
         }
-        self.shared.end_all_batches(slot);
-        self.shared.worker_connections.store(slot, 0);
-        self.shared.worker_waiting.store(slot, 0);
-        self.shared.worker_on_disk.store(slot, 0);
-        self.shared.worker_awaits_sync.store(slot, 0);
-        self.shared.worker_full.store(slot, 0);
-        if self.shared.draw_owner.load() == slot as u32 + 1 {
-            self.give_up_draw();
-        }
+        self.shared.clear_worker(slot);
         published
     }
 
@@ -47,5 +56,23 @@ impl Central {
         raise(&mut winners, committed.winners);
         self.shared.bets.fetch_max(committed.bets);
         Ok(())
+    }
+
+    /// Changes the number of agencies that the draw waits for, and the roster. Returns false if
+    /// bets are closed, in which case both stay: the draw covers the bets that were stored when
+    /// these agencies closed them.
+    pub fn expect(&mut self, agencies: u16, roster: Option<Roster>) -> Result<bool, RepairError> {
+        {
+            let _guard = self.lock_ledger(LOCK_TIMEOUT)??;
+            if self.is_closed() {
+                return Ok(false);
+            }
+            let finished = self.store.storage.finished_agencies().map_err(Fatal::from)?;
+            self.shared.set_roster(roster.iter().flat_map(Roster::numbers));
+            self.shared.expected.store(agencies.into());
+            self.shared.set_finished(finished.into_iter());
+        }
+        self.roster = roster;
+        Ok(true)
     }
 }

@@ -218,6 +218,17 @@ pub struct Shared {
     /// Batches stored that were large. Written by the worker.
     #[shared(len = slots)]
     pub worker_large: RawArray<u64>,
+    /// With an engine: bets that the rows of the workers count, per slot, and then those of all
+    /// other rows. Written by the holder of the lock of `winners`.
+    #[shared(len = slots + 1)]
+    pub row_bets: RawArray<u64>,
+    /// Like `row_bets`, the winners.
+    #[shared(len = slots + 1)]
+    pub row_winners: RawArray<u64>,
+    /// 1 while the worker has no connection to the engine. Written by the worker; by the supervisor
+    /// when the worker is dead.
+    #[shared(len = slots)]
+    pub worker_without_engine: RawArray<u8>,
     /// Queries answered. Written by the worker.
     #[shared(len = slots)]
     pub worker_queries: RawArray<u64>,

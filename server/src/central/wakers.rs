@@ -5,7 +5,7 @@ use std::sync::atomic::{Ordering, fence};
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::{Central, Shared};
+use super::{Central, Files, Shared};
 
 /// Number of descriptors. Slots share them, because each one costs every worker a place for a
 /// connection.
@@ -38,7 +38,7 @@ impl Shared {
     }
 }
 
-impl Central {
+impl Central<Files> {
     /// Wakes the workers that wait for the end of a sync. The caller has released the lock of
     /// `sync`. If it dies before, the supervisor wakes them after the repair, and they look by
     /// themselves soon.
@@ -48,7 +48,7 @@ impl Central {
         for (slot, awaits) in self.shared.worker_awaits_sync.iter().enumerate() {
             wakes[slot % WAKERS] |= awaits != 0;
         }
-        for (waker, _) in self.wakers.0.iter().zip(wakes).filter(|(_, wakes)| *wakes) {
+        for (waker, _) in self.store.wakers.0.iter().zip(wakes).filter(|(_, wakes)| *wakes) {
             let _ = waker.write(1);
         }
     }

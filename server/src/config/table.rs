@@ -144,6 +144,39 @@ const SETTINGS: &[Setting] = &[
                   Only framed has such a query.",
     },
     Setting {
+        key: "SERVER_STORAGE",
+        flag: "storage",
+        value_name: "WHERE",
+        default: "files",
+        accepted: "files, or the URL of a PostgreSQL database such as \
+                   postgres://user@db1,db2:5433/lottery",
+        choices: &["files"],
+        help: "Where the bets are stored",
+        details: "files: in SERVER_STORAGE_DIR. With a URL, several centrals share one lottery, and \
+                  SERVER_STORAGE_DIR and SERVER_DURABILITY have no effect. Other users of the \
+                  machine can see a password in a flag; PGPASSFILE names a file for it.",
+    },
+    Setting {
+        key: "SERVER_CENTRAL_NAME",
+        flag: "central-name",
+        value_name: "NAME",
+        default: "auto",
+        accepted: "1 to 63 letters, digits, dots, hyphens and underscores, or auto",
+        choices: &["auto"],
+        help: "Name of this central among those that share a database",
+        details: "auto is the name of the host. Has no effect with files.",
+    },
+    Setting {
+        key: "SERVER_LOTTERY",
+        flag: "lottery",
+        value_name: "NAME",
+        default: "nacional",
+        accepted: "1 to 63 letters, digits, dots, hyphens and underscores",
+        choices: &[],
+        help: "Lottery in the database",
+        details: "Centrals with the same lottery are one. Has no effect with files.",
+    },
+    Setting {
         key: "SERVER_STORAGE_DIR",
         flag: "storage-dir",
         value_name: "DIR",

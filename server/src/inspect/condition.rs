@@ -63,6 +63,12 @@ pub enum Reason {
     /// The storage cannot be used any more.
     #[error("{0}")]
     StorageFailed(StorageFailure),
+    /// A worker has no connection to the engine.
+    #[error("worker {slot} has no connection to the database, so its batches wait")]
+    NoEngine {
+        /// Its slot.
+        slot: usize,
+    },
     /// No worker accepts another connection.
     #[error("no place left: every worker has as many connections as it can hold")]
     Full,
@@ -113,6 +119,9 @@ pub fn not_ready(shared: &Shared) -> Vec<Reason> {
     if ready > 0 && shared.newest_slots().all(|slot| shared.worker_full.load(slot) != 0) {
         reasons.push(Reason::Full);
     }
+    let cut_off =
+        shared.newest_slots().filter(|slot| shared.worker_without_engine.load(*slot) != 0);
+    reasons.extend(cut_off.map(|slot| Reason::NoEngine { slot }));
     let failures = shared.draw_failures.load();
     if failures > 0 && shared.drawn.load() == 0 {
         reasons.push(Reason::DrawFails { failures });
@@ -157,11 +166,15 @@ fn waits_for_disk(pid: i32, on_disk: bool) -> bool {
 }
 
 impl Reason {
-    /// Returns true if the reason may be gone in a moment: a busy process shows its heartbeat late.
+    /// Returns true if the reason may be gone in a moment: a busy process shows its heartbeat late,
+    /// and a lost connection comes back.
     pub fn may_pass(&self) -> bool {
         matches!(
             self,
-            Self::SilentSupervisor { .. } | Self::SilentWorker { .. } | Self::SlowDisk { .. }
+            Self::SilentSupervisor { .. }
+                | Self::SilentWorker { .. }
+                | Self::SlowDisk { .. }
+                | Self::NoEngine { .. }
         )
     }
 }

@@ -89,29 +89,57 @@ fn until_drawn(shared: &Shared) -> Result<&'static str, CommandError> {
     Ok("the draw has been held")
 }
 
-/// Returns the state of the draw as text. `roster` has the names of the agencies, where known.
-pub fn state(shared: &Shared, roster: Option<&Roster>) -> String {
-    let (finished, expected) = (shared.finished.load(), shared.expected.load());
-    let mut text = format!("{finished} of {expected} agencies have finished\n");
-    let mut list = |title: &str, agencies: &[u16]| {
-        if !agencies.is_empty() {
-            // Writing into a String cannot fail.
-            let _ = writeln!(text, "{title:<9} {}", names(agencies, roster));
+/// What the draw waits for.
+#[derive(Debug)]
+pub struct DrawState {
+    /// Agencies that have finished, in order.
+    pub finished: Vec<u16>,
+    /// Agencies of the roster that have not finished, in order.
+    pub missing: Vec<u16>,
+    /// Number of agencies that the draw waits for.
+    pub expected: u32,
+    /// True once the draw has been held.
+    pub is_drawn: bool,
+    /// True if bets are closed and the draw waits for an operator.
+    pub awaits_confirmation: bool,
+}
+
+impl DrawState {
+    /// Returns the state that a central shows.
+    pub fn of(shared: &Shared) -> Self {
+        Self {
+            finished: shared.finished_numbers(),
+            missing: shared.missing_numbers(),
+            expected: shared.expected.load(),
+            is_drawn: shared.drawn.load() != 0,
+            awaits_confirmation: shared.awaits_confirmation(),
         }
-    };
-    list("finished:", &shared.finished_numbers());
-    list("missing:", &shared.missing_numbers());
-    text += if shared.drawn.load() != 0 {
-        "the draw has been held: bets are closed\n"
-    } else if shared.awaits_confirmation() {
-        "bets are closed, and the draw waits for `server draw --confirm`; `server draw --reopen` \
-         opens the bets again\n"
-    } else if finished >= expected {
-        "bets are closed, and the draw is being held\n"
-    } else {
-        "bets are open\n"
-    };
-    text
+    }
+
+    /// Returns the state as text. `roster` has the names of the agencies, where known.
+    pub fn text(&self, roster: Option<&Roster>) -> String {
+        let (finished, expected) = (self.finished.len(), self.expected);
+        let mut text = format!("{finished} of {expected} agencies have finished\n");
+        let mut list = |title: &str, agencies: &[u16]| {
+            if !agencies.is_empty() {
+                // Writing into a String cannot fail.
+                let _ = writeln!(text, "{title:<9} {}", names(agencies, roster));
+            }
+        };
+        list("finished:", &self.finished);
+        list("missing:", &self.missing);
+        text += if self.is_drawn {
+            "the draw has been held: bets are closed\n"
+        } else if self.awaits_confirmation {
+            "bets are closed, and the draw waits for `server draw --confirm`; `server draw \
+             --reopen` opens the bets again\n"
+        } else if finished >= expected as usize {
+            "bets are closed, and the draw is being held\n"
+        } else {
+            "bets are open\n"
+        };
+        text
+    }
 }
 
 /// Returns a list of agencies: those with a name one by one, the others in ranges.

@@ -72,6 +72,11 @@ impl Draw {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
+        Self::read_from(file).map(Some)
+    }
+
+    /// Reads a result. Fails with `InvalidData` if the file is not a complete one.
+    pub fn read_from(file: File) -> io::Result<Self> {
         let mut reader = reader(FromStart::new(file.try_clone()?));
         let mut row = ByteRecord::new();
         let damaged = || {
@@ -102,7 +107,7 @@ impl Draw {
         // A file truncated within its last row would report a wrong document.
         let mut last = [0];
         draw.file.read_exact_at(&mut last, reader.position().byte() - 1)?;
-        if found == winners && last == *b"\n" { Ok(Some(draw)) } else { Err(damaged()) }
+        if found == winners && last == *b"\n" { Ok(draw) } else { Err(damaged()) }
     }
 
     /// Returns the winners of an agency, none of which is read yet.

@@ -190,7 +190,8 @@ impl Rows {
     }
 }
 
-fn put_row(fields: &[&str], out: &mut Vec<u8>) -> io::Result<()> {
+/// Appends a row of the file.
+pub fn put_row(fields: &[&str], out: impl io::Write) -> io::Result<()> {
     let mut writer =
         WriterBuilder::new().terminator(Terminator::CRLF).flexible(true).from_writer(out);
     writer.write_record(fields)?;

@@ -72,7 +72,8 @@ pub struct Batch<'a> {
     pub winners: &'a [Entry],
     /// Its key, if it has one.
     pub key: Option<BatchKey>,
-    bets: u64,
+    /// Number of its bets.
+    pub bets: u64,
 }
 
 impl Group {

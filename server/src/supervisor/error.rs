@@ -4,6 +4,7 @@ use multiprocessing::{PoolError, SegmentError};
 use nix::errno::Errno;
 
 use crate::central::Fatal;
+use crate::engine::EngineError;
 use crate::listener::ListenError;
 use crate::storage::StorageError;
 
@@ -16,6 +17,9 @@ pub enum StartError {
     /// The storage cannot be used.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The engine cannot be used.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// The shared memory cannot be created.
     #[error(transparent)]
     Segment(#[from] SegmentError),

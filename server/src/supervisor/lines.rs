@@ -45,6 +45,7 @@ pub fn log_config(config: &Config, port: u16) {
         .with("listen_backlog", config.backlog)
         .with("logging_level", &config.log_level_text)
         .with("workers", config.workers)
+        .with("storage", config.storage.description())
         .with("storage_dir", config.storage_dir.display())
         .with("durability", config.durability)
         .with("grace", GoDuration(config.grace))

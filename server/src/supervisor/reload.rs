@@ -8,13 +8,17 @@ use conventions::settings::{Settings, SettingsError};
 
 use crate::central::Central;
 use crate::config::{Config, Flags, TABLE};
+use crate::worker::Store;
 
 /// Settings that apply only at a start: the sockets, the storage and the log stay as they are.
-pub const NEED_RESTART: [&str; 7] = [
+pub const NEED_RESTART: [&str; 10] = [
     "SERVER_PORT",
     "SERVER_IP",
     "SERVER_LISTEN_BACKLOG",
     "SERVER_PROTOCOL",
+    "SERVER_STORAGE",
+    "SERVER_CENTRAL_NAME",
+    "SERVER_LOTTERY",
     "SERVER_STORAGE_DIR",
     "SERVER_DURABILITY",
     "SERVER_LOG_FILE",
@@ -60,7 +64,12 @@ impl<'a> Reloader<'a> {
 
     /// Applies what was read to `config`, except for the settings that need a restart, and logs
     /// both. Does nothing if nothing was read.
-    pub fn apply(&mut self, config: &mut Config, central: &mut Central, generation: u32) {
+    pub fn apply<S: Store>(
+        &mut self,
+        config: &mut Config,
+        central: &mut Central<S>,
+        generation: u32,
+    ) {
         let Some((values, read)) = self.read.take() else { return };
         let changed = values.iter().filter(|(key, value)| self.values.get(*key) != Some(value));
         let (later, now): (Vec<&str>, Vec<&str>) =
@@ -79,7 +88,11 @@ impl<'a> Reloader<'a> {
         }
         logger::set_level(read.log_level);
         let (mut agencies, mut roster) = (config.agencies, config.roster.take());
-        if (read.agencies, &read.roster) != (agencies, &roster) && expect(central, &read) {
+        let confirm = config.draw_needs_confirmation;
+        let waits_for = (agencies, &roster, confirm);
+        if (read.agencies, &read.roster, read.draw_needs_confirmation) != waits_for
+            && expect(central, &read)
+        {
             (agencies, roster) = (read.agencies, read.roster.clone());
         }
         central.shared().needs_confirmation.store(read.draw_needs_confirmation.into());
@@ -92,6 +105,7 @@ impl<'a> Reloader<'a> {
             listen_addresses: started.listen_addresses,
             ip: started.ip,
             backlog: started.backlog,
+            storage: started.storage,
             storage_dir: started.storage_dir,
             durability: started.durability,
             log_file: started.log_file,
@@ -104,8 +118,8 @@ impl<'a> Reloader<'a> {
 
 /// Changes the agencies that the draw waits for. Returns false, and logs why, if that is not
 /// possible.
-fn expect(central: &mut Central, read: &Config) -> bool {
-    let reason = match central.expect(read.agencies, read.roster.clone()) {
+fn expect<S: Store>(central: &mut Central<S>, read: &Config) -> bool {
+    let reason = match S::expect(central, read) {
         Ok(true) => {
             let finished = central.shared().finished.load();
             info("agencies", Outcome::Success)

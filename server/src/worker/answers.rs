@@ -17,6 +17,7 @@ use lottery::protocol::{Dialect, Unencodable};
 use super::connection::{Connection, Phase};
 use super::handler::Handler;
 use super::request::{RequestOutcome, Requests, refuse};
+use super::store::Store;
 use super::{EventLoop, WorkerError};
 use crate::central::{Central, Fatal, Rejected};
 use crate::storage::AgencyWinners;
@@ -106,6 +107,11 @@ impl Answers {
         Self { wanted, building: None, ready, has_news: true, is_blocked: false }
     }
 
+    /// Notes that the result of the draw is readable.
+    pub fn note_draw(&mut self) {
+        self.has_news = true;
+    }
+
     /// Returns true if an answer can be built further.
     pub fn has_work(&self) -> bool {
         self.building.is_some() || !self.wanted.is_empty() && !self.is_blocked
@@ -150,7 +156,10 @@ fn encode(dialect: &Dialect, winners: &AgencyWinners) -> Result<Answer, NoAnswer
 }
 
 /// Returns an answer, if it is small, or `None`.
-fn small_answer(central: &mut Central, (agency, dialect): Key) -> Result<Option<Answer>, NoAnswer> {
+fn small_answer<S>(
+    central: &Central<S>,
+    (agency, dialect): Key,
+) -> Result<Option<Answer>, NoAnswer> {
     let mut winners = central.winners_of(agency)?;
     if winners.left() > SMALL_BYTES {
         return Ok(None);
@@ -159,7 +168,7 @@ fn small_answer(central: &mut Central, (agency, dialect): Key) -> Result<Option<
     encode(dialect, &winners).map(Some)
 }
 
-impl Handler<'_> {
+impl<S: Store> Handler<'_, S> {
     /// Answers with the winners of an agency if the draw has been held. Otherwise the agency waits
     /// for it. An agency with a large answer waits until this is built. `linger` is true if the
     /// peer may still be sending.
@@ -171,15 +180,18 @@ impl Handler<'_> {
     ) -> Result<(), Fatal> {
         let Requests { central, answers, .. } = &mut self.requests;
         let key = (agency, connection.dialect);
-        let found = match answers.find(key) {
-            _ if !central.was_drawn() => Ok(None),
-            Some(Ok(answer)) => Ok(Some(answer.clone())),
-            Some(Err(NoAnswer::Unencodable(reason))) => Err(NoAnswer::Unencodable(reason.clone())),
-            Some(Err(NoAnswer::Rejected(rejected))) => {
+        let found = match (S::open_draw(central), answers.find(key)) {
+            (Err(rejected), _) => Err(rejected.into()),
+            (Ok(false), _) => Ok(None),
+            (_, Some(Ok(answer))) => Ok(Some(answer.clone())),
+            (_, Some(Err(NoAnswer::Unencodable(reason)))) => {
+                Err(NoAnswer::Unencodable(reason.clone()))
+            }
+            (_, Some(Err(NoAnswer::Rejected(rejected)))) => {
                 let outcome = refuse(&mut *connection.codec, rejected);
                 return self.apply(connection, outcome);
             }
-            None => small_answer(central, key).inspect(|answer| {
+            (_, None) => small_answer(central, key).inspect(|answer| {
                 if answer.is_none() {
                     answers.want(key);
                 }
@@ -236,7 +248,7 @@ impl Handler<'_> {
     }
 }
 
-impl EventLoop<'_> {
+impl<S: Store> EventLoop<'_, S> {
     /// Builds the next piece of a large answer, if it is the turn of large requests.
     pub(super) fn advance_answers(&mut self) -> Result<(), WorkerError> {
         let Requests { central, answers, .. } = &self.handler.requests;
@@ -296,15 +308,20 @@ impl EventLoop<'_> {
 
     /// Answers the agencies that have waited, if there is anything new for them.
     pub(super) fn answer_waiting(&mut self) -> Result<(), WorkerError> {
+        let Requests { central, answers, .. } = &mut self.handler.requests;
+        if !central.was_drawn() || !answers.has_news {
+            return Ok(());
+        }
+        if self.table.waiting() > 0 && matches!(S::open_draw(central), Ok(false)) {
+            return Ok(());
+        }
         // Also if no connection waits any longer: a failure must not outlive those that learn of
         // it.
-        if self.central().was_drawn() && std::mem::take(&mut self.handler.requests.answers.has_news)
-        {
-            for token in self.table.select_waiting() {
-                self.visit(token, Handler::answer_waiting)?;
-            }
-            self.handler.requests.answers.ready.retain(|(_, answer)| answer.is_ok());
+        answers.has_news = false;
+        for token in self.table.select_waiting() {
+            self.visit(token, Handler::answer_waiting)?;
         }
+        self.handler.requests.answers.ready.retain(|(_, answer)| answer.is_ok());
         Ok(())
     }
 

@@ -97,6 +97,8 @@ pub enum Phase {
     Receiving,
     /// The buffer may hold another whole request, which is decoded in the next round.
     Queued,
+    /// Nothing is read at the moment, because the store is behind.
+    Held,
     /// A large request is arriving, and its next slice is read when it is this connection's turn.
     Deferred {
         /// True once the peer has sent more bytes. They must not wake the worker repeatedly.
@@ -215,9 +217,9 @@ impl Connection {
             Phase::Receiving | Phase::Lingering { .. } => Some(Watched::Input),
             Phase::Answering { .. } => Some(Watched::Output),
             Phase::Waiting { .. } => Some(Watched::Hangup),
-            Phase::Committing { muted: true } | Phase::Deferred { muted: true, .. } => {
-                Some(Watched::Errors)
-            }
+            Phase::Held
+            | Phase::Committing { muted: true }
+            | Phase::Deferred { muted: true, .. } => Some(Watched::Errors),
             Phase::Committing { muted: false }
             | Phase::Deferred { muted: false, .. }
             | Phase::Queued

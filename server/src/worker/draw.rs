@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use conventions::log_line::{Outcome, error};
 use nix::sys::eventfd::EventFd;
 
-use crate::central::{Central, Fatal, Rejected};
+use crate::central::{Central, Fatal, Files, Rejected};
 use crate::storage::Drawing;
 
 /// Bytes of bets read per round if all are read, or winners in the same time. This takes a few
@@ -46,7 +46,7 @@ impl DrawAttempt {
 
     /// Executes the command of an operator, and does this round's part of the draw, if there is any
     /// for this worker.
-    pub fn advance(&mut self, central: &mut Central, slot: usize) -> Result<(), Fatal> {
+    pub fn advance(&mut self, central: &mut Central<Files>, slot: usize) -> Result<(), Fatal> {
         if central.obey(slot)? {
             self.drawing = None;
         }
@@ -69,7 +69,7 @@ impl DrawAttempt {
     /// draw has been held.
     fn advance_by_a_piece(
         &mut self,
-        central: &mut Central,
+        central: &mut Central<Files>,
         slot: usize,
     ) -> Result<Result<bool, Rejected>, Fatal> {
         Ok(match self.drawing.take() {
@@ -107,7 +107,7 @@ impl DrawAttempt {
     }
 
     /// Gives up a draw that is under way, so that another worker runs it.
-    pub fn give_up(&mut self, central: &Central) {
+    pub fn give_up(&mut self, central: &Central<Files>) {
         if self.drawing.take().is_some() {
             central.give_up_draw();
             self.wake_all();

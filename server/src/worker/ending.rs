@@ -1,5 +1,5 @@
-//! The requests of the supervisor to a worker: reopening the log, retirement, and the graceful
-//! stop.
+//! What a worker and the supervisor tell each other: that the worker is ready, and the requests to
+//! reopen the log, to retire, and to stop gracefully.
 
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use multiprocessing::{StopRequest, Worker};
 
 use super::connection::Phase;
 use super::request::Requests;
+use super::store::Store;
 use super::{EventLoop, LAST_CHANCE, WorkerError};
 use crate::central::WorkerState;
 use crate::log_file::log_to;
@@ -15,7 +16,17 @@ use crate::log_file::log_to;
 /// Part of the grace that remains for a worker to exit before the supervisor kills it.
 const GRACE_RESERVE: Duration = Duration::from_millis(500);
 
-impl EventLoop<'_> {
+impl<S: Store> EventLoop<'_, S> {
+    /// Reports that this worker accepts connections, once its store can take batches.
+    pub(super) fn announce(&mut self, worker: &Worker) {
+        if !self.is_announced && S::is_ready(&self.handler.requests.kept) {
+            self.is_announced = true;
+            let slot = self.handler.requests.slot;
+            self.central().shared().worker_state.store(slot, WorkerState::Ready as u8);
+            worker.ready();
+        }
+    }
+
     /// Handles the requests that the supervisor has sent.
     pub(super) fn handle_requests(&mut self, worker: &Worker) -> Result<(), WorkerError> {
         if worker.take_reopen()
@@ -50,10 +61,11 @@ impl EventLoop<'_> {
         info("close_listener", Outcome::Success).with("worker", slot).write();
     }
 
-    /// Returns true if no connection is left, and no request whose in-flight mark this worker has
-    /// to release.
-    pub(super) fn is_done(&self) -> bool {
-        self.table.is_empty() && !self.handler.requests.round.waits()
+    /// Returns true if no connection is left, and no request whose outcome this worker has to
+    /// learn.
+    pub(super) fn is_done(&mut self) -> Result<bool, WorkerError> {
+        let is_overdue = self.handler.draining.is_some_and(|end| Instant::now() >= end);
+        Ok(self.table.is_empty() && S::is_done(&mut self.handler.requests, is_overdue)?)
     }
 
     /// Begins a graceful stop: accepts what the kernel has queued, then nothing new.
@@ -76,7 +88,7 @@ impl EventLoop<'_> {
         if !self.retiring {
             info("close_listener", Outcome::Success).with("worker", slot).write();
         }
-        self.draw.give_up(self.handler.requests.central);
+        S::give_up_draw(&mut self.handler.requests);
         let now = Instant::now();
         self.table.shorten_deadlines(|connection| match connection.phase {
             // A stopping central does not hold the draw. The agency can ask the next run.

@@ -15,6 +15,7 @@ use super::other_dialect::other_dialect;
 use super::pace::{Mark, Pace};
 use super::request::{Origin, RequestOutcome, Requests, answer};
 use super::round::{Answerable, Pending, Ticket};
+use super::store::Store;
 use super::{LAST_CHANCE, READ_BYTES};
 use crate::central::Fatal;
 
@@ -25,18 +26,18 @@ const OTHER_DIALECTS: &str = "close without an answer; line and framed have no s
 const SLICE_READS: usize = 4;
 
 /// Handles the connections of a worker, one at a time.
-pub struct Handler<'a> {
+pub struct Handler<'a, S: Store> {
     /// The path of a request.
-    pub requests: Requests<'a>,
+    pub requests: Requests<'a, S>,
     /// When draining ends; `None` while serving.
     pub draining: Option<Instant>,
     /// Buffer for reads, shared by all connections.
     scratch: Box<[u8]>,
 }
 
-impl<'a> Handler<'a> {
+impl<'a, S: Store> Handler<'a, S> {
     /// Returns a handler that is not draining.
-    pub fn new(requests: Requests<'a>) -> Self {
+    pub fn new(requests: Requests<'a, S>) -> Self {
         Self { requests, draining: None, scratch: vec![0; READ_BYTES].into_boxed_slice() }
     }
 
@@ -58,7 +59,7 @@ impl<'a> Handler<'a> {
                 self.finish(connection);
             }
             Phase::Committing { muted } | Phase::Deferred { muted, .. } => *muted = true,
-            Phase::Closed => {}
+            Phase::Held | Phase::Closed => {}
         }
         Ok(())
     }
@@ -66,7 +67,7 @@ impl<'a> Handler<'a> {
     /// Decodes the next request of a queued connection, unless an event of this round has done so.
     pub fn advance_queued(&mut self, connection: &mut Connection) -> Result<(), Fatal> {
         match connection.phase {
-            Phase::Queued => self.receive(connection),
+            Phase::Queued | Phase::Held => self.receive(connection),
             _ => Ok(()),
         }
     }
@@ -96,6 +97,10 @@ impl<'a> Handler<'a> {
     }
 
     fn receive(&mut self, connection: &mut Connection) -> Result<(), Fatal> {
+        if S::is_held(&self.requests) {
+            connection.phase = Phase::Held;
+            return Ok(());
+        }
         connection.phase = Phase::Receiving;
         // The bytes of an earlier read come first.
         let mut outcome = match connection.buffer.is_empty() {

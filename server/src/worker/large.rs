@@ -9,6 +9,7 @@
 use std::time::{Duration, Instant};
 
 use super::connection::Phase;
+use super::store::Store;
 use super::{EventLoop, Requests, WorkerError};
 use crate::central::Shared;
 
@@ -76,7 +77,7 @@ fn ordinary_requests(shared: &Shared) -> u64 {
     all.sum::<u64>().saturating_sub(shared.worker_large.iter().sum())
 }
 
-impl EventLoop<'_> {
+impl<S: Store> EventLoop<'_, S> {
     /// Does what is large, if its turn has come: requests and answers, alternately. The round must
     /// have ended.
     pub(super) fn advance_turn(&mut self) -> Result<(), WorkerError> {
@@ -92,12 +93,15 @@ impl EventLoop<'_> {
     /// Reads the next slice of the large request that is first.
     fn advance_large(&mut self) -> Result<(), WorkerError> {
         let Requests { central, .. } = &self.handler.requests;
-        if !self.table.has_deferred() || !self.large.may_begin(central.shared()) {
+        let is_held = S::is_held(&self.handler.requests);
+        if is_held || !self.table.has_deferred() || !self.large.may_begin(central.shared()) {
             return Ok(());
         }
         let start = Instant::now();
         self.handler.requests.round.is_large = true;
-        while let Some(token) = self.table.take_deferred() {
+        while !S::is_held(&self.handler.requests)
+            && let Some(token) = self.table.take_deferred()
+        {
             self.table.with(token, |connection| self.handler.receive_large(connection))?;
             let deferred = |phase: &Phase| matches!(phase, Phase::Deferred { .. });
             if self.table.get(token).is_some_and(|connection| deferred(&connection.phase)) {

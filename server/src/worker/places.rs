@@ -13,6 +13,7 @@ use conventions::log_line::{Outcome, debug};
 use super::connection::{Connection, Phase};
 use super::handler::Handler;
 use super::pace::Mark;
+use super::store::Store;
 use super::table::Token;
 use super::{DEADLINE_CHECK, EventLoop, Limits, WorkerError};
 use crate::central::WorkerState;
@@ -66,7 +67,7 @@ impl Places {
     }
 }
 
-impl EventLoop<'_> {
+impl<S: Store> EventLoop<'_, S> {
     /// Accepts connections that the kernel has queued, and returns how many. Stops after a limited
     /// number, so that open connections do not wait, and leaves long-lived connections to workers
     /// that have fewer. Agencies that open a connection per request would wait for that each time.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::Phase;
 use super::pace::Mark;
+use super::store::Store;
 use super::{Connection, EventLoop, WorkerError};
 
 /// Bytes that all connections of a worker may keep in memory together. Beyond it, the connection
@@ -17,7 +18,7 @@ const MIN_READ_RATE: u128 = 64 * 1000;
 /// Time within which a client must begin to read.
 const FIRST_READ: Duration = Duration::from_secs(1);
 
-impl EventLoop<'_> {
+impl<S: Store> EventLoop<'_, S> {
     /// Closes the connections that buffer the most bytes until all together keep no more than
     /// allowed. Closing the connection that needs more bytes now would be unfair: a few clients
     /// that send megabytes and never finish would shut out every client whose batch arrives in two

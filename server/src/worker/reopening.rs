@@ -4,10 +4,11 @@
 use conventions::log_line::{Outcome, info};
 
 use super::connection::{Connection, Phase};
+use super::store::Store;
 use super::{EventLoop, WorkerError};
 use crate::central::Fatal;
 
-impl EventLoop<'_> {
+impl<S: Store> EventLoop<'_, S> {
     /// Closes the connections whose agencies have finished, if bets were reopened since the last
     /// call. The end of its connection makes an agency report again.
     pub(super) fn follow_reopening(&mut self) -> Result<(), WorkerError> {
@@ -17,7 +18,7 @@ impl EventLoop<'_> {
         }
         let mut finished = self.table.select(relies_on_mark);
         // Their marks are gone before they are acknowledged.
-        finished.extend(self.handler.requests.round.unpublished.finishes());
+        finished.extend(S::finishes(&self.handler.requests.kept));
         if !finished.is_empty() {
             info("close_connections", Outcome::Success)
                 .with("worker", self.handler.requests.slot)

@@ -14,6 +14,7 @@ use super::answers::Answers;
 use super::log_budget::{LogBudget, Subject};
 use super::pace::Mark;
 use super::round::{Answerable, Pending, Round, Single, Ticket};
+use super::store::Store;
 use super::table::Token;
 use crate::central::{Accepted, Central, Fatal, Rejected};
 
@@ -74,24 +75,26 @@ pub struct Origin {
 }
 
 /// The path of a request through a worker, from decoded bytes to an encoded reply.
-pub struct Requests<'a> {
+pub struct Requests<'a, S: Store> {
     /// Slot of the worker.
     pub slot: usize,
     /// The worker's access to shared state and storage.
-    pub central: &'a mut Central,
+    pub central: &'a mut Central<S>,
     /// The worker's limits.
     pub limits: Limits,
     /// The enabled dialects that answer agencies after the draw.
     pub answering: Vec<&'static Dialect>,
-    /// The batches and finish marks of this pass of the event loop.
+    /// The requests that are not committed yet.
     pub round: Round,
+    /// What the store keeps for this worker.
+    pub kept: S::Worker,
     /// The answers after the draw that are large.
     pub answers: Answers,
     /// The budget of the log lines that clients cause.
     pub log: LogBudget,
 }
 
-impl Requests<'_> {
+impl<S: Store> Requests<'_, S> {
     /// Decodes and starts the first request in `bytes`. Marks its agency as in flight as soon as
     /// the codec recognizes a batch. `ended` is true if no more bytes will arrive. Returns how many
     /// bytes were used.
@@ -190,7 +193,7 @@ impl Requests<'_> {
         Ok(match request {
             Request::Store(bets) => self.store(&bets, None, &origin, codec),
             Request::StoreOnce { key, bets } => self.store(&bets, Some(key), &origin, codec),
-            Request::Results => self.results(codec)?,
+            Request::Results => S::results(self, &origin, codec)?,
             Request::Session { session, agency } => {
                 self.round.ask(&origin, (session, agency));
                 RequestOutcome::Committing
@@ -257,40 +260,9 @@ impl Requests<'_> {
         Ok(())
     }
 
-    /// Answers with the winners so far and the number of agencies in flight.
-    fn results(&mut self, codec: &mut dyn CentralCodec) -> Result<RequestOutcome, Fatal> {
-        let results = match self.central.results()? {
-            Ok(results) => results,
-            Err(rejected) => return Ok(refuse(codec, &rejected)),
-        };
-        self.central.shared().worker_queries.fetch_add(self.slot, 1);
-        let Results { winners, in_flight } = results;
-        let line = if in_flight == 0 {
-            debug("consulta_ganadores", Outcome::Success)
-        } else {
-            debug("consulta_ganadores", Outcome::InProgress).with("agencias_en_proceso", in_flight)
-        };
-        line.with("cant_ganadores", winners).write();
-        Ok(encode(codec, &Reply::Results(results)))
-    }
-
-    /// Ends the round: commits it, unless it gathers more because the worker `is_crowded`, and
-    /// publishes what is durable. Returns the tickets to answer.
+    /// Ends the round. Returns the tickets to answer.
     pub fn end_round(&mut self, is_crowded: bool) -> Result<Vec<Answerable>, Fatal> {
-        // Not directly after the commit that made it due, so that it is published first.
-        self.central.sync_early()?;
-        let mut answerable = Vec::new();
-        loop {
-            let gathers = is_crowded && self.round.gathers(self.central);
-            if !gathers {
-                self.round.commit(self.central, self.slot)?;
-            }
-            answerable.extend(self.round.unpublished.publish(self.central, self.slot)?);
-            // The sync may have ended meanwhile.
-            if !gathers || self.central.awaits_sync(self.slot) {
-                break;
-            }
-        }
+        let answerable = S::end_round(self, is_crowded)?;
         for (ticket, result) in &answerable {
             self.record(ticket, result);
         }
@@ -302,7 +274,7 @@ impl Requests<'_> {
         let Pending::Batch { bets, single, .. } = &ticket.request else { return };
         match result {
             Ok(Accepted::Stored) => {}
-            Ok(Accepted::Next(_)) => return,
+            Ok(Accepted::Next(_) | Accepted::Results(_)) => return,
             Ok(Accepted::StoredBefore) => return self.log_repeated(ticket.ip, *bets),
             Err(_) => return self.log_rejected(ticket.ip, *bets),
         }
@@ -363,11 +335,24 @@ pub fn answer((ticket, result): Answerable, codec: &mut dyn CentralCodec) -> Req
         (Pending::Batch { bets, winners, .. }, Ok(_)) => {
             encode(codec, &Reply::Stored { bets, winners: winners.bets() })
         }
+        (Pending::Results, Ok(Accepted::Results(results))) => totals(results, codec),
         (Pending::Session, Ok(Accepted::Next(sequence))) => encode(codec, &Reply::Next(sequence)),
-        (Pending::Session, Ok(_)) => RequestOutcome::Close,
+        (Pending::Session | Pending::Results, Ok(_)) => RequestOutcome::Close,
         (Pending::Finish, Ok(_)) => encode(codec, &Reply::Finished),
         (Pending::FinishThenWinners { agency }, Ok(_)) => RequestOutcome::Winners { agency },
     }
+}
+
+/// Encodes the winners so far and the number of agencies in flight.
+pub fn totals(results: Results, codec: &mut dyn CentralCodec) -> RequestOutcome {
+    let Results { winners, in_flight } = results;
+    let line = if in_flight == 0 {
+        debug("consulta_ganadores", Outcome::Success)
+    } else {
+        debug("consulta_ganadores", Outcome::InProgress).with("agencias_en_proceso", in_flight)
+    };
+    line.with("cant_ganadores", winners).write();
+    encode(codec, &Reply::Results(results))
 }
 
 /// Encodes a reply.

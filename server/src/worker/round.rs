@@ -1,24 +1,20 @@
 //! A round: the batches and finish marks of one pass of the event loop, and the ticket of each.
 //!
-//! A round is *committed* with one lock of the ledger, more often if it becomes too large. While
-//! another process syncs, it goes on over the next passes. Its end *publishes* what is durable by
-//! then, of this round and of earlier ones. Only then are the tickets answered. It ends early if
-//! its answers take too much memory. A ticket names its connection instead of borrowing it, because
-//! the connection may be gone when the answer is known.
+//! The store of the central decides when a round is committed, and when its tickets may be
+//! answered: see [`Store`](super::store::Store). A round goes on over the next passes until then. A
+//! ticket names its connection instead of borrowing it, because the connection may be gone when the
+//! answer is known.
 
 use std::net::IpAddr;
-use std::time::Instant;
 
 use lottery::protocol::CentralCodec;
 use lottery::{BatchKey, Bet, Prepared, is_winner, write_rows, write_winner_line};
 
-use super::SYNC_CHECK;
 use super::pace::Mark;
 use super::request::Origin;
 use super::table::Token;
-use super::unpublished::{MAX_ANSWER_BYTES, Unpublished};
 use super::winners::Winners;
-use crate::central::{Accepted, Central, Fatal, Rejected, SessionQuestion};
+use crate::central::{Accepted, Rejected, SessionQuestion};
 use crate::storage::{Group, Written};
 
 /// The answer that a connection is due once its request is committed and published, or rejected.
@@ -50,6 +46,8 @@ pub enum Pending {
     },
     /// An agency asks for the number of the next batch of its session.
     Session,
+    /// An agency asks for the winners so far.
+    Results,
     /// An agency has finished.
     Finish,
     /// An agency has finished and asks for its winners.
@@ -96,14 +94,10 @@ pub struct Round {
     sessions: Vec<SessionQuestion>,
     /// One per session in `sessions`.
     questions: Vec<Ticket>,
-    /// Tickets whose requests are committed or rejected, but not published.
-    pub unpublished: Unpublished,
     /// Bytes that the winners keep in memory of batches that are not committed yet.
     answer_bytes: usize,
     /// True while the requests that are added are large.
     pub is_large: bool,
-    /// Since when it gathers requests.
-    gathers_since: Option<Instant>,
 }
 
 impl Round {
@@ -167,7 +161,8 @@ impl Round {
         self.batches.push(self.ticket(origin, batch));
     }
 
-    fn ticket(&self, origin: &Origin, request: Pending) -> Ticket {
+    /// Returns the ticket of a request.
+    pub fn ticket(&self, origin: &Origin, request: Pending) -> Ticket {
         let Origin { connection, ip, mark } = *origin;
         let (in_flight, is_large) = (mark == Mark::Held, self.is_large);
         Ticket { connection, ip, in_flight, is_large, request }
@@ -185,9 +180,14 @@ impl Round {
         self.questions.push(self.ticket(origin, Pending::Session));
     }
 
-    /// Returns true if a request waits to be committed or published.
-    pub fn waits(&self) -> bool {
-        !self.is_empty() || !self.unpublished.is_empty()
+    /// Returns true if the round holds finish marks.
+    pub fn has_finishes(&self) -> bool {
+        !self.agencies.is_empty()
+    }
+
+    /// Returns true if the round holds batches or questions about sessions.
+    pub fn has_batches(&self) -> bool {
+        !self.group.is_empty() || !self.sessions.is_empty()
     }
 
     /// Returns true if the round holds nothing to commit.
@@ -195,46 +195,44 @@ impl Round {
         self.group.is_empty() && self.agencies.is_empty() && self.sessions.is_empty()
     }
 
-    /// Returns true if the round should gather more requests while another process syncs. That
-    /// sync does not cover them, and they are committed faster together.
-    pub fn gathers(&mut self, central: &Central) -> bool {
-        if self.is_empty() || self.is_full() || self.must_end() || !central.is_syncing() {
-            return false;
-        }
-        let now = Instant::now();
-        now - *self.gathers_since.get_or_insert(now) < SYNC_CHECK
-    }
-
     /// Returns true if the round should be committed before it grows further.
     pub fn is_full(&self) -> bool {
         self.group.is_full()
     }
 
-    /// Returns true if the round should end before it grows further.
-    pub fn must_end(&self) -> bool {
-        self.answer_bytes + self.unpublished.answer_bytes() >= MAX_ANSWER_BYTES
+    /// Returns the bytes that the winners keep in memory of what is not committed yet.
+    pub fn answer_bytes(&self) -> usize {
+        self.answer_bytes
     }
 
-    /// Commits what the round holds, and releases the in-flight marks of rejected batches.
-    pub fn commit(&mut self, central: &mut Central, slot: usize) -> Result<(), Fatal> {
-        if self.is_empty() {
-            return Ok(());
-        }
-        let results = central.commit(&self.group, &self.agencies, &self.sessions)?;
+    /// Returns what is to be committed.
+    pub fn contents(&self) -> (&Group, &[u16], &[SessionQuestion]) {
+        (&self.group, &self.agencies, &self.sessions)
+    }
+
+    /// Takes the batches with their tickets, and leaves an empty group in their place.
+    pub fn take_batches(&mut self, empty: Group) -> (Group, Vec<Ticket>) {
+        self.answer_bytes = 0;
+        (std::mem::replace(&mut self.group, empty), std::mem::take(&mut self.batches))
+    }
+
+    /// Takes the questions about sessions with their tickets.
+    pub fn take_sessions(&mut self) -> (Vec<SessionQuestion>, Vec<Ticket>) {
+        (std::mem::take(&mut self.sessions), std::mem::take(&mut self.questions))
+    }
+
+    /// Takes the finish marks with their tickets.
+    pub fn take_finishes(&mut self) -> (Vec<u16>, Vec<Ticket>) {
+        (std::mem::take(&mut self.agencies), std::mem::take(&mut self.finishes))
+    }
+
+    /// Empties the round, and returns its tickets in the order of its contents: batches, finish
+    /// marks, sessions.
+    pub fn take_tickets(&mut self) -> impl Iterator<Item = Ticket> {
         self.group.clear();
         self.agencies.clear();
         self.sessions.clear();
-        (self.answer_bytes, self.gathers_since) = (0, None);
-        let tickets =
-            self.batches.drain(..).chain(self.finishes.drain(..)).chain(self.questions.drain(..));
-        let totals = results.totals;
-        let results = results.batches.into_iter().chain(results.finished).chain(results.sessions);
-        let answerable = tickets.zip(results).inspect(|(ticket, result)| {
-            if ticket.in_flight && result.is_err() {
-                central.abandon(slot);
-            }
-        });
-        self.unpublished.push(totals, answerable);
-        Ok(())
+        self.answer_bytes = 0;
+        self.batches.drain(..).chain(self.finishes.drain(..)).chain(self.questions.drain(..))
     }
 }

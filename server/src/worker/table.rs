@@ -112,7 +112,7 @@ impl<'e> Table<'e> {
         self.buffered += connection.buffered();
         self.waiting += usize::from(is_waiting(connection));
         match connection.phase {
-            Phase::Queued if !connection.in_queue => {
+            Phase::Queued | Phase::Held if !connection.in_queue => {
                 connection.in_queue = true;
                 self.queued.push(token);
             }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::round::{Answerable, Pending};
 use super::table::Token;
-use crate::central::{Central, Fatal, Rejected};
+use crate::central::{Central, Fatal, Files, Rejected};
 use crate::storage::Ledger;
 
 /// Bytes of winners that a worker keeps for its answers before it waits for the sync of another
@@ -71,7 +71,7 @@ impl Unpublished {
     /// that may be answered now.
     pub fn publish(
         &mut self,
-        central: &mut Central,
+        central: &mut Central<Files>,
         slot: usize,
     ) -> Result<Vec<Answerable>, Fatal> {
         let mut answerable = std::mem::take(&mut self.rejected);

@@ -22,6 +22,17 @@ struct Winner {
     number: Option<u32>,
 }
 
+/// What the draw needs of a winner.
+#[derive(Clone, Copy, Debug)]
+pub struct DrawnWinner<'a> {
+    /// Its agency.
+    pub agency: u16,
+    /// Its document.
+    pub document: &'a str,
+    /// True if the bet has a number.
+    pub has_number: bool,
+}
+
 impl Winners {
     /// Adds a winner.
     pub fn push(&mut self, bet: &Bet<'_>) {
@@ -42,6 +53,17 @@ impl Winners {
     /// Returns the bytes they keep in memory.
     pub fn bytes(&self) -> usize {
         self.texts.capacity() + self.bets.capacity() * size_of::<Winner>()
+    }
+
+    /// Returns what the draw needs of each winner.
+    pub fn each(&self) -> impl Iterator<Item = DrawnWinner<'_>> {
+        let mut texts = self.texts.as_str();
+        self.bets.iter().map(move |winner| {
+            let (_names, rest) = texts.split_at(winner.first_name + winner.last_name);
+            let (document, later) = rest.split_at(winner.document);
+            texts = later;
+            DrawnWinner { agency: winner.agency, document, has_number: winner.number.is_some() }
+        })
     }
 
     /// Returns the winners as bets.

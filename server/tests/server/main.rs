@@ -8,9 +8,13 @@ mod crash_states;
 mod datasets;
 mod deaths;
 mod draw;
+mod drill;
 mod fairness;
 mod harness;
 mod inspection;
 mod lifecycle;
 mod storage;
 mod wire;
+
+/// True if the centrals of this program store their bets in an engine.
+const ON_ENGINE: bool = false;

@@ -118,7 +118,7 @@ impl Settings {
             } else {
                 SettingsError::Value {
                     key,
-                    value: entry.value.clone(),
+                    value: without_password(&entry.value),
                     origin: entry.source.clone(),
                     reason: reason.map(String::into_boxed_str),
                     accepted,
@@ -139,7 +139,10 @@ impl Settings {
 
     /// Returns the effective configuration as a configuration file, which can be saved and used.
     pub fn effective(&self) -> String {
-        let values: Vec<_> = self.entries.iter().map(Entry::effective).collect();
+        let shown: Vec<_> =
+            self.entries.iter().map(|entry| without_password(&entry.value)).collect();
+        let values: Vec<_> =
+            self.entries.iter().zip(&shown).map(|(entry, shown)| entry.effective(shown)).collect();
         (self.table.format.write)(&values)
     }
 
@@ -155,13 +158,25 @@ impl Entry {
         self.value.is_empty() && self.source == Source::Default
     }
 
-    fn effective(&self) -> EffectiveValue<'_> {
+    fn effective<'a>(&'a self, shown: &'a str) -> EffectiveValue<'a> {
         EffectiveValue {
             key: self.setting.key,
-            value: (!self.is_missing()).then_some(&self.value),
+            value: (!self.is_missing()).then_some(shown),
             source: &self.source,
         }
     }
+}
+
+/// Returns a value for the eyes of people: a password in a URL is replaced by `***`.
+fn without_password(value: &str) -> String {
+    let hidden = || {
+        let (scheme, rest) = value.split_once("://")?;
+        let authority = rest.find(['/', '?', '#']).map_or(rest, |end| &rest[..end]);
+        let (user, _) = authority.rsplit_once('@')?.0.split_once(':')?;
+        let after = &rest[authority.rfind('@')?..];
+        Some(format!("{scheme}://{user}:***{after}"))
+    };
+    hidden().unwrap_or_else(|| value.to_owned())
 }
 
 /// Returns a variable of the process environment, with replacement characters for what is not

@@ -8,6 +8,7 @@
 mod agency_connection;
 mod batch_record;
 mod central_process;
+mod database;
 mod deadline;
 mod file_shim;
 mod keyed_agency;

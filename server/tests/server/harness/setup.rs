@@ -12,6 +12,7 @@ use multiprocessing::{Segment, SegmentName};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::central_process::CentralProcess;
+use super::database::Database;
 use super::deadline::{eventually, eventually_within};
 use super::log_lines::value_of;
 use super::proc_files::{processes_in, shared_memory_entries};
@@ -27,6 +28,8 @@ pub struct Setup {
     /// Working directory of the central, removed with everything in it when the test ends.
     directory: tempfile::TempDir,
     environment: Vec<(String, String)>,
+    /// Where the bets are stored, if that is not in files.
+    pub database: Option<Database>,
     /// Ports and supervisors of the centrals that became ready.
     started: Mutex<Vec<(u16, u32)>>,
 }
@@ -83,6 +86,7 @@ impl Setup {
         let mut setup = Self {
             directory: tempfile::tempdir_in(temporary).unwrap(),
             environment: Vec::new(),
+            database: crate::ON_ENGINE.then(Database::new),
             started: Mutex::default(),
         };
         let defaults = [
@@ -96,6 +100,12 @@ impl Setup {
             ("LOGGING_LEVEL", "DEBUG"),
         ];
         defaults.into_iter().for_each(|(key, value)| setup.set(key, value));
+        if let Some(Database { url, lottery }) = &setup.database {
+            let (url, lottery) = (url.clone(), lottery.clone());
+            setup.set("SERVER_STORAGE", &url);
+            setup.set("SERVER_LOTTERY", &lottery);
+            setup.set("SERVER_CENTRAL_NAME", "a");
+        }
         setup
     }
 
@@ -149,8 +159,12 @@ impl Setup {
         self.directory().join("storage").join(name)
     }
 
-    /// Returns the bytes of a file of the storage; none if there is no such file.
+    /// Returns the bytes of a file of the storage; none if there is no such file. What is in an
+    /// engine is returned in the format of the file.
     pub fn read_stored(&self, name: &str) -> Vec<u8> {
+        if let Some(database) = &self.database {
+            return database.file(name);
+        }
         fs::read(self.stored(name)).unwrap_or_default()
     }
 

@@ -213,6 +213,9 @@ fn objects<'a>(port: &'a str, pids: &'a str) -> Vec<Object<'a>> {
         ("worker_batches", "RawArray", "u64", "10", None),
         ("worker_bets", "RawArray", "u64", "10", None),
         ("worker_large", "RawArray", "u64", "10", Some(NONE)),
+        ("row_bets", "RawArray", "u64", "11", None),
+        ("row_winners", "RawArray", "u64", "11", None),
+        ("worker_without_engine", "RawArray", "u8", "10", Some(NONE)),
         ("worker_queries", "RawArray", "u64", "10", None),
         ("worker_refused", "RawArray", "u64", "10", None),
     ]

@@ -25,6 +25,9 @@ const KEYS: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("SERVER_ROSTER", "none", "a.csv", "b.csv", "none", "--roster"),
     ("SERVER_DRAW", "automatic", "confirm", "automatic", "confirm", "--draw"),
     ("SERVER_EARLY_QUERY", "wait", "refuse", "wait", "refuse", "--early-query"),
+    ("SERVER_STORAGE", "files", "postgres://u@a/d", "files", "postgres://u@b:1/d", "--storage"),
+    ("SERVER_CENTRAL_NAME", "auto", "a", "b", "c", "--central-name"),
+    ("SERVER_LOTTERY", "nacional", "a", "b", "c", "--lottery"),
     ("SERVER_STORAGE_DIR", "./storage", "a # b", "c;d", "e = f", "--storage-dir"),
     ("SERVER_DURABILITY", "disk", "process", "disk", "process", "--durability"),
     ("SERVER_GRACE", "8s", "1s", "2s", "1m30s", "--grace"),
@@ -193,6 +196,8 @@ fn a_bad_value_of_any_key_is_named_with_its_source_and_the_accepted_values() {
         ("SERVER_LOG_LINES", &["0", "-1", "1000001"], "1 to 1000000"),
         ("SERVER_EARLY_QUERY", &["ignore"], "wait or refuse"),
         ("SERVER_DRAW", &["manual"], "automatic or confirm"),
+        ("SERVER_STORAGE", &["disk", "mysql://h/d"], "the URL of a PostgreSQL database"),
+        ("SERVER_LOTTERY", &["a b", "'"], "1 to 63 letters"),
     ];
     let place = Place::new();
     for (key, values, accepted) in bad {
