@@ -4,11 +4,12 @@
 #   ./generar-compose.sh docker-compose-dev.yaml 5
 #
 # PROTOCOL=echo (or any other dialect) in the environment overrides the dialect of the configuration
-# files.
+# files. Options follow the number of agencies: --centrals 3 --engine postgres writes the file of
+# three centrals that store their bets in PostgreSQL.
 set -eu
 
-if [ $# -ne 2 ]; then
-    echo "usage: [PROTOCOL=NAME] $0 FILE AGENCIES, for example $0 docker-compose-dev.yaml 5" >&2
+if [ $# -lt 2 ]; then
+    echo "usage: [PROTOCOL=NAME] $0 FILE AGENCIES [OPTION...], for example $0 docker-compose-dev.yaml 5" >&2
     exit 2
 fi
 here=$PWD
@@ -30,4 +31,4 @@ if ! is_current dist/compose compose shared/lottery; then
 fi
 compose=$PWD/dist/compose
 cd "$here"
-exec "$compose" --protocol "${PROTOCOL:-}" "$1" "$2"
+exec "$compose" --protocol "${PROTOCOL:-}" "$@"

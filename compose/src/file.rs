@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 /// A whole file.
 #[derive(Debug, Serialize)]
 pub(crate) struct ComposeFile {
-    /// In the order of the file: the central, then its agencies by number.
+    /// In the order of the file: the engine of the bets, the centrals, the agencies by number.
     #[serde(serialize_with = "in_order")]
     pub(crate) services: Vec<(String, Service)>,
     /// The networks by name.
@@ -25,8 +25,11 @@ pub(crate) struct ComposeFile {
 pub(crate) struct Service {
     /// Name of the container, which `compose logs` prints before its log lines.
     pub(crate) container_name: String,
-    /// Image, which must have been built on this machine.
-    pub(crate) image: &'static str,
+    /// Image. Those of this project must have been built on this machine.
+    pub(crate) image: String,
+    /// User of its processes, if it is not the image's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<&'static str>,
     /// `NAME=value` pairs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) environment: Vec<String>,
@@ -36,13 +39,16 @@ pub(crate) struct Service {
     pub(crate) networks: Vec<&'static str>,
     /// Services that it waits for, with the condition.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) depends_on: BTreeMap<&'static str, Dependency>,
+    pub(crate) depends_on: BTreeMap<String, Dependency>,
     /// Check that the engine runs to find out if the service is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) healthcheck: Option<Healthcheck>,
     /// Time between TERM and KILL; the engine's default is 10 s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stop_grace_period: Option<&'static str>,
+    /// Directories in memory, which can be written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tmpfs: Vec<&'static str>,
     /// Size of `/dev/shm`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) shm_size: Option<&'static str>,
