@@ -37,14 +37,28 @@ pub(crate) fn row(row: &Row, seconds: f64, place: &Place) -> Result<Sample> {
     let (bets, bytes) = (batch.bets(), batch.packet().len());
     let running = Running::start(row, bytes, place)?;
     load(row, bets, bytes, WARM_UP, place, &running).context("warming up")?;
-    let before = cpu_time::of_tree(running.pid())?;
+    let used = || -> Result<_> {
+        let engine = running.engine_pid().map(cpu_time::of_tree).transpose()?;
+        Ok((cpu_time::of_tree(running.pid())?, engine))
+    };
+    let (before, engine_before) = used()?;
     let figures = load(row, bets, bytes, seconds, place, &running)?;
-    let cpu = cpu_time::of_tree(running.pid())?.saturating_sub(before);
+    let (after, engine_after) = used()?;
     if figures.failed() > 0 {
         bail!("batches have failed: {:?}", figures.errors);
     }
-    let server_cpu_us_per_batch = cpu.as_secs_f64() * 1e6 / figures.batches as f64;
-    Ok(Sample { batch_bytes: bytes, bets_per_batch: bets, server_cpu_us_per_batch, figures })
+    let us_per_batch = |before: Duration, after: Duration| {
+        after.saturating_sub(before).as_secs_f64() * 1e6 / figures.batches as f64
+    };
+    Ok(Sample {
+        batch_bytes: bytes,
+        bets_per_batch: bets,
+        server_cpu_us_per_batch: us_per_batch(before, after),
+        engine_cpu_us_per_batch: engine_before
+            .zip(engine_after)
+            .map(|(before, after)| us_per_batch(before, after)),
+        figures,
+    })
 }
 
 /// Fills one central up to `bets` bets, and measures on the way.

@@ -11,6 +11,11 @@ pub(crate) const USER: &str = "bench";
 /// Database that every new cluster has.
 pub(crate) const DATABASE: &str = "postgres";
 
+/// Returns what a central connects to.
+pub(crate) fn url(port: u16) -> String {
+    format!("postgres://{USER}@127.0.0.1:{port}/{DATABASE}")
+}
+
 /// The table of bets, as `bets.csv` has it.
 pub(crate) const TABLE: &str = "DROP TABLE IF EXISTS bets; CREATE TABLE bets (agency int4, \
      first_name text, last_name text, document text, birthdate date, number int4)";

@@ -59,6 +59,9 @@ pub(crate) struct Sample {
     pub(crate) bets_per_batch: usize,
     /// User and system time of all processes of the server.
     pub(crate) server_cpu_us_per_batch: f64,
+    /// That of the server of the bets, if the central does not store them itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) engine_cpu_us_per_batch: Option<f64>,
     #[serde(flatten)]
     pub(crate) figures: Figures,
 }

@@ -13,6 +13,8 @@ pub(crate) enum Server {
     Process,
     /// The central with durability `disk`.
     Disk,
+    /// The central that stores in PostgreSQL, with synchronous commit.
+    Postgres,
     /// `multiprocessing_server.py`.
     Python,
     /// The same with buffered reads and a fast date parser.
@@ -28,11 +30,12 @@ pub(crate) enum Server {
 }
 
 impl Server {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Bare,
         Self::BareMore,
         Self::Process,
         Self::Disk,
+        Self::Postgres,
         Self::Python,
         Self::PythonTuned,
         Self::RedisXadd,
@@ -48,6 +51,7 @@ impl Server {
             Self::BareMore => "bare-more",
             Self::Process => "process",
             Self::Disk => "disk",
+            Self::Postgres => "postgres",
             Self::Python => "python",
             Self::PythonTuned => "python-tuned",
             Self::RedisXadd => "redis-xadd",
@@ -64,6 +68,7 @@ impl Server {
             Self::BareMore => "bare C, MSG_MORE",
             Self::Process => "ours, process",
             Self::Disk => "ours, disk",
+            Self::Postgres => "ours, PostgreSQL",
             Self::Python => "Python",
             Self::PythonTuned => "Python, tuned",
             Self::RedisXadd => "Redis XADD",
@@ -74,7 +79,7 @@ impl Server {
     }
 
     pub(crate) fn is_ours(self) -> bool {
-        matches!(self, Self::Process | Self::Disk)
+        matches!(self, Self::Process | Self::Disk | Self::Postgres)
     }
 
     /// Returns true if the server speaks a dialect.
@@ -234,8 +239,8 @@ fn row(
 /// Returns the rows that goals compare, and those of the other systems.
 fn named(sentinel: &'static Dialect) -> Vec<Row> {
     use Server::{
-        Bare, BareMore, Disk, PostgresCopy, PostgresInsert, Process, Python, PythonTuned, RedisLua,
-        RedisXadd,
+        Bare, BareMore, Disk, Postgres, PostgresCopy, PostgresInsert, Process, Python, PythonTuned,
+        RedisLua, RedisXadd,
     };
     use Set::{Goals, Main};
     let mut rows = Vec::new();
@@ -256,6 +261,11 @@ fn named(sentinel: &'static Dialect) -> Vec<Row> {
         (Disk, 64, Main),
     ] {
         rows.push(row(server, sentinel, true, clients, Batch::Full, set));
+    }
+    rows.push(row(Postgres, FIRST, false, 64, Batch::Full, Main));
+    rows.push(row(Postgres, sentinel, true, 64, Batch::Full, Goals));
+    for keyed in DIALECTS.iter().filter(|dialect| dialect.has_keys) {
+        rows.push(row(Postgres, keyed, true, 64, Batch::Full, Goals));
     }
     rows.push(row(RedisXadd, FIRST, true, 64, Batch::Full, Main));
     rows.push(row(RedisXadd, FIRST, false, 64, Batch::Full, Main));

@@ -42,6 +42,8 @@ pub(crate) struct Running {
     signal: Signal,
     storage: PathBuf,
     pub(crate) port: u16,
+    /// The server of the bets, if the central does not store them itself. It stops last.
+    engine: Option<Box<Running>>,
 }
 
 /// Returns why a server cannot be measured on this machine.
@@ -53,7 +55,9 @@ pub(crate) fn missing(server: Server) -> Option<&'static str> {
     };
     let found = match server {
         Server::RedisXadd | Server::RedisLua => runs(Path::new("redis-server")),
-        Server::PostgresInsert | Server::PostgresCopy => postgres_programs().is_some(),
+        Server::Postgres | Server::PostgresInsert | Server::PostgresCopy => {
+            postgres_programs().is_some()
+        }
         Server::Python | Server::PythonTuned => runs(Path::new("python3")),
         _ => true,
     };
@@ -81,17 +85,36 @@ impl Running {
     /// Starts the server of a row and waits until it listens. `request_bytes` is the size of a
     /// batch.
     pub(crate) fn start(row: &Row, request_bytes: usize, place: &Place) -> Result<Self> {
-        let storage = place.work.join("storage");
+        let engine = match row.server {
+            Server::Postgres => {
+                let engine = Row { server: Server::PostgresInsert, ..*row };
+                Some(Box::new(Self::start(&engine, request_bytes, place)?))
+            }
+            _ => None,
+        };
+        let storage = place.work.join(row.server.name());
         fs::create_dir_all(&storage)?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut command = match row.server {
             Server::Bare | Server::BareMore => bare(row, request_bytes, place),
-            Server::Process | Server::Disk => central(row, &storage, place),
+            Server::Process | Server::Disk => {
+                let mut central = central(row, place);
+                central.env("SERVER_STORAGE_DIR", &storage);
+                central.env("SERVER_DURABILITY", row.server.name());
+                central
+            }
+            Server::Postgres => {
+                let engine = engine.as_ref().context("PostgreSQL is not started")?;
+                let mut central = central(row, place);
+                central.env("SERVER_STORAGE", postgres::url(engine.port));
+                central.env("SERVER_CENTRAL_NAME", "bench");
+                central
+            }
             Server::Python | Server::PythonTuned => python(row, &storage, place),
             Server::RedisXadd | Server::RedisLua => redis_server(port, &storage),
             Server::PostgresInsert | Server::PostgresCopy => postgres_server(port, &storage)?,
         };
-        let path = place.work.join("server.log");
+        let path = place.work.join(format!("{}.log", row.server.name()));
         let log = File::create(&path)?;
         command.current_dir(&place.work).stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log);
@@ -101,7 +124,7 @@ impl Running {
             Server::PostgresInsert | Server::PostgresCopy => Signal::SIGINT,
             _ => Signal::SIGTERM,
         };
-        let mut running = Self { child, signal, storage, port };
+        let mut running = Self { child, signal, storage, port, engine };
         let ready = running.wait(row.server, &path);
         ready.with_context(|| fs::read_to_string(&path).unwrap_or_default())?;
         Ok(running)
@@ -110,6 +133,12 @@ impl Running {
     /// Returns the process at the root of the server's tree.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Returns the process at the root of the tree of the server of the bets, if the central does
+    /// not store them itself.
+    pub(crate) fn engine_pid(&self) -> Option<u32> {
+        self.engine.as_ref().map(|engine| engine.pid())
     }
 
     /// Waits until the server listens, and prepares it.
@@ -190,13 +219,12 @@ fn bare(row: &Row, request_bytes: usize, place: &Place) -> Command {
     command
 }
 
-fn central(row: &Row, storage: &Path, place: &Place) -> Command {
+fn central(row: &Row, place: &Place) -> Command {
     let mut command = Command::new(place.programs.join("server"));
     command.arg("run").env_clear();
     command.env("SERVER_IP", "127.0.0.1").env("SERVER_PORT", "0");
     command.env("SERVER_PROTOCOL", row.dialect.name);
     command.env("SERVER_WORKERS", place.workers.to_string());
-    command.env("SERVER_STORAGE_DIR", storage).env("SERVER_DURABILITY", row.server.name());
     // All clients of a row connect at once.
     command.env("SERVER_LISTEN_BACKLOG", "8192");
     command
