@@ -6,7 +6,7 @@ BETS ?= 1000
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo down logs ipcs test check soak proofs chaos bench plots test-instructions data build docker-image docker-compose-up docker-compose-down docker-compose-logs
+.PHONY: help up demo up-cluster down logs ipcs test check soak proofs chaos drill bench plots test-instructions data build docker-image docker-compose-up docker-compose-down docker-compose-logs
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F '|' '{ printf "make %-19s %s\n", $$1, $$2 }'
@@ -16,6 +16,9 @@ up: ## run the central and five agencies, in containers if Docker with Compose i
 
 demo: ## the same, always as local processes (SERVER_PORT: 12345)
 	@sh scripts/local.sh
+
+up-cluster: ## run three centrals on one PostgreSQL, kill one, compare what is stored (AGENCIES, BETS, PROTOCOL)
+	@sh scripts/cluster.sh
 
 down: ## stop what is running and remove what it left, including the bets
 	@sh scripts/down.sh
@@ -40,6 +43,9 @@ proofs: ## models of the library's algorithms, ThreadSanitizer, Miri and AArch64
 
 chaos: ## power losses, kills, stops and failing files at random; counts what is lost (SEED, ROUNDS: 100, STATES: 10000): more than half an hour
 	@sh scripts/chaos.sh
+
+drill: ## three centrals on three nodes of PostgreSQL, of which machines fail under load (DRILL: words of failures; root): about 15 minutes
+	@sh scripts/drill.sh
 
 bench: ## measure, and compare with other servers (BENCH: main, goals, all, or parts of rows): about 5 minutes
 	@sh benches/run.sh

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Stops exactly what `make up` or `make demo` started, and removes what it left, including the
-# bets.
+# Stops exactly what `make up`, `make demo` or `make up-cluster` started, and removes what it left,
+# including the bets.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/engine.sh

@@ -5,32 +5,15 @@
 # include them.
 set -eu
 cd "$(dirname "$0")/.."
-. scripts/processes.sh
-. scripts/programs.sh
+. scripts/lottery.sh
 SERVER_PORT=${SERVER_PORT:-12345}
-case $SERVER_PORT in
-'' | *[!0-9]* | 0)
-    echo "SERVER_PORT is $SERVER_PORT: the demo needs a fixed port from 1 to 65535, such as 12345" >&2
-    exit 2
-    ;;
-esac
-case ${PROTOCOL:-} in
-*[!a-z0-9-]*)
-    echo "PROTOCOL is $PROTOCOL, which is not a dialect (client --help lists them)" >&2
-    exit 2
-    ;;
-esac
-sh scripts/need.sh cargo
+require_port
+require_dialect
 
 agencies="1 2 3 4 5"
 
-build server client
-server=$(program server)
-client=$(program client)
-stop_all
-mkdir -p "$run/storage"
-trap 'stop_all; exit 130' INT
-trap 'stop_all; exit 143' TERM
+prepare_run
+mkdir "$run/storage"
 
 # The demo listens on loopback only. `make ipcs` reads this file.
 cat >"$run/environment" <<END
@@ -43,28 +26,7 @@ echo "export CLI_STATE=$run/agency-{id}.resume" >>"$run/environment"
 # shellcheck disable=SC1090 # just written
 . "./$run/environment"
 
-# no_central REASON: prints why the central is not running, and exits.
-no_central() {
-    echo "the central did not start: $1" >&2
-    stop_all
-    exit 1
-}
-
-"$server" run --config server/config.ini </dev/null >/dev/null 2>"$run/server.log" &
-central=$!
-remember server "$central"
-tenths=0
-while sleep 0.1; do
-    if ! alive server; then
-        code=0
-        wait "$central" || code=$?
-        [ "$code" -ne 5 ] || no_central "port $SERVER_PORT is taken; SERVER_PORT=12346 before the command uses another"
-        no_central "exit code $code, $(tail -n 1 "$run/server.log")"
-    fi
-    "$server" health --config server/config.ini >/dev/null 2>&1 && break
-    tenths=$((tenths + 1))
-    [ "$tenths" -lt 150 ] || no_central "not ready after 15 s, $(tail -n 1 "$run/server.log")"
-done
+start_central server "$SERVER_PORT"
 
 # show NAME: copies a log to the terminal, each line after the name, and to a file.
 show() {
@@ -72,16 +34,6 @@ show() {
         printf '%s\n' "$line" >>"$run/$1.log" 2>/dev/null || true
         printf '%-8s | %s\n' "$1" "$line"
     done
-}
-
-# agency NUMBER: runs one agency until it exits.
-agency() {
-    CLI_ID=$1 CLI_SERVER_ADDRESS=127.0.0.1:$SERVER_PORT \
-        "$client" run --config client/config.yaml </dev/null 2>&1 &
-    remember "client$1" "$!"
-    code=0
-    wait "$!" || code=$?
-    echo "$code" >"$run/client$1.code"
 }
 
 # winners: prints the number of winners in an agency's last answer, read from its log.
@@ -97,7 +49,7 @@ ask() {
 
 shows=
 for number in $agencies; do
-    agency "$number" | show "client$number" &
+    agency "$number" "127.0.0.1:$SERVER_PORT" | show "client$number" &
     shows="$shows $!"
 done
 # A bare `wait` would wait for the central too. Each agency writes its exit code to its own file.
@@ -105,10 +57,8 @@ for show in $shows; do
     wait "$show" || true
 done
 
-if [ ! -d "$run" ] || [ -e "$run/stopping" ]; then
-    echo "stopped by make down" >&2
-    exit 1
-elif ! alive server; then
+require_run
+if ! alive server; then
     echo "the central has exited: $(tail -n 1 "$run/server.log")" >&2
     stop_all
     exit 1
@@ -121,10 +71,8 @@ if grep -q 'action: sorteo | result: success' "$run/server.log"; then
 fi
 echo
 failed=0
-for number in $agencies; do
-    touch "$run/client$number.log"
-    sh scripts/result.sh "client$number" "$(cat "$run/client$number.code")" "$note" <"$run/client$number.log" || failed=1
-done
+# shellcheck disable=SC2086 # several words
+print_results "$note" $agencies || failed=1
 status=$("$server" status --config server/config.ini | sed -n 's/^winners/central  winners/p')
 echo "$status"
 # The echo exercise has no winners. After a failure the answers of all agencies are not comparable.

@@ -9,7 +9,7 @@ if [ -d "$run" ]; then
     if [ "${FOLLOW:-0}" = 1 ]; then
         exec tail -n +1 -f "$run"/*.log
     fi
-    for log in "$run"/server.log "$run"/client*.log; do
+    for log in "$run"/server*.log "$run"/client*.log; do
         [ ! -f "$log" ] || sed "s/^/$(basename "$log" .log) | /" "$log"
     done
 elif containers_exist; then
@@ -19,6 +19,6 @@ elif containers_exist; then
         compose logs --no-color
     fi
 else
-    echo "nothing is running: make up or make demo starts it" >&2
+    echo "nothing is running: make up, make demo or make up-cluster starts it" >&2
     exit 1
 fi

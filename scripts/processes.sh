@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Records the processes that local.sh starts in .run/, so that exactly these are stopped later; to
-# be sourced.
+# Records the processes that local.sh and cluster.sh start in .run/, so that exactly these are
+# stopped later; to be sourced.
 
 run=.run
 
@@ -43,13 +43,19 @@ stop() {
     done
 }
 
-# Stops every recorded process, agencies before the central, and removes what the run left. From
-# the file `stopping`, a script that follows the run sees that it was stopped.
+# Stops every recorded process, agencies before centrals and these before PostgreSQL, and removes
+# what the run left. From the file `stopping`, a script that follows the run sees that it was
+# stopped.
 stop_all() {
     [ -d "$run" ] || return 0
     touch "$run/stopping"
-    for file in "$run"/client*.pid "$run"/server.pid; do
+    for file in "$run"/client*.pid "$run"/server*.pid; do
         [ -f "$file" ] && stop "$(basename "$file" .pid)"
     done
+    # The file has the path of its data.
+    if [ -f "$run/postgres" ]; then
+        sh scripts/postgres.sh stop "$(cat "$run/postgres")/postgres"
+        rm -rf "$(cat "$run/postgres")"
+    fi
     rm -rf "$run"
 }
