@@ -53,11 +53,16 @@ for follower in $followers; do
 done
 followers=
 
+# Without a draw, an answer is the total at its moment, and other agencies may have sent bets later.
+note=", so far"
+if docker logs server 2>&1 | grep -q 'action: sorteo | result: success'; then
+    note=
+fi
 echo
 failed=0
 for name in $agencies; do
     code=$(docker inspect --format '{{.State.ExitCode}}' "$name")
-    docker logs "$name" 2>&1 | sh scripts/result.sh "$name" "$code" || failed=1
+    docker logs "$name" 2>&1 | sh scripts/result.sh "$name" "$code" "$note" || failed=1
 done
 docker exec server /server status | sed -n 's/^winners/central  winners/p'
 echo "the central is running: make logs, make ipcs; make down stops it and removes its bets"
