@@ -1,7 +1,8 @@
 //! What the engine holds after ordinary exchanges.
 
+use crate::commands::take_part;
 use crate::counted::counted;
-use crate::harness::{Participant, Setup, bets_with, packet_of, winners_reply};
+use crate::harness::{Setup, packet_of, winners_reply};
 
 #[test]
 fn a_batch_is_stored_with_the_bytes_of_the_files_and_counted() {
@@ -36,16 +37,8 @@ fn totals_are_those_of_the_lottery_after_a_stop_and_a_start() {
 fn each_agency_gets_its_winners_from_the_draw_in_the_engine() {
     let setup = Setup::new().with("SERVER_PROTOCOL", "framed").with("SERVER_AGENCIES", "2");
     let central = setup.start();
+    let mut agencies = take_part(&central);
     let documents: [&[u32]; 2] = [&[11, 12], &[21]];
-    let mut agencies: Vec<_> = (1..=2)
-        .zip(documents)
-        .map(|(number, documents)| {
-            let mut agency = Participant::connect(central.port, "framed", number);
-            agency.store(&bets_with(documents));
-            agency.finish();
-            agency
-        })
-        .collect();
     for (agency, documents) in agencies.iter_mut().zip(documents) {
         assert_eq!(agency.winners().1, winners_reply("framed", documents));
     }

@@ -216,45 +216,45 @@ fn script(arguments: &[&str]) -> std::process::Output {
     Command::new("sh").arg(path).args(arguments).output().unwrap()
 }
 
-#[test]
-fn an_engine_that_is_stopped_for_a_while_costs_time_and_nothing_else() {
+/// Disturbs the server of a central under load, then checks that batches are acknowledged again,
+/// and that each is stored once. `disturb` gets a function that waits for more acknowledgements.
+fn under_load(disturb: impl FnOnce(&Server, &dyn Fn())) {
     let Some(server) = Server::start() else { return };
     let mut setup = server.setup();
     let port = setup.keep_port();
     let central = setup.start();
     let (record, mut random) = (Arc::new(BatchRecord::default()), Random::seeded());
     let load = Load::start(4, port, &record, &mut random);
-    let acknowledged = || record.acknowledged();
-    eventually("acknowledgements", acknowledged, |count| *count > 20);
-    // The processes that serve the connections are children of this one and go on; new connections
-    // are not accepted.
-    let stopped = StoppedProcess::new(server.pid());
-    std::thread::sleep(Duration::from_millis(300));
-    drop(stopped);
-    let before = record.acknowledged();
-    eventually("acknowledgements", acknowledged, |count| *count > before + 20);
+    let goes_on = || {
+        let before = record.acknowledged();
+        eventually("acknowledgements", || record.acknowledged(), |count| *count > before + 20);
+    };
+    disturb(&server, &goes_on);
+    goes_on();
     load.stop();
     record.check(&setup, &central);
 }
 
 #[test]
+fn an_engine_that_is_stopped_for_a_while_costs_time_and_nothing_else() {
+    under_load(|server, goes_on| {
+        goes_on();
+        // The processes that serve the connections are children of this one and go on; new
+        // connections are not accepted.
+        let stopped = StoppedProcess::new(server.pid());
+        std::thread::sleep(Duration::from_millis(300));
+        drop(stopped);
+    });
+}
+
+#[test]
 fn an_engine_that_is_killed_and_restarted_has_everything_acknowledged_once() {
-    let Some(server) = Server::start() else { return };
-    let mut setup = server.setup();
-    let port = setup.keep_port();
-    let central = setup.start();
-    let (record, mut random) = (Arc::new(BatchRecord::default()), Random::seeded());
-    let load = Load::start(4, port, &record, &mut random);
-    let acknowledged = || record.acknowledged();
-    for _ in 0..3 {
-        let before = record.acknowledged();
-        eventually("acknowledgements", acknowledged, |count| *count > before + 20);
-        server.restart();
-    }
-    let before = record.acknowledged();
-    eventually("acknowledgements", acknowledged, |count| *count > before + 20);
-    load.stop();
-    record.check(&setup, &central);
+    under_load(|server, goes_on| {
+        for _ in 0..3 {
+            goes_on();
+            server.restart();
+        }
+    });
 }
 
 #[test]
