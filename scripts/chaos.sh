@@ -14,7 +14,7 @@ export TEST_SEED CRASH_STATES CHAOS_ROUNDS
 code=0
 # These states have tables of sessions, so each takes longer.
 CRASH_STATES=$((CRASH_STATES / 10)) \
-    cargo test --locked --package server --bin server -- --nocapture session_states || code=1
+    cargo test --locked --package server --bin loteria-central -- --nocapture session_states || code=1
 # The table is the last thing that is printed.
 for tests in 'crash_states:: deaths::draw_at_random storage::round chaos::resumption' \
     chaos::whatever; do

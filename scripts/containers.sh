@@ -13,7 +13,7 @@ agencies="client1 client2 client3 client4 client5"
 # Build all three at once: separate builds would compile the dependencies twice.
 build_static server client compose
 keep compose
-sh scripts/pack.sh "$(program server)" "$(program client)"
+sh scripts/pack.sh "$(program loteria-central)" "$(program loteria-agency)"
 "$(program compose)" --protocol "${PROTOCOL:-}" "$compose_file" 5
 remove_project
 if ! compose up --detach; then
@@ -64,6 +64,6 @@ for name in $agencies; do
     code=$(docker inspect --format '{{.State.ExitCode}}' "$name")
     docker logs "$name" 2>&1 | sh scripts/result.sh "$name" "$code" "$note" || failed=1
 done
-docker exec server /server status | sed -n 's/^winners/central  winners/p'
+docker exec server /loteria-central status | sed -n 's/^winners/central  winners/p'
 echo "the central is running: make logs, make ipcs; make down stops it and removes its bets"
 exit "$failed"

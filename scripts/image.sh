@@ -8,4 +8,4 @@ sh scripts/need.sh cargo rustc docker
 
 build_static server client compose
 keep compose
-sh scripts/pack.sh "$(program server)" "$(program client)"
+sh scripts/pack.sh "$(program loteria-central)" "$(program loteria-agency)"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Shows the shared memory of the central with `server ipcs`, then with the system's tools. `ipcs`
-# lists System V segments only. `lsipc` lists POSIX segments, which the central uses, from
+# Shows the shared memory of the central with `loteria-central ipcs`, then with the system's tools.
+# `ipcs` lists System V segments only. `lsipc` lists POSIX segments, which the central uses, from
 # util-linux 2.41 on.
 set -eu
 cd "$(dirname "$0")/.."
@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 . scripts/programs.sh
 
 if [ ! -d "$run" ] && containers_exist; then
-    docker exec server /server ipcs
+    docker exec server /loteria-central ipcs
     echo "the system's ipcs and lsipc cannot show these: they look at this machine, and a container has its own /dev/shm"
     exit
 fi
@@ -18,7 +18,7 @@ sh scripts/need.sh cargo ipcs
 build server client
 # shellcheck disable=SC1090 # written by local.sh
 [ ! -f "$run/environment" ] || . "./$run/environment"
-"$(program server)" ipcs
+"$(program loteria-central)" ipcs
 ipcs -m
 if lsipc -M >/dev/null 2>&1; then
     lsipc -M

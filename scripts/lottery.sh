@@ -12,8 +12,8 @@ client=
 prepare_run() {
     sh scripts/need.sh cargo
     build server client
-    server=$(program server)
-    client=$(program client)
+    server=$(program loteria-central)
+    client=$(program loteria-agency)
     stop_all
     mkdir -p "$run"
     trap 'stop_all; exit 130' INT
@@ -83,7 +83,7 @@ require_port() {
 require_dialect() {
     case ${PROTOCOL:-} in
     *[!a-z0-9-]*)
-        echo "PROTOCOL is $PROTOCOL, which is not a dialect (client --help lists them)" >&2
+        echo "PROTOCOL is $PROTOCOL, which is not a dialect (loteria-agency --help lists them)" >&2
         exit 2
         ;;
     esac

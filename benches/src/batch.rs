@@ -1,4 +1,4 @@
-//! The batches of the reference servers. The central's are those of `client bench`.
+//! The batches of the reference servers. The central's are those of `loteria-agency bench`.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use lottery::protocol::{AgencyCodec, AgencyOptions, Dialect, Push};
 use lottery::{Bet, sample};
 
 /// Returns a codec of the dialect with a batch of up to `max_bets` bets, the same as those of
-/// `client bench`.
+/// `loteria-agency bench`.
 pub(crate) fn fill(
     dialect: &Dialect,
     max_bets: u16,

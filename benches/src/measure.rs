@@ -24,8 +24,8 @@ const POINT: f64 = 0.5;
 /// Time limit for a reply.
 const REPLY_LIMIT: Duration = Duration::from_secs(30);
 
-/// Threads of the load generator, as many as those of `client bench`. One would be a bottleneck for
-/// the bare server.
+/// Threads of the load generator, as many as those of `loteria-agency bench`. One would be a
+/// bottleneck for the bare server.
 const THREADS: usize = 2;
 
 /// Length of the reply of the bare server.
@@ -141,9 +141,9 @@ fn send(
     load.run(vec![client; row.clients], &|| false)
 }
 
-/// Sends the load of a row with `client bench`.
+/// Sends the load of a row with `loteria-agency bench`.
 fn client_bench(row: &Row, seconds: f64, place: &Place, port: u16) -> Result<Figures> {
-    let mut command = Command::new(place.programs.join("client"));
+    let mut command = Command::new(place.programs.join("loteria-agency"));
     command.args(["bench", "--json", "--protocol", row.dialect.name]);
     command.args(["--clients", &row.clients.to_string(), "--seconds", &seconds.to_string()]);
     command.args(["--batch", row.batch.name(), &format!("127.0.0.1:{port}")]);

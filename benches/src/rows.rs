@@ -114,7 +114,7 @@ pub(crate) enum Batch {
 }
 
 impl Batch {
-    /// Returns the name, which is also the value of `client bench --batch`.
+    /// Returns the name, which is also the value of `loteria-agency bench --batch`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Full => "8kB",

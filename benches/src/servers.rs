@@ -220,7 +220,7 @@ fn bare(row: &Row, request_bytes: usize, place: &Place) -> Command {
 }
 
 fn central(row: &Row, place: &Place) -> Command {
-    let mut command = Command::new(place.programs.join("server"));
+    let mut command = Command::new(place.programs.join("loteria-central"));
     command.arg("run").env_clear();
     command.env("SERVER_IP", "127.0.0.1").env("SERVER_PORT", "0");
     command.env("SERVER_PROTOCOL", row.dialect.name);

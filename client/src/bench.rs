@@ -1,4 +1,4 @@
-//! `client bench`: sends batches to a server as fast as it answers, and measures.
+//! `loteria-agency bench`: sends batches to a server as fast as it answers, and measures.
 
 mod batch;
 mod report;
@@ -35,7 +35,7 @@ usage, 143 or 130 after SIGTERM or SIGINT; the figures up to then are printed.";
 /// Longest run.
 const MAX_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Arguments of `client bench`.
+/// Arguments of `loteria-agency bench`.
 #[derive(Args, Debug)]
 pub(crate) struct Bench {
     /// Address of the server, such as 127.0.0.1:12345

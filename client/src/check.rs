@@ -1,4 +1,5 @@
-//! `client check`: checks a server, of this project or any other, against the rules of its dialect.
+//! `loteria-agency check`: checks a server, of this project or any other, against the rules of its
+//! dialect.
 
 mod bets;
 mod cause;
@@ -62,7 +63,7 @@ Exit codes: 0 every rule that counts is kept, 1 a rule is broken or the server c
 /// Pause between two attempts to connect while the server starts.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Arguments of `client check`.
+/// Arguments of `loteria-agency check`.
 #[derive(Args, Debug)]
 pub(crate) struct Check {
     /// Address of the server, such as 127.0.0.1:12345

@@ -12,7 +12,7 @@ use crate::teach::{self, Teach};
 
 /// An agency of the national lottery: sends its bets to the central and asks for the winners.
 #[derive(Debug, Parser)]
-#[command(name = "client", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
+#[command(name = "loteria-agency", version = conventions::VERSION, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     /// Command to run; without one, the program does what `run` does.
     #[command(subcommand)]
@@ -95,7 +95,7 @@ mod tests {
             }
         };
         let expected = BTreeMap::from([("server.address", "h:1".to_owned())]);
-        assert_eq!(flags(&["client", "--server", "h:1"]), expected);
-        assert_eq!(flags(&["client", "run", "--server", "h:1"]), expected);
+        assert_eq!(flags(&["loteria-agency", "--server", "h:1"]), expected);
+        assert_eq!(flags(&["loteria-agency", "run", "--server", "h:1"]), expected);
     }
 }

@@ -1,5 +1,5 @@
-//! `client generate`: files of random bets in the shape of the course's data, with the same bytes
-//! for the same seed on every machine.
+//! `loteria-agency generate`: files of random bets in the shape of the course's data, with the same
+//! bytes for the same seed on every machine.
 //!
 //! Each file uses its own stream of the seed, so the bets of agency 3 do not depend on the number
 //! of agencies.
@@ -27,7 +27,7 @@ const DEFAULT_WINNERS: u32 = 3;
 /// Exclusive upper bound of the numbers, as in the course's data.
 const NUMBERS: u32 = 10_000;
 
-/// Arguments of `client generate`.
+/// Arguments of `loteria-agency generate`.
 #[derive(Args, Debug)]
 pub(crate) struct Plan {
     /// Number of agencies, 1 to 65535; each gets one file, agency-1.csv and so on

@@ -72,7 +72,7 @@ fn main() -> ExitCode {
     }))
 }
 
-/// Runs `client run` and returns the exit code.
+/// Runs `loteria-agency run` and returns the exit code.
 fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let config = match configure(args) {
         Ok(Some(config)) => config,
@@ -147,7 +147,7 @@ fn report(error: &RunError, config: &Config, stop: &Stop) -> u8 {
     }
 }
 
-/// Runs `client generate` and returns the exit code.
+/// Runs `loteria-agency generate` and returns the exit code.
 fn generate(plan: &Plan) -> anyhow::Result<u8> {
     if let Err(error) = plan.check() {
         print_error(&error.to_string());
@@ -163,7 +163,7 @@ fn generate(plan: &Plan) -> anyhow::Result<u8> {
     }
 }
 
-/// Runs `client check` and returns the exit code.
+/// Runs `loteria-agency check` and returns the exit code.
 fn check(args: &Check) -> anyhow::Result<u8> {
     if let Err(error) = args.validate() {
         print_error(&error.to_string());
@@ -174,7 +174,7 @@ fn check(args: &Check) -> anyhow::Result<u8> {
     Ok(if kept { 0 } else { FAILED })
 }
 
-/// Runs `client bench` and returns the exit code.
+/// Runs `loteria-agency bench` and returns the exit code.
 fn bench(args: &Bench) -> anyhow::Result<u8> {
     let stop = Stop::install().context("cannot listen for signals")?;
     let report = match args.run(&stop) {
@@ -193,7 +193,7 @@ fn bench(args: &Bench) -> anyhow::Result<u8> {
     })
 }
 
-/// Runs `client teach` and returns the exit code.
+/// Runs `loteria-agency teach` and returns the exit code.
 fn teach(args: &Teach) -> anyhow::Result<u8> {
     if let Err(error) = args.validate() {
         print_error(&error.to_string());
@@ -204,7 +204,7 @@ fn teach(args: &Teach) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Runs `client spy` and returns the exit code.
+/// Runs `loteria-agency spy` and returns the exit code.
 fn spy(args: &Spy) -> anyhow::Result<u8> {
     let stop = Stop::install().context("cannot listen for signals")?;
     args.run(&stop, print)?;

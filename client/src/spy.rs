@@ -1,5 +1,5 @@
-//! `client spy`: a proxy that prints the decoded messages of both directions between any two
-//! programs.
+//! `loteria-agency spy`: a proxy that prints the decoded messages of both directions between any
+//! two programs.
 
 mod describe;
 mod observer;
@@ -27,7 +27,7 @@ resets. Each message that is complete is printed with its time and the number of
 reason. Ends on Ctrl-C.
 Exit codes: 0 stopped by a signal, 1 it cannot listen or print, 2 wrong usage.";
 
-/// Arguments of `client spy`.
+/// Arguments of `loteria-agency spy`.
 #[derive(Args, Debug)]
 pub(crate) struct Spy {
     /// Address to listen on, such as 127.0.0.1:12346; port 0 chooses a free one

@@ -1,5 +1,5 @@
-//! `client teach`: a small server of any dialect for exercises, correct except for the faults that
-//! the user chooses. It keeps its bets in memory.
+//! `loteria-agency teach`: a small server of any dialect for exercises, correct except for the
+//! faults that the user chooses. It keeps its bets in memory.
 
 mod faults;
 mod lottery_state;
@@ -21,13 +21,13 @@ use crate::stop::{Stop, Wake};
 /// Text at the end of the help.
 pub(crate) const AFTER_HELP: &str = "\
 The server keeps its bets in memory, has one thread per connection, and ends on Ctrl-C. It shows what
-a fault looks like from outside: client check finds each of them, some only with --beyond.
+a fault looks like from outside: loteria-agency check finds each of them, some only with --beyond.
 Exit codes: 0 stopped by a signal, 1 it cannot listen, 2 wrong usage.";
 
 /// Size of one read in bytes.
 const READ_BYTES: usize = 16 * 1024;
 
-/// Arguments of `client teach`.
+/// Arguments of `loteria-agency teach`.
 #[derive(Args, Debug)]
 pub(crate) struct Teach {
     /// Address to listen on, such as 127.0.0.1:12345; port 0 chooses a free one

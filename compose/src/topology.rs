@@ -118,7 +118,7 @@ impl Topology<'_> {
             volumes,
             depends_on,
             healthcheck: Some(Healthcheck {
-                test: vec!["CMD", "/server", "health"],
+                test: vec!["CMD", "/loteria-central", "health"],
                 // The first check comes after one interval, which delays the agencies.
                 interval: "2s",
                 timeout: "3s",

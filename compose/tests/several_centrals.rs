@@ -66,7 +66,7 @@ fn every_central_has_its_name_and_address_and_waits_for_the_engine() {
             ]
         );
         assert_eq!(central["depends_on"]["postgres"]["condition"], "service_healthy");
-        assert_eq!(words(&central["healthcheck"]["test"]), ["CMD", "/server", "health"]);
+        assert_eq!(words(&central["healthcheck"]["test"]), ["CMD", "/loteria-central", "health"]);
         assert_eq!(central["volumes"].as_sequence().unwrap().len(), 1, "it has no files of bets");
     }
     assert!(file["volumes"].get("server_storage").is_none());

@@ -86,7 +86,7 @@ fn the_central_keeps_its_bets_in_a_named_volume_and_reads_its_file_from_the_host
     assert_eq!(central["volumes"][1]["target"], "/storage");
     let volume = central["volumes"][1]["source"].as_str().unwrap();
     assert!(file["volumes"].get(volume).is_some(), "{volume} is not declared");
-    assert_eq!(words(&central["healthcheck"]["test"]), ["CMD", "/server", "health"]);
+    assert_eq!(words(&central["healthcheck"]["test"]), ["CMD", "/loteria-central", "health"]);
     assert_eq!(
         (&central["stop_grace_period"], &central["shm_size"]),
         (&Value::from("15s"), &Value::from("64m"))

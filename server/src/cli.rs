@@ -9,7 +9,7 @@ use crate::config::Flags;
 
 /// The central of the national lottery: a pre-forked pool of processes.
 #[derive(Debug, Parser)]
-#[command(name = "server", version, about, subcommand_precedence_over_arg = true)]
+#[command(name = "loteria-central", version = conventions::VERSION, about, subcommand_precedence_over_arg = true)]
 #[command(after_help = AFTER_HELP)]
 pub struct Cli {
     /// Command to run; without one, the program runs the central.

@@ -1,4 +1,4 @@
-//! `client bench`: its figures, its errors, and where its connections come from.
+//! `loteria-agency bench`: its figures, its errors, and where its connections come from.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};

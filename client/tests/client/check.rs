@@ -1,5 +1,5 @@
-//! `client check` against fake servers of every dialect: correct servers pass, and a faulty one
-//! fails exactly the rules that it breaks.
+//! `loteria-agency check` against fake servers of every dialect: correct servers pass, and a faulty
+//! one fails exactly the rules that it breaks.
 
 use std::net::SocketAddr;
 use std::thread;

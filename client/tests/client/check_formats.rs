@@ -1,5 +1,5 @@
-//! The forms of the report of `client check`: identifiers and points, JUnit, TAP, the diagnoses in
-//! two languages, and the wait for a server that starts.
+//! The forms of the report of `loteria-agency check`: identifiers and points, JUnit, TAP, the
+//! diagnoses in two languages, and the wait for a server that starts.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -367,7 +367,7 @@ fn completions_and_manual_pages_are_printed_even_with_a_broken_configuration() {
         (&["completions", "bash"][..], &["--loop-period", "generate", "auto kept per-request"][..]),
         (&["completions", "zsh"], &["--loop-period", "generate"]),
         (&["completions", "fish"], &["loop-period", "generate"]),
-        (&["man"], &["national lottery", "CLI_LOOP_PERIOD", "client\\-check(1)"]),
+        (&["man"], &["national lottery", "CLI_LOOP_PERIOD", "loteria\\-agency\\-check(1)"]),
         (&["man", "check"], &["HOST:PORT"]),
     ] {
         let setup = Setup::new().file("config.yaml", "- broken");
@@ -384,7 +384,7 @@ fn completions_and_manual_pages_are_printed_even_with_a_broken_configuration() {
 fn help_and_version_go_to_standard_output_with_exit_code_0() {
     let version = Setup::new().args(["--version"]).finish();
     assert_eq!((version.code, version.lines.len()), (Some(0), 1));
-    assert!(version.lines[0].starts_with("client "), "{version:?}");
+    assert!(version.lines[0].starts_with("loteria-agency "), "{version:?}");
     let help = Setup::new().args(["--help"]).finish();
     assert_eq!(help.code, Some(0));
     let dialects = format!("one of {}", Dialect::names());

@@ -1,5 +1,5 @@
-//! `client check` of servers on which most rules cannot be tried: it ends early and names the
-//! reason.
+//! `loteria-agency check` of servers on which most rules cannot be tried: it ends early and names
+//! the reason.
 
 use std::thread;
 

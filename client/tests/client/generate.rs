@@ -1,5 +1,5 @@
-//! `client generate`: the format of the files, the same bytes for the same seed, and no partial
-//! file.
+//! `loteria-agency generate`: the format of the files, the same bytes for the same seed, and no
+//! partial file.
 
 use std::fs;
 use std::path::Path;

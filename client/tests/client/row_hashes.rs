@@ -224,7 +224,7 @@ fn row_hashes_that_do_not_fit_are_refused_before_anything_is_sent() {
         let mut command = Command::new("sh");
         command.current_dir(directory.path()).env_clear();
         command.args(["-c", "trap '' XFSZ; ulimit -f 32; exec \"$0\" \"$@\""]);
-        command.arg(env!("CARGO_BIN_EXE_client"));
+        command.arg(env!("CARGO_BIN_EXE_loteria-agency"));
         command.args(["--protocol", "keyed", "--id", "1", "--data", "bets.csv"]);
         command.args(["--server", &central.address().to_string(), "--batch-max-amount", "100"]);
         command.output().unwrap()

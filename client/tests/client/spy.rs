@@ -1,4 +1,4 @@
-//! `client spy`: it forwards everything unchanged and at once, and prints what it says.
+//! `loteria-agency spy`: it forwards everything unchanged and at once, and prints what it says.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

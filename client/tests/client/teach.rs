@@ -1,5 +1,5 @@
-//! `client teach`: the server without faults keeps every rule, and `client check` finds each fault
-//! of it by the rules that it breaks. So this is also the test of the checker.
+//! `loteria-agency teach`: the server without faults keeps every rule, and `loteria-agency check`
+//! finds each fault of it by the rules that it breaks. So this is also the test of the checker.
 
 use std::net::SocketAddr;
 use std::thread;

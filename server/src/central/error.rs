@@ -27,7 +27,7 @@ pub enum Rejected {
     /// Every expected agency has finished, and the draw has not been held yet.
     #[error(
         "the bets are closed: every expected agency has finished; until the draw is held, \
-         `server draw --reopen` opens them again"
+         `loteria-central draw --reopen` opens them again"
     )]
     Closed,
     /// The result of the draw cannot be read.

@@ -1,5 +1,5 @@
-//! The heartbeats of the processes, by which the supervisor and `server health` recognize one that
-//! is stopped or stuck.
+//! The heartbeats of the processes, by which the supervisor and `loteria-central health` recognize
+//! one that is stopped or stuck.
 
 use std::time::Duration;
 

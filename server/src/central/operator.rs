@@ -1,8 +1,8 @@
 //! The commands of an operator: to confirm the draw, and to open the bets again before it is held.
 //!
-//! A `server draw` process writes a command to shared memory. A worker executes it within 250 ms,
-//! under the lock of `ledger`. While a worker runs the draw, only this worker executes commands,
-//! because no other can give up its draw.
+//! A `loteria-central draw` process writes a command to shared memory. A worker executes it within
+//! 250 ms, under the lock of `ledger`. While a worker runs the draw, only this worker executes
+//! commands, because no other can give up its draw.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -67,11 +67,11 @@ impl Answer {
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {
     /// Another command holds the lock.
-    #[error("another `server draw` command is running; repeat this one when it has ended")]
+    #[error("another `loteria-central draw` command is running; repeat this one when it has ended")]
     Busy,
     /// No worker has answered.
     #[error(
-        "no worker answered within {}s; `server status` shows the workers, and `server draw` the \
+        "no worker answered within {}s; `loteria-central status` shows the workers, and `loteria-central draw` the \
          state of the draw",
         ANSWER_TIMEOUT.as_secs()
     )]
@@ -119,8 +119,8 @@ impl Shared {
     /// Logs that bets are closed and the draw waits for an operator, if it does.
     pub fn log_missing_confirmation(&self) {
         if self.awaits_confirmation() {
-            let reason = "every expected agency has finished, so bets are closed; `server draw \
-                          --confirm` holds the draw, `server draw --reopen` opens the bets again";
+            let reason = "every expected agency has finished, so bets are closed; `loteria-central draw \
+                          --confirm` holds the draw, `loteria-central draw --reopen` opens the bets again";
             info("sorteo", Outcome::InProgress).with("reason", reason).write();
         }
     }

@@ -127,7 +127,7 @@ pub struct Shared {
     /// Number of times that an operator has reopened bets. Written like `confirmed`; never
     /// decreases.
     pub reopened: RawValue<u32>,
-    /// Held by the one `server draw` process that gives a command.
+    /// Held by the one `loteria-central draw` process that gives a command.
     pub operator: Lock,
     /// Number and code of the last command of an operator. Written by the holder of `operator`.
     pub command: RawValue<u64>,

@@ -130,7 +130,7 @@ const SETTINGS: &[Setting] = &[
         choices: &["automatic", "confirm"],
         help: "Moment of the draw",
         details: "automatic: when every expected agency has finished. confirm: when an operator runs \
-                  `server draw --confirm` after that.",
+                  `loteria-central draw --confirm` after that.",
     },
     Setting {
         key: "SERVER_EARLY_QUERY",

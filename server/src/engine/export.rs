@@ -19,8 +19,8 @@ pub enum ExportError {
     Write(#[from] crate::storage::ExportError),
     /// The rows are not those that the lottery counts.
     #[error(
-        "the lottery counts {0} bets and {1} winners, but {2} and {3} are stored: run `server \
-         verify`"
+        "the lottery counts {0} bets and {1} winners, but {2} and {3} are stored: run \
+         `loteria-central verify`"
     )]
     Incomplete(u64, u64, u64, u64),
 }

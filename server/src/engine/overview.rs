@@ -153,7 +153,11 @@ impl Overview {
             Some(winners) => format!("the draw has been held, with {winners} winners"),
             None => format!(
                 "draw: {finished} of {expected} agencies have finished{}",
-                if self.awaits_confirmation { "; `server draw --confirm` holds it" } else { "" }
+                if self.awaits_confirmation {
+                    "; `loteria-central draw --confirm` holds it"
+                } else {
+                    ""
+                }
             ),
         }
     }

@@ -46,7 +46,7 @@ pub enum CommandError {
     /// The draw was confirmed, and is not held yet.
     #[error(
         "confirmed, but the draw has not been held within {}s; the log has the reason if it fails, \
-         and `server draw` shows the state",
+         and `loteria-central draw` shows the state",
         DRAW_TIMEOUT.as_secs()
     )]
     NotHeld,
@@ -131,7 +131,7 @@ impl DrawState {
         text += if self.is_drawn {
             "the draw has been held: bets are closed\n"
         } else if self.awaits_confirmation {
-            "bets are closed, and the draw waits for `server draw --confirm`; `server draw \
+            "bets are closed, and the draw waits for `loteria-central draw --confirm`; `loteria-central draw \
              --reopen` opens the bets again\n"
         } else if finished >= expected as usize {
             "bets are closed, and the draw is being held\n"

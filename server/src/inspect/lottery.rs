@@ -19,7 +19,8 @@ use crate::engine::{
 use crate::exit_code::ExitCode;
 
 /// What to do about the problems of a lottery.
-const ADVICE: &str = "restore the database from a backup; `server export` writes what it has";
+const ADVICE: &str =
+    "restore the database from a backup; `loteria-central export` writes what it has";
 
 /// Time to connect for a status that also has a central, which must not wait for long.
 const BESIDE_CENTRAL: Duration = Duration::from_secs(1);
@@ -184,7 +185,8 @@ impl Lottery {
 
 /// Exports the lottery that the settings name.
 pub fn export_lottery(storage: &StorageChoice, directory: &Path) -> ExitCode {
-    const IN_FILES: &str = "the bets are in files (SERVER_STORAGE = files): use `server backup`";
+    const IN_FILES: &str =
+        "the bets are in files (SERVER_STORAGE = files): use `loteria-central backup`";
     match Lottery::of(storage) {
         Ok(Some(lottery)) => lottery.export(directory),
         Ok(None) => failed("export", &IN_FILES as &dyn Display),

@@ -217,7 +217,11 @@ impl Status {
             true => "the draw has been held: bets are closed".to_owned(),
             false => format!(
                 "draw: {finished} of {expected} agencies have finished, {waiting} wait for it{}",
-                if self.awaits_confirmation { "; `server draw --confirm` holds it" } else { "" }
+                if self.awaits_confirmation {
+                    "; `loteria-central draw --confirm` holds it"
+                } else {
+                    ""
+                }
             ),
         }
     }

@@ -245,7 +245,7 @@ fn copy_start(from: &Path, to: &Path, bytes: u64, expected: u32) -> Result<(), B
     if copy(from, to, bytes)? == expected {
         return Ok(());
     }
-    let reason = "it is not what was acknowledged; stop the central and run `server verify` to \
+    let reason = "it is not what was acknowledged; stop the central and run `loteria-central verify` to \
                   see which rows changed";
     Err(inconsistent(from, reason.to_owned()).into())
 }

@@ -184,8 +184,8 @@ impl Rows {
         if (self.count, self.checksum) == (ledger.bets, ledger.rows_checksum) {
             return Ok(());
         }
-        let reason = "its rows are not those that were stored; stop the central and run `server \
-                      verify` to see which, then restore them";
+        let reason = "its rows are not those that were stored; stop the central and run \
+                      `loteria-central verify` to see which, then restore them";
         Err(io::Error::new(ErrorKind::InvalidData, reason))
     }
 }

@@ -29,9 +29,9 @@ use self::count::checksum_of;
 pub use self::count::line_range;
 
 /// What a damaged storage can be recovered with.
-const WAYS_OUT: &str = "nothing was changed; restore the file from a backup, or run `server \
-                        verify` to see what is damaged, or move the journal away to count the \
-                        totals from bets.csv";
+const WAYS_OUT: &str = "nothing was changed; restore the file from a backup, or run \
+                        `loteria-central verify` to see what is damaged, or move the journal away \
+                        to count the totals from bets.csv";
 
 /// What recovery found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -124,10 +124,12 @@ pub fn log_event(event: &PoolEvent, generation: u32, watchdog: &mut Watchdog, sh
         PoolEvent::Resized { workers } => {
             info("workers", Outcome::Success).with("workers", workers)
         }
-        PoolEvent::Refused { signal, reason } => warn("signal", Outcome::Fail)
-            .with("signal", signal)
-            .with("error", reason)
-            .with("next", "change nothing; server status shows the workers that still finish"),
+        PoolEvent::Refused { signal, reason } => {
+            warn("signal", Outcome::Fail).with("signal", signal).with("error", reason).with(
+                "next",
+                "change nothing; loteria-central status shows the workers that still finish",
+            )
+        }
         PoolEvent::Stopping { signal } => {
             let why = signal.map_or("worker", Signal::as_str);
             info("shutdown", Outcome::InProgress).with("reason", why)

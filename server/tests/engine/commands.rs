@@ -123,7 +123,7 @@ fn a_command_names_the_lotteries_that_exist() {
 #[test]
 fn files_are_backed_up_and_not_exported() {
     let setup = Setup::new().with("SERVER_STORAGE", "files");
-    fails(&setup, &["export", "exported"], "use `server backup`");
+    fails(&setup, &["export", "exported"], "use `loteria-central backup`");
 }
 
 /// Changes of a lottery, how to undo them, and what `verify` says about them.
@@ -254,7 +254,7 @@ fn an_operator_confirms_the_draw_from_a_machine_without_a_central() {
     let (code, text, log) = run(&far, &["draw"]);
     assert_eq!(code, 0, "{log}");
     assert!(text.contains("2 of 2 agencies have finished\nfinished: 1, 2\n"), "{text}");
-    assert!(text.contains("the draw waits for `server draw --confirm`"), "{text}");
+    assert!(text.contains("the draw waits for `loteria-central draw --confirm`"), "{text}");
 
     let (code, text, log) = run(&far, &["draw", "--reopen"]);
     assert_eq!(

@@ -12,3 +12,6 @@ pub mod log_line;
 pub mod logger;
 pub mod output;
 pub mod settings;
+
+/// The version of the programs, and in release builds of a checkout the commit.
+pub const VERSION: &str = env!("LOTERIA_VERSION");

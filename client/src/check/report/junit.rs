@@ -37,7 +37,7 @@ fn write(report: &Report, out: &mut Vec<u8>) -> io::Result<()> {
     let grade = report.grade(None);
     let points = [("points", grade.reached), ("of", grade.of)];
     let settings = &report.settings;
-    let name = clean(&format!("client check {} {}", settings.protocol, settings.address));
+    let name = clean(&format!("loteria-agency check {} {}", settings.protocol, settings.address));
 
     let mut writer = Writer::new_with_indent(out, b' ', 2);
     writer.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;

@@ -1,4 +1,5 @@
-//! A server of any dialect for `client check`, correct except for the faults that the test chooses.
+//! A server of any dialect for `loteria-agency check`, correct except for the faults that the test
+//! chooses.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -61,7 +61,7 @@ impl Setup {
     /// Prepares the program without arguments.
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_client"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loteria-agency"));
         command.current_dir(directory.path()).env_clear();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Self { directory, command }

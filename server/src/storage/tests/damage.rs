@@ -132,7 +132,11 @@ fn a_destroyed_record_before_an_acknowledged_one_is_refused_and_named() {
         damaged.get_mut("journal").unwrap()[start..end].fill(0);
         scratch.restore(&damaged);
         let place = format!("byte {start}, of batch 2, which begins in line 3 of bets.csv");
-        assert_refuses(&scratch, durability, &["journal", &place, "server verify", "restore"]);
+        assert_refuses(
+            &scratch,
+            durability,
+            &["journal", &place, "loteria-central verify", "restore"],
+        );
     }
 }
 

@@ -101,7 +101,7 @@ fn a_result_of_the_first_version_has_no_checksum() {
 fn without_the_index_a_draw_over_other_rows_than_were_stored_is_not_held() {
     let (scratch, storage, ledger) = with_rows(ROWS);
     for (from, to, reason) in
-        [("Eva", "Eve", "server verify"), ("1999-03-17,7573", "never-3-17,7573", "line 2")]
+        [("Eva", "Eve", "loteria-central verify"), ("1999-03-17,7573", "never-3-17,7573", "line 2")]
     {
         fs::write(scratch.path("bets.csv"), ROWS.replace(from, to)).unwrap();
         assert!(storage.advance_draw(&mut storage.begin_draw(&ledger).unwrap(), 1 << 20).unwrap());

@@ -155,7 +155,7 @@ fn zeros_below_a_checkpoint_are_found_after_the_machine_restarted_in_a_run_witho
         lost.write_all_at(&[0; 8], 0).unwrap();
         let before = scratch.contents();
         let refused = scratch.try_open_after_reboot(Durability::Disk).unwrap_err().to_string();
-        assert!(refused.contains(file) && refused.contains("server verify"), "{refused}");
+        assert!(refused.contains(file) && refused.contains("loteria-central verify"), "{refused}");
         assert!(scratch.contents() == before, "a refused start changed {file}");
     }
 }

@@ -28,7 +28,7 @@ fn setup(durability: &str) -> Setup {
         .with("SERVER_HEARTBEAT_TIMEOUT", "2s")
 }
 
-/// Returns the exit code of `server health` and what it says.
+/// Returns the exit code of `loteria-central health` and what it says.
 fn health(setup: &Setup, central: &CentralProcess<'_>) -> (i32, String) {
     let output = setup.run(&["health", "--port", &central.port.to_string()]);
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())

@@ -20,7 +20,8 @@ fn automatic(dialect: &str) -> Setup {
     Setup::new().with("SERVER_PROTOCOL", dialect).with("SERVER_AGENCIES", "2")
 }
 
-/// Runs `server draw` with these flags. Returns the exit code and everything that it prints.
+/// Runs `loteria-central draw` with these flags. Returns the exit code and everything that it
+/// prints.
 fn draw(setup: &Setup, central: &CentralProcess<'_>, flags: &[&str]) -> (i32, String) {
     let port = central.port.to_string();
     let Output { status, stdout, stderr } =
@@ -205,7 +206,7 @@ fn a_confirmation_does_not_outlive_the_run() {
     let central = setup.start();
     central.program.line_with("action: sorteo | result: in_progress | reason: every expected");
     let (_, state) = draw(&setup, &central, &[]);
-    assert!(state.contains("the draw waits for `server draw --confirm`"), "{state}");
+    assert!(state.contains("the draw waits for `loteria-central draw --confirm`"), "{state}");
     done(&setup, &central, "--confirm");
 }
 

@@ -61,7 +61,7 @@ impl Nodes {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let mut command = Command::new("sh");
         command.arg(root.join("scripts/nodes.sh")).args(arguments);
-        command.env("CENTRAL", env!("CARGO_BIN_EXE_server"));
+        command.env("CENTRAL", env!("CARGO_BIN_EXE_loteria-central"));
         // A central is named like its machine.
         command.env("SERVER_CENTRAL_NAME", arguments.get(1).unwrap_or(&""));
         command.envs(self.settings.iter().map(|(key, value)| (key, value)));

@@ -63,7 +63,7 @@ impl<'a> CentralProcess<'a> {
         agency.read_to_end()
     }
 
-    /// Returns what `server status --json` prints.
+    /// Returns what `loteria-central status --json` prints.
     pub fn status(&self) -> Value {
         // A list of dialects may leave the ports to the system. Only the harness knows which it
         // chose.

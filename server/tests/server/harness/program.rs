@@ -31,7 +31,7 @@ pub fn kill(pid: u32, signal: Signal) -> bool {
 /// Returns the path of the client. Cargo builds it beside the server when it builds the whole
 /// workspace; if it is missing, reports the test as left out.
 pub fn client_program() -> Option<PathBuf> {
-    let client = Path::new(env!("CARGO_BIN_EXE_server")).with_file_name("client");
+    let client = Path::new(env!("CARGO_BIN_EXE_loteria-central")).with_file_name("loteria-agency");
     if !client.exists() {
         left_out("the client is not built; `cargo build --workspace` builds it");
         return None;

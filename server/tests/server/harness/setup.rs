@@ -176,7 +176,7 @@ impl Setup {
 
     /// Returns a command for the server with these arguments and this setup's settings.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loteria-central"));
         command.args(arguments);
         self.equip(command)
     }
@@ -185,7 +185,8 @@ impl Setup {
     /// can set limits or redirect the output first. `wrapper` is a program that runs the shell,
     /// with its arguments; empty if none is needed.
     pub fn shell(&self, wrapper: &[&str], script: &str) -> Command {
-        let words = [wrapper, &["sh", "-c", script, env!("CARGO_BIN_EXE_server")]].concat();
+        let words =
+            [wrapper, &["sh", "-c", script, env!("CARGO_BIN_EXE_loteria-central")]].concat();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]);
         self.equip(command)

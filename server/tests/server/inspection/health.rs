@@ -1,4 +1,5 @@
-//! What `server health` answers: 0 if a batch would be served now, and otherwise the reason.
+//! What `loteria-central health` answers: 0 if a batch would be served now, and otherwise the
+//! reason.
 
 use std::fs;
 use std::thread::sleep;
@@ -16,7 +17,7 @@ use nix::unistd::gettid;
 /// How long the command may take at most: its own two seconds, on a busy machine.
 const QUICK: Duration = Duration::from_secs(5);
 
-/// Runs `server health` with these arguments. Returns the exit code and the reason.
+/// Runs `loteria-central health` with these arguments. Returns the exit code and the reason.
 fn ask(setup: &Setup, port: u16, arguments: &[&str]) -> (i32, String) {
     let start = Instant::now();
     let port = port.to_string();

@@ -24,7 +24,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// Returns the exit code of `server health` and its output.
+/// Returns the exit code of `loteria-central health` and its output.
 fn health(setup: &Setup, port: u16) -> (i32, String) {
     let output = ask(setup, "health", port);
     (output.status.code().unwrap(), text(&output.stderr))

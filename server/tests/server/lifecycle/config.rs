@@ -58,7 +58,7 @@ impl Place {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_server"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loteria-central"));
         command.env_clear().current_dir(self.path()).args(arguments);
         command
     }
@@ -316,7 +316,10 @@ fn completions_and_manual_pages_are_printed_even_with_a_broken_configuration() {
         (&["completions", "bash"][..], &["--storage-dir", "status", "disk process"][..]),
         (&["completions", "zsh"], &["--storage-dir", "status"]),
         (&["completions", "fish"], &["storage-dir", "status"]),
-        (&["man"], &["pre\\-forked pool", "SERVER_GRACE", "Exit codes", "server\\-status(1)"]),
+        (
+            &["man"],
+            &["pre\\-forked pool", "SERVER_GRACE", "Exit codes", "loteria\\-central\\-status(1)"],
+        ),
         (&["man", "status"], &["watch", "SERVER_PORT"]),
     ] {
         let output = place.run(arguments);

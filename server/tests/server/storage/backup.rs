@@ -1,4 +1,5 @@
-//! `server backup`: a consistent copy of the storage, of a running central too, and a restore.
+//! `loteria-central backup`: a consistent copy of the storage, of a running central too, and a
+//! restore.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -12,7 +13,7 @@ use crate::harness::{
     kill, packet_of,
 };
 
-/// Runs `server backup` of the storage of this setup.
+/// Runs `loteria-central backup` of the storage of this setup.
 fn back_up(setup: &Setup, target: &str) -> Output {
     setup.run(&["backup", target])
 }

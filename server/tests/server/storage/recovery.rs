@@ -267,5 +267,5 @@ fn an_older_journal_from_a_backup_is_refused_and_nothing_is_changed() {
 fn zeros_in_the_bets_after_a_kill_are_refused() {
     let setup = killed("process");
     overwrite(&setup, "bets.csv", 30, &[0; 50]);
-    assert_refuses(&setup, &["bets.csv: lines 1 to 10 (batch 1", "server verify"]);
+    assert_refuses(&setup, &["bets.csv: lines 1 to 10 (batch 1", "loteria-central verify"]);
 }

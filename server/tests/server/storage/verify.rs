@@ -1,5 +1,5 @@
-//! `server verify` reads every byte of a stopped storage and names the rows that are not what was
-//! acknowledged.
+//! `loteria-central verify` reads every byte of a stopped storage and names the rows that are not
+//! what was acknowledged.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;

@@ -1,4 +1,5 @@
-//! `client bench` against a central of every dialect: what it reports as answered is stored.
+//! `loteria-agency bench` against a central of every dialect: what it reports as answered is
+//! stored.
 
 use std::process::Command;
 use std::thread;

@@ -1,4 +1,5 @@
-//! `client check`, which checks any server against the rules of its dialect, passes this one.
+//! `loteria-agency check`, which checks any server against the rules of its dialect, passes this
+//! one.
 
 use std::path::Path;
 use std::process::Command;

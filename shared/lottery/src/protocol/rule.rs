@@ -1,5 +1,5 @@
 //! The rules of a dialect, written as conversations with a server. The tests check this project's
-//! central against them, and `client check` checks any server.
+//! central against them, and `loteria-agency check` checks any server.
 //!
 //! Rules apply to a central before its draw. They store no winner and finish no agency, so they do
 //! not change the result of a later draw. A rule holds regardless of how the network splits the
