@@ -266,5 +266,5 @@ fn tables_of_another_version_are_refused() {
     setup.database.as_ref().unwrap().query(sql);
     let mut program = Program::start(&mut setup.command(&["run"]));
     assert_eq!(program.exit_code(), 1);
-    program.line_with("have version 99, this program uses version 1");
+    program.line_with("have version 99, this program uses version 2");
 }

@@ -95,6 +95,13 @@ impl Settings {
         self.get_explained(key, |text| parse(text).ok_or(None))
     }
 
+    /// Returns true if the value of `key` is its default, wherever it comes from. Panics as
+    /// [`Settings::get`] does.
+    pub fn is_default(&self, key: &str) -> bool {
+        let entry = self.entry(key);
+        entry.value == entry.setting.default
+    }
+
     /// Returns the value of `key`, read by `parse`, which returns what is wrong with a value that
     /// is not accepted. Panics as [`Settings::get`] does.
     pub fn get_explained<T>(
