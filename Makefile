@@ -50,7 +50,7 @@ drill: ## three centrals on three nodes of PostgreSQL, of which machines fail un
 bench: ## measure, and compare with other servers (BENCH: main, goals, all, or parts of rows): about 5 minutes
 	@sh benches/run.sh
 
-plots: ## show the newest results of make bench in README.md and benches/plots
+plots: ## show the newest results of make bench in docs/measurements.md and benches/plots
 	@sh scripts/need.sh cargo
 	cargo run --release --locked --package lottery-bench -- publish
 
