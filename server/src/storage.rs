@@ -58,7 +58,6 @@ pub use lock::owner_pid as lock_owner;
 pub use recovery::Recovery;
 pub use rows::RowParser;
 pub use verify::verify;
-pub use watch::Lost;
 
 use self::file::sync_path;
 use self::files::Files;
