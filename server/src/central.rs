@@ -28,14 +28,14 @@ mod wakers;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub use central_view::{Phase, StorageFailure, WorkerState};
 pub use commit::{Accepted, SessionQuestion};
 pub use error::{Fatal, Rejected, RepairError};
-pub use failure::StorageFailure;
 pub use files::Files;
 use heartbeat::Heartbeat;
 use locks::Waits;
 pub use operator::{Answer, NoAnswer, OperatorCommand};
-pub use shared::{NAME_PREFIX, Phase, Shared, WorkerState};
+pub use shared::Shared;
 pub use wakers::Wakers;
 
 use crate::roster::Roster;

@@ -59,24 +59,10 @@ impl Shared {
         }
     }
 
-    /// Returns how long ago the worker in a slot showed its last heartbeat.
-    pub fn worker_silence(&self, slot: usize) -> Duration {
-        since(self.worker_heartbeat_ms.load(slot))
-    }
-
-    /// Returns how long ago the supervisor showed its last heartbeat.
-    pub fn supervisor_silence(&self) -> Duration {
-        since(self.supervisor_heartbeat_ms.load())
-    }
-
     /// Writes the heartbeat of the supervisor.
     pub fn beat_as_supervisor(&self) {
         self.supervisor_heartbeat_ms.store(monotonic_ms());
     }
-}
-
-fn since(heartbeat_ms: u64) -> Duration {
-    Duration::from_millis(monotonic_ms().saturating_sub(heartbeat_ms))
 }
 
 /// Returns the time of the monotonic clock, which all processes of the machine share. It stands

@@ -1,13 +1,14 @@
 //! The status of a running central, as a table and as JSON.
 
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use conventions::duration::GoDuration;
 use serde::Serialize;
 
-use super::condition::{Reason, not_ready};
-use crate::central::{Phase, Shared, WorkerState, unix_ms};
+use crate::condition::{Reason, not_ready};
+use crate::phase::{Phase, WorkerState};
+use crate::view::CentralView;
 
 /// The state of a central at one moment. Counters never decrease while the central lives.
 #[derive(Debug, Serialize)]
@@ -76,8 +77,8 @@ struct WorkerStatus {
 
 impl Status {
     /// Reads the status without a lock, so numbers that belong together may be a moment apart.
-    pub fn of(shared: &Shared) -> Self {
-        let now = unix_ms();
+    pub fn of(shared: &CentralView) -> Self {
+        let now = milliseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
         let created = shared.segment.created().elapsed().unwrap_or_default();
         let is_free = |slot: usize| shared.worker_generation.load(slot) == 0;
         let uptime = |slot: usize| now.saturating_sub(shared.worker_started_ms.load(slot)) / 1000;
@@ -85,13 +86,9 @@ impl Status {
             slot,
             pid: shared.worker_pid.load(slot),
             generation: shared.worker_generation.load(slot),
-            state: match WorkerState::from_byte(shared.worker_state.load(slot)) {
-                _ if is_free(slot) => "free",
-                WorkerState::Dead => "dead",
-                WorkerState::Starting => "starting",
-                WorkerState::Ready => "ready",
-                WorkerState::Draining => "draining",
-                WorkerState::Retiring => "retiring",
+            state: match is_free(slot) {
+                true => "free",
+                false => WorkerState::from_byte(shared.worker_state.load(slot)).name(),
             },
             uptime_seconds: if is_free(slot) { 0 } else { uptime(slot) },
             heartbeat_age_ms: if is_free(slot) {
@@ -127,7 +124,11 @@ impl Status {
             drawn: shared.drawn.load() != 0,
             waiting: shared.worker_waiting.iter().sum(),
             worker_deaths: shared.deaths.load(),
-            lock_recoveries: shared.locks().into_iter().map(|(_, lock)| lock.recoveries()).sum(),
+            lock_recoveries: shared
+                .lock_recoveries()
+                .into_iter()
+                .map(|(_, recoveries)| recoveries)
+                .sum(),
             storage_failed: shared.storage_failed.load() != 0,
             supervisor_heartbeat_age_ms: milliseconds(shared.supervisor_silence()),
             unhealthy: not_ready(shared).iter().map(Reason::to_string).collect(),
