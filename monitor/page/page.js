@@ -116,7 +116,8 @@ function showDraw() {
   bar.hidden = expected === 0 && !drawn;
   bar.max = Math.max(expected, 1);
   bar.value = drawn ? bar.max : Math.min(finished, bar.max);
-  let note = expected === 0 ? text.no_draw : `${text.finished(finished, expected)} ${text.waiting(status.waiting)}`;
+  let note = expected === 0 ? text.no_draw : text.finished(finished, expected);
+  if (status.waiting > 0) note += ` ${text.waiting(status.waiting)}`;
   if (status.awaits_confirmation) note = text.confirm;
   if (drawn) note = text.drawn(finished);
   find("draw-note").textContent = note;
@@ -140,7 +141,9 @@ function showRate() {
 }
 
 function showLatency() {
-  const phases = status.latency ?? [];
+  // A central on an engine has only zeros.
+  const isKnown = status.latency?.some(({ count }) => count > 0);
+  const phases = isKnown ? status.latency : [];
   const wasHidden = find("latency").hidden;
   find("latency").hidden = phases.length === 0;
   if (wasHidden && phases.length > 0) showRate();
@@ -194,7 +197,7 @@ function workerBox(worker) {
     bets: numbers.format(worker.bets),
     uptime: duration(worker.uptime_seconds),
     restarts: numbers.format(worker.restarts),
-    death: at === null ? known : text.ago(duration(silence)),
+    death: at === null ? known : text.ago(duration(silence, 1)),
   };
   const list = document.createElement("dl");
   for (const [key, value] of Object.entries(values)) {

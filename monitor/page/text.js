@@ -4,7 +4,7 @@
 const TEXTS = {
   en: {
     title: "Lottery central",
-    port: (port) => `on port ${port}`,
+    port: (port) => `port ${port}`,
     uptime: (time) => `up ${time}`,
     totals: "Totals",
     winners: "Winners",
@@ -22,12 +22,12 @@ const TEXTS = {
     rate: "Rate",
     rate_unit: "bets per second",
     rate_plot: (now, most) => `Bets per second: ${now} now, at most ${most}.`,
-    latency: "Time per batch, 99th percentile since the start",
+    latency: "Time per round of batches, 99th percentile since the start",
     latency_plot: "Times of the phases; the table below has the newest.",
     phase: "Phase",
     median: "Median",
     p99: "99 %",
-    phases: { receive: "Receive", commit: "Commit", sync: "Sync", reply: "Reply" },
+    phases: { commit: "Commit", sync: "Sync", publish: "Publish" },
     ago: (time) => `${time} ago`,
     now: "now",
     workers: "Workers",
@@ -49,7 +49,7 @@ const TEXTS = {
   },
   es: {
     title: "Central de la lotería",
-    port: (port) => `en el puerto ${port}`,
+    port: (port) => `puerto ${port}`,
     uptime: (time) => `activa hace ${time}`,
     totals: "Totales",
     winners: "Ganadores",
@@ -67,12 +67,12 @@ const TEXTS = {
     rate: "Ritmo",
     rate_unit: "apuestas por segundo",
     rate_plot: (now, most) => `Apuestas por segundo: ahora ${now}, máximo ${most}.`,
-    latency: "Tiempo por lote, percentil 99 desde el inicio",
+    latency: "Tiempo por ronda de lotes, percentil 99 desde el inicio",
     latency_plot: "Tiempos de las fases; los últimos están en la tabla.",
     phase: "Fase",
     median: "Mediana",
     p99: "99 %",
-    phases: { receive: "Recepción", commit: "Commit", sync: "Sync", reply: "Respuesta" },
+    phases: { commit: "Escritura", sync: "Sync", publish: "Publicación" },
     ago: (time) => `hace ${time}`,
     now: "ahora",
     workers: "Workers",
@@ -80,7 +80,7 @@ const TEXTS = {
     worker: (slot) => `Worker ${slot}`,
     fields: {
       uptime: "Activo", connections: "Conexiones", in_flight: "En curso", batches: "Lotes",
-      bets: "Apuestas", restarts: "Reinicios", death: "Última muerte",
+      bets: "Apuestas", restarts: "Reinicios", death: "Murió",
     },
     never: "nunca",
     earlier: "antes",
@@ -118,13 +118,15 @@ function remember(chosen) {
   try { localStorage.setItem("language", chosen); } catch { /* Then it lasts until the page closes. */ }
 }
 
-// "3 s", "2 min", "4 h 5 min": at most two units.
-function duration(seconds) {
-  const whole = Math.max(0, Math.floor(seconds));
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole < 600 ? `${whole % 60} s` : ""}`.trim();
-  if (whole < 86400) return `${Math.floor(whole / 3600)} h ${Math.floor(whole % 3600 / 60)} min`;
-  return `${Math.floor(whole / 86400)} d ${Math.floor(whole % 86400 / 3600)} h`;
+// "3 s", "2 min 5 s", "4 h": at most `units` units.
+function duration(seconds, units = 2) {
+  let rest = Math.max(0, Math.floor(seconds));
+  const parts = [];
+  for (const [unit, length] of [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]]) {
+    if (rest >= length) parts.push(`${Math.floor(rest / length)} ${unit}`);
+    rest %= length;
+  }
+  return parts.slice(0, units).join(" ") || "0 s";
 }
 
 function microseconds(time) {

@@ -4,5 +4,6 @@ mod deaths;
 mod health;
 mod log_lines;
 mod output;
+mod page;
 mod status;
 mod stuck_log;
