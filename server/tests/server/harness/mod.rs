@@ -49,7 +49,7 @@ pub use preloaded::compile_library;
 pub use proc_files::{
     bytes_read, cpu_time, is_alive, peak_bytes, private_bytes, shared_memory_entries, works_in,
 };
-pub use program::{Program, client_program, kill};
+pub use program::{Program, client_program, kill, monitor_program};
 pub use random::Random;
 pub use resuming_client::ResumingClient;
 pub use rounds::in_rounds;
