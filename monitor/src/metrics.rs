@@ -5,7 +5,9 @@
 
 use std::fmt::{Display, Write};
 
-use central_view::{CentralView, Phase, WorkerState, not_ready};
+use central_view::{
+    CentralView, DEATH_REASONS, Latency, LatencyPhase, Phase, WorkerState, not_ready,
+};
 
 /// The metrics that are being written.
 #[derive(Debug, Default)]
@@ -22,6 +24,7 @@ pub fn text(central: Option<&CentralView>) -> String {
         lottery(&mut text, central);
         pool(&mut text, central);
         workers(&mut text, central);
+        latencies(&mut text, central);
     }
     text.0
 }
@@ -94,6 +97,10 @@ fn pool(text: &mut Text, central: &CentralView) {
         "1 once the storage cannot be used any more.",
         u8::from(central.storage_failure().is_some()),
     );
+    text.family("prefork_worker_deaths_total", "counter", "Workers that died unasked.");
+    for (reason, deaths) in DEATH_REASONS.iter().zip(central.death_reasons.iter()) {
+        text.sample("prefork_worker_deaths_total", &[("reason", reason)], deaths);
+    }
     text.family("prefork_lock_owner_died_total", "counter", "Deaths of the owner of a lock.");
     for (lock, died) in central.lock_recoveries() {
         text.sample("prefork_lock_owner_died_total", &[("lock", lock)], died);
@@ -132,6 +139,23 @@ fn workers(text: &mut Text, central: &CentralView) {
     for slot in central.used_slots().filter(|slot| central.worker_generation.load(*slot) != 0) {
         let age = central.worker_silence(slot).as_secs_f64();
         text.sample("prefork_worker_heartbeat_age_seconds", &[("slot", &slot.to_string())], age);
+    }
+}
+
+fn latencies(text: &mut Text, central: &CentralView) {
+    const NAME: &str = "lottery_phase_duration_seconds";
+    text.family(NAME, "histogram", "Time of the phases of commits, since the start.");
+    for phase in LatencyPhase::ALL {
+        let latency = Latency::of(&central.worker_latency, phase);
+        let name = phase.name();
+        for (bound, below) in latency.buckets() {
+            let labels = [("phase", name), ("le", &bound.to_string())];
+            text.sample(&format!("{NAME}_bucket"), &labels, below);
+        }
+        let labels = [("phase", name), ("le", "+Inf")];
+        text.sample(&format!("{NAME}_bucket"), &labels, latency.count());
+        text.sample(&format!("{NAME}_sum"), &[("phase", name)], latency.sum_seconds());
+        text.sample(&format!("{NAME}_count"), &[("phase", name)], latency.count());
     }
 }
 

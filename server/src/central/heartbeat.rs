@@ -30,6 +30,11 @@ impl Heartbeat {
         self.beat();
     }
 
+    /// Returns the slot of this worker; `None` in a process that is no worker.
+    pub(super) fn slot(&self) -> Option<usize> {
+        self.slot
+    }
+
     /// Writes the heartbeat of this process.
     pub fn beat(&self) {
         if let Some(slot) = self.slot {

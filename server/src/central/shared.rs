@@ -7,7 +7,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use central_view::NAME_PREFIX;
+use central_view::{DEATH_REASONS, LATENCY_WORDS, NAME_PREFIX};
 use conventions::log_line::{Outcome, info};
 use multiprocessing::{
     Lock, RawArray, RawValue, Segment, SegmentError, SegmentName, SharedState, Value,
@@ -184,6 +184,14 @@ pub struct Shared {
     /// Requests refused, and connections closed before they were done. Written by the worker.
     #[shared(len = slots)]
     pub worker_refused: RawArray<u64>,
+    /// Times of the phases of commits, per slot: see [`LatencyPhase`](central_view::LatencyPhase).
+    /// Written by the worker.
+    #[shared(len = slots * LATENCY_WORDS)]
+    pub worker_latency: RawArray<u64>,
+    /// Workers that died without being asked to stop, per one of [`DEATH_REASONS`]. Written by the
+    /// supervisor.
+    #[shared(len = DEATH_REASONS.len())]
+    pub death_reasons: RawArray<u64>,
 }
 
 impl Shared {

@@ -6,14 +6,18 @@
 
 mod attach;
 mod condition;
+mod death;
 mod failure;
+mod latency;
 mod phase;
 mod status;
 mod view;
 
 pub use self::attach::{AttachError, NAME_PREFIX, attach};
 pub use self::condition::{Patience, Reason, SUPERVISOR_TIMEOUT, not_ready, silent};
+pub use self::death::{DEATH_REASONS, death_counter};
 pub use self::failure::StorageFailure;
+pub use self::latency::{LATENCY_WORDS, Latency, LatencyPhase};
 pub use self::phase::{Phase, WorkerState};
 pub use self::status::Status;
 pub use self::view::CentralView;

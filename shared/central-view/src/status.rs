@@ -7,6 +7,7 @@ use conventions::duration::GoDuration;
 use serde::Serialize;
 
 use crate::condition::{Reason, not_ready};
+use crate::latency::{Latency, LatencyPhase};
 use crate::phase::{Phase, WorkerState};
 use crate::view::CentralView;
 
@@ -50,8 +51,19 @@ pub struct Status {
     /// Reasons why a batch would not be served now, as far as the shared memory shows them. Empty
     /// if the central is healthy.
     unhealthy: Vec<String>,
+    /// How long the phases of commits took since the start, of all workers together.
+    latency: Vec<PhaseLatency>,
     /// One per slot that has had a worker.
     workers: Vec<WorkerStatus>,
+}
+
+/// The times of one phase. A quantile is the upper bound of its bucket, or null if there was none.
+#[derive(Debug, Serialize)]
+struct PhaseLatency {
+    phase: &'static str,
+    count: u64,
+    p50_us: Option<u64>,
+    p99_us: Option<u64>,
 }
 
 /// One slot of the pool.
@@ -132,6 +144,7 @@ impl Status {
             storage_failed: shared.storage_failed.load() != 0,
             supervisor_heartbeat_age_ms: milliseconds(shared.supervisor_silence()),
             unhealthy: not_ready(shared).iter().map(Reason::to_string).collect(),
+            latency: LatencyPhase::ALL.map(|phase| PhaseLatency::of(shared, phase)).into(),
             workers: shared.used_slots().map(worker).collect(),
         }
     }
@@ -224,6 +237,18 @@ impl Status {
                     ""
                 }
             ),
+        }
+    }
+}
+
+impl PhaseLatency {
+    fn of(shared: &CentralView, phase: LatencyPhase) -> Self {
+        let latency = Latency::of(&shared.worker_latency, phase);
+        Self {
+            phase: phase.name(),
+            count: latency.count(),
+            p50_us: latency.quantile_micros(0.5),
+            p99_us: latency.quantile_micros(0.99),
         }
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use multiprocessing::{Lock, RawArray, RawValue, Segment, SharedState, Value, View};
 use nix::time::{ClockId, clock_gettime};
 
+use crate::death::DEATH_REASONS;
 use crate::failure::StorageFailure;
+use crate::latency::LATENCY_WORDS;
 use crate::phase::WorkerState;
 
 /// The totals of the storage. A reader uses only their lock.
@@ -117,6 +119,13 @@ pub struct CentralView {
     /// Requests refused, and connections closed before they were done.
     #[shared(len = slots)]
     pub worker_refused: View<RawArray<u64>>,
+    /// Times of the phases of commits, per slot: see [`Latency`](crate::Latency).
+    #[shared(len = slots * LATENCY_WORDS)]
+    pub worker_latency: View<RawArray<u64>>,
+    /// Workers that died without being asked to stop, per one of
+    /// [`DEATH_REASONS`](crate::DEATH_REASONS).
+    #[shared(len = DEATH_REASONS.len())]
+    pub death_reasons: View<RawArray<u64>>,
 }
 
 impl CentralView {

@@ -3,6 +3,7 @@
 mod deaths;
 mod health;
 mod log_lines;
+mod monitor;
 mod output;
 mod page;
 mod status;
