@@ -40,7 +40,7 @@ impl Browser {
         let mut command = Command::new("sh");
         // Root cannot use the sandbox, and the page is that of this repository.
         command.args(["-c", SCRIPT, program, "--headless", "--no-sandbox", "--disable-gpu"]);
-        command.args(["--disable-dev-shm-usage", "--remote-debugging-pipe"]);
+        command.args(["--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-pipe"]);
         command.arg(format!("--user-data-dir={}", directory.path().display()));
         command.arg(format!("--accept-lang={language}")).env("LANGUAGE", language);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -62,10 +62,13 @@ impl Browser {
     }
 
     /// Shows the page with this width and with the height that it needs, to a user who prefers
-    /// light or dark pages.
+    /// light or dark pages, and no motion.
     pub fn show_as(&mut self, width: u32, dark: bool) {
         let scheme = if dark { "dark" } else { "light" };
-        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        let features = json!([
+            { "name": "prefers-color-scheme", "value": scheme },
+            { "name": "prefers-reduced-motion", "value": "reduce" },
+        ]);
         self.call("Emulation.setEmulatedMedia", json!({ "features": features }));
         let mut height = Value::from(800);
         // The first size decides how high the page is.

@@ -10,8 +10,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::harness::{
-    BatchRecord, Browser, CentralProcess, Load, Program, Random, Setup, eventually_within, kill,
-    monitor_program, packet_of, reserve_port,
+    BatchRecord, Browser, CentralProcess, Load, Participant, Program, Random, Setup,
+    eventually_within, kill, monitor_program, packet_of, reserve_port,
 };
 
 /// How long a browser on a busy machine may take to show a change.
@@ -187,12 +187,17 @@ const PLOTTED: Duration = Duration::from_secs(55);
 fn pictures_of_the_page_are_made_from_a_run() {
     let program = monitor_program().expect("the monitor is built");
     let mut browser = Browser::start("en").expect("chromium is installed");
-    let setup = Setup::new().with("SERVER_WORKERS", "4").with("SERVER_DURABILITY", "disk");
+    let mut setup = Setup::new().with("SERVER_PROTOCOL", "typed:0,framed:0");
+    setup.set("SERVER_WORKERS", "4");
+    setup.set("SERVER_DURABILITY", "disk");
     let central = setup.start();
     let (_monitor, address) = monitor(&program, central.port);
     browser.open(&format!("http://{address}/"));
     let (record, mut random) = (Arc::new(BatchRecord::default()), Random::seeded());
     let load = Load::start(6, central.port, &record, &mut random);
+    let mut finished =
+        [1, 2, 3].map(|number| Participant::connect(central.port_of("framed"), "framed", number));
+    finished.iter_mut().for_each(Participant::finish);
     sleep(PLOTTED);
     let pid = central.worker_pids()[2];
     kill(pid, Signal::SIGKILL);
