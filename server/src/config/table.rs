@@ -290,10 +290,13 @@ mod tests {
 
     #[test]
     fn readme_has_this_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operator.md");
         let readme = std::fs::read_to_string(path).unwrap();
         let table = TABLE.markdown();
-        assert!(readme.contains(&table), "README.md needs this table of the server:\n\n{table}");
+        assert!(
+            readme.contains(&table),
+            "docs/operator.md needs this table of the server:\n\n{table}"
+        );
     }
 
     #[test]

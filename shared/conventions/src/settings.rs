@@ -2,7 +2,8 @@
 //!
 //! A program defines each of its settings once, in a [`Table`]. The table yields the flags and
 //! their help ([`SettingFlags`]), the environment variables, the keys of the file, error messages,
-//! the effective configuration ([`Settings::effective`]) and README's table ([`Table::markdown`]).
+//! the effective configuration ([`Settings::effective`]) and the table of the documentation
+//! ([`Table::markdown`]).
 
 mod error;
 mod file;
