@@ -175,21 +175,29 @@ function showWorkers() {
   const used = status.workers.filter(({ state }) => state !== "free");
   const ready = used.filter(({ state }) => state === "ready").length;
   find("ready").textContent = `· ${text.ready(ready, used.length)}`;
-  find("workers").replaceChildren(...used.map(workerBox));
+  const list = find("workers");
+  // Boxes are changed in place, so that readers and selections keep their position.
+  const slots = used.map(({ slot }) => String(slot)).join();
+  if (list.dataset.slots !== slots) list.replaceChildren(...used.map(({ slot }) => workerBox(slot)));
+  list.dataset.slots = slots;
+  used.forEach((worker, index) => fillBox(list.children[index], worker));
 }
 
-function workerBox(worker) {
-  const { at } = deaths.get(worker.slot) ?? { at: null };
+function workerBox(slot) {
   const box = element("li", "", "worker");
-  box.dataset.slot = worker.slot;
-  const silence = at === null ? Infinity : (Date.now() - at) / 1000;
-  box.classList.toggle("died", worker.state === "dead" || silence < RECENT_DEATH);
+  box.dataset.slot = slot;
   const top = element("div", "", "top");
-  top.append(
-    element("h3", text.worker(worker.slot)),
-    element("span", text.states[worker.state] ?? worker.state, `badge state ${SHADES[worker.state] ?? ""}`),
-  );
-  const known = worker.restarts > 0 ? text.earlier : text.never;
+  top.append(element("h3", ""), element("span", "", "badge state"));
+  const list = document.createElement("dl");
+  for (const key of Object.keys(text.fields)) list.append(element("dt", ""), element("dd", "", key));
+  box.append(top, element("p", "", "pid"), list);
+  return box;
+}
+
+function fillBox(box, worker) {
+  const { at } = deaths.get(worker.slot) ?? { at: null };
+  const since = at === null ? Infinity : (Date.now() - at) / 1000;
+  const unseen = worker.restarts > 0 ? text.earlier : text.never;
   const values = {
     in_flight: numbers.format(worker.in_flight),
     connections: numbers.format(worker.connections),
@@ -197,14 +205,19 @@ function workerBox(worker) {
     bets: numbers.format(worker.bets),
     uptime: duration(worker.uptime_seconds),
     restarts: numbers.format(worker.restarts),
-    death: at === null ? known : text.ago(duration(silence, 1)),
+    death: at === null ? unseen : text.ago(duration(since, 1)),
   };
-  const list = document.createElement("dl");
+  box.classList.toggle("died", worker.state === "dead" || since < RECENT_DEATH);
+  box.querySelector("h3").textContent = text.worker(worker.slot);
+  box.querySelector(".pid").textContent = `pid ${worker.pid}`;
+  const state = box.querySelector(".state");
+  state.textContent = text.states[worker.state] ?? worker.state;
+  state.className = `badge state ${SHADES[worker.state] ?? ""}`;
   for (const [key, value] of Object.entries(values)) {
-    list.append(element("dt", text.fields[key]), element("dd", value, key));
+    const shown = box.querySelector(`dd.${key}`);
+    shown.textContent = value;
+    shown.previousSibling.textContent = text.fields[key];
   }
-  box.append(top, element("p", `pid ${worker.pid}`, "pid"), list);
-  return box;
 }
 
 function element(name, content, className = "") {

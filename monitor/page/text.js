@@ -34,8 +34,8 @@ const TEXTS = {
     ready: (ready, all) => `${ready} of ${all} accept`,
     worker: (slot) => `Worker ${slot}`,
     fields: {
-      uptime: "Up", connections: "Connections", in_flight: "In flight", batches: "Batches",
-      bets: "Bets", restarts: "Restarts", death: "Last death",
+      in_flight: "In flight", connections: "Connections", batches: "Batches", bets: "Bets",
+      uptime: "Up", restarts: "Restarts", death: "Last death",
     },
     never: "never",
     earlier: "earlier",
@@ -79,8 +79,8 @@ const TEXTS = {
     ready: (ready, all) => `${ready} de ${all} aceptan`,
     worker: (slot) => `Worker ${slot}`,
     fields: {
-      uptime: "Activo", connections: "Conexiones", in_flight: "En curso", batches: "Lotes",
-      bets: "Apuestas", restarts: "Reinicios", death: "Murió",
+      in_flight: "En curso", connections: "Conexiones", batches: "Lotes", bets: "Apuestas",
+      uptime: "Activo", restarts: "Reinicios", death: "Murió",
     },
     never: "nunca",
     earlier: "antes",

@@ -64,6 +64,7 @@ fn the_monitor_shows_the_status_of_the_command_and_the_batches_in_its_metrics() 
     let central = setup.start();
     until_ready(port);
     assert_eq!(central.request(&packet_of("a", 3, 1))[..2], [0, 1]);
+    eventually("no connection", || central.connections(), |count| *count == 0);
     let (code, body) = get(port, "/status.json").unwrap();
     assert_eq!(code, 200);
     let mut shown: serde_json::Value = serde_json::from_str(&body).unwrap();
