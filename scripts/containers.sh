@@ -10,8 +10,9 @@ sh scripts/need.sh cargo rustc docker
 
 agencies="client1 client2 client3 client4 client5"
 
-# Build all three at once: separate builds would compile the dependencies twice.
-build_static server client compose
+# Build all of them at once: separate builds would compile the dependencies twice.
+build_static server monitor client compose
+keep loteria-monitor
 keep compose
 sh scripts/pack.sh "$(program loteria-central)" "$(program loteria-agency)"
 "$(program compose)" --protocol "${PROTOCOL:-}" "$compose_file" 5

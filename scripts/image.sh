@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 . scripts/programs.sh
 sh scripts/need.sh cargo rustc docker
 
-build_static server client compose
+build_static server monitor client compose
 keep compose
+keep loteria-monitor
 sh scripts/pack.sh "$(program loteria-central)" "$(program loteria-agency)"

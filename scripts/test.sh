@@ -16,6 +16,10 @@ fi
 if [ "$(id -u)" -ne 0 ]; then
     left_out "tests on a full disk and tests with another user's processes: they need root"
 fi
+if ! chromium --version >/dev/null 2>&1 && ! chromium-browser --version >/dev/null 2>&1 \
+    && ! google-chrome --version >/dev/null 2>&1; then
+    left_out "tests of the monitor's page: chromium is not installed"
+fi
 
 # All tests with PostgreSQL share one server. Its URL is in TEST_POSTGRES.
 if missing=$(sh scripts/postgres.sh installed 2>&1); then

@@ -33,6 +33,9 @@ pub(crate) struct Service {
     /// `NAME=value` pairs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) environment: Vec<String>,
+    /// Ports of the host, in the form `address:port:port of the container`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ports: Vec<String>,
     /// Files and volumes that are mounted.
     pub(crate) volumes: Vec<Mount>,
     /// Networks of the container.

@@ -28,6 +28,9 @@ const SUBNET: &str = "172.25.125.0/24";
 /// Largest number of services for which [`SUBNET`] has addresses.
 const MAX_SERVICES: u16 = 253;
 
+/// Port of the monitor in each container. The host publishes that of the first central under the
+/// same number, and those of further ones under the next numbers.
+const MONITOR_PORT: u16 = 9100;
 /// Default of the central's `SERVER_AGENCIES`.
 const DEFAULT_AGENCIES: u16 = 5;
 
@@ -95,7 +98,8 @@ impl Topology<'_> {
         // The environment wins over `config.ini`, so it sets nothing that the file can set. The
         // number of agencies is the exception: the file cannot know it, and a draw that waits for
         // more agencies never happens.
-        let mut environment = vec![];
+        // So is the monitor, which is off in the file and safe only behind the port below.
+        let mut environment = vec![format!("SERVER_MONITOR=0.0.0.0:{MONITOR_PORT}")];
         if has_bets(self.dialect) && ![0, DEFAULT_AGENCIES].contains(&self.agencies) {
             environment.push(format!("SERVER_AGENCIES={}", self.agencies));
         }
@@ -115,6 +119,8 @@ impl Topology<'_> {
         }
         Service {
             environment,
+            // Only for this host: the monitor has no authentication.
+            ports: vec![format!("127.0.0.1:{}:{MONITOR_PORT}", MONITOR_PORT - 1 + number)],
             volumes,
             depends_on,
             healthcheck: Some(Healthcheck {
@@ -198,6 +204,7 @@ fn container(name: String, image: &str) -> Service {
         image: image.to_owned(),
         user: None,
         environment: vec![],
+        ports: vec![],
         volumes: vec![],
         networks: vec![NETWORK],
         depends_on: BTreeMap::new(),

@@ -37,7 +37,7 @@ esac
 /// Reports the programs in `built/`, and that it was called.
 const CARGO: &str = r#"
 touch cargo-called
-for name in loteria-central loteria-agency compose; do echo "{\"executable\":\"$PWD/built/$name\"}"; done
+for name in loteria-central loteria-monitor loteria-agency compose; do echo "{\"executable\":\"$PWD/built/$name\"}"; done
 "#;
 
 /// Writes its arguments into the file that it should write.
@@ -67,7 +67,7 @@ impl Checkout {
             checkout.program(&format!("bin/{name}"), script);
         }
         checkout.program("bin/rustc", "echo 'host: x86_64-unknown-linux-gnu'");
-        for name in ["loteria-central", "loteria-agency"] {
+        for name in ["loteria-central", "loteria-monitor", "loteria-agency"] {
             checkout.program(&format!("built/{name}"), ":");
         }
         checkout.program("built/compose", FILE_WRITER);

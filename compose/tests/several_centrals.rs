@@ -59,6 +59,7 @@ fn every_central_has_its_name_and_address_and_waits_for_the_engine() {
         assert_eq!(
             words(&central["environment"]),
             [
+                "SERVER_MONITOR=0.0.0.0:9100",
                 "SERVER_STORAGE=postgres://lottery:lottery@postgres/lottery",
                 &format!("SERVER_CENTRAL_NAME={name}"),
                 &format!("SERVER_IP={name}"),
@@ -70,6 +71,18 @@ fn every_central_has_its_name_and_address_and_waits_for_the_engine() {
         assert_eq!(central["volumes"].as_sequence().unwrap().len(), 1, "it has no files of bets");
     }
     assert!(file["volumes"].get("server_storage").is_none());
+}
+
+#[test]
+fn the_monitor_of_every_central_has_a_port_that_only_this_host_reaches() {
+    let file = read_back(5, &THREE);
+    for (name, port) in [("server", 9100), ("server2", 9101), ("server3", 9102)] {
+        let ports = words(&file["services"][name]["ports"]);
+        assert_eq!(ports, [format!("127.0.0.1:{port}:9100")]);
+    }
+    for name in ["postgres", "client1"] {
+        assert!(file["services"][name].get("ports").is_none(), "{name}");
+    }
 }
 
 #[test]
@@ -112,14 +125,13 @@ fn the_engine_keeps_its_data_in_a_volume_and_is_ready_once_it_listens() {
 }
 
 #[test]
-fn no_container_has_privileges_or_a_published_port() {
+fn no_container_has_privileges() {
     let file = read_back(1, &THREE);
     for name in names(&file["services"]) {
         let service = &file["services"][name];
         assert_eq!(service["read_only"], true, "{name}");
         assert_eq!(words(&service["cap_drop"]), ["ALL"], "{name}");
         assert_eq!(words(&service["security_opt"]), ["no-new-privileges:true"], "{name}");
-        assert!(service.get("ports").is_none(), "{name}");
     }
     assert_eq!(file["services"]["postgres"]["user"], "postgres", "the image starts as root");
 }

@@ -7,6 +7,9 @@ use std::process::{Command, Output};
 
 use serde_yaml::Value;
 
+/// The variable that turns on the monitor.
+const MONITOR: &str = "SERVER_MONITOR=0.0.0.0:9100";
+
 fn compose(file: &Path, agencies: &str, protocol: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_compose"));
     command.arg(file).arg(agencies).args(["--protocol", protocol]).output().unwrap()
@@ -96,12 +99,13 @@ fn the_central_keeps_its_bets_in_a_named_volume_and_reads_its_file_from_the_host
 #[test]
 fn only_a_number_of_agencies_other_than_the_default_overrides_the_configuration_file() {
     for agencies in [0, 5] {
-        assert!(read_back(agencies)["services"]["server"].get("environment").is_none());
+        let file = read_back(agencies);
+        assert_eq!(words(&file["services"]["server"]["environment"]), [MONITOR]);
     }
     for agencies in [1, 6] {
         let file = read_back(agencies);
         let environment = words(&file["services"]["server"]["environment"]);
-        assert_eq!(environment, [format!("SERVER_AGENCIES={agencies}")]);
+        assert_eq!(environment, [MONITOR, &format!("SERVER_AGENCIES={agencies}")]);
     }
 }
 
@@ -109,7 +113,7 @@ fn only_a_number_of_agencies_other_than_the_default_overrides_the_configuration_
 fn the_central_and_every_agency_get_the_dialect() {
     let file = read_back_in("typed", 6);
     let central = words(&file["services"]["server"]["environment"]);
-    assert_eq!(central, ["SERVER_AGENCIES=6", "SERVER_PROTOCOL=typed"]);
+    assert_eq!(central, [MONITOR, "SERVER_AGENCIES=6", "SERVER_PROTOCOL=typed"]);
     for number in 1..=6 {
         let agency = &file["services"][format!("client{number}")];
         assert_eq!(
@@ -140,7 +144,8 @@ fn an_echo_exercise_of_any_size_has_no_bets_and_no_draw() {
     for agencies in [0, 1, 5, 6] {
         let file = read_back_in("echo", agencies);
         assert_eq!(services(&file).len(), usize::from(agencies) + 1);
-        assert_eq!(words(&file["services"]["server"]["environment"]), ["SERVER_PROTOCOL=echo"]);
+        let environment = words(&file["services"]["server"]["environment"]);
+        assert_eq!(environment, [MONITOR, "SERVER_PROTOCOL=echo"]);
         for number in 1..=agencies {
             let agency = &file["services"][format!("client{number}")];
             assert_eq!(
@@ -158,9 +163,17 @@ fn an_echo_exercise_of_any_size_has_no_bets_and_no_draw() {
 
 #[test]
 fn the_environment_sets_nothing_that_the_configuration_files_can_set() {
-    // The files cannot know the number of an agency, the number of agencies and the dialect.
+    // The files cannot know the number of an agency, the number of agencies and the dialect. The
+    // address of the monitor belongs to the port that is published.
     // The state of an agency is where the container can write, which is not beside its bets.
-    let known = ["CLI_ID", "CLI_PROTOCOL", "CLI_STATE", "SERVER_AGENCIES", "SERVER_PROTOCOL"];
+    let known = [
+        "CLI_ID",
+        "CLI_PROTOCOL",
+        "CLI_STATE",
+        "SERVER_AGENCIES",
+        "SERVER_MONITOR",
+        "SERVER_PROTOCOL",
+    ];
     for protocol in ["", "echo", "typed"] {
         let file = read_back_in(protocol, 3);
         for name in services(&file) {
@@ -193,7 +206,7 @@ fn an_unknown_dialect_is_refused_in_one_line_that_lists_the_known_ones() {
 }
 
 #[test]
-fn no_container_has_privileges_or_a_published_port() {
+fn no_container_has_privileges_or_a_port_that_another_host_reaches() {
     let file = read_back(2);
     for name in services(&file) {
         let service = &file["services"][name];
@@ -201,7 +214,10 @@ fn no_container_has_privileges_or_a_published_port() {
         assert_eq!(words(&service["cap_drop"]), ["ALL"], "{name}");
         assert_eq!(words(&service["security_opt"]), ["no-new-privileges:true"], "{name}");
         assert_eq!(words(&service["networks"]), ["testing_net"], "{name}");
-        assert!(service.get("ports").is_none(), "{name}");
+        let ports = service["ports"].as_sequence().into_iter().flatten();
+        let ports: Vec<_> = ports.map(|port| port.as_str().unwrap()).collect();
+        let expected: &[_] = if name == "server" { &["127.0.0.1:9100:9100"] } else { &[] };
+        assert_eq!(ports, expected, "{name}");
     }
 }
 

@@ -26,16 +26,16 @@ mod repair;
 mod shared;
 mod wakers;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+pub use central_view::{LatencyPhase, Phase, StorageFailure, WorkerState};
 pub use commit::{Accepted, SessionQuestion};
 pub use error::{Fatal, Rejected, RepairError};
-pub use failure::StorageFailure;
 pub use files::Files;
 use heartbeat::Heartbeat;
 use locks::Waits;
 pub use operator::{Answer, NoAnswer, OperatorCommand};
-pub use shared::{NAME_PREFIX, Phase, Shared, WorkerState};
+pub use shared::Shared;
 pub use wakers::Wakers;
 
 use crate::roster::Roster;
@@ -77,6 +77,13 @@ impl<S> Central<S> {
     /// Returns the shared state, for the numbers that concern neither bets nor winners.
     pub fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// Counts the time since `start` as that of a phase, if this process is a worker.
+    pub fn record(&self, phase: LatencyPhase, start: Instant) {
+        if let Some(slot) = self.waits.heartbeat.slot() {
+            phase.record(&self.shared.worker_latency, slot, start.elapsed());
+        }
     }
 
     /// Begins a batch in worker `slot`: its agency is in flight from now on.

@@ -8,6 +8,7 @@ mod listen_ip;
 mod names;
 mod table;
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -106,6 +107,8 @@ pub struct Config {
     pub connections: usize,
     /// Log lines that one address may cause per 10 s in each worker.
     pub log_lines: u32,
+    /// Where the monitor serves HTTP; `None` for no monitor.
+    pub monitor: Option<SocketAddr>,
 }
 
 impl Config {
@@ -164,6 +167,10 @@ impl Config {
             stall_time: settings.get("SERVER_STALL_TIME", time)?,
             connections: settings.get("SERVER_CONNECTIONS", connections)?,
             log_lines: settings.get("SERVER_LOG_LINES", count)?,
+            monitor: settings.get("SERVER_MONITOR", |text| match text {
+                "off" => Some(None),
+                address => address.parse().ok().map(Some),
+            })?,
         })
     }
 }

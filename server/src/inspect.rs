@@ -2,24 +2,22 @@
 //! central, or its lottery in an engine, without disturbing it. `draw` can also give a command.
 
 mod backup;
-mod condition;
 mod draw;
 pub mod health;
 mod lottery;
-mod status;
 
 use std::thread::sleep;
 use std::time::Duration;
 
+use central_view::{AttachError, NAME_PREFIX, Status, attach};
 use conventions::log_line::{Outcome, error};
 use conventions::output;
-use multiprocessing::{Listing, SegmentError, SharedState, View, segments};
+use multiprocessing::{Listing, SharedState, segments};
 
 pub use self::backup::backup;
 use self::draw::DrawState;
 pub use self::lottery::{Lottery, export_lottery};
-use self::status::Status;
-use crate::central::{NAME_PREFIX, OperatorCommand, Shared};
+use crate::central::{OperatorCommand, Shared};
 use crate::config::StorageChoice;
 use crate::exit_code::ExitCode;
 use crate::roster::Roster;
@@ -28,19 +26,6 @@ use crate::roster::Roster;
 const WATCH: Duration = Duration::from_secs(1);
 /// Clears a terminal and moves the cursor to the top left corner (ECMA-48).
 const CLEAR: &str = "\x1b[2J\x1b[H";
-
-/// Why there is no central to inspect.
-#[derive(Debug, thiserror::Error)]
-enum AttachError {
-    #[error("no central runs on port {port}{others}")]
-    NotRunning { port: u16, others: String },
-    #[error("the central on port {port} was killed; its next start reclaims what it left")]
-    Dead { port: u16 },
-    #[error(transparent)]
-    Segment(#[from] SegmentError),
-    #[error(transparent)]
-    Name(#[from] multiprocessing::InvalidName),
-}
 
 /// Prints the status of the central whose first port is `port`, and of its lottery if that is in an
 /// engine.
@@ -78,7 +63,7 @@ pub fn draw(
     roster: Option<&Roster>,
     storage: &StorageChoice,
 ) -> ExitCode {
-    let text = match (attach(port), Lottery::of(storage)) {
+    let text = match (open(port), Lottery::of(storage)) {
         (Ok(shared), _) => draw_of_central(&shared, command, roster),
         (Err(_), Ok(Some(lottery))) => draw_of_lottery(&lottery, command, roster),
         (Err(_), Err(reason)) => return failed("draw", &reason),
@@ -133,38 +118,9 @@ pub fn ipcs(port: Option<u16>) -> ExitCode {
     }
 }
 
-/// Attaches to the shared state of the central whose first port is `port`. Port 0 means the only
-/// running central.
-fn attach(port: u16) -> Result<Shared, AttachError> {
-    // Search only for port 0, because a search examines every process of the machine.
-    let port = match port {
-        0 => <[u16; 1]>::try_from(running_ports()).map_or(0, |[only]| only),
-        port => port,
-    };
-    let shared = match Shared::open(&Shared::name(port)?) {
-        Ok(shared) => shared,
-        Err(SegmentError::NotFound { .. }) => {
-            let list: Vec<_> = running_ports().iter().map(u16::to_string).collect();
-            let others = match list.as_slice() {
-                [] => ", nor on any other".to_owned(),
-                ports => format!("; running on: {} (choose with --port)", ports.join(", ")),
-            };
-            return Err(AttachError::NotRunning { port, others });
-        }
-        Err(error) => return Err(error.into()),
-    };
-    if shared.segment.creator_is_alive() { Ok(shared) } else { Err(AttachError::Dead { port }) }
-}
-
-/// Returns the first ports of the running centrals that this user may see.
-fn running_ports() -> Vec<u16> {
-    let listings = segments().unwrap_or_default();
-    let alive = listings
-        .iter()
-        .filter(|listing| listing.segment.as_ref().is_ok_and(View::creator_is_alive));
-    alive
-        .filter_map(|listing| listing.name.as_str().strip_prefix(NAME_PREFIX)?.parse().ok())
-        .collect()
+/// Opens the shared state of the central that [`attach`] finds, to give it a command.
+fn open(port: u16) -> Result<Shared, AttachError> {
+    Ok(Shared::open(attach(port)?.segment.name())?)
 }
 
 fn failed(action: &str, reason: &dyn std::fmt::Display) -> ExitCode {

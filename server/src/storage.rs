@@ -59,7 +59,6 @@ pub use recovery::Recovery;
 pub use rows::RowParser;
 pub use sessions::MAX_SESSIONS;
 pub use verify::verify;
-pub use watch::Lost;
 
 use self::file::sync_path;
 use self::files::Files;

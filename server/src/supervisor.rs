@@ -5,12 +5,14 @@
 
 mod error;
 mod lines;
+mod monitor;
 mod reload;
 mod watchdog;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use central_view::death_counter;
 use conventions::log_line::{Line, Outcome, error, info, warn};
 use conventions::settings::Settings;
 use multiprocessing::{
@@ -24,6 +26,7 @@ use postgres_link::Url;
 
 pub use self::error::StartError;
 use self::lines::{log_config, log_event, log_recovery, ready_lines, reopen_log};
+use self::monitor::Monitor;
 use self::reload::Reloader;
 use self::watchdog::Watchdog;
 use crate::central::{Central, Fatal, Phase, RepairError, Shared, Wakers, WorkerState, unix_ms};
@@ -130,7 +133,8 @@ impl Start<'_> {
         listeners: Vec<Listener>,
     ) -> Result<ExitCode, StartError> {
         let Self { flags, settings, config, pool, slots } = self;
-        log_config(&config, central.shared().port.load());
+        let port = central.shared().port.load();
+        log_config(&config, port);
         let mut supervisor = Supervisor {
             central,
             ready: ready_lines(&config, &listeners),
@@ -141,6 +145,7 @@ impl Start<'_> {
             watchdog: Watchdog::new(config.heartbeat_timeout),
             generation: 1,
             workers: config.workers.get(),
+            monitor: config.monitor.map(|listen| Monitor::new(listen, port)),
             config,
             died: vec![false; slots],
             served: vec![0; slots],
@@ -164,6 +169,8 @@ struct Supervisor<'a, S: Store> {
     reloader: Reloader<'a>,
     /// Says which workers were ended, and why.
     watchdog: Watchdog,
+    /// The monitor, if the settings ask for one.
+    monitor: Option<Monitor>,
     /// Generation of the workers that start now.
     generation: u32,
     /// Number of workers in it.
@@ -241,9 +248,11 @@ impl<S: Store> Workload for Supervisor<'_, S> {
                 self.central.shared().phase.store(Phase::Serving as u8);
                 self.ready.drain(..).for_each(|line| line.write());
             }
-            PoolEvent::Died { slot, next, .. } => {
+            PoolEvent::Died { slot, next, exit, .. } => {
                 self.died[*slot] = true;
-                self.central.shared().deaths.fetch_add(1);
+                let shared = self.central.shared();
+                shared.deaths.fetch_add(1);
+                shared.death_reasons.fetch_add(death_counter(reason_of(*exit)), 1);
                 self.central.shared().last_death_ms.store(unix_ms());
                 if *next == Next::Replaced {
                     self.release_slot(*slot);
@@ -278,6 +287,10 @@ impl<S: Store> Workload for Supervisor<'_, S> {
 
     fn tick(&mut self) {
         self.central.shared().beat_as_supervisor();
+        // During a stop the monitor still shows the workers that drain.
+        if let Some(monitor) = &mut self.monitor {
+            monitor.tick();
+        }
     }
 
     fn heartbeat_timeout(&self) -> Option<Duration> {
@@ -316,6 +329,9 @@ impl<S: Store> Supervisor<'_, S> {
 
     /// Closes the storage and returns the exit code, after every worker has exited.
     fn end(mut self, outcome: multiprocessing::Outcome) -> ExitCode {
+        if let Some(monitor) = &mut self.monitor {
+            monitor.end();
+        }
         let closed = S::close(&mut self.central);
         let failed = self.central.shared().storage_failure().is_some();
         let code = match outcome {
@@ -342,6 +358,14 @@ impl<S: Store> Supervisor<'_, S> {
             info("exit", Outcome::Success).write();
         }
         code
+    }
+}
+
+/// Returns the reason under which a death is counted.
+fn reason_of(exit: Exit) -> &'static str {
+    match exit {
+        Exit::Code(_) => "exit",
+        Exit::Signal { signal, .. } => signal.as_str(),
     }
 }
 

@@ -30,6 +30,11 @@ impl Heartbeat {
         self.beat();
     }
 
+    /// Returns the slot of this worker; `None` in a process that is no worker.
+    pub(super) fn slot(&self) -> Option<usize> {
+        self.slot
+    }
+
     /// Writes the heartbeat of this process.
     pub fn beat(&self) {
         if let Some(slot) = self.slot {
@@ -59,24 +64,10 @@ impl Shared {
         }
     }
 
-    /// Returns how long ago the worker in a slot showed its last heartbeat.
-    pub fn worker_silence(&self, slot: usize) -> Duration {
-        since(self.worker_heartbeat_ms.load(slot))
-    }
-
-    /// Returns how long ago the supervisor showed its last heartbeat.
-    pub fn supervisor_silence(&self) -> Duration {
-        since(self.supervisor_heartbeat_ms.load())
-    }
-
     /// Writes the heartbeat of the supervisor.
     pub fn beat_as_supervisor(&self) {
         self.supervisor_heartbeat_ms.store(monotonic_ms());
     }
-}
-
-fn since(heartbeat_ms: u64) -> Duration {
-    Duration::from_millis(monotonic_ms().saturating_sub(heartbeat_ms))
 }
 
 /// Returns the time of the monotonic clock, which all processes of the machine share. It stands

@@ -1,6 +1,6 @@
 //! The addresses that a central listens on, in the shared state.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use super::Shared;
 
@@ -16,16 +16,5 @@ impl Shared {
             self.listen_ips.store(2 * index + 1, bits as u64);
             self.listen_ports.store(index, address.port());
         }
-    }
-
-    /// Returns the addresses of the listening sockets.
-    pub fn listening(&self) -> Vec<SocketAddr> {
-        let address = |index: usize| {
-            let (high, low) =
-                (self.listen_ips.load(2 * index), self.listen_ips.load(2 * index + 1));
-            let ip = Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low));
-            SocketAddr::new(ip.to_canonical(), self.listen_ports.load(index))
-        };
-        (0..self.listen_ports.len()).map(address).collect()
     }
 }

@@ -10,7 +10,7 @@ use conventions::log_line::{Outcome, warn};
 use multiprocessing::ValueGuard;
 
 use super::locks::{Busy, LOCK_TIMEOUT};
-use super::{Central, Fatal, Files};
+use super::{Central, Fatal, Files, LatencyPhase};
 use crate::storage::{Durability, Ledger};
 
 impl Central<Files> {
@@ -72,7 +72,9 @@ impl Central<Files> {
             return Ok(durable);
         }
         let appended = Ledger::from(self.shared.ledger.get()).records;
+        let start = Instant::now();
         let synced = self.waits.heartbeat.on_disk(|| self.store.storage.sync());
+        self.record(LatencyPhase::Sync, start);
         synced.map_err(|error| self.shared.note_failure(error.into()))?;
         self.shared.durable.fetch_max(appended);
         Ok(appended)

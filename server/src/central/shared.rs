@@ -7,6 +7,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use central_view::{DEATH_REASONS, LATENCY_WORDS, NAME_PREFIX};
 use conventions::log_line::{Outcome, info};
 use multiprocessing::{
     Lock, RawArray, RawValue, Segment, SegmentError, SegmentName, SharedState, Value,
@@ -14,59 +15,6 @@ use multiprocessing::{
 
 use super::agencies::AGENCY_WORDS;
 use crate::storage::LedgerWords;
-
-/// What the central as a whole is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Phase {
-    /// Not every worker accepts yet.
-    Starting = 0,
-    /// Every worker has accepted connections since the start.
-    Serving = 1,
-    /// Finishes what has begun and accepts nothing new.
-    Draining = 2,
-}
-
-impl Phase {
-    /// Returns the phase of a stored byte.
-    pub fn from_byte(byte: u8) -> Self {
-        match byte {
-            0 => Self::Starting,
-            1 => Self::Serving,
-            _ => Self::Draining,
-        }
-    }
-}
-
-/// What one worker is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum WorkerState {
-    /// Dead, and not replaced yet.
-    Dead = 0,
-    /// Forked, does not accept yet.
-    Starting = 1,
-    /// Accepts connections.
-    Ready = 2,
-    /// Finishes its connections within the grace period and accepts no new ones.
-    Draining = 3,
-    /// Serves its connections until the last one ends and accepts no new ones, because newer
-    /// workers have replaced it.
-    Retiring = 4,
-}
-
-impl WorkerState {
-    /// Returns the state of a stored byte.
-    pub fn from_byte(byte: u8) -> Self {
-        match byte {
-            1 => Self::Starting,
-            2 => Self::Ready,
-            3 => Self::Draining,
-            4 => Self::Retiring,
-            _ => Self::Dead,
-        }
-    }
-}
 
 /// Handles to the shared objects. All clones refer to the same state.
 ///
@@ -161,7 +109,7 @@ pub struct Shared {
     /// supervisor at the start.
     #[shared(len = 2 * sockets)]
     pub listen_ips: RawArray<u64>,
-    /// A [`Phase`]. Written by the supervisor.
+    /// A [`Phase`](super::Phase). Written by the supervisor.
     pub phase: RawValue<u8>,
     /// Time of the supervisor's last heartbeat, in milliseconds of the monotonic clock. Written by
     /// the supervisor.
@@ -176,7 +124,8 @@ pub struct Shared {
     /// Process id, or 0 if the slot is free. Written by the supervisor.
     #[shared(len = slots)]
     pub worker_pid: RawArray<u32>,
-    /// A [`WorkerState`]. Written by the worker; by the supervisor when the worker is dead.
+    /// A [`WorkerState`](super::WorkerState). Written by the worker; by the supervisor when the
+    /// worker is dead.
     #[shared(len = slots)]
     pub worker_state: RawArray<u8>,
     /// Start time in milliseconds since 1970. Written by the supervisor.
@@ -235,6 +184,14 @@ pub struct Shared {
     /// Requests refused, and connections closed before they were done. Written by the worker.
     #[shared(len = slots)]
     pub worker_refused: RawArray<u64>,
+    /// Times of the phases of commits, per slot: see [`LatencyPhase`](central_view::LatencyPhase).
+    /// Written by the worker.
+    #[shared(len = slots * LATENCY_WORDS)]
+    pub worker_latency: RawArray<u64>,
+    /// Workers that died without being asked to stop, per one of [`DEATH_REASONS`]. Written by the
+    /// supervisor.
+    #[shared(len = DEATH_REASONS.len())]
+    pub death_reasons: RawArray<u64>,
 }
 
 impl Shared {
@@ -272,23 +229,6 @@ impl Shared {
                 created => return created,
             }
         }
-    }
-
-    /// Returns the slots that have had a worker.
-    pub fn used_slots(&self) -> impl Iterator<Item = usize> {
-        (0..self.worker_started_ms.len()).filter(|slot| self.worker_started_ms.load(*slot) != 0)
-    }
-
-    /// Returns the slots of the newest generation.
-    pub fn newest_slots(&self) -> impl Iterator<Item = usize> {
-        let generation = self.generation.load();
-        self.used_slots().filter(move |slot| self.worker_generation.load(*slot) == generation)
-    }
-
-    /// Returns how many workers of the newest generation accept connections.
-    pub fn ready_workers(&self) -> usize {
-        let accepts = |slot: &usize| self.worker_state.load(*slot) == WorkerState::Ready as u8;
-        self.newest_slots().filter(accepts).count()
     }
 
     /// Returns the batches that the workers of a slot have stored and the queries they have
@@ -331,5 +271,3 @@ impl Shared {
 
 /// How long a start waits for the name of its segment to become free.
 const NAME_TIMEOUT: Duration = Duration::from_secs(1);
-/// Prefix of the segment names of all centrals, before the port.
-pub const NAME_PREFIX: &str = "lottery.";

@@ -271,6 +271,17 @@ const SETTINGS: &[Setting] = &[
         details: "Further lines are counted, and one line reports their number. The limit for lines \
                   about stored batches is 50 times as high.",
     },
+    Setting {
+        key: "SERVER_MONITOR",
+        flag: "monitor",
+        value_name: "ADDRESS",
+        default: "off",
+        accepted: "an address with a port, such as 127.0.0.1:9100, or off",
+        choices: &["off"],
+        help: "Where the monitor serves status, health and metrics over HTTP",
+        details: "The supervisor executes the monitor and starts it again when it ends. It has no \
+                  authentication, so keep it on a private address.",
+    },
 ];
 
 #[cfg(test)]

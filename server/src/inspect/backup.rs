@@ -4,11 +4,12 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use central_view::NAME_PREFIX;
 use conventions::log_line::{Outcome, info};
 use multiprocessing::{Segment, SharedState, View, segments};
 
 use super::failed;
-use crate::central::{NAME_PREFIX, Shared};
+use crate::central::Shared;
 use crate::exit_code::ExitCode;
 use crate::storage::{BackupError, Ledger, Moment, back_up_running, back_up_stopped, lock_owner};
 

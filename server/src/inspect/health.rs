@@ -10,12 +10,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use central_view::{CentralView, Patience, Reason, SUPERVISOR_TIMEOUT, attach, not_ready, silent};
 use conventions::duration::GoDuration;
 use conventions::log_line::{Outcome, info};
 
-use super::condition::{Patience, Reason, not_ready, silent};
-use super::{attach, failed};
-use crate::central::Shared;
+use super::failed;
 use crate::exit_code::ExitCode;
 
 /// How long the command may take. Compose gives up on it after 3 s.
@@ -25,8 +24,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How much longer than the heartbeat timeout a worker may be silent. By then the watchdog has
 /// ended it, if the watchdog works.
 const WATCHDOG_RESERVE: Duration = Duration::from_secs(5);
-/// How long the supervisor may be silent. Repairs may keep it busy, for example with a sync.
-const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Exits with 0 if the central on `port` would serve a batch now.
 pub fn ready(port: u16) -> ExitCode {
@@ -63,7 +60,7 @@ pub fn live(port: u16, heartbeat_timeout: Duration) -> ExitCode {
 }
 
 /// Logs the result.
-fn finish(reasons: &[String], shared: &Shared) -> ExitCode {
+fn finish(reasons: &[String], shared: &CentralView) -> ExitCode {
     if reasons.is_empty() {
         info("health", Outcome::Success).with("workers", shared.workers.load()).write();
         return ExitCode::Done;

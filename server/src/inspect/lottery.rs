@@ -4,13 +4,13 @@ use std::fmt::Display;
 use std::path::Path;
 use std::time::Duration;
 
+use central_view::Status;
 use conventions::log_line::{Outcome, error, info};
 use postgres_link::{ResolveError, Servers};
 use serde::Serialize;
 
 use super::draw::DrawState;
 use super::failed;
-use super::status::Status;
 use crate::central::OperatorCommand;
 use crate::config::StorageChoice;
 use crate::engine::{

@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{FileError, Ledger, checkpoints, draw, lock, sessions, winner_index};
+use super::{FileError, Ledger, draw, lock, winner_index};
 
 /// The names that lead to what a central has open.
 #[derive(Debug)]
@@ -38,27 +38,10 @@ struct Expected {
     .path.display(), advice(.name)
 )]
 pub struct Lost {
-    /// One of [`NAMES`](Self::NAMES).
+    /// One of [`StorageFailure::NAMES`](central_view::StorageFailure::NAMES).
     pub name: &'static str,
     path: PathBuf,
     loss: Loss,
-}
-
-impl Lost {
-    /// The directory and the files that can be lost. The shared memory has their positions, so new
-    /// ones go to the end.
-    pub const NAMES: [&str; 10] = [
-        DIRECTORY,
-        "bets.csv",
-        "winners.log",
-        "journal",
-        "finished",
-        lock::FILE,
-        draw::FILE,
-        checkpoints::FILE,
-        sessions::FILE,
-        winner_index::FILE,
-    ];
 }
 
 /// Name of the directory itself.

@@ -11,7 +11,7 @@ use crate::config::{Config, Flags, TABLE};
 use crate::worker::Store;
 
 /// Settings that apply only at a start: the sockets, the storage and the log stay as they are.
-pub const NEED_RESTART: [&str; 10] = [
+pub const NEED_RESTART: [&str; 11] = [
     "SERVER_PORT",
     "SERVER_IP",
     "SERVER_LISTEN_BACKLOG",
@@ -22,6 +22,7 @@ pub const NEED_RESTART: [&str; 10] = [
     "SERVER_STORAGE_DIR",
     "SERVER_DURABILITY",
     "SERVER_LOG_FILE",
+    "SERVER_MONITOR",
 ];
 
 /// The values of all settings, as text, by key.

@@ -15,7 +15,7 @@ use super::store::Store;
 use super::table::Token;
 use super::unpublished::{MAX_ANSWER_BYTES, Unpublished};
 use super::{SYNC_CHECK, SYNCED, WorkerError};
-use crate::central::{Central, Fatal, Files, Rejected, RepairError};
+use crate::central::{Central, Fatal, Files, LatencyPhase, Rejected, RepairError};
 use crate::config::Config;
 
 /// Time between two tests of a disk that refuses batches.
@@ -195,7 +195,9 @@ fn commit(requests: &mut Requests<'_, Files>) -> Result<(), Fatal> {
         return Ok(());
     }
     let (group, agencies, sessions) = round.contents();
+    let start = Instant::now();
     let results = central.commit(group, agencies, sessions)?;
+    central.record(LatencyPhase::Commit, start);
     kept.gathers_since = None;
     let totals = results.totals;
     let results = results.batches.into_iter().chain(results.finished).chain(results.sessions);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::round::{Answerable, Pending};
 use super::table::Token;
-use crate::central::{Central, Fatal, Files, Rejected};
+use crate::central::{Central, Fatal, Files, LatencyPhase, Rejected};
 use crate::storage::Ledger;
 
 /// Bytes of winners that a worker keeps for its answers before it waits for the sync of another
@@ -93,6 +93,7 @@ impl Unpublished {
         let ended = tickets().filter(is_marked).count();
         if central.publish(slot, &published, u16::try_from(ended).unwrap_or(u16::MAX))?.is_ok() {
             for commit in self.commits.drain(..count) {
+                central.record(LatencyPhase::Publish, commit.since);
                 self.answer_bytes -= answer_bytes(&commit.tickets);
                 answerable.extend(commit.tickets);
             }

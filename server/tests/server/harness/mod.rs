@@ -7,6 +7,7 @@
 
 mod agency_connection;
 mod batch_record;
+mod browser;
 mod central_process;
 mod database;
 mod deadline;
@@ -33,6 +34,7 @@ mod winner_index;
 
 pub use agency_connection::AgencyConnection;
 pub use batch_record::BatchRecord;
+pub use browser::Browser;
 pub use central_process::CentralProcess;
 pub use deadline::{eventually, eventually_within};
 pub use file_shim::FileShim;
@@ -50,7 +52,7 @@ pub use preloaded::compile_library;
 pub use proc_files::{
     bytes_read, cpu_time, is_alive, peak_bytes, private_bytes, shared_memory_entries, works_in,
 };
-pub use program::{Program, client_program, kill};
+pub use program::{Program, client_program, kill, monitor_program};
 pub use random::Random;
 pub use resuming_client::ResumingClient;
 pub use rounds::in_rounds;

@@ -28,15 +28,25 @@ pub fn kill(pid: u32, signal: Signal) -> bool {
     }
 }
 
-/// Returns the path of the client. Cargo builds it beside the server when it builds the whole
-/// workspace; if it is missing, reports the test as left out.
+/// Returns the path of the client; if it is missing, reports the test as left out.
 pub fn client_program() -> Option<PathBuf> {
-    let client = Path::new(env!("CARGO_BIN_EXE_loteria-central")).with_file_name("loteria-agency");
-    if !client.exists() {
-        left_out("the client is not built; `cargo build --workspace` builds it");
+    beside_server("loteria-agency")
+}
+
+/// Returns the path of the monitor; if it is missing, reports the test as left out.
+pub fn monitor_program() -> Option<PathBuf> {
+    beside_server("loteria-monitor")
+}
+
+/// Returns the path of another program. Cargo builds it beside the server when it builds the whole
+/// workspace.
+fn beside_server(name: &str) -> Option<PathBuf> {
+    let program = Path::new(env!("CARGO_BIN_EXE_loteria-central")).with_file_name(name);
+    if !program.exists() {
+        left_out(&format!("{name} is not built; `cargo build --workspace` builds it"));
         return None;
     }
-    Some(client)
+    Some(program)
 }
 
 /// A running program whose output lines are collected. Dropping it kills the program.

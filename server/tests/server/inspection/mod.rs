@@ -3,6 +3,8 @@
 mod deaths;
 mod health;
 mod log_lines;
+mod monitor;
 mod output;
+mod page;
 mod status;
 mod stuck_log;

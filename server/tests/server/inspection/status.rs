@@ -68,6 +68,22 @@ fn without_a_central_status_and_health_fail_with_one_line_and_ipcs_lists_nothing
 }
 
 #[test]
+fn the_status_has_the_times_of_commits_per_phase() {
+    let setup = setup();
+    let central = setup.start();
+    let _agency = busy(&central);
+    let status = central.status();
+    let latency = status["latency"].as_array().unwrap();
+    let phases: Vec<_> = latency.iter().map(|it| it["phase"].as_str().unwrap()).collect();
+    assert_eq!(phases, ["commit", "sync", "publish"]);
+    // Each batch was in a round of its own, because its reply was awaited.
+    assert_eq!((&latency[0]["count"], &latency[2]["count"]), (&2.into(), &2.into()));
+    for phase in [&latency[0], &latency[2]] {
+        assert!(phase["p50_us"].as_u64().unwrap() <= phase["p99_us"].as_u64().unwrap());
+    }
+}
+
+#[test]
 fn the_status_has_every_field_with_its_value() {
     let setup = setup();
     let central = setup.start();
@@ -96,7 +112,7 @@ fn the_status_has_every_field_with_its_value() {
         assert_eq!(&status[field], value, "{field}");
     }
     assert!(status["uptime_seconds"].as_u64().unwrap() < 60);
-    assert_eq!(status.as_object().unwrap().len(), expected.len() + 3, "{status}");
+    assert_eq!(status.as_object().unwrap().len(), expected.len() + 4, "{status}");
     assert!(status["supervisor_heartbeat_age_ms"].as_u64().unwrap() < 10_000, "{status}");
     let workers = status["workers"].as_array().unwrap();
     let sum =
@@ -218,6 +234,8 @@ fn objects<'a>(port: &'a str, pids: &'a str) -> Vec<Object<'a>> {
         ("worker_without_engine", "RawArray", "u8", "10", Some(NONE)),
         ("worker_queries", "RawArray", "u64", "10", None),
         ("worker_refused", "RawArray", "u64", "10", None),
+        ("worker_latency", "RawArray", "u64", "1350", None),
+        ("death_reasons", "RawArray", "u64", "7", None),
     ]
 }
 

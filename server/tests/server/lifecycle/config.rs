@@ -37,6 +37,7 @@ const KEYS: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("SERVER_STALL_TIME", "500ms", "100ms", "5s", "6s", "--stall-time"),
     ("SERVER_CONNECTIONS", "8192", "16", "17", "18", "--connections"),
     ("SERVER_LOG_LINES", "1000", "1", "2", "3", "--log-lines"),
+    ("SERVER_MONITOR", "off", "127.0.0.1:1", "[::1]:2", "off", "--monitor"),
 ];
 
 /// An empty working directory, with an empty environment.
@@ -224,6 +225,7 @@ fn a_bad_value_of_any_key_is_named_with_its_source_and_the_accepted_values() {
         ("SERVER_STALL_TIME", &["0s", "30"], "at least 100ms"),
         ("SERVER_CONNECTIONS", &["15", "65536", "many"], "16 to 65535"),
         ("SERVER_LOG_LINES", &["0", "-1", "1000001"], "1 to 1000000"),
+        ("SERVER_MONITOR", &["on", "9100", "localhost:9100"], "an address with a port"),
         ("SERVER_EARLY_QUERY", &["ignore"], "wait or refuse"),
         ("SERVER_DRAW", &["manual"], "automatic or confirm"),
         ("SERVER_STORAGE", &["disk", "mysql://h/d"], "the URL of a PostgreSQL database"),

@@ -147,6 +147,11 @@ impl<T: Shareable> View<Value<T>> {
     pub fn get(&self) -> T {
         self.0.get()
     }
+
+    /// Works like [`Value::get_lock`].
+    pub fn get_lock(&self) -> View<Lock> {
+        View(self.0.get_lock().clone())
+    }
 }
 
 impl<T: AtomicElement> View<RawValue<T>> {
@@ -202,6 +207,11 @@ impl View<Lock> {
     /// Works like [`Lock::holder`].
     pub fn holder(&self) -> Option<Pid> {
         self.0.holder()
+    }
+
+    /// Works like [`Lock::recoveries`].
+    pub fn recoveries(&self) -> u64 {
+        self.0.recoveries()
     }
 }
 

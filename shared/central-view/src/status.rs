@@ -1,13 +1,15 @@
 //! The status of a running central, as a table and as JSON.
 
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use conventions::duration::GoDuration;
 use serde::Serialize;
 
-use super::condition::{Reason, not_ready};
-use crate::central::{Phase, Shared, WorkerState, unix_ms};
+use crate::condition::{Reason, not_ready};
+use crate::latency::{Latency, LatencyPhase};
+use crate::phase::{Phase, WorkerState};
+use crate::view::CentralView;
 
 /// The state of a central at one moment. Counters never decrease while the central lives.
 #[derive(Debug, Serialize)]
@@ -49,8 +51,19 @@ pub struct Status {
     /// Reasons why a batch would not be served now, as far as the shared memory shows them. Empty
     /// if the central is healthy.
     unhealthy: Vec<String>,
+    /// How long the phases of commits took since the start, of all workers together.
+    latency: Vec<PhaseLatency>,
     /// One per slot that has had a worker.
     workers: Vec<WorkerStatus>,
+}
+
+/// The times of one phase. A quantile is the upper bound of its bucket, or null if there was none.
+#[derive(Debug, Serialize)]
+struct PhaseLatency {
+    phase: &'static str,
+    count: u64,
+    p50_us: Option<u64>,
+    p99_us: Option<u64>,
 }
 
 /// One slot of the pool.
@@ -76,8 +89,8 @@ struct WorkerStatus {
 
 impl Status {
     /// Reads the status without a lock, so numbers that belong together may be a moment apart.
-    pub fn of(shared: &Shared) -> Self {
-        let now = unix_ms();
+    pub fn of(shared: &CentralView) -> Self {
+        let now = milliseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
         let created = shared.segment.created().elapsed().unwrap_or_default();
         let is_free = |slot: usize| shared.worker_generation.load(slot) == 0;
         let uptime = |slot: usize| now.saturating_sub(shared.worker_started_ms.load(slot)) / 1000;
@@ -85,13 +98,9 @@ impl Status {
             slot,
             pid: shared.worker_pid.load(slot),
             generation: shared.worker_generation.load(slot),
-            state: match WorkerState::from_byte(shared.worker_state.load(slot)) {
-                _ if is_free(slot) => "free",
-                WorkerState::Dead => "dead",
-                WorkerState::Starting => "starting",
-                WorkerState::Ready => "ready",
-                WorkerState::Draining => "draining",
-                WorkerState::Retiring => "retiring",
+            state: match is_free(slot) {
+                true => "free",
+                false => WorkerState::from_byte(shared.worker_state.load(slot)).name(),
             },
             uptime_seconds: if is_free(slot) { 0 } else { uptime(slot) },
             heartbeat_age_ms: if is_free(slot) {
@@ -127,10 +136,15 @@ impl Status {
             drawn: shared.drawn.load() != 0,
             waiting: shared.worker_waiting.iter().sum(),
             worker_deaths: shared.deaths.load(),
-            lock_recoveries: shared.locks().into_iter().map(|(_, lock)| lock.recoveries()).sum(),
+            lock_recoveries: shared
+                .lock_recoveries()
+                .into_iter()
+                .map(|(_, recoveries)| recoveries)
+                .sum(),
             storage_failed: shared.storage_failed.load() != 0,
             supervisor_heartbeat_age_ms: milliseconds(shared.supervisor_silence()),
             unhealthy: not_ready(shared).iter().map(Reason::to_string).collect(),
+            latency: LatencyPhase::ALL.map(|phase| PhaseLatency::of(shared, phase)).into(),
             workers: shared.used_slots().map(worker).collect(),
         }
     }
@@ -223,6 +237,18 @@ impl Status {
                     ""
                 }
             ),
+        }
+    }
+}
+
+impl PhaseLatency {
+    fn of(shared: &CentralView, phase: LatencyPhase) -> Self {
+        let latency = Latency::of(&shared.worker_latency, phase);
+        Self {
+            phase: phase.name(),
+            count: latency.count(),
+            p50_us: latency.quantile_micros(0.5),
+            p99_us: latency.quantile_micros(0.99),
         }
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use conventions::duration::GoDuration;
 use nix::errno::Errno;
 
-use crate::central::{Phase, Shared, StorageFailure, WorkerState};
+use crate::failure::StorageFailure;
+use crate::phase::{Phase, WorkerState};
+use crate::view::CentralView;
 
 /// A reason why a central is not healthy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,6 +93,10 @@ pub struct Patience {
     pub supervisor: Duration,
 }
 
+/// How long the supervisor may be silent before a restart of the central would help. Repairs may
+/// keep it busy, for example with a sync.
+pub const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// For the question whether a batch would be served now. Heartbeats come every 250 ms. Repairs may
 /// keep the supervisor busy for longer.
 pub const READY: Patience = Patience {
@@ -100,7 +106,7 @@ pub const READY: Patience = Patience {
 };
 
 /// Returns every reason in the shared memory why a batch would not be served now.
-pub fn not_ready(shared: &Shared) -> Vec<Reason> {
+pub fn not_ready(shared: &CentralView) -> Vec<Reason> {
     let mut reasons = Vec::new();
     let (workers, ready) = (shared.workers.load() as usize, shared.ready_workers());
     match Phase::from_byte(shared.phase.load()) {
@@ -131,7 +137,7 @@ pub fn not_ready(shared: &Shared) -> Vec<Reason> {
 }
 
 /// Returns the processes that have shown no heartbeat for longer than allowed.
-pub fn silent(shared: &Shared, patience: Patience) -> Vec<Reason> {
+pub fn silent(shared: &CentralView, patience: Patience) -> Vec<Reason> {
     let mut reasons = Vec::new();
     let (silence, pid) = (shared.supervisor_silence(), shared.segment.creator().as_raw());
     let limit = if waits_for_disk(pid, false) { patience.disk } else { patience.supervisor };
