@@ -11,7 +11,7 @@ if ! cargo deb --version >/dev/null 2>&1; then
 fi
 
 # The same packages as for the images, so that nothing is built twice.
-build_static server client compose
+build_static server monitor client compose
 sh scripts/documents.sh target/packaging "$(program loteria-central)" "$(program loteria-agency)"
 mkdir -p dist
 for package in server client; do

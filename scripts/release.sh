@@ -7,8 +7,9 @@ cd "$(dirname "$0")/.."
 sh scripts/need.sh cargo rustc tar gzip
 
 # The same packages as for the images, so that nothing is built twice.
-build_static server client compose
+build_static server monitor client compose
 central=$(program loteria-central)
+monitor=$(program loteria-monitor)
 agency=$(program loteria-agency)
 version=$("$central" --version | cut -d ' ' -f 2)
 name=loteria-$version-$(linux_target)
@@ -17,7 +18,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 umask 022
 mkdir -p "$work/$name/bin" dist
-cp "$central" "$agency" "$work/$name/bin"
+cp "$central" "$monitor" "$agency" "$work/$name/bin"
 sh scripts/documents.sh "$work/$name" "$central" "$agency"
 cp -R README.md PROTOCOL.md CHANGELOG.md LICENSE packaging "$work/$name"
 
