@@ -16,7 +16,8 @@ use conventions::output;
 use multiprocessing::{Listing, SegmentError, SharedState, View, segments};
 
 pub use self::backup::backup;
-use self::draw::DrawState;
+pub use self::condition::unhealthy;
+pub use self::draw::DrawState;
 pub use self::lottery::{Lottery, export_lottery};
 use self::status::Status;
 use crate::central::{NAME_PREFIX, OperatorCommand, Shared};
@@ -31,7 +32,7 @@ const CLEAR: &str = "\x1b[2J\x1b[H";
 
 /// Why there is no central to inspect.
 #[derive(Debug, thiserror::Error)]
-enum AttachError {
+pub enum AttachError {
     #[error("no central runs on port {port}{others}")]
     NotRunning { port: u16, others: String },
     #[error("the central on port {port} was killed; its next start reclaims what it left")]
@@ -135,7 +136,7 @@ pub fn ipcs(port: Option<u16>) -> ExitCode {
 
 /// Attaches to the shared state of the central whose first port is `port`. Port 0 means the only
 /// running central.
-fn attach(port: u16) -> Result<Shared, AttachError> {
+pub fn attach(port: u16) -> Result<Shared, AttachError> {
     // Search only for port 0, because a search examines every process of the machine.
     let port = match port {
         0 => <[u16; 1]>::try_from(running_ports()).map_or(0, |[only]| only),

@@ -130,6 +130,11 @@ pub fn not_ready(shared: &Shared) -> Vec<Reason> {
     reasons
 }
 
+/// Returns the same as texts.
+pub fn unhealthy(shared: &Shared) -> Vec<String> {
+    not_ready(shared).iter().map(Reason::to_string).collect()
+}
+
 /// Returns the processes that have shown no heartbeat for longer than allowed.
 pub fn silent(shared: &Shared, patience: Patience) -> Vec<Reason> {
     let mut reasons = Vec::new();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use conventions::duration::GoDuration;
 use serde::Serialize;
 
-use super::condition::{Reason, not_ready};
+use super::condition::unhealthy;
 use crate::central::{Phase, Shared, WorkerState, unix_ms};
 
 /// The state of a central at one moment. Counters never decrease while the central lives.
@@ -130,7 +130,7 @@ impl Status {
             lock_recoveries: shared.locks().into_iter().map(|(_, lock)| lock.recoveries()).sum(),
             storage_failed: shared.storage_failed.load() != 0,
             supervisor_heartbeat_age_ms: milliseconds(shared.supervisor_silence()),
-            unhealthy: not_ready(shared).iter().map(Reason::to_string).collect(),
+            unhealthy: unhealthy(shared),
             workers: shared.used_slots().map(worker).collect(),
         }
     }
