@@ -15,7 +15,7 @@ use super::palette::Palette;
 use super::sparkline::{self, Series};
 
 /// Height of the sparklines.
-const SPARKLINES: u16 = 6;
+const SPARKLINES: u16 = 5;
 /// Height of the same on a high screen.
 const HIGH_SPARKLINES: u16 = 10;
 /// From this height on, a screen is high.
@@ -78,12 +78,9 @@ fn draw_central(frame: &mut Frame<'_>, area: Rect, view: &View, central: &Centra
 fn head_line(central: &Central, palette: Palette) -> Line<'static> {
     let phase = if central.phase == "serving" { palette.good() } else { palette.changing() };
     let deaths = match central.deaths {
-        0 => Span::raw("no worker died"),
-        1 => Span::styled("1 worker died and was replaced", palette.changing()),
-        deaths => Span::styled(
-            format!("{} workers died and were replaced", count(deaths)),
-            palette.changing(),
-        ),
+        0 => Span::raw("no worker deaths"),
+        1 => Span::styled("1 worker death", palette.changing()),
+        deaths => Span::styled(format!("{} worker deaths", count(deaths)), palette.changing()),
     };
     let generation = match central.generation {
         0 | 1 => String::new(),
@@ -111,12 +108,8 @@ fn draw_rates(frame: &mut Frame<'_>, area: Rect, view: &View) {
     let highest = rates.iter().copied().max().unwrap_or(0);
     let rate = Series {
         title: "batches/s",
-        values: format!(
-            "{} now, {} highest in {}",
-            count(recent.rate()),
-            count(highest),
-            duration(history.time()),
-        ),
+        values: format!("{} now, {} highest", count(recent.rate()), count(highest)),
+        time: history.time(),
         columns: rates,
         style: palette.rate(),
     };
@@ -132,6 +125,7 @@ fn draw_rates(frame: &mut Frame<'_>, area: Rect, view: &View) {
                 duration(recent.latency.unwrap_or_default()),
                 duration(highest),
             ),
+            time: history.time(),
             columns: latencies,
             style: palette.latency(),
         }
@@ -141,6 +135,7 @@ fn draw_rates(frame: &mut Frame<'_>, area: Rect, view: &View) {
         Series {
             title: "agencies in flight",
             values: format!("{} now, {} highest", recent.in_flight, highest),
+            time: history.time(),
             columns: in_flight,
             style: palette.latency(),
         }
@@ -182,9 +177,9 @@ fn draw_workers(frame: &mut Frame<'_>, area: Rect, view: &View, central: &Centra
     let rows = central.workers.len().div_ceil(per_row);
     let fitting = usize::from(area.height / boxes::HEIGHT).max(1);
     let first = (view.selected / per_row + 1).saturating_sub(fitting);
-    // On a wide screen, a few boxes do not become wider than they need.
-    let across = per_row.min(central.workers.len().max(4)).max(1) as u16;
-    let width = (area.width / across).min(boxes::WIDTH + boxes::WIDTH / 2);
+    let across = per_row.min(central.workers.len().max(2)).max(1) as u16;
+    // On a wide screen, a few boxes do not become wider than their text is legible.
+    let width = (area.width / across).min(2 * boxes::WIDTH);
     for row in first..rows.min(first + fitting) {
         let workers = central.workers.iter().enumerate().skip(row * per_row).take(per_row);
         for (column, (position, worker)) in workers.enumerate() {

@@ -139,7 +139,7 @@ impl View {
         });
         if let Some(worker) = replacement {
             let text = format!(
-                "worker {slot} (pid {pid}) was killed; pid {} accepts in its slot after {}",
+                "worker {slot} killed; pid {} accepts after {}",
                 worker.pid,
                 duration(now.duration_since(at)),
             );
@@ -173,9 +173,9 @@ impl View {
         let text = match killed {
             Ok(()) => {
                 self.killed = Some(Killed { slot, pid, at: now });
-                format!("worker {slot} (pid {pid}) was killed")
+                format!("worker {slot} killed")
             }
-            Err(reason) => format!("worker {slot} (pid {pid}) was not killed: {reason}"),
+            Err(reason) => format!("worker {slot} not killed: {reason}"),
         };
         self.notice = Some((text, now));
     }

@@ -1,11 +1,14 @@
 //! A sparkline in a frame: the history of one number.
 
+use std::time::Duration;
+
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, BorderType, RenderDirection, Sparkline};
 
+use super::format::duration;
 use super::palette::Palette;
 
 /// A number over time.
@@ -15,6 +18,8 @@ pub struct Series {
     pub title: &'static str,
     /// Its present value and its highest one, as text.
     pub values: String,
+    /// The time that it covers.
+    pub time: Duration,
     /// The values, oldest first.
     pub columns: Vec<u64>,
     /// The style of the bars.
@@ -27,10 +32,12 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, palette: Palette, series: &Series
         Span::styled(format!(" {} ", series.title), palette.strong()),
         Span::styled(format!("{} ", series.values), series.style),
     ]);
+    let time = Line::styled(format!(" last {} ", duration(series.time)), palette.quiet());
     let block = Block::bordered()
         .border_type(BorderType::Rounded)
         .border_style(palette.quiet())
-        .title(title);
+        .title(title)
+        .title_bottom(time.right_aligned());
     let bars = Sparkline::default()
         .block(block)
         .direction(RenderDirection::RightToLeft)

@@ -138,8 +138,8 @@ fn a_killed_worker_is_reported_until_its_replacement_accepts() {
     let mut state = central(2);
     state.workers[0].pid = 200;
     view.update(Ok(state), start + Duration::from_millis(9));
-    let lines = screen(&view, 120, 24);
-    assert_eq!(count_in(&lines, "pid 200 accepts in its slot after 9ms"), 1, "{lines:#?}");
+    let lines = screen(&view, 80, 24);
+    assert_eq!(count_in(&lines, "worker 0 killed; pid 200 accepts after 9ms"), 1, "{lines:#?}");
     assert!(!view.awaits_replacement());
 }
 

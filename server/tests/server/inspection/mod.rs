@@ -6,3 +6,4 @@ mod log_lines;
 mod output;
 mod status;
 mod stuck_log;
+mod top;
