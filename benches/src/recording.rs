@@ -21,7 +21,7 @@ use crate::run::eprint_line;
 /// Time between two frames.
 const FRAME: Duration = Duration::from_millis(400);
 /// The recording ends at the latest after this time.
-const LONGEST: Duration = Duration::from_secs(24);
+const LONGEST: Duration = Duration::from_secs(20);
 /// Frames after the draw.
 const LAST_FRAMES: usize = 8;
 /// Frames at which keys are pressed. The right arrow selects the next worker.
@@ -42,7 +42,7 @@ pub(crate) struct RecordArgs {
     #[arg(long, default_value = "100")]
     columns: NonZero<u16>,
     /// Height of the terminal
-    #[arg(long, default_value = "24")]
+    #[arg(long, default_value = "22")]
     rows: NonZero<u16>,
 }
 

@@ -14,12 +14,8 @@ use super::model::{Central, View};
 use super::palette::Palette;
 use super::sparkline::{self, Series};
 
-/// Height of the sparklines.
-const SPARKLINES: u16 = 5;
-/// Height of the same on a high screen.
-const HIGH_SPARKLINES: u16 = 10;
-/// From this height on, a screen is high.
-const HIGH: u16 = 36;
+/// Least and greatest height of the sparklines, which take the rows that the boxes leave.
+const SPARKLINES: (u16, u16) = (5, 10);
 /// Columns of the bar of finished agencies.
 const BAR: u32 = 40;
 
@@ -48,13 +44,15 @@ pub fn draw(frame: &mut Frame<'_>, view: &View) {
 fn draw_central(frame: &mut Frame<'_>, area: Rect, view: &View, central: &Central) {
     let palette = view.palette;
     let draw = draw_lines(central, palette);
-    let sparklines = if area.height >= HIGH { HIGH_SPARKLINES } else { SPARKLINES };
-    let heights = [1, u16::from(!central.unhealthy.is_empty()), sparklines, draw.len() as u16 + 2];
+    let heights = [1, u16::from(!central.unhealthy.is_empty()), draw.len() as u16 + 2];
+    let rows = central.workers.len().div_ceil(boxes_per_row(area.width)) as u16;
+    let others = heights.iter().sum::<u16>() + rows.saturating_mul(boxes::HEIGHT);
+    let sparklines = area.height.saturating_sub(others).clamp(SPARKLINES.0, SPARKLINES.1);
     let [head, health, rates, draw_area, workers] = Layout::vertical([
         Constraint::Length(heights[0]),
         Constraint::Length(heights[1]),
+        Constraint::Length(sparklines),
         Constraint::Length(heights[2]),
-        Constraint::Length(heights[3]),
         Constraint::Min(0),
     ])
     .areas(area);
