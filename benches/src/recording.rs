@@ -19,16 +19,16 @@ use self::screen::Recorder;
 use crate::run::eprint_line;
 
 /// Time between two frames.
-const FRAME: Duration = Duration::from_millis(400);
+const FRAME: Duration = Duration::from_millis(500);
 /// The recording ends at the latest after this time.
-const LONGEST: Duration = Duration::from_secs(20);
+const LONGEST: Duration = Duration::from_secs(18);
 /// Frames after the draw.
-const LAST_FRAMES: usize = 8;
+const LAST_FRAMES: usize = 5;
 /// Frames at which keys are pressed. The right arrow selects the next worker.
 const KEYS: [(usize, &str); 5] =
-    [(6, "\x1b[C"), (9, "k"), (16, "\x1b[C"), (17, "\x1b[C"), (20, "k")];
+    [(6, "\x1b[C"), (8, "k"), (12, "\x1b[C"), (13, "\x1b[C"), (14, "k")];
 /// The frame that a viewer without animation shows: soon after the second kill.
-const STILL: usize = 22;
+const STILL: usize = 16;
 
 #[derive(Args)]
 pub(crate) struct RecordArgs {

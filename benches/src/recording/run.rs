@@ -14,7 +14,7 @@ use serde_json::Value;
 
 /// Frame at which each agency starts, and its bets. Agency 1 is the first one.
 const AGENCIES: [(usize, u32); 5] =
-    [(3, 30_000), (4, 35_000), (6, 40_000), (8, 45_000), (10, 50_000)];
+    [(3, 12_000), (4, 14_000), (5, 16_000), (6, 18_000), (8, 20_000)];
 /// Bets per batch. Small batches make many of them.
 const BATCH: &str = "10";
 /// Time limit for the central to be ready.
