@@ -6,7 +6,7 @@ BETS ?= 1000
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo up-cluster down logs ipcs test check soak proofs chaos drill bench plots pictures test-instructions data build release deb docker-image docker-compose-up docker-compose-down docker-compose-logs
+.PHONY: help up demo up-cluster down logs ipcs test check soak proofs chaos drill bench plots pictures recording test-instructions data build release deb docker-image docker-compose-up docker-compose-down docker-compose-logs
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F '|' '{ printf "make %-19s %s\n", $$1, $$2 }'
@@ -58,6 +58,11 @@ pictures: ## make the pictures of the monitor's page from a run of one minute (n
 	@sh scripts/need.sh cargo cc
 	cargo build --locked --package server --package monitor
 	cargo test --locked --package server --test server -- --ignored pictures_of_the_page
+
+recording: ## run a lottery, kill workers in the live view and record it as docs/pictures/top.svg
+	@sh scripts/need.sh cargo
+	cargo build --release --locked --package server --package client --package lottery-bench
+	target/release/lottery-bench record --programs target/release --out docs/pictures/top.svg
 
 test-instructions: ## compare the instructions per batch with benches/instructions.csv (needs valgrind)
 	@sh scripts/need.sh cargo valgrind

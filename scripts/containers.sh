@@ -43,6 +43,7 @@ follow() {
     done
 }
 
+echo "the central live: docker exec -it server /loteria-central top"
 for name in $agencies; do
     follow "$name" &
     followers="$followers $!"

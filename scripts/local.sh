@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs the lottery as local processes: the central and five agencies. Follows the agencies until
-# they exit, prints their results and leaves the central running. Writes only into .run/. First
+# Runs the lottery as local processes: the central and five agencies. Until the agencies exit, shows
+# the central live on a terminal. Elsewhere, with NO_COLOR or with --no-progress, prints the logs of
+# the agencies. Then prints their results and leaves the central running. Writes only into .run/. First
 # removes what an earlier run left there, including its bets, because this run's results would
 # include them.
 set -eu
@@ -11,6 +12,10 @@ require_port
 require_dialect
 
 agencies="1 2 3 4 5"
+live=
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ] && [ "${1:-}" != --no-progress ] && [ "${TERM:-dumb}" != dumb ]; then
+    live=yes
+fi
 
 prepare_run
 mkdir "$run/storage"
@@ -36,6 +41,20 @@ show() {
     done
 }
 
+# follow NAME: copies a log to the terminal and to a file, or only to a file beside the live view.
+follow() {
+    if [ -n "$live" ]; then cat >"$run/$1.log"; else show "$1"; fi
+}
+
+# view: shows the central live until the agencies have ended or the user leaves.
+view() {
+    # A command in the background has no input otherwise.
+    "$server" top --config server/config.ini </dev/tty &
+    remember client-view "$!"
+    wait "$!" || true
+    [ -e "$run/ended" ] || echo "the agencies go on: make logs shows what they do, Ctrl-C stops all"
+}
+
 # winners: prints the number of winners in an agency's last answer, read from its log.
 winners() {
     sed -n 's/.*action: consulta_ganadores | result: success | cant_ganadores: //p' | tail -n 1
@@ -49,14 +68,26 @@ ask() {
 
 shows=
 for number in $agencies; do
-    agency "$number" "127.0.0.1:$SERVER_PORT" | show "client$number" &
+    agency "$number" "127.0.0.1:$SERVER_PORT" | follow "client$number" &
     shows="$shows $!"
 done
+viewer=
+if [ -n "$live" ]; then
+    view &
+    viewer=$!
+fi
 # A bare `wait` would wait for the central too. Each agency writes its exit code to its own file.
 for show in $shows; do
     wait "$show" || true
 done
 
+if [ -n "$viewer" ]; then
+    # The agencies of the demo end soon, and the last state should be legible.
+    alive client-view && sleep 2
+    touch "$run/ended" 2>/dev/null || true
+    stop client-view
+    wait "$viewer" || true
+fi
 require_run
 if ! alive server; then
     echo "the central has exited: $(tail -n 1 "$run/server.log")" >&2

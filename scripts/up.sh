@@ -1,5 +1,6 @@
 #!/bin/sh
 # Runs the lottery: in containers where Docker with Compose is installed, else as local processes.
+# --no-progress prints the logs of local processes instead of the live view of the central.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/engine.sh
@@ -9,4 +10,4 @@ if [ -z "$missing" ]; then
     exec sh scripts/containers.sh
 fi
 echo "$missing: the lottery runs as local processes"
-exec sh scripts/local.sh
+exec sh scripts/local.sh "$@"

@@ -1,4 +1,5 @@
-//! The measurements of `make bench`: runs them, stores the results, and makes tables and plots.
+//! The measurements of `make bench`: runs them, stores the results, and makes tables and plots. Also
+//! records the picture of `loteria-central top`.
 
 mod batch;
 mod codec;
@@ -8,6 +9,7 @@ mod markdown;
 mod measure;
 mod plots;
 mod postgres;
+mod recording;
 mod redis;
 mod results;
 mod rows;
@@ -66,6 +68,9 @@ enum Command {
         /// File of results [default: the newest one]
         results: Option<PathBuf>,
     },
+    /// Run a central with agencies, kill workers in its live view, and write the view as an animated
+    /// SVG
+    Record(recording::RecordArgs),
     /// Write the rows of a batch again and again, to count the instructions of the codec
     Codec {
         /// Dialect of the batch
@@ -195,6 +200,7 @@ fn main() -> Result<()> {
             }
             eprint_line(&format!("docs/measurements.md and benches/plots show {}", path.display()));
         }
+        Command::Record(arguments) => recording::record(&arguments)?,
         Command::Codec { protocol, path, times } => {
             let bytes = codec::run(protocol, path, times)?;
             writeln!(out, "{bytes} bytes stored")?;

@@ -46,6 +46,9 @@ pub enum Command {
         #[arg(long)]
         watch: bool,
     },
+    /// Show the running central live on a terminal: rates, the draw and every worker; `k` kills the
+    /// selected worker, which the central replaces, and `q` leaves
+    Top,
     /// Show all shared memory segments and their objects, in the layout of `ipcs -m`; with --port
     /// only the segment of that central
     Ipcs,

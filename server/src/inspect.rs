@@ -15,7 +15,7 @@ use conventions::output;
 use multiprocessing::{Listing, SharedState, segments};
 
 pub use self::backup::backup;
-use self::draw::DrawState;
+pub use self::draw::DrawState;
 pub use self::lottery::{Lottery, export_lottery};
 use crate::central::{OperatorCommand, Shared};
 use crate::config::StorageChoice;

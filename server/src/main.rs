@@ -14,6 +14,7 @@ mod log_file;
 mod roster;
 mod storage;
 mod supervisor;
+mod top;
 mod verify;
 mod worker;
 
@@ -69,6 +70,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
         Some(Command::Status { json, watch }) => {
             inspect::status(port, *json, *watch, &config.storage)
         }
+        Some(Command::Top) => top::run(port),
         Some(Command::Draw { confirm, reopen }) => {
             let command = match (*confirm, *reopen) {
                 (true, _) => Some(OperatorCommand::Confirm),

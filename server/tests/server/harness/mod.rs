@@ -23,6 +23,7 @@ mod participant;
 mod preloaded;
 mod proc_files;
 mod program;
+mod pseudo_terminal;
 mod random;
 mod resuming_client;
 mod rounds;
@@ -53,6 +54,7 @@ pub use proc_files::{
     bytes_read, cpu_time, is_alive, peak_bytes, private_bytes, shared_memory_entries, works_in,
 };
 pub use program::{Program, client_program, kill, monitor_program};
+pub use pseudo_terminal::PseudoTerminal;
 pub use random::Random;
 pub use resuming_client::ResumingClient;
 pub use rounds::in_rounds;

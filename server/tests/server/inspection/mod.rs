@@ -8,3 +8,4 @@ mod output;
 mod page;
 mod status;
 mod stuck_log;
+mod top;
