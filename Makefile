@@ -6,7 +6,7 @@ BETS ?= 1000
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo up-cluster down logs ipcs test check soak proofs chaos drill bench plots recording test-instructions data build docker-image docker-compose-up docker-compose-down docker-compose-logs
+.PHONY: help up demo up-cluster down logs ipcs test check soak proofs chaos drill bench plots recording test-instructions data build release deb docker-image docker-compose-up docker-compose-down docker-compose-logs
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F '|' '{ printf "make %-19s %s\n", $$1, $$2 }'
@@ -50,7 +50,7 @@ drill: ## three centrals on three nodes of PostgreSQL, of which machines fail un
 bench: ## measure, and compare with other servers (BENCH: main, goals, all, or parts of rows): about 5 minutes
 	@sh benches/run.sh
 
-plots: ## show the newest results of make bench in README.md and benches/plots
+plots: ## show the newest results of make bench in docs/measurements.md and benches/plots
 	@sh scripts/need.sh cargo
 	cargo run --release --locked --package lottery-bench -- publish
 
@@ -70,6 +70,12 @@ data: ## write bets for the agencies into .data/ (AGENCIES, BETS, SEED)
 build: ## build the programs in release mode
 	@sh scripts/need.sh cargo
 	cargo build --release --locked --package server --package client --package compose
+
+release: ## write an archive of static programs, manual pages, completions and unit to dist/
+	@sh scripts/release.sh
+
+deb: ## write Debian packages to dist/ (needs cargo-deb)
+	@sh scripts/deb.sh
 
 docker-image: ## build the images server:latest and client:latest
 	@sh scripts/image.sh

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Measures the central and other servers in alternating rounds, writes the results as JSON into
-# benches/results/, and prints their tables. `make plots` then shows them in README.md.
+# benches/results/, and prints their tables. `make plots` then shows them in docs/measurements.md.
 #
 # Settings, with their defaults:
 #   BENCH           main: the most important rows, a few minutes.

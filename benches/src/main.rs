@@ -63,7 +63,7 @@ enum Command {
         #[command(flatten)]
         place: PlaceArgs,
     },
-    /// Write the plots of a file of results, and its tables into README
+    /// Write the plots of a file of results, and its tables into docs/measurements.md
     Publish {
         /// File of results [default: the newest one]
         results: Option<PathBuf>,
@@ -147,9 +147,9 @@ fn root() -> PathBuf {
 
 /// Returns the files that show these results, with their contents.
 fn published(results: &Results) -> Result<Vec<(PathBuf, String)>> {
-    let readme = root().join("README.md");
-    let text = fs::read_to_string(&readme).context("reading README.md")?;
-    let mut files = vec![(readme, markdown::replaced(&text, &markdown::tables(results))?)];
+    let page = root().join("docs/measurements.md");
+    let text = fs::read_to_string(&page).context("reading docs/measurements.md")?;
+    let mut files = vec![(page, markdown::replaced(&text, &markdown::tables(results))?)];
     let directory = root().join("benches/plots");
     for plot in plots::all(results)? {
         files.push((directory.join(plot.name), plot.svg));
@@ -198,7 +198,7 @@ fn main() -> Result<()> {
             for (file, text) in published(&Results::read(&path)?)? {
                 fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
             }
-            eprint_line(&format!("README.md and benches/plots show {}", path.display()));
+            eprint_line(&format!("docs/measurements.md and benches/plots show {}", path.display()));
         }
         Command::Record(arguments) => recording::record(&arguments)?,
         Command::Codec { protocol, path, times } => {

@@ -179,6 +179,19 @@ fn storage_choice(settings: &Settings) -> Result<StorageChoice, SettingsError> {
     })?;
     let central = settings.get("SERVER_CENTRAL_NAME", central_name)?;
     let lottery = settings.get("SERVER_LOTTERY", name)?;
+    let (without_effect, storage) = match url {
+        None => (["SERVER_CENTRAL_NAME", "SERVER_LOTTERY"], "files, which one central uses"),
+        Some(_) => (["SERVER_STORAGE_DIR", "SERVER_DURABILITY"], "a database, which decides this"),
+    };
+    for key in without_effect {
+        // A setting that is ignored would promise what the central does not keep. Printed
+        // configurations have the defaults of all settings.
+        if !settings.is_default(key) {
+            let reason =
+                format!("SERVER_STORAGE is {storage}: remove {key}, or change the storage");
+            settings.get_explained(key, |_| Err::<(), _>(Some(reason)))?;
+        }
+    }
     Ok(match url {
         None => StorageChoice::Files,
         Some(url) => StorageChoice::Engine { url, lottery, central },

@@ -4,6 +4,7 @@
 //! the fork each worker has a connection of its own. [`statements`] has what it sends.
 
 mod error;
+mod expected;
 mod export;
 mod identity;
 mod operate;
@@ -16,6 +17,7 @@ mod verify;
 use postgres_link::Servers;
 
 pub use self::error::EngineError;
+pub use self::expected::Expected;
 pub use self::export::export;
 pub use self::identity::Identity;
 pub use self::operate::{Operated, operate};

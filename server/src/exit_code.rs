@@ -1,6 +1,6 @@
 //! The exit codes of the program.
 
-/// The exit codes of the server, as in the table of README.
+/// The exit codes of the server, as in the table of docs/operator.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {

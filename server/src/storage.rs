@@ -57,6 +57,7 @@ pub use ledger::{Ledger, LedgerWords};
 pub use lock::owner_pid as lock_owner;
 pub use recovery::Recovery;
 pub use rows::RowParser;
+pub use sessions::MAX_SESSIONS;
 pub use verify::verify;
 pub use watch::Lost;
 

@@ -28,7 +28,7 @@ use self::reload::Reloader;
 use self::watchdog::Watchdog;
 use crate::central::{Central, Fatal, Phase, RepairError, Shared, Wakers, WorkerState, unix_ms};
 use crate::config::{Config, Flags, StorageChoice};
-use crate::engine::{self, Engine, EngineError, Identity};
+use crate::engine::{self, Engine, EngineError, Expected, Identity};
 use crate::exit_code::ExitCode;
 use crate::listener::{Listener, addresses_of};
 use crate::storage::Storage;
@@ -97,10 +97,7 @@ impl Start<'_> {
         let servers = url.resolve().map_err(EngineError::from)?;
         let identity = Identity::new(lottery, central).map_err(EngineError::Name)?;
         let engine = Engine { servers, identity, slots: self.slots };
-        let roster: Option<Vec<i32>> =
-            config.roster.as_ref().map(|roster| roster.numbers().map(i32::from).collect());
-        let confirm = config.draw_needs_confirmation;
-        let started = engine::start(&engine, config.agencies, roster.as_deref(), confirm)?;
+        let started = engine::start(&engine, &Expected::of(config))?;
         let Some(started) = started else {
             info("exit", Outcome::Success).write();
             return Ok(ExitCode::Done);

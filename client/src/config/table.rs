@@ -177,10 +177,13 @@ mod tests {
 
     #[test]
     fn readme_has_this_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/agency.md");
         let readme = std::fs::read_to_string(path).unwrap();
         let table = TABLE.markdown();
-        assert!(readme.contains(&table), "README.md needs this table of the client:\n\n{table}");
+        assert!(
+            readme.contains(&table),
+            "docs/agency.md needs this table of the client:\n\n{table}"
+        );
     }
 
     #[test]

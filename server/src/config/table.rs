@@ -153,7 +153,7 @@ const SETTINGS: &[Setting] = &[
         choices: &["files"],
         help: "Where the bets are stored",
         details: "files: in SERVER_STORAGE_DIR. With a URL, several centrals share one lottery, and \
-                  SERVER_STORAGE_DIR and SERVER_DURABILITY have no effect. Other users of the \
+                  SERVER_STORAGE_DIR and SERVER_DURABILITY are refused. Other users of the \
                   machine can see a password in a flag; PGPASSFILE names a file for it.",
     },
     Setting {
@@ -164,7 +164,7 @@ const SETTINGS: &[Setting] = &[
         accepted: "1 to 63 letters, digits, dots, hyphens and underscores, or auto",
         choices: &["auto"],
         help: "Name of this central among those that share a database",
-        details: "auto is the name of the host. Has no effect with files.",
+        details: "auto is the name of the host. Refused with files.",
     },
     Setting {
         key: "SERVER_LOTTERY",
@@ -174,7 +174,7 @@ const SETTINGS: &[Setting] = &[
         accepted: "1 to 63 letters, digits, dots, hyphens and underscores",
         choices: &[],
         help: "Lottery in the database",
-        details: "Centrals with the same lottery are one. Has no effect with files.",
+        details: "Centrals with the same lottery are one. Refused with files.",
     },
     Setting {
         key: "SERVER_STORAGE_DIR",
@@ -279,10 +279,13 @@ mod tests {
 
     #[test]
     fn readme_has_this_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operator.md");
         let readme = std::fs::read_to_string(path).unwrap();
         let table = TABLE.markdown();
-        assert!(readme.contains(&table), "README.md needs this table of the server:\n\n{table}");
+        assert!(
+            readme.contains(&table),
+            "docs/operator.md needs this table of the server:\n\n{table}"
+        );
     }
 
     #[test]

@@ -26,6 +26,20 @@ pub enum EngineError {
         /// Since its last sign of life.
         seen: Duration,
     },
+    /// Another central is alive that was started with other settings.
+    #[error(
+        "the central {central} of the lottery {lottery} is alive with other settings ({}): give all \
+         centrals the same, or change them there first, with SIGHUP",
+        .differences.join("; ")
+    )]
+    Different {
+        /// The lottery.
+        lottery: String,
+        /// Name of the other central.
+        central: String,
+        /// The settings that differ, with both values.
+        differences: Vec<String>,
+    },
     /// Another central with this name has started and owns the rows of this one.
     #[error(
         "another central with the name {central} has started in the lottery {lottery}, so this \

@@ -7,7 +7,7 @@
 CREATE SCHEMA lottery;
 
 CREATE TABLE lottery.version (version int NOT NULL);
-INSERT INTO lottery.version VALUES (1);
+INSERT INTO lottery.version VALUES (2);
 
 -- One row per lottery.
 CREATE TABLE lottery.lotteries (
@@ -141,22 +141,29 @@ LANGUAGE sql AS $$
 $$;
 
 -- Starts a central: creates the lottery if necessary, and makes this instance the only one with its
--- name. Returns one row: the age of the last sign of life of another instance that is alive (nothing
--- has changed then), or null, the state of the lottery, and the agencies that the draw waits for, now
--- and before.
+-- name. Nothing changes if another instance with its name is alive, or another central that was
+-- started with other settings. Returns one row: the age of the last sign of life of that instance, or
+-- null, the name of that central, or null, the state of the lottery, and its settings.
 CREATE FUNCTION lottery.start(
     p_lottery text, p_central text, p_instance text, p_expected int, p_roster int[], p_confirm bool)
-RETURNS TABLE (alive bigint, state text, expected int, before int)
+RETURNS TABLE (
+    alive bigint, different text, state text, expected int, roster int[], confirm bool)
 LANGUAGE plpgsql AS $$
 DECLARE
     l lottery.lotteries;
     other bigint;
+    another text;
 BEGIN
     INSERT INTO lottery.lotteries AS k (lottery, expected, roster, confirm)
         VALUES (p_lottery, p_expected, p_roster, p_confirm) ON CONFLICT DO NOTHING;
     SELECT k.* INTO l FROM lottery.lotteries k WHERE k.lottery = p_lottery FOR UPDATE;
     SELECT lottery.alive(p_lottery, p_central) INTO other;
-    IF other IS NULL THEN
+    IF (l.expected, l.roster, l.confirm) IS DISTINCT FROM (p_expected, p_roster, p_confirm) THEN
+        SELECT min(c.central) INTO another FROM lottery.centrals c
+            WHERE c.lottery = p_lottery AND c.central <> p_central
+                AND lottery.alive(p_lottery, c.central) IS NOT NULL;
+    END IF;
+    IF other IS NULL AND another IS NULL THEN
         INSERT INTO lottery.centrals AS c
             VALUES (p_lottery, p_central, p_instance, clock_timestamp())
             ON CONFLICT (lottery, central) DO UPDATE
@@ -165,7 +172,7 @@ BEGIN
             WHERE w.lottery = p_lottery AND w.central = p_central;
         PERFORM lottery.expect(p_lottery, p_expected, p_roster, p_confirm);
     END IF;
-    RETURN QUERY SELECT other, k.state, k.expected, l.expected
+    RETURN QUERY SELECT other, another, k.state, k.expected, k.roster, k.confirm
         FROM lottery.lotteries k WHERE k.lottery = p_lottery;
 END $$;
 
@@ -245,15 +252,17 @@ END $$;
 -- number of the batch of each winner, p_key_batch that of each key, all from 1.
 --
 -- Returns nothing if another connection has claimed the row. Otherwise the number of groups that are
--- stored, which has not changed if bets are closed, and one code per batch, or null if all are stored: 0 stored, 1 stored before, 2 not the next one of its session, 3 stored before
--- with other bets, 4 the session is another agency's, 5 bets are closed, 6 the lottery is drawn.
--- Eight times the expected number is added to 2 and 4.
+-- stored, which has not changed if bets are closed, and one code per batch, or null if all are
+-- stored: 0 stored, 1 stored before, 2 not the next one of its session, 3 stored before with other
+-- bets, 4 the session is another agency's, 5 bets are closed, 6 the lottery is drawn, 7 there are
+-- p_sessions sessions already. Eight times the expected number is added to 2 and 4.
 CREATE FUNCTION lottery.store(
     p_lottery text, p_central text, p_slot int, p_epoch bigint, p_seq bigint, p_in_flight int,
     p_bets bigint[], p_sizes int[], p_rows bytea,
     p_winner_batch int[], p_winner_agency int[], p_winner_document text[],
     p_winner_numbered int[], p_winner_line text[],
-    p_key_batch int[], p_session bytea[], p_agency int[], p_sequence bigint[], p_content bigint[])
+    p_key_batch int[], p_session bytea[], p_agency int[], p_sequence bigint[], p_content bigint[],
+    p_sessions int)
 RETURNS TABLE (seq bigint, outcome bigint[], bets bigint, winners bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -277,7 +286,8 @@ BEGIN
     END IF;
     IF cardinality(p_session) > 0 THEN
         codes := lottery.advance_sessions(
-            p_lottery, codes, closed, p_key_batch, p_session, p_agency, p_sequence, p_content);
+            p_lottery, codes, closed, p_key_batch, p_session, p_agency, p_sequence, p_content,
+            p_sessions);
     END IF;
     IF NOT w.open THEN
         -- The write makes durable what the codes rely on.
@@ -321,20 +331,25 @@ BEGIN
 END $$;
 
 -- Judges the keyed batches of a group, and advances the sessions of those that are stored. `closed`
--- is the code of a batch that is refused because bets are closed, or null.
+-- is the code of a batch that is refused because bets are closed, or null. Groups that run at the
+-- same time do not see each other's new sessions, so each may add one more than p_sessions allows.
 CREATE FUNCTION lottery.advance_sessions(
     p_lottery text, codes bigint[], closed bigint,
-    p_key_batch int[], p_session bytea[], p_agency int[], p_sequence bigint[], p_content bigint[])
+    p_key_batch int[], p_session bytea[], p_agency int[], p_sequence bigint[], p_content bigint[],
+    p_sessions int)
 RETURNS bigint[]
 LANGUAGE plpgsql AS $$
 DECLARE
     k record;
     s lottery.sessions;
+    has_room bool;
 BEGIN
     -- In one order for all, so that no two groups wait for each other.
     FOR k IN SELECT * FROM unnest(p_key_batch, p_session, p_agency, p_sequence, p_content)
             AS u (batch, session, agency, sequence, content) ORDER BY session, batch LOOP
-        IF k.sequence = 1 AND closed IS NULL THEN
+        has_room := k.sequence <> 1 OR p_sessions > (
+            SELECT count(*) FROM lottery.sessions t WHERE t.lottery = p_lottery);
+        IF k.sequence = 1 AND closed IS NULL AND has_room THEN
             INSERT INTO lottery.sessions VALUES (p_lottery, k.session, k.agency, 1, k.content)
                 ON CONFLICT DO NOTHING;
             CONTINUE WHEN FOUND;
@@ -342,7 +357,7 @@ BEGIN
         SELECT t.* INTO s FROM lottery.sessions t
             WHERE t.lottery = p_lottery AND t.session = k.session FOR UPDATE;
         IF NOT FOUND THEN
-            codes[k.batch] := CASE WHEN k.sequence <> 1 THEN 2 + 8 ELSE closed END;
+            codes[k.batch] := CASE WHEN k.sequence <> 1 THEN 2 + 8 ELSE coalesce(closed, 7) END;
         ELSIF s.agency <> k.agency THEN
             codes[k.batch] := 4 + 8 * s.agency;
         ELSIF k.sequence = s.sequence THEN

@@ -15,7 +15,7 @@ use postgres_link::{
 };
 
 use super::statements::{SCHEMA, State, VERSION, read_state};
-use super::{Engine, EngineError, Identity};
+use super::{Engine, EngineError, Expected, Identity};
 
 /// Time of one attempt to connect.
 const ATTEMPT: Duration = Duration::from_secs(4);
@@ -41,18 +41,11 @@ pub struct Started {
     pub state: State,
 }
 
-/// Starts the central. Returns `None` if a signal asks it to stop meanwhile. `expected` are the
-/// agencies that the draw waits for, `roster` those that count, and `confirm` is true if the draw
-/// waits for an operator.
-pub fn start(
-    engine: &Engine,
-    expected: u16,
-    roster: Option<&[i32]>,
-    confirm: bool,
-) -> Result<Option<Started>, EngineError> {
+/// Starts the central. Returns `None` if a signal asks it to stop meanwhile.
+pub fn start(engine: &Engine, expected: &Expected) -> Result<Option<Started>, EngineError> {
     let mut pause = PAUSES.0;
     loop {
-        let reason = match attempt(engine, expected, roster, confirm) {
+        let reason = match attempt(engine, expected) {
             Ok(started) => return Ok(Some(started)),
             Err(Failed::Permanent(error)) => return Err(error),
             Err(Failed::Unreachable(reason)) => reason,
@@ -106,23 +99,18 @@ fn may_pass(error: &ServerError) -> bool {
         || error.is_canceled()
 }
 
-fn attempt(
-    engine: &Engine,
-    expected: u16,
-    roster: Option<&[i32]>,
-    confirm: bool,
-) -> Result<Started, Failed> {
+fn attempt(engine: &Engine, expected: &Expected) -> Result<Started, Failed> {
     let mut session = Session::connect(&engine.servers, Instant::now() + ATTEMPT)?;
     create_tables(engine, &mut session)?;
     let identity = &engine.identity;
-    let none = Param::I32s(&[]);
+    let [agencies, roster, confirm] = expected.params();
     let params = [
         Param::Text(&identity.lottery),
         Param::Text(&identity.central),
         Param::Text(&identity.instance),
-        Param::I32(expected.into()),
-        roster.map_or(Param::Null(&none), Param::I32s),
-        Param::Bool(confirm),
+        agencies,
+        roster,
+        confirm,
     ];
     let start = Instant::now();
     loop {
@@ -130,9 +118,18 @@ fn attempt(
         let replies = execute(&mut session, sql, &params)?;
         let row = replies.of(0).first();
         let Some(row) = row else { return Err(Failed::Unreachable("no answer".to_owned())) };
+        if let Some(central) = row.get::<Option<String>>(1)? {
+            let theirs = Expected {
+                agencies: row.get(3)?,
+                roster: row.get(4)?,
+                needs_confirmation: row.get(5)?,
+            };
+            let lottery = identity.lottery.clone();
+            let differences = expected.differences(&theirs);
+            return Err(EngineError::Different { lottery, central, differences }.into());
+        }
         let Some(seen) = row.get::<Option<i64>>(0)? else {
-            let (now, before) = (row.get::<i32>(2)?, row.get::<i32>(3)?);
-            log_start(engine, &session, row.get(1)?, (before, now));
+            log_start(engine, &session, row.get(2)?);
             return read_lottery(engine, &mut session);
         };
         if start.elapsed() >= NAME_PATIENCE {
@@ -169,7 +166,7 @@ fn read_lottery(engine: &Engine, session: &mut Session) -> Result<Started, Faile
     Ok(Started { rows, state })
 }
 
-fn log_start(engine: &Engine, session: &Session, state: &str, (before, now): (i32, i32)) {
+fn log_start(engine: &Engine, session: &Session, state: &str) {
     let identity = &engine.identity;
     info("engine", Outcome::Success)
         .with("server", &session.server().host)
@@ -178,13 +175,6 @@ fn log_start(engine: &Engine, session: &Session, state: &str, (before, now): (i3
         .with("central", &identity.central)
         .with("state", state)
         .write();
-    if before != now {
-        warn("agencies", Outcome::Success)
-            .with("expected", now)
-            .with("before", before)
-            .with("reason", "another central of this lottery has another SERVER_AGENCIES")
-            .write();
-    }
 }
 
 /// Creates the tables, unless they exist. Fails if they have another version.

@@ -4,11 +4,12 @@ use lottery::BatchKey;
 use postgres_link::{Param, Reply, Request, RequestError, ValueError};
 
 use super::Identity;
+use crate::storage::MAX_SESSIONS;
 
 /// The tables and functions.
 pub const SCHEMA: &str = include_str!("schema.sql");
 /// Version of [`SCHEMA`].
-pub const VERSION: i32 = 1;
+pub const VERSION: i32 = 2;
 /// Rows of the result of the draw per statement.
 pub const DRAW_ROWS: i64 = 10_000;
 
@@ -70,6 +71,8 @@ pub enum Code {
     Closed,
     /// The draw has been held.
     Drawn,
+    /// It would begin a session, and there are [`MAX_SESSIONS`] already.
+    NoRoom,
 }
 
 impl Code {
@@ -83,7 +86,8 @@ impl Code {
             3 => Self::OtherContent,
             4 => Self::OtherAgency { expected: u16::try_from(expected).unwrap_or(0) },
             5 => Self::Closed,
-            _ => Self::Drawn,
+            6 => Self::Drawn,
+            _ => Self::NoRoom,
         }
     }
 }
@@ -203,9 +207,10 @@ impl<'a> WorkerRow<'a> {
             Param::I32s(&agencies),
             Param::I64s(&sequences),
             Param::I64s(&contents),
+            Param::I32(MAX_SESSIONS as i32),
         ];
         const STORE: &str = "SELECT * FROM lottery.store(\
-             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
+             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)";
         request.add(STORE, &params)
     }
 

@@ -158,10 +158,13 @@ mod tests {
 
     #[test]
     fn settings_that_need_a_restart_exist_and_readme_names_them() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operator.md");
         let readme = std::fs::read_to_string(path).unwrap();
         let names = NEED_RESTART.map(|key| format!("`{key}`")).join(", ");
-        assert!(readme.replace('\n', " ").contains(&names), "README.md needs the list {names}");
+        assert!(
+            readme.replace('\n', " ").contains(&names),
+            "docs/operator.md needs the list {names}"
+        );
         for key in NEED_RESTART {
             assert!(TABLE.settings.iter().any(|setting| setting.key == key), "{key}");
         }

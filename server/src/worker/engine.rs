@@ -30,7 +30,7 @@ use super::table::Token;
 use super::unpublished::MAX_ANSWER_BYTES;
 use crate::central::{Central, Fatal, Rejected, RepairError};
 use crate::config::Config;
-use crate::engine::{self, Engine};
+use crate::engine::{self, Engine, Expected};
 
 /// Time that the supervisor waits for the engine when it reloads or stops.
 const SUPERVISOR_LIMIT: Duration = Duration::from_secs(2);
@@ -46,15 +46,10 @@ impl Store for Engine {
     }
 
     fn expect(central: &mut Central<Self>, read: &Config) -> Result<bool, RepairError> {
-        let roster = read.roster.as_ref().map(|roster| roster.numbers().map(i32::from).collect());
-        let roster: Option<Vec<i32>> = roster;
-        let none = Param::I32s(&[]);
-        let params = [
-            Param::Text(&central.store.identity.lottery),
-            Param::I32(read.agencies.into()),
-            roster.as_deref().map_or(Param::Null(&none), Param::I32s),
-            Param::Bool(read.draw_needs_confirmation),
-        ];
+        let expected = Expected::of(read);
+        let [agencies, roster, confirm] = expected.params();
+        let lottery = Param::Text(&central.store.identity.lottery);
+        let params = [lottery, agencies, roster, confirm];
         let sql = "SELECT lottery.expect($1, $2, $3, $4)";
         let replies = engine::with_session(&central.store, SUPERVISOR_LIMIT, sql, &params);
         let replies = replies.map_err(RepairError::Engine)?;

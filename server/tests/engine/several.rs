@@ -7,7 +7,7 @@ use lottery::protocol::Advice;
 
 use crate::counted::counted;
 use crate::harness::{
-    BatchRecord, CentralProcess, KeyedAgency, Load, Participant, Random, Setup, bets_with,
+    BatchRecord, CentralProcess, KeyedAgency, Load, Participant, Program, Random, Setup, bets_with,
     count_draws, eventually, packet_of, winners_reply,
 };
 
@@ -111,6 +111,66 @@ fn a_session_goes_on_at_another_central_and_a_repetition_is_answered_there() {
     agency.assert_stored(&reply(&first, &two), "two");
     assert_eq!(agency.advice(&reply(&first, &four)), Advice::ResendFrom(3));
     assert_eq!(a.rows().len(), 6);
+}
+
+#[test]
+fn no_more_sessions_begin_than_with_files_and_those_that_exist_go_on() {
+    let setup = Setup::new().with("SERVER_PROTOCOL", "keyed");
+    let central = setup.start();
+    let send = |agency: &mut KeyedAgency, number, mark| {
+        let batch = agency.batch(number, mark);
+        reply(&central, &batch)
+    };
+    let [mut early, mut last, mut late] = [1, 2, 3].map(KeyedAgency::new);
+    let stored = send(&mut early, 1, "one");
+    early.assert_stored(&stored, "one");
+    // With the one that exists, one less than there may be.
+    setup.database.as_ref().unwrap().query(
+        "INSERT INTO lottery.sessions SELECT $1, decode(lpad(to_hex(n), 32, '0'), 'hex'), 9, 1, 1 \
+         FROM generate_series(1, 16382) n",
+    );
+    let stored = send(&mut last, 1, "last");
+    last.assert_stored(&stored, "last");
+    let refused = send(&mut late, 1, "late");
+    assert_eq!(late.advice(&refused), Advice::Stop);
+    assert!(String::from_utf8_lossy(&refused).contains("no room for another session"));
+    for (number, mark) in [(1, "one"), (2, "two")] {
+        let stored = send(&mut early, number, mark);
+        early.assert_stored(&stored, mark);
+    }
+    assert_eq!(setup.rows().len(), 9, "nothing of the refused batch is stored");
+}
+
+#[test]
+fn a_central_with_other_settings_than_a_live_one_is_refused_with_both_values() {
+    let (a, mut b) = two();
+    let first = a.start();
+    b.set("SERVER_AGENCIES", "6");
+    b.set("SERVER_DRAW", "confirm");
+    let mut refused = Program::start(&mut b.command(&["run"]));
+    assert_eq!(refused.exit_code(), 1);
+    refused.line_with("the central a of the lottery");
+    refused
+        .line_with("(SERVER_AGENCIES is 6 here, 5 there; SERVER_DRAW is confirm here, automatic");
+    assert!(!first.request(&packet_of("a", 1, 0)).is_empty(), "the first goes on");
+    assert_eq!(first.stop().0, 0);
+    // No central is alive whose agencies could wait for something else.
+    assert_eq!(b.start().stop().0, 0);
+}
+
+#[test]
+fn a_roster_must_be_that_of_the_live_centrals() {
+    let (a, b) = two();
+    let [a, b] = [(a, [1, 2]), (b, [1, 3])].map(|(setup, [one, two])| {
+        let roster =
+            format!("number,name,networks\n{one},x,::/0 0.0.0.0/0\n{two},y,::/0 0.0.0.0/0\n");
+        std::fs::write(setup.directory().join("roster"), roster).unwrap();
+        setup.with("SERVER_ROSTER", "roster")
+    });
+    let _first = a.start();
+    let mut refused = Program::start(&mut b.command(&["run"]));
+    assert_eq!(refused.exit_code(), 1);
+    refused.line_with("(SERVER_ROSTER is a list of 1, 3 here, a list of 1, 2 there): give all");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! A program defines each of its settings once, in a [`Table`]. The table yields the flags and
 //! their help ([`SettingFlags`]), the environment variables, the keys of the file, error messages,
-//! the effective configuration ([`Settings::effective`]) and README's table ([`Table::markdown`]).
+//! the effective configuration ([`Settings::effective`]) and the table of the documentation
+//! ([`Table::markdown`]).
 
 mod error;
 mod file;
@@ -93,6 +94,13 @@ impl Settings {
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<T, SettingsError> {
         self.get_explained(key, |text| parse(text).ok_or(None))
+    }
+
+    /// Returns true if the value of `key` is its default, wherever it comes from. Panics as
+    /// [`Settings::get`] does.
+    pub fn is_default(&self, key: &str) -> bool {
+        let entry = self.entry(key);
+        entry.value == entry.setting.default
     }
 
     /// Returns the value of `key`, read by `parse`, which returns what is wrong with a value that

@@ -6,7 +6,7 @@ use postgres_link::{Replies, Request, RequestError, ValueError};
 
 use crate::central::{Accepted, Rejected, SessionQuestion};
 use crate::engine::statements::{Code, GroupParams, Stored, WorkerRow, read_stored, read_totals};
-use crate::storage::{Group, KeyRefused};
+use crate::storage::{Group, KeyRefused, MAX_SESSIONS};
 use crate::worker::round::{Answerable, Pending, Ticket};
 
 /// Requests that are sent together.
@@ -169,6 +169,7 @@ fn result_of(code: Code, (agency, sequence): (u16, u64)) -> Result<Accepted, Rej
         }
         Code::Closed => Err(Rejected::Closed),
         Code::Drawn => Err(Rejected::Drawn),
+        Code::NoRoom => Err(KeyRefused::NoRoom { limit: MAX_SESSIONS }.into()),
     }
 }
 

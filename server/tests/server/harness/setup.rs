@@ -194,6 +194,15 @@ impl Setup {
 
     fn equip(&self, mut command: Command) -> Command {
         command.current_dir(self.directory()).envs(self.environment.iter().cloned());
+        // Tests of both storages set what only one of them accepts.
+        let storage = self.environment.iter().find(|(key, _)| key == "SERVER_STORAGE");
+        let of_another = match storage.is_none_or(|(_, storage)| storage == "files") {
+            true => ["SERVER_CENTRAL_NAME", "SERVER_LOTTERY"],
+            false => ["SERVER_STORAGE_DIR", "SERVER_DURABILITY"],
+        };
+        for key in of_another {
+            command.env_remove(key);
+        }
         command
     }
 

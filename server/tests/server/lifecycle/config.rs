@@ -131,7 +131,37 @@ fn the_printed_configuration_can_be_saved_and_used() {
     // Two lines precede the values, and a comment precedes each of them.
     let expected = effective(|i| KEYS[i].4, |i| format!("saved.ini:{}", 2 * i + 4));
     assert_eq!(text(&output.stdout), expected);
-    assert_eq!(place.run(&["--config", "saved.ini", "--check-config"]).status.code(), Some(0));
+    // What only files have is refused with a database.
+    let with_defaults = ["--storage-dir", "./storage", "--durability", "disk"];
+    let check = ["--config", "saved.ini", "--check-config"];
+    assert_eq!(place.run(&[&check[..], &with_defaults].concat()).status.code(), Some(0));
+    let defaults = place.run(&["--print-config"]).stdout;
+    fs::write(place.path().join("defaults.ini"), defaults).unwrap();
+    for storage in ["files", "postgres://u@a/d"] {
+        let output =
+            place.run(&["--config", "defaults.ini", "--storage", storage, "--check-config"]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+}
+
+#[test]
+fn a_setting_that_the_chosen_storage_does_not_have_is_refused() {
+    let place = Place::new();
+    let (database, files) = ("postgres://u:secret@a/d", "files");
+    for (storage, key, flag, value, reason) in [
+        (database, "SERVER_STORAGE_DIR", "--storage-dir", "bets", "a database"),
+        (database, "SERVER_DURABILITY", "--durability", "process", "a database"),
+        (files, "SERVER_CENTRAL_NAME", "--central-name", "a", "files"),
+        (files, "SERVER_LOTTERY", "--lottery", "a", "files"),
+    ] {
+        for command in ["run", "status", "verify"] {
+            let said = complaint(&place.run(&[command, "--storage", storage, flag, value]));
+            let place = format!("{key} = \"{value}\" (flag {flag})");
+            let way_out = format!("remove {key}, or change the storage");
+            assert_names(&said, &[&place, &format!("SERVER_STORAGE is {reason}"), &way_out]);
+            assert!(!said.contains("secret"), "{said}");
+        }
+    }
 }
 
 #[test]

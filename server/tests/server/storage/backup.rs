@@ -35,7 +35,8 @@ fn refused(setup: &Setup, target: &str) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Restores a backup as README says: the storage directory is replaced by a copy of the backup.
+/// Restores a backup as docs/operator.md says: the storage directory is replaced by a copy of the
+/// backup.
 fn restore(setup: &Setup, backup: &str) {
     fs::remove_dir_all(setup.stored("")).unwrap();
     fs::create_dir(setup.stored("")).unwrap();

@@ -23,7 +23,7 @@ pub struct Setting {
     pub choices: &'static [&'static str],
     /// Purpose in one line, without a full stop.
     pub help: &'static str,
-    /// Further sentences for `--help`, the manual page and README; may be empty.
+    /// Further sentences for `--help`, the manual page and the documentation; may be empty.
     pub details: &'static str,
 }
 
@@ -60,7 +60,7 @@ impl Table {
         self.settings.iter().find(|setting| setting.key.eq_ignore_ascii_case(key))
     }
 
-    /// Returns the table as README shows it.
+    /// Returns the table as the documentation shows it.
     ///
     /// The column of environment variables is omitted if every variable has the name of its key.
     pub fn markdown(&self) -> String {
