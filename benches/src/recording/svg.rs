@@ -1,5 +1,5 @@
-//! Screens of a terminal as an animated SVG. A row that is the same in several frames is in the file
-//! once. Lines and bars are drawn as shapes, because fonts leave gaps between them.
+//! Screens of a terminal as an animated SVG. A row that is the same in several frames is in the
+//! file once. Lines and bars are drawn as shapes, because fonts leave gaps between them.
 
 use std::collections::HashMap;
 use std::fmt::Write;
