@@ -1,8 +1,8 @@
 #!/bin/sh
 # Runs the lottery as local processes: the central and five agencies. Until the agencies exit, shows
 # the central live on a terminal. Elsewhere, with NO_COLOR or with --no-progress, prints the logs of
-# the agencies. Then prints their results and leaves the central running. Writes only into .run/. First
-# removes what an earlier run left there, including its bets, because this run's results would
+# the agencies. Then prints their results and leaves the central running. Writes only into .run/.
+# First removes what an earlier run left there, including its bets, because this run's results would
 # include them.
 set -eu
 cd "$(dirname "$0")/.."

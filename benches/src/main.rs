@@ -1,5 +1,5 @@
-//! The measurements of `make bench`: runs them, stores the results, and makes tables and plots. Also
-//! records the picture of `loteria-central top`.
+//! The measurements of `make bench`: runs them, stores the results, and makes tables and plots.
+//! Also records the picture of `loteria-central top`.
 
 mod batch;
 mod codec;
@@ -68,8 +68,8 @@ enum Command {
         /// File of results [default: the newest one]
         results: Option<PathBuf>,
     },
-    /// Run a central with agencies, kill workers in its live view, and write the view as an animated
-    /// SVG
+    /// Run a central with agencies, kill workers in its live view, and write the view as an
+    /// animated SVG
     Record(recording::RecordArgs),
     /// Write the rows of a batch again and again, to count the instructions of the codec
     Codec {

@@ -14,7 +14,9 @@ use serde_json::Value;
 
 /// Frame at which each agency starts, and its bets. Agency 1 is the first one.
 const AGENCIES: [(usize, u32); 5] =
-    [(3, 12_000), (4, 14_000), (5, 16_000), (6, 18_000), (8, 20_000)];
+    [(3, 24_000), (4, 24_000), (5, 24_000), (6, 24_000), (8, 24_000)];
+/// Its agencies wait for the draw, and send a batch again if a worker dies with it.
+const DIALECT: &str = "keyed";
 /// Bets per batch. Small batches make many of them.
 const BATCH: &str = "10";
 /// Time limit for the central to be ready.
@@ -68,6 +70,7 @@ impl Lottery {
         command.arg(subcommand).current_dir(&self.work).envs([
             ("SERVER_IP", "127.0.0.1"),
             ("SERVER_PORT", &self.port.to_string()),
+            ("SERVER_PROTOCOL", DIALECT),
             ("SERVER_WORKERS", "4"),
             ("SERVER_AGENCIES", &AGENCIES.len().to_string()),
         ]);
@@ -92,6 +95,7 @@ impl Lottery {
             let log = File::create(self.work.join(format!("agency-{number}.log")))?;
             let mut command = Command::new(&self.agency);
             command.args(["run", "--no-progress"]).current_dir(&self.work).envs([
+                ("CLI_PROTOCOL", DIALECT.to_owned()),
                 ("CLI_ID", number.to_string()),
                 ("CLI_SERVER_ADDRESS", format!("127.0.0.1:{}", self.port)),
                 ("CLI_BATCH_MAXAMOUNT", BATCH.to_owned()),

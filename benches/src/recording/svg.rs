@@ -1,5 +1,5 @@
-//! Screens of a terminal as an animated SVG. A row that is the same in several frames is in the file
-//! once. Lines and bars are drawn as shapes, because fonts leave gaps between them.
+//! Screens of a terminal as an animated SVG. A row that is the same in several frames is in the
+//! file once. Lines and bars are drawn as shapes, because fonts leave gaps between them.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -49,7 +49,7 @@ pub(crate) fn animation(frames: &[Screen], time: Duration, still: usize) -> Stri
             }
             let next = known.len();
             let id = *known.entry(shapes).or_insert_with_key(|shapes| {
-                let _ = write!(rows_of_all, "<g id=\"r{next}\">{shapes}</g>\n");
+                let _ = writeln!(rows_of_all, "<g id=\"r{next}\">{shapes}</g>");
                 next
             });
             let _ = write!(shown, "<use href=\"#r{id}\" y=\"{}\"/>", f32::from(row) * HEIGHT);
