@@ -11,7 +11,7 @@ use crate::config::{Config, Flags, TABLE};
 use crate::worker::Store;
 
 /// Settings that apply only at a start: the sockets, the storage and the log stay as they are.
-pub const NEED_RESTART: [&str; 10] = [
+pub const NEED_RESTART: [&str; 11] = [
     "SERVER_PORT",
     "SERVER_IP",
     "SERVER_LISTEN_BACKLOG",
@@ -21,6 +21,7 @@ pub const NEED_RESTART: [&str; 10] = [
     "SERVER_LOTTERY",
     "SERVER_STORAGE_DIR",
     "SERVER_DURABILITY",
+    "SERVER_LOG_FORMAT",
     "SERVER_LOG_FILE",
 ];
 
@@ -108,6 +109,7 @@ impl<'a> Reloader<'a> {
             storage: started.storage,
             storage_dir: started.storage_dir,
             durability: started.durability,
+            log_format: started.log_format,
             log_file: started.log_file,
             agencies,
             roster,
