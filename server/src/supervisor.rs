@@ -5,6 +5,7 @@
 
 mod error;
 mod lines;
+mod manager;
 mod reload;
 mod watchdog;
 
@@ -24,6 +25,7 @@ use postgres_link::Url;
 
 pub use self::error::StartError;
 use self::lines::{log_config, log_event, log_recovery, ready_lines, reopen_log};
+use self::manager::Manager;
 use self::reload::Reloader;
 use self::watchdog::Watchdog;
 use crate::central::{Central, Fatal, Phase, RepairError, Shared, Wakers, WorkerState, unix_ms};
@@ -138,6 +140,7 @@ impl Start<'_> {
             // Never read, so its counter only grows. An overflow would take 2^64 writes.
             drawn: Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?),
             reloader: Reloader::new(flags, settings),
+            manager: Manager::from_environment(),
             watchdog: Watchdog::new(config.heartbeat_timeout),
             generation: 1,
             workers: config.workers.get(),
@@ -162,6 +165,8 @@ struct Supervisor<'a, S: Store> {
     /// The settings that apply now.
     config: Config,
     reloader: Reloader<'a>,
+    /// The service manager that has started the central.
+    manager: Manager,
     /// Says which workers were ended, and why.
     watchdog: Watchdog,
     /// Generation of the workers that start now.
@@ -240,6 +245,7 @@ impl<S: Store> Workload for Supervisor<'_, S> {
                 self.publish_workers();
                 self.central.shared().phase.store(Phase::Serving as u8);
                 self.ready.drain(..).for_each(|line| line.write());
+                self.manager.ready(self.workers);
             }
             PoolEvent::Died { slot, next, .. } => {
                 self.died[*slot] = true;
@@ -255,6 +261,7 @@ impl<S: Store> Workload for Supervisor<'_, S> {
             PoolEvent::Reloading { workers } => {
                 self.generation += 1;
                 self.workers = *workers;
+                self.manager.reloading();
                 self.reloader.apply(&mut self.config, &mut self.central, self.generation);
                 self.watchdog.limit(self.config.heartbeat_timeout);
             }
@@ -269,6 +276,7 @@ impl<S: Store> Workload for Supervisor<'_, S> {
             PoolEvent::Reopen => reopen_log(self.config.log_file.as_deref()),
             PoolEvent::Stopping { .. } => {
                 self.central.shared().phase.store(Phase::Draining as u8);
+                self.manager.stopping();
                 self.listeners.clear();
             }
             _ => {}
@@ -278,6 +286,7 @@ impl<S: Store> Workload for Supervisor<'_, S> {
 
     fn tick(&mut self) {
         self.central.shared().beat_as_supervisor();
+        self.manager.beat();
     }
 
     fn heartbeat_timeout(&self) -> Option<Duration> {

@@ -19,8 +19,9 @@ pub(crate) enum Form {
 /// A writer that appends text to `out`, on one line and within a limit.
 ///
 /// It writes control characters and the Unicode line and paragraph separators as escapes (`\n`,
-/// `\u{1b}`, in JSON `\u001b`). It cuts text that would make `out` longer than `limit` bytes between two characters,
-/// and adds [`CUT`]. The write then fails, so that the caller does not format the rest.
+/// `\u{1b}`, in JSON `\u001b`). It cuts text that would make `out` longer than `limit` bytes
+/// between two characters, and adds [`CUT`]. The write then fails, so that the caller does not
+/// format the rest.
 pub(crate) struct Clean<'a> {
     out: &'a mut String,
     limit: usize,

@@ -83,7 +83,8 @@ pub fn error(action: &str, outcome: Outcome) -> Line {
 }
 
 impl Line {
-    /// Adds ` | key: value`. `key` is a name in snake_case, but none of those that a line has anyway.
+    /// Adds ` | key: value`. `key` is a name in snake_case, but none of those that a line has
+    /// anyway.
     pub fn with(mut self, key: &str, value: impl Display) -> Line {
         debug_assert!(is_name(key) && !RESERVED.contains(&key), "bad key {key:?}");
         let Some(text) = self.text.as_mut().filter(|_| !self.full) else { return self };

@@ -34,7 +34,8 @@ pub const LINE_MAX: usize = 4096;
 /// Bytes of the longest message: the line without date, time, level and newline.
 pub(crate) const MESSAGE_MAX: usize = LINE_MAX - "2026-11-20 08:40:00 WARNING  \n".len();
 
-/// Bytes of the longest message in JSON: the line without priority, time, level, braces and newline.
+/// Bytes of the longest message in JSON: the line without priority, time, level, braces and
+/// newline.
 pub(crate) const MEMBERS_MAX: usize =
     LINE_MAX - "<6>{\"time\":\"2026-11-20T08:40:00.123Z\",\"level\":\"WARNING\",}\n".len();
 
