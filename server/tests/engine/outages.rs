@@ -1,10 +1,12 @@
 //! The engine cannot be reached for a while, or a connection to it is cut in the middle of a store.
 
+use std::io::Write;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use postgres_link::{Request, Session, Url};
 
 use crate::harness::{
     BatchRecord, Load, Program, Random, Setup, StoppedProcess, eventually, left_out, packet_of,
@@ -199,6 +201,14 @@ impl Server {
         eventually("the setting", setting, |setting| setting == names);
     }
 
+    /// Executes statements.
+    fn execute(&self, sql: &str) {
+        let servers = self.url.parse::<Url>().unwrap().resolve().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut session = Session::connect(&servers, deadline).unwrap();
+        session.execute(Request::script(sql).unwrap(), deadline).unwrap();
+    }
+
     fn pid(&self) -> u32 {
         let file = std::fs::read_to_string(format!("{}/data/postmaster.pid", self.data)).unwrap();
         file.lines().next().unwrap().parse().unwrap()
@@ -214,6 +224,42 @@ impl Drop for Server {
 fn script(arguments: &[&str]) -> std::process::Output {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/postgres.sh");
     Command::new("sh").arg(path).args(arguments).output().unwrap()
+}
+
+/// A file system of 24 MB, which ends with this.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// Mounts one that the server may write to. Reports the test as left out if only root could.
+    fn mount() -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            left_out("mounting a small disk needs root");
+            return None;
+        }
+        let disk = Self(tempfile::tempdir().unwrap());
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(disk.0.path(), open).unwrap();
+        let user = nix::unistd::User::from_name("postgres").unwrap().unwrap();
+        let options = format!("size=24m,mode=700,uid={},gid={}", user.uid, user.gid);
+        let mount = ["-t", "tmpfs", "-o", &options, "tmpfs"];
+        let status = Command::new("mount").args(mount).arg(disk.0.path()).status().unwrap();
+        assert!(status.success(), "mount: {status}");
+        Some(disk)
+    }
+
+    /// Writes a file until there is no room, and returns its path.
+    fn fill(&self) -> std::path::PathBuf {
+        let path = self.0.path().join("full");
+        let mut file = std::fs::File::create(&path).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ended = Command::new("umount").arg(self.0.path()).status();
+    }
 }
 
 /// Disturbs the server of a central under load, then checks that batches are acknowledged again,
@@ -255,6 +301,49 @@ fn an_engine_that_is_killed_and_restarted_has_everything_acknowledged_once() {
             server.restart();
         }
     });
+}
+
+#[test]
+fn a_full_disk_of_the_engine_refuses_no_batch_and_loses_none() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    under_load(|server, goes_on| {
+        goes_on();
+        let path = disk.0.path().display();
+        server.execute(&format!("CREATE TABLESPACE small LOCATION '{path}'"));
+        server.execute("ALTER TABLE lottery.groups SET TABLESPACE small");
+        goes_on();
+        let file = disk.fill();
+        let size = || {
+            let log = std::fs::read_to_string(format!("{}/log", server.data)).unwrap();
+            log.matches("No space left on device").count()
+        };
+        eventually("a refused statement", size, |count| *count > 3);
+        std::fs::remove_file(file).unwrap();
+    });
+}
+
+#[test]
+fn a_batch_whose_wait_for_a_standby_was_cancelled_is_acknowledged_once_a_standby_has_it() {
+    let Some(server) = Server::start() else { return };
+    let setup = server.setup();
+    let central = setup.start();
+    server.require_standby(&setup, true);
+    let mut agency = central.connect();
+    agency.send(&packet_of("a", 3, 1));
+    let cancelled = || {
+        let sql = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity \
+                   WHERE $1 <> '' AND wait_event = 'SyncRep' AND query LIKE '%lottery.store%' \
+                   AND pid <> pg_backend_pid()";
+        setup.database.as_ref().unwrap().query(sql).of(0).first().unwrap().get::<i64>(0).unwrap()
+    };
+    eventually("a cancelled wait", cancelled, |count| *count > 0);
+    // The server has committed the batch, and says so with a warning.
+    eventually("the rows", || setup.rows().len(), |rows| *rows == 3);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(agency.is_quiet(), "acknowledged although no standby has it");
+    server.require_standby(&setup, false);
+    assert!(!agency.read_to_end().is_empty());
+    assert_eq!((setup.rows().len(), central.results().winners), (3, 1));
 }
 
 #[test]

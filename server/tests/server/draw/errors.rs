@@ -1,8 +1,6 @@
 //! What can go wrong around a draw in each dialect: wrong final bytes, more winners than fit a
 //! reply, agencies without bets, two agencies on one connection.
 
-use std::fs;
-
 use crate::harness::{
     AgencyConnection, CentralProcess, Participant, Setup, WINNERS_BY_AGENCY, bet, bets_with, codec,
     draw_dialects, eventually, numbered_bet, packet_in, receipt, refusals, vector, winners_reply,
@@ -53,9 +51,8 @@ fn both_final_bytes_or_none_are_accepted_in_both_editions_and_any_other_is_refus
 /// held.
 fn with_winners(dialect: &str, winners: u32) -> Setup {
     let setup = setup(dialect);
-    fs::create_dir(setup.stored("")).unwrap();
     let row = |document| format!("1,A,B,{document},1999-03-17,7574\r\n");
-    fs::write(setup.stored("bets.csv"), (1..=winners).map(row).collect::<String>()).unwrap();
+    setup.store_before(&(1..=winners).map(row).collect::<String>());
     setup
 }
 
@@ -161,8 +158,7 @@ fn a_document_may_be_any_text_as_long_as_every_enabled_dialect_can_encode_it() {
 fn a_document_of_an_earlier_run_that_a_dialect_cannot_encode_gets_no_answer() {
     for dialect in ["counted", "sentinel"] {
         let setup = setup(dialect);
-        fs::create_dir(setup.stored("")).unwrap();
-        fs::write(setup.stored("bets.csv"), "1,A,B,M-5,1999-03-17,7574\r\n").unwrap();
+        setup.store_before("1,A,B,M-5,1999-03-17,7574\r\n");
         let central = setup.start();
         let mut agency = Participant::connect(central.port, dialect, 1);
         agency.finish();

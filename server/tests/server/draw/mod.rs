@@ -6,6 +6,8 @@ mod files;
 mod large_answers;
 mod late_queries;
 mod operator;
+mod operator_files;
+mod reading;
 mod reopening;
 mod roster;
 mod stop;

@@ -27,10 +27,6 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(25);
 
 #[test]
 fn a_report_that_is_answered_only_after_bets_were_reopened_is_not_acknowledged() {
-    if crate::ON_ENGINE {
-        // Only files can fail in this way.
-        return;
-    }
     let setup = Setup::new()
         .with("SERVER_PROTOCOL", "framed")
         .with("SERVER_AGENCIES", "2")
@@ -72,10 +68,6 @@ fn start(setup: &Setup) -> Option<(CentralProcess<'_>, FileShim)> {
 
 #[test]
 fn another_worker_completes_the_reopening_of_a_killed_one() {
-    if crate::ON_ENGINE {
-        // Only files can fail in this way.
-        return;
-    }
     for durability in ["disk", "process"] {
         for (order, _) in KILLS {
             let setup = setup("framed").with("SERVER_DURABILITY", durability);
@@ -99,10 +91,6 @@ fn another_worker_completes_the_reopening_of_a_killed_one() {
 
 #[test]
 fn a_start_after_the_kill_of_all_processes_finds_all_marks_or_none() {
-    if crate::ON_ENGINE {
-        // Only files can fail in this way.
-        return;
-    }
     for durability in ["disk", "process"] {
         for (order, finished) in KILLS {
             let setup = setup("framed").with("SERVER_DURABILITY", durability);

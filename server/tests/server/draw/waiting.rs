@@ -1,14 +1,13 @@
 //! Many agencies that wait for the draw cost little memory and no processor time, delay no other
 //! client, and all get an answer.
 
-use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
     AgencyConnection, Participant, Setup, StoppedProcess, WINNERS_BY_AGENCY, bets_with,
-    count_draws, cpu_time, eventually, has_descriptors, large_packet, numbered_bet, packet_of,
-    private_bytes, vector, winners_reply,
+    count_draws, cpu_time, eventually, eventually_within, has_descriptors, large_packet,
+    numbered_bet, packet_of, private_bytes, vector, winners_reply,
 };
 
 fn setup(protocol: &str) -> Setup {
@@ -99,10 +98,9 @@ fn before_the_draw_of_a_crowd() -> Setup {
     let setup = setup("framed:0,typed:0")
         .with("SERVER_AGENCIES", &(CROWD + 1).to_string())
         .with("LOGGING_LEVEL", "INFO");
-    fs::create_dir(setup.stored("")).unwrap();
     let row =
         |number| format!("{number},A,B,{},1999-03-17,7574\r\n", 1_000_000 + u32::from(number));
-    fs::write(setup.stored("bets.csv"), (1..=CROWD).map(row).collect::<String>()).unwrap();
+    setup.store_before(&(1..=CROWD).map(row).collect::<String>());
     setup
 }
 
@@ -145,12 +143,13 @@ fn five_thousand_waiting_agencies_cost_little_delay_no_client_and_all_get_an_ans
     let each = private().saturating_sub(before) / u64::from(CROWD);
     println!("{each} bytes of private memory per waiting connection");
     assert!(each < EACH, "{each}");
-    let used: Vec<_> = workers.iter().map(|pid| cpu_time(*pid)).collect();
-    sleep(Duration::from_secs(1));
-    for (pid, before) in workers.iter().zip(used) {
-        let used = cpu_time(*pid) - before;
-        assert!(used < IDLE, "an idle worker used {used:?} in a second");
-    }
+    let busiest = || {
+        let before: Vec<_> = workers.iter().map(|pid| cpu_time(*pid)).collect();
+        sleep(Duration::from_secs(1));
+        workers.iter().zip(before).map(|(pid, before)| cpu_time(*pid) - before).max().unwrap()
+    };
+    // The workers may still read from an engine who has finished.
+    eventually_within(Duration::from_secs(5), "an idle second", busiest, |used| *used < IDLE);
     let times = times_of_an_honest_client(typed);
     let (median, longest) = (times[TRIES / 2], times[TRIES - 1]);
     println!("an honest client was served in {median:?}, at most {longest:?}");

@@ -1,16 +1,14 @@
 //! The draw is held once, when the last of the expected agencies has finished, and each agency
 //! receives its own winners and no others.
 
-use std::fs;
-
 use crate::harness::{
-    Participant, Setup, WINNERS_BY_AGENCY, bets_with, bytes_read, count_draws, draw_dialects,
-    eventually, receipt, vector, winners_reply,
+    Participant, Setup, WINNERS_BY_AGENCY, bets_with, count_draws, draw_dialects, eventually,
+    receipt, vector, winners_reply,
 };
 
-const AGENCIES: u16 = 5;
+pub(super) const AGENCIES: u16 = 5;
 
-fn setup(dialect: &str) -> Setup {
+pub(super) fn setup(dialect: &str) -> Setup {
     Setup::new().with("SERVER_PROTOCOL", dialect)
 }
 
@@ -187,56 +185,4 @@ fn an_agency_that_disconnects_while_it_waits_harms_no_other_and_gets_its_answer_
         assert_eq!(central.number("worker_deaths"), 0);
         assert_eq!(count_draws(&central.stop_and_read_log()), 1, "{dialect}");
     }
-}
-
-/// Bets in the draw below, several megabytes of agencies 1 to 5.
-const BETS: usize = 60_000;
-
-/// Holds a draw over [`BETS`] bets, 30 of which win. Returns the bytes that the workers read for it
-/// and those of the bets.
-fn read_by_a_draw(spoil: impl Fn(&Setup)) -> (u64, u64) {
-    let setup = setup("sentinel");
-    fs::create_dir(setup.stored("")).unwrap();
-    let row = |bet: usize| {
-        let (agency, number) = (bet % 5 + 1, if bet % 10_000 < 5 { 7574 } else { 1033 });
-        format!("{agency},Santiago Lionel,Lorca,{bet},1999-03-17,{number}\r\n")
-    };
-    fs::write(setup.stored("bets.csv"), (0..BETS).map(row).collect::<String>()).unwrap();
-    let central = setup.start();
-    spoil(&setup);
-    let read = || central.worker_pids().into_iter().map(bytes_read).sum::<u64>();
-    let mut agencies: Vec<_> = (1..=AGENCIES)
-        .map(|number| Participant::connect(central.port, "sentinel", number))
-        .collect();
-    let before = read();
-    agencies.iter_mut().for_each(Participant::finish);
-    for (number, agency) in (0..).zip(&mut agencies) {
-        let documents: Vec<u32> =
-            (0..BETS as u32).step_by(10_000).map(|first| first + number).collect();
-        assert_eq!(
-            agency.winners().1,
-            winners_reply("sentinel", &documents),
-            "agency {}",
-            number + 1
-        );
-    }
-    let read = read() - before;
-    setup.assert_indexed();
-    let log = central.stop_and_read_log();
-    let fell_back = log.iter().any(|line| line.contains("file: winners.idx | reason: "));
-    let size = setup.read_stored("bets.csv").len() as u64;
-    assert_eq!(fell_back, read >= size, "{log:#?}");
-    (read, size)
-}
-
-#[test]
-fn a_draw_reads_the_rows_of_the_winners_and_not_all_bets() {
-    let (read, size) = read_by_a_draw(|_| ());
-    assert!(read < size / 10, "{read} bytes read for {size} bytes of bets");
-}
-
-#[test]
-fn without_its_index_a_draw_reads_the_bets_once_whatever_the_number_of_agencies() {
-    let (read, size) = read_by_a_draw(Setup::spoil_index);
-    assert!((size..size + size / 5).contains(&read), "{read} bytes read for {size} bytes of bets");
 }

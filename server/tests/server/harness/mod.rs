@@ -10,6 +10,7 @@ mod batch_record;
 mod central_process;
 mod database;
 mod deadline;
+mod earlier_bets;
 mod file_shim;
 mod keyed_agency;
 mod left_out;

@@ -4,10 +4,10 @@
 use std::fs;
 
 use crate::harness::{
-    BatchRecord, CentralProcess, Setup, WINNER_INDEX, can_mount, eventually, index_of, is_alive,
-    large_packet,
+    BatchRecord, CentralProcess, KeyedAgency, Setup, WINNER_INDEX, can_mount, eventually, index_of,
+    is_alive, large_packet,
 };
-use lottery::protocol::typed;
+use lottery::protocol::{Advice, typed};
 
 /// Bets of a batch: about 7 kB.
 const BETS: usize = 120;
@@ -136,4 +136,26 @@ fn a_batch_that_does_not_fit_is_not_acknowledged_if_stored_bets_have_vanished() 
     agency.try_send(&packet(4));
     assert_eq!(agency.read_until_gone(), b"", "acknowledged and not stored");
     assert_eq!(central.program.exit_code(), 3, "{:?}", central.program.lines());
+}
+
+#[test]
+fn a_batch_with_a_key_is_refused_for_now_and_stored_once_there_is_room() {
+    let setup = setup("process").with("SERVER_PROTOCOL", "keyed");
+    let (central, mut agency) = (setup.start(), KeyedAgency::new(1));
+    let ask = |batch: &[u8]| {
+        let mut connection = central.connect();
+        connection.send(batch);
+        connection.end_sending();
+        connection.read_to_end()
+    };
+    let batch = agency.batch(1, "a");
+    agency.assert_stored(&ask(&batch), "a");
+    let next = agency.batch(2, "b");
+    central.limit_files(&central.worker_pids(), "0");
+    let refused = ask(&next);
+    assert_eq!(agency.advice(&refused), Advice::Retry);
+    agency.assert_stored(&ask(&batch), "a");
+    central.limit_files(&central.worker_pids(), "unlimited");
+    agency.assert_stored(&ask(&next), "b");
+    assert_eq!(setup.rows().len(), 6);
 }

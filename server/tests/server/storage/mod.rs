@@ -15,5 +15,6 @@ mod next_number;
 mod power_loss;
 mod recovery;
 mod round;
+mod session_limit;
 mod unsupported;
 mod verify;

@@ -10,9 +10,6 @@ use lottery::BatchKey;
 use lottery::protocol::Advice;
 use nix::sys::signal::Signal;
 
-/// Most sessions of a storage.
-const MAX_SESSIONS: u64 = 16_384;
-
 fn setup(durability: &str) -> Setup {
     Setup::new().with("SERVER_PROTOCOL", "keyed").with("SERVER_DURABILITY", durability)
 }
@@ -307,49 +304,4 @@ fn after_the_draw_a_repetition_is_answered_and_a_new_batch_is_refused() {
     assert_eq!(agency.advice(&refused), Advice::Stop);
     assert_eq!(setup.rows().len(), 3);
     assert_eq!(count_draws(&central.stop_and_read_log()), 1);
-}
-
-#[test]
-fn a_full_disk_refuses_a_batch_for_now_and_stores_it_once_there_is_room() {
-    if crate::ON_ENGINE {
-        // Only files can fail in this way.
-        return;
-    }
-    let (setup, mut agency) = (setup("process"), KeyedAgency::new(1));
-    let central = setup.start();
-    let batch = agency.batch(1, "a");
-    agency.assert_stored(&ask(&central, &batch), "a");
-    let next = agency.batch(2, "b");
-    central.limit_files(&central.worker_pids(), "0");
-    let refused = ask(&central, &next);
-    assert_eq!(agency.advice(&refused), Advice::Retry);
-    agency.assert_stored(&ask(&central, &batch), "a");
-    central.limit_files(&central.worker_pids(), "unlimited");
-    agency.assert_stored(&ask(&central, &next), "b");
-    assert_eq!(setup.rows().len(), 6);
-}
-
-#[test]
-fn a_new_session_is_refused_when_there_is_no_room_and_the_others_go_on() {
-    if crate::ON_ENGINE {
-        // Only files can fail in this way.
-        return;
-    }
-    let setup = setup("process").with("LOGGING_LEVEL", "INFO");
-    let central = setup.start();
-    let mut connection = central.connect();
-    let mut first =
-        KeyedAgency::with_session(1, MAX_SESSIONS.to_be_bytes().repeat(2).try_into().unwrap());
-    let stored = ask(&central, &first.batch(1, "a"));
-    first.assert_stored(&stored, "a");
-    for session in 1..MAX_SESSIONS {
-        let mut agency = KeyedAgency::with_session(1, u128::from(session).to_le_bytes());
-        connection.send(&agency.batch(1, "a"));
-        assert_eq!(connection.read_bytes(stored.len()), stored, "session {session}");
-    }
-    let mut late = KeyedAgency::new(2);
-    let refused = ask(&central, &late.batch(1, "a"));
-    assert_eq!(late.advice(&refused), Advice::Stop);
-    assert_eq!(ask(&central, &first.batch(2, "a")), stored);
-    assert_eq!(setup.rows().len() as u64, 3 * (MAX_SESSIONS + 1));
 }
