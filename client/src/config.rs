@@ -98,6 +98,8 @@ pub(crate) struct Config {
     pub(crate) log_level: LevelFilter,
     /// The level as the user wrote it, which the course's tests expect in the log.
     pub(crate) log_level_name: String,
+    /// Layout of the log lines.
+    pub(crate) log_format: logger::Format,
     /// Time for retries to reach the central, counted from the first failure.
     pub(crate) connect_timeout: Duration,
     /// Time for a reply, counted from the first byte of its request. A reply that waits for the
@@ -137,6 +139,7 @@ impl Config {
             loop_period: settings.get("loop.period", some_time)?,
             log_level: settings.get("log.level", logger::level_from)?,
             log_level_name: settings.text("log.level").to_owned(),
+            log_format: settings.get("log.format", logger::Format::named)?,
             connect_timeout: settings.get("connect.timeout", duration::parse)?,
             reply_timeout: settings.get("reply.timeout", some_time)?,
         })

@@ -83,6 +83,7 @@ fn run(args: &RunArgs) -> anyhow::Result<u8> {
         }
     };
     logger::init(config.log_level, Stream::Stdout);
+    logger::set_format(config.log_format);
     let stop = Stop::install().context("cannot listen for signals")?;
     config.log();
     warn_of_misspelled();

@@ -88,6 +88,8 @@ pub struct Config {
     pub storage: StorageChoice,
     /// Directory of the storage in files.
     pub storage_dir: PathBuf,
+    /// Layout of the log lines.
+    pub log_format: logger::Format,
     /// File to log to; `None` for standard error.
     pub log_file: Option<PathBuf>,
     /// What an acknowledgement promises.
@@ -154,6 +156,7 @@ impl Config {
             storage: storage_choice(settings)?,
             storage_dir: settings
                 .get("SERVER_STORAGE_DIR", |text| (!text.is_empty()).then(|| text.into()))?,
+            log_format: settings.get("SERVER_LOG_FORMAT", logger::Format::named)?,
             log_file: settings.get("SERVER_LOG_FILE", log_file)?,
             durability: settings.get("SERVER_DURABILITY", |text| match text {
                 "disk" => Some(Durability::Disk),

@@ -63,6 +63,7 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
         return Ok(ExitCode::Done);
     }
     logger::init(config.log_level, Stream::Stderr);
+    logger::set_format(config.log_format);
     let port = config.listen_addresses[0].port;
     let chosen = matches!(settings.source("SERVER_PORT"), Source::Flag(_)).then_some(port);
     Ok(match &cli.command {

@@ -5,6 +5,7 @@
 
 mod error;
 mod lines;
+mod manager;
 mod monitor;
 mod reload;
 mod watchdog;
@@ -26,6 +27,7 @@ use postgres_link::Url;
 
 pub use self::error::StartError;
 use self::lines::{log_config, log_event, log_recovery, ready_lines, reopen_log};
+use self::manager::Manager;
 use self::monitor::Monitor;
 use self::reload::Reloader;
 use self::watchdog::Watchdog;
@@ -142,6 +144,7 @@ impl Start<'_> {
             // Never read, so its counter only grows. An overflow would take 2^64 writes.
             drawn: Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?),
             reloader: Reloader::new(flags, settings),
+            manager: Manager::from_environment(),
             watchdog: Watchdog::new(config.heartbeat_timeout),
             generation: 1,
             workers: config.workers.get(),
@@ -167,6 +170,8 @@ struct Supervisor<'a, S: Store> {
     /// The settings that apply now.
     config: Config,
     reloader: Reloader<'a>,
+    /// The service manager that has started the central.
+    manager: Manager,
     /// Says which workers were ended, and why.
     watchdog: Watchdog,
     /// The monitor, if the settings ask for one.
@@ -247,6 +252,7 @@ impl<S: Store> Workload for Supervisor<'_, S> {
                 self.publish_workers();
                 self.central.shared().phase.store(Phase::Serving as u8);
                 self.ready.drain(..).for_each(|line| line.write());
+                self.manager.ready(self.workers);
             }
             PoolEvent::Died { slot, next, exit, .. } => {
                 self.died[*slot] = true;
@@ -264,6 +270,7 @@ impl<S: Store> Workload for Supervisor<'_, S> {
             PoolEvent::Reloading { workers } => {
                 self.generation += 1;
                 self.workers = *workers;
+                self.manager.reloading();
                 self.reloader.apply(&mut self.config, &mut self.central, self.generation);
                 self.watchdog.limit(self.config.heartbeat_timeout);
             }
@@ -278,6 +285,7 @@ impl<S: Store> Workload for Supervisor<'_, S> {
             PoolEvent::Reopen => reopen_log(self.config.log_file.as_deref()),
             PoolEvent::Stopping { .. } => {
                 self.central.shared().phase.store(Phase::Draining as u8);
+                self.manager.stopping();
                 self.listeners.clear();
             }
             _ => {}
@@ -291,6 +299,7 @@ impl<S: Store> Workload for Supervisor<'_, S> {
         if let Some(monitor) = &mut self.monitor {
             monitor.tick();
         }
+        self.manager.beat();
     }
 
     fn heartbeat_timeout(&self) -> Option<Duration> {

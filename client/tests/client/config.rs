@@ -138,6 +138,7 @@ fn every_key_has_a_flag_and_a_variable() {
         ("--loop-amount", "CLI_LOOP_AMOUNT", "loop.amount", "9"),
         ("--loop-period", "CLI_LOOP_PERIOD", "loop.period", "9s"),
         ("--log-level", "CLI_LOG_LEVEL", "log.level", "ERROR"),
+        ("--log-format", "CLI_LOG_FORMAT", "log.format", "json"),
         ("--connect-timeout", "CLI_CONNECT_TIMEOUT", "connect.timeout", "9s"),
         ("--reply-timeout", "CLI_REPLY_TIMEOUT", "reply.timeout", "9s"),
     ] {
@@ -324,7 +325,7 @@ fn a_file_that_is_not_a_configuration_is_refused_with_the_reason() {
 #[test]
 fn a_file_of_comments_only_sets_nothing() {
     let ended = printed(Setup::new().file("config.yaml", "# nothing\n").args(["--id", "1"]));
-    assert_eq!((ended.count("# default"), ended.count("config.yaml")), (12, 0), "{ended:?}");
+    assert_eq!((ended.count("# default"), ended.count("config.yaml")), (13, 0), "{ended:?}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The table of the central's settings.
 
+use conventions::logger::Format;
 use conventions::settings::{FileFormat, Program, Setting, SettingFlags, Table};
 use lottery::protocol::Dialect;
 
@@ -67,6 +68,16 @@ const SETTINGS: &[Setting] = &[
         choices: &["DEBUG", "INFO", "WARNING", "ERROR"],
         help: "Lowest level that is logged",
         details: "",
+    },
+    Setting {
+        key: "SERVER_LOG_FORMAT",
+        flag: "log-format",
+        value_name: "FORMAT",
+        default: "text",
+        accepted: "text or json",
+        choices: &Format::NAMES,
+        help: "Layout of the log lines",
+        details: "json: one object per line, with the same keys and the time in UTC.",
     },
     Setting {
         key: "SERVER_LOG_FILE",

@@ -21,6 +21,7 @@ pub const NEED_RESTART: [&str; 11] = [
     "SERVER_LOTTERY",
     "SERVER_STORAGE_DIR",
     "SERVER_DURABILITY",
+    "SERVER_LOG_FORMAT",
     "SERVER_LOG_FILE",
     "SERVER_MONITOR",
 ];
@@ -109,6 +110,7 @@ impl<'a> Reloader<'a> {
             storage: started.storage,
             storage_dir: started.storage_dir,
             durability: started.durability,
+            log_format: started.log_format,
             log_file: started.log_file,
             agencies,
             roster,

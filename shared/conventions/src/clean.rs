@@ -5,35 +5,43 @@ use std::fmt::{self, Write};
 /// Mark at the end of a text that was cut.
 pub(crate) const CUT: char = '…';
 
-/// Treatment of a `|` in the text.
+/// What a text becomes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pipes {
-    /// Kept: the text is a whole message, and `|` separates its parts.
-    Keep,
-    /// Replaced by `¦`: the text is one value, and a `|` would start another part.
-    Replace,
+pub(crate) enum Form {
+    /// A whole message: `|` separates its parts, and stays.
+    Message,
+    /// One value of a message: a `|` would start another part, and becomes `¦`.
+    Value,
+    /// The inside of a JSON string, which keeps every character.
+    Json,
 }
 
 /// A writer that appends text to `out`, on one line and within a limit.
 ///
 /// It writes control characters and the Unicode line and paragraph separators as escapes (`\n`,
-/// `\u{1b}`). It cuts text that would make `out` longer than `limit` bytes between two characters,
-/// and adds [`CUT`]. The write then fails, so that the caller does not format the rest.
+/// `\u{1b}`, in JSON `\u001b`). It cuts text that would make `out` longer than `limit` bytes
+/// between two characters, and adds [`CUT`]. The write then fails, so that the caller does not
+/// format the rest.
 pub(crate) struct Clean<'a> {
     out: &'a mut String,
     limit: usize,
-    pipes: Pipes,
+    form: Form,
 }
 
 impl<'a> Clean<'a> {
     /// Returns a writer that lets `out` grow to `limit` bytes.
-    pub(crate) fn new(out: &'a mut String, limit: usize, pipes: Pipes) -> Self {
-        Self { out, limit, pipes }
+    pub(crate) fn new(out: &'a mut String, limit: usize, form: Form) -> Self {
+        Self { out, limit, form }
     }
 
     /// Returns true if the byte is a character that passes unchanged.
     fn is_plain(&self, byte: u8) -> bool {
-        matches!(byte, b' '..=b'~') && (byte != b'|' || self.pipes == Pipes::Keep)
+        matches!(byte, b' '..=b'~')
+            && match self.form {
+                Form::Message => true,
+                Form::Value => byte != b'|',
+                Form::Json => byte != b'"' && byte != b'\\',
+            }
     }
 
     /// Appends all `symbols` if the mark of a cut still fits after them, or only the mark.
@@ -58,10 +66,17 @@ impl Write for Clean<'_> {
         }
         for symbol in text.chars() {
             match symbol {
-                '|' if self.pipes == Pipes::Replace => self.append(std::iter::once('¦'))?,
-                '\u{2028}' | '\u{2029}' => self.append(symbol.escape_unicode())?,
-                _ if symbol.is_control() => self.append(symbol.escape_default())?,
-                _ => self.append(std::iter::once(symbol))?,
+                '|' if self.form == Form::Value => self.append(std::iter::once('¦'))?,
+                '"' | '\\' if self.form == Form::Json => self.append(['\\', symbol].into_iter())?,
+                _ if !symbol.is_control() && !matches!(symbol, '\u{2028}' | '\u{2029}') => {
+                    self.append(std::iter::once(symbol))?;
+                }
+                '\n' | '\r' | '\t' => self.append(symbol.escape_default())?,
+                // Every control character and both separators have at most four digits.
+                _ if self.form == Form::Json => {
+                    self.append(format!("\\u{:04x}", u32::from(symbol)).chars())?;
+                }
+                _ => self.append(symbol.escape_unicode())?,
             }
         }
         Ok(())
@@ -74,7 +89,7 @@ mod tests {
 
     fn cleaned(text: &str, limit: usize) -> (String, fmt::Result) {
         let mut out = String::new();
-        let written = Clean::new(&mut out, limit, Pipes::Replace).write_str(text);
+        let written = Clean::new(&mut out, limit, Form::Value).write_str(text);
         (out, written)
     }
 
@@ -90,6 +105,13 @@ mod tests {
     fn what_would_end_a_line_or_a_value_is_escaped() {
         let (text, _) = cleaned("a|b\nc\r\td\u{1b}[31m\u{85}\u{2028}e\0", 100);
         assert_eq!(text, "a¦b\\nc\\r\\td\\u{1b}[31m\\u{85}\\u{2028}e\\u{0}");
+    }
+
+    #[test]
+    fn json_keeps_every_character_and_escapes_what_would_end_a_string_or_a_line() {
+        let mut out = String::new();
+        Clean::new(&mut out, 100, Form::Json).write_str("a|\"b\\\n\u{1b}\u{85}\u{2028}ñ").unwrap();
+        assert_eq!(out, r#"a|\"b\\\n\u001b\u0085\u2028ñ"#);
     }
 
     #[test]

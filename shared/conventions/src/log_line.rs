@@ -6,11 +6,15 @@
 //! The parser splits at `|` and expects a colon in every part. So `|` in a value is replaced by
 //! `¦`, and control characters, which could end the line, are escaped (`\n`). A message whose line
 //! would be longer than [`logger::LINE_MAX`] is cut inside its last value, which then ends in `…`.
+//!
+//! In [JSON](logger::Format::Json) the same message is the members of an object, and a value keeps
+//! every character. A value that reads as a whole number is a number. A message that was cut ends
+//! in `"cut":true`.
 
 use std::fmt::{self, Display, Write};
 
-use crate::clean::{CUT, Clean, Pipes};
-use crate::logger;
+use crate::clean::{CUT, Clean, Form};
+use crate::logger::{self, Format};
 
 /// The result of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +46,16 @@ pub struct Line {
     level: log::Level,
     /// The message so far; `None` if the level is disabled.
     text: Option<String>,
+    format: Format,
     /// True if the message was cut, so that further details are dropped.
     full: bool,
 }
 
 /// Begins a message. `action` is a name in snake_case, without `|` or `:`.
 pub fn line(level: log::Level, action: &str, outcome: Outcome) -> Line {
-    let text = (level <= log::max_level()).then(|| opening(action, outcome));
-    Line { level, text, full: false }
+    let format = logger::format();
+    let text = (level <= log::max_level()).then(|| opening(action, outcome, format));
+    Line { level, text, format, full: false }
 }
 
 /// Action of the last line after an orderly stop. The course's tests fail at the first line of this
@@ -77,38 +83,82 @@ pub fn error(action: &str, outcome: Outcome) -> Line {
 }
 
 impl Line {
-    /// Adds ` | key: value`. `key` is a name in snake_case, but not `source`, `action` or `result`.
+    /// Adds ` | key: value`. `key` is a name in snake_case, but none of those that a line has
+    /// anyway.
     pub fn with(mut self, key: &str, value: impl Display) -> Line {
-        debug_assert!(
-            is_name(key) && !["source", "action", "result"].contains(&key),
-            "bad key {key:?}"
-        );
+        debug_assert!(is_name(key) && !RESERVED.contains(&key), "bad key {key:?}");
         let Some(text) = self.text.as_mut().filter(|_| !self.full) else { return self };
-        // The parser refuses a part without a colon, so a key is written whole or not at all.
-        if text.len() + " | : ".len() + key.len() + CUT.len_utf8() > logger::MESSAGE_MAX {
-            text.push(CUT);
-            self.full = true;
-            return self;
+        self.full = match self.format {
+            Format::Text => add_text(text, key, &value),
+            Format::Json => add_json(text, key, &value),
         }
-        text.extend([" | ", key, ": "]);
-        self.full =
-            write!(Clean::new(text, logger::MESSAGE_MAX, Pipes::Replace), "{value}").is_err();
+        .is_err();
         self
     }
 
     /// Logs the message.
     pub fn write(self) {
-        if let Some(text) = self.text {
-            log::log!(self.level, "{text}");
+        let Some(text) = self.text else { return };
+        match (self.format, self.full) {
+            (Format::Text, _) => log::log!(self.level, "{text}"),
+            (Format::Json, false) => log::log!(target: logger::MEMBERS, self.level, "{text}"),
+            (Format::Json, true) => {
+                log::log!(target: logger::MEMBERS, self.level, "{text}{WAS_CUT}")
+            }
         }
     }
 }
 
+/// Keys that no detail may have: those of the course, and those that a line in JSON has anyway.
+const RESERVED: [&str; 7] = ["source", "action", "result", "time", "level", "message", "cut"];
+
+/// Member of a JSON message that was cut.
+const WAS_CUT: &str = ",\"cut\":true";
+
+/// Adds a detail in the layout of the course. Fails if the message is full.
+fn add_text(text: &mut String, key: &str, value: &impl Display) -> fmt::Result {
+    // The parser refuses a part without a colon, so a key is written whole or not at all.
+    if text.len() + " | : ".len() + key.len() + CUT.len_utf8() > logger::MESSAGE_MAX {
+        text.push(CUT);
+        return Err(fmt::Error);
+    }
+    text.extend([" | ", key, ": "]);
+    write!(Clean::new(text, logger::MESSAGE_MAX, Form::Value), "{value}")
+}
+
+/// Adds a member. Fails if the message is full, and then still ends after a whole member.
+fn add_json(text: &mut String, key: &str, value: &impl Display) -> fmt::Result {
+    let limit = logger::MEMBERS_MAX - WAS_CUT.len() - "\"".len();
+    if text.len() + ",\"\":\"".len() + key.len() + CUT.len_utf8() > limit {
+        return Err(fmt::Error);
+    }
+    text.extend([",\"", key, "\":"]);
+    let begin = text.len();
+    text.push('"');
+    let written = write!(Clean::new(text, limit, Form::Json), "{value}");
+    if written.is_ok() && is_whole_number(&text[begin + 1..]) {
+        text.remove(begin);
+    } else {
+        text.push('"');
+    }
+    written
+}
+
+/// Returns true for a decimal without superfluous characters that every JSON reader keeps exact.
+fn is_whole_number(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let leads = text == "0" || !digits.starts_with('0');
+    (1..=15).contains(&digits.len()) && leads && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// Returns the two parts that every message has.
-fn opening(action: &str, outcome: Outcome) -> String {
+fn opening(action: &str, outcome: Outcome, format: Format) -> String {
     debug_assert!(is_name(action), "bad action {action:?}");
     debug_assert!(action != EXIT || outcome == Outcome::Success, "{EXIT} with {outcome}");
-    format!("action: {action} | result: {outcome}")
+    match format {
+        Format::Text => format!("action: {action} | result: {outcome}"),
+        Format::Json => format!("\"action\":\"{action}\",\"result\":\"{outcome}\""),
+    }
 }
 
 /// Returns true if the parser accepts `name` as an action or a key.
@@ -123,7 +173,53 @@ mod tests {
 
     /// Returns a line that is formatted at any level, which other tests of the process may set.
     fn enabled(action: &str, outcome: Outcome) -> Line {
-        Line { level: log::Level::Info, text: Some(opening(action, outcome)), full: false }
+        in_format(Format::Text, action, outcome)
+    }
+
+    fn in_format(format: Format, action: &str, outcome: Outcome) -> Line {
+        let text = Some(opening(action, outcome, format));
+        Line { level: log::Level::Info, text, format, full: false }
+    }
+
+    /// Returns the members of a JSON message, with each value as text: action, result and details.
+    fn members(line: Line) -> Vec<(String, String)> {
+        let object = format!("{{{}}}", text(line));
+        let mut object: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&object).unwrap();
+        let text = |value: serde_json::Value| match value {
+            serde_json::Value::String(text) => text,
+            other => other.to_string(),
+        };
+        let details = (0..object.len()).map(|index| format!("key_{index}"));
+        let keys = ["action", "result"].map(str::to_owned).into_iter().chain(details);
+        let members = keys.filter_map(|key| object.remove(&key).map(|value| (key, text(value))));
+        let members = members.collect();
+        assert!(object.is_empty(), "{object:?}");
+        members
+    }
+
+    /// Returns a value as a line of text shows it.
+    fn shown(value: &str) -> String {
+        let mut out = String::new();
+        Clean::new(&mut out, usize::MAX, Form::Value).write_str(value).unwrap();
+        out
+    }
+
+    #[test]
+    fn whole_numbers_are_numbers_in_json_and_everything_else_is_a_string() {
+        let values =
+            ["0", "-7", "123456789012345", "1234567890123456", "007", "-", "", "1.5", "-0"];
+        let line = values
+            .iter()
+            .enumerate()
+            .fold(in_format(Format::Json, "batch", Outcome::Fail), |line, (index, value)| {
+                line.with(&format!("v{index}"), value)
+            });
+        assert_eq!(
+            text(line),
+            r#""action":"batch","result":"fail","v0":0,"v1":-7,"v2":123456789012345,"#.to_owned()
+                + r#""v3":"1234567890123456","v4":"007","v5":"-","v6":"","v7":"1.5","v8":"-0""#
+        );
     }
 
     fn text(line: Line) -> String {
@@ -210,8 +306,45 @@ mod tests {
         }
 
         #[test]
+        fn a_line_in_json_has_the_pairs_of_the_line_of_text(
+            values in prop::collection::vec(any::<String>(), 0..8),
+        ) {
+            let build = |format| values.iter().enumerate().fold(
+                in_format(format, "batch", Outcome::Success),
+                |line, (index, value)| line.with(&format!("key_{index}"), value),
+            );
+            let members = members(build(Format::Json));
+            let details: Vec<_> = members[2..].iter().map(|(_, value)| value.clone()).collect();
+            prop_assert_eq!(&details, &values);
+            let joined: String =
+                members.iter().map(|(key, value)| format!(" | {key}: {}", shown(value))).collect();
+            prop_assert_eq!(&joined[3..], text(build(Format::Text)));
+        }
+
+        #[test]
+        fn a_line_in_json_that_is_too_long_is_cut_after_a_whole_member_and_says_so(
+            values in prop::collection::vec("(?s:.){0,900}", 8..12),
+        ) {
+            let line = values.iter().enumerate().fold(
+                in_format(Format::Json, "batch", Outcome::Success),
+                |line, (index, value)| line.with(&format!("key_{index}"), value),
+            );
+            let full = line.full;
+            let length = line.text.as_ref().unwrap().len();
+            let mark = if full { WAS_CUT.len() } else { 0 };
+            prop_assert!(length + mark <= logger::MEMBERS_MAX);
+            let members = members(line);
+            for ((_, found), value) in members[2..].iter().zip(&values) {
+                let prefix = found.strip_suffix(CUT).filter(|_| full).unwrap_or(found);
+                prop_assert!(found == value || value.starts_with(prefix));
+            }
+            prop_assert_eq!(full, members.len() < values.len() + 2
+                || members.last().unwrap().1 != values[values.len() - 1]);
+        }
+
+        #[test]
         fn a_detail_is_dropped_whole_when_only_its_key_would_fit(room in 0..40_usize) {
-            let opening = opening("batch", Outcome::Success).len() + " | first: ".len();
+            let opening = opening("batch", Outcome::Success, Format::Text).len() + " | first: ".len();
             let line = enabled("batch", Outcome::Success).with("first", "x".repeat(logger::MESSAGE_MAX - opening - room));
             let message = text(line.with("second", "yyyy").with("third", "z"));
             prop_assert!(message.len() <= logger::MESSAGE_MAX);

@@ -4,10 +4,15 @@
 //! bytes. So each call has only whole lines, and its length is limited. A closed or stuck pipe
 //! loses lines, but never stops the program.
 //!
+//! A line is text or a [JSON object](Format::Json). On a stream that is connected to the journal of
+//! systemd, a line begins with its priority (`<6>`), which the journal removes, and a line of text
+//! has no time, because the journal has its own.
+//!
 //! Usually a call writes one line. A process that [holds](hold) its lines writes those below
 //! WARNING together. If it is killed or aborts, it loses the lines that it holds; a panic loses
 //! none.
 
+mod journal;
 mod lossy_stream;
 mod time_stamp;
 
@@ -20,7 +25,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use self::lossy_stream::LossyStream;
 use self::time_stamp::TimeStamp;
-use crate::clean::{Clean, Pipes};
+use crate::clean::{Clean, Form};
 
 /// Bytes of the longest line with its newline: Linux's `PIPE_BUF`. A longer line is cut and ends in
 /// `…`.
@@ -28,6 +33,38 @@ pub const LINE_MAX: usize = 4096;
 
 /// Bytes of the longest message: the line without date, time, level and newline.
 pub(crate) const MESSAGE_MAX: usize = LINE_MAX - "2026-11-20 08:40:00 WARNING  \n".len();
+
+/// Bytes of the longest message in JSON: the line without priority, time, level, braces and
+/// newline.
+pub(crate) const MEMBERS_MAX: usize =
+    LINE_MAX - "<6>{\"time\":\"2026-11-20T08:40:00.123Z\",\"level\":\"WARNING\",}\n".len();
+
+/// Target of a record whose text is the members of a JSON object.
+pub(crate) const MEMBERS: &str = "conventions::log_line::members";
+
+/// The layout of a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// The layout of the course, in local time.
+    #[default]
+    Text,
+    /// A JSON object with `time` in UTC, `level`, `action`, `result` and the details.
+    Json,
+}
+
+impl Format {
+    /// The names of the formats.
+    pub const NAMES: [&str; 2] = ["text", "json"];
+
+    /// Returns the format of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "text" => Some(Self::Text),
+            "json" => Some(Self::Json),
+            _ => None,
+        }
+    }
+}
 
 /// The stream to which a program logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +90,19 @@ pub fn init(level: LevelFilter, stream: Stream) {
 /// Changes the lowest level that is logged.
 pub fn set_level(level: LevelFilter) {
     log::set_max_level(level);
+}
+
+/// True if the lines are JSON.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// Sets the format of the lines that begin from now on.
+pub fn set_format(format: Format) {
+    JSON.store(format == Format::Json, Ordering::Relaxed);
+}
+
+/// Returns the format of a line that begins now.
+pub(crate) fn format() -> Format {
+    if JSON.load(Ordering::Relaxed) { Format::Json } else { Format::Text }
 }
 
 /// True if another file has taken the place of the stream since the last line.
@@ -107,6 +157,8 @@ fn output() -> MutexGuard<'static, Option<Output>> {
 #[derive(Debug)]
 struct Output {
     stream: LossyStream,
+    /// True if the stream is connected to the journal.
+    journal: bool,
     time: TimeStamp,
     /// Whole lines that are not written yet, at most [`LINE_MAX`] bytes.
     lines: String,
@@ -116,16 +168,30 @@ struct Output {
 
 impl Output {
     fn new(stream: Stream) -> Self {
-        let (stream, time) = (LossyStream::new(stream), TimeStamp::default());
-        Self { stream, time, lines: String::new(), holds: false }
+        let (journal, time) = (journal::has(stream), TimeStamp::default());
+        let stream = LossyStream::new(stream);
+        Self { stream, journal, time, lines: String::new(), holds: false }
     }
 
     /// Adds a line, and writes it unless it is held.
-    fn add(&mut self, level: Level, message: &str) {
+    fn add(&mut self, level: Level, message: &str, format: Format) {
+        self.look_again();
         let begin = self.lines.len();
-        let time = self.time.text(Timestamp::now());
+        if self.journal {
+            self.lines.push_str(journal::priority(level));
+        }
+        let (now, name) = (Timestamp::now(), name(level));
         // Writing to a string does not fail.
-        let _ = writeln!(self.lines, "{time} {:<8} {message}", name(level));
+        let _ = match (format, self.journal) {
+            (Format::Json, _) => {
+                let time = now.strftime("%Y-%m-%dT%H:%M:%S%.3fZ");
+                writeln!(self.lines, r#"{{"time":"{time}","level":"{name}",{message}}}"#)
+            }
+            (Format::Text, true) => writeln!(self.lines, "{name:<8} {message}"),
+            (Format::Text, false) => {
+                writeln!(self.lines, "{} {name:<8} {message}", self.time.text(now))
+            }
+        };
         debug_assert!(self.lines.len() - begin <= LINE_MAX, "{} bytes", self.lines.len() - begin);
         if self.lines.len() > LINE_MAX {
             let line = self.lines.split_off(begin);
@@ -142,11 +208,17 @@ impl Output {
         if self.lines.is_empty() {
             return;
         }
-        if REPLACED.swap(false, Ordering::Relaxed) {
-            self.stream.replace();
-        }
+        self.look_again();
         self.stream.write(self.lines.as_bytes());
         self.lines.clear();
+    }
+
+    /// Examines the stream if another file has taken its place.
+    fn look_again(&mut self) {
+        if REPLACED.swap(false, Ordering::Relaxed) {
+            self.stream.replace();
+            self.journal = journal::has(self.stream.stream());
+        }
     }
 }
 
@@ -164,9 +236,23 @@ impl Log for Logger {
         // Formatted before the lock is taken: a value may log while it is formatted.
         let mut message = String::with_capacity(128);
         // An error only means that the message was cut, which its last character shows.
-        let _cut = write!(Clean::new(&mut message, MESSAGE_MAX, Pipes::Keep), "{}", record.args());
+        let (format, _cut) = match (record.target(), format()) {
+            (MEMBERS, _) => (Format::Json, write!(message, "{}", record.args())),
+            // A message of a library has no pairs.
+            (_, Format::Json) => {
+                message.push_str("\"message\":\"");
+                let mut text = Clean::new(&mut message, MEMBERS_MAX - 1, Form::Json);
+                let cut = write!(text, "{}", record.args());
+                message.push('"');
+                (Format::Json, cut)
+            }
+            (_, Format::Text) => {
+                let mut text = Clean::new(&mut message, MESSAGE_MAX, Form::Message);
+                (Format::Text, write!(text, "{}", record.args()))
+            }
+        };
         if let Some(output) = &mut *output() {
-            output.add(record.level(), &message);
+            output.add(record.level(), &message, format);
         }
     }
 

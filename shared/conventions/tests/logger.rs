@@ -6,6 +6,7 @@
 
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -26,6 +27,9 @@ fn the_started_process_logs() {
     let Ok(role) = std::env::var(ROLE) else { return };
     let stream = if role.ends_with("stdout") { Stream::Stdout } else { Stream::Stderr };
     logger::init(LevelFilter::Info, stream);
+    if role.contains("json") {
+        logger::set_format(logger::Format::Json);
+    }
     if role.starts_with("held") {
         log_held_lines();
     } else if role.starts_with("many") {
@@ -113,6 +117,72 @@ fn every_line_is_one_write_in_the_layout_of_the_course() {
         assert!(lines[2].len() > LINE_MAX - 2 && lines[2].ends_with("ñ…\n"), "{}", lines[2].len());
         assert_eq!(&lines[3][20..], "INFO     not from this module\\nbut one line\n");
     }
+}
+
+#[test]
+fn in_json_every_line_is_one_write_of_one_object() {
+    let writes = writes("few json stderr");
+    let lines: Vec<_> = writes.iter().filter(|line| line.starts_with('{')).collect();
+    let objects: Vec<serde_json::Value> =
+        lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(objects.len(), 4, "{lines:?}");
+    for (line, object) in lines.iter().zip(&objects) {
+        assert_eq!(line.find('\n'), Some(line.len() - 1), "{line}");
+        assert!(line.len() <= LINE_MAX, "{}", line.len());
+        let time = object["time"].as_str().unwrap();
+        let digits: String =
+            time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        assert_eq!(digits, "0000-00-00T00:00:00.000Z");
+    }
+    let levels: Vec<_> = objects.iter().map(|object| object["level"].as_str().unwrap()).collect();
+    assert_eq!(levels, ["INFO", "WARNING", "ERROR", "INFO"]);
+    assert_eq!(objects[0]["action"], "listen");
+    assert_eq!(objects[0]["port"], 12345);
+    assert_eq!(objects[1]["reason"], "a|b\nc");
+    assert_eq!(objects[2]["cut"], true);
+    assert!(lines[2].len() > LINE_MAX - 16, "{}", lines[2].len());
+    assert_eq!(objects[3]["message"], "not from this module\nbut one line");
+}
+
+/// Returns what a process logs in a role to a file that `JOURNAL_STREAM` names, or does not name.
+fn logged_to_journal(role: &str, named: bool) -> String {
+    let file = std::env::temp_dir().join(format!("{}-{role}-{named}", std::process::id()));
+    let stream = std::fs::File::create(&file).unwrap();
+    let metadata = stream.metadata().unwrap();
+    let inode = if named { metadata.ino() } else { metadata.ino() + 1 };
+    let mut command = process(role);
+    command.env("JOURNAL_STREAM", format!("{}:{inode}", metadata.dev())).stderr(stream);
+    assert!(command.status().unwrap().success());
+    let log = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    log
+}
+
+#[test]
+fn in_the_journal_a_line_has_its_priority_and_text_has_no_time() {
+    let text = logged_to_journal("few stderr", true);
+    let begins: Vec<_> = text.lines().map(|line| &line[..20]).collect();
+    let expected = [
+        "<6>INFO     action: ",
+        "<4>WARNING  action: ",
+        "<3>ERROR    action: ",
+        "<6>INFO     not from",
+    ];
+    assert_eq!(begins, expected);
+    let json = logged_to_journal("few json stderr", true);
+    assert!(
+        json.lines().all(|line| line[1..].starts_with(|c: char| c.is_ascii_digit())
+            && line[2..].starts_with(">{\"time\":")
+            && line.len() < LINE_MAX),
+        "{json}"
+    );
+    assert_eq!(json.lines().count(), 4);
+}
+
+#[test]
+fn a_stream_that_is_not_the_journal_has_lines_as_usual() {
+    let text = logged_to_journal("few stderr", false);
+    assert!(text.lines().all(|line| line.starts_with("20")), "{text}");
 }
 
 #[test]

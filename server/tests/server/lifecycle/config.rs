@@ -18,6 +18,7 @@ const KEYS: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("SERVER_IP", "0.0.0.0", "127.0.0.1", "127.0.0.2", "127.0.0.3", "--ip"),
     ("SERVER_LISTEN_BACKLOG", "1024", "11", "12", "13", "--listen-backlog"),
     ("LOGGING_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR", "--logging-level"),
+    ("SERVER_LOG_FORMAT", "text", "json", "text", "json", "--log-format"),
     ("SERVER_LOG_FILE", "stderr", "a.log", "b.log", "c.log", "--log-file"),
     ("SERVER_PROTOCOL", "typed", "from-file", "from-environment", "typed", "--protocol"),
     ("SERVER_WORKERS", "auto", "3", "4", "5", "--workers"),

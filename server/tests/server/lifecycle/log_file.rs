@@ -107,3 +107,24 @@ fn a_log_on_standard_error_is_not_reopened_and_says_so() {
         .line_with("action: reopen_log | result: fail | error: the log goes to standard");
     assert_eq!(central.stop().0, 0);
 }
+
+#[test]
+fn in_json_every_line_of_a_run_is_an_object_with_the_same_keys() {
+    let (setup, port) = setup();
+    let setup = setup.with("SERVER_LOG_FORMAT", "json");
+    let mut program = Program::start(&mut setup.command(&["run"]));
+    let listens = || read(&setup, "log").contains(r#""action":"listen","result":"success""#);
+    eventually("a ready line in the file", listens, |listens| *listens);
+    let mut agency = crate::harness::AgencyConnection::open(port);
+    agency.send(&packet_of("a", 10, 4));
+    assert!(agency.read_to_end().len() > 2);
+    program.signal(Signal::SIGTERM);
+    assert_eq!(program.exit_code(), 0);
+    let log = read(&setup, "log");
+    let lines: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let find = |action: &str| lines.iter().find(|line| line["action"] == action).unwrap();
+    assert_eq!(find("listen")["port"], port);
+    assert_eq!(find("apuesta_recibida")["cantidad"], 10);
+    assert_eq!(lines.last().unwrap()["action"], "exit");
+}

@@ -5,6 +5,7 @@ mod config;
 mod log_file;
 mod pool;
 mod reload;
+mod service_manager;
 mod signals;
 mod stop;
 mod suspension;

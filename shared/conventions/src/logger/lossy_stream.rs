@@ -44,6 +44,11 @@ impl LossyStream {
         Self { stream, target: stream.target(), stuck: false }
     }
 
+    /// Returns which stream it is.
+    pub fn stream(&self) -> Stream {
+        self.stream
+    }
+
     /// Looks again at the stream, whose place another file has taken.
     pub fn replace(&mut self) {
         self.target = self.stream.target();
