@@ -1,10 +1,12 @@
-//! The commands `status`, `draw`, `ipcs`, `health`, `backup` and `export`: they examine a running
-//! central, or its lottery in an engine, without disturbing it. `draw` can also give a command.
+//! The commands `status`, `draw`, `ipcs`, `health`, `backup`, `export` and `lottery`: they examine
+//! a running central, or its lottery in an engine, without disturbing it. `draw` can also give a
+//! command, and `lottery` can begin a lottery.
 
 mod backup;
 mod condition;
 mod draw;
 pub mod health;
+mod lotteries;
 mod lottery;
 mod status;
 
@@ -17,6 +19,7 @@ use multiprocessing::{Listing, SegmentError, SharedState, View, segments};
 
 pub use self::backup::backup;
 use self::draw::DrawState;
+pub use self::lotteries::lotteries;
 pub use self::lottery::{Lottery, export_lottery};
 use self::status::Status;
 use crate::central::{NAME_PREFIX, OperatorCommand, Shared};
