@@ -81,9 +81,29 @@ pub enum Command {
         /// Directory that does not exist or is empty
         directory: PathBuf,
     },
+    /// Begin a new lottery in files, or list the lotteries beside SERVER_STORAGE_DIR
+    #[command(subcommand)]
+    Lottery(LotteryCommand),
     /// Documents that are generated from this command line.
     #[command(flatten)]
     Documents(Documents),
+}
+
+/// What can be done with the lotteries beside the storage directory.
+#[derive(Debug, Subcommand)]
+pub enum LotteryCommand {
+    /// Create the storage of a new lottery, and make SERVER_STORAGE_DIR a link to it; a running
+    /// central keeps the lottery that it has until it is restarted
+    New {
+        /// Name of the new directory beside SERVER_STORAGE_DIR
+        name: String,
+    },
+    /// List the lotteries, with their totals; `*` marks the one that SERVER_STORAGE_DIR leads to
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[cfg(test)]

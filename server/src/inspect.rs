@@ -1,9 +1,11 @@
-//! The commands `status`, `draw`, `ipcs`, `health`, `backup` and `export`: they examine a running
-//! central, or its lottery in an engine, without disturbing it. `draw` can also give a command.
+//! The commands `status`, `draw`, `ipcs`, `health`, `backup`, `export` and `lottery`: they examine
+//! a running central, or its lottery in an engine, without disturbing it. `draw` can also give a
+//! command, and `lottery` can begin a lottery.
 
 mod backup;
 mod draw;
 pub mod health;
+mod lotteries;
 mod lottery;
 
 use std::thread::sleep;
@@ -16,6 +18,7 @@ use multiprocessing::{Listing, SharedState, segments};
 
 pub use self::backup::backup;
 pub use self::draw::DrawState;
+pub use self::lotteries::lotteries;
 pub use self::lottery::{Lottery, export_lottery};
 use crate::central::{OperatorCommand, Shared};
 use crate::config::StorageChoice;

@@ -87,6 +87,9 @@ fn dispatch(cli: &Cli) -> Result<ExitCode, SettingsError> {
         Some(Command::Health { live: false }) => inspect::health::ready(port),
         Some(Command::Verify) => verify::run(&config.storage, &config.storage_dir),
         Some(Command::Export { directory }) => inspect::export_lottery(&config.storage, directory),
+        Some(Command::Lottery(command)) => {
+            inspect::lotteries(command, &config.storage, &config.storage_dir)
+        }
         Some(Command::Run | Command::Documents(_)) | None => {
             if let Some(path) = &config.log_file
                 && let Err(reason) = log_file::log_to(path)

@@ -33,6 +33,7 @@ mod recovery;
 mod reopening;
 mod rows;
 mod sessions;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -58,6 +59,7 @@ pub use lock::owner_pid as lock_owner;
 pub use recovery::Recovery;
 pub use rows::RowParser;
 pub use sessions::MAX_SESSIONS;
+pub use summary::{Summary, summary};
 pub use verify::verify;
 
 use self::file::sync_path;
@@ -125,6 +127,9 @@ impl Storage {
 
     fn open_on(directory: &Path, mut run: Run) -> Result<(Self, Recovery), StorageError> {
         access::create_directory(directory)?;
+        // A link may lead elsewhere when a worker opens the files again.
+        let resolved = access::resolve(directory)?;
+        let directory = resolved.as_path();
         access::restrict(directory);
         let lock = lock::lock(directory)?;
         let mut locks = vec![lock];

@@ -59,7 +59,7 @@ fn copied(storage: &Path, target: &Path) -> Result<(Ledger, bool), BackupError> 
 }
 
 /// Returns the shared state of the central with this supervisor, once it serves.
-fn shared_of(supervisor: u32) -> Option<Shared> {
+pub fn shared_of(supervisor: u32) -> Option<Shared> {
     let listings = segments().ok()?;
     let is_of = |segment: &View<Segment>| {
         segment.creator().as_raw().cast_unsigned() == supervisor && segment.creator_is_alive()

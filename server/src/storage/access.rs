@@ -49,6 +49,14 @@ pub fn create_directory(path: &Path) -> Result<(), FileError> {
     created.map_err(FileError::of(creating, path))
 }
 
+/// Returns the directory that a path leads to if it is a link, and else the path itself.
+pub fn resolve(directory: &Path) -> Result<PathBuf, FileError> {
+    if !directory.is_symlink() {
+        return Ok(directory.to_owned());
+    }
+    fs::canonicalize(directory).map_err(FileError::of("resolving", directory))
+}
+
 /// Takes away the rights that files of an earlier version, or restored ones, give to other users.
 /// Logs a warning about what stays open to them, because the storage works nevertheless.
 ///

@@ -11,7 +11,7 @@ use crate::config::{Config, Flags, TABLE};
 use crate::worker::Store;
 
 /// Settings that apply only at a start: the sockets, the storage and the log stay as they are.
-pub const NEED_RESTART: [&str; 11] = [
+pub const NEED_RESTART: [&str; 12] = [
     "SERVER_PORT",
     "SERVER_IP",
     "SERVER_LISTEN_BACKLOG",

@@ -245,7 +245,10 @@ fn a_worker_that_computes_for_ever_is_named_by_health_aborted_with_a_backtrace_a
         assert!(ended.contains(part), "no {part:?} in {ended}");
     }
     let backtrace = central.program.line_with("action: backtrace | result: fail");
-    assert!(backtrace.contains("slow.so+0x") && backtrace.contains("loteria-central+0x"), "{backtrace}");
+    assert!(
+        backtrace.contains("slow.so+0x") && backtrace.contains("loteria-central+0x"),
+        "{backtrace}"
+    );
     central.program.line_with("error: SIGABRT by the watchdog: no heartbeat for ");
     assert!(agency.read_until_gone().is_empty(), "the connection of the dead worker");
     let alive = || central.worker_pids().iter().filter(|pid| workers.contains(pid)).count();

@@ -11,6 +11,7 @@ mod full_disk;
 mod group_commit;
 mod lost_files;
 mod lost_page;
+mod lotteries;
 mod next_number;
 mod power_loss;
 mod recovery;
