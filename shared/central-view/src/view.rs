@@ -27,7 +27,7 @@ pub struct CentralView {
     /// Held by the process that syncs the storage.
     pub sync: View<Lock>,
     /// Not 0 once the storage cannot be used any more, so that nothing more may be acknowledged:
-    /// the code of a [`StorageFailure`](crate::StorageFailure).
+    /// the code of a [`StorageFailure`].
     pub storage_failed: View<RawValue<u8>>,
     /// Error number (`errno`) with which the disk refused the last batch or mark, or 0 if it took
     /// the last one.
@@ -77,7 +77,7 @@ pub struct CentralView {
     /// Process id, or 0 if the slot is free.
     #[shared(len = slots)]
     pub worker_pid: View<RawArray<u32>>,
-    /// A [`WorkerState`](crate::WorkerState).
+    /// A [`WorkerState`].
     #[shared(len = slots)]
     pub worker_state: View<RawArray<u8>>,
     /// Start time in milliseconds since 1970.
@@ -123,7 +123,7 @@ pub struct CentralView {
     #[shared(len = slots * LATENCY_WORDS)]
     pub worker_latency: View<RawArray<u64>>,
     /// Workers that died without being asked to stop, per one of
-    /// [`DEATH_REASONS`](crate::DEATH_REASONS).
+    /// [`DEATH_REASONS`].
     #[shared(len = DEATH_REASONS.len())]
     pub death_reasons: View<RawArray<u64>>,
 }
