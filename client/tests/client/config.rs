@@ -77,6 +77,8 @@ fn with_a_number_only_every_other_value_is_the_default() {
         "log:",
         "  # default",
         "  level: \"INFO\"",
+        "  # default",
+        "  format: \"text\"",
         "connect:",
         "  # default",
         "  timeout: \"60s\"",
