@@ -9,6 +9,7 @@ use lottery::protocol::{AgencyCodec, Receipt, typed};
 
 use super::agency_connection::AgencyConnection;
 use super::central_process::CentralProcess;
+use super::deadline::eventually;
 use super::packets::{bet, packet_in, packet_of_records};
 use super::participant::Participant;
 use super::setup::Setup;
@@ -239,13 +240,19 @@ impl BatchRecord {
     /// the files.
     pub fn compare(&self, setup: &Setup, central: &CentralProcess<'_>) -> Differences {
         setup.assert_indexed();
-        let (rows, lines) = (setup.read_stored("bets.csv"), setup.read_stored("winners.log"));
+        // An engine may still store what a killed worker has sent, until a new worker claims its
+        // row.
+        let read = || (setup.read_stored("bets.csv"), setup.read_stored("winners.log"));
+        let look = || {
+            let (before, results) = (read(), central.results());
+            (before == read()).then_some((before, results))
+        };
+        let ((rows, lines), results) = eventually("rest", look, Option::is_some).unwrap();
         let differences = self.compare_files(&rows, &lines);
         let totals = differences.totals;
-        let results = central.results();
         let seen = (results.winners, results.in_flight);
         assert_eq!(seen, (totals.winners, 0), "winners and in flight");
-        assert_eq!(central.number("bets"), totals.bets, "bets");
+        eventually("all bets", || central.number("bets"), |bets| *bets == totals.bets);
         let highest = self.highest_total.load(Ordering::SeqCst);
         assert!(highest <= results.winners, "the winners went down");
         // No batch of the past is undecided any more, so later answers have tighter bounds.
