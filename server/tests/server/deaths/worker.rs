@@ -213,7 +213,7 @@ fn a_worker_that_aborts_logs_the_calls_in_progress_and_is_replaced() {
     central.replaced_within_a_second(0, pid);
     let line = central.program.line_with("action: backtrace | result: fail | worker: 0 | pid: ");
     assert!(line.contains(&format!("pid: {pid} | calls: ")), "{line}");
-    let own = line.split(' ').filter(|word| word.starts_with("server+0x")).count();
+    let own = line.split(' ').filter(|word| word.starts_with("loteria-central+0x")).count();
     assert!(own >= 5, "{own} calls of the server in {line}");
     let died = central.program.line_with(&format!("pid: {pid} | error: SIGABRT"));
     assert!(died.contains("next: start a replacement"), "{died}");
